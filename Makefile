@@ -1,0 +1,57 @@
+# Everything a fresh machine with Python >= 3.11 and make needs: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TOOLS := $(VENV)/.tools-installed
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint types unit test-slow test-cluster test-downstream docs bench bench-quick clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mrcz-dask needs Python 3.11 or newer, this is ' + sys.version)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) -e .
+	touch $@
+
+$(TOOLS): $(STAMP) requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
+	touch $@
+
+# The session and what came out stay in ./demo; a second run keeps what is there.
+demo: $(STAMP)
+	. $(BIN)/activate && sh workflows/one_machine.sh demo
+
+test: lint types unit
+
+lint: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(TOOLS)
+	$(BIN)/mypy
+
+unit: $(TOOLS)
+	$(BIN)/python -m pytest -q -m "not slow and not cluster and not downstream"
+
+test-slow: $(TOOLS)
+	$(BIN)/python -m pytest -q -m slow
+
+test-cluster: $(TOOLS)
+	$(BIN)/python -m pytest -q -m cluster
+
+test-downstream: $(TOOLS)
+	$(BIN)/python -m pytest -q -m downstream
+
+# The two reference pages that are made from the program itself.
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+
+bench: $(TOOLS)
+	$(BIN)/python -m benchmarks --json build/benchmarks.json
+
+bench-quick: $(TOOLS)
+	$(BIN)/python -m benchmarks --quick
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,56 @@
+"""Outlier filtering and knock-out moving average of cryo-EM movie stacks in MRCZ, on Dask.
+
+Names are loaded when they are first used: ``import mrcz_dask`` imports neither distributed nor zarr.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mrcz_dask.formats.reader import read as read
+    from mrcz_dask.formats.reader import read_footer as read_footer
+    from mrcz_dask.formats.reader import read_header as read_header
+    from mrcz_dask.formats.writer import write as write
+    from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
+    from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
+    from mrcz_dask.numerics.outliers import outlier_mask as outlier_mask
+    from mrcz_dask.runs.opening import open_stack as open_stack
+    from mrcz_dask.values.errors import MrczDaskError as MrczDaskError
+    from mrcz_dask.values.params import ContrastParams as ContrastParams
+    from mrcz_dask.values.params import KomaParams as KomaParams
+    from mrcz_dask.values.params import OutlierParams as OutlierParams
+    from mrcz_dask.values.params import WriteParams as WriteParams
+    from mrcz_dask.values.windows import koma_window as koma_window
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "read": "formats.reader",
+    "read_header": "formats.reader",
+    "read_footer": "formats.reader",
+    "write": "formats.writer",
+    "open_stack": "runs.opening",
+    "correlated_noise": "numerics.noise",
+    "outlier_mask": "numerics.outliers",
+    "OutlierMask": "numerics.outliers",
+    "MrczDaskError": "values.errors",
+    "OutlierParams": "values.params",
+    "ContrastParams": "values.params",
+    "KomaParams": "values.params",
+    "WriteParams": "values.params",
+    "koma_window": "values.windows",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mrcz_dask' has no attribute {name!r}")
+    return getattr(import_module(f"mrcz_dask.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*_HOMES, "__version__"]

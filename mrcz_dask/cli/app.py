@@ -1,0 +1,62 @@
+"""The command line: `mrcz-dask COMMAND`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+import mrcz_dask
+from mrcz_dask.cli import convert, inspect, koma, reproduce, simulate
+from mrcz_dask.cli.console import complain
+from mrcz_dask.cli.exits import FAILED, USAGE
+from mrcz_dask.values.errors import MrczDaskError, ParameterError
+
+app = typer.Typer(
+    name="mrcz-dask",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask.",
+)
+for module in (koma, inspect, convert, simulate, reproduce):
+    module.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(mrcz_dask.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask."""
+
+
+def _end(number: int, frame: object) -> None:
+    """End in order when asked to: what was half written is removed, the cluster closed."""
+    sys.exit(128 + number)
+
+
+def main() -> None:
+    """Run the command line; an error that we know becomes its message and an exit code."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        app()
+    except ParameterError as error:
+        complain(error)
+        sys.exit(USAGE)
+    except (MrczDaskError, OSError) as error:
+        complain(error)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Where commands print: results to standard output, progress and errors to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+# A table on a pipe must not be folded: the width that nobody set is taken as wide.
+PIPE_WIDTH = 400
+
+
+def results() -> Console:
+    """Return the console of standard output; plain and unfolded on a pipe."""
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, soft_wrap=not sys.stdout.isatty())
+
+
+def errors() -> Console:
+    """Return the console of standard error."""
+    return Console(stderr=True, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Print a line of results as it is."""
+    results().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    errors().print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+
+
+def complain(error: BaseException) -> None:
+    """Print an error on standard error."""
+    errors().print(f"error: {error}", style="red", markup=False, highlight=False)
+
+
+def print_json(values: Any) -> None:
+    """Print plain values as JSON, numbers that JSON does not know as null."""
+    sys.stdout.write(json.dumps(finite(values), indent=2, ensure_ascii=False) + "\n")
+
+
+def finite(values: Any) -> Any:
+    """Return plain values with infinities and not-a-numbers as None."""
+    if isinstance(values, dict):
+        return {k: finite(v) for k, v in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(v) for v in values]
+    bad = isinstance(values, float) and values - values != 0
+    return None if bad else values
+
+
+def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+    """Return a table without lines; on a terminal that is narrow, texts are folded rather than cut."""
+    made = Table(box=None, pad_edge=False, collapse_padding=sys.stdout.isatty())
+    for column in columns:
+        number = column in right
+        made.add_column(
+            column,
+            justify="right" if number else "left",
+            no_wrap=number or not sys.stdout.isatty(),
+            overflow="fold",
+        )
+    return made

@@ -1,0 +1,122 @@
+"""`recompress`, `decompress` and `outliers`: one stack at a time, without its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from mrcz_dask.cli.console import errors, print_json, results, table
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.options import AsJson, CodecOption, Folder, Overwrite, Paths
+from mrcz_dask.runs.space import readable
+from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.params import OutlierParams
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.convert import Converted
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("recompress")(recompress)
+    app.command("decompress")(decompress)
+    app.command("outliers")(outliers)
+
+
+def recompress(
+    paths: Paths,
+    output: Folder,
+    codec: Annotated[
+        str,
+        typer.Option(
+            help="NAME[:LEVEL], such as zstd:1, lz4:9, zlib:5, none; auto, auto:fast, auto:small; "
+            "keep copies chunks."
+        ),
+    ] = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write the same pixels as MRCZ with another codec, read them back, and compare."""
+    from mrcz_dask.runs import convert
+    from mrcz_dask.runs.outputs import check_codec
+
+    check_codec(codec, may_keep=True)
+    _each(paths, lambda p: convert.recompress(p, output, codec, overwrite=overwrite), as_json)
+
+
+def decompress(
+    paths: Paths,
+    output: Folder,
+    stored: Annotated[
+        bool,
+        typer.Option("--stored", help="Quantised integers as they are; else they become float32 counts."),
+    ] = False,
+    footer: Annotated[bool, typer.Option("--footer", help="Keep the provenance behind the pixels.")] = False,
+    sidecar: Annotated[
+        bool, typer.Option("--sidecar/--no-sidecar", help="Keep it in a .json beside the file.")
+    ] = True,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ."""
+    from mrcz_dask.runs import convert
+
+    keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
+    _each(
+        paths, lambda p: convert.decompress(p, output, stored=stored, keep=keep, overwrite=overwrite), as_json
+    )
+
+
+def outliers(
+    paths: Paths,
+    output: Folder,
+    rule: Annotated[
+        Literal["fdr", "paper"], typer.Option(help="Threshold by the share of good pixels masked, or Eq. 5.")
+    ] = "fdr",
+    codec: CodecOption = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find and fill the outlier pixels of each stack, without KOMA.
+
+    Counts stay counts: outliers are replaced by Poisson draws round their neighbours' mean.
+    """
+    from mrcz_dask.runs import convert
+    from mrcz_dask.runs.outputs import check_codec
+
+    check_codec(codec, may_keep=False)
+    params = OutlierParams(rule=rule)
+    _each(paths, lambda p: convert.filter_outliers(p, output, params, codec, overwrite=overwrite), as_json)
+
+
+def _each(paths: list[Path], work: Callable[[Path], Converted], as_json: bool) -> None:
+    """Do something with every file; one that fails is named and does not stop the others."""
+    done: list[Converted] = []
+    failed: dict[str, str] = {}
+    for path in paths:
+        try:
+            done.append(work(path))
+        except (MrczDaskError, OSError) as error:
+            failed[str(path)] = str(error)
+            errors().print(f"{path}: {error}", style="red", markup=False, highlight=False)
+    if as_json:
+        print_json({"done": [asdict(one) for one in done], "failed": failed})
+    elif done:
+        _show(done)
+    raise typer.Exit(DONE if not failed else PARTLY if done else FAILED)
+
+
+def _show(done: list[Converted]) -> None:
+    found = "n_hot" in done[0].findings
+    numbers = ("hot", "dead", "t dark", "t hot") if found else ()
+    made = table("stack", "output", *numbers, "in", "out", right=(*numbers, "in", "out"))
+    for one in done:
+        values = [one.findings[k] for k in ("n_hot", "n_dead")] if found else []
+        limits = [f"{float(one.findings[k]):.2f}" for k in ("t_dark", "t_hot")] if found else []
+        sizes = [readable(one.bytes_in), readable(one.bytes_out)]
+        made.add_row(one.name, one.output, *map(str, values), *limits, *sizes)
+    results().print(made)

@@ -1,0 +1,46 @@
+"""`reproduce`: make a file again from what its footer says, and compare bit for bit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrcz_dask.cli.console import print_json, say
+from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.progress import Bars
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("reproduce")(reproduce)
+
+
+def reproduce(
+    path: Annotated[Path, typer.Argument(help="An output of `koma`.", show_default=False)],
+    session: Annotated[
+        Path | None, typer.Option(help="Folder of the inputs. [default: the one above the file]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run the recipe in a file's footer again, and compare the two files bit for bit.
+
+    Exit code: 0 the same, 3 not the same, 1 an input is missing or changed.
+    """
+    from mrcz_dask.runs.reproduce import made_by_this_version
+    from mrcz_dask.runs.reproduce import reproduce as run_again
+
+    with Bars() as bars:
+        found = run_again(path, session, bars)
+    if as_json:
+        print_json(asdict(found))
+    elif found.same:
+        say(f"{path}: reproduced, every byte the same")
+    else:
+        say(f"{path}: not the same; {len(found.frames)} frames differ: {list(found.frames)[:20]}")
+        if not made_by_this_version(found):
+            say(f"  it was made by version {found.version}, not by this one")
+    raise typer.Exit(DONE if found.same else PARTLY)

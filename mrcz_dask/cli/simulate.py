@@ -1,0 +1,66 @@
+"""`simulate`: a session with its truth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrcz_dask.cli.console import print_json, say
+from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.progress import Bars
+from mrcz_dask.numerics.simulate import SESSIONS, named
+from mrcz_dask.runs.space import readable
+from mrcz_dask.values.errors import ParameterError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("simulate")(simulate)
+
+
+def simulate(
+    output: Annotated[Path, typer.Argument(help="Folder for the session, empty or new.", show_default=False)],
+    stacks: Annotated[int, typer.Option(help="Number of stacks.")] = 60,
+    frames: Annotated[int, typer.Option(help="Frames in each stack.")] = 30,
+    shape: Annotated[str, typer.Option(help="Y,X pixels of a frame.")] = "512,512",
+    dose: Annotated[float, typer.Option(help="Mean counts per pixel and frame.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same session.")] = 0,
+    kind: Annotated[
+        str, typer.Option("--session", help=f"Named session: {', '.join(SESSIONS)}.")
+    ] = "standard",
+    carbon: Annotated[
+        list[int] | None, typer.Option(help="Stack (from 0) with a carbon edge; repeatable.")
+    ] = None,
+    ice: Annotated[list[int] | None, typer.Option(help="Stack (from 0) with thick ice; repeatable.")] = None,
+    codec: Annotated[str, typer.Option(help="Of the stacks: NAME[:LEVEL] or auto.")] = "zstd:1",
+    as_json: AsJson = False,
+) -> None:
+    """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
+    from mrcz_dask.runs.simulation import write_session
+
+    params = named(
+        kind,
+        stacks=stacks,
+        frames=frames,
+        shape=_shape(shape),
+        dose=dose,
+        seed=seed,
+        carbon=tuple(carbon or ()),
+        ice=tuple(ice or ()),
+    )
+    with Bars() as bars:
+        written = write_session(output, params, codec=codec, listener=bars)
+    size = sum(path.stat().st_size for path in written)
+    if as_json:
+        print_json({"output": str(output), "stacks": [p.name for p in written], "bytes": size})
+    else:
+        say(f"{len(written)} stacks, {readable(size)}, in {output}; the truth is in {output / 'truth.zarr'}")
+
+
+def _shape(text: str) -> tuple[int, int]:
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
+        raise ParameterError(f"--shape is {text!r}; expected two numbers, rows and columns, such as 480,464")
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,98 @@
+"""The stored frames of a file being written, one behind the other."""
+
+from __future__ import annotations
+
+import shutil
+from itertools import accumulate
+
+from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.encode import Encoded
+from mrcz_dask.formats.header import Statistics
+from mrcz_dask.formats.index import FrameIndex
+from mrcz_dask.formats.sinks import Target, open_sink, target_path
+from mrcz_dask.formats.stats import FrameStats, combine
+
+
+class Body:
+    """Frames behind `base` bytes that are left for the headers.
+
+    Parameters
+    ----------
+    target
+        Where the file goes.
+    durable
+        Whether it must be on the disk when it gets its name.
+    base
+        Where the first frame begins.
+    """
+
+    def __init__(self, target: Target, *, durable: bool, base: int) -> None:
+        self._target, self._durable, self.base = target, durable, base
+        self._sink = open_sink(target, durable=durable)
+        self._sizes: list[int] = []
+        self._sums: list[int] = []
+        self._stats: list[FrameStats | None] = []
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all frames."""
+        return sum(self._sizes)
+
+    @property
+    def index(self) -> FrameIndex:
+        """Where the frames are."""
+        starts = accumulate(self._sizes[:-1], initial=self.base)
+        return FrameIndex(tuple(starts), tuple(self._sizes), tuple(self._sums))
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of all frames so far."""
+        return combine(self._stats)
+
+    def append(self, frame: Encoded) -> None:
+        """Write the next frame."""
+        self.write(frame.raw, self.base + self.nbytes)
+        self._sizes.append(len(frame.raw))
+        self._sums.append(frame.checksum)
+        self._stats.append(frame.stats)
+
+    def write(self, data: bytes | memoryview, at: int) -> None:
+        """Write bytes somewhere in the file.
+
+        Raises
+        ------
+        SpaceError
+            The disk is full.
+        """
+        try:
+            self._sink.stream.seek(at)
+            self._sink.stream.write(data)
+        except OSError as error:
+            path = target_path(self._target)
+            raise (explain(error, path) if path else error) from error
+
+    def read(self, i: int) -> bytes:
+        """Return the stored bytes of a frame."""
+        index = self.index
+        self._sink.stream.seek(index.offsets[i])
+        return self._sink.stream.read(index.nbytes[i])
+
+    def move(self, base: int) -> None:
+        """Make room for headers of another size."""
+        old, sink = self._sink, open_sink(self._target, durable=self._durable)
+        old.stream.seek(self.base)
+        sink.stream.seek(base)
+        shutil.copyfileobj(old.stream, sink.stream, 1 << 20)
+        old.discard()
+        self._sink, self.base = sink, base
+
+    def commit(self) -> None:
+        """Show the file."""
+        self._sink.commit()
+
+    def discard(self) -> None:
+        """Throw it away."""
+        self._sink.discard()

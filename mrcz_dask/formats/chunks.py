@@ -1,0 +1,148 @@
+"""Blosc chunks, one a frame: their headers, and decoding into an array that is there already."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Any
+
+import blosc2
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.source import Source
+from mrcz_dask.values.errors import DamagedError, TruncatedError
+
+CHUNK_HEADER = 16
+_HEADER_5 = 32
+_COPIED = 0x02
+_FORMATS = {0: "blosclz", 1: "lz4", 2: "snappy", 3: "zlib", 4: "zstd"}
+
+# blosc2 holds the GIL while it works unless it is told once not to
+blosc2.set_releasegil(True)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkHeader:
+    """The first 16 bytes of a chunk, the same in version 2 (blosc1) and 5 (blosc2).
+
+    Attributes
+    ----------
+    version
+        2 or 5.
+    flags, typesize, blocksize
+        As blosc holds them.
+    nbytes
+        Decoded bytes.
+    cbytes
+        Bytes of the whole chunk, this header included.
+    """
+
+    version: int
+    flags: int
+    typesize: int
+    nbytes: int
+    blocksize: int
+    cbytes: int
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview) -> ChunkHeader:
+        """Read 16 bytes.
+
+        Raises
+        ------
+        DamagedError
+            They are no chunk of version 2 or 5.
+        """
+        if len(data) < CHUNK_HEADER:
+            raise DamagedError(f"{len(data)} bytes; a blosc chunk has a header of {CHUNK_HEADER}")
+        version, _, flags, typesize, nbytes, blocksize, cbytes = struct.unpack_from("<4B3I", data)
+        if version not in (2, 5) or cbytes < CHUNK_HEADER:
+            raise DamagedError(
+                f"no blosc chunk: version {version} (expected 2 or 5) of {cbytes} bytes "
+                f"(expected at least {CHUNK_HEADER})"
+            )
+        return cls(version, flags, typesize, nbytes, blocksize, cbytes)
+
+    @property
+    def codec(self) -> str | None:
+        """The compressor's format (lz4hc writes lz4); None where bytes are merely copied or all equal."""
+        if self.flags & _COPIED or (self.version == 5 and self.cbytes == _HEADER_5):
+            return None
+        return _FORMATS.get(self.flags >> 5, f"format {self.flags >> 5}")
+
+
+def walk(source: Source, offset: int, count: int, nbytes: int) -> tuple[tuple[int, int], ...]:
+    """Find `count` chunks end to end from `offset`, reading their headers alone.
+
+    Parameters
+    ----------
+    source
+        The file.
+    offset, count
+        Where the first begins, and how many.
+    nbytes
+        Decoded bytes that each must have.
+
+    Returns
+    -------
+    tuple of (offset, cbytes)
+
+    Raises
+    ------
+    TruncatedError
+        The file ends first; says how many whole frames are there.
+    DamagedError
+        Bytes that are no chunk, or a chunk of another size.
+    """
+    found: list[tuple[int, int]] = []
+    while len(found) < count:
+        if offset + CHUNK_HEADER > source.size:
+            raise cut_off(source, len(found), count)
+        try:
+            chunk = ChunkHeader.parse(source.read_at(offset, CHUNK_HEADER))
+            check_size(chunk, nbytes)
+        except DamagedError as error:
+            raise DamagedError(f"{source.name}: frame {len(found)} at byte {offset}: {error}") from error
+        if offset + chunk.cbytes > source.size:
+            raise cut_off(source, len(found), count)
+        found.append((offset, chunk.cbytes))
+        offset += chunk.cbytes
+    return tuple(found)
+
+
+def check_size(chunk: ChunkHeader, nbytes: int) -> None:
+    """Refuse a chunk that would not decode to `nbytes`, before anything is allocated for it.
+
+    Raises
+    ------
+    DamagedError
+        It holds another number of bytes.
+    """
+    if chunk.nbytes != nbytes:
+        raise DamagedError(f"the chunk holds {chunk.nbytes} bytes, a frame has {nbytes}")
+
+
+def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], nthreads: int = 1) -> None:
+    """Decode a chunk into a C-contiguous array of exactly its size.
+
+    Raises
+    ------
+    DamagedError
+        The bytes are no chunk, are not all there, or do not decode to the size of `out`.
+    """
+    header = ChunkHeader.parse(chunk)
+    check_size(header, out.nbytes)
+    if header.cbytes != len(chunk):
+        raise DamagedError(f"the chunk says it has {header.cbytes} bytes, {len(chunk)} are there")
+    try:
+        blosc2.decompress2(chunk, dst=out.reshape(-1).view(np.uint8), nthreads=nthreads)
+    except (ValueError, RuntimeError) as error:
+        raise DamagedError(f"the {header.codec or 'copied'} chunk cannot be decoded ({error})") from error
+
+
+def cut_off(source: Source, whole: int, count: int) -> TruncatedError:
+    """Return the error for a file of `count` frames that holds only so many whole ones."""
+    return TruncatedError(
+        f"{source.name}: cut off: its {source.size} bytes hold {whole} whole frames of {count}; copy it again"
+    )

@@ -1,0 +1,96 @@
+"""Digests: xxh3-128 over decoded pixels (never over how they are stored) and over files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import DTypeLike, NDArray
+
+from mrcz_dask.values.errors import ParameterError
+
+_BLOCK = 1 << 22
+
+
+class PixelDigest:
+    """xxh3-128 over shape, dtype and pixels of a stack, fed frame by frame.
+
+    Parameters
+    ----------
+    shape
+        (n, ny, nx) of the stack, or (ny, nx) of an image, which counts as a stack of one.
+    dtype
+        Of the pixels; the byte order does not matter, pixels are hashed as little-endian.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        self.shape = stack_shape(shape)
+        self.dtype = np.dtype(dtype).newbyteorder("<")
+        self._hash = xxhash.xxh3_128(f"{self.shape} {self.dtype.str} ".encode())
+        self._left = self.shape[0]
+
+    def update(self, frame: NDArray[Any]) -> None:
+        """Take the next frame: (ny, nx) in the stack's dtype, in either byte order.
+
+        Raises
+        ------
+        ParameterError
+            Another shape or dtype than was announced, or more frames.
+        """
+        if frame.shape != self.shape[1:] or frame.dtype.newbyteorder("<") != self.dtype or not self._left:
+            raise ParameterError(
+                f"digest of {self.shape} {self.dtype} with {self._left} frames to come: "
+                f"got a frame {frame.shape} {frame.dtype}"
+            )
+        self._left -= 1
+        self._hash.update(np.ascontiguousarray(frame, self.dtype).view(np.uint8).data)
+
+    def hexdigest(self) -> str:
+        """Return 32 hexadecimal digits; all frames must have been taken."""
+        if self._left:
+            raise ParameterError(f"digest of {self.shape}: {self._left} frames are missing")
+        return self._hash.hexdigest()
+
+
+def stack_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Return (n, ny, nx) for a stack or an image.
+
+    Raises
+    ------
+    ParameterError
+        Neither 2-D nor 3-D, or without pixels.
+    """
+    if len(shape) not in (2, 3) or min(shape) < 1:
+        raise ParameterError(f"shape is {tuple(shape)}; expected (n, y, x) or (y, x), each at least 1")
+    n, ny, nx = (1, *shape) if len(shape) == 2 else shape
+    return int(n), int(ny), int(nx)
+
+
+def digest_array(array: NDArray[Any]) -> str:
+    """Return the pixel digest of a stack (n, y, x) or an image (y, x), as 32 hexadecimal digits."""
+    digest = PixelDigest(array.shape, array.dtype)
+    for frame in array.reshape(digest.shape):
+        digest.update(frame)
+    return digest.hexdigest()
+
+
+def digest_bytes(data: bytes | memoryview) -> str:
+    """Return xxh3-128 of bytes, as 32 hexadecimal digits."""
+    return xxhash.xxh3_128_hexdigest(data)
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return xxh3-128 of a file's bytes, read block by block, as 32 hexadecimal digits."""
+    digest = xxhash.xxh3_128()
+    with Path(path).open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def checksum(data: bytes | memoryview) -> int:
+    """Return xxh3-64 of bytes, as footers hold it."""
+    return xxhash.xxh3_64_intdigest(data)

@@ -1,0 +1,260 @@
+"""The 1024-byte MRC2014 header and the extended header behind it, as values."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from mrcz_dask.formats.modes import FOUR_BIT, join_mode, split_mode
+from mrcz_dask.formats.packing import packed_row
+from mrcz_dask.values.errors import FormatError, TruncatedError
+
+HEADER_SIZE = 1024
+ByteOrder = Literal["<", ">"]
+_STAMPS: dict[ByteOrder, bytes] = {"<": b"\x44\x44\x00\x00", ">": b"\x11\x11\x00\x00"}
+_LABEL = 80
+
+
+class Statistics(NamedTuple):
+    """Of the stored pixels; without any (complex pixels) as MRC2014 marks what was not determined."""
+
+    minimum: float = 0.0
+    maximum: float = -1.0
+    mean: float = -2.0
+    rms: float = -1.0
+
+
+UNDETERMINED = Statistics()
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an MRC or MRCZ header says.
+
+    Attributes
+    ----------
+    shape
+        (nz, ny, nx).
+    mode
+        MODE without the codec.
+    codec
+        What MODE says about the codec, a hint (chunks know better), or None if not compressed.
+    byteorder
+        ``<`` or ``>``, of header and pixels.
+    pixel_size
+        (x, y, z) in Angstrom, or None where the header has none.
+    stats
+        Minimum, maximum, mean and standard deviation of the stored pixels, as written.
+    mz, ispg, nversion
+        As in the file. MZ = 1 is also python-mrcz's mark of a list of frames.
+    labels
+        Up to ten texts.
+    packed_size
+        Bytes of all chunks, 0 where it is not said.
+    extended_type
+        Four characters, empty where there is none.
+    extended_size
+        Bytes between this header and the first frame.
+    extended
+        These bytes if they were read.
+    """
+
+    shape: tuple[int, int, int]
+    mode: int
+    codec: str | None = None
+    byteorder: ByteOrder = "<"
+    pixel_size: tuple[float, float, float] | None = None
+    stats: Statistics = UNDETERMINED
+    mz: int = 0
+    ispg: int = 0
+    nversion: int = 20141
+    labels: tuple[str, ...] = ()
+    packed_size: int = 0
+    extended_type: str = ""
+    extended_size: int = 0
+    extended: bytes = field(default=b"", repr=False)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Pixel type in the file's byte order (uint8 for unpacked 4-bit pixels)."""
+        return np.dtype(self.byteorder + split_mode(self.mode)[0])
+
+    @property
+    def data_offset(self) -> int:
+        """Where the first frame begins."""
+        return HEADER_SIZE + self.extended_size
+
+    @property
+    def four_bit(self) -> bool:
+        """Whether two pixels share a byte."""
+        return self.mode == FOUR_BIT
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and stored items of a frame, both in `dtype`."""
+        _, ny, nx = self.shape
+        return ny, packed_row(nx) if self.four_bit else nx
+
+    @property
+    def frame_nbytes(self) -> int:
+        """Bytes of one decoded frame as stored."""
+        rows, items = self.frame_shape
+        return rows * items * self.dtype.itemsize
+
+    @property
+    def compressed(self) -> bool:
+        """Whether the frames are blosc chunks."""
+        return self.codec is not None
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview, *, name: str = "header", file_size: int | None = None) -> Header:
+        """Read a header from at least 1024 bytes; bytes behind those are the extended header.
+
+        Parameters
+        ----------
+        data
+            The first 1024 bytes of a file, or these and the extended header.
+        name
+            What error messages call the file.
+        file_size
+            If given, sizes that such a file cannot hold are refused.
+
+        Raises
+        ------
+        TruncatedError
+            Fewer bytes than a header.
+        FormatError
+            No MRC header, or one whose sizes or mode make no sense; all that is wrong is listed.
+        """
+        if len(data) < HEADER_SIZE:
+            raise TruncatedError(f"{name}: {len(data)} bytes; an MRC header takes {HEADER_SIZE}")
+        raw = bytes(data[:HEADER_SIZE])
+        orders = _byte_orders(raw)
+        problems = [_problems(raw, order, file_size) for order in orders]
+        for order, found in zip(orders, problems, strict=True):
+            if not found:
+                header = _parse(raw, order)
+                if len(data) >= header.data_offset:
+                    header = replace(header, extended=bytes(data[HEADER_SIZE : header.data_offset]))
+                return header
+        raise FormatError(f"{name}: no MRC file that can be read: {'; '.join(problems[0])}")
+
+    def to_bytes(self) -> bytes:
+        """Return 1024 bytes and the extended header."""
+        raw = bytearray(HEADER_SIZE)
+        nz, ny, nx = self.shape
+        mode = join_mode(self.mode, self.codec)
+        struct.pack_into(self.byteorder + "10i", raw, 0, nx, ny, nz, mode, 0, 0, 0, nx, ny, self.mz)
+        step = self.pixel_size or (0.0, 0.0, 0.0)
+        cell = (step[0] * nx, step[1] * ny, step[2] * (self.mz or nz))
+        struct.pack_into(self.byteorder + "6f3i", raw, 40, *cell, 90, 90, 90, 1, 2, 3)
+        lowest, highest, mean, rms = self.stats
+        extended = len(self.extended)
+        struct.pack_into(self.byteorder + "3f2i", raw, 76, lowest, highest, mean, self.ispg, extended)
+        raw[104:108] = self.extended_type.encode("latin-1").ljust(4, b"\0")[:4]
+        struct.pack_into(self.byteorder + "i", raw, 108, self.nversion)
+        struct.pack_into(self.byteorder + "q", raw, 144, self.packed_size)
+        raw[208:216] = b"MAP " + _STAMPS[self.byteorder]
+        struct.pack_into(self.byteorder + "fi", raw, 216, rms, len(self.labels))
+        for i, label in enumerate(self.labels[:10]):
+            raw[224 + _LABEL * i : 304 + _LABEL * i] = label.encode("ascii", "replace")[:_LABEL].ljust(_LABEL)
+        return bytes(raw) + self.extended
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, as `read_header` gives them."""
+        return {
+            "shape": list(self.shape),
+            "dtype": self.dtype.str,
+            "mode": self.mode,
+            "codec": self.codec,
+            "byteorder": "big" if self.byteorder == ">" else "little",
+            "pixel_size": list(self.pixel_size) if self.pixel_size else None,
+            "stats": self.stats._asdict(),
+            "mz": self.mz,
+            "ispg": self.ispg,
+            "nversion": self.nversion,
+            "labels": list(self.labels),
+            "packed_size": self.packed_size,
+            "extended_type": self.extended_type,
+            "extended_size": self.extended_size,
+            "data_offset": self.data_offset,
+        }
+
+
+def _byte_orders(raw: bytes) -> tuple[ByteOrder, ByteOrder]:
+    """Both byte orders, first the one that the machine stamp names (some writers leave it out)."""
+    return (">", "<") if raw[212:213] == b"\x11" else ("<", ">")
+
+
+def _problems(raw: bytes, order: ByteOrder, file_size: int | None) -> list[str]:
+    nx, ny, nz, mode = struct.unpack_from(order + "4i", raw, 0)
+    (extended,) = struct.unpack_from(order + "i", raw, 92)
+    found = []
+    if raw[208:211] != b"MAP":
+        found.append(f"bytes 208-211 are {raw[208:212]!r}, expected b'MAP '")
+    if min(nx, ny, nz) < 1:
+        found.append(f"its sizes are NX {nx}, NY {ny}, NZ {nz}, each expected to be at least 1")
+    if extended < 0:
+        found.append(f"its extended header has {extended} bytes")
+    try:
+        split_mode(mode)
+    except FormatError as error:
+        found.append(str(error))
+    if not found and file_size is not None:
+        found += _too_large(_parse(raw, order), file_size)
+    return found
+
+
+def _too_large(header: Header, file_size: int) -> list[str]:
+    # a chunk has a header of 16 bytes; 2 GiB is what blosc can hold in one
+    if header.data_offset + 16 * header.shape[0] * header.compressed > file_size:
+        return [f"{header.shape[0]} frames behind {header.data_offset} bytes cannot be in {file_size} bytes"]
+    if header.compressed and header.frame_nbytes >= 1 << 31:
+        return [f"a frame of {header.frame_nbytes} bytes cannot be one blosc chunk"]
+    return []
+
+
+def _parse(raw: bytes, order: ByteOrder) -> Header:
+    nx, ny, nz, mode = struct.unpack_from(order + "4i", raw, 0)
+    lowest, highest, mean, ispg, extended = struct.unpack_from(order + "3f2i", raw, 76)
+    (rms,) = struct.unpack_from(order + "f", raw, 216)
+    (nversion,) = struct.unpack_from(order + "i", raw, 108)
+    (packed,) = struct.unpack_from(order + "q", raw, 144)
+    labels = _labels(raw)
+    return Header(
+        shape=(nz, ny, nx),
+        mode=mode % 1000,
+        codec=split_mode(mode)[1],
+        byteorder=order,
+        pixel_size=_pixel_size(raw, order, labels),
+        stats=Statistics(lowest, highest, mean, rms),
+        mz=struct.unpack_from(order + "i", raw, 36)[0],
+        ispg=ispg,
+        nversion=nversion,
+        labels=labels,
+        packed_size=packed,
+        extended_type=raw[104:108].rstrip(b"\0 ").decode("latin-1"),
+        extended_size=extended,
+    )
+
+
+def _labels(raw: bytes) -> tuple[str, ...]:
+    texts = [raw[at : at + _LABEL].split(b"\0")[0].rstrip() for at in range(224, HEADER_SIZE, _LABEL)]
+    return tuple(text.decode("latin-1") for text in texts if text)
+
+
+def _pixel_size(raw: bytes, order: ByteOrder, labels: tuple[str, ...]) -> tuple[float, float, float] | None:
+    sizes = struct.unpack_from(order + "3i", raw, 0)
+    samples = list(struct.unpack_from(order + "3i", raw, 28))
+    if labels and labels[0].startswith("MRCZ") and not labels[0].startswith("MRCZ-dask"):
+        samples = [0, 0, 0]  # python-mrcz uses MZ as a flag and divides by NX, NY, NZ
+    cell = struct.unpack_from(order + "3f", raw, 40)
+    steps = [c / (m if m > 0 else n) for c, m, n in zip(cell, samples, sizes, strict=True)]
+    if not all(isfinite(s) for s in steps) or min(steps[:2]) <= 0:
+        return None
+    x, y, z = (float(f"{s:.7g}") for s in steps)  # what float32 can hold
+    return x, y, z if z > 0 else x

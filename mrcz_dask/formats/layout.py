@@ -1,0 +1,124 @@
+"""The parts of a file: header, footer, where the frames are; strict, or permissive with warnings."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mrcz_dask.formats.chunks import walk
+from mrcz_dask.formats.footer import VERSION, Footer, find
+from mrcz_dask.formats.header import HEADER_SIZE, Header
+from mrcz_dask.formats.index import FrameIndex, from_footer, locate
+from mrcz_dask.formats.payload import PROMISE, mismatches
+from mrcz_dask.formats.sidecar import read_sidecar
+from mrcz_dask.formats.source import Source
+from mrcz_dask.values.errors import DamagedError, FooterError, FormatError, MrczDaskError
+
+Complain = Callable[[MrczDaskError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Header, footer's payload (or None), frame index, and what is newer than this package."""
+
+    header: Header
+    footer: dict[str, Any] | None
+    index: FrameIndex
+    notes: tuple[str, ...] = ()
+
+
+def strict(error: MrczDaskError) -> None:
+    """Raise."""
+    raise error
+
+
+def lenient(error: MrczDaskError) -> None:
+    """Warn."""
+    warnings.warn(str(error), stacklevel=4)
+
+
+def load_header(source: Source) -> Header:
+    """Read header and extended header.
+
+    Raises
+    ------
+    FormatError, TruncatedError
+        No MRC header.
+    """
+    head = source.read_at(0, min(HEADER_SIZE, source.size))
+    header = Header.parse(head, name=source.name, file_size=source.size)
+    return replace(header, extended=bytes(source.read_at(HEADER_SIZE, header.extended_size)))
+
+
+def load_layout(source: Source, complain: Complain) -> Layout:
+    """Read everything but the frames.
+
+    Parameters
+    ----------
+    source
+        The file.
+    complain
+        Called with what is wrong where reading can go on without it: `strict` or `lenient`.
+
+    Raises
+    ------
+    FormatError, TruncatedError, DamagedError, FooterError
+        What cannot be read, or all that is wrong if `complain` raises.
+    """
+    header = load_header(source)
+    found = load_footer(source, complain, promised=PROMISE in header.labels)
+    if found is not None:
+        raw = bytes(source.read_at(0, header.data_offset))
+        for problem in mismatches(found.payload, header, raw):
+            complain(DamagedError(f"{source.name}: {problem}"))
+        try:
+            index = from_footer(found.payload, header, found.offset)
+            return Layout(header, found.payload, index, _notes(found))
+        except FooterError as error:
+            complain(FooterError(f"{source.name}: broken footer: {error}"))
+    return Layout(header, None, _search(source, header, complain))
+
+
+def load_footer(source: Source, complain: Complain, *, promised: bool = False) -> Footer | None:
+    """Return the footer, or the sidecar as one at the file's end; None if there is neither."""
+    try:
+        found = find(source)
+        beside = read_sidecar(source.path) if found is None and source.path is not None else None
+    except FooterError as error:
+        complain(error)
+        return None
+    if found is None and beside is None and promised:
+        complain(FooterError(f"{source.name}: its footer is gone; was it cut off? Copy it again"))
+    return found if beside is None else Footer(beside, VERSION, source.size, 0)
+
+
+def _notes(found: Footer) -> tuple[str, ...]:
+    if found.version <= VERSION:
+        return ()
+    return (f"its footer has version {found.version}, this package knows {VERSION}; update it",)
+
+
+def _search(source: Source, header: Header, complain: Complain) -> FrameIndex:
+    try:
+        return locate(source, header)
+    except FormatError as error:
+        whole = _whole_frames(source, header)
+        if not whole:
+            raise
+        complain(error)
+    return locate(source, replace(header, shape=(whole, *header.shape[1:])))
+
+
+def _whole_frames(source: Source, header: Header) -> int:
+    size, offset = header.frame_nbytes, header.data_offset
+    if not header.compressed:
+        return (source.size - offset) // size
+    for whole in range(header.shape[0]):
+        try:
+            ((_, cbytes),) = walk(source, offset, 1, size)
+        except FormatError:
+            return whole
+        offset += cbytes
+    return header.shape[0]

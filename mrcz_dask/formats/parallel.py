@@ -1,0 +1,52 @@
+"""Work on frames in several threads with the results in order and few of them in memory."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+def available_cores() -> int:
+    """Return the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class Pipeline(Generic[T]):
+    """Run jobs in `nthreads` threads and hand on their results in the order of submission.
+
+    With one thread everything happens at once in the caller's. At most ``2 * nthreads`` results wait, so that
+    memory does not depend on the number of jobs.
+    """
+
+    def __init__(self, nthreads: int, consume: Callable[[T], None]) -> None:
+        self._consume = consume
+        self._limit = 2 * nthreads
+        self._waiting: deque[Future[T]] = deque()
+        self._pool = ThreadPoolExecutor(nthreads) if nthreads > 1 else None
+
+    def submit(self, job: Callable[[], T]) -> None:
+        """Add a job; an error of an earlier one is raised here or in `drain`."""
+        if self._pool is None:
+            self._consume(job())
+            return
+        self._waiting.append(self._pool.submit(job))
+        while len(self._waiting) > self._limit:
+            self._consume(self._waiting.popleft().result())
+
+    def drain(self) -> None:
+        """Wait for all jobs so far and hand on their results."""
+        while self._waiting:
+            self._consume(self._waiting.popleft().result())
+
+    def close(self) -> None:
+        """Stop the threads; results that were not handed on are dropped."""
+        self._waiting.clear()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)

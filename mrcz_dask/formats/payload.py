@@ -1,0 +1,64 @@
+"""What the footer's payload holds, and whether it belongs to the file it is in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mrcz_dask import __version__
+from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.header import Header
+from mrcz_dask.formats.index import FrameIndex
+from mrcz_dask.formats.provenance import PACKAGE, plain
+
+WRITER = f"MRCZ-dask {__version__}"
+# in the header, so that a file that lost its footer is not taken for one that never had any
+PROMISE = "footer: checksums and provenance behind the last frame"
+
+
+def build(
+    header: Header,
+    header_bytes: bytes,
+    index: FrameIndex,
+    *,
+    pixels: dict[str, Any],
+    meta: dict[str, Any] | None,
+    provenance: list[dict[str, Any]] | None,
+    recipe: dict[str, Any] | None,
+    codec: Codec | None,
+) -> dict[str, Any]:
+    """Return the payload for a file with this header and these frames."""
+    return {
+        "writer": {"package": PACKAGE, "version": __version__},
+        "header": {
+            "xxh3": checksum(header_bytes),
+            "shape": list(header.shape),
+            "dtype": header.dtype.str,
+        },
+        "frames": index.to_payload(),
+        "pixels": plain(pixels),
+        "meta": plain(meta or {}),
+        "provenance": plain(provenance or []),
+        **({"recipe": plain(recipe)} if recipe is not None else {}),
+        **({"codec": codec.to_dict()} if codec is not None else {}),
+    }
+
+
+def mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[str]:
+    """Return how the header differs from what the footer says about it; empty if it does not."""
+    said = payload.get("header")
+    if not isinstance(said, dict):
+        return ["the footer says nothing about the header"]
+    problems = []
+    if said.get("xxh3") != checksum(header_bytes):
+        problems.append("the header is not the one that was written (its checksum does not match)")
+    for key, found in (("shape", list(header.shape)), ("dtype", header.dtype.str)):
+        if said.get(key) != found:
+            problems.append(f"the header says {key} {found}, the footer {said.get(key)!r}")
+    return problems
+
+
+def section(payload: dict[str, Any] | None, key: str) -> dict[str, Any]:
+    """Return a map of the payload, empty if it is not there or no map."""
+    value = (payload or {}).get(key)
+    return value if isinstance(value, dict) else {}

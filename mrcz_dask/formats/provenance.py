@@ -1,0 +1,127 @@
+"""What was done to a stack: an ordered list of steps, each sealed by a digest over the one before it.
+
+Nothing volatile goes in: no time, platform, user, host or absolute path, so that equal input and parameters
+give equal files.
+"""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from mrcz_dask import __version__
+from mrcz_dask.values.errors import ParameterError
+
+PACKAGE = "mrcz-dask"
+_SEAL = "digest"
+
+
+def step(
+    name: str,
+    parameters: Any = None,
+    inputs: Any = (),
+    results: Any = None,
+    caveats: Any = (),
+    skipped: Any = (),
+) -> dict[str, Any]:
+    """Describe one step, as plain values that msgpack and JSON hold.
+
+    Parameters
+    ----------
+    name
+        What ran.
+    parameters
+        Resolved parameters: a mapping or one of the parameter classes.
+    inputs
+        Mappings with the name (never an absolute path), size and digest of each input.
+    results
+        What is worth keeping: thresholds, fit, counts, window members, coefficients.
+    caveats, skipped
+        Texts: what to beware of, and what was left out and why.
+
+    Raises
+    ------
+    ParameterError
+        Something that is no plain value.
+    """
+    return {
+        "name": name,
+        "package": PACKAGE,
+        "version": __version__,
+        "parameters": plain(parameters or {}),
+        "inputs": plain(inputs),
+        "results": plain(results or {}),
+        "caveats": plain(caveats),
+        "skipped": plain(skipped),
+    }
+
+
+def append(previous: list[dict[str, Any]] | None, new: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the steps with one more, sealed; those that were there stay as they are."""
+    steps = list(previous or [])
+    return [*steps, {**new, _SEAL: _seal(steps[-1].get(_SEAL, "") if steps else "", new)}]
+
+
+def verify_chain(steps: Any) -> list[str]:
+    """Return what is wrong with a list of steps: those whose digest does not match. Empty if sound."""
+    if not isinstance(steps, list) or not all(isinstance(one, dict) for one in steps):
+        return ["provenance: expected a list of steps"]
+    problems, before = [], ""
+    for i, one in enumerate(steps):
+        sealed = one.get(_SEAL, "")
+        if sealed != _seal(before, {key: value for key, value in one.items() if key != _SEAL}):
+            problems.append(
+                f"provenance: step {i} ({one.get('name', 'without a name')}) was changed after it was written"
+            )
+        before = sealed
+    return problems
+
+
+def plain(value: Any) -> Any:
+    """Return plain values: text, numbers, lists and maps.
+
+    NumPy scalars and arrays become numbers and lists, bytes hexadecimal text, numbers that are not finite the
+    texts ``inf``, ``-inf`` and ``nan`` (JSON has none), absolute paths their last part.
+
+    Raises
+    ------
+    ParameterError
+        There is no plain form of it.
+    """
+    if value is None or (isinstance(value, int) and -(1 << 63) <= value < 1 << 64):
+        return value
+    if isinstance(value, str):  # names of files need not be UTF-8
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return plain(value.tolist())
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return _converted(value)
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _converted(value: Any) -> Any:
+    if isinstance(value, PurePath):
+        return value.name if value.is_absolute() else value.as_posix()
+    if isinstance(value, bytes):
+        return value.hex()
+    if hasattr(value, "to_dict"):
+        return plain(value.to_dict())
+    raise ParameterError(f"{value!r} is no plain value; give text, numbers, lists or maps")
+
+
+def _seal(before: Any, content: dict[str, Any]) -> str:
+    return xxhash.xxh3_128_hexdigest(str(before).encode() + canonical(content))

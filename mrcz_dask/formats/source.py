@@ -1,0 +1,91 @@
+"""Positioned reads from a path, a seekable binary stream or bytes; safe from several threads."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from mrcz_dask.values.errors import TruncatedError
+
+Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+
+class Source:
+    """Bytes at an offset, without a shared position.
+
+    Parameters
+    ----------
+    origin
+        A path, bytes, or a seekable binary stream (which stays open, and is its owner's to close).
+
+    Attributes
+    ----------
+    name
+        What error messages call it.
+    path
+        The path if there is one, else None.
+    size
+        Number of bytes.
+    """
+
+    def __init__(self, origin: Readable) -> None:
+        self.path: Path | None = None
+        self._bytes: memoryview | None = None
+        self._stream: BinaryIO | None = None
+        self._handle = -1
+        self._lock = threading.Lock()
+        if isinstance(origin, (bytes, bytearray, memoryview)):
+            self._bytes = memoryview(origin).cast("B")
+            self.name, self.size = "<bytes>", self._bytes.nbytes
+        elif isinstance(origin, (str, os.PathLike)):
+            self.path = Path(origin)
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(self.path))
+            self._handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self.name, self.size = str(self.path), os.fstat(self._handle).st_size
+        else:
+            self._stream = origin
+            self.name, self.size = str(getattr(origin, "name", "<stream>")), origin.seek(0, os.SEEK_END)
+
+    def read_at(self, offset: int, count: int) -> bytes | memoryview:
+        """Return exactly `count` bytes from `offset`.
+
+        Raises
+        ------
+        TruncatedError
+            The source ends before that; nothing is allocated for bytes that are not there.
+        """
+        if offset < 0 or count < 0 or offset + count > self.size:
+            raise TruncatedError(
+                f"{self.name}: wanted bytes {offset} to {offset + count}, but it ends at {self.size}"
+            )
+        if self._bytes is not None:
+            return self._bytes[offset : offset + count]
+        data = self._read_stream(offset, count) if self._stream is not None else self._read(offset, count)
+        if len(data) != count:
+            raise TruncatedError(f"{self.name}: became shorter while it was read")
+        return data
+
+    def _read_stream(self, offset: int, count: int) -> bytes:
+        assert self._stream is not None
+        with self._lock:
+            self._stream.seek(offset)
+            return self._stream.read(count)
+
+    def _read(self, offset: int, count: int) -> bytes:
+        data = os.pread(self._handle, count, offset)
+        while len(data) < count:  # Linux gives at most 2 GiB at once
+            more = os.pread(self._handle, count - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def close(self) -> None:
+        """Close the file if this object opened it."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1

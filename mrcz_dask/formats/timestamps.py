@@ -1,0 +1,81 @@
+"""Dates and times as microscopes and image programs write them, whatever the locale."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_CLOCK = r"[ T_]+(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?"
+_ZONE = r"\s?(?P<zone>Z\b|[+-]\d\d:?\d\d)?"
+_FORMS = (
+    re.compile(r"(?<!\d)(?P<year>\d{4})[-/](?P<month>\d\d)[-/](?P<day>\d\d)" + _CLOCK + _ZONE),
+    re.compile(r"(?<!\d)(?P<day>\d{1,2})-(?P<month>[A-Za-z]{3})-(?P<year>\d{4}|\d{2})" + _CLOCK),
+)
+
+
+def find_time(text: str) -> datetime | None:
+    """Return the first date and time in `text`, or None.
+
+    Read are ISO 8601 (``2026-10-14 19:06:33``, ``2026-10-14T19:06:33.5+02:00``) and the form of SerialEM
+    and IMOD (``14-Oct-26  19:06:33``, or with four digits of the year).
+
+    Parameters
+    ----------
+    text
+        A value of an .mdoc, a label of an MRC header, a string of the metadata.
+
+    Returns
+    -------
+    datetime or None
+        Local time without a zone, as microscopes write it; a time with a zone is turned into local time.
+    """
+    for form in _FORMS:
+        for match in form.finditer(text):
+            time = moment(**match.groupdict())
+            if time is not None:
+                return time
+    return None
+
+
+def moment(
+    year: str,
+    month: str,
+    day: str,
+    hour: str,
+    minute: str,
+    second: str | None = None,
+    fraction: str | None = None,
+    zone: str | None = None,
+) -> datetime | None:
+    """Return the time that these texts name, local and without a zone, or None if there is no such time."""
+    try:
+        time = datetime(
+            full_year(year),
+            month_number(month),
+            int(day),
+            int(hour),
+            int(minute),
+            int(second or 0),
+            int(((fraction or "") + "000000")[:6]),
+        )
+        return (
+            datetime.fromisoformat(f"{time.isoformat()}{zone}").astimezone().replace(tzinfo=None)
+            if zone
+            else time
+        )
+    except (ValueError, OverflowError):
+        return None
+
+
+def full_year(digits: str) -> int:
+    """Return the year with its century: two digits below 70 are of this century."""
+    year = int(digits)
+    if len(digits) > 2:
+        return year
+    return year + (2000 if year < 70 else 1900)
+
+
+def month_number(month: str) -> int:
+    """Return 1..12 for digits or for an English month's first three letters; else ValueError."""
+    return int(month) if month.isdigit() else _MONTHS.index(month.lower()) + 1

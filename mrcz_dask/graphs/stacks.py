@@ -1,0 +1,97 @@
+"""A stack as a dask array of one chunk a frame."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from numpy.typing import DTypeLike, NDArray
+
+from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.values.errors import FormatError
+
+OPEN_FILES = 16
+
+
+def frames_array(
+    load: Callable[..., NDArray[Any]],
+    arguments: tuple[Any, ...],
+    shape: tuple[int, int, int],
+    dtype: DTypeLike,
+) -> da.Array:
+    """Return a dask array whose chunk k is load(*arguments, k).
+
+    Parameters
+    ----------
+    load
+        An importable function, so that any worker can call it; returns frame k, (ny, nx).
+    arguments
+        What it gets before k: small plain values.
+    shape
+        (n, ny, nx).
+    dtype
+        Of the frames.
+    """
+    n, ny, nx = shape
+    name = f"{load.__name__}-{tokenize(load, arguments, shape)}"
+    graph = {(name, k, 0, 0): (_as_chunk, load, arguments, k) for k in range(n)}
+    return da.Array(graph, name, ((1,) * n, (ny,), (nx,)), dtype=np.dtype(dtype))
+
+
+def _as_chunk(load: Callable[..., NDArray[Any]], arguments: tuple[Any, ...], k: int) -> NDArray[Any]:
+    return load(*arguments, k)[None]
+
+
+def identity(path: Path) -> tuple[str, int, int]:
+    """Return what a graph knows a file by: absolute path, size and modification time."""
+    status = path.stat()
+    return str(path.absolute()), status.st_size, status.st_mtime_ns
+
+
+_idle: OrderedDict[tuple[str, int, int], StackReader] = OrderedDict()
+_lock = threading.Lock()
+
+
+@contextmanager
+def shared_reader(path: str, size: int, mtime_ns: int) -> Iterator[StackReader]:
+    """Give a reader to this thread alone; afterwards the process keeps it open for the next one.
+
+    Raises
+    ------
+    FormatError
+        When the file is no longer the one that the graph was made for.
+    """
+    known = (path, size, mtime_ns)
+    with _lock:
+        reader = _idle.pop(known, None)
+    if reader is None:
+        if identity(Path(path)) != known:
+            raise FormatError(f"{path}: changed since it was opened; call open_stack again")
+        reader = open_reader(path)
+    try:
+        yield reader
+    finally:
+        _put_back(known, reader)
+
+
+def _put_back(known: tuple[str, int, int], reader: StackReader) -> None:
+    with _lock:
+        spare = [_idle.pop(known)] if known in _idle else []
+        _idle[known] = reader
+        while len(_idle) > OPEN_FILES:
+            spare.append(_idle.popitem(last=False)[1])
+    for one in spare:
+        one.close()
+
+
+def physical_frame(path: str, size: int, mtime_ns: int, k: int) -> NDArray[Any]:
+    """Return frame k of a stack in its unit."""
+    with shared_reader(path, size, mtime_ns) as reader:
+        return reader.physical(k)

@@ -1,0 +1,203 @@
+"""What is done to every frame of a stack: pattern off, outliers filled."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics import kernels
+from mrcz_dask.numerics.filling import fill_values
+from mrcz_dask.numerics.philox import Purpose
+from mrcz_dask.values.params import Form
+
+WEIGHT_STEPS = 255
+FINENESS = 32
+INT16 = 32767
+SMALLEST_DIVISOR = 0.1
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The correction of one stack; what the store keeps of it gives the same pixels again.
+
+    Attributes
+    ----------
+    form
+        ``subtract``, ``subtract-raw`` (both: minus the pattern in counts) or ``divide``.
+    pattern
+        (ny, nx) int16 in steps of `step`: counts per frame, or for ``divide`` relative to 1.
+    step
+        A power of two: at most 1/32 of the pattern's standard deviation, or what int16 needs to hold it.
+    weight
+        (ny, nx) uint8: share of the pixel that is kept, in 255ths; below 128 it is an outlier.
+    fill
+        float32, counts: what replaces the pixels of weight < 255, in raster order.
+    """
+
+    form: Form
+    pattern: NDArray[np.int16]
+    step: float
+    weight: NDArray[np.uint8]
+    fill: NDArray[np.float32]
+
+    def ready(self) -> ReadyCorrection:
+        """Return the correction as it is applied to frames."""
+        where = np.flatnonzero(self.weight < WEIGHT_STEPS)
+        share = self.weight.flat[where].astype(np.float32) / np.float32(WEIGHT_STEPS)
+        return ReadyCorrection(self, np.ascontiguousarray(self.pattern).reshape(-1), where, share)
+
+    def take_rows(self, rows: NDArray[np.intp]) -> Correction:
+        """Return the correction of some rows, as an image of their own."""
+        partial = self.weight < WEIGHT_STEPS
+        before = np.concatenate([[0], np.cumsum(partial.sum(axis=1))])
+        fill = [self.fill[before[y] : before[y + 1]] for y in rows.tolist()]
+        return Correction(
+            self.form,
+            self.pattern[rows],
+            self.step,
+            self.weight[rows],
+            np.concatenate([self.fill[:0], *fill]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyCorrection:
+    """A correction with all that applying it needs."""
+
+    correction: Correction
+    pattern: NDArray[np.int16]
+    where: NDArray[np.intp]
+    share: NDArray[np.float32]
+
+    def apply(self, frame: NDArray[Any]) -> Image:
+        """Return w I' + (1 - w) fill, float32 counts; I' = I - pattern, or I / max(.1, 1 + pattern)."""
+        out = np.empty(frame.size, np.float32)
+        kernels.correct(
+            _flat(frame), self.pattern, self._step, self._divide, self.where, self.share, self._fill, out
+        )
+        return out.reshape(frame.shape)
+
+    def apply_rounded(self, frame: NDArray[Any], step: float, key: int, k: int) -> NDArray[np.int16]:
+        """Return what `apply` gives, in steps: rounded up or down at random, right on average.
+
+        Parameters
+        ----------
+        frame
+            (ny, nx) counts.
+        step
+            Counts per stored unit, a power of two for which no pixel leaves int16; see `step_that_fits`.
+        key, k
+            Key of the stack's random numbers, and the frame's index.
+        """
+        out = np.empty(frame.size, np.int16)
+        inverse = np.float32(1 / step)
+        kernels.correct_and_round(
+            _flat(frame),
+            self.pattern,
+            self._step,
+            self._divide,
+            self.where,
+            self.share,
+            self._fill,
+            inverse,
+            np.uint64(key),
+            k,
+            int(Purpose.ROUNDING),
+            out,
+        )
+        return out.reshape(frame.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(ny, nx) of the frames that it corrects."""
+        return self.correction.pattern.shape
+
+    @property
+    def _step(self) -> np.float32:
+        return np.float32(self.correction.step)
+
+    @property
+    def _divide(self) -> bool:
+        return self.correction.form == "divide"
+
+    @property
+    def _fill(self) -> NDArray[np.float32]:
+        return self.correction.fill
+
+    def largest(self, low: float, high: float) -> float:
+        """Return a bound of what `apply` can give for pixels between low and high, absolute."""
+        correction = self.correction
+        filled = float(np.abs(correction.fill).max(initial=0))
+        biggest = max(abs(low), abs(high))
+        pattern = correction.pattern
+        lowest, highest = float(pattern.min()) * correction.step, float(pattern.max()) * correction.step
+        if correction.form == "divide":
+            return max(biggest / max(SMALLEST_DIVISOR, 1 + lowest), filled)
+        return max(biggest + max(abs(lowest), abs(highest)), filled)
+
+
+def _flat(frame: NDArray[Any]) -> NDArray[Any]:
+    return np.ascontiguousarray(kernels.native(frame)).reshape(-1)
+
+
+def byte_weight(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return weights 0..1 in 255ths; an outlier (w < 0.5) is one below 128."""
+    return np.asarray(np.rint(weight * np.float32(WEIGHT_STEPS)), np.uint8)
+
+
+def is_masked(weight: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return the outlier mask (True = outlier) of weights in 255ths."""
+    return weight < (WEIGHT_STEPS + 1) // 2
+
+
+def make_correction(
+    form: Form,
+    pattern: Image,
+    mean_image: Image,
+    weight: NDArray[np.uint8],
+    neighbourly: NDArray[np.bool_],
+) -> Correction:
+    """Return the correction of a stack: the pattern in steps, and the fill from the corrected mean image.
+
+    Parameters
+    ----------
+    form
+        How the pattern is taken off.
+    pattern
+        (ny, nx) float32: counts per frame, or for ``divide`` relative to 1.
+    mean_image
+        (ny, nx) float32: the stack's mean over frames, counts per frame.
+    weight
+        (ny, nx) uint8, see `byte_weight`.
+    neighbourly
+        (ny, nx) bool: another outlier is near; these are filled with a flat kernel.
+    """
+    step = pattern_step(pattern)
+    stored, corrected = np.empty(pattern.shape, np.int16), np.empty(pattern.shape, np.float32)
+    kernels.in_steps(
+        pattern.reshape(-1),
+        np.float32(step),
+        form == "divide",
+        np.ascontiguousarray(mean_image, np.float32).reshape(-1),
+        stored.reshape(-1),
+        corrected.reshape(-1),
+    )
+    partial = weight < WEIGHT_STEPS
+    filled = fill_values(corrected, is_masked(weight), neighbourly, where=partial)
+    return Correction(form, stored, step, weight, filled[partial].astype(np.float32))
+
+
+def pattern_step(pattern: Image) -> float:
+    """Return the power of two in which a pattern is kept: its noise dwarfs the rounding, int16 holds it."""
+    largest, deviation = kernels.spread_of(np.ascontiguousarray(pattern).reshape(-1))
+    if largest == 0:
+        return 1.0
+    coarse = math.ceil(math.log2(largest / (INT16 - 1)))
+    fine = deviation / FINENESS
+    return 2.0 ** (max(math.floor(math.log2(fine)), coarse) if fine > 0 else coarse)

@@ -1,0 +1,79 @@
+"""Uneven illumination (carbon edge, thick ice) taken out of a sum of counts (section 2, step 10)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE = 32
+DIMMEST = 16  # no block is taken for darker than the median by more than this factor
+BAND = 1 << 18
+FLAT_BITS = 8
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def flatten(values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float) -> NDArray[np.int64]:
+    """Return T = m + (S - B) sqrt(m / B): the sum as if it were lit evenly, its counting noise too.
+
+    Parameters
+    ----------
+    values
+        (y, x) counts S, integers.
+    nonfinite
+        (y, x) bool, True = left out of B.
+    middle
+        Median m of S, counts.
+    reach
+        S is clipped to m +- reach counts before B, so that a hot pixel moves B little.
+
+    Returns
+    -------
+    ndarray
+        (y, x) int64, in units of 2**-FLAT_BITS counts.
+    """
+    grid, rows, columns = block_means(values, nonfinite, middle, reach)
+    across = _lerp_rows(grid.T, np.interp(np.arange(values.shape[1]), columns, np.arange(columns.size))).T
+    place = np.interp(np.arange(values.shape[0]), rows, np.arange(rows.size))
+    out = np.empty(values.shape, np.int64)
+    step = max(1, BAND // values.shape[1])
+    for start in range(0, values.shape[0], step):
+        band = slice(start, start + step)
+        background = _lerp_rows(across, place[band])
+        flat = values[band] - background
+        flat *= np.sqrt(middle / background)
+        flat += middle
+        flat *= 2.0**FLAT_BITS
+        np.rint(flat, out=out[band], casting="unsafe")
+    return out
+
+
+def block_means(
+    values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
+) -> tuple[Floats, Floats, Floats]:
+    """Return the means of 32 x 32 blocks, clipped at their 2-98 % range, and the centres along y and x."""
+    edges = [np.arange(0, size, SIDE) for size in values.shape]
+    low, high = int(middle - reach), int(middle + reach) + 1
+    sums = np.empty((edges[0].size, edges[1].size))
+    pixels = np.empty_like(sums)
+    for i, top in enumerate(edges[0]):
+        strip = np.clip(values[top : top + SIDE].astype(np.int64), low, high)
+        good = np.ones(strip.shape, bool) if nonfinite is None else ~nonfinite[top : top + SIDE]
+        sums[i] = np.add.reduceat((strip * good).sum(axis=0), edges[1])
+        pixels[i] = np.add.reduceat(good.sum(axis=0), edges[1])
+    means = np.where(pixels > 0, sums / np.maximum(pixels, 1), middle)
+    centres = [(e + np.minimum(e + SIDE, n) - 1) / 2 for e, n in zip(edges, values.shape, strict=True)]
+    least, largest = np.quantile(means, (0.02, 0.98))
+    means = np.maximum(np.clip(means, least, largest), middle / DIMMEST)
+    return means, centres[0], centres[1]
+
+
+def _lerp_rows(grid: Floats, place: Floats) -> Floats:
+    """Interpolate between the rows of a grid, at fractional row numbers."""
+    row = np.minimum(place.astype(np.intp), grid.shape[0] - 2)
+    share = (place - row)[:, None]
+    mixed: Floats = grid[row] * (1 - share) + grid[row + 1] * share
+    return mixed

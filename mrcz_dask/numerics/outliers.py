@@ -1,0 +1,176 @@
+"""The outlier mask of one stack, from the histogram of its sum (section 2; Eqs. 2 to 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.histogram import take
+from mrcz_dask.numerics.illumination import FLAT_BITS, flatten
+from mrcz_dask.numerics.neighbours import near_another
+from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.thresholds import FitRecord, Image, Status, Verdict, examine
+from mrcz_dask.values.params import OutlierParams
+
+MISFIT = 0.015
+WIDE = 1.2
+FLATTEN_MEDIAN = 20
+FLATTEN_SIDE = 128
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutlierMask:
+    """Which pixels of a stack are outliers.
+
+    Attributes
+    ----------
+    mask
+        (y, x) bool, True = outlier: weight < 0.5, or not finite.
+    weight
+        (y, x) float32, 1 = good, 0 = outlier (Eq. 6); 0 where not finite.
+    hot, dead
+        (y, x) bool, the outliers above and below the centre; pixels that are not finite are neither.
+    neighbourly
+        (y, x) bool, outliers with another within `radius` pixels; the others are singletons.
+    t_dark, t_hot
+        Thresholds in sigma from the centre; -inf, +inf where off.
+    mu, sigma
+        Centre and width of the good pixels, counts of the sum; not a number where nothing was fitted.
+    status
+        ``ok``; ``sparse``: so few counts that a count is cut, not a tail; ``implausible`` (too many outliers)
+        and ``degenerate`` (no histogram): nothing but non-finite pixels is masked, the stack is no reference.
+    caveats
+        What the user should know.
+    misfit
+        Largest difference between the cumulative histogram and the fitted one.
+    illumination
+        True = an uneven illumination was taken out first (step 10).
+    mean
+        Mean of the sum over unmasked pixels, counts; not a number without any.
+    fit
+        Histogram and residuals for plots; None where nothing was fitted.
+    """
+
+    mask: Bools
+    weight: NDArray[np.float32]
+    hot: Bools
+    dead: Bools
+    neighbourly: Bools
+    t_dark: float
+    t_hot: float
+    mu: float
+    sigma: float
+    status: Status
+    caveats: tuple[str, ...]
+    misfit: float
+    illumination: bool
+    mean: float
+    fit: FitRecord | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether the stack may be a reference for others, as far as its mask tells."""
+        return self.status in ("ok", "sparse")
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts, thresholds and fit as plain scalars, as provenance keeps them."""
+        return {
+            "n_masked": int(np.count_nonzero(self.mask)),
+            "n_hot": int(np.count_nonzero(self.hot)),
+            "n_dead": int(np.count_nonzero(self.dead)),
+            "n_neighbourly": int(np.count_nonzero(self.neighbourly)),
+            **{name: getattr(self, name) for name in _SCALARS},
+            "caveats": list(self.caveats),
+        }
+
+
+_SCALARS = ("t_dark", "t_hot", "mu", "sigma", "mean", "misfit", "status", "illumination")
+
+
+def outlier_mask(
+    stack_or_sum: NDArray[Any] | Iterable[NDArray[Any]] | StackSum, params: OutlierParams | None = None
+) -> OutlierMask:
+    """Find the hot, dead and non-finite pixels of a stack.
+
+    Parameters
+    ----------
+    stack_or_sum
+        (n, y, x) stack, (y, x) image or sum (one frame), an iterable of (y, x) frames, or a `StackSum`;
+        integers or real floats, counts.
+    params
+        Rule, thresholds and radius; None = the defaults.
+
+    Returns
+    -------
+    OutlierMask
+        Its arrays are (y, x), True = outlier.
+
+    Raises
+    ------
+    OutlierError
+        If no pixel is finite.
+    DtypeError
+        For complex and other types that are no counts.
+    ParameterError
+        For no frames, or frames that differ in shape or type.
+
+    Notes
+    -----
+    McLeod et al. 2018, section 2.2, Eqs. 2 to 6. The same sum gives the same bits, in whatever order its
+    frames were added; whole numbers give the same mask as integers and as floats.
+    """
+    params = params or OutlierParams()
+    total = stack_or_sum if isinstance(stack_or_sum, StackSum) else sum_stack(stack_or_sum)
+    image = Image(total.values, 2.0**-total.exponent, total.is_counts, total.nonfinite)
+    verdict = examine(image, params)
+    lit = params.illumination and _uneven(image, verdict)
+    if lit:
+        image = _evenly_lit(image, verdict, params)
+        verdict = examine(image, params)
+    return _assemble(total, image, verdict, lit, params)
+
+
+def _uneven(image: Image, verdict: Verdict) -> bool:
+    """Whether the histogram is wider or less normal than one illumination makes it (step 10)."""
+    able = image.counts and min(image.values.shape) >= FLATTEN_SIDE and verdict.middle >= FLATTEN_MEDIAN
+    return able and (verdict.misfit > MISFIT or verdict.spread > WIDE)
+
+
+def _evenly_lit(image: Image, verdict: Verdict, params: OutlierParams) -> Image:
+    reach = params.max_sigma * verdict.half
+    flat = flatten(image.values, image.nonfinite, verdict.middle, reach)
+    return replace(image, values=flat, unit=2.0**-FLAT_BITS)
+
+
+def _assemble(
+    total: StackSum, image: Image, verdict: Verdict, lit: bool, params: OutlierParams
+) -> OutlierMask:
+    weight = take(verdict.weight, verdict.table, image.values)
+    mask = weight < 0.5
+    hot = mask & (image.values > verdict.mu / image.unit)
+    dead = mask & ~hot
+    caveats = verdict.caveats
+    if total.nonfinite is not None:
+        weight[total.nonfinite] = 0
+        mask = mask | total.nonfinite
+        hot, dead = hot & ~total.nonfinite, dead & ~total.nonfinite
+        caveats = (*caveats, f"{np.count_nonzero(total.nonfinite)} pixels are not finite; masked")
+    return OutlierMask(
+        mask, weight, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot, verdict.mu,
+        verdict.sigma, verdict.status, caveats, verdict.misfit, lit, _mean(total, mask), verdict.fit,
+    )  # fmt: skip
+
+
+def _mean(total: StackSum, mask: Bools) -> float:
+    """Mean over unmasked pixels, from integer sums, so that it is exact."""
+    good = mask.size - int(np.count_nonzero(mask))
+    if good == 0:
+        return float("nan")
+    kept = int(total.values.sum(dtype=np.int64)) - int(total.values[mask].sum(dtype=np.int64))
+    return kept / good * 2.0**-total.exponent

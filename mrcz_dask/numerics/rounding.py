@@ -1,0 +1,51 @@
+"""Rounding without a new fixed pattern: up or down at random, right on average.
+
+Rounding count + pattern to the nearest step rounds the pattern too, in every frame alike; stochastic rounding
+leaves the mean of every pixel where it was.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.philox import Purpose, uniform16
+from mrcz_dask.values.errors import DtypeError
+
+INT16_LIMIT = 32766
+HALF_LIMIT = 65504
+
+
+def step_that_fits(step: float, largest: float) -> float:
+    """Return `step`, doubled until `largest` (counts, absolute) fits into int16 without clipping."""
+    needed = largest / INT16_LIMIT
+    return step if needed <= step else step * 2.0 ** math.ceil(math.log2(needed / step))
+
+
+def round_to_half(image: NDArray[np.float32], key: int, frame: int) -> NDArray[np.float16]:
+    """Return image as float16, rounded stochastically: random bits are added below the last one kept.
+
+    Parameters
+    ----------
+    image
+        (ny, nx) float32, counts; finite. Below 2**-14 counts it is rounded to the nearest multiple of 2**-24.
+    key, frame
+        Key of the stack's random numbers, and the frame's index.
+
+    Raises
+    ------
+    DtypeError
+        For pixels beyond what float16 holds.
+    """
+    largest = float(np.abs(image).max(initial=0))
+    if largest > HALF_LIMIT:
+        raise DtypeError(
+            f"frame {frame} reaches {largest:g} counts; float16 holds up to {HALF_LIMIT}: "
+            "write int16 or float32"
+        )
+    random = uniform16(image.size, key, Purpose.ROUNDING, frame).reshape(image.shape)
+    dropped = np.uint32(0x1FFF)
+    bits = (image.view(np.uint32) + (random & dropped.astype(np.uint16))) & ~dropped
+    return bits.view(np.float32).astype(np.float16)

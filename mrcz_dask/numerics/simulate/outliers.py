@@ -1,0 +1,121 @@
+"""Hot pixels that are born and die from stack to stack, and dead pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcz_dask.numerics.simulate.params import SimulationParams
+from mrcz_dask.numerics.simulate.patterns import Image
+from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
+
+Sites = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Defects:
+    """Hot defects of equal size.
+
+    Attributes
+    ----------
+    sites
+        (defects, size) int64, flat indices of their physical pixels.
+    excess
+        (defects, size) float64, in units of the dose d.
+    """
+
+    sites: Sites
+    excess: npt.NDArray[np.float64]
+
+
+Population = tuple[Defects, Defects]
+
+
+def hot_population(params: SimulationParams) -> Replay[Population]:
+    """Return the hot pixels at any stack: pairs of neighbours and singles, each kept in its own array."""
+    nothing = tuple(Defects(np.zeros((0, size), np.int64), np.zeros((0, size))) for size in (2, 1))
+    return Replay(partial(_next, params), (nothing[0], nothing[1]))
+
+
+def hot_excess(params: SimulationParams, population: Population) -> Image:
+    """Return the excess of every pixel, counts/pixel/frame, float32 (rows, columns), 0 where not hot."""
+    excess = np.zeros(_site_shape(params), np.float32)
+    for defects in population:
+        excess.flat[defects.sites.ravel()] = params.dose * defects.excess.ravel()
+    return np.asarray(_magnified(params, excess), np.float32)
+
+
+def dead_pixels(params: SimulationParams) -> npt.NDArray[np.bool_]:
+    """Return the map of dead pixels, the same for all stacks, True = dead (rows, columns)."""
+    shape = _site_shape(params)
+    sites = shape[0] * shape[1]
+    dead = np.zeros(shape, bool)
+    draws = stream(params.seed, Purpose.DEAD)
+    dead.flat[draws.choice(sites, round(params.dead * sites), replace=False)] = True
+    return np.asarray(_magnified(params, dead), bool)
+
+
+def hot_count(params: SimulationParams, index: int) -> int:
+    """Return the number of hot physical pixels of stack `index`, linear between first and last share."""
+    first, last = params.hot
+    course = index / max(params.stacks - 1, 1)
+    ny, nx = _site_shape(params)
+    return round((first + (last - first) * course) * ny * nx)
+
+
+def _next(params: SimulationParams, before: Population, index: int) -> Population:
+    draws = stream(params.seed, Purpose.HOT, index)
+    total = hot_count(params, index)
+    pairs = round(params.hot_pairs * total / 2)
+    old_pairs = _survivors(params, before[0], pairs, draws)
+    old_singles = _survivors(params, before[1], total - 2 * pairs, draws)
+    taken = {*old_pairs.sites.ravel().tolist(), *old_singles.sites.ravel().tolist()}
+    new_pairs = _born(params, old_pairs, pairs, taken, draws)
+    return new_pairs, _born(params, old_singles, total - 2 * pairs, taken, draws)
+
+
+def _survivors(params: SimulationParams, before: Defects, target: int, draws: np.random.Generator) -> Defects:
+    number = len(before.sites)
+    kept = min(round(params.hot_persistence * number), target)
+    chosen = np.sort(draws.permutation(number)[:kept])
+    return Defects(before.sites[chosen], before.excess[chosen])
+
+
+def _born(
+    params: SimulationParams, old: Defects, target: int, taken: set[int], draws: np.random.Generator
+) -> Defects:
+    """Add defects on free pixels until there are `target`; `taken` grows by their pixels."""
+    size = old.sites.shape[1]
+    born: list[tuple[int, ...]] = []
+    while len(born) < target - len(old.sites):
+        site = _site(_site_shape(params), size, draws)
+        if taken.isdisjoint(site):
+            taken.update(site)
+            born.append(site)
+    sites = np.array(born, np.int64).reshape(-1, size)
+    excess = params.hot_median * np.exp(params.hot_log_sigma * draws.standard_normal(sites.shape))
+    return Defects(np.concatenate([old.sites, sites]), np.concatenate([old.excess, excess]))
+
+
+def _site(shape: tuple[int, int], size: int, draws: np.random.Generator) -> tuple[int, ...]:
+    ny, nx = shape
+    first = int(draws.integers(ny * nx))
+    if size == 1:
+        return (first,)
+    y, x = divmod(first, nx)
+    across = bool(draws.integers(2))
+    # At the right and lower edge the neighbour is on the inner side.
+    step = (1 if x + 1 < nx else -1) if across else (nx if y + 1 < ny else -nx)
+    return (first, first + step)
+
+
+def _site_shape(params: SimulationParams) -> tuple[int, int]:
+    ny, nx = params.shape
+    return (ny // 2, nx // 2) if params.super_resolution else (ny, nx)
+
+
+def _magnified(params: SimulationParams, sites: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+    return np.kron(sites, np.ones((2, 2), sites.dtype)) if params.super_resolution else sites

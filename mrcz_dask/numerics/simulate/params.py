@@ -1,0 +1,190 @@
+"""What a simulated session holds, and the sessions that have a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+from mrcz_dask.values.checks import one_of, raise_all, within
+from mrcz_dask.values.params import Parameters
+
+CountDtype = Literal["uint8", "int8", "uint16", "int16"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationParams(Parameters):
+    """A simulated session; the defaults are the *standard* session.
+
+    Setting an effect to 0 switches it off and leaves every other random draw as it is.
+
+    Attributes
+    ----------
+    shape
+        Rows and columns of a frame, pixels.
+    frames, stacks
+        Frames of a stack, and stacks of the session.
+    dose
+        d, mean counts/pixel/frame of a stack without specimen, outliers, carbon and ice.
+    seed
+        0 <= seed < 2^64; the same seed and parameters give the same pixels.
+    dtype
+        Type of the counts; counts are clipped to its range.
+    frame_time
+        Seconds per frame; with the dose it gives the dose rate of gamma.
+    dose_jitter
+        Relative standard deviation of the dose from stack to stack (normal, cut at 3 sigma).
+    gamma
+        Exponent of the etching; None = Eq. 11 with the K2's coefficients at the stack's dose rate.
+    etch
+        Standard deviation of the etching E (mean 1).
+    cmos
+        Standard deviation of the multiplicative columns and rows.
+    pixel
+        Standard deviation of the white pixel gain.
+    evolve
+        Standard deviation of the evolving pattern V.
+    tau
+        Dose in e-/pixel over which V loses its memory: correlation exp(-dose/tau).
+    additive
+        Standard deviation of the additive pattern A, counts/pixel/frame.
+    specimen
+        Relative standard deviation of the specimen.
+    drift
+        Speed of the drift in pixels/frame; it is 2.5 times as fast at the first frame, half at the last.
+    hot
+        Shares of hot pixels in the first and the last stack, linear in between.
+    hot_median
+        Median excess of a hot pixel in units of the dose d.
+    hot_log_sigma
+        Standard deviation of the natural logarithm of the excess.
+    hot_pairs
+        Share of the hot pixels that come as two neighbours.
+    hot_persistence
+        Share of the hot pixels of a stack that are still hot in the next.
+    dead
+        Share of dead pixels, the same ones in all stacks.
+    dead_response
+        What a dead pixel still counts, relative to a live one.
+    super_resolution
+        Outliers are physical pixels of 2 x 2 image pixels.
+    carbon, ice
+        Indices of the stacks with a carbon edge and with ice that grows thick to one side.
+    carbon_strength, ice_strength
+        Share of the electrons that carbon and thick ice take away.
+    """
+
+    shape: tuple[int, int] = (512, 512)
+    frames: int = 30
+    stacks: int = 60
+    dose: float = 1.0
+    seed: int = 0
+    dtype: CountDtype = "uint8"
+    frame_time: float = 0.3
+    dose_jitter: float = 0.02
+    gamma: float | None = None
+    etch: float = 0.03
+    cmos: float = 0.015
+    pixel: float = 0.01
+    evolve: float = 0.0
+    tau: float = 400.0
+    additive: float = 0.0
+    specimen: float = 0.04
+    drift: float = 0.4
+    hot: tuple[float, float] = (0.001, 0.005)
+    hot_median: float = 2.0
+    hot_log_sigma: float = 1.0
+    hot_pairs: float = 0.2
+    hot_persistence: float = 0.9
+    dead: float = 2e-5
+    dead_response: float = 0.0
+    super_resolution: bool = False
+    carbon: tuple[int, ...] = ()
+    ice: tuple[int, ...] = ()
+    carbon_strength: float = 0.25
+    ice_strength: float = 0.25
+
+    def __post_init__(self) -> None:
+        raise_all("simulation parameters", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from self._size_problems()
+        yield from within("dose", self.dose, 0, 1e4, open_low=True, unit=" counts/pixel/frame")
+        yield from one_of("dtype", self.dtype, ("uint8", "int8", "uint16", "int16"))
+        yield from within("frame_time", self.frame_time, 0, 1e3, open_low=True, unit=" s")
+        yield from within("dose_jitter", self.dose_jitter, 0, 0.3)
+        yield from self._pattern_problems()
+        yield from self._outlier_problems()
+        yield from self._contrast_problems()
+
+    def _size_problems(self) -> Iterator[str]:
+        yield from within("number of sizes in shape", len(self.shape), 2, 2)
+        for size in self.shape:
+            yield from within("shape", size, 16, 16384, unit=" pixels")
+            if self.super_resolution and size % 2:
+                yield f"shape is {self.shape!r}; expected even sizes with super_resolution"
+        yield from within("frames", self.frames, 1, 10_000)
+        yield from within("stacks", self.stacks, 1, 100_000)
+        yield from within("seed", self.seed, 0, 2**64 - 1)
+
+    def _pattern_problems(self) -> Iterator[str]:
+        if self.gamma is not None:
+            yield from within("gamma", self.gamma, 0, 10)
+        for name in ("etch", "cmos", "pixel", "evolve"):
+            yield from within(name, getattr(self, name), 0, 0.3)
+        yield from within("tau", self.tau, 0, 1e9, open_low=True, unit=" e-/pixel")
+        yield from within("additive", self.additive, 0, 1e4, unit=" counts/pixel/frame")
+        yield from within("specimen", self.specimen, 0, 0.3)
+        yield from within("drift", self.drift, 0, 100, unit=" pixels/frame")
+
+    def _outlier_problems(self) -> Iterator[str]:
+        yield from within("number of shares in hot", len(self.hot), 2, 2)
+        for share in self.hot:
+            yield from within("hot", share, 0, 0.2)
+        yield from within("hot_median", self.hot_median, 0, 1e4, open_low=True)
+        yield from within("hot_log_sigma", self.hot_log_sigma, 0, 5)
+        yield from within("hot_pairs", self.hot_pairs, 0, 1)
+        yield from within("hot_persistence", self.hot_persistence, 0, 1)
+        yield from within("dead", self.dead, 0, 0.2)
+        yield from within("dead_response", self.dead_response, 0, 1)
+
+    def _contrast_problems(self) -> Iterator[str]:
+        for name in ("carbon", "ice"):
+            wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
+            if wrong:
+                yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"
+            yield from within(f"{name}_strength", getattr(self, f"{name}_strength"), 0, 0.95)
+
+
+_NO_PATTERN: dict[str, Any] = {"etch": 0.0, "cmos": 0.0, "pixel": 0.0, "gamma": 1.0}
+
+SESSIONS = MappingProxyType(
+    {
+        "standard": {},
+        "evolving": {"evolve": 0.02, "tau": 400.0},
+        "no pattern": _NO_PATTERN,
+        "white": _NO_PATTERN | {"pixel": 0.03},
+        "mature": {"etch": 0.05, "cmos": 0.03, "pixel": 0.03, "dose": 0.5},
+    }
+)
+"""What each named session changes of the defaults."""
+
+
+def named(name: str, **overrides: Any) -> SimulationParams:
+    """Return the parameters of a named session, with some of them changed.
+
+    Parameters
+    ----------
+    name
+        One of `SESSIONS`: ``standard``, ``evolving``, ``no pattern``, ``white``, ``mature``.
+    **overrides
+        Fields of `SimulationParams`.
+
+    Raises
+    ------
+    ParameterError
+        For an unknown name or field, or a value out of its range.
+    """
+    raise_all("simulated session", one_of("name", name, SESSIONS))
+    return SimulationParams.from_dict(SESSIONS[name] | overrides)

@@ -1,0 +1,109 @@
+"""What the camera prints into every frame: etching, columns and rows, pixel gain, the evolving pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcz_dask.numerics.simulate.params import SimulationParams
+from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
+
+Image = npt.NDArray[np.float32]
+Kind = Callable[[tuple[int, int], np.random.Generator], Image]
+
+K2_GAMMA = (0.12, -1.04, -0.0336, 1.04)
+CALIBRATED = (0.25, 9.0)
+COLUMN_BLOCK = 32
+SWEEPS = 4
+WAVELENGTHS = (24.0, 96.0)
+
+
+def dose_rate_gamma(rate: float) -> float:
+    """Return the K2's gamma at a dose rate in e-/pixel/s, clamped to the calibrated range (Eq. 11)."""
+    a1, b1, a2, a3 = K2_GAMMA
+    delta = float(np.clip(rate, *CALIBRATED))
+    return float(a1 * delta**b1 + a2 * delta + a3)
+
+
+def standardised(field: npt.NDArray[np.floating]) -> Image:
+    """Return the field with mean 0 and standard deviation 1."""
+    centred = np.asarray(field, np.float64) - np.mean(field, dtype=np.float64)
+    return np.asarray(centred / np.std(centred), np.float32)
+
+
+def etching(shape: tuple[int, int], draws: np.random.Generator) -> Image:
+    """Return four warped diagonal sweeps, mean 0, standard deviation 1, float32 (rows, columns)."""
+    total = np.zeros(shape)
+    for k in range(SWEEPS):
+        total += _sweep(shape, draws, np.pi * (2 * k + 1) / 4)
+    return standardised(total)
+
+
+def _sweep(shape: tuple[int, int], draws: np.random.Generator, diagonal: float) -> npt.NDArray[np.float64]:
+    angle = diagonal + draws.uniform(-0.25, 0.25)
+    wavelength = np.exp(draws.uniform(*np.log(WAVELENGTHS)))
+    chirp, phase, warp_y, warp_x = draws.uniform(0, 1, 4)
+    y, x = (np.arange(size) / size for size in shape)
+    along_y = shape[0] * np.sin(angle) * y / wavelength + 0.25 * np.sin(2 * np.pi * (y + warp_y))
+    along_x = shape[1] * np.cos(angle) * x / wavelength + 0.25 * np.sin(2 * np.pi * (x + warp_x))
+    turns = along_y[:, None] + along_x
+    turns += 0.3 * chirp * turns * (y[:, None] + x) / 2
+    return np.asarray(np.sin(2 * np.pi * (turns + phase)))
+
+
+def columns_and_rows(shape: tuple[int, int], draws: np.random.Generator) -> Image:
+    """Return CMOS columns (blocks of 32, top and bottom half apart) and rows; mean 0, std 1, float32.
+
+    Half of the variance is in single columns, .3 in blocks of columns, .2 in rows.
+    """
+    ny, nx = shape
+    halves = np.sqrt(0.5) * draws.standard_normal((2, nx))
+    blocks = np.sqrt(0.3) * draws.standard_normal((2, -(-nx // COLUMN_BLOCK)))
+    halves += np.repeat(blocks, COLUMN_BLOCK, axis=1)[:, :nx]
+    rows = np.sqrt(0.2) * draws.standard_normal(ny)
+    return standardised(np.repeat(halves, (ny // 2, ny - ny // 2), axis=0) + rows[:, None])
+
+
+def pixel_gain(shape: tuple[int, int], draws: np.random.Generator) -> Image:
+    """Return white noise, mean 0, standard deviation 1, float32."""
+    return standardised(draws.standard_normal(shape))
+
+
+def etching_gain(params: SimulationParams) -> Image:
+    """Return E: etching of mean 1 and standard deviation `etch`."""
+    return 1 + _scaled(params.etch, etching, params, Purpose.ETCH)
+
+
+def fixed_gain(params: SimulationParams) -> Image:
+    """Return M: columns, rows and white pixel gain, mean 0."""
+    columns = _scaled(params.cmos, columns_and_rows, params, Purpose.CMOS)
+    return columns + _scaled(params.pixel, pixel_gain, params, Purpose.PIXEL)
+
+
+def additive(params: SimulationParams) -> Image:
+    """Return A: columns and rows of mean 0 and standard deviation `additive`, counts/pixel/frame."""
+    return _scaled(params.additive, columns_and_rows, params, Purpose.ADDITIVE)
+
+
+def _scaled(std: float, kind: Kind, params: SimulationParams, purpose: Purpose) -> Image:
+    if std == 0:
+        return np.zeros(params.shape, np.float32)
+    return np.float32(std) * kind(params.shape, stream(params.seed, purpose))
+
+
+def evolving(params: SimulationParams) -> Replay[Image | None]:
+    """Return U, of which V = evolve U / std(U): autoregressive, correlation exp(-dose/tau) between stacks."""
+    return Replay(partial(_evolve, params), None)
+
+
+def _evolve(params: SimulationParams, before: Image | None, index: int) -> Image:
+    draws = stream(params.seed, Purpose.EVOLVE, index)
+    fresh = etching(params.shape, draws) + columns_and_rows(params.shape, draws)
+    fresh *= np.float32(np.sqrt(0.5))
+    if before is None:
+        return fresh
+    memory = np.exp(-params.dose * params.frames / params.tau)
+    return np.float32(memory) * before + np.float32(np.sqrt(1 - memory**2)) * fresh

@@ -1,0 +1,221 @@
+"""Stacks of a simulated session, each with its truth, each computable alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from mrcz_dask.numerics.simulate import outliers, patterns, specimen
+from mrcz_dask.numerics.simulate.params import SimulationParams
+from mrcz_dask.numerics.simulate.patterns import Image
+from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
+from mrcz_dask.values.errors import ParameterError
+
+Counts = npt.NDArray[np.integer]
+
+
+@dataclass(frozen=True)
+class StackTruth:
+    """What is true of a simulated stack; images are (rows, columns).
+
+    Attributes
+    ----------
+    hot, dead
+        bool, True = outlier of that kind. A hot pixel that is also dead is dead.
+    hot_excess
+        float32, counts/pixel/frame, 0 where not hot.
+    pattern
+        float32, the multiplicative pattern E^gamma (1 + M + V), mean 1.
+    additive
+        float32, the additive pattern A, counts/pixel/frame, mean 0.
+    illumination
+        float32, the share H of electrons that carbon and ice let through, 1 = all.
+    dose
+        Counts/pixel/frame before specimen, outliers and illumination.
+    drift
+        (frames, 2) float64, y and x of the specimen relative to the first frame, pixels.
+    expected_sum
+        float32, what the sum over frames is on average before clipping, outliers included, counts.
+    """
+
+    hot: npt.NDArray[np.bool_]
+    dead: npt.NDArray[np.bool_]
+    hot_excess: Image
+    pattern: Image
+    additive: Image
+    illumination: Image
+    dose: float
+    drift: npt.NDArray[np.float64]
+    expected_sum: Image
+
+    @property
+    def mask(self) -> npt.NDArray[np.bool_]:
+        """Hot or dead pixels, True = outlier."""
+        return self.hot | self.dead
+
+    @property
+    def sigmas(self) -> Image:
+        """Excess of the hot pixels' sum in Poisson standard deviations of a sum without it, float32."""
+        excess = np.float32(len(self.drift)) * self.hot_excess
+        clean = np.maximum(self.expected_sum - excess, 1)
+        return np.where(self.hot, excess / np.sqrt(clean), 0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class SimulatedStack:
+    """A stack and its truth.
+
+    Attributes
+    ----------
+    frames
+        (frames, rows, columns) counts in the dtype of the parameters.
+    truth
+        What is true of it.
+    """
+
+    frames: Counts
+    truth: StackTruth
+
+
+@dataclass(frozen=True)
+class SimulatedSession:
+    """A session whose stacks are computed when they are asked for.
+
+    Attributes
+    ----------
+    params
+        All there is to know: equal parameters give equal sessions.
+    """
+
+    params: SimulationParams
+
+    def __len__(self) -> int:
+        return self.params.stacks
+
+    def __iter__(self) -> Iterator[SimulatedStack]:
+        return (self.stack(i) for i in range(len(self)))
+
+    def stack(self, index: int) -> SimulatedStack:
+        """Return stack `index`, 0 <= index < stacks; no other stack's frames are computed.
+
+        Raises
+        ------
+        ParameterError
+            For an index outside the session.
+        """
+        if not 0 <= index < len(self):
+            raise ParameterError(f"stack index is {index}; expected 0 <= index < {len(self)}")
+        params, optics = self.params, _Optics(self, index)
+        frames = np.empty((params.frames, *params.shape), params.dtype)
+        total = np.zeros(params.shape)
+        for frame, image in enumerate(frames):
+            expected = optics.expected(frame)
+            total += expected
+            image[:] = _counted(params, expected, index, frame)
+        return SimulatedStack(frames, optics.truth(np.asarray(total, np.float32)))
+
+    def dose(self, index: int) -> float:
+        """Return d of stack `index` in counts/pixel/frame."""
+        draw = stream(self.params.seed, Purpose.DOSE, index).standard_normal()
+        return float(self.params.dose * (1 + self.params.dose_jitter * np.clip(draw, -3, 3)))
+
+    def pattern(self, index: int) -> Image:
+        """Return E^gamma (1 + M + V) of stack `index`, float32 (rows, columns), mean 1."""
+        rate = self.dose(index) / self.params.frame_time
+        gamma = patterns.dose_rate_gamma(rate) if self.params.gamma is None else self.params.gamma
+        gain = self._etching ** np.float32(gamma) * (1 + self._fixed + self._evolving_at(index))
+        return np.asarray(gain / np.mean(gain, dtype=np.float64), np.float32)
+
+    def _evolving_at(self, index: int) -> Image:
+        state = self._evolving.at(index) if self.params.evolve else None
+        if state is None:
+            return np.zeros(self.params.shape, np.float32)
+        return np.float32(self.params.evolve) * patterns.standardised(state)
+
+    @cached_property
+    def _etching(self) -> Image:
+        return patterns.etching_gain(self.params)
+
+    @cached_property
+    def _fixed(self) -> Image:
+        return patterns.fixed_gain(self.params)
+
+    @cached_property
+    def additive(self) -> Image:
+        """A, float32 (rows, columns), counts/pixel/frame, mean 0."""
+        return patterns.additive(self.params)
+
+    @cached_property
+    def dead(self) -> npt.NDArray[np.bool_]:
+        """Dead pixels of all stacks, True = dead (rows, columns)."""
+        return outliers.dead_pixels(self.params)
+
+    @cached_property
+    def _evolving(self) -> Replay[Image | None]:
+        return patterns.evolving(self.params)
+
+    @cached_property
+    def hot(self) -> Replay[outliers.Population]:
+        """The hot pixels at any stack."""
+        return outliers.hot_population(self.params)
+
+
+class _Optics:
+    """What the frames of one stack have in common."""
+
+    def __init__(self, session: SimulatedSession, index: int) -> None:
+        params = session.params
+        self.dose, self.pattern = session.dose(index), session.pattern(index)
+        self.illumination = specimen.illumination(params, index)
+        self.additive, self.dead = session.additive, session.dead
+        excess = outliers.hot_excess(params, session.hot.at(index))
+        self.hot_excess = np.where(self.dead, np.float32(0), excess)
+        self.drift = specimen.drift_path(params, index)
+        self._specimen = specimen.Specimen(params, index)
+        self._base = np.float32(self.dose) * self.pattern * self.illumination
+        self._response = np.where(self.dead, np.float32(params.dead_response), np.float32(1))
+
+    def expected(self, frame: int) -> Image:
+        """Expected counts of a frame before clipping."""
+        dy, dx = self.drift[frame]
+        counts = self._base * (1 + self._specimen.moved(dy, dx)) + self.additive + self.hot_excess
+        return np.asarray(np.maximum(counts * self._response, 0), np.float32)
+
+    def truth(self, expected_sum: Image) -> StackTruth:
+        return StackTruth(
+            hot=self.hot_excess > 0,
+            dead=self.dead,
+            hot_excess=self.hot_excess,
+            pattern=self.pattern,
+            additive=self.additive,
+            illumination=self.illumination,
+            dose=self.dose,
+            drift=self.drift,
+            expected_sum=expected_sum,
+        )
+
+
+def simulate_session(params: SimulationParams | None = None) -> SimulatedSession:
+    """Return a simulated session; nothing is computed before a stack is asked for.
+
+    Parameters
+    ----------
+    params
+        None = the *standard* session.
+
+    Notes
+    -----
+    Expected counts of frame f: d E^gamma (1 + M + V) (1 + s(x - drift)) H + A + hot, dead pixels times their
+    response; then Poisson, clipped to the dtype.
+    """
+    return SimulatedSession(SimulationParams() if params is None else params)
+
+
+def _counted(params: SimulationParams, expected: Image, index: int, frame: int) -> Counts:
+    draws = stream(params.seed, Purpose.COUNTS, index, frame)
+    most = np.iinfo(params.dtype).max
+    return np.minimum(draws.poisson(expected), most).astype(params.dtype)

@@ -1,0 +1,105 @@
+"""What is not the camera: the specimen and its drift, carbon edges and ice."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import gaussian_filter
+from scipy.special import expit
+
+from mrcz_dask.numerics.simulate.params import SimulationParams
+from mrcz_dask.numerics.simulate.patterns import Image, standardised
+from mrcz_dask.numerics.simulate.streams import Purpose, stream
+
+BLUR = 3.0
+SPACING = 20.0
+GRADIENT_SHARE = 0.1
+
+
+def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
+    """Return where the specimen is in each frame, relative to the first: (frames, 2), pixels in y and x.
+
+    Frame f moves by drift * (.5 + 2 exp(-8 f/n)) pixels in a direction that turns slowly.
+    """
+    draws = stream(params.seed, Purpose.DRIFT, index)
+    course = np.arange(params.frames) / params.frames
+    angle = draws.uniform(0, 2 * np.pi) + draws.normal(0, 0.3) * course
+    speed = params.drift * (0.5 + 2 * np.exp(-8 * course))
+    steps = speed[:, None] * np.stack([np.sin(angle), np.cos(angle)], axis=1)
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps[:-1], axis=0)])
+
+
+class Specimen:
+    """Blurred particles and a weak gradient, of relative standard deviation `specimen` where it starts.
+
+    The particles are periodic, so that the drift brings nothing in that was not drawn before.
+    """
+
+    def __init__(self, params: SimulationParams, index: int) -> None:
+        draws = stream(params.seed, Purpose.SPECIMEN, index)
+        self._shape = params.shape
+        self._particles = np.float32(params.specimen * np.sqrt(1 - GRADIENT_SHARE)) * particles(
+            params.shape, draws
+        )
+        angle = draws.uniform(0, 2 * np.pi)
+        slope = params.specimen * np.sqrt(12 * GRADIENT_SHARE)
+        self._slope = slope * np.sin(angle) / params.shape[0], slope * np.cos(angle) / params.shape[1]
+
+    def moved(self, dy: float, dx: float) -> Image:
+        """Return s(x - drift), float32 (rows, columns), mean about 0."""
+        y, x = (
+            np.asarray(rise * (np.arange(size) - (size - 1) / 2 - by), np.float32)
+            for rise, size, by in zip(self._slope, self._shape, (dy, dx), strict=True)
+        )
+        return shifted(self._particles, dy, dx) + y[:, None] + x
+
+
+def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
+    """Return particles that take electrons away: mean 0, standard deviation 1, periodic, float32."""
+    number = max(3, round(shape[0] * shape[1] / SPACING**2))
+    y, x = (np.asarray(draws.uniform(0, size, number), np.int64) for size in shape)
+    field = np.zeros(shape, np.float32)
+    np.subtract.at(field, (y, x), np.asarray(draws.uniform(0.5, 1.5, number), np.float32))
+    return standardised(gaussian_filter(field, BLUR, mode="wrap"))
+
+
+def shifted(image: Image, dy: float, dx: float) -> Image:
+    """Return a periodic image moved by (dy, dx) pixels, cubic (Catmull-Rom) in between."""
+    return _shifted_along(_shifted_along(image, dy, 0), dx, 1)
+
+
+def _shifted_along(image: Image, by: float, axis: int) -> Image:
+    whole = int(np.ceil(by))
+    t = whole - by
+    taps = (
+        -0.5 * t + t**2 - 0.5 * t**3,
+        1 - 2.5 * t**2 + 1.5 * t**3,
+        0.5 * t + 2 * t**2 - 1.5 * t**3,
+        -0.5 * t**2 + 0.5 * t**3,
+    )
+    total = np.zeros_like(image)
+    for offset, tap in zip((-1, 0, 1, 2), taps, strict=True):
+        total += np.float32(tap) * np.roll(image, whole - offset, axis)
+    return total
+
+
+def illumination(params: SimulationParams, index: int) -> Image:
+    """Return H: the share of electrons that carbon and ice let through, float32 (rows, columns)."""
+    through = np.ones(params.shape, np.float32)
+    size = min(params.shape)
+    if index in params.carbon:
+        edge = _edge(params.shape, stream(params.seed, Purpose.CARBON, index), 1.5 * size, size / 64)
+        through *= 1 - np.float32(params.carbon_strength) * edge
+    if index in params.ice:
+        slope = _edge(params.shape, stream(params.seed, Purpose.ICE, index), 3.0 * size, size / 8)
+        through *= 1 - np.float32(params.ice_strength) * slope
+    return through
+
+
+def _edge(shape: tuple[int, int], draws: np.random.Generator, radius: float, width: float) -> Image:
+    """0 inside a circle whose edge crosses the image near its middle, 1 outside."""
+    angle, off = draws.uniform(0, 2 * np.pi), draws.uniform(-0.2, 0.2) * min(shape)
+    reach = radius + off
+    y = np.arange(shape[0]) - shape[0] / 2 + reach * np.sin(angle)
+    x = np.arange(shape[1]) - shape[1] / 2 + reach * np.cos(angle)
+    return np.asarray(expit((np.hypot(y[:, None], x) - radius) / width), np.float32)

@@ -1,0 +1,73 @@
+"""Random numbers of a simulation: every draw from its own counter-based stream, and states that replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+import numpy as np
+
+State = TypeVar("State")
+
+
+class Purpose(IntEnum):
+    """What a stream is for; the numbers are part of what a seed means and never change."""
+
+    DOSE = 1
+    ETCH = 2
+    CMOS = 3
+    PIXEL = 4
+    EVOLVE = 5
+    ADDITIVE = 6
+    SPECIMEN = 7
+    DRIFT = 8
+    HOT = 9
+    DEAD = 10
+    CARBON = 11
+    ICE = 12
+    COUNTS = 13
+    NAMES = 14
+
+
+def stream(seed: int, purpose: Purpose, index: int = 0, part: int = 0) -> np.random.Generator:
+    """Return the generator of one draw: Philox 4x64 keyed by seed and purpose, counted from stack and frame.
+
+    Parameters
+    ----------
+    seed
+        0 <= seed < 2^64.
+    purpose
+        The effect.
+    index, part
+        The upper words of the counter: the stack, and the frame or part of it.
+    """
+    key = np.array([seed, purpose], np.uint64)
+    counter = np.array([0, 0, part, index], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
+class Replay(Generic[State]):
+    """A state that goes from stack to stack, at any stack; the last one asked for is kept.
+
+    Parameters
+    ----------
+    step
+        From the state before stack i, and i, to the state at stack i; must not change its argument.
+    start
+        The state before stack 0.
+    """
+
+    def __init__(self, step: Callable[[State, int], State], start: State) -> None:
+        self._step, self._start = step, start
+        self._last = (-1, start)
+
+    def at(self, index: int) -> State:
+        """Return the state at stack `index`."""
+        before, state = self._last
+        if before > index:
+            before, state = -1, self._start
+        for i in range(before + 1, index + 1):
+            state = self._step(state, i)
+        self._last = (index, state)
+        return state

@@ -1,0 +1,235 @@
+"""Exact sums over the frames of a stack: the same bits in any order (section 2, step 1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from mrcz_dask.values.errors import DtypeError, ParameterError
+
+Array = NDArray[Any]
+BAND = 1 << 16
+SUM_BITS = 40
+EXACT_BITS = 53
+INT64_MAX = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackSum:
+    """Sum S of a stack over its frames, in exact integers.
+
+    Attributes
+    ----------
+    values
+        (y, x) signed integers; S = values * 2**-exponent, in counts. 0 where `nonfinite`.
+    exponent
+        0 for integers and for floats that hold integers (counts); else the power of two that floats
+        were rounded to, once, before they were added.
+    n
+        Number of frames.
+    nonfinite
+        (y, x) bool, True = NaN or infinite in some frame; None = nowhere.
+    """
+
+    values: Array
+    exponent: int
+    n: int
+    nonfinite: NDArray[np.bool_] | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(y, x) in pixels."""
+        return self.values.shape[0], self.values.shape[1]
+
+    @property
+    def is_counts(self) -> bool:
+        """Whether the pixels are integers, and so may be Poisson counts."""
+        return self.exponent == 0
+
+    def total(self) -> NDArray[np.float64]:
+        """Return S as float64 (y, x) in counts, 0 where `nonfinite`."""
+        return self.values * np.float64(2.0**-self.exponent)
+
+
+class FrameSum:
+    """Adds frames exactly, into the narrowest signed integer that cannot overflow.
+
+    Parameters
+    ----------
+    shape
+        (y, x) of every frame.
+    dtype
+        Type of the frames: an integer, or a float of which `exponent` says how to round it.
+    exponent
+        For floats, as `common_exponent` gives it for the whole stack; integers need none.
+
+    Raises
+    ------
+    DtypeError
+        For complex and other types that are no counts.
+    ParameterError
+        For floats without exponent, or a frame of another shape.
+
+    Notes
+    -----
+    Frames in any order give the same `StackSum`, its dtype included.
+    """
+
+    def __init__(self, shape: tuple[int, int], dtype: DTypeLike, exponent: int | None = None) -> None:
+        self._dtype = _summable(dtype)
+        if self._dtype.kind == "f" and exponent is None:
+            raise ParameterError(
+                f"{self._dtype} frames need an exponent; take it from common_exponent(frames)"
+            )
+        self._exponent = exponent or 0
+        self._n = self._bound = 0
+        self._values: Array = np.zeros(shape, np.int64 if self._dtype.kind == "f" else np.int8)
+        self._bad: NDArray[np.bool_] | None = None
+
+    def add(self, frame: Array) -> None:
+        """Add one frame (y, x) of the dtype given at the start."""
+        if frame.shape != self._values.shape or frame.dtype != self._dtype:
+            raise ParameterError(
+                f"frame {self._n} is {frame.shape} {frame.dtype}, not {self._values.shape} {self._dtype}: "
+                "the frames of a stack have one shape and type"
+            )
+        if self._dtype.kind == "f":
+            self._add_rounded(frame)
+        else:
+            self._widen(_limit(frame))
+            np.add(self._values, frame, out=self._values, casting="unsafe")
+        self._n += 1
+
+    def result(self) -> StackSum:
+        """Return the sum of the frames added so far."""
+        return StackSum(self._values, self._exponent, self._n, self._bad)
+
+    def _add_rounded(self, frame: Array) -> None:
+        scale = np.float64(2.0**self._exponent)
+        for rows in _bands(frame):
+            band = frame[rows]
+            finite = np.isfinite(band)
+            if not finite.all():
+                band = np.where(finite, band, 0)
+                self._mark(rows, ~finite)
+            self._values[rows] += np.rint(band * scale).astype(np.int64)
+
+    def _mark(self, rows: slice, bad: NDArray[np.bool_]) -> None:
+        if self._bad is None:
+            self._bad = np.zeros(self._values.shape, bool)
+        self._bad[rows] |= bad
+
+    def _widen(self, limit: int) -> None:
+        self._bound += limit
+        if self._bound > INT64_MAX:
+            raise DtypeError(f"the sum of {self._n + 1} {self._dtype} frames may pass 2**63; give float32")
+        if self._bound > np.iinfo(self._values.dtype).max:
+            wider = next(t for t in (np.int16, np.int32, np.int64) if self._bound <= np.iinfo(t).max)
+            self._values = self._values.astype(wider)
+
+
+def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
+    """Return the exact sum of a stack.
+
+    Parameters
+    ----------
+    frames
+        (n, y, x) array, (y, x) array (one frame), or an iterable of (y, x) frames; an iterable of floats is
+        gone through twice, as their range comes first.
+
+    Returns
+    -------
+    StackSum
+        Of all frames, non-finite pixels marked.
+
+    Raises
+    ------
+    DtypeError
+        For complex and other types that are no counts.
+    ParameterError
+        For no frames, or frames that differ in shape or type.
+    """
+    stack = as_frames(frames)
+    first = next(iter(stack), None)
+    if first is None:
+        raise ParameterError("the stack has no frames; expected at least one")
+    dtype = _summable(first.dtype)
+    total = FrameSum(first.shape, dtype, common_exponent(stack) if dtype.kind == "f" else None)
+    for frame in stack:
+        total.add(frame)
+    return total.result()
+
+
+def as_frames(frames: Array | Iterable[Array]) -> Array | Iterable[Array]:
+    """Return something that yields (y, x) frames: an image becomes a stack of one; dask is computed."""
+    shape = getattr(frames, "shape", None)
+    if shape is None or not hasattr(frames, "__getitem__"):
+        return frames
+    if len(shape) not in (2, 3):
+        raise ParameterError(f"the array is {shape}; expected (frames, y, x), or (y, x) for one frame")
+    if len(shape) == 2:
+        return np.asarray(frames)[None]
+    return frames if isinstance(frames, np.ndarray) else _Frames(frames)
+
+
+@dataclass(frozen=True, slots=True)
+class _Frames:
+    """The frames of an array that is not NumPy's, such as dask's: read one at a time, as often as asked."""
+
+    array: Any
+
+    def __iter__(self) -> Iterator[Array]:
+        return (np.asarray(self.array[k]) for k in range(self.array.shape[0]))
+
+
+def common_exponent(frames: Iterable[Array]) -> int:
+    """Return the k with which all float frames are rounded to multiples of 2**-k before they are added.
+
+    0 if every finite pixel is an integer and the sum stays below 2**53; else 40 - ceil(log2(n max|x|)), but
+    never 0, so that 0 always means integers.
+
+    Parameters
+    ----------
+    frames
+        (y, x) float frames of the whole stack.
+    """
+    n, largest, whole = 0, 0.0, True
+    for frame in frames:
+        n += 1
+        for rows in _bands(frame):
+            band = frame[rows]
+            finite = band if np.isfinite(band).all() else np.where(np.isfinite(band), band, 0)
+            largest = max(largest, float(np.abs(finite).max(initial=0)))
+            whole = whole and bool((np.rint(finite) == finite).all())
+    mantissa, log2 = math.frexp(n * largest)
+    if whole and log2 <= EXACT_BITS:
+        return 0
+    return SUM_BITS - log2 + (mantissa == 0.5) or 1
+
+
+def _bands(frame: Array) -> Iterator[slice]:
+    """Rows that fit a processor's cache together."""
+    step = max(1, BAND // max(1, frame.shape[1]))
+    return (slice(top, top + step) for top in range(0, frame.shape[0], step))
+
+
+def _limit(frame: Array) -> int:
+    """Bound of |pixel|: from the type where that is narrow, so that the sum's type depends on n alone."""
+    info = np.iinfo(frame.dtype)
+    if info.bits < 64:
+        return max(-info.min, info.max)
+    return max(int(frame.max(initial=0)), -int(frame.min(initial=0)))
+
+
+def _summable(dtype: DTypeLike) -> np.dtype[Any]:
+    found = np.dtype(dtype)
+    if found.kind not in "iuf":
+        raise DtypeError(
+            f"the pixels are {found}; expected integers or real floats: cast them, e.g. to float32"
+        )
+    return found

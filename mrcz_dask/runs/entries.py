@@ -1,0 +1,131 @@
+"""What was found in a session's folder, as frozen values that print themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mrcz_dask.runs.space import readable
+from mrcz_dask.runs.times import Acquired
+
+PixelSizeSource = Literal["header", "footer", "mdoc"]
+
+
+@dataclass(frozen=True, slots=True)
+class StackEntry:
+    """A stack of the session, as its header and the texts beside it describe it.
+
+    Attributes
+    ----------
+    path
+        Absolute path.
+    name
+        Path relative to the session's folder, with forward slashes.
+    shape
+        (frames, y, x).
+    dtype
+        Type of the pixels as they are stored.
+    size
+        Bytes of the file.
+    mtime_ns
+        Its modification time, in nanoseconds since 1970.
+    acquired
+        When it was taken, and what says so.
+    pixel_size
+        Edge of a pixel in Angstrom, or None; `pixel_size_source` says what says so.
+    mdoc
+        Path of its .mdoc, or None.
+    codec
+        Name of the codec that the header gives, or None if the frames are not compressed.
+    meta
+        The metadata of the footer or extended header.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    size: int
+    mtime_ns: int
+    acquired: Acquired
+    pixel_size: float | None = None
+    pixel_size_source: PixelSizeSource | None = None
+    mdoc: Path | None = None
+    codec: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folder and suffix: what its outputs are called."""
+        return self.path.stem
+
+    @property
+    def kind(self) -> str:
+        """Size of a frame and sort of pixels, such as ``480 x 464 integer``; equal in all of a session."""
+        sort = "integer" if self.dtype.kind in "iu" else "float"
+        return f"{' x '.join(map(str, self.shape[1:]))} {sort}"
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is rightly no stack of the session, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that should have been a stack of the session and is not; says what was found and expected."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The stacks of a session in order of acquisition, and what else was found.
+
+    Attributes
+    ----------
+    folder
+        The session's folder, absolute.
+    stacks
+        In order of acquisition, all of one shape and of integers or floats alike; at least one.
+    skipped
+        Gain references, images, outputs, excluded files.
+    rejected
+        Bad files: a run that leaves them out is not a whole one.
+    warnings
+        What is doubtful about the order.
+    """
+
+    folder: Path
+    stacks: tuple[StackEntry, ...]
+    skipped: tuple[Skipped, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, y, x) of every stack."""
+        return self.stacks[0].shape
+
+    @property
+    def size(self) -> int:
+        """Bytes of all stacks' files."""
+        return sum(stack.size for stack in self.stacks)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{len(self.stacks)} stacks of {self.stacks[0].kind} ({readable(self.size)}) in {self.folder}"
+        yield from (f"  {stack.acquired}  {stack.name}" for stack in self.stacks)
+        yield from (f"skipped: {one.path.name}: {one.reason}" for one in self.skipped)
+        yield from (f"rejected: {one.reason}" for one in self.rejected)
+        yield from (f"warning: {text}" for text in self.warnings)

@@ -1,0 +1,279 @@
+"""The second pass over a stack: its pattern from its window, its frames corrected and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.digest import PixelDigest, file_digest
+from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.numerics.correction import Correction, ReadyCorrection, is_masked, make_correction
+from mrcz_dask.numerics.koma import Pattern, find_pattern, make_references, spread
+from mrcz_dask.numerics.neighbours import near_another
+from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
+from mrcz_dask.numerics.regression import Reference
+from mrcz_dask.runs.outputs import open_output, output_path, write_references
+from mrcz_dask.runs.recording import Findings, Noise, steps
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.window import MemberRef, WindowKey, forget, reference
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.params import Settings
+from mrcz_dask.values.records import StackRecord, StackResult
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class FinishTask:
+    """What the second pass needs of one stack.
+
+    Attributes
+    ----------
+    path, folder, store
+        Of the input, the outputs' folder, and the session store.
+    record
+        What the first pass found.
+    short, long
+        Members of the two windows; `long` is empty where it is the same or not asked for.
+    usable, score, limit
+        Whether the stack may be a reference, its contrast score and the limit (None where not judged).
+    settings
+        Of the run.
+    key
+        What the output depends on, as a digest.
+    acquired, acquired_from
+        Time of acquisition in ISO form, and where it came from.
+    pixel_size, mdoc
+        Angstrom or None; path or None.
+    run, segment, last, kept_windows
+        Where the worker keeps the windows, when it drops them, and how many there may be.
+    """
+
+    path: str
+    folder: str
+    store: str
+    record: StackRecord
+    short: tuple[MemberRef, ...]
+    long: tuple[MemberRef, ...]
+    usable: bool
+    score: float | None
+    limit: float | None
+    settings: Settings
+    key: str
+    acquired: str
+    acquired_from: str
+    pixel_size: float | None
+    mdoc: str | None
+    run: str
+    segment: int
+    last: bool
+    kept_windows: int
+
+    @property
+    def name(self) -> str:
+        """Of the stack, relative to the session."""
+        return self.record.name
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The corrections that frames 0, 2, 4, ... alone would give: the filter, and filter and pattern."""
+
+    filtered: Correction
+    corrected: Correction
+
+    def ready(self, rows: NDArray[np.intp]) -> dict[str, ReadyCorrection]:
+        """Return both for some rows."""
+        both = {"filtered": self.filtered, "corrected": self.corrected}
+        return {kind: one.take_rows(rows).ready() for kind, one in both.items()}
+
+
+class NoiseScore:
+    """Correlated noise before and after: held out on frames 1, 3, 5, ..., and in sample on all.
+
+    Large images are scored on rows spread over them: two million pixels know R to some 1e-3 / n.
+
+    Parameters
+    ----------
+    correction
+        As it is written.
+    held_out
+        What frames 0, 2, 4, ... alone would give; None where these made no mask.
+    """
+
+    def __init__(self, correction: Correction, held_out: HeldOut | None) -> None:
+        self._rows = noise_rows(correction.weight.shape)
+        self._in_sample = correction.take_rows(self._rows).ready()
+        self._held_out = {} if held_out is None else held_out.ready(self._rows)
+        kinds = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
+        self._sums = {kind: CorrelationSum() for kind in kinds}
+
+    def add(self, k: int, frame: NDArray[Any]) -> None:
+        """Take in frame k as read."""
+        rows = frame[self._rows]
+        with np.errstate(invalid="ignore"):  # frames that are not finite are left out, without a word
+            self._sums["raw_in_sample"].add(rows)
+            self._sums["corrected_in_sample"].add(self._in_sample.apply(rows))
+            if k % 2:
+                self._sums["raw"].add(rows)
+                for kind, ready in self._held_out.items():
+                    self._sums[kind].add(ready.apply(rows))
+
+    def result(self) -> Noise:
+        """Return the scores; None where there were fewer than two frames."""
+        values = {kind: total.value() for kind, total in self._sums.items()}
+        return {kind: None if np.isnan(v) else v for kind, v in values.items()}
+
+
+def finish(task: FinishTask) -> StackResult:
+    """Correct and write one stack.
+
+    Raises
+    ------
+    FormatError, OSError
+        When the stack cannot be read again, or its output cannot be written.
+    SessionError
+        When its pixels are no longer those of the first pass.
+    """
+    store = SessionStore(task.store)
+    references = make_references(_references(store, task), task.settings.koma)
+    pattern, correction = _correction(store, task, references, "")
+    score = NoiseScore(correction, _held_out(store, task, references))
+    findings = Findings(correction, pattern.fits, _caveats(task))
+    with open_reader(task.path) as reader:
+        work = _write_references if task.settings.write.write == "references" else _write
+        noise = work(reader, task, findings, score, store)
+    output = output_path(task)
+    if task.mdoc is not None:
+        write_atomic(f"{output}.mdoc", Path(task.mdoc).read_bytes())
+    if task.last:
+        forget(task.run, task.segment)
+    return _result(task, output, noise, findings)
+
+
+def _references(store: SessionStore, task: FinishTask) -> list[Image]:
+    raw = task.settings.koma.form == "subtract-raw"
+    return [
+        reference(
+            store,
+            members,
+            task.record.shape[1:],
+            raw,
+            WindowKey(task.run, task.segment, kind),
+            task.kept_windows,
+        )
+        for kind, members in (("short", task.short), ("long", task.long))
+        if members
+    ]
+
+
+def _correction(
+    store: SessionStore, task: FinishTask, references: Sequence[Reference], which: str
+) -> tuple[Pattern, Correction]:
+    """Return pattern and correction from all frames (`which` ''), or from the even ones ('_even')."""
+    record = task.record
+    frames = -(-record.shape[0] // 2) if which else record.shape[0]
+    mean = record.mean_even if which else record.mean
+    total = store.load(record.stem, f"sum{which}")
+    mean_image = np.multiply(total, np.float32(2.0**-record.exponent / frames), dtype=np.float32)
+    koma = task.settings.koma
+    weight = store.load(record.stem, f"weight{which}")
+    mask = is_masked(weight)
+    # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
+    usable = references if record.sound and mean is not None else ()
+    pattern = find_pattern(mean_image, (mean or 0) / frames, mask, usable, koma)
+    near = near_another(mask, task.settings.outliers.radius)
+    return pattern, make_correction(koma.form, pattern.image, mean_image, weight, near)
+
+
+def _held_out(store: SessionStore, task: FinishTask, references: Sequence[Reference]) -> HeldOut | None:
+    if task.record.mean_even is None or not task.record.sound:
+        return None
+    _, filtered = _correction(store, task, (), "_even")
+    _, corrected = _correction(store, task, references, "_even")
+    return HeldOut(filtered, corrected)
+
+
+def _caveats(task: FinishTask) -> tuple[str, ...]:
+    found = list(task.record.caveats)
+    members = (*task.short, *task.long)
+    doses = [m.mean / m.n for m in members]
+    if not task.record.sound:
+        found.append(
+            f"outlier mask {task.record.status}: no pattern was taken off, only pixels that are not finite "
+            "were filled"
+        )
+    elif not task.record.has_dose and task.settings.koma.form != "subtract-raw":
+        found.append(
+            f"the mean of its sum is {task.record.mean:.3g} counts, too little to scale by: no reference, "
+            "and no pattern was taken off; --form subtract-raw needs no dose"
+        )
+    elif not members:
+        found.append("no usable neighbour: no pattern was taken off")
+    elif spread(doses) > task.settings.koma.dose_spread:
+        found.append(f"doses in the window spread by {spread(doses):.0%} of their median")
+    if task.record.sound and task.score is not None and not task.usable:
+        found.append("high contrast: corrected, but no reference for others")
+    return tuple(found)
+
+
+def _write_references(
+    reader: StackReader, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+) -> Noise:
+    for k, frame in _frames(reader, task):
+        score.add(k, frame)
+    noise = score.result()
+    write_references(task, findings, noise, store)
+    return noise
+
+
+def _write(
+    reader: StackReader, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+) -> Noise:
+    with open_output(reader, task, findings, findings.correction.ready()) as output:
+        for k, frame in _frames(reader, task):
+            score.add(k, frame)
+            output.append(k, frame)
+        noise = score.result()
+        output.conclude(steps(task, findings, noise, output.stored), store)
+    return noise
+
+
+def _frames(reader: StackReader, task: FinishTask) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield every frame as read; after the last, make sure that they were those of the first pass."""
+    digest = PixelDigest(reader.shape, reader.dtype)
+    for k in range(reader.shape[0]):
+        frame = reader.frame(k)
+        digest.update(frame)
+        yield k, frame
+    _check_input(task, digest)
+
+
+def _check_input(task: FinishTask, digest: PixelDigest) -> None:
+    if digest.hexdigest() != task.record.digest:
+        raise SessionError(
+            f"{task.path}: the pixels are no longer those of the first pass (digest "
+            f"{digest.hexdigest()}, expected {task.record.digest}); run again when it is complete"
+        )
+
+
+def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) -> StackResult:
+    return StackResult(
+        name=task.name,
+        output=output.name,
+        bytes_in=task.record.size,
+        bytes_out=output.stat().st_size,
+        hot=int(task.record.outliers["n_hot"]),
+        dead=int(task.record.outliers["n_dead"]),
+        usable=task.usable,
+        score=task.score,
+        noise=noise,
+        caveats=findings.caveats,
+        digest=file_digest(output),
+    )

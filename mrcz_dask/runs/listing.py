@@ -1,0 +1,182 @@
+"""Which files of a folder may be stacks: suffixes, patterns, links, folders that are left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mrcz_dask.formats.mdoc import mdoc_index
+from mrcz_dask.runs.entries import Rejected, Skipped
+from mrcz_dask.runs.space import some
+from mrcz_dask.values.errors import SessionError
+
+SUFFIXES = (".mrcz", ".mrc", ".mrcs")
+LISTS = {".txt", ".lst", ".list", ".csv"}
+_HIDDEN = (".", "~", "#")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files that may be stacks, by name, and what a look at the folders alone tells.
+
+    Attributes
+    ----------
+    files
+        Paths of the candidates, sorted by their names relative to the session.
+    mdocs
+        For every folder: its .mdoc files by case-folded name.
+    skipped
+        The output folder, excluded files.
+    rejected
+        Folders that cannot be listed.
+    warnings
+        Links to a file that is there already, patterns that match nothing.
+    """
+
+    files: tuple[Path, ...]
+    mdocs: dict[Path, dict[str, str]]
+    skipped: tuple[Skipped, ...]
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Folders and files as they are met."""
+
+    root: Path
+    output: Path | None
+    recursive: bool
+    files: list[Path] = field(default_factory=list)
+    mdocs: dict[Path, dict[str, str]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def folder(self, folder: Path) -> None:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in self.seen:
+            return  # a link back to a folder above
+        self.seen.add((status.st_dev, status.st_ino))
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted((e for e in found if not e.name.startswith(_HIDDEN)), key=lambda e: e.name)
+        except OSError as error:
+            reason = f"{folder}: cannot be listed ({error.strerror}); expected a folder that may be read"
+            self.rejected.append(Rejected(folder, f"{reason}; change its permissions"))
+            return
+        self.mdocs[folder] = mdoc_index(e.name for e in entries)
+        for entry in entries:
+            path = folder / entry.name
+            if not entry.is_dir():
+                self._file(path)
+            elif self.recursive and path.suffix.casefold() != ".zarr":
+                self._below(path)
+
+    def _file(self, path: Path) -> None:
+        self.suffixes[path.suffix.casefold()] += 1
+        if path.suffix.casefold() in SUFFIXES:
+            self.files.append(path)
+
+    def _below(self, path: Path) -> None:
+        if path.resolve() == self.output:
+            self.skipped.append(Skipped(path, "the output folder"))
+        else:
+            self.folder(path)
+
+
+def list_stacks(
+    folder: Path,
+    output: Path | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    recursive: bool = False,
+) -> Listing:
+    """Return the files below `folder` (absolute, resolved) that may be stacks; see `discover`.
+
+    Raises
+    ------
+    SessionError
+        If there is no file that may be a stack; says what was looked for and what is there.
+    """
+    walk = _Walk(folder, None if output is None else output.resolve(), recursive)
+    walk.folder(folder)
+    wanted = [p for p in walk.files if not include or matching(p.relative_to(folder), include)]
+    patterns = read_patterns(exclude or ())
+    reasons = {path: matching(path.relative_to(folder), patterns) for path in wanted}
+    left = [path for path, pattern in reasons.items() if pattern is None]
+    if not left:
+        raise SessionError(_nothing(walk, include, len(wanted)))
+    files, doubles = _once(left)
+    excluded = [Skipped(path, f"excluded by {pattern!r}") for path, pattern in reasons.items() if pattern]
+    idle = _idle("include", include or (), walk) + _idle("exclude", patterns, walk)
+    return Listing(
+        tuple(files), walk.mdocs, (*walk.skipped, *excluded), tuple(walk.rejected), (*doubles, *idle)
+    )
+
+
+def matching(name: Path, patterns: Sequence[str]) -> str | None:
+    """Return the first pattern that the relative path, the file name or the stem matches, or None."""
+    names = (name.as_posix(), name.name, name.stem)
+    return next((p for p in patterns if any(fnmatchcase(one, p) for one in names)), None)
+
+
+def read_patterns(exclude: Sequence[str]) -> list[str]:
+    """Return patterns, the lines of a text file in the place of its name (``#`` begins a comment)."""
+    return [pattern for one in exclude for pattern in _lines(one)]
+
+
+def _lines(pattern: str) -> Iterator[str]:
+    path = Path(pattern)
+    if path.suffix.casefold() in LISTS and not path.is_file():
+        raise SessionError(
+            f"--exclude {pattern}: no such list; expected a text file with a pattern in each line"
+        )
+    if path.suffix.casefold() in SUFFIXES or not path.is_file():
+        yield pattern
+        return
+    lines = (line.partition("#")[0].strip() for line in path.read_text(errors="replace").splitlines())
+    yield from (line for line in lines if line)
+
+
+def _idle(option: str, patterns: Sequence[str], walk: _Walk) -> list[str]:
+    names = [path.relative_to(walk.root) for path in walk.files]
+    idle = [p for p in patterns if not any(matching(name, [p]) for name in names)]
+    return [f"{option}: nothing matches {some(map(repr, idle))}"] if idle else []
+
+
+def _once(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return each file once, by name, and a warning for every further link to it."""
+    kept: dict[object, Path] = {}
+    warnings = []
+    for path in sorted(files, key=lambda p: (p.is_symlink(), p.as_posix())):
+        first = kept.setdefault(_identity(path), path)
+        if first is not path:
+            warnings.append(f"{path} and {first} are the same file; only the latter is used")
+    return sorted(kept.values(), key=lambda p: p.as_posix()), warnings
+
+
+def _identity(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return path  # said when it is opened
+    return status.st_dev, status.st_ino
+
+
+def _nothing(walk: _Walk, include: Sequence[str] | None, excluded: int) -> str:
+    where = f"{walk.root} and the folders below it" if walk.recursive else f"{walk.root}"
+    counts = sorted(walk.suffixes.items())
+    found = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts)
+    looked = f"{where}: no stacks; looked for {', '.join(SUFFIXES)} (in any case)"
+    chosen = f" that match {some(map(repr, include))}" if include else ""
+    left = f", {excluded} of them excluded" if excluded else ""
+    tree = "" if walk.recursive else ", or use --recursive for a tree of folders"
+    unread = "".join(f"; {one.reason}" for one in walk.rejected)
+    seen = f"found {found or 'no files'}{left}{unread}"
+    return f"{looked}{chosen}; {seen}; check the folder and the patterns{tree}"

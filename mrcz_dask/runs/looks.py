@@ -1,0 +1,128 @@
+"""Look at one file of a session: a stack, something else, or something broken; no frame is read."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mrcz_dask.formats.mdoc import Mdoc, find_mdoc, read_mdoc
+from mrcz_dask.formats.payload import section
+from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
+from mrcz_dask.runs.times import acquisition_time
+from mrcz_dask.values.errors import FormatError, MrczDaskError
+
+_REFERENCE = re.compile(r"gain|dark|flat|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
+_REMEDY = "copy it again from where it came from, or leave it out (--exclude)"
+_OURS = "koma"  # the step that marks what came out of a run
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a file is, and what is doubtful about the texts beside it."""
+
+    found: StackEntry | Skipped | Rejected
+    warnings: tuple[str, ...] = ()
+
+
+def look(root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path) -> Look:
+    """Return what the file at `path` is; a bad file is a result, never an error.
+
+    Parameters
+    ----------
+    root
+        The session's folder.
+    mdocs
+        For every folder: its .mdoc files by case-folded name.
+    path
+        A file in one of these folders.
+    """
+    try:
+        status = path.stat()
+        _check_file(path, status)
+        with open_reader(path) as reader:
+            other = _no_stack(path, reader)
+            return Look(other) if other is not None else _stack(root, mdocs, path, status, reader)
+    except (MrczDaskError, OSError) as error:
+        return Look(Rejected(path, _broken(path, error)))
+
+
+def _check_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise FormatError(f"{path}: is no regular file; expected an MRC or MRCZ file")
+    if status.st_size == 0:
+        raise FormatError(f"{path}: is empty; expected an MRC or MRCZ file")
+
+
+def _broken(path: Path, error: MrczDaskError | OSError) -> str:
+    found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
+    named = found if found.startswith(str(path)) else f"{path}: {found}"
+    return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
+
+
+def _no_stack(path: Path, reader: StackReader) -> Skipped | None:
+    made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
+    if made:
+        return Skipped(path, "an output of KOMA, as its footer says")
+    if reader.shape[0] > 1:
+        return None
+    mean_of_one = reader.dtype.kind == "f" and 0.5 < reader.header.stats.mean < 2
+    looks = "; looks like a gain reference" if mean_of_one or _REFERENCE.search(path.stem) else ""
+    return Skipped(path, f"a single image, no stack{looks}")
+
+
+def _step_name(step: object) -> object:
+    return step.get("name") if isinstance(step, Mapping) else None
+
+
+def _stack(
+    root: Path,
+    mdocs: Mapping[Path, Mapping[str, str]],
+    path: Path,
+    status: os.stat_result,
+    reader: StackReader,
+) -> Look:
+    if reader.dtype.kind not in "iuf":
+        raise FormatError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
+    mdoc_path = find_mdoc(path, mdocs[path.parent])
+    mdoc, warnings = _mdoc(mdoc_path)
+    pixel_size, source = _pixel_size(reader, mdoc)
+    modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9)
+    entry = StackEntry(
+        path=path,
+        name=path.relative_to(root).as_posix(),
+        shape=reader.shape,
+        dtype=reader.dtype,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        acquired=acquisition_time(
+            path.name, modified, mdoc=mdoc, labels=reader.header.labels, meta=reader.meta
+        ),
+        pixel_size=pixel_size,
+        pixel_size_source=source,
+        mdoc=None if mdoc is None else mdoc_path,
+        codec=reader.codec,
+        meta=reader.meta,
+    )
+    return Look(entry, warnings)
+
+
+def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
+    try:
+        return (None if path is None else read_mdoc(path)), ()
+    except OSError as error:
+        return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
+
+
+def _pixel_size(reader: StackReader, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:
+    if reader.pixel_size is not None:
+        in_footer = "pixel_size" in section(reader.footer, "pixels")
+        return reader.pixel_size[0], "footer" if in_footer else "header"
+    if mdoc is not None and mdoc.pixel_size is not None:
+        return mdoc.pixel_size, "mdoc"
+    return None, None

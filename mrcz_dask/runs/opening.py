@@ -1,0 +1,145 @@
+"""Opening a stack for lazy work, as it is or corrected by the recipe in its footer."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.graphs.stacks import frames_array, identity, physical_frame, shared_reader
+from mrcz_dask.numerics.correction import ReadyCorrection
+from mrcz_dask.runs.store import SessionStore, correction_digest
+from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
+
+CORRECTIONS = 4
+RECIPE_VERSION = 1
+
+
+def open_stack(path: str | os.PathLike[str], corrected: bool = False) -> da.Array:
+    """Return a stack as a dask array, one chunk a frame; pixels are read when they are computed.
+
+    Parameters
+    ----------
+    path
+        Of an MRC or MRCZ file; workers on other machines must see it under the same path.
+    corrected
+        Apply the recipe in the footer of a recompressed stack, frame by frame: exactly what a normalised
+        float32 stack holds.
+
+    Returns
+    -------
+    dask.array.Array
+        (n, ny, nx), in counts: the stored dtype, or float32 where the stored integers are scaled or
+        `corrected` is asked for.
+
+    Raises
+    ------
+    FormatError
+        When the file is no stack, or has no recipe.
+    ReferenceNotFoundError
+        When the session store that the recipe names is not beside the file.
+    DamagedError
+        When it is there but belongs to another run. Damage in pixels is found when they are computed.
+    """
+    path = Path(path)
+    with open_reader(path) as reader:
+        shape = reader.shape
+        dtype = np.dtype(np.float32) if reader.quantised or corrected else reader.dtype
+        if not corrected:
+            return frames_array(physical_frame, identity(path), shape, dtype)
+        recipe = _recipe(reader)
+    store = path.absolute().parent / recipe["store"]
+    _check_store(store, recipe)
+    arguments = (*identity(path), str(store), recipe["stem"], recipe["digest"])
+    return frames_array(corrected_frame, arguments, shape, dtype)
+
+
+def recipe_problem(path: Path) -> str | None:
+    """Return what is wrong with what a stack's recipe asks for; None for sound ones, and without a recipe."""
+    with open_reader(path) as reader:
+        if "recipe" not in (reader.footer or {}):
+            return None
+        try:
+            recipe = _recipe(reader)
+            store = path.absolute().parent / recipe["store"]
+            _check_store(store, recipe)
+        except (FormatError, ReferenceNotFoundError) as error:
+            return f"recipe: {error}"
+    if not SessionStore(store).has_correction(recipe["stem"], recipe["digest"]):
+        return f"recipe: the correction in {store.name} is damaged; run koma again, it writes it anew"
+    return None
+
+
+def corrected_frame(
+    path: str, size: int, mtime_ns: int, store: str, stem: str, digest: str, k: int
+) -> NDArray[np.float32]:
+    """Return frame k of a recompressed stack, corrected by its recipe; float32 counts."""
+    correction = _correction(store, stem, digest)
+    with shared_reader(path, size, mtime_ns) as reader:
+        frame = reader.frame(k)
+    if frame.shape != correction.shape:
+        raise DamagedError(
+            f"{path}: frames of {frame.shape} with a correction for the shape {correction.shape}; "
+            f"the recipe does not belong to this stack"
+        )
+    return correction.apply(frame)
+
+
+def _recipe(reader: StackReader) -> dict[str, Any]:
+    recipe = (reader.footer or {}).get("recipe")
+    if not isinstance(recipe, dict):
+        raise FormatError(
+            f"{reader.name}: no recipe in its footer; expected a stack of `koma --write recompressed`. "
+            "Open it with corrected=False"
+        )
+    if recipe.get("version") != RECIPE_VERSION:
+        raise FormatError(
+            f"{reader.name}: its recipe has version {recipe.get('version')!r}, expected {RECIPE_VERSION}; "
+            "open it with the program that wrote it, or with corrected=False"
+        )
+    for key in ("store", "stem", "digest"):
+        value = recipe.get(key)
+        if not isinstance(value, str) or Path(value).name != value or value in ("", ".."):
+            raise FormatError(f"{reader.name}: {key} of its recipe is {value!r}, expected a plain name")
+    return recipe
+
+
+def _check_store(store: Path, recipe: dict[str, Any]) -> None:
+    """Complain now, and not on a worker, where no correction or another one is there; read no pixel."""
+    stem, digest = recipe["stem"], recipe["digest"]
+    if not store.is_dir():
+        raise ReferenceNotFoundError(
+            f"{store}: the recipe of {stem!r} needs this session store, and it is not there; "
+            "move it together with the stacks"
+        )
+    found = SessionStore(store).correction_digest(stem)
+    if found is None:
+        raise ReferenceNotFoundError(
+            f"{store}: no correction of {stem!r} in this session store; the stack must be beside the store "
+            "that was written with it"
+        )
+    if found != digest:
+        raise _other_correction(store, stem, found, digest)
+
+
+def _other_correction(store: Path | str, stem: str, found: str, digest: str) -> DamagedError:
+    return DamagedError(
+        f"{store}: the correction of {stem!r} has digest {found}, its recipe expects {digest}; "
+        "the store belongs to another run, or is damaged"
+    )
+
+
+@lru_cache(maxsize=CORRECTIONS)
+def _correction(store: str, stem: str, digest: str) -> ReadyCorrection:
+    """Return a correction from the store, checked once in each process."""
+    correction = SessionStore(store).correction(stem)
+    found = correction_digest(correction)
+    if found != digest:
+        raise _other_correction(store, stem, found, digest)
+    return correction.ready()

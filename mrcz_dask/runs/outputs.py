@@ -1,0 +1,254 @@
+"""The three ways to write a stack: normalised pixels, counts with a recipe, references alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats import provenance
+from mrcz_dask.formats.codecs import AIMS, Codec
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.writer import StackWriter, write
+from mrcz_dask.numerics.correction import Correction, ReadyCorrection, is_masked
+from mrcz_dask.numerics.philox import key_of
+from mrcz_dask.numerics.rounding import round_to_half, step_that_fits
+from mrcz_dask.runs.readback import read_back
+from mrcz_dask.runs.recording import Findings, Noise, steps
+from mrcz_dask.runs.store import SessionStore, correction_digest
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import WriteMode
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.finish import FinishTask
+
+Image = NDArray[np.float32]
+STORE_NAME = "session.zarr"
+GENERATOR = "Philox4x32-10"
+COMMON_CHUNKS = 2
+
+
+class Output(ABC):
+    """A stack that is being written.
+
+    Attributes
+    ----------
+    path
+        Where it will be.
+    stored
+        What the footer says of the stored pixels.
+    """
+
+    def __init__(
+        self, task: FinishTask, findings: Findings, writer: StackWriter, stored: dict[str, Any]
+    ) -> None:
+        self.task = task
+        self.findings = findings
+        self.writer = writer
+        self.path = output_path(task)
+        self.stored = stored
+
+    @abstractmethod
+    def append(self, k: int, frame: NDArray[Any]) -> None:
+        """Write frame k, given as read."""
+
+    def conclude(self, new_steps: list[dict[str, Any]], store: SessionStore) -> None:
+        """Give the writer its provenance, after the last frame."""
+        for one in new_steps:
+            self.writer.provenance = provenance.append(self.writer.provenance, one)
+
+
+class NormalizedOutput(Output):
+    """Corrected pixels: int16 in steps, rounded stochastically, or float16, or float32."""
+
+    def __init__(self, *args: Any, ready: ReadyCorrection) -> None:
+        super().__init__(*args)
+        self._ready = ready
+        self._key = key_of(self.task.record.digest)
+
+    def append(self, k: int, frame: NDArray[Any]) -> None:
+        """Write the corrected frame."""
+        dtype = self.task.settings.write.dtype
+        if dtype == "int16":
+            made: NDArray[Any] = self._ready.apply_rounded(frame, self.stored["scale"], self._key, k)
+        else:
+            made = self._ready.apply(frame)
+        self.writer.append(round_to_half(made, self._key, k) if dtype == "float16" else made, owned=True)
+
+
+class RecompressedOutput(Output):
+    """The counts as they were; the footer's recipe turns them into corrected pixels."""
+
+    def __init__(self, *args: Any, reader: StackReader, copies: bool) -> None:
+        super().__init__(*args)
+        self._reader = reader
+        self._copies = copies
+
+    def append(self, k: int, frame: NDArray[Any]) -> None:
+        """Write the frame as it was; its chunk is copied where the codec stays."""
+        if self._copies:
+            self.writer.append_chunk(self._reader.stored_chunk(k), frame=frame)
+        else:
+            self.writer.append(frame)
+
+    def conclude(self, new_steps: list[dict[str, Any]], store: SessionStore) -> None:
+        """Keep the correction in the store, and say in the recipe where it is."""
+        super().conclude(new_steps, store)
+        stem = self.task.record.stem
+        self.writer.recipe = {
+            "version": 1,
+            "store": STORE_NAME,
+            "stem": stem,
+            "form": self.findings.correction.form,
+            "digest": store.put_correction(stem, self.findings.correction),
+            "pixels": self.task.record.digest,
+        }
+
+
+def output_path(task: FinishTask) -> Path:
+    """Return where the output of a stack goes."""
+    return Path(task.folder) / output_name(task.record.stem, task.settings.write.write)
+
+
+def output_name(stem: str, write: WriteMode) -> str:
+    """Return the name of a stack's output."""
+    return f"{stem}_reference.mrc" if write == "references" else f"{stem}.mrcz"
+
+
+def mask_path(task: FinishTask) -> Path:
+    """Return where `--write references` puts a stack's mask."""
+    return Path(task.folder) / f"{task.record.stem}_mask.mrc"
+
+
+@contextmanager
+def open_output(
+    reader: StackReader, task: FinishTask, findings: Findings, ready: ReadyCorrection
+) -> Iterator[Output]:
+    """Open the output that the settings ask for; it appears whole when the block ends without an error."""
+    if task.settings.write.write == "recompressed":
+        with _open_recompressed(reader, task, findings) as output:
+            yield output
+        return
+    stored = stored_normalized(task, ready, reader)
+    with StackWriter(
+        output_path(task),
+        reader.shape,
+        np.dtype(task.settings.write.dtype),
+        codec=task.settings.write.codec,
+        pixel_size=reader.pixel_size or task.pixel_size,
+        meta=reader.meta or None,
+        pixels=stored,
+        provenance=reader.provenance,
+    ) as writer:
+        yield NormalizedOutput(task, findings, writer, stored, ready=ready)
+
+
+@contextmanager
+def _open_recompressed(reader: StackReader, task: FinishTask, findings: Findings) -> Iterator[Output]:
+    codec = task.settings.write.codec
+    copies, stored = keeps_chunks(reader, codec), stored_counts(task)
+    with (
+        read_back(output_path(task), task.record.digest) as place,
+        StackWriter(
+            place,
+            reader.shape,
+            reader.dtype,
+            codec=output_codec(reader, codec),
+            pixel_size=reader.pixel_size or task.pixel_size,
+            meta=reader.meta or None,
+            extended=reader.extended,
+            extended_type=reader.header.extended_type,
+            pixels=stored,
+            provenance=reader.provenance,
+        ) as writer,
+    ):
+        yield RecompressedOutput(task, findings, writer, stored, reader=reader, copies=copies)
+
+
+def keeps_chunks(reader: StackReader, codec: str) -> bool:
+    """Return whether chunks are copied as they are: asked for, and of the version that every reader knows."""
+    return codec == "keep" and reader.chunk_version == COMMON_CHUNKS and reader.header.dtype.isnative
+
+
+def output_codec(reader: StackReader, codec: str) -> str:
+    """Return the codec of the output: the input's where chunks are copied; else what was asked for."""
+    if keeps_chunks(reader, codec):
+        return str(reader.codec)
+    return "auto" if codec == "keep" else codec
+
+
+def check_codec(codec: str, *, may_keep: bool) -> None:
+    """Return if `codec` names a codec, ``auto`` or ``none``, or ``keep`` where chunks may be copied.
+
+    Raises
+    ------
+    ParameterError
+        Otherwise; before any file is opened.
+    """
+    if codec == "keep" and not may_keep:
+        raise ParameterError("codec keep copies chunks as they are; it goes with recompression only")
+    if codec not in ("keep", "none", *AIMS):
+        Codec.parse(codec)
+
+
+def stored_counts(task: FinishTask) -> dict[str, Any]:
+    """Return what the footer says of counts that stay as they are."""
+    return {"unit": "counts", "dose_per_frame": task.record.dose}
+
+
+def stored_normalized(task: FinishTask, ready: ReadyCorrection, reader: StackReader) -> dict[str, Any]:
+    """Return what the footer says of normalised pixels; the step is coarsened until nothing is clipped."""
+    settings = task.settings.write
+    stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
+    if settings.dtype == "int16":
+        stored |= {"scale": _step(settings.step, task, ready, reader), "offset": 0.0}
+    if settings.dtype != "float32":
+        stored |= {"rounding": "stochastic", "generator": GENERATOR}
+    return stored
+
+
+def _step(asked: float, task: FinishTask, ready: ReadyCorrection, reader: StackReader) -> float:
+    """Return the step that holds the largest pixel; frames are looked at only if a quick bound asks for it.
+
+    A hot pixel that is filled anyway is in the bound, and must not coarsen all others.
+    """
+    if step_that_fits(asked, ready.largest(task.record.low, task.record.high)) == asked:
+        return asked
+    largest = max(float(np.abs(ready.apply(frame)).max()) for frame in reader)
+    return step_that_fits(asked, largest)
+
+
+def write_references(task: FinishTask, findings: Findings, noise: Noise, store: SessionStore) -> None:
+    """Write a stack's pattern and mask as MRC, and the correction with its outlier table into the store."""
+    correction = findings.correction
+    store.put_reference(task.record.stem, correction, outlier_table(correction))
+    masked = is_masked(correction.weight).astype(np.int8)
+    chain: list[dict[str, Any]] = []
+    for one in steps(task, findings, noise, {"form": correction.form}):
+        chain = provenance.append(chain, one)
+    both: dict[str, Any] = {"codec": "none", "pixel_size": task.pixel_size, "provenance": chain}
+    pattern = correction.pattern.astype(np.float32) * np.float32(correction.step)
+    unit = "relative to 1" if correction.form == "divide" else "counts"
+    digest = correction_digest(correction)
+    try:
+        write(mask_path(task), masked, pixels={"unit": "1 = outlier"}, **both)
+        write(output_path(task), pattern, pixels={"unit": unit, "correction": digest}, **both)
+    except BaseException:  # a mask without its reference is half an output
+        mask_path(task).unlink(missing_ok=True)
+        raise
+
+
+def outlier_table(correction: Correction) -> dict[str, NDArray[Any]]:
+    """Return the pixels of weight < 255: y, x, weight (255ths) and fill (counts)."""
+    y, x = np.nonzero(correction.weight < np.iinfo(np.uint8).max)
+    return {
+        "y": y.astype(np.int32),
+        "x": x.astype(np.int32),
+        "weight": correction.weight[y, x],
+        "fill": correction.fill,
+    }

@@ -1,0 +1,203 @@
+"""What a run would do, to be looked at before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.runs.discovery import discover
+from mrcz_dask.runs.entries import Discovery, StackEntry
+from mrcz_dask.runs.outputs import STORE_NAME, output_name
+from mrcz_dask.runs.space import check_space, forbid_overwriting, readable, some
+from mrcz_dask.values.errors import FormatError, OutputExistsError
+from mrcz_dask.values.params import Settings, WriteMode
+from mrcz_dask.values.windows import koma_window
+
+# Bytes per pixel that normalised output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,
+# per image pixel, what the store holds of a stack and what the images of `references` take.
+BEYOND_COUNTS = {"int16": 0.28, "float16": 1.2, "float32": 1.5}
+COUNTS = 0.4
+STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
+REFERENCES = 5.0
+# A process before its first stack, and the bytes per image pixel that a task holds (windows, transforms,
+# corrections, noise scores) for integers and floats; measured with 1024 and 2048 pixels squared.
+PROCESS_BYTES = 300_000_000
+TASK_BYTES = {"i": 112, "u": 112, "f": 150}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run over a session.
+
+    Attributes
+    ----------
+    discovery
+        The stacks in order of acquisition, and what was left out.
+    folder
+        Where outputs go.
+    settings
+        Of the run.
+    overwrite
+        Whether outputs that differ may be replaced.
+    """
+
+    discovery: Discovery
+    folder: Path
+    settings: Settings
+    overwrite: bool = False
+
+    @property
+    def stacks(self) -> tuple[StackEntry, ...]:
+        """The stacks in order of acquisition."""
+        return self.discovery.stacks
+
+    @property
+    def store(self) -> Path:
+        """Where the session store goes."""
+        return self.folder / STORE_NAME
+
+    def output(self, stack: StackEntry) -> Path:
+        """Return the path of a stack's output."""
+        return self.folder / output_name(stack.stem, self.settings.write.write)
+
+    def window(self, index: int) -> list[int]:
+        """Return the window of a stack if all stacks are usable."""
+        return koma_window(index, len(self.stacks), self.settings.koma.radius)
+
+    def bytes_out(self) -> int:
+        """Return an estimate of what the run writes, session store included."""
+        return round(sum(self._stack_bytes(stack) for stack in self.stacks))
+
+    def memory(self) -> int:
+        """Return an estimate of the memory of one task, bytes; it does not depend on the number of stacks."""
+        return task_memory(self.discovery.shape[1:], self.stacks[0].dtype.kind)
+
+    def _stack_bytes(self, stack: StackEntry) -> float:
+        image = float(stack.shape[1] * stack.shape[2])
+        pixels = image * stack.shape[0]
+        packed = stack.size / pixels if stack.codec else COUNTS * stack.dtype.itemsize
+        write = self.settings.write
+        if write.write == "references":
+            return image * (REFERENCES + STORE_SUMS + STORE_CORRECTION)
+        if write.write == "recompressed":
+            return pixels * packed + image * (STORE_SUMS + STORE_CORRECTION)
+        return pixels * (packed + BEYOND_COUNTS[write.dtype]) + image * STORE_SUMS
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as plain values."""
+        return {
+            "session": str(self.discovery.folder),
+            "output": str(self.folder),
+            "settings": self.settings.to_dict(),
+            "stacks": [self._stack_dict(k) for k in range(len(self.stacks))],
+            "skipped": [{"name": s.path.name, "reason": s.reason} for s in self.discovery.skipped],
+            "rejected": [{"name": r.path.name, "reason": r.reason} for r in self.discovery.rejected],
+            "warnings": list(self.discovery.warnings),
+            "bytes_in": self.discovery.size,
+            "bytes_out": self.bytes_out(),
+            "memory_per_task": self.memory(),
+        }
+
+    def _stack_dict(self, k: int) -> dict[str, Any]:
+        stack = self.stacks[k]
+        return {
+            "name": stack.name,
+            "output": self.output(stack).name,
+            "shape": list(stack.shape),
+            "dtype": stack.dtype.name,
+            "time": stack.acquired.time.isoformat(sep=" "),
+            "time_from": stack.acquired.source,
+            "window": self.window(k),
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield str(self.discovery)
+        yield f"windows, if all stacks are usable (radius {self.settings.koma.radius}):"
+        yield from (f"  {k}: {_ranges(self.window(k))}" for k in range(len(self.stacks)))
+        yield f"output: {self.folder}, about {readable(self.bytes_out())}"
+        yield f"memory: about {readable(self.memory())} for each task at a time"
+
+
+def task_memory(shape: tuple[int, int], kind: str) -> int:
+    """Return the peak memory of a process with one task, bytes; frames (ny, nx) of ``i``, ``u`` or ``f``."""
+    return PROCESS_BYTES + shape[0] * shape[1] * TASK_BYTES[kind]
+
+
+def make_plan(
+    session: Path,
+    folder: Path | None,
+    settings: Settings,
+    *,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+    recursive: bool = False,
+    overwrite: bool = False,
+) -> Plan:
+    """Find the stacks of a session and return what a run over them would do; nothing is written.
+
+    Raises
+    ------
+    SessionError
+        When there are no stacks, or an output would overwrite an input.
+    SpaceError
+        When the output folder cannot be written or is too small.
+    OutputExistsError
+        When outputs are there that were made with other parameters, and `overwrite` is not set.
+    """
+    out = (folder or session / "koma").absolute()
+    discovery = discover(session, output=out, include=include, exclude=exclude, recursive=recursive)
+    plan = Plan(discovery, out, settings, overwrite)
+    check_space(out, plan.bytes_out() - _bytes_there(plan))
+    forbid_overwriting((s.path for s in plan.stacks), (plan.output(s) for s in plan.stacks))
+    if not overwrite:
+        _forbid_mixing(plan)
+    return plan
+
+
+def _bytes_there(plan: Plan) -> int:
+    """Return the size of outputs that are there: they will be kept, or make room."""
+    there = (plan.output(stack) for stack in plan.stacks)
+    return sum(path.stat().st_size for path in there if path.exists())
+
+
+def _forbid_mixing(plan: Plan) -> None:
+    """Refuse a folder that holds outputs of other parameters, before any work is done."""
+    ways: tuple[WriteMode, ...] = ("normalized", "references")
+    paths = [plan.folder / output_name(stack.stem, way) for stack in plan.stacks for way in ways]
+    differing = [path.name for path in paths if path.is_file() and _made_otherwise(path, plan.settings)]
+    if differing:
+        raise OutputExistsError(
+            f"{plan.folder} holds {len(differing)} outputs that this command did not make with these "
+            f"parameters: {some(differing)}; use --overwrite to replace them, or another output folder (-o)"
+        )
+
+
+def _made_otherwise(path: Path, settings: Settings) -> bool:
+    try:
+        with open_reader(path) as reader:
+            footer = reader.footer
+    except FormatError:
+        return False  # damaged: named and refused on its own, when the stack's turn comes
+    last = {step["name"]: step for step in (footer or {}).get("provenance", [])}
+    recorded = [last.get(name, {}).get("parameters") for name in ("outliers", "write")]
+    koma = dict(last.get("koma", {}).get("parameters") or {})
+    contrast = koma.pop("contrast", None)
+    wanted = settings.to_dict()
+    return [*recorded, koma, contrast] != [wanted[k] for k in ("outliers", "write", "koma", "contrast")]
+
+
+def _ranges(indices: list[int]) -> str:
+    """Return 0, 1, 2, 4 as '0-2, 4'."""
+    if not indices:
+        return "none"
+    cuts = np.flatnonzero(np.diff(indices) > 1) + 1
+    runs = np.split(np.array(indices), cuts)
+    return ", ".join(str(r[0]) if len(r) == 1 else f"{r[0]}-{r[-1]}" for r in runs)

@@ -1,0 +1,141 @@
+"""The first pass over a stack: its exact sums, outlier masks and contrast grid, kept in the session store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import xxhash
+from numpy.typing import NDArray
+
+from mrcz_dask import __version__
+from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.provenance import canonical, plain
+from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
+from mrcz_dask.numerics.contrast import block_means
+from mrcz_dask.numerics.correction import byte_weight
+from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
+from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.values.errors import FormatError, OutlierError
+from mrcz_dask.values.params import ContrastParams, OutlierParams
+from mrcz_dask.values.records import StackRecord
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareTask:
+    """What the first pass needs of one stack."""
+
+    path: str
+    name: str
+    stem: str
+    store: str
+    outliers: OutlierParams
+    contrast: ContrastParams
+
+
+def made_with(task: PrepareTask) -> str:
+    """Return the digest of the parameters that a record depends on, beside the stack itself."""
+    values = [task.outliers.to_dict(), task.contrast.to_dict(), __version__]
+    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
+
+
+@dataclass(slots=True)
+class Pass:
+    """What one look at every frame collects."""
+
+    all: FrameSum
+    even: FrameSum
+    digest: PixelDigest
+    statistics: list[FrameStats | None] = field(default_factory=list)
+
+
+def prepare(task: PrepareTask) -> StackRecord:
+    """Read a stack once, keep its sums and weights in the store, and return its record.
+
+    Raises
+    ------
+    FormatError, OSError
+        When the stack cannot be read.
+    OutlierError
+        When no pixel of it is finite.
+    """
+    before = Path(task.path).stat()
+    with open_reader(task.path) as reader:
+        if reader.quantised:
+            raise FormatError(
+                f"{task.path}: its integers are quantised (scale {reader.scale:g}); expected counts "
+                "or floats. Write it as float32 first (mrcz-dask decompress)"
+            )
+        collected = _read(reader)
+        shape, dtype = reader.shape, reader.dtype
+    total, even = collected.all.result(), collected.even.result()
+    mask = outlier_mask(total, task.outliers)
+    mask_even = _mask_or_none(even, task.outliers)
+    statistics = combine(collected.statistics)
+    grid = block_means(total.values, mask.mask, task.contrast.blocks, 2.0**-total.exponent)
+    record = StackRecord(
+        name=task.name,
+        stem=task.stem,
+        shape=shape,
+        dtype=dtype.name,
+        size=before.st_size,
+        mtime_ns=before.st_mtime_ns,
+        digest=collected.digest.hexdigest(),
+        exponent=total.exponent,
+        low=float(statistics.minimum),
+        high=float(statistics.maximum),
+        average=statistics.mean,
+        rms=statistics.rms,
+        mean=float(mask.mean),
+        mean_even=float(mask_even.mean) if mask_even else None,
+        status=mask.status,
+        outliers=mask.summary(),
+        outliers_even=mask_even.summary() if mask_even else None,
+        grid_means=tuple(map(tuple, grid.means.tolist())),
+        grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
+        caveats=tuple(mask.caveats),
+        made_with=made_with(task),
+    )
+    SessionStore(task.store).put_stack(record, _arrays(total, even, mask, mask_even))
+    return record
+
+
+def _read(reader: StackReader) -> Pass:
+    ny, nx = reader.shape[1:]
+    exponent = common_exponent(_frames(reader)) if reader.dtype.kind == "f" else None
+    collected = Pass(
+        FrameSum((ny, nx), reader.dtype, exponent),
+        FrameSum((ny, nx), reader.dtype, exponent),
+        PixelDigest(reader.shape, reader.dtype),
+    )
+    for k, frame in enumerate(_frames(reader)):
+        collected.all.add(frame)
+        if k % 2 == 0:
+            collected.even.add(frame)
+        collected.digest.update(frame)
+        collected.statistics.append(frame_stats(frame))
+    return collected
+
+
+def _frames(reader: StackReader) -> Iterator[NDArray[Any]]:
+    return (reader.frame(k) for k in range(reader.shape[0]))
+
+
+def _mask_or_none(even: StackSum, params: OutlierParams) -> OutlierMask | None:
+    """Return the mask of the even frames; there is none where they hold nothing finite."""
+    try:
+        mask = outlier_mask(even, params)
+    except OutlierError:
+        return None
+    return mask if mask.status in ("ok", "sparse") else None
+
+
+def _arrays(
+    total: StackSum, even: StackSum, mask: OutlierMask, mask_even: OutlierMask | None
+) -> dict[str, NDArray[Any]]:
+    arrays = {"sum": total.values, "weight": byte_weight(mask.weight), "sum_even": even.values}
+    return arrays if mask_even is None else arrays | {"weight_even": byte_weight(mask_even.weight)}

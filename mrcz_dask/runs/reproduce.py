@@ -1,0 +1,202 @@
+"""Running what a footer says again, and comparing bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrcz_dask import __version__
+from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.reader import open_reader, read_footer
+from mrcz_dask.runs.finish import FinishTask, finish
+from mrcz_dask.runs.keeping import last_steps
+from mrcz_dask.runs.prepare import PrepareTask, prepare
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.tasks import member_ref, with_key
+from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.values.errors import FormatError, ReferenceNotFoundError, SessionError
+from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
+from mrcz_dask.values.params import Settings
+from mrcz_dask.values.records import StackRecord
+
+Steps = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What came of it.
+
+    Attributes
+    ----------
+    path
+        The file that was made again.
+    same
+        Whether every byte of it is the same.
+    frames
+        Frames whose stored bytes differ.
+    version
+        The version that the file was made with.
+    """
+
+    path: str
+    same: bool
+    frames: tuple[int, ...]
+    version: str
+
+
+def reproduce(path: Path, session: Path | None = None, listen: Listener = silent) -> Reproduction:
+    """Make an output of `koma` again from its inputs and the parameters in its footer, and compare.
+
+    Parameters
+    ----------
+    path
+        An output of `koma`, normalised or recompressed.
+    session
+        Folder of the inputs; by default the folder above the file or its own.
+    listen
+        Is told what happens.
+
+    Raises
+    ------
+    FormatError
+        When the footer does not say how the file was made.
+    ReferenceNotFoundError
+        When an input is not where it should be.
+    SessionError
+        When an input is not the one that was used.
+    """
+    steps = _steps(path)
+    folder = session or _session(path, steps)
+    version = str(steps["koma"].get("version"))
+    with _workplace() as place:
+        records = _prepare_all(folder, steps, place, listen)
+        again = _finish(path, steps, records, folder, place)
+        same = file_digest(again) == file_digest(path)
+        return Reproduction(str(path), same, () if same else _differing(path, again), version)
+
+
+def _steps(path: Path) -> Steps:
+    footer = read_footer(path) or {}
+    steps = last_steps(footer)
+    missing = [name for name in ("outliers", "koma", "write") if name not in steps]
+    if missing:
+        raise FormatError(
+            f"{path}: its footer has no step {', '.join(missing)}; expected an output of `mrcz-dask koma`"
+        )
+    after = footer["provenance"][-1]["name"]
+    if after != "write":
+        raise FormatError(
+            f"{path}: the step {after!r} came after koma's; reproduce the file that koma wrote, whose pixels "
+            "this one took over"
+        )
+    return steps
+
+
+def _session(path: Path, steps: Steps) -> Path:
+    """Return the folder of the inputs: that of the output's folder, as `koma` makes it, or its own."""
+    name = steps["outliers"]["inputs"][0]["name"]
+    here = path.absolute().parent
+    for folder in (here.parent, here):
+        if (folder / name).is_file() and (folder / name).absolute() != path.absolute():
+            return folder
+    raise ReferenceNotFoundError(
+        f"{path}: its input {name} is neither in {here.parent} nor in {here}; say where with --session"
+    )
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as place:
+        yield Path(place)
+
+
+def settings_of(steps: Steps) -> Settings:
+    """Return the settings that provenance steps record."""
+    koma = dict(steps["koma"]["parameters"])
+    groups = {
+        "outliers": steps["outliers"]["parameters"],
+        "contrast": koma.pop("contrast"),
+        "koma": koma,
+        "write": steps["write"]["parameters"],
+    }
+    return Settings.from_dict(groups)
+
+
+def _inputs(steps: Steps) -> dict[str, str]:
+    """Return name and digest of every input: the stack itself first, then the members of its windows."""
+    own = steps["outliers"]["inputs"][0]
+    found = {own["name"]: own["digest"]}
+    for window in steps["koma"]["inputs"]:
+        found |= dict(zip(window["names"], window["digests"], strict=True))
+    return found
+
+
+def _prepare_all(folder: Path, steps: Steps, place: Path, listen: Listener) -> dict[str, StackRecord]:
+    settings, inputs = settings_of(steps), _inputs(steps)
+    store = SessionStore(place / "session.zarr")
+    store.create()
+    listen(PhaseStarted("inputs", len(inputs), 0))
+    records: dict[str, StackRecord] = {}
+    for name, digest in inputs.items():
+        path = folder / name
+        if not path.is_file():
+            raise ReferenceNotFoundError(f"{path}: an input of this file, and not there; give --session")
+        task = PrepareTask(str(path), name, path.stem, str(store.path), settings.outliers, settings.contrast)
+        records[name] = prepare(task)
+        if records[name].digest != digest:
+            raise SessionError(
+                f"{path}: its pixels have digest {records[name].digest}, the footer names {digest}; "
+                "it is not the input that was used"
+            )
+        listen(StackDone("inputs", name, 0))
+    return records
+
+
+def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: Path, place: Path) -> Path:
+    koma, write = steps["koma"], steps["write"]["results"]
+    members = [_members(window["names"], records) for window in koma["inputs"]]
+    own = records[steps["outliers"]["inputs"][0]["name"]]
+    (place / "again").mkdir()
+    task = FinishTask(
+        path=str(folder / own.name),
+        folder=str(place / "again"),
+        store=str(place / "session.zarr"),
+        record=own,
+        short=members[0],
+        long=members[1],
+        usable=koma["results"]["usable_as_reference"],
+        score=koma["results"]["contrast_score"],
+        limit=koma["results"]["contrast_limit"],
+        settings=settings_of(steps),
+        key="",
+        acquired=koma["results"]["acquired"],
+        acquired_from=koma["results"]["acquired_from"],
+        pixel_size=write["pixel_size"],
+        mdoc=None,
+        run=uuid.uuid4().hex,
+        segment=0,
+        last=True,
+        kept_windows=2,
+    )
+    return place / "again" / finish(with_key(task)).output
+
+
+def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:
+    return tuple(member_ref(records[name]) for name in names)
+
+
+def _differing(path: Path, again: Path) -> tuple[int, ...]:
+    with open_reader(path) as a, open_reader(again) as b:
+        if a.shape != b.shape:
+            return tuple(range(len(a)))
+        return tuple(k for k in range(len(a)) if bytes(a.stored_chunk(k)) != bytes(b.stored_chunk(k)))
+
+
+def made_by_this_version(found: Reproduction) -> bool:
+    """Return whether the file comes from the version that runs now."""
+    return found.version == __version__

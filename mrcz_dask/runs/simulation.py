@@ -1,0 +1,204 @@
+"""A simulated session on disk: stacks in MRCZ, an .mdoc beside each, and the truth in Zarr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import zarr
+
+from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.writer import write
+from mrcz_dask.numerics.simulate import SimulatedStack, SimulationParams, StackTruth, simulate_session
+from mrcz_dask.numerics.simulate.streams import Purpose, stream
+from mrcz_dask.values.errors import OutputExistsError
+from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, silent
+
+PHASE = "simulate"
+TRUTH = "truth.zarr"
+PIXEL_SIZE = 1.06
+VOLTAGE = 300
+START = datetime(2026, 10, 14, 18, 30)
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+IMAGES = ("mask", "hot", "dead", "hot_excess", "pattern", "additive", "illumination", "expected_sum")
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """When a stack is said to be taken, and what it is called.
+
+    Attributes
+    ----------
+    stem
+        File name without suffix; the order of the names is not that of the times.
+    time
+        Local time.
+    """
+
+    stem: str
+    time: datetime
+
+
+def exposures(params: SimulationParams) -> tuple[Exposure, ...]:
+    """Return the names and times of a session's stacks in order of acquisition, 60-70 s apart."""
+    draws = stream(params.seed, Purpose.NAMES)
+    seconds = np.cumsum(draws.integers(60, 71, params.stacks)).tolist()
+    holes = sorted(_distinct(draws, params.stacks, 100_000, 1_000_000))
+    order = draws.permutation(params.stacks)
+    if params.stacks > 1 and (np.diff(order) > 0).all():
+        order = order[::-1]
+    data = draws.integers(1000, 10_000, params.stacks)
+    return tuple(
+        Exposure(f"FoilHole_{holes[rank]}_Data_{number}", START + timedelta(seconds=after))
+        for rank, number, after in zip(order, data, seconds, strict=True)
+    )
+
+
+def write_session(
+    folder: str | os.PathLike[str],
+    params: SimulationParams | None = None,
+    *,
+    codec: str = "zstd:1",
+    mdoc: bool = True,
+    listener: Listener = silent,
+) -> tuple[Path, ...]:
+    """Simulate a session into `folder`, one stack at a time, with its truth in ``truth.zarr``.
+
+    The folder gets its files when all of them are whole; an interrupted simulation leaves it empty.
+
+    Parameters
+    ----------
+    folder
+        Made if need be; must be empty.
+    params
+        None = the *standard* session.
+    codec
+        As `mrcz_dask.write` takes it.
+    mdoc
+        Whether to write a SerialEM ``.mdoc`` beside each stack.
+    listener
+        Told when the phase ``simulate`` begins, of every stack, and when it is over.
+
+    Returns
+    -------
+    tuple of Path
+        The stacks in order of acquisition.
+
+    Raises
+    ------
+    OutputExistsError
+        There is something in the folder.
+    SpaceError
+        The folder cannot be made or is full.
+
+    Notes
+    -----
+    ``truth.zarr`` has one group a stack, named by its stem: `mask`, `hot`, `dead` (bool, True = outlier),
+    `hot_excess`, `pattern`, `additive`, `illumination`, `expected_sum` (float32, rows and columns), `drift`
+    (frames, 2), and in its attributes `index`, `dose` and `time`. The root's attributes hold the
+    parameters and the stems in order of acquisition.
+    """
+    params = SimulationParams() if params is None else params
+    session, plan = simulate_session(params), exposures(params)
+    stack_bytes = params.frames * params.shape[0] * params.shape[1] * np.dtype(params.dtype).itemsize
+    about = {"params": params.to_dict(), "stems": [exposure.stem for exposure in plan]}
+    with _filled_at_once(Path(folder)) as place:
+        truth = zarr.create_group(place / TRUTH, attributes=about)
+        listener(PhaseStarted(PHASE, params.stacks, params.stacks * stack_bytes))
+        for i, exposure in enumerate(plan):
+            stack = session.stack(i)
+            _write_stack(place, exposure, stack, codec, mdoc)
+            _write_truth(truth, exposure, i, stack.truth)
+            listener(StackDone(PHASE, exposure.stem, stack_bytes))
+    listener(PhaseFinished(PHASE))
+    return tuple(Path(folder) / f"{e.stem}.mrcz" for e in plan)
+
+
+def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
+    """Return what SerialEM would write beside a stack.
+
+    Parameters
+    ----------
+    exposure
+        Name and time of the stack.
+    frames
+        Number of frames.
+    dose
+        Counts/pixel/frame; written in e-/A^2.
+    """
+    per_frame = dose / PIXEL_SIZE**2
+    time = exposure.time
+    return "\n".join(
+        [
+            "[T = SerialEM: Digitized on a simulated K2]",
+            "",
+            "[FrameSet = 0]",
+            "TiltAngle = 0.0",
+            f"PixelSpacing = {PIXEL_SIZE}",
+            f"Voltage = {VOLTAGE}",
+            f"ExposureDose = {per_frame * frames:.4f}",
+            f"NumSubFrames = {frames}",
+            f"FrameDosesAndNumber = {per_frame:.5f} {frames}",
+            f"SubFramePath = X:\\frames\\{exposure.stem}.mrcz",
+            # strftime would name the month in the language of the machine
+            f"DateTime = {time.day:02d}-{MONTHS[time.month - 1]}-{time.year % 100:02d}  {time:%H:%M:%S}",
+            "",
+        ]
+    )
+
+
+def _write_stack(place: Path, exposure: Exposure, stack: SimulatedStack, codec: str, mdoc: bool) -> None:
+    path = place / f"{exposure.stem}.mrcz"
+    meta = {"voltage": float(VOLTAGE), "time": exposure.time.isoformat(), "simulated": True}
+    write(path, stack.frames, codec=codec, pixel_size=PIXEL_SIZE, meta=meta, durable=False)
+    if mdoc:
+        text = mdoc_text(exposure, len(stack.frames), stack.truth.dose)
+        Path(f"{path}.mdoc").write_text(text, encoding="ascii")
+
+
+def _write_truth(root: zarr.Group, exposure: Exposure, index: int, truth: StackTruth) -> None:
+    attributes = {"index": index, "dose": truth.dose, "time": exposure.time.isoformat()}
+    group = root.create_group(exposure.stem, attributes=attributes)
+    for name in (*IMAGES, "drift"):
+        group.create_array(name, data=getattr(truth, name))
+
+
+@contextmanager
+def _filled_at_once(folder: Path) -> Iterator[Path]:
+    """Give a hidden place in `folder`; its files move up when all went well, else nothing of them stays."""
+    made = not folder.exists()
+    _prepare(folder)
+    try:
+        with TemporaryDirectory(prefix=".simulating-", dir=folder) as place:
+            yield Path(place)
+            for path in sorted(Path(place).iterdir()):
+                path.rename(folder / path.name)
+    except OSError as error:
+        raise explain(error, folder) from error
+    finally:
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found = sorted(path.name for path in folder.iterdir())
+    except OSError as error:
+        raise explain(error, folder) from error
+    if found:
+        raise OutputExistsError(
+            f"{folder} holds {len(found)} entries, {found[0]!r} among them; expected a new or an empty"
+            " folder; choose another one or remove what is there"
+        )
+
+
+def _distinct(draws: np.random.Generator, number: int, low: int, high: int) -> list[int]:
+    chosen = draws.choice(high - low, number, replace=False)
+    return [low + int(value) for value in chosen]

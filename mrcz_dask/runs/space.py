@@ -1,0 +1,80 @@
+"""Is there room for what a run would write, may it be written, and would it touch an input?"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from mrcz_dask.values.errors import SessionError, SpaceError
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that are free where `folder` is or would be made."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Return if `needed` bytes can be written into `folder`, which need not be there yet.
+
+    Raises
+    ------
+    SpaceError
+        If the folder is a file, cannot be written into, or has fewer bytes free; with the figures.
+    """
+    place = _existing(folder)
+    if not place.is_dir():
+        raise SpaceError(f"{place} is no folder, so that {folder} cannot be made; choose another output")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SpaceError(f"{place} cannot be written into; change its permissions or choose another output")
+    free = free_bytes(place)
+    if needed > free:
+        raise SpaceError(
+            f"{folder} has {readable(free)} free; expected at least the {readable(needed)} of the outputs;"
+            f" free {readable(needed - free)} or choose another output folder"
+        )
+
+
+def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Return if no output is an input, by name or through a link.
+
+    Raises
+    ------
+    SessionError
+        Naming every output that would overwrite an input.
+    """
+    taken = {_identity(path) for path in inputs}
+    clashes = [str(path) for path in outputs if _identity(path) in taken]
+    if clashes:
+        raise SessionError(
+            f"{len(clashes)} outputs would overwrite inputs: {some(clashes)}; expected an output folder apart"
+            " from the inputs; choose another one"
+        )
+
+
+def readable(size: float) -> str:
+    """Return a number of bytes in the unit that suits it (1 kB = 1000 B)."""
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    power = next((p for p in range(len(units)) if abs(size) < 999.5 * 1000**p), len(units) - 1)
+    return f"{size / 1000**power:.3g} {units[power]}"
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """Return the first names, and how many more there are."""
+    listed = [str(name) for name in names]
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _existing(folder: Path) -> Path:
+    place = Path(os.path.abspath(folder))  # noqa: PTH100 - `..` goes, and nothing has to be there
+    return next(p for p in (place, *place.parents) if p.exists())
+
+
+def _identity(path: Path) -> tuple[int, int] | str:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return str(path.resolve())
+    return status.st_dev, status.st_ino

@@ -1,0 +1,222 @@
+"""The session store: sums, weights and corrections of a session as a Zarr hierarchy.
+
+``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) with the stack's
+record in its attributes; ``corrections/<stem>`` what turns its counts into normalised pixels;
+``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers. A
+group appears whole, by rename, or not at all, so that a task may run twice and a reader never sees half of
+one. Every array has its xxh3-64 in its attributes: Zarr reads a chunk that is gone as zeros.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from json import JSONDecodeError
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import BloscCodec
+from zarr.errors import ArrayNotFoundError, GroupNotFoundError
+
+from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.provenance import plain
+from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
+from mrcz_dask.values.params import Form
+from mrcz_dask.values.records import StackRecord
+
+VERSION = 1
+ATTEMPTS = 10
+REMEDY = "remove this folder and run again"
+CHUNK_PIXELS = 1 << 22
+PIXEL_ARRAYS = ("pattern", "weight", "fill")
+GROUPS = ("stacks", "corrections", "references", "outliers")
+
+
+class SessionStore:
+    """A session store in a folder.
+
+    Parameters
+    ----------
+    path
+        The folder, ``OUT/session.zarr``; made by `create`.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def create(self) -> None:
+        """Make the store, or check that the one that is there can be used.
+
+        Raises
+        ------
+        FormatError
+            When it was written in another version of the layout.
+        """
+        if not (self.path / "zarr.json").exists():
+            root = zarr.open_group(self.path, mode="a", attributes={"mrcz_dask_store": VERSION})
+            for name in GROUPS:
+                root.require_group(name)
+        found = zarr.open_group(self.path, mode="r").attrs.get("mrcz_dask_store")
+        if found != VERSION:
+            raise FormatError(
+                f"{self.path}: session store of layout {found!r}; this program writes {VERSION}. "
+                "Move the folder away, or choose another output folder."
+            )
+
+    def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Keep a stack's sums and weights with its record."""
+        self._put(f"stacks/{record.stem}", arrays, plain(record.to_dict()))
+
+    def record(self, stem: str) -> StackRecord | None:
+        """Return the record of a stack, or None where the store has none that this version can read."""
+        attributes = self._attributes(f"stacks/{stem}")
+        try:
+            return StackRecord.from_dict(attributes)
+        except TypeError:  # fields are missing: none is there, or another version wrote it
+            return None
+
+    def load(self, stem: str, name: str) -> NDArray[Any]:
+        """Return an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``."""
+        return self._read(f"stacks/{stem}/{name}")
+
+    def put_correction(self, stem: str, correction: Correction) -> str:
+        """Keep a correction; return its digest, which `correction` checks."""
+        return self._put_correction(f"corrections/{stem}", correction)
+
+    def put_reference(self, stem: str, correction: Correction, table: Mapping[str, NDArray[Any]]) -> None:
+        """Keep what `--write references` gives: a correction, and the columns of its outlier table."""
+        self._put(f"outliers/{stem}", table, {})
+        self._put_correction(f"references/{stem}", correction)
+
+    def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
+        """Return the digest that the store has of a stack's correction, or None; no pixel is read."""
+        found = self._attributes(f"{group}/{stem}").get("digest")
+        return None if found is None else str(found)
+
+    def has_correction(self, stem: str, digest: str, group: str = "corrections") -> bool:
+        """Return whether a stack's correction is there, whole, and the one of the digest; reads it."""
+        if self.correction_digest(stem, group) != digest:
+            return False
+        try:
+            return correction_digest(self.correction(stem, group)) == digest
+        except DamagedError:
+            return False
+
+    def correction(self, stem: str, group: str = "corrections") -> Correction:
+        """Return the correction of a stack.
+
+        Raises
+        ------
+        DamagedError
+            When it is not there, or its arrays are not those that were written.
+        """
+        attributes = self._attributes(f"{group}/{stem}")
+        arrays = [self._read(f"{group}/{stem}/{name}") for name in PIXEL_ARRAYS]
+        form: Form = attributes["form"]
+        return Correction(form, arrays[0], float(attributes["step"]), arrays[1], arrays[2])
+
+    def _attributes(self, path: str) -> dict[str, Any]:
+        """Return the attributes of a group; empty where it is not there, or is no group."""
+        try:
+            return dict(zarr.open_group(self.path, path=path, mode="r").attrs)
+        except (FileNotFoundError, GroupNotFoundError, JSONDecodeError):
+            return {}
+
+    def _read(self, path: str) -> NDArray[Any]:
+        try:
+            array = zarr.open_array(self.path, path=path, mode="r")
+            values = np.asarray(array[...])
+        except (FileNotFoundError, ArrayNotFoundError, JSONDecodeError, RuntimeError) as error:
+            raise DamagedError(f"{self.path}: {path} cannot be read ({error}); {REMEDY}") from error
+        if array.attrs.get("xxh3") != _array_digest(values):
+            raise DamagedError(f"{self.path}: {path} is not what was written; {REMEDY}")
+        return values
+
+    def _put_correction(self, path: str, correction: Correction) -> str:
+        arrays = {name: getattr(correction, name) for name in PIXEL_ARRAYS}
+        digest = correction_digest(correction)
+        self._put(path, arrays, {"form": correction.form, "step": correction.step, "digest": digest})
+        return digest
+
+    def _put(self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
+        """Write a group in a thread of its own, to the end.
+
+        Zarr writes in a loop in the background, which a signal that interrupts this thread would leave
+        running, and making files that nobody takes away. Signals do not reach other threads.
+        """
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(self._put_group, path, arrays, attributes).result()
+
+    def _put_group(
+        self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]
+    ) -> None:
+        temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
+        try:
+            group = zarr.open_group(temporary, mode="w", attributes=dict(attributes))
+            for name, values in arrays.items():
+                _write_array(group, name, values)
+            _replace(temporary, self.path / path)
+        except OSError as error:
+            raise explain(error, self.path / path) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
+    rows = max(1, CHUNK_PIXELS // max(1, values[0].size)) if values.size else 1
+    chunks = tuple(max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:]))
+    codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        dtype=values.dtype,
+        chunks=chunks,
+        compressors=[codec],
+        fill_value=0,
+        attributes={"xxh3": _array_digest(values)},
+    )
+    array[...] = values
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    """Move a folder to its place; one that is there already gives way."""
+    old = temporary.with_name(temporary.name + "-old")
+    try:
+        for _ in range(ATTEMPTS):
+            try:
+                temporary.rename(target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            with suppress(FileNotFoundError):  # the same task, run twice, was there first
+                target.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        raise SpaceError(f"{target}: is replaced again and again; run one job at a time in this folder")
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _array_digest(values: NDArray[Any]) -> str:
+    state = xxhash.xxh3_64(f"{values.shape} {values.dtype.str} ".encode())
+    state.update(np.ascontiguousarray(values).data)
+    return state.hexdigest()
+
+
+def correction_digest(correction: Correction) -> str:
+    """Return xxh3-128 over the form, step and arrays of a correction."""
+    state = xxhash.xxh3_128(f"{correction.form} {correction.step.hex()}".encode())
+    for name in PIXEL_ARRAYS:
+        values = getattr(correction, name)
+        state.update(f"{name} {values.shape} {values.dtype.str}".encode())
+        state.update(np.ascontiguousarray(values).data)
+    return state.hexdigest()

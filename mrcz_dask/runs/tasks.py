@@ -1,0 +1,147 @@
+"""From records to the tasks of the second pass: who may be a reference, whose window holds whom."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from mrcz_dask import __version__
+from mrcz_dask.formats.provenance import canonical, plain
+from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
+from mrcz_dask.runs.entries import StackEntry
+from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.values.params import Settings
+from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.windows import centred, long_window
+
+# Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
+RAW_SPREAD = 0.15
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A stack that went through the first pass, and whether it may be a reference for others."""
+
+    entry: StackEntry
+    record: StackRecord
+    verdict: Usability
+    raw: bool
+
+    @property
+    def usable(self) -> bool:
+        """Whether the stack may be a member of windows: those scaled to a dose need one."""
+        if not self.record.sound:
+            return False
+        return self.verdict.usable if self.record.has_dose else self.raw
+
+
+def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings) -> list[Ready]:
+    """Return the stacks of a session, in order of time, with the verdict on each."""
+    verdicts = judge([_grid(r) for r in records], settings.koma.radius, settings.contrast)
+    raw = settings.koma.form == "subtract-raw"
+    return [Ready(*three, raw=raw) for three in zip(entries, records, verdicts, strict=True)]
+
+
+def finish_tasks(plan: Plan, ready: Sequence[Ready], run: str, kept_windows: int) -> Iterator[FinishTask]:
+    """Yield the task of every stack, in order of time."""
+    usable = [r.usable for r in ready]
+    candidates = [k for k, good in enumerate(usable) if good]
+    refs = [member_ref(r.record) for r in ready]
+    koma = plan.settings.koma
+    for i, one in enumerate(ready):
+        place = bisect_left(candidates, i)
+        others = candidates[:place] + candidates[place + usable[i] :]
+        short = centred(others, place, koma.radius)
+        long = long_window(i, short[-1], koma.long_window, usable) if short else []
+        apart = koma.method == "fit" and long != short
+        members = [refs[j] for j in short], [refs[j] for j in long] if apart else []
+        yield _finish_task(plan, one, *members, run=run, kept_windows=kept_windows)
+
+
+def _finish_task(
+    plan: Plan, one: Ready, short: list[MemberRef], long: list[MemberRef], *, run: str, kept_windows: int
+) -> FinishTask:
+    return with_key(
+        FinishTask(
+            path=str(one.entry.path),
+            folder=str(plan.folder),
+            store=str(plan.store),
+            record=one.record,
+            short=tuple(short),
+            long=tuple(long),
+            usable=one.usable,
+            score=_number(one.verdict.score),
+            limit=_number(one.verdict.limit),
+            settings=plan.settings,
+            key="",
+            acquired=one.entry.acquired.time.isoformat(sep=" "),
+            acquired_from=one.entry.acquired.source,
+            pixel_size=one.entry.pixel_size,
+            mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
+            run=run,
+            segment=0,
+            last=False,
+            kept_windows=kept_windows,
+        )
+    )
+
+
+def with_key(task: FinishTask) -> FinishTask:
+    """Return the task with the digest of all that its output depends on."""
+    depends = {
+        "version": __version__,
+        "settings": task.settings.to_dict(),
+        "stack": [task.record.name, task.record.digest],
+        "short": [[m.name, m.digest] for m in task.short],
+        "long": [[m.name, m.digest] for m in task.long],
+        "verdict": [task.usable, task.score, task.limit],
+        "acquired": [task.acquired, task.acquired_from],
+        "pixel_size": task.pixel_size,
+    }
+    return replace(task, key=digest_of(depends))
+
+
+def marked(segment: int, tasks: Sequence[FinishTask]) -> list[FinishTask]:
+    """Return the tasks of a segment, each knowing which it is and the last one that it is the last."""
+    return [replace(t, segment=segment, last=k == len(tasks) - 1) for k, t in enumerate(tasks)]
+
+
+def digest_of(values: Any) -> str:
+    """Return xxh3-128 over plain values."""
+    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
+
+
+def looks_raw(ready: Sequence[Ready]) -> float | None:
+    """Return the typical spread of the sums beyond counting if it is far above what counting leaves."""
+    shares = [s for r in ready if (s := _spread_beyond_counting(r.record)) is not None]
+    typical = float(np.median(shares)) if shares else 0.0
+    return typical if typical > RAW_SPREAD else None
+
+
+def _spread_beyond_counting(record: StackRecord) -> float | None:
+    mu, sigma = record.outliers["mu"], record.outliers["sigma"]
+    if record.status != "ok" or record.exponent != 0 or not mu > 0:
+        return None
+    return float(np.sqrt(max(0.0, sigma**2 - mu)) / mu)
+
+
+def _grid(record: StackRecord) -> BlockMeans | None:
+    if not (record.sound and record.has_dose):
+        return None
+    return BlockMeans(np.array(record.grid_means, np.float64), np.array(record.grid_pixels, np.int64))
+
+
+def member_ref(record: StackRecord) -> MemberRef:
+    """Return a stack as a member of windows."""
+    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.shape[0])
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)

@@ -1,0 +1,157 @@
+"""When a stack was taken: its .mdoc, its header, its name, or, as a last resort, when it was modified."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from mrcz_dask.formats.mdoc import Mdoc
+from mrcz_dask.formats.timestamps import find_time, moment
+
+Source = Literal["mdoc", "header", "name", "mtime"]
+
+_KEYS = ("acquisitiontime", "acquisitiondatetime", "acquisitiondate", "datetime", "timestamp", "date", "time")
+_DEEPEST = 8
+_DATE_AND_CLOCK = re.compile(
+    # EPU's and ISO-like; sought at every place, so that an 8-digit hole number before hides no time
+    r"(?=(?<!\d)(?P<year>20\d\d)(?P<a>[-._]?)(?P<month>\d\d)(?P=a)(?P<day>\d\d)[-_T ]?"
+    r"(?P<hour>\d\d)(?P<b>[-._:]?)(?P<minute>\d\d)(?P=b)(?P<second>\d\d)(?!\d))"
+)
+_MINUTE = re.compile(  # EPU before 2: HHMM and a running number
+    r"(?<!\d)(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)_(?P<hour>\d\d)(?P<minute>\d\d)(?=-\d)"
+)
+_CLOCK = r"[-_ ](?P<hour>\d\d)[.:-](?P<minute>\d\d)[.:-](?P<second>\d\d)(?!\d)"
+_DAY_MONTH_YEAR = re.compile(
+    r"(?<!\d)(?P<day>\d\d)(?P<a>-?)(?P<month>[A-Za-z]{3})(?P=a)(?P<year>20\d\d|\d\d)" + _CLOCK
+)
+_MONTH_DAY = re.compile(r"(?<![A-Za-z])(?P<month>[A-Za-z]{3})(?P<day>\d\d)" + _CLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """When a stack was taken.
+
+    Attributes
+    ----------
+    time
+        Local time of the microscope, without a zone.
+    source
+        Where it was found: ``mdoc``, ``header``, ``name`` or ``mtime``.
+    """
+
+    time: datetime
+    source: Source
+
+    def __str__(self) -> str:
+        return f"{self.time.isoformat(' ', 'seconds')} ({self.source})"
+
+
+def acquisition_time(
+    name: str,
+    modified: datetime,
+    *,
+    mdoc: Mdoc | None = None,
+    labels: Iterable[str] = (),
+    meta: Mapping[str, Any] | None = None,
+) -> Acquired:
+    """Return when a stack was taken, from the best source that says so.
+
+    Parameters
+    ----------
+    name
+        The file's name, without folders.
+    modified
+        When the file was last modified, local time without a zone.
+    mdoc
+        SerialEM's text beside the stack.
+    labels
+        The labels of the MRC header.
+    meta
+        Metadata of the extended header or footer.
+
+    Returns
+    -------
+    Acquired
+        The .mdoc's DateTime, else the metadata's or the labels' time, else the time in the name, else
+        `modified`.
+    """
+    if mdoc is not None and mdoc.time is not None:
+        return Acquired(mdoc.time, "mdoc")
+    header = time_in_meta(meta or {}) or time_in_labels(labels)
+    if header is not None:
+        return Acquired(header, "header")
+    named = time_in_name(name, modified)
+    return Acquired(modified, "mtime") if named is None else Acquired(named, "name")
+
+
+def time_in_labels(labels: Iterable[str]) -> datetime | None:
+    """Return the earliest time in the labels of an MRC header (SerialEM's, IMOD's, mrcfile's), or None.
+
+    Programs append a label for each step, so that the earliest is nearest to the acquisition.
+    """
+    return min((time for time in map(find_time, labels) if time is not None), default=None)
+
+
+def time_in_meta(meta: Mapping[str, Any]) -> datetime | None:
+    """Return the time of acquisition in metadata, whatever level it is at, or None.
+
+    Keys are compared without case and punctuation; the likeliest key wins over the shallowest level. A date
+    and a time in entries of their own (``date``, ``time``), as hyperspy writes them, count as one.
+    """
+    found = {key: time for key, time in _times(meta, _DEEPEST) if time is not None}
+    return next((found[key] for key in _KEYS if key in found), None)
+
+
+def time_in_name(name: str, modified: datetime) -> datetime | None:
+    """Return the time in a file's name, or None.
+
+    Read are EPU's (``..._20261014_190633_fractions``), SerialEM's (``..._Oct14_19.06.33``) and ISO-like
+    names. Numbers of grid squares and foil holes are no times: only a date followed by a time of day is
+    one, and the last of several.
+
+    Parameters
+    ----------
+    name
+        The file's name, without folders.
+    modified
+        When the file was last modified: gives SerialEM's month and day their year.
+    """
+    for form in (_DATE_AND_CLOCK, _MINUTE, _DAY_MONTH_YEAR):
+        times = [moment(**_parts(match)) for match in form.finditer(name)]
+        known = [time for time in times if time is not None]
+        if known:
+            return known[-1]
+    times = [_without_year(match, modified) for match in _MONTH_DAY.finditer(name)]
+    return next((time for time in reversed(times) if time is not None), None)
+
+
+def _parts(match: re.Match[str]) -> dict[str, str]:
+    return {key: text for key, text in match.groupdict().items() if len(key) > 1}
+
+
+def _without_year(match: re.Match[str], modified: datetime) -> datetime | None:
+    """Return the last such day that is not after the file's modification (give or take its clock)."""
+    latest = modified + timedelta(days=1)
+    # 29 February: the last one may be up to eight years ago
+    years = (moment(**_parts(match), year=str(year)) for year in range(latest.year, latest.year - 9, -1))
+    return next((time for time in years if time is not None and time <= latest), None)
+
+
+def _times(meta: Mapping[str, Any], depth: int) -> Iterator[tuple[str, datetime | None]]:
+    """Yield (key, time), deepest first, so that a dictionary made of them keeps the shallowest."""
+    plain = {_plain(key): value for key, value in meta.items()}
+    for value in meta.values():
+        if isinstance(value, Mapping) and depth > 0:
+            yield from _times(value, depth - 1)
+    texts = {key: value for key, value in plain.items() if isinstance(value, str)}
+    if "date" in texts and "time" in texts:
+        yield "date", find_time(f"{texts['date']} {texts['time']}")
+    for key in texts.keys() & set(_KEYS):
+        yield key, find_time(texts[key])
+
+
+def _plain(key: object) -> str:
+    return re.sub(r"[^a-z0-9]", "", str(key).casefold())

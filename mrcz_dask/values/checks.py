@@ -1,0 +1,42 @@
+"""Checks that parameter classes share: all problems of one object in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from numbers import Integral, Real
+from typing import Any
+
+from mrcz_dask.values.errors import ParameterError
+
+
+def one_of(name: str, value: object, allowed: Collection[object]) -> Iterator[str]:
+    """Yield a problem unless `value` is one of `allowed`."""
+    if value not in allowed:
+        yield f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}"
+
+
+def within(
+    name: str, value: Any, low: float, high: float, *, open_low: bool = False, unit: str = ""
+) -> Iterator[str]:
+    """Yield a problem unless `value` is a number and low <= value <= high (low < value with `open_low`)."""
+    inside = _is(value, Real) and (low < value if open_low else low <= value) and value <= high
+    if not inside:
+        bracket = "(" if open_low else "["
+        yield f"{name} is {value!r}{unit}; expected {bracket}{low:g}, {high:g}]{unit}"
+
+
+def whole(name: str, value: Any, low: int, high: int, *, unit: str = "") -> Iterator[str]:
+    """Yield a problem unless `value` is a whole number and low <= value <= high."""
+    if not (_is(value, Integral) and not _is(value, bool) and low <= value <= high):
+        yield f"{name} is {value!r}{unit}; expected a whole number in [{low:g}, {high:g}]{unit}"
+
+
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind)
+
+
+def raise_all(owner: str, problems: Iterator[str]) -> None:
+    """Raise one ParameterError that lists every problem, or return."""
+    found = list(problems)
+    if found:
+        raise ParameterError(f"{owner}: " + "; ".join(found))

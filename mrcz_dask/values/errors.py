@@ -1,0 +1,54 @@
+"""What can go wrong, each error also the built-in one that a caller would expect.
+
+A message says what was found, where, what was expected, and what to do about it.
+"""
+
+from __future__ import annotations
+
+
+class MrczDaskError(Exception):
+    """Base of all errors of this package."""
+
+
+class ParameterError(MrczDaskError, ValueError):
+    """A parameter is out of its range; names the parameter, the value, the range and the remedy."""
+
+
+class DtypeError(MrczDaskError, TypeError, ValueError):
+    """Pixels of a type that MRC cannot hold; names the type to cast to."""
+
+
+class FormatError(MrczDaskError, ValueError):
+    """The bytes are not what the format asks for."""
+
+
+class TruncatedError(FormatError, EOFError):
+    """The file ends before its content does."""
+
+
+class DamagedError(FormatError):
+    """A checksum does not match: the bytes are not those that were written."""
+
+
+class FooterError(FormatError):
+    """The footer is there but cannot be trusted or understood."""
+
+
+class OutlierError(MrczDaskError, ValueError):
+    """No outlier mask can be made of this stack."""
+
+
+class SessionError(MrczDaskError, ValueError):
+    """The session cannot be processed as it is."""
+
+
+class OutputExistsError(MrczDaskError, FileExistsError):
+    """An output is there that differs from what this run would write."""
+
+
+class SpaceError(MrczDaskError, OSError):
+    """The output folder cannot take what would be written."""
+
+
+class ReferenceNotFoundError(MrczDaskError, FileNotFoundError):
+    """The recipe in a footer names a file that is not where it should be."""

@@ -1,0 +1,231 @@
+"""Frozen parameters; each validates itself and says what it got, what it expected and the remedy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, fields
+from itertools import chain
+from numbers import Real
+from typing import Any, Literal, Self
+
+from mrcz_dask.values.checks import one_of, raise_all, whole, within
+from mrcz_dask.values.errors import ParameterError
+
+Rule = Literal["fdr", "paper"]
+Method = Literal["fit", "plain"]
+Form = Literal["subtract", "subtract-raw", "divide"]
+WriteMode = Literal["normalized", "recompressed", "references"]
+OutputDtype = Literal["int16", "float32", "float16"]
+
+
+class Parameters:
+    """To and from plain dictionaries, as footers and stores hold them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary of plain values (tuples become lists)."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the parameters again from `to_dict`; an unknown key is a ParameterError."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ParameterError(f"{cls.__name__}: unknown {unknown}; known are {sorted(known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class OutlierParams(Parameters):
+    """How the outlier mask of a stack is found.
+
+    Attributes
+    ----------
+    rule
+        ``fdr`` (threshold where a stated share of what is masked is good pixels) or ``paper`` (Eq. 5).
+    tail_fdr
+        For ``fdr``: the share of good pixels among those beyond the threshold, 0..1.
+    max_sigma
+        Half width of the histogram, in robust standard deviations of the sum.
+    lim
+        A tail begins where the probit residual exceeds this, in sigma (Eq. 5).
+    k, rho
+        Steepness of the weight, and the factor that moves its thresholds inward (Eq. 6).
+    radius
+        Chebyshev distance in pixels within which two outliers are *neighbourly*.
+    fit
+        ``probit`` (closed form) or ``l1`` (the paper's minimum of absolute deviations of the CDF).
+    fallback
+        Dark and hot thresholds in sigma for a tail that is there but cannot be fitted.
+    illumination
+        Follow an uneven illumination (a carbon edge, thick ice) with a block mean.
+    """
+
+    rule: Rule = "fdr"
+    tail_fdr: float = 0.1
+    max_sigma: float = 8.0
+    lim: float = 0.5
+    k: float = 6.0
+    rho: float = 0.95
+    radius: int = 2
+    fit: Literal["probit", "l1"] = "probit"
+    fallback: tuple[float, float] = (-4.0, 3.25)
+    illumination: bool = True
+
+    def __post_init__(self) -> None:
+        raise_all("outlier parameters", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from one_of("rule", self.rule, ("fdr", "paper"))
+        yield from one_of("fit", self.fit, ("probit", "l1"))
+        yield from within("tail_fdr", self.tail_fdr, 0, 1, open_low=True)
+        yield from within("max_sigma", self.max_sigma, 4, 64)
+        yield from within("lim", self.lim, 0, 8, open_low=True)
+        yield from within("k", self.k, 0, 1e3, open_low=True)
+        yield from within("rho", self.rho, 0, 1, open_low=True)
+        yield from whole("radius", self.radius, 1, 64)
+        yield from one_of("illumination", self.illumination, (True, False))
+        if not _is_dark_and_hot(self.fallback):
+            yield f"fallback is {self.fallback!r}; expected (dark, hot) with dark < 0 < hot, in sigma"
+
+
+def _is_dark_and_hot(pair: object) -> bool:
+    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, Real) for v in pair)):
+        return False
+    return bool(pair[0] < 0 < pair[1])
+
+
+@dataclass(frozen=True, slots=True)
+class ContrastParams(Parameters):
+    """How high-contrast stacks (carbon, thick ice) are found.
+
+    Attributes
+    ----------
+    blocks
+        The sum is averaged on a grid of `blocks` x `blocks`.
+    floor
+        A score (relative standard deviation beyond Poisson) up to this is never high contrast.
+    factor
+        Above the floor, high contrast begins at this many times the lower quartile of the scores.
+    history
+        At most so many stacks, up to the one `radius` later, decide about a stack.
+    """
+
+    blocks: int = 16
+    floor: float = 0.04
+    factor: float = 2.0
+    history: int = 200
+
+    def __post_init__(self) -> None:
+        raise_all(
+            "contrast parameters",
+            chain(
+                whole("blocks", self.blocks, 2, 256),
+                within("floor", self.floor, 0, 10),
+                within("factor", self.factor, 1, 100),
+                whole("history", self.history, 3, 100_000),
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class KomaParams(Parameters):
+    """How the fixed pattern is taken from the neighbours in time.
+
+    Attributes
+    ----------
+    radius
+        Window radius a: 2a usable neighbours in time, the stack itself left out.
+    method
+        ``fit`` (regression on a short and a long window, band by band) or ``plain`` (the paper's).
+    form
+        ``subtract`` (scaled to the stack's dose), ``subtract-raw`` (in counts) or ``divide``.
+    long_window
+        For ``fit``: at most so many usable stacks in the long window.
+    min_modes
+        For ``fit``: fewest modes (degrees of freedom) of a band, so that the specimen is not fitted away.
+    dose_spread
+        Warn when the doses in a window spread by more than this share.
+    """
+
+    radius: int = 12
+    method: Method = "fit"
+    form: Form = "subtract"
+    long_window: int = 200
+    min_modes: int = 200
+    dose_spread: float = 0.2
+
+    def __post_init__(self) -> None:
+        raise_all("KOMA parameters", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from whole("radius", self.radius, 1, 100_000, unit=" stacks")
+        yield from one_of("method", self.method, ("fit", "plain"))
+        yield from one_of("form", self.form, ("subtract", "subtract-raw", "divide"))
+        yield from whole("long_window", self.long_window, 1, 1_000_000, unit=" stacks")
+        yield from whole("min_modes", self.min_modes, 2, 1_000_000_000)
+        yield from within("dose_spread", self.dose_spread, 0, 1e6, open_low=True)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteParams(Parameters):
+    """What is written of each stack.
+
+    Attributes
+    ----------
+    write
+        ``normalized`` pixels, ``recompressed`` counts with a recipe, or only the ``references``.
+    dtype
+        For ``normalized``: ``int16`` with a recorded scale, ``float32`` or ``float16``.
+    step
+        For int16: the quantisation step in counts; a power of two, coarsened where the range asks for it.
+    codec
+        ``auto`` or NAME[:LEVEL], as `mrcz_dask.write` takes it.
+    """
+
+    write: WriteMode = "normalized"
+    dtype: OutputDtype = "int16"
+    step: float = 1 / 16
+    codec: str = "auto"
+
+    def __post_init__(self) -> None:
+        raise_all("output parameters", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from one_of("write", self.write, ("normalized", "recompressed", "references"))
+        yield from one_of("dtype", self.dtype, ("int16", "float32", "float16"))
+        wrong = list(within("step", self.step, 2.0**-20, 2.0**20, unit=" counts"))
+        yield from wrong
+        if not wrong and math.frexp(self.step)[0] != 0.5:
+            yield f"step is {self.step!r}; expected a power of two such as 0.0625"
+        if not (isinstance(self.codec, str) and self.codec):
+            yield f"codec is {self.codec!r}; expected auto or NAME[:LEVEL]"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that decides what a run writes; nothing that does not."""
+
+    outliers: OutlierParams = field(default_factory=OutlierParams)
+    contrast: ContrastParams = field(default_factory=ContrastParams)
+    koma: KomaParams = field(default_factory=KomaParams)
+    write: WriteParams = field(default_factory=WriteParams)
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Return the four groups as dictionaries of plain values."""
+        return {f.name: getattr(self, f.name).to_dict() for f in fields(self)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, dict[str, Any]]) -> Self:
+        """Make the settings again from `to_dict`; an unknown or missing group is a ParameterError."""
+        known = {f.name for f in fields(cls)}
+        unknown, missing = sorted(set(values) - known), sorted(known - set(values))
+        if unknown or missing:
+            raise ParameterError(f"settings: unknown {unknown}, missing {missing}; known are {sorted(known)}")
+        return cls(
+            OutlierParams.from_dict(values["outliers"]),
+            ContrastParams.from_dict(values["contrast"]),
+            KomaParams.from_dict(values["koma"]),
+            WriteParams.from_dict(values["write"]),
+        )

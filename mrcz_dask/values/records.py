@@ -1,0 +1,153 @@
+"""Small frozen records that tasks return and stores keep; plain values throughout."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+# Counts of the sum: what windows weigh stacks with is rounded to 2**-20.
+SMALLEST_MEAN = 2.0**-10
+
+
+class Record:
+    """To and from dictionaries of plain values, as JSON and MessagePack hold them."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as plain values (tuples become lists)."""
+        return {k: _listed(v) for k, v in asdict(self).items()}  # type: ignore[call-overload]
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Make the record again from `to_dict`."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{k: _frozen(v) for k, v in values.items() if k in known})
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(v) for v in value) if isinstance(value, list) else value
+
+
+@dataclass(frozen=True, slots=True)
+class StackRecord(Record):
+    """What the first pass finds out about a stack.
+
+    Attributes
+    ----------
+    name, stem
+        Relative to the session, and the name of its outputs.
+    shape
+        (n, ny, nx).
+    dtype
+        Of its pixels, e.g. ``uint8``.
+    size, mtime_ns
+        Of its file, in bytes and nanoseconds, to see whether it changed since.
+    digest
+        xxh3-128 over shape, dtype and pixels.
+    exponent
+        The stored sums are integers times 2**-exponent counts.
+    low, high, average, rms
+        True statistics over all frames, counts.
+    mean
+        Mean of the sum over unmasked pixels, counts; the dose per frame is mean / n.
+    mean_even
+        The same of the sum over frames 0, 2, 4, ...; None where these made no mask.
+    status
+        Of the outlier mask: ok, sparse, implausible, degenerate.
+    outliers, outliers_even
+        Summaries of the masks of all frames, and of frames 0, 2, 4, ...
+    grid_means, grid_pixels
+        Block means of the sum and the pixels in each block, row by row; empty without a sound mask.
+    caveats
+        What a person should know about it.
+    made_with
+        Digest of the parameters and the version that made it.
+    """
+
+    name: str
+    stem: str
+    shape: tuple[int, int, int]
+    dtype: str
+    size: int
+    mtime_ns: int
+    digest: str
+    exponent: int
+    low: float
+    high: float
+    average: float
+    rms: float
+    mean: float
+    mean_even: float | None
+    status: str
+    outliers: dict[str, Any]
+    outliers_even: dict[str, Any] | None
+    grid_means: tuple[tuple[float, ...], ...]
+    grid_pixels: tuple[tuple[int, ...], ...]
+    caveats: tuple[str, ...]
+    made_with: str
+
+    @property
+    def sound(self) -> bool:
+        """Whether the mask may be used at all."""
+        return self.status in ("ok", "sparse")
+
+    @property
+    def has_dose(self) -> bool:
+        """Whether its mean is enough to be scaled by."""
+        return self.mean >= SMALLEST_MEAN
+
+    @property
+    def dose(self) -> float:
+        """Counts per pixel and frame, over unmasked pixels."""
+        return self.mean / self.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure(Record):
+    """A stack that could not go through a phase, and why."""
+
+    name: str
+    phase: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StackResult(Record):
+    """What the second pass did with a stack.
+
+    Attributes
+    ----------
+    name, output
+        Relative to the session, and to the output folder.
+    bytes_in, bytes_out
+        Sizes of the input and of what was written, bytes.
+    hot, dead
+        Numbers of outlier pixels.
+    usable, score
+        Whether it may be a reference for others, and its contrast score (None where not judged).
+    noise
+        Correlated noise: ``raw``, ``filtered``, ``corrected`` held out (odd frames), and ``raw_in_sample``,
+        ``corrected_in_sample``; None where there are too few frames.
+    caveats
+        What a person should know about it.
+    digest
+        xxh3-128 of the output's bytes.
+    kept
+        The output was there already, sound, from the same inputs and parameters.
+    """
+
+    name: str
+    output: str
+    bytes_in: int
+    bytes_out: int
+    hot: int
+    dead: int
+    usable: bool
+    score: float | None
+    noise: dict[str, float | None]
+    caveats: tuple[str, ...]
+    digest: str
+    kept: bool = False

@@ -1,0 +1,71 @@
+"""Which neighbours in time make the reference of a stack."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from mrcz_dask.values.errors import ParameterError
+
+
+def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = None) -> list[int]:
+    """Return the knock-out window of stack `i`: its 2 x radius usable neighbours in time.
+
+    At the ends of the session the window becomes asymmetric so that the number stays; a session of fewer
+    than 2 x radius + 1 usable stacks gives all the others.
+
+    Parameters
+    ----------
+    i
+        Index of the stack in order of acquisition, 0 <= i < n; it need not be usable itself.
+    n
+        Number of stacks.
+    radius
+        Window radius a >= 1, in usable stacks to either side.
+    usable
+        n booleans, True = may be a reference; None = all are.
+
+    Returns
+    -------
+    list of int
+        Indices in order of time, without `i`.
+
+    Raises
+    ------
+    ParameterError
+        For an index, radius or `usable` that does not fit.
+
+    Notes
+    -----
+    McLeod et al. 2018, section 2.3: "knock-out" moving average.
+    """
+    _check(i, n, radius, usable)
+    others = [j for j in range(n) if j != i and (usable is None or usable[j])]
+    return centred(others, bisect_left(others, i), radius)
+
+
+def centred(others: list[int], before: int, radius: int) -> list[int]:
+    """Return the 2 x radius of `others` around the first `before`, moved inwards at the ends."""
+    size = min(2 * radius, len(others))
+    start = min(max(before - radius, 0), len(others) - size)
+    return others[start : start + size]
+
+
+def long_window(i: int, last: int, length: int, usable: Sequence[bool]) -> list[int]:
+    """Return the at most `length` usable stacks that end with stack `last`, `i` left out, in time order."""
+    members: list[int] = []
+    j = last
+    while j >= 0 and len(members) < length:
+        if j != i and usable[j]:
+            members.append(j)
+        j -= 1
+    return members[::-1]
+
+
+def _check(i: int, n: int, radius: int, usable: Sequence[bool] | None) -> None:
+    if not 0 <= i < n:
+        raise ParameterError(f"stack index is {i}; expected 0 <= i < n = {n}")
+    if radius < 1:
+        raise ParameterError(f"radius is {radius}; expected at least 1 stack to either side")
+    if usable is not None and len(usable) != n:
+        raise ParameterError(f"usable has {len(usable)} entries; expected one for each of the {n} stacks")

@@ -1,0 +1,312 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.numerics.simulate import named
+from mrcz_dask.runs import space
+from mrcz_dask.runs.simulation import write_session
+
+SERIAL = ("--workers", 0)
+
+
+def first(folder: Path) -> Path:
+    return sorted(folder.glob("*.mrcz"))[0]
+
+
+def run(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
+
+
+def test_the_main_job_typed_inside_the_session(night: Path) -> None:
+    done = run("koma", "--radius", 2, "--workers", 1, cwd=night)
+    assert done.returncode == 0
+    assert len(list((night / "koma").glob("*.mrcz"))) == 5
+    assert "dashboard http://127.0.0.1" in done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "Warning" not in done.stderr and "Traceback" not in done.stderr
+    lines = done.stdout.splitlines()
+    rows = [line for line in lines if line.startswith("FoilHole")]
+    assert len(rows) == 5 and all(" kB" in row for row in rows)
+    assert "5 stacks done, 0 not done" in done.stdout
+    assert "correlated noise, held out" in done.stdout
+
+
+def test_json_holds_what_the_table_says(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, "--radius", 2, *SERIAL, "--json")
+    assert shown.code == 0
+    said = json.loads(shown.out)
+    assert len(said["results"]) == 5
+    keys = {"name", "output", "bytes_in", "bytes_out", "hot", "dead", "noise", "caveats", "digest", "kept"}
+    assert keys <= set(said["results"][0])
+    assert set(said["results"][0]["noise"]) >= {"raw", "filtered", "corrected", "corrected_in_sample"}
+    assert said["failures"] == said["rejected"] == said["skipped"] == []
+    assert said["settings"]["koma"]["radius"] == 2
+
+
+def test_run_again(night: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 2, *SERIAL).code == 0
+    again = mrcz("koma", night, "--radius", 2, *SERIAL)
+    assert again.code == 0
+    assert "5 kept from before" in again.out
+    other = mrcz("koma", night, "--radius", 1, *SERIAL)
+    assert other.code == 1
+    assert "--overwrite" in other.err
+    assert mrcz("koma", night, "--radius", 1, *SERIAL, "--overwrite").code == 0
+
+
+def test_some_stacks_cannot_be_done(night: Path, mrcz: Any) -> None:
+    bad = first(night)
+    bad.write_bytes(bad.read_bytes()[:9000])
+    (night / "text.mrcz").write_text("this is no stack")
+    shown = mrcz("koma", night, "--radius", 2, *SERIAL)
+    assert shown.code == 3
+    assert bad.name in shown.out and "text.mrcz" in shown.out
+    assert "4 stacks done, 2 not done" in shown.out
+    assert mrcz("koma", night, "--radius", 2, "--dry-run").code == 3
+
+
+def test_a_stack_that_is_damaged_inside_is_named_with_its_frame(night: Path, mrcz: Any) -> None:
+    bad = first(night)
+    data = bytearray(bad.read_bytes())
+    data[5000] ^= 255
+    bad.write_bytes(data)
+    shown = mrcz("koma", night, "--radius", 2, *SERIAL)
+    assert shown.code == 3
+    line = next(one for one in shown.out.splitlines() if one.startswith("not done"))
+    assert bad.name in line and "frame" in line
+    assert not (night / "koma" / bad.name).exists()
+
+
+class TestNothingAtAll:
+    def test_an_empty_folder(self, tmp_path: Path, mrcz: Any) -> None:
+        shown = mrcz("koma", tmp_path)
+        assert shown.code == 1
+        assert "no stacks" in shown.err and str(tmp_path) in shown.err
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_folder(self, tmp_path: Path, mrcz: Any) -> None:
+        shown = mrcz("koma", tmp_path / "nowhere")
+        assert shown.code == 1
+        assert "not there" in shown.err
+
+    def test_only_bad_files(self, tmp_path: Path, mrcz: Any) -> None:
+        (tmp_path / "a.mrcz").write_bytes(b"\0" * 5000)
+        shown = mrcz("koma", tmp_path)
+        assert shown.code == 1
+        assert "a.mrcz" in shown.err
+
+    def test_stacks_that_all_fail(self, tmp_path: Path, mrcz: Any) -> None:
+        mrcz_dask.write(tmp_path / "a.mrcz", np.full((3, 32, 32), np.nan, np.float32))
+        shown = mrcz("koma", tmp_path, *SERIAL)
+        assert shown.code == 1
+        assert "a.mrcz" in shown.out and "finite" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--radius", "0"], "radius"),
+        (["--radius", "x"], "radius"),
+        (["--codec", "nonsense"], "codec"),
+        (["--codec", "zstd:77"], "level"),
+        (["--codec", "keep"], "keep"),
+        (["--step", "0.3"], "power of two"),
+        (["--write", "everything"], "write"),
+        (["--dtype", "int8"], "dtype"),
+        (["--workers", "2", "--scheduler", "tcp://127.0.0.1:9"], "give one of them"),
+        (["--no-such-option"], "no-such-option"),
+    ],
+)
+def test_wrong_usage_is_2_before_any_work(night: Path, mrcz: Any, arguments: list[str], said: str) -> None:
+    shown = mrcz("koma", night, *arguments)
+    assert shown.code == 2
+    assert said in shown.err
+    assert "Traceback" not in shown.err
+    assert not (night / "koma").exists()
+
+
+class TestOutputFolders:
+    def test_a_file_in_the_way(self, night: Path, tmp_path: Path, mrcz: Any) -> None:
+        (tmp_path / "file").write_text("")
+        shown = mrcz("koma", night, "-o", tmp_path / "file")
+        assert shown.code == 1
+        assert "no folder" in shown.err
+
+    def test_a_folder_that_cannot_be_written(
+        self, night: Path, tmp_path: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+        shown = mrcz("koma", night, "-o", tmp_path / "out")
+        assert shown.code == 1
+        assert "permissions" in shown.err
+
+    def test_too_little_space(self, night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(space, "free_bytes", lambda folder: 1000)
+        shown = mrcz("koma", night)
+        assert shown.code == 1
+        assert "1 kB free" in shown.err
+        assert not (night / "koma").exists()
+
+    def test_the_session_itself(self, night: Path, mrcz: Any) -> None:
+        before = {p: p.read_bytes() for p in night.iterdir() if p.is_file()}
+        shown = mrcz("koma", night, "-o", night)
+        assert shown.code == 1
+        assert {p: p.read_bytes() for p in night.iterdir() if p.is_file()} == before
+
+    def test_a_link_to_the_session(self, night: Path, tmp_path: Path, mrcz: Any) -> None:
+        (tmp_path / "link").symlink_to(night)
+        assert mrcz("koma", night, "-o", tmp_path / "link", "--overwrite").code == 1
+
+    @pytest.mark.parametrize("write", ["normalized", "recompressed", "references"])
+    def test_a_disk_that_is_full_half_way(self, night: Path, write: str) -> None:
+        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
+        code = limit + "import sys; sys.argv[0] = 'mrcz-dask'; from mrcz_dask.cli.app import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "koma", str(night), "--workers", "0", "--write", write],
+            capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "free some space" in done.stdout
+        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "runs.jsonl"}
+
+
+def test_a_dry_run_writes_nothing_and_says_all(night: Path, mrcz: Any) -> None:
+    before = sorted(night.rglob("*"))
+    shown = mrcz("koma", night, "--radius", 1, "--dry-run")
+    assert shown.code == 0
+    assert sorted(night.rglob("*")) == before
+    positions = [shown.out.index(p.name) for p in night.glob("*.mrcz")]
+    assert len(positions) == 5
+    assert "mdoc" in shown.out and "2026-10-14" in shown.out
+    assert "1: 0, 2" in shown.out
+    assert "memory: about" in shown.out and str(night / "koma") in shown.out
+    said = json.loads(mrcz("koma", night, "--radius", 1, "--dry-run", "--json").out)
+    assert [s["window"] for s in said["stacks"]] == [[1, 2], [0, 2], [1, 3], [2, 4], [2, 3]]
+    assert {s["time_from"] for s in said["stacks"]} == {"mdoc"}
+    assert said["stacks"] == sorted(said["stacks"], key=lambda s: s["time"])
+    assert said["bytes_out"] > 0 and said["memory_per_task"] > 0
+
+
+def test_float16_is_warned_about(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, "--dtype", "float16", *SERIAL)
+    assert shown.code == 0
+    assert "python-mrcz" in shown.err
+
+
+def test_keep_copies_the_chunks(night: Path, mrcz: Any) -> None:
+    from mrcz_dask.formats.reader import open_reader
+
+    assert mrcz("koma", night, "--write", "recompressed", "--codec", "keep", *SERIAL).code == 0
+    for path in night.glob("*.mrcz"):
+        with open_reader(path) as a, open_reader(night / "koma" / path.name) as b:
+            assert [bytes(a.stored_chunk(k)) for k in range(6)] == [
+                bytes(b.stored_chunk(k)) for k in range(6)
+            ]
+
+
+def test_include_and_exclude(night: Path, mrcz: Any) -> None:
+    names = sorted(p.name for p in night.glob("*.mrcz"))
+    shown = mrcz("koma", night, "--exclude", names[0], "--dry-run", "--json")
+    said = json.loads(shown.out)
+    assert sorted(s["name"] for s in said["stacks"]) == names[1:]
+    assert [s["name"] for s in said["skipped"]] == [names[0]]
+    said = json.loads(mrcz("koma", night, "--include", names[2], "--dry-run", "--json").out)
+    assert [s["name"] for s in said["stacks"]] == [names[2]]
+
+
+def test_a_scheduler_that_does_not_answer(night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrcz_dask.runs.cluster.CONNECT_SECONDS", 1)
+    shown = mrcz("koma", night, "--scheduler", "tcp://127.0.0.1:9")
+    assert shown.code == 1
+    assert "tcp://127.0.0.1:9" in shown.err
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_ends_everything_and_leaves_no_half(night: Path, tmp_path: Path, workers: int) -> None:
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), "--workers", str(workers)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("correction"):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers, too
+        rest = process.stderr.read()
+        assert process.wait(60) in (130, 3, 0)
+    assert "Traceback" not in rest
+    assert [p.name for p in (night / "koma").iterdir() if p.name.startswith(".")] == []
+    deadline = time.monotonic() + 10
+    while _members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _members(process.pid) == []
+
+
+def _members(group: int) -> list[int]:
+    found = []
+    for one in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = one.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(one.parent.name))
+    return found
+
+
+def test_parameters_of_normalized_pixels_go_with_no_other_way_to_write(night, mrcz):
+    shown = mrcz("koma", night, "--write", "recompressed", "--dtype", "float32")
+    assert shown.code == 2
+    assert "--dtype is of normalized pixels" in shown.err
+
+
+def test_an_address_that_is_none_is_wrong_usage(night, mrcz):
+    shown = mrcz("koma", night, "--scheduler", "nonsense")
+    assert shown.code == 2
+    assert "tcp://host:8786" in shown.err
+
+
+def test_a_list_that_is_not_there_excludes_nothing_silently(night, mrcz):
+    shown = mrcz("koma", night, "--exclude", "nolist.txt", "--dry-run")
+    assert shown.code == 1
+    assert "no such list" in shown.err
+
+
+def test_an_output_that_was_cut_off_is_named_and_the_others_are_kept(night, mrcz):
+    assert mrcz("koma", night, "--radius", 2, "--workers", 0).code == 0
+    output = sorted((night / "koma").glob("*.mrcz"))[0]
+    output.write_bytes(output.read_bytes()[:-2000])
+
+    shown = mrcz("koma", night, "--radius", 2, "--workers", 0)
+
+    assert shown.code == 3
+    assert f"{output.name}: an output is there but damaged" in shown.out
+    assert "4 kept from before" in shown.out
+
+
+@pytest.mark.parametrize("phase", ["sums and masks", "correction"])
+def test_sigterm_ends_in_order_and_leaves_no_half(tmp_path, phase):
+    session = tmp_path / "night"
+    write_session(session, named("standard", shape=(512, 512), frames=12, stacks=12, seed=1))
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(session), "--workers", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(phase):
+                break
+        time.sleep(0.3)
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert "Traceback" not in rest
+    assert {p.suffix for p in (session / "koma").iterdir()} <= {".zarr", ".mrcz", ".mdoc"}

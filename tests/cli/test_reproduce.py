@@ -1,0 +1,100 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mrcz_dask
+
+
+def output(folder: Path, write: str) -> Path:
+    return sorted(folder.glob("*_reference.mrc" if write == "references" else "*.mrcz"))[0]
+
+
+@pytest.mark.parametrize("write", ["normalized", "recompressed", "references"])
+def test_every_way_to_write(night: Path, mrcz: Any, write: str) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--write", write, "--workers", 0).code == 0
+    shown = mrcz("reproduce", output(night / "koma", write))
+    assert shown.code == 0
+    assert "every byte the same" in shown.out
+    said = json.loads(mrcz("reproduce", output(night / "koma", write), "--json").out)
+    assert said["same"] is True
+    assert said["version"] == mrcz_dask.__version__
+
+
+@pytest.mark.parametrize("options", [["--dtype", "float32"], ["--dtype", "float16"], ["--form", "divide"]])
+@pytest.mark.parametrize("rule", ["paper", "fdr"])
+def test_other_parameters(night: Path, mrcz: Any, options: list[str], rule: str) -> None:
+    assert mrcz("koma", night, "--radius", 2, "--workers", 0, "--rule", rule, *options).code == 0
+    assert mrcz("reproduce", output(night / "koma", "normalized")).code == 0
+
+
+def test_another_folder(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "-o", tmp_path / "elsewhere", "--workers", 0).code == 0
+    path = output(tmp_path / "elsewhere", "normalized")
+    shown = mrcz("reproduce", path)
+    assert shown.code == 1
+    assert "--session" in shown.err
+    assert mrcz("reproduce", path, "--session", night).code == 0
+
+
+def test_a_changed_input_is_named(night: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--workers", 0).code == 0
+    path = output(night / "koma", "normalized")
+    frames = mrcz_dask.read(night / path.name)
+    frames[1, 2, 3] += 1
+    mrcz_dask.write(night / path.name, frames)
+    shown = mrcz("reproduce", path)
+    assert shown.code == 1
+    assert path.name in shown.err and "digest" in shown.err
+
+
+def test_a_missing_input_is_named(night: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--workers", 0).code == 0
+    path = output(night / "koma", "normalized")
+    missing = sorted(night.glob("*.mrcz"))[2]
+    missing.unlink()
+    shown = mrcz("reproduce", path)
+    assert shown.code == 1
+    assert missing.name in shown.err
+
+
+def test_a_file_that_was_changed_differs(night: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--workers", 0).code == 0
+    path = output(night / "koma", "normalized")
+    footer = mrcz_dask.read_footer(path) or {}
+    stored = mrcz_dask.read(path, scaled=False)
+    stored[3] += 1
+    mrcz_dask.write(path, stored, pixels=footer["pixels"], provenance=footer["provenance"])
+    shown = mrcz("reproduce", path)
+    assert shown.code == 3
+    assert "not the same" in shown.out and "[3]" in shown.out
+
+
+def test_what_is_no_output(night: Path, mrcz: Any) -> None:
+    shown = mrcz("reproduce", sorted(night.glob("*.mrcz"))[0])
+    assert shown.code == 1
+    assert "expected an output" in shown.err
+    assert mrcz("reproduce", night / "missing.mrcz").code == 1
+
+
+def test_a_nested_session(night: Path, mrcz: Any) -> None:
+    (night / "grid").mkdir()
+    for path in sorted(night.glob("Foil*"))[:4]:
+        shutil.move(path, night / "grid")
+    assert mrcz("koma", night, "--recursive", "--radius", 1, "--workers", 0).code == 0
+    assert len(list((night / "koma").glob("*.mrcz"))) == 5
+    for path in (night / "koma").glob("*.mrcz"):
+        assert mrcz("reproduce", path).code == 0
+
+
+def test_a_file_that_was_changed_after_koma_is_refused(night, mrcz):
+    assert mrcz("koma", night, "--radius", 2, "--workers", 0).code == 0
+    output = sorted((night / "koma").glob("*.mrcz"))[0]
+    assert mrcz("recompress", output, "-o", night / "again", "--codec", "lz4:9").code == 0
+
+    shown = mrcz("reproduce", night / "again" / output.name, "--session", night)
+
+    assert shown.code == 1
+    assert "'recompress' came after koma's" in shown.err

@@ -1,0 +1,67 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from mrcz_dask.formats.atomic import AtomicFile, write_atomic
+from mrcz_dask.values.errors import SpaceError
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_content_and_nothing_else(tmp_path: Path, durable: bool) -> None:
+    write_atomic(tmp_path / "a.bin", b"old", durable=durable)
+    write_atomic(tmp_path / "a.bin", b"new", durable=durable)
+    assert (tmp_path / "a.bin").read_bytes() == b"new"
+    assert names(tmp_path) == ["a.bin"]
+
+
+def test_nothing_is_seen_before_commit(tmp_path: Path) -> None:
+    file = AtomicFile(tmp_path / "a.bin")
+    file.stream.write(b"half")
+    file.stream.flush()
+    (hidden,) = names(tmp_path)
+    assert hidden.startswith(".a.bin.") and hidden.endswith(".part")
+    file.discard()
+    file.discard()
+    assert names(tmp_path) == []
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "a.bin", b"old")
+    with pytest.raises(KeyError), AtomicFile(tmp_path / "a.bin") as file:
+        file.stream.write(b"half")
+        raise KeyError
+    assert names(tmp_path) == ["a.bin"] and (tmp_path / "a.bin").read_bytes() == b"old"
+
+
+def test_a_full_disk_is_a_space_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"a\.bin.*free some space"), AtomicFile(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert names(tmp_path) == []
+
+
+def test_targets_that_cannot_be_written_are_named(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match=r"missing.*make it first"):
+        write_atomic(tmp_path / "missing" / "a.bin", b"")
+    with pytest.raises(SpaceError, match="it is a folder"):
+        write_atomic(tmp_path, b"")
+
+
+def test_umask_holds(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "a.bin", b"")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.bin").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
+    name = "é" * 127
+    write_atomic(tmp_path / name, b"x", durable=False)
+    assert names(tmp_path) == [name]

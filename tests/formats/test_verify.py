@@ -1,0 +1,163 @@
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mrcz_dask.formats import footer, provenance
+from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.header import HEADER_SIZE
+from mrcz_dask.formats.reader import open_reader, read_footer
+from mrcz_dask.formats.sidecar import sidecar_path
+from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.formats.writer import write
+
+STEPS = provenance.append(provenance.append(None, provenance.step("one")), provenance.step("two"))
+
+
+@pytest.fixture
+def path(stack: NDArray[np.int16], tmp_path: Path) -> Path:
+    write(tmp_path / "a.mrcz", stack, provenance=STEPS, meta={"a": 1})
+    return tmp_path / "a.mrcz"
+
+
+def rewrite_footer(path: Path, change: Any, *, version: int = 1, header: bytes | None = None) -> None:
+    """Replace the footer by one that is sealed anew, so that only its content can give it away."""
+    payload = read_footer(path)
+    assert payload is not None
+    with open_reader(path) as reader:
+        end = reader.frame_index.end
+    data = bytearray(path.read_bytes()[:end])
+    if header is not None:
+        data[: len(header)] = header
+        payload["header"]["xxh3"] = checksum(bytes(data[: payload["frames"]["offset"][0]]))
+    change(payload)
+    path.write_bytes(bytes(data) + footer.encode(payload, end, version=version))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f4", "f2", "c8", "u4"])
+def test_sound_files(tmp_path: Path, dtype: str, threads: int) -> None:
+    stack = np.random.default_rng(0).poisson(90, (5, 40, 30)).astype(dtype)
+    for name, options in (("a.mrcz", {}), ("a.mrcs", {}), ("b.mrcs", {"footer": "sidecar"})):
+        write(tmp_path / name, stack, provenance=STEPS, **options)  # type: ignore[arg-type]
+        report = verify_file(tmp_path / name, nthreads=threads)
+        assert (report.status, report.problems, report.frames, report.notes) == ("sound", (), 5, ())
+        assert report.nbytes == (tmp_path / name).stat().st_size
+        json.dumps(report.to_dict())
+
+
+def test_each_damaged_frame_is_named(path: Path) -> None:
+    with open_reader(path) as reader:
+        offsets = reader.frame_index.offsets
+    data = bytearray(path.read_bytes())
+    for i in (1, 4):
+        data[offsets[i] + 30] ^= 2
+    path.write_bytes(data)
+    report = verify_file(path, nthreads=2)
+    assert report.status == "damaged" and report.damaged_frames == (1, 4)
+    assert report.problems == ("frame 1: its checksum does not match", "frame 4: its checksum does not match")
+    assert (report.frames, report.expected_frames) == (4, 6)
+
+
+def test_any_flipped_bit_is_found(path: Path) -> None:
+    data = path.read_bytes()
+    rng = np.random.default_rng(1)
+    for bit in [*range(0, 8 * HEADER_SIZE, 37), *rng.integers(0, 8 * len(data), 200)]:
+        broken = bytearray(data)
+        broken[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(broken)
+        report = verify_file(path)
+        assert report.status == "damaged" and report.problems, f"bit {bit}"
+
+
+def test_a_cut_off_file(path: Path) -> None:
+    data = path.read_bytes()
+    for size in (10, 1024, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:size])
+        report = verify_file(path)
+        assert report.status == "damaged" and report.problems
+
+
+def test_header_statistics_that_are_not_those_of_the_frames(path: Path) -> None:
+    header = bytearray(path.read_bytes()[:HEADER_SIZE])
+    struct.pack_into("<f", header, 84, 1e6)
+    rewrite_footer(path, lambda payload: None, header=bytes(header))
+    report = verify_file(path)
+    assert report.status == "damaged" and "the header's mean is 1e+06" in report.problems[0]
+
+
+def test_a_broken_chain_of_digests(path: Path) -> None:
+    rewrite_footer(path, lambda payload: payload["provenance"][0]["results"].update(R=0.0))
+    report = verify_file(path)
+    assert report.status == "damaged"
+    assert report.problems == ("provenance: step 0 (one) was changed after it was written",)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "text"),
+    [
+        ("header", None, "says nothing about the header"),
+        ("header", {"xxh3": 0, "shape": [6, 50, 40], "dtype": "<i2"}, "not the one that was written"),
+        ("frames", None, "no offset for each of 6 frames"),
+        ("frames", {"offset": [0] * 6, "nbytes": [0] * 6, "xxh3": [0] * 6}, "has a frame at 0"),
+        ("frames", {"offset": ["x"] * 6, "nbytes": [0] * 6, "xxh3": [0] * 6}, "something else than numbers"),
+    ],
+)
+def test_a_footer_that_does_not_fit_the_file(path: Path, key: str, value: Any, text: str) -> None:
+    rewrite_footer(path, lambda payload: payload.update({key: value}))
+    report = verify_file(path)
+    assert report.status == "damaged" and any(text in problem for problem in report.problems)
+
+
+def test_a_newer_footer_is_sound_and_reported(path: Path) -> None:
+    rewrite_footer(path, lambda payload: payload.update(novelty=1), version=2)
+    report = verify_file(path)
+    assert report.status == "sound" and "version 2" in report.notes[0]
+    assert (read_footer(path) or {})["novelty"] == 1
+
+
+def test_a_changed_or_foreign_sidecar(stack: NDArray[np.int16], tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcs"
+    write(path, stack, footer="sidecar")
+    beside = sidecar_path(path)
+    text = beside.read_text()
+    beside.write_text(text.replace("<i2", "<i4"))
+    assert verify_file(path).status == "damaged"
+    for foreign in ("{}", "[1]", "no json", "[" * 100000):
+        beside.write_text(foreign)
+        assert verify_file(path).status == "no-footer"
+
+
+def test_without_footer_everything_is_decoded(stack: NDArray[np.int16], tmp_path: Path) -> None:
+    path = tmp_path / "a.mrcz"
+    write(path, stack, footer=False)
+    report = verify_file(path)
+    assert (report.status, report.frames, report.problems) == ("no-footer", 6, ())
+    data = path.read_bytes()
+    path.write_bytes(data + b"12345")
+    assert verify_file(path).notes == ("5 bytes behind the last frame are no footer",)
+    with open_reader(path) as reader:
+        at, size = reader.frame_index.offsets[2], reader.frame_index.nbytes[2]
+    path.write_bytes(data[: at + 16] + b"\xff" * (size - 16) + data[at + size :])
+    report = verify_file(path)
+    assert report.status == "damaged" and report.damaged_frames == (2,) and report.frames == 5
+
+
+def test_what_is_no_mrc_file(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(bytes(5000))
+    report = verify_file(tmp_path / "x")
+    assert report.status == "damaged" and "no MRC file" in report.problems[0] and report.frames == 0
+    with pytest.raises(FileNotFoundError):
+        verify_file(tmp_path / "nowhere")
+
+
+def test_the_example_session(session_folder: Path) -> None:
+    found = {path.name: verify_file(path) for path in session_folder.glob("*.mrc?")}
+    damaged = {name: report for name, report in found.items() if report.status == "damaged"}
+    assert set(damaged) == {"FoilHole_777777_Data_7777.mrcz", "FoilHole_888888_Data_8888.mrcz"}
+    assert damaged["FoilHole_777777_Data_7777.mrcz"].frames == 12
+    assert {report.status for name, report in found.items() if name not in damaged} == {"no-footer"}

@@ -1,0 +1,191 @@
+"""What is done to each frame, as the store keeps it: formula, steps, bounds, bad pixels."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mrcz_dask.numerics.correction import (
+    FINENESS,
+    INT16,
+    byte_weight,
+    is_masked,
+    make_correction,
+    pattern_step,
+)
+from mrcz_dask.numerics.filling import fill_values
+
+SHAPE = (12, 14)
+FORMS = ("subtract", "subtract-raw", "divide")
+FORM = st.sampled_from(FORMS)
+
+
+def example(seed=1, form="subtract", std=0.05):
+    rng = np.random.default_rng(seed)
+    pattern = rng.normal(0, std, SHAPE).astype(np.float32)
+    weight = np.full(SHAPE, 255, np.uint8)
+    weight[2, 3], weight[2, 4], weight[8, 8], weight[0, 0] = 0, 100, 127, 200
+    near = np.zeros(SHAPE, bool)
+    near[2, 3:5] = True
+    mean = rng.normal(3, 0.1, SHAPE)
+    return make_correction(form, pattern, mean, weight, near), pattern, mean, weight, near
+
+
+def taken_off(frame, pattern, form):
+    return frame / np.maximum(0.1, 1 + pattern) if form == "divide" else frame - pattern
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("dtype", ["uint8", "int16", ">u2", "float32", "float64"])
+def test_apply_is_the_formula_of_order_and_filling(form, dtype):
+    correction, _, mean, weight, near = example(form=form)
+    frame = np.random.default_rng(2).poisson(3, SHAPE).astype(dtype)
+    pattern = correction.pattern * correction.step
+    fill = fill_values(taken_off(mean, pattern, form), weight < 128, near, where=weight < 255)
+
+    out = correction.ready().apply(frame)
+
+    w = weight / 255
+    assert out.dtype == np.float32
+    assert out == pytest.approx(w * taken_off(frame.astype(float), pattern, form) + (1 - w) * fill, abs=2e-6)
+
+
+@given(seed=st.integers(0, 999), scale=st.floats(1e-6, 1e6), form=FORM, heavy=st.booleans())
+def test_the_pattern_in_steps_is_within_half_a_step(seed, scale, form, heavy):
+    rng = np.random.default_rng(seed)
+    pattern = (scale * (rng.standard_t(1.2, SHAPE) if heavy else rng.normal(size=SHAPE))).astype(np.float32)
+    good = np.full(SHAPE, 255, np.uint8)
+
+    correction = make_correction(form, pattern, np.ones(SHAPE), good, good < 255)
+
+    kept = correction.pattern.astype(np.float64) * correction.step
+    assert np.abs(kept - pattern).max() <= correction.step / 2
+    assert math.frexp(correction.step)[0] == 0.5
+
+
+@given(seed=st.integers(0, 999), scale=st.floats(1e-6, 1e6))
+def test_the_step_is_a_fine_fraction_of_the_pattern(seed, scale):
+    pattern = np.random.default_rng(seed).normal(0, scale, SHAPE).astype(np.float32)
+
+    fine = pattern.std(dtype=np.float64) / FINENESS
+    assert fine / 2 < pattern_step(pattern) <= fine
+
+
+@given(
+    pattern=hnp.arrays(
+        np.float32, (3, 4), elements=st.floats(-(2**60), 2**60, width=32, allow_subnormal=False)
+    )
+)
+def test_any_pattern_has_a_step_that_holds_it(pattern):
+    step = pattern_step(pattern)
+
+    assert np.abs(np.rint(pattern / np.float32(step))).max() <= INT16
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3, -7.0])
+def test_a_constant_pattern_can_be_kept(value):
+    correction = make_correction(
+        "subtract",
+        np.full(SHAPE, value, np.float32),
+        np.ones(SHAPE),
+        np.full(SHAPE, 255, np.uint8),
+        np.zeros(SHAPE, bool),
+    )
+
+    assert correction.ready().apply(np.zeros(SHAPE)) == pytest.approx(np.full(SHAPE, -value), rel=1e-4)
+
+
+def test_nothing_to_do_leaves_counts_as_they_are():
+    good = np.full(SHAPE, 255, np.uint8)
+    correction = make_correction("subtract", np.zeros(SHAPE, np.float32), np.ones(SHAPE), good, good < 255)
+    frame = np.random.default_rng(3).poisson(3, SHAPE).astype(np.uint8)
+
+    assert (correction.ready().apply(frame) == frame).all()
+
+
+def test_the_divisor_has_a_floor():
+    pattern = np.linspace(-3, 1, 168, dtype=np.float32).reshape(SHAPE)
+    good = np.full(SHAPE, 255, np.uint8)
+    ready = make_correction("divide", pattern, np.ones(SHAPE), good, good < 255).ready()
+
+    out = ready.apply(np.ones(SHAPE))
+
+    assert out.max() == pytest.approx(10)
+    assert (out > 0).all()
+    assert (out[pattern < -0.91] == out.max()).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_pixels_of_no_weight_are_filled_whatever_they_hold(form, value):
+    correction, _, _, weight, _ = example(form=form)
+    frame = np.full(SHAPE, 3, np.float32)
+    clean = correction.ready().apply(frame)
+    frame[weight == 0] = value
+
+    out = correction.ready().apply(frame)
+
+    assert np.isfinite(out).all()
+    assert out.tobytes() == clean.tobytes()
+
+
+@given(
+    form=FORM,
+    seed=st.integers(0, 99),
+    std=st.floats(1e-3, 3),
+    ends=st.tuples(st.integers(-300, 300), st.integers(-300, 300)),
+)
+def test_largest_is_a_bound(form, seed, std, ends):
+    low, high = sorted(ends)
+    correction = example(seed, form, std)[0]
+    rng = np.random.default_rng(seed)
+    frames = [np.full(SHAPE, low), np.full(SHAPE, high), rng.integers(low, high + 1, SHAPE)]
+    ready = correction.ready()
+
+    bound = ready.largest(low, high)
+
+    assert max(float(np.abs(ready.apply(f)).max()) for f in frames) <= bound * (1 + 1e-6)
+
+
+def test_a_bound_is_not_wasteful():
+    correction, pattern, *_ = example()
+
+    assert correction.ready().largest(0, 9) == pytest.approx(9 + np.abs(pattern).max(), rel=1e-2)
+
+
+@given(weight=st.floats(0, 1, width=32))
+def test_weights_in_255ths_mask_the_same_pixels(weight):
+    stored = byte_weight(np.array([[weight]], np.float32))
+
+    assert is_masked(stored)[0, 0] == (np.float32(weight) < np.float32(0.5))
+    assert abs(stored[0, 0] / 255 - weight) <= 0.5 / 255 + 1e-6
+
+
+def test_weights_next_to_one_half():
+    half = np.float32(0.5)
+    weights = np.array([[np.nextafter(half, np.float32(0)), half, np.nextafter(half, np.float32(1))]])
+
+    assert is_masked(byte_weight(weights)).tolist() == [[True, False, False]]
+
+
+def test_the_fill_is_of_the_corrected_mean_and_the_same_in_each_frame():
+    rng = np.random.default_rng(5)
+    pattern = rng.normal(0, 1, SHAPE).astype(np.float32)
+    weight = np.full(SHAPE, 255, np.uint8)
+    weight[5, 5] = 0
+    flat = np.full(SHAPE, 7.0)
+
+    correction = make_correction("subtract", pattern, flat + pattern, weight, weight == 1)
+    ready = correction.ready()
+
+    assert ready.apply(rng.poisson(9, SHAPE))[5, 5] == pytest.approx(7, abs=2 * correction.step)
+    assert ready.apply(rng.poisson(9, SHAPE))[5, 5] == ready.apply(np.zeros(SHAPE))[5, 5]
+
+
+def test_corrected_twice_is_the_same_bits():
+    frame = np.random.default_rng(6).poisson(3, SHAPE).astype(np.uint8)
+
+    assert example()[0].ready().apply(frame).tobytes() == example()[0].ready().apply(frame.copy()).tobytes()

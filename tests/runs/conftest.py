@@ -1,0 +1,61 @@
+"""A small session, and the run over it that most tests of this layer need."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrcz_dask.numerics.simulate import named
+from mrcz_dask.runs.executors import Executor, SerialExecutor
+from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
+
+NIGHT = named("standard", shape=(64, 80), frames=6, stacks=7, seed=3, hot=(0.005, 0.01), dead=0.001, dose=2)
+
+Koma = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def simulated_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated") / "night"
+    write_session(folder, NIGHT)
+    return folder
+
+
+@pytest.fixture
+def night(simulated_night: Path, tmp_path: Path) -> Path:
+    """A private copy of a session of seven small stacks."""
+    return Path(shutil.copytree(simulated_night, tmp_path / "night"))
+
+
+def run_koma(
+    folder: Path,
+    out: Path | None = None,
+    executor: Executor | None = None,
+    *,
+    radius: int = 2,
+    method: Any = "fit",
+    form: Any = "subtract",
+    rule: Any = "fdr",
+    overwrite: bool = False,
+    listen: Listener = silent,
+    **write: Any,
+) -> Outcome:
+    settings = Settings(
+        outliers=OutlierParams(rule=rule),
+        koma=KomaParams(radius=radius, method=method, form=form),
+        write=WriteParams(**write),
+    )
+    plan = make_plan(folder, out, settings, overwrite=overwrite)
+    return Run(plan, executor or SerialExecutor(), listen).execute()
+
+
+@pytest.fixture
+def koma() -> Koma:
+    """run(folder, out, executor, **parameters): the main job."""
+    return run_koma

@@ -1,0 +1,212 @@
+"""Executors on real processes: the same bytes as the serial one, also after a worker was killed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrcz_dask.runs import cluster, executors
+from mrcz_dask.runs.cluster import cores, open_executor
+from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor, segments_of
+from mrcz_dask.runs.readback import swept
+from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone
+
+WRITES = ["normalized", "recompressed", "references"]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "runs.jsonl"
+    }
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[DaskExecutor]:
+    """Two workers of one thread, for all tests of this module."""
+    with open_executor(2, 1, None, lambda e: None) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor
+
+
+@pytest.fixture(scope="module")
+def threads() -> Iterator[Executor]:
+    """One worker of two threads."""
+    with open_executor(1, 2, None, lambda e: None) as executor:
+        yield executor
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_serial_processes_and_threads_give_the_same_bytes(
+    night: Path, tmp_path: Path, koma: Any, processes: Executor, threads: Executor, write: str
+) -> None:
+    one = koma(night, tmp_path / "one", write=write)
+    two = koma(night, tmp_path / "two", processes, write=write)
+    three = koma(night, tmp_path / "three", threads, write=write)
+    assert one.complete and two.complete and three.complete
+    assert one.results == two.results == three.results
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") == contents(tmp_path / "three")
+
+
+@pytest.mark.parametrize("phase", ["sums and masks", "correction"])
+def test_a_killed_worker_changes_nothing(
+    night: Path, tmp_path: Path, koma: Any, processes: DaskExecutor, phase: str
+) -> None:
+    koma(night, tmp_path / "calm")
+    killed = []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, PhaseStarted) and event.phase == phase:
+            pid = next(iter(processes._client.run(os.getpid).values()))
+            killed.append(pid)
+            threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
+
+    with swept(tmp_path / "rough", [p.stem for p in night.glob("*.mrcz")]):
+        rough = koma(night, tmp_path / "rough", processes, listen=kill)
+    assert killed
+    assert rough.complete
+    assert contents(tmp_path / "calm") == contents(tmp_path / "rough")
+    assert [p.name for p in (tmp_path / "rough").iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_task_that_kills_every_worker_fails_alone(
+    processes: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "PATIENCE", 1)
+    (tmp_path / "tasks_of_this_test.py").write_text(TASKS)
+    processes._client.upload_file(str(tmp_path / "tasks_of_this_test.py"))
+    sys.path.insert(0, str(tmp_path))
+    try:
+        from tasks_of_this_test import Deadly, run  # type: ignore[import-not-found]
+    finally:
+        sys.path.pop(0)
+    tasks = [Deadly(name, name == "c") for name in "abcdef"]
+    found = {task.name: result for task, result in processes.run(run, [tasks[:3], tasks[3:]])}
+    assert isinstance(found.pop("c"), Exception)
+    assert found == {name: name.upper() for name in "abdef"}
+
+
+TASKS = """
+import os, signal
+from dataclasses import dataclass
+
+@dataclass(frozen=True)
+class Deadly:
+    name: str
+    deadly: bool
+
+def run(task):
+    if task.deadly:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task.name.upper()
+"""
+
+
+def test_the_cluster_is_announced_and_sized(processes: DaskExecutor) -> None:
+    assert (processes.slots, processes.threads) == (2, 1)
+    assert processes.describe() == {"kind": "dask", "workers": 2, "threads": 2}
+
+
+def test_no_workers_is_serial() -> None:
+    with open_executor(0, 1, None, lambda e: None) as executor:
+        assert isinstance(executor, SerialExecutor)
+
+
+def test_workers_and_scheduler_exclude_each_other() -> None:
+    with pytest.raises(ParameterError, match="give one of them"), open_executor(2, 1, "tcp://x:1", print):
+        pass
+
+
+def test_cores_are_those_of_this_process() -> None:
+    assert 1 <= cores() <= (os.cpu_count() or 1)
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nonsense://x", "no such host:1"])
+def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with pytest.raises((SessionError, ParameterError), match="--scheduler"), ExitStack() as stack:
+        stack.enter_context(open_executor(None, 1, address, lambda e: None))
+
+
+def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty,
+        pytest.raises(SessionError, match="no worker"),
+        open_executor(None, 1, empty.scheduler_address, lambda e: None),
+    ):
+        pass
+
+
+def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, processes: DaskExecutor) -> None:
+    heard: list[Event] = []
+    address = processes._client.scheduler.address
+    with open_executor(None, 1, address, heard.append) as executor:
+        outcome = koma(night, tmp_path / "out", executor)
+    assert outcome.complete
+    (ready,) = heard
+    assert isinstance(ready, ClusterReady)
+    assert (ready.workers, ready.scheduler) == (2, address)
+
+
+@pytest.mark.cluster
+def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> None:
+    """What is done stays; the run ends with a message, and can be taken up again."""
+    dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
+    with subprocess.Popen(
+        [
+            *dask,
+            "--host",
+            "127.0.0.1",
+            "--port",
+            "0",
+            "--no-dashboard",
+            "--scheduler-file",
+            tmp_path / "s.json",
+        ],
+        stderr=subprocess.DEVNULL,
+    ) as scheduler:
+        worker = subprocess.Popen(
+            [sys.executable, "-m", "distributed.cli.dask_worker", "--scheduler-file", tmp_path / "s.json"],
+            stderr=subprocess.DEVNULL,
+        )
+        import json
+        import time
+
+        while not (tmp_path / "s.json").exists():
+            time.sleep(0.1)
+        address = json.loads((tmp_path / "s.json").read_text())["address"]
+
+        def kill(event: Event) -> None:
+            if isinstance(event, StackDone) and event.phase == "correction":
+                scheduler.kill()
+
+        try:
+            with (
+                pytest.raises(SessionError, match="run again"),
+                open_executor(None, 1, address, lambda e: None) as executor,
+            ):
+                koma(night, tmp_path / "out", executor, listen=kill)
+        finally:
+            scheduler.kill()
+            worker.kill()
+            worker.wait()
+    assert koma(night, tmp_path / "out").complete
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5, 40])
+@pytest.mark.parametrize("count", [0, 1, 13, 200])
+def test_segments_hold_every_task_once_and_in_order(slots: int, count: int) -> None:
+    segments = segments_of(range(count), slots)
+    assert [k for segment in segments for k in segment] == list(range(count))
+    assert all(0 < len(segment) <= 64 for segment in segments)
+    assert len(segments) >= min(count, slots) // 2

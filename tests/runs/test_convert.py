@@ -1,0 +1,238 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.formats import provenance
+from mrcz_dask.formats.provenance import verify_chain
+from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.formats.writer import StackWriter
+from mrcz_dask.runs.convert import decompress, filter_outliers, recompress
+from mrcz_dask.values.errors import (
+    DamagedError,
+    OutlierError,
+    OutputExistsError,
+    ParameterError,
+    SessionError,
+)
+from mrcz_dask.values.params import OutlierParams
+
+BEFORE = provenance.append(None, provenance.step("camera", parameters={"mode": "counting"}))
+
+
+def poisson(dtype: Any = np.uint8, mean: float = 3) -> np.ndarray:
+    return np.random.default_rng(7).poisson(mean, (5, 48, 56)).astype(dtype)
+
+
+def stack(path: Path, frames: np.ndarray, **more: Any) -> Path:
+    mrcz_dask.write(path, frames, provenance=BEFORE, meta={"voltage": 300}, pixel_size=1.5, **more)
+    return path
+
+
+def chunks(path: Path) -> list[bytes]:
+    with open_reader(path) as reader:
+        return [bytes(reader.stored_chunk(k)) for k in range(len(reader))]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+class TestRecompress:
+    @pytest.mark.parametrize("codec", ["auto", "zstd:1", "lz4:9", "zlib:5", "none", "keep"])
+    def test_pixels_stay(self, tmp_path: Path, codec: str) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson(), codec="lz4:1")
+        made = recompress(source, tmp_path / "out", codec)
+        found = mrcz_dask.read(made.output)
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, poisson())
+        assert verify_file(made.output).status == "sound"
+        assert (made.bytes_in, made.bytes_out) == (source.stat().st_size, Path(made.output).stat().st_size)
+
+    def test_keep_copies_the_chunks(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson(), codec="lz4:1")
+        made = recompress(source, tmp_path / "out", "keep")
+        assert chunks(Path(made.output)) == chunks(source)
+
+    def test_keep_writes_blosc2_chunks_anew(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson(), chunk_version=5)
+        with open_reader(recompress(source, tmp_path / "out", "keep").output) as reader:
+            assert reader.chunk_version == 2
+
+    def test_what_is_known_of_a_stack_goes_along(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson(np.int16), pixels={"scale": 0.25, "offset": 0.0})
+        made = recompress(source, tmp_path / "out", "zstd:1")
+        footer = mrcz_dask.read_footer(made.output) or {}
+        assert footer["meta"] == {"voltage": 300}
+        assert footer["pixels"]["scale"] == 0.25
+        assert [s["name"] for s in footer["provenance"]] == ["camera", "recompress"]
+        assert verify_chain(footer["provenance"]) == []
+        assert str(tmp_path) not in repr(footer)
+        assert np.array_equal(mrcz_dask.read(made.output), poisson() / np.float32(4))
+
+    def test_an_extended_header_is_carried_over(self, tmp_path: Path) -> None:
+        extended = bytes(range(256)) * 3
+        with StackWriter(
+            tmp_path / "a.mrcz", (5, 48, 56), np.uint8, extended=extended, extended_type="FEI1"
+        ) as writer:
+            for frame in poisson():
+                writer.append(frame)
+        with open_reader(recompress(tmp_path / "a.mrcz", tmp_path / "out", "auto").output) as reader:
+            assert (reader.extended, reader.header.extended_type) == (extended, "FEI1")
+
+    def test_a_recipe_goes_along_with_a_word_about_its_store(self, tmp_path: Path) -> None:
+        recipe = {"version": 1, "store": "session.zarr", "stem": "a", "digest": "0" * 32}
+        source = stack(tmp_path / "a.mrcz", poisson(), recipe=recipe)
+        footer = mrcz_dask.read_footer(recompress(source, tmp_path / "out", "zstd:5").output) or {}
+        assert footer["recipe"] == recipe
+        assert "session.zarr" in footer["provenance"][-1]["caveats"][0]
+
+    def test_an_output_that_reads_back_wrong_never_appears(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson())
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.mrcz").write_bytes(b"what was there")
+        inner = StackWriter.append
+
+        def wrong(self: StackWriter, frame: np.ndarray, **more: Any) -> None:
+            inner(self, frame ^ (frame == 3), **more)
+
+        monkeypatch.setattr(StackWriter, "append", wrong)
+        with pytest.raises(DamagedError, match="keep the input"):
+            recompress(source, tmp_path / "out", "zstd:1", overwrite=True)
+        assert names(tmp_path / "out") == ["a.mrcz"]
+        assert (tmp_path / "out" / "a.mrcz").read_bytes() == b"what was there"
+
+    def test_a_damaged_input_leaves_nothing(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson())
+        data = bytearray(source.read_bytes())
+        data[4000] ^= 4
+        source.write_bytes(data)
+        with pytest.raises(DamagedError, match=r"a\.mrcz"):
+            recompress(source, tmp_path / "out", "zstd:1")
+        assert names(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("codec", ["nonsense", "zstd:99", "zstd:x", "zstd:1:odd", ""])
+def test_a_codec_that_is_none_is_refused_before_any_work(tmp_path: Path, codec: str) -> None:
+    source = stack(tmp_path / "a.mrcz", poisson())
+    with pytest.raises(ParameterError, match="codec"):
+        recompress(source, tmp_path / "out", codec)
+    with pytest.raises(ParameterError, match="codec"):
+        filter_outliers(source, tmp_path / "out", OutlierParams(), codec)
+    assert not (tmp_path / "out").exists()
+
+
+def test_outputs_are_neither_inputs_nor_overwritten(tmp_path: Path) -> None:
+    source = stack(tmp_path / "a.mrcz", poisson())
+    with pytest.raises(SessionError, match="overwrite"):
+        recompress(source, tmp_path, "zstd:1", overwrite=True)
+    recompress(source, tmp_path / "out", "zstd:1")
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        recompress(source, tmp_path / "out", "zstd:1")
+    assert recompress(source, tmp_path / "out", "lz4:9", overwrite=True).bytes_out > 0
+
+
+class TestDecompress:
+    def test_a_plain_file_and_its_sidecar(self, tmp_path: Path) -> None:
+        made = decompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out")
+        assert len(names(tmp_path / "out")) == 2
+        assert np.array_equal(mrcz_dask.read(made.output), poisson())
+        footer = mrcz_dask.read_footer(made.output) or {}
+        assert [s["name"] for s in footer["provenance"]] == ["camera", "decompress"]
+        assert verify_file(made.output).status == "sound"
+        header = mrcz_dask.read_header(made.output)
+        assert (header["codec"], header["pixel_size"][0]) == (None, pytest.approx(1.5))
+        assert Path(made.output).stat().st_size == 1024 + poisson().nbytes
+
+    def test_without_provenance(self, tmp_path: Path) -> None:
+        made = decompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", keep="none")
+        assert names(tmp_path / "out") == ["a.mrcs"]
+        assert mrcz_dask.read_footer(made.output) is None
+
+    def test_with_a_footer(self, tmp_path: Path) -> None:
+        made = decompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", keep="footer")
+        assert names(tmp_path / "out") == ["a.mrcs"]
+        assert verify_file(made.output).status == "sound"
+
+    def test_quantised_pixels_become_counts_and_keep_what_is_known(self, tmp_path: Path) -> None:
+        said = {
+            "scale": 0.25,
+            "offset": 0.0,
+            "unit": "counts",
+            "dose_per_frame": 3.0,
+            "rounding": "stochastic",
+        }
+        source = stack(tmp_path / "a.mrcz", poisson(np.int16), pixels=said)
+        made = decompress(source, tmp_path / "out")
+        footer = mrcz_dask.read_footer(made.output) or {}
+        assert mrcz_dask.read(made.output).dtype == np.float32
+        assert np.array_equal(mrcz_dask.read(made.output), mrcz_dask.read(source))
+        assert footer["pixels"]["unit"] == "counts"
+        assert footer["pixels"]["dose_per_frame"] == 3.0
+        assert footer["pixels"]["dtype"] == "<f4"
+        assert not {"scale", "offset", "rounding"} & set(footer["pixels"])
+        assert [s["name"] for s in footer["provenance"]] == ["camera", "decompress"]
+
+    def test_stored_integers_as_they_are(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson(np.int16), pixels={"scale": 0.25, "offset": 0.0})
+        made = decompress(source, tmp_path / "out", stored=True)
+        assert np.array_equal(mrcz_dask.read(made.output, scaled=False), poisson())
+        assert np.array_equal(mrcz_dask.read(made.output), mrcz_dask.read(source))
+
+    def test_an_image(self, tmp_path: Path) -> None:
+        made = decompress(stack(tmp_path / "a.mrcz", poisson()[0]), tmp_path / "out")
+        assert Path(made.output).name == "a.mrc"
+        assert np.array_equal(mrcz_dask.read(made.output)[0], poisson()[0])
+
+    def test_a_recipe_stays_behind_and_that_is_said(self, tmp_path: Path) -> None:
+        recipe = {"version": 1, "store": "session.zarr", "stem": "a", "digest": "0" * 32}
+        made = decompress(stack(tmp_path / "a.mrcz", poisson(), recipe=recipe), tmp_path / "out")
+        footer = mrcz_dask.read_footer(made.output) or {}
+        assert "recipe" not in footer
+        assert "recipe" in footer["provenance"][-1]["skipped"][0]
+        assert "recipe" in made.findings["skipped"][0]
+
+
+class TestOutliers:
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+    @pytest.mark.parametrize("rule", ["fdr", "paper"])
+    def test_outliers_are_replaced_and_counts_stay_counts(
+        self, tmp_path: Path, dtype: str, rule: Any
+    ) -> None:
+        frames = poisson(dtype)
+        frames[:, 20, 20] = 100
+        frames[:, 30, 31] = 90
+        source = stack(tmp_path / "a.mrcz", frames)
+        made = filter_outliers(source, tmp_path / "out", OutlierParams(rule=rule), "auto")
+        found = mrcz_dask.read(made.output)
+        assert found.dtype == dtype
+        assert found[:, [20, 30], [20, 31]].max() < 20
+        assert (found != frames).mean() < 0.05
+        footer = mrcz_dask.read_footer(made.output) or {}
+        assert [s["name"] for s in footer["provenance"]] == ["camera", "outliers"]
+        assert footer["provenance"][-1]["parameters"]["rule"] == rule
+        assert made.findings["n_hot"] >= 2
+
+    def test_the_same_input_gives_the_same_bytes(self, tmp_path: Path) -> None:
+        frames = poisson()
+        frames[:, 20, 20] = 100
+        source = stack(tmp_path / "a.mrcz", frames)
+        one = filter_outliers(source, tmp_path / "one", OutlierParams(), "auto")
+        two = filter_outliers(source, tmp_path / "two", OutlierParams(), "auto")
+        assert Path(one.output).read_bytes() == Path(two.output).read_bytes()
+
+    def test_no_finite_pixel(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcz", np.full((3, 48, 56), np.nan, np.float32))
+        with pytest.raises(OutlierError, match="finite"):
+            filter_outliers(source, tmp_path / "out", OutlierParams(), "auto")
+
+    def test_pixels_that_are_not_finite_are_filled(self, tmp_path: Path) -> None:
+        frames = poisson(np.float32)
+        frames[2, 10, 10] = np.nan
+        made = filter_outliers(stack(tmp_path / "a.mrcz", frames), tmp_path / "out", OutlierParams(), "auto")
+        assert np.isfinite(mrcz_dask.read(made.output)).all()

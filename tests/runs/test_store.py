@@ -1,0 +1,128 @@
+import asyncio
+import shutil
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from zarr.storage import LocalStore
+
+from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.runs.store import SessionStore, correction_digest
+from mrcz_dask.values.errors import DamagedError, SpaceError
+
+
+def correction(seed: int = 0, form: str = "subtract") -> Correction:
+    rng = np.random.default_rng(seed)
+    weight = np.full((8, 10), 255, np.uint8)
+    weight[2, 3:5] = 0
+    return Correction(
+        form,  # type: ignore[arg-type]
+        rng.integers(-9, 9, (8, 10)).astype(np.int16),
+        0.25,
+        weight,
+        rng.normal(size=2).astype(np.float32),
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SessionStore:
+    made = SessionStore(tmp_path / "session.zarr")
+    made.create()
+    return made
+
+
+@pytest.mark.parametrize("form", ["subtract", "subtract-raw", "divide"])
+def test_a_correction_comes_back(store: SessionStore, form: str) -> None:
+    kept = correction(form=form)
+    digest = store.put_correction("a", kept)
+    found = store.correction("a")
+    assert digest == store.correction_digest("a") == correction_digest(found) == correction_digest(kept)
+    assert (found.form, found.step) == (kept.form, kept.step)
+    assert np.array_equal(found.pattern, kept.pattern)
+
+
+def test_a_digest_knows_every_part(store: SessionStore) -> None:
+    digests = {
+        correction_digest(correction(seed, form)) for seed in (0, 1) for form in ("subtract", "divide")
+    }
+    assert len(digests) == 4
+
+
+def test_what_is_not_there(store: SessionStore) -> None:
+    assert store.record("a") is None
+    assert store.correction_digest("a") is None
+    with pytest.raises(DamagedError, match="cannot be read"):
+        store.load("a", "sum")
+
+
+def test_an_attribute_file_that_is_empty_counts_as_nothing(store: SessionStore) -> None:
+    store.put_correction("a", correction())
+    (store.path / "corrections" / "a" / "zarr.json").write_text("")
+    assert store.correction_digest("a") is None
+
+
+def test_it_can_be_made_twice(store: SessionStore) -> None:
+    store.put_correction("a", correction())
+    store.create()
+    assert store.correction_digest("a") is not None
+
+
+@given(values=arrays(st.sampled_from([np.int16, np.int32, np.int64, np.uint8, np.float32]), array_shapes()))
+def test_any_array_comes_back(tmp_path_factory: pytest.TempPathFactory, values: np.ndarray) -> None:
+    folder = tmp_path_factory.mktemp("store")
+    made = SessionStore(folder / "session.zarr")
+    made.create()
+    made._put("outliers/a", {"x": values}, {})
+    found = made._read("outliers/a/x")
+    assert found.dtype == values.dtype
+    assert found.tobytes() == values.tobytes()
+    shutil.rmtree(folder)
+
+
+def test_many_writers_of_the_same_leave_one_whole(store: SessionStore) -> None:
+    problems: list[Exception] = []
+
+    def put() -> None:
+        try:
+            for _ in range(5):
+                store.put_correction("a", correction())
+        except (OSError, SpaceError) as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=put) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert correction_digest(store.correction("a")) == correction_digest(correction())
+    assert [p.name for p in store.path.parent.iterdir()] == ["session.zarr"]
+
+
+def test_an_interrupt_while_a_group_is_written_leaves_nothing_on_the_way(
+    store: SessionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    async def slow(self: LocalStore, *arguments: Any) -> None:
+        signal.raise_signal(signal.SIGALRM)
+        await asyncio.sleep(0.05)
+        await put(self, *arguments)
+
+    put = LocalStore.set
+    monkeypatch.setattr(LocalStore, "set", slow)
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.put_correction("a", correction())
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert {path.name for path in store.path.parent.iterdir()} == {store.path.name}
+    assert store.correction_digest("a") == correction_digest(store.correction("a"))

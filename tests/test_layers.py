@@ -1,0 +1,53 @@
+"""Imports only go down: values < numerics < formats < graphs < runs < cli."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1] / "mrcz_dask"
+LAYERS = ["values", "numerics", "formats", "graphs", "runs", "cli"]
+STDLIB_ONLY = {"values"}
+FORBIDDEN = {
+    "numerics": {"blosc2", "numcodecs", "msgpack", "xxhash", "zarr", "dask", "distributed", "typer", "rich"},
+    "formats": {"zarr", "dask", "distributed", "typer", "rich"},
+    "graphs": {"distributed", "typer", "rich"},
+    "runs": {"typer", "rich"},
+    "cli": set(),
+}
+MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT]
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import hides its layer"
+            names |= {f"{node.module}.{a.name}" for a in node.names}
+    return names
+
+
+def layer(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_go_down(path: Path) -> None:
+    mine = LAYERS.index(layer(path))
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "mrcz_dask" and len(parts) > 1 and parts[1] in LAYERS:
+            assert LAYERS.index(parts[1]) <= mine, f"{path} imports {name} from a layer above"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_layer_keeps_to_its_libraries(path: Path) -> None:
+    import sys
+
+    roots = {name.split(".")[0] for name in imported(path)} - {"mrcz_dask"}
+    if layer(path) in STDLIB_ONLY:
+        assert roots <= set(sys.stdlib_module_names)
+    else:
+        assert not roots & FORBIDDEN[layer(path)]

@@ -1,0 +1,36 @@
+"""Each error is also the built-in one that a caller would expect."""
+
+import inspect
+
+import pytest
+
+from mrcz_dask.values import errors
+
+EXPECTED = {
+    "ParameterError": ValueError,
+    "DtypeError": TypeError,
+    "FormatError": ValueError,
+    "TruncatedError": EOFError,
+    "DamagedError": ValueError,
+    "FooterError": ValueError,
+    "OutlierError": ValueError,
+    "SessionError": ValueError,
+    "OutputExistsError": FileExistsError,
+    "SpaceError": OSError,
+    "ReferenceNotFoundError": FileNotFoundError,
+}
+
+
+def test_every_error_is_listed():
+    found = {n for n, c in inspect.getmembers(errors, inspect.isclass) if c.__module__ == errors.__name__}
+
+    assert found == {*EXPECTED, "MrczDaskError"}
+
+
+@pytest.mark.parametrize(("name", "builtin"), EXPECTED.items())
+def test_errors_are_ours_and_built_in(name, builtin):
+    error = getattr(errors, name)("what was found; what was expected")
+
+    assert isinstance(error, errors.MrczDaskError)
+    assert isinstance(error, builtin)
+    assert str(error) == "what was found; what was expected"
