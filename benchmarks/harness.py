@@ -82,6 +82,25 @@ def counts(dose: float, shape: tuple[int, ...], seed: int = 1) -> NDArray[np.int
     return np.random.default_rng(seed).poisson(dose, shape).astype(np.int8)
 
 
+def movie(shape: tuple[int, int, int], seed: int) -> NDArray[np.int8]:
+    """Return a stack (n, y, x) of 1 e-/pix with 3 % of fixed pattern, the same for all seeds.
+
+    Pixels are independent between frames: frames that repeat would make sums wider than counting does, and
+    patterns of nothing would make outputs that compress better than real ones.
+    """
+    n, ny, nx = shape
+    detector, draws = np.random.default_rng(0), np.random.default_rng((1, seed))
+    pixels = detector.standard_normal((ny, nx), dtype=np.float32)
+    columns = detector.standard_normal(nx, dtype=np.float32)
+    extra = np.clip(0.1 * (1 + 0.25 * pixels + 0.15 * columns), 0, 1).reshape(-1)
+    pool = [draws.poisson(0.9, ny * nx).astype(np.int8) for _ in range(min(n, 8))]
+    stack = np.empty((n, ny * nx), np.int8)
+    for k, frame in enumerate(stack):
+        frame[:] = np.roll(pool[k % len(pool)], draws.integers(ny * nx))
+        frame += draws.random(ny * nx, dtype=np.float32) < extra
+    return stack.reshape(shape)
+
+
 @dataclass
 class Bench:
     """What rows share: a folder for files, the size of the stacks, the number of threads."""

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Bench, Pair, at_most, counts, row
+from benchmarks.harness import Bench, Pair, at_most, movie, row
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.writer import write
 from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.runs.allocator import keep_memory
 from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.koma import Run
 from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
 STACKS = 4
 
 
-def _frames(path: Path) -> None:
+def floor(source: Path, output: Path, *, reads: int = 2) -> None:
+    """Decode a stack some times, encode frames of its output as often, write them and wait for the disk."""
+    with open_reader(output) as reader:
+        known = {k: v for k, v in reader.footer["codec"].items() if k in Codec.__dataclass_fields__}
+        codec, frames = Codec(**known), reader.frames(slice(0, 3))
+    with output.with_suffix(".floor").open("wb") as file:
+        for _ in range(reads):
+            read_frames(source)
+        with open_reader(source) as reader:
+            for k in range(len(reader)):
+                file.write(codec.compress(frames[k % len(frames)]))
+        file.flush()
+        os.fsync(file.fileno())
+    output.with_suffix(".floor").unlink()
+
+
+def read_frames(path: Path) -> None:
+    """Decode every frame of a stack into the same buffer."""
     with open_reader(path) as reader:
         out = np.empty(reader.shape[1:], reader.dtype)
         for k in range(len(reader)):
@@ -32,44 +51,67 @@ def _frames(path: Path) -> None:
 def mask(bench: Bench) -> Pair:
     shape = (20, 1024, 1024) if bench.quick else (50, 4096, 4096)
     path = bench.folder / "mask.mrcz"
-    frames = [counts(1.0, shape[1:], seed) for seed in range(4)]
-    write(path, np.stack([frames[k % 4] for k in range(shape[0])]), durable=False)
+    write(path, movie(shape, 0), durable=False)
 
     def ours() -> None:
         with open_reader(path) as reader:
             outlier_mask(sum_stack(reader))
 
-    return Pair(ours, lambda: _frames(path))
+    return Pair(ours, lambda: read_frames(path))
 
 
-def _session(bench: Bench) -> Path:
-    folder = bench.folder / "session"
-    shape = (10, 960, 928) if bench.quick else (30, 3838, 3710)
+@row("fit, mask and its images, of a sum", rival="reading 60 frames, one thread", goal=at_most(0.1))
+def of_a_sum(bench: Bench) -> Pair:
+    path = bench.folder / "sum.mrcz"
+    shape = (60, 960, 928) if bench.quick else (60, 3838, 3710)
+    stack = movie(shape, 0)
+    write(path, stack, durable=False)
+    total = sum_stack(stack)
+    return Pair(lambda: outlier_mask(total), lambda: read_frames(path))
+
+
+def make_session(folder: Path, stacks: int, shape: tuple[int, int, int]) -> Path:
+    """Write so many stacks into a folder, if it is not there."""
     if not folder.exists():
         folder.mkdir()
-        for i in range(STACKS):
-            stack = np.stack([counts(1.0, shape[1:], 100 * i + k % 5) for k in range(shape[0])])
-            write(folder / f"s{i}.mrcz", stack, durable=False)
+        for i in range(stacks):
+            write(folder / f"s{i:03}.mrcz", movie(shape, i), durable=False)
     return folder
 
 
-@row("koma, serial executor, whole session", rival="decode, decode, encode of its output", goal=at_most(1.4))
-def koma(bench: Bench) -> Pair:
-    session, out = _session(bench), bench.folder / "koma"
+def _main_job(bench: Bench, settings: WriteParams) -> tuple[Path, Path]:
+    shape = (10, 960, 928) if bench.quick else (30, 3838, 3710)
+    source, out = make_session(bench.folder / "session", STACKS, shape), bench.folder / "koma"
+    shutil.rmtree(out, ignore_errors=True)
+    plan = make_plan(source, out, Settings(koma=KomaParams(radius=2), write=settings))
+    assert Run(plan, SerialExecutor()).execute().complete
+    return source, out
 
-    def ours() -> None:
-        shutil.rmtree(out, ignore_errors=True)
-        Run(make_plan(session, out, Settings(koma=KomaParams(radius=2))), SerialExecutor()).execute()
 
-    def floor() -> None:
+@row("koma, serial executor", rival="decode, decode, encode of its output, disk", goal=at_most(1.4))
+def normalized(bench: Bench) -> Pair:
+    keep_memory()
+    source, out = _main_job(bench, WriteParams())
+
+    def rival() -> None:
         for path in sorted(out.glob("*.mrcz")):
-            _frames(session / path.name)
-            _frames(session / path.name)
-            with open_reader(path) as reader:
-                codec = Codec(**reader.footer["codec"])
-                frame = reader.frame(0)
-                for _ in range(len(reader)):
-                    codec.compress(frame)
+            floor(source / path.name, path)
 
-    ours()
-    return Pair(ours, floor)
+    return Pair(lambda: _main_job(bench, WriteParams()), rival)
+
+
+@row("koma --write recompressed, codec kept, serial", rival="one decode and a copy of the bytes, disk")
+def recompressed(bench: Bench) -> Pair:
+    keep_memory()
+    keep = WriteParams(write="recompressed", codec="keep")
+    source, out = _main_job(bench, keep)
+
+    def rival() -> None:
+        for path in sorted(source.glob("*.mrcz")):
+            read_frames(path)
+            with (out / f"{path.stem}.floor").open("wb") as file:
+                file.write(path.read_bytes())
+                file.flush()
+                os.fsync(file.fileno())
+
+    return Pair(lambda: _main_job(bench, keep), rival)

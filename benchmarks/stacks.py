@@ -1,7 +1,8 @@
-"""Reading and writing a stack, against python-mrcz and against the codec alone."""
+"""Reading and writing a stack, against python-mrcz, against the codec alone and against a slow disk."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,11 +10,21 @@ from pathlib import Path
 import blosc2
 import mrcz
 import numpy as np
+from numpy.typing import NDArray
 
-from benchmarks.harness import Bench, Pair, at_least, at_most, row
-from mrcz_dask.formats.codecs import Codec
+import mrcz_dask
+from benchmarks.harness import Bench, Pair, at_least, at_most, counts, row
+from mrcz_dask.formats.choice import choose
 from mrcz_dask.formats.reader import open_reader, read
 from mrcz_dask.formats.writer import write
+from mrcz_dask.runs.executors import SerialExecutor
+from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.values.params import KomaParams, Settings, WriteParams
+
+_K2 = (3838, 3710)
+_DISK = 300e6  # bytes a second
+_PIECE = 1 << 22
 
 
 @row("read our file", rival="python-mrcz, its file", goal=at_least(1.6))
@@ -54,6 +65,25 @@ def one_frame(bench: Bench) -> Pair:
     )
 
 
+@row("normalised read of a recompressed stack", rival="its float32 at 300 MB/s", goal=at_least(3))
+def corrected(bench: Bench) -> Pair:
+    path = _recompressed(bench)
+    lazy = mrcz_dask.open_stack(path, corrected=True)
+    plain = bench.folder / "plain.f4"
+    lazy.compute(scheduler="threads", num_workers=bench.threads).tofile(plain)
+    return Pair(
+        lambda: lazy.compute(scheduler="threads", num_workers=bench.threads),
+        lambda: _from_slow_disk(plain),
+    )
+
+
+@row("choosing the codec", rival="compressing one frame", goal=at_most(1))
+def choosing(bench: Bench) -> Pair:
+    frame = counts(1.0, _K2)
+    codec = choose(frame)
+    return Pair(lambda: choose(frame), lambda: codec.compress(frame))
+
+
 @row("read our file", rival="the bare codec loop, buffers reused")
 def read_floor(bench: Bench) -> Pair:
     path = _our_file(bench)
@@ -73,7 +103,8 @@ def read_floor(bench: Bench) -> Pair:
 
 @row("write, not durable", rival="the bare codec loop")
 def write_floor(bench: Bench) -> Pair:
-    path, stack, codec = bench.folder / "w.mrcz", bench.stack, Codec()
+    path, stack = bench.folder / "w.mrcz", bench.stack
+    codec = choose(stack[0])
     return Pair(
         lambda: write(path, stack, durable=False, nthreads=bench.threads),
         lambda: _spread(lambda i: len(codec.compress(stack[i])), range(len(stack)), bench.threads),
@@ -84,6 +115,30 @@ def write_floor(bench: Bench) -> Pair:
 def _spread(work: Callable[[int], object], items: Iterable[int], threads: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, items))
+
+
+def _recompressed(bench: Bench) -> Path:
+    """Return a stack that `koma --write recompressed` has written, of a session of three."""
+    session, out = bench.folder / "raw", bench.folder / "recompressed"
+    shape = (10, 960, 928) if bench.quick else (10, *_K2)
+    session.mkdir()
+    for i in range(3):
+        stack = np.stack([counts(1.0, shape[1:], 100 * i + k) for k in range(shape[0])])
+        write(session / f"s{i}.mrcz", stack, durable=False)
+    settings = Settings(koma=KomaParams(radius=1), write=WriteParams(write="recompressed"))
+    Run(make_plan(session, out, settings), SerialExecutor()).execute()
+    return out / "s1.mrcz"
+
+
+def _from_slow_disk(path: Path) -> NDArray[np.float32]:
+    """Read float32 into a new array, no faster than such a disk delivers it."""
+    out = np.empty(path.stat().st_size // 4, np.float32)
+    rest, done, start = memoryview(out).cast("B"), 0, time.perf_counter()
+    with path.open("rb", buffering=0) as stream:
+        while done < len(rest):
+            done += stream.readinto(rest[done : done + _PIECE])
+            time.sleep(max(0.0, done / _DISK - (time.perf_counter() - start)))
+    return out
 
 
 def _our_file(bench: Bench) -> Path:

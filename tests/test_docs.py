@@ -21,7 +21,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += sorted((ROOT / "docs" / "reference").glob("*.md"))
+PAGES += sorted((ROOT / "docs" / "reference").glob("*.md")) + sorted((ROOT / "docs" / "how-to").glob("*.md"))
 EXECUTED = ("bash", "python")
 NOT_EXECUTED = re.compile(r"<!-- not executed: \S.{5,} -->")
 RUN_FIRST = re.compile(r"<!-- run first: (.+) -->")

@@ -9,7 +9,18 @@ ROOT = Path(__file__).parents[1] / "mrcz_dask"
 LAYERS = ["values", "numerics", "formats", "graphs", "runs", "cli"]
 STDLIB_ONLY = {"values"}
 FORBIDDEN = {
-    "numerics": {"blosc2", "numcodecs", "msgpack", "xxhash", "zarr", "dask", "distributed", "typer", "rich"},
+    "numerics": {
+        "blosc2",
+        "numcodecs",
+        "zstandard",
+        "msgpack",
+        "xxhash",
+        "zarr",
+        "dask",
+        "distributed",
+        "typer",
+        "rich",
+    },
     "formats": {"zarr", "dask", "distributed", "typer", "rich"},
     "graphs": {"distributed", "typer", "rich"},
     "runs": {"typer", "rich"},

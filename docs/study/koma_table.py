@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.bands import make_bands
 from mrcz_dask.numerics.contrast import BlockMeans, block_means, judge
-from mrcz_dask.numerics.correction import byte_weight, is_masked, make_correction
-from mrcz_dask.numerics.koma import find_pattern, make_references
+from mrcz_dask.numerics.correction import make_correction
+from mrcz_dask.numerics.koma import Finder
 from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.noise import correlated_noise
 from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.parts import MeanImage, References, look
 from mrcz_dask.numerics.references import Member, WindowSum
 from mrcz_dask.numerics.regression import fit_bands, pattern_of
 from mrcz_dask.numerics.simulate import SESSIONS, named, simulate_session
 from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.values.params import ContrastParams, KomaParams
 from mrcz_dask.values.windows import koma_window, long_window
 
@@ -57,7 +59,7 @@ def first_pass(name: str, seed: int) -> Session:
     for i, stack in enumerate(simulate_session(named(name, seed=seed, shape=(384, 384)))):
         total = sum_stack(stack.frames)
         found = outlier_mask(total)
-        masked = np.flatnonzero(is_masked(byte_weight(found.weight)))
+        masked = np.flatnonzero(is_masked(found.weight255))
         members.append(Member(total.values, total.exponent, masked, found.mean, total.n))
         grids.append(block_means(total.total(), found.mask, ContrastParams().blocks))
         if i in STACKS:
@@ -83,13 +85,14 @@ def patterns(
     even: StackSum, mask: NDArray[np.bool_], dose: float, refs: list[Image], truth: Image
 ) -> Iterator[Image]:
     """Yield what each method after `raw` takes off, counts per frame."""
-    mean = even.total() / even.n
+    mean = MeanImage(even.values, 2.0**-even.exponent / even.n)
     bands = make_bands(even.shape, PARAMS.min_modes)
     yield np.zeros(even.shape, np.float32)
-    made = make_references(refs, PARAMS)
-    yield find_pattern(mean, dose, mask, made, KomaParams(radius=12, method="plain")).image
-    yield find_pattern(mean, dose, mask, made, PARAMS).image
-    yield pattern_of(fit_bands(truth, refs, mask, bands), made, bands) * np.float32(dose)
+    yield Finder(refs, KomaParams(radius=12, method="plain")).find(mean, dose, mask).image
+    yield Finder(refs, PARAMS).find(mean, dose, mask).image
+    made = References.of(refs, bands)
+    fits = fit_bands(look(MeanImage(truth), made, mask, bands), bands)
+    yield pattern_of(fits, made, bands) * np.float32(dose)
     yield (truth - np.float32(1)) * np.float32(dose)
 
 
@@ -98,12 +101,13 @@ def scores(session: Session, i: int) -> list[float]:
     frames, truth = session.scored[i].frames, session.scored[i].truth
     even = sum_stack(frames[::2])
     found = outlier_mask(even)
-    weight = byte_weight(found.weight)
+    weight = found.weight255
     mask = is_masked(weight)
     near = near_another(mask, 2)
     result = [correlated_noise(frames[1::2])]
     for image in patterns(even, mask, found.mean / even.n, references(session, i), truth):
-        correction = make_correction("subtract", image, even.total() / even.n, weight, near)
+        mean = MeanImage(even.values, 2.0**-even.exponent / even.n)
+        correction = make_correction("subtract", image, mean, weight, near)
         ready = correction.ready()
         result.append(correlated_noise(ready.apply(f) for f in frames[1::2]))
     return result

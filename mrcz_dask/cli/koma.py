@@ -11,6 +11,7 @@ from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.cli.summary import show_outcome
+from mrcz_dask.cli.times import show_profile
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     KomaParams,
@@ -114,13 +115,23 @@ def koma(
         int | None,
         typer.Option(
             min=0,
-            help="Worker processes of the local cluster; 0 runs without one. [default: one for each core]",
+            help="Worker processes of the local cluster; 0 runs without one. [default: one for each core, or "
+            "as many as there is memory for]",
             rich_help_panel=WHERE,
         ),
     ] = None,
     threads: Annotated[
         int, typer.Option(min=1, help="Threads of each local worker.", rich_help_panel=WHERE)
     ] = 1,
+    memory: Annotated[
+        str | None,
+        typer.Option(
+            help="Memory of each local worker at most, such as 4GB: so many stacks at a time in each as fit. "
+            "[default: the machine's, shared out]",
+            show_default=False,
+            rich_help_panel=WHERE,
+        ),
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(help="Address of a Dask scheduler that runs already.", rich_help_panel=WHERE),
@@ -128,6 +139,15 @@ def koma(
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Print what would be done and write nothing.", rich_help_panel=WHERE),
+    ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Say where the time went: a table at the end, OUT/profile.json, and of a cluster Dask's "
+            "report, OUT/dask-report.html. The outputs are the same.",
+            rich_help_panel=WHERE,
+        ),
     ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=WHERE)
@@ -145,34 +165,44 @@ def koma(
         koma=KomaParams(radius=radius, method=method, form=form),
         write=_write_params(write, codec, dtype, step),
     )
+    from mrcz_dask.runs.cluster import Where, local_crew, open_executor
+    from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.outputs import check_codec
     from mrcz_dask.runs.plan import make_plan
 
+    where = Where(workers, threads, None if memory is None else parse_memory(memory), scheduler)
     check_codec(codec, may_keep=write == "recompressed")
     plan = make_plan(
         session, output, settings, include=include, exclude=exclude, recursive=recursive, overwrite=overwrite
     )
+    crew = local_crew(where, plan.need())
     if dry_run:
-        print_json(plan.to_dict()) if as_json else say(str(plan))
+        print_json(plan.to_dict() | {"crew": crew and crew.to_dict()}) if as_json else say(str(plan))
+        if crew and not as_json:
+            say(str(crew))
         raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
     for text in plan.discovery.warnings:
         warn(text)
     if dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
 
-    from mrcz_dask.runs.cluster import open_executor
     from mrcz_dask.runs.koma import Run
     from mrcz_dask.runs.lock import locked
+    from mrcz_dask.runs.profiling import run_profiled
     from mrcz_dask.runs.readback import swept
 
     with (
         Bars() as bars,
-        open_executor(workers, threads, scheduler, bars) as executor,
+        open_executor(where, plan.need(), bars) as executor,
         locked(plan.folder),
         swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
-        outcome = Run(plan, executor, bars).execute()
+        outcome, times = (
+            run_profiled(plan, executor, bars) if profile else (Run(plan, executor, bars).execute(), None)
+        )
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
+    if times is not None and not as_json:
+        show_profile(times)
     if not outcome.results:
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)

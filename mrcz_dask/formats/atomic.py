@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from mrcz_dask.values.errors import SpaceError
+from mrcz_dask.values.timing import phase
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -39,6 +40,10 @@ class AtomicFile:
 
     def commit(self) -> None:
         """Give the file its name; from here on readers see it whole."""
+        with phase("disk"):
+            self._commit()
+
+    def _commit(self) -> None:
         try:
             self.stream.flush()
             if self.durable:

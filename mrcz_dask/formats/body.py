@@ -11,6 +11,7 @@ from mrcz_dask.formats.header import Statistics
 from mrcz_dask.formats.index import FrameIndex
 from mrcz_dask.formats.sinks import Target, open_sink, target_path
 from mrcz_dask.formats.stats import FrameStats, combine
+from mrcz_dask.values.timing import phase
 
 
 class Body:
@@ -68,8 +69,9 @@ class Body:
             The disk is full.
         """
         try:
-            self._sink.stream.seek(at)
-            self._sink.stream.write(data)
+            with phase("disk", len(data)):
+                self._sink.stream.seek(at)
+                self._sink.stream.write(data)
         except OSError as error:
             path = target_path(self._target)
             raise (explain(error, path) if path else error) from error

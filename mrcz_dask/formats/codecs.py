@@ -1,4 +1,4 @@
-"""How frames are compressed, and the choice of it from a sample of the data.
+"""How frames are compressed.
 
 A chunk is compressed by one thread: with several, blosc stores blocks in the order in which threads finish.
 Frames go to different threads instead, so that the bytes are the same on any number of them.
@@ -6,23 +6,20 @@ Frames go to different threads instead, so that the bytes are the same on any nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats import version2
+from mrcz_dask.formats import noise, version2
 from mrcz_dask.values.checks import one_of, raise_all, within
 from mrcz_dask.values.errors import ParameterError
 
 Filter = Literal["none", "byte", "bit"]
-AIMS = {"auto": 500, "auto:fast": 2000, "auto:small": 100}
-_LEVELS = {"zstd": 1, "lz4": 9, "lz4hc": 5, "zlib": 5, "blosclz": 5}
-# MB/s that one core was seen to take in, rounded: the model that keeps timing out of the choice
-_CANDIDATES = (("zstd", 1, 800), ("lz4", 9, 2500), ("zstd", 5, 250))
+# the least MB/s of pixels that one core must take in
+AIMS = {"auto": 900, "auto:fast": 2000, "auto:small": 100}
+_LEVELS = {"noise": 1, "zstd": 1, "lz4": 9, "lz4hc": 5, "zlib": 5, "blosclz": 5}
 _MIB = 1 << 20
 _MAX_BLOCK = 4 * _MIB
 
@@ -34,16 +31,18 @@ class Codec:
     Attributes
     ----------
     name
-        ``zstd``, ``lz4``, ``lz4hc``, ``zlib`` or ``blosclz``.
+        ``noise`` (zstd's streams, made for counts), ``zstd``, ``lz4``, ``lz4hc``, ``zlib`` or ``blosclz``.
     level
-        1 (fast) to 9 (small).
+        1 (fast) to 9 (small); of ``noise`` to 3.
     filter
         ``bit`` or ``byte`` shuffle, or ``none``.
     blocksize
         Bytes, about (frames are cut so that no long tail is left); 0 stands for 1 MiB per byte of the pixel
         type, at most 4 MiB.
     version
-        2 for blosc1 chunks, which every reader of MRCZ knows, or 5 for blosc2.
+        2 for blosc1 chunks, which every reader of MRCZ knows, or 5 for blosc2; of ``noise`` 2.
+    aim
+        What it was chosen for (see `choice`); empty if it was asked for.
     """
 
     name: str = "zstd"
@@ -51,16 +50,17 @@ class Codec:
     filter: Filter = "bit"
     blocksize: int = 0
     version: int = 2
+    aim: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         raise_all(
             "codec",
             chain(
                 one_of("name", self.name, tuple(_LEVELS)),
-                within("level", self.level, 1, 9),
+                within("level", self.level, *(noise.LEVELS if self.name == "noise" else (1, 9))),
                 one_of("filter", self.filter, tuple(version2.SHUFFLES)),
                 within("blocksize", self.blocksize, 0, 1 << 30, unit=" bytes"),
-                one_of("version", self.version, (2, 5)),
+                one_of("version", self.version, (2,) if self.name == "noise" else (2, 5)),
             ),
         )
 
@@ -82,75 +82,26 @@ class Codec:
     def __str__(self) -> str:
         return f"{self.name}:{self.level}:{self.filter}"
 
+    @property
+    def format(self) -> str:
+        """The name that MODE and other readers have for its streams."""
+        return "zstd" if self.name == "noise" else self.name
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return asdict(self)
 
     def compress(self, frame: NDArray[Any]) -> bytes:
         """Return a C-contiguous frame as one chunk; the same bytes in any thread."""
-        block = self.blocksize or _default_block(frame)
+        block = self.blocksize or default_block(frame.itemsize)
         # blosc knows item sizes, not float16 or complex
         items = frame.reshape(-1).view(f"u{frame.itemsize}")
+        if self.name == "noise":
+            return noise.compress(items, self.level, self.filter, block)
         compress = version2.compress if self.version == 2 else version2.compress5
         return compress(items, self.name, self.level, self.filter, block)
 
 
-def choose(frames: NDArray[Any] | Sequence[NDArray[Any]], aim: str = "auto", *, version: int = 2) -> Codec:
-    """Choose codec and filter: the smallest of samples of the frames, among those that are fast enough.
-
-    Speed comes from a fixed table, so that the choice depends on the data alone.
-
-    Parameters
-    ----------
-    frames
-        A frame (ny, nx) or several; about one block from the middle of each is tried.
-    aim
-        ``auto`` (at least 500 MB/s a core), ``auto:fast`` (2 GB/s) or ``auto:small`` (100 MB/s).
-    version
-        Of the chunks, 2 or 5.
-
-    Raises
-    ------
-    ParameterError
-        Another aim.
-    """
-    if aim not in AIMS:
-        raise ParameterError(f"codec is {aim!r}; expected one of {', '.join(AIMS)} or NAME[:LEVEL]")
-    several = [frames] if isinstance(frames, np.ndarray) and frames.ndim == 2 else frames
-    samples = [_middle(frame) for frame in several]
-    plain: Filter = "none" if samples[0].itemsize == 1 else "byte"
-    candidates = [
-        Codec(name, level, shuffle, version=version)
-        for name, level, speed in _CANDIDATES
-        if speed >= AIMS[aim]
-        for shuffle in ("bit", plain)
-    ]
-    return min(candidates, key=lambda codec: sum(len(codec.compress(sample)) for sample in samples))
-
-
-def resolve(codec: str | Codec | None, frame: NDArray[Any], *, version: int = 2) -> Codec | None:
-    """Return the codec for a stack that begins with `frame`; None stands for no compression.
-
-    Raises
-    ------
-    ParameterError
-        A text that names no codec.
-    """
-    if isinstance(codec, Codec):
-        return replace(codec, version=version) if codec.version != version else codec
-    if codec is None or codec == "none":
-        return None
-    if codec.partition(":")[0] == "auto":
-        return choose(frame, codec, version=version)
-    return Codec.parse(codec, version=version)
-
-
-def _default_block(frame: NDArray[Any]) -> int:
-    return min(_MIB * frame.itemsize, _MAX_BLOCK)
-
-
-def _middle(frame: NDArray[Any]) -> NDArray[Any]:
-    """Whole rows round the middle of a frame, about one block of them."""
-    rows = max(1, min(len(frame), _default_block(frame) // frame[0].nbytes))
-    start = (len(frame) - rows) // 2
-    return np.ascontiguousarray(frame[start : start + rows])
+def default_block(itemsize: int) -> int:
+    """Return the bytes of a block: bit planes of 128 KiB, which is the block of zstd itself."""
+    return min(_MIB * itemsize, _MAX_BLOCK)

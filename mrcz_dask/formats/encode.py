@@ -15,6 +15,7 @@ from mrcz_dask.formats.modes import FOUR_BIT, PIXELS, pixel_mode
 from mrcz_dask.formats.packing import pack, packed_row
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.values.errors import DamagedError
+from mrcz_dask.values.timing import phase
 
 INT8_MAX = 127
 _INT8, _UINT16 = 0, 6
@@ -96,9 +97,12 @@ def encode(
     frame: NDArray[Any], stored: Stored, codec: Codec | None, stats: FrameStats | None = None
 ) -> Encoded:
     """Encode a frame (ny, nx) of the dtype that `stored` is about; its statistics may be known already."""
-    items = stored.items(frame)
-    raw = items.reshape(-1).view(np.uint8).data if codec is None else codec.compress(items)
-    return Encoded(raw, checksum(raw), stats or frame_stats(frame), stored)
+    with phase("encode", stored.nbytes):
+        items = stored.items(frame)
+        raw = items.reshape(-1).view(np.uint8).data if codec is None else codec.compress(items)
+        sum_of_bytes = checksum(raw)
+    with phase("sum"):
+        return Encoded(raw, sum_of_bytes, stats or frame_stats(frame), stored)
 
 
 def copied(

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from mrcz_dask.values.timing import carried, phase
+
 T = TypeVar("T")
 
 
@@ -36,14 +38,18 @@ class Pipeline(Generic[T]):
         if self._pool is None:
             self._consume(job())
             return
-        self._waiting.append(self._pool.submit(job))
+        self._waiting.append(self._pool.submit(carried(job)))
         while len(self._waiting) > self._limit:
-            self._consume(self._waiting.popleft().result())
+            self._consume(self._first())
 
     def drain(self) -> None:
         """Wait for all jobs so far and hand on their results."""
         while self._waiting:
-            self._consume(self._waiting.popleft().result())
+            self._consume(self._first())
+
+    def _first(self) -> T:
+        with phase("blocked"):
+            return self._waiting.popleft().result()
 
     def close(self) -> None:
         """Stop the threads; results that were not handed on are dropped."""

@@ -21,6 +21,7 @@ from mrcz_dask.formats.parallel import Pipeline, available_cores
 from mrcz_dask.formats.payload import section
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.values.errors import DamagedError, FooterError, FormatError, MrczDaskError, ParameterError
+from mrcz_dask.values.timing import phase
 
 Frames = int | slice | Sequence[int] | None
 
@@ -178,7 +179,9 @@ class StackReader:
         i = self._position(i)
         raw = self._source.read_at(self.frame_index.offsets[i], self.frame_index.nbytes[i])
         sums = self.frame_index.checksums
-        if check and sums is not None and checksum(raw) != sums[i]:
+        with phase("decode"):
+            damaged = check and sums is not None and checksum(raw) != sums[i]
+        if damaged:
             problem = "is damaged (its checksum does not match); copy the file again"
             self._complain(DamagedError(f"{self.name}: frame {i} {problem}"))
         return raw
@@ -219,7 +222,8 @@ class StackReader:
             It cannot be decoded; names file and frame.
         """
         try:
-            self._decode(raw, out, nthreads)
+            with phase("decode", out.nbytes):
+                self._decode(raw, out, nthreads)
         except DamagedError as error:
             raise DamagedError(f"{self.name}: frame {i}: {error}") from error
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mrcz_dask.values.errors import TruncatedError
+from mrcz_dask.values.timing import phase
 
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
@@ -64,7 +65,8 @@ class Source:
             )
         if self._bytes is not None:
             return self._bytes[offset : offset + count]
-        data = self._read_stream(offset, count) if self._stream is not None else self._read(offset, count)
+        with phase("disk", count):
+            data = self._read_stream(offset, count) if self._stream is not None else self._read(offset, count)
         if len(data) != count:
             raise TruncatedError(f"{self.name}: became shorter while it was read")
         return data

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
-from math import gcd, sqrt
+from math import sqrt
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.header import Statistics
 
-# pieces that stay in the caches and are long enough to hide the cost of a call
+# float64 sums of lines in pieces that stay in the caches
 _LINE = 4096
 _BLOCK = 1 << 20
-_FOLD = 64
+# pixels whose squares can be summed in 63 bits
+_MOST = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +63,20 @@ def _integers(frame: NDArray[Any]) -> FrameStats:
 
 
 def _exact(frame: NDArray[Any]) -> FrameStats:
-    """Integers below 2^16: a block is read once from memory and summed in the smallest types that hold it."""
-    buffer = np.empty(_BLOCK // frame.itemsize, np.uint32)
-    lows, highs, totals, squares = zip(*(_sums(block, buffer) for block in _blocks(frame)), strict=True)
-    total = sum(totals)
-    spread = (sum(squares) * frame.size - total**2) / frame.size
-    return FrameStats(frame.size, min(lows), max(highs), total / frame.size, spread)
+    """Integers of magnitude below 2^16."""
+    from mrcz_dask.numerics.moments import moments  # numba takes long to import
+
+    pixels = frame.reshape(-1).view()
+    pixels.flags.writeable = False  # or each kind of array is compiled for itself
+    parts = (moments(pixels[start : start + _MOST]) for start in range(0, pixels.size, _MOST))
+    lows, highs, totals, squares = zip(*parts, strict=True)
+    return from_moments(frame.size, (min(lows), max(highs), sum(totals), sum(squares)))
 
 
-def _sums(block: NDArray[Any], buffer: NDArray[np.uint32]) -> tuple[int, int, int, int]:
-    """Return minimum, maximum, sum, and sum of squares."""
-    low, high = int(block.min()), int(block.max())
-    largest = max(-low, high)
-    unsigned = f"u{block.itemsize}"
-    if low >= 0:
-        block = block.view(unsigned)
-    kind = np.promote_types(unsigned, np.min_scalar_type(largest**2))
-    square = _square(block, buffer.view(kind)[: block.size])
-    return low, high, _sum(block, largest, signed=low < 0), _sum(square, largest**2)
-
-
-def _square(block: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]:
-    if block.itemsize == out.itemsize:
-        block = block.view(out.dtype)  # modulo 2^n a negative number squares to the same
-    np.multiply(block, block, out=out, dtype=out.dtype, casting="unsafe")
-    return out
-
-
-def _sum(block: NDArray[Any], largest: int, *, signed: bool = False) -> int:
-    room = min(max(1, int(np.iinfo(block.dtype).max) // max(largest, 1)), _FOLD)
-    fold = gcd(block.size, 1 << (room.bit_length() - 1))
-    if fold > 2:
-        # adding a type to itself is several times faster than adding it to a wider one
-        block = np.add.reduce(block.reshape(fold, -1), axis=0, dtype=block.dtype)
-        largest *= fold
-    lines = block.reshape(-1, gcd(block.size, _LINE))
-    bound = len(lines) * largest
-    narrow = np.min_scalar_type(-bound if signed else bound)
-    return int(np.add.reduce(lines, axis=0, dtype=narrow).sum(dtype=np.int64 if signed else np.uint64))
+def from_moments(count: int, found: tuple[int, int, int, int]) -> FrameStats:
+    """Return the statistics of `count` integers from their minimum, maximum, sum and sum of squares."""
+    low, high, total, squares = map(int, found)
+    return FrameStats(count, low, high, total / count, (squares * count - total**2) / count)
 
 
 def _float(frame: NDArray[Any]) -> FrameStats | None:

@@ -18,6 +18,8 @@ So a tail that blosc1 does not shuffle is stored as it is, and blocks of one rep
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
+from itertools import accumulate, chain
 from typing import Any
 
 import blosc2
@@ -37,6 +39,7 @@ _FLAGS = {"none": 0, "byte": 1, "bit": 4}
 _WHOLE_BLOCKS, _COPIED = 0x10, 0x02
 _FORMATS = {"lz4": 1 << 5, "lz4hc": 1 << 5, "zstd": 4 << 5}
 _HEADER_5 = 32
+Piece = bytes | memoryview
 
 
 def block_size(items: int, itemsize: int, limit: int) -> int:
@@ -82,16 +85,34 @@ def _from_blosc2(items: NDArray[Any], name: str, level: int, shuffle: str, block
     starts = _streams(chunk, block)
     if starts is None:
         return None
+    ends, stored = np.append(starts[1:], len(chunk)), memoryview(chunk)
+    streams: list[list[Piece]] = [[stored[a + 4 : b]] for a, b in zip(starts, ends, strict=True)]
     tail = items[head:].tobytes()
-    count = starts.size + bool(tail)
-    starts += CHUNK_HEADER + 4 * count - starts[0]
-    streams = memoryview(chunk)[_HEADER_5 + 4 * starts.size :]
-    end = CHUNK_HEADER + 4 * count + len(streams)
-    ending = (struct.pack("<i", end), struct.pack("<i", len(tail)) + tail) if tail else (b"", b"")
+    return chunk_of(items, name, shuffle, block, [*streams, [tail]] if tail else streams)
+
+
+def chunk_of(
+    items: NDArray[Any], name: str, shuffle: str, block: int, streams: Sequence[Sequence[Piece]]
+) -> bytes:
+    """Return the chunk of version 2 that has these streams, one a block.
+
+    Parameters
+    ----------
+    items, name, shuffle
+        As of `compress`.
+    block
+        Bytes of a block.
+    streams
+        Of each block what the codec made of its shuffled bytes, or these themselves; in pieces.
+    """
+    lengths = [sum(map(len, stream)) for stream in streams]
+    base = CHUNK_HEADER + 4 * len(streams)
+    starts = list(accumulate((4 + length for length in lengths), initial=base))
     flags = _FORMATS[name] | _WHOLE_BLOCKS | _FLAGS[shuffle]
-    sizes = (items.nbytes, block, end + len(ending[1]))
-    header = struct.pack("<4B3I", 2, 1, flags, items.itemsize, *sizes)
-    return b"".join((header, starts.tobytes(), ending[0], streams, ending[1]))
+    header = struct.pack("<4B3I", 2, 1, flags, items.itemsize, items.nbytes, block, starts[-1])
+    table = struct.pack(f"<{len(streams)}i", *starts[:-1])
+    blocks = ((struct.pack("<i", n), *stream) for n, stream in zip(lengths, streams, strict=True))
+    return b"".join((header, table, *chain.from_iterable(blocks)))
 
 
 def _shuffled_alike(items: NDArray[Any], shuffle: str, block: int) -> int:

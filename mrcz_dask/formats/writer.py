@@ -12,8 +12,9 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats import extended as extended_header
 from mrcz_dask.formats import footer as footers
 from mrcz_dask.formats.body import Body
+from mrcz_dask.formats.choice import resolve
 from mrcz_dask.formats.chunks import ChunkHeader
-from mrcz_dask.formats.codecs import Codec, resolve
+from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.digest import stack_shape
 from mrcz_dask.formats.encode import Encoded, Stored, copied, decode, encode
 from mrcz_dask.formats.header import HEADER_SIZE, Header
@@ -25,6 +26,7 @@ from mrcz_dask.formats.sidecar import drop_sidecar, write_sidecar
 from mrcz_dask.formats.sinks import Target, target_path
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.timing import phase
 
 
 class StackWriter:
@@ -234,15 +236,16 @@ class StackWriter:
         self._submitted += 1
 
     def _resolve(self, frame: NDArray[Any]) -> None:
-        self._codec = resolve(self._options.codec, self._stored.items(frame), version=self._version)
+        with phase("encode"):
+            self._codec = resolve(self._options.codec, self._stored.items(frame), version=self._version)
         if self._codec is not None:
-            self._codec_name = self._codec_name or self._codec.name
+            self._codec_name = self._codec_name or self._codec.format
 
     def _copied_codec(self, found: str | None) -> str:
         asked = self._options.codec
         if isinstance(asked, str) and not asked.startswith("auto"):
             asked = Codec.parse(asked)
-        return asked.name if isinstance(asked, Codec) else found or Codec().name
+        return asked.format if isinstance(asked, Codec) else found or Codec().format
 
     def _is_wide_chunk(self, raw: bytes | memoryview) -> bool:
         widened = self._stored.widened

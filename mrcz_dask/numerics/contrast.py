@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import grid_sums
+from mrcz_dask.numerics.kernels import compiled, grid_sums
 from mrcz_dask.values.params import ContrastParams
 
 ITERATIONS = 5
@@ -108,53 +108,225 @@ def judge(grids: Sequence[BlockMeans | None], radius: int, params: ContrastParam
     -----
     A stack that has no two others to compare with is usable, without a score.
     """
-    known = [None if g is None else _Relative(g.relative(), g.poisson()) for g in grids]
-    return [_judge_one(known, j, radius, params) for j in range(len(known))]
+    verdicts = [Usability(False, np.nan, np.nan)] * len(grids)
+    for shape in {g.means.shape for g in grids if g is not None}:
+        places = np.array([j for j, g in enumerate(grids) if g is not None and g.means.shape == shape])
+        alike = [g for g in grids if g is not None and g.means.shape == shape]
+        for j, verdict in zip(places, _judge_alike(alike, places, len(grids), radius, params), strict=True):
+            verdicts[j] = verdict
+    return verdicts
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Relative:
-    """Block means divided by their mean, and the variance that counting gives to them."""
-
-    means: NDArray[np.float64]
-    poisson: float
-
-
-def _judge_one(known: Sequence[_Relative | None], j: int, radius: int, params: ContrastParams) -> Usability:
-    stop = min(j + radius + 1, len(known))
-    start = min(max(0, stop - params.history), j)
-    own = known[j]
-    if own is None:
-        return Usability(False, np.nan, np.nan)
-    group = [g for g in known[start:stop] if g is not None and g.means.shape == own.means.shape]
-    place = next(k for k, g in enumerate(group) if g is own)
-    if len(group) < FEWEST:
-        return Usability(True, np.nan, np.nan)
-    scores, limit = _scores(group, params)
-    return Usability(bool(scores[place] <= limit), float(scores[place]), float(limit))
+def _judge_alike(
+    grids: Sequence[BlockMeans], places: NDArray[np.intp], number: int, radius: int, params: ContrastParams
+) -> list[Usability]:
+    """Return the verdicts on grids of one shape, which are at `places` among the `number` of the session."""
+    relative = np.stack([g.relative().ravel() for g in grids])
+    poisson = np.array([g.poisson() for g in grids])
+    stop = np.minimum(places + radius + 1, number)
+    start = np.minimum(np.maximum(0, stop - params.history), places)
+    groups = np.searchsorted(places, np.stack([start, stop], axis=1))
+    found = np.full((len(grids), 2), np.nan)
+    score_groups(relative, poisson, groups, params.floor, params.factor, found)
+    few = groups[:, 1] - groups[:, 0] < FEWEST
+    usable = few | (found[:, 0] <= found[:, 1])
+    return [Usability(bool(u), float(s), float(limit)) for u, (s, limit) in zip(usable, found, strict=True)]
 
 
-def _scores(group: Sequence[_Relative], params: ContrastParams) -> tuple[NDArray[np.float64], float]:
-    relative = np.stack([g.means for g in group])
-    poisson = np.array([g.poisson for g in group])
-    accepted = np.ones(len(group), bool)
-    for _ in range(ITERATIONS):
-        ratio = relative / _typical(relative[accepted])
-        scores = np.sqrt(np.maximum(0, np.nanvar(ratio, axis=(1, 2)) - poisson))
-        limit = max(params.floor, params.factor * float(np.quantile(scores, 0.25)))
-        before, accepted = accepted, scores <= limit
-        if (before == accepted).all() or accepted.sum() < FEWEST:
-            break
-    return scores, limit
+@compiled
+def score_groups(
+    relative: NDArray[np.float64],
+    poisson: NDArray[np.float64],
+    groups: NDArray[np.intp],
+    floor: float,
+    factor: float,
+    found: NDArray[np.float64],
+) -> None:
+    """Score every stack within its group; groups of fewer than `FEWEST` are left as they are.
+
+    Parameters
+    ----------
+    relative
+        (stacks, blocks) block means divided by their mean; not a number where there are none.
+    poisson
+        (stacks,) variance that counting gives to them.
+    groups
+        (stacks, 2) first stack of a stack's group, and the one after the last; neither ever goes back.
+    floor, factor
+        Of `ContrastParams`.
+    found
+        (stacks, 2) score and limit, filled in.
+
+    Notes
+    -----
+    Each block keeps its values in order while the group moves, so that a median is looked up.
+    """
+    most = (groups[:, 1] - groups[:, 0]).max()
+    values = np.empty((relative.shape[1], most))
+    rows = np.empty((relative.shape[1], most), np.int64)
+    counts = np.zeros(relative.shape[1], np.int64)
+    typical = np.empty(relative.shape[1])
+    first, after = groups[0, 0], groups[0, 0]
+    for k in range(len(relative)):
+        for row in range(first, groups[k, 0]):
+            _take_out(relative[row], row, values, rows, counts)
+        for row in range(after, groups[k, 1]):
+            _put_in(relative[row], row, values, rows, counts)
+        first, after = groups[k]
+        if after - first < FEWEST:
+            continue
+        accepted = np.ones(after - first, np.bool_)
+        for _ in range(ITERATIONS):
+            _medians(values, rows, counts, first, accepted, typical)
+            scores = _scores(relative[first:after], typical, poisson[first:after])
+            limit = max(floor, factor * _lower_quartile(scores))
+            before, accepted = accepted, scores <= limit
+            if (before == accepted).all() or accepted.sum() < FEWEST:
+                break
+        found[k] = scores[k - first], limit
 
 
-def _typical(relative: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Median of each block; not a number where no stack has pixels, or most have no counts."""
-    missing = np.isnan(relative)
-    if not missing.any():
-        median = np.median(relative, axis=0)
-        return np.where(median > 0, median, np.nan)
-    seen = ~missing.all(axis=0)
-    median = np.full(seen.shape, np.nan)
-    median[seen] = np.nanmedian(relative[:, seen], axis=0)
-    return np.where(median > 0, median, np.nan)
+@compiled
+def _put_in(
+    relative: NDArray[np.float64],
+    row: int,
+    values: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    for b in range(len(relative)):
+        if not np.isnan(relative[b]):
+            count = counts[b]
+            place = np.searchsorted(values[b, :count], relative[b])
+            for i in range(count, place, -1):
+                values[b, i], rows[b, i] = values[b, i - 1], rows[b, i - 1]
+            values[b, place], rows[b, place] = relative[b], row
+            counts[b] += 1
+
+
+@compiled
+def _take_out(
+    relative: NDArray[np.float64],
+    row: int,
+    values: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    counts: NDArray[np.int64],
+) -> None:
+    for b in range(len(relative)):
+        if not np.isnan(relative[b]):
+            place = np.searchsorted(values[b, : counts[b]], relative[b])
+            while rows[b, place] != row:
+                place += 1
+            counts[b] -= 1
+            for i in range(place, counts[b]):
+                values[b, i], rows[b, i] = values[b, i + 1], rows[b, i + 1]
+
+
+@compiled
+def _medians(
+    values: NDArray[np.float64],
+    rows: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    first: int,
+    accepted: NDArray[np.bool_],
+    typical: NDArray[np.float64],
+) -> None:
+    """Median of each block; not a number where no accepted stack has pixels, or most have no counts."""
+    all_accepted = accepted.sum()
+    for b in range(len(typical)):
+        left = all_accepted
+        if counts[b] < len(accepted):
+            left = 0
+            for i in range(counts[b]):
+                left += accepted[rows[b, i] - first]
+        middle = (left - 1) // 2
+        i, seen = 0, -1
+        if left == counts[b]:
+            i, seen = middle, middle
+        while seen < middle:
+            seen += accepted[rows[b, i] - first]
+            i += seen < middle
+        low = high = values[b, i] if left else np.nan
+        if left % 2 == 0 and left:
+            i += 1
+            while not accepted[rows[b, i] - first]:
+                i += 1
+            high = values[b, i]
+        median = (low + high) / 2
+        typical[b] = median if median > 0 else np.nan
+
+
+@compiled
+def _scores(
+    relative: NDArray[np.float64], typical: NDArray[np.float64], poisson: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Standard deviation of relative / typical beyond Poisson; not a number where there is no block."""
+    scores = np.empty(len(relative))
+    ratio = np.empty(len(typical))
+    for k in range(len(relative)):
+        np.divide(relative[k], typical, ratio)
+        variance = _variance(ratio)
+        scores[k] = np.nan if np.isnan(variance) else np.sqrt(max(variance - poisson[k], 0.0))
+    return scores
+
+
+@compiled
+def _variance(values: NDArray[np.float64]) -> float:
+    """Variance of what is a number, as `np.nanvar`; the values are overwritten."""
+    seen = np.ones(0, np.bool_)
+    left = len(values)
+    total = pairwise_sum(values)
+    if np.isnan(total):
+        seen = ~np.isnan(values)
+        left = seen.sum()
+        if left == 0:
+            return np.nan
+        values[:] = np.where(seen, values, 0.0)
+        total = pairwise_sum(values)
+    mean = total / left
+    for b in range(len(values)):
+        values[b] = (values[b] - mean) * (values[b] - mean)
+    if left < len(values):
+        values[:] = np.where(seen, values, 0.0)
+    return pairwise_sum(values) / left
+
+
+@compiled
+def pairwise_sum(values: NDArray[np.float64]) -> float:
+    """Return the sum of contiguous values, added in the order of NumPy."""
+    n = len(values)
+    if n > 128:
+        half = n // 2 - n // 2 % 8
+        return pairwise_sum(values[:half]) + pairwise_sum(values[half:])
+    total = 0.0
+    even = 0
+    if n >= 8:
+        even = n - n % 8
+        a, b, c, d = values[0], values[1], values[2], values[3]
+        e, f, g, h = values[4], values[5], values[6], values[7]
+        for i in range(8, even, 8):
+            a += values[i]
+            b += values[i + 1]
+            c += values[i + 2]
+            d += values[i + 3]
+            e += values[i + 4]
+            f += values[i + 5]
+            g += values[i + 6]
+            h += values[i + 7]
+        total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(even, n):
+        total += values[i]
+    return total
+
+
+@compiled
+def _lower_quartile(scores: NDArray[np.float64]) -> float:
+    """As `np.quantile` interpolates; not a number if a score is none."""
+    if np.isnan(scores).any():
+        return np.nan
+    ordered = np.sort(scores)
+    place = (len(scores) - 1) * 0.25
+    low = int(place)
+    t = place - low
+    a, b = ordered[low], ordered[min(low + 1, len(scores) - 1)]
+    return float(a + (b - a) * t if t < 0.5 else b - (b - a) * (1 - t))

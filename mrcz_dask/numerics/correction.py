@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics import kernels
-from mrcz_dask.numerics.filling import fill_values
+from mrcz_dask.numerics import framewise, kernels
+from mrcz_dask.numerics.filling import Pixels, fill_at
+from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.philox import Purpose
+from mrcz_dask.numerics.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.values.params import Form
 
-WEIGHT_STEPS = 255
 FINENESS = 32
 INT16 = 32767
 SMALLEST_DIVISOR = 0.1
 
 Image = NDArray[np.float32]
+Moments = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +77,29 @@ class ReadyCorrection:
     where: NDArray[np.intp]
     share: NDArray[np.float32]
 
-    def apply(self, frame: NDArray[Any]) -> Image:
-        """Return w I' + (1 - w) fill, float32 counts; I' = I - pattern, or I / max(.1, 1 + pattern)."""
-        out = np.empty(frame.size, np.float32)
-        kernels.correct(
-            _flat(frame), self.pattern, self._step, self._divide, self.where, self.share, self._fill, out
-        )
-        return out.reshape(frame.shape)
+    def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
+        """Return w I' + (1 - w) fill, float32 counts; I' = I - pattern, or I / max(.1, 1 + pattern).
 
-    def apply_rounded(self, frame: NDArray[Any], step: float, key: int, k: int) -> NDArray[np.int16]:
+        Parameters
+        ----------
+        frame
+            (ny, nx) counts.
+        out
+            (ny, nx) float32, C-contiguous: where to put it.
+        """
+        out = np.empty(frame.shape, np.float32) if out is None else out
+        flat = out.reshape(-1)
+        framewise.correct(
+            _flat(frame), self.pattern, self._step, self._divide, self.where, self.share, self._fill, flat
+        )
+        return out
+
+    def apply_rounded(
+        self, frame: NDArray[Any], step: float, key: int, k: int
+    ) -> tuple[NDArray[np.int16], Moments]:
         """Return what `apply` gives, in steps: rounded up or down at random, right on average.
+
+        Beside it, minimum, maximum, sum and sum of squares of the steps.
 
         Parameters
         ----------
@@ -97,7 +112,7 @@ class ReadyCorrection:
         """
         out = np.empty(frame.size, np.int16)
         inverse = np.float32(1 / step)
-        kernels.correct_and_round(
+        found = framewise.correct_and_round(
             _flat(frame),
             self.pattern,
             self._step,
@@ -111,7 +126,7 @@ class ReadyCorrection:
             int(Purpose.ROUNDING),
             out,
         )
-        return out.reshape(frame.shape)
+        return out.reshape(frame.shape), found
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,20 +161,10 @@ def _flat(frame: NDArray[Any]) -> NDArray[Any]:
     return np.ascontiguousarray(kernels.native(frame)).reshape(-1)
 
 
-def byte_weight(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return weights 0..1 in 255ths; an outlier (w < 0.5) is one below 128."""
-    return np.asarray(np.rint(weight * np.float32(WEIGHT_STEPS)), np.uint8)
-
-
-def is_masked(weight: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return the outlier mask (True = outlier) of weights in 255ths."""
-    return weight < (WEIGHT_STEPS + 1) // 2
-
-
 def make_correction(
     form: Form,
-    pattern: Image,
-    mean_image: Image,
+    pattern: Image | None,
+    mean: MeanImage,
     weight: NDArray[np.uint8],
     neighbourly: NDArray[np.bool_],
 ) -> Correction:
@@ -170,27 +175,23 @@ def make_correction(
     form
         How the pattern is taken off.
     pattern
-        (ny, nx) float32: counts per frame, or for ``divide`` relative to 1.
-    mean_image
-        (ny, nx) float32: the stack's mean over frames, counts per frame.
+        (ny, nx) float32: counts per frame, or for ``divide`` relative to 1; None = nothing is taken off.
+    mean
+        The stack's mean over frames, (ny, nx), counts per frame.
     weight
         (ny, nx) uint8, see `byte_weight`.
     neighbourly
         (ny, nx) bool: another outlier is near; these are filled with a flat kernel.
     """
-    step = pattern_step(pattern)
-    stored, corrected = np.empty(pattern.shape, np.int16), np.empty(pattern.shape, np.float32)
-    kernels.in_steps(
-        pattern.reshape(-1),
-        np.float32(step),
-        form == "divide",
-        np.ascontiguousarray(mean_image, np.float32).reshape(-1),
-        stored.reshape(-1),
-        corrected.reshape(-1),
-    )
-    partial = weight < WEIGHT_STEPS
-    filled = fill_values(corrected, is_masked(weight), neighbourly, where=partial)
-    return Correction(form, stored, step, weight, filled[partial].astype(np.float32))
+    step, stored = 1.0, np.zeros(weight.shape, np.int16)
+    if pattern is not None:
+        step = pattern_step(pattern)
+        kernels.in_steps(np.ascontiguousarray(pattern).reshape(-1), np.float32(step), stored.reshape(-1))
+    less = None if pattern is None else stored
+    pixels = Pixels(mean.values, mean.factor, less, step, form == "divide")
+    asked = np.flatnonzero(weight < WEIGHT_STEPS)
+    filled = fill_at(pixels, is_masked(weight), neighbourly, asked)
+    return Correction(form, stored, step, weight, filled.astype(np.float32))
 
 
 def pattern_step(pattern: Image) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics import kernels
 from mrcz_dask.values.errors import OutlierError
 
 POINT_SPREAD = {
@@ -30,14 +32,101 @@ def point_spread() -> Floats:
     return kernel
 
 
-def fill_values(
-    mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
-) -> NDArray[np.float32]:
-    """Return an image whose asked pixels are means of their unmasked neighbours.
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """An image of which few pixels are asked for: values * factor, less a pattern.
+
+    Attributes
+    ----------
+    values
+        (y, x), integers or floats.
+    factor
+        Counts in a unit of `values`.
+    pattern, step, divide
+        (y, x) int16 in steps: what is taken off, or with `divide` what 1 + it is divided by; None = nothing.
+    """
+
+    values: NDArray[Any]
+    factor: float = 1.0
+    pattern: NDArray[np.int16] | None = None
+    step: float = 1.0
+    divide: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(y, x)."""
+        return self.values.shape
+
+    def take(self, at: Indices) -> NDArray[np.float32]:
+        """Return the pixels at flat indices."""
+        values, pattern = np.ascontiguousarray(self.values).reshape(-1), self._flat_pattern()
+        out = np.empty(at.size, np.float32)
+        kernels.take_corrected(
+            values, np.float32(self.factor), pattern, np.float32(self.step), self.divide, at, out
+        )
+        return out
+
+    def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
+        """Return weighted means of unmasked neighbours; not a number without any."""
+        values, pattern = np.ascontiguousarray(self.values).reshape(-1), self._flat_pattern()
+        out = np.empty(at.size)
+        kernels.means_near(
+            values,
+            np.float32(self.factor),
+            pattern,
+            np.float32(self.step),
+            self.divide,
+            mask,
+            at,
+            kernel,
+            out,
+        )
+        return out
+
+    def _flat_pattern(self) -> NDArray[np.int16]:
+        return np.zeros(0, np.int16) if self.pattern is None else self.pattern.reshape(-1)
+
+
+def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, asked: Indices) -> Floats:
+    """Return means of the unmasked neighbours of some pixels, counts.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
     itself; a pixel without unmasked neighbours takes 9 x 9, then 17 x 17, then the mean of all unmasked.
     Windows are clipped at the edges.
+
+    Parameters
+    ----------
+    pixels
+        The corrected mean image, counts.
+    mask
+        (y, x) bool, True = outlier, never used.
+    neighbourly
+        (y, x) bool, True = outlier with another one near.
+    asked
+        Flat indices of the pixels to fill, outliers or not.
+
+    Raises
+    ------
+    OutlierError
+        If a fill is asked for and every pixel is masked.
+    """
+    near = neighbourly.reshape(-1)[asked]
+    filled = np.empty(asked.size)
+    filled[near] = pixels.means_near(asked[near], mask, np.ones((5, 5)))
+    filled[~near] = pixels.means_near(asked[~near], mask, point_spread())
+    for radius in RADII[1:]:
+        empty = np.isnan(filled)
+        filled[empty] = pixels.means_near(asked[empty], mask, np.ones((2 * radius + 1,) * 2))
+    empty = np.isnan(filled)
+    if empty.any():
+        filled[empty] = _overall(pixels, mask)
+    return filled
+
+
+def fill_values(
+    mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
+) -> NDArray[np.float32]:
+    """Return an image whose asked pixels are means of their unmasked neighbours; see `fill_at`.
 
     Parameters
     ----------
@@ -63,58 +152,15 @@ def fill_values(
     out = mean_image.astype(np.float32)
     asked = np.flatnonzero(mask if where is None else where)
     if asked.size:
-        out.reshape(-1)[asked] = _Filler(mean_image, mask).fill(asked, neighbourly.reshape(-1)[asked])
+        out.reshape(-1)[asked] = fill_at(Pixels(mean_image), mask, neighbourly, asked)
     return out
 
 
-class _Filler:
-    """Gathers the neighbours of few pixels, offset by offset, so that the order of additions is fixed."""
-
-    def __init__(self, image: NDArray[np.floating[Any]], mask: Bools) -> None:
-        self._image = image
-        self._mask = mask
-
-    def fill(self, asked: Indices, neighbourly: Bools) -> Floats:
-        filled = np.full(asked.size, np.nan)
-        filled[neighbourly] = self._mean(asked[neighbourly], np.ones((5, 5)))
-        filled[~neighbourly] = self._mean(asked[~neighbourly], point_spread())
-        for radius in RADII[1:]:
-            empty = np.isnan(filled)
-            filled[empty] = self._mean(asked[empty], np.ones((2 * radius + 1,) * 2))
-        empty = np.isnan(filled)
-        if empty.any():
-            filled[empty] = self._overall()
-        return filled
-
-    def _mean(self, at: Indices, kernel: Floats) -> Floats:
-        """Weighted mean of the unmasked neighbours; NaN without any."""
-        values, weights = np.zeros(at.size), np.zeros(at.size)
-        if at.size:
-            for offset, share in np.ndenumerate(kernel):
-                self._add(at, offset, share, values, weights, len(kernel) // 2)
-        mean = np.full(at.size, np.nan)
-        np.divide(values, weights, out=mean, where=weights > 0)
-        return mean
-
-    def _add(
-        self, at: Indices, offset: tuple[int, ...], share: float, values: Floats, weights: Floats, radius: int
-    ) -> None:
-        if offset == (radius, radius):
-            return
-        ny, nx = self._mask.shape
-        y, x = at // nx + (offset[0] - radius), at % nx + (offset[1] - radius)
-        near = np.flatnonzero((y >= 0) & (y < ny) & (x >= 0) & (x < nx))
-        source = y[near] * nx + x[near]
-        good = ~self._mask.reshape(-1)[source]
-        near = near[good]
-        values[near] += share * self._image.reshape(-1)[source[good]]
-        weights[near] += share
-
-    def _overall(self) -> float:
-        good = ~self._mask
-        if not good.any():
-            raise OutlierError(
-                f"every pixel of {self._mask.shape} is masked; expected some good ones to fill from: "
-                "leave this stack out, or give a smaller mask"
-            )
-        return float(self._image[good].mean(dtype=np.float64))
+def _overall(pixels: Pixels, mask: Bools) -> float:
+    good = np.flatnonzero(~mask)
+    if not good.size:
+        raise OutlierError(
+            f"every pixel of {mask.shape} is masked; expected some good ones to fill from: "
+            "leave this stack out, or give a smaller mask"
+        )
+    return float(pixels.take(good).mean(dtype=np.float64))

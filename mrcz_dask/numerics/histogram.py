@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.kernels import native
+from mrcz_dask.numerics.tables import count_values, look_up
+
 BLOCK = 1 << 18
 TABLE_BITS = 17
 FINENESS = 256  # entries of a table per robust standard deviation, at least
@@ -164,10 +167,7 @@ def take(table: NDArray[Any], of: ValueTable, values: NDArray[Any]) -> NDArray[A
         (y, x) integers.
     """
     out = np.empty(values.shape, table.dtype)
-    flat, source = out.reshape(-1), values.reshape(-1)
-    for start in range(0, flat.size, BLOCK):
-        entries = _entries(source[start : start + BLOCK], of.first, of.first + table.size - 1, of.shift)
-        np.take(table, entries, out=flat[start : start + BLOCK], mode="clip")
+    look_up(_flat(values), of.first, of.shift, table, out.reshape(-1))
     return out
 
 
@@ -205,7 +205,7 @@ class _Blocks:
     """An image in pieces that fit a processor's cache; sums of integers, so the pieces do not matter."""
 
     def __init__(self, values: NDArray[Any], nonfinite: NDArray[np.bool_] | None) -> None:
-        self._values = values.reshape(-1)
+        self._values = _flat(values)
         self._bad = None if nonfinite is None else nonfinite.reshape(-1)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
@@ -219,16 +219,12 @@ class _Blocks:
         return min((s[0] for s in seen), default=0), max((s[1] for s in seen), default=-1)
 
     def count(self, first: int, last: int, shift: int) -> Counts:
-        size = last - first + 1
-        counts = np.zeros(size, np.int64)
+        counts = np.zeros(last - first + 1, np.int64)
         for block in self:
-            counts += np.bincount(_entries(block, first, last, shift), minlength=size)
+            count_values(block, first, shift, counts)
         return counts
 
 
-def _entries(block: NDArray[Any], first: int, last: int, shift: int) -> NDArray[np.intp]:
-    entries = block.astype(np.intp)
-    if shift:
-        entries >>= shift
-    entries -= first
-    return np.clip(entries, 0, last - first, out=entries)
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    """Return the items one behind the other, in native byte order."""
+    return np.ascontiguousarray(native(values)).reshape(-1)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.kernels import light_evenly, native
+
 SIDE = 32
 DIMMEST = 16  # no block is taken for darker than the median by more than this factor
-BAND = 1 << 18
+INT32_MAX = 2**31 - 1
 FLAT_BITS = 8
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def flatten(values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float) -> NDArray[np.int64]:
+def flatten(
+    values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
+) -> NDArray[np.integer[Any]]:
     """Return T = m + (S - B) sqrt(m / B): the sum as if it were lit evenly, its counting noise too.
 
     Parameters
@@ -33,21 +38,14 @@ def flatten(values: NDArray[Any], nonfinite: Bools | None, middle: float, reach:
     Returns
     -------
     ndarray
-        (y, x) int64, in units of 2**-FLAT_BITS counts.
+        (y, x) int32 or int64, in units of 2**-FLAT_BITS counts.
     """
     grid, rows, columns = block_means(values, nonfinite, middle, reach)
     across = _lerp_rows(grid.T, np.interp(np.arange(values.shape[1]), columns, np.arange(columns.size))).T
     place = np.interp(np.arange(values.shape[0]), rows, np.arange(rows.size))
-    out = np.empty(values.shape, np.int64)
-    step = max(1, BAND // values.shape[1])
-    for start in range(0, values.shape[0], step):
-        band = slice(start, start + step)
-        background = _lerp_rows(across, place[band])
-        flat = values[band] - background
-        flat *= np.sqrt(middle / background)
-        flat += middle
-        flat *= 2.0**FLAT_BITS
-        np.rint(flat, out=out[band], casting="unsafe")
+    largest = (max(-int(values.min()), int(values.max())) + float(grid.max())) * math.sqrt(DIMMEST) + middle
+    out = np.empty(values.shape, np.int32 if largest * 2.0**FLAT_BITS < INT32_MAX else np.int64)
+    light_evenly(native(values), np.ascontiguousarray(across), place, middle, 2.0**FLAT_BITS, out)
     return out
 
 

@@ -13,8 +13,6 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.philox import BLOCKS, TILE
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -33,228 +31,27 @@ def native(frame: NDArray[Any]) -> NDArray[Any]:
     return frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))
 
 
-@compiled
-def unmasked_sum(image: NDArray[np.float32], mask: NDArray[np.bool_]) -> tuple[float, int]:
-    """Return sum and number of the unmasked pixels; row by row, in float64."""
-    total, count = 0.0, 0
-    for y in range(image.shape[0]):
-        row, good = 0.0, 0
-        for x in range(image.shape[1]):
-            keep = not mask[y, x]
-            row += image[y, x] if keep else 0.0
-            good += keep
-        total += row
-        count += good
-    return total, count
-
-
-@compiled
-def profiles(
-    image: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    mean: float,
-    level: int,
-    columns: NDArray[np.float64],
-    rows: NDArray[np.float64],
-    blocks: NDArray[np.float64],
-) -> None:
-    """Add image - mean, 0 at the mask, to sums of columns (each half apart), rows, and blocks of 2**level.
-
-    columns is (2, nx), rows (ny,), blocks (ceil(ny / 2**level), ceil(nx / 2**level)); all zero at the start.
-    """
-    ny, nx = image.shape
-    for y in range(ny):
-        half = columns[1 if 2 * y >= ny else 0]
-        into = blocks[y >> level]
-        total = 0.0
-        for x in range(nx):
-            value = 0.0 if mask[y, x] else image[y, x] - mean
-            half[x] += value
-            into[x >> level] += value
-            total += value
-        rows[y] = total
-
-
-@compiled
-def product(
-    a: NDArray[np.float32], mean_a: float, b: NDArray[np.float32], mean_b: float, mask: NDArray[np.bool_]
-) -> float:
-    """Return the sum over unmasked pixels of (a - mean a)(b - mean b); row by row, in float64."""
-    total = 0.0
-    for y in range(a.shape[0]):
-        row = 0.0
-        for x in range(a.shape[1]):
-            row += 0.0 if mask[y, x] else (a[y, x] - mean_a) * (b[y, x] - mean_b)
-        total += row
-    return total
-
-
-@compiled
-def add_up(
-    first: NDArray[np.float32],
-    second: NDArray[np.float32],
-    c_first: float,
-    c_second: float,
-    columns: NDArray[np.float64],
-    rows: NDArray[np.float64],
-    small: NDArray[np.float64],
-    level: int,
-) -> NDArray[np.float32]:
-    """Return the sum of factors * images, columns (of each half), rows, and small in blocks of 2**level."""
-    ny, nx = first.shape
-    out = np.empty((ny, nx), np.float32)
-    for y in range(ny):
-        half = columns[1 if 2 * y >= ny else 0]
-        under = small[y >> level]
-        for x in range(nx):
-            lines = half[x] + rows[y] + under[x >> level]
-            out[y, x] = np.float32(c_first * first[y, x] + c_second * second[y, x] + lines)
-    return out
-
-
-@compiled
-def _philox_tile(tile: int, key: np.uint64, frame: int, purpose: int, words: NDArray[np.uint32]) -> None:
-    """Fill words (4, BLOCKS) with Philox4x32-10 of the tile's blocks; see `philox`."""
-    m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    w0, w1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
-    for b in range(BLOCKS):
-        c0, c1 = np.uint64(tile * BLOCKS + b), np.uint64(0)
-        c2, c3 = np.uint64(frame), np.uint64(purpose)
-        k0, k1 = np.uint64(key) & low, np.uint64(key) >> shift
-        for _ in range(10):
-            p, q = c0 * m0, c2 * m1
-            c0, c1, c2, c3 = (q >> shift) ^ c1 ^ k0, q & low, (p >> shift) ^ c3 ^ k1, p & low
-            k0, k1 = (k0 + w0) & low, (k1 + w1) & low
-        words[0, b] = np.uint32(c0)
-        words[1, b] = np.uint32(c1)
-        words[2, b] = np.uint32(c2)
-        words[3, b] = np.uint32(c3)
-
-
-@compiled
-def _correct_range(
-    frame: NDArray[Any],
-    pattern: NDArray[np.int16],
-    step: np.float32,
-    divide: bool,
-    where: NDArray[np.intp],
-    share: NDArray[np.float32],
-    fill: NDArray[np.float32],
-    start: int,
-    stop: int,
-    out: NDArray[np.float32],
-) -> None:
-    """Put w I' + (1 - w) fill of the flat pixels start..stop into out[0:stop - start]."""
-    one, least = np.float32(1), np.float32(0.1)
-    if divide:
-        for i in range(start, stop):
-            out[i - start] = np.float32(frame[i]) / max(least, one + np.float32(pattern[i]) * step)
-    else:
-        for i in range(start, stop):
-            out[i - start] = np.float32(frame[i]) - np.float32(pattern[i]) * step
-    for k in range(np.searchsorted(where, start), np.searchsorted(where, stop)):
-        w = share[k]
-        own = out[where[k] - start] if w > 0 else np.float32(0)
-        out[where[k] - start] = w * own + (one - w) * fill[k]
-
-
-@compiled
-def correct(
-    frame: NDArray[Any],
-    pattern: NDArray[np.int16],
-    step: np.float32,
-    divide: bool,
-    where: NDArray[np.intp],
-    share: NDArray[np.float32],
-    fill: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    """Correct a whole flat frame."""
-    for start in range(0, out.size, TILE):
-        stop = min(start + TILE, out.size)
-        _correct_range(frame, pattern, step, divide, where, share, fill, start, stop, out[start:stop])
-
-
-@compiled
-def correct_and_round(
-    frame: NDArray[Any],
-    pattern: NDArray[np.int16],
-    step: np.float32,
-    divide: bool,
-    where: NDArray[np.intp],
-    share: NDArray[np.float32],
-    fill: NDArray[np.float32],
-    inverse: np.float32,
-    key: np.uint64,
-    index: int,
-    purpose: int,
-    out: NDArray[np.int16],
-) -> None:
-    """Correct a whole flat frame and round it to steps of 1 / inverse, up or down at random."""
-    buffer = np.empty(TILE, np.float32)
-    words = np.empty((4, BLOCKS), np.uint32)
-    for tile in range((frame.size + TILE - 1) // TILE):
-        start = tile * TILE
-        stop = min(start + TILE, frame.size)
-        _correct_range(frame, pattern, step, divide, where, share, fill, start, stop, buffer)
-        _philox_tile(tile, key, index, purpose, words)
-        _round_tile(buffer, words, inverse, out[start:stop])
-
-
-@compiled
-def _round_tile(
-    buffer: NDArray[np.float32], words: NDArray[np.uint32], inverse: np.float32, out: NDArray[np.int16]
-) -> None:
-    """Round a tile: pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS."""
-    half, scale = np.float32(0.5), np.float32(2.0**-16)
-    for part in range(8):
-        first = part * BLOCKS
-        shift = np.uint32(16 * (part % 2))
-        row = words[part // 2]
-        for b in range(min(BLOCKS, max(0, out.size - first))):
-            scaled = buffer[first + b] * inverse
-            below = np.floor(scaled)
-            chance = (np.float32((row[b] >> shift) & np.uint32(0xFFFF)) + half) * scale
-            out[first + b] = np.int16(below + np.float32(chance < scaled - below))
-
-
-LANES = 16
+LANES = 128
 
 
 @compiled
 def _lane_sum(values: NDArray[Any], mean: float, square: bool) -> float:
-    """Return sum (v - mean) or sum (v - mean)**2 in float64; sixteen sums side by side, then together."""
+    """Return sum (v - mean) or sum (v - mean)**2 in float64; many sums side by side, then together."""
     lanes = np.zeros(LANES)
     whole = values.size - values.size % LANES
-    for i in range(0, whole, LANES):
+    lines = values[:whole].reshape(-1, LANES)
+    for i in range(lines.shape[0]):
         for j in range(LANES):
-            d = np.float64(values[i + j]) - mean
+            d = np.float64(lines[i, j]) - mean
             lanes[j] += d * d if square else d
-    for i in range(whole, values.size):
-        d = np.float64(values[i]) - mean
-        lanes[i - whole] += d * d if square else d
+    rest = values[whole:]
+    for j in range(rest.size):
+        d = np.float64(rest[j]) - mean
+        lanes[j] += d * d if square else d
     total = 0.0
     for j in range(LANES):
         total += lanes[j]
     return total
-
-
-@compiled
-def add_standardised(values: NDArray[Any], total: NDArray[np.float64]) -> bool:
-    """Add flat values, without their mean and of unit norm, to total; False if constant or not finite."""
-    constant = True
-    for i in range(values.size):
-        if not np.isfinite(values[i]):
-            return False
-        constant = constant and values[i] == values[0]
-    if constant:
-        return False
-    mean = _lane_sum(values, 0.0, False) / values.size
-    factor = 1.0 / np.sqrt(_lane_sum(values, mean, True))
-    for i in range(values.size):
-        total[i] += (np.float64(values[i]) - mean) * factor
-    return True
 
 
 @compiled
@@ -266,33 +63,80 @@ def grid_sums(
     sums: NDArray[np.float64],
     pixels: NDArray[np.int64],
 ) -> None:
-    """Add unmasked pixels to sums, their number to pixels: (rows, columns) of a grid, zero at the start."""
+    """Add unmasked integers to sums, their number to pixels: (rows, columns) of a grid, zero at the start."""
+    nx = values.shape[1]
     for y in range(values.shape[0]):
         into, count = sums[row_of[y]], pixels[row_of[y]]
-        for x in range(values.shape[1]):
-            good = not mask[y, x]
-            into[column_of[x]] += np.float64(values[y, x]) if good else 0.0
-            count[column_of[x]] += good
+        start = 0
+        while start < nx:
+            stop = np.searchsorted(column_of, column_of[start], "right")
+            part, masked = values[y, start:stop], mask[y, start:stop]
+            total, good = np.int64(0), np.int64(0)
+            for x in range(part.size):
+                total += np.int64(0) if masked[x] else np.int64(part[x])
+                good += not masked[x]
+            into[column_of[start]] += np.float64(total)
+            count[column_of[start]] += good
+            start = stop
+
+
+@compiled
+def add_member(total: NDArray[Any], values: NDArray[Any], masked: NDArray[np.int64], sign: int) -> None:
+    """Add flat values to a total, or with sign -1 take them off; at the masked indices nothing changes."""
+    if sign > 0:
+        for i in range(total.size):
+            total[i] += total.dtype.type(values[i])
+    else:
+        for i in range(total.size):
+            total[i] -= total.dtype.type(values[i])
+    for k in range(masked.size):
+        total[masked[k]] -= total.dtype.type(sign * values[masked[k]])
 
 
 @compiled
 def ratio(
-    numerator: NDArray[np.int64],
+    numerator: NDArray[Any], own: NDArray[Any], factor: float, weight: int, out: NDArray[np.float32]
+) -> None:
+    """Put (numerator - own) * factor / weight into out, all flat; an empty own is 0."""
+    divisor = np.float64(weight)
+    if own.size:
+        for i in range(out.size):
+            out[i] = np.float32(np.float64(np.int64(numerator[i]) - np.int64(own[i])) * factor / divisor)
+    else:
+        for i in range(out.size):
+            out[i] = np.float32(np.float64(numerator[i]) * factor / divisor)
+
+
+@compiled
+def ratio_at(
+    numerator: NDArray[Any],
     missing: NDArray[np.int64],
+    own: NDArray[Any],
+    own_mask: NDArray[np.bool_],
+    own_weight: int,
     weight: int,
     factor: float,
+    at: NDArray[np.int64],
     out: NDArray[np.float32],
-) -> int:
-    """Put numerator * factor / (weight - missing) into out, all flat; return how many have no weight (0)."""
-    empty = 0
-    for i in range(out.size):
-        own = weight - missing[i]
-        if own > 0:
-            out[i] = np.float32(numerator[i] * factor / own)
+) -> NDArray[np.int64]:
+    """As `ratio` at some indices, where weight is missing; return those where none is left (0 there)."""
+    empty = np.empty(at.size, np.int64)
+    count = 0
+    for k in range(at.size):
+        i = at[k]
+        value, left = np.int64(numerator[i]), weight - missing[i]
+        if own.size:
+            if own_mask[i]:
+                left += own_weight
+            else:
+                value -= np.int64(own[i])
+        if left > 0:
+            out[i] = np.float32(np.float64(value) * factor / np.float64(left))
         else:
             out[i] = np.float32(0)
-            empty += 1
-    return empty
+            empty[count] = i
+            count += 1
+    return empty[:count]
 
 
 @compiled
@@ -306,18 +150,95 @@ def spread_of(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 @compiled
-def in_steps(
-    pattern: NDArray[np.float32],
+def in_steps(pattern: NDArray[np.float32], step: np.float32, stored: NDArray[np.int16]) -> None:
+    """Round a flat pattern to steps."""
+    inverse = np.float32(1) / step
+    for i in range(stored.size):
+        stored[i] = np.int16(np.rint(pattern[i] * inverse))
+
+
+@compiled
+def _corrected(
+    values: NDArray[Any],
+    factor: np.float32,
+    pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
-    mean: NDArray[np.float32],
-    stored: NDArray[np.int16],
-    corrected: NDArray[np.float32],
+    i: int,
+) -> np.float32:
+    """Return flat pixel i of values * factor, less the pattern; an empty one is none."""
+    own = np.float32(values[i]) * factor
+    if pattern.size == 0:
+        return own
+    off = np.float32(pattern[i]) * step
+    return own / max(np.float32(0.1), np.float32(1) + off) if divide else own - off
+
+
+@compiled
+def take_corrected(
+    values: NDArray[Any],
+    factor: np.float32,
+    pattern: NDArray[np.int16],
+    step: np.float32,
+    divide: bool,
+    at: NDArray[np.intp],
+    out: NDArray[np.float32],
 ) -> None:
-    """Round a pattern to steps, and correct the mean image by what was stored; all flat."""
-    one, least, inverse = np.float32(1), np.float32(0.1), np.float32(1) / step
-    for i in range(pattern.size):
-        whole = np.rint(pattern[i] * inverse)
-        stored[i] = np.int16(whole)
-        off = np.float32(whole * step)
-        corrected[i] = mean[i] / max(least, one + off) if divide else mean[i] - off
+    """Put some corrected pixels into out."""
+    for k in range(at.size):
+        out[k] = _corrected(values, factor, pattern, step, divide, at[k])
+
+
+@compiled
+def means_near(
+    values: NDArray[Any],
+    factor: np.float32,
+    pattern: NDArray[np.int16],
+    step: np.float32,
+    divide: bool,
+    mask: NDArray[np.bool_],
+    at: NDArray[np.intp],
+    kernel: NDArray[np.float64],
+    out: NDArray[np.float64],
+) -> None:
+    """Put into out the weighted means of the unmasked neighbours of some pixels; not a number without any."""
+    ny, nx = mask.shape
+    radius = kernel.shape[0] // 2
+    for k in range(at.size):
+        row, column = at[k] // nx, at[k] % nx
+        total, weight = 0.0, 0.0
+        for dy in range(kernel.shape[0]):
+            for dx in range(kernel.shape[1]):
+                y, x = row + dy - radius, column + dx - radius
+                inside = 0 <= y < ny and 0 <= x < nx and not (dy == radius and dx == radius)
+                if inside and not mask[y, x]:
+                    near = _corrected(values, factor, pattern, step, divide, y * nx + x)
+                    total += kernel[dy, dx] * np.float64(near)
+                    weight += kernel[dy, dx]
+        out[k] = total / weight if weight > 0 else np.nan
+
+
+@compiled
+def light_evenly(
+    values: NDArray[Any],
+    across: NDArray[np.float64],
+    place: NDArray[np.float64],
+    middle: float,
+    steps: float,
+    out: NDArray[Any],
+) -> None:
+    """Put middle + (value - B) sqrt(middle / B) into out, in steps; B lies between the rows of `across`.
+
+    across is (rows of blocks, nx), place (ny,) where in them a row of the image lies.
+    """
+    ny, nx = values.shape
+    flat = np.empty(nx)
+    for y in range(ny):
+        first = min(int(place[y]), across.shape[0] - 2)
+        share = place[y] - first
+        above, below, row, into = across[first], across[first + 1], values[y], out[y]
+        for x in range(nx):
+            background = above[x] * (1 - share) + below[x] * share
+            flat[x] = ((row[x] - background) * np.sqrt(middle / background) + middle) * steps
+        for x in range(nx):
+            into[x] = out.dtype.type(np.rint(flat[x]))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.bands import Bands, make_bands
-from mrcz_dask.numerics.regression import BandFit, Reference, fit_bands, pattern_of, without_mean
+from mrcz_dask.numerics.bands import make_bands
+from mrcz_dask.numerics.fused import masked_sum
+from mrcz_dask.numerics.parts import MeanImage, References, Sight, look, look_again
+from mrcz_dask.numerics.regression import BandFit, fit_bands, pattern_of
 from mrcz_dask.values.params import KomaParams
 
 Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,66 +34,70 @@ class Pattern:
     fits: tuple[BandFit, ...]
 
 
-def make_references(images: Sequence[Image], params: KomaParams) -> tuple[Reference, ...]:
-    """Return reference images with the parts that fits share.
+class Finder:
+    """Finds the pattern of a stack from the references of its window, and that of some of its frames alone.
 
     Parameters
     ----------
     images
         (ny, nx) float32: the reference of the short window, and of the long one where it differs; relative
-        to the dose, or in counts per frame for ``subtract-raw``.
+        to the dose, or in counts per frame for ``subtract-raw``. None at all gives no pattern.
     params
-        Method and bands.
+        Method, form and bands.
     """
-    return tuple(Reference.of(image, _bands(image, params)) for image in images)
+
+    def __init__(self, images: Sequence[Image], params: KomaParams) -> None:
+        self._images, self._params = tuple(images), params
+        self._references: References | None = None
+        self._sight: Sight | None = None
+
+    def find(self, mean: MeanImage, dose: float, mask: Mask) -> Pattern:
+        """Return the pattern of a stack; the next call, for some of its frames, uses what this one saw.
+
+        Parameters
+        ----------
+        mean
+            The stack's mean over frames, (ny, nx), counts per frame.
+        dose
+            Its mean over unmasked pixels, d, counts per pixel and frame.
+        mask
+            (ny, nx) bool, True = outlier of this stack.
+
+        Notes
+        -----
+        Section 2.3 of McLeod et al. 2018 for ``plain``; ``fit`` regresses the stack on the references.
+        """
+        raw = self._params.form == "subtract-raw"
+        if not self._images or not (raw or dose > 0):
+            return Pattern(np.zeros(mask.shape, np.float32), ())
+        if self._params.method == "plain":
+            found = Pattern(without_mean(self._images[0], mask), ())
+        else:
+            found = self._fitted(mean if raw else replace(mean, dose=dose), mask)
+        return found if self._params.form != "subtract" else Pattern(scaled(found.image, dose), found.fits)
+
+    def _fitted(self, mean: MeanImage, mask: Mask) -> Pattern:
+        bands = make_bands((mask.shape[0], mask.shape[1]), self._params.min_modes)
+        if self._references is None or self._sight is None:
+            references = self._references = References.of(self._images, bands)
+            sight = self._sight = look(mean, references, mask, bands)
+        else:
+            references = self._references
+            sight = look_again(mean, references, mask, bands, self._sight)
+        fits = fit_bands(sight, bands)
+        return Pattern(pattern_of(fits, references, bands), fits)
 
 
-def _bands(image: Image, params: KomaParams) -> Bands:
-    return make_bands((image.shape[0], image.shape[1]), params.min_modes)
+def without_mean(image: Image, mask: Mask) -> Image:
+    """Return image minus its mean over unmasked pixels."""
+    total, good = masked_sum(*MeanImage(image).arguments(), mask)
+    return image - np.float32(total / good if good else 0.0)
 
 
-def find_pattern(
-    mean_image: Image,
-    dose: float,
-    mask: NDArray[np.bool_],
-    references: Sequence[Reference],
-    params: KomaParams,
-) -> Pattern:
-    """Return the pattern of one stack.
-
-    Parameters
-    ----------
-    mean_image
-        (ny, nx) float32, the stack's mean over frames, counts per frame.
-    dose
-        Its mean over unmasked pixels, d, counts per pixel and frame.
-    mask
-        (ny, nx) bool, True = outlier of this stack.
-    references
-        As `make_references` gives them; none at all gives no pattern.
-    params
-        Method and form.
-
-    Notes
-    -----
-    Section 2.3 of McLeod et al. 2018 for ``plain``; ``fit`` regresses the stack on the references.
-    """
-    raw = params.form == "subtract-raw"
-    if not references or not (raw or dose > 0):
-        return Pattern(np.zeros(mean_image.shape, np.float32), ())
-    if params.method == "plain":
-        found = Pattern(without_mean(references[0].image, mask), ())
-    else:
-        found = _fitted(mean_image if raw else mean_image / np.float32(dose), references, mask, params)
-    return found if params.form != "subtract" else Pattern(found.image * np.float32(dose), found.fits)
-
-
-def _fitted(
-    target: Image, references: Sequence[Reference], mask: NDArray[np.bool_], params: KomaParams
-) -> Pattern:
-    bands = _bands(target, params)
-    fits = fit_bands(target, [r.image for r in references], mask, bands)
-    return Pattern(pattern_of(fits, references, bands), fits)
+def scaled(image: Image, factor: float) -> Image:
+    """Return image * factor, in place."""
+    image *= np.float32(factor)
+    return image
 
 
 def spread(doses: Sequence[float]) -> float:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import add_standardised, native
+from mrcz_dask.numerics.framewise import add_standardised, power
+from mrcz_dask.numerics.kernels import native
 from mrcz_dask.values.errors import ParameterError
 
 SCORED_PIXELS = 1 << 21
@@ -19,26 +20,26 @@ GROUP = 8
 class CorrelationSum:
     """Mean Pearson correlation over all pairs of frames, one pass, one image of memory.
 
-    Each frame is standardised to unit norm and added to T; R = (T.T - n) / (n (n - 1)). Frames that are
-    constant or hold anything not finite are left out.
+    Each frame is standardised to unit norm and added to T; R = (T.T - n) / (n (n - 1)), good to some
+    1e-7 as T is float32. Frames that are constant or hold anything not finite are left out.
     """
 
     def __init__(self) -> None:
-        self._total: NDArray[np.float64] | None = None
+        self._total: NDArray[np.float32] | None = None
         self.n = 0
 
     def add(self, frame: NDArray[Any]) -> None:
         """Add one frame (ny, nx), any real dtype."""
         values = np.ascontiguousarray(native(frame)).reshape(-1)
         if self._total is None:
-            self._total = np.zeros(values.size)
+            self._total = np.zeros(values.size, np.float32)
         self.n += add_standardised(values, self._total)
 
     def value(self) -> float:
         """Return R; not a number for fewer than two frames."""
         if self._total is None or self.n < 2:
             return math.nan
-        return (float(np.square(self._total).sum()) - self.n) / (self.n * (self.n - 1))
+        return (power(self._total) - self.n) / (self.n * (self.n - 1))
 
 
 def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.histogram import take
+from mrcz_dask.numerics.histogram import ValueTable, take
 from mrcz_dask.numerics.illumination import FLAT_BITS, flatten
+from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.neighbours import near_another
-from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
 from mrcz_dask.numerics.thresholds import FitRecord, Image, Status, Verdict, examine
+from mrcz_dask.numerics.weights import byte_weight, is_masked
 from mrcz_dask.values.params import OutlierParams
 
 MISFIT = 0.015
@@ -25,6 +27,32 @@ Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """The weight of every pixel, as a table over the sum's values: images are made when asked for.
+
+    Attributes
+    ----------
+    image
+        The sum, evenly lit if it had to be.
+    table
+        How its values belong to entries.
+    of_entry
+        float32, the weight of each entry.
+    """
+
+    image: Image
+    table: ValueTable
+    of_entry: NDArray[np.float32]
+
+    def look_up(self, of_entry: NDArray[Any]) -> NDArray[Any]:
+        """Return an image (y, x) of what is said of each entry; 0 where not finite."""
+        out = take(of_entry, self.table, self.image.values)
+        if self.image.nonfinite is not None:
+            out[self.image.nonfinite] = 0
+        return out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class OutlierMask:
     """Which pixels of a stack are outliers.
 
@@ -32,8 +60,10 @@ class OutlierMask:
     ----------
     mask
         (y, x) bool, True = outlier: weight < 0.5, or not finite.
-    weight
-        (y, x) float32, 1 = good, 0 = outlier (Eq. 6); 0 where not finite.
+    weight255
+        (y, x) uint8, the weight in 255ths: 255 = good, below 128 = outlier; 0 where not finite.
+    weights
+        What gives the weight of every pixel; see `weight`.
     hot, dead
         (y, x) bool, the outliers above and below the centre; pixels that are not finite are neither.
     neighbourly
@@ -58,7 +88,8 @@ class OutlierMask:
     """
 
     mask: Bools
-    weight: NDArray[np.float32]
+    weight255: NDArray[np.uint8]
+    weights: Weights
     hot: Bools
     dead: Bools
     neighbourly: Bools
@@ -72,6 +103,11 @@ class OutlierMask:
     illumination: bool
     mean: float
     fit: FitRecord | None
+
+    @property
+    def weight(self) -> NDArray[np.float32]:
+        """(y, x) float32, 1 = good, 0 = outlier (Eq. 6); 0 where not finite."""
+        return self.weights.look_up(self.weights.of_entry)
 
     @property
     def usable(self) -> bool:
@@ -151,26 +187,41 @@ def _evenly_lit(image: Image, verdict: Verdict, params: OutlierParams) -> Image:
 def _assemble(
     total: StackSum, image: Image, verdict: Verdict, lit: bool, params: OutlierParams
 ) -> OutlierMask:
-    weight = take(verdict.weight, verdict.table, image.values)
-    mask = weight < 0.5
-    hot = mask & (image.values > verdict.mu / image.unit)
-    dead = mask & ~hot
+    weights = Weights(image, verdict.table, verdict.weight)
+    weight255 = weights.look_up(byte_weight(verdict.weight))
+    mask = is_masked(weight255)
+    hot, dead = _sides(mask, image, verdict)
     caveats = verdict.caveats
     if total.nonfinite is not None:
-        weight[total.nonfinite] = 0
-        mask = mask | total.nonfinite
-        hot, dead = hot & ~total.nonfinite, dead & ~total.nonfinite
         caveats = (*caveats, f"{np.count_nonzero(total.nonfinite)} pixels are not finite; masked")
     return OutlierMask(
-        mask, weight, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot, verdict.mu,
-        verdict.sigma, verdict.status, caveats, verdict.misfit, lit, _mean(total, mask), verdict.fit,
+        mask, weight255, weights, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot,
+        verdict.mu, verdict.sigma, verdict.status, caveats, verdict.misfit, lit, _mean(total, mask),
+        verdict.fit,
     )  # fmt: skip
+
+
+def _sides(mask: Bools, image: Image, verdict: Verdict) -> tuple[Bools, Bools]:
+    """Return the outliers above the centre and the others, as images; what is not finite is neither."""
+    found = np.flatnonzero(mask if image.nonfinite is None else mask & ~image.nonfinite)
+    hot, dead = np.zeros(image.values.shape, bool), np.zeros(image.values.shape, bool)
+    above = image.values.reshape(-1)[found] > verdict.mu / image.unit
+    hot.reshape(-1)[found[above]] = True
+    dead.reshape(-1)[found[~above]] = True
+    return hot, dead
 
 
 def _mean(total: StackSum, mask: Bools) -> float:
     """Mean over unmasked pixels, from integer sums, so that it is exact."""
-    good = mask.size - int(np.count_nonzero(mask))
+    found = np.flatnonzero(mask)
+    good = mask.size - found.size
     if good == 0:
         return float("nan")
-    kept = int(total.values.sum(dtype=np.int64)) - int(total.values[mask].sum(dtype=np.int64))
+    kept = _exact_sum(total.values) - int(total.values.reshape(-1)[found].sum(dtype=np.int64))
     return kept / good * 2.0**-total.exponent
+
+
+def _exact_sum(values: NDArray[Any]) -> int:
+    if values.itemsize <= MEASURED and values.flags.c_contiguous:
+        return int(moments(values.reshape(-1))[2])
+    return int(values.sum(dtype=np.int64))

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics import kernels
 from mrcz_dask.numerics.filling import fill_values
-from mrcz_dask.numerics.kernels import ratio
 from mrcz_dask.values.errors import SessionError
 
 DOSE_BITS = 20
 LARGEST_SHIFT = 61  # beyond it nothing but 0 is left of a sum
+INT32_MAX = 2**31 - 1
+NOTHING = np.zeros(0, np.int16)
+NOBODY = np.zeros(0, bool)
 Ref = TypeVar("Ref", bound=Hashable)
 
 
@@ -47,8 +50,8 @@ class Member:
 class WindowSum(Generic[Ref]):
     """Sum over the members of a window, kept up to date as the window moves.
 
-    Numerators and denominators are int64, so that taking a member out gives to the bit what never adding it
-    gives: the order of stacks, the number of workers and retries change nothing.
+    Numerators and denominators are integers, so that taking a member out gives to the bit what never adding
+    it gives: the order of stacks, the number of workers and retries change nothing.
 
     Attributes
     ----------
@@ -61,18 +64,24 @@ class WindowSum(Generic[Ref]):
     shape: tuple[int, int]
     raw: bool = False
     exponent: int = 0
-    members: frozenset[Ref] = frozenset()
-    _numerator: NDArray[np.int64] = field(init=False)
+    _masked: dict[Ref, NDArray[np.int64]] = field(default_factory=dict)
+    _numerator: NDArray[np.integer[Any]] = field(init=False)
     _missing: NDArray[np.int64] = field(init=False)
     _weight: int = 0
+    _bound: int = 0
 
     def __post_init__(self) -> None:
         self._clear(0)
 
     def _clear(self, exponent: int) -> None:
-        self._numerator = np.zeros(self.shape, np.int64)
+        self._numerator = np.zeros(self.shape, np.int32)
         self._missing = np.zeros(self.shape, np.int64)
-        self._weight, self.members, self.exponent = 0, frozenset(), exponent
+        self._weight, self._bound, self._masked, self.exponent = 0, 0, {}, exponent
+
+    @property
+    def members(self) -> frozenset[Ref]:
+        """The stacks that the window holds."""
+        return frozenset(self._masked)
 
     def move_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> None:
         """Change the window to `members`, by the fewest additions and subtractions.
@@ -96,23 +105,41 @@ class WindowSum(Generic[Ref]):
             self._clear(exponent)
         for ref in self.members - wanted:
             self._add(load(ref), -1)
-            self.members -= {ref}
+            del self._masked[ref]
         for ref in wanted - self.members:
-            self._add(load(ref), +1)
-            self.members |= {ref}
+            member = load(ref)
+            self._add(member, +1)
+            self._masked[ref] = member.masked
 
     def _add(self, member: Member, sign: int) -> None:
         if member.values.shape != self.shape:
             raise SessionError(f"a stack of shape {member.values.shape} in a window of {self.shape}")
-        weight = sign * (member.n << DOSE_BITS if self.raw else round(member.mean * 2**DOSE_BITS))
-        values = _shifted(member.values, member.exponent - self.exponent)
-        (np.add if sign > 0 else np.subtract)(self._numerator, values, out=self._numerator)
-        self._numerator.flat[member.masked] -= sign * values.flat[member.masked].astype(np.int64)
-        self._missing.flat[member.masked] += weight
+        values = self._values(member)
+        self._make_room(values, sign)
+        kernels.add_member(self._numerator.reshape(-1), values, member.masked, sign)
+        weight = sign * self._weight_of(member)
+        self._missing.reshape(-1)[member.masked] += weight
         self._weight += weight
 
-    def reference(self) -> NDArray[np.float32]:
+    def _values(self, member: Member) -> NDArray[np.integer[Any]]:
+        return np.ascontiguousarray(_shifted(member.values, member.exponent - self.exponent)).reshape(-1)
+
+    def _weight_of(self, member: Member) -> int:
+        return member.n << DOSE_BITS if self.raw else round(member.mean * 2**DOSE_BITS)
+
+    def _make_room(self, values: NDArray[np.integer[Any]], sign: int) -> None:
+        """Widen the sum before it could overflow; 64 bits hold any."""
+        self._bound += sign << (8 * values.itemsize - 1)
+        if self._bound > INT32_MAX and self._numerator.dtype == np.int32:
+            self._numerator = self._numerator.astype(np.int64)
+
+    def reference(self, without: Member | None = None) -> NDArray[np.float32]:
         """Return P (ny, nx): sum M S / sum M n d (`raw`: counts per frame); filled where no weight is.
+
+        Parameters
+        ----------
+        without
+            A member that is left out: the stack which the reference is for.
 
         Raises
         ------
@@ -120,13 +147,30 @@ class WindowSum(Generic[Ref]):
             When no pixel has any weight.
         """
         image = np.empty(self.shape, np.float32)
-        factor = 2.0**DOSE_BITS * 2.0**-self.exponent
-        flat = image.reshape(-1)
-        if ratio(self._numerator.reshape(-1), self._missing.reshape(-1), self._weight, factor, flat):
-            empty = self._missing >= self._weight
-            filled = fill_values(image, empty, np.ones_like(empty), where=empty)
-            image[empty] = filled[empty]
+        out, own_mask, weight = image.reshape(-1), NOBODY, 0
+        own: NDArray[np.integer[Any]] = NOTHING
+        masked = list(self._masked.values())
+        if without is not None:
+            own, weight = self._values(without), self._weight_of(without)
+            own_mask = np.zeros(out.size, bool)
+            own_mask[without.masked] = True
+        left, factor = self._weight - weight, 2.0**DOSE_BITS * 2.0**-self.exponent
+        if left > 0:
+            kernels.ratio(self._numerator.reshape(-1), own, factor, left, out)
+        sums = self._numerator.reshape(-1), self._missing.reshape(-1), own, own_mask
+        empty = [kernels.ratio_at(*sums, weight, left, factor, at, out) for at in masked]
+        if left <= 0 or any(found.size for found in empty):
+            _fill(image, empty if left > 0 else [np.arange(out.size)])
         return image
+
+
+def _fill(image: NDArray[np.float32], at: Sequence[NDArray[np.int64]]) -> None:
+    """Fill the pixels that no member knows, given by flat indices, from the others."""
+    empty = np.zeros(image.shape, bool)
+    for some in at:
+        empty.reshape(-1)[some] = True
+    filled = fill_values(image, empty, np.ones_like(empty), where=empty)
+    image[empty] = filled[empty]
 
 
 def _shifted(values: NDArray[np.integer[Any]], bits: int) -> NDArray[np.integer[Any]]:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.bands import Bands, Parts, band_products, combine, split, unmasked_mean
-from mrcz_dask.numerics.kernels import product
+from mrcz_dask.numerics.bands import Bands
+from mrcz_dask.numerics.parts import References, Sight, combine
 
 LARGEST_SUM = 1.2
 SINGULAR = 1e-9
@@ -56,46 +55,13 @@ class BandFit:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A reference image and its parts, which the patterns of several fits are made of.
-
-    Attributes
-    ----------
-    image
-        (ny, nx) float32.
-    parts
-        Of the image without its mean.
-    """
-
-    image: Image
-    parts: Parts
-
-    @classmethod
-    def of(cls, image: Image, bands: Bands) -> Reference:
-        """Split an image into its parts."""
-        nothing = np.zeros(image.shape, bool)
-        return cls(image, split(image, nothing, unmasked_mean(image, nothing), bands))
-
-
-def without_mean(image: Image, mask: NDArray[np.bool_]) -> Image:
-    """Return image minus its mean over unmasked pixels."""
-    return image - np.float32(unmasked_mean(image, mask))
-
-
-def fit_bands(
-    target: Image, references: Sequence[Image], mask: NDArray[np.bool_], bands: Bands
-) -> tuple[BandFit, ...]:
+def fit_bands(sight: Sight, bands: Bands) -> tuple[BandFit, ...]:
     """Regress a stack on its references, band by band.
 
     Parameters
     ----------
-    target
-        (ny, nx) float32: the stack's mean image on the scale of the references.
-    references
-        One or two (ny, nx) float32 reference images.
-    mask
-        (ny, nx) bool, True = outlier of the stack: zeroed in all images, after their means are removed.
+    sight
+        The stack and its references, as `parts.look` saw them.
     bands
         As `make_bands` gives them for this shape.
 
@@ -104,23 +70,17 @@ def fit_bands(
     tuple of BandFit
         c = (X X)^-1 <X Y> for each band; the sum of the coefficients is kept in [0, 1.2].
     """
-    images = [target, *references]
-    means = [unmasked_mean(image, mask) for image in images]
-    parts = [split(image, mask, mean, bands) for image, mean in zip(images, means, strict=True)]
-    table = np.zeros((len(images), len(images), len(bands.names)))
-    for i, j in combinations_with_replacement(range(len(images)), 2):
-        full = product(images[i], means[i], images[j], means[j], mask)
-        table[i, j] = table[j, i] = band_products(full, parts[i], parts[j], bands)
+    table = sight.products
     return tuple(
         _fit_one(name, modes, table[1:, 1:, k], table[1:, 0, k], float(table[0, 0, k]))
         for k, (name, modes) in enumerate(zip(bands.names, bands.modes, strict=True))
     )
 
 
-def pattern_of(fits: Sequence[BandFit], references: Sequence[Reference], bands: Bands) -> Image:
-    """Return sum_b (c_S S_b + c_L L_b), from references that are not zeroed at any mask; mean zero."""
-    factors = np.array([[fit.coefficients[k] for fit in fits] for k in range(len(references))])
-    return combine([r.image for r in references], [r.parts for r in references], factors, bands)
+def pattern_of(fits: Sequence[BandFit], references: References, bands: Bands) -> Image:
+    """Return sum_b (c_S S_b + c_L L_b), mean zero, from the fits of every band."""
+    factors = np.array([[fit.coefficients[k] for fit in fits] for k in range(len(references.images))])
+    return combine(references.images, references.parts, factors, bands)
 
 
 def _fit_one(name: str, modes: int, xx: NDArray[np.float64], xy: NDArray[np.float64], yy: float) -> BandFit:

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mrcz_dask.numerics.correction import WEIGHT_STEPS
 from mrcz_dask.numerics.philox import Purpose, uniform
+from mrcz_dask.numerics.weights import WEIGHT_STEPS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from mrcz_dask.numerics.framewise import add_and_measure
 from mrcz_dask.values.errors import DtypeError, ParameterError
 
 Array = NDArray[Any]
@@ -17,6 +18,9 @@ BAND = 1 << 16
 SUM_BITS = 40
 EXACT_BITS = 53
 INT64_MAX = 2**63 - 1
+MEASURED = 2
+
+Moments = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +95,14 @@ class FrameSum:
         self._values: Array = np.zeros(shape, np.int64 if self._dtype.kind == "f" else np.int8)
         self._bad: NDArray[np.bool_] | None = None
 
-    def add(self, frame: Array) -> None:
-        """Add one frame (y, x) of the dtype given at the start."""
+    def add(self, frame: Array) -> Moments | None:
+        """Add one frame (y, x) of the dtype given at the start.
+
+        Returns
+        -------
+        tuple of int or None
+            For integers of at most 16 bits minimum, maximum, sum and sum of squares, which come with it.
+        """
         if frame.shape != self._values.shape or frame.dtype != self._dtype:
             raise ParameterError(
                 f"frame {self._n} is {frame.shape} {frame.dtype}, not {self._values.shape} {self._dtype}: "
@@ -100,14 +110,32 @@ class FrameSum:
             )
         if self._dtype.kind == "f":
             self._add_rounded(frame)
+            found = None
         else:
-            self._widen(_limit(frame))
-            np.add(self._values, frame, out=self._values, casting="unsafe")
+            found = self._add_integers(frame)
         self._n += 1
+        return found
 
     def result(self) -> StackSum:
         """Return the sum of the frames added so far."""
         return StackSum(self._values, self._exponent, self._n, self._bad)
+
+    def result_with(self, other: FrameSum) -> StackSum:
+        """Return the sum of the frames added here and to another of the same shape, dtype, exponent."""
+        bound = self._bound + other._bound
+        self._check(bound)
+        values = self._values.astype(_narrowest(bound, self._values, other._values))
+        values += other._values
+        bad = self._bad if other._bad is None else other._bad if self._bad is None else self._bad | other._bad
+        return StackSum(values, self._exponent, self._n + other._n, bad)
+
+    def _add_integers(self, frame: Array) -> Moments | None:
+        self._widen(_limit(frame))
+        flat = np.ascontiguousarray(frame, self._dtype.newbyteorder("=")).reshape(-1)
+        if flat.itemsize <= MEASURED and flat.size:
+            return add_and_measure(flat, self._values.reshape(-1))
+        np.add(self._values, frame, out=self._values, casting="unsafe")
+        return None
 
     def _add_rounded(self, frame: Array) -> None:
         scale = np.float64(2.0**self._exponent)
@@ -124,13 +152,21 @@ class FrameSum:
             self._bad = np.zeros(self._values.shape, bool)
         self._bad[rows] |= bad
 
+    def _check(self, bound: int) -> None:
+        if bound > INT64_MAX:
+            raise DtypeError(f"the sum of {self._n + 1} {self._dtype} frames may pass 2**63; give float32")
+
     def _widen(self, limit: int) -> None:
         self._bound += limit
-        if self._bound > INT64_MAX:
-            raise DtypeError(f"the sum of {self._n + 1} {self._dtype} frames may pass 2**63; give float32")
-        if self._bound > np.iinfo(self._values.dtype).max:
-            wider = next(t for t in (np.int16, np.int32, np.int64) if self._bound <= np.iinfo(t).max)
-            self._values = self._values.astype(wider)
+        self._check(self._bound)
+        self._values = self._values.astype(_narrowest(self._bound, self._values), copy=False)
+
+
+def _narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
+    """Return the narrowest signed integer that holds `bound`, and no narrower than some arrays are."""
+    needed = max(a.itemsize for a in at_least)
+    sizes = (size for size in (1, 2, 4, 8) if size >= needed and bound < 1 << (8 * size - 1))
+    return np.dtype(f"i{next(sizes)}")
 
 
 def sum_stack(frames: Array | Iterable[Array]) -> StackSum:

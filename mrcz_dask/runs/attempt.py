@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure
+from mrcz_dask.values.timing import Clock, Timing
 
 
 class Named(Protocol):
@@ -22,6 +24,14 @@ T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 
 
+@dataclass(frozen=True, slots=True)
+class Timed(Generic[R]):
+    """What a task gave, and the time that it took where that was asked for."""
+
+    result: R
+    timing: Timing | None
+
+
 def attempt(function: Callable[[T], R], phase: str, task: T) -> R | Failure:
     """Return function(task), or the failure of this one stack.
 
@@ -32,6 +42,15 @@ def attempt(function: Callable[[T], R], phase: str, task: T) -> R | Failure:
         return function(task)
     except Exception as error:  # noqa: BLE001
         return failure(task, phase, error)
+
+
+def timed(function: Callable[[T], R], on: bool, task: T) -> Timed[R]:
+    """Return what function(task) gives, with the time that it took if that is asked for."""
+    if not on:
+        return Timed(function(task), None)
+    with Clock() as clock:
+        result = function(task)
+    return Timed(result, clock.timing())
 
 
 def failure(task: Named, phase: str, error: BaseException) -> Failure:

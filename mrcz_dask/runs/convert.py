@@ -14,12 +14,14 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.reader import StackReader, open_reader
 from mrcz_dask.formats.writer import StackWriter
-from mrcz_dask.numerics.correction import byte_weight, is_masked, make_correction
+from mrcz_dask.numerics.correction import make_correction
 from mrcz_dask.numerics.filling import fill_values
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
+from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.replacing import Replacement
 from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.outputs import check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
 from mrcz_dask.runs.space import forbid_overwriting
@@ -225,14 +227,13 @@ class _Physical:
 
 
 def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str) -> Callable[[Frame, int], Frame]:
-    weight = byte_weight(mask.weight)
+    weight = mask.weight255
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
     return Replacement.make(weight, fill, key_of(digest)).apply
 
 
 def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Callable[[Frame, int], Frame]:
-    nothing = np.zeros(mean.shape, np.float32)
-    made = make_correction("subtract", nothing, mean, byte_weight(mask.weight), mask.neighbourly).ready()
+    made = make_correction("subtract", None, MeanImage(mean), mask.weight255, mask.neighbourly).ready()
     return lambda frame, k: made.apply(frame)
 
 

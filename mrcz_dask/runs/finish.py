@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, file_digest
 from mrcz_dask.formats.reader import StackReader, open_reader
-from mrcz_dask.numerics.correction import Correction, ReadyCorrection, is_masked, make_correction
-from mrcz_dask.numerics.koma import Pattern, find_pattern, make_references, spread
-from mrcz_dask.numerics.neighbours import near_another
+from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
-from mrcz_dask.numerics.regression import Reference
-from mrcz_dask.runs.outputs import open_output, output_path, write_references
+from mrcz_dask.runs.corrections import HeldOut, corrections
+from mrcz_dask.runs.outputs import (
+    copies_chunks,
+    open_output,
+    open_recompressed,
+    output_path,
+    write_references,
+)
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.window import MemberRef, WindowKey, forget, reference
+from mrcz_dask.runs.window import MemberRef, forget
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackRecord, StackResult
+from mrcz_dask.values.timing import phase
 
-Image = NDArray[np.float32]
+SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,19 +88,6 @@ class FinishTask:
         return self.record.name
 
 
-@dataclass(frozen=True, slots=True)
-class HeldOut:
-    """The corrections that frames 0, 2, 4, ... alone would give: the filter, and filter and pattern."""
-
-    filtered: Correction
-    corrected: Correction
-
-    def ready(self, rows: NDArray[np.intp]) -> dict[str, ReadyCorrection]:
-        """Return both for some rows."""
-        both = {"filtered": self.filtered, "corrected": self.corrected}
-        return {kind: one.take_rows(rows).ready() for kind, one in both.items()}
-
-
 class NoiseScore:
     """Correlated noise before and after: held out on frames 1, 3, 5, ..., and in sample on all.
 
@@ -111,19 +105,19 @@ class NoiseScore:
         self._rows = noise_rows(correction.weight.shape)
         self._in_sample = correction.take_rows(self._rows).ready()
         self._held_out = {} if held_out is None else held_out.ready(self._rows)
-        kinds = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
-        self._sums = {kind: CorrelationSum() for kind in kinds}
+        self._sums = {kind: CorrelationSum() for kind in SCORES}
+        self._buffer = np.empty((self._rows.size, correction.weight.shape[1]), np.float32)
 
     def add(self, k: int, frame: NDArray[Any]) -> None:
         """Take in frame k as read."""
         rows = frame[self._rows]
         with np.errstate(invalid="ignore"):  # frames that are not finite are left out, without a word
             self._sums["raw_in_sample"].add(rows)
-            self._sums["corrected_in_sample"].add(self._in_sample.apply(rows))
+            self._sums["corrected_in_sample"].add(self._in_sample.apply(rows, self._buffer))
             if k % 2:
                 self._sums["raw"].add(rows)
                 for kind, ready in self._held_out.items():
-                    self._sums[kind].add(ready.apply(rows))
+                    self._sums[kind].add(ready.apply(rows, self._buffer))
 
     def result(self) -> Noise:
         """Return the scores; None where there were fewer than two frames."""
@@ -142,62 +136,24 @@ def finish(task: FinishTask) -> StackResult:
         When its pixels are no longer those of the first pass.
     """
     store = SessionStore(task.store)
-    references = make_references(_references(store, task), task.settings.koma)
-    pattern, correction = _correction(store, task, references, "")
-    score = NoiseScore(correction, _held_out(store, task, references))
-    findings = Findings(correction, pattern.fits, _caveats(task))
     with open_reader(task.path) as reader:
-        work = _write_references if task.settings.write.write == "references" else _write
-        noise = work(reader, task, findings, score, store)
+        copies = copies_chunks(reader, task)
+        pattern, correction, held_out = corrections(store, task, scored=not copies)
+        findings = Findings(correction, pattern.fits, _caveats(task))
+        if copies:
+            noise = _copy(reader, task, findings, store)
+        else:
+            with phase("apply"):
+                score = NoiseScore(correction, held_out)
+            work = _write_references if task.settings.write.write == "references" else _write
+            noise = work(reader, task, findings, score, store)
     output = output_path(task)
     if task.mdoc is not None:
         write_atomic(f"{output}.mdoc", Path(task.mdoc).read_bytes())
     if task.last:
         forget(task.run, task.segment)
-    return _result(task, output, noise, findings)
-
-
-def _references(store: SessionStore, task: FinishTask) -> list[Image]:
-    raw = task.settings.koma.form == "subtract-raw"
-    return [
-        reference(
-            store,
-            members,
-            task.record.shape[1:],
-            raw,
-            WindowKey(task.run, task.segment, kind),
-            task.kept_windows,
-        )
-        for kind, members in (("short", task.short), ("long", task.long))
-        if members
-    ]
-
-
-def _correction(
-    store: SessionStore, task: FinishTask, references: Sequence[Reference], which: str
-) -> tuple[Pattern, Correction]:
-    """Return pattern and correction from all frames (`which` ''), or from the even ones ('_even')."""
-    record = task.record
-    frames = -(-record.shape[0] // 2) if which else record.shape[0]
-    mean = record.mean_even if which else record.mean
-    total = store.load(record.stem, f"sum{which}")
-    mean_image = np.multiply(total, np.float32(2.0**-record.exponent / frames), dtype=np.float32)
-    koma = task.settings.koma
-    weight = store.load(record.stem, f"weight{which}")
-    mask = is_masked(weight)
-    # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
-    usable = references if record.sound and mean is not None else ()
-    pattern = find_pattern(mean_image, (mean or 0) / frames, mask, usable, koma)
-    near = near_another(mask, task.settings.outliers.radius)
-    return pattern, make_correction(koma.form, pattern.image, mean_image, weight, near)
-
-
-def _held_out(store: SessionStore, task: FinishTask, references: Sequence[Reference]) -> HeldOut | None:
-    if task.record.mean_even is None or not task.record.sound:
-        return None
-    _, filtered = _correction(store, task, (), "_even")
-    _, corrected = _correction(store, task, references, "_even")
-    return HeldOut(filtered, corrected)
+    with phase("disk", output.stat().st_size):
+        return _result(task, output, noise, findings)
 
 
 def _caveats(task: FinishTask) -> tuple[str, ...]:
@@ -227,9 +183,24 @@ def _write_references(
     reader: StackReader, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
     for k, frame in _frames(reader, task):
-        score.add(k, frame)
+        with phase("apply"):
+            score.add(k, frame)
     noise = score.result()
     write_references(task, findings, noise, store)
+    return noise
+
+
+def _copy(reader: StackReader, task: FinishTask, findings: Findings, store: SessionStore) -> Noise:
+    """Copy the chunks; no frame is decoded, and so none is scored."""
+    noise: Noise = dict.fromkeys(SCORES)
+    digest = xxhash.xxh3_128()
+    with open_recompressed(reader, task, findings) as output:
+        for k in range(reader.shape[0]):
+            raw = reader.stored_chunk(k)
+            digest.update(raw)
+            output.copy(raw)
+        _check_input(task, digest.hexdigest(), task.record.chunks)
+        output.conclude(steps(task, findings, noise, output.stored), store)
     return noise
 
 
@@ -238,8 +209,9 @@ def _write(
 ) -> Noise:
     with open_output(reader, task, findings, findings.correction.ready()) as output:
         for k, frame in _frames(reader, task):
-            score.add(k, frame)
-            output.append(k, frame)
+            with phase("apply"):
+                score.add(k, frame)
+                output.append(k, frame)
         noise = score.result()
         output.conclude(steps(task, findings, noise, output.stored), store)
     return noise
@@ -248,18 +220,20 @@ def _write(
 def _frames(reader: StackReader, task: FinishTask) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield every frame as read; after the last, make sure that they were those of the first pass."""
     digest = PixelDigest(reader.shape, reader.dtype)
+    frame = np.empty(reader.shape[1:], reader.dtype)
     for k in range(reader.shape[0]):
-        frame = reader.frame(k)
-        digest.update(frame)
+        reader.frame(k, frame)
+        with phase("sum"):
+            digest.update(frame)
         yield k, frame
-    _check_input(task, digest)
+    _check_input(task, digest.hexdigest(), task.record.digest)
 
 
-def _check_input(task: FinishTask, digest: PixelDigest) -> None:
-    if digest.hexdigest() != task.record.digest:
+def _check_input(task: FinishTask, found: str, expected: str) -> None:
+    if found != expected:
         raise SessionError(
-            f"{task.path}: the pixels are no longer those of the first pass (digest "
-            f"{digest.hexdigest()}, expected {task.record.digest}); run again when it is complete"
+            f"{task.path}: the pixels are no longer those of the first pass (digest {found}, expected "
+            f"{expected}); run again when it is complete"
         )
 
 

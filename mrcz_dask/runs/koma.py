@@ -6,18 +6,20 @@ import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
-from mrcz_dask.runs.attempt import Named, attempt, failure
+from mrcz_dask.runs.attempt import Named, Timed, attempt, failure, timed
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.executors import Executor, segments_of
 from mrcz_dask.runs.finish import FinishTask, finish
+from mrcz_dask.runs.flow import Split, halves
 from mrcz_dask.runs.journal import append_run
 from mrcz_dask.runs.keeping import kept_result
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.prepare import PrepareTask, made_with, prepare
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw, marked
+from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw, marked, recut
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Failure, StackRecord, StackResult
 
@@ -74,12 +76,22 @@ class Run:
         Where.
     listen
         Is told what happens.
+    take_times
+        Whether the events of stacks say where their time went.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, listen: events.Listener = events.silent) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        executor: Executor,
+        listen: events.Listener = events.silent,
+        *,
+        take_times: bool = False,
+    ) -> None:
         self._plan = plan
         self._executor = executor
         self._listen = listen
+        self._take_times = take_times
         self._store = SessionStore(plan.store)
         self._sizes = {entry.name: entry.size for entry in plan.stacks}
 
@@ -114,7 +126,9 @@ class Run:
     def _first_pass(self) -> tuple[list[Ready], list[Failure]]:
         known = {e.name: r for e in self._plan.stacks if (r := self._known(e)) is not None}
         tasks = [self._prepare_task(e) for e in self._plan.stacks if e.name not in known]
-        made, failures = self._carry_out(prepare, "sums and masks", [[t] for t in tasks])
+        made, failures = self._carry_out(
+            prepare, "sums and masks", segments_of(tasks, self._executor.slots), halves
+        )
         records = known | {r.name: r for r in made}
         entries = [e for e in self._plan.stacks if e.name in records]
         ready = judged(entries, [records[e.name] for e in entries], self._plan.settings)
@@ -131,10 +145,10 @@ class Run:
     def _known(self, entry: StackEntry) -> StackRecord | None:
         """Return the record of a stack from an earlier run, if nothing has changed since."""
         record = self._store.record(entry.stem)
-        now = (entry.name, entry.size, entry.mtime_ns, made_with(self._prepare_task(entry)))
-        if record is None or (record.name, record.size, record.mtime_ns, record.made_with) != now:
+        if record is None:
             return None
-        return record
+        now = (entry.name, entry.size, entry.mtime_ns, made_with(self._prepare_task(entry)))
+        return record if (record.name, record.size, record.mtime_ns, record.made_with) == now else None
 
     def _prepare_task(self, entry: StackEntry) -> PrepareTask:
         settings = self._plan.settings
@@ -145,7 +159,7 @@ class Run:
         kept: list[StackResult] = []
         refused: list[Failure] = []
         todo: list[FinishTask] = []
-        for task in finish_tasks(self._plan, ready, uuid.uuid4().hex, 4 * self._executor.threads):
+        for task in finish_tasks(self._plan, ready, uuid.uuid4().hex, 2 * self._executor.threads):
             found = None if self._plan.overwrite else attempt(kept_result, "existing output", task)
             if isinstance(found, Failure):
                 refused.append(found)
@@ -154,11 +168,12 @@ class Run:
             else:
                 kept.append(found)
         segments = [marked(k, s) for k, s in enumerate(segments_of(todo, self._executor.slots))]
-        made, failures = self._carry_out(finish, "correction", segments)
+        split = partial(recut, count(len(segments)))
+        made, failures = self._carry_out(finish, "correction", segments, split)
         return [*kept, *made], [*refused, *failures]
 
     def _carry_out(
-        self, function: Callable[[T], R], phase: str, segments: Sequence[Sequence[T]]
+        self, function: Callable[[T], R], phase: str, segments: Sequence[Sequence[T]], split: Split[T]
     ) -> tuple[list[R], list[Failure]]:
         """Run the tasks of a phase; tell the listener about each."""
         tasks = [task for segment in segments for task in segment]
@@ -166,13 +181,15 @@ class Run:
         self._listen(events.PhaseStarted(phase, len(tasks), size))
         done: list[R] = []
         failures: list[Failure] = []
-        for task, result in self._executor.run(partial(attempt, function, phase), segments):
-            found = failure(task, phase, result) if isinstance(result, Exception) else result
+        work = partial(timed, partial(attempt, function, phase), self._take_times)
+        for task, one in self._executor.run(work, segments, split):
+            made = Timed(failure(task, phase, one), None) if isinstance(one, Exception) else one
+            found, nbytes = made.result, self._sizes[task.name]
             if isinstance(found, Failure):
                 failures.append(found)
-                self._listen(events.StackFailed(phase, task.name, found.reason, self._sizes[task.name]))
+                self._listen(events.StackFailed(phase, task.name, found.reason, nbytes, made.timing))
             else:
                 done.append(found)
-                self._listen(events.StackDone(phase, task.name, self._sizes[task.name]))
+                self._listen(events.StackDone(phase, task.name, nbytes, made.timing))
         self._listen(events.PhaseFinished(phase))
         return done, failures

@@ -79,8 +79,9 @@ class _Walk:
                 self._below(path)
 
     def _file(self, path: Path) -> None:
-        self.suffixes[path.suffix.casefold()] += 1
-        if path.suffix.casefold() in SUFFIXES:
+        suffix = path.suffix.casefold()
+        self.suffixes[suffix] += 1
+        if suffix in SUFFIXES:
             self.files.append(path)
 
     def _below(self, path: Path) -> None:
@@ -108,7 +109,7 @@ def list_stacks(
     walk.folder(folder)
     wanted = [p for p in walk.files if not include or matching(p.relative_to(folder), include)]
     patterns = read_patterns(exclude or ())
-    reasons = {path: matching(path.relative_to(folder), patterns) for path in wanted}
+    reasons = {path: matching(path.relative_to(folder), patterns) if patterns else None for path in wanted}
     left = [path for path, pattern in reasons.items() if pattern is None]
     if not left:
         raise SessionError(_nothing(walk, include, len(wanted)))
@@ -145,7 +146,7 @@ def _lines(pattern: str) -> Iterator[str]:
 
 
 def _idle(option: str, patterns: Sequence[str], walk: _Walk) -> list[str]:
-    names = [path.relative_to(walk.root) for path in walk.files]
+    names = [path.relative_to(walk.root) for path in walk.files] if patterns else []
     idle = [p for p in patterns if not any(matching(name, [p]) for name in names)]
     return [f"{option}: nothing matches {some(map(repr, idle))}"] if idle else []
 

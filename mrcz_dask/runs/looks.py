@@ -95,7 +95,7 @@ def _stack(
     modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9)
     entry = StackEntry(
         path=path,
-        name=path.relative_to(root).as_posix(),
+        name=path.as_posix().removeprefix(root.as_posix().rstrip("/") + "/"),
         shape=reader.shape,
         dtype=reader.dtype,
         size=status.st_size,

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.codecs import AIMS, Codec
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writer import StackWriter, write
-from mrcz_dask.numerics.correction import Correction, ReadyCorrection, is_masked
+from mrcz_dask.numerics.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.rounding import round_to_half, step_that_fits
+from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.readback import read_back
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import WriteMode
+from mrcz_dask.values.timing import phase
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.finish import FinishTask
@@ -75,26 +78,26 @@ class NormalizedOutput(Output):
         """Write the corrected frame."""
         dtype = self.task.settings.write.dtype
         if dtype == "int16":
-            made: NDArray[Any] = self._ready.apply_rounded(frame, self.stored["scale"], self._key, k)
+            steps, found = self._ready.apply_rounded(frame, self.stored["scale"], self._key, k)
+            self.writer.append(steps, owned=True, stats=from_moments(steps.size, found))
         else:
             made = self._ready.apply(frame)
-        self.writer.append(round_to_half(made, self._key, k) if dtype == "float16" else made, owned=True)
+            self.writer.append(round_to_half(made, self._key, k) if dtype == "float16" else made, owned=True)
 
 
 class RecompressedOutput(Output):
     """The counts as they were; the footer's recipe turns them into corrected pixels."""
 
-    def __init__(self, *args: Any, reader: StackReader, copies: bool) -> None:
-        super().__init__(*args)
-        self._reader = reader
-        self._copies = copies
-
     def append(self, k: int, frame: NDArray[Any]) -> None:
-        """Write the frame as it was; its chunk is copied where the codec stays."""
-        if self._copies:
-            self.writer.append_chunk(self._reader.stored_chunk(k), frame=frame)
-        else:
-            self.writer.append(frame)
+        """Write the frame as it was."""
+        self.writer.append(frame)
+
+    def copy(self, raw: bytes | memoryview) -> None:
+        """Write a frame's chunk as it was; nothing is decoded, as its statistics are known."""
+        record = self.task.record
+        count = record.shape[1] * record.shape[2]
+        known = FrameStats(count, record.low, record.high, record.average, record.rms**2 * count)
+        self.writer.append_chunk(raw, stats=known)
 
     def conclude(self, new_steps: list[dict[str, Any]], store: SessionStore) -> None:
         """Keep the correction in the store, and say in the recipe where it is."""
@@ -131,7 +134,7 @@ def open_output(
 ) -> Iterator[Output]:
     """Open the output that the settings ask for; it appears whole when the block ends without an error."""
     if task.settings.write.write == "recompressed":
-        with _open_recompressed(reader, task, findings) as output:
+        with open_recompressed(reader, task, findings) as output:
             yield output
         return
     stored = stored_normalized(task, ready, reader)
@@ -149,11 +152,15 @@ def open_output(
 
 
 @contextmanager
-def _open_recompressed(reader: StackReader, task: FinishTask, findings: Findings) -> Iterator[Output]:
-    codec = task.settings.write.codec
-    copies, stored = keeps_chunks(reader, codec), stored_counts(task)
+def open_recompressed(
+    reader: StackReader, task: FinishTask, findings: Findings
+) -> Iterator[RecompressedOutput]:
+    """Open an output of counts; it gets its name when it was read back."""
+    codec, stored = task.settings.write.codec, stored_counts(task)
+    copies = copies_chunks(reader, task)
+    digest = task.record.chunks if copies else task.record.digest
     with (
-        read_back(output_path(task), task.record.digest) as place,
+        read_back(output_path(task), digest, bytes_alone=copies) as place,
         StackWriter(
             place,
             reader.shape,
@@ -167,7 +174,13 @@ def _open_recompressed(reader: StackReader, task: FinishTask, findings: Findings
             provenance=reader.provenance,
         ) as writer,
     ):
-        yield RecompressedOutput(task, findings, writer, stored, reader=reader, copies=copies)
+        yield RecompressedOutput(task, findings, writer, stored)
+
+
+def copies_chunks(reader: StackReader, task: FinishTask) -> bool:
+    """Return whether the output of a stack is a copy of its chunks."""
+    write = task.settings.write
+    return write.write == "recompressed" and keeps_chunks(reader, write.codec)
 
 
 def keeps_chunks(reader: StackReader, codec: str) -> bool:
@@ -219,7 +232,8 @@ def _step(asked: float, task: FinishTask, ready: ReadyCorrection, reader: StackR
     """
     if step_that_fits(asked, ready.largest(task.record.low, task.record.high)) == asked:
         return asked
-    largest = max(float(np.abs(ready.apply(frame)).max()) for frame in reader)
+    with phase("apply"):
+        largest = max(float(np.abs(ready.apply(frame)).max()) for frame in reader)
     return step_that_fits(asked, largest)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.runs.discovery import discover
 from mrcz_dask.runs.entries import Discovery, StackEntry
+from mrcz_dask.runs.memory import Need, need
 from mrcz_dask.runs.outputs import STORE_NAME, output_name
 from mrcz_dask.runs.space import check_space, forbid_overwriting, readable, some
 from mrcz_dask.values.errors import FormatError, OutputExistsError
@@ -24,10 +25,6 @@ BEYOND_COUNTS = {"int16": 0.28, "float16": 1.2, "float32": 1.5}
 COUNTS = 0.4
 STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
 REFERENCES = 5.0
-# A process before its first stack, and the bytes per image pixel that a task holds (windows, transforms,
-# corrections, noise scores) for integers and floats; measured with 1024 and 2048 pixels squared.
-PROCESS_BYTES = 300_000_000
-TASK_BYTES = {"i": 112, "u": 112, "f": 150}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +70,10 @@ class Plan:
         """Return an estimate of what the run writes, session store included."""
         return round(sum(self._stack_bytes(stack) for stack in self.stacks))
 
-    def memory(self) -> int:
-        """Return an estimate of the memory of one task, bytes; it does not depend on the number of stacks."""
-        return task_memory(self.discovery.shape[1:], self.stacks[0].dtype.kind)
+    def need(self) -> Need:
+        """Return the memory that a worker needs; it does not depend on the number of stacks."""
+        dtypes = {stack.dtype for stack in self.stacks}
+        return need(self.discovery.shape[1:], dtypes, self.settings.write.dtype)
 
     def _stack_bytes(self, stack: StackEntry) -> float:
         image = float(stack.shape[1] * stack.shape[2])
@@ -100,7 +98,8 @@ class Plan:
             "warnings": list(self.discovery.warnings),
             "bytes_in": self.discovery.size,
             "bytes_out": self.bytes_out(),
-            "memory_per_task": self.memory(),
+            "memory_of_worker": self.need().process,
+            "memory_per_task": self.need().task,
         }
 
     def _stack_dict(self, k: int) -> dict[str, Any]:
@@ -123,12 +122,11 @@ class Plan:
         yield f"windows, if all stacks are usable (radius {self.settings.koma.radius}):"
         yield from (f"  {k}: {_ranges(self.window(k))}" for k in range(len(self.stacks)))
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
-        yield f"memory: about {readable(self.memory())} for each task at a time"
-
-
-def task_memory(shape: tuple[int, int], kind: str) -> int:
-    """Return the peak memory of a process with one task, bytes; frames (ny, nx) of ``i``, ``u`` or ``f``."""
-    return PROCESS_BYTES + shape[0] * shape[1] * TASK_BYTES[kind]
+        needed = self.need()
+        yield (
+            f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
+            "further stack at a time"
+        )
 
 
 def make_plan(
@@ -164,15 +162,20 @@ def make_plan(
 
 def _bytes_there(plan: Plan) -> int:
     """Return the size of outputs that are there: they will be kept, or make room."""
-    there = (plan.output(stack) for stack in plan.stacks)
-    return sum(path.stat().st_size for path in there if path.exists())
+    return sum(path.stat().st_size for path in _there(plan, (plan.settings.write.write,)))
+
+
+def _there(plan: Plan, ways: Sequence[WriteMode]) -> list[Path]:
+    """Return the files that have names of outputs."""
+    found = {path.name for path in plan.folder.iterdir()} if plan.folder.is_dir() else set()
+    names = (output_name(stack.stem, way) for stack in plan.stacks for way in ways if found)
+    return [plan.folder / name for name in names if name in found and (plan.folder / name).is_file()]
 
 
 def _forbid_mixing(plan: Plan) -> None:
     """Refuse a folder that holds outputs of other parameters, before any work is done."""
-    ways: tuple[WriteMode, ...] = ("normalized", "references")
-    paths = [plan.folder / output_name(stack.stem, way) for stack in plan.stacks for way in ways]
-    differing = [path.name for path in paths if path.is_file() and _made_otherwise(path, plan.settings)]
+    there = _there(plan, ("normalized", "references"))
+    differing = [path.name for path in there if _made_otherwise(path, plan.settings)]
     if differing:
         raise OutputExistsError(
             f"{plan.folder} holds {len(differing)} outputs that this command did not make with these "

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
@@ -14,15 +15,15 @@ from mrcz_dask import __version__
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.reader import StackReader, open_reader
-from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
+from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
-from mrcz_dask.numerics.correction import byte_weight
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import FormatError, OutlierError
 from mrcz_dask.values.params import ContrastParams, OutlierParams
 from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.timing import phase
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +48,10 @@ def made_with(task: PrepareTask) -> str:
 class Pass:
     """What one look at every frame collects."""
 
-    all: FrameSum
     even: FrameSum
+    odd: FrameSum
     digest: PixelDigest
+    chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
     statistics: list[FrameStats | None] = field(default_factory=list)
 
 
@@ -70,13 +72,16 @@ def prepare(task: PrepareTask) -> StackRecord:
                 f"{task.path}: its integers are quantised (scale {reader.scale:g}); expected counts "
                 "or floats. Write it as float32 first (mrcz-dask decompress)"
             )
-        collected = _read(reader)
+        with phase("sum"):
+            collected = _read(reader)
         shape, dtype = reader.shape, reader.dtype
-    total, even = collected.all.result(), collected.even.result()
-    mask = outlier_mask(total, task.outliers)
-    mask_even = _mask_or_none(even, task.outliers)
-    statistics = combine(collected.statistics)
-    grid = block_means(total.values, mask.mask, task.contrast.blocks, 2.0**-total.exponent)
+    with phase("sum"):
+        total, even = collected.even.result_with(collected.odd), collected.even.result()
+        statistics = combine(collected.statistics)
+    with phase("fit"):
+        mask = outlier_mask(total, task.outliers)
+        mask_even = _mask_or_none(even, task.outliers)
+        grid = block_means(total.values, mask.mask, task.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
         stem=task.stem,
@@ -85,6 +90,7 @@ def prepare(task: PrepareTask) -> StackRecord:
         size=before.st_size,
         mtime_ns=before.st_mtime_ns,
         digest=collected.digest.hexdigest(),
+        chunks=collected.chunks.hexdigest(),
         exponent=total.exponent,
         low=float(statistics.minimum),
         high=float(statistics.maximum),
@@ -112,12 +118,14 @@ def _read(reader: StackReader) -> Pass:
         FrameSum((ny, nx), reader.dtype, exponent),
         PixelDigest(reader.shape, reader.dtype),
     )
-    for k, frame in enumerate(_frames(reader)):
-        collected.all.add(frame)
-        if k % 2 == 0:
-            collected.even.add(frame)
+    frame = np.empty((ny, nx), reader.dtype)
+    for k in range(reader.shape[0]):
+        raw = reader.stored_chunk(k)
+        collected.chunks.update(raw)
+        reader.decode(k, raw, frame)
+        found = (collected.odd if k % 2 else collected.even).add(frame)
         collected.digest.update(frame)
-        collected.statistics.append(frame_stats(frame))
+        collected.statistics.append(from_moments(frame.size, found) if found else frame_stats(frame))
     return collected
 
 
@@ -137,5 +145,5 @@ def _mask_or_none(even: StackSum, params: OutlierParams) -> OutlierMask | None:
 def _arrays(
     total: StackSum, even: StackSum, mask: OutlierMask, mask_even: OutlierMask | None
 ) -> dict[str, NDArray[Any]]:
-    arrays = {"sum": total.values, "weight": byte_weight(mask.weight), "sum_even": even.values}
-    return arrays if mask_even is None else arrays | {"weight_even": byte_weight(mask_even.weight)}
+    arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values}
+    return arrays if mask_even is None else arrays | {"weight_even": mask_even.weight255}

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import xxhash
+
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.reader import StackReader, open_reader
 from mrcz_dask.values.errors import DamagedError
+from mrcz_dask.values.timing import phase
 
 # What AtomicFile, `read_back` and the session store call files on their way.
 _ON_ITS_WAY = re.compile(r"\.(?P<name>.*)\.[0-9a-f]{12,32}\.part(?:\.mrcz)?", re.DOTALL)
@@ -21,7 +24,7 @@ _LONGEST = 200
 
 
 @contextmanager
-def read_back(target: Path, digest: str | Callable[[], str]) -> Iterator[Path]:
+def read_back(target: Path, digest: str | Callable[[], str], *, bytes_alone: bool = False) -> Iterator[Path]:
     """Give a hidden place for an output; it gets its name only if its pixels have the digest.
 
     Parameters
@@ -30,6 +33,8 @@ def read_back(target: Path, digest: str | Callable[[], str]) -> Iterator[Path]:
         The name that it gets, replacing what is there.
     digest
         Of shape, dtype and pixels; or what gives it when the block is over.
+    bytes_alone
+        The digest is that of the frames' stored bytes, and nothing is decoded.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def read_back(target: Path, digest: str | Callable[[], str]) -> Iterator[Path]:
         yield place
         expected = digest if isinstance(digest, str) else digest()
         with open_reader(place) as reader:
-            found = pixel_digest(reader)
+            found = chunk_digest(reader) if bytes_alone else pixel_digest(reader)
         if found != expected:
             raise DamagedError(
                 f"{target}: read back with digest {found}, expected {expected}; it was not kept: "
@@ -56,8 +61,18 @@ def read_back(target: Path, digest: str | Callable[[], str]) -> Iterator[Path]:
 def pixel_digest(reader: StackReader) -> str:
     """Return the digest over shape, dtype and pixels of a stack."""
     digest = PixelDigest(reader.shape, reader.dtype)
-    for frame in reader:
-        digest.update(frame)
+    with phase("sum"):
+        for frame in reader:
+            digest.update(frame)
+    return digest.hexdigest()
+
+
+def chunk_digest(reader: StackReader) -> str:
+    """Return xxh3-128 over the frames' bytes as they are stored."""
+    digest = xxhash.xxh3_128()
+    with phase("sum"):
+        for k in range(len(reader)):
+            digest.update(reader.stored_chunk(k))
     return digest.hexdigest()
 
 

@@ -17,8 +17,8 @@ from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.keeping import last_steps
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import member_ref, with_key
-from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.runs.tasks import with_key
+from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.errors import FormatError, ReferenceNotFoundError, SessionError
 from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings

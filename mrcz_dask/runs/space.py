@@ -44,7 +44,7 @@ def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     SessionError
         Naming every output that would overwrite an input.
     """
-    taken = {_identity(path) for path in inputs}
+    taken = {_identity(path) for path in inputs} - {None}
     clashes = [str(path) for path in outputs if _identity(path) in taken]
     if clashes:
         raise SessionError(
@@ -72,9 +72,9 @@ def _existing(folder: Path) -> Path:
     return next(p for p in (place, *place.parents) if p.exists())
 
 
-def _identity(path: Path) -> tuple[int, int] | str:
+def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        return str(path.resolve())
+        return None
     return status.st_dev, status.st_ino

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.windows import centred, long_window
 
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
 RAW_SPREAD = 0.15
+SHORTEST = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +99,10 @@ def with_key(task: FinishTask) -> FinishTask:
     """Return the task with the digest of all that its output depends on."""
     depends = {
         "version": __version__,
-        "settings": task.settings.to_dict(),
+        "settings": _digest_of_settings(task.settings),
         "stack": [task.record.name, task.record.digest],
-        "short": [[m.name, m.digest] for m in task.short],
-        "long": [[m.name, m.digest] for m in task.long],
+        "short": _digest_of_members(task.short),
+        "long": _digest_of_members(task.long),
         "verdict": [task.usable, task.score, task.limit],
         "acquired": [task.acquired, task.acquired_from],
         "pixel_size": task.pixel_size,
@@ -111,6 +113,27 @@ def with_key(task: FinishTask) -> FinishTask:
 def marked(segment: int, tasks: Sequence[FinishTask]) -> list[FinishTask]:
     """Return the tasks of a segment, each knowing which it is and the last one that it is the last."""
     return [replace(t, segment=segment, last=k == len(tasks) - 1) for k, t in enumerate(tasks)]
+
+
+@lru_cache(maxsize=1)
+def _digest_of_settings(settings: Settings) -> str:
+    return digest_of(settings.to_dict())
+
+
+def _digest_of_members(members: Sequence[MemberRef]) -> str:
+    names = "\0".join([f"{m.digest} {m.name}" for m in members])
+    return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
+
+
+def recut(numbers: Iterator[int], tasks: Sequence[FinishTask]) -> tuple[list[FinishTask], list[FinishTask]]:
+    """Cut a marked segment in two, the second of a number of its own; short ones stay whole.
+
+    A worker that begins a segment reads a whole window first: a few stacks are not worth that.
+    """
+    half = len(tasks) // 2
+    if half < SHORTEST:
+        return list(tasks), []
+    return marked(tasks[0].segment, tasks[:half]), marked(next(numbers), tasks[half:])
 
 
 def digest_of(values: Any) -> str:
@@ -136,11 +159,6 @@ def _grid(record: StackRecord) -> BlockMeans | None:
     if not (record.sound and record.has_dose):
         return None
     return BlockMeans(np.array(record.grid_means, np.float64), np.array(record.grid_pixels, np.int64))
-
-
-def member_ref(record: StackRecord) -> MemberRef:
-    """Return a stack as a member of windows."""
-    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.shape[0])
 
 
 def _number(value: float) -> float | None:

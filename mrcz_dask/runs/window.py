@@ -6,13 +6,15 @@ import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.correction import is_masked
 from mrcz_dask.numerics.references import Member, WindowSum
+from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.values.records import StackRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,18 @@ _kept: OrderedDict[WindowKey, WindowSum[MemberRef]] = OrderedDict()
 _lock = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The stack that a reference is for: it stays in the window, but out of the sum."""
+
+    ref: MemberRef
+    member: Member
+
+
 def reference(
     store: SessionStore,
     members: Sequence[MemberRef],
+    own: Own | None,
     shape: tuple[int, int],
     raw: bool,
     key: WindowKey,
@@ -58,13 +69,38 @@ def reference(
 ) -> NDArray[np.float32]:
     """Return the reference image of a window; keep its sum for the next stack of the segment.
 
+    Parameters
+    ----------
+    store
+        Has the sums of the members.
+    members
+        The stacks of the window; at least one.
+    own
+        The stack itself, if it may be a reference for others; it is none of `members`.
+    shape, raw
+        See `WindowSum`.
+    key, most_kept
+        Under what the sum is kept, and how many are.
+
+    Notes
+    -----
     Whether there was a sum to move changes the time and nothing else, as sums are exact. While it is in use
     it is taken out, so that no two threads share one.
     """
+    exponent = min(m.exponent for m in members)
+    if own is not None and own.ref.exponent < exponent:
+        own = None  # in the sum it would change how the others are rounded
     with _lock:
         window = _kept.pop(key, None) or WindowSum(shape, raw)
-    window.move_to(members, min(m.exponent for m in members), lambda m: _load(store, m))
-    image = window.reference()
+    if own is None:
+        window.move_to(members, exponent, lambda m: _load(store, m))
+        image = window.reference()
+    else:
+        there = own
+        window.move_to(
+            {*members, own.ref}, exponent, lambda m: there.member if m == there.ref else _load(store, m)
+        )
+        image = window.reference(without=own.member)
     with _lock:
         _kept[key] = window
         while len(_kept) > most_kept:
@@ -81,4 +117,14 @@ def forget(run: str, segment: int) -> None:
 
 def _load(store: SessionStore, ref: MemberRef) -> Member:
     masked = np.flatnonzero(is_masked(store.load(ref.stem, "weight")))
-    return Member(store.load(ref.stem, "sum"), ref.exponent, masked, ref.mean, ref.n)
+    return member(ref, store.load(ref.stem, "sum"), masked)
+
+
+def member_ref(record: StackRecord) -> MemberRef:
+    """Return a stack as a member of windows."""
+    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.shape[0])
+
+
+def member(ref: MemberRef, values: NDArray[Any], masked: NDArray[np.intp]) -> Member:
+    """Return a stack as the window sees it, from its sum and the flat indices of its outliers."""
+    return Member(values, ref.exponent, masked, ref.mean, ref.n)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mrcz_dask.values.timing import Timing
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -32,21 +34,23 @@ class PhaseStarted(Event):
 
 @dataclass(frozen=True, slots=True)
 class StackDone(Event):
-    """One stack went through a phase; `bytes` of it were read."""
+    """One stack went through a phase; `bytes` of it were read, in that time if it was taken."""
 
     phase: str
     name: str
     bytes: int
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StackFailed(Event):
-    """One stack could not go through a phase."""
+    """One stack could not go through a phase; `timing` is that of the attempt."""
 
     phase: str
     name: str
     reason: str
     bytes: int
+    timing: Timing | None = None
 
 
 @dataclass(frozen=True, slots=True)

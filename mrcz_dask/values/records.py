@@ -47,6 +47,8 @@ class StackRecord(Record):
         Of its file, in bytes and nanoseconds, to see whether it changed since.
     digest
         xxh3-128 over shape, dtype and pixels.
+    chunks
+        xxh3-128 over its frames' bytes as they are stored.
     exponent
         The stored sums are integers times 2**-exponent counts.
     low, high, average, rms
@@ -74,6 +76,7 @@ class StackRecord(Record):
     size: int
     mtime_ns: int
     digest: str
+    chunks: str
     exponent: int
     low: float
     high: float

@@ -54,6 +54,28 @@ def test_json_holds_what_the_table_says(night: Path, mrcz: Any) -> None:
     assert said["settings"]["koma"]["radius"] == 2
 
 
+def test_profile_says_where_the_time_went(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, "--radius", 2, *SERIAL, "--profile")
+    assert shown.code == 0
+    lines = shown.out.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("phase"))
+    rows = [line.split()[0] for line in lines[start + 1 : start + 11]]
+    assert rows[:7] == ["decode", "sum", "fit", "window", "apply", "encode", "disk"]
+    assert {"waiting", "all"} <= set(rows)
+    assert "codec floor (decode, decode, encode, disk):" in shown.out and "times the floor" in shown.out
+    assert str(night / "koma" / "profile.json") in shown.out
+    assert "no report of Dask" in shown.out
+    again = mrcz("koma", night, "--radius", 2, *SERIAL, "--profile", "--json")
+    assert len(json.loads(again.out)["results"]) == 5
+    assert "no stack was read" in mrcz("koma", night, "--radius", 2, *SERIAL, "--profile").out
+
+
+def test_without_profile_nothing_is_said_of_times(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, "--radius", 2, *SERIAL)
+    assert "codec floor" not in shown.out
+    assert not (night / "koma" / "profile.json").exists()
+
+
 def test_run_again(night: Path, mrcz: Any) -> None:
     assert mrcz("koma", night, "--radius", 2, *SERIAL).code == 0
     again = mrcz("koma", night, "--radius", 2, *SERIAL)
@@ -125,6 +147,8 @@ class TestNothingAtAll:
         (["--write", "everything"], "write"),
         (["--dtype", "int8"], "dtype"),
         (["--workers", "2", "--scheduler", "tcp://127.0.0.1:9"], "give one of them"),
+        (["--memory", "4GB", "--scheduler", "tcp://127.0.0.1:9"], "give one of them"),
+        (["--memory", "much"], "such as 4GB"),
         (["--no-such-option"], "no-such-option"),
     ],
 )
@@ -197,6 +221,17 @@ def test_a_dry_run_writes_nothing_and_says_all(night: Path, mrcz: Any) -> None:
     assert {s["time_from"] for s in said["stacks"]} == {"mdoc"}
     assert said["stacks"] == sorted(said["stacks"], key=lambda s: s["time"])
     assert said["bytes_out"] > 0 and said["memory_per_task"] > 0
+    assert said["crew"]["tasks_per_worker"] == 1 and said["crew"]["workers"] >= 1
+
+
+def test_memory_sizes_the_workers(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, "--dry-run", "--workers", 1, "--threads", 2, "--memory", "2GB")
+    assert shown.code == 0
+    assert "workers: 1, each of at most 2 GB; threads: 2 each" in shown.out
+    too_little = mrcz("koma", night, "--memory", "10MB")
+    assert too_little.code == 1
+    assert "a stack needs" in too_little.err and "use --memory 0." in too_little.err
+    assert not (night / "koma").exists()
 
 
 def test_float16_is_warned_about(night: Path, mrcz: Any) -> None:

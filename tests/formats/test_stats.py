@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcz_dask.formats.header import Statistics
-from mrcz_dask.formats.stats import combine, frame_stats
+from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
 
 DTYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4"]
 
@@ -27,6 +27,32 @@ def test_against_the_definition(dtype: str, shape: tuple[int, int, int], seed: i
     exact = stack.astype(np.float64)
     assert (found.minimum, found.maximum) == (exact.min(), exact.max())
     np.testing.assert_allclose(found[2:], (exact.mean(), exact.std()), rtol=1e-9, atol=1e-9)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["i1", "u1", "i2", "u2", "i4", "u4"]),
+    st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    st.sampled_from([1, 15, 724, 725, 60_000]),
+    st.booleans(),
+    st.integers(0, 2**32 - 1),
+)
+def test_of_integers_they_are_exact(
+    dtype: str, shape: tuple[int, int], top: int, swapped: bool, seed: int
+) -> None:
+    info = np.iinfo(dtype)
+    ends = max(int(info.min), -top), min(int(info.max), top)
+    frame = np.random.default_rng(seed).integers(*ends, shape, endpoint=True).astype(dtype)
+    n, values = frame.size, frame.astype(object)
+    total, squares = values.sum(), (values**2).sum()
+    expected = FrameStats(n, values.min(), values.max(), total / n, (squares * n - total**2) / n)
+    found = frame_stats(frame.astype(frame.dtype.newbyteorder()) if swapped else frame)
+    assert found == expected == frame_stats(np.asfortranarray(frame))
+
+
+def test_of_pixels_that_cannot_be_changed(dtype: str = "u2") -> None:
+    frame = np.frombuffer(bytes(range(64)), dtype).reshape(4, 8)
+    assert frame_stats(frame) == frame_stats(frame.copy()) and not frame.flags.writeable
 
 
 def test_extremes_of_each_type_do_not_overflow() -> None:

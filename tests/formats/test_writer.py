@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
+from mrcz_dask.formats.choice import choose
 from mrcz_dask.formats.chunks import ChunkHeader
-from mrcz_dask.formats.codecs import Codec, choose
+from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.digest import checksum, digest_array
 from mrcz_dask.formats.header import Header
 from mrcz_dask.formats.reader import open_reader, read, read_footer, read_header
@@ -19,7 +20,17 @@ from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.values.errors import DamagedError, DtypeError, ParameterError, SpaceError
 
 Stack = NDArray[np.int16]
-CODECS = ["auto", "auto:fast", "none", "zstd:1", "lz4:9:none", "lz4hc:1", "zlib:1", "blosclz:9:byte"]
+CODECS = [
+    "auto",
+    "auto:fast",
+    "auto:small",
+    "none",
+    "zstd:1",
+    "lz4:9:none",
+    "lz4hc:1",
+    "zlib:1",
+    "blosclz:9:byte",
+]
 
 
 def names(folder: Path) -> list[str]:
@@ -114,7 +125,8 @@ def test_the_footer_holds_what_is_documented(stack: Stack, file_of: Any) -> None
     }  # fmt: skip
     assert footer["meta"] == {"a": 1} and footer["recipe"] == {"reference": "session.zarr/7"}
     assert footer["provenance"] == steps
-    assert Codec(**footer["codec"]) == choose([stack[0]])
+    assert Codec(**footer["codec"]) == choose(stack[0])
+    assert footer["codec"]["aim"] == "auto" and footer["codec"]["blocksize"] == 50 * 40 * 2
 
 
 def test_everything_is_settable_until_it_is_closed(stack: Stack) -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.bands import band_products, combine, make_bands, split, unmasked_mean
-from mrcz_dask.numerics.kernels import product
+from mrcz_dask.numerics.bands import make_bands
+from mrcz_dask.numerics.parts import MeanImage, References, combine, look
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(41, 400))
 SIZES = [(1, 1), (1, 1000), (1000, 1), (2, 1000), (3, 300), (8, 8), (256, 256), (480, 464), (481, 463)]
@@ -16,20 +16,16 @@ def noise(seed, shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-def parts_of(image, bands, mask=None):
-    mask = np.zeros(image.shape, bool) if mask is None else mask
-    return split(image, mask, unmasked_mean(image, mask), bands)
-
-
 def powers(image, bands):
-    parts, mask = parts_of(image, bands), np.zeros(image.shape, bool)
-    return band_products(product(image, parts.mean, image, parts.mean, mask), parts, parts, bands)
+    return look(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands).products[
+        0, 0
+    ]
 
 
 def part(image, bands, name):
     """One band of an image, as an image."""
     factors = np.array([[float(n == name) for n in bands.names]])
-    return combine([image], [parts_of(image, bands)], factors, bands)
+    return combine([image], References.of([image], bands).parts, factors, bands)
 
 
 @given(ny=SIDES, nx=SIDES, least=st.sampled_from([2, 20, 200]))
@@ -54,7 +50,7 @@ def test_the_parts_add_up_to_the_image(ny, nx, seed):
     image = noise(seed, (ny, nx))
     bands = make_bands((ny, nx), 20)
 
-    found = combine([image], [parts_of(image, bands)], np.ones((1, len(bands.names))), bands)
+    found = combine([image], References.of([image], bands).parts, np.ones((1, len(bands.names))), bands)
 
     # Blocks at the edges may be smaller than the others; the mean of block means is then not quite zero.
     assert np.ptp(found - image) < 1e-5
@@ -68,7 +64,7 @@ def test_the_parts_add_up_exactly_where_blocks_fit(shape):
     count = len(bands.names)
     factors = np.array([np.full(count, 2.0), np.full(count, -0.5)])
 
-    found = combine([one, two], [parts_of(one, bands), parts_of(two, bands)], factors, bands)
+    found = combine([one, two], References.of([one, two], bands).parts, factors, bands)
 
     expected = 2 * (one - one.mean(dtype=np.float64)) - 0.5 * (two - two.mean(dtype=np.float64))
     assert found == pytest.approx(expected, abs=1e-5)
@@ -93,10 +89,11 @@ def test_products_over_bands_add_up_to_the_product_of_the_images(shape):
     one, two = noise(4, shape), noise(5, shape)
     mask = np.random.default_rng(6).random(shape) < 0.01
     bands = make_bands(shape, 200)
-    a, b = parts_of(one, bands, mask), parts_of(two, bands, mask)
-    full = product(one, a.mean, two, b.mean, mask)
+    means = (i[~mask].mean(dtype=np.float64) for i in (one, two))
+    left, right = (np.where(mask, 0, i - mean) for i, mean in zip((one, two), means, strict=True))
+    full = (left * right).sum()
 
-    found = band_products(full, a, b, bands)
+    found = look(MeanImage(one), References.of([two], bands), mask, bands).products[0, 1]
 
     assert found.sum() == pytest.approx(full, abs=0.03 * one.size**0.5)
 
@@ -145,11 +142,12 @@ def test_masked_pixels_do_not_matter():
     bands = make_bands((128, 128), 200)
     spoilt = np.where(mask, np.float32(np.nan), image)
 
-    a, b = parts_of(image, bands, mask), parts_of(spoilt, bands, mask)
+    references = References.of([image], bands)
+    clean, found = (look(MeanImage(i), references, mask, bands) for i in (image, spoilt))
 
-    assert a.mean == b.mean
-    assert (a.spectrum == b.spectrum).all()
-    assert product(image, a.mean, image, a.mean, mask) == product(spoilt, b.mean, spoilt, b.mean, mask)
+    assert clean.parts[0].mean == found.parts[0].mean
+    assert (clean.parts[1].spectrum == found.parts[1].spectrum).all()
+    assert (clean.products == found.products).all()
 
 
 def test_a_large_image_is_made_small_before_it_is_transformed():

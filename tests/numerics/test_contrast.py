@@ -1,13 +1,14 @@
 """High-contrast stacks: carbon and ice are found, normal stacks are not, late stacks change nothing."""
 
 import math
+import warnings
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.contrast import BlockMeans, block_means, judge
+from mrcz_dask.numerics.contrast import BlockMeans, Usability, block_means, judge, pairwise_sum
 from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.sums import sum_stack
@@ -197,3 +198,64 @@ def test_block_means_of_even_blocks():
     assert (grid.pixels == 16).all()
     assert grid.relative().mean() == pytest.approx(1)
     assert grid.poisson() == pytest.approx((1 / (16 * grid.means)).mean())
+
+
+def reference_judge(grids, radius, params):
+    """`judge` in NumPy, stack by stack."""
+    known = [None if g is None else (g.relative(), g.poisson()) for g in grids]
+    return [reference_judge_one(known, j, radius, params) for j in range(len(known))]
+
+
+def reference_judge_one(known, j, radius, params):
+    if known[j] is None:
+        return Usability(False, np.nan, np.nan)
+    stop = min(j + radius + 1, len(known))
+    start = min(max(0, stop - params.history), j)
+    places = [i for i in range(start, stop) if known[i] and known[i][0].shape == known[j][0].shape]
+    if len(places) < 3:
+        return Usability(True, np.nan, np.nan)
+    relative, poisson = np.stack([known[i][0] for i in places]), np.array([known[i][1] for i in places])
+    accepted = np.ones(len(places), bool)
+    for _ in range(5):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            median = np.nanmedian(relative[accepted], axis=0)
+            ratio = relative / np.where(median > 0, median, np.nan)
+            scores = np.sqrt(np.maximum(0, np.nanvar(ratio, axis=(1, 2)) - poisson))
+        limit = max(params.floor, params.factor * float(np.quantile(scores, 0.25)))
+        before, accepted = accepted, scores <= limit
+        if (before == accepted).all() or accepted.sum() < 3:
+            break
+    score = scores[places.index(j)]
+    return Usability(bool(score <= limit), float(score), float(limit))
+
+
+@settings(max_examples=60)
+@given(
+    number=st.integers(1, 40),
+    shapes=st.lists(st.tuples(st.integers(2, 18), st.integers(2, 18)), min_size=1, max_size=2),
+    hidden=st.sampled_from([0.0, 0.05, 0.5]),
+    floor=st.sampled_from([0.0, 0.04]),
+    radius=st.integers(1, 8),
+    history=st.integers(9, 30),
+    seed=st.integers(0, 9999),
+)
+def test_to_the_bit_what_numpy_gives(number, shapes, hidden, floor, radius, history, seed):
+    rng = np.random.default_rng(seed)
+
+    def grid():
+        shape = shapes[rng.integers(len(shapes))]
+        pixels = np.where(rng.random(shape) < hidden, 0, 800)
+        pixels.flat[0] = 800
+        edge = 1 - 0.3 * (rng.random() < 0.2) * (np.arange(shape[1]) < shape[1] / 2)
+        return BlockMeans(np.where(pixels > 0, rng.poisson(50 * edge, shape), np.nan), pixels)
+
+    grids = [grid() if rng.random() < 0.9 else None for _ in range(number)]
+    params = ContrastParams(floor=floor, history=history)
+
+    assert repr(judge(grids, radius, params)) == repr(reference_judge(grids, radius, params))
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=700))
+def test_sums_are_added_in_the_order_of_numpy(values):
+    assert pairwise_sum(np.array(values)) == np.array(values).sum()

@@ -11,12 +11,12 @@ from hypothesis.extra import numpy as hnp
 from mrcz_dask.numerics.correction import (
     FINENESS,
     INT16,
-    byte_weight,
-    is_masked,
     make_correction,
     pattern_step,
 )
 from mrcz_dask.numerics.filling import fill_values
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.weights import byte_weight, is_masked
 
 SHAPE = (12, 14)
 FORMS = ("subtract", "subtract-raw", "divide")
@@ -31,7 +31,7 @@ def example(seed=1, form="subtract", std=0.05):
     near = np.zeros(SHAPE, bool)
     near[2, 3:5] = True
     mean = rng.normal(3, 0.1, SHAPE)
-    return make_correction(form, pattern, mean, weight, near), pattern, mean, weight, near
+    return make_correction(form, pattern, MeanImage(mean), weight, near), pattern, mean, weight, near
 
 
 def taken_off(frame, pattern, form):
@@ -59,7 +59,7 @@ def test_the_pattern_in_steps_is_within_half_a_step(seed, scale, form, heavy):
     pattern = (scale * (rng.standard_t(1.2, SHAPE) if heavy else rng.normal(size=SHAPE))).astype(np.float32)
     good = np.full(SHAPE, 255, np.uint8)
 
-    correction = make_correction(form, pattern, np.ones(SHAPE), good, good < 255)
+    correction = make_correction(form, pattern, MeanImage(np.ones(SHAPE)), good, good < 255)
 
     kept = correction.pattern.astype(np.float64) * correction.step
     assert np.abs(kept - pattern).max() <= correction.step / 2
@@ -90,7 +90,7 @@ def test_a_constant_pattern_can_be_kept(value):
     correction = make_correction(
         "subtract",
         np.full(SHAPE, value, np.float32),
-        np.ones(SHAPE),
+        MeanImage(np.ones(SHAPE)),
         np.full(SHAPE, 255, np.uint8),
         np.zeros(SHAPE, bool),
     )
@@ -100,7 +100,7 @@ def test_a_constant_pattern_can_be_kept(value):
 
 def test_nothing_to_do_leaves_counts_as_they_are():
     good = np.full(SHAPE, 255, np.uint8)
-    correction = make_correction("subtract", np.zeros(SHAPE, np.float32), np.ones(SHAPE), good, good < 255)
+    correction = make_correction("subtract", None, MeanImage(np.ones(SHAPE)), good, good < 255)
     frame = np.random.default_rng(3).poisson(3, SHAPE).astype(np.uint8)
 
     assert (correction.ready().apply(frame) == frame).all()
@@ -109,7 +109,7 @@ def test_nothing_to_do_leaves_counts_as_they_are():
 def test_the_divisor_has_a_floor():
     pattern = np.linspace(-3, 1, 168, dtype=np.float32).reshape(SHAPE)
     good = np.full(SHAPE, 255, np.uint8)
-    ready = make_correction("divide", pattern, np.ones(SHAPE), good, good < 255).ready()
+    ready = make_correction("divide", pattern, MeanImage(np.ones(SHAPE)), good, good < 255).ready()
 
     out = ready.apply(np.ones(SHAPE))
 
@@ -178,7 +178,7 @@ def test_the_fill_is_of_the_corrected_mean_and_the_same_in_each_frame():
     weight[5, 5] = 0
     flat = np.full(SHAPE, 7.0)
 
-    correction = make_correction("subtract", pattern, flat + pattern, weight, weight == 1)
+    correction = make_correction("subtract", pattern, MeanImage(flat + pattern), weight, weight == 1)
     ready = correction.ready()
 
     assert ready.apply(rng.poisson(9, SHAPE))[5, 5] == pytest.approx(7, abs=2 * correction.step)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics import koma
-from mrcz_dask.numerics.koma import make_references, spread
+from mrcz_dask.numerics.koma import Finder, spread
 from mrcz_dask.numerics.noise import correlated_noise
+from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.references import Member, WindowSum
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.windows import koma_window
@@ -16,7 +16,7 @@ FORMS = ("subtract", "subtract-raw", "divide")
 
 
 def find_pattern(mean, dose, mask, images, params):
-    return koma.find_pattern(mean.astype(np.float32), dose, mask, make_references(images, params), params)
+    return Finder(images, params).find(MeanImage(mean.astype(np.float32)), dose, mask)
 
 
 def simulated(seed, stacks, frames, pattern, dose=2.0, additive=0.0):

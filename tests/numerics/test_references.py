@@ -196,3 +196,25 @@ def test_weights_are_rounded_once():
     third = Member(np.ones(SHAPE, np.int16), 0, np.array([], np.int64), 1 / 3, 1)
 
     assert moved([third], [{0}]).reference()[0, 0] == np.float32(2**20 / round(2**20 / 3))
+
+
+@given(seed=st.integers(0, 99), window=st.sets(st.integers(0, 5), min_size=1, max_size=5), raw=st.booleans())
+def test_a_stack_that_is_left_out_leaves_the_bits_of_the_others_alone(seed, window, raw):
+    members = random_members(seed)
+    own = next(k for k in range(6) if k not in window)
+    members[own].values.flat[members[own].masked] = 10**6  # what is masked may hold anything
+
+    with_it = moved(members, [window | {own}], raw)
+
+    alone = moved(members, [window], raw).reference()
+    assert with_it.reference(without=members[own]).tobytes() == alone.tobytes()
+
+
+def test_sums_that_could_pass_32_bits_are_widened():
+    large = np.full(SHAPE, 2**31 - 1, np.int32)
+    members = [Member(large, 0, np.zeros(0, np.int64), float(2**31 - 1), 1) for _ in range(5)]
+
+    total = moved(members, [{0}, {0, 1, 2, 3, 4}, {3}])
+
+    assert (total.reference() == 1).all()
+    assert (moved(members, [{0, 1, 2, 3, 4}]).reference() == 1).all()

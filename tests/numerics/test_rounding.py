@@ -20,7 +20,7 @@ def round_to_step(image, step, key, frame):
     nothing = np.zeros(image.shape, np.int16)
     whole = np.full(image.shape, 255, np.uint8)
     identity = Correction("subtract", nothing, 1.0, whole, np.zeros(0, np.float32))
-    return identity.ready().apply_rounded(image, step, key, frame)
+    return identity.ready().apply_rounded(image, step, key, frame)[0]
 
 
 def ramp(low, high, size=2000):

@@ -135,3 +135,36 @@ def test_an_array_that_is_not_numpys_gives_the_same_sum(dtype):
             return stack[k]
 
     assert (sum_stack(Lazy()).values == sum_stack(stack).values).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", ">i2", "float32"])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_even_and_odd_frames_together_are_all_frames(dtype: str, n: int) -> None:
+    stack = np.random.default_rng(3).integers(0, 100, (n, 5, 7)).astype(dtype)
+    if dtype == "float32":
+        stack[0, 1, 2] = np.nan
+    exponent = common_exponent(stack) if dtype == "float32" else None
+    parts = [FrameSum((5, 7), dtype, exponent) for _ in range(2)]
+    for k, frame in enumerate(stack):
+        parts[k % 2].add(frame)
+
+    found, expected = parts[0].result_with(parts[1]), sum_stack(stack)
+
+    assert found.values.dtype == expected.values.dtype
+    assert (found.values == expected.values).all()
+    assert (found.n, found.exponent) == (expected.n, expected.exponent)
+    if dtype == "float32":
+        assert found.nonfinite is not None
+        assert found.nonfinite.sum() == 1
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16"])
+def test_the_moments_of_a_frame_come_with_its_sum(dtype: str) -> None:
+    info = np.iinfo(dtype)
+    frame = np.random.default_rng(4).integers(info.min, info.max, (200, 301), endpoint=True).astype(dtype)
+
+    found = FrameSum(frame.shape, dtype).add(frame)
+
+    exact = frame.astype(object)
+    assert found == (exact.min(), exact.max(), exact.sum(), (exact**2).sum())
+    assert FrameSum(frame.shape, "int32").add(frame.astype(np.int32)) is None

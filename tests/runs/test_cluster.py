@@ -11,14 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mrcz_dask.runs import cluster, executors
-from mrcz_dask.runs.cluster import cores, open_executor
+from mrcz_dask.runs import cluster, flow
+from mrcz_dask.runs.cluster import Where, cores, open_executor
 from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor, segments_of
+from mrcz_dask.runs.memory import Need
 from mrcz_dask.runs.readback import swept
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone
+from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone, silent
 
+LITTLE = Need(100_000_000, 1_000_000)
 WRITES = ["normalized", "recompressed", "references"]
 
 
@@ -31,7 +35,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[DaskExecutor]:
     """Two workers of one thread, for all tests of this module."""
-    with open_executor(2, 1, None, lambda e: None) as executor:
+    with open_executor(Where(2), LITTLE, silent) as executor:
         assert isinstance(executor, DaskExecutor)
         yield executor
 
@@ -39,7 +43,7 @@ def processes() -> Iterator[DaskExecutor]:
 @pytest.fixture(scope="module")
 def threads() -> Iterator[Executor]:
     """One worker of two threads."""
-    with open_executor(1, 2, None, lambda e: None) as executor:
+    with open_executor(Where(1, 2), LITTLE, silent) as executor:
         yield executor
 
 
@@ -64,7 +68,7 @@ def test_a_killed_worker_changes_nothing(
 
     def kill(event: Event) -> None:
         if isinstance(event, PhaseStarted) and event.phase == phase:
-            pid = next(iter(processes._client.run(os.getpid).values()))
+            pid = next(iter(processes.client.run(os.getpid).values()))
             killed.append(pid)
             threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
 
@@ -79,9 +83,9 @@ def test_a_killed_worker_changes_nothing(
 def test_a_task_that_kills_every_worker_fails_alone(
     processes: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(executors, "PATIENCE", 1)
+    monkeypatch.setattr(flow, "PATIENCE", 1)
     (tmp_path / "tasks_of_this_test.py").write_text(TASKS)
-    processes._client.upload_file(str(tmp_path / "tasks_of_this_test.py"))
+    processes.client.upload_file(str(tmp_path / "tasks_of_this_test.py"))
     sys.path.insert(0, str(tmp_path))
     try:
         from tasks_of_this_test import Deadly, run  # type: ignore[import-not-found]
@@ -114,14 +118,38 @@ def test_the_cluster_is_announced_and_sized(processes: DaskExecutor) -> None:
     assert processes.describe() == {"kind": "dask", "workers": 2, "threads": 2}
 
 
+def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> None:
+    """Of three threads two work: the third would need more than the limit."""
+    need = Need(process=10**8, task=10**8)
+    with open_executor(Where(1, 3, memory=300_000_000), need, silent) as executor:
+        assert isinstance(executor, DaskExecutor)
+        assert (executor.slots, executor.threads) == (2, 2)
+        (address,) = executor.room()
+        limits = executor.client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit)
+        assert limits == {address: 300_000_000}
+        found = list(executor.run(str, [range(5), range(5, 9)]))
+    assert sorted(found) == [(k, str(k)) for k in range(9)]
+
+
+def test_workers_of_another_scheduler_without_enough_memory(processes: DaskExecutor) -> None:
+    address = processes.client.scheduler.address
+    where = Where(scheduler=address)
+    with (
+        pytest.raises(SessionError, match="start workers with more"),
+        open_executor(where, Need(10**13, 1), silent),
+    ):
+        pass
+
+
 def test_no_workers_is_serial() -> None:
-    with open_executor(0, 1, None, lambda e: None) as executor:
+    with open_executor(Where(0), LITTLE, silent) as executor:
         assert isinstance(executor, SerialExecutor)
 
 
 def test_workers_and_scheduler_exclude_each_other() -> None:
-    with pytest.raises(ParameterError, match="give one of them"), open_executor(2, 1, "tcp://x:1", print):
-        pass
+    for more in ({"workers": 2}, {"memory": 10**9}):
+        with pytest.raises(ParameterError, match="give one of them"):
+            Where(scheduler="tcp://x:1", **more)
 
 
 def test_cores_are_those_of_this_process() -> None:
@@ -132,7 +160,7 @@ def test_cores_are_those_of_this_process() -> None:
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     with pytest.raises((SessionError, ParameterError), match="--scheduler"), ExitStack() as stack:
-        stack.enter_context(open_executor(None, 1, address, lambda e: None))
+        stack.enter_context(open_executor(Where(scheduler=address), LITTLE, silent))
 
 
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,15 +170,16 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty,
         pytest.raises(SessionError, match="no worker"),
-        open_executor(None, 1, empty.scheduler_address, lambda e: None),
+        open_executor(Where(scheduler=empty.scheduler_address), LITTLE, silent),
     ):
         pass
 
 
 def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, processes: DaskExecutor) -> None:
     heard: list[Event] = []
-    address = processes._client.scheduler.address
-    with open_executor(None, 1, address, heard.append) as executor:
+    address = processes.client.scheduler.address
+    processes.client.wait_for_workers(2, timeout=120)  # those that other tests killed come again
+    with open_executor(Where(scheduler=address), LITTLE, heard.append) as executor:
         outcome = koma(night, tmp_path / "out", executor)
     assert outcome.complete
     (ready,) = heard
@@ -193,7 +222,7 @@ def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> Non
         try:
             with (
                 pytest.raises(SessionError, match="run again"),
-                open_executor(None, 1, address, lambda e: None) as executor,
+                open_executor(Where(scheduler=address), LITTLE, silent) as executor,
             ):
                 koma(night, tmp_path / "out", executor, listen=kill)
         finally:
@@ -203,10 +232,9 @@ def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> Non
     assert koma(night, tmp_path / "out").complete
 
 
-@pytest.mark.parametrize("slots", [1, 2, 5, 40])
-@pytest.mark.parametrize("count", [0, 1, 13, 200])
+@given(count=st.integers(0, 300), slots=st.integers(1, 100))
 def test_segments_hold_every_task_once_and_in_order(slots: int, count: int) -> None:
     segments = segments_of(range(count), slots)
     assert [k for segment in segments for k in segment] == list(range(count))
-    assert all(0 < len(segment) <= 64 for segment in segments)
-    assert len(segments) >= min(count, slots) // 2
+    assert len(segments) == min(count, slots)
+    assert {len(segment) for segment in segments} <= {count // slots, count // slots + 1}

@@ -60,7 +60,9 @@ class Shuffled:
     def describe(self) -> dict[str, Any]:
         return {"kind": "shuffled"}
 
-    def run(self, function: Any, segments: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, Any]]:
+    def run(
+        self, function: Any, segments: Sequence[Sequence[Any]], split: Any = None
+    ) -> Iterator[tuple[Any, Any]]:
         waiting = [list(segment) for segment in segments]
         done = []
         while any(waiting):
@@ -208,15 +210,15 @@ class TestWhatGoesWrong:
     def test_a_bug_in_one_stack_stops_no_other(
         self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        inner = finishing.find_pattern
+        inner = finishing.corrections
         calls = iter(range(100))
 
-        def sometimes(*args: Any) -> Any:
+        def sometimes(*args: Any, **more: Any) -> Any:
             if next(calls) == 0:
                 raise ZeroDivisionError("nobody foresaw this")
-            return inner(*args)
+            return inner(*args, **more)
 
-        monkeypatch.setattr(finishing, "find_pattern", sometimes)
+        monkeypatch.setattr(finishing, "corrections", sometimes)
         outcome = koma(night)
         assert [f.reason for f in outcome.failures] == ["ZeroDivisionError: nobody foresaw this"]
         assert len(outcome.results) == 6

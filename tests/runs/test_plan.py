@@ -10,7 +10,8 @@ import mrcz_dask
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.koma import Run
-from mrcz_dask.runs.plan import make_plan, task_memory
+from mrcz_dask.runs.memory import need
+from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
@@ -25,7 +26,7 @@ from mrcz_dask.values.params import KomaParams, Settings
 plan = make_plan(Path(sys.argv[1]), None, Settings(koma=KomaParams(radius=2, long_window=5)))
 assert Run(plan, SerialExecutor()).execute().complete
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
-print(plan.memory(), int(peak) * 1024)
+print(plan.need().of(1), int(peak) * 1024)
 """
 
 
@@ -65,8 +66,9 @@ def test_a_lonely_stack_has_no_window(tmp_path: Path) -> None:
 
 def test_the_memory_does_not_depend_on_the_number_of_stacks(larger: Path) -> None:
     plan = make_plan(larger, None, Settings())
-    assert plan.memory() == task_memory((256, 320), "u")
-    assert task_memory((4096, 4096), "f") > task_memory((4096, 4096), "u") > task_memory((512, 512), "u")
+    assert plan.need() == need((256, 320), [np.dtype(np.uint8)], "int16")
+    one = make_plan(larger, None, Settings(), include=[plan.stacks[0].name])
+    assert one.need() == plan.need()
 
 
 @pytest.mark.slow

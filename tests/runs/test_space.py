@@ -54,6 +54,7 @@ def test_an_output_that_is_an_input_through_a_link(tmp_path: Path, link: str) ->
 
 def test_the_same_folder_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "a.mrcz").touch()
     (tmp_path / "koma").symlink_to(tmp_path / "raw")
     with pytest.raises(SessionError, match="overwrite inputs"):
         forbid_overwriting([tmp_path / "raw" / "a.mrcz"], [tmp_path / "koma" / "a.mrcz"])

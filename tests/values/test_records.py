@@ -12,6 +12,7 @@ RECORD = StackRecord(
     size=4321,
     mtime_ns=10**18 + 1,
     digest="ab" * 16,
+    chunks="cd" * 16,
     exponent=0,
     low=0.0,
     high=9.0,

@@ -1,0 +1,321 @@
+"""The main job on a local cluster; the client's cost for a long session; many workers that sleep."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import cache, partial
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
+from benchmarks.koma import floor, make_session
+from mrcz_dask.formats.writer import write
+from mrcz_dask.runs.cluster import Where, cores, open_executor
+from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor, segments_of
+from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.plan import Plan, make_plan
+from mrcz_dask.runs.prepare import PrepareTask, prepare
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.tasks import finish_tasks, judged, marked, recut
+from mrcz_dask.values.events import silent
+from mrcz_dask.values.params import KomaParams, Settings
+
+WORKERS = 64
+BUDGET_SECONDS = 5.0
+BUDGET_BYTES = 500e6
+WORKER_BYTES = 1.5e9
+REPEATS = 3
+BEGIN = datetime(2026, 10, 14, 19, 0)
+
+
+def _koma(session: Path, names: list[str], executor: Executor, out: Path) -> float:
+    """Run over some stacks of a session; return the processor seconds of this process."""
+    shutil.rmtree(out, ignore_errors=True)
+    plan = make_plan(session, out, Settings(koma=KomaParams(radius=2)), include=names)
+    before = time.process_time()
+    assert Run(plan, executor).execute().complete
+    return time.process_time() - before
+
+
+def _serial(arguments: tuple[Path, list[str], Path]) -> float:
+    session, names, out = arguments
+    return _koma(session, names, SerialExecutor(), out)
+
+
+Seconds = tuple[float, float]  # by the clock, of processors
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Seconds for the stacks beyond the shorter session; the workers' peak, bytes."""
+
+    serial: Seconds
+    cluster: Seconds
+    floor: float
+    peak: int
+
+
+@cache
+def _measured(folder: Path, quick: bool) -> Measured:
+    number = cores()
+    lengths = (2 * number, 4 * number)
+    repeats = 1 if quick else REPEATS
+    session = make_session(folder / "cluster", lengths[1], (10, 960, 928) if quick else (30, 3838, 3710))
+    names = [path.name for path in sorted(session.glob("*.mrcz"))]
+
+    with _cluster(number) as executor:
+
+        def on_the_cluster(stacks: int) -> float:
+            before = _processor(executor)
+            _koma(session, names[:stacks], executor, folder / "out")
+            return _processor(executor) - before
+
+        cluster = _beyond(on_the_cluster, lengths, repeats)
+        peak = max(executor.client.run(_peak).values())
+    with ProcessPoolExecutor(number, get_context("spawn")) as pool:
+
+        def side_by_side(stacks: int) -> float:
+            shares = [(session, names[k:stacks:number], folder / f"out-{k}") for k in range(number)]
+            return sum(pool.map(_serial, shares))
+
+        serial = _beyond(side_by_side, lengths, repeats)
+        work = [(session / name, folder / "out" / name) for name in names[lengths[0] :]]
+        list(pool.map(_floor, work))
+        least = statistics.median(_timed(lambda: list(pool.map(_floor, work))) for _ in range(repeats))
+    return Measured(serial, cluster, least, peak)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def _beyond(run: Callable[[int], float], lengths: tuple[int, int], repeats: int) -> Seconds:
+    """Return what a longer session takes more than a shorter one, medians; what compiles runs before."""
+    run(lengths[0])
+    times: dict[int, list[Seconds]] = {stacks: [] for stacks in lengths}
+    for _ in range(repeats):
+        for stacks in lengths:
+            start = time.perf_counter()
+            processor = run(stacks)
+            times[stacks].append((time.perf_counter() - start, processor))
+    short, long = ([statistics.median(kind) for kind in zip(*times[n], strict=True)] for n in lengths)
+    return long[0] - short[0], long[1] - short[1]
+
+
+def _processor(executor: DaskExecutor) -> float:
+    return float(sum(executor.client.run(time.process_time).values()))
+
+
+@contextlib.contextmanager
+def _cluster(workers: int) -> Iterator[DaskExecutor]:
+    with open_executor(Where(workers), Need(1, 1), silent) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor
+
+
+def _floor(paths: tuple[Path, Path]) -> None:
+    floor(*paths)
+
+
+def _peak() -> int:
+    """Return the peak of this process, bytes; `ru_maxrss` may be that of the process which started it."""
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
+
+
+# The rival shares caches and memory with as many others: what is compared is Dask, not the machine.
+SIDE_BY_SIDE = "serial executors in as many processes, side by side"
+
+
+@row("koma on a worker for each core, beyond start-up", rival=SIDE_BY_SIDE, goal=at_least(0.9))
+def throughput(bench: Bench) -> Amounts:
+    found = _measured(bench.folder, bench.quick)
+    return Amounts(found.cluster[0], found.serial[0])
+
+
+@row("the same, processor seconds of the workers", rival=SIDE_BY_SIDE, goal=at_least(0.9))
+def processor(bench: Bench) -> Amounts:
+    found = _measured(bench.folder, bench.quick)
+    return Amounts(found.cluster[1], found.serial[1])
+
+
+@row(
+    "koma on a worker for each core, beyond start-up",
+    rival="decode, decode, encode, disk in as many processes",
+    goal=at_most(1.4),
+)
+def over_the_floor(bench: Bench) -> Amounts:
+    found = _measured(bench.folder, bench.quick)
+    return Amounts(found.cluster[0], found.floor)
+
+
+@row("koma, peak of a worker, bytes, K2 frames", rival="the budget", goal=at_most(1.0))
+def peak(bench: Bench) -> Amounts:
+    return Amounts(_measured(bench.folder, bench.quick).peak, WORKER_BYTES)
+
+
+@row("koma, estimate of a worker's memory, bytes, K2 frames", rival="its peak", goal=at_most(1.6))
+def estimate(bench: Bench) -> Amounts:
+    found = _measured(bench.folder, bench.quick)
+    plan = make_plan(bench.folder / "cluster", bench.folder / "nothing", Settings())
+    return Amounts(plan.need().of(1), found.peak)
+
+
+def _peak_with(bench: Bench, stacks: int) -> int:
+    """Return the peak of one new worker over a session of so many stacks."""
+    session = make_session(bench.folder / "many", 40 if bench.quick else 160, (3, 480, 464))
+    names = [path.name for path in sorted(session.glob("*.mrcz"))]
+    with _cluster(1) as executor:
+        _koma(session, names[:stacks], executor, bench.folder / "out-many")
+        return int(max(executor.client.run(_peak).values()))
+
+
+def _peak_ratio(stacks: int, bench: Bench) -> Amounts:
+    return Amounts(_peak_with(bench, min(stacks, 40) if bench.quick else stacks), _peak_with(bench, 10))
+
+
+for _stacks in (40, 160):
+    row(f"koma, peak of a worker, {_stacks} stacks", rival="10 stacks", goal=at_most(1.1))(
+        partial(_peak_ratio, _stacks)
+    )
+
+
+def nap(seconds: float, task: FinishTask) -> str:
+    time.sleep(seconds)
+    return task.name
+
+
+@contextlib.contextmanager
+def _sleepers(workers: int, threads: int) -> Iterator[DaskExecutor]:
+    """Give workers in threads of this process, on the real scheduler."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    # Each of the workers would watch all the others, too.
+    quiet = {"distributed.worker.profile.enabled": False, "distributed.admin.system-monitor.interval": "10s"}
+    with (
+        dask.config.set(quiet),
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=threads,
+            processes=False,
+            protocol="tcp",
+            host="127.0.0.1",
+            dashboard_address=None,
+            memory_limit=0,
+            silence_logs="ERROR",
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield DaskExecutor(client, Need(1, 1))
+
+
+def _tiny(folder: Path, stacks: int) -> Path:
+    """Write a session of small stacks with the names and times of a real one."""
+    if not folder.exists():
+        folder.mkdir()
+        write(folder / "one.mrcz", np.stack([counts(2.0, (64, 64), k) for k in range(40)]), durable=False)
+        content = (folder / "one.mrcz").read_bytes()
+        (folder / "one.mrcz").unlink()
+        for k in range(stacks):
+            when = BEGIN + timedelta(seconds=11 * k)
+            name = f"FoilHole_{10_000 + k}_Data_{k % 7}_{when:%Y%m%d_%H%M%S}_fractions.mrcz"
+            (folder / name).write_bytes(content)
+            mdoc = f"PixelSpacing = 1.05\n[ZValue = 0]\nTiltAngle = 0\nDateTime = {when:%d-%b-%y  %H:%M:%S}\n"
+            (folder / f"{name}.mdoc").write_text(mdoc)
+    return folder
+
+
+def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
+    """Return what judges and makes the tasks, from records like that of the first stack."""
+    SessionStore(store).create()
+    one, settings = plan.stacks[0], plan.settings
+    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings.outliers, settings.contrast)
+    record = prepare(task)
+    rng = np.random.default_rng(1)
+    pixels = tuple(map(tuple, np.full((16, 16), 56_000).tolist()))
+    records = [
+        replace(
+            record,
+            name=entry.name,
+            stem=entry.stem,
+            digest=f"{k:032x}",
+            grid_means=tuple(map(tuple, rng.normal(40, 0.03, (16, 16)).tolist())),
+            grid_pixels=pixels,
+        )
+        for k, entry in enumerate(plan.stacks)
+    ]
+    return lambda: list(finish_tasks(plan, judged(plan.stacks, records, settings), "run", 2))
+
+
+def _segments(tasks: Sequence[FinishTask], executor: Executor) -> list[list[FinishTask]]:
+    return [marked(k, one) for k, one in enumerate(segments_of(tasks, executor.slots))]
+
+
+@row(
+    f"{WORKERS} workers on the real scheduler, tasks of 2 s: slot-seconds",
+    rival="seconds asleep",
+    goal=at_least(0.9),
+)
+def busy(bench: Bench) -> Amounts:
+    each, seconds = 6 if bench.quick else 20, 2.0
+    plan = make_plan(_tiny(bench.folder / "asleep", WORKERS * each), None, Settings())
+    tasks = _tasks(plan, bench.folder / "asleep.zarr")()
+    with _sleepers(WORKERS, 1) as executor:
+        segments = _segments(tasks, executor)
+        start = time.perf_counter()
+        results = executor.run(partial(nap, seconds), segments, partial(recut, count(len(segments))))
+        assert len(list(results)) == len(tasks)
+        wall = time.perf_counter() - start
+    return Amounts(wall * WORKERS, seconds * len(tasks))
+
+
+@cache
+def _planned(folder: Path) -> tuple[float, float]:
+    """Return seconds and peak bytes of a process that plans a session of 5 000 stacks."""
+    session = _tiny(folder / "tiny", 5000)
+    command = [sys.executable, "-c", "from benchmarks.cluster import plan_alone; plan_alone()", str(session)]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, cwd=root)
+    seconds, peak = done.stdout.split()
+    return float(seconds), float(peak)
+
+
+def plan_alone() -> None:
+    """Print seconds and peak bytes, until the first results of 64 slots are there."""
+    session = Path(sys.argv[1])
+    start = time.perf_counter()
+    plan = make_plan(session, None, Settings())
+    seconds = time.perf_counter() - start
+    make = _tasks(plan, session.with_suffix(".zarr"))  # the first pass is no part of planning
+    with _sleepers(1, WORKERS) as executor:
+        start = time.perf_counter()
+        tasks = make()
+        next(iter(executor.run(partial(nap, 0.0), _segments(tasks, executor))))
+        seconds += time.perf_counter() - start
+    print(seconds, _peak())
+
+
+@row("5 000 stacks planned and submitted, seconds", rival="the budget", goal=at_most(1.0))
+def planning(bench: Bench) -> Amounts:
+    return Amounts(_planned(bench.folder)[0], BUDGET_SECONDS)
+
+
+@row("5 000 stacks planned and submitted, bytes of the client", rival="the budget", goal=at_most(1.0))
+def planning_memory(bench: Bench) -> Amounts:
+    return Amounts(_planned(bench.folder)[1], BUDGET_BYTES)

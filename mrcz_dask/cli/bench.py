@@ -1,0 +1,210 @@
+"""`bench`: the paper's benchmarks again, on this machine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+
+import typer
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from mrcz_dask.cli.console import errors, print_json, results, say, table, warn
+from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.events import Event
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.bench_results import BenchReport
+
+T = TypeVar("T", int, float)
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
+_Many = list[str] | None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("bench")(bench)
+
+
+def bench(
+    what: Annotated[Literal["codecs"], typer.Argument(help="What is measured.", show_default=False)],
+    doses: Annotated[
+        _Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,2,4.")
+    ] = None,
+    table_dose: Annotated[
+        float | None, typer.Option(help="Of the counts of Table 1. Default 2, about that of the paper's.")
+    ] = None,
+    codecs: Annotated[
+        _Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zstd:1,zstd:5,auto.")
+    ] = None,
+    threads: Annotated[
+        _Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
+    ] = None,
+    block_sizes: Annotated[
+        _Many,
+        typer.Option(
+            help="Bytes, or 64K, 1M, ...; 0 for the codec's own. Table 1 takes the first. Default 0,64K."
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(help="FRAMES,Y,X of the counts. Default 6,1919,1855: two minutes on two cores."),
+    ] = None,
+    repeats: Annotated[
+        int, typer.Option(help="Measure so often, in turns; what took 10 s is not repeated.")
+    ] = 3,
+    stack: Annotated[
+        Path | None, typer.Option("--input", help="Take this stack instead of Poisson counts.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder for codecs.json, tables and plots.")
+    ] = None,
+    only: Annotated[
+        Literal["table1", "dose", "metadata"] | None,
+        typer.Option(help="One part, table1, dose or metadata, instead of all three."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of counts and metadata.")] = 0,
+    metadata_size: Annotated[
+        float, typer.Option(help="Of the nested metadata as JSON, in MB, about.")
+    ] = 25.0,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure codecs as the paper did: Table 1, Fig. 2 (doses) and Fig. 3 (metadata).
+
+    Lists take commas, or the option several times. Programs of Table 1 that are not installed (gzip, pigz,
+    lbzip2, xz) are named and left out. All that is compressed is decoded and compared; a difference is an
+    error.
+    """
+    from mrcz_dask.formats.parallel import available_cores
+    from mrcz_dask.runs import bench_params
+    from mrcz_dask.runs.bench import run_bench
+
+    if stack is not None and (doses or table_dose or shape):
+        raise ParameterError(
+            "--input is there together with --doses, --table-dose or --shape; these are of Poisson counts,"
+            " leave them out or leave --input out"
+        )
+    params = bench_params.BenchParams(
+        threads=_list(threads, "--threads", int) or tuple(sorted({1, available_cores()})),
+        doses=_list(doses, "--doses", float) or bench_params.DOSES,
+        table_dose=bench_params.TABLE_DOSE if table_dose is None else table_dose,
+        codecs=tuple(text.lower() for text in _texts(codecs)) or bench_params.CODECS,
+        block_sizes=_list(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
+        shape=bench_params.SHAPE if shape is None else _shape(shape),
+        repeats=repeats,
+        seed=seed,
+        metadata_bytes=round(metadata_size * 1e6),
+        stack=stack,
+        only=only,
+    )
+    _prepare(output, overwrite)
+    with _Bar() as bar:
+        report = run_bench(params, bar)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        _show(report)
+    if output is not None:
+        _write(report, output, quiet=as_json)
+
+
+def _texts(given: _Many) -> tuple[str, ...]:
+    """Return what an option was given, with commas or repeated, each once."""
+    return tuple(dict.fromkeys(part.strip() for text in given or () for part in text.split(",")))
+
+
+def _list(given: _Many, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:
+    try:
+        return tuple(kind(part) for part in _texts(given))
+    except ValueError as error:
+        said = ",".join(given or ())
+        raise ParameterError(f"{option} is {said!r}; expected numbers with commas between them") from error
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    parts = text.replace("x", ",").split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
+        raise ParameterError(f"--shape is {text!r}; expected frames, rows and columns, such as 6,1919,1855")
+    return tuple(map(int, parts))
+
+
+def _bytes(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([KM]?)(I?B)?", text.upper())
+    if found is None:
+        raise ValueError(text)
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _prepare(output: Path | None, overwrite: bool) -> None:
+    if output is not None:
+        from mrcz_dask.runs.bench_files import prepare_folder
+
+        prepare_folder(output, overwrite=overwrite)
+
+
+def _show(report: BenchReport) -> None:
+    from mrcz_dask.runs.bench_tables import text_tables
+
+    for one in text_tables(report):
+        made = table(*one.columns, right=one.columns[one.names :])
+        made.title, made.caption = one.title, one.caption
+        made.title_justify = made.caption_justify = "left"
+        for cells in one.rows:
+            made.add_row(*cells)
+        results().print(made)
+        say("")
+    for text in (*map(str, report.left_out), *report.notes):
+        say(text)
+
+
+def _write(report: BenchReport, output: Path, *, quiet: bool) -> None:
+    from mrcz_dask.runs.bench_files import write_report
+
+    written = write_report(report, output)
+    if written.missing:
+        warn(written.missing)
+    if not quiet:
+        say(f"{', '.join(path.name for path in written.paths)} in {output}")
+
+
+class _Bar:
+    """A listener that draws how far a benchmark is, on standard error; on a pipe it names the parts."""
+
+    def __init__(self) -> None:
+        console = errors()
+        columns = (
+            TextColumn("{task.description:<32}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+        )
+        self._progress = Progress(
+            *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take in one measurement."""
+        from mrcz_dask.runs.bench_timing import BenchStep
+
+        if isinstance(event, BenchStep):
+            self._advance(event.part, event.name, event.done, event.of)
+
+    def _advance(self, part: str, name: str, done: int, total: int) -> None:
+        if part not in self._tasks:
+            if self._progress.disable:
+                self._progress.console.print(f"{part}: {total} measurements", markup=False, highlight=False)
+            self._tasks[part] = self._progress.add_task(part, total=total)
+        self._progress.update(self._tasks[part], completed=done, description=f"{part}: {name}")

@@ -1,0 +1,211 @@
+"""Compiled loops over frames: the correction, its rounding, and the sums that noise scores need.
+
+All of them release the GIL and run in one thread in a fixed order, without fast-math, so that their bits do
+not depend on who calls them. Inner loops run over slices from 0, as others are not vectorised.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.moments import moments
+from mrcz_dask.numerics.philox import BLOCKS, TILE
+
+PIECE = 1 << 15
+LANES = 128
+
+
+@compiled
+def add_to(frame: NDArray[Any], total: NDArray[Any]) -> None:
+    """Add a flat frame of integers to a total of at least as many bits, in which no sum overflows."""
+    for i in range(total.size):
+        total[i] += total.dtype.type(frame[i])
+
+
+@compiled
+def add_and_measure(frame: NDArray[Any], total: NDArray[Any]) -> tuple[Any, Any, Any, Any]:
+    """Add a flat frame of integers below 2**16 to a total, and return its moments."""
+    low: Any = np.int64(frame[0])
+    high: Any = low
+    whole, squares = np.int64(0), np.int64(0)
+    for start in range(0, frame.size, PIECE):
+        pixels = frame[start : start + PIECE]
+        add_to(pixels, total[start : start + PIECE])
+        least, most, part, square = moments(pixels)
+        low, high = min(low, least), max(high, most)
+        whole += part
+        squares += square
+    return low, high, whole, squares
+
+
+@compiled
+def _philox_tile(tile: int, key: np.uint64, frame: int, purpose: int, words: NDArray[np.uint32]) -> None:
+    """Fill words (4, BLOCKS) with Philox4x32-10 of the tile's blocks; see `philox`."""
+    m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    w0, w1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for b in range(BLOCKS):
+        c0, c1 = np.uint64(tile * BLOCKS + b), np.uint64(0)
+        c2, c3 = np.uint64(frame), np.uint64(purpose)
+        k0, k1 = np.uint64(key) & low, np.uint64(key) >> shift
+        for _ in range(10):
+            p, q = c0 * m0, c2 * m1
+            c0, c1, c2, c3 = (q >> shift) ^ c1 ^ k0, q & low, (p >> shift) ^ c3 ^ k1, p & low
+            k0, k1 = (k0 + w0) & low, (k1 + w1) & low
+        words[0, b] = np.uint32(c0)
+        words[1, b] = np.uint32(c1)
+        words[2, b] = np.uint32(c2)
+        words[3, b] = np.uint32(c3)
+
+
+@compiled
+def _correct_tile(
+    frame: NDArray[Any],
+    pattern: NDArray[np.int16],
+    step: np.float32,
+    divide: bool,
+    where: NDArray[np.intp],
+    share: NDArray[np.float32],
+    fill: NDArray[np.float32],
+    start: int,
+    out: NDArray[np.float32],
+) -> None:
+    """Put w I' + (1 - w) fill of the flat pixels from `start` into out."""
+    one, least = np.float32(1), np.float32(0.1)
+    counts, off = frame[start : start + out.size], pattern[start : start + out.size]
+    if divide:
+        for i in range(out.size):
+            out[i] = np.float32(counts[i]) / max(least, one + np.float32(off[i]) * step)
+    else:
+        for i in range(out.size):
+            out[i] = np.float32(counts[i]) - np.float32(off[i]) * step
+    for k in range(np.searchsorted(where, start), np.searchsorted(where, start + out.size)):
+        w = share[k]
+        own = out[where[k] - start] if w > 0 else np.float32(0)
+        out[where[k] - start] = w * own + (one - w) * fill[k]
+
+
+@compiled
+def correct(
+    frame: NDArray[Any],
+    pattern: NDArray[np.int16],
+    step: np.float32,
+    divide: bool,
+    where: NDArray[np.intp],
+    share: NDArray[np.float32],
+    fill: NDArray[np.float32],
+    out: NDArray[np.float32],
+) -> None:
+    """Correct a whole flat frame."""
+    for start in range(0, out.size, TILE):
+        _correct_tile(frame, pattern, step, divide, where, share, fill, start, out[start : start + TILE])
+
+
+@compiled
+def correct_and_round(
+    frame: NDArray[Any],
+    pattern: NDArray[np.int16],
+    step: np.float32,
+    divide: bool,
+    where: NDArray[np.intp],
+    share: NDArray[np.float32],
+    fill: NDArray[np.float32],
+    inverse: np.float32,
+    key: np.uint64,
+    index: int,
+    purpose: int,
+    out: NDArray[np.int16],
+) -> tuple[Any, Any, Any, Any]:
+    """Correct a whole flat frame and round it to steps of 1 / inverse, up or down at random.
+
+    Return the moments of what was put into out.
+    """
+    buffer = np.empty(TILE, np.float32)
+    words = np.empty((4, BLOCKS), np.uint32)
+    low: Any = np.int64(32767)
+    high: Any = np.int64(-32768)
+    total, squares = np.int64(0), np.int64(0)
+    for tile in range((frame.size + TILE - 1) // TILE):
+        start = tile * TILE
+        made = out[start : start + TILE]
+        _correct_tile(frame, pattern, step, divide, where, share, fill, start, buffer[: made.size])
+        _philox_tile(tile, key, index, purpose, words)
+        _round_tile(buffer, words, inverse, made)
+        least, most, part, square = moments(made)
+        low, high = min(low, least), max(high, most)
+        total += part
+        squares += square
+    return low, high, total, squares
+
+
+@compiled
+def _round_tile(
+    buffer: NDArray[np.float32], words: NDArray[np.uint32], inverse: np.float32, out: NDArray[np.int16]
+) -> None:
+    """Round a tile: pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS."""
+    for part in range(8):
+        first = part * BLOCKS
+        if first < out.size:
+            shift = np.uint32(16 * (part % 2))
+            values, made = buffer[first : first + BLOCKS], out[first : first + BLOCKS]
+            _round_part(values, words[part // 2], shift, inverse, made)
+
+
+@compiled
+def _round_part(
+    values: NDArray[np.float32],
+    words: NDArray[np.uint32],
+    shift: np.uint32,
+    inverse: np.float32,
+    out: NDArray[np.int16],
+) -> None:
+    half, scale = np.float32(0.5), np.float32(2.0**-16)
+    for b in range(out.size):
+        scaled = values[b] * inverse
+        below = np.floor(scaled)
+        chance = (np.float32(np.int32((words[b] >> shift) & np.uint32(0xFFFF))) + half) * scale
+        out[b] = np.int16(np.int32(below) + np.int32(chance < scaled - below))
+
+
+@compiled
+def _shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
+    """Return sum d and sum d**2 of d = v - shift in float64; many sums side by side, then together."""
+    sums, squares = np.zeros(LANES), np.zeros(LANES)
+    whole = values.size - values.size % LANES
+    lines = values[:whole].reshape(-1, LANES)
+    for i in range(lines.shape[0]):
+        for j in range(LANES):
+            d = np.float64(lines[i, j]) - shift
+            sums[j] += d
+            squares[j] += d * d
+    rest = values[whole:]
+    for j in range(rest.size):
+        d = np.float64(rest[j]) - shift
+        sums[j] += d
+        squares[j] += d * d
+    return sums.sum(), squares.sum()
+
+
+@compiled
+def add_standardised(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
+    """Add flat values, without their mean and of unit norm, to total; False if constant or not finite."""
+    shift = np.float64(values[0])
+    part, squares = _shifted_sums(values, shift)
+    mean = part / values.size
+    norm = squares - part * mean
+    if not norm > 0 or not np.isfinite(norm):
+        return False
+    factor, middle = 1 / np.sqrt(norm), mean + shift
+    for i in range(total.size):
+        total[i] += np.float32((np.float64(values[i]) - middle) * factor)
+    return True
+
+
+@compiled
+def power(values: NDArray[Any]) -> float:
+    """Return the sum of squares of flat values, in float64."""
+    return _shifted_sums(values, 0.0)[1]

@@ -1,0 +1,346 @@
+"""Compiled passes over a stack's mean image and its references together, row by row while a row is in cache.
+
+Sums are in float64 and in a fixed order: every 128th pixel of a row, then these together, so that they are
+vectors whatever the processor. The mean image is values * factor / dose, in float32, made as it is needed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled
+
+Image = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+LANES = 128  # sums that grow side by side: an addition waits for the one before
+
+
+@compiled
+def masked_sum(values: NDArray[Any], factor: np.float32, dose: np.float32, mask: Mask) -> tuple[float, int]:
+    """Return the sum of the mean image over unmasked pixels, and the number of these."""
+    nx = mask.shape[1]
+    row, lanes, good = np.empty(nx), np.zeros(LANES), 0
+    for y in range(mask.shape[0]):
+        _scaled_off_mean(values[y], factor, dose, mask[y], 0.0, row)
+        _add_to_lanes(row, lanes)
+        masked = mask[y]
+        for x in range(nx):
+            good += not masked[x]
+    return _together(lanes), good
+
+
+@compiled
+def _mean_of(value: Any, factor: np.float32, dose: np.float32) -> Any:
+    return np.float32(value) * factor / dose
+
+
+@compiled
+def two_sums(a: Image, b: Image) -> tuple[float, float]:
+    """Return the sums of two images."""
+    lanes, others = np.zeros(LANES), np.zeros(LANES)
+    for y in range(a.shape[0]):
+        _add_to_lanes(a[y], lanes)
+        _add_to_lanes(b[y], others)
+    return _together(lanes), _together(others)
+
+
+@compiled
+def _add_to_lanes(row: NDArray[Any], lanes: Floats) -> None:
+    for start in range(0, row.size, LANES):
+        part = row[start : start + LANES]
+        for j in range(part.size):
+            lanes[j] += part[j]
+
+
+@compiled
+def _together(lanes: Floats) -> float:
+    total = 0.0
+    for j in range(lanes.size):
+        total += lanes[j]
+    return total
+
+
+@compiled
+def _row_sum(row: Floats, lanes: Floats) -> float:
+    """Return the sum of a row; uses lanes."""
+    lanes[:] = 0.0
+    _add_to_lanes(row, lanes)
+    return _together(lanes)
+
+
+@compiled
+def _add_products(own: Floats, first: Floats, second: Floats, lanes: Floats) -> None:
+    """Add own * own, own * first, own * second of a row to lanes (3, LANES)."""
+    for start in range(0, own.size, LANES):
+        u, v, w = own[start : start + LANES], first[start : start + LANES], second[start : start + LANES]
+        for j in range(u.size):
+            lanes[0, j] += u[j] * u[j]
+            lanes[1, j] += u[j] * v[j]
+            lanes[2, j] += u[j] * w[j]
+
+
+@compiled
+def _add_all_products(own: Floats, first: Floats, second: Floats, lanes: Floats) -> None:
+    """Add the products 00, 01, 02, 11, 12, 22 of a row to lanes (6, LANES)."""
+    for start in range(0, own.size, LANES):
+        u, v, w = own[start : start + LANES], first[start : start + LANES], second[start : start + LANES]
+        for j in range(u.size):
+            lanes[0, j] += u[j] * u[j]
+            lanes[1, j] += u[j] * v[j]
+            lanes[2, j] += u[j] * w[j]
+            lanes[3, j] += v[j] * v[j]
+            lanes[4, j] += v[j] * w[j]
+            lanes[5, j] += w[j] * w[j]
+
+
+@compiled
+def _off_mean(row: NDArray[Any], masked: Mask, mean: float, out: Floats) -> None:
+    for x in range(out.size):
+        out[x] = 0.0 if masked[x] else row[x] - mean
+
+
+@compiled
+def _scaled_off_mean(
+    row: NDArray[Any], factor: np.float32, dose: np.float32, masked: Mask, mean: float, out: Floats
+) -> None:
+    for x in range(out.size):
+        out[x] = 0.0 if masked[x] else _mean_of(row[x], factor, dose) - mean
+
+
+@compiled
+def _add_row(row: Floats, level: int, columns: Floats, blocks: Floats) -> None:
+    """Add a row to the sums of columns, and to those of blocks of 2**level (level 0 or 1)."""
+    for x in range(row.size):
+        columns[x] += row[x]
+    if level == 0:
+        for x in range(row.size):
+            blocks[x] += row[x]
+        return
+    half = row.size // 2
+    for k in range(half):
+        blocks[k] = blocks[k] + row[2 * k] + row[2 * k + 1]
+    if row.size % 2:
+        blocks[half] += row[row.size - 1]
+
+
+@compiled
+def two_profiles(
+    a: Image, b: Image, means: Floats, level: int, columns: Floats, rows: Floats, blocks: Floats
+) -> None:
+    """Add a - mean and b - mean to sums of columns (each half apart), rows, and blocks of 2**level.
+
+    columns is (2, 2, nx), rows (2, ny), blocks (2, ceil(ny / 2**level), ceil(nx / 2**level)); image first,
+    all zero at the start.
+    """
+    ny, nx = a.shape
+    first, second, nothing, lanes = np.empty(nx), np.empty(nx), np.zeros(nx, np.bool_), np.empty(LANES)
+    for y in range(ny):
+        _off_mean(a[y], nothing, means[0], first)
+        _off_mean(b[y], nothing, means[1], second)
+        half = 1 if 2 * y >= ny else 0
+        _add_row(first, level, columns[0, half], blocks[0, y >> level])
+        _add_row(second, level, columns[1, half], blocks[1, y >> level])
+        rows[0, y] = _row_sum(first, lanes)
+        rows[1, y] = _row_sum(second, lanes)
+
+
+@compiled
+def three_profiles(
+    values: NDArray[Any],
+    factor: np.float32,
+    dose: np.float32,
+    a: Image,
+    b: Image,
+    mask: Mask,
+    means: Floats,
+    level: int,
+    columns: Floats,
+    rows: Floats,
+    blocks: Floats,
+    products: Floats,
+) -> None:
+    """As `two_profiles` for the mean image, a and b, 0 at the mask; and their products over all pixels.
+
+    products (6,): of the images 00, 01, 02, 11, 12, 22.
+    """
+    ny, nx = a.shape
+    own, first, second, lanes = np.empty(nx), np.empty(nx), np.empty(nx), np.empty(LANES)
+    of_pairs = np.zeros((6, LANES))
+    for y in range(ny):
+        _scaled_off_mean(values[y], factor, dose, mask[y], means[0], own)
+        _off_mean(a[y], mask[y], means[1], first)
+        _off_mean(b[y], mask[y], means[2], second)
+        half = 1 if 2 * y >= ny else 0
+        _add_row(own, level, columns[0, half], blocks[0, y >> level])
+        _add_row(first, level, columns[1, half], blocks[1, y >> level])
+        _add_row(second, level, columns[2, half], blocks[2, y >> level])
+        rows[0, y] = _row_sum(own, lanes)
+        rows[1, y] = _row_sum(first, lanes)
+        rows[2, y] = _row_sum(second, lanes)
+        _add_all_products(own, first, second, of_pairs)
+    for k in range(6):
+        products[k] = _together(of_pairs[k])
+
+
+@compiled
+def one_profile(
+    values: NDArray[Any],
+    factor: np.float32,
+    dose: np.float32,
+    a: Image,
+    b: Image,
+    mask: Mask,
+    means: Floats,
+    level: int,
+    columns: Floats,
+    rows: Floats,
+    blocks: Floats,
+    products: Floats,
+) -> None:
+    """As `three_profiles` for the mean image alone; products (3,): with itself, a and b."""
+    ny, nx = a.shape
+    own, first, second, lanes = np.empty(nx), np.empty(nx), np.empty(nx), np.empty(LANES)
+    of_own = np.zeros((3, LANES))
+    for y in range(ny):
+        _scaled_off_mean(values[y], factor, dose, mask[y], means[0], own)
+        _off_mean(a[y], mask[y], means[1], first)
+        _off_mean(b[y], mask[y], means[2], second)
+        _add_row(own, level, columns[0, 1 if 2 * y >= ny else 0], blocks[0, y >> level])
+        rows[0, y] = _row_sum(own, lanes)
+        _add_products(own, first, second, of_own)
+    for k in range(3):
+        products[k] = _together(of_own[k])
+
+
+@compiled
+def pair_sums(image: Floats, out: Floats) -> None:
+    """Put sums over blocks of 2 x 2 pixels into out, those at the edges smaller."""
+    ny, nx = image.shape
+    empty = np.zeros(nx)
+    for k in range(out.shape[0]):
+        above, below, into = image[2 * k], image[2 * k + 1] if 2 * k + 1 < ny else empty, out[k]
+        for j in range(nx // 2):
+            into[j] = (above[2 * j] + below[2 * j]) + (above[2 * j + 1] + below[2 * j + 1])
+        if nx % 2:
+            into[nx // 2] = above[nx - 1] + below[nx - 1]
+
+
+@compiled
+def finish_means(
+    sums: Floats,
+    tall: Floats,
+    wide: Floats,
+    down: Floats,
+    across: Floats,
+    middle: Floats,
+    top: int,
+    mixed: bool,
+) -> None:
+    """Make means of sums over blocks, minus those of the profiles of rows and columns, in place.
+
+    tall and wide are the lengths of the blocks; down and across (of each half) the profiles' means over them;
+    row `top` of the blocks is the first of the lower half, or if `mixed` it takes `middle`.
+    """
+    narrow = 1 / wide
+    for k in range(sums.shape[0]):
+        row, low, off = sums[k], 1 / tall[k], down[k]
+        lines = middle if mixed and k == top else across[0] if k < top else across[1]
+        for j in range(row.size):
+            row[j] = row[j] * low * narrow[j] - off - lines[j]
+
+
+@compiled
+def block_products(a: Floats, b: Floats, c: Floats, tall: Floats, wide: Floats, out: Floats) -> None:
+    """Add to out (6,) the products 00, 01, 02, 11, 12, 22 of block means, each block by its size."""
+    for k in range(a.shape[0]):
+        first, second, third = a[k], b[k], c[k]
+        p00, p01, p02, p11, p12, p22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        for j in range(first.size):
+            u, v, w = first[j], second[j], third[j]
+            p00 += u * u * wide[j]
+            p01 += u * v * wide[j]
+            p02 += u * w * wide[j]
+            p11 += v * v * wide[j]
+            p12 += v * w * wide[j]
+            p22 += w * w * wide[j]
+        out[0] += p00 * tall[k]
+        out[1] += p01 * tall[k]
+        out[2] += p02 * tall[k]
+        out[3] += p11 * tall[k]
+        out[4] += p12 * tall[k]
+        out[5] += p22 * tall[k]
+
+
+@compiled
+def shell_products(
+    a: NDArray[np.complex128],
+    b: NDArray[np.complex128],
+    c: NDArray[np.complex128],
+    shells: NDArray[np.int16],
+    weight: Floats,
+    out: Floats,
+) -> None:
+    """Add to out (6, 1 + shells) the products 00, 01, 02, 11, 12, 22 of half planes, by shell + 1."""
+    for y in range(shells.shape[0]):
+        for x in range(shells.shape[1]):
+            u, v, w, s, n = a[y, x], b[y, x], c[y, x], shells[y, x] + 1, weight[x]
+            out[0, s] += (u.real * u.real + u.imag * u.imag) * n
+            out[1, s] += (u.real * v.real + u.imag * v.imag) * n
+            out[2, s] += (u.real * w.real + u.imag * w.imag) * n
+            out[3, s] += (v.real * v.real + v.imag * v.imag) * n
+            out[4, s] += (v.real * w.real + v.imag * w.imag) * n
+            out[5, s] += (w.real * w.real + w.imag * w.imag) * n
+
+
+@compiled
+def add_up(
+    first: Image,
+    second: Image,
+    c_first: float,
+    c_second: float,
+    columns: Floats,
+    rows: Floats,
+    small: Floats,
+    level: int,
+    out: Image,
+) -> None:
+    """Put into out factors * images + columns (of each half) + rows + small in blocks of 2**level."""
+    ny, nx = first.shape
+    under = np.empty(nx)
+    for y in range(ny):
+        half, row, above, below, into = columns[1 if 2 * y >= ny else 0], rows[y], first[y], second[y], out[y]
+        if y % (1 << level) == 0:
+            of_blocks = small[y >> level]
+            for x in range(nx):
+                under[x] = of_blocks[x >> level]
+        for x in range(nx):
+            lines = half[x] + row + under[x]
+            into[x] = np.float32(c_first * above[x] + c_second * below[x] + lines)
+
+
+@compiled
+def raise_level(
+    coarse: Floats,
+    first: Floats,
+    second: Floats,
+    c_first: float,
+    c_second: float,
+    finer_first: float,
+    finer_second: float,
+    offset: float,
+    out: Floats,
+) -> None:
+    """Put into out coarse, each pixel as 2 x 2, plus c * means, minus finer * means and an offset."""
+    under = np.empty(out.shape[1])
+    for k in range(out.shape[0]):
+        of_blocks, into, one, two = coarse[k >> 1], out[k], first[k], second[k]
+        for j in range(under.size):
+            under[j] = of_blocks[j >> 1]
+        for j in range(into.size):
+            value = under[j] + c_first * one[j] + c_second * two[j]
+            into[j] = value - finer_first * one[j] - finer_second * two[j] - offset

@@ -1,0 +1,58 @@
+"""Extremes, sum and sum of squares of integer pixels in one pass over memory, exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled
+
+# stays in the first cache, and its sum fits 32 bits: BLOCK * 2**16 < 2**31
+BLOCK = 1 << 13
+# up to here the sum of its squares does too: BLOCK * NARROW**2 < 2**32
+NARROW = 724
+
+
+@compiled
+def moments(pixels: NDArray[Any]) -> tuple[int, int, int, int]:
+    """Return minimum, maximum, sum, and sum of squares of pixels.
+
+    Four plain loops over a block that stays in the cache: each of them becomes one vector loop.
+
+    Parameters
+    ----------
+    pixels
+        (n,) integers of at most 32 bits and magnitude below 2**16, C-contiguous, in native byte order,
+        n < 2**31.
+
+    Raises
+    ------
+    ValueError
+        There are none.
+    """
+    if not pixels.size:
+        raise ValueError("no pixels; expected at least one")
+    low, high = np.int64(pixels[0]), np.int64(pixels[0])
+    total, squares = np.int64(0), np.int64(0)
+    for start in range(0, pixels.size, BLOCK):
+        # indices from 0: loops over items, or from `start`, are not vectorised
+        block = pixels[start : start + BLOCK]
+        least, most, part = block[0], block[0], np.int32(0)
+        for i in range(block.size):
+            least = block[i] if block[i] < least else least
+            most = block[i] if block[i] > most else most
+        for i in range(block.size):
+            part = np.int32(part + np.int32(block[i]))
+        if max(-np.int64(least), np.int64(most)) <= NARROW:
+            few = np.uint32(0)
+            for i in range(block.size):
+                few = np.uint32(few + np.uint32(np.int32(block[i]) * np.int32(block[i])))
+            squares += np.int64(few)
+        else:
+            for i in range(block.size):
+                squares += np.int64(np.uint32(np.int32(block[i]) * np.int32(block[i])))
+        low, high = min(low, np.int64(least)), max(high, np.int64(most))
+        total += part
+    return low, high, total, squares  # type: ignore[return-value]  # int to Python

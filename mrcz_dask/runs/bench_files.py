@@ -1,0 +1,90 @@
+"""The benchmark's results in a folder: JSON, CSV, Markdown, and plots where matplotlib is installed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.runs.bench_params import PARTS
+from mrcz_dask.runs.bench_results import BenchReport
+from mrcz_dask.runs.bench_tables import csv_text, markdown
+from mrcz_dask.runs.space import check_space
+from mrcz_dask.values.errors import OutputExistsError, SpaceError
+
+PLOTS = (*PARTS, "settings")
+NAMES = (
+    "codecs.json",
+    "codecs.md",
+    *(f"{part}.csv" for part in PARTS),
+    *(f"{name}.{kind}" for name in PLOTS for kind in ("png", "svg")),
+)
+NO_PLOTS = "no plots: matplotlib is not installed; pip install 'mrcz-dask[plots]'"
+_ROOM = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenReport:
+    """The files that were written, and why there are no plots ('' where there are)."""
+
+    paths: tuple[Path, ...]
+    missing: str
+
+
+def prepare_folder(folder: Path, *, overwrite: bool) -> None:
+    """Make the folder if need be, before anything is measured for it.
+
+    Raises
+    ------
+    OutputExistsError
+        An earlier report is in it.
+    SpaceError
+        It cannot be made or written.
+    """
+    there = [name for name in NAMES if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputExistsError(
+            f"{folder / there[0]} is there already; use --overwrite to replace it, or another folder"
+        )
+    check_space(folder, _ROOM)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpaceError(f"{folder}: cannot be made ({error.strerror or error}); choose another") from error
+
+
+def write_report(report: BenchReport, folder: Path) -> WrittenReport:
+    """Write a report; the files of an earlier one are removed first.
+
+    Raises
+    ------
+    SpaceError
+        The folder is missing, full or cannot be written.
+    """
+    for name in NAMES:
+        (folder / name).unlink(missing_ok=True)
+    paths = []
+    for name, data in _contents(report):
+        write_atomic(folder / name, data)
+        paths.append(folder / name)
+    return WrittenReport(tuple(paths), "" if _can_plot() else NO_PLOTS)
+
+
+def _contents(report: BenchReport) -> Iterator[tuple[str, bytes]]:
+    values = report.to_dict()
+    yield "codecs.json", (json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    yield "codecs.md", markdown(report).encode()
+    for part in PARTS:
+        if values[part]:
+            yield f"{part}.csv", csv_text(values[part]).encode()
+    if _can_plot():
+        from mrcz_dask.runs.bench_plots import plots
+
+        yield from plots(report)
+
+
+def _can_plot() -> bool:
+    return find_spec("matplotlib") is not None

@@ -1,0 +1,117 @@
+"""The corrections of one stack: the one that is written, and those that the score holds out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.correction import Correction, ReadyCorrection, make_correction
+from mrcz_dask.numerics.koma import Finder, Pattern
+from mrcz_dask.numerics.neighbours import near_another
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.window import Own, WindowKey, member, member_ref, reference
+from mrcz_dask.values.timing import phase
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.finish import FinishTask
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The corrections that frames 0, 2, 4, ... alone would give: the filter, and filter and pattern."""
+
+    filtered: Correction
+    corrected: Correction
+
+    def ready(self, rows: NDArray[np.intp]) -> dict[str, ReadyCorrection]:
+        """Return both for some rows."""
+        both = {"filtered": self.filtered, "corrected": self.corrected}
+        return {kind: one.take_rows(rows).ready() for kind, one in both.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """What the store has of all frames of a stack, or of its even ones.
+
+    Attributes
+    ----------
+    mean
+        Their mean, counts per frame.
+    n
+        How many they are.
+    weight
+        (ny, nx) uint8, in 255ths.
+    mask, near
+        (ny, nx) bool, True = outlier, and one with another near.
+    """
+
+    mean: MeanImage
+    n: int
+    weight: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+
+    @classmethod
+    def load(cls, store: SessionStore, task: FinishTask, which: str) -> Sums:
+        """Read those of all frames (`which` ''), or of the even ones ('_even')."""
+        record = task.record
+        n = -(-record.shape[0] // 2) if which else record.shape[0]
+        values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
+        mask = is_masked(weight)
+        near = near_another(mask, task.settings.outliers.radius)
+        return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
+
+    def correction(self, pattern: Image | None, task: FinishTask) -> Correction:
+        """Return the correction that a pattern makes; None = the filter alone."""
+        return make_correction(task.settings.koma.form, pattern, self.mean, self.weight, self.near)
+
+
+def corrections(
+    store: SessionStore, task: FinishTask, *, scored: bool = True
+) -> tuple[Pattern, Correction, HeldOut | None]:
+    """Return pattern and correction of a stack, and if it is scored what its even frames alone would give.
+
+    Raises
+    ------
+    DamagedError
+        When the store cannot be read.
+    """
+    record, koma = task.record, task.settings.koma
+    sums = Sums.load(store, task, "")
+    with phase("window"):
+        finder = Finder(_references(store, task, sums), koma)
+    with phase("fit"):
+        # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
+        used = finder if record.sound else Finder((), koma)
+        pattern = used.find(sums.mean, record.mean / sums.n, sums.mask)
+        correction = sums.correction(pattern.image, task)
+        return pattern, correction, _held_out(store, task, finder) if scored else None
+
+
+def _held_out(store: SessionStore, task: FinishTask, finder: Finder) -> HeldOut | None:
+    mean = task.record.mean_even
+    if mean is None or not task.record.sound:
+        return None
+    sums = Sums.load(store, task, "_even")
+    corrected = finder.find(sums.mean, mean / sums.n, sums.mask)
+    return HeldOut(sums.correction(None, task), sums.correction(corrected.image, task))
+
+
+def _references(store: SessionStore, task: FinishTask, sums: Sums) -> list[Image]:
+    own = None
+    if task.usable:
+        ref = member_ref(task.record)
+        own = Own(ref, member(ref, sums.mean.values, np.flatnonzero(sums.mask)))
+    raw, shape = task.settings.koma.form == "subtract-raw", task.record.shape[1:]
+    return [
+        reference(store, members, own, shape, raw, WindowKey(task.run, task.segment, kind), task.kept_windows)
+        for kind, members in (("short", task.short), ("long", task.long))
+        if members
+    ]

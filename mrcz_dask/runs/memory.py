@@ -1,0 +1,213 @@
+"""How much memory a task needs, and how many run at a time in a worker."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.runs.space import readable
+from mrcz_dask.values.errors import ParameterError, SessionError
+
+# A process before its first stack, and the bytes per image pixel that a task holds (windows, transforms,
+# corrections, noise scores, a frame as read and as written); measured with 512 to 11520 pixels a side, and
+# with malloc as `runs.allocator` sets it. `python -m benchmarks --only estimate` compares them with the peak.
+PROCESS_BYTES = 320_000_000
+BYTE_PIXEL, WIDE_PIXEL, FLOAT_PIXEL = 80, 115, 140
+HALF_OUTPUT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Peak memory of a worker.
+
+    Attributes
+    ----------
+    process
+        Before its first task, bytes.
+    task
+        Of each task at a time, bytes; the same for any number of stacks and of frames.
+    """
+
+    process: int
+    task: int
+
+    def of(self, tasks: int) -> int:
+        """Return the peak with so many tasks at a time, bytes."""
+        return self.process + tasks * self.task
+
+    def tasks(self, limit: float, threads: int) -> int:
+        """Return how many tasks at a time fit into `limit` bytes; at most one for each thread."""
+        if limit >= self.of(threads):
+            return threads
+        return max(0, math.floor((limit - self.process) / self.task))
+
+
+def need(shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str) -> Need:
+    """Return the memory that a session asks for.
+
+    Parameters
+    ----------
+    shape
+        (ny, nx) of the frames.
+    dtypes
+        Of the stacks' pixels.
+    output
+        Type of the corrected pixels.
+    """
+    pixel = max(map(_pixel, dtypes)) + (HALF_OUTPUT if output == "float16" else 0)
+    return Need(PROCESS_BYTES, shape[0] * shape[1] * pixel)
+
+
+def _pixel(dtype: np.dtype[Any]) -> int:
+    if dtype.kind == "f":
+        return FLOAT_PIXEL
+    return BYTE_PIXEL if dtype.itemsize == 1 else WIDE_PIXEL
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """The workers of one machine.
+
+    Attributes
+    ----------
+    workers
+        Processes; 0 = this one alone.
+    threads
+        Of each worker.
+    limit
+        Memory of each worker, bytes.
+    tasks
+        At a time in each worker.
+    """
+
+    workers: int
+    threads: int
+    limit: int
+    tasks: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "workers": self.workers,
+            "threads": self.threads,
+            "memory_limit": self.limit,
+            "tasks_per_worker": self.tasks,
+        }
+
+    def __str__(self) -> str:
+        if self.workers == 0:
+            return f"this process alone, of at most {readable(self.limit)}"
+        return (
+            f"workers: {self.workers}, each of at most {readable(self.limit)}; threads: {self.threads} each; "
+            f"stacks at a time: {self.tasks} each"
+        )
+
+
+def crew(
+    needed: Need, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
+) -> Crew:
+    """Return the workers that a machine has room for.
+
+    Parameters
+    ----------
+    needed
+        Of a worker.
+    machine
+        Memory of the machine, bytes.
+    cores
+        Of the machine.
+    workers
+        That are asked for; None = one for each core, or fewer where the memory asks for it.
+    threads
+        Of each worker.
+    memory
+        Limit of a worker, bytes; None = the machine's, shared out.
+
+    Raises
+    ------
+    SessionError
+        When not one task fits into a worker, or the workers not into the machine; with the number that would.
+    """
+    least = needed.of(1)
+    if workers is None:
+        workers = max(1, min(cores, machine // needed.of(needed.tasks(memory, threads) if memory else 1)))
+    limit = memory or machine // max(1, workers)
+    tasks = needed.tasks(limit, threads if workers else 1)
+    if tasks == 0:
+        raise SessionError(_too_little(least, limit, machine, workers, memory))
+    if max(1, workers) * needed.of(tasks) > machine:
+        raise SessionError(_too_many(needed.of(tasks), machine, workers))
+    return Crew(workers, threads, limit, tasks)
+
+
+def tasks_of(needed: Need, workers: Iterable[tuple[float, int]]) -> list[int]:
+    """Return how many tasks at a time each of somebody else's workers takes.
+
+    Parameters
+    ----------
+    needed
+        Of a worker.
+    workers
+        Usable memory (0 = no limit) and threads of each.
+
+    Raises
+    ------
+    SessionError
+        When no worker can take any; says what the largest one has, and how much would do.
+    """
+    known = [(limit or math.inf, threads) for limit, threads in workers]
+    found = [needed.tasks(*one) for one in known]
+    if known and not any(found):
+        raise SessionError(
+            f"a stack needs {readable(needed.of(1))} of memory in a worker; the largest worker of this "
+            f"scheduler may use {readable(max(limit for limit, _ in known))}; start workers with more "
+            "(dask worker --memory-limit)"
+        )
+    return found
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes of a size such as ``4GB`` or ``3.5 GiB``.
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    from dask.utils import parse_bytes
+
+    try:
+        size = int(parse_bytes(text)) if text[:1].isdigit() else 0
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise ParameterError(f"--memory is {text!r}; expected a size such as 4GB or 3.5GiB")
+    return size
+
+
+def _too_little(least: int, limit: int, machine: int, workers: int, memory: int | None) -> str:
+    found = f"a stack needs {readable(least)} of memory, and a worker has {readable(limit)}"
+    if least > machine:
+        return f"{found}; the machine has {readable(machine)}: use one with more memory"
+    room = machine // least
+    remedies = [f"--memory {_upwards(least)}"] if memory is not None else []
+    if workers > room:
+        remedies.append(f"fewer workers: --workers {room}")
+    return f"{found}; use {', and '.join(remedies)}"
+
+
+def _too_many(each: int, machine: int, workers: int) -> str:
+    return (
+        f"{workers} workers need {readable(each)} each, {readable(workers * each)} together; the machine has "
+        f"{readable(machine)}; use fewer workers (--workers {max(1, machine // each)}), or less memory for "
+        "each (--memory)"
+    )
+
+
+def _upwards(size: int) -> str:
+    """Return a size, rounded up, as `parse_memory` takes it."""
+    return f"{math.ceil(size / 1e8) / 10:g}GB"

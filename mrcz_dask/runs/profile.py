@@ -1,0 +1,252 @@
+"""Where the time of a run went: stack by stack, pass by pass, phase by phase."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from mrcz_dask import __version__
+from mrcz_dask.values.timing import PHASES, Phase, Spent, Timing
+
+VERSION = 1
+PROFILE, REPORT = "profile.json", "dask-report.html"
+# What no run can do without: both decodings, the encoding, and the disk.
+FLOOR: tuple[Phase, ...] = ("decode", "encode", "disk")
+LIBRARIES = ("numpy", "scipy", "numba", "blosc2", "numcodecs", "zarr", "dask", "distributed")
+
+
+@dataclass(frozen=True, slots=True)
+class StackTime:
+    """The time of one stack in one pass; `timing` is None where its worker was lost with it."""
+
+    name: str
+    done: bool
+    timing: Timing | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        spent = () if self.timing is None else self.timing.spent
+        own, helpers = ([s for s in spent if s.helpers is which] for which in (False, True))
+        values = {"name": self.name, "done": self.done, "phases": _seconds(own), "helpers": _seconds(helpers)}
+        if self.timing is None:
+            return values
+        return values | {name: getattr(self.timing, name) for name in ("worker", "start", "wall")}
+
+
+def _seconds(spent: Iterable[Spent]) -> dict[str, Any]:
+    return {s.phase: {"wall": s.wall, "processor": s.processor, "bytes": s.bytes} for s in spent}
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What a phase took, over all stacks.
+
+    Attributes
+    ----------
+    wall, helpers
+        Seconds of the tasks' own threads, and of threads that worked for them.
+    processor
+        Seconds of processor time of both.
+    bytes
+        That went through it.
+    """
+
+    wall: float
+    helpers: float
+    processor: float
+    bytes: int
+
+    @classmethod
+    def of(cls, spent: Iterable[Spent]) -> Total:
+        """Return the sum over records of one phase."""
+        found = list(spent)
+        return cls(
+            sum(s.wall for s in found if not s.helpers),
+            sum(s.wall for s in found if s.helpers),
+            sum(s.processor for s in found),
+            sum(s.bytes for s in found),
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Of all threads."""
+        return self.wall + self.helpers
+
+    @property
+    def rate(self) -> float | None:
+        """GB a second and thread; None where nothing went through."""
+        return self.bytes / self.seconds / 1e9 if self.bytes and self.seconds else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One pass over the stacks.
+
+    Attributes
+    ----------
+    name
+        Of the pass.
+    wall
+        Seconds from its beginning to its end.
+    slots
+        How many tasks could run at a time.
+    stacks
+        In the order in which they were finished.
+    """
+
+    name: str
+    wall: float
+    slots: int
+    stacks: tuple[StackTime, ...]
+
+    @property
+    def timings(self) -> list[Timing]:
+        """Of the stacks whose time is known."""
+        return [s.timing for s in self.stacks if s.timing is not None]
+
+    @property
+    def spent(self) -> list[Spent]:
+        """Of all stacks."""
+        return [s for t in self.timings for s in t.spent]
+
+    @property
+    def totals(self) -> dict[Phase, Total]:
+        """Of all stacks, phase by phase; phases that did not occur are left out."""
+        return totals(self.spent)
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of slots in which no task ran."""
+        return max(0.0, self.slots * self.wall - sum(t.wall for t in self.timings))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "name": self.name,
+            "wall": self.wall,
+            "phases": _described(self.spent, self.waiting),
+            "workers": self._workers(),
+            "stacks": [s.to_dict() for s in self.stacks],
+        }
+
+    def _workers(self) -> dict[str, Any]:
+        """Return what each worker did, first start to last end by its own clock."""
+        ordered = sorted(self.timings, key=lambda t: t.worker)
+        grouped = {name: list(group) for name, group in groupby(ordered, lambda t: t.worker)}
+        return {
+            name: {
+                "stacks": len(group),
+                "busy": sum(t.wall for t in group),
+                "first_start": min(t.start for t in group),
+                "last_end": max(t.start + t.wall for t in group),
+            }
+            for name, group in grouped.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where the time of a run went.
+
+    Attributes
+    ----------
+    folder
+        Of the outputs.
+    wall
+        Seconds of the whole run, without the start of a cluster.
+    slots
+        How many tasks could run at a time.
+    executor
+        What it says of itself.
+    passes
+        In their order.
+    """
+
+    folder: Path
+    wall: float
+    slots: int
+    executor: dict[str, Any]
+    passes: tuple[Pass, ...]
+
+    @property
+    def totals(self) -> dict[Phase, Total]:
+        """Of both passes, phase by phase; phases that did not occur are left out."""
+        return totals(s for one in self.passes for s in one.spent)
+
+    @property
+    def waiting(self) -> float:
+        """Seconds of slots in which no task ran."""
+        return sum(one.waiting for one in self.passes)
+
+    @property
+    def slot_seconds(self) -> float:
+        """Seconds of all slots, from the beginning to the end of each pass."""
+        return sum(one.slots * one.wall for one in self.passes)
+
+    @property
+    def busy(self) -> float:
+        """Seconds of all threads that did something."""
+        return sum(t.seconds for name, t in self.totals.items() if name != "blocked")
+
+    @property
+    def floor(self) -> float:
+        """Seconds of all threads for what no run can do without: decode, decode, encode, disk."""
+        return sum(t.seconds for name, t in self.totals.items() if name in FLOOR)
+
+    @property
+    def ratio(self) -> float | None:
+        """The seconds of all slots over the floor; None for a run in which nothing was to be done."""
+        return self.slot_seconds / self.floor if self.floor else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values: times in seconds, sizes in bytes."""
+        return {
+            "profile": VERSION,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": _versions(),
+            "platform": platform.platform(),
+            "executor": self.executor,
+            "slots": self.slots,
+            "wall": self.wall,
+            "slot_seconds": self.slot_seconds,
+            "busy": self.busy,
+            "phases": _described((s for one in self.passes for s in one.spent), self.waiting),
+            "floor": {"phases": list(FLOOR), "seconds": self.floor, "ratio": self.ratio},
+            "passes": [one.to_dict() for one in self.passes],
+        }
+
+
+def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
+    """Return the sums of each phase that occurs."""
+    found = list(spent)
+    occurring = {s.phase for s in found}
+    return {name: Total.of(s for s in found if s.phase == name) for name in PHASES if name in occurring}
+
+
+def _described(spent: Iterable[Spent], waiting: float) -> dict[str, Any]:
+    """Return the totals as plain values, with each one's share of the seconds of all threads and slots."""
+    found = totals(spent)
+    everything = sum(one.seconds for one in found.values()) + waiting
+    phases: dict[str, Any] = {
+        name: asdict(one) | {"gb_per_s": one.rate, "share": _share(one.seconds, everything)}
+        for name, one in found.items()
+    }
+    return phases | {"waiting": {"wall": waiting, "share": _share(waiting, everything)}}
+
+
+def _share(seconds: float, everything: float) -> float | None:
+    return seconds / everything if everything else None
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "mrcz_dask": __version__,
+        "python": platform.python_version(),
+        **{name: version(name) for name in LIBRARIES},
+    }

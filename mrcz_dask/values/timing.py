@@ -1,0 +1,223 @@
+"""Where the time of a task goes: marks around pieces of work, and the clock that a task carries.
+
+A mark costs two microseconds while a clock runs, and a fifth of one otherwise. Marks may be nested: the time
+of the inner one is taken off the outer one, so that the phases of a thread add up to its time.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from time import perf_counter_ns, thread_time_ns, time
+from types import TracebackType
+from typing import Literal, Self, TypeVar, get_args
+
+Phase = Literal["decode", "sum", "fit", "window", "apply", "encode", "disk", "blocked", "other"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one phase of a task took.
+
+    Attributes
+    ----------
+    phase
+        Its name; ``blocked`` is waiting for helping threads, ``other`` what no mark names.
+    helpers
+        False: of the task's own thread. True: of threads that worked for it.
+    wall, processor
+        Seconds; of several helping threads their sum.
+    bytes
+        That went through it: decoded and encoded pixels, bytes read and written.
+    """
+
+    phase: Phase
+    helpers: bool
+    wall: float
+    processor: float
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The time of one task.
+
+    Attributes
+    ----------
+    worker
+        Host and process that carried it out.
+    start
+        Seconds since 1970, by that host's clock.
+    wall
+        Seconds from its start to its end; the phases of its own thread add up to this.
+    spent
+        Phase by phase.
+    """
+
+    worker: str
+    start: float
+    wall: float
+    spent: tuple[Spent, ...]
+
+
+class _Account:
+    """What a phase of one thread took so far: nanoseconds and bytes."""
+
+    __slots__ = ("nbytes", "processor", "wall")
+
+    def __init__(self) -> None:
+        self.wall = self.processor = self.nbytes = 0
+
+    def add(self, other: _Account) -> None:
+        self.wall += other.wall
+        self.processor += other.processor
+        self.nbytes += other.nbytes
+
+
+Accounts = dict[Phase, _Account]
+
+
+def _accounts() -> Accounts:
+    return {name: _Account() for name in PHASES}
+
+
+class _Lane:
+    """The time of one thread, cut where the phase changes."""
+
+    __slots__ = ("_account", "_processor", "_wall", "accounts", "clock")
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.accounts = _accounts()
+        self._account = self.accounts["other"]
+        self._wall, self._processor = perf_counter_ns(), thread_time_ns()
+
+    def switch(self, account: _Account) -> _Account:
+        """Go on in another phase; return the one until now, to which the time since the last switch goes."""
+        wall, processor = perf_counter_ns(), thread_time_ns()
+        before = self._account
+        before.wall += wall - self._wall
+        before.processor += processor - self._processor
+        self._account, self._wall, self._processor = account, wall, processor
+        return before
+
+    def stop(self) -> None:
+        """Count what has passed since the last switch."""
+        self.switch(self._account)
+
+
+_lane: ContextVar[_Lane | None] = ContextVar("lane", default=None)
+
+
+class _Off:
+    """The mark where no clock runs."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class _Mark:
+    __slots__ = ("_account", "_lane", "_outer")
+
+    def __init__(self, lane: _Lane, account: _Account) -> None:
+        self._lane, self._account = lane, account
+
+    def __enter__(self) -> None:
+        self._outer = self._lane.switch(self._account)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._lane.switch(self._outer)
+
+
+_OFF = _Off()
+
+
+def phase(name: Phase, nbytes: int = 0) -> AbstractContextManager[None]:
+    """Return a mark: what its block takes counts to a phase of the task that this thread works for, if any.
+
+    Parameters
+    ----------
+    name
+        Of the phase.
+    nbytes
+        That go through it in this block.
+    """
+    lane = _lane.get()
+    if lane is None:
+        return _OFF
+    account = lane.accounts[name]
+    account.nbytes += nbytes
+    return _Mark(lane, account)
+
+
+def carried(job: Callable[[], T]) -> Callable[[], T]:
+    """Return a job for another thread such that its time counts to the task of this one."""
+    lane = _lane.get()
+    return job if lane is None else partial(lane.clock.help, job)
+
+
+class Clock:
+    """Takes the time of the task in the ``with`` block, and of all that works for it meanwhile."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._helpers = _accounts()
+
+    def __enter__(self) -> Self:
+        self._start = time()
+        self._own = _Lane(self)
+        self._before = _lane.set(self._own)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _lane.reset(self._before)
+        self._own.stop()
+
+    def help(self, job: Callable[[], T]) -> T:
+        """Do a job in a thread that helps."""
+        lane = _Lane(self)
+        before = _lane.set(lane)
+        try:
+            return job()
+        finally:
+            _lane.reset(before)
+            lane.stop()
+            with self._lock:
+                _add(self._helpers, lane.accounts)
+
+    def timing(self) -> Timing:
+        """Return what was taken, after the block."""
+        with self._lock:
+            helpers = _spent(self._helpers, helpers=True)
+        wall = sum(account.wall for account in self._own.accounts.values()) / 1e9
+        own = _spent(self._own.accounts, helpers=False)
+        return Timing(f"{platform.node()}:{os.getpid()}", self._start, wall, own + helpers)
+
+
+def _add(total: Accounts, more: Accounts) -> None:
+    for name, account in more.items():
+        total[name].add(account)
+
+
+def _spent(accounts: Accounts, *, helpers: bool) -> tuple[Spent, ...]:
+    return tuple(
+        Spent(name, helpers, one.wall / 1e9, one.processor / 1e9, one.nbytes)
+        for name, one in accounts.items()
+        if one.wall
+    )
