@@ -27,6 +27,7 @@ def main() -> None:
         for done, row in enumerate(rows):
             print(f"{done + 1}/{len(rows)} {row.name}, {row.rival}", file=sys.stderr)
             results.append(measure(row, bench))
+            print(f"    {results[-1].ratio:.3f} {results[-1].goal}", file=sys.stderr, flush=True)
     n, ny, nx = bench.shape
     print(f"{n} x {ny} x {nx} int8, {bench.threads} threads, median of {repeats} alternating pairs\n")
     print(table(results))
