@@ -176,17 +176,19 @@ def estimate(bench: Bench) -> Amounts:
     return Amounts(plan.need().of(1), found.peak)
 
 
-def _peak_with(bench: Bench, stacks: int) -> int:
-    """Return the peak of one new worker over a session of so many stacks."""
-    session = make_session(bench.folder / "many", 40 if bench.quick else 160, (3, 480, 464))
+@cache
+def _peak_with(folder: Path, longest: int, stacks: int) -> int:
+    """Return the peak of one new worker over so many stacks of a session."""
+    session = make_session(folder / "many", longest, (3, 480, 464))
     names = [path.name for path in sorted(session.glob("*.mrcz"))]
     with _cluster(1) as executor:
-        _koma(session, names[:stacks], executor, bench.folder / "out-many")
+        _koma(session, names[:stacks], executor, folder / "out-many")
         return int(max(executor.client.run(_peak).values()))
 
 
 def _peak_ratio(stacks: int, bench: Bench) -> Amounts:
-    return Amounts(_peak_with(bench, min(stacks, 40) if bench.quick else stacks), _peak_with(bench, 10))
+    longest = 40 if bench.quick else 160
+    return Amounts(*(_peak_with(bench.folder, longest, min(n, longest)) for n in (stacks, 10)))
 
 
 for _stacks in (40, 160):
@@ -273,7 +275,7 @@ def _segments(tasks: Sequence[FinishTask], executor: Executor) -> list[list[Fini
     goal=at_least(0.9),
 )
 def busy(bench: Bench) -> Amounts:
-    each, seconds = 6 if bench.quick else 20, 2.0
+    each, seconds = 3 if bench.quick else 20, 2.0
     plan = make_plan(_tiny(bench.folder / "asleep", WORKERS * each), None, Settings())
     tasks = _tasks(plan, bench.folder / "asleep.zarr")()
     with _sleepers(WORKERS, 1) as executor:

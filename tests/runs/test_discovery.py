@@ -1,15 +1,18 @@
 import os
 import struct
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mrcz_dask.formats.reader import StackReader, open_reader
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs import looks
+from mrcz_dask.runs import discovery, looks
 from mrcz_dask.runs.discovery import Discovery, StackEntry, discover
 from mrcz_dask.values.errors import SessionError
 
@@ -272,6 +275,25 @@ def test_an_mdoc_that_cannot_be_read_is_said(tmp_path: Path) -> None:
     found = discover(tmp_path)
     assert only(found).acquired.source == "name"
     assert "a_20261014_190633.mrc.mdoc" in found.warnings[0]
+
+
+class TestManyFiles:
+    """Looks wait for a network in threads; the result is the same."""
+
+    def test_in_threads_where_looks_wait(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for k in range(50):
+            mrc(tmp_path / f"s_20261014_1906{k:02}.mrc")
+        here = discover(tmp_path)
+        threads = set()
+
+        def slow(*arguments: Any) -> Any:
+            threads.add(threading.get_ident())
+            time.sleep(0.005)
+            return looks.look(*arguments)
+
+        monkeypatch.setattr(discovery, "look", slow)
+        assert discover(tmp_path) == here
+        assert len(threads) > 1
 
 
 @pytest.mark.parametrize("name", ["", "nowhere", "file"])
