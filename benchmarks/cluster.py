@@ -262,7 +262,7 @@ def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
         )
         for k, entry in enumerate(plan.stacks)
     ]
-    return lambda: list(finish_tasks(plan, judged(plan.stacks, records, settings), "run", 2))
+    return lambda: list(finish_tasks(plan, judged(plan.stacks, records, settings)))
 
 
 def _segments(tasks: Sequence[FinishTask], executor: Executor) -> list[list[FinishTask]]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.progress import Bars
+from mrcz_dask.cli.koma_options import WHERE
+from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
+from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     KomaParams,
@@ -22,7 +26,12 @@ from mrcz_dask.values.params import (
     WriteParams,
 )
 
-INPUT, METHOD, OUTPUT, WHERE = "Session", "Method", "Output", "Running"
+if TYPE_CHECKING:
+    from mrcz_dask.runs.cluster import Where
+    from mrcz_dask.runs.follow import FollowParams
+    from mrcz_dask.runs.koma import Outcome
+    from mrcz_dask.runs.plan import Plan
+    from mrcz_dask.runs.profile import Profile
 
 
 def register(app: typer.Typer) -> None:
@@ -31,86 +40,25 @@ def register(app: typer.Typer) -> None:
 
 
 def koma(
-    session: Annotated[Path, typer.Argument(help="Folder with the session's stacks.")] = Path(),
-    radius: Annotated[
-        int,
-        typer.Option(
-            help="Window radius: so many usable stacks to either side in time.", rich_help_panel=METHOD
-        ),
-    ] = 12,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o", "--output", help="Folder for the outputs. [default: SESSION/koma]", rich_help_panel=OUTPUT
-        ),
-    ] = None,
-    write: Annotated[
-        Literal["normalized", "recompressed", "references"],
-        typer.Option(
-            help="Corrected pixels; or the counts, losslessly, with a recipe in the footer; or only the "
-            "reference, mask and outlier table of each stack.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "normalized",
-    dtype: Annotated[
-        Literal["int16", "float32", "float16"] | None,
-        typer.Option(
-            help="Of normalized pixels. [default: int16] int16 has a scale; float16 is MRC mode 12, which "
-            "python-mrcz and many other programs cannot read.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    step: Annotated[
-        float | None,
-        typer.Option(
-            help="Quantisation step of int16 in counts, a power of two. [default: 0.0625]",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
-    codec: Annotated[
-        str,
-        typer.Option(
-            help="NAME[:LEVEL], such as zstd:1, lz4:9, zlib:5, none; auto, auto:fast or auto:small choose "
-            "filter and block size from the data; keep (recompressed only) copies the chunks as they are.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = "auto",
-    form: Annotated[
-        Literal["subtract", "subtract-raw", "divide"],
-        typer.Option(
-            help="Subtract the pattern scaled to the stack's dose, or in counts (additive ones), or divide.",
-            rich_help_panel=METHOD,
-        ),
-    ] = "subtract",
-    rule: Annotated[
-        Literal["fdr", "paper"],
-        typer.Option(
-            help="Outlier threshold: by the share of good pixels masked, or Eq. 5.", rich_help_panel=METHOD
-        ),
-    ] = "fdr",
-    method: Annotated[
-        Literal["fit", "plain"],
-        typer.Option(
-            help="Regression on a short and a long window, band by band; or the plain mean of the window.",
-            rich_help_panel=METHOD,
-        ),
-    ] = "fit",
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Only stacks that match this pattern; repeatable.", rich_help_panel=INPUT),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="No stacks that match this pattern, or are in this list; repeatable.", rich_help_panel=INPUT
-        ),
-    ] = None,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", help="Look into folders below, too.", rich_help_panel=INPUT)
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace outputs that differ.", rich_help_panel=OUTPUT)
-    ] = False,
+    session: of.Session = Path(),
+    radius: of.Radius = 12,
+    output: of.Output = None,
+    write: of.Write = "normalized",
+    dtype: of.Dtype = None,
+    step: of.Step = None,
+    codec: of.OutputCodec = "auto",
+    form: of.FormOption = "subtract",
+    rule: of.Rule = "fdr",
+    method: of.MethodOption = "fit",
+    include: of.Include = None,
+    exclude: of.Exclude = None,
+    recursive: of.Recursive = False,
+    overwrite: of.OverwriteOption = False,
+    follow: of.FollowOption = False,
+    settle: of.Settle = "60s",
+    until_idle: of.UntilIdle = None,
+    poll: of.Poll = "5s",
+    provisional: of.Provisional = False,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -136,27 +84,18 @@ def koma(
         str | None,
         typer.Option(help="Address of a Dask scheduler that runs already.", rich_help_panel=WHERE),
     ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Print what would be done and write nothing.", rich_help_panel=WHERE),
-    ] = False,
-    profile: Annotated[
-        bool,
-        typer.Option(
-            "--profile",
-            help="Say where the time went: a table at the end, OUT/profile.json, and of a cluster Dask's "
-            "report, OUT/dask-report.html. The outputs are the same.",
-            rich_help_panel=WHERE,
-        ),
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=WHERE)
-    ] = False,
+    dry_run: of.DryRun = False,
+    profile: of.ProfileOption = False,
+    as_json: of.JsonOption = False,
+    log_json: of.LogJson = False,
+    verbose: of.Verbose = False,
+    quiet: of.Quiet = False,
 ) -> None:
     """Filter outliers and take the fixed pattern off every stack of a session.
 
     Each stack is corrected by what its neighbours in time have in common with it (knock-out moving average),
-    its outlier pixels are filled, and the footer of every output records what was done.
+    its outlier pixels are filled, and the footer of every output records what was done. Run again after it
+    was stopped, it does what is missing or has changed, and says why.
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
@@ -165,47 +104,119 @@ def koma(
         koma=KomaParams(radius=radius, method=method, form=form),
         write=_write_params(write, codec, dtype, step),
     )
-    from mrcz_dask.runs.cluster import Where, local_crew, open_executor
+    from mrcz_dask.runs.cluster import Where
+    from mrcz_dask.runs.follow import FollowParams
     from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.outputs import check_codec
-    from mrcz_dask.runs.plan import make_plan
 
     where = Where(workers, threads, None if memory is None else parse_memory(memory), scheduler)
     check_codec(codec, may_keep=write == "recompressed")
-    plan = make_plan(
-        session, output, settings, include=include, exclude=exclude, recursive=recursive, overwrite=overwrite
+    idle = None if until_idle is None else parse_seconds(until_idle, "--until-idle")
+    if follow and profile:
+        raise ParameterError("--profile takes the times of one run; it does not go with --follow")
+    following = FollowParams(
+        parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
     )
-    crew = local_crew(where, plan.need())
+    job = Job(session, output, settings, include, exclude, recursive, overwrite)
     if dry_run:
-        print_json(plan.to_dict() | {"crew": crew and crew.to_dict()}) if as_json else say(str(plan))
-        if crew and not as_json:
-            say(str(crew))
-        raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
-    for text in plan.discovery.warnings:
-        warn(text)
+        raise typer.Exit(_show_plan(job.plan(), where, as_json=as_json))
     if dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
-
-    from mrcz_dask.runs.koma import Run
-    from mrcz_dask.runs.lock import locked
-    from mrcz_dask.runs.profiling import run_profiled
-    from mrcz_dask.runs.readback import swept
-
-    with (
-        Bars() as bars,
-        open_executor(where, plan.need(), bars) as executor,
-        locked(plan.folder),
-        swept(plan.folder, (stack.stem for stack in plan.stacks)),
-    ):
-        outcome, times = (
-            run_profiled(plan, executor, bars) if profile else (Run(plan, executor, bars).execute(), None)
-        )
+    tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
+    if follow:
+        outcome, times = _follow(job, where, following, tell), None
+    else:
+        outcome, times = _once(job.plan(), where, tell, profile=profile)
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
     if times is not None and not as_json:
         show_profile(times)
     if not outcome.results:
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be done with which folder."""
+
+    session: Path
+    output: Path | None
+    settings: Settings
+    include: list[str] | None
+    exclude: list[str] | None
+    recursive: bool
+    overwrite: bool
+
+    def plan(self) -> Plan:
+        """Return the plan over what is there now."""
+        from mrcz_dask.runs.plan import make_plan
+
+        return make_plan(
+            self.session,
+            self.output,
+            self.settings,
+            include=self.include,
+            exclude=self.exclude,
+            recursive=self.recursive,
+            overwrite=self.overwrite,
+        )
+
+
+def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
+    from mrcz_dask.runs.cluster import local_crew
+
+    crew = local_crew(where, plan.need())
+    if as_json:
+        print_json(plan.to_dict() | {"crew": crew and crew.to_dict()})
+    else:
+        say(str(plan))
+        if crew:
+            say(str(crew))
+    return PARTLY if plan.discovery.rejected else DONE
+
+
+def _once(plan: Plan, where: Where, tell: Teller, *, profile: bool) -> tuple[Outcome, Profile | None]:
+    """Run over what is there now."""
+    for text in plan.discovery.warnings:
+        warn(text)
+    from mrcz_dask.runs.cluster import open_executor
+    from mrcz_dask.runs.koma import Run
+    from mrcz_dask.runs.lock import locked
+    from mrcz_dask.runs.profiling import run_profiled
+    from mrcz_dask.runs.readback import swept
+
+    with (
+        tell,
+        open_executor(where, plan.need(), tell) as executor,
+        locked(plan.folder),
+        swept(plan.folder, (stack.stem for stack in plan.stacks)),
+    ):
+        if profile:
+            return run_profiled(plan, executor, tell)
+        return Run(plan, executor, tell).execute(), None
+
+
+def _follow(job: Job, where: Where, params: FollowParams, tell: Teller) -> Outcome:
+    """Run over what is there and what comes."""
+    from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.runs.cluster import open_executor
+    from mrcz_dask.runs.follow import Follow, first_stacks
+    from mrcz_dask.runs.lock import locked
+    from mrcz_dask.runs.plan import output_folder, plan_over
+    from mrcz_dask.runs.readback import swept
+    from mrcz_dask.runs.watching import Watcher
+
+    out = output_folder(job.session, job.output)
+    watcher = Watcher(job.session, out, params.settle, job.include, job.exclude, job.recursive)
+    with tell, stopped_by_interrupt() as stop:
+        found = first_stacks(watcher, params, stop, tell)
+        plan = plan_over(found, out, job.settings, overwrite=job.overwrite)
+        with (
+            open_executor(where, plan.need(), tell) as executor,
+            locked(out),
+            swept(out, (stack.stem for stack in plan.stacks)),
+        ):
+            return Follow(watcher, plan, executor, tell, params, stop).execute()
 
 
 def _write_params(write: WriteMode, codec: str, dtype: OutputDtype | None, step: float | None) -> WriteParams:

@@ -1,9 +1,11 @@
-"""Progress bars, from the events of a run."""
+"""What a person sees while a run goes on: bars, lines, or JSON for a machine."""
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from rich.progress import (
     BarColumn,
@@ -16,15 +18,63 @@ from rich.progress import (
 )
 
 from mrcz_dask.cli.console import errors
+from mrcz_dask.runs.logbook import to_line
 from mrcz_dask.values import events
+
+FIRST = "no output yet"
+
+
+class Teller(Protocol):
+    """A listener with a beginning and an end."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __call__(self, event: events.Event) -> None:
+        """Take in one event."""
+        ...
+
+
+def teller(*, log_json: bool = False, verbose: bool = False, quiet: bool = False) -> Teller:
+    """Return what tells a person, or a machine, of a run."""
+    return Lines() if log_json else Bars(verbose=verbose, quiet=quiet)
+
+
+class Lines:
+    """A listener that prints every event as a line of JSON on standard error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def __call__(self, event: events.Event) -> None:
+        """Print one event."""
+        sys.stderr.write(to_line(event, datetime.now(UTC)) + "\n")
+        sys.stderr.flush()
 
 
 class Bars:
-    """A listener that draws a bar for each phase on standard error; on a pipe it prints lines instead."""
+    """A listener that draws a bar for each pass on standard error; on a pipe it prints lines instead.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    verbose
+        A line for every stack, too.
+    quiet
+        Nothing but warnings and failures.
+    """
+
+    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
         console = errors()
-        self._live = console.is_terminal
+        self._verbose, self._quiet = verbose, quiet
+        self._live = console.is_terminal and not quiet
         self._progress = Progress(
             TextColumn("{task.description:<16}"),
             BarColumn(),
@@ -36,8 +86,8 @@ class Bars:
             console=console,
             disable=not self._live,
         )
-        self._task: TaskID | None = None
-        self._done = 0
+        self._tasks: dict[str, TaskID] = {}
+        self._stacks: dict[str, tuple[int, int]] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -51,6 +101,20 @@ class Bars:
     def __call__(self, event: events.Event) -> None:
         """Take in one event."""
         match event:
+            case events.StackDone():
+                self._done(event)
+            case events.StackFailed():
+                self._say(f"{event.name}: {event.reason}", "red")
+                self._advance(event.phase, event.bytes)
+            case events.Warned():
+                self._say(f"warning: {event.message}", "yellow")
+            case _ if not self._quiet:
+                self._chat(event)
+            case _:
+                pass
+
+    def _chat(self, event: events.Event) -> None:
+        match event:
             case events.ClusterReady():
                 self._say(
                     f"{event.workers} workers x {event.threads} threads at {event.scheduler}"
@@ -58,26 +122,39 @@ class Bars:
                 )
             case events.PhaseStarted():
                 self._start(event)
-            case events.StackDone():
-                self._advance(event.bytes)
-            case events.StackFailed():
-                self._say(f"{event.name}: {event.reason}", "red")
-                self._advance(event.bytes)
-            case events.Warned():
-                self._say(f"warning: {event.message}", "yellow")
+            case events.StackDue() if event.reason != FIRST:
+                self._say(f"{event.name}: once more: {event.reason}")
+            case events.StackFound() if self._verbose:
+                self._say(f"{event.name}: of {event.acquired} ({event.acquired_from})")
+            case events.StackLeftOut() if self._verbose:
+                self._say(f"{event.name}: {'rejected' if event.rejected else 'skipped'}: {event.reason}")
             case _:
                 pass
 
     def _start(self, event: events.PhaseStarted) -> None:
-        self._done = 0
+        """Begin a bar, or go on with one that is there already."""
+        done, of = self._stacks.get(event.phase, (0, 0))
+        self._stacks[event.phase] = done, of + event.stacks
         if not self._live:
             self._say(f"{event.phase}: {event.stacks} stacks")
-        self._task = self._progress.add_task(event.phase, total=event.bytes, stacks=0, of=event.stacks)
+        if event.phase not in self._tasks:
+            self._tasks[event.phase] = self._progress.add_task(event.phase, total=0, stacks=0, of=0)
+        task = self._tasks[event.phase]
+        total = (self._progress.tasks[task].total or 0) + event.bytes
+        self._progress.update(task, total=total, of=of + event.stacks)
 
-    def _advance(self, size: int) -> None:
-        self._done += 1
-        if self._task is not None:
-            self._progress.update(self._task, advance=size, stacks=self._done)
+    def _done(self, event: events.StackDone) -> None:
+        kept = event.found is not None and event.found.kept
+        if self._verbose:
+            self._say(f"{event.name}: {event.phase}: {'kept' if kept else 'done'}")
+        if not kept:
+            self._advance(event.phase, event.bytes)
+
+    def _advance(self, phase: str, size: int) -> None:
+        done, of = self._stacks.get(phase, (0, 0))
+        self._stacks[phase] = done + 1, of
+        if phase in self._tasks:
+            self._progress.update(self._tasks[phase], advance=size, stacks=done + 1)
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text, style=style, markup=False, highlight=False)

@@ -1,40 +1,64 @@
-"""Where tasks run: in this process, on a local cluster, or on a scheduler that runs already."""
+"""Where tasks run: in this process, on a local cluster, in jobs of a queue system, on a running scheduler."""
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrcz_dask.runs.allocator import environment, give_back
 from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor
+from mrcz_dask.runs.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, make_cluster
 from mrcz_dask.runs.memory import Crew, Need, crew
+from mrcz_dask.runs.queues import ADDRESS, QueueProfile
+from mrcz_dask.runs.scaling import GRACE, Jobs, QueueExecutor
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import ClusterReady, Listener
+from mrcz_dask.values.events import ClusterReady, Listener, Warned
 
 if TYPE_CHECKING:
-    from distributed import Client, WorkerPlugin
+    from distributed import Client, Security, WorkerPlugin
 
-# One thread for each task: stacks run side by side, and more threads would wait for each other.
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS"), "1")
-# Workers hold nothing that could be spilled. What was used once stays with the process (see `allocator`), so
-# that a worker that pauses would never go on; one that is above its limit is ended, and its task tried again.
-WORKER_MEMORY = {
-    "distributed.worker.memory.target": False,
-    "distributed.worker.memory.spill": False,
-    "distributed.worker.memory.pause": False,
-    "distributed.worker.memory.terminate": 1.0,
-}
 # Of the limit of somebody else's workers: they pause above, if nothing else is configured.
 SHARE = 0.8
-LOOPBACK = "127.0.0.1"
 CONNECT_SECONDS = 30
 # Beside what Dask compares itself: what decides about the bytes of the outputs.
 SAME_VERSIONS = ["mrcz_dask", "numpy", "scipy", "blosc2", "numcodecs", "zarr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Certificates for a scheduler at a tls:// address, in PEM.
+
+    Attributes
+    ----------
+    ca
+        Of the authority that signed both sides'.
+    cert
+        Of this side.
+    key
+        Of this side; None = it is in the file of the certificate.
+
+    Raises
+    ------
+    ParameterError
+        When a file is not there.
+    """
+
+    ca: Path
+    cert: Path
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("ca", "cert", "key"):
+            path = getattr(self, name)
+            if path is not None and not path.is_file():
+                raise ParameterError(f"--tls-{name} is {path}; expected a PEM file that is there")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,29 +76,50 @@ class Where:
         Limit of a worker of a local cluster, bytes; None = the machine's memory, shared out.
     scheduler
         Address of a scheduler that runs already, whose workers have their own threads and limits.
+    queue
+        Jobs of a queue system.
+    tls
+        Certificates for the scheduler; None = those of Dask's configuration.
+    dashboard
+        Address of the dashboard of a cluster that is made; None = loopback, any port, or that of `queue`.
 
     Raises
     ------
     ParameterError
-        When a scheduler is given together with workers or memory.
+        When two of scheduler, queue and sizes of a local cluster are given, or what another one needs.
     """
 
     workers: int | None = None
     threads: int = 1
     memory: int | None = None
     scheduler: str | None = None
+    queue: QueueProfile | None = None
+    tls: Tls | None = None
+    dashboard: str | None = None
 
     def __post_init__(self) -> None:
         given = [f"--{name}" for name in ("workers", "memory") if getattr(self, name) is not None]
-        if self.scheduler is not None and given:
+        others = {"--scheduler": self.scheduler, "--cluster": self.queue}
+        named = [name for name, value in others.items() if value is not None]
+        if len(named) == 2:
+            raise ParameterError("--scheduler and --cluster both name a cluster; give one of them")
+        if named and given:
             raise ParameterError(
-                f"{' and '.join(given)} size a local cluster and --scheduler names another one; "
+                f"{' and '.join(given)} size a local cluster and {named[0]} names another one; "
                 "give one of them"
+            )
+        if self.scheduler is None and self.tls is not None:
+            raise ParameterError("--tls-ca, --tls-cert and --tls-key are for --scheduler tls://...")
+        if self.scheduler is not None and self.dashboard is not None:
+            raise ParameterError("--dashboard-address is of a cluster that is made; --scheduler has its own")
+        if self.dashboard is not None and not re.fullmatch(ADDRESS, self.dashboard):
+            raise ParameterError(
+                f"--dashboard-address is {self.dashboard!r}; expected HOST:PORT such as 127.0.0.1:8787"
             )
 
 
 def local_crew(where: Where, needed: Need) -> Crew | None:
-    """Return the workers of a local cluster; None where a scheduler is given, which has its own.
+    """Return the workers of a local cluster, or of one job; None for a scheduler, which has its own.
 
     Raises
     ------
@@ -83,6 +128,8 @@ def local_crew(where: Where, needed: Need) -> Crew | None:
     """
     if where.scheduler is not None:
         return None
+    if where.queue is not None:
+        return where.queue.crew(needed)
     from distributed.system import MEMORY_LIMIT
 
     return crew(needed, MEMORY_LIMIT, cores(), where.workers, where.threads, where.memory)
@@ -99,18 +146,20 @@ def open_executor(where: Where, needed: Need, listen: Listener) -> Iterator[Exec
     needed
         Memory of a worker.
     listen
-        Is told where the cluster is.
+        Is told where the cluster is, and what a person should know about it.
 
     Raises
     ------
     SessionError
         When there is too little memory; when the scheduler does not answer, has no workers, or these have
-        other versions.
+        other versions; when the queue system takes no job, or none starts for long.
     """
     planned = local_crew(where, needed)
     if planned is None:
-        assert where.scheduler is not None
-        with _connected(where.scheduler, needed, listen) as executor:
+        with _connected(where, needed, listen) as executor:
+            yield executor
+    elif where.queue is not None:
+        with _queued(where, where.queue, needed, listen) as executor:
             yield executor
     elif planned.workers == 0:
         try:
@@ -118,7 +167,7 @@ def open_executor(where: Where, needed: Need, listen: Listener) -> Iterator[Exec
         finally:
             give_back()
     else:
-        with _local(planned, needed, listen) as executor:
+        with _local(planned, where, needed, listen) as executor:
             yield executor
 
 
@@ -128,12 +177,22 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+def is_loopback(address: str) -> bool:
+    """Return whether an address, with a scheme and a port or without, is reached from this machine alone."""
+    host = re.sub(r"^\w+://|:\d+$", "", address).strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 @contextmanager
-def _local(planned: Crew, needed: Need, listen: Listener) -> Iterator[Executor]:
+def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
     import dask
     from distributed import Client, LocalCluster
 
     settings = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
+    dashboard = where.dashboard or f"{LOOPBACK}:0"
     with (
         dask.config.set(settings),
         LocalCluster(
@@ -141,15 +200,52 @@ def _local(planned: Crew, needed: Need, listen: Listener) -> Iterator[Executor]:
             threads_per_worker=planned.threads,
             memory_limit=planned.limit,
             host=LOOPBACK,
-            dashboard_address=f"{LOOPBACK}:0",
+            dashboard_address=dashboard,
             silence_logs="ERROR",
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         client.register_plugin(_deaf_to_interrupts())
+        _warn_of_dashboard(dashboard, listen)
         address = cluster.scheduler_address
         listen(ClusterReady(planned.workers, planned.threads, address, cluster.dashboard_link))
         yield DaskExecutor(client, needed)
+
+
+@contextmanager
+def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener) -> Iterator[Executor]:
+    import dask
+    from distributed import Client
+
+    dashboard = where.dashboard or profile.dashboard
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": f"{GRACE}s"}),
+        make_cluster(profile, needed, dashboard) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        address = cluster.scheduler_address
+        _warn_of_dashboard(dashboard, listen)
+        _warn_of_plain(address, listen)
+        client.register_plugin(_deaf_to_interrupts())
+        each = profile.crew(needed)
+        jobs = Jobs(cluster, profile, each.workers * each.tasks, listen)
+        jobs.start()
+        try:
+            executor = QueueExecutor(client, needed, profile, jobs, listen, _check_versions)
+            executor.wait()
+            listen(ClusterReady(len(executor.room()), 1, address, _link(client, dashboard)))
+            yield executor
+        finally:
+            jobs.stop()
+
+
+def _link(client: Client, dashboard: str) -> str:
+    """Return where the dashboard is, which need not listen where the scheduler does."""
+    port = client.scheduler_info()["services"].get("dashboard")
+    host = dashboard.rpartition(":")[0]
+    if port is None or not host:
+        return str(client.dashboard_link)
+    return f"http://{host}:{port}/status"
 
 
 def _deaf_to_interrupts() -> WorkerPlugin:
@@ -164,8 +260,10 @@ def _deaf_to_interrupts() -> WorkerPlugin:
 
 
 @contextmanager
-def _connected(scheduler: str, needed: Need, listen: Listener) -> Iterator[Executor]:
-    with _client(scheduler) as client:
+def _connected(where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
+    scheduler = where.scheduler or ""
+    with _client(scheduler, where.tls) as client:
+        _warn_of_plain(scheduler, listen)
         threads = _threads(client, scheduler)
         executor = DaskExecutor(client, needed, SHARE)
         listen(ClusterReady(len(threads), max(threads.values()), scheduler, client.dashboard_link))
@@ -176,7 +274,7 @@ def _connected(scheduler: str, needed: Need, listen: Listener) -> Iterator[Execu
                 client.run(give_back, on_error="ignore")
 
 
-def _client(scheduler: str) -> Client:
+def _client(scheduler: str, tls: Tls | None) -> Client:
     from distributed import Client
 
     if not re.fullmatch(r"([a-z+]+://)?[^/:]+(:\d+)?(:\d+)?", scheduler) or ":" not in scheduler:
@@ -184,26 +282,76 @@ def _client(scheduler: str) -> Client:
             f"--scheduler is {scheduler!r}; expected an address such as tcp://host:8786, as `dask scheduler` "
             "prints it"
         )
+    security = _security(scheduler, tls)
     try:
-        return Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        return Client(scheduler, security=security, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise SessionError(
             f"--scheduler {scheduler}: no Dask scheduler answers there ({error or 'no answer'}); expected an "
-            "address such as tcp://host:8786; start one with `dask scheduler`"
+            "address such as tcp://host:8786, or tls://host:8786 with certificates of the same authority; "
+            "start one with `dask scheduler`"
         ) from error
+
+
+def _security(scheduler: str, tls: Tls | None) -> Security | None:
+    """Return the certificates for a scheduler; None where it needs none."""
+    from distributed import Security
+
+    if not scheduler.startswith("tls://"):
+        if tls is not None:
+            raise ParameterError(
+                f"--scheduler is {scheduler}, which is not encrypted, and certificates are given; expected "
+                "tls://host:port, or no --tls-ca, --tls-cert and --tls-key"
+            )
+        return None
+    if tls is not None:
+        names = {"tls_ca_file": tls.ca, "tls_client_cert": tls.cert, "tls_client_key": tls.key}
+        given = {name: str(path) for name, path in names.items() if path is not None}
+        return Security(require_encryption=True, **given)
+    configured = Security(require_encryption=True)
+    files = configured.get_tls_config_for_role("client")
+    if not (files["ca_file"] and files["cert"]):
+        raise ParameterError(
+            f"--scheduler {scheduler}: no certificates; expected --tls-ca, --tls-cert and --tls-key, or "
+            "distributed.comm.tls in Dask's configuration"
+        )
+    return configured
 
 
 def _threads(client: Client, scheduler: str) -> dict[str, int]:
     """Return the threads of every worker; there must be one, of the same versions as this process."""
     try:
         client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        client.get_versions(check=True, packages=SAME_VERSIONS)
     except TimeoutError as error:
         raise SessionError(
             f"--scheduler {scheduler}: no worker is there; start some with `dask worker {scheduler}`"
         ) from error
-    except ValueError as error:
-        raise SessionError(
-            f"--scheduler {scheduler}: install the same versions everywhere: {error}"
-        ) from error
+    _check_versions(client)
     return dict(client.nthreads())
+
+
+def _check_versions(client: Client) -> None:
+    try:
+        client.get_versions(check=True, packages=SAME_VERSIONS)
+    except ValueError as error:
+        raise SessionError(f"workers differ: install the same versions everywhere: {error}") from error
+
+
+def _warn_of_plain(address: str, listen: Listener) -> None:
+    if not address.startswith("tls://") and not is_loopback(address):
+        listen(
+            Warned(
+                f"{address} is not encrypted, and reached from beyond this machine: whoever reaches its port "
+                "can run programs as you; use tls://"
+            )
+        )
+
+
+def _warn_of_dashboard(address: str, listen: Listener) -> None:
+    if not is_loopback(address):
+        listen(
+            Warned(
+                f"the dashboard listens at {address}, beyond this machine, and asks nobody for a password; "
+                f"use {LOOPBACK} and a tunnel: ssh -L"
+            )
+        )

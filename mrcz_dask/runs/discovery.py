@@ -13,7 +13,7 @@ from time import perf_counter, thread_time
 from typing import TypeVar
 
 from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
-from mrcz_dask.runs.listing import list_stacks
+from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.space import some
 from mrcz_dask.values.errors import SessionError
@@ -64,16 +64,39 @@ def discover(
         If there is no such folder or no stack in it, if it is the output folder itself, or if outputs of two
         stacks would have the same name.
     """
-    root = _session(Path(folder), None if output is None else Path(output))
+    root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
-    looks = _map(partial(look, root, listing.mdocs), listing.files)
+    found = assemble(root, listing, _map(partial(look, root, listing.mdocs), listing.files))
+    if not found.stacks:
+        raise SessionError(_none_good(root, found.skipped, found.rejected))
+    _forbid_equal_stems(found.stacks)
+    return found
+
+
+def session_folder(folder: Path, output: Path | None) -> Path:
+    """Return the absolute path of a session's folder.
+
+    Raises
+    ------
+    SessionError
+        If it is not there, no folder, or the output folder.
+    """
+    if not folder.is_dir():
+        what = "no folder" if folder.exists() else "not there"
+        raise SessionError(f"session {folder} is {what}; expected a folder with stacks; check the path")
+    root = folder.resolve()
+    if output is not None and output.resolve() == root:
+        other = root / "koma"
+        raise SessionError(f"output folder {output} is the session's folder; choose another, such as {other}")
+    return root
+
+
+def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
+    """Return what was found in a session's folder, in order; there may be no stack."""
     entries = sorted(_of(StackEntry, looks), key=lambda entry: (entry.acquired.time, entry.name))
     stacks, odd = _alike(entries)
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
     skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
-    if not stacks:
-        raise SessionError(_none_good(root, skipped, rejected))
-    _forbid_equal_stems(stacks)
     doubts = (*listing.warnings, *(text for one in looks for text in one.warnings), *_doubts(stacks))
     return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
 
@@ -88,17 +111,6 @@ def _map(function: Callable[[Path], Look], files: Sequence[Path]) -> list[Look]:
         return first + [function(path) for path in files[_FIRST:]]
     with ThreadPoolExecutor(threads) as pool:
         return first + list(pool.map(function, files[_FIRST:]))
-
-
-def _session(folder: Path, output: Path | None) -> Path:
-    if not folder.is_dir():
-        what = "no folder" if folder.exists() else "not there"
-        raise SessionError(f"session {folder} is {what}; expected a folder with stacks; check the path")
-    root = folder.resolve()
-    if output is not None and output.resolve() == root:
-        other = root / "koma"
-        raise SessionError(f"output folder {output} is the session's folder; choose another, such as {other}")
-    return root
 
 
 def _of(kind: type[_Found], looks: Iterable[Look]) -> Iterator[_Found]:

@@ -95,7 +95,7 @@ class Discovery:
     folder
         The session's folder, absolute.
     stacks
-        In order of acquisition, all of one shape and of integers or floats alike; at least one.
+        In order of acquisition, all of one shape and of integers or floats alike.
     skipped
         Gain references, images, outputs, excluded files.
     rejected

@@ -48,8 +48,11 @@ class FinishTask:
         What the first pass found.
     short, long
         Members of the two windows; `long` is empty where it is the same or not asked for.
-    usable, score, limit
-        Whether the stack may be a reference, its contrast score and the limit (None where not judged).
+    usable, score
+        Whether the stack may be a reference, and its contrast score (None where not judged), which is told
+        and not written: it changes a little with every other stack.
+    provisional
+        Whether stacks that come later may change the window.
     settings
         Of the run.
     key
@@ -70,7 +73,7 @@ class FinishTask:
     long: tuple[MemberRef, ...]
     usable: bool
     score: float | None
-    limit: float | None
+    provisional: bool
     settings: Settings
     key: str
     acquired: str
@@ -176,6 +179,8 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
         found.append(f"doses in the window spread by {spread(doses):.0%} of their median")
     if task.record.sound and task.score is not None and not task.usable:
         found.append("high contrast: corrected, but no reference for others")
+    if task.provisional:
+        found.append("provisional: later stacks of the session will join its window")
     return tuple(found)
 
 
@@ -250,4 +255,7 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
         noise=noise,
         caveats=findings.caveats,
         digest=file_digest(output),
+        mtime_ns=output.stat().st_mtime_ns,
+        key=task.key,
+        provisional=task.provisional,
     )

@@ -1,68 +1,163 @@
-"""Whether an output that is there already is the one this run would write."""
+"""Whether an output that is there already is the one this run would write; if not, why not."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask import __version__
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.reader import read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.outputs import mask_path, output_path
+from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.errors import OutputExistsError
+from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.values.errors import FormatError, OutputExistsError
+from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackResult
 
+ASK = "use --overwrite to replace it, or another output folder (-o)"
 
-def kept_result(task: FinishTask) -> StackResult | None:
-    """Return the result of an output that is there, sound, from the same inputs and parameters; else None.
 
-    None, too, where something beside it is gone (a mask, its correction in the store).
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A stack is to be corrected, because of this."""
+
+    reason: str
+
+
+def kept_result(task: FinishTask, known: StackResult | None, *, overwrite: bool) -> StackResult | Due:
+    """Return the result of an output that is there, sound, from the same inputs and parameters; or why not.
+
+    Parameters
+    ----------
+    task
+        What would be done.
+    known
+        What the logbook says of this output. A file of that size and time is not read again.
+    overwrite
+        Whether what is there may be replaced whatever it is.
 
     Raises
     ------
     OutputExistsError
-        When a file is there that is damaged, or was made from something else; says which.
+        When a file is there that no run over this folder made with these parameters; says which.
     """
     path = output_path(task)
     if not path.exists():
-        return None
+        return Due("no output yet" if known is None else "output gone")
+    if known is not None and known.key == task.key and _untouched(path, known):
+        return replace(known, kept=True) if _has_the_rest(task) else Due("output incomplete")
     report = verify_file(path)
     if report.status != "sound":
-        raise OutputExistsError(
-            f"{path.name}: an output is there but {report.status}: {'; '.join(report.problems)}; "
-            "use --overwrite to write it again"
-        )
-    footer = read_footer(path) or {}
-    last = last_steps(footer)
-    if last.get("write", {}).get("results", {}).get("key") != task.key:
-        raise OutputExistsError(
-            f"{path.name}: an output is there that was made from other inputs or parameters; "
-            "use --overwrite to replace it, or another output folder (-o)"
-        )
-    return _result(task, path, last) if _has_the_rest(task, footer) else None
+        found = f"{report.status}: {'; '.join(report.problems)}"
+        ours = known is not None and report.status == "damaged"
+        return _damaged(path, found, ours=ours or overwrite)
+    last = last_steps(read_footer(path) or {})
+    if last.get("write", {}).get("results", {}).get("key") == task.key:
+        return _result(task, path, last) if _has_the_rest(task) else Due("output incomplete")
+    if not overwrite and (why := forbidding(last, task.settings)):
+        raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
+    return Due(_change(task, last))
 
 
-def _has_the_rest(task: FinishTask, footer: dict[str, Any]) -> bool:
-    """Whether mask and correction are there too, where the way to write asks for them."""
-    stem, store = task.record.stem, SessionStore(task.store)
-    match task.settings.write.write:
-        case "recompressed":
-            return store.has_correction(stem, footer["recipe"]["digest"])
-        case "references":
-            digest = footer["pixels"]["correction"]
-            return store.has_correction(stem, digest, "references") and mask_path(task).exists()
-        case _:
-            return True
+def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
+    """Return why an output must not be replaced unasked: made otherwise, or by something else; or None."""
+    if not {"outliers", "koma", "write"} <= last.keys():
+        return "no output of a run, as its footer says"
+    changes = settings_changes(settings_in(last), settings.to_dict())
+    if changes:
+        return f"parameters changed: {', '.join(changes)}"
+    version = last["koma"].get("version")
+    return None if version == __version__ else f"version changed: {version} -> {__version__}"
 
 
-def last_steps(footer: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def settings_in(last: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that the steps of an output record, in the groups of `Settings`."""
+    found = {name: last[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
+    koma = dict(found["koma"])
+    return found | {"contrast": koma.pop("contrast", {}), "koma": koma}
+
+
+def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what differs between two sets of parameters, such as ``radius 12 -> 16``."""
+    found = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += settings_changes(old, new)
+        elif old != new:
+            found.append(f"{name} {old} -> {new}")
+    return found
+
+
+def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the last provenance step of each name."""
     return {step["name"]: step for step in footer.get("provenance", [])}
 
 
-def _result(task: FinishTask, path: Path, last: dict[str, dict[str, Any]]) -> StackResult:
+def _untouched(path: Path, known: StackResult) -> bool:
+    status = path.stat()
+    return (status.st_size, status.st_mtime_ns) == (known.bytes_out, known.mtime_ns)
+
+
+def _damaged(path: Path, found: str, *, ours: bool) -> Due:
+    if not ours:
+        raise OutputExistsError(
+            f"{path.name}: a file is there that is {found}, and no run over this folder is known to have "
+            f"made it; {ASK}"
+        )
+    return Due(f"output {found}")
+
+
+def _change(task: FinishTask, last: Mapping[str, Any]) -> str:
+    """Return in what the inputs of an output differ from those of a task."""
+    why = forbidding(last, task.settings)
+    if why is not None:
+        return why
+    before, koma = last["outliers"]["inputs"][0], last["koma"]
+    if before["digest"] != task.record.digest:
+        return "input changed"
+    if koma["results"].get("provisional") and not task.provisional:
+        return "provisional until now"
+    for window, members in zip(koma["inputs"], (task.short, task.long), strict=True):
+        if change := _window_change(window, members):
+            return change
+    return "its time, its pixel size or the verdict on its contrast changed"
+
+
+def _window_change(window: Mapping[str, Any], members: Sequence[MemberRef]) -> str | None:
+    before = dict(zip(window["names"], window["digests"], strict=True))
+    now = {one.name: one.digest for one in members}
+    changed = [name for name in now if name in before and before[name] != now[name]]
+    if changed:
+        return f"neighbour changed: {some(changed)}"
+    new, gone = [n for n in now if n not in before], [n for n in before if n not in now]
+    parts = [f"{some(names)} {what}" for names, what in ((new, "joined"), (gone, "left")) if names]
+    return f"neighbours changed: {', '.join(parts)}" if parts else None
+
+
+def _has_the_rest(task: FinishTask) -> bool:
+    """Whether mask and correction are there too, where the way to write asks for them."""
+    stem, store, path = task.record.stem, SessionStore(task.store), output_path(task)
+    try:
+        match task.settings.write.write:
+            case "recompressed":
+                return store.has_correction(stem, (read_footer(path) or {})["recipe"]["digest"])
+            case "references":
+                digest = (read_footer(path) or {})["pixels"]["correction"]
+                return store.has_correction(stem, digest, "references") and mask_path(task).exists()
+            case _:
+                return True
+    except (FormatError, KeyError):
+        return False
+
+
+def _result(task: FinishTask, path: Path, last: Mapping[str, Any]) -> StackResult:
     mask = task.record.outliers
     return StackResult(
         name=task.name,
@@ -76,5 +171,8 @@ def _result(task: FinishTask, path: Path, last: dict[str, dict[str, Any]]) -> St
         noise=last["koma"]["results"]["correlated_noise"],
         caveats=tuple(last["koma"]["caveats"]),
         digest=file_digest(path),
+        mtime_ns=path.stat().st_mtime_ns,
+        key=task.key,
+        provisional=task.provisional,
         kept=True,
     )

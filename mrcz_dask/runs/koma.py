@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Sequence
+import platform
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from itertools import count
-from typing import Any, TypeVar
+from typing import Any
 
-from mrcz_dask.runs.attempt import Named, Timed, attempt, failure, timed
-from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.executors import Executor, segments_of
-from mrcz_dask.runs.finish import FinishTask, finish
-from mrcz_dask.runs.flow import Split, halves
-from mrcz_dask.runs.journal import append_run
-from mrcz_dask.runs.keeping import kept_result
+from mrcz_dask import __version__
+from mrcz_dask.runs.attempt import failure
+from mrcz_dask.runs.executors import Executor
+from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.keeping import Due, kept_result
+from mrcz_dask.runs.logbook import Logbook, last_results, read_events
+from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.prepare import PrepareTask, made_with, prepare
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw, marked, recut
+from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw
 from mrcz_dask.values import events
+from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure, StackRecord, StackResult
 
-T = TypeVar("T", bound=Named)
-R = TypeVar("R", StackRecord, StackResult)
+KEEPING = "existing output"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +46,12 @@ class Outcome:
     @property
     def complete(self) -> bool:
         """Whether every file that should have been a stack was processed."""
-        return not self.failures and not self.plan.discovery.rejected
+        return self.not_done == 0
+
+    @property
+    def not_done(self) -> int:
+        """How many files that should have been stacks were not processed."""
+        return len(self.failures) + len(self.plan.discovery.rejected)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -92,8 +95,6 @@ class Run:
         self._executor = executor
         self._listen = listen
         self._take_times = take_times
-        self._store = SessionStore(plan.store)
-        self._sizes = {entry.name: entry.size for entry in plan.stacks}
 
     def execute(self) -> Outcome:
         """Carry the plan out; a stack that cannot be done is a failure of its own.
@@ -103,93 +104,126 @@ class Run:
         MrczDaskError, OSError
             When nothing can be done at all: no output folder, no store.
         """
-        self._plan.folder.mkdir(parents=True, exist_ok=True)
-        self._store.create()
-        ready, failures = self._first_pass()
-        results, more = self._second_pass(ready)
-        place = {entry.name: k for k, entry in enumerate(self._plan.stacks)}
-        outcome = Outcome(
-            self._plan,
-            tuple(sorted(results, key=lambda r: place[r.name])),
-            tuple(sorted([*failures, *more], key=lambda f: place[f.name])),
-        )
-        self._write_journal(outcome)
+        with started(self._plan, self._executor, self._listen) as log:
+            announce(self._plan, log.listen)
+            passes = Passes(self._executor, log.listen, take_times=self._take_times)
+            records, failures = passes.first(self._plan, self._plan.stacks)
+            ready = ready_stacks(self._plan, records)
+            hint_at_raw(ready, log.listen)
+            tasks = [*finish_tasks(self._plan, ready)]
+            kept, refused, due = sort_out(self._plan, tasks, log)
+            results, more = passes.second(due)
+            return log.end(in_order(self._plan, [*kept, *results], [*failures, *refused, *more]))
+
+
+@dataclass(slots=True)
+class Log:
+    """What a run tells, what it knows of earlier ones, and what came out at the end.
+
+    Attributes
+    ----------
+    listen
+        Tells the logbook and whoever else listens.
+    known
+        The last result of every output.
+    outcome
+        None until the run is over.
+    """
+
+    listen: events.Listener
+    known: dict[str, StackResult]
+    outcome: Outcome | None = None
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Keep and return the outcome."""
+        self.outcome = outcome
         return outcome
 
-    def _write_journal(self, outcome: Outcome) -> None:
-        path = self._plan.folder / "runs.jsonl"
-        try:
-            append_run(path, outcome.to_dict(), self._executor.describe())
-        except OSError as error:  # the stacks are done; only the time and place of this run are not kept
-            self._listen(events.Warned(f"{path}: cannot be written ({error.strerror or error})"))
 
-    def _first_pass(self) -> tuple[list[Ready], list[Failure]]:
-        known = {e.name: r for e in self._plan.stacks if (r := self._known(e)) is not None}
-        tasks = [self._prepare_task(e) for e in self._plan.stacks if e.name not in known]
-        made, failures = self._carry_out(
-            prepare, "sums and masks", segments_of(tasks, self._executor.slots), halves
+@contextmanager
+def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator[Log]:
+    """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    SessionStore(plan.store).create()
+    log = Log(events.several(Logbook(plan.folder, listen), listen), last_results(read_events(plan.folder)))
+    log.listen(
+        events.RunStarted(
+            version=__version__,
+            session=str(plan.discovery.folder),
+            output=str(plan.folder),
+            settings=plan.settings.to_dict(),
+            executor=executor.describe(),
+            platform=f"Python {platform.python_version()}, {platform.platform()}",
         )
-        records = known | {r.name: r for r in made}
-        entries = [e for e in self._plan.stacks if e.name in records]
-        ready = judged(entries, [records[e.name] for e in entries], self._plan.settings)
-        spread = looks_raw(ready)
-        if spread is not None:
-            self._listen(
-                events.Warned(
-                    f"these look like raw frames: pixels of a sum differ by {spread:.0%} beyond counting, "
-                    "and no gain reference was applied; apply it before KOMA"
-                )
+    )
+    try:
+        yield log
+    except BaseException as error:
+        log.listen(events.RunFinished(0, 0, str(error) or type(error).__name__))
+        raise
+    if log.outcome is not None:
+        log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))
+
+
+def announce(plan: Plan, listen: events.Listener) -> None:
+    """Tell of the stacks of a plan, and of what was left out."""
+    for entry in plan.stacks:
+        when = entry.acquired
+        name, output = entry.name, plan.output(entry).name
+        listen(events.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
+    for skipped in plan.discovery.skipped:
+        listen(events.StackLeftOut(skipped.path.name, skipped.reason, rejected=False))
+    for rejected in plan.discovery.rejected:
+        listen(events.StackLeftOut(rejected.path.name, rejected.reason, rejected=True))
+
+
+def ready_stacks(plan: Plan, records: dict[str, StackRecord]) -> list[Ready]:
+    """Return the stacks that have a record, in order of time, with the verdict on each."""
+    entries = [e for e in plan.stacks if e.name in records]
+    return judged(entries, [records[e.name] for e in entries], plan.settings)
+
+
+def hint_at_raw(ready: Sequence[Ready], listen: events.Listener) -> None:
+    """Warn of stacks that look as if no gain reference had been applied."""
+    spread = looks_raw(ready)
+    if spread is not None:
+        listen(
+            events.Warned(
+                f"these look like raw frames: pixels of a sum differ by {spread:.0%} beyond counting, "
+                "and no gain reference was applied; apply it before KOMA"
             )
-        return ready, failures
+        )
 
-    def _known(self, entry: StackEntry) -> StackRecord | None:
-        """Return the record of a stack from an earlier run, if nothing has changed since."""
-        record = self._store.record(entry.stem)
-        if record is None:
-            return None
-        now = (entry.name, entry.size, entry.mtime_ns, made_with(self._prepare_task(entry)))
-        return record if (record.name, record.size, record.mtime_ns, record.made_with) == now else None
 
-    def _prepare_task(self, entry: StackEntry) -> PrepareTask:
-        settings = self._plan.settings
-        path, store = str(entry.path), str(self._plan.store)
-        return PrepareTask(path, entry.name, entry.stem, store, settings.outliers, settings.contrast)
+def sort_out(
+    plan: Plan, tasks: Sequence[FinishTask], log: Log
+) -> tuple[list[StackResult], list[Failure], list[FinishTask]]:
+    """Return what is kept of earlier runs, what must not be replaced, and what is to be done."""
+    kept: list[StackResult] = []
+    refused: list[Failure] = []
+    due: list[FinishTask] = []
+    for task in tasks:
+        output, size = plan.output_of(task.record.stem).name, task.record.size
+        try:
+            found = kept_result(task, log.known.get(output), overwrite=plan.overwrite)
+        except (MrczDaskError, OSError) as error:
+            refused.append(failure(task, KEEPING, error))
+            log.listen(events.StackFailed(KEEPING, task.name, refused[-1].reason, size))
+            continue
+        if isinstance(found, Due):
+            due.append(task)
+            log.listen(events.StackDue(task.name, found.reason))
+        else:
+            kept.append(found)
+            log.listen(events.StackDone(events.CORRECTION, task.name, size, None, found))
+    return kept, refused, due
 
-    def _second_pass(self, ready: list[Ready]) -> tuple[list[StackResult], list[Failure]]:
-        kept: list[StackResult] = []
-        refused: list[Failure] = []
-        todo: list[FinishTask] = []
-        for task in finish_tasks(self._plan, ready, uuid.uuid4().hex, 2 * self._executor.threads):
-            found = None if self._plan.overwrite else attempt(kept_result, "existing output", task)
-            if isinstance(found, Failure):
-                refused.append(found)
-            elif found is None:
-                todo.append(task)
-            else:
-                kept.append(found)
-        segments = [marked(k, s) for k, s in enumerate(segments_of(todo, self._executor.slots))]
-        split = partial(recut, count(len(segments)))
-        made, failures = self._carry_out(finish, "correction", segments, split)
-        return [*kept, *made], [*refused, *failures]
 
-    def _carry_out(
-        self, function: Callable[[T], R], phase: str, segments: Sequence[Sequence[T]], split: Split[T]
-    ) -> tuple[list[R], list[Failure]]:
-        """Run the tasks of a phase; tell the listener about each."""
-        tasks = [task for segment in segments for task in segment]
-        size = sum(self._sizes[t.name] for t in tasks)
-        self._listen(events.PhaseStarted(phase, len(tasks), size))
-        done: list[R] = []
-        failures: list[Failure] = []
-        work = partial(timed, partial(attempt, function, phase), self._take_times)
-        for task, one in self._executor.run(work, segments, split):
-            made = Timed(failure(task, phase, one), None) if isinstance(one, Exception) else one
-            found, nbytes = made.result, self._sizes[task.name]
-            if isinstance(found, Failure):
-                failures.append(found)
-                self._listen(events.StackFailed(phase, task.name, found.reason, nbytes, made.timing))
-            else:
-                done.append(found)
-                self._listen(events.StackDone(phase, task.name, nbytes, made.timing))
-        self._listen(events.PhaseFinished(phase))
-        return done, failures
+def in_order(plan: Plan, results: Sequence[StackResult], failures: Sequence[Failure]) -> Outcome:
+    """Return the outcome, in order of acquisition."""
+    place = {entry.name: k for k, entry in enumerate(plan.stacks)}
+    return Outcome(
+        plan,
+        tuple(sorted(results, key=lambda r: place[r.name])),
+        tuple(sorted(failures, key=lambda f: place[f.name])),
+    )

@@ -12,7 +12,7 @@ from pathlib import Path
 from mrcz_dask.formats.mdoc import mdoc_index
 from mrcz_dask.runs.entries import Rejected, Skipped
 from mrcz_dask.runs.space import some
-from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.errors import NoStacksError, SessionError
 
 SUFFIXES = (".mrcz", ".mrc", ".mrcs")
 LISTS = {".txt", ".lst", ".list", ".csv"}
@@ -102,7 +102,7 @@ def list_stacks(
 
     Raises
     ------
-    SessionError
+    NoStacksError
         If there is no file that may be a stack; says what was looked for and what is there.
     """
     walk = _Walk(folder, None if output is None else output.resolve(), recursive)
@@ -112,7 +112,7 @@ def list_stacks(
     reasons = {path: matching(path.relative_to(folder), patterns) if patterns else None for path in wanted}
     left = [path for path, pattern in reasons.items() if pattern is None]
     if not left:
-        raise SessionError(_nothing(walk, include, len(wanted)))
+        raise NoStacksError(_nothing(walk, include, len(wanted)))
     files, doubles = _once(left)
     excluded = [Skipped(path, f"excluded by {pattern!r}") for path, pattern in reasons.items() if pattern]
     idle = _idle("include", include or (), walk) + _idle("exclude", patterns, walk)

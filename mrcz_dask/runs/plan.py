@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.reader import read_footer
 from mrcz_dask.runs.discovery import discover
 from mrcz_dask.runs.entries import Discovery, StackEntry
+from mrcz_dask.runs.keeping import forbidding, last_steps
 from mrcz_dask.runs.memory import Need, need
 from mrcz_dask.runs.outputs import STORE_NAME, output_name
 from mrcz_dask.runs.space import check_space, forbid_overwriting, readable, some
@@ -60,7 +61,11 @@ class Plan:
 
     def output(self, stack: StackEntry) -> Path:
         """Return the path of a stack's output."""
-        return self.folder / output_name(stack.stem, self.settings.write.write)
+        return self.output_of(stack.stem)
+
+    def output_of(self, stem: str) -> Path:
+        """Return the path of the output of a stack of this stem."""
+        return self.folder / output_name(stem, self.settings.write.write)
 
     def window(self, index: int) -> list[int]:
         """Return the window of a stack if all stacks are usable."""
@@ -150,8 +155,18 @@ def make_plan(
     OutputExistsError
         When outputs are there that were made with other parameters, and `overwrite` is not set.
     """
-    out = (folder or session / "koma").absolute()
-    discovery = discover(session, output=out, include=include, exclude=exclude, recursive=recursive)
+    out = output_folder(session, folder)
+    found = discover(session, output=out, include=include, exclude=exclude, recursive=recursive)
+    return plan_over(found, out, settings, overwrite=overwrite)
+
+
+def output_folder(session: Path, folder: Path | None) -> Path:
+    """Return the absolute path of the output folder; ``koma`` in the session's, if none is given."""
+    return (folder or session / "koma").absolute()
+
+
+def plan_over(discovery: Discovery, out: Path, settings: Settings, *, overwrite: bool) -> Plan:
+    """Return what a run over the stacks that were found would do; see `make_plan`."""
     plan = Plan(discovery, out, settings, overwrite)
     check_space(out, plan.bytes_out() - _bytes_there(plan))
     forbid_overwriting((s.path for s in plan.stacks), (plan.output(s) for s in plan.stacks))
@@ -175,26 +190,22 @@ def _there(plan: Plan, ways: Sequence[WriteMode]) -> list[Path]:
 def _forbid_mixing(plan: Plan) -> None:
     """Refuse a folder that holds outputs of other parameters, before any work is done."""
     there = _there(plan, ("normalized", "references"))
-    differing = [path.name for path in there if _made_otherwise(path, plan.settings)]
+    differing = {path.name: why for path in there if (why := _made_otherwise(path, plan.settings))}
     if differing:
         raise OutputExistsError(
             f"{plan.folder} holds {len(differing)} outputs that this command did not make with these "
-            f"parameters: {some(differing)}; use --overwrite to replace them, or another output folder (-o)"
+            f"parameters: {some([f'{name} ({why})' for name, why in differing.items()])}; use --overwrite to "
+            "replace them, or another output folder (-o)"
         )
 
 
-def _made_otherwise(path: Path, settings: Settings) -> bool:
+def _made_otherwise(path: Path, settings: Settings) -> str | None:
     try:
-        with open_reader(path) as reader:
-            footer = reader.footer
+        footer = read_footer(path)
     except FormatError:
-        return False  # damaged: named and refused on its own, when the stack's turn comes
-    last = {step["name"]: step for step in (footer or {}).get("provenance", [])}
-    recorded = [last.get(name, {}).get("parameters") for name in ("outliers", "write")]
-    koma = dict(last.get("koma", {}).get("parameters") or {})
-    contrast = koma.pop("contrast", None)
-    wanted = settings.to_dict()
-    return [*recorded, koma, contrast] != [wanted[k] for k in ("outliers", "write", "koma", "contrast")]
+        footer = None
+    # without one it is damaged or not ours: named on its own, when the stack's turn comes
+    return None if footer is None else forbidding(last_steps(footer), settings)
 
 
 def _ranges(indices: list[int]) -> str:

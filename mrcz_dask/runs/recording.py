@@ -60,8 +60,7 @@ def _koma(task: FinishTask, findings: Findings, noise: Noise) -> dict[str, Any]:
         inputs=[_members("short window", task.short), _members("long window", task.long)],
         results={
             "usable_as_reference": task.usable,
-            "contrast_score": task.score,
-            "contrast_limit": task.limit,
+            "provisional": task.provisional,
             "bands": [fit.to_dict() for fit in findings.fits],
             "correlated_noise": noise,
             "acquired": task.acquired,

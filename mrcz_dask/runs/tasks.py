@@ -51,8 +51,12 @@ def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settin
     return [Ready(*three, raw=raw) for three in zip(entries, records, verdicts, strict=True)]
 
 
-def finish_tasks(plan: Plan, ready: Sequence[Ready], run: str, kept_windows: int) -> Iterator[FinishTask]:
-    """Yield the task of every stack, in order of time."""
+def finish_tasks(plan: Plan, ready: Sequence[Ready], *, more_to_come: bool = False) -> Iterator[FinishTask]:
+    """Yield the task of every stack, in order of time.
+
+    With `more_to_come` those are provisional that stacks which come later may change: whose window has not
+    `radius` usable stacks after them and twice as many in all, or members whose usability is not decided yet.
+    """
     usable = [r.usable for r in ready]
     candidates = [k for k, good in enumerate(usable) if good]
     refs = [member_ref(r.record) for r in ready]
@@ -64,11 +68,13 @@ def finish_tasks(plan: Plan, ready: Sequence[Ready], run: str, kept_windows: int
         long = long_window(i, short[-1], koma.long_window, usable) if short else []
         apart = koma.method == "fit" and long != short
         members = [refs[j] for j in short], [refs[j] for j in long] if apart else []
-        yield _finish_task(plan, one, *members, run=run, kept_windows=kept_windows)
+        complete = len(others) >= koma.radius + max(koma.radius, place)
+        final = complete and short[-1] + koma.radius < len(ready)
+        yield _finish_task(plan, one, *members, provisional=more_to_come and not final)
 
 
 def _finish_task(
-    plan: Plan, one: Ready, short: list[MemberRef], long: list[MemberRef], *, run: str, kept_windows: int
+    plan: Plan, one: Ready, short: list[MemberRef], long: list[MemberRef], *, provisional: bool
 ) -> FinishTask:
     return with_key(
         FinishTask(
@@ -80,17 +86,17 @@ def _finish_task(
             long=tuple(long),
             usable=one.usable,
             score=_number(one.verdict.score),
-            limit=_number(one.verdict.limit),
+            provisional=provisional,
             settings=plan.settings,
             key="",
             acquired=one.entry.acquired.time.isoformat(sep=" "),
             acquired_from=one.entry.acquired.source,
             pixel_size=one.entry.pixel_size,
             mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
-            run=run,
+            run="",
             segment=0,
             last=False,
-            kept_windows=kept_windows,
+            kept_windows=2,
         )
     )
 
@@ -103,7 +109,8 @@ def with_key(task: FinishTask) -> FinishTask:
         "stack": [task.record.name, task.record.digest],
         "short": _digest_of_members(task.short),
         "long": _digest_of_members(task.long),
-        "verdict": [task.usable, task.score, task.limit],
+        "usable": task.usable,
+        "provisional": task.provisional,
         "acquired": [task.acquired, task.acquired_from],
         "pixel_size": task.pixel_size,
     }

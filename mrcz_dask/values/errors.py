@@ -42,6 +42,10 @@ class SessionError(MrczDaskError, ValueError):
     """The session cannot be processed as it is."""
 
 
+class NoStacksError(SessionError):
+    """There is nothing in the session's folder that may be a stack."""
+
+
 class OutputExistsError(MrczDaskError, FileExistsError):
     """An output is there that differs from what this run would write."""
 

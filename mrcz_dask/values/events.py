@@ -1,16 +1,63 @@
-"""What a run tells whoever listens: progress bars, dashboards, logs. Computing code knows none of them."""
+"""What a run tells whoever listens: progress bars, the logbook, pages. Computing code knows none of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+from mrcz_dask.values.records import Record, StackResult, Summed
 from mrcz_dask.values.timing import Timing
+
+SUMS, CORRECTION = "sums and masks", "correction"
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class Event(Record):
     """Base of all events."""
+
+    # Fields that stay out of logs.
+    unlogged: ClassVar[tuple[str, ...]] = ("timing",)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """A run begins: the version, the folders, the parameters, and what it runs on."""
+
+    version: str
+    session: str
+    output: str
+    settings: dict[str, Any]
+    executor: dict[str, Any]
+    platform: str
+
+
+@dataclass(frozen=True, slots=True)
+class StackFound(Event):
+    """A stack belongs to the session: acquired at a time of the microscope's clock, in ISO form."""
+
+    name: str
+    output: str
+    acquired: str
+    acquired_from: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class StackLeftOut(Event):
+    """A file is no stack of the session; `rejected` if it should have been one."""
+
+    name: str
+    reason: str
+    rejected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StackDue(Event):
+    """A stack is to be corrected, and why: what is missing, or what has changed."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +87,7 @@ class StackDone(Event):
     name: str
     bytes: int
     timing: Timing | None = None
+    found: Summed | StackResult | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +115,27 @@ class Warned(Event):
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class RunFinished(Event):
+    """A run is over: so many stacks done and not done; `error` says what ended it early."""
+
+    done: int
+    failed: int
+    error: str | None = None
+
+
 Listener = Callable[[Event], None]
 
 
 def silent(event: Event) -> None:
     """Listen to nothing."""
+
+
+def several(*listeners: Listener) -> Listener:
+    """Return a listener that tells all of them."""
+
+    def tell(event: Event) -> None:
+        for listen in listeners:
+            listen(event)
+
+    return tell

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 # Counts of the sum: what windows weigh stacks with is rounded to 2**-20.
@@ -109,6 +110,59 @@ class StackRecord(Record):
 
 
 @dataclass(frozen=True, slots=True)
+class Summed(Record):
+    """What is told of a stack after the first pass.
+
+    Attributes
+    ----------
+    dose
+        Counts per pixel and frame, over unmasked pixels.
+    hot, dead, neighbourly
+        Numbers of outlier pixels.
+    t_dark, t_hot
+        Thresholds of the sum, counts; None where off.
+    mu, sigma, misfit
+        Of the fit to the histogram of the sum, counts.
+    status
+        Of the outlier mask.
+    kept
+        It was there from an earlier run.
+    """
+
+    dose: float
+    hot: int
+    dead: int
+    neighbourly: int
+    t_dark: float | None
+    t_hot: float | None
+    mu: float | None
+    sigma: float | None
+    misfit: float | None
+    status: str
+    kept: bool = False
+
+    @classmethod
+    def of(cls, record: StackRecord, *, kept: bool) -> Summed:
+        """Return what is told of a record."""
+        mask = record.outliers
+        numbers = {name: _finite(mask[name]) for name in ("t_dark", "t_hot", "mu", "sigma", "misfit")}
+        return cls(
+            dose=record.dose,
+            hot=int(mask["n_hot"]),
+            dead=int(mask["n_dead"]),
+            neighbourly=int(mask["n_neighbourly"]),
+            status=record.status,
+            kept=kept,
+            **numbers,
+        )
+
+
+def _finite(value: Any) -> float | None:
+    """Return a number, given as such or as the text that stores hold of infinite ones; None for these."""
+    return None if value is None or not math.isfinite(float(value)) else float(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Failure(Record):
     """A stack that could not go through a phase, and why."""
 
@@ -136,8 +190,12 @@ class StackResult(Record):
         ``corrected_in_sample``; None where there are too few frames.
     caveats
         What a person should know about it.
-    digest
-        xxh3-128 of the output's bytes.
+    digest, mtime_ns
+        xxh3-128 of the output's bytes, and its modification time in nanoseconds since 1970.
+    key
+        Digest of all that the output depends on.
+    provisional
+        Its window was not complete; a later result takes its place.
     kept
         The output was there already, sound, from the same inputs and parameters.
     """
@@ -153,4 +211,7 @@ class StackResult(Record):
     noise: dict[str, float | None]
     caveats: tuple[str, ...]
     digest: str
+    mtime_ns: int = field(compare=False)
+    key: str
+    provisional: bool = False
     kept: bool = False

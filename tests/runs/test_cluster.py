@@ -28,7 +28,7 @@ WRITES = ["normalized", "recompressed", "references"]
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "runs.jsonl"
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
     }
 
 

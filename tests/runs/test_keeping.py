@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.runs import keeping
 from mrcz_dask.values.errors import OutputExistsError
+from mrcz_dask.values.events import Event, StackDue
 
 WRITES = ["normalized", "recompressed", "references"]
 SHAPE = (4, 64, 80)
@@ -17,8 +19,27 @@ SHAPE = (4, 64, 80)
 def contents(folder: Path) -> dict[str, bytes]:
     """Every byte of the outputs, the journal (times, platform) and the store's own layout apart."""
     return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "runs.jsonl"
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
     }
+
+
+def damaged(data: bytes) -> bytes:
+    """Return the bytes with one of them changed."""
+    return data[:3000] + bytes([data[3000] ^ 1]) + data[3001:]
+
+
+def change(path: Path) -> Path:
+    """Change a pixel of a stack."""
+    frames = mrcz_dask.read(path)
+    frames[0, 5, 5] += 1
+    path.unlink()
+    mrcz_dask.write(path, frames)
+    return path
+
+
+def reasons(heard: list[Event]) -> dict[str, str]:
+    """Return why stacks were corrected."""
+    return {e.name: e.reason for e in heard if isinstance(e, StackDue)}
 
 
 class TestRunAgain:
@@ -27,9 +48,9 @@ class TestRunAgain:
     @pytest.mark.parametrize("write", WRITES)
     def test_keeps_and_rewrites_nothing(self, night: Path, koma: Any, write: str) -> None:
         first = koma(night, write=write)
-        before = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "runs.jsonl"}
+        before = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "events.jsonl"}
         second = koma(night, write=write)
-        after = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "runs.jsonl"}
+        after = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "events.jsonl"}
         assert before == after
         assert all(r.kept for r in second.results)
         assert [(r.digest, r.noise, r.hot, r.caveats) for r in first.results] == [
@@ -60,19 +81,69 @@ class TestRunAgain:
         with pytest.raises(OutputExistsError, match="--overwrite"):
             koma(night, write=then)
 
-    def test_a_damaged_output_is_named_and_refused(self, night: Path, koma: Any) -> None:
+    def test_a_damaged_output_is_made_again(self, night: Path, koma: Any) -> None:
         outcome = koma(night)
         path = night / "koma" / outcome.results[2].output
-        data = bytearray(path.read_bytes())
-        data[3000] ^= 1
-        path.write_bytes(data)
+        good = path.read_bytes()
+        path.write_bytes(damaged(good))
+        heard: list[Event] = []
+        again = koma(night, listen=heard.append)
+        assert [r.kept for r in again.results] == [True] * 2 + [False] + [True] * 4
+        assert path.read_bytes() == good
+        ((name, reason),) = reasons(heard).items()
+        assert name == outcome.results[2].name and reason.startswith("output damaged: ")
+
+    def test_a_damaged_file_that_no_run_is_known_to_have_made_is_refused(
+        self, night: Path, koma: Any
+    ) -> None:
+        outcome = koma(night)
+        path = night / "koma" / outcome.results[2].output
+        path.write_bytes(damaged(path.read_bytes()))
+        (night / "koma" / "events.jsonl").unlink()
+        before = path.read_bytes()
         again = koma(night)
         assert len(again.results) == 6
         (failure,) = again.failures
         assert failure.name == outcome.results[2].name
         assert "damaged" in failure.reason and "--overwrite" in failure.reason and path.name in failure.reason
-        assert path.read_bytes() == data
+        assert path.read_bytes() == before
         assert koma(night, overwrite=True).results[2].digest == outcome.results[2].digest
+
+    def test_a_file_that_is_no_output_is_refused(self, night: Path, koma: Any) -> None:
+        outcome = koma(night)
+        path = night / "koma" / outcome.results[2].output
+        mrcz_dask.write(path, np.zeros((2, 4, 4), np.int16), footer=False)
+        before = path.read_bytes()
+        (failure,) = koma(night).failures
+        assert "no run over this folder is known to have made it" in failure.reason
+        mrcz_dask.write(path, np.zeros((2, 4, 4), np.int16))
+        with pytest.raises(OutputExistsError, match="no output of a run"):
+            koma(night)
+        assert path.read_bytes() != before and koma(night, overwrite=True).complete
+
+    def test_without_a_logbook_the_outputs_are_read_and_kept(self, night: Path, koma: Any) -> None:
+        koma(night)
+        (night / "koma" / "events.jsonl").unlink()
+        assert all(r.kept for r in koma(night).results)
+
+    def test_a_known_output_is_not_read_again(
+        self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        koma(night)
+        monkeypatch.delattr(keeping, "verify_file")
+        assert all(r.kept for r in koma(night).results)
+
+    def test_overwrite_replaces_what_differs_alone(self, night: Path, koma: Any) -> None:
+        koma(night)
+        assert all(r.kept for r in koma(night, overwrite=True).results)
+
+    def test_parameters_that_changed_are_named(self, night: Path, koma: Any) -> None:
+        koma(night)
+        with pytest.raises(OutputExistsError, match="parameters changed: radius 2 -> 3"):
+            koma(night, radius=3)
+        heard: list[Event] = []
+        koma(night, radius=1, method="plain", overwrite=True, listen=heard.append)
+        assert set(reasons(heard).values()) == {"parameters changed: method fit -> plain, radius 2 -> 1"}
 
     def test_a_missing_output_alone_is_written(self, night: Path, koma: Any) -> None:
         outcome = koma(night)
@@ -83,17 +154,43 @@ class TestRunAgain:
         assert [r.kept for r in again.results] == [True] * 4 + [False] + [True] * 2
         assert path.read_bytes() == data
 
-    def test_a_changed_input_is_asked_about(self, night: Path, koma: Any) -> None:
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_changed_input_redoes_it_and_those_whose_windows_hold_it(
+        self, night: Path, tmp_path: Path, koma: Any, write: str
+    ) -> None:
+        outcome = koma(night, write=write, method="plain", radius=1)
+        changed = change(night / outcome.results[3].name)
+        heard: list[Event] = []
+        again = koma(night, write=write, method="plain", radius=1, listen=heard.append)
+        assert again.complete
+        names = [r.name for r in outcome.results]
+        assert reasons(heard) == {
+            names[2]: f"neighbour changed: {changed.name}",
+            names[3]: "input changed",
+            names[4]: f"neighbour changed: {changed.name}",
+        }
+        koma(night, tmp_path / "fresh", write=write, method="plain", radius=1)
+        assert contents(night / "koma") == contents(tmp_path / "fresh")
+
+    def test_an_input_that_was_touched_alone_changes_nothing(self, night: Path, koma: Any) -> None:
         outcome = koma(night)
-        changed = night / outcome.results[3].name
-        frames = mrcz_dask.read(changed)
-        frames[0, 5, 5] += 1
-        changed.unlink()
-        mrcz_dask.write(changed, frames)
-        again = koma(night)
-        assert changed.name in {f.name for f in again.failures}
-        assert all("other inputs" in f.reason and "--overwrite" in f.reason for f in again.failures)
-        assert koma(night, overwrite=True).complete
+        (night / outcome.results[3].name).touch()
+        assert all(r.kept for r in koma(night).results)
+
+    def test_a_new_stack_redoes_those_whose_windows_it_joins(
+        self, night: Path, tmp_path: Path, koma: Any
+    ) -> None:
+        names = [r.name for r in koma(night, tmp_path / "all").results]
+        late = night / names[-1]
+        late.rename(tmp_path / late.name)
+        koma(night, method="plain", radius=1)
+        (tmp_path / late.name).rename(late)
+        heard: list[Event] = []
+        assert koma(night, method="plain", radius=1, listen=heard.append).complete
+        assert reasons(heard) == {
+            names[-2]: f"neighbours changed: {names[-1]} joined, {names[-4]} left",
+            names[-1]: "no output yet",
+        }
 
     @pytest.mark.parametrize("write", ["recompressed", "references"])
     def test_a_lost_store_is_made_again(self, night: Path, koma: Any, write: str) -> None:

@@ -25,7 +25,7 @@ SHAPE = (4, 64, 80)
 def contents(folder: Path) -> dict[str, bytes]:
     """Every byte of the outputs, the journal (times, platform) and the store's own layout apart."""
     return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "runs.jsonl"
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
     }
 
 
@@ -199,13 +199,13 @@ class TestWhatGoesWrong:
         assert len(outcome.failures) == 7
         assert all("No space left" in f.reason and "free some space" in f.reason for f in outcome.failures)
         assert sum(isinstance(e, StackFailed) for e in heard) == 7
-        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "runs.jsonl"}
+        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl"}
 
     def test_a_journal_that_cannot_be_written_is_a_warning(self, night: Path, koma: Any) -> None:
-        (night / "koma" / "runs.jsonl").mkdir(parents=True)
+        (night / "koma" / "events.jsonl").mkdir(parents=True)
         heard: list[Event] = []
         assert koma(night, listen=heard.append).complete
-        assert any(isinstance(e, Warned) and "runs.jsonl" in e.message for e in heard)
+        assert any(isinstance(e, Warned) and "events.jsonl" in e.message for e in heard)
 
     def test_a_bug_in_one_stack_stops_no_other(
         self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
@@ -266,7 +266,7 @@ def test_a_damaged_store_is_found_and_not_used(night: Path, koma: Any) -> None:
     for chunk in (array / "c").rglob("*"):
         if chunk.is_file():
             chunk.unlink()
-    outcome = koma(night, overwrite=True)
+    outcome = koma(night, radius=1, overwrite=True)
     assert outcome.failures
     assert all("session.zarr" in f.reason and stem in f.reason for f in outcome.failures)
 

@@ -19,7 +19,7 @@ from mrcz_dask.values.params import KomaParams, Settings, WriteMode, WriteParams
 from mrcz_dask.values.timing import Timing
 
 WRITES = ["normalized", "recompressed", "references"]
-RECORDS = {"profile.json", "dask-report.html", "runs.jsonl"}
+RECORDS = {"profile.json", "dask-report.html", "events.jsonl"}
 
 
 def plan(night: Path, out: Path, write: WriteMode = "normalized") -> Plan:

@@ -81,7 +81,7 @@ def test_contrast_is_found_wherever_it_is(ready: list[Ready]) -> None:
 
 
 def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list[Ready]) -> None:
-    tasks = list(finish_tasks(plan, ready, "run", 2))
+    tasks = list(finish_tasks(plan, ready))
     usable = [k not in CONTRAST for k in range(STACKS)]
     for k in [*range(30), *range(2480, 2520), *range(STACKS - 30, STACKS)]:
         short = koma_window(k, STACKS, 12, usable)
@@ -93,7 +93,7 @@ def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list
 
 
 def test_tasks_are_small_and_shared_out_evenly(plan: Plan, ready: list[Ready]) -> None:
-    tasks = list(finish_tasks(plan, ready, "run", 2))
+    tasks = list(finish_tasks(plan, ready))
     segments = [marked(k, one) for k, one in enumerate(segments_of(tasks, 64))]
     assert sorted({len(one) for one in segments}) == [78, 79]
     assert all(one[-1].last and not any(task.last for task in one[:-1]) for one in segments)

@@ -1,0 +1,227 @@
+"""Dask workers as jobs of a queue system.
+
+What a job runs comes from the profile and the command line alone. Nothing of a session - no path, no name, no
+metadata - is ever part of a job script.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from mrcz_dask.runs.allocator import environment
+from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.queues import MEBI, PATH, QueueProfile, System, clock
+from mrcz_dask.values.errors import SessionError
+
+if TYPE_CHECKING:
+    from dask_jobqueue.core import JobQueueCluster
+    from distributed import Security
+
+LOOPBACK = "127.0.0.1"
+# One thread for each task: stacks run side by side, and more threads would wait for each other.
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS"), "1")
+# Workers hold nothing that could be spilled. What was used once stays with the process (see `allocator`), so
+# that a worker that pauses would never go on; one that is above its limit is ended, and its task tried again.
+WORKER_MEMORY = {
+    "distributed.worker.memory.target": False,
+    "distributed.worker.memory.spill": False,
+    "distributed.worker.memory.pause": False,
+    "distributed.worker.memory.terminate": 1.0,
+}
+# Seconds that a worker looks for its scheduler.
+DEATH_TIMEOUT = 60
+# What shows jobs, given their numbers.
+_LOOK = {
+    "slurm": ("squeue", "--noheader", "--format", "%i %T %M %r", "--jobs"),
+    "sge": ("qstat", "-j"),
+    "pbs": ("qstat",),
+    "lsf": ("bjobs",),
+}
+_LOOK_SECONDS, _LOOK_LINES = 20, 12
+
+
+def make_cluster(profile: QueueProfile, needed: Need, dashboard: str | None = None) -> JobQueueCluster:
+    """Return a Dask cluster whose workers are jobs; none is submitted yet.
+
+    Parameters
+    ----------
+    profile
+        Of the jobs.
+    needed
+        Memory of a worker.
+    dashboard
+        Address of the dashboard; None = that of the profile.
+
+    Raises
+    ------
+    SessionError
+        When dask-jobqueue is not installed, the commands of the system are not here, the folder for logs
+        cannot be made, or not one stack fits into a job.
+    """
+    from distributed import Security
+
+    cls = _cluster_class(profile.system)
+    _check_commands(profile.system, cls.job_cls.submit_command)
+    _make_folder(profile)
+    made: JobQueueCluster = cls(
+        **_job(profile, needed, cls.job_cls),
+        job_cls=_exact(profile, needed, cls.job_cls),
+        n_workers=0,
+        security=Security.temporary() if profile.tls else None,
+        shared_temp_directory=str(profile.folder),
+        scheduler_options={"dashboard_address": dashboard or profile.dashboard},
+        silence_logs="ERROR",
+    )
+    return made
+
+
+def job_script(profile: QueueProfile, needed: Need) -> str:
+    """Return the script that is submitted for a job, with placeholders for what each run makes anew."""
+    job = _exact(profile, needed, _cluster_class(profile.system).job_cls)
+    made = job(
+        f"{_scheme(profile)}SCHEDULER:PORT",
+        name=f"{profile.name}-0",
+        security=_placeholders() if profile.tls else None,
+        **_job(profile, needed, job),
+    )
+    return str(made.job_script())
+
+
+def look_command(system: System, jobs: Sequence[str]) -> list[str]:
+    """Return the command that shows jobs of a system by their numbers."""
+    numbers = [",".join(jobs)] if system in ("slurm", "sge") else list(jobs)
+    return [*_LOOK[system], *numbers]
+
+
+def look(system: System, jobs: Sequence[str]) -> str:
+    """Return how to look at jobs of a system, and what it shows now."""
+    command = look_command(system, jobs)
+    shown = ""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_LOOK_SECONDS,
+            check=False,
+        )
+        shown = "; ".join((done.stdout + done.stderr).strip().splitlines()[:_LOOK_LINES])
+    return f"`{shlex.join(command)}` says: {shown or 'nothing'}"
+
+
+def _cluster_class(system: System) -> Any:
+    try:
+        import cryptography  # noqa: F401 - Dask makes certificates with it
+        import dask_jobqueue
+    except ImportError as error:
+        raise SessionError(
+            f"--cluster {system} needs {error.name}, which is not installed; "
+            "install the extra hpc: pip install 'mrcz-dask[hpc]'"
+        ) from error
+    return getattr(dask_jobqueue, f"{system.upper()}Cluster")
+
+
+def _check_commands(system: System, submit: str) -> None:
+    if shutil.which(submit) is None:
+        raise SessionError(
+            f"{submit}: not found on this machine; expected a node from which jobs of {system} can be "
+            "submitted; log in to one, or choose another --cluster"
+        )
+
+
+def _make_folder(profile: QueueProfile) -> None:
+    if not re.fullmatch(PATH, str(profile.folder)):
+        raise SessionError(
+            f"{profile.folder}: expected a folder whose name needs no quotes in a job script (characters of "
+            f"{PATH}); choose another as `directory` in the profile"
+        )
+    try:
+        (profile.folder / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SessionError(
+            f"{profile.folder}: {error.strerror}; expected a folder that all nodes see, for logs and "
+            "certificates; choose another as `directory` in the profile"
+        ) from error
+
+
+def _exact(profile: QueueProfile, needed: Need, job: Any) -> Any:
+    """Return a kind of job whose workers have one thread each, and their limit to the byte."""
+    limit = profile.crew(needed).limit
+    return type(job.__name__, (job,), {"worker_process_threads": 1, "worker_process_memory": f"{limit}B"})
+
+
+def _job(profile: QueueProfile, needed: Need, job: Any) -> dict[str, Any]:
+    """Return what dask-jobqueue is told of a job."""
+    life, spread = profile.lives
+    return {
+        "cores": profile.cores,
+        "processes": profile.crew(needed).workers,
+        "memory": f"{profile.job_memory(needed)}B",
+        "job_name": profile.name,
+        "queue": profile.queue,
+        "interface": profile.interface,
+        "protocol": _scheme(profile),
+        "log_directory": str(profile.folder / "logs"),
+        "local_directory": profile.local_directory,
+        "python": shlex.quote(profile.python or sys.executable),
+        "shebang": "#!/usr/bin/env bash",
+        "job_script_prologue": [*_exports(), *profile.prologue],
+        "job_directives_skip": [],
+        "death_timeout": DEATH_TIMEOUT,
+        # Workers have pages of their own, which would listen everywhere.
+        "worker_extra_args": [
+            *("--lifetime", f"{life}s", "--lifetime-stagger", f"{spread}s"),
+            *("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0"),
+        ],
+    } | _of_the_system(profile, profile.job_memory(needed))
+
+
+def _of_the_system(profile: QueueProfile, memory: int) -> dict[str, Any]:
+    """Return what each system calls otherwise."""
+    mebi, time, extra = memory // MEBI, clock(profile.walltime), list(profile.directives)
+    own: dict[str, Any]
+    match profile.system:
+        case "slurm":
+            own = {"account": profile.account, "job_mem": f"{mebi}M"}
+        case "pbs":
+            asked = profile.resources or f"select=1:ncpus={profile.cores}:mem={mebi}mb"
+            own = {"account": profile.account, "resource_spec": asked}
+        case "sge":
+            own = {"project": profile.account, "resource_spec": profile.resources or f"mem_free={mebi}M"}
+            if profile.cores > 1:
+                extra = [f"-pe {profile.parallel_environment} {profile.cores}", *extra]
+        case "lsf":
+            own, time = {"project": profile.account, "mem": memory}, _minutes(profile.walltime)
+    return own | {"walltime": time, "job_extra_directives": extra}
+
+
+def _minutes(seconds: int) -> str:
+    return clock(math.ceil(seconds / 60) * 60)[:-3]
+
+
+def _exports() -> list[str]:
+    """Return what a job's shell sets for the workers, as a local cluster does for its own."""
+    memory = {f"DASK_{name.upper().replace('.', '__')}": str(value) for name, value in WORKER_MEMORY.items()}
+    known = environment() | ONE_THREAD | memory
+    return [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
+
+
+def _scheme(profile: QueueProfile) -> str:
+    return "tls://" if profile.tls else "tcp://"
+
+
+def _placeholders() -> Security:
+    from distributed import Security
+
+    names = {"tls_ca_file": "CA", "tls_worker_cert": "CERTIFICATE", "tls_worker_key": "KEY"}
+    return Security(**names, require_encryption=True)

@@ -1,0 +1,129 @@
+"""``events.jsonl``: what happened in an output folder, run after run - all that must not be in the outputs.
+
+One line of JSON for each event, appended as it happens, so that it can be read at any time, from any machine,
+and after a crash. From it come the state of a session, and which outputs are known to be sound.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mrcz_dask.formats.provenance import plain
+from mrcz_dask.values import events
+from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.records import Record, StackResult, Summed
+
+NAME = "events.jsonl"
+VERSION = 1
+REMEDY = "choose another output folder, or move this file away"
+
+_EVENTS = {kind.__name__: kind for kind in events.Event.__subclasses__()}
+_FOUND: Mapping[str, type[Record]] = {events.SUMS: Summed, events.CORRECTION: StackResult}
+
+Moment = tuple[datetime, events.Event]
+
+
+def to_line(event: events.Event, now: datetime) -> str:
+    """Return an event as a line of JSON, with its time in UTC."""
+    values = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in event.unlogged}
+    head = {"time": now.astimezone(UTC).isoformat(timespec="milliseconds"), "event": type(event).__name__}
+    version = {"layout": VERSION} if isinstance(event, events.RunStarted) else {}
+    return json.dumps({**head, **version, **plain(values)}, ensure_ascii=False)
+
+
+def from_line(line: str) -> Moment | None:
+    """Return the event of a line and its time; None for a line that is not whole, or says nothing we know.
+
+    Raises
+    ------
+    FormatError
+        When it was written in another layout.
+    """
+    try:
+        values = json.loads(line)
+        time = datetime.fromisoformat(values.pop("time"))
+        kind = _EVENTS.get(values.pop("event"))
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return None
+    if values.pop("layout", VERSION) != VERSION:
+        raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
+    if kind is None:
+        return None
+    if isinstance(values.get("found"), dict):
+        values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
+    return time, kind.from_dict(values)
+
+
+def read_events(folder: Path) -> Iterator[Moment]:
+    """Yield what happened in an output folder, in order; nothing where no logbook can be read.
+
+    Raises
+    ------
+    FormatError
+        When it was written in another layout.
+    """
+    try:
+        with (folder / NAME).open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                found = from_line(line)
+                if found is not None:
+                    yield found
+    except OSError:  # what is not known is looked at again
+        return
+
+
+def last_results(moments: Iterable[Moment]) -> dict[str, StackResult]:
+    """Return the last result of every stack, by its output's name."""
+    results = {}
+    for _, event in moments:
+        if isinstance(event, events.StackDone) and isinstance(event.found, StackResult):
+            results[event.found.output] = event.found
+    return results
+
+
+class Logbook:
+    """A listener that appends to ``events.jsonl``; what cannot be written now is written with what follows.
+
+    Parameters
+    ----------
+    folder
+        The output folder; must be there.
+    warn
+        Is told, once, when nothing can be written.
+    """
+
+    def __init__(self, folder: Path, warn: events.Listener) -> None:
+        self._path = folder / NAME
+        self._warn = warn
+        self._waiting: list[str] = []
+        self._warned = False
+
+    def __call__(self, event: events.Event) -> None:
+        """Write one event."""
+        self._waiting.append(to_line(event, datetime.now(UTC)) + "\n")
+        try:
+            _append(self._path, "".join(self._waiting).encode("utf-8", "backslashreplace"))
+        except OSError as error:  # the stacks matter more
+            self._complain(error)
+            return
+        self._waiting.clear()
+        self._warned = False
+
+    def _complain(self, error: OSError) -> None:
+        if not self._warned:
+            self._warned = True
+            self._warn(events.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Append whole lines; one that a crash has cut off is ended first."""
+    with path.open("a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, 2)
+            if file.read(1) != b"\n":
+                data = b"\n" + data
+        file.write(data)

@@ -1,0 +1,311 @@
+"""What a lab says about its queue system, once: in a TOML file, in options, or both."""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+from mrcz_dask.runs.memory import Crew, Need, crew, parse_memory
+from mrcz_dask.runs.space import readable
+from mrcz_dask.values.checks import one_of, raise_all, whole
+from mrcz_dask.values.errors import ParameterError, SessionError
+
+System = Literal["slurm", "sge", "pbs", "lsf"]
+SYSTEMS: tuple[System, ...] = get_args(System)
+LOOPBACK = "127.0.0.1"
+# Of a job, beside its workers: the process that starts and watches them.
+JOB_BYTES = 150_000_000
+# Seconds: the shortest job that makes sense, and how soon before the wall-time its workers end.
+SHORTEST, LEAST_MARGIN, MOST_MARGIN = 60, 30, 900
+MEBI = 1 << 20
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+# What goes into a script as it is: nothing that a shell or a queue system would take for more than a word.
+_WORD = r"[\w.@%+:,=/-]+"
+PATH = r"[\w.@%+:,=/~-]+"
+_NODE_PATH = r"[\w.@%+:,=/~${}-]+"
+ADDRESS = r"(\[[0-9a-fA-F:]+\]|[\w.-]*):\d{1,5}"
+_PATTERNS = {
+    "queue": _WORD,
+    "account": _WORD,
+    "interface": _WORD,
+    "name": r"[A-Za-z][\w.-]*",
+    "resources": r"[\w.@%+:,=/*<>&|!\[\] -]+",
+    "parallel_environment": _WORD,
+    "directory": PATH,
+    "local_directory": _NODE_PATH,
+    "python": r"[^\n\r\0]+",
+    "dashboard": ADDRESS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueProfile:
+    """Jobs of a queue system in which workers run.
+
+    Attributes
+    ----------
+    system
+        ``slurm``, ``sge``, ``pbs`` or ``lsf``.
+    jobs
+        Fewest and most at a time; as many as there is work for in between.
+    cores
+        Of a job: so many workers of one thread, or fewer where its memory asks for it.
+    memory
+        Of a job, bytes; None = what the session's stacks need on all cores.
+    walltime
+        Of a job, seconds.
+    queue, account
+        Queue (partition) and account (project); None = the system's default.
+    interface
+        Network interface for scheduler and workers, such as ib0; None = that of the default route.
+    name
+        Of the jobs.
+    lifetime, stagger
+        Seconds after which a worker ends by itself, give or take; None = so that it does before its job.
+    wait
+        Seconds without any worker after which a run ends.
+    directory
+        Folder that all nodes see, for the jobs' logs and the certificates of a run.
+    local_directory
+        Folder of a node for what workers keep beside their memory; None = its temporary folder.
+    python
+        Interpreter of the workers; None = this one.
+    prologue
+        Lines of shell before the workers start.
+    directives
+        Further lines for the head of the script, without the ``#SBATCH``.
+    resources
+        Of ``sge`` and ``pbs``: what is asked for with ``-l``, instead of cores and memory.
+    parallel_environment
+        Of ``sge``: where several cores of one node are given.
+    tls
+        Whether the connections are encrypted, with certificates made for the run.
+    dashboard
+        Address of the dashboard; port 0 = any that is free.
+
+    Raises
+    ------
+    ParameterError
+        With every value that is out of its range.
+    """
+
+    system: System
+    jobs: tuple[int, int] = (1, 1)
+    cores: int = 1
+    memory: int | None = None
+    walltime: int = 4 * 3600
+    queue: str | None = None
+    account: str | None = None
+    interface: str | None = None
+    name: str = "mrcz-dask"
+    lifetime: int | None = None
+    stagger: int | None = None
+    wait: int = 3600
+    directory: str = "~/.mrcz-dask"
+    local_directory: str | None = None
+    python: str | None = None
+    prologue: tuple[str, ...] = ()
+    directives: tuple[str, ...] = ()
+    resources: str | None = None
+    parallel_environment: str = "smp"
+    tls: bool = True
+    dashboard: str = f"{LOOPBACK}:0"
+
+    def __post_init__(self) -> None:
+        raise_all("jobs of a queue system", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from one_of("system", self.system, SYSTEMS)
+        yield from _jobs_problems(self.jobs)
+        yield from whole("cores", self.cores, 1, 4096)
+        yield from whole("walltime", self.walltime, SHORTEST, 366 * 86400, unit=" s")
+        yield from whole("wait", self.wait, 1, 366 * 86400, unit=" s")
+        if self.memory is not None:
+            yield from whole("memory", self.memory, 1, 1 << 50, unit=" bytes")
+        yield from one_of("tls", self.tls, (True, False))
+        yield from self._words()
+        yield from _lines("prologue", self.prologue)
+        yield from _lines("directives", self.directives)
+        yield from self._time_problems()
+
+    def _words(self) -> Iterator[str]:
+        for name, pattern in _PATTERNS.items():
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
+                yield f"{name} is {value!r}; expected characters of {pattern} only"
+
+    def _time_problems(self) -> Iterator[str]:
+        for name in ("lifetime", "stagger"):
+            if getattr(self, name) is not None:
+                yield from whole(
+                    name, getattr(self, name), 0 if name == "stagger" else 1, 366 * 86400, unit=" s"
+                )
+        if isinstance(self.walltime, int) and self.walltime >= SHORTEST:
+            life, spread = self.lives
+            if not spread < life <= self.walltime - spread:
+                yield (
+                    f"lifetime is {life} s, give or take {spread} s; expected an end before the wall-time of "
+                    f"{self.walltime} s; leave lifetime and stagger out, or make them smaller"
+                )
+
+    @property
+    def lives(self) -> tuple[int, int]:
+        """Seconds after which a worker ends, and give or take how many."""
+        margin = min(max(self.walltime // 10, LEAST_MARGIN), MOST_MARGIN)
+        life = self.walltime - margin if self.lifetime is None else self.lifetime
+        spread = min(margin // 3, life // 4) if self.stagger is None else self.stagger
+        return life, spread
+
+    @property
+    def folder(self) -> Path:
+        """The folder for logs and certificates."""
+        return Path(self.directory).expanduser().absolute()
+
+    def crew(self, needed: Need) -> Crew:
+        """Return the workers of one job.
+
+        Raises
+        ------
+        SessionError
+            When not one stack fits into a job; with the memory that would do.
+        """
+        memory = self.job_memory(needed)
+        if memory < needed.of(1) + JOB_BYTES:
+            raise SessionError(
+                f"a stack needs {readable(needed.of(1))} of memory in a worker, and {readable(JOB_BYTES)} "
+                f"are for the job itself; a job has {readable(memory)}: ask for more with --job-memory "
+                f"{math.ceil((needed.of(1) + JOB_BYTES) / 1e8) / 10:g}GB, or leave it out"
+            )
+        return crew(needed, memory - JOB_BYTES, self.cores, None, 1, None)
+
+    def job_memory(self, needed: Need) -> int:
+        """Return the memory that a job asks for, bytes: a whole number of MiB."""
+        wanted = self.cores * needed.of(1) + JOB_BYTES if self.memory is None else self.memory
+        return math.ceil(wanted / MEBI) * MEBI
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Make a profile of what a file and options say: sizes, durations and ``MIN:MAX`` as text.
+
+        Raises
+        ------
+        ParameterError
+            For a key that is not known, or a value that is none.
+        """
+        known = [f.name for f in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ParameterError(f"{', '.join(unknown)}: unknown; expected some of {', '.join(known)}")
+        if "system" not in values:
+            raise ParameterError(f"system is missing; expected one of {', '.join(SYSTEMS)} (--cluster)")
+        return cls(**{name: _READ.get(name, _as_it_is)(name, value) for name, value in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self) | {name: list(getattr(self, name)) for name in ("jobs", "prologue", "directives")}
+
+    def __str__(self) -> str:
+        low, high = self.jobs
+        many = f"{high}" if low == high else f"{low} to {high}"
+        return f"jobs: {many} of {self.system}, of {self.cores} cores for {clock(self.walltime)} each"
+
+
+def read_profile(path: Path) -> dict[str, Any]:
+    """Return what a TOML profile says, for `QueueProfile.of`; empty texts are left out.
+
+    Raises
+    ------
+    ParameterError
+        When the file cannot be read, or is no TOML.
+    """
+    try:
+        with path.open("rb") as file:
+            said = tomllib.load(file)
+    except OSError as error:
+        raise ParameterError(
+            f"--profile-file {path}: {error.strerror}; `mrcz-dask cluster init {path}` writes one"
+        ) from error
+    except ValueError as error:
+        raise ParameterError(f"--profile-file {path} is no TOML: {error}") from error
+    return {name: value for name, value in said.items() if value != ""}
+
+
+def parse_duration(name: str, value: object) -> int:
+    """Return the seconds of a duration: a number, ``90m``, ``1d 12h``, ``08:00:00`` or ``1-12:00:00``.
+
+    Raises
+    ------
+    ParameterError
+        If it is none.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if clocked := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text):
+        days, hours, minutes, seconds = (int(part or 0) for part in clocked.groups())
+        return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if re.fullmatch(r"(\d+\s*[smhd]\s*)+", text):
+        return sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)\s*([smhd])", text))
+    raise ParameterError(f"{name} is {value!r}; expected a duration such as 90m, 8h, 1d 12h or 08:00:00")
+
+
+def parse_jobs(name: str, value: object) -> tuple[int, int]:
+    """Return the fewest and the most jobs of ``N`` or ``MIN:MAX``.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither.
+    """
+    found = re.fullmatch(r"(\d+)(?::(\d+))?", str(value).strip())
+    if found is None or isinstance(value, bool):
+        raise ParameterError(f"{name} is {value!r}; expected a number such as 4, or MIN:MAX such as 1:8")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def clock(seconds: int) -> str:
+    """Return a duration as HH:MM:SS, with as many hours as there are."""
+    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _jobs_problems(jobs: tuple[int, int]) -> Iterator[str]:
+    low, high = jobs
+    if not 0 <= low <= high <= 10_000 or high < 1:
+        yield f"jobs is {low}:{high}; expected MIN:MAX with 0 <= MIN <= MAX, MAX in 1 to 10000"
+
+
+def _lines(name: str, lines: tuple[str, ...]) -> Iterator[str]:
+    for line in lines:
+        if not isinstance(line, str) or re.search(r"[\n\r\0]", line):
+            yield f"{name} holds {line!r}; expected one line of text for each entry"
+
+
+def _as_it_is(name: str, value: Any) -> Any:
+    return value
+
+
+def _size(name: str, value: Any) -> Any:
+    try:
+        return value if isinstance(value, int) else parse_memory(str(value))
+    except ParameterError:
+        raise ParameterError(f"{name} is {value!r}; expected a size such as 16GB or 12GiB") from None
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ParameterError(f'{name} is {value!r}; expected a list of texts such as ["a", "b"]')
+    return tuple(value)
+
+
+_READ = {
+    "jobs": parse_jobs,
+    "memory": _size,
+    **dict.fromkeys(("walltime", "lifetime", "stagger", "wait"), parse_duration),
+    **dict.fromkeys(("prologue", "directives"), _texts),
+}

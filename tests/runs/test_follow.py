@@ -1,0 +1,264 @@
+"""Following a folder that grows: the same bytes as over the finished one, whatever the order of arrival."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import mrcz_dask
+from mrcz_dask.runs.executors import SerialExecutor
+from mrcz_dask.runs.follow import Follow, FollowParams, first_stacks
+from mrcz_dask.runs.koma import Outcome
+from mrcz_dask.runs.plan import plan_over
+from mrcz_dask.runs.watching import Watcher
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.events import Event, StackDone, StackDue, StackFound, StackLeftOut, Warned, silent
+from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.values.records import StackResult
+
+Step = Callable[[], None]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every byte of the outputs."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file() and p.name != "events.jsonl"}
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Pauses(threading.Event):
+    """Between two looks at the folder something happens, and time passes; after the last the run ends."""
+
+    def __init__(self, clock: Clock, steps: Iterator[Step | None]) -> None:
+        super().__init__()
+        self._clock, self._steps = clock, steps
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._clock.now += timeout or 0.0
+        try:
+            step = next(self._steps)
+        except StopIteration:
+            self.set()
+            return True
+        if step is not None:
+            step()
+        return False
+
+
+def follow(
+    session: Path, out: Path, steps: list[Step | None], listen: Any = silent, **params: Any
+) -> Outcome:
+    """Follow a session in which a step happens at every pause."""
+    clock = Clock()
+    stop = Pauses(clock, iter([None, None, *steps]))  # the first ones have settled after two pauses
+    how = FollowParams(**{"settle": 8.0, "poll": 5.0} | params)
+    watcher = Watcher(session, out, how.settle, clock=clock)
+    settings = Settings(koma=KomaParams(radius=1, long_window=4))
+    plan = plan_over(first_stacks(watcher, how, stop, listen), out, settings, overwrite=False)
+    return Follow(watcher, plan, SerialExecutor(), listen, how, stop, clock).execute()
+
+
+@pytest.fixture
+def batch(night: Path, tmp_path: Path, koma: Any) -> dict[str, bytes]:
+    """The bytes of a run over the finished folder."""
+    from mrcz_dask.runs.koma import Run
+    from mrcz_dask.runs.plan import make_plan
+
+    plan = make_plan(night, tmp_path / "batch", Settings(koma=KomaParams(radius=1, long_window=4)))
+    assert Run(plan, SerialExecutor()).execute().complete
+    return contents(tmp_path / "batch")
+
+
+@pytest.fixture
+def stacks(night: Path) -> list[Path]:
+    """The stacks in order of time."""
+    from mrcz_dask.runs.discovery import discover
+
+    return [entry.path for entry in discover(night).stacks]
+
+
+def bring(path: Path, to: Path) -> Step:
+    """A step in which a stack arrives, with its .mdoc."""
+
+    def step() -> None:
+        for one in path.parent.glob(f"{path.name}*"):
+            shutil.copyfile(one, to / one.name)
+
+    return step
+
+
+def results(heard: list[Event]) -> list[StackResult]:
+    return [e.found for e in heard if isinstance(e, StackDone) and isinstance(e.found, StackResult)]
+
+
+@pytest.mark.parametrize("provisional", [False, True])
+def test_late_and_growing_stacks_end_with_the_bytes_of_a_batch_run(
+    tmp_path: Path, stacks: list[Path], batch: dict[str, bytes], provisional: bool
+) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    growing = stacks[4].read_bytes()
+
+    def grow(share: float) -> Step:
+        return lambda: (live / stacks[4].name).write_bytes(growing[: round(share * len(growing))])
+
+    late = [bring(stacks[1], live), bring(stacks[3], live)]
+    for first in (stacks[0], stacks[2]):
+        bring(first, live)()
+    steps: list[Step | None] = [None, None, bring(stacks[5], live), grow(0.2), None, grow(0.5), grow(0.8)]
+    steps += [None, late[0], grow(1), bring(stacks[4], live), None, None, late[1], bring(stacks[6], live)]
+    steps += [None, None, None, None]
+    heard: list[Event] = []
+    outcome = follow(live, tmp_path / "out", steps, heard.append, provisional=provisional)
+    assert outcome.complete and len(outcome.results) == 7
+    assert contents(tmp_path / "out") == batch
+    assert any(r.provisional for r in results(heard)) == provisional
+    assert not any(r.provisional for r in outcome.results)
+
+
+def test_a_result_is_final_as_soon_as_nothing_can_change_it(
+    tmp_path: Path, stacks: list[Path], batch: dict[str, bytes]
+) -> None:
+    live = tmp_path / "live"
+    live.mkdir()
+    bring(stacks[0], live)()
+    steps: list[Step | None] = [None, None]
+    for path in stacks[1:]:
+        steps += [bring(path, live), None, None]
+    heard: list[Event] = []
+    follow(live, tmp_path / "out", steps, heard.append)
+    order = [
+        e.name
+        for e in heard
+        if isinstance(e, StackFound) or (isinstance(e, StackDone) and isinstance(e.found, StackResult))
+    ]
+    names = [path.name for path in stacks]
+    assert len(results(heard)) == 7  # each once
+    # radius 1: stack i needs i + 1, and this one is judged when i + 2 has come
+    for i in range(1, 5):
+        done = max(k for k, name in enumerate(order) if name == names[i])
+        assert order.index(names[i + 2]) < done
+        assert i + 3 > 6 or done < order.index(names[i + 3])
+
+
+def test_it_ends_when_nothing_comes(tmp_path: Path, night: Path, batch: dict[str, bytes]) -> None:
+    outcome = follow(night, tmp_path / "out", [None] * 100, until_idle=20.0)
+    assert outcome.complete
+    assert contents(tmp_path / "out") == batch
+
+
+def test_a_run_that_follows_can_be_resumed(
+    tmp_path: Path, night: Path, stacks: list[Path], batch: dict[str, bytes]
+) -> None:
+    def pull_the_plug() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(night, tmp_path / "out", [None, None, pull_the_plug])
+    assert len(contents(tmp_path / "out")) > 0
+    heard: list[Event] = []
+    assert follow(night, tmp_path / "out", [None] * 4, heard.append).complete
+    assert any(r.kept for r in results(heard))
+    assert contents(tmp_path / "out") == batch
+
+
+def test_a_bad_file_is_told_once_and_stops_nothing(
+    tmp_path: Path, night: Path, batch: dict[str, bytes]
+) -> None:
+    (night / "bad.mrcz").write_bytes(b"no stack at all" * 100)
+    heard: list[Event] = []
+    outcome = follow(night, tmp_path / "out", [None] * 6, heard.append)
+    assert [e.name for e in heard if isinstance(e, StackLeftOut)] == ["bad.mrcz"]
+    assert not outcome.complete and len(outcome.results) == 7
+    assert contents(tmp_path / "out") == batch
+
+
+def test_a_bad_file_that_is_mended_joins_in(
+    tmp_path: Path, night: Path, stacks: list[Path], batch: dict[str, bytes]
+) -> None:
+    good = stacks[2].read_bytes()
+    stacks[2].write_bytes(good[: len(good) // 2])
+    steps: list[Step | None] = [None, None, None, lambda: None, None]
+    steps[3] = lambda: stacks[2].write_bytes(good) and None
+    outcome = follow(night, tmp_path / "out", [*steps, None, None, None])
+    assert outcome.complete
+    assert contents(tmp_path / "out") == batch
+
+
+def test_a_stack_that_is_changed_is_done_again(tmp_path: Path, night: Path, stacks: list[Path]) -> None:
+    frames = mrcz_dask.read(stacks[3])
+    frames[0, 5, 5] += 1
+    mrcz_dask.write(tmp_path / "other.mrcz", frames)
+
+    def change() -> None:
+        shutil.copyfile(tmp_path / "other.mrcz", stacks[3])
+
+    heard: list[Event] = []
+    outcome = follow(night, tmp_path / "out", [None, None, None, change, None, None, None], heard.append)
+    assert outcome.complete
+    assert {e.reason for e in heard if isinstance(e, StackDue)} >= {"input changed"}
+    again = follow(night, tmp_path / "again", [None])
+    assert [r.digest for r in again.results] == [r.digest for r in outcome.results]
+
+
+def test_stacks_that_are_taken_away_stay_in_the_windows(
+    tmp_path: Path, night: Path, stacks: list[Path], batch: dict[str, bytes]
+) -> None:
+    def take_away() -> None:
+        for path in stacks[:2]:
+            path.unlink()
+
+    outcome = follow(night, tmp_path / "out", [None, None, None, take_away, None, None])
+    assert outcome.complete
+    assert contents(tmp_path / "out") == batch
+
+
+def test_a_stack_that_is_renamed_counts_once(tmp_path: Path, night: Path, stacks: list[Path]) -> None:
+    def rename() -> None:
+        for one in night.glob(f"{stacks[3].name}*"):
+            one.rename(night / one.name.replace("Data", "Moved"))
+
+    outcome = follow(night, tmp_path / "out", [None, None, None, rename, None, None, None])
+    assert len(outcome.results) == 7 and outcome.complete
+    again = follow(night, tmp_path / "again", [None])
+    assert [r.digest for r in again.results] == [r.digest for r in outcome.results]
+
+
+def test_a_folder_that_is_gone_for_a_while(tmp_path: Path, night: Path, batch: dict[str, bytes]) -> None:
+    away = tmp_path / "away"
+    heard: list[Event] = []
+    steps: list[Step | None] = [
+        None,
+        lambda: night.rename(away) and None,
+        None,
+        lambda: away.rename(night) and None,
+    ]
+    assert follow(night, tmp_path / "out", [*steps, None, None], heard.append).complete
+    assert any(isinstance(e, Warned) and "cannot be looked at" in e.message for e in heard)
+    assert contents(tmp_path / "out") == batch
+
+
+def test_two_stacks_of_one_stem_are_left_out_and_the_others_go_on(
+    tmp_path: Path, night: Path, stacks: list[Path]
+) -> None:
+    mrcz_dask.write(stacks[0].with_suffix(".mrc"), mrcz_dask.read(stacks[0]))
+    outcome = follow(night, tmp_path / "out", [None] * 4)
+    assert len(outcome.results) == 6
+    assert all("another stack has this stem" in r.reason for r in outcome.plan.discovery.rejected)
+
+
+def test_no_stack_ever(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SessionError, match="no stack has come"):
+        follow(tmp_path / "empty", tmp_path / "out", [None] * 3)
