@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types unit test-slow test-cluster test-downstream docs bench bench-quick clean
+.PHONY: demo test lint types unit test-slow test-cluster test-downstream docs bench bench-quick soak clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mrcz-dask needs Python 3.11 or newer, this is ' + sys.version)"
@@ -52,6 +52,10 @@ bench: $(TOOLS)
 
 bench-quick: $(TOOLS)
 	$(BIN)/python -m benchmarks --quick
+
+# Hundreds of random faults: workers, commands and everything killed, folders away, outputs damaged.
+soak: $(TOOLS)
+	$(BIN)/python -m tests.faults.soak
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Imports only go down: values < numerics < formats < graphs < runs < cli."""
+"""Imports only go down: values < numerics < formats < graphs < runs < monitor < cli."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "mrcz_dask"
-LAYERS = ["values", "numerics", "formats", "graphs", "runs", "cli"]
+LAYERS = ["values", "numerics", "formats", "graphs", "runs", "monitor", "cli"]
 STDLIB_ONLY = {"values"}
 FORBIDDEN = {
     "numerics": {
@@ -24,6 +24,7 @@ FORBIDDEN = {
     "formats": {"zarr", "dask", "distributed", "typer", "rich"},
     "graphs": {"distributed", "typer", "rich"},
     "runs": {"typer", "rich"},
+    "monitor": {"typer", "rich"},
     "cli": set(),
 }
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT]

@@ -1,22 +1,47 @@
-"""The boundary at which one bad stack is kept from stopping the night."""
+"""The boundary at which one bad stack is kept from stopping the night, and a lost folder from losing it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.errors import DamagedError, MrczDaskError
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.timing import Clock, Timing
 
+# What a network file system says while its server is away, or came back as another.
+PASSING = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.ETIMEDOUT,
+    errno.ENOTCONN,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENOENT,
+    errno.ENODEV,
+    errno.ENXIO,
+}
+# Seconds for which a folder that is gone is waited for, and between looks; then how often a task is tried.
+LONGEST_OUTAGE = 900.0
+PAUSE = 1.0
+TRIES = 2
+
 
 class Named(Protocol):
-    """A task that knows the name of its stack."""
+    """A task that knows the name of its stack, and the places without which it cannot be done."""
 
     @property
     def name(self) -> str:
         """Of the stack."""
+        ...
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Files and folders that must be there."""
         ...
 
 
@@ -36,12 +61,52 @@ def attempt(function: Callable[[T], R], phase: str, task: T) -> R | Failure:
     """Return function(task), or the failure of this one stack.
 
     Whatever goes wrong with one stack - damaged files, full disks, shapes that nobody foresaw - is its own
-    failure with its reason; the other stacks go on.
+    failure with its reason; the other stacks go on. A folder that is gone, as shared ones are for a while, is
+    waited for, and the task tried again; so is one that read what may have been passing.
     """
+    for left in reversed(range(TRIES)):
+        try:
+            return function(task)
+        except Exception as error:  # noqa: BLE001
+            if left == 0 or not _may_pass(error, task):
+                return failure(task, phase, error)
+    raise AssertionError("the last try ends in a result or a failure")
+
+
+def _may_pass(error: Exception, task: Named) -> bool:
+    """Whether it is worth trying again, now: after waiting for folders that are gone."""
+    gone = [place for place in task.places if not is_there(place)]
+    if not gone:
+        passing = any(_passes(one) for one in _chain(error))
+        if passing:
+            time.sleep(PAUSE)
+        return passing
+    end = time.monotonic() + LONGEST_OUTAGE
+    while time.monotonic() < end:
+        time.sleep(PAUSE)
+        if all(map(is_there, gone)):
+            return True
+    return False
+
+
+def _passes(error: BaseException) -> bool:
+    return isinstance(error, DamagedError) or (isinstance(error, OSError) and error.errno in PASSING)
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_there(place: str) -> bool:
+    """Whether a file or folder is there now."""
     try:
-        return function(task)
-    except Exception as error:  # noqa: BLE001
-        return failure(task, phase, error)
+        Path(place).stat()
+    except OSError:
+        return False
+    return True
 
 
 def timed(function: Callable[[T], R], on: bool, task: T) -> Timed[R]:

@@ -116,11 +116,20 @@ class DaskExecutor:
         limits = [((one["memory_limit"] or 0) * self._share, one["nthreads"]) for one in found.values()]
         return dict(sorted(zip(found, tasks_of(self._needed, limits), strict=True)))
 
+    def give_up(self, worker: str) -> None:
+        """Take a worker out of the cluster, whatever it does; a nanny starts another in its place."""
+        self.client.run_on_scheduler(_remove, worker=worker)
+
     def run(
         self, function: Callable[[T], R], segments: Segments[T], split: Split[T] = halves
     ) -> Iterator[tuple[T, R | Exception]]:
         """Yield every task with its result, as they finish."""
         return Flow(self, function, segments, split).results()
+
+
+async def _remove(worker: str, dask_scheduler: Any = None) -> None:
+    """Remove a worker, in the scheduler."""
+    await dask_scheduler.remove_worker(worker, stimulus_id="hangs", close=True)
 
 
 def segments_of(tasks: Sequence[T], slots: int) -> list[Sequence[T]]:

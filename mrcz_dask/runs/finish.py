@@ -25,6 +25,7 @@ from mrcz_dask.runs.outputs import (
     output_path,
     write_references,
 )
+from mrcz_dask.runs.prepare import places
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef, forget
@@ -89,6 +90,11 @@ class FinishTask:
     def name(self) -> str:
         """Of the stack, relative to the session."""
         return self.record.name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What must be there: the stack's folder, and the store in that of the outputs."""
+        return places(self.path, self.store)
 
 
 class NoiseScore:

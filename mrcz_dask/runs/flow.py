@@ -31,6 +31,9 @@ Split = Callable[[Sequence[T]], tuple[Sequence[T], Sequence[T]]]
 PATIENCE = 5
 # Seconds without any worker after which a run ends.
 LONGEST_WAIT = 600
+# A task that takes so much longer than the longest before it, and so many seconds at least, hangs: its worker
+# is given up. Workers that say nothing at all are given up by the scheduler (its `worker-ttl`).
+MUCH_LONGER, HANGING = 20, 1800.0
 
 
 class Workers(Protocol):
@@ -41,6 +44,10 @@ class Workers(Protocol):
 
     def room(self) -> dict[str, int]:
         """Return how many tasks at a time each worker takes."""
+        ...
+
+    def give_up(self, worker: str) -> None:
+        """Take a worker out of the cluster, whatever it does."""
         ...
 
 
@@ -54,12 +61,13 @@ class _Line(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class _Running(Generic[T]):
-    """A task that was submitted, to which worker, and what comes after it."""
+    """A task that was submitted, to which worker and when, and what comes after it."""
 
     task: T
     worker: str
     losses: int
     line: _Line[T]
+    since: float
 
 
 class Flow(Generic[T, R]):
@@ -90,6 +98,7 @@ class Flow(Generic[T, R]):
         self._split = split
         self._waiting = deque(_Line(deque(segment)) for segment in segments if segment)
         self._running: dict[Future[Any], _Running[T]] = {}
+        self._longest = 0.0
 
     def results(self) -> Iterator[tuple[T, R | Exception]]:
         """Yield every task with its result, as they finish."""
@@ -116,6 +125,7 @@ class Flow(Generic[T, R]):
         try:
             for future, found in finished:
                 done = self._running.pop(future)
+                self._longest = max(self._longest, time.monotonic() - done.since)
                 result = _result(future, found)
                 line = done.line if done.line.tasks else self._another()
                 if line is not None:
@@ -130,7 +140,7 @@ class Flow(Generic[T, R]):
         # As bytes: the scheduler would otherwise make objects of it, and bytes again.
         packed = pickle.dumps((self._function, task))
         future = self._client.submit(_run, packed, workers=[worker], pure=False)
-        self._running[future] = _Running(task, worker, losses, line)
+        self._running[future] = _Running(task, worker, losses, line, time.monotonic())
         return future
 
     def _another(self) -> _Line[T] | None:
@@ -149,6 +159,9 @@ class Flow(Generic[T, R]):
     def _look_after(self) -> Iterator[tuple[T, Exception]]:
         """Take the tasks of lost workers back, and fill free slots; yield tasks that lost too many."""
         room = self._workers.room()
+        for worker in self._hanging():
+            self._workers.give_up(worker)
+            room.pop(worker, None)
         gone = [future for future, one in self._running.items() if one.worker not in room]
         for one in [self._running.pop(future) for future in gone]:
             if one.losses < self._workers.retries:
@@ -164,6 +177,12 @@ class Flow(Generic[T, R]):
                 return
             self._start(line, worker)
 
+    def _hanging(self) -> set[str]:
+        """Return the workers whose tasks do not come to an end."""
+        limit = max(HANGING, MUCH_LONGER * self._longest)
+        now = time.monotonic()
+        return {one.worker for one in self._running.values() if now - one.since > limit}
+
     def _free(self, room: dict[str, int]) -> list[str]:
         """Return the free slots by their workers: first one of each, then the second of each ..."""
         busy = Counter(one.worker for one in self._running.values())
@@ -172,14 +191,18 @@ class Flow(Generic[T, R]):
 
     def _wait_for_workers(self) -> None:
         time.sleep(1)  # those that are there may be about to end
-        try:
-            self._client.wait_for_workers(1, timeout=LONGEST_WAIT)
-        except TimeoutError as error:
-            raise SessionError(
-                "all workers were lost; what is done stays: run again to go on with the other stacks"
-            ) from error
-        except OSError as error:
-            raise scheduler_lost() from error
+        end = time.monotonic() + LONGEST_WAIT
+        while not self._workers.room():  # asking may start new ones
+            if time.monotonic() >= end:
+                raise SessionError(
+                    "all workers were lost; what is done stays: run again to go on with the other stacks"
+                )
+            try:
+                self._client.wait_for_workers(1, timeout=PATIENCE)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise scheduler_lost() from error
 
 
 def halves(tasks: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:

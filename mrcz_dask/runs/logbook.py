@@ -21,6 +21,7 @@ NAME = "events.jsonl"
 VERSION = 1
 REMEDY = "choose another output folder, or move this file away"
 
+# Slots make a second class of each; the later one counts.
 _EVENTS = {kind.__name__: kind for kind in events.Event.__subclasses__()}
 _FOUND: Mapping[str, type[Record]] = {events.SUMS: Summed, events.CORRECTION: StackResult}
 

@@ -37,6 +37,16 @@ class PrepareTask:
     outliers: OutlierParams
     contrast: ContrastParams
 
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What must be there: the stack's folder, and the store."""
+        return places(self.path, self.store)
+
+
+def places(path: str, store: str) -> tuple[str, ...]:
+    """Return what must be there so that a stack can be processed: its folder, and the store."""
+    return str(Path(path).parent), str(Path(store) / "zarr.json")
+
 
 def made_with(task: PrepareTask) -> str:
     """Return the digest of the parameters that a record depends on, beside the stack itself."""

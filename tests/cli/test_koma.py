@@ -280,7 +280,7 @@ def test_ctrl_c_ends_everything_and_leaves_no_half(night: Path, tmp_path: Path, 
         rest = process.stderr.read()
         assert process.wait(60) in (130, 3, 0)
     assert "Traceback" not in rest
-    assert [p.name for p in (night / "koma").iterdir() if p.name.startswith(".")] == []
+    assert [p.name for p in (night / "koma").iterdir() if p.name.startswith(".")] == [".koma.lock"]
     deadline = time.monotonic() + 10
     while _members(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -37,6 +37,9 @@ class Crowd:
         self.most[worker] = max(self.most[worker], sum(one.worker == worker for one in self.pending))
         return task
 
+    def give_up(self, worker: str) -> None:
+        self.lost.add(worker)
+
     def wait_for_workers(self, count: int, timeout: float) -> None:
         raise TimeoutError
 
@@ -78,6 +81,7 @@ def no_cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("distributed.as_completed", lambda futures, loop, **_: Completed(loop, futures))
         patch.setattr(flow, "keep_memory", lambda: None)
+        patch.setattr(flow, "LONGEST_WAIT", 0)
         patch.setattr(flow.time, "sleep", lambda seconds: None)
         yield
 
@@ -109,6 +113,24 @@ def test_the_tasks_of_a_lost_worker_go_on_in_others(seed: Any, after: int) -> No
         found.append(one)
         if len(found) == after:
             crowd.lost.add("a")
+    assert sorted(found) == [(k, str(k)) for k in range(20)]
+
+
+def test_a_worker_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, 1.0)
+    monkeypatch.setattr(flow.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(flow, "HANGING", 30.0)
+    crowd = Crowd({"a": 1, "b": 1}, itertools.count())
+    finish = crowd.finish_one
+
+    def all_but_those_of_a() -> Task:
+        for task in [one for one in crowd.pending if one.worker == "a"]:
+            crowd.pending.remove(task)
+        return finish()
+
+    monkeypatch.setattr(crowd, "finish_one", all_but_those_of_a)
+    found = list(run(crowd, [range(10), range(10, 20)]).results())
+    assert crowd.lost == {"a"}
     assert sorted(found) == [(k, str(k)) for k in range(20)]
 
 

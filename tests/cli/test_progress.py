@@ -1,0 +1,81 @@
+"""What a person, or a machine, is told while a run goes on."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SERIAL = ("--radius", 2, "--workers", 0)
+
+
+def test_quiet_says_only_what_is_wrong(night: Path, mrcz: Any) -> None:
+    (night / "bad.mrcz").write_bytes(b"no stack" * 200)
+    shown = mrcz("koma", night, *SERIAL, "-q")
+    assert shown.code == 3
+    assert shown.err == ""
+    assert "not done:" in shown.out
+
+
+def test_verbose_has_a_line_for_every_stack(night: Path, mrcz: Any) -> None:
+    (night / "bad.mrcz").write_bytes(b"no stack" * 200)
+    shown = mrcz("koma", night, *SERIAL, "-v")
+    for path in night.glob("FoilHole*.mrcz"):
+        assert f"{path.name}: of 20" in shown.err
+        assert f"{path.name}: sums and masks: done" in shown.err
+        assert f"{path.name}: correction: done" in shown.err
+    assert "bad.mrcz: rejected:" in shown.err
+    assert "correction: kept" in mrcz("koma", night, *SERIAL, "-v").err
+
+
+def test_json_lines_are_those_of_the_logbook(night: Path, mrcz: Any) -> None:
+    shown = mrcz("koma", night, *SERIAL, "--log-json")
+    said = [json.loads(line) for line in shown.err.splitlines()]
+    kept = [json.loads(line) for line in (night / "koma" / "events.jsonl").read_text().splitlines()]
+    for one in (*said, *kept):
+        one.pop("time")
+    assert said == kept
+    assert sum(one["event"] == "StackDone" for one in said) == 10
+
+
+@pytest.mark.parametrize("twice", [False, True])
+def test_following_until_it_is_interrupted(night: Path, twice: bool) -> None:
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), "--follow", "--settle", "1s"]
+    options = ["--poll", "0.2s", "--workers", "0", "--radius", "2", "--provisional", "--log-json"]
+    with subprocess.Popen(
+        [*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as running:
+        assert running.stderr is not None
+        for line in running.stderr:
+            if '"StackDone", "phase": "correction"' in line:
+                break
+        running.send_signal(signal.SIGINT)
+        if twice:
+            time.sleep(0.05)
+            running.send_signal(signal.SIGINT)
+        out, _ = running.communicate(timeout=60)
+    if twice:
+        assert running.returncode != 0 or "5 stacks done" in out
+    else:
+        assert running.returncode == 0
+        assert "5 stacks done, 0 not done" in out
+        assert len(list((night / "koma").glob("*.mrcz"))) == 5
+    assert not list((night / "koma").glob(".*.part"))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--settle", "soon"], "--settle is 'soon'; expected a time such as 90s"),
+        (["--follow", "--profile"], "--profile takes the times of one run"),
+        (["--until-idle", "-1"], "--until-idle is '-1'"),
+    ],
+)
+def test_wrong_usage(night: Path, mrcz: Any, options: list[str], said: str) -> None:
+    shown = mrcz("koma", night, *options)
+    assert shown.code == 2
+    assert said in shown.err
