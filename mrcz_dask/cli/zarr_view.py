@@ -1,0 +1,53 @@
+"""`mrcz-dask zarr-view`: a session as Zarr without copying."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrcz_dask.cli.console import print_json, say, warn
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.values.errors import OutputExistsError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("zarr-view")(zarr_view)
+
+
+def zarr_view(
+    session: Annotated[Path, typer.Argument(help="Folder with MRCZ or MRC stacks.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The JSON file of references.", show_default=False)
+    ] = Path("session.zarr.json"),
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders below, too.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write references (fsspec, kerchunk) through which Zarr and xarray read the stacks where they are.
+
+    Every stack is an array (frame, y, x) whose chunks are the bytes in its file: nothing is copied. The files
+    must stay where they are.
+
+    Exit code: 0 all stacks are in it, 3 some are not, 1 none.
+    """
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output}: is there; use --overwrite to replace it")
+    from mrcz_dask.runs.discovery import discover
+    from mrcz_dask.runs.zarr_view import view
+
+    found = discover(session, recursive=recursive)
+    made = view(found.stacks)
+    for name, reason in made.left_out.items():
+        warn(f"{name}: left out: {reason}")
+    if not made.arrays:
+        raise typer.Exit(FAILED)
+    made.write(output)
+    if as_json:
+        print_json({"output": str(output), "arrays": list(made.arrays), "left_out": made.left_out})
+    else:
+        say(f"{output}: {len(made.arrays)} arrays, {len(made.references)} references")
+    raise typer.Exit(PARTLY if made.left_out else DONE)
