@@ -21,13 +21,21 @@ MADE = "<!-- made by docs/generate.py (make docs); do not edit -->"
 def cli_reference() -> str:
     """Return the commands with their help, arguments and options."""
     parts = ["# Command line", MADE, f"    {app.info.name} COMMAND ...", str(app.info.help)]
-    for command in app.registered_commands:
+    for name, command in _commands():
         parts += [
-            f"## `mrcz-dask {command.name}`",
+            f"## `mrcz-dask {name}`",
             inspect.cleandoc(command.callback.__doc__ or ""),
             "\n".join(_parameters(command.callback)),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _commands() -> Iterator[tuple[str, Any]]:
+    """Yield the commands, then those of groups, with the names by which they are called."""
+    yield from ((str(one.name), one) for one in app.registered_commands)
+    for group in app.registered_groups:
+        for one in group.typer_instance.registered_commands if group.typer_instance else ():
+            yield f"{group.name} {one.name}", one
 
 
 def _parameters(function: Any) -> Iterator[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from mrcz_dask.cli import koma_options as of
+from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.koma_options import WHERE
 from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
@@ -59,31 +59,23 @@ def koma(
     until_idle: of.UntilIdle = None,
     poll: of.Poll = "5s",
     provisional: of.Provisional = False,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Worker processes of the local cluster; 0 runs without one. [default: one for each core, or "
-            "as many as there is memory for]",
-            rich_help_panel=WHERE,
-        ),
-    ] = None,
-    threads: Annotated[
-        int, typer.Option(min=1, help="Threads of each local worker.", rich_help_panel=WHERE)
-    ] = 1,
-    memory: Annotated[
-        str | None,
-        typer.Option(
-            help="Memory of each local worker at most, such as 4GB: so many stacks at a time in each as fit. "
-            "[default: the machine's, shared out]",
-            show_default=False,
-            rich_help_panel=WHERE,
-        ),
-    ] = None,
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Address of a Dask scheduler that runs already.", rich_help_panel=WHERE),
-    ] = None,
+    workers: on.Workers = None,
+    threads: on.Threads = 1,
+    memory: on.Memory = None,
+    cluster: on.Cluster = None,
+    profile_file: on.ProfileFile = None,
+    jobs: on.Jobs = None,
+    cores: on.Cores = None,
+    job_memory: on.JobMemory = None,
+    walltime: on.Walltime = None,
+    queue: on.Queue = None,
+    account: on.Account = None,
+    interface: on.Interface = None,
+    dashboard_address: on.DashboardAddress = None,
+    scheduler: on.Scheduler = None,
+    tls_ca: on.TlsCa = None,
+    tls_cert: on.TlsCert = None,
+    tls_key: on.TlsKey = None,
     dry_run: of.DryRun = False,
     profile: of.ProfileOption = False,
     as_json: of.JsonOption = False,
@@ -109,7 +101,20 @@ def koma(
     from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.outputs import check_codec
 
-    where = Where(workers, threads, None if memory is None else parse_memory(memory), scheduler)
+    queued = on.queue_profile(
+        cluster,
+        profile_file,
+        jobs=jobs,
+        cores=cores,
+        memory=job_memory,
+        walltime=walltime,
+        queue=queue,
+        account=account,
+        interface=interface,
+    )
+    tls = on.tls_files(tls_ca, tls_cert, tls_key)
+    limit = None if memory is None else parse_memory(memory)
+    where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
     check_codec(codec, may_keep=write == "recompressed")
     idle = None if until_idle is None else parse_seconds(until_idle, "--until-idle")
     if follow and profile:
@@ -167,9 +172,12 @@ def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
 
     crew = local_crew(where, plan.need())
     if as_json:
-        print_json(plan.to_dict() | {"crew": crew and crew.to_dict()})
+        queue = where.queue and where.queue.to_dict()
+        print_json(plan.to_dict() | {"crew": crew and crew.to_dict(), "queue": queue})
     else:
         say(str(plan))
+        if where.queue:
+            say(str(where.queue))
         if crew:
             say(str(crew))
     return PARTLY if plan.discovery.rejected else DONE
@@ -187,8 +195,8 @@ def _once(plan: Plan, where: Where, tell: Teller, *, profile: bool) -> tuple[Out
 
     with (
         tell,
+        locked(plan.folder, tell),
         open_executor(where, plan.need(), tell) as executor,
-        locked(plan.folder),
         swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
         if profile:
@@ -212,8 +220,8 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller) -> Outco
         found = first_stacks(watcher, params, stop, tell)
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite)
         with (
+            locked(out, tell),
             open_executor(where, plan.need(), tell) as executor,
-            locked(out),
             swept(out, (stack.stem for stack in plan.stacks)),
         ):
             return Follow(watcher, plan, executor, tell, params, stop).execute()

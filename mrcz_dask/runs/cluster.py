@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mrcz_dask.runs.allocator import environment, give_back
 from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor
-from mrcz_dask.runs.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, make_cluster
+from mrcz_dask.runs.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, open_cluster
 from mrcz_dask.runs.memory import Crew, Need, crew
 from mrcz_dask.runs.queues import ADDRESS, QueueProfile
 from mrcz_dask.runs.scaling import GRACE, Jobs, QueueExecutor
@@ -22,7 +22,7 @@ from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import ClusterReady, Listener, Warned
 
 if TYPE_CHECKING:
-    from distributed import Client, Security, WorkerPlugin
+    from distributed import Client, LocalCluster, Security, WorkerPlugin
 
 # Of the limit of somebody else's workers: they pause above, if nothing else is configured.
 SHARE = 0.8
@@ -209,7 +209,25 @@ def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Itera
         _warn_of_dashboard(dashboard, listen)
         address = cluster.scheduler_address
         listen(ClusterReady(planned.workers, planned.threads, address, cluster.dashboard_link))
-        yield DaskExecutor(client, needed)
+        yield LocalExecutor(cluster, planned.workers, client, needed)
+
+
+class LocalExecutor(DaskExecutor):
+    """Has as many workers as it began with.
+
+    Dask starts a worker that ended again, but not one that ended while it started.
+    """
+
+    def __init__(self, cluster: LocalCluster, workers: int, client: Client, needed: Need) -> None:
+        self._cluster, self._planned = cluster, workers
+        super().__init__(client, needed)
+
+    def room(self) -> dict[str, int]:
+        """Return how many tasks at a time each worker takes that is there now, by its address."""
+        found = super().room()
+        if len(found) < self._planned:
+            self._cluster.scale(self._planned)
+        return found
 
 
 @contextmanager
@@ -220,7 +238,7 @@ def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener)
     dashboard = where.dashboard or profile.dashboard
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": f"{GRACE}s"}),
-        make_cluster(profile, needed, dashboard) as cluster,
+        open_cluster(profile, needed, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler_address

@@ -10,10 +10,13 @@ import math
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.runs.allocator import environment
@@ -46,10 +49,14 @@ _LOOK = {
     "lsf": ("bjobs",),
 }
 _LOOK_SECONDS, _LOOK_LINES = 20, 12
+_PEM, _ROLES = ("ca_file", "cert", "key"), ("client", "scheduler", "worker")
 
 
-def make_cluster(profile: QueueProfile, needed: Need, dashboard: str | None = None) -> JobQueueCluster:
-    """Return a Dask cluster whose workers are jobs; none is submitted yet.
+@contextmanager
+def open_cluster(
+    profile: QueueProfile, needed: Need, dashboard: str | None = None
+) -> Iterator[JobQueueCluster]:
+    """Give a Dask cluster whose workers are jobs, none submitted yet, and close it.
 
     Parameters
     ----------
@@ -66,21 +73,21 @@ def make_cluster(profile: QueueProfile, needed: Need, dashboard: str | None = No
         When dask-jobqueue is not installed, the commands of the system are not here, the folder for logs
         cannot be made, or not one stack fits into a job.
     """
-    from distributed import Security
-
     cls = _cluster_class(profile.system)
     _check_commands(profile.system, cls.job_cls.submit_command)
     _make_folder(profile)
-    made: JobQueueCluster = cls(
-        **_job(profile, needed, cls.job_cls),
-        job_cls=_exact(profile, needed, cls.job_cls),
-        n_workers=0,
-        security=Security.temporary() if profile.tls else None,
-        shared_temp_directory=str(profile.folder),
-        scheduler_options={"dashboard_address": dashboard or profile.dashboard},
-        silence_logs="ERROR",
-    )
-    return made
+    with (
+        _certificates(profile) as security,
+        cls(
+            **_job(profile, needed),
+            job_cls=_exact(profile, needed, cls.job_cls),
+            n_workers=0,
+            security=security,
+            scheduler_options={"dashboard_address": dashboard or profile.dashboard},
+            silence_logs="ERROR",
+        ) as cluster,
+    ):
+        yield cluster
 
 
 def job_script(profile: QueueProfile, needed: Need) -> str:
@@ -89,8 +96,8 @@ def job_script(profile: QueueProfile, needed: Need) -> str:
     made = job(
         f"{_scheme(profile)}SCHEDULER:PORT",
         name=f"{profile.name}-0",
-        security=_placeholders() if profile.tls else None,
-        **_job(profile, needed, job),
+        security=_security("CA", "CERTIFICATE", "KEY") if profile.tls else None,
+        **_job(profile, needed),
     )
     return str(made.job_script())
 
@@ -122,13 +129,26 @@ def look(system: System, jobs: Sequence[str]) -> str:
 def _cluster_class(system: System) -> Any:
     try:
         import cryptography  # noqa: F401 - Dask makes certificates with it
-        import dask_jobqueue
+
+        with _same_signals():
+            import dask_jobqueue
     except ImportError as error:
         raise SessionError(
             f"--cluster {system} needs {error.name}, which is not installed; "
             "install the extra hpc: pip install 'mrcz-dask[hpc]'"
         ) from error
     return getattr(dask_jobqueue, f"{system.upper()}Cluster")
+
+
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Leave Ctrl-C as it is: dask-jobqueue takes it for itself when it is imported."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
 
 
 def _check_commands(system: System, submit: str) -> None:
@@ -160,7 +180,7 @@ def _exact(profile: QueueProfile, needed: Need, job: Any) -> Any:
     return type(job.__name__, (job,), {"worker_process_threads": 1, "worker_process_memory": f"{limit}B"})
 
 
-def _job(profile: QueueProfile, needed: Need, job: Any) -> dict[str, Any]:
+def _job(profile: QueueProfile, needed: Need) -> dict[str, Any]:
     """Return what dask-jobqueue is told of a job."""
     life, spread = profile.lives
     return {
@@ -220,8 +240,25 @@ def _scheme(profile: QueueProfile) -> str:
     return "tls://" if profile.tls else "tcp://"
 
 
-def _placeholders() -> Security:
+@contextmanager
+def _certificates(profile: QueueProfile) -> Iterator[Security | None]:
+    """Make certificates for a run, and remove them afterwards; only their owner can read them."""
     from distributed import Security
 
-    names = {"tls_ca_file": "CA", "tls_worker_cert": "CERTIFICATE", "tls_worker_key": "KEY"}
-    return Security(**names, require_encryption=True)
+    if not profile.tls:
+        yield None
+        return
+    made = Security.temporary().get_tls_config_for_role("worker")
+    with TemporaryDirectory(prefix=".tls-", dir=profile.folder) as folder:
+        files = [Path(folder) / f"{name}.pem" for name in _PEM]
+        for path, name in zip(files, _PEM, strict=True):
+            path.touch(mode=0o600)
+            path.write_text(made[name])
+        yield _security(*map(str, files))
+
+
+def _security(ca: str, cert: str, key: str) -> Security:
+    from distributed import Security
+
+    both = {f"tls_{role}_{name}": path for role in _ROLES for name, path in (("cert", cert), ("key", key))}
+    return Security(require_encryption=True, tls_ca_file=ca, **both)

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, get_args
 from mrcz_dask.runs.memory import Crew, Need, crew, parse_memory
 from mrcz_dask.runs.space import readable
 from mrcz_dask.values.checks import one_of, raise_all, whole
+from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError, SessionError
 
 System = Literal["slurm", "sge", "pbs", "lsf"]
@@ -24,7 +25,6 @@ JOB_BYTES = 150_000_000
 SHORTEST, LEAST_MARGIN, MOST_MARGIN = 60, 30, 900
 MEBI = 1 << 20
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # What goes into a script as it is: nothing that a shell or a queue system would take for more than a word.
 _WORD = r"[\w.@%+:,=/-]+"
 PATH = r"[\w.@%+:,=/~-]+"
@@ -207,8 +207,10 @@ class QueueProfile:
         return cls(**{name: _READ.get(name, _as_it_is)(name, value) for name, value in values.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self) | {name: list(getattr(self, name)) for name in ("jobs", "prologue", "directives")}
+        """Return plain values, as `of` takes them."""
+        known = {name: value for name, value in asdict(self).items() if value is not None}
+        lists = {name: list(getattr(self, name)) for name in ("prologue", "directives")}
+        return known | lists | {"jobs": "{}:{}".format(*self.jobs)}
 
     def __str__(self) -> str:
         low, high = self.jobs
@@ -250,9 +252,12 @@ def parse_duration(name: str, value: object) -> int:
     if clocked := re.fullmatch(r"(?:(\d+)-)?(\d+):(\d\d):(\d\d)", text):
         days, hours, minutes, seconds = (int(part or 0) for part in clocked.groups())
         return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
-    if re.fullmatch(r"(\d+\s*[smhd]\s*)+", text):
-        return sum(int(n) * _UNITS[unit] for n, unit in re.findall(r"(\d+)\s*([smhd])", text))
-    raise ParameterError(f"{name} is {value!r}; expected a duration such as 90m, 8h, 1d 12h or 08:00:00")
+    try:
+        return round(sum(parse_seconds(part, name) for part in text.split() or [text]))
+    except ParameterError:
+        raise ParameterError(
+            f"{name} is {value!r}; expected a duration such as 90m, 8h, 1d 12h or 08:00:00"
+        ) from None
 
 
 def parse_jobs(name: str, value: object) -> tuple[int, int]:

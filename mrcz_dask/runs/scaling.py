@@ -101,13 +101,10 @@ class Jobs:
         """
         from tornado.ioloop import PeriodicCallback
 
-        refused = None
         try:
             self._cluster.sync(self._submit, max(1, self._wanted()))
         except RuntimeError as error:
-            refused = _refused(self._profile, error)
-        if refused:  # here, as an error's traceback would hold jobs that the cluster wants to see gone
-            raise SessionError(refused)
+            raise SessionError(_refused(self._profile, error)) from None
 
         async def begin() -> None:
             self._looks = PeriodicCallback(self.look, LOOK * 1000)
@@ -173,6 +170,8 @@ class Jobs:
 
     async def _submit(self, wanted: int) -> None:
         """Submit what is missing; what the queue system does not take is tried again at the next look."""
+        from distributed import Status
+
         spec, jobs = self._cluster.worker_spec, self._cluster.workers
         while len(spec) < wanted:
             spec.update(self._cluster.new_worker_spec())
@@ -180,7 +179,7 @@ class Jobs:
             await self._cluster
         finally:
             for name in [name for name, job in jobs.items() if job.job_id is None]:
-                del jobs[name]
+                jobs.pop(name).status = Status.failed
                 spec.pop(name, None)
 
     def _say_once(self, text: str) -> None:

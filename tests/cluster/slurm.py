@@ -1,6 +1,6 @@
-"""SLURM as one node on this machine, without systemd and cgroups; installed from Debian's packages if need be.
+"""SLURM as one node on this machine, without systemd and cgroups; from Debian's packages if it is not there.
 
-    python tests/cluster/slurm.py        starts it, prints what to export, and ends it with Ctrl-C
+python tests/cluster/slurm.py        starts it, prints what to export, and ends it with Ctrl-C
 """
 
 import os
@@ -17,7 +17,7 @@ from pathlib import Path
 
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
-NODE, PARTITION, ACCOUNT = "here", "night", "lab"
+NODE, PARTITION = "here", "night"
 # Seconds.
 INSTALL, START, END = 600, 60, 30
 # apt starts no service: daemons of its own would take the ports, and need a configuration.
@@ -25,7 +25,7 @@ NO_SERVICES = Path("/usr/sbin/policy-rc.d")
 
 CONFIGURATION = """
 ClusterName=test
-SlurmctldHost={node}(127.0.0.1)
+SlurmctldHost={hostname}(127.0.0.1)
 SlurmctldPort={controller}
 SlurmdPort={daemon}
 SlurmUser={user}
@@ -75,13 +75,20 @@ class Slurm:
     environment: dict[str, str]
 
     def run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"{command}: exit {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
 
-    def jobs(self, form: str = "%i") -> list[str]:
-        return self.run("squeue", "--noheader", "--format", form).split()
+    def jobs(self, *options: str) -> list[str]:
+        return self.run("squeue", "--noheader", "--format", "%i", *options).split()
+
+    def state(self, job: str) -> str:
+        """Return the state of a job, also of one that is over."""
+        shown = self.run("scontrol", "--oneliner", "show", "job", job)
+        return shown.partition("JobState=")[2].split()[0]
 
 
 def missing() -> str:
@@ -215,8 +222,13 @@ def _wait_until_idle(slurm: Slurm) -> None:
         if shown == "idle":
             return
         time.sleep(0.5)
-    logs = [f"{path.name}:\n{path.read_text(errors='replace')[-2000:]}" for path in sorted(slurm.folder.glob("*.[lo]*"))]
-    raise RuntimeError(f"no idle node after {START} s: {shown}\n" + "\n".join(logs))
+    raise RuntimeError(f"no idle node after {START} s: {shown}\n{_logs(slurm.folder)}")
+
+
+def _logs(folder: Path) -> str:
+    return "\n".join(
+        f"{one.name}:\n{one.read_text(errors='replace')[-2000:]}" for one in folder.glob("*.out")
+    )
 
 
 def _end_jobs(slurm: Slurm) -> None:

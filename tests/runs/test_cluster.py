@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,12 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.runs import cluster, flow
-from mrcz_dask.runs.cluster import Where, cores, open_executor
+from mrcz_dask.runs.cluster import Tls, Where, cores, is_loopback, local_crew, open_executor
 from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor, segments_of
 from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.queues import QueueProfile
 from mrcz_dask.runs.readback import swept
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone, silent
+from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone, Warned, silent
 
 LITTLE = Need(100_000_000, 1_000_000)
 WRITES = ["normalized", "recompressed", "references"]
@@ -113,6 +115,51 @@ def run(task):
 """
 
 
+def test_a_worker_that_will_not_start_again_is_replaced(tmp_path: Path) -> None:
+    """As one that is killed while it starts."""
+    with open_executor(Where(2), LITTLE, silent) as executor:
+        assert isinstance(executor, cluster.LocalExecutor)
+        local = executor._cluster
+        local.sync(next(iter(local.workers.values())).close)
+        tasks = range(6)
+        assert sorted(k for k, _ in executor.run(str, [tasks[:3], tasks[3:]])) == list(tasks)
+        while len(executor.room()) < 2:
+            time.sleep(0.1)
+
+
+@pytest.mark.cluster
+def test_a_task_that_takes_too_much_memory_is_tried_again(tmp_path: Path) -> None:
+    """Its worker is ended for it; the next attempt may need less, as here."""
+    with open_executor(Where(1, memory=700_000_000), LITTLE, silent) as executor:
+        assert isinstance(executor, DaskExecutor)
+        executor.client.upload_file(str(written(tmp_path / "greedy_tasks.py", GREEDY)))
+        sys.path.insert(0, str(tmp_path))
+        try:
+            from greedy_tasks import run  # type: ignore[import-not-found]
+        finally:
+            sys.path.pop(0)
+        marker = str(tmp_path / "was here")
+        assert [result for _, result in executor.run(run, [[marker]])] == ["enough"]
+
+
+def written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+GREEDY = """
+import os, time
+
+def run(marker):
+    if os.path.exists(marker):
+        return "enough"
+    open(marker, "w").close()
+    taken = bytearray(os.urandom(1 << 20)) * 1500
+    time.sleep(60)
+    return "too much"
+"""
+
+
 def test_the_cluster_is_announced_and_sized(processes: DaskExecutor) -> None:
     assert (processes.slots, processes.threads) == (2, 1)
     assert processes.describe() == {"kind": "dask", "workers": 2, "threads": 2}
@@ -150,6 +197,69 @@ def test_workers_and_scheduler_exclude_each_other() -> None:
     for more in ({"workers": 2}, {"memory": 10**9}):
         with pytest.raises(ParameterError, match="give one of them"):
             Where(scheduler="tcp://x:1", **more)
+
+
+def test_a_queue_excludes_what_sizes_or_names_another_cluster() -> None:
+    queue = QueueProfile("slurm")
+    for more in ({"workers": 2}, {"memory": 10**9}, {"scheduler": "tcp://x:1"}):
+        with pytest.raises(ParameterError, match="give one of them"):
+            Where(queue=queue, **more)
+
+
+def test_the_workers_of_one_job_are_known_before_it_runs() -> None:
+    planned = local_crew(Where(queue=QueueProfile("slurm", cores=3)), LITTLE)
+    assert planned is not None and (planned.workers, planned.threads) == (3, 1)
+
+
+def test_certificates_have_to_be_there(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").touch()
+    with pytest.raises(ParameterError, match=r"--tls-cert is .*none.pem; expected a PEM file"):
+        Tls(tmp_path / "ca.pem", tmp_path / "none.pem")
+    tls = Tls(tmp_path / "ca.pem", tmp_path / "ca.pem")
+    for where, said in (
+        ({}, "are for --scheduler"),
+        ({"scheduler": "tcp://127.0.0.1:9"}, "is not encrypted"),
+    ):
+        with (
+            pytest.raises(ParameterError, match=said),
+            open_executor(Where(tls=tls, **where), LITTLE, silent),  # type: ignore[arg-type]
+        ):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("tcp://127.0.0.1:8786", True),
+        ("tls://127.4.5.6:1", True),
+        ("localhost:8787", True),
+        ("tcp://[::1]:8786", True),
+        ("192.0.2.2:8787", False),
+        ("tcp://login:8786", False),
+        (":8787", False),
+        ("0.0.0.0:8787", False),
+    ],
+)
+def test_what_is_reached_from_this_machine_alone(address: str, inside: bool) -> None:
+    assert is_loopback(address) is inside
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"), [("127.0.0.1:0", 0), ("localhost:0", 0), (":0", 1), ("0.0.0.0:0", 1)]
+)
+def test_a_dashboard_beyond_this_machine_is_warned_of(address: str, warned: int) -> None:
+    heard: list[Event] = []
+    with open_executor(Where(1, dashboard=address), LITTLE, heard.append):
+        pass
+    assert sum(isinstance(event, Warned) for event in heard) == warned
+
+
+def test_a_plain_scheduler_beyond_this_machine_is_warned_of() -> None:
+    heard: list[Event] = []
+    cluster._warn_of_plain("tcp://login:8786", heard.append)
+    cluster._warn_of_plain("tls://login:8786", heard.append)
+    cluster._warn_of_plain("tcp://127.0.0.1:8786", heard.append)
+    assert len(heard) == 1
 
 
 def test_cores_are_those_of_this_process() -> None:

@@ -1,0 +1,129 @@
+"""Options about where tasks run, and what becomes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from mrcz_dask.values.errors import ParameterError
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.cluster import Tls
+    from mrcz_dask.runs.queues import QueueProfile
+
+WHERE = "Running"
+
+
+def _option(name: str, text: str) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=WHERE, show_default=False)
+
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Worker processes of the local cluster; 0 runs without one. [default: one for each core, or "
+        "as many as there is memory for]",
+        rich_help_panel=WHERE,
+    ),
+]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of each local worker.", rich_help_panel=WHERE)]
+Memory = Annotated[
+    str | None,
+    _option(
+        "--memory",
+        "Memory of each local worker at most, such as 4GB: so many stacks at a time in each as fit. "
+        "[default: the machine's, shared out]",
+    ),
+]
+Cluster = Annotated[
+    Literal["slurm", "sge", "pbs", "lsf"] | None,
+    _option("--cluster", "Run in jobs of a queue system: slurm, sge, pbs or lsf (needs the extra hpc)."),
+]
+ProfileFile = Annotated[
+    Path | None,
+    _option("--profile-file", "TOML file about the cluster, see `cluster init`; options win over it."),
+]
+Jobs = Annotated[
+    str | None, _option("--jobs", "N, or MIN:MAX: as many as there are stacks for. [default: 1]")
+]
+Cores = Annotated[
+    int | None, _option("--cores", "Of each job; one worker for each, if memory allows. [default: 1]")
+]
+JobMemory = Annotated[
+    str | None, _option("--job-memory", "Of each job, such as 16GB. [default: what the stacks need]")
+]
+Walltime = Annotated[
+    str | None, _option("--walltime", "Of each job: 90m, 8h, 1d 12h, 08:00:00. [default: 4h]")
+]
+Queue = Annotated[str | None, _option("--queue", "Queue or partition of the jobs.")]
+Account = Annotated[str | None, _option("--account", "Account or project of the jobs.")]
+Interface = Annotated[
+    str | None, _option("--interface", "Network interface of scheduler and workers, such as ib0.")
+]
+DashboardAddress = Annotated[
+    str | None,
+    _option("--dashboard-address", "HOST:PORT of the dashboard. [default: 127.0.0.1, any free port]"),
+]
+Scheduler = Annotated[
+    str | None,
+    _option("--scheduler", "Address of a Dask scheduler that runs already: tcp://... or tls://..."),
+]
+TlsCa = Annotated[
+    Path | None, _option("--tls-ca", "Certificate of the authority, PEM, for a tls:// scheduler.")
+]
+TlsCert = Annotated[Path | None, _option("--tls-cert", "Certificate of this side, PEM.")]
+TlsKey = Annotated[
+    Path | None, _option("--tls-key", "Key of this side, PEM. [default: in the file of --tls-cert]")
+]
+
+
+def queue_profile(cluster: str | None, file: Path | None, **options: object) -> QueueProfile | None:
+    """Return the profile of a file and options, which win; None where neither names a queue system.
+
+    Parameters
+    ----------
+    cluster
+        The system.
+    file
+        A TOML profile.
+    options
+        Fields of the profile; None where they were not given.
+
+    Raises
+    ------
+    ParameterError
+        When a value is out of its range, or options of jobs come without a queue system.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if cluster is None and file is None:
+        if given:
+            names = " and ".join(_NAMES.get(name, f"--{name}") for name in given)
+            raise ParameterError(f"{names} is of jobs; give --cluster or --profile-file, too")
+        return None
+    from mrcz_dask.runs.queues import QueueProfile, read_profile
+
+    said = read_profile(file) if file is not None else {}
+    return QueueProfile.of(said | given | ({"system": cluster} if cluster is not None else {}))
+
+
+def tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | None:
+    """Return the certificates of the options; None where none is given.
+
+    Raises
+    ------
+    ParameterError
+        When one is missing.
+    """
+    if ca is None and cert is None and key is None:
+        return None
+    if ca is None or cert is None:
+        raise ParameterError("--tls-ca and --tls-cert belong together; give both, and --tls-key")
+    from mrcz_dask.runs.cluster import Tls
+
+    return Tls(ca, cert, key)
+
+
+_NAMES = {"memory": "--job-memory"}

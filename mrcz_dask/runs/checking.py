@@ -1,0 +1,330 @@
+"""Does a cluster do what a session needs? A finding for each question, from one small job or a scheduler."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+import socket
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from mrcz_dask.runs.cluster import SHARE, Where, cores, is_loopback, open_executor
+from mrcz_dask.runs.executors import DaskExecutor
+from mrcz_dask.runs.memory import PROCESS_BYTES, Need, need
+from mrcz_dask.runs.queues import QueueProfile
+from mrcz_dask.runs.space import readable
+from mrcz_dask.values.errors import MrczDaskError, ParameterError
+from mrcz_dask.values.events import ClusterReady, Event, Listener, Warned
+
+if TYPE_CHECKING:
+    from distributed import Client, Worker
+
+# A K2 in counting mode; and what suffices to look around.
+K2 = need((3838, 3710), [np.dtype(np.uint8)], "int16")
+LOOKS_AROUND = Need(PROCESS_BYTES, 1)
+# Seconds: for a job to start, for its other workers, for a file to be seen through a network file system's
+# cache, between clocks, for an answer.
+LONGEST, COMES_WITHIN, SEEN_WITHIN, CLOCKS_APART, ANSWERS = 600, 60.0, 15.0, 5.0, 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One answer.
+
+    Attributes
+    ----------
+    name
+        What was looked at.
+    ok
+        Whether it does what a session needs.
+    found
+        What was found.
+    remedy
+        What to do; empty where nothing is to be done.
+    """
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All answers, in the order of the questions."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything works."""
+        return all(one.ok for one in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"ok": self.ok, "findings": [asdict(one) for one in self.findings]}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a worker says of itself and of the shared folder.
+
+    Attributes
+    ----------
+    host
+        Its node.
+    python, cores, memory
+        Version, cores that it may use, and the memory of its node or control group, bytes.
+    time
+        Of its clock, seconds since 1970.
+    content
+        Of the client's file as the worker sees it; None where it does not.
+    wrote
+        Name of the file that the worker wrote there.
+    problem
+        Why it could not; empty if it could.
+    """
+
+    host: str
+    python: str
+    cores: int
+    memory: int
+    time: float
+    content: str | None
+    wrote: str
+    problem: str
+
+
+def check_cluster(where: Where, folder: Path, listen: Listener) -> Report:
+    """Submit one small job, or ask a scheduler that runs, and say what works.
+
+    Parameters
+    ----------
+    where
+        With a queue or a scheduler.
+    folder
+        Of a session or its outputs, which workers must see under the same path.
+    listen
+        Is told what is going on.
+
+    Raises
+    ------
+    ParameterError
+        When neither a queue nor a scheduler is given, or the folder is none.
+    """
+    if where.queue is None and where.scheduler is None:
+        raise ParameterError("no cluster to check; give --profile-file, --cluster or --scheduler")
+    if not folder.is_dir():
+        raise ParameterError(f"{folder} is no folder; expected that of a session or its outputs")
+    return Report(tuple(_findings(_one_job(where), folder.absolute(), listen)))
+
+
+def _one_job(where: Where) -> Where:
+    """Return what is opened: one job, with the memory that a K2 session would ask for."""
+    if where.queue is None:
+        return where
+    wait = min(where.queue.wait, LONGEST)
+    return replace(
+        where, queue=replace(where.queue, jobs=(1, 1), wait=wait, memory=where.queue.job_memory(K2))
+    )
+
+
+def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]:
+    heard: list[Event] = []
+
+    def hear(event: Event) -> None:
+        heard.append(event)
+        listen(event)
+
+    what, begin = ("job" if where.queue else "scheduler"), time.monotonic()
+    try:
+        with open_executor(where, LOOKS_AROUND, hear) as executor:
+            assert isinstance(executor, DaskExecutor)
+            yield _started(where, executor, time.monotonic() - begin)
+            yield from _of_workers(where, executor.client, folder)
+            for event in heard:
+                if isinstance(event, ClusterReady):
+                    yield _dashboard(event)
+                if isinstance(event, Warned) and "not encrypted" in event.message:
+                    yield Finding("encryption", False, event.message, "use tls://")
+    except (MrczDaskError, OSError) as error:
+        yield Finding(what, False, f"{error}", "nothing else can be checked before this works")
+
+
+def _started(where: Where, executor: DaskExecutor, seconds: float) -> Finding:
+    if where.queue is None:
+        found = f"{where.scheduler} answered in {seconds:.1f} s; workers: {len(executor.room())}"
+        return Finding("scheduler", True, found)
+    expected = where.queue.crew(LOOKS_AROUND).workers
+    with suppress(TimeoutError):
+        executor.client.wait_for_workers(expected, timeout=COMES_WITHIN)
+    workers = len(executor.room())
+    found = f"{where.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
+    remedy = f"see what the others wrote into {where.queue.folder / 'logs'}"
+    return Finding("job", workers == expected, found, "" if workers == expected else remedy)
+
+
+def _of_workers(where: Where, client: Client, folder: Path) -> Iterator[Finding]:
+    """Yield what each of the workers finds; the same on all of them is said once."""
+    token, name = uuid.uuid4().hex, f".mrcz-dask-check-{uuid.uuid4().hex}"
+    here = folder / name
+    try:
+        _write(here, token)
+    except OSError as error:
+        yield Finding("folder", False, f"{folder} cannot be written into here: {error}", "choose another")
+        return
+    try:
+        before = time.time()
+        answers = client.run(look_around, str(here), on_error="return")
+        after = time.time()
+        workers = dict(client.scheduler_info(n_workers=-1)["workers"])
+        lost = {address: one for address, one in answers.items() if not isinstance(one, Seen)}
+        seen = {address: one for address, one in answers.items() if isinstance(one, Seen)}
+        yield from _merged([_answered(a, one) for a, one in lost.items()])
+        yield from _merged([_folder(folder, token, one) for one in seen.values()])
+        yield from _merged([_versions(one) for one in seen.values()])
+        yield from _merged([_memory(where, workers[a], one) for a, one in seen.items() if a in workers])
+        yield from _merged([_cores(where, one) for one in seen.values()])
+        yield from _merged([_clock(one, before, after) for one in seen.values()])
+    finally:
+        for path in folder.glob(f"{name}*"):
+            path.unlink(missing_ok=True)
+
+
+def look_around(path: str, dask_worker: Worker) -> Seen:
+    """Return what this worker sees; writes a file beside `path` with the same content."""
+    from distributed.system import MEMORY_LIMIT
+
+    begin = time.time()
+    content = _patiently(lambda: Path(path).read_text(encoding="utf-8"))
+    wrote, problem = Path(f"{path}-{dask_worker.id}"), ""
+    try:
+        _write(wrote, content or "")
+    except OSError as error:
+        problem = str(error)
+    version, free = platform.python_version(), cores()
+    host = socket.gethostname()
+    return Seen(host, version, free, MEMORY_LIMIT, begin, content, wrote.name, problem)
+
+
+def _patiently(read: Callable[[], str]) -> str | None:
+    """Return what is read, as soon as a network file system shows it; None if it does not."""
+    end = time.monotonic() + SEEN_WITHIN
+    while True:
+        with suppress(OSError):
+            return read()
+        if time.monotonic() > end:
+            return None
+        time.sleep(0.5)
+
+
+def _write(path: Path, text: str) -> None:
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _merged(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield every finding once: of those that are fine the first."""
+    fine = [one for one in findings if one.ok]
+    yield from fine[:1] if len(fine) == len(findings) else ()
+    yield from dict.fromkeys(one for one in findings if not one.ok)
+
+
+def _answered(address: str, error: object) -> Finding:
+    remedy = "install the same versions of mrcz-dask and what it needs everywhere"
+    return Finding("worker", False, f"{address} could not look around: {error}", remedy)
+
+
+def _folder(folder: Path, token: str, seen: Seen) -> Finding:
+    """Judge whether client and worker read what the other one wrote."""
+    remedy = "choose a folder on a file system that all nodes mount under the same path, with leave to write"
+    if seen.content is None:
+        return Finding("folder", False, f"{folder} is not seen on {seen.host}, or is another one", remedy)
+    if seen.content != token:
+        return Finding("folder", False, f"{folder} on {seen.host} has other contents", remedy)
+    if seen.problem:
+        found = f"{folder} cannot be written into on {seen.host}: {seen.problem}"
+        return Finding("folder", False, found, remedy)
+    if _patiently(lambda: (folder / seen.wrote).read_text(encoding="utf-8")) != token:
+        return Finding("folder", False, f"what {seen.host} writes into {folder} is not seen here", remedy)
+    return Finding("folder", True, f"{folder} is seen and written by workers, with the same contents")
+
+
+def _versions(seen: Seen) -> Finding:
+    mine = platform.python_version()
+    if seen.python != mine:
+        remedy = f"use the same environment: `python` in the profile, or Python {mine} on {seen.host}"
+        return Finding("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
+    return Finding("versions", True, f"the same here and there: Python {mine}, and what decides about bytes")
+
+
+def _memory(where: Where, worker: dict[str, Any], seen: Seen) -> Finding:
+    """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
+    queue = where.queue
+    if queue is not None:
+        return _memory_of_a_job(queue, seen)
+    limit = (worker["memory_limit"] or seen.memory) * SHARE
+    found = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
+    remedy = "start workers with more (dask worker --memory-limit); smaller frames need less"
+    return Finding("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
+
+
+def _memory_of_a_job(queue: QueueProfile, seen: Seen) -> Finding:
+    asked = queue.job_memory(K2)
+    if asked > seen.memory:
+        found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
+        return Finding("memory", False, found, "ask for less (--job-memory), with fewer cores (--cores)")
+    try:
+        crew = queue.crew(K2)
+    except MrczDaskError as error:
+        return Finding("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
+    found = f"a job of {readable(asked)} and {queue.cores} cores takes {crew.workers} K2 stacks at a time"
+    return Finding("memory", True, found)
+
+
+def _cores(where: Where, seen: Seen) -> Finding:
+    wanted = where.queue.cores if where.queue is not None else 1
+    ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if where.queue else ""
+    return Finding(
+        "cores", ok, f"{seen.cores} on {seen.host}{asked}", "" if ok else "ask for fewer (--cores)"
+    )
+
+
+def _clock(seen: Seen, before: float, after: float) -> Finding:
+    """Judge how far a worker's clock is off: at least so much outside of the time of the question."""
+    off = min(0.0, seen.time - before) + max(0.0, seen.time - after)
+    ok = abs(off) < CLOCKS_APART
+    found = f"that of {seen.host} is {off:+.1f} s off" if off else f"that of {seen.host} agrees"
+    remedy = "set the clock of the node (chrony, ntpd): certificates have dates, and so have files"
+    return Finding("clock", ok, found, "" if ok else remedy)
+
+
+def _dashboard(ready: ClusterReady) -> Finding:
+    """Say where the dashboard is, and the tunnel to it from another machine."""
+    if not ready.dashboard:
+        return Finding("dashboard", False, "none", "install bokeh, or start the scheduler with its dashboard")
+    address = urlsplit(ready.dashboard)
+    host, port = address.hostname or "", address.port or 80
+    far = "127.0.0.1" if is_loopback(host) else host
+    try:
+        with urllib.request.urlopen(f"{address.scheme}://{host}:{port}/health", timeout=ANSWERS):
+            pass
+    except OSError as error:
+        found = f"{ready.dashboard} does not answer here: {error}"
+        return Finding("dashboard", False, found, f"try from its machine: ssh -N -L {port}:{far}:{port} ...")
+    tunnel = f"ssh -N -L {port}:{far}:{port} {getpass.getuser()}@{socket.getfqdn()}"
+    return Finding(
+        "dashboard", True, f"port {port}; from your desk: {tunnel}, then http://127.0.0.1:{port}/status"
+    )

@@ -1,0 +1,127 @@
+"""`mrcz-dask cluster`, and the options of `koma` about where it runs."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrcz_dask.runs.cluster import Where, open_executor
+from mrcz_dask.runs.executors import DaskExecutor
+from mrcz_dask.runs.memory import Need
+from mrcz_dask.values.events import silent
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    with open_executor(Where(1, memory=4 * 10**9), Need(10**8, 10**6), silent) as executor:
+        assert isinstance(executor, DaskExecutor)
+        yield executor.client.scheduler.address
+
+
+@pytest.fixture
+def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrcz: Any) -> Path:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = tmp_path / "cluster.toml"
+    assert mrcz("cluster", "init", path).code == 0
+    return path
+
+
+def test_init_writes_and_does_not_overwrite(profile: Path, mrcz: Any) -> None:
+    before = profile.read_text()
+    again = mrcz("cluster", "init", profile)
+    assert again.code == 1 and "left as it is" in again.err
+    assert profile.read_text() == before
+
+
+def test_script_prints_what_would_be_submitted(profile: Path, mrcz: Any) -> None:
+    shown = mrcz("cluster", "script", "--profile-file", profile)
+    assert shown.code == 0
+    assert "#SBATCH --cpus-per-task=4\n" in shown.out and "#SBATCH --mem=5710M\n" in shown.out
+    assert not any(line.endswith(" ") for line in shown.out.splitlines())
+
+
+def test_options_win_over_the_profile(profile: Path, mrcz: Any) -> None:
+    options = ("--cores", 2, "--job-memory", "9GB", "--walltime", "90m", "--queue", "q", "--account", "a")
+    shown = mrcz(
+        "cluster", "script", "--profile-file", profile, *options, "--cluster", "pbs", "--interface", "ib0"
+    )
+    assert "#PBS -l select=1:ncpus=2:mem=8584mb\n" in shown.out
+    assert "#PBS -l walltime=01:30:00\n" in shown.out and "#PBS -q q\n#PBS -A a\n" in shown.out
+    assert "--interface ib0" in shown.out
+
+
+def test_without_a_profile(mrcz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert "#BSUB -n 1\n" in mrcz("cluster", "script", "--cluster", "lsf").out
+    for command in (("script",), ("check",)):
+        shown = mrcz("cluster", *command)
+        assert shown.code == 2 and "--profile-file" in shown.err
+
+
+def test_options_of_jobs_need_a_queue_system(mrcz: Any, night: Path) -> None:
+    shown = mrcz("koma", night, "--job-memory", "4GB", "--walltime", "1h")
+    assert shown.code == 2
+    assert "--job-memory and --walltime is of jobs; give --cluster or --profile-file" in shown.err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            ("--cluster", "slurm", "--workers", 2),
+            "--workers size a local cluster and --cluster names another",
+        ),
+        (("--cluster", "slurm", "--scheduler", "x:1"), "give one of them"),
+        (("--cluster", "slurm", "--jobs", "8:1"), "jobs is 8:1"),
+        (("--cluster", "slurm", "--queue", "$(touch x)"), "queue is '$(touch x)'"),
+        (("--profile-file", "none.toml"), "cluster init none.toml"),
+        (("--tls-ca", "ca.pem"), "--tls-ca and --tls-cert belong together"),
+        (("--tls-ca", "ca.pem", "--tls-cert", "c.pem"), "--tls-ca is ca.pem; expected a PEM file"),
+        (("--scheduler", "tls://127.0.0.1:9"), "no certificates; expected --tls-ca"),
+        (("--scheduler", "127.0.0.1:9", "--dashboard-address", ":1"), "--scheduler has its own"),
+        (("--dashboard-address", "8787"), "expected HOST:PORT"),
+    ],
+)
+def test_what_does_not_go_together(options: tuple[object, ...], said: str, mrcz: Any, night: Path) -> None:
+    shown = mrcz("koma", night, *options)
+    assert shown.code == 2, shown.err
+    assert said in " ".join(shown.err.split())
+
+
+def test_a_dry_run_shows_the_jobs(mrcz: Any, night: Path, profile: Path) -> None:
+    shown = mrcz("koma", night, "--profile-file", profile, "--jobs", "1:8", "--dry-run")
+    assert shown.code == 0
+    assert "jobs: 1 to 8 of slurm, of 4 cores for 04:00:00 each\nworkers: 4, each of at most" in shown.out
+    as_json = json.loads(mrcz("koma", night, "--profile-file", profile, "--dry-run", "--json").out)
+    assert as_json["queue"]["jobs"] == "1:4" and as_json["crew"]["workers"] == 4
+    assert not (night / "koma").exists()
+
+
+def test_a_missing_system_is_an_error_of_the_run(
+    mrcz: Any, night: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    shown = mrcz("koma", night, "--profile-file", profile)
+    assert shown.code == 1 and "sbatch: not found" in shown.err
+
+
+def test_check_of_a_scheduler(mrcz: Any, night: Path, scheduler: str) -> None:
+    shown = mrcz("cluster", "check", night, "--scheduler", scheduler)
+    assert shown.code == 0, shown
+    assert [line.split()[:2] for line in shown.out.splitlines()][:2] == [
+        ["ok", "scheduler"],
+        ["ok", "folder"],
+    ]
+    assert json.loads(mrcz("cluster", "check", night, "--scheduler", scheduler, "--json").out)["ok"] is True
+
+
+def test_check_that_finds_something(
+    mrcz: Any, night: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    shown = mrcz("cluster", "check", night, "--profile-file", profile)
+    assert shown.code == 3
+    assert shown.out.startswith("NOT OK  job") and "-> nothing else can be checked" in shown.out

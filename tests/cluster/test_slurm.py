@@ -1,0 +1,260 @@
+"""A real SLURM: workers as jobs of it, the bytes of the serial run, whatever becomes of the jobs."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrcz_dask.runs import cluster, scaling
+from mrcz_dask.runs.cluster import Where, open_executor
+from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.runs.queues import QueueProfile, read_profile
+from mrcz_dask.runs.readback import swept
+from mrcz_dask.runs.scaling import QueueExecutor
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.events import Event, PhaseStarted, StackDone, silent
+from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
+
+pytestmark = pytest.mark.cluster
+
+WORKFLOW = Path(__file__).parents[2] / "workflows" / "slurm"
+RADIUS = 3
+LITTLE = Need(320_000_000, 20_000_000)
+PATIENCE = 90
+
+
+@pytest.fixture(autouse=True)
+def in_slurm(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("SLURM_CONF", "PATH"):
+        monkeypatch.setenv(name, slurm.environment[name])
+    monkeypatch.setattr(scaling, "GRACE", 3.0)
+    monkeypatch.setattr(cluster, "GRACE", 3.0)
+    monkeypatch.setattr(scaling, "LOOK", 1.0)
+    yield
+    assert until(lambda: slurm.jobs() == []), "jobs were left in the queue"
+    assert not list(home.rglob("ran")), "a shell has seen the name of a session or a stack"
+    assert not list(home.rglob("*.pem")), "certificates were left"
+
+
+def until(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        if true():
+            return True
+        time.sleep(0.3)
+    return False
+
+
+def profile(**more: Any) -> QueueProfile:
+    return QueueProfile("slurm", **({"jobs": (2, 2), "queue": "night", "walltime": 600} | more))
+
+
+@contextmanager
+def opened(**more: Any) -> Iterator[QueueExecutor]:
+    with open_executor(Where(queue=profile(**more)), LITTLE, silent) as executor:
+        assert isinstance(executor, QueueExecutor)
+        yield executor
+
+
+def koma(night: Path, out: Path, executor: Any, listen: Any = silent) -> None:
+    settings = Settings(outliers=OutlierParams(), koma=KomaParams(radius=RADIUS), write=WriteParams())
+    plan = make_plan(night, out, settings)
+    with swept(out, [stack.stem for stack in plan.stacks]):
+        assert Run(plan, executor, listen).execute().complete
+
+
+def test_a_session_through_jobs_gives_the_bytes_of_the_serial_run(
+    night: Path, serial: dict[str, bytes], home: Path, mrcz: Any, outputs: Any
+) -> None:
+    options = ("--cluster", "slurm", "--jobs", 2, "--cores", 1, "--queue", "night", "--walltime", "10m")
+    done = mrcz("koma", night, "-o", home / "out", "--radius", RADIUS, *options)
+    assert done.code == 0, done
+    assert "at tls://" in done.err and "dashboard http://127.0.0.1:" in done.err
+    assert "warning" not in done.err
+    assert outputs(home / "out") == serial
+
+
+def test_two_jobs_of_one_core_work_side_by_side(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
+) -> None:
+    with opened() as executor:
+        assert executor.slots == 2
+        assert until(lambda: len(executor.room()) == 2)
+        assert len(slurm.jobs("--states", "RUNNING")) == 2
+        koma(night, home / "out", executor)
+    assert outputs(home / "out") == serial
+
+
+def test_nothing_but_encrypted_ports_is_reached_from_elsewhere() -> None:
+    with opened(jobs=(1, 1)) as executor:
+        info = executor.client.scheduler_info(n_workers=-1)
+        host = executor.client.scheduler.address.split("://")[1].rpartition(":")[0]
+        (worker,) = info["workers"].values()
+        assert info["address"].startswith("tls://") and worker["nanny"].startswith("tls://")
+        pages = [info["services"]["dashboard"], worker["services"].get("dashboard")]
+        for port in filter(None, pages):
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            if not host.startswith("127."):
+                with pytest.raises(OSError):
+                    socket.create_connection((host, port), timeout=5)
+
+
+def test_two_workers_in_a_job_of_two_cores(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
+) -> None:
+    with opened(jobs=(1, 1), cores=2, memory=10**9) as executor:
+        assert until(lambda: len(executor.room()) == 2)
+        assert len(slurm.jobs()) == 1
+        koma(night, home / "out", executor)
+    assert outputs(home / "out") == serial
+
+
+def test_a_run_uses_jobs_that_start_later(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
+) -> None:
+    """One core is taken at first, so that one job waits until the run is on its way."""
+    taken = slurm.run(
+        "sbatch", "--parsable", "-n", "1", "--mem=100M", "--output=/dev/null", "--wrap", "sleep 300"
+    )
+    assert until(lambda: slurm.state(taken.strip()) == "RUNNING")
+    rooms: list[int] = []
+
+    with opened() as executor:
+
+        def listen(event: Event) -> None:
+            if isinstance(event, PhaseStarted) and not rooms:
+                rooms.append(len(executor.room()))
+                slurm.run("scancel", taken.strip())
+                assert until(lambda: len(executor.room()) == 2)
+
+        koma(night, home / "out", executor, listen)
+    assert rooms == [1]
+    assert outputs(home / "out") == serial
+
+
+@pytest.mark.parametrize("phase", ["sums and masks", "correction"])
+def test_a_cancelled_job_changes_nothing_and_is_replaced(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any, phase: str
+) -> None:
+    cancelled: list[str] = []
+    with opened() as executor:
+        assert until(lambda: len(executor.room()) == 2)
+
+        def cancel(event: Event) -> None:
+            if isinstance(event, StackDone) and event.phase == phase and not cancelled:
+                cancelled.append(slurm.jobs()[0])
+                slurm.run("scancel", cancelled[0])
+
+        koma(night, home / "out", executor, cancel)
+        executor._jobs.left = 16  # as if there were more to do
+        assert until(lambda: len(slurm.jobs("--states", "RUNNING")) == 2 and len(executor.room()) == 2)
+        assert cancelled[0] not in slurm.jobs()
+    assert outputs(home / "out") == serial
+
+
+def test_workers_end_before_their_job_is_ended(
+    night: Path,
+    serial: dict[str, bytes],
+    home: Path,
+    outputs: Any,
+    slurm: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scaling, "GRACE", 15.0)
+    monkeypatch.setattr(cluster, "GRACE", 15.0)
+    with opened(jobs=(1, 1), lifetime=4, stagger=0) as executor:
+        (first,) = slurm.jobs()
+        time.sleep(2)  # so that the end comes in the middle; if it does not, nothing is lost
+        koma(night, home / "out", executor)
+        assert until(lambda: slurm.state(first) != "RUNNING")
+        assert slurm.state(first) in ("COMPLETING", "COMPLETED")
+        assert until(lambda: slurm.jobs() not in ([], [first]))
+    assert outputs(home / "out") == serial
+
+
+def test_jobs_follow_the_work(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scaling, "IDLE", 2.0)
+    with opened(jobs=(0, 2)) as executor:
+        executor._jobs.left = 2
+        assert until(lambda: len(executor.room()) == 2)
+        executor._jobs.left = 0
+        assert until(lambda: slurm.jobs() == [])
+        assert sorted(k for k, _ in executor.run(str, [[1, 2], [3]])) == [1, 2, 3]
+
+
+def test_check_finds_everything_fine(night: Path, mrcz: Any) -> None:
+    done = mrcz("cluster", "check", night, "--cluster", "slurm", "--cores", 2, "--json")
+    assert done.code == 0, done
+    found = {one["name"]: one["found"] for one in json.loads(done.out)["findings"]}
+    assert list(found) == ["job", "folder", "versions", "memory", "cores", "clock", "dashboard"]
+    assert "workers: 2 of 2" in found["job"] and "takes 2 K2 stacks" in found["memory"]
+
+
+def test_check_of_a_queue_that_is_not_there(night: Path, mrcz: Any) -> None:
+    done = mrcz("cluster", "check", night, "--cluster", "slurm", "--queue", "nowhere")
+    assert done.code == 3
+    assert "invalid partition specified: nowhere" in done.out
+
+
+def test_without_tls_there_is_a_warning(night: Path, home: Path, mrcz: Any) -> None:
+    (home / "plain.toml").write_text('system = "slurm"\ntls = false\n')
+    done = mrcz("cluster", "check", night, "--profile-file", home / "plain.toml")
+    beyond = "127.0.0.1" not in done.err.split("tcp://")[1][:10]
+    assert ("is not encrypted" in done.err) is beyond
+    assert done.code == (3 if beyond else 0)
+    local = mrcz("cluster", "check", night, "--profile-file", home / "plain.toml", "--interface", "lo")
+    assert (local.code, "warning" in local.err) == (0, False), local
+
+
+def test_a_job_that_does_not_start_is_looked_at(slurm: Any) -> None:
+    cores = (os.cpu_count() or 1) + 1
+    with (
+        pytest.raises(SessionError, match=r"no job has started within 00:00:04 .*squeue .*PENDING"),
+        opened(jobs=(1, 1), cores=cores, wait=4),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_is_stopped_takes_its_jobs_along(
+    night: Path, home: Path, slurm: Any, number: int
+) -> None:
+    options = ("--cluster", "slurm", "--jobs", "2", "--radius", str(RADIUS), "-o", str(home / "out"))
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), *options]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        assert until(lambda: len(slurm.jobs()) == 2)
+        time.sleep(2)
+        process.send_signal(number)
+        assert process.wait(timeout=PATIENCE) == 128 + number
+    assert until(lambda: slurm.jobs() == [])
+
+
+def test_the_batch_script_runs_the_command_as_a_job(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
+) -> None:
+    text = (WORKFLOW / "profile.toml").read_text()
+    assert QueueProfile.of(read_profile(WORKFLOW / "profile.toml")).jobs == (1, 8)
+    # This node has fewer cores than the profile's jobs, and the command takes one.
+    (home / "profile.toml").write_text(text.replace("cores = 4", "cores = 1"))
+    shutil.copy(WORKFLOW / "koma.sbatch", home)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    submit = ["sbatch", "--parsable", "koma.sbatch", str(night), str(home / "out")]
+    environment = {**slurm.environment, "HOME": str(home), "PATH": path, "RADIUS": str(RADIUS)}
+    job = subprocess.run(submit, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert until(lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"))
+    log = (home / f"koma-{job}.log").read_text()
+    assert slurm.state(job) == "COMPLETED", log
+    assert "16 stacks done, 0 not done" in log
+    assert outputs(home / "out") == serial
