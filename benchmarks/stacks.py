@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 import mrcz_dask
 from benchmarks.harness import Bench, Pair, at_least, at_most, counts, row
 from mrcz_dask.formats.choice import choose
-from mrcz_dask.formats.reader import open_reader, read
+from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.sources import read
 from mrcz_dask.formats.writer import write
 from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.koma import Run

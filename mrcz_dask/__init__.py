@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrcz_dask.formats.reader import read as read
     from mrcz_dask.formats.reader import read_footer as read_footer
     from mrcz_dask.formats.reader import read_header as read_header
+    from mrcz_dask.formats.sources import read as read
     from mrcz_dask.formats.writer import write as write
     from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
     from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mrcz_dask.runs.opening import open_stack as open_stack
     from mrcz_dask.values.errors import MrczDaskError as MrczDaskError
     from mrcz_dask.values.params import ContrastParams as ContrastParams
+    from mrcz_dask.values.params import InputParams as InputParams
     from mrcz_dask.values.params import KomaParams as KomaParams
     from mrcz_dask.values.params import OutlierParams as OutlierParams
     from mrcz_dask.values.params import WriteParams as WriteParams
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "read": "formats.reader",
+    "read": "formats.sources",
     "read_header": "formats.reader",
     "read_footer": "formats.reader",
     "write": "formats.writer",
@@ -38,6 +39,7 @@ _HOMES = {
     "MrczDaskError": "values.errors",
     "OutlierParams": "values.params",
     "ContrastParams": "values.params",
+    "InputParams": "values.params",
     "KomaParams": "values.params",
     "WriteParams": "values.params",
     "koma_window": "values.windows",

@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 import mrcz_dask
-from mrcz_dask.cli import bench, cluster, convert, inspect, koma, reproduce, simulate, zarr_view
+from mrcz_dask.cli import (
+    bench,
+    cluster,
+    convert,
+    export,
+    gain,
+    inspect,
+    koma,
+    reproduce,
+    simulate,
+    status,
+    zarr_view,
+)
 from mrcz_dask.cli.console import complain
 from mrcz_dask.cli.exits import FAILED, USAGE
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
@@ -21,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask.",
 )
-for module in (koma, inspect, convert, simulate, reproduce, bench, cluster, zarr_view):
+for module in (koma, status, inspect, convert, simulate, reproduce, bench, cluster, gain, zarr_view, export):
     module.register(app)
 
 

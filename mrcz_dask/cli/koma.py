@@ -27,6 +27,7 @@ from mrcz_dask.values.params import (
 )
 
 if TYPE_CHECKING:
+    from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
     from mrcz_dask.runs.koma import Outcome
@@ -76,6 +77,7 @@ def koma(
     tls_ca: on.TlsCa = None,
     tls_cert: on.TlsCert = None,
     tls_key: on.TlsKey = None,
+    page: of.Page = None,
     dry_run: of.DryRun = False,
     profile: of.ProfileOption = False,
     as_json: of.JsonOption = False,
@@ -96,6 +98,7 @@ def koma(
         koma=KomaParams(radius=radius, method=method, form=form),
         write=_write_params(write, codec, dtype, step),
     )
+    from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
     from mrcz_dask.runs.memory import parse_memory
@@ -127,11 +130,12 @@ def koma(
         raise typer.Exit(_show_plan(job.plan(), where, as_json=as_json))
     if dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
+    pages = PageParams.of(page)
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     if follow:
-        outcome, times = _follow(job, where, following, tell), None
+        outcome, times = _follow(job, where, following, tell, pages), None
     else:
-        outcome, times = _once(job.plan(), where, tell, profile=profile)
+        outcome, times = _once(job.plan(), where, tell, pages, profile=profile)
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
     if times is not None and not as_json:
         show_profile(times)
@@ -183,30 +187,36 @@ def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
     return PARTLY if plan.discovery.rejected else DONE
 
 
-def _once(plan: Plan, where: Where, tell: Teller, *, profile: bool) -> tuple[Outcome, Profile | None]:
+def _once(
+    plan: Plan, where: Where, tell: Teller, pages: PageParams, *, profile: bool
+) -> tuple[Outcome, Profile | None]:
     """Run over what is there now."""
     for text in plan.discovery.warnings:
         warn(text)
-    from mrcz_dask.runs.cluster import open_executor
+    from mrcz_dask.monitor.serving import watched
+    from mrcz_dask.runs.cluster import local_crew, open_executor
     from mrcz_dask.runs.koma import Run
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.profiling import run_profiled
     from mrcz_dask.runs.readback import swept
 
+    local_crew(where, plan.need())  # too little memory is said before anything is made
     with (
         tell,
         locked(plan.folder, tell),
         open_executor(where, plan.need(), tell) as executor,
+        watched(executor, pages, tell) as listen,
         swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
         if profile:
-            return run_profiled(plan, executor, tell)
-        return Run(plan, executor, tell).execute(), None
+            return run_profiled(plan, executor, listen)
+        return Run(plan, executor, listen).execute(), None
 
 
-def _follow(job: Job, where: Where, params: FollowParams, tell: Teller) -> Outcome:
+def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: PageParams) -> Outcome:
     """Run over what is there and what comes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.monitor.serving import watched
     from mrcz_dask.runs.cluster import open_executor
     from mrcz_dask.runs.follow import Follow, first_stacks
     from mrcz_dask.runs.lock import locked
@@ -222,9 +232,10 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller) -> Outco
         with (
             locked(out, tell),
             open_executor(where, plan.need(), tell) as executor,
+            watched(executor, pages, tell) as listen,
             swept(out, (stack.stem for stack in plan.stacks)),
         ):
-            return Follow(watcher, plan, executor, tell, params, stop).execute()
+            return Follow(watcher, plan, executor, listen, params, stop).execute()
 
 
 def _write_params(write: WriteMode, codec: str, dtype: OutputDtype | None, step: float | None) -> WriteParams:

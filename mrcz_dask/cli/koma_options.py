@@ -135,6 +135,16 @@ Provisional = Annotated[
         rich_help_panel=FOLLOW,
     ),
 ]
+Page = Annotated[
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Serve the page of the session, and its metrics, there; `none`: no page. [default: in the "
+        "dashboard of a cluster that is made; with --scheduler on loopback, any port; with --workers 0 none]",
+        show_default=False,
+        rich_help_panel=WHERE,
+    ),
+]
 DryRun = Annotated[
     bool,
     typer.Option("--dry-run", help="Print what would be done and write nothing.", rich_help_panel=WHERE),

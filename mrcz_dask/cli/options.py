@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-Paths = Annotated[list[Path], typer.Argument(help="MRC or MRCZ files.", show_default=False)]
+Paths = Annotated[list[Path], typer.Argument(help="Stacks of any format that is read.", show_default=False)]
 Folder = Annotated[Path, typer.Option("-o", "--output", help="Folder for the outputs.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace outputs that are there.")]

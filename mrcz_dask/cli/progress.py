@@ -120,6 +120,8 @@ class Bars:
                     f"{event.workers} workers x {event.threads} threads at {event.scheduler}"
                     + (f", dashboard {event.dashboard}" if event.dashboard else "")
                 )
+            case events.PageReady():
+                self._say(f"the session's page: {event.address}")
             case events.PhaseStarted():
                 self._start(event)
             case events.StackDue() if event.reason != FIRST:

@@ -10,13 +10,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mrcz_dask.formats.modes import FOUR_BIT, join_mode, split_mode
-from mrcz_dask.formats.packing import packed_row
+from mrcz_dask.formats.packing import half_super_resolution, packed_row
 from mrcz_dask.values.errors import FormatError, TruncatedError
+from mrcz_dask.values.params import Mode0
 
 HEADER_SIZE = 1024
 ByteOrder = Literal["<", ">"]
 _STAMPS: dict[ByteOrder, bytes] = {"<": b"\x44\x44\x00\x00", ">": b"\x11\x11\x00\x00"}
 _LABEL = 80
+_IMOD = 1146047817  # its stamp, behind which are its flags
+_SIGNED, _PACKED = 1, 16
 
 
 class Statistics(NamedTuple):
@@ -61,6 +64,8 @@ class Header:
         Bytes between this header and the first frame.
     extended
         These bytes if they were read.
+    imod_signed
+        Whether IMOD's flag calls 8-bit pixels signed; None where IMOD did not stamp the header.
     """
 
     shape: tuple[int, int, int]
@@ -77,6 +82,7 @@ class Header:
     extended_type: str = ""
     extended_size: int = 0
     extended: bytes = field(default=b"", repr=False)
+    imod_signed: bool | None = None
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -92,6 +98,14 @@ class Header:
     def four_bit(self) -> bool:
         """Whether two pixels share a byte."""
         return self.mode == FOUR_BIT
+
+    def unsigned_bytes(self, mode0: Mode0) -> bool:
+        """Return whether 8-bit pixels (mode 0) of a file without footer count from 0 to 255."""
+        if self.mode != 0 or mode0 != "auto":
+            return self.mode == 0 and mode0 == "unsigned"
+        if self.imod_signed is not None:
+            return not self.imod_signed
+        return self.stats.minimum >= 0 and 127 < self.stats.maximum <= 255
 
     @property
     def frame_shape(self) -> tuple[int, int]:
@@ -224,10 +238,12 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
     (rms,) = struct.unpack_from(order + "f", raw, 216)
     (nversion,) = struct.unpack_from(order + "i", raw, 108)
     (packed,) = struct.unpack_from(order + "q", raw, 144)
+    stamp, flags = struct.unpack_from(order + "2i", raw, 152)
     labels = _labels(raw)
+    halved = mode == 0 and _holds_four_bits(flags if stamp == _IMOD else 0, labels, ny, nx)
     return Header(
-        shape=(nz, ny, nx),
-        mode=mode % 1000,
+        shape=(nz, ny, 2 * nx if halved else nx),
+        mode=FOUR_BIT if halved else mode % 1000,
         codec=split_mode(mode)[1],
         byteorder=order,
         pixel_size=_pixel_size(raw, order, labels),
@@ -239,7 +255,14 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
         packed_size=packed,
         extended_type=raw[104:108].rstrip(b"\0 ").decode("latin-1"),
         extended_size=extended,
+        imod_signed=bool(flags & _SIGNED) if stamp == _IMOD else None,
     )
+
+
+def _holds_four_bits(flags: int, labels: tuple[str, ...], ny: int, nx: int) -> bool:
+    """Return whether bytes are two pixels each: NX is half then, as SerialEM writes frames."""
+    said = len(labels) == 1 and "4 bits packed" in labels[0] and half_super_resolution(ny, nx)
+    return bool(flags & _PACKED) or said
 
 
 def _labels(raw: bytes) -> tuple[str, ...]:

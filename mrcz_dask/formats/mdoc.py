@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 
+from mrcz_dask.formats.places import SUFFIXES, stem_of
 from mrcz_dask.formats.timestamps import find_time
 
 SUFFIX = ".mdoc"
 _LARGEST = 1 << 26
 _SECTION = re.compile(r"\[\s*(?P<kind>[^=\]]+?)\s*=\s*(?P<name>.*?)\s*\]?$")
-_FRAME_SUFFIXES = ("", ".mrc", ".mrcs", ".mrcz", ".tif", ".tiff", ".eer")
 _FRAMES = {"frameset", "zvalue", "image"}
 
 
@@ -154,8 +154,8 @@ def mdoc_names(stack: str) -> list[str]:
     That is the stack's whole name or its stem and ``.mdoc``; then the names which the camera's file had
     before it was compressed, such as ``movie.tif.mdoc`` for ``movie.mrcz``.
     """
-    stem = Path(stack).stem
-    names = [stack, *(stem + suffix for suffix in _FRAME_SUFFIXES)]
+    stem = stem_of(stack)
+    names = [stack, *(stem + suffix for suffix in ("", *SUFFIXES))]
     return list(dict.fromkeys((name + SUFFIX).casefold() for name in names))
 
 

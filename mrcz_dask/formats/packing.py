@@ -9,6 +9,10 @@ from numpy.typing import NDArray
 
 from mrcz_dask.values.errors import ParameterError
 
+# Super-resolution frames of K2 and K3, whose packed form IMOD and RELION know by its size.
+_SUPER_RESOLUTION = ((7676, 7420), (7680, 7424), (11520, 8184))
+_TOLERANCE = 2
+
 
 def packed_row(nx: int) -> int:
     """Return the bytes of a row of `nx` 4-bit pixels; the odd one out takes a whole byte."""
@@ -37,3 +41,12 @@ def unpack_into(packed: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
     """Unpack (ny, (nx+1)//2) bytes into `out`, (ny, nx) uint8 of 0..15."""
     out[:, ::2] = packed & 0x0F
     out[:, 1::2] = packed[:, : out.shape[1] // 2] >> 4
+
+
+def half_super_resolution(ny: int, nx: int) -> bool:
+    """Return whether frames of `nx` bytes a row may be 4-bit super-resolution frames of a K2 or K3."""
+    return any(
+        abs(2 * nx - wide) <= 2 * _TOLERANCE and abs(ny - high) <= _TOLERANCE
+        for size in _SUPER_RESOLUTION
+        for wide, high in (size, size[::-1])
+    )

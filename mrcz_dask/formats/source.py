@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import threading
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from mrcz_dask.values.errors import TruncatedError
 from mrcz_dask.values.timing import phase
@@ -30,7 +31,11 @@ class Source:
         The path if there is one, else None.
     size
         Number of bytes.
+    streamed
+        Whether bytes can only be had one after the other, so that nobody should look at the end first.
     """
+
+    streamed = False
 
     def __init__(self, origin: Readable) -> None:
         self.path: Path | None = None
@@ -91,3 +96,36 @@ class Source:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+class Cursor(io.RawIOBase):
+    """A position in a `Source`, for libraries that want a file."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self._source, self._at = source, 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move to a position and return it."""
+        self._at = (0, self._at, self._source.size)[whence] + offset
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Fill the buffer as far as there are bytes; return how many."""
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._source.size - self._at))
+        view[:count] = self._source.read_at(self._at, count)
+        self._at += count
+        return count

@@ -14,10 +14,13 @@ import numpy as np
 from dask.base import tokenize
 from numpy.typing import DTypeLike, NDArray
 
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.params import InputParams
 
 OPEN_FILES = 16
+USUAL = InputParams()
 
 
 def frames_array(
@@ -49,18 +52,20 @@ def _as_chunk(load: Callable[..., NDArray[Any]], arguments: tuple[Any, ...], k: 
     return load(*arguments, k)[None]
 
 
-def identity(path: Path) -> tuple[str, int, int]:
-    """Return what a graph knows a file by: absolute path, size and modification time."""
-    status = path.stat()
-    return str(path.absolute()), status.st_size, status.st_mtime_ns
+Known = tuple[str, int, int, InputParams]
 
 
-_idle: OrderedDict[tuple[str, int, int], StackReader] = OrderedDict()
+def identity(path: Path, params: InputParams = USUAL) -> Known:
+    """Return what a graph knows a stack by: absolute path, size, modification time, and how it is read."""
+    return str(path.absolute()), *measure(path), params
+
+
+_idle: OrderedDict[Known, FrameSource] = OrderedDict()
 _lock = threading.Lock()
 
 
 @contextmanager
-def shared_reader(path: str, size: int, mtime_ns: int) -> Iterator[StackReader]:
+def shared_reader(path: str, size: int, mtime_ns: int, params: InputParams) -> Iterator[FrameSource]:
     """Give a reader to this thread alone; afterwards the process keeps it open for the next one.
 
     Raises
@@ -68,20 +73,20 @@ def shared_reader(path: str, size: int, mtime_ns: int) -> Iterator[StackReader]:
     FormatError
         When the file is no longer the one that the graph was made for.
     """
-    known = (path, size, mtime_ns)
+    known = (path, size, mtime_ns, params)
     with _lock:
         reader = _idle.pop(known, None)
     if reader is None:
-        if identity(Path(path)) != known:
+        if identity(Path(path), params) != known:
             raise FormatError(f"{path}: changed since it was opened; call open_stack again")
-        reader = open_reader(path)
+        reader = open_source(path, params)
     try:
         yield reader
     finally:
         _put_back(known, reader)
 
 
-def _put_back(known: tuple[str, int, int], reader: StackReader) -> None:
+def _put_back(known: Known, reader: FrameSource) -> None:
     with _lock:
         spare = [_idle.pop(known)] if known in _idle else []
         _idle[known] = reader
@@ -91,7 +96,7 @@ def _put_back(known: tuple[str, int, int], reader: StackReader) -> None:
         one.close()
 
 
-def physical_frame(path: str, size: int, mtime_ns: int, k: int) -> NDArray[Any]:
+def physical_frame(path: str, size: int, mtime_ns: int, params: InputParams, k: int) -> NDArray[Any]:
     """Return frame k of a stack in its unit."""
-    with shared_reader(path, size, mtime_ns) as reader:
+    with shared_reader(path, size, mtime_ns, params) as reader:
         return reader.physical(k)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from mrcz_dask.monitor.state import STATES, Mark, SessionState, StackState
 from mrcz_dask.values import events
 
 Running = Literal["nothing yet", "running", "finished", "stopped", "lost"]
+RESULTS = ("provisional", "done")
 NOISE = ("raw", "filtered", "corrected")
 # Rates are those of so many stacks at most, the last ones.
 LAST = 30
@@ -98,10 +99,9 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         Whether the run that did not say that it ended may still go on.
     """
     stacks = list(state.stacks.values())
-    results = [s.result for s in stacks if s.result is not None and s.state in ("done", "provisional")]
+    results = [s.result for s in stacks if s.result is not None and s.state in RESULTS]
     ordinary = [r for r in results if r.usable]
-    marks = state.marks.get(_pace(state), ())
-    last = list(marks)[-LAST:]
+    pace = _pace(state)
     return Snapshot(
         running=_running(state, alive),
         error=state.ended.error if state.ended else None,
@@ -111,16 +111,16 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         stacks=_counts(stacks),
         left_out=len(state.left_out),
         rejected=sum(one.rejected for one in state.left_out.values()),
-        high_contrast=sum(not r.usable and r.score is not None for r in results),
+        high_contrast=sum(s.high_contrast for s in stacks if s.state in RESULTS),
         hot=sum(r.hot for r in results),
         dead=sum(r.dead for r in results),
         noise={kind: mean(r.noise[kind] for r in ordinary) for kind in NOISE},
         bytes_in=sum(r.bytes_in for r in results),
         bytes_out=sum(r.bytes_out for r in results),
-        stacks_per_minute=_per_minute(last, lambda mark: 1),
-        bytes_per_minute=_per_minute(last, lambda mark: mark.bytes),
+        stacks_per_minute=_per_minute(state, pace, now, lambda mark: 1),
+        bytes_per_minute=_per_minute(state, pace, now, lambda mark: mark.bytes),
         acquired_per_minute=_acquired(stacks),
-        seconds_left=_seconds_left(state, stacks),
+        seconds_left=_seconds_left(state, stacks, now),
         latency=_latency(stacks),
         workers=int(state.run.executor.get("workers", 0)) if state.run else 0,
     )
@@ -155,11 +155,17 @@ def _pace(state: SessionState) -> str:
     return events.CORRECTION if events.CORRECTION in state.marks else events.SUMS
 
 
-def _per_minute(marks: Sequence[Mark], amount: Any) -> float | None:
-    """Return a rate from the first of the marks to the last; what the first one did came before it."""
+def _per_minute(state: SessionState, pace: str, now: datetime, amount: Callable[[Mark], int]) -> float | None:
+    """Return a rate from the first of the last marks on; what the first one did came before it.
+
+    While the pass goes on, waiting for longer than stacks take on average counts, too.
+    """
+    marks = list(state.marks.get(pace, ()))[-LAST:]
     if len(marks) < 2:
         return None
-    seconds = (marks[-1].time - marks[0].time).total_seconds()
+    span = marks[-1].time - marks[0].time
+    waiting = now - marks[-1].time - span / (len(marks) - 1) if state.phase == pace else timedelta()
+    seconds = (span + max(waiting, timedelta())).total_seconds()
     return 60 * sum(amount(mark) for mark in marks[1:]) / seconds if seconds > 0 else None
 
 
@@ -171,13 +177,12 @@ def _acquired(stacks: Sequence[StackState]) -> float | None:
     return 60 * (len(times) - 1) / seconds if seconds > 0 else None
 
 
-def _seconds_left(state: SessionState, stacks: Sequence[StackState]) -> float | None:
+def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: datetime) -> float | None:
     if state.ended is not None:
         return None
-    rates = {}
-    for name in (events.SUMS, events.CORRECTION):
-        rates[name] = _per_minute(list(state.marks.get(name, ()))[-LAST:], lambda mark: mark.bytes)
-    sums, correction = rates[events.SUMS], rates[events.CORRECTION]
+    sums, correction = (
+        _per_minute(state, name, now, lambda mark: mark.bytes) for name in (events.SUMS, events.CORRECTION)
+    )
     first = sum(s.bytes_in for s in stacks if s.state == "found")
     second = sum(s.bytes_in for s in stacks if s.state in ("found", "summed", "provisional"))
     if correction is None:

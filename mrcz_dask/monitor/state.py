@@ -37,6 +37,8 @@ class StackState:
         What the passes found out, as far as they went.
     reason
         Why it failed; else why it was corrected once more; else empty.
+    failed_in
+        The phase in which it failed; empty if it did not.
     ended
         When it was done, or failed.
     """
@@ -50,7 +52,19 @@ class StackState:
     summed: Summed | None = None
     result: StackResult | None = None
     reason: str = ""
+    failed_in: str = ""
     ended: datetime | None = None
+
+    @property
+    def key(self) -> tuple[datetime, str]:
+        """What orders the stacks of a session: in time, then by name."""
+        return self.acquired, self.name
+
+    @property
+    def high_contrast(self) -> bool:
+        """Whether it is no reference for others because of its contrast."""
+        result = self.result
+        return result is not None and not result.usable and result.score is not None
 
     @property
     def latency(self) -> float | None:
@@ -86,8 +100,10 @@ class SessionState:
         By name, in the order in which they were found.
     left_out
         Files that are no stacks of the session.
-    warnings, failures
+    warnings
         The last ones, with their times.
+    failures
+        How often a stack could not go through a phase in this run.
     marks
         When stacks went through the passes in this run, by pass.
     """
@@ -100,9 +116,7 @@ class SessionState:
     stacks: dict[str, StackState] = field(default_factory=dict)
     left_out: dict[str, events.StackLeftOut] = field(default_factory=dict)
     warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_TEXTS))
-    failures: deque[tuple[datetime, events.StackFailed]] = field(
-        default_factory=lambda: deque(maxlen=KEPT_TEXTS)
-    )
+    failures: int = 0
     marks: dict[str, deque[Mark]] = field(default_factory=dict)
 
     @classmethod
@@ -144,7 +158,8 @@ class SessionState:
     def _start(self, event: events.RunStarted, time: datetime) -> None:
         self.run, self.began = event, time
         self.ended = self.phase = None
-        for kept in (self.stacks, self.left_out, self.warnings, self.failures, self.marks):
+        self.failures = 0
+        for kept in (self.stacks, self.left_out, self.warnings, self.marks):
             kept.clear()
 
     def _found(self, event: events.StackFound, time: datetime) -> None:
@@ -155,7 +170,7 @@ class SessionState:
     def _due(self, event: events.StackDue) -> None:
         stack = self.stacks.get(event.name)
         if stack is not None:
-            stack.reason = event.reason
+            stack.reason, stack.failed_in = event.reason, ""
             if stack.state != "provisional":
                 stack.state = "summed" if stack.summed else "found"
 
@@ -163,6 +178,8 @@ class SessionState:
         stack = self.stacks.get(event.name)
         if stack is None or event.found is None:
             return
+        if stack.state == "failed":
+            stack.reason = stack.failed_in = ""
         if isinstance(event.found, Summed):
             stack.summed, stack.state = event.found, "summed"
         else:
@@ -172,7 +189,8 @@ class SessionState:
             self.marks.setdefault(event.phase, deque()).append(Mark(time, event.bytes))
 
     def _failed(self, event: events.StackFailed, time: datetime) -> None:
-        self.failures.append((time, event))
+        self.failures += 1
         stack = self.stacks.get(event.name)
         if stack is not None:
             stack.state, stack.reason, stack.ended = "failed", event.reason, time
+            stack.failed_in = event.phase

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from mrcz_dask.formats.reader import read
+from mrcz_dask.formats.sources import read
 
 _WIDEST = 1 << 24
 

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import re
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # Of the limit of somebody else's workers: they pause above, if nothing else is configured.
 SHARE = 0.8
 CONNECT_SECONDS = 30
+# Seconds that Dask has to start a worker again.
+RESTART = 3.0
 # Beside what Dask compares itself: what decides about the bytes of the outputs.
 SAME_VERSIONS = ["mrcz_dask", "numpy", "scipy", "blosc2", "numcodecs", "zarr"]
 
@@ -220,12 +223,15 @@ class LocalExecutor(DaskExecutor):
 
     def __init__(self, cluster: LocalCluster, workers: int, client: Client, needed: Need) -> None:
         self._cluster, self._planned = cluster, workers
+        self._since: float | None = None
         super().__init__(client, needed)
 
     def room(self) -> dict[str, int]:
         """Return how many tasks at a time each worker takes that is there now, by its address."""
         found = super().room()
-        if len(found) < self._planned:
+        now = time.monotonic()
+        self._since = None if len(found) >= self._planned else self._since or now
+        if self._since is not None and now - self._since > RESTART:
             self._cluster.scale(self._planned)
         return found
 

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.places import measure, stem_of
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writer import StackWriter
 from mrcz_dask.numerics.correction import make_correction
 from mrcz_dask.numerics.filling import fill_values
@@ -69,15 +71,15 @@ def recompress(path: Path, folder: Path, codec: str, *, overwrite: bool = False)
     """
     check_codec(codec, may_keep=True)
     target = _target(path, folder, ".mrcz", overwrite)
-    with open_reader(path) as reader:
+    with open_source(path) as reader:
         digest = PixelDigest(reader.shape, reader.dtype)
         with read_back(target, digest.hexdigest) as place:
             _copy(reader, place, codec, digest, path)
     return _converted(path, target, {"digest": digest.hexdigest()})
 
 
-def _copy(reader: StackReader, place: Path, codec: str, digest: PixelDigest, path: Path) -> None:
-    copies = keeps_chunks(reader, codec)
+def _copy(reader: FrameSource, place: Path, codec: str, digest: PixelDigest, path: Path) -> None:
+    chunks = reader if isinstance(reader, StackReader) and keeps_chunks(reader, codec) else None
     recipe = (reader.footer or {}).get("recipe")
     with StackWriter(
         place,
@@ -87,15 +89,15 @@ def _copy(reader: StackReader, place: Path, codec: str, digest: PixelDigest, pat
         pixel_size=reader.pixel_size,
         meta=reader.meta or None,
         extended=reader.extended,
-        extended_type=reader.header.extended_type,
+        extended_type=reader.extended_type,
         pixels=reader.pixels or None,
         recipe=recipe,
     ) as writer:
         for k in range(len(reader)):
             frame = reader.frame(k)
             digest.update(frame)
-            if copies:
-                writer.append_chunk(reader.stored_chunk(k), frame=frame)
+            if chunks is not None:
+                writer.append_chunk(chunks.stored_chunk(k), frame=frame)
             else:
                 writer.append(frame)
         step = provenance.step(
@@ -135,7 +137,7 @@ def decompress(
     OutputExistsError, SessionError, FormatError, OSError
         For an output that is there or is the input, a bad input, a full disk.
     """
-    with open_reader(path) as reader:
+    with open_source(path) as reader:
         target = _target(path, folder, ".mrcs" if len(reader) > 1 else ".mrc", overwrite)
         physical = reader.quantised and not stored
         writer = StackWriter(
@@ -162,7 +164,7 @@ def decompress(
     return _converted(path, target, {"skipped": left})
 
 
-def _known_of(reader: StackReader, physical: bool) -> dict[str, Any] | None:
+def _known_of(reader: FrameSource, physical: bool) -> dict[str, Any] | None:
     """Return what the footer says of the pixels, without their quantisation where that is undone."""
     undone = (*QUANTISATION, "dtype") if physical else ()
     return {key: value for key, value in reader.pixels.items() if key not in undone} or None
@@ -185,7 +187,7 @@ def filter_outliers(
     """
     check_codec(codec, may_keep=False)
     target = _target(path, folder, ".mrcz", overwrite)
-    with open_reader(path) as reader:
+    with open_source(path) as reader:
         total = sum_stack(_Physical(reader))
         mask = outlier_mask(total, params)
         digest = pixel_digest(reader)
@@ -219,7 +221,7 @@ def filter_outliers(
 class _Physical:
     """The frames of a stack, to be gone through more than once."""
 
-    def __init__(self, reader: StackReader) -> None:
+    def __init__(self, reader: FrameSource) -> None:
         self._reader = reader
 
     def __iter__(self) -> Iterator[Frame]:
@@ -238,7 +240,7 @@ def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Callable[[Frame, 
 
 
 def _target(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
-    target = folder / f"{path.stem}{suffix}"
+    target = folder / f"{stem_of(path.name)}{suffix}"
     forbid_overwriting([path], [target])
     if target.exists() and not overwrite:
         raise OutputExistsError(
@@ -254,8 +256,8 @@ def _target(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
 
 
 def _input(path: Path, digest: str) -> dict[str, Any]:
-    return {"role": "stack", "name": path.name, "size": path.stat().st_size, "digest": digest}
+    return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
 def _converted(path: Path, target: Path, findings: dict[str, Any]) -> Converted:
-    return Converted(path.name, str(target), path.stat().st_size, target.stat().st_size, findings)
+    return Converted(path.name, str(target), measure(path).size, target.stat().st_size, findings)

@@ -75,8 +75,8 @@ class Sums:
 
 def corrections(
     store: SessionStore, task: FinishTask, *, scored: bool = True
-) -> tuple[Pattern, Correction, HeldOut | None]:
-    """Return pattern and correction of a stack, and if it is scored what its even frames alone would give.
+) -> tuple[MeanImage, Pattern, Correction, HeldOut | None]:
+    """Return mean, pattern and correction of a stack, and if it is scored what its even frames would give.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def corrections(
         used = finder if record.sound else Finder((), koma)
         pattern = used.find(sums.mean, record.mean / sums.n, sums.mask)
         correction = sums.correction(pattern.image, task)
-        return pattern, correction, _held_out(store, task, finder) if scored else None
+        return sums.mean, pattern, correction, _held_out(store, task, finder) if scored else None
 
 
 def _held_out(store: SessionStore, task: FinishTask, finder: Finder) -> HeldOut | None:

@@ -36,7 +36,7 @@ def discover(
     exclude: Sequence[str] | None = None,
     recursive: bool = False,
 ) -> Discovery:
-    """Find the stacks of a session: ``.mrcz``, ``.mrc`` and ``.mrcs`` files of several frames.
+    """Find the stacks of a session: files of several frames, of any format that is read.
 
     Only headers, footers and the texts beside the stacks are read, no frame.
 

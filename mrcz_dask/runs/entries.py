@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcz_dask.formats.places import stem_of
 from mrcz_dask.runs.space import readable
 from mrcz_dask.runs.times import Acquired
 
@@ -61,7 +62,7 @@ class StackEntry:
     @property
     def stem(self) -> str:
         """The file's name without folder and suffix: what its outputs are called."""
-        return self.path.stem
+        return stem_of(self.path.name)
 
     @property
     def kind(self) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, file_digest
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
@@ -28,6 +29,7 @@ from mrcz_dask.runs.outputs import (
 from mrcz_dask.runs.prepare import places
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import MemberRef, forget
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
@@ -145,12 +147,14 @@ def finish(task: FinishTask) -> StackResult:
         When its pixels are no longer those of the first pass.
     """
     store = SessionStore(task.store)
-    with open_reader(task.path) as reader:
-        copies = copies_chunks(reader, task)
-        pattern, correction, held_out = corrections(store, task, scored=not copies)
+    with open_source(task.path) as reader:
+        chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
+        mean, pattern, correction, held_out = corrections(store, task, scored=chunks is None)
+        keep_thumbnails(store, task.record.stem, mean, correction)
+        del mean  # as large as the sum
         findings = Findings(correction, pattern.fits, _caveats(task))
-        if copies:
-            noise = _copy(reader, task, findings, store)
+        if chunks is not None:
+            noise = _copy(chunks, task, findings, store)
         else:
             with phase("apply"):
                 score = NoiseScore(correction, held_out)
@@ -191,7 +195,7 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
 
 
 def _write_references(
-    reader: StackReader, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+    reader: FrameSource, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
     for k, frame in _frames(reader, task):
         with phase("apply"):
@@ -216,7 +220,7 @@ def _copy(reader: StackReader, task: FinishTask, findings: Findings, store: Sess
 
 
 def _write(
-    reader: StackReader, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+    reader: FrameSource, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
     with open_output(reader, task, findings, findings.correction.ready()) as output:
         for k, frame in _frames(reader, task):
@@ -228,7 +232,7 @@ def _write(
     return noise
 
 
-def _frames(reader: StackReader, task: FinishTask) -> Iterator[tuple[int, NDArray[Any]]]:
+def _frames(reader: FrameSource, task: FinishTask) -> Iterator[tuple[int, NDArray[Any]]]:
     """Yield every frame as read; after the last, make sure that they were those of the first pass."""
     digest = PixelDigest(reader.shape, reader.dtype)
     frame = np.empty(reader.shape[1:], reader.dtype)

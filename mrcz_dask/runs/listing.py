@@ -10,13 +10,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from mrcz_dask.formats.mdoc import mdoc_index
+from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, stem_of, suffix_of
 from mrcz_dask.runs.entries import Rejected, Skipped
 from mrcz_dask.runs.space import some
 from mrcz_dask.values.errors import NoStacksError, SessionError
 
-SUFFIXES = (".mrcz", ".mrc", ".mrcs")
 LISTS = {".txt", ".lst", ".list", ".csv"}
 _HIDDEN = (".", "~", "#")
+_OURS = ("session.zarr", "truth.zarr")  # of a run, of a simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +74,14 @@ class _Walk:
         self.mdocs[folder] = mdoc_index(e.name for e in entries)
         for entry in entries:
             path = folder / entry.name
-            if not entry.is_dir():
+            is_store = path.suffix.casefold() in ZARR
+            if not entry.is_dir() or (is_store and entry.name not in _OURS):
                 self._file(path)
-            elif self.recursive and path.suffix.casefold() != ".zarr":
+            elif self.recursive and not is_store:
                 self._below(path)
 
     def _file(self, path: Path) -> None:
-        suffix = path.suffix.casefold()
+        suffix = suffix_of(path.name)
         self.suffixes[suffix] += 1
         if suffix in SUFFIXES:
             self.files.append(path)
@@ -123,7 +125,7 @@ def list_stacks(
 
 def matching(name: Path, patterns: Sequence[str]) -> str | None:
     """Return the first pattern that the relative path, the file name or the stem matches, or None."""
-    names = (name.as_posix(), name.name, name.stem)
+    names = (name.as_posix(), name.name, stem_of(name.name))
     return next((p for p in patterns if any(fnmatchcase(one, p) for one in names)), None)
 
 
@@ -138,7 +140,7 @@ def _lines(pattern: str) -> Iterator[str]:
         raise SessionError(
             f"--exclude {pattern}: no such list; expected a text file with a pattern in each line"
         )
-    if path.suffix.casefold() in SUFFIXES or not path.is_file():
+    if suffix_of(path.name) in SUFFIXES or not path.is_file():
         yield pattern
         return
     lines = (line.partition("#")[0].strip() for line in path.read_text(errors="replace").splitlines())
@@ -174,7 +176,7 @@ def _nothing(walk: _Walk, include: Sequence[str] | None, excluded: int) -> str:
     where = f"{walk.root} and the folders below it" if walk.recursive else f"{walk.root}"
     counts = sorted(walk.suffixes.items())
     found = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts)
-    looked = f"{where}: no stacks; looked for {', '.join(SUFFIXES)} (in any case)"
+    looked = f"{where}: no stacks; looked for {LOOKED_FOR} (in any case)"
     chosen = f" that match {some(map(repr, include))}" if include else ""
     left = f", {excluded} of them excluded" if excluded else ""
     tree = "" if walk.recursive else ", or use --recursive for a tree of folders"

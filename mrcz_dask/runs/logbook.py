@@ -54,9 +54,12 @@ def from_line(line: str) -> Moment | None:
         raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
     if kind is None:
         return None
-    if isinstance(values.get("found"), dict):
-        values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
-    return time, kind.from_dict(values)
+    try:
+        if isinstance(values.get("found"), dict):
+            values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
+        return time, kind.from_dict(values)
+    except (KeyError, TypeError):  # of another version, whose fields are others
+        return None
 
 
 def read_events(folder: Path) -> Iterator[Moment]:

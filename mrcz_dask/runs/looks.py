@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,10 +10,11 @@ from pathlib import Path
 
 from mrcz_dask.formats.mdoc import Mdoc, find_mdoc, read_mdoc
 from mrcz_dask.formats.payload import section
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.times import acquisition_time
-from mrcz_dask.values.errors import FormatError, MrczDaskError
+from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
 
 _REFERENCE = re.compile(r"gain|dark|flat|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
 _REMEDY = "copy it again from where it came from, or leave it out (--exclude)"
@@ -43,20 +42,23 @@ def look(root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path) -> Loo
         A file in one of these folders.
     """
     try:
-        status = path.stat()
-        _check_file(path, status)
-        with open_reader(path) as reader:
+        size = measure(path)
+        _check_file(path, size)
+        with open_source(path) as reader:
             other = _no_stack(path, reader)
-            return Look(other) if other is not None else _stack(root, mdocs, path, status, reader)
+            return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
+    except NoStackError as error:
+        return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
     except (MrczDaskError, OSError) as error:
         return Look(Rejected(path, _broken(path, error)))
 
 
-def _check_file(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise FormatError(f"{path}: is no regular file; expected an MRC or MRCZ file")
-    if status.st_size == 0:
-        raise FormatError(f"{path}: is empty; expected an MRC or MRCZ file")
+def _check_file(path: Path, size: Measured) -> None:
+    expected = f"expected {expected_kind(path.name) or 'MRC'}"
+    if not path.is_file() and not path.is_dir():
+        raise FormatError(f"{path}: is no regular file; {expected}")
+    if size.size == 0:
+        raise FormatError(f"{path}: is empty; {expected}")
 
 
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
@@ -65,14 +67,14 @@ def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 
 
-def _no_stack(path: Path, reader: StackReader) -> Skipped | None:
+def _no_stack(path: Path, reader: FrameSource) -> Skipped | None:
     made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
     if made:
         return Skipped(path, "an output of KOMA, as its footer says")
     if reader.shape[0] > 1:
         return None
-    mean_of_one = reader.dtype.kind == "f" and 0.5 < reader.header.stats.mean < 2
-    looks = "; looks like a gain reference" if mean_of_one or _REFERENCE.search(path.stem) else ""
+    mean_of_one = reader.dtype.kind == "f" and 0.5 < (reader.stated_mean or 0) < 2
+    looks = "; looks like a gain reference" if mean_of_one or _REFERENCE.search(stem_of(path.name)) else ""
     return Skipped(path, f"a single image, no stack{looks}")
 
 
@@ -84,25 +86,23 @@ def _stack(
     root: Path,
     mdocs: Mapping[Path, Mapping[str, str]],
     path: Path,
-    status: os.stat_result,
-    reader: StackReader,
+    size: Measured,
+    reader: FrameSource,
 ) -> Look:
     if reader.dtype.kind not in "iuf":
         raise FormatError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc, warnings = _mdoc(mdoc_path)
     pixel_size, source = _pixel_size(reader, mdoc)
-    modified = datetime.fromtimestamp(status.st_mtime_ns / 1e9)
+    modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
     entry = StackEntry(
         path=path,
         name=path.as_posix().removeprefix(root.as_posix().rstrip("/") + "/"),
         shape=reader.shape,
         dtype=reader.dtype,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        acquired=acquisition_time(
-            path.name, modified, mdoc=mdoc, labels=reader.header.labels, meta=reader.meta
-        ),
+        size=size.size,
+        mtime_ns=size.mtime_ns,
+        acquired=acquisition_time(path.name, modified, mdoc=mdoc, labels=reader.labels, meta=reader.meta),
         pixel_size=pixel_size,
         pixel_size_source=source,
         mdoc=None if mdoc is None else mdoc_path,
@@ -119,7 +119,7 @@ def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
         return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
 
 
-def _pixel_size(reader: StackReader, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:
+def _pixel_size(reader: FrameSource, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:
     if reader.pixel_size is not None:
         in_footer = "pixel_size" in section(reader.footer, "pixels")
         return reader.pixel_size[0], "footer" if in_footer else "header"

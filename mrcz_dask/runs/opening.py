@@ -11,26 +11,32 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.reader import StackReader, open_reader
-from mrcz_dask.graphs.stacks import frames_array, identity, physical_frame, shared_reader
+from mrcz_dask.formats.sources import FrameSource, open_source
+from mrcz_dask.graphs.stacks import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.numerics.correction import ReadyCorrection
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
+from mrcz_dask.values.params import InputParams
 
 CORRECTIONS = 4
 RECIPE_VERSION = 1
 
 
-def open_stack(path: str | os.PathLike[str], corrected: bool = False) -> da.Array:
+def open_stack(
+    path: str | os.PathLike[str], corrected: bool = False, params: InputParams = USUAL
+) -> da.Array:
     """Return a stack as a dask array, one chunk a frame; pixels are read when they are computed.
 
     Parameters
     ----------
     path
-        Of an MRC or MRCZ file; workers on other machines must see it under the same path.
+        Of a stack of any format: MRC, MRCZ, TIFF, EER, DM, HDF5 (``file.h5::/path`` names one of several
+        arrays), Zarr; workers on other machines must see it under the same path.
     corrected
         Apply the recipe in the footer of a recompressed stack, frame by frame: exactly what a normalised
         float32 stack holds.
+    params
+        How the file is read where it does not say it: the sign of 8-bit MRC, raw frames of EER.
 
     Returns
     -------
@@ -44,25 +50,27 @@ def open_stack(path: str | os.PathLike[str], corrected: bool = False) -> da.Arra
         When the file is no stack, or has no recipe.
     ReferenceNotFoundError
         When the session store that the recipe names is not beside the file.
+    MissingLibraryError
+        The package that reads the format is not installed; names the extra.
     DamagedError
         When it is there but belongs to another run. Damage in pixels is found when they are computed.
     """
     path = Path(path)
-    with open_reader(path) as reader:
+    with open_source(path, params) as reader:
         shape = reader.shape
         dtype = np.dtype(np.float32) if reader.quantised or corrected else reader.dtype
         if not corrected:
-            return frames_array(physical_frame, identity(path), shape, dtype)
+            return frames_array(physical_frame, identity(path, params), shape, dtype)
         recipe = _recipe(reader)
     store = path.absolute().parent / recipe["store"]
     _check_store(store, recipe)
-    arguments = (*identity(path), str(store), recipe["stem"], recipe["digest"])
+    arguments = (*identity(path, params), str(store), recipe["stem"], recipe["digest"])
     return frames_array(corrected_frame, arguments, shape, dtype)
 
 
 def recipe_problem(path: Path) -> str | None:
     """Return what is wrong with what a stack's recipe asks for; None for sound ones, and without a recipe."""
-    with open_reader(path) as reader:
+    with open_source(path) as reader:
         if "recipe" not in (reader.footer or {}):
             return None
         try:
@@ -77,11 +85,11 @@ def recipe_problem(path: Path) -> str | None:
 
 
 def corrected_frame(
-    path: str, size: int, mtime_ns: int, store: str, stem: str, digest: str, k: int
+    path: str, size: int, mtime_ns: int, params: InputParams, store: str, stem: str, digest: str, k: int
 ) -> NDArray[np.float32]:
     """Return frame k of a recompressed stack, corrected by its recipe; float32 counts."""
     correction = _correction(store, stem, digest)
-    with shared_reader(path, size, mtime_ns) as reader:
+    with shared_reader(path, size, mtime_ns, params) as reader:
         frame = reader.frame(k)
     if frame.shape != correction.shape:
         raise DamagedError(
@@ -91,7 +99,7 @@ def corrected_frame(
     return correction.apply(frame)
 
 
-def _recipe(reader: StackReader) -> dict[str, Any]:
+def _recipe(reader: FrameSource) -> dict[str, Any]:
     recipe = (reader.footer or {}).get("recipe")
     if not isinstance(recipe, dict):
         raise FormatError(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.codecs import AIMS, Codec
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import FrameSource
 from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
@@ -130,7 +131,7 @@ def mask_path(task: FinishTask) -> Path:
 
 @contextmanager
 def open_output(
-    reader: StackReader, task: FinishTask, findings: Findings, ready: ReadyCorrection
+    reader: FrameSource, task: FinishTask, findings: Findings, ready: ReadyCorrection
 ) -> Iterator[Output]:
     """Open the output that the settings ask for; it appears whole when the block ends without an error."""
     if task.settings.write.write == "recompressed":
@@ -153,7 +154,7 @@ def open_output(
 
 @contextmanager
 def open_recompressed(
-    reader: StackReader, task: FinishTask, findings: Findings
+    reader: FrameSource, task: FinishTask, findings: Findings
 ) -> Iterator[RecompressedOutput]:
     """Open an output of counts; it gets its name when it was read back."""
     codec, stored = task.settings.write.codec, stored_counts(task)
@@ -169,7 +170,7 @@ def open_recompressed(
             pixel_size=reader.pixel_size or task.pixel_size,
             meta=reader.meta or None,
             extended=reader.extended,
-            extended_type=reader.header.extended_type,
+            extended_type=reader.extended_type,
             pixels=stored,
             provenance=reader.provenance,
         ) as writer,
@@ -177,18 +178,20 @@ def open_recompressed(
         yield RecompressedOutput(task, findings, writer, stored)
 
 
-def copies_chunks(reader: StackReader, task: FinishTask) -> bool:
+def copies_chunks(reader: FrameSource, task: FinishTask) -> bool:
     """Return whether the output of a stack is a copy of its chunks."""
     write = task.settings.write
     return write.write == "recompressed" and keeps_chunks(reader, write.codec)
 
 
-def keeps_chunks(reader: StackReader, codec: str) -> bool:
+def keeps_chunks(reader: FrameSource, codec: str) -> bool:
     """Return whether chunks are copied as they are: asked for, and of the version that every reader knows."""
-    return codec == "keep" and reader.chunk_version == COMMON_CHUNKS and reader.header.dtype.isnative
+    if codec != "keep" or not isinstance(reader, StackReader):
+        return False
+    return reader.chunk_version == COMMON_CHUNKS and reader.header.dtype.isnative
 
 
-def output_codec(reader: StackReader, codec: str) -> str:
+def output_codec(reader: FrameSource, codec: str) -> str:
     """Return the codec of the output: the input's where chunks are copied; else what was asked for."""
     if keeps_chunks(reader, codec):
         return str(reader.codec)
@@ -214,7 +217,7 @@ def stored_counts(task: FinishTask) -> dict[str, Any]:
     return {"unit": "counts", "dose_per_frame": task.record.dose}
 
 
-def stored_normalized(task: FinishTask, ready: ReadyCorrection, reader: StackReader) -> dict[str, Any]:
+def stored_normalized(task: FinishTask, ready: ReadyCorrection, reader: FrameSource) -> dict[str, Any]:
     """Return what the footer says of normalised pixels; the step is coarsened until nothing is clipped."""
     settings = task.settings.write
     stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
@@ -225,7 +228,7 @@ def stored_normalized(task: FinishTask, ready: ReadyCorrection, reader: StackRea
     return stored
 
 
-def _step(asked: float, task: FinishTask, ready: ReadyCorrection, reader: StackReader) -> float:
+def _step(asked: float, task: FinishTask, ready: ReadyCorrection, reader: FrameSource) -> float:
     """Return the step that holds the largest pixel; frames are looked at only if a quick bound asks for it.
 
     A hot pixel that is filled anyway is in the bound, and must not coarsen all others.

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 
 from mrcz_dask import __version__
 from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import canonical, plain
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
@@ -75,8 +77,8 @@ def prepare(task: PrepareTask) -> StackRecord:
     OutlierError
         When no pixel of it is finite.
     """
-    before = Path(task.path).stat()
-    with open_reader(task.path) as reader:
+    before = measure(task.path)
+    with open_source(task.path) as reader:
         if reader.quantised:
             raise FormatError(
                 f"{task.path}: its integers are quantised (scale {reader.scale:g}); expected counts "
@@ -97,8 +99,8 @@ def prepare(task: PrepareTask) -> StackRecord:
         stem=task.stem,
         shape=shape,
         dtype=dtype.name,
-        size=before.st_size,
-        mtime_ns=before.st_mtime_ns,
+        size=before.size,
+        mtime_ns=before.mtime_ns,
         digest=collected.digest.hexdigest(),
         chunks=collected.chunks.hexdigest(),
         exponent=total.exponent,
@@ -120,7 +122,7 @@ def prepare(task: PrepareTask) -> StackRecord:
     return record
 
 
-def _read(reader: StackReader) -> Pass:
+def _read(reader: FrameSource) -> Pass:
     ny, nx = reader.shape[1:]
     exponent = common_exponent(_frames(reader)) if reader.dtype.kind == "f" else None
     collected = Pass(
@@ -130,16 +132,24 @@ def _read(reader: StackReader) -> Pass:
     )
     frame = np.empty((ny, nx), reader.dtype)
     for k in range(reader.shape[0]):
-        raw = reader.stored_chunk(k)
-        collected.chunks.update(raw)
-        reader.decode(k, raw, frame)
+        _take(reader, k, frame, collected)
         found = (collected.odd if k % 2 else collected.even).add(frame)
         collected.digest.update(frame)
         collected.statistics.append(from_moments(frame.size, found) if found else frame_stats(frame))
     return collected
 
 
-def _frames(reader: StackReader) -> Iterator[NDArray[Any]]:
+def _take(reader: FrameSource, k: int, frame: NDArray[Any], collected: Pass) -> None:
+    """Read a frame; the stored bytes of MRCZ, which may be copied, go into a digest of their own."""
+    if isinstance(reader, StackReader):
+        raw = reader.stored_chunk(k)
+        collected.chunks.update(raw)
+        reader.decode(k, raw, frame)
+    else:
+        reader.frame(k, frame)
+
+
+def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:
     return (reader.frame(k) for k in range(reader.shape[0]))
 
 

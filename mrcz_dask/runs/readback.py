@@ -14,6 +14,7 @@ import xxhash
 
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.sources import FrameSource
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.timing import phase
 
@@ -58,7 +59,7 @@ def read_back(target: Path, digest: str | Callable[[], str], *, bytes_alone: boo
         place.unlink(missing_ok=True)
 
 
-def pixel_digest(reader: StackReader) -> str:
+def pixel_digest(reader: FrameSource) -> str:
     """Return the digest over shape, dtype and pixels of a stack."""
     digest = PixelDigest(reader.shape, reader.dtype)
     with phase("sum"):

@@ -12,6 +12,7 @@ from typing import Any
 
 from mrcz_dask import __version__
 from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.reader import open_reader, read_footer
 from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.keeping import last_steps
@@ -102,7 +103,7 @@ def _session(path: Path, steps: Steps) -> Path:
     name = steps["outliers"]["inputs"][0]["name"]
     here = path.absolute().parent
     for folder in (here.parent, here):
-        if (folder / name).is_file() and (folder / name).absolute() != path.absolute():
+        if (folder / name).exists() and (folder / name).absolute() != path.absolute():
             return folder
     raise ReferenceNotFoundError(
         f"{path}: its input {name} is neither in {here.parent} nor in {here}; say where with --session"
@@ -144,9 +145,10 @@ def _prepare_all(folder: Path, steps: Steps, place: Path, listen: Listener) -> d
     records: dict[str, StackRecord] = {}
     for name, digest in inputs.items():
         path = folder / name
-        if not path.is_file():
+        if not path.exists():
             raise ReferenceNotFoundError(f"{path}: an input of this file, and not there; give --session")
-        task = PrepareTask(str(path), name, path.stem, str(store.path), settings.outliers, settings.contrast)
+        stem = stem_of(path.name)
+        task = PrepareTask(str(path), name, stem, str(store.path), settings.outliers, settings.contrast)
         records[name] = prepare(task)
         if records[name].digest != digest:
             raise SessionError(

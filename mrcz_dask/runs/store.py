@@ -2,9 +2,10 @@
 
 ``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) with the stack's
 record in its attributes; ``corrections/<stem>`` what turns its counts into normalised pixels;
-``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers. A
-group appears whole, by rename, or not at all, so that a task may run twice and a reader never sees half of
-one. Every array has its xxh3-64 in its attributes: Zarr reads a chunk that is gone as zeros.
+``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers;
+``thumbnails/<stem>`` small images to look at. A group appears whole, by rename, or not at all, so that a task
+may run twice and a reader never sees half of one. Every array has its xxh3-64 in its attributes: Zarr reads a
+chunk that is gone as zeros.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ ATTEMPTS = 10
 REMEDY = "remove this folder and run again"
 CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
-GROUPS = ("stacks", "corrections", "references", "outliers")
+GROUPS = ("stacks", "corrections", "references", "outliers", "thumbnails")
 
 
 class SessionStore:
@@ -97,6 +98,23 @@ class SessionStore:
         """Keep what `--write references` gives: a correction, and the columns of its outlier table."""
         self._put(f"outliers/{stem}", table, {})
         self._put_correction(f"references/{stem}", correction)
+
+    def put_thumbnails(self, stem: str, images: NDArray[np.uint8], low: float, high: float) -> None:
+        """Keep small images of a stack, (2, y, x), before and after; 0 is `low` counts, 255 `high`."""
+        self._put(f"thumbnails/{stem}", {"images": images}, {"low": low, "high": high})
+
+    def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
+        """Return the small images of a stack, and the counts that are 0 and 255; None if there are none.
+
+        Raises
+        ------
+        DamagedError
+            When they are not those that were written.
+        """
+        attributes = self._attributes(f"thumbnails/{stem}")
+        if not attributes:
+            return None
+        return self._read(f"thumbnails/{stem}/images"), float(attributes["low"]), float(attributes["high"])
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
         """Return the digest that the store has of a stack's correction, or None; no pixel is read."""

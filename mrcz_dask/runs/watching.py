@@ -14,6 +14,7 @@ from pathlib import Path
 from time import monotonic
 
 from mrcz_dask.formats.mdoc import find_mdoc
+from mrcz_dask.formats.places import measure, stem_of
 from mrcz_dask.runs.discovery import assemble, session_folder
 from mrcz_dask.runs.entries import Discovery, Rejected
 from mrcz_dask.runs.listing import Listing, list_stacks
@@ -123,17 +124,17 @@ def _stamp(path: Path, listing: Listing) -> Stamp | None:
     """Return size and time of a stack and of its .mdoc; None if it is gone."""
     mdoc = find_mdoc(path, listing.mdocs[path.parent])
     try:
-        found = [path.stat(), *([mdoc.stat()] if mdoc else [])]
+        found = [measure(path), *([measure(mdoc)] if mdoc else [])]
     except OSError:
         return None
-    return tuple(value for one in found for value in (one.st_size, one.st_mtime_ns))
+    return tuple(value for one in found for value in one)
 
 
 def _without_doubles(paths: Sequence[Path], looks: Sequence[Look]) -> list[Look]:
     """Reject stacks whose outputs would have the name of another's, so that the others go on."""
-    stems = Counter(path.stem for path in paths)
+    stems = Counter(stem_of(path.name) for path in paths)
     return [
-        one if stems[path.stem] == 1 else Look(Rejected(path, _double(path)))
+        one if stems[stem_of(path.name)] == 1 else Look(Rejected(path, _double(path)))
         for path, one in zip(paths, looks, strict=True)
     ]
 

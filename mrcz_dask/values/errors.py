@@ -30,8 +30,16 @@ class DamagedError(FormatError):
     """A checksum does not match: the bytes are not those that were written."""
 
 
+class NoStackError(FormatError):
+    """The file is sound, and there is nothing in it that is a stack."""
+
+
 class FooterError(FormatError):
     """The footer is there but cannot be trusted or understood."""
+
+
+class MissingLibraryError(MrczDaskError, ImportError):
+    """A package that is needed for this kind of file is not installed; names the extra that installs it."""
 
 
 class OutlierError(MrczDaskError, ValueError):

@@ -71,6 +71,13 @@ class ClusterReady(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PageReady(Event):
+    """The page of the session is at an address until the run is over."""
+
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class PhaseStarted(Event):
     """A pass over the stacks begins."""
 

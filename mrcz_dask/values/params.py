@@ -17,6 +17,8 @@ Method = Literal["fit", "plain"]
 Form = Literal["subtract", "subtract-raw", "divide"]
 WriteMode = Literal["normalized", "recompressed", "references"]
 OutputDtype = Literal["int16", "float32", "float16"]
+Mode0 = Literal["auto", "signed", "unsigned"]
+FourBit = Literal["auto", "packed", "plain"]
 
 
 class Parameters:
@@ -34,6 +36,40 @@ class Parameters:
         if unknown:
             raise ParameterError(f"{cls.__name__}: unknown {unknown}; known are {sorted(known)}")
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class InputParams(Parameters):
+    """How files are read where they do not say it themselves, or where there is a choice.
+
+    Attributes
+    ----------
+    mode0
+        8-bit pixels of an MRC file: ``signed``, ``unsigned``, or ``auto``: IMOD's flag, else unsigned where
+        the header's maximum is beyond 127, else signed.
+    four_bit
+        8-bit TIFF: ``packed`` holds two pixels in each byte, the first in the low nibble; ``plain`` one;
+        ``auto``: packed where the size is half of a super-resolution frame of K2 or K3, as in IMOD.
+    eer_frames
+        Raw frames of an EER file that are summed to one frame. What is left over is spread evenly over the
+        frames, so that none is lost.
+    eer_upsampling
+        1 for the pixels of the sensor, 2 or 4 for so many sub-pixels along each edge.
+    """
+
+    mode0: Mode0 = "auto"
+    four_bit: FourBit = "auto"
+    eer_frames: int = 40
+    eer_upsampling: int = 1
+
+    def __post_init__(self) -> None:
+        raise_all("input parameters", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from one_of("mode0", self.mode0, ("auto", "signed", "unsigned"))
+        yield from one_of("four_bit", self.four_bit, ("auto", "packed", "plain"))
+        yield from whole("eer_frames", self.eer_frames, 1, 65_535, unit=" raw frames")
+        yield from one_of("eer_upsampling", self.eer_upsampling, (1, 2, 4))
 
 
 @dataclass(frozen=True, slots=True)

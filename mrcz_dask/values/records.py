@@ -120,7 +120,7 @@ class Summed(Record):
     hot, dead, neighbourly
         Numbers of outlier pixels.
     t_dark, t_hot
-        Thresholds of the sum, counts; None where off.
+        Thresholds of the sum, in sigma from its centre; None where off.
     mu, sigma, misfit
         Of the fit to the histogram of the sum, counts.
     status

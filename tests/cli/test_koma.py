@@ -203,7 +203,7 @@ class TestOutputFolders:
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert "free some space" in done.stdout
-        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl"}
+        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl", ".koma.lock"}
 
 
 def test_a_dry_run_writes_nothing_and_says_all(night: Path, mrcz: Any) -> None:
@@ -345,4 +345,4 @@ def test_sigterm_ends_in_order_and_leaves_no_half(tmp_path, phase):
         rest = process.stderr.read()
         assert process.wait(60) == 128 + signal.SIGTERM
     assert "Traceback" not in rest
-    assert {p.suffix for p in (session / "koma").iterdir()} <= {".zarr", ".mrcz", ".mdoc", ".jsonl"}
+    assert {p.suffix for p in (session / "koma").iterdir()} <= {".zarr", ".mrcz", ".mdoc", ".jsonl", ".lock"}

@@ -103,3 +103,24 @@ def test_random_bytes_are_refused_or_read_but_nothing_else(data: bytes) -> None:
     stamped = data[:208] + b"MAP " + data[212:]
     with contextlib.suppress(FormatError):
         Header.parse(stamped, file_size=len(stamped))
+
+
+def test_imod_says_how_bytes_are_meant() -> None:
+    raw = bytearray(replace(PLAIN, mode=0).to_bytes())
+    assert Header.parse(bytes(raw)).imod_signed is None
+    for flags, signed in ((1, True), (0, False), (9, True), (8, False)):
+        struct.pack_into("<2i", raw, 152, 1146047817, flags)
+        assert Header.parse(bytes(raw)).imod_signed is signed
+
+
+def test_two_pixels_in_a_byte_of_mode_0() -> None:
+    raw = bytearray(replace(PLAIN, mode=0).to_bytes())
+    struct.pack_into("<2i", raw, 152, 1146047817, 16)
+    found = Header.parse(bytes(raw))
+    assert (found.shape, found.four_bit, found.frame_shape) == ((3, 5, 14), True, (5, 7))
+    assert found.pixel_size == PLAIN.pixel_size
+    label = ("SerialEMCCD: Dose fractionation image, 4 bits packed",)
+    half = replace(PLAIN, mode=0, shape=(3, 7420, 3838), labels=label)
+    assert Header.parse(half.to_bytes()).shape == (3, 7420, 7676)
+    assert Header.parse(replace(half, labels=()).to_bytes()).shape == half.shape
+    assert Header.parse(replace(half, shape=(3, 7420, 3700)).to_bytes()).shape == (3, 7420, 3700)

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.reader import open_reader, read
+from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.sources import read
 from mrcz_dask.formats.writer import write
 
 mrcz = pytest.importorskip("mrcz")

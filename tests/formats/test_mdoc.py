@@ -82,6 +82,8 @@ def test_latin_1_where_it_is_no_utf_8(tmp_path: Path) -> None:
 def test_names_from_the_likeliest() -> None:
     assert mdoc_names("A.mrcz")[:2] == ["a.mrcz.mdoc", "a.mdoc"]
     assert "a.tif.mdoc" in mdoc_names("A.mrcz")
+    assert mdoc_names("A.mrc.gz")[:2] == ["a.mrc.gz.mdoc", "a.mdoc"]
+    assert "a.mrc.mdoc" in mdoc_names("A.mrc.gz")
 
 
 @pytest.mark.parametrize(

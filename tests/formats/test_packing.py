@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.packing import pack, packed_row, unpack_into
+from mrcz_dask.formats.packing import half_super_resolution, pack, packed_row, unpack_into
 from mrcz_dask.values.errors import ParameterError
 
 
@@ -24,3 +24,14 @@ def test_the_first_pixel_is_in_the_low_nibble() -> None:
 def test_what_does_not_fit_is_refused(value: int) -> None:
     with pytest.raises(ParameterError, match=r"hold 0\.\.15"):
         pack(np.array([[0, value]]))
+
+
+@pytest.mark.parametrize("shape", [(7676, 3710), (7420, 3838), (7424, 3840), (8184, 5760), (11520, 4092)])
+def test_packed_frames_of_cameras_are_known_by_their_size(shape: tuple[int, int]) -> None:
+    assert half_super_resolution(*shape)
+    assert not half_super_resolution(shape[0], 2 * shape[1])
+
+
+@pytest.mark.parametrize("shape", [(3838, 3710), (3710, 3838), (4092, 5760), (5760, 4092), (4096, 4096)])
+def test_frames_that_are_not_packed(shape: tuple[int, int]) -> None:
+    assert not half_super_resolution(*shape)

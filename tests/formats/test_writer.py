@@ -15,7 +15,8 @@ from mrcz_dask.formats.chunks import ChunkHeader
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.digest import checksum, digest_array
 from mrcz_dask.formats.header import Header
-from mrcz_dask.formats.reader import open_reader, read, read_footer, read_header
+from mrcz_dask.formats.reader import open_reader, read_footer, read_header
+from mrcz_dask.formats.sources import read
 from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.values.errors import DamagedError, DtypeError, ParameterError, SpaceError
 

@@ -49,7 +49,8 @@ def test_clean_counts_lose_next_to_nothing(mean: float, scale: float | None) -> 
 @settings(max_examples=15, deadline=None)
 @given(st.floats(0.5, 1000), st.integers(0, 2**32))
 def test_clean_counts_of_any_mean_lose_next_to_nothing(mean: float, seed: int) -> None:
-    assert np.count_nonzero(outlier_mask(counts(mean, seed=seed)).mask) <= 3
+    # n pixels are masked where n / 10 or fewer are expected: 4 by chance in a few of 10 000 images
+    assert np.count_nonzero(outlier_mask(counts(mean, seed=seed)).mask) <= 7
 
 
 @pytest.mark.parametrize("dose", [0.05, 1.0, 10.0])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writer import write
 from mrcz_dask.runs import discovery, looks
 from mrcz_dask.runs.discovery import Discovery, StackEntry, discover
@@ -157,7 +157,7 @@ def test_the_tree_and_the_output_folder(tmp_path: Path) -> None:
     found = discover(tmp_path, recursive=True, output=tmp_path / "koma")
     assert names(found) == ["Square_1/Data/b.mrc", "Square_2/Data/a.mrc"]
     assert reasons(found) == {"koma": "the output folder"}
-    with pytest.raises(SessionError, match=r"no stacks; looked for .mrcz, .mrc, .mrcs .*--recursive"):
+    with pytest.raises(SessionError, match=r"no stacks; looked for .mrcz, .mrc, .mrcs .*.zarr .*--recursive"):
         discover(tmp_path)
 
 
@@ -193,12 +193,12 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     mdoc(mrc(tmp_path / "good.mrc"), "01:00:00")
     mrc(tmp_path / "secret.mrc")
 
-    def guarded(path: Path) -> StackReader:
+    def guarded(path: Path) -> FrameSource:
         if path.name == "secret.mrc":
             raise PermissionError(13, "Permission denied", str(path))
-        return open_reader(path)
+        return open_source(path)
 
-    monkeypatch.setattr(looks, "open_reader", guarded)
+    monkeypatch.setattr(looks, "open_source", guarded)
     assert "secret.mrc: cannot be read: Permission denied; " in reasons(discover(tmp_path))["secret.mrc"]
 
 
@@ -253,8 +253,8 @@ def test_patterns_and_lists(tmp_path: Path) -> None:
 
 def test_nothing_left_is_said(tmp_path: Path) -> None:
     mrc(tmp_path / "a.mrc")
-    (tmp_path / "b.tif").touch()
-    with pytest.raises(SessionError, match=r"that match 'z\*'; found 1 \.mrc, 1 \.tif"):
+    (tmp_path / "b.png").touch()
+    with pytest.raises(SessionError, match=r"that match 'z\*'; found 1 \.mrc, 1 \.png"):
         discover(tmp_path, include=["z*"])
     with pytest.raises(SessionError, match="1 of them excluded"):
         discover(tmp_path, exclude=["a"])

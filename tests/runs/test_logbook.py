@@ -41,6 +41,7 @@ EVENTS: list[events.Event] = [
     events.StackLeftOut("b.mrcz", "cut off", rejected=True),
     events.StackDue("a.mrcz", "input changed"),
     events.ClusterReady(2, 1, "tcp://127.0.0.1:1", ""),
+    events.PageReady("http://127.0.0.1:1/session"),
     events.PhaseStarted(events.SUMS, 1, 10),
     events.StackDone(events.SUMS, "a.mrcz", 10, None, SUMMED),
     events.PhaseFinished(events.SUMS),
@@ -102,6 +103,18 @@ def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
 )
 def test_lines_that_say_nothing(line: str) -> None:
     assert from_line(line) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": "StackFailed", "name": "a"},
+        {"event": "StackDone", "phase": "another", "name": "a", "bytes": 1, "found": {"dose": 1}},
+        {"event": "StackDone", "phase": events.SUMS, "name": "a", "bytes": 1, "found": {"dose": 1}},
+    ],
+)
+def test_lines_of_which_fields_are_missing(line: dict[str, Any]) -> None:
+    assert from_line(json.dumps({"time": NOW.isoformat(), **line})) is None
 
 
 def test_events_of_later_versions_are_left_out() -> None:

@@ -12,12 +12,16 @@ EXPECTED = {
     "FormatError": ValueError,
     "TruncatedError": EOFError,
     "DamagedError": ValueError,
+    "NoStackError": ValueError,
+    "MissingLibraryError": ImportError,
     "FooterError": ValueError,
     "OutlierError": ValueError,
     "SessionError": ValueError,
+    "NoStacksError": ValueError,
     "OutputExistsError": FileExistsError,
     "SpaceError": OSError,
     "ReferenceNotFoundError": FileNotFoundError,
+    "MissingLibraryError": ImportError,
 }
 
 

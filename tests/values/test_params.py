@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.params import ContrastParams, KomaParams, OutlierParams, Settings, WriteParams
+from mrcz_dask.values.params import (
+    ContrastParams,
+    InputParams,
+    KomaParams,
+    OutlierParams,
+    Settings,
+    WriteParams,
+)
 
 WRONG = {
     OutlierParams: {
@@ -33,10 +40,12 @@ WRONG = {
         "min_modes": 1,
         "dose_spread": 0,
     },
+    InputParams: {"mode0": "both", "four_bit": "maybe", "eer_frames": 0, "eer_upsampling": 3},
     WriteParams: {"write": "all", "dtype": "int8", "step": 0.1, "codec": ""},
 }
 EACH = [(cls, name, value) for cls, values in WRONG.items() for name, value in values.items()]
 WHOLE = [
+    (InputParams, "eer_frames"),
     (OutlierParams, "radius"),
     (ContrastParams, "blocks"),
     (ContrastParams, "history"),

@@ -2,7 +2,7 @@
 
 import json
 
-from mrcz_dask.values.records import Failure, StackRecord, StackResult
+from mrcz_dask.values.records import Failure, StackRecord, StackResult, Summed
 
 RECORD = StackRecord(
     name="a/b.mrcz",
@@ -21,7 +21,17 @@ RECORD = StackRecord(
     mean=30.0,
     mean_even=None,
     status="sparse",
-    outliers={"n_hot": 3, "caveats": ["one", "two"]},
+    outliers={
+        "n_hot": 3,
+        "n_dead": 1,
+        "n_neighbourly": 0,
+        "t_dark": -5.5,
+        "t_hot": 4.5,
+        "mu": 30.0,
+        "sigma": 5.5,
+        "misfit": 0.1,
+        "caveats": ["one", "two"],
+    },
     outliers_even=None,
     grid_means=((1.0, 2.0), (3.0, 4.0)),
     grid_pixels=((4, 4), (4, 3)),
@@ -29,7 +39,7 @@ RECORD = StackRecord(
     made_with="cd" * 16,
 )
 RESULT = StackResult(
-    "a/b.mrcz", "b.mrcz", 10, 9, 3, 1, True, None, {"raw": 0.1, "filtered": None}, ("few counts",), "ef" * 16
+    "a/b.mrcz", "b.mrcz", 10, 9, 3, 1, True, None, {"raw": 0.1, "filtered": None}, ("few counts",), "ef" * 16, 5, "ab" * 16
 )
 
 
@@ -38,7 +48,7 @@ def through_json(record):
 
 
 def test_records_are_the_same_after_json():
-    for record in (RECORD, RESULT, Failure("a.mrcz", "sums", "cut off")):
+    for record in (RECORD, RESULT, Summed.of(RECORD, kept=True), Failure("a.mrcz", "sums", "cut off")):
         assert through_json(record) == record
 
 
@@ -53,6 +63,12 @@ def test_fields_of_later_versions_are_ignored():
 
 def test_dose_is_per_frame():
     assert RECORD.dose == 1.5
+
+
+def test_thresholds_that_are_off_are_none():
+    for off in ("inf", float("inf"), None):
+        record = StackRecord.from_dict(RECORD.to_dict() | {"outliers": RECORD.outliers | {"t_hot": off}})
+        assert Summed.of(record, kept=False).t_hot is None
 
 
 def test_only_a_mask_that_was_found_is_sound():

@@ -1,0 +1,63 @@
+"""`mrcz-dask export`: handing on to the next program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from mrcz_dask.cli.console import print_json, say, warn
+from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.progress import Bars
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("export")(export)
+
+
+def export(
+    outputs: Annotated[Path, typer.Argument(help="Output folder of a koma run.", show_default=False)],
+    to: Annotated[
+        Literal["relion", "motioncor", "cryosparc", "warp"],
+        typer.Option("--to", help="The program.", show_default=False),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            help="Folder for what it takes. [default: OUTPUTS/PROGRAM]",
+            show_default=False,
+        ),
+    ] = None,
+    pixel_size: Annotated[
+        float | None, typer.Option(help="Angstrom. [default: what the stacks say]", show_default=False)
+    ] = None,
+    voltage: Annotated[float, typer.Option(help="Kilovolt.")] = 300.0,
+    cs: Annotated[float, typer.Option(help="Spherical aberration, millimetre.")] = 2.7,
+    contrast: Annotated[float, typer.Option(help="Amplitude contrast.")] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's movies and outliers as RELION, MotionCor, cryoSPARC or Warp take them.
+
+    Movies become plain MRC (float32, corrected; for MotionCor, of recompressed outputs, the counts with a
+    dark reference each). Beside them: the outliers of each as map, boxes and SerialEM's text, a gain of ones,
+    the tables that the program reads, and a README with the commands.
+
+    Exit code: 0 all movies, 3 some were left out, 1 nothing could be done, 2 wrong usage.
+    """
+    from mrcz_dask.runs.export import Optics, export
+
+    optics = Optics(voltage, cs, contrast, pixel_size)
+    with Bars() as bars:
+        done = export(outputs, output or outputs / to, to, optics, bars)
+    for stem, reason in done.left_out.items():
+        warn(f"{stem}: left out: {reason}")
+    if as_json:
+        print_json({"folder": str(done.folder), "movies": list(done.movies), "left_out": done.left_out})
+    else:
+        say(f"{done.folder}: {len(done.movies)} movies for {to}; read {done.folder / 'README.md'}")
+    raise typer.Exit(PARTLY if done.left_out else DONE)

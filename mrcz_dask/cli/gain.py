@@ -1,0 +1,275 @@
+"""`mrcz-dask gain`: estimate a gain, find its orientation, fit its exponent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+
+from mrcz_dask.cli.console import print_json, results, say, table, warn
+from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.cli.progress import Bars
+from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
+
+if TYPE_CHECKING:
+    from mrcz_dask.numerics.orientation import Score
+    from mrcz_dask.runs.entries import StackEntry
+    from mrcz_dask.runs.gains import Turned
+    from mrcz_dask.runs.gamma_fit import GammaFit
+
+HELP = "Gain references: estimate one, find which way round it is, fit its exponent over dose rates."
+PANEL = "Gain, dark and defects"
+
+GainFile = Annotated[
+    Path | None,
+    typer.Option("--gain", help="Gain reference: MRC, TIFF, .gain.", rich_help_panel=PANEL),
+]
+GainDivide = Annotated[
+    bool,
+    typer.Option("--gain-divide", help="Divide by the gain (by it over its mean).", rich_help_panel=PANEL),
+]
+GainRotate = Annotated[
+    int,
+    typer.Option(
+        help="Quarter turns of the gain, 0-3, as RELION's --gain_rot and MotionCor's -RotGain.",
+        rich_help_panel=PANEL,
+    ),
+]
+GainFlip = Annotated[
+    int,
+    typer.Option(
+        help="Then: 1 upside down (rows), 2 left to right, as --gain_flip and -FlipGain.",
+        rich_help_panel=PANEL,
+    ),
+]
+GainOrient = Annotated[
+    Literal["given", "auto"],
+    typer.Option(
+        help="auto: find orientation and sense of the gain on the first stacks, or refuse with the scores.",
+        rich_help_panel=PANEL,
+    ),
+]
+Gain = Annotated[Path, typer.Option(help="Gain reference: MRC, TIFF, .gain.", show_default=False)]
+Session = Annotated[Path, typer.Argument(help="Folder with the session's stacks.")]
+Stacks = Annotated[int, typer.Option(help="At most so many stacks, evenly spaced over the session.")]
+Target = Annotated[Path, typer.Option("-o", "--output", help="The .mrc that is written.", show_default=False)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help=HELP)
+    group.command("estimate")(estimate)
+    group.command("orient")(orient)
+    group.command("fit-gamma")(fit_gamma)
+    app.add_typer(group, name="gain")
+
+
+def estimate(
+    session: Session,
+    output: Target,
+    stacks: Stacks = 200,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Estimate a gain from the session itself: outliers masked, carbon and thick ice left out; 0 = defect.
+
+    What is the same in all stacks goes into it, the illumination too.
+    """
+    from mrcz_dask.formats.gains import write_reference
+    from mrcz_dask.runs.gain_pattern import session_pattern
+
+    _forbid(output, overwrite)
+    with Bars() as bars:
+        found = session_pattern([entry.path for entry in _chosen(session, stacks)], listen=bars)
+    pattern = found.pattern
+    write_reference(output, pattern.gain())
+    told = {
+        "output": str(output),
+        "stacks": len(found.used),
+        "left_out": found.left_out,
+        "counts_per_pixel": round(pattern.counts, 2),
+        "counting_error": round(pattern.counting_error, 5),
+        "defects": int((~pattern.good).sum()),
+    }
+    print_json(told) if as_json else _say_estimate(told)
+
+
+def _say_estimate(told: dict[str, Any]) -> None:
+    say(
+        f"{told['output']}: of {told['stacks']} stacks, {told['counts_per_pixel']} counts per pixel: "
+        f"counting alone makes an error of {told['counting_error']:.2%}; {told['defects']} defects (0)"
+    )
+    for name, reason in told["left_out"].items():
+        say(f"left out: {name}: {reason}")
+
+
+def _chosen(session: Path, stacks: int) -> list[StackEntry]:
+    """Return at most so many stacks, evenly spaced in time."""
+    from mrcz_dask.runs.discovery import discover
+
+    if stacks < 1:
+        raise ParameterError(f"--stacks is {stacks}; expected at least 1")
+    found = discover(session).stacks
+    count = min(stacks, len(found))
+    return [found[k * len(found) // count] for k in range(count)]
+
+
+def _forbid(output: Path, overwrite: bool) -> None:
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output} is there; use --overwrite to replace it, or give another name")
+    if output.suffix.lower() != ".mrc":
+        raise ParameterError(f"--output is {output}; expected a name that ends in .mrc")
+
+
+def orient(
+    session: Session,
+    gain: Gain,
+    stacks: Stacks = 20,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", help="Write the gain turned, as a multiplier, to this .mrc.", show_default=False
+        ),
+    ] = None,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score the 16 ways round of a gain, and print what other programs have to be told.
+
+    Exit code: 0 decided, 1 not.
+    """
+    from mrcz_dask.formats.gains import read_reference, write_reference
+    from mrcz_dask.numerics.orientation import score_orientations
+    from mrcz_dask.runs.gain_pattern import session_pattern
+    from mrcz_dask.runs.gains import turned_by, turned_multiplier
+
+    if output is not None:
+        _forbid(output, overwrite)
+    reference = read_reference(gain)
+    chosen = _chosen(session, stacks)
+    with Bars() as bars:
+        pattern = session_pattern([entry.path for entry in chosen], listen=bars).pattern
+    try:
+        turned = turned_by(reference, pattern)
+    except SessionError:
+        scores = score_orientations(pattern.response, pattern.good, reference.image)
+        print_json(_scores(scores)) if as_json else results().print(_score_table(scores))
+        raise
+    flags = _flags(turned, gain, chosen[0].path)
+    if output is not None:
+        write_reference(output, turned_multiplier(reference, turned))
+    if as_json:
+        print_json({**turned.to_dict(), **flags, "scores": _scores(turned.scores)})
+        return
+    results().print(_score_table(turned.scores))
+    say(
+        f"--gain-rotate {turned.orientation.turns} --gain-flip {int(turned.orientation.flip)}"
+        f"{' --gain-divide' if turned.sense == 'divide' else ''}"
+    )
+    for name in ("relion", "motioncor", "warp"):
+        say(f"{name:<10} {flags[name]}")
+    for note in flags["notes"]:
+        say(f"note: {note}")
+
+
+def _flags(turned: Turned, gain: Path, stack: Path) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from mrcz_dask.formats.gains import read_reference
+    from mrcz_dask.formats.sources import open_source
+    from mrcz_dask.runs.gain_flags import program_flags
+
+    with open_source(stack) as source:
+        return asdict(program_flags(turned.orientation, turned.sense, read_reference(gain), source.format))
+
+
+def _score_table(scores: tuple[Score, ...]) -> Table:
+    made = table("rotate", "flip", "sense", "sigma", "correlation", right=("sigma", "correlation"))
+    for s in scores:
+        numbers = (f"{s.z:.1f}", f"{s.correlation:.4f}") if s.fits else ("does not fit", "")
+        made.add_row(str(s.orientation.turns), str(int(s.orientation.flip)), s.sense, *numbers)
+    return made
+
+
+def _scores(scores: tuple[Score, ...]) -> list[dict[str, Any]]:
+    return [
+        {
+            "rotate": s.orientation.turns,
+            "flip": int(s.orientation.flip),
+            "sense": s.sense,
+            "sigma": s.z,
+            "correlation": s.correlation,
+        }
+        for s in scores
+    ]
+
+
+def fit_gamma(
+    flats: Annotated[list[Path], typer.Argument(help="Stacks without specimen.", show_default=False)],
+    gain: Gain,
+    gain_divide: GainDivide = False,
+    gain_rotate: GainRotate = 0,
+    gain_flip: GainFlip = 0,
+    gain_orient: GainOrient = "given",
+    frame_time: Annotated[
+        list[float] | None,
+        typer.Option(help="Seconds per frame, once or for each flat. [default: ExposureTime of the .mdoc]"),
+    ] = None,
+    side: Annotated[int, typer.Option(help="Average over squares of so many pixels.")] = 16,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw gammas and curve: .png, .svg or .pdf.", show_default=False)
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the gain's exponent at each flat's dose rate, and fit Eq. 11; for --gain-gamma.
+
+    Exit code: 0 fitted, 3 too few dose rates for the curve.
+    """
+    from mrcz_dask.runs.gain_options import GainOptions
+    from mrcz_dask.runs.gamma_fit import fit_gamma as fit
+
+    auto = gain_orient == "auto"
+    options = GainOptions(str(gain), divide=gain_divide, rotate=gain_rotate, flip=gain_flip, auto=auto)
+    with Bars() as bars:
+        found = fit(flats, options, frame_time or (), side, bars)
+    print_json(found.to_dict()) if as_json else _show_fit(found)
+    if plot is not None:
+        _draw(found, plot)
+    if found.curve is None:
+        warn("fewer than four dose rates: no curve")
+    raise typer.Exit(DONE if found.curve is not None else PARTLY)
+
+
+def _show_fit(found: GammaFit) -> None:
+    made = table("flat", "e-/pix/s", "gamma", "curve", right=("e-/pix/s", "gamma", "curve"))
+    for row in found.to_dict()["flats"]:
+        curve = "" if row["curve"] is None else f"{row['curve']:.4f}"
+        made.add_row(row["name"], f"{row['dose_rate']:.3f}", f"{row['gamma']:.4f}", curve)
+    results().print(made)
+    if found.curve is not None:
+        c = found.curve
+        say("--gain-gamma " + ",".join(f"{n:.6g}" for n in (c.a1, c.b1, c.a2, c.a3, c.low, c.high)))
+
+
+def _draw(found: GammaFit, path: Path) -> None:
+    from mrcz_dask.formats.libraries import library
+
+    figure = library("matplotlib.figure", "plots", "Plots").Figure(figsize=(5, 3.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(
+        [f.rate for f in found.flats], [f.gamma for f in found.flats], "o", color="#0072B2", label="flats"
+    )
+    if found.curve is not None:
+        rates = list(_between(found.curve.low, found.curve.high))
+        axes.plot(rates, [found.curve.at(r) for r in rates], color="#D55E00", label="Eq. 11")
+    axes.set(xlabel="dose rate (e-/pixel/s)", ylabel="gamma")
+    axes.legend()
+    figure.savefig(path, dpi=150)
+
+
+def _between(low: float, high: float, count: int = 100) -> Iterator[float]:
+    yield from (low * (high / low) ** (k / (count - 1)) for k in range(count))

@@ -1,0 +1,134 @@
+"""`mrcz-dask status`: how a session stands, from its logbook."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mrcz_dask.cli.console import finite, print_json, results, say
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from mrcz_dask.monitor.report import Report
+
+WATCH_SECONDS = 2.0
+SHOWN = 10
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("status")(status)
+
+
+def status(
+    output: Annotated[
+        Path,
+        typer.Argument(help="Output folder of `mrcz-dask koma`, such as SESSION/koma.", show_default=False),
+    ],
+    as_json: AsJson = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Look again every two seconds until the run is over; with --json a line each time.",
+        ),
+    ] = False,
+) -> None:
+    """Print how a session stands: what is done, what is not and why, rates, time left, noise, outliers.
+
+    It reads OUT/events.jsonl and nothing else, at any time, from any machine that sees the folder.
+
+    Exit code: 0 finished and complete, or running; 3 finished, and some stacks could not be done; 1 stopped,
+    lost (it ended without saying so), or nothing to read.
+    """
+    if watch:
+        raise typer.Exit(_watch(output, as_json=as_json))
+    found, by = next(_looks(output))
+    if as_json:
+        print_json(_values(found, by))
+    else:
+        for line in _lines(found, by):
+            say(line)
+    raise typer.Exit(_exit_code(found))
+
+
+def _looks(output: Path) -> Iterator[tuple[Report, str | None]]:
+    """Yield what the logbook says each time, and who is at work there."""
+    from mrcz_dask.monitor.report import report
+    from mrcz_dask.monitor.state import SessionState
+    from mrcz_dask.monitor.tail import Tail
+    from mrcz_dask.runs.lock import holder
+
+    tail, state = Tail(output), SessionState()
+    while True:
+        by = holder(output)  # asked first: a run that ends meanwhile has said so by then
+        for moment, event in tail.new():
+            state.take(event, moment)
+        yield report(state, datetime.now(UTC), alive=by is not None), by
+
+
+def _watch(output: Path, *, as_json: bool) -> int:
+    looks = _looks(output)
+    for found, by in looks:
+        if as_json:
+            sys.stdout.write(json.dumps(finite(_values(found, by)), ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            _redraw(list(_lines(found, by)))
+        if found.numbers.running not in ("running", "nothing yet"):
+            return _exit_code(found)
+        time.sleep(WATCH_SECONDS)
+    return FAILED
+
+
+def _redraw(lines: list[str]) -> None:
+    """Print in place of what is on the terminal; on a pipe below it, after an empty line."""
+    if sys.stdout.isatty():
+        results().clear()
+    for line in lines if sys.stdout.isatty() else [*lines, ""]:
+        say(line)
+
+
+def _values(found: Report, by: str | None) -> dict[str, object]:
+    return {**found.to_dict(), "by": by}
+
+
+def _lines(found: Report, by: str | None) -> Iterator[str]:
+    from mrcz_dask.monitor.report import clock, facts, headline
+
+    yield headline(found.numbers)
+    if found.output:
+        yield f"  {'output':<22} {found.output}"
+    yield f"  {'begun':<22} {clock(found.numbers.began)}" + (f", {by}" if by else "")
+    for fact in facts(found.numbers):
+        yield f"  {fact.label:<22} {fact.text}"
+    yield from _listed("high contrast, left out of windows", list(found.high_contrast))
+    yield from _listed("left out", [f"{name}: {reason}" for name, reason in found.left_out])
+    yield from _listed("warnings", [f"{clock(moment)}: {text}" for moment, text in found.warnings][::-1])
+    yield from _listed("not done", [f"{t.name}: {t.phase}: {t.reason}" for t in found.troubles])
+
+
+def _listed(title: str, texts: list[str]) -> Iterator[str]:
+    if texts:
+        yield f"{title}:"
+    yield from (f"  {text}" for text in texts[:SHOWN])
+    if len(texts) > SHOWN:
+        yield f"  and {len(texts) - SHOWN} more; --json lists all"
+
+
+def _exit_code(found: Report) -> int:
+    match found.numbers.running:
+        case "running":
+            return DONE
+        case "finished":
+            return PARTLY if found.troubles else DONE
+        case _:
+            return FAILED

@@ -1,0 +1,255 @@
+"""What every input gives: frames one at a time, and what is known about them."""
+
+from __future__ import annotations
+
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from functools import partial
+from math import isfinite
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.parallel import Pipeline
+from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
+
+Frames = int | slice | Sequence[int] | None
+FirstRow = Literal["bottom", "top"]
+PIXELS = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8")}
+
+
+class FrameSource(ABC):
+    """A stack of frames; none is read before it is asked for. Safe from several threads.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    format
+        Of the file: ``MRC``, ``MRCZ``, ``TIFF``, ``EER``, ``DM``, ``HDF5`` or ``Zarr``.
+    first_row
+        Whether row 0 of a frame is at the ``bottom`` of the image, as programs that know the format show it,
+        or at the ``top``. Rows are given in the order of the file in either case.
+    shape
+        (n, ny, nx).
+    dtype
+        Of the pixels, in native byte order.
+    codec
+        What the frames are compressed with, or None.
+    pixel_size
+        (x, y, z) in Angstrom, or None.
+    stated_mean
+        The mean of all pixels as the header says, or None.
+    labels
+        Texts of the header, in which there may be a time.
+    meta
+        Metadata as plain values; for everything but MRC, ``input`` says what was read and how.
+    pixels
+        What is known of the pixels: unit, scale, offset, dose_per_frame, pixel_size.
+    footer
+        The footer's payload, or None.
+    provenance
+        The steps that made the file, oldest first.
+    extended, extended_type
+        The extended header as it is in the file, and its four characters.
+    """
+
+    name: str
+    format: str
+    first_row: FirstRow
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    footer: dict[str, Any] | None = None
+
+    @property
+    def codec(self) -> str | None:
+        """What the frames are compressed with, or None."""
+        return None
+
+    @property
+    def pixel_size(self) -> tuple[float, float, float] | None:
+        """(x, y, z) in Angstrom, or None."""
+        return None
+
+    @property
+    def stated_mean(self) -> float | None:
+        """The mean of all pixels as the header says, or None."""
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Texts of the header, in which there may be a time."""
+        return ()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Metadata as plain values."""
+        return {}
+
+    @property
+    def pixels(self) -> dict[str, Any]:
+        """What is known of the pixels."""
+        return {}
+
+    @property
+    def provenance(self) -> list[dict[str, Any]]:
+        """The steps that made this file, oldest first."""
+        return []
+
+    @property
+    def extended(self) -> bytes:
+        """The extended header as it is in the file."""
+        return b""
+
+    @property
+    def extended_type(self) -> str:
+        """What kind of extended header that is."""
+        return ""
+
+    @abstractmethod
+    def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return frame `i`, (ny, nx), as stored.
+
+        Parameters
+        ----------
+        i
+            From 0, or from -1 backwards.
+        out
+            Where to put it: (ny, nx) in this stack's dtype.
+
+        Raises
+        ------
+        DamagedError, TruncatedError
+            Its bytes cannot be decoded or are not there; names file and frame.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file if it was opened here."""
+
+    @property
+    def quantised(self) -> bool:
+        """Whether the stored integers stand for ``scale * stored + offset``."""
+        return "scale" in self.pixels
+
+    @property
+    def scale(self) -> float:
+        """Unit per stored step; 1 where nothing is said."""
+        return self._number("scale", 1.0)
+
+    @property
+    def offset(self) -> float:
+        """What a stored 0 stands for; 0 where nothing is said."""
+        return self._number("offset", 0.0)
+
+    def _number(self, key: str, default: float) -> float:
+        value = self.pixels.get(key, default)
+        if not isinstance(value, (int, float)) or not isfinite(value):
+            raise FooterError(f"{self.name}: {key} of its pixels is {value!r}, expected a number")
+        return float(value)
+
+    def physical(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return frame `i` in its unit: float32 if the stack is quantised, else as stored."""
+        if not self.quantised:
+            return self.frame(i, out)
+        if out is None:
+            out = np.empty(self.shape[1:], np.float32)
+        np.multiply(self.frame(i), np.float32(self.scale), out=out, dtype=np.float32)
+        if self.offset:
+            out += np.float32(self.offset)
+        return out
+
+    def frames(self, selection: Frames = None, *, scaled: bool = False, nthreads: int = 1) -> NDArray[Any]:
+        """Return some frames, (n, ny, nx), or (ny, nx) for one number.
+
+        Parameters
+        ----------
+        selection
+            None for all, a number, a slice or a list of numbers.
+        scaled
+            In their unit, as `physical` gives them.
+        nthreads
+            Frames are decoded in so many threads.
+        """
+        get = self.physical if scaled else self.frame
+        if _is_number(selection):
+            return get(self.position(selection))  # type: ignore[arg-type]
+        chosen = self._positions(selection)
+        dtype = np.dtype(np.float32) if scaled and self.quantised else self.dtype
+        result = np.empty((len(chosen), *self.shape[1:]), dtype)
+        pipeline = Pipeline[NDArray[Any]](nthreads, lambda _: None)
+        try:
+            for k, i in enumerate(chosen):
+                pipeline.submit(partial(get, i, result[k]))
+            pipeline.drain()
+        finally:
+            pipeline.close()
+        return result
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for i in range(len(self)):
+            yield self.frame(i)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def place(self, i: int, out: NDArray[Any] | None) -> tuple[int, NDArray[Any]]:
+        """Return the number of a frame from 0, and where to put it."""
+        return self.position(i), np.empty(self.shape[1:], self.dtype) if out is None else out
+
+    def position(self, i: int) -> int:
+        """Return the number of a frame from 0.
+
+        Raises
+        ------
+        IndexError
+            There is no such frame.
+        ParameterError
+            `i` is no number.
+        """
+        if isinstance(i, (bool, np.bool_)) or not _is_number(i):
+            raise _no_selection(i)
+        if not -len(self) <= i < len(self):
+            raise IndexError(f"{self.name}: no frame {i}; it has {len(self)}")
+        return operator.index(i) % len(self)
+
+    def _positions(self, selection: Frames) -> Sequence[int]:
+        if selection is None or isinstance(selection, slice):
+            return range(len(self))[selection or slice(None)]
+        if not isinstance(selection, (Sequence, np.ndarray)):
+            raise _no_selection(selection)
+        return [self.position(i) for i in selection]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the type of pixels in native byte order.
+
+    Raises
+    ------
+    FormatError
+        No stack can be made of such pixels.
+    """
+    found = np.dtype(dtype).newbyteorder("=")
+    if found not in PIXELS:
+        known = ", ".join(sorted(one.name for one in PIXELS))
+        raise FormatError(f"{name}: has {found} pixels; expected {known}; convert it first")
+    return found
+
+
+def _no_selection(value: object) -> ParameterError:
+    return ParameterError(f"frames are {value!r}; expected a number, a slice or a list of numbers")
+
+
+def _is_number(value: object) -> bool:
+    return hasattr(value, "__index__") and not isinstance(value, np.ndarray)

@@ -1,0 +1,105 @@
+"""Gain and dark references: one image from any file that stacks are read from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.writer import write
+from mrcz_dask.values.errors import FormatError, MrczDaskError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reference:
+    """A gain or dark reference as it is in its file.
+
+    Attributes
+    ----------
+    name
+        Of the file, without folders.
+    image
+        (ny, nx) float32, rows in the order of the file.
+    format
+        Such as ``MRC`` or ``TIFF``.
+    first_row
+        Where programs that know the format show row 0: ``bottom`` (MRC) or ``top`` (TIFF).
+    size
+        Bytes of the file.
+    digest
+        xxh3-128 of the file's bytes.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    format: str
+    first_row: FirstRow
+    size: int
+    digest: str
+
+    def about(self) -> dict[str, Any]:
+        """Return name, size, digest and shape as provenance keeps them."""
+        return {
+            "name": self.name,
+            "bytes": self.size,
+            "digest": self.digest,
+            "format": self.format,
+            "shape": list(self.image.shape),
+        }
+
+
+def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Reference:
+    """Read a gain or dark reference: MRC, TIFF, EER ``.gain``, and whatever else `open_source` knows.
+
+    Parameters
+    ----------
+    path
+        A file with one image, 2-D or a stack of one.
+    what
+        How messages call it.
+
+    Raises
+    ------
+    FormatError
+        It cannot be read, has several frames, or pixels that are not real numbers. Nothing is corrected
+        without it.
+    OSError
+        There is no such file, or it may not be read.
+    """
+    path = Path(path)
+    try:
+        with open_source(path) as source:
+            if source.shape[0] != 1 or source.dtype.kind not in "iuf":
+                raise FormatError(
+                    f"{source.shape[0]} frames of {source.shape[1:]} {source.dtype} pixels; "
+                    "expected one image of real numbers; give the reference, not a stack"
+                )
+            image = source.physical(0).astype(np.float32)
+            kind, first_row = source.format, source.first_row
+    except MrczDaskError as error:
+        raise FormatError(f"{what} {path}: {_plain(error, path)}") from error
+    return Reference(path.name, image, kind, first_row, path.stat().st_size, file_digest(path))
+
+
+def _plain(error: MrczDaskError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
+
+
+def write_reference(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:
+    """Write a reference as plain float32 MRC, which RELION, MotionCor, Warp and cryoSPARC read.
+
+    Raises
+    ------
+    ParameterError
+        The name does not end in ``.mrc``.
+    SpaceError
+        The folder cannot take it.
+    """
+    write(path, np.asarray(image, np.float32), codec="none", footer=False)

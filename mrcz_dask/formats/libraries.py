@@ -1,0 +1,80 @@
+"""Libraries that come with extras: found, or named with the command that installs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any, NoReturn
+
+from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
+
+
+def library(module: str, extra: str, purpose: str) -> Any:
+    """Return an imported module.
+
+    Parameters
+    ----------
+    module
+        Its name.
+    extra
+        The extra of this package that installs it.
+    purpose
+        What it is needed for, such as ``TIFF files``.
+
+    Raises
+    ------
+    MissingLibraryError
+        It is not installed; says how to install it.
+    """
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"{purpose} need the package {module.partition('.')[0]}, which is not there ({error}); "
+            f"install it: pip install 'mrcz-dask[{extra}]'"
+        ) from error
+
+
+@contextmanager
+def opening(name: str, expected: str) -> Iterator[None]:
+    """Turn whatever a library raises while a file is opened into a FormatError."""
+    try:
+        yield
+    except FormatError as error:
+        _raise_named(name, error, "")
+    except Exception as error:
+        if _is_ours_or_of_the_disk(error):
+            raise
+        raise FormatError(f"{name}: expected {expected}, found what cannot be read: {said(error)}") from error
+
+
+@contextmanager
+def decoding(name: str, frame: int) -> Iterator[None]:
+    """Turn whatever a library raises while a frame is decoded into a DamagedError."""
+    try:
+        yield
+    except FormatError as error:
+        _raise_named(name, error, f"frame {frame}: ")
+    except Exception as error:
+        if _is_ours_or_of_the_disk(error):
+            raise
+        raise DamagedError(
+            f"{name}: frame {frame} cannot be decoded ({said(error)}); copy the file again"
+        ) from error
+
+
+def _is_ours_or_of_the_disk(error: Exception) -> bool:
+    return isinstance(error, MrczDaskError) or (isinstance(error, OSError) and error.errno is not None)
+
+
+def _raise_named(name: str, error: FormatError, where: str) -> NoReturn:
+    """Raise an error again, so that it names the file."""
+    if str(error).startswith(name):
+        raise error
+    raise type(error)(f"{name}: {where}{error}") from error
+
+
+def said(error: BaseException) -> str:
+    """Return what an error says, in one line, or its class."""
+    return " ".join(str(error).split())[:200] or type(error).__name__

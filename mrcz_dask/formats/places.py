@@ -1,0 +1,79 @@
+"""Names of stacks: what kind a suffix promises, what outputs are called, how large a file or store is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+WRAPPERS = (".gz", ".bz2", ".xz", ".zst")
+MRC = (".mrcz", ".mrc", ".mrcs")
+TIFF = (".tif", ".tiff")
+EER = (".eer",)
+DM = (".dm3", ".dm4")
+HDF5 = (".h5", ".hdf5", ".hdf", ".emd")
+ZARR = (".zarr",)
+_WRAPPED = tuple(end + wrapper for end in MRC for wrapper in WRAPPERS)
+KINDS = {"MRC": (*MRC, *_WRAPPED), "TIFF": TIFF, "EER": EER, "DM": DM, "HDF5": HDF5, "Zarr": ZARR}
+SUFFIXES = tuple(end for ends in KINDS.values() for end in ends)
+_INSIDE = "::"
+_others = ", ".join(end for kind, ends in KINDS.items() if kind != "MRC" for end in ends)
+LOOKED_FOR = f"{', '.join(MRC)} (these also within {', '.join(WRAPPERS)}), {_others}"
+
+
+class Measured(NamedTuple):
+    """Bytes, and nanoseconds since 1970 of the latest modification; of a folder, over all files in it."""
+
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or folder, and where in it the stack is (HDF5 and Zarr; empty: found by itself)."""
+
+    path: Path
+    inside: str = ""
+
+    @classmethod
+    def of(cls, path: str | os.PathLike[str]) -> Place:
+        """Split ``file.h5::/entry/data``; a file that has such a name is itself."""
+        text = os.fspath(path)
+        before, mark, inside = text.partition(_INSIDE)
+        if not mark or Path(text).exists():
+            return cls(Path(text))
+        return cls(Path(before), inside.strip("/") or "/")
+
+
+def suffix_of(name: str) -> str:
+    """Return the suffix in lower case, of ``.mrc.gz`` and the like both parts."""
+    path = Path(name.casefold())
+    return "".join(path.suffixes[-2:]) if path.suffix in WRAPPERS else path.suffix
+
+
+def stem_of(name: str) -> str:
+    """Return a stack's name without folder and suffix: what its outputs are called."""
+    path = Path(name)
+    return path.name[: len(path.name) - len(suffix_of(path.name))] or path.name
+
+
+def expected_kind(name: str) -> str | None:
+    """Return the kind of stack that a suffix promises, or None."""
+    return next((kind for kind, ends in KINDS.items() if suffix_of(name) in ends), None)
+
+
+def measure(path: str | os.PathLike[str]) -> Measured:
+    """Return the size of a stack and when it was last modified.
+
+    Raises
+    ------
+    OSError
+        It is not there.
+    """
+    place = Place.of(path).path
+    status = place.stat()
+    if not place.is_dir():
+        return Measured(status.st_size, status.st_mtime_ns)
+    found = [one.stat() for one in place.rglob("*") if one.is_file()]
+    return Measured(sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0))

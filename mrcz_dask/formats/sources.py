@@ -1,0 +1,139 @@
+"""One way to open every kind of stack: by what is in the file; its name only says what was expected."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.arrays import open_hdf5, open_zarr
+from mrcz_dask.formats.dm import DmReader
+from mrcz_dask.formats.eer import EerReader, is_eer
+from mrcz_dask.formats.frames import Frames, FrameSource
+from mrcz_dask.formats.parallel import available_cores
+from mrcz_dask.formats.places import Place, expected_kind
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.source import Readable, Source
+from mrcz_dask.formats.tiff import TiffPages, TiffReader
+from mrcz_dask.formats.tiff_pages import MAGIC as TIFF
+from mrcz_dask.formats.wrapped import MAGIC as WRAPPED
+from mrcz_dask.formats.wrapped import open_wrapped
+from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.params import InputParams
+
+__all__ = ["FrameSource", "open_source", "read"]
+
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_DM = (b"\0\0\0\x03", b"\0\0\0\x04")
+_MAP, _AT = b"MAP", 208  # the stamp of an MRC header
+
+
+def open_source(
+    path: Readable, params: InputParams | None = None, *, permissive: bool = False
+) -> FrameSource:
+    """Open a stack of any format for reading frame by frame; to be used with ``with``.
+
+    Parameters
+    ----------
+    path
+        A path, bytes, or a seekable binary stream; ``file.h5::/path`` and ``store.zarr::/path`` name an array
+        in a file.
+    params
+        How it is read where the file does not say it.
+    permissive
+        Warn instead of failing where something of an MRC file can still be read.
+
+    Raises
+    ------
+    FormatError, TruncatedError, DamagedError, FooterError
+        No stack, or a broken one.
+    MissingLibraryError
+        The package that reads the format is not installed; names the extra.
+    """
+    place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
+    if place is not None and place.path.is_dir():
+        return open_zarr(place.path, place.inside)
+    source = Source(path if place is None else place.path)
+    try:
+        return _open(source, "" if place is None else place.inside, params or InputParams(), permissive)
+    except BaseException:
+        source.close()
+        raise
+
+
+def _open(source: Source, inside: str, params: InputParams, permissive: bool) -> FrameSource:
+    head = bytes(source.read_at(0, min(1024, source.size)))
+    kind = _kind(head)
+    if inside and kind != "HDF5":
+        raise FormatError(f"{source.name}: no HDF5 file, so that there is no {inside} in it")
+    if kind == "HDF5":
+        return open_hdf5(source, inside)
+    if kind == "TIFF":
+        pages = TiffPages(source)
+        return EerReader(pages, params) if is_eer(pages) else TiffReader(pages, params)
+    if kind == "DM":
+        return DmReader(source)
+    if kind == "compressed":
+        return open_wrapped(source, params, permissive)
+    promised = expected_kind(source.name)
+    if kind is None and promised not in (None, "MRC"):
+        raise FormatError(
+            f"{source.name}: begins with {head[:8]!r}; expected {promised}, as its name says; copy it again"
+        )
+    return StackReader(source, mode0=params.mode0, permissive=permissive)
+
+
+def _kind(head: bytes) -> str | None:
+    """Return what the first bytes are; None where they are nothing that is known."""
+    if head[_AT : _AT + len(_MAP)] == _MAP:
+        return "MRC"
+    known: dict[str, tuple[bytes, ...]] = {
+        "TIFF": TIFF,
+        "HDF5": (_HDF5,),
+        "DM": _DM,
+        "compressed": tuple(WRAPPED),
+    }
+    return next((kind for kind, begins in known.items() if head.startswith(begins)), None)
+
+
+def read(
+    path: Readable,
+    frames: Frames = None,
+    scaled: bool = True,
+    permissive: bool = False,
+    *,
+    params: InputParams | None = None,
+    nthreads: int | None = None,
+) -> NDArray[Any]:
+    """Read a stack, or some of its frames without touching the others.
+
+    Parameters
+    ----------
+    path
+        A path, bytes, or a seekable binary stream, of any format that `open_stack` takes.
+    frames
+        None for all, a slice or list of frames (n, y, x), or one number (y, x).
+    scaled
+        Quantised pixels as float32 in their unit; False: the integers as stored.
+    permissive
+        Warn instead of failing where something of an MRC file can still be read.
+    params
+        How it is read where the file does not say it.
+    nthreads
+        Threads, by default as many as there are cores.
+
+    Returns
+    -------
+    ndarray
+        (n, y, x), or (y, x) for one number, in native byte order.
+
+    Raises
+    ------
+    FormatError, TruncatedError, DamagedError, FooterError
+        As `open_source`; all are also ValueError.
+    MissingLibraryError
+        The package that reads the format is not installed; names the extra.
+    """
+    with open_source(path, params, permissive=permissive) as reader:
+        return reader.frames(frames, scaled=scaled, nthreads=nthreads or available_cores())

@@ -1,0 +1,81 @@
+"""STAR files, as RELION writes and reads them: data blocks of pairs or of a loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.values.errors import FormatError, ParameterError
+
+# Names of columns, each with as many values.
+Table = Mapping[str, Sequence[Any]]
+
+
+def star_text(blocks: Mapping[str, Table]) -> str:
+    """Return tables as a STAR file, each a loop; labels without their underscore.
+
+    Raises
+    ------
+    ParameterError
+        Columns of a table differ in length.
+    """
+    return "\n".join(_block(name, table) for name, table in blocks.items())
+
+
+def _block(name: str, table: Table) -> str:
+    if len({len(column) for column in table.values()}) > 1:
+        raise ParameterError(f"STAR table {name}: its columns differ in length")
+    labels = [f"_{label} #{k + 1}" for k, label in enumerate(table)]
+    rows = [" ".join(map(_word, row)) for row in zip(*table.values(), strict=True)]
+    return "\n".join([f"# version 30001\n\ndata_{name}\n\nloop_", *labels, *rows, ""]) + "\n"
+
+
+def _word(value: Any) -> str:
+    """Return a value as one word; RELION splits lines at blanks and knows quotes."""
+    text = f"{value:.6f}" if isinstance(value, float) else str(value)
+    if any(c in text for c in "\n\r\"'"):
+        raise ParameterError(f"{text!r} cannot be in a STAR file: it has a quote or a line break; rename it")
+    return f'"{text}"' if " " in text or not text else text
+
+
+def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Table]) -> None:
+    """Write tables, whole or not at all; see `star_text`."""
+    write_atomic(path, star_text(blocks).encode())
+
+
+def read_star(text: str) -> dict[str, dict[str, list[str]]]:
+    """Return the tables of a STAR file, loops and pairs alike, values as text.
+
+    Raises
+    ------
+    FormatError
+        A line has another number of values than there are labels.
+    """
+    blocks: dict[str, dict[str, list[str]]] = {}
+    table: dict[str, list[str]] = {}
+    loop = False
+    for number, line in enumerate(text.splitlines(), 1):
+        words = _words(line)
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith("data_"):
+            table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
+        elif words[0] == "loop_":
+            loop = True
+        elif words[0].startswith("_"):
+            table[words[0][1:]] = [] if loop else words[1:2]
+        elif len(words) == len(table):
+            for column, word in zip(table.values(), words, strict=True):
+                column.append(word)
+        else:
+            raise FormatError(
+                f"line {number}: {len(words)} values; expected {len(table)}, one for each label"
+            )
+    return blocks
+
+
+def _words(line: str) -> list[str]:
+    parts = line.split('"')
+    return [w for k, part in enumerate(parts) for w in ([part] if k % 2 else part.split())]

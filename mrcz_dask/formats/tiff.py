@@ -1,0 +1,225 @@
+"""TIFF as cameras and image programs write it: a page a frame, decoded by tifffile and imagecodecs."""
+
+from __future__ import annotations
+
+import io
+import re
+import threading
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.frames import FirstRow, FrameSource, native
+from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.packing import half_super_resolution, unpack_into
+from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.formats.tiff_pages import page_offsets
+from mrcz_dask.values.errors import FormatError, TruncatedError
+from mrcz_dask.values.params import FourBit, InputParams
+from mrcz_dask.values.timing import phase
+
+_UNCOMPRESSED = 1
+_DESCRIPTION, _MADE_BY, _WHEN, _UNIT, _PER_UNIT = 270, 305, 306, 296, 282
+_ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimetre: the two units of a resolution
+LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
+_LONGEST = 4096
+_AHEAD = 4096
+_IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
+
+
+class TiffPages:
+    """The pages of a TIFF file, read when they are asked for; safe from several threads.
+
+    Raises
+    ------
+    FormatError, TruncatedError
+        No TIFF file, or one whose list of pages leads out of the file.
+    MissingLibraryError
+        tifffile or imagecodecs is not installed.
+    """
+
+    def __init__(self, source: Source) -> None:
+        tifffile = library("tifffile", "tiff", "TIFF and EER files")
+        library("imagecodecs", "tiff", "TIFF and EER files")
+        self.source, self.name = source, source.name
+        self._lock = threading.Lock()
+        self.count = len(page_offsets(source))
+        with opening(self.name, "a TIFF file"):
+            self._file = tifffile.TiffFile(io.BufferedReader(Cursor(source), _AHEAD), name=self.name)
+        self.first = self.page(0)
+
+    def page(self, k: int) -> Any:
+        """Return page k as tifffile knows it."""
+        with self._lock, opening(self.name, f"a sound page {k}"):
+            return self._file.pages[k]
+
+    def segments(self, page: Any) -> list[tuple[int, int]]:
+        """Return offset and bytes of every strip or tile of a page.
+
+        Raises
+        ------
+        TruncatedError
+            One is not in the file.
+        """
+        found = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        for offset, count in found:
+            if not offset or not count or offset + count > self.source.size:
+                raise TruncatedError(
+                    f"page {page.index} has {count} bytes at {offset}, but the file ends at "
+                    f"{self.source.size}; copy the file again"
+                )
+        if not found:
+            raise FormatError(f"page {page.index} has no pixels")
+        return found
+
+    def close(self) -> None:
+        """Close the file if it was opened here."""
+        self._file.close()
+        self.source.close()
+
+
+class TiffReader(FrameSource):
+    """A TIFF file of grey images of one size and type; a page is a frame, row 0 at the top.
+
+    Parameters
+    ----------
+    pages
+        Of the file.
+    params
+        Whether bytes hold two pixels each (`four_bit`).
+
+    Raises
+    ------
+    FormatError
+        Colours, pixels of a type that no stack has, no pages.
+    """
+
+    format = "TIFF"
+    first_row: FirstRow = "top"
+
+    def __init__(self, pages: TiffPages, params: InputParams) -> None:
+        self._pages, self.name = pages, pages.name
+        first = pages.first
+        _check_grey(self.name, first)
+        self._stored = (*first.shape, np.dtype(first.dtype))
+        self.packed = _is_packed(self.name, first, params.four_bit)
+        ny, nx = first.shape
+        self.shape = (pages.count, ny, 2 * nx if self.packed else nx)
+        self.dtype = native(self.name, first.dtype)
+        _check_imagej(self.name, first, pages.count)
+        with opening(self.name, "a last page as large as the first"):
+            self._check(pages.page(pages.count - 1))
+
+    @property
+    def codec(self) -> str | None:
+        """The name of the compression, in lower case."""
+        compression = self._pages.first.compression
+        return None if compression == _UNCOMPRESSED else compression.name.lower()
+
+    @property
+    def pixel_size(self) -> tuple[float, float, float] | None:
+        """(x, y, z) in Angstrom of the resolution in inches or centimetres, or of OME; None beyond 100 nm."""
+        found = resolution(self._pages.first)
+        return None if found is None else (found, found, found)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The lines of the image description."""
+        text = str(self._pages.first.description or "")[:_LONGEST]
+        return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """Description, program and time of the tags, and what was read."""
+        first = self._pages.first
+        read = {"format": self.format, "first_row": self.first_row, "four_bit_packed": self.packed}
+        found = {
+            "description": str(first.description or "")[:_LONGEST],
+            "software": str(first.software or ""),
+            "datetime": _when(first),
+        }
+        known = {key: value for key, value in found.items() if value}
+        return {**known, "input": {**read, **({"codec": self.codec} if self.codec else {})}}
+
+    def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return frame `i`, (ny, nx); see `FrameSource`."""
+        i, out = self.place(i, out)
+        with decoding(self.name, i):
+            page = self._pages.page(i)
+            self._check(page)
+            stored = np.empty(page.shape, page.dtype) if self.packed else out
+            self._fill(page, stored)
+            if self.packed:
+                unpack_into(stored, out)
+        return out
+
+    def _fill(self, page: Any, out: NDArray[Any]) -> None:
+        filled = 0
+        for k, (offset, count) in enumerate(self._pages.segments(page)):
+            raw = bytes(self._pages.source.read_at(offset, count))
+            with phase("decode", out.nbytes):
+                tile, (_, _, y, x, _), shape = page.decode(raw, k)
+                rows, columns = out[y : y + shape[1], x : x + shape[2]].shape
+                out[y : y + rows, x : x + columns] = tile[0, :rows, :columns, 0]
+            filled += rows * columns
+        if filled != out.size:
+            raise FormatError(f"its strips hold {filled} pixels, expected {out.size}")
+
+    def _check(self, page: Any) -> None:
+        found = (*page.shape, np.dtype(page.dtype))
+        if found != self._stored:
+            raise FormatError(
+                f"{self.name}: page {page.index} is {page.shape} {page.dtype}, the first one "
+                f"{self._stored[:2]} {self._stored[2]}; expected pages of one kind"
+            )
+        self._pages.segments(page)
+
+    def close(self) -> None:
+        """Close the file if it was opened here."""
+        self._pages.close()
+
+
+def _check_grey(name: str, page: Any) -> None:
+    if page.samplesperpixel != 1 or len(page.shape) != 2:
+        raise FormatError(
+            f"{name}: a page has the shape {page.shape} with {page.samplesperpixel} samples a pixel; "
+            "expected grey images"
+        )
+
+
+def _check_imagej(name: str, page: Any, pages: int) -> None:
+    """Complain where ImageJ kept frames behind a single page, as it does beyond 4 GiB."""
+    said = _IMAGES.match(str(page.description or ""))
+    if said and int(said["count"]) != pages:
+        raise FormatError(
+            f"{name}: has {pages} pages, and ImageJ says that there are {said['count']} images; expected a "
+            "page for each; save it as another format (raw frames behind one page are not read)"
+        )
+
+
+def _is_packed(name: str, page: Any, four_bit: FourBit) -> bool:
+    byte = page.dtype == np.uint8 and page.bitspersample == 8
+    if four_bit == "packed" and not byte:
+        raise FormatError(
+            f"{name}: has {page.bitspersample} bits a pixel; expected 8 with two pixels in each"
+        )
+    return byte and (four_bit == "packed" or (four_bit == "auto" and half_super_resolution(*page.shape)))
+
+
+def resolution(page: Any) -> float | None:
+    """Return the edge of a pixel in Angstrom as the tags of a resolution say it, or None."""
+    inch_or_cm, ratio = page.tags.valueof(_UNIT, 2), page.tags.valueof(_PER_UNIT)
+    try:
+        found = _ANGSTROM[int(inch_or_cm)] * ratio[1] / ratio[0]
+    except (KeyError, TypeError, IndexError, ZeroDivisionError):
+        return None
+    return float(f"{found:.7g}") if 0 < found <= LARGEST_PIXEL else None
+
+
+def _when(page: Any) -> str:
+    try:
+        return datetime.strptime(str(page.tags.valueof(_WHEN, "")), "%Y:%m:%d %H:%M:%S").isoformat(" ")
+    except ValueError:
+        return ""

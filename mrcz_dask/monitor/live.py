@@ -1,0 +1,149 @@
+"""A session while it is processed: a listener that folds events, and tells other threads what is new."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from mrcz_dask.monitor.columns import Row, row
+from mrcz_dask.monitor.report import Report, report
+from mrcz_dask.monitor.snapshot import Snapshot, snapshot
+from mrcz_dask.monitor.state import SessionState
+from mrcz_dask.values import events
+from mrcz_dask.values.records import StackResult
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How much of what happened is known to somebody."""
+
+    generation: int = -1
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What is new since a cursor.
+
+    Attributes
+    ----------
+    cursor
+        Of what is known with it.
+    all_anew
+        Whether `rows` are all there are, and take the place of what was known.
+    rows
+        By place in time.
+    """
+
+    cursor: Cursor
+    all_anew: bool
+    rows: dict[int, Row]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Live:
+    """A listener that knows how a session stands; safe to ask from any thread.
+
+    Parameters
+    ----------
+    now
+        A clock with a zone.
+    """
+
+    def __init__(self, now: Callable[[], datetime] = _now) -> None:
+        self._now = now
+        self._lock = threading.Lock()
+        self._state = SessionState()
+        self._order: list[tuple[Any, str]] = []
+        self._places: dict[str, int] = {}
+        self._touched: list[int] = []
+        self._generation = 0
+        self._newest: tuple[str, str] | None = None
+
+    def __call__(self, event: events.Event) -> None:
+        """Take in one event."""
+        with self._lock:
+            self._state.take(event, self._now())
+            self._note(event)
+
+    def snapshot(self) -> Snapshot:
+        """Return the numbers at this moment."""
+        with self._lock:
+            return snapshot(self._state, self._now())
+
+    def report(self) -> Report:
+        """Return all that is said at this moment."""
+        with self._lock:
+            return report(self._state, self._now())
+
+    def totals(self) -> tuple[dict[str, tuple[int, int]], int]:
+        """Return stacks and bytes that went through each pass in this run, and how often one failed."""
+        with self._lock:
+            marks = self._state.marks
+            return {
+                name: (len(m), sum(one.bytes for one in m)) for name, m in marks.items()
+            }, self._state.failures
+
+    def newest(self) -> tuple[str, str] | None:
+        """Return the output folder and the output of the stack that was corrected last; None before."""
+        with self._lock:
+            return self._newest
+
+    def changes(self, since: Cursor) -> Changes:
+        """Return the stacks that are new or have changed."""
+        with self._lock:
+            anew = since.generation != self._generation
+            places = range(len(self._order)) if anew else sorted(set(self._touched[since.position :]))
+            cursor = Cursor(self._generation, len(self._touched))
+            return Changes(cursor, anew, dict(self._rows(places)))
+
+    def _rows(self, places: Any) -> Iterator[tuple[int, Row]]:
+        for place in places:
+            yield place, row(place, self._state.stacks[self._order[place][1]])
+
+    def _note(self, event: events.Event) -> None:
+        """Note which stacks an event has changed."""
+        match event:
+            case events.RunStarted():
+                self._newest = None
+                self._begin_anew()
+            case events.StackFound():
+                self._place(event.name)
+            case events.StackLeftOut() if event.name in self._places:
+                self._begin_anew()
+            case events.StackDue() | events.StackDone() | events.StackFailed() if event.name in self._places:
+                self._touched.append(self._places[event.name])
+                self._look_for_output(event)
+            case _:
+                pass
+
+    def _look_for_output(self, event: events.Event) -> None:
+        found, run = getattr(event, "found", None), self._state.run
+        if isinstance(found, StackResult) and run is not None:
+            self._newest = run.output, found.output
+
+    def _place(self, name: str) -> None:
+        """Give a stack its place in time; those after it move on, if there are any."""
+        key = self._state.stacks[name].key
+        known = self._places.get(name)
+        if known is not None and self._order[known] == key:
+            self._touched.append(known)
+        elif known is None and bisect(self._order, key) == len(self._order):
+            self._places[name] = len(self._order)
+            self._touched.append(len(self._order))
+            self._order.append(key)
+        else:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self._order = sorted(stack.key for stack in self._state.stacks.values())
+        self._places = {name: place for place, (_, name) in enumerate(self._order)}
+        self._touched = []
+        self._generation += 1

@@ -1,0 +1,148 @@
+"""Where the page and the metrics are: in the dashboard of a cluster, or at an address of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mrcz_dask.runs.cluster import is_loopback
+from mrcz_dask.runs.executors import DaskExecutor, Executor
+from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.events import Listener, PageReady, Warned, several
+
+if TYPE_CHECKING:
+    from mrcz_dask.monitor.live import Live
+    from mrcz_dask.monitor.servers import Served
+
+LOOPBACK = "127.0.0.1"
+_ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the page is to be served by the command itself.
+
+    Attributes
+    ----------
+    host
+        Address to listen at.
+    port
+        0 = any that is free.
+    """
+
+    host: str = LOOPBACK
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Place | None:
+        """Return the place of ``PORT`` or ``HOST:PORT``; None for ``none``.
+
+        Raises
+        ------
+        ParameterError
+            When it is neither.
+        """
+        found = _ADDRESS.fullmatch(text)
+        if text == "none":
+            return None
+        if found is None or int(found["port"]) > 65535:
+            raise ParameterError(f"--page is {text!r}; expected PORT, HOST:PORT or none, such as 8788")
+        return cls((found["host"] or LOOPBACK).strip("[]"), int(found["port"]))
+
+
+@dataclass(frozen=True, slots=True)
+class PageParams:
+    """Whether there is a page, and where.
+
+    Attributes
+    ----------
+    asked
+        False: in the dashboard of a cluster that is made; on loopback, any port, with somebody else's
+        scheduler; nowhere without a cluster.
+    place
+        With `asked`: where the command serves it; None = nowhere.
+    """
+
+    asked: bool = False
+    place: Place | None = None
+
+    @classmethod
+    def of(cls, option: str | None) -> PageParams:
+        """Return the parameters of the option ``--page``.
+
+        Raises
+        ------
+        ParameterError
+            When it is no address.
+        """
+        return cls() if option is None else cls(True, Place.parse(option))
+
+
+@contextmanager
+def watched(executor: Executor, params: PageParams, listen: Listener) -> Iterator[Listener]:
+    """Give a listener that tells `listen`, the page and the metrics, which are there until the block ends.
+
+    Parameters
+    ----------
+    executor
+        Where the run will be.
+    params
+        Whether there is a page, and where.
+    listen
+        Is told all events, where the page is, and what a person should know of it.
+
+    Raises
+    ------
+    SessionError
+        When the address that was asked for cannot be listened at.
+    """
+    if not _wanted(executor, params):
+        yield listen
+        return
+    from mrcz_dask.monitor.live import Live
+
+    live = Live()
+    served = _opened(live, executor, params, listen)
+    if served is None:
+        yield listen
+        return
+    listen(PageReady(served.address))
+    try:
+        yield several(listen, live)
+    finally:
+        served.close()
+
+
+def _wanted(executor: Executor, params: PageParams) -> bool:
+    return params.place is not None if params.asked else isinstance(executor, DaskExecutor)
+
+
+def _opened(live: Live, executor: Executor, params: PageParams, listen: Listener) -> Served | None:
+    """Return what serves the page; a run that did not ask for one goes on without it."""
+    from mrcz_dask.monitor.servers import Alone, InDashboard, scheduler_here
+
+    place = params.place or Place()
+    scheduler = None if params.asked else scheduler_here(executor)
+    try:
+        served: Served = (
+            Alone(live, place.host, place.port) if scheduler is None else InDashboard(live, scheduler)
+        )
+    except OSError as error:
+        if params.asked:
+            raise SessionError(
+                f"--page {place.host}:{place.port}: cannot be listened at ({error.strerror or error}); "
+                "choose another port, or 0 for any that is free"
+            ) from error
+        listen(Warned(f"there is no page of this run ({error}); `mrcz-dask status` tells how it stands"))
+        return None
+    if params.asked and not is_loopback(place.host):
+        listen(
+            Warned(
+                f"the page listens at {place.host}, beyond this machine, not encrypted, and asks nobody for "
+                f"a password; use {LOOPBACK} and a tunnel: ssh -L"
+            )
+        )
+    return served

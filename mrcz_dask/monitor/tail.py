@@ -1,0 +1,57 @@
+"""The logbook of an output folder, read on as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mrcz_dask.runs.logbook import NAME, Moment, from_line
+from mrcz_dask.values.errors import SessionError
+
+
+class Tail:
+    """What is new in a logbook, look after look.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._read = 0
+
+    def new(self) -> Iterator[Moment]:
+        """Yield what happened since the last look; a line that is not whole yet waits for the next one.
+
+        Raises
+        ------
+        SessionError
+            When there is no logbook, it cannot be read, or it lies outside the folder.
+        FormatError
+            When it was written in another layout.
+        """
+        for line in self._lines().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                return
+            self._read += len(line)
+            found = from_line(line.decode("utf-8", "replace"))
+            if found is not None:
+                yield found
+
+    def _lines(self) -> bytes:
+        folder = self._path.parent
+        if self._path.is_symlink():
+            raise SessionError(f"{self._path}: a link; expected the logbook itself, in {folder}")
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._read:  # another one is in its place, which begins with a run
+                    self._read = 0
+                file.seek(self._read)
+                return file.read()
+        except OSError as error:
+            raise SessionError(
+                f"{folder}: no logbook can be read ({NAME}: {error.strerror or error}); expected the output "
+                "folder of `mrcz-dask koma`, such as SESSION/koma"
+            ) from error

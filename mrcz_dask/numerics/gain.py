@@ -1,0 +1,300 @@
+"""Gain, dark and defects as they are applied to frames: (I - dark) gain**gamma (Eqs. 8, 9 and 11)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.values.errors import ParameterError
+
+FACTORS = (2, 4)
+
+T = TypeVar("T", bound=np.generic)
+Image = NDArray[np.float32]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class GammaCurve:
+    """The exponent of the gain by dose rate: gamma = a1 rate**b1 + a2 rate + a3 (Eq. 11).
+
+    Attributes
+    ----------
+    a1, b1, a2, a3
+        Coefficients, for rates in e-/pixel/s.
+    low, high
+        The calibrated rates; others are taken as the nearer of the two.
+    """
+
+    a1: float
+    b1: float
+    a2: float
+    a3: float
+    low: float = 0.25
+    high: float = 9.0
+
+    def __post_init__(self) -> None:
+        numbers = (self.a1, self.b1, self.a2, self.a3, self.low, self.high)
+        if not all(map(math.isfinite, numbers)) or not 0 < self.low <= self.high:
+            raise ParameterError(
+                f"gamma curve is {numbers}; expected finite a1, b1, a2, a3 and 0 < low <= high in e-/pixel/s"
+            )
+
+    def at(self, rate: float) -> float:
+        """Return gamma at a dose rate in e-/pixel/s.
+
+        Raises
+        ------
+        ParameterError
+            For a rate that is no positive number.
+        """
+        if not 0 < rate < math.inf:
+            raise ParameterError(f"dose rate is {rate!r} e-/pixel/s; expected a positive number")
+        delta = min(max(rate, self.low), self.high)
+        return self.a1 * math.pow(delta, self.b1) + self.a2 * delta + self.a3
+
+
+K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04)
+"""The paper's calibration of a K2 Summit."""
+
+
+def gamma_of(dose_rate: float) -> float:
+    """Return the K2's gamma at a dose rate in e-/pixel/s, clamped to 0.25-9 (Eq. 11)."""
+    return K2.at(dose_rate)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gain:
+    """What is done to every frame before anything else.
+
+    Attributes
+    ----------
+    image
+        (ny, nx) float32 multiplier in the frames' orientation; finite and positive, 1 where `bad`.
+    bad
+        (ny, nx) bool, True = defect: zero, negative or not finite in a reference, or listed as a defect.
+    dark
+        (ny, nx) float32, counts/pixel/frame, finite; None = nothing.
+    """
+
+    image: Image
+    bad: Bools
+    dark: Image | None = None
+
+    def __post_init__(self) -> None:
+        shapes = [a.shape for a in (self.image, self.bad, self.dark) if a is not None]
+        if len(set(shapes)) > 1 or len(shapes[0]) != 2:
+            raise ParameterError(f"gain, mask and dark are {shapes}; expected one shape (ny, nx)")
+
+    @classmethod
+    def of(
+        cls,
+        multiplier: NDArray[Any],
+        *,
+        dark: NDArray[Any] | None = None,
+        defects: Iterable[Bools] = (),
+    ) -> Gain:
+        """Make a gain of references that are already in the frames' orientation and size.
+
+        Parameters
+        ----------
+        multiplier
+            (ny, nx); zero, negative and non-finite pixels become defects.
+        dark
+            (ny, nx) counts/pixel/frame; non-finite pixels become defects.
+        defects
+            (ny, nx) bool each, True = defect.
+
+        Raises
+        ------
+        ParameterError
+            If the shapes differ.
+        """
+        image = _float32(multiplier)
+        bad = ~(np.isfinite(image) & (image > 0))
+        off = None if dark is None else _float32(dark)
+        masks = [*defects] if off is None else [*defects, ~np.isfinite(off)]
+        _forbid_shapes(image.shape, [mask.shape for mask in masks])
+        for mask in masks:
+            bad |= mask
+        image[bad] = 1
+        if off is not None:
+            off[~np.isfinite(off)] = 0
+        return cls(image, bad, off)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx) of the frames."""
+        return self.image.shape[0], self.image.shape[1]
+
+    def at(self, gamma: float) -> Gain:
+        """Return the gain with its image raised to `gamma`; 1 returns this very gain.
+
+        Raises
+        ------
+        ParameterError
+            If gamma is not finite, or the power leaves float32.
+        """
+        if gamma == 1:
+            return self
+        with np.errstate(over="ignore", under="ignore"):
+            image = np.power(self.image, np.float64(gamma), dtype=np.float64).astype(np.float32)
+        if not (np.isfinite(image).all() and (image > 0).all()):
+            raise ParameterError(f"gain**gamma with gamma {gamma!r} is no positive number everywhere")
+        return replace(self, image=image)
+
+    def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
+        """Return (frame - dark) * image, float32; both steps are rounded to float32.
+
+        Parameters
+        ----------
+        frame
+            (ny, nx) counts, integers or floats; not changed. What is not finite stays so.
+        out
+            (ny, nx) float32, C-contiguous: where to put it.
+
+        Raises
+        ------
+        ParameterError
+            If the frame is of another shape.
+        """
+        _forbid_shapes(self.shape, [frame.shape])
+        out = np.empty(self.shape, np.float32) if out is None else out
+        dark = _NOTHING if self.dark is None else self.dark.reshape(-1)
+        flat = np.ascontiguousarray(native(frame)).reshape(-1)
+        _apply(flat, dark, self.image.reshape(-1), out.reshape(-1))
+        return out
+
+
+_NOTHING = np.zeros(0, np.float32)
+
+
+@compiled
+def _apply(values: NDArray[Any], dark: Image, gain: Image, out: Image) -> None:
+    """Put (values - dark) * gain into out, all flat; an empty dark is none."""
+    if dark.size:
+        for i in range(out.size):
+            out[i] = (np.float32(values[i]) - dark[i]) * gain[i]
+    else:
+        for i in range(out.size):
+            out[i] = np.float32(values[i]) * gain[i]
+
+
+def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
+    """Return what frames are multiplied with, float32; 0 where the reference is no positive number.
+
+    Parameters
+    ----------
+    reference
+        (ny, nx) gain reference.
+    divide
+        False: frames are multiplied by it, as it is. True: divided (an average flat field); the multiplier is
+        the mean of its positive pixels over each, so that the dose stays whatever the unit.
+    """
+    values = np.asarray(reference, np.float64)
+    good = np.isfinite(values) & (values > 0)
+    if divide and good.any():
+        values = values[good].mean() / np.where(good, values, 1)
+    return np.where(good, values, 0).astype(np.float32)
+
+
+def size_factor(have: tuple[int, ...], want: tuple[int, ...]) -> int | None:
+    """Return how many times larger `want` is along both axes: 1, 2, 4; -2, -4 if smaller; None else."""
+    if have == want:
+        return 1
+    for factor in FACTORS:
+        if tuple(factor * n for n in have) == want:
+            return factor
+        if tuple(factor * n for n in want) == have:
+            return -factor
+    return None
+
+
+def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
+    """Return a multiplier for frames of `shape`.
+
+    The frames may be 2 or 4 times larger along each axis (super-resolution frames, physical gain: each pixel
+    is repeated), or as many times smaller (the frames' pixels are sums of the gain's: the harmonic mean, as
+    responses add; 0 if one of them is 0).
+
+    Raises
+    ------
+    ParameterError
+        For any other ratio; names both shapes.
+    """
+    factor = _factor("gain", multiplier.shape, shape)
+    if factor > 0:
+        return _repeated(multiplier, factor)
+    with np.errstate(divide="ignore"):
+        mean = _blocks(1 / multiplier.astype(np.float64), -factor).mean(axis=(1, 3))
+    return np.asarray(1 / mean, np.float32)
+
+
+def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
+    """Return a dark for frames of `shape`: counts add, so sums of blocks, or equal shares of a pixel.
+
+    Raises
+    ------
+    ParameterError
+        If the ratio is not 1, 2 or 4 along both axes; names both shapes.
+    """
+    factor = _factor("dark", dark.shape, shape)
+    if factor > 0:
+        return np.asarray(_repeated(dark, factor) / np.float32(factor**2), np.float32)
+    return np.asarray(_blocks(dark.astype(np.float64), -factor).sum(axis=(1, 3)), np.float32)
+
+
+def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
+    """Return a mask (True = defect) for frames of `shape`: repeated, or True where one of a block is.
+
+    Raises
+    ------
+    ParameterError
+        If the ratio is not 1, 2 or 4 along both axes; names both shapes.
+    """
+    factor = _factor("defect map", mask.shape, shape)
+    if factor > 0:
+        return _repeated(mask, factor)
+    return np.asarray(_blocks(mask, -factor).any(axis=(1, 3)))
+
+
+def _factor(what: str, have: tuple[int, ...], want: tuple[int, ...]) -> int:
+    factor = size_factor(have, want)
+    if factor is None:
+        raise ParameterError(
+            f"the {what} is {named(have)}, the frames are {named(want)} (rows x columns); expected the same, "
+            "or 2 or 4 times as many along both; give the one of this camera, or turn it by 90 degrees"
+        )
+    return factor
+
+
+def named(shape: tuple[int, ...]) -> str:
+    """Return (480, 464) as '480 x 464'."""
+    return " x ".join(map(str, shape))
+
+
+def _repeated(image: NDArray[T], factor: int) -> NDArray[T]:
+    return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+
+
+def _blocks(image: NDArray[Any], factor: int) -> NDArray[Any]:
+    ny, nx = image.shape
+    return image.reshape(ny // factor, factor, nx // factor, factor)
+
+
+def _float32(image: NDArray[Any]) -> Image:
+    """Return a copy that may be written to."""
+    with np.errstate(over="ignore"):
+        return np.array(image, np.float32, order="C")
+
+
+def _forbid_shapes(want: tuple[int, ...], have: Iterable[tuple[int, ...]]) -> None:
+    odd = [shape for shape in have if shape != want]
+    if odd:
+        raise ParameterError(f"an image is {named(odd[0])}, the gain is {named(want)}; expected the same")

@@ -1,0 +1,120 @@
+"""The pattern of a session and the gain that undoes it, from the sums of its stacks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.sums import StackSum
+from mrcz_dask.values.errors import ParameterError, SessionError
+
+DOSE_BITS = 20
+LEAST_KNOWN = 0.5
+LEAST_RESPONSE = 0.1
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionPattern:
+    """How the pixels respond on average.
+
+    Attributes
+    ----------
+    response
+        (ny, nx) float64, mean 1 over the good pixels; 1 where not good.
+    good
+        (ny, nx) bool, True = known. Not: masked in more than half of the dose, or a response below .1.
+    counts
+        Counts per pixel that it rests on, mean of the good pixels.
+    stacks
+        How many stacks.
+    """
+
+    response: Floats
+    good: Bools
+    counts: float
+    stacks: int
+
+    @property
+    def counting_error(self) -> float:
+        """The relative standard deviation that counting alone gives to a pixel's response."""
+        return 1 / math.sqrt(self.counts)
+
+    def gain(self) -> NDArray[np.float32]:
+        """Return the multiplier 1 / response, float32 (ny, nx); 0 = defect where not good."""
+        return np.where(self.good, 1 / self.response, 0).astype(np.float32)
+
+
+@dataclass(slots=True)
+class PatternSum:
+    """Adds the sums of stacks, weighted by their doses: P = sum M S / sum M n d (M = 1 where not masked).
+
+    Attributes
+    ----------
+    shape
+        (ny, nx) of the frames.
+    """
+
+    shape: tuple[int, int]
+    _counts: Floats = field(init=False)
+    _doses: NDArray[np.int64] = field(init=False)
+    _total: int = 0
+    _stacks: int = 0
+
+    def __post_init__(self) -> None:
+        self._counts = np.zeros(self.shape)
+        self._doses = np.zeros(self.shape, np.int64)
+
+    def add(self, total: StackSum, mask: Bools, mean: float) -> None:
+        """Add a stack.
+
+        Parameters
+        ----------
+        total
+            Its sum.
+        mask
+            (ny, nx) bool, True = outlier, left out.
+        mean
+            Mean of the sum over unmasked pixels, counts; a stack without counts adds nothing.
+
+        Raises
+        ------
+        ParameterError
+            If the shapes differ.
+
+        Notes
+        -----
+        Counts add up exactly, in any order.
+        """
+        if not total.shape == mask.shape == self.shape:
+            raise ParameterError(f"a sum {total.shape} with mask {mask.shape} for a pattern of {self.shape}")
+        if not mean > 0:
+            return
+        dose = round(mean * 2**DOSE_BITS)
+        np.add(self._counts, total.values * 2.0**-total.exponent, out=self._counts, where=~mask)
+        np.add(self._doses, dose, out=self._doses, where=~mask)
+        self._total += dose
+        self._stacks += 1
+
+    def pattern(self) -> SessionPattern:
+        """Return the pattern of the stacks added so far.
+
+        Raises
+        ------
+        SessionError
+            If no pixel is known.
+        """
+        known = self._doses > LEAST_KNOWN * self._total
+        ratio = self._counts / np.maximum(self._doses, 1) * 2**DOSE_BITS
+        good = known & (ratio > LEAST_RESPONSE)
+        if not good.any():
+            raise SessionError(
+                f"the sums of {self._stacks} stacks know no pixel; expected stacks with counts and masks"
+            )
+        response = np.where(good, ratio / ratio[good].mean(), 1)
+        return SessionPattern(response, good, float(self._counts[good].mean()), self._stacks)

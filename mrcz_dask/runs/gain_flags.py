@@ -1,0 +1,67 @@
+"""What RELION, MotionCor and Warp have to be told about a gain in its file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from mrcz_dask.formats.gains import Reference
+from mrcz_dask.numerics.orientation import Orientation, Sense, as_others_read, warp_flags
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFlags:
+    """What other programs have to be told about a gain in its file.
+
+    Attributes
+    ----------
+    relion, motioncor, warp
+        Options; MotionCor's include ``-InvGain 1`` where it is needed.
+    notes
+        What options cannot say.
+    """
+
+    relion: str
+    motioncor: str
+    warp: str
+    notes: tuple[str, ...]
+
+
+def program_flags(
+    orientation: Orientation, sense: Sense, reference: Reference, frames_format: str
+) -> ProgramFlags:
+    """Return the options that make other programs turn a gain as this orientation does.
+
+    Parameters
+    ----------
+    orientation, sense
+        From the rows of the gain's file to those of the frames' files.
+    reference
+        The gain.
+    frames_format
+        Of the frames' files: MRC and MRCZ are taken alike, rows of TIFF are reversed by all three when read.
+    """
+    tiff, eer = reference.format == "TIFF", frames_format == "EER"
+    told = partial(as_others_read, orientation, frames_tiff=frames_format == "TIFF")
+    # with EER frames RELION undoes the reversal of a .gain file
+    relion = told(gain_tiff=tiff and not (eer and reference.name.lower().endswith(".gain")))
+    other = told(gain_tiff=tiff)
+    warp = warp_flags(other)
+    words = {"--gain_flip_x": warp.flip_x, "--gain_flip_y": warp.flip_y, "--gain_transpose": warp.transpose}
+    inverse = " -InvGain 1" if sense == "divide" else ""
+    return ProgramFlags(
+        f"--gain_rot {relion.turns} --gain_flip {int(relion.flip)}",
+        f"-RotGain {other.turns} -FlipGain {int(other.flip)}{inverse}",
+        " ".join(word for word, given in words.items() if given) or "(none)",
+        tuple(_notes(sense, eer and not reference.name.lower().endswith(".gain"))),
+    )
+
+
+def _notes(sense: Sense, relion_divides: bool) -> Iterator[str]:
+    if relion_divides:
+        yield "RELION divides EER frames by a gain that is not called .gain, and multiplies all others"
+    if (sense == "divide") != relion_divides:
+        yield "RELION applies this gain the wrong way: write a turned multiplier (--output) and give it that"
+    if sense == "divide":
+        yield "Warp multiplies: write a turned multiplier (--output) and give it that"

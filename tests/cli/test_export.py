@@ -1,0 +1,35 @@
+from pathlib import Path
+from typing import Any
+
+import mrcz_dask
+
+SERIAL = ("--radius", 2, "--workers", 0, "-q")
+
+
+def test_a_run_is_handed_on(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, *SERIAL).code == 0
+    shown = mrcz("export", night / "koma", "--to", "relion", "-o", tmp_path / "r", "--pixel-size", 1.2)
+    assert shown.code == 0
+    assert "5 movies for relion" in shown.out and "README.md" in shown.out
+    assert (tmp_path / "r" / "movies.star").exists()
+    again = mrcz("export", night / "koma", "--to", "relion", "-o", tmp_path / "r")
+    assert again.code == 1 and "not empty" in again.err
+
+
+def test_short_movies_are_left_out_and_named(tmp_path: Path, mrcz: Any) -> None:
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    for k, frames in enumerate((2, 4, 4)):
+        path = tmp_path / "night" / f"s_20261014_19060{k}.mrcz"
+        path.parent.mkdir(exist_ok=True)
+        mrcz_dask.write(path, rng.poisson(3, (frames, 64, 64)).astype(np.uint8))
+    mrcz("koma", tmp_path / "night", *SERIAL)
+    shown = mrcz("export", tmp_path / "night" / "koma", "--to", "warp", "--pixel-size", 1, "--json")
+    assert shown.code == 3
+    assert "s_20261014_190600: left out: 2 frames; 3 at least" in shown.err
+
+
+def test_wrong_usage(tmp_path: Path, mrcz: Any) -> None:
+    assert mrcz("export", tmp_path, "--to", "imod").code == 2
+    assert mrcz("export", tmp_path, "--to", "warp").code == 1

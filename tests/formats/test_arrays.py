@@ -1,0 +1,133 @@
+"""HDF5 and Zarr: which array is taken, its attributes, and what is wrong with files."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.sources import open_source, read
+from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
+from tests.inputs import as_hdf5, as_zarr
+
+COUNTS = np.random.default_rng(0).poisson(2, (4, 20, 30)).astype(np.uint8)
+
+
+@given(data=st.data())
+def test_every_type_comes_back(
+    data: st.DataObject, stacks: st.SearchStrategy[NDArray[Any]], tmp_path_factory: Any
+) -> None:
+    array = data.draw(stacks.filter(lambda a: a.dtype.kind != "c"))
+    stack = array.reshape(-1, *array.shape[-2:]).astype(
+        array.dtype.newbyteorder(data.draw(st.sampled_from("<>")))
+    )
+    path = tmp_path_factory.mktemp("arrays") / "a"
+    chunks = data.draw(st.sampled_from([(1, *stack.shape[1:]), (2, 5, 7)]))
+    chunks = tuple(min(a, b) for a, b in zip(chunks, stack.shape, strict=True))
+    with h5py.File(f"{path}.h5", "w") as file:
+        file.create_dataset(
+            "a", data=stack, chunks=chunks, compression=data.draw(st.sampled_from([None, "gzip"]))
+        )
+    version = data.draw(st.sampled_from([2, 3]))
+    zarr.create_array(f"{path}.zarr", data=stack, chunks=chunks, zarr_format=version)
+    for end in ("h5", "zarr"):
+        with open_source(f"{path}.{end}") as source:
+            assert (source.shape, source.dtype) == (stack.shape, array.dtype)
+            np.testing.assert_array_equal(source.frames(nthreads=2), stack)
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+def test_the_largest_array_or_the_named_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    root = h5py.File(path, "w") if name == "a.h5" else zarr.open_group(str(path), mode="w")
+    for inside, data in {"gain": COUNTS[0], "deep/small": COUNTS[:2], "deep/movie": COUNTS}.items():
+        root.create_dataset(inside, data=data) if name == "a.h5" else root.create_array(inside, data=data)
+    root["deep/movie"].attrs.update(
+        {"pixel_size": 1.06, "DateTime": "2026-10-14 19:06:33", "big": np.zeros(99).tolist()}
+    )
+    if name == "a.h5":
+        root.close()
+    with open_source(path) as source:
+        np.testing.assert_array_equal(source.frames(), COUNTS)
+        assert source.pixel_size == (1.06, 1.06, 1.06)
+        assert source.meta["attributes"]["DateTime"] == "2026-10-14 19:06:33"
+        assert source.meta["input"]["array"] == "deep/movie"
+        assert source.first_row == "top"
+    np.testing.assert_array_equal(read(f"{path}::/deep/small"), COUNTS[:2])
+    with pytest.raises(
+        FormatError, match=r"no three-dimensional array at gain; it has .*deep/movie \(4, 20, 30\) uint8"
+    ):
+        open_source(f"{path}::/gain")
+    with pytest.raises(FormatError, match="no three-dimensional array at nowhere"):
+        open_source(f"{path}::nowhere")
+
+
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+def test_no_stack_and_several(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    root = h5py.File(path, "w") if name == "a.h5" else zarr.open_group(str(path), mode="w")
+    make = root.create_dataset if name == "a.h5" else root.create_array
+    make("image", data=COUNTS[0])
+    if name == "a.h5":
+        root.flush()
+        root.close()
+    with pytest.raises(NoStackError, match="no three-dimensional array in it; it has image"):
+        open_source(path)
+    root = h5py.File(path, "a") if name == "a.h5" else root
+    make = root.create_dataset if name == "a.h5" else root.create_array
+    make("a", data=COUNTS)
+    make("b", data=COUNTS)
+    if name == "a.h5":
+        root.close()
+    with pytest.raises(FormatError, match=f"has 2 three-dimensional arrays of equal size.*{name}::/path"):
+        open_source(path)
+
+
+def test_velox_keeps_frames_last(tmp_path: Path) -> None:
+    path = tmp_path / "a.emd"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("Data/Image/f00/Data", data=np.moveaxis(COUNTS, 0, 2))
+    np.testing.assert_array_equal(read(path), COUNTS)
+
+
+def test_bytes_and_other_processes(tmp_path: Path) -> None:
+    path = as_hdf5(tmp_path, "a", COUNTS)
+    np.testing.assert_array_equal(read(path.read_bytes()), COUNTS)
+    with pytest.raises(FormatError, match="no HDF5 file, so that there is no x in it"):
+        (tmp_path / "a.mrc").write_bytes(bytes(2000))
+        open_source(f"{tmp_path / 'a.mrc'}::/x")
+
+
+def test_damaged_and_cut_off(tmp_path: Path) -> None:
+    path = as_hdf5(tmp_path, "a", COUNTS)
+    whole = path.read_bytes()
+    for end in range(1, len(whole), 211):
+        path.write_bytes(whole[:end])
+        with pytest.raises(MrczDaskError, match=r"a\.h5"):
+            read(path, nthreads=1)
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        broken = bytearray(whole)
+        broken[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(broken)
+        try:
+            read(path, nthreads=1)
+        except (MrczDaskError, OSError) as error:
+            assert "a.h5" in str(error)
+    store = as_zarr(tmp_path, "b", COUNTS)
+    chunk = next(one for one in store.rglob("*") if one.is_file() and one.name != "zarr.json")
+    os.truncate(chunk, 10)
+    with pytest.raises(MrczDaskError, match=r"b\.zarr: frame . cannot be decoded"):
+        read(store, nthreads=1)
+    (store / "zarr.json").write_text("{")
+    with pytest.raises(FormatError, match=r"b\.zarr: expected a Zarr array or group"):
+        open_source(store)
+    (tmp_path / "c.zarr").mkdir()
+    with pytest.raises(FormatError, match=r"c\.zarr: expected a Zarr array or group"):
+        open_source(tmp_path / "c.zarr")

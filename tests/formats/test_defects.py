@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import mrcfile
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from mrcz_dask.formats.defects import boxes_of, read_defects, serialem_text, write_defects
+from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.formats.writer import write
+from mrcz_dask.values.errors import FormatError
+
+MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))
+ROWS = st.sampled_from(["top", "bottom"])
+SHAPE = (10, 14)
+
+
+def text(folder: Path, content: str) -> Path:
+    path = folder / "defects.txt"
+    path.write_text(content)
+    return path
+
+
+def marked(mask: np.ndarray) -> set[tuple[int, int]]:
+    """Row and column of every defect."""
+    return {(y, x) for y, x in np.argwhere(mask).tolist()}
+
+
+@given(MASKS)
+def test_boxes_cover_a_mask_exactly_once(mask: np.ndarray) -> None:
+    counts = np.zeros(mask.shape, int)
+    for x, y, w, h in boxes_of(mask):
+        counts[y : y + h, x : x + w] += 1
+    assert np.array_equal(counts, mask)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(MASKS, ROWS, st.sampled_from(["serialem", "boxes"]))
+def test_texts_read_back_as_they_were(tmp_path: Path, mask: np.ndarray, rows: FirstRow, kind: str) -> None:
+    path = tmp_path / "defects.txt"
+    write_defects(path, mask, kind, rows)  # type: ignore[arg-type]
+    found = read_defects(path, mask.shape)
+    assert np.array_equal(found.as_frames(rows), mask)
+    assert found.kind == kind or (kind == "boxes" and not mask.any())
+
+
+@pytest.mark.parametrize("rows", ["top", "bottom"])
+@pytest.mark.parametrize("suffix", ["mrc", "tif"])
+def test_maps_read_back_as_they_were(tmp_path: Path, suffix: str, rows: FirstRow) -> None:
+    if suffix == "tif":
+        pytest.importorskip("tifffile")
+        pytest.importorskip("imagecodecs")
+    mask = np.random.default_rng(0).random(SHAPE) < 0.1
+    path = tmp_path / f"map.{suffix}"
+    write_defects(path, mask, "map", rows)
+    found = read_defects(path, SHAPE)
+    assert np.array_equal(found.as_frames(rows), mask)
+    assert (found.kind, found.first_row) == ("map", {"mrc": "bottom", "tif": "top"}[suffix])
+    if suffix == "mrc":
+        with mrcfile.open(path) as mrc:
+            assert mrc.data.dtype == np.int8
+            assert set(np.unique(mrc.data)) == {0, 1}
+
+
+def test_every_key_of_serialem(tmp_path: Path) -> None:
+    path = text(
+        tmp_path,
+        "CameraSizeX 14\nCameraSizeY 10\nRotationAndFlip 3\nWasScaled 0\nK2Type 1\nFalconType 0\n"
+        "NumToAvgSuperRes 0\nUsableArea 1 2 8 12\n# a comment\n\nPartialBadColumn 5 2 3 4\n"
+        "PartialBadRow 6 1 7 9\nBadPixels 4 2 11 7\nBadColumns 10\nBadRows 3\n",
+    )
+    found = read_defects(path, SHAPE)
+    expected = np.zeros(SHAPE, bool)
+    expected[0], expected[9], expected[:, :2], expected[:, 13] = True, True, True, True
+    expected[3:5, 5:7] = expected[6, 7:10] = expected[2, 4] = expected[7, 11] = True
+    expected[:, 10], expected[3] = True, True
+    assert marked(found.mask) == marked(expected)
+    assert (found.kind, found.first_row) == ("serialem", "top")
+    assert np.array_equal(found.as_frames("bottom"), expected[::-1])
+
+
+def test_pixels_of_scaled_coordinates_are_blocks(tmp_path: Path) -> None:
+    for scaled, edge in ((1, 2), (2, 4)):
+        path = text(tmp_path, f"CameraSizeX 14\nCameraSizeY 10\nWasScaled {scaled}\nBadPixels 4 2\n")
+        y, x = np.argwhere(read_defects(path, SHAPE).mask).T
+        assert (y.min(), y.max(), x.min(), x.max()) == (2, 1 + edge, 4, 3 + edge)
+
+
+def test_the_example_session(session_folder: Path) -> None:
+    found = read_defects(session_folder / "defects_K2.txt", (480, 464))
+    assert (found.kind, found.mask.shape, found.mask.sum()) == ("serialem", (480, 464), 28)
+    assert found.mask[5, 92]
+    again = serialem_text(found.mask, "top")
+    assert "BadPixels 92 5 261 36" in again
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("1 2 3\n", "line 1.*x y width height"),
+        ("1 2 3 x\n", "line 1"),
+        ("1 2 3 -4\n", "line 1"),
+        ("0 0 1 1\n\n# fine\n13 0 2 1\n", "line 4: the box x 13"),
+        ("0 0 0 1\n", "is empty"),
+        ("CameraSizeX 14\nBadPixels 1 1\n", "CameraSizeY"),
+        ("CameraSizeX 14\nCameraSizeY 10\nBadPixels 1 1 2\n", "line 3 has 3 numbers"),
+        ("CameraSizeX 14\nCameraSizeY 10\nBadPixels 1 10\n", "line 3: the box"),
+        ("CameraSizeX 14\nCameraSizeY 10\nBadThings 1 1\n", "line 3 begins with 'BadThings'"),
+        ("CameraSizeX 14\nCameraSizeY 10\nPartialBadRow 1 1 2\n", "line 3"),
+    ],
+)
+def test_what_is_not_understood_names_its_line(tmp_path: Path, content: str, complaint: str) -> None:
+    with pytest.raises(FormatError, match=complaint):
+        read_defects(text(tmp_path, content), SHAPE)
+
+
+def test_an_inverted_map_or_a_stack_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "map.mrc", np.ones(SHAPE, np.int8))
+    with pytest.raises(FormatError, match="invert"):
+        read_defects(tmp_path / "map.mrc", SHAPE)
+    write(tmp_path / "stack.mrc", np.zeros((2, *SHAPE), np.int8))
+    with pytest.raises(FormatError, match="2 frames"):
+        read_defects(tmp_path / "stack.mrc", SHAPE)
+    with pytest.raises(FileNotFoundError):
+        read_defects(tmp_path / "missing.txt", SHAPE)

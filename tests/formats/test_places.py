@@ -1,0 +1,56 @@
+"""Names of stacks and their outputs, paths inside of files, sizes of files and stores."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mrcz_dask.formats.places import (
+    MRC,
+    SUFFIXES,
+    WRAPPERS,
+    Place,
+    expected_kind,
+    measure,
+    stem_of,
+    suffix_of,
+)
+
+
+@given(stem=st.from_regex(r"[A-Za-z][\w.]{0,20}\w", fullmatch=True), suffix=st.sampled_from(SUFFIXES))
+def test_stem_and_suffix_make_the_name(stem: str, suffix: str) -> None:
+    for name in (stem + suffix, stem + suffix.upper()):
+        assert stem_of(name) + name[len(stem) :] == name
+        assert stem_of(name) == stem
+        assert suffix_of(name) == suffix
+
+
+def test_kinds() -> None:
+    assert {expected_kind(f"a{end}{wrapper}") for end in MRC for wrapper in ("", *WRAPPERS)} == {"MRC"}
+    assert [expected_kind(f"a.{end}") for end in ("TIF", "eer", "dm4", "h5", "zarr", "txt")] == [
+        "TIFF", "EER", "DM", "HDF5", "Zarr", None,
+    ]  # fmt: skip
+    assert stem_of("no_suffix") == "no_suffix"
+
+
+def test_a_place_in_a_file(tmp_path: Path) -> None:
+    assert Place.of(tmp_path / "a.h5") == Place(tmp_path / "a.h5")
+    assert Place.of(f"{tmp_path}/a.h5::/entry/data") == Place(tmp_path / "a.h5", "entry/data")
+    assert Place.of(Path(f"{tmp_path}/a.h5::/entry/data")) == Place(tmp_path / "a.h5", "entry/data")
+    odd = tmp_path / "a::b.mrc"
+    odd.touch()
+    assert Place.of(odd) == Place(odd)
+
+
+def test_sizes(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name, size, time in (("x", 10, 5), ("b/y", 20, 9)):
+        (tmp_path / "a" / name).write_bytes(bytes(size))
+        os.utime(tmp_path / "a" / name, ns=(time, time))
+    assert measure(tmp_path / "a" / "x") == (10, 5)
+    assert measure(tmp_path / "a") == (30, 9)
+    assert measure(f"{tmp_path / 'a'}::/b") == (30, 9)
+    with pytest.raises(FileNotFoundError):
+        measure(tmp_path / "c")

@@ -1,0 +1,85 @@
+"""The page, `status`, the metrics and the table at the end of a run say the same."""
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from mrcz_dask.cli.summary import show_outcome
+from mrcz_dask.monitor.report import facts, headline, report
+from mrcz_dask.monitor.serving import PageParams, watched
+from mrcz_dask.monitor.state import SessionState
+from mrcz_dask.monitor.tail import Tail
+from mrcz_dask.runs.cluster import Where, open_executor
+from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.runs.space import readable
+from mrcz_dask.values import events
+from mrcz_dask.values.params import KomaParams, Settings
+
+pytestmark = pytest.mark.slow
+
+
+def metrics(address: str) -> dict[tuple[str, ...], float]:
+    with urlopen(address.replace("/session", "/metrics")) as answer:
+        text = answer.read().decode()
+    families = text_string_to_metric_families(text)
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+@pytest.mark.parametrize("where", [Where(workers=2), Where(workers=0)], ids=["dashboard", "alone"])
+def test_all_four_agree(
+    where: Where, night: Path, tmp_path: Path, tab: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told: list[events.Event] = []
+    plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
+    page = PageParams() if where.workers else PageParams.of("0")
+    with (
+        open_executor(where, Need(10**8, 10**8), told.append) as executor,
+        watched(executor, page, told.append) as listen,
+    ):
+        address = next(one.address for one in told if isinstance(one, events.PageReady))
+        tab.open(address)
+        outcome = Run(plan, executor, listen).execute()
+        said = tab.until(lambda said: said.get("headline") == "finished")
+        scraped = metrics(address)
+    state = SessionState.of(Tail(plan.folder).new())
+    assert state.updated is not None
+    found = report(state, state.updated)
+    written = {fact.key: fact.text for fact in facts(found.numbers)}
+    assert said["headline"] == headline(found.numbers)
+    for key in ("done", "waiting", "failed", "data", "outliers", "noise", "contrast", "left_out"):
+        assert said[key] == written[key], key
+    check_metrics(scraped, json.loads(json.dumps(found.to_dict())))
+    capsys.readouterr()
+    show_outcome(outcome)
+    check_table(capsys.readouterr().out, outcome, written)
+
+
+def check_metrics(scraped: dict[tuple[str, ...], float], values: dict[str, Any]) -> None:
+    for state in ("found", "summed", "provisional", "done", "failed"):
+        assert scraped["mrcz_dask_stacks", state] == values["stacks"][state]
+    for kind in ("hot", "dead"):
+        assert scraped["mrcz_dask_outlier_pixels", kind] == values[kind]
+    for kind, noise in values["noise"].items():
+        assert scraped["mrcz_dask_correlated_noise_ratio", kind] == noise
+    assert scraped["mrcz_dask_input_bytes",] == values["bytes_in"]
+    assert scraped["mrcz_dask_output_bytes",] == values["bytes_out"]
+    assert scraped["mrcz_dask_files_left_out", "rejected"] == values["rejected"] == 1
+
+
+def check_table(table: str, outcome: Outcome, written: dict[str, str]) -> None:
+    """The last lines of the table hold what the others say."""
+    results = outcome.results
+    assert written["done"] == f"{len(results)} of {len(results)}"
+    assert f"{len(results)} stacks done, {outcome.not_done} not done; " in table
+    hot, dead = sum(r.hot for r in results), sum(r.dead for r in results)
+    assert f"{hot} hot and {dead} dead pixels" in table
+    assert written["outliers"] == f"{hot} hot, {dead} dead"
+    assert f"mean over stacks without high contrast: {written['noise']}" in table
+    sizes = [readable(sum(getattr(r, name) for r in results)) for name in ("bytes_in", "bytes_out")]
+    assert written["data"] == f"{sizes[0]} in, {sizes[1]} out" and f"{written['data']}, in " in table

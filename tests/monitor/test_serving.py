@@ -1,0 +1,185 @@
+"""Where the page is, who reaches it, and that it is gone with the run."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from mrcz_dask.monitor import serving
+from mrcz_dask.monitor.live import Live
+from mrcz_dask.monitor.servers import Alone
+from mrcz_dask.monitor.serving import PageParams, Place, watched
+from mrcz_dask.runs.executors import SerialExecutor
+from mrcz_dask.values import events
+from mrcz_dask.values.errors import ParameterError, SessionError
+
+from .conftest import Made
+
+
+def get(address: str, path: str, **headers: str) -> tuple[int, str, dict[str, str]]:
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=20)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode(errors="replace"), dict(answer.getheaders())
+    finally:
+        connection.close()
+
+
+def knock(address: str, origin: str) -> int:
+    """Return what a websocket from a page of another origin gets: 101 it may speak, 403 it may not."""
+    upgrade = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Protocol": "bokeh, x.y"}
+    connection = HTTPConnection(urlsplit(address).netloc, timeout=20)
+    try:
+        connection.request("GET", "/session/ws", headers={**upgrade, **key, "Origin": origin})
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def alone() -> Iterator[Alone]:
+    live = Live()
+    live(Made().started())
+    served = Alone(live, "127.0.0.1", 0)
+    yield served
+    served.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("8788", Place("127.0.0.1", 8788)),
+        ("0", Place("127.0.0.1", 0)),
+        ("0.0.0.0:9000", Place("0.0.0.0", 9000)),
+        ("login-1.cluster:80", Place("login-1.cluster", 80)),
+        ("[::1]:80", Place("::1", 80)),
+        ("none", None),
+    ],
+)
+def test_places(text: str, place: Place | None) -> None:
+    assert PageParams.of(text) == PageParams(True, place)
+    assert PageParams.of(None) == PageParams(False, None)
+
+
+@pytest.mark.parametrize("text", ["", "70000", "host", "host:", "1 2", "$(x):80", "a:b:80", "-1"])
+def test_no_places(text: str) -> None:
+    with pytest.raises(ParameterError, match="--page"):
+        PageParams.of(text)
+
+
+def test_the_page_and_the_metrics_are_served(alone: Alone) -> None:
+    status, text, _ = get(alone.address, "/session")
+    assert status == 200 and "<title>mrcz-dask</title>" in text and "http" not in _loaded(text)
+    status, text, headers = get(alone.address, "/metrics")
+    assert status == 200 and 'mrcz_dask_run_state{state="running"} 1.0' in text
+    assert headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    assert get(alone.address, "/")[2]["Location"].endswith("/session")
+
+
+def _loaded(text: str) -> str:
+    """Return what a page loads: all of it must come from where the page does, there may be no network."""
+    return " ".join(part.split('"')[0] for part in text.split('src="')[1:])
+
+
+@pytest.mark.parametrize(
+    "path", ["/etc/passwd", "/static/../../../../etc/passwd", "/events.jsonl", "/session.zarr"]
+)
+def test_no_file_is_served(alone: Alone, path: str) -> None:
+    assert get(alone.address, path)[0] in (403, 404)
+
+
+def test_pages_of_other_sites_may_not_read_it_and_tunnels_may(alone: Alone) -> None:
+    port = urlsplit(alone.address).port
+    for origin in (f"http://127.0.0.1:{port}", "http://localhost:9999", "http://127.0.0.1:1234"):
+        assert knock(alone.address, origin) != 403, origin
+    for origin in ("http://example.org", f"http://example.org:{port}", "https://127.0.0.1.example.org:80"):
+        assert knock(alone.address, origin) == 403, origin
+
+
+def test_a_serial_run_has_no_page_unless_it_is_asked_for() -> None:
+    told: list[events.Event] = []
+    with watched(SerialExecutor(), PageParams(), told.append) as listen:
+        assert listen == told.append
+    with watched(SerialExecutor(), PageParams.of("none"), told.append) as listen:
+        assert listen == told.append
+    assert not told
+
+
+def test_it_is_there_while_the_run_goes_on(made: Made) -> None:
+    told: list[events.Event] = []
+    threads = set(threading.enumerate())
+    with watched(SerialExecutor(), PageParams.of("0"), told.append) as listen:
+        (ready,) = told
+        assert isinstance(ready, events.PageReady)
+        listen(made.started())
+        listen(made.found(0))
+        assert 'mrcz_dask_stacks{state="found"} 1.0' in get(ready.address, "/metrics")[1]
+    assert len(told) == 3
+    with pytest.raises(OSError):
+        get(ready.address, "/metrics")
+    assert set(threading.enumerate()) <= threads
+
+
+def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(SessionError, match=f"--page 127.0.0.1:{port}: cannot be listened at"),
+            watched(SerialExecutor(), PageParams.of(str(port)), events.silent),
+        ):
+            pass
+
+
+def test_beyond_loopback_there_is_a_warning() -> None:
+    told: list[events.Event] = []
+    with watched(SerialExecutor(), PageParams.of("0.0.0.0:0"), told.append):
+        warning, ready = told
+    assert isinstance(warning, events.Warned) and "beyond this machine" in warning.message
+    assert isinstance(ready, events.PageReady) and socket.gethostname() in ready.address
+
+
+class SomebodyElses:
+    """What the page needs to know of an executor whose scheduler is not here."""
+
+    client: Any = None
+
+
+def test_beside_another_scheduler_the_command_serves_the_page(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(serving, "DaskExecutor", SomebodyElses)
+    told: list[events.Event] = []
+    with watched(SomebodyElses(), PageParams(), told.append):  # type: ignore[arg-type]
+        (ready,) = told
+        assert isinstance(ready, events.PageReady) and ready.address.startswith("http://127.0.0.1:")
+        assert get(ready.address, "/session")[0] == 200
+
+
+@pytest.mark.cluster
+def test_the_dashboard_of_a_cluster_has_the_page_among_its_own(made: Made) -> None:
+    from mrcz_dask.runs.cluster import Where, open_executor
+    from mrcz_dask.runs.memory import Need
+
+    told: list[events.Event] = []
+    with open_executor(Where(workers=1), Need(10**8, 10**6), told.append) as executor:
+        with watched(executor, PageParams(), told.append) as listen:
+            ready = told[-1]
+            assert isinstance(ready, events.PageReady)
+            listen(made.started())
+            assert get(ready.address, "/session")[0] == 200
+            assert 'href="session"' in get(ready.address, "/status")[1]
+            metrics = get(ready.address, "/metrics")[1]
+            assert 'mrcz_dask_run_state{state="running"} 1.0' in metrics
+            assert "dask_scheduler_workers" in metrics
+            assert knock(ready.address, "http://localhost:9999") != 403
+            assert knock(ready.address, "http://example.org") == 403
+        assert get(ready.address, "/session")[0] == 404
+        assert 'href="session"' not in get(ready.address, "/status")[1]
+        assert "mrcz_dask" not in get(ready.address, "/metrics")[1]

@@ -1,0 +1,114 @@
+"""What the next program takes, read back."""
+
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.formats.defects import read_defects
+from mrcz_dask.formats.star import read_star
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.export import PROGRAMS, Optics, Program, export, mask_of, movies_of
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
+
+OPTICS = Optics(pixel_size=1.05)
+
+
+def plain(path: Path) -> np.ndarray[Any, Any]:
+    """Pixels of an MRC file, as mrcfile reads them."""
+    with mrcfile.open(path) as file:
+        return np.array(file.data)
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("write", ["normalized", "recompressed"])
+def test_one_mask_in_every_form_and_movies_that_everybody_reads(
+    night: Path, tmp_path: Path, koma: Any, program: Program, write: str
+) -> None:
+    outcome = koma(night, write=write)
+    done = export(night / "koma", tmp_path / "out", program, OPTICS)
+    assert len(done.movies) == 7
+    store = SessionStore(night / "koma" / "session.zarr")
+    for result in outcome.results:
+        stem = Path(result.output).stem
+        mask = mask_of(store, stem)
+        assert mask.sum() == result.hot + result.dead and np.array_equal(
+            mask, is_masked(store.load(stem, "weight"))
+        )
+        place = tmp_path / "out" / "defects"
+        for name in (f"{stem}.mrc", f"{stem}.txt", f"{stem}_serialem.txt"):
+            assert np.array_equal(read_defects(place / name, mask.shape).as_frames("bottom"), mask)
+        assert np.array_equal(plain(place / f"{stem}.mrc"), mask.astype(np.int8))
+        movie = plain(tmp_path / "out" / "movies" / f"{stem}.mrcs")
+        corrected = write == "recompressed"
+        expected = mrcz_dask.open_stack(night / "koma" / result.output, corrected=corrected).compute()
+        if program == "motioncor" and corrected:
+            counts = mrcz_dask.read(night / "koma" / result.output)
+            assert np.array_equal(movie, counts)
+            dark = plain(tmp_path / "out" / "dark" / f"{stem}.mrc")
+            good = ~mask & (store.load(stem, "weight") == 255)
+            assert np.allclose((counts - dark)[:, good], expected[:, good], atol=1e-6)
+        else:
+            assert movie.dtype == np.float32 and np.array_equal(movie, expected)
+    common = read_defects(tmp_path / "out" / "defects_common.txt", mask.shape).as_frames("bottom")
+    gain = plain(tmp_path / "out" / "gain_ones_zero_at_defects.mrc")
+    assert np.array_equal(gain == 0, common) and set(np.unique(gain)) <= {0, 1}
+    assert (plain(tmp_path / "out" / "gain_ones.mrc") == 1).all()
+    assert "no gain reference" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_tables_are_in_order_of_acquisition(night: Path, tmp_path: Path, koma: Any) -> None:
+    outcome = koma(night)
+    export(night / "koma", tmp_path / "out", "relion", OPTICS)
+    tables = read_star((tmp_path / "out" / "movies.star").read_text())
+    assert tables["movies"]["rlnMicrographMovieName"] == [
+        f"movies/{Path(r.output).stem}.mrcs" for r in outcome.results
+    ]
+    assert tables["optics"]["rlnMicrographOriginalPixelSize"] == ["1.050000"]
+    stem = Path(outcome.results[0].output).stem
+    hot = read_star((tmp_path / "out" / "hot_pixels" / f"{stem}.star").read_text())["hot_pixels"]
+    mask = mask_of(SessionStore(night / "koma" / "session.zarr"), stem)
+    found = {
+        (int(float(x)), int(float(y)))
+        for x, y in zip(hot["rlnCoordinateX"], hot["rlnCoordinateY"], strict=True)
+    }
+    assert found == {(x, y) for y, x in np.argwhere(mask).tolist()}
+
+
+def test_a_folder_that_holds_something_is_left_alone(night: Path, tmp_path: Path, koma: Any) -> None:
+    koma(night)
+    with pytest.raises(OutputExistsError, match="not empty"):
+        export(night / "koma", night, "warp", OPTICS)
+
+
+def test_nothing_to_hand_on(tmp_path: Path) -> None:
+    with pytest.raises(SessionError, match="no outputs of koma"):
+        movies_of(tmp_path)
+
+
+def test_the_pixel_size_is_asked_for(night: Path, tmp_path: Path, koma: Any) -> None:
+    for path in night.glob("*.mdoc"):
+        path.unlink()
+    for path in night.glob("*.mrcz"):
+        frames = mrcz_dask.read(path)
+        path.unlink()
+        mrcz_dask.write(path, frames)
+    koma(night)
+    with pytest.raises(ParameterError, match="--pixel-size"):
+        export(night / "koma", tmp_path / "out", "relion", Optics())
+
+
+def test_divide_has_no_dark(night: Path, tmp_path: Path, koma: Any) -> None:
+    koma(night, form="divide", write="recompressed")
+    with pytest.raises(ParameterError, match="--form subtract"):
+        export(night / "koma", tmp_path / "out", "motioncor", OPTICS)
+
+
+@pytest.mark.parametrize("wrong", [{"voltage": 0}, {"cs": -1}, {"contrast": 2}])
+def test_optics_that_make_no_sense(wrong: dict[str, float]) -> None:
+    with pytest.raises(ParameterError, match="expected"):
+        Optics(**wrong)

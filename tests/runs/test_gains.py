@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.gains import write_reference
+from mrcz_dask.formats.sources import read
+from mrcz_dask.numerics.gain import K2
+from mrcz_dask.numerics.orientation import Orientation
+from mrcz_dask.numerics.simulate import SimulationParams, named, simulate_session
+from mrcz_dask.runs.discovery import discover
+from mrcz_dask.runs.gain_options import GainOptions
+from mrcz_dask.runs.gains import PreparedGain, prepare_gain
+from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.values.errors import FormatError, ParameterError, SessionError
+
+SHAPE = (80, 96)
+PARAMS = SimulationParams(stacks=6, frames=16, shape=SHAPE, seed=4, dead=2e-3, hot=(0.0, 0.0))
+TURNED = Orientation(1, True)
+
+
+@pytest.fixture(scope="module")
+def stacks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    return write_session(tmp_path_factory.mktemp("gains") / "session", PARAMS)
+
+
+@pytest.fixture(scope="module")
+def gain() -> np.ndarray:
+    """What undoes the camera's pattern, in the frames' orientation."""
+    session = simulate_session(PARAMS)
+    return (1 / session.pattern(0)).astype(np.float32)
+
+
+def saved(path: Path, image: np.ndarray) -> str:
+    write_reference(path, image)
+    return str(path)
+
+
+def prepared(
+    options: GainOptions, stacks: Sequence[Path] = (), shape: tuple[int, int] = SHAPE
+) -> PreparedGain:
+    found = prepare_gain(options, shape, "bottom", stacks)
+    assert found is not None
+    return found
+
+
+def test_nothing_asked_is_nothing() -> None:
+    assert prepare_gain(GainOptions(), SHAPE, "bottom", ()) is None
+
+
+def test_given_orientation_needs_no_stack(gain: np.ndarray, tmp_path: Path) -> None:
+    path = saved(tmp_path / "g.mrc", TURNED.inverse.apply(gain))
+    found = prepared(GainOptions(path, rotate=1, flip=1))
+    assert np.array_equal(found.gain.image, gain)
+    assert found.gain.dark is None and not found.gain.bad.any() and found.subpixels == 1
+    about: dict[str, Any] = found.about["gain"]
+    assert (about["name"], about["sense"], about["size"]) == ("g.mrc", "multiply", "as the frames")
+    assert about["orientation"] == {"turns": 1, "flip_rows": True, "said_by": "options"}
+    assert found.about["digest"] == found.digest
+    assert not found.caveats
+
+
+@pytest.mark.parametrize("divide", [False, True])
+def test_auto_finds_orientation_and_sense(
+    stacks: tuple[Path, ...], gain: np.ndarray, tmp_path: Path, divide: bool
+) -> None:
+    path = saved(tmp_path / "g.mrc", TURNED.inverse.apply(1000 / gain if divide else gain))
+    found = prepared(GainOptions(path, auto=True), stacks)
+    about = found.about["gain"]
+    assert about["sense"] == ("divide" if divide else "multiply")
+    assert (about["orientation"]["turns"], about["orientation"]["flip_rows"]) == (1, True)
+    assert about["orientation"]["said_by"] == "stacks"
+    assert about["orientation"]["score"] > 6 > 2 * about["orientation"]["next_score"] - 6
+    assert found.gain.image / found.gain.image.mean() == pytest.approx(gain / gain.mean(), rel=1e-5)
+    assert found.gain.image.mean() == pytest.approx(1, abs=0.01)
+
+
+def test_the_example_session(session_folder: Path) -> None:
+    """Its gain is turned and then flipped; its list of defects has rows in the order of the file."""
+    session = discover(session_folder)
+    options = GainOptions(
+        str(session_folder / "CountRef_gain.mrc"), auto=True, defects=str(session_folder / "defects_K2.txt")
+    )
+    found = prepared(options, [s.path for s in session.stacks], (480, 464))
+    about = found.about
+    assert (about["gain"]["orientation"]["turns"], about["gain"]["orientation"]["flip_rows"]) == (1, True)
+    assert about["gain"]["sense"] == "multiply"
+    assert about["gain"]["orientation"]["score"] > 30
+    assert about["defects"]["seen_in_stacks"] == 1
+    assert about["defects"]["orientation"] == {"turns": 0, "flip_rows": True, "said_by": "stacks"}
+    assert any("defects_K2.txt" in text for text in found.caveats)
+    counts = read(session.stacks[0].path, 0)
+    assert not counts[found.gain.bad].any()
+
+
+def test_a_session_without_pattern_is_refused(tmp_path: Path, gain: np.ndarray) -> None:
+    stacks = write_session(tmp_path / "s", named("no pattern", stacks=6, frames=8, shape=SHAPE, seed=8))
+    with pytest.raises(SessionError, match=r"g\.mrc on 6 stacks.*Scores"):
+        prepared(GainOptions(saved(tmp_path / "g.mrc", gain), auto=True), stacks)
+
+
+def test_a_gain_that_does_not_fit_names_both_shapes(tmp_path: Path, gain: np.ndarray) -> None:
+    path = saved(tmp_path / "g.mrc", gain.T)
+    with pytest.raises(ParameterError, match=r"g\.mrc: the gain is 96 x 80, the frames are 80 x 96"):
+        prepared(GainOptions(path))
+    with pytest.raises(ParameterError, match="dark is 96 x 80"):
+        prepared(GainOptions(dark=path))
+
+
+def test_a_gain_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "g.mrc").write_bytes(b"x" * 5000)
+    with pytest.raises(FormatError, match=r"g\.mrc"):
+        prepared(GainOptions(str(tmp_path / "g.mrc")))
+    with pytest.raises(FileNotFoundError):
+        prepared(GainOptions(str(tmp_path / "none.mrc")))
+
+
+def test_dark_goes_with_the_gain_and_zeros_are_defects(tmp_path: Path, gain: np.ndarray) -> None:
+    holed = gain.copy()
+    holed[3, 4] = 0
+    dark = np.random.default_rng(0).uniform(0, 1, SHAPE).astype(np.float32)
+    options = GainOptions(
+        saved(tmp_path / "g.mrc", TURNED.inverse.apply(holed)),
+        rotate=1,
+        flip=1,
+        dark=saved(tmp_path / "d.mrc", TURNED.inverse.apply(dark)),
+    )
+    found = prepared(options)
+    frame = np.full(SHAPE, 7, np.uint8)
+    expected = (frame - dark) * np.where(holed > 0, gain, 1)
+    assert np.array_equal(found.gain.apply(frame), expected.astype(np.float32))
+    assert np.argwhere(found.gain.bad).tolist() == [[3, 4]]
+    assert found.about["bad_pixels"] == 1
+
+
+def test_super_resolution_frames_count_for_the_dose_rate(tmp_path: Path, gain: np.ndarray) -> None:
+    path = saved(tmp_path / "g.mrc", gain)
+    found = prepared(GainOptions(path, gamma="auto"), shape=(160, 192))
+    assert found.about["gain"]["size"] == "repeated 2 x 2"
+    assert found.subpixels == 4
+    assert found.gamma_of(0.25, 0.5) == K2.at(4 * 0.25 / 0.5)
+    small = prepared(GainOptions(path), shape=(40, 48))
+    assert (small.subpixels, small.about["gain"]["size"]) == (1, "harmonic mean of 2 x 2")
+
+
+def test_gamma_by_dose_rate(tmp_path: Path, gain: np.ndarray) -> None:
+    path = saved(tmp_path / "g.mrc", gain)
+    found = prepared(GainOptions(path, gamma="auto"))
+    assert np.array_equal(found.of_stack(1.0, 0.5).image, found.gain.at(K2.at(2.0)).image)
+    with pytest.raises(ParameterError, match="--frame-time"):
+        found.gamma_of(1.0, None)
+    given = prepared(GainOptions(path, gamma="auto", frame_time=0.25))
+    assert given.gamma_of(1.0, 0.5) == K2.at(4.0)
+    assert prepared(GainOptions(path)).of_stack(1.0, None) is not None
+
+
+def test_the_digest_is_of_what_decides_about_pixels(tmp_path: Path, gain: np.ndarray) -> None:
+    one, other = saved(tmp_path / "one.mrc", gain), saved(tmp_path / "other.mrc", gain[::-1])
+    plain = prepared(GainOptions(one)).digest
+    assert prepared(GainOptions(other, flip=1)).digest == plain
+    different = [GainOptions(other), GainOptions(one, gamma="1.1"), GainOptions(one, divide=True)]
+    assert len({plain, *(prepared(options).digest for options in different)}) == 4
+
+
+def test_an_odd_unit_is_told(tmp_path: Path, gain: np.ndarray) -> None:
+    found = prepared(GainOptions(saved(tmp_path / "g.mrc", 100 * gain)))
+    assert any("the median of the gain is" in text for text in found.caveats)
+
+
+@pytest.mark.parametrize("turned", [Orientation(), Orientation(2), Orientation(0, True)], ids=str)
+def test_defects_are_put_where_the_stacks_have_them(
+    stacks: tuple[Path, ...], tmp_path: Path, turned: Orientation
+) -> None:
+    dead = simulate_session(PARAMS).dead
+    path = tmp_path / "d.txt"
+    write_defects(path, turned.inverse.apply(dead), "boxes", "bottom")
+    found = prepared(GainOptions(defects=str(path)), stacks)
+    assert np.array_equal(found.gain.bad, dead)
+    assert bool(found.caveats) == (turned != Orientation())
+    assert (found.gain.image == 1).all()
+
+
+def test_defects_that_nobody_sees_stay_as_listed(stacks: tuple[Path, ...], tmp_path: Path) -> None:
+    listed = np.zeros(SHAPE, bool)
+    listed[10, 10:30] = True
+    path = tmp_path / "d.mrc"
+    write_defects(path, listed, "map", "bottom")
+    found = prepared(GainOptions(defects=str(path)), stacks)
+    assert np.array_equal(found.gain.bad, listed)
+    assert "is it of this camera" in found.caveats[0]
+    assert not prepared(GainOptions(defects=str(path))).caveats
