@@ -21,7 +21,6 @@ EXPECTED = {
     "OutputExistsError": FileExistsError,
     "SpaceError": OSError,
     "ReferenceNotFoundError": FileNotFoundError,
-    "MissingLibraryError": ImportError,
 }
 
 

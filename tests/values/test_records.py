@@ -39,7 +39,19 @@ RECORD = StackRecord(
     made_with="cd" * 16,
 )
 RESULT = StackResult(
-    "a/b.mrcz", "b.mrcz", 10, 9, 3, 1, True, None, {"raw": 0.1, "filtered": None}, ("few counts",), "ef" * 16, 5, "ab" * 16
+    "a/b.mrcz",
+    "b.mrcz",
+    10,
+    9,
+    3,
+    1,
+    True,
+    None,
+    {"raw": 0.1, "filtered": None},
+    ("few counts",),
+    "ef" * 16,
+    5,
+    "ab" * 16,
 )
 
 
