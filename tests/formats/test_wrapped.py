@@ -1,6 +1,9 @@
 """MRC within gzip, bzip2, xz and zstd: the same pixels in any order, in bounded memory, and damage."""
 
 import io
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +107,29 @@ def test_a_checksum_at_the_end_is_looked_at(stack: Stack, tmp_path: Path) -> Non
         source.frame(0)
         with pytest.raises(DamagedError, match="its gzip stream is damaged"):
             source.frame(5)
+
+
+@pytest.mark.downstream
+def test_files_of_databanks_and_of_epu(tmp_path: Path) -> None:
+    name = "mrcfile==1.5.4"
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "-q",
+        "--no-deps",
+        "--no-binary=mrcfile",
+        "-d",
+        tmp_path,
+    ]
+    if subprocess.run([*command, name], capture_output=True, check=False).returncode:
+        pytest.skip(f"{name} cannot be fetched")
+    with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as archive:
+        archive.extractall(tmp_path, filter="data")
+    files = [one for one in tmp_path.rglob("test_data/*") if set(one.suffixes) & {".map", ".mrc"}]
+    assert {one.suffix for one in files} == {".map", ".mrc", ".gz", ".bz2"}
+    for path in files:
+        with open_source(path) as source, mrcfile.open(path, permissive=True) as other:
+            np.testing.assert_array_equal(source.frames(), other.data.reshape(source.shape))
+            assert source.extended == bytes(np.asarray(other.extended_header).tobytes())
