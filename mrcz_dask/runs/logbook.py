@@ -21,8 +21,11 @@ NAME = "events.jsonl"
 VERSION = 1
 REMEDY = "choose another output folder, or move this file away"
 
-# Slots make a second class of each; the later one counts.
-_EVENTS = {kind.__name__: kind for kind in events.Event.__subclasses__()}
+KINDS: Mapping[str, type[events.Event]] = {
+    name: kind
+    for name, kind in vars(events).items()
+    if isinstance(kind, type) and issubclass(kind, events.Event) and kind is not events.Event
+}
 _FOUND: Mapping[str, type[Record]] = {events.SUMS: Summed, events.CORRECTION: StackResult}
 
 Moment = tuple[datetime, events.Event]
@@ -47,7 +50,7 @@ def from_line(line: str) -> Moment | None:
     try:
         values = json.loads(line)
         time = datetime.fromisoformat(values.pop("time"))
-        kind = _EVENTS.get(values.pop("event"))
+        kind = KINDS.get(values.pop("event"))
     except (ValueError, KeyError, AttributeError, TypeError):
         return None
     if values.pop("layout", VERSION) != VERSION:
