@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from time import monotonic
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -88,6 +89,7 @@ class Bars:
         )
         self._tasks: dict[str, TaskID] = {}
         self._stacks: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -101,6 +103,10 @@ class Bars:
     def __call__(self, event: events.Event) -> None:
         """Take in one event."""
         match event:
+            case events.StackFound():
+                self._seen[event.name] = monotonic()
+                if self._verbose:
+                    self._say(f"{event.name}: of {event.acquired} ({event.acquired_from})")
             case events.StackDone():
                 self._done(event)
             case events.StackFailed():
@@ -126,8 +132,6 @@ class Bars:
                 self._start(event)
             case events.StackDue() if event.reason != FIRST:
                 self._say(f"{event.name}: once more: {event.reason}")
-            case events.StackFound() if self._verbose:
-                self._say(f"{event.name}: of {event.acquired} ({event.acquired_from})")
             case events.StackLeftOut() if self._verbose:
                 self._say(f"{event.name}: {'rejected' if event.rejected else 'skipped'}: {event.reason}")
             case _:
@@ -148,9 +152,16 @@ class Bars:
     def _done(self, event: events.StackDone) -> None:
         kept = event.found is not None and event.found.kept
         if self._verbose:
-            self._say(f"{event.name}: {event.phase}: {'kept' if kept else 'done'}")
+            self._say(f"{event.name}: {event.phase}: {'kept' if kept else 'done' + self._since(event)}")
         if not kept:
             self._advance(event.phase, event.bytes)
+
+    def _since(self, event: events.StackDone) -> str:
+        """Return how long a stack took from being taken in to its output."""
+        seen = self._seen.get(event.name)
+        if seen is None or event.phase != events.CORRECTION:
+            return ""
+        return f", {monotonic() - seen:.1f} s after it was taken in"
 
     def _advance(self, phase: str, size: int) -> None:
         done, of = self._stacks.get(phase, (0, 0))

@@ -185,6 +185,7 @@ class SessionStore:
     ) -> None:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
         try:
+            temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
             group = zarr.open_group(temporary, mode="w", attributes=dict(attributes))
             for name, values in arrays.items():
                 _write_array(group, name, values)
@@ -193,6 +194,9 @@ class SessionStore:
             raise explain(error, self.path / path) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+            if not self.path.exists():  # the folder went away meanwhile, and Zarr has made another
+                with suppress(OSError):
+                    temporary.parent.rmdir()
 
 
 def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:

@@ -1,6 +1,7 @@
 """What a person, or a machine, is told while a run goes on."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ def test_verbose_has_a_line_for_every_stack(night: Path, mrcz: Any) -> None:
     for path in night.glob("FoilHole*.mrcz"):
         assert f"{path.name}: of 20" in shown.err
         assert f"{path.name}: sums and masks: done" in shown.err
-        assert f"{path.name}: correction: done" in shown.err
+        assert re.search(rf"{path.name}: correction: done, \d+\.\d s after it was taken in", shown.err)
     assert "bad.mrcz: rejected:" in shown.err
     assert "correction: kept" in mrcz("koma", night, *SERIAL, "-v").err
 

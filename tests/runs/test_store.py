@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import shutil
 import signal
 import threading
@@ -13,6 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from zarr.storage import LocalStore
 
 from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.runs import store as stores
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, SpaceError
 
@@ -126,3 +128,28 @@ def test_an_interrupt_while_a_group_is_written_leaves_nothing_on_the_way(
         signal.signal(signal.SIGALRM, before)
     assert {path.name for path in store.path.parent.iterdir()} == {store.path.name}
     assert store.correction_digest("a") == correction_digest(store.correction("a"))
+
+
+def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a bare mount point, while the file server is away."""
+    share, away = tmp_path / "share", tmp_path / "away"
+    store = SessionStore(share / "out" / "session.zarr")
+    (share / "out").mkdir(parents=True)
+    store.create()
+    share.rename(away)
+    with pytest.raises(OSError, match=r"session\.zarr"):
+        store.put_correction("a", correction())
+    assert not share.exists()
+
+    inner = stores._write_array
+
+    def goes_away(*arguments: Any) -> None:
+        if (share / "out").exists() and not away.exists():
+            share.rename(away)
+        inner(*arguments)
+
+    away.rename(share)
+    monkeypatch.setattr(stores, "_write_array", goes_away)
+    with contextlib.suppress(OSError, DamagedError):
+        store.put_correction("a", correction())
+    assert not (share / "out").exists()
