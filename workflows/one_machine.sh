@@ -34,6 +34,6 @@ cat <<END
 == where things are
   $session/koma/*.mrcz        corrected stacks; 'mrcz-dask provenance FILE' prints a footer
   $session/koma/session.zarr  sums and masks of every stack
-  $session/koma/events.jsonl    when and where runs went
+  $session/koma/events.jsonl  what happened, when and where
 END
 exit "$status"
