@@ -247,7 +247,7 @@ def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
     """Return what judges and makes the tasks, from records like that of the first stack."""
     SessionStore(store).create()
     one, settings = plan.stacks[0], plan.settings
-    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings.outliers, settings.contrast)
+    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings)
     record = prepare(task)
     rng = np.random.default_rng(1)
     pixels = tuple(map(tuple, np.full((16, 16), 56_000).tolist()))

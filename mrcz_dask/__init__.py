@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrcz_dask.formats.reader import read_footer as read_footer
     from mrcz_dask.formats.reader import read_header as read_header
     from mrcz_dask.formats.sources import read as read
+    from mrcz_dask.formats.sources import read_footer as read_footer
     from mrcz_dask.formats.writer import write as write
     from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
     from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
@@ -30,7 +30,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "read": "formats.sources",
     "read_header": "formats.reader",
-    "read_footer": "formats.reader",
+    "read_footer": "formats.sources",
     "write": "formats.writer",
     "open_stack": "runs.opening",
     "correlated_noise": "numerics.noise",

@@ -30,7 +30,7 @@ RUN_FIRST = re.compile(r"<!-- run first: (.+) -->")
 SHIM = """#!/bin/sh
 case "$* " in
     koma*" --dry-run "*) exec {command} "$@" ;;
-    koma*) exec {command} "$@" --workers 0 ;;
+    koma*|noise*) exec {command} "$@" --workers 0 ;;
     *) exec {command} "$@" ;;
 esac
 """
@@ -99,7 +99,7 @@ def test_the_code_runs(page: Path, prepared: Path, monkeypatch: pytest.MonkeyPat
     todo = [block for block in blocks(page) if block.language in EXECUTED and not block.skipped]
     if not todo:
         return
-    place = prepared / page.stem
+    place = prepared / "-".join(page.relative_to(ROOT).with_suffix("").parts)
     place.mkdir()
     shutil.copytree(prepared / "session", place / "session")
     monkeypatch.chdir(place)

@@ -11,7 +11,8 @@ import typer
 
 from mrcz_dask.cli.console import errors, print_json, results, table
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import AsJson, CodecOption, Folder, Overwrite, Paths
+from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
+from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
 from mrcz_dask.runs.space import readable
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.params import OutlierParams
@@ -30,44 +31,52 @@ def register(app: typer.Typer) -> None:
 def recompress(
     paths: Paths,
     output: Folder,
-    codec: Annotated[
-        str,
-        typer.Option(
-            help="NAME[:LEVEL], such as zstd:1, lz4:9, zlib:5, none; auto, auto:fast, auto:small; "
-            "keep copies chunks."
-        ),
-    ] = "auto",
+    format: FormatOption = "mrcz",
+    codec: Annotated[str, typer.Option(help=f"{CODEC_HELP} keep (mrcz only) copies chunks.")] = "auto",
+    mode0: Mode0 = "auto",
+    four_bit: FourBit = "auto",
+    eer_frames: EerFrames = 40,
+    eer_upsampling: EerUpsampling = "1",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write the same pixels as MRCZ with another codec, read them back, and compare."""
+    """Write the same pixels with another codec or in another format, read them back, and compare."""
     from mrcz_dask.runs import convert
     from mrcz_dask.runs.outputs import check_codec
 
-    check_codec(codec, may_keep=True)
-    _each(paths, lambda p: convert.recompress(p, output, codec, overwrite=overwrite), as_json)
+    params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    check_codec(codec, format, may_keep=True)
+    _each(
+        paths,
+        lambda p: convert.recompress(p, output, codec, format, params=params, overwrite=overwrite),
+        as_json,
+    )
 
 
 def decompress(
     paths: Paths,
     output: Folder,
-    stored: Annotated[
-        bool,
-        typer.Option("--stored", help="Quantised integers as they are; else they become float32 counts."),
-    ] = False,
     footer: Annotated[bool, typer.Option("--footer", help="Keep the provenance behind the pixels.")] = False,
     sidecar: Annotated[
         bool, typer.Option("--sidecar/--no-sidecar", help="Keep it in a .json beside the file.")
     ] = True,
+    mode0: Mode0 = "auto",
+    four_bit: FourBit = "auto",
+    eer_frames: EerFrames = 40,
+    eer_upsampling: EerUpsampling = "1",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ."""
+    """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ; quantised ones as float32 counts.
+
+    The stored integers as they are: recompress --format mrcs.
+    """
     from mrcz_dask.runs import convert
 
+    params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
     keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
     _each(
-        paths, lambda p: convert.decompress(p, output, stored=stored, keep=keep, overwrite=overwrite), as_json
+        paths, lambda p: convert.decompress(p, output, params=params, keep=keep, overwrite=overwrite), as_json
     )
 
 
@@ -77,7 +86,12 @@ def outliers(
     rule: Annotated[
         Literal["fdr", "paper"], typer.Option(help="Threshold by the share of good pixels masked, or Eq. 5.")
     ] = "fdr",
-    codec: CodecOption = "auto",
+    format: FormatOption = "mrcz",
+    codec: Annotated[str, typer.Option(help=CODEC_HELP)] = "auto",
+    mode0: Mode0 = "auto",
+    four_bit: FourBit = "auto",
+    eer_frames: EerFrames = 40,
+    eer_upsampling: EerUpsampling = "1",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -85,12 +99,19 @@ def outliers(
 
     Counts stay counts: outliers are replaced by Poisson draws round their neighbours' mean.
     """
-    from mrcz_dask.runs import convert
+    from mrcz_dask.runs import filtering
     from mrcz_dask.runs.outputs import check_codec
 
-    check_codec(codec, may_keep=False)
+    reading = input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    check_codec(codec, format, may_keep=False)
     params = OutlierParams(rule=rule)
-    _each(paths, lambda p: convert.filter_outliers(p, output, params, codec, overwrite=overwrite), as_json)
+    _each(
+        paths,
+        lambda p: filtering.filter_outliers(
+            p, output, params, codec, format, params=reading, overwrite=overwrite
+        ),
+        as_json,
+    )
 
 
 def _each(paths: list[Path], work: Callable[[Path], Converted], as_json: bool) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
+from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.gain_options import GainDivide, GainFlip, GainOrient, GainRotate
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
@@ -18,41 +21,10 @@ from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionEr
 if TYPE_CHECKING:
     from mrcz_dask.numerics.orientation import Score
     from mrcz_dask.runs.entries import StackEntry
-    from mrcz_dask.runs.gains import Turned
     from mrcz_dask.runs.gamma_fit import GammaFit
+    from mrcz_dask.values.params import InputParams
 
 HELP = "Gain references: estimate one, find which way round it is, fit its exponent over dose rates."
-PANEL = "Gain, dark and defects"
-
-GainFile = Annotated[
-    Path | None,
-    typer.Option("--gain", help="Gain reference: MRC, TIFF, .gain.", rich_help_panel=PANEL),
-]
-GainDivide = Annotated[
-    bool,
-    typer.Option("--gain-divide", help="Divide by the gain (by it over its mean).", rich_help_panel=PANEL),
-]
-GainRotate = Annotated[
-    int,
-    typer.Option(
-        help="Quarter turns of the gain, 0-3, as RELION's --gain_rot and MotionCor's -RotGain.",
-        rich_help_panel=PANEL,
-    ),
-]
-GainFlip = Annotated[
-    int,
-    typer.Option(
-        help="Then: 1 upside down (rows), 2 left to right, as --gain_flip and -FlipGain.",
-        rich_help_panel=PANEL,
-    ),
-]
-GainOrient = Annotated[
-    Literal["given", "auto"],
-    typer.Option(
-        help="auto: find orientation and sense of the gain on the first stacks, or refuse with the scores.",
-        rich_help_panel=PANEL,
-    ),
-]
 Gain = Annotated[Path, typer.Option(help="Gain reference: MRC, TIFF, .gain.", show_default=False)]
 Session = Annotated[Path, typer.Argument(help="Folder with the session's stacks.")]
 Stacks = Annotated[int, typer.Option(help="At most so many stacks, evenly spaced over the session.")]
@@ -72,6 +44,10 @@ def estimate(
     session: Session,
     output: Target,
     stacks: Stacks = 200,
+    mode0: reading.Mode0 = "auto",
+    four_bit: reading.FourBit = "auto",
+    eer_frames: reading.EerFrames = 40,
+    eer_upsampling: reading.EerUpsampling = "1",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -83,8 +59,10 @@ def estimate(
     from mrcz_dask.runs.gain_pattern import session_pattern
 
     _forbid(output, overwrite)
+    inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    chosen = _chosen(session, stacks, inputs)
     with Bars() as bars:
-        found = session_pattern([entry.path for entry in _chosen(session, stacks)], listen=bars)
+        found = session_pattern([entry.path for entry in chosen], inputs=inputs, listen=bars)
     pattern = found.pattern
     write_reference(output, pattern.gain())
     told = {
@@ -107,13 +85,13 @@ def _say_estimate(told: dict[str, Any]) -> None:
         say(f"left out: {name}: {reason}")
 
 
-def _chosen(session: Path, stacks: int) -> list[StackEntry]:
+def _chosen(session: Path, stacks: int, inputs: InputParams) -> list[StackEntry]:
     """Return at most so many stacks, evenly spaced in time."""
     from mrcz_dask.runs.discovery import discover
 
     if stacks < 1:
         raise ParameterError(f"--stacks is {stacks}; expected at least 1")
-    found = discover(session).stacks
+    found = discover(session, inputs=inputs).stacks
     count = min(stacks, len(found))
     return [found[k * len(found) // count] for k in range(count)]
 
@@ -135,6 +113,10 @@ def orient(
             "-o", "--output", help="Write the gain turned, as a multiplier, to this .mrc.", show_default=False
         ),
     ] = None,
+    mode0: reading.Mode0 = "auto",
+    four_bit: reading.FourBit = "auto",
+    eer_frames: reading.EerFrames = 40,
+    eer_upsampling: reading.EerUpsampling = "1",
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -144,47 +126,36 @@ def orient(
     """
     from mrcz_dask.formats.gains import read_reference, write_reference
     from mrcz_dask.numerics.orientation import score_orientations
+    from mrcz_dask.runs.gain_flags import program_flags, told
     from mrcz_dask.runs.gain_pattern import session_pattern
     from mrcz_dask.runs.gains import turned_by, turned_multiplier
 
     if output is not None:
         _forbid(output, overwrite)
     reference = read_reference(gain)
-    chosen = _chosen(session, stacks)
+    inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    chosen = _chosen(session, stacks, inputs)
     with Bars() as bars:
-        pattern = session_pattern([entry.path for entry in chosen], listen=bars).pattern
+        pattern = session_pattern([entry.path for entry in chosen], inputs=inputs, listen=bars).pattern
     try:
         turned = turned_by(reference, pattern)
     except SessionError:
         scores = score_orientations(pattern.response, pattern.good, reference.image)
         print_json(_scores(scores)) if as_json else results().print(_score_table(scores))
         raise
-    flags = _flags(turned, gain, chosen[0].path)
+    flags = program_flags(turned.orientation, turned.sense, reference, chosen[0].format)
     if output is not None:
         write_reference(output, turned_multiplier(reference, turned))
     if as_json:
-        print_json({**turned.to_dict(), **flags, "scores": _scores(turned.scores)})
+        print_json({**turned.to_dict(), **asdict(flags), "scores": _scores(turned.scores)})
         return
     results().print(_score_table(turned.scores))
     say(
         f"--gain-rotate {turned.orientation.turns} --gain-flip {int(turned.orientation.flip)}"
         f"{' --gain-divide' if turned.sense == 'divide' else ''}"
     )
-    for name in ("relion", "motioncor", "warp"):
-        say(f"{name:<10} {flags[name]}")
-    for note in flags["notes"]:
-        say(f"note: {note}")
-
-
-def _flags(turned: Turned, gain: Path, stack: Path) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from mrcz_dask.formats.gains import read_reference
-    from mrcz_dask.formats.sources import open_source
-    from mrcz_dask.runs.gain_flags import program_flags
-
-    with open_source(stack) as source:
-        return asdict(program_flags(turned.orientation, turned.sense, read_reference(gain), source.format))
+    for line in told(flags):
+        say(line)
 
 
 def _score_table(scores: tuple[Score, ...]) -> Table:

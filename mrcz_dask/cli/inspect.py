@@ -5,17 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import typer
 
 from mrcz_dask.cli.console import complain, print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED
-from mrcz_dask.cli.options import AsJson, Paths
-from mrcz_dask.formats.reader import open_reader, read_header
+from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
+from mrcz_dask.cli.options import AsJson, StacksOrFolders
+from mrcz_dask.formats.atomic_folder import ZARR_FILES
+from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, measure
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError
+from mrcz_dask.values.params import InputParams
 
 T = TypeVar("T")
 
@@ -27,12 +33,21 @@ def register(app: typer.Typer) -> None:
     app.command("verify")(verify)
 
 
-def info(paths: Paths, as_json: AsJson = False) -> None:
-    """Print what is in the header of stacks, and in their footer.
+def info(
+    paths: StacksOrFolders,
+    mode0: Mode0 = "auto",
+    four_bit: FourBit = "auto",
+    eer_frames: EerFrames = 40,
+    eer_upsampling: EerUpsampling = "1",
+    as_json: AsJson = False,
+) -> None:
+    """Print what is in the header of stacks of any format, and in their footer or sidecar.
 
     Exit code: 0 all read, 3 some files cannot be read, 1 none can.
     """
-    found = dict(_readable(paths, _info))
+    params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    stacks = _files(paths)
+    found = dict(_readable(stacks, partial(_info, params=params)))
     if as_json:
         print_json(list(found.values()))
     else:
@@ -41,7 +56,7 @@ def info(paths: Paths, as_json: AsJson = False) -> None:
             for key, value in one.items():
                 if key != "path":
                     say(f"  {key:<14} {value}")
-    raise typer.Exit(_exit_code(paths, found))
+    raise typer.Exit(_exit_code(stacks, found))
 
 
 def _readable(paths: list[Path], look: Callable[[Path], T]) -> Iterator[tuple[str, T]]:
@@ -57,13 +72,20 @@ def _exit_code(paths: list[Path], found: dict[str, Any]) -> int:
     return DONE if all(str(path) in found for path in paths) else PARTLY if found else FAILED
 
 
-def _info(path: Path) -> dict[str, Any]:
-    values = {"path": str(path), **read_header(path)}
-    with open_reader(path) as reader:
+def _info(path: Path, params: InputParams) -> dict[str, Any]:
+    with open_source(path, params) as reader:
+        header = reader.header.to_dict() if isinstance(reader, StackReader) else {}
+        size = reader.pixel_size
         steps = [f"{s.get('name')} ({s.get('package')} {s.get('version')})" for s in reader.provenance]
-        return values | {
+        return {
+            "path": str(path),
+            **header,
+            "format": reader.format,
+            "shape": list(reader.shape),
             "dtype": reader.dtype.name,
-            "bytes": path.stat().st_size,
+            "pixel_size": None if size is None else list(size),
+            "first_row": reader.first_row,
+            "bytes": measure(path).size,
             "codec": reader.codec,
             "pixels": reader.pixels,
             "meta": reader.meta,
@@ -73,22 +95,23 @@ def _info(path: Path) -> dict[str, Any]:
         }
 
 
-def provenance(paths: Paths, as_json: AsJson = False) -> None:
-    """Print what was done to stacks, step by step, as their footers record it.
+def provenance(paths: StacksOrFolders, as_json: AsJson = False) -> None:
+    """Print what was done to stacks, step by step, as their footers or sidecars record it.
 
     Exit code: 0 all read, 3 some files cannot be read, 1 none can.
     """
-    found = dict(_readable(paths, _provenance))
+    stacks = _files(paths)
+    found = dict(_readable(stacks, _provenance))
     if as_json:
         print_json(found)
     else:
         for name, steps in found.items():
             _show_steps(name, steps)
-    raise typer.Exit(_exit_code(paths, found))
+    raise typer.Exit(_exit_code(stacks, found))
 
 
 def _provenance(path: Path) -> list[dict[str, Any]]:
-    with open_reader(path) as reader:
+    with open_source(path) as reader:
         return reader.provenance
 
 
@@ -127,7 +150,7 @@ LONGEST = 200
 
 
 def verify(
-    paths: Annotated[list[Path], typer.Argument(help="Files, or folders with stacks.", show_default=False)],
+    paths: StacksOrFolders,
     as_json: AsJson = False,
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
@@ -145,7 +168,7 @@ def verify(
                 say(f"  {problem}")
     states = {one["status"] for one in reports}
     if not states:
-        warn("no .mrcz, .mrc or .mrcs file there")
+        warn(f"no stack there; looked for {LOOKED_FOR}")
         raise typer.Exit(FAILED)
     raise typer.Exit(
         PARTLY
@@ -166,14 +189,26 @@ def _counted(report: dict[str, Any]) -> str:
 
 
 def _files(paths: list[Path]) -> list[Path]:
-    suffixes = {".mrcz", ".mrc", ".mrcs"}
+    """Return the stacks that are named, of folders those within; a Zarr array is one stack."""
     found: list[Path] = []
     for path in paths:
-        inside = (
-            sorted(p for p in path.iterdir() if p.suffix.lower() in suffixes) if path.is_dir() else [path]
-        )
-        found += inside
+        inside = path.is_dir() and not _is_store(path)
+        found += sorted(one for one in path.iterdir() if _is_stack(one)) if inside else [path]
     return found
+
+
+def _is_store(path: Path) -> bool:
+    return any((path / name).is_file() for name in ZARR_FILES)
+
+
+def _is_stack(path: Path) -> bool:
+    """Whether a file in a folder is a stack by its name; the store of a session is none."""
+    from mrcz_dask.runs.outputs import STORE_NAME
+
+    if path.name.startswith(".") or path.name == STORE_NAME:
+        return False
+    kind = expected_kind(path.name)
+    return kind is not None and (kind == "Zarr" or not path.is_dir())
 
 
 def _verify(path: Path) -> dict[str, Any]:
@@ -181,6 +216,8 @@ def _verify(path: Path) -> dict[str, Any]:
 
     try:
         report = verify_file(path)
+    except MissingLibraryError as error:
+        return {"path": str(path), "status": "unreadable", "problems": [str(error)], "frames": 0}
     except OSError as error:
         if isinstance(error, MrczDaskError):
             raise

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mrcz_dask.cli import gain_options as gains
+from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.progress import Teller, teller
+from mrcz_dask.cli.progress import Bars, Teller, teller
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
 from mrcz_dask.values.durations import parse_seconds
@@ -21,6 +23,7 @@ from mrcz_dask.values.params import (
     KomaParams,
     OutlierParams,
     OutputDtype,
+    OutputFormat,
     Settings,
     WriteMode,
     WriteParams,
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
+    from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.runs.koma import Outcome
     from mrcz_dask.runs.plan import Plan
     from mrcz_dask.runs.profile import Profile
+    from mrcz_dask.values.events import Listener
 
 
 def register(app: typer.Typer) -> None:
@@ -45,6 +50,7 @@ def koma(
     radius: of.Radius = 12,
     output: of.Output = None,
     write: of.Write = "normalized",
+    format: of.Format = "mrcz",
     dtype: of.Dtype = None,
     step: of.Step = None,
     codec: of.OutputCodec = "auto",
@@ -54,6 +60,19 @@ def koma(
     include: of.Include = None,
     exclude: of.Exclude = None,
     recursive: of.Recursive = False,
+    mode0: reading.Mode0 = "auto",
+    four_bit: reading.FourBit = "auto",
+    eer_frames: reading.EerFrames = 40,
+    eer_upsampling: reading.EerUpsampling = "1",
+    gain: gains.GainFile = None,
+    gain_divide: gains.GainDivide = False,
+    gain_rotate: gains.GainRotate = 0,
+    gain_flip: gains.GainFlip = 0,
+    gain_orient: gains.GainOrient = "given",
+    gain_gamma: gains.GainGamma = None,
+    frame_time: gains.FrameTime = None,
+    dark: gains.Dark = None,
+    defects: gains.Defects = None,
     overwrite: of.OverwriteOption = False,
     follow: of.FollowOption = False,
     settle: of.Settle = "60s",
@@ -96,11 +115,13 @@ def koma(
     settings = Settings(
         outliers=OutlierParams(rule=rule),
         koma=KomaParams(radius=radius, method=method, form=form),
-        write=_write_params(write, codec, dtype, step),
+        write=_write_params(write, format, codec, dtype, step),
+        input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
+    from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.outputs import check_codec
 
@@ -118,24 +139,39 @@ def koma(
     tls = on.tls_files(tls_ca, tls_cert, tls_key)
     limit = None if memory is None else parse_memory(memory)
     where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
-    check_codec(codec, may_keep=write == "recompressed")
+    check_codec(codec, format, may_keep=write == "recompressed")
     idle = None if until_idle is None else parse_seconds(until_idle, "--until-idle")
     if follow and profile:
         raise ParameterError("--profile takes the times of one run; it does not go with --follow")
     following = FollowParams(
         parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
     )
-    job = Job(session, output, settings, include, exclude, recursive, overwrite)
+    applied = GainOptions(
+        gain=_text(gain),
+        divide=gain_divide,
+        rotate=gain_rotate,
+        flip=gain_flip,
+        auto=gain_orient == "auto",
+        dark=_text(dark),
+        gamma=gain_gamma,
+        defects=_text(defects),
+        frame_time=frame_time,
+    )
+    job = Job(session, output, settings, applied, include, exclude, recursive, overwrite)
     if dry_run:
-        raise typer.Exit(_show_plan(job.plan(), where, as_json=as_json))
+        with Bars() as bars:
+            plan = job.plan(bars)
+        raise typer.Exit(_show_plan(plan, where, as_json=as_json))
     if dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
+    if dtype == "int16" and format not in ("mrcz", "zarr"):
+        warn("int16 has a scale that other programs do not know: they take steps for counts")
     pages = PageParams.of(page)
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     if follow:
         outcome, times = _follow(job, where, following, tell, pages), None
     else:
-        outcome, times = _once(job.plan(), where, tell, pages, profile=profile)
+        outcome, times = _once(job, where, tell, pages, profile=profile)
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
     if times is not None and not as_json:
         show_profile(times)
@@ -151,12 +187,13 @@ class Job:
     session: Path
     output: Path | None
     settings: Settings
+    gain: GainOptions
     include: list[str] | None
     exclude: list[str] | None
     recursive: bool
     overwrite: bool
 
-    def plan(self) -> Plan:
+    def plan(self, listen: Listener) -> Plan:
         """Return the plan over what is there now."""
         from mrcz_dask.runs.plan import make_plan
 
@@ -168,7 +205,13 @@ class Job:
             exclude=self.exclude,
             recursive=self.recursive,
             overwrite=self.overwrite,
+            gain=self.gain,
+            listen=listen,
         )
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
@@ -188,9 +231,11 @@ def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
 
 
 def _once(
-    plan: Plan, where: Where, tell: Teller, pages: PageParams, *, profile: bool
+    job: Job, where: Where, tell: Teller, pages: PageParams, *, profile: bool
 ) -> tuple[Outcome, Profile | None]:
     """Run over what is there now."""
+    with tell:
+        plan = job.plan(tell)
     for text in plan.discovery.warnings:
         warn(text)
     from mrcz_dask.monitor.serving import watched
@@ -219,16 +264,18 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
     from mrcz_dask.monitor.serving import watched
     from mrcz_dask.runs.cluster import open_executor
     from mrcz_dask.runs.follow import Follow, first_stacks
+    from mrcz_dask.runs.gains import FIRST
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.plan import output_folder, plan_over
     from mrcz_dask.runs.readback import swept
     from mrcz_dask.runs.watching import Watcher
 
     out = output_folder(job.session, job.output)
-    watcher = Watcher(job.session, out, params.settle, job.include, job.exclude, job.recursive)
+    inputs = job.settings.input
+    watcher = Watcher(job.session, out, params.settle, job.include, job.exclude, job.recursive, inputs)
     with tell, stopped_by_interrupt() as stop:
-        found = first_stacks(watcher, params, stop, tell)
-        plan = plan_over(found, out, job.settings, overwrite=job.overwrite)
+        found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.auto or job.gain.defects else 1)
+        plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
         with (
             locked(out, tell),
             open_executor(where, plan.need(), tell) as executor,
@@ -238,11 +285,17 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
             return Follow(watcher, plan, executor, listen, params, stop).execute()
 
 
-def _write_params(write: WriteMode, codec: str, dtype: OutputDtype | None, step: float | None) -> WriteParams:
+def _write_params(
+    write: WriteMode, format: OutputFormat, codec: str, dtype: OutputDtype | None, step: float | None
+) -> WriteParams:
     """Return the output parameters; those of normalised pixels only where there are any."""
+    if step is not None and dtype is None and format not in ("mrcz", "zarr"):
+        raise ParameterError(f"--step is of int16; --format {format} is float32 unless you say --dtype int16")
     given = {"dtype": dtype, "step": step}
     known = {name: value for name, value in given.items() if value is not None}
     if write != "normalized" and known:
         names = " and ".join(f"--{name}" for name in known)
         raise ParameterError(f"{names} is of normalized pixels; --write {write} has none")
-    return WriteParams(write=write, codec=codec, **known)  # type: ignore[arg-type]
+    if write == "normalized" and format not in ("mrcz", "zarr"):
+        known.setdefault("dtype", "float32")
+    return WriteParams(write=write, codec=codec, format=format, **known)  # type: ignore[arg-type]

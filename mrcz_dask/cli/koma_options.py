@@ -35,11 +35,19 @@ Write = Annotated[
         rich_help_panel=OUTPUT,
     ),
 ]
+Format = Annotated[
+    Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"],
+    typer.Option(
+        help="Of the outputs: MRCZ; plain MRC, zstd-compressed MRC or TIFF for other programs, with a .json "
+        "beside each; Zarr.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Dtype = Annotated[
     Literal["int16", "float32", "float16"] | None,
     typer.Option(
-        help="Of normalized pixels. [default: int16] int16 has a scale; float16 is MRC mode 12, which "
-        "python-mrcz and many other programs cannot read.",
+        help="Of normalized pixels. [default: int16 in mrcz and zarr, else float32] int16 has a scale; "
+        "float16 is MRC mode 12, which python-mrcz and many other programs cannot read.",
         rich_help_panel=OUTPUT,
     ),
 ]

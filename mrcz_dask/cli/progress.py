@@ -126,6 +126,8 @@ class Bars:
                     f"{event.workers} workers x {event.threads} threads at {event.scheduler}"
                     + (f", dashboard {event.dashboard}" if event.dashboard else "")
                 )
+            case events.Noted():
+                self._say(event.message)
             case events.PageReady():
                 self._say(f"the session's page: {event.address}")
             case events.PhaseStarted():

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.sidecar import ATTRIBUTE, is_sealed, unsealed
 from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.formats.vouched import VouchedSource
 from mrcz_dask.values.errors import FormatError, NoStackError
 from mrcz_dask.values.timing import phase
 
@@ -23,7 +25,7 @@ _LONGEST = 4096
 _MOST = 64
 
 
-class ArrayReader(FrameSource):
+class ArrayReader(VouchedSource):
     """A three-dimensional array as a stack, row 0 at the top.
 
     Parameters
@@ -54,28 +56,25 @@ class ArrayReader(FrameSource):
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
         self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
         self._attributes = _plain_attributes(array.attrs)
+        ours = array.attrs.get(ATTRIBUTE)
+        where = f"{name}: attribute {ATTRIBUTE}"
+        self.vouch(unsealed(ours, where) if is_sealed(ours) else None, where)
 
-    @property
-    def pixel_size(self) -> tuple[float, float, float] | None:
-        """(x, y, z) in Angstrom of the attribute that names it, or None."""
+    def _own_pixel_size(self) -> tuple[float, float, float] | None:
         said = next((self._attributes[key] for key in _PIXEL_SIZES if key in self._attributes), None)
         number = said[0] if isinstance(said, list) and said else said
         if not isinstance(number, (int, float)) or not 0 < number <= _LARGEST_PIXEL:
             return None
         return float(number), float(number), float(number)
 
-    @property
-    def meta(self) -> dict[str, Any]:
-        """The attributes of the array, and what was read."""
+    def _own_meta(self) -> dict[str, Any]:
         read = {"format": self.format, "first_row": self.first_row, "array": self._inside}
         return {**({"attributes": self._attributes} if self._attributes else {}), "input": read}
 
-    def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx); see `FrameSource`."""
-        i, out = self.place(i, out)
+    def decode(self, i: int, out: NDArray[Any]) -> None:
+        """Decode frame `i`, (ny, nx); nothing is compared."""
         with decoding(self.name, i), phase("decode", out.nbytes):
             np.copyto(out, self._array[:, :, i] if self._last else self._array[i], casting="equiv")
-        return out
 
     def close(self) -> None:
         """Close the file."""

@@ -108,10 +108,9 @@ def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
     stem = path.name.encode()[:200].decode(errors="ignore")
     temporary = path.with_name(f".{stem}.{secrets.token_hex(6)}.part")
     try:
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o666)
+        return cast(BinaryIO, temporary.open("x+b")), temporary
     except OSError as error:
         raise explain(error, path) from error
-    return cast(BinaryIO, os.fdopen(handle, "w+b")), temporary
 
 
 def _sync_folder(folder: Path) -> None:

@@ -105,3 +105,15 @@ class Codec:
 def default_block(itemsize: int) -> int:
     """Return the bytes of a block: bit planes of 128 KiB, which is the block of zstd itself."""
     return min(_MIB * itemsize, _MAX_BLOCK)
+
+
+def check_codec(codec: str) -> None:
+    """Return if `codec` is ``auto``, ``auto:fast``, ``auto:small``, ``none`` or NAME[:LEVEL[:FILTER]].
+
+    Raises
+    ------
+    ParameterError
+        Otherwise.
+    """
+    if codec not in ("none", *AIMS):
+        Codec.parse(codec)

@@ -91,6 +91,17 @@ def file_digest(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
+def whole_digest(path: Path) -> str:
+    """Return xxh3-128 of an output: of a file and its sidecar, or of all files of a folder."""
+    beside = path.with_name(f"{path.name}.json")
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    if not path.is_dir() and not beside.exists():
+        return file_digest(path)
+    named = [f"{p.relative_to(path.parent).as_posix()} {file_digest(p)}" for p in files]
+    named += [file_digest(beside)] if beside.exists() else []
+    return digest_bytes("\n".join(named).encode())
+
+
 def checksum(data: bytes | memoryview) -> int:
     """Return xxh3-64 of bytes, as footers hold it."""
     return xxhash.xxh3_64_intdigest(data)

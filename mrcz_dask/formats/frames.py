@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isfinite
 from types import TracebackType
@@ -55,6 +55,8 @@ class FrameSource(ABC):
         The steps that made the file, oldest first.
     extended, extended_type
         The extended header as it is in the file, and its four characters.
+    sequential
+        Whether frames should be read one after the other, in one thread.
     """
 
     name: str
@@ -63,6 +65,7 @@ class FrameSource(ABC):
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     footer: dict[str, Any] | None = None
+    sequential: bool = False
 
     @property
     def codec(self) -> str | None:
@@ -230,6 +233,36 @@ class FrameSource(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[Any]:
+    """Return the dtype, native, that pixels had before they were stored in another one without loss.
+
+    Parameters
+    ----------
+    stored
+        Of the pixels in the file.
+    pixels
+        What is said of them; ``dtype`` counts where integers were narrowed, or kept in float32, and where
+        float16 was widened.
+    """
+    said = pixels.get("dtype")
+    stored = stored.newbyteorder("=")
+    try:
+        found = np.dtype(said).newbyteorder("=") if isinstance(said, str) else stored
+    except TypeError:
+        return stored
+    is_float32 = stored == np.float32
+    whole = found.kind in "iu" and (stored.kind in "iu" or is_float32)
+    return found if found in PIXELS and (whole or (is_float32 and found == np.float16)) else stored
+
+
+def stated_pixel_size(pixels: Mapping[str, Any]) -> tuple[float, float, float] | None:
+    """Return (x, y, z) in Angstrom as they are said of pixels, or None."""
+    said = pixels.get("pixel_size")
+    if isinstance(said, list) and len(said) == 3 and all(isinstance(one, (int, float)) for one in said):
+        return float(said[0]), float(said[1]), float(said[2])
+    return None
 
 
 def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:

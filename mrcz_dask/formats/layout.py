@@ -83,11 +83,9 @@ def load_layout(source: Source, complain: Complain) -> Layout:
 
 def load_footer(source: Source, complain: Complain, *, promised: bool = False) -> Footer | None:
     """Return the footer, or the sidecar as one at the file's end; None if there is neither."""
-    if source.streamed:
-        return None
     try:
-        found = find(source)
-        beside = read_sidecar(source.path) if found is None and source.path is not None else None
+        found = None if source.streamed else find(source)
+        beside = read_sidecar(source.beside) if found is None and source.beside is not None else None
     except FooterError as error:
         complain(error)
         return None

@@ -73,8 +73,20 @@ class FileOptions:
         ParameterError
             They have 2 GiB or more and are to be compressed.
         """
-        if self.codec is not None and nbytes > _LARGEST_CHUNK:
-            raise ParameterError(f"frames of {nbytes} bytes; a chunk holds {_LARGEST_CHUNK}: codec none")
+        if self.codec is not None:
+            check_chunk(nbytes)
+
+
+def check_chunk(nbytes: int) -> None:
+    """Refuse a frame that no blosc chunk can hold.
+
+    Raises
+    ------
+    ParameterError
+        It has 2 GiB or more.
+    """
+    if nbytes > _LARGEST_CHUNK:
+        raise ParameterError(f"frames of {nbytes} bytes; a chunk holds {_LARGEST_CHUNK}: codec none")
 
 
 def pixel_size_of(value: PixelSize) -> tuple[float, float, float] | None:
@@ -114,7 +126,8 @@ def _check(
         raise ParameterError(f"codec is {codec!s} for 4-bit pixels; these are not compressed: codec none")
     if place == "sidecar" and codec is not None:
         raise ParameterError("a sidecar goes with plain files; compressed ones hold their footer")
-    if extended and kind == "mrcs":
+    if extended and kind == "mrcs" and place == "none":
         raise ParameterError(
-            "a plain .mrcs has no extended header (MotionCor3 takes one for tilts); write .mrc"
+            "a plain .mrcs has no extended header (MotionCor3 takes one for tilts); write .mrc, or "
+            "a footer or sidecar, which keeps it"
         )

@@ -26,22 +26,55 @@ def build(
     provenance: list[dict[str, Any]] | None,
     recipe: dict[str, Any] | None,
     codec: Codec | None,
+    extended: tuple[str, bytes] | None = None,
 ) -> dict[str, Any]:
-    """Return the payload for a file with this header and these frames."""
+    """Return the payload for a file with this header and these frames; see `common` for the rest."""
     return {
-        "writer": {"package": PACKAGE, "version": __version__},
         "header": {
             "xxh3": checksum(header_bytes),
             "shape": list(header.shape),
             "dtype": header.dtype.str,
         },
         "frames": index.to_payload(),
+        **common(pixels, meta, provenance, recipe, extended),
+        **({"codec": codec.to_dict()} if codec is not None else {}),
+    }
+
+
+def common(
+    pixels: dict[str, Any],
+    meta: dict[str, Any] | None,
+    provenance: list[dict[str, Any]] | None,
+    recipe: dict[str, Any] | None,
+    extended: tuple[str, bytes] | None,
+) -> dict[str, Any]:
+    """Return what payloads of all formats hold.
+
+    Parameters
+    ----------
+    pixels, meta, provenance, recipe
+        As writers take them.
+    extended
+        Four characters and bytes of an extended header for which the format has no place.
+    """
+    kind, data = extended or ("", b"")
+    return {
+        "writer": {"package": PACKAGE, "version": __version__},
         "pixels": plain(pixels),
         "meta": plain(meta or {}),
         "provenance": plain(provenance or []),
         **({"recipe": plain(recipe)} if recipe is not None else {}),
-        **({"codec": codec.to_dict()} if codec is not None else {}),
+        **({"extended": {"type": kind, "hex": data.hex()}} if data else {}),
     }
+
+
+def kept_extended(payload: dict[str, Any] | None) -> tuple[str, bytes]:
+    """Return four characters and the bytes of an extended header that a payload holds; empty if none."""
+    said = section(payload, "extended")
+    try:
+        return str(said.get("type", "")), bytes.fromhex(str(said.get("hex", "")))
+    except ValueError:
+        return "", b""
 
 
 def mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[str]:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from mrcz_dask.formats import extended
 from mrcz_dask.formats.chunks import CHUNK_HEADER, ChunkHeader, decompress_into
 from mrcz_dask.formats.digest import checksum
-from mrcz_dask.formats.frames import FirstRow, FrameSource
-from mrcz_dask.formats.layout import Complain, lenient, load_footer, load_header, load_layout, strict
+from mrcz_dask.formats.frames import FirstRow, FrameSource, restored_type, stated_pixel_size
+from mrcz_dask.formats.layout import Complain, lenient, load_header, load_layout, strict
 from mrcz_dask.formats.packing import unpack_into
-from mrcz_dask.formats.payload import section
+from mrcz_dask.formats.payload import kept_extended, section
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError
 from mrcz_dask.values.params import Mode0
@@ -85,17 +85,15 @@ class StackReader(FrameSource):
             self.close()
             raise
         self.header, self.footer, self.frame_index = layout.header, layout.footer, layout.index
-        self.notes = layout.notes
+        self.notes, self.sequential = layout.notes, self._source.sequential
         self.shape = (len(self.frame_index.offsets), *self.header.shape[1:])
         self.dtype = self._pixel_dtype(mode0)
         self.format = "MRCZ" if self.header.compressed else "MRC"
 
     def _pixel_dtype(self, mode0: Mode0) -> np.dtype[Any]:
-        # uint8 is kept as int8 or, where it counts beyond 127, as uint16
-        known = section(self.footer, "pixels").get("dtype") == "|u1" and self.header.mode in (0, 6)
-        if known or (self.footer is None and self.header.unsigned_bytes(mode0)):
+        if self.footer is None and self.header.unsigned_bytes(mode0):
             return np.dtype(np.uint8)
-        return self.header.dtype.newbyteorder("=")
+        return restored_type(self.header.dtype, section(self.footer, "pixels"))
 
     @cached_property
     def _extended(self) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -112,8 +110,8 @@ class StackReader(FrameSource):
 
     @property
     def extended(self) -> bytes:
-        """The extended header as it is in the file."""
-        return self.header.extended
+        """The extended header as it is in the file, or in the sidecar of one that has no place for it."""
+        return self.header.extended or kept_extended(self.footer)[1]
 
     @property
     def pixels(self) -> dict[str, Any]:
@@ -129,10 +127,7 @@ class StackReader(FrameSource):
     @property
     def pixel_size(self) -> tuple[float, float, float] | None:
         """(x, y, z) in Angstrom, or None: the footer's (exact), else the header's."""
-        said = self.pixels.get("pixel_size")
-        if isinstance(said, list) and len(said) == 3 and all(isinstance(one, (int, float)) for one in said):
-            return float(said[0]), float(said[1]), float(said[2])
-        return self.header.pixel_size
+        return stated_pixel_size(self.pixels) or self.header.pixel_size
 
     @property
     def stated_mean(self) -> float:
@@ -147,7 +142,7 @@ class StackReader(FrameSource):
     @property
     def extended_type(self) -> str:
         """What kind of extended header there is: four characters."""
-        return self.header.extended_type
+        return self.header.extended_type or kept_extended(self.footer)[0]
 
     @cached_property
     def _first_chunk(self) -> ChunkHeader | None:
@@ -210,7 +205,7 @@ class StackReader(FrameSource):
         header = self.header
         if not header.compressed:
             self._convert(np.frombuffer(raw, header.dtype).reshape(header.frame_shape), out)
-        elif header.dtype.isnative and header.dtype.itemsize == out.itemsize and out.flags.c_contiguous:
+        elif header.dtype.isnative and _same_bits(header.dtype, out.dtype) and out.flags.c_contiguous:
             decompress_into(raw, out)
         else:
             stored = np.empty(header.frame_shape, header.dtype)
@@ -226,6 +221,10 @@ class StackReader(FrameSource):
     def close(self) -> None:
         """Close the file if it was opened here."""
         self._source.close()
+
+
+def _same_bits(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
+    return stored == wanted or (stored.itemsize == wanted.itemsize and {stored.kind, wanted.kind} <= {*"iu"})
 
 
 def open_reader(path: Readable, *, permissive: bool = False) -> StackReader:
@@ -244,21 +243,5 @@ def read_header(path: Readable) -> dict[str, Any]:
     source = Source(path)
     try:
         return load_header(source).to_dict()
-    finally:
-        source.close()
-
-
-def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | None:
-    """Return the footer's payload (for plain files also a sidecar's), or None if there is none.
-
-    Raises
-    ------
-    FooterError
-        It is broken (`permissive`: a warning, and None).
-    """
-    source = Source(path)
-    try:
-        found = load_footer(source, lenient if permissive else strict)
-        return found.payload if found else None
     finally:
         source.close()

@@ -1,9 +1,11 @@
-"""The footer's payload as JSON beside a plain MRC file: some programs dislike bytes behind the data."""
+"""The footer's payload as JSON beside a file that other programs read, or in attributes of Zarr arrays."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,9 @@ import xxhash
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.footer import VERSION
 from mrcz_dask.formats.provenance import canonical
-from mrcz_dask.values.errors import FooterError
+from mrcz_dask.values.errors import FooterError, OutputExistsError
 
+ATTRIBUTE = "mrcz_dask"  # of a Zarr array, with what a sidecar holds
 _FORMAT = "mrcz-dask sidecar"
 _LARGEST = 1 << 28
 
@@ -25,20 +28,68 @@ def sidecar_path(path: str | os.PathLike[str]) -> Path:
 
 def write_sidecar(path: str | os.PathLike[str], payload: dict[str, Any], *, durable: bool = True) -> None:
     """Write the payload beside `path`."""
-    content = {
-        "format": _FORMAT,
-        "version": VERSION,
-        "xxh3": xxhash.xxh3_64_hexdigest(canonical(payload)),
-        "payload": payload,
-    }
-    text = json.dumps(content, indent=1, sort_keys=True)
+    text = json.dumps(sealed(payload), indent=1, sort_keys=True)
     write_atomic(sidecar_path(path), (text + "\n").encode(), durable=durable)
 
 
-def drop_sidecar(path: str | os.PathLike[str]) -> None:
-    """Remove a sidecar of ours: it is about a file that is being replaced."""
-    if _load(path) is not None:
-        sidecar_path(path).unlink()
+@contextmanager
+def sidecar(
+    path: str | os.PathLike[str], payload: dict[str, Any] | None, *, durable: bool = True
+) -> Iterator[None]:
+    """Put the payload beside `path`, whose file appears in this block; None: take away a sidecar of ours.
+
+    A payload comes first and an old one goes last: whatever happens between, no file is without the scale of
+    its pixels, and one that is beside the sidecar of another is not read. After an error it is as it was.
+
+    Raises
+    ------
+    OutputExistsError
+        There is a file of that name which is no sidecar.
+    """
+    beside = sidecar_path(path)
+    before = beside.read_bytes() if _is_there(beside) else None
+    if payload is not None and before is not None and _FORMAT.encode() not in before:
+        raise OutputExistsError(f"{beside} is there and no sidecar of this package; move it away")
+    if payload is not None:
+        write_sidecar(path, payload, durable=durable)
+    try:
+        yield
+    except BaseException:
+        if before is not None:
+            write_atomic(beside, before, durable=durable)
+        elif payload is not None:
+            beside.unlink(missing_ok=True)
+        raise
+    if payload is None and _load(path) is not None:
+        beside.unlink()
+
+
+def sealed(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload with its checksum, and what says that it is ours."""
+    return {"format": _FORMAT, "version": VERSION, "xxh3": _checksum(payload), "payload": payload}
+
+
+def unsealed(content: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the payload of what `sealed` gave.
+
+    Raises
+    ------
+    FooterError
+        It was changed; names the file.
+    """
+    payload = content.get("payload")
+    if not isinstance(payload, dict) or content.get("xxh3") != _checksum(payload):
+        raise FooterError(f"{name}: its checksum does not match")
+    return payload
+
+
+def is_sealed(content: object) -> bool:
+    """Return whether this is what `sealed` gives."""
+    return isinstance(content, dict) and content.get("format") == _FORMAT
+
+
+def _checksum(payload: dict[str, Any]) -> str:
+    return xxhash.xxh3_64_hexdigest(canonical(payload))
 
 
 def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -50,20 +101,22 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         It is one of ours and was changed.
     """
     content = _load(path)
-    if content is None:
-        return None
-    payload = content.get("payload")
-    if not isinstance(payload, dict) or content.get("xxh3") != xxhash.xxh3_64_hexdigest(canonical(payload)):
-        raise FooterError(f"{sidecar_path(path)}: its checksum does not match")
-    return payload
+    return None if content is None else unsealed(content, str(sidecar_path(path)))
 
 
 def _load(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     beside = sidecar_path(path)
-    if not beside.is_file() or beside.stat().st_size > _LARGEST:
+    if not _is_there(beside) or beside.stat().st_size > _LARGEST:
         return None
     try:
         content = json.loads(beside.read_bytes())
     except (ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) and content.get("format") == _FORMAT else None
+    return content if is_sealed(content) else None
+
+
+def _is_there(beside: Path) -> bool:
+    try:
+        return beside.is_file()
+    except OSError:  # a name that is too long
+        return False

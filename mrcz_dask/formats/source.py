@@ -29,16 +29,22 @@ class Source:
         What error messages call it.
     path
         The path if there is one, else None.
+    beside
+        The path whose sidecar is about these bytes, else None.
     size
         Number of bytes.
     streamed
-        Whether bytes can only be had one after the other, so that nobody should look at the end first.
+        Whether nobody should look at the end first, for a footer.
+    sequential
+        Whether bytes can only be had one after the other.
     """
 
     streamed = False
+    sequential = False
 
     def __init__(self, origin: Readable) -> None:
         self.path: Path | None = None
+        self.beside: Path | None = None
         self._bytes: memoryview | None = None
         self._stream: BinaryIO | None = None
         self._handle = -1
@@ -47,7 +53,7 @@ class Source:
             self._bytes = memoryview(origin).cast("B")
             self.name, self.size = "<bytes>", self._bytes.nbytes
         elif isinstance(origin, (str, os.PathLike)):
-            self.path = Path(origin)
+            self.path = self.beside = Path(origin)
             if self.path.is_dir():
                 raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(self.path))
             self._handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))

@@ -11,9 +11,11 @@ from mrcz_dask.formats.arrays import open_hdf5, open_zarr
 from mrcz_dask.formats.dm import DmReader
 from mrcz_dask.formats.eer import EerReader, is_eer
 from mrcz_dask.formats.frames import Frames, FrameSource
+from mrcz_dask.formats.layout import Complain, lenient, load_footer, strict
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.places import Place, expected_kind
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.formats.tiff import TiffPages, TiffReader
 from mrcz_dask.formats.tiff_pages import MAGIC as TIFF
@@ -22,7 +24,7 @@ from mrcz_dask.formats.wrapped import open_wrapped
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.params import InputParams
 
-__all__ = ["FrameSource", "open_source", "read"]
+__all__ = ["FrameSource", "open_source", "read", "read_footer"]
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _DM = (b"\0\0\0\x03", b"\0\0\0\x04")
@@ -30,7 +32,11 @@ _MAP, _AT = b"MAP", 208  # the stamp of an MRC header
 
 
 def open_source(
-    path: Readable, params: InputParams | None = None, *, permissive: bool = False
+    path: Readable,
+    params: InputParams | None = None,
+    *,
+    permissive: bool = False,
+    complain: Complain | None = None,
 ) -> FrameSource:
     """Open a stack of any format for reading frame by frame; to be used with ``with``.
 
@@ -43,6 +49,8 @@ def open_source(
         How it is read where the file does not say it.
     permissive
         Warn instead of failing where something of an MRC file can still be read.
+    complain
+        Called instead of either with what is wrong there.
 
     Raises
     ------
@@ -56,13 +64,14 @@ def open_source(
         return open_zarr(place.path, place.inside)
     source = Source(path if place is None else place.path)
     try:
-        return _open(source, "" if place is None else place.inside, params or InputParams(), permissive)
+        told = complain or (lenient if permissive else strict)
+        return _open(source, "" if place is None else place.inside, params or InputParams(), told)
     except BaseException:
         source.close()
         raise
 
 
-def _open(source: Source, inside: str, params: InputParams, permissive: bool) -> FrameSource:
+def _open(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     head = bytes(source.read_at(0, min(1024, source.size)))
     kind = _kind(head)
     if inside and kind != "HDF5":
@@ -71,17 +80,21 @@ def _open(source: Source, inside: str, params: InputParams, permissive: bool) ->
         return open_hdf5(source, inside)
     if kind == "TIFF":
         pages = TiffPages(source)
-        return EerReader(pages, params) if is_eer(pages) else TiffReader(pages, params)
+        return EerReader(pages, params) if is_eer(pages) else TiffReader(pages, params, _beside(source))
     if kind == "DM":
         return DmReader(source)
     if kind == "compressed":
-        return open_wrapped(source, params, permissive)
+        return open_wrapped(source, params, complain)
     promised = expected_kind(source.name)
     if kind is None and promised not in (None, "MRC"):
         raise FormatError(
             f"{source.name}: begins with {head[:8]!r}; expected {promised}, as its name says; copy it again"
         )
-    return StackReader(source, mode0=params.mode0, permissive=permissive)
+    return StackReader(source, mode0=params.mode0, complain=complain)
+
+
+def _beside(source: Source) -> dict[str, Any] | None:
+    return None if source.beside is None else read_sidecar(source.beside)
 
 
 def _kind(head: bytes) -> str | None:
@@ -137,3 +150,34 @@ def read(
     """
     with open_source(path, params, permissive=permissive) as reader:
         return reader.frames(frames, scaled=scaled, nthreads=nthreads or available_cores())
+
+
+def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | None:
+    """Return the payload of a footer, of a sidecar, or of a Zarr array's attributes; None if there is none.
+
+    Parameters
+    ----------
+    path
+        A path, bytes, or a seekable binary stream, of any format that `open_stack` takes.
+    permissive
+        Warn about a broken footer of an MRC file and return None.
+
+    Raises
+    ------
+    FooterError
+        It is broken.
+    """
+    if not _is_folder(path):
+        source = Source(path if not isinstance(path, (str, os.PathLike)) else Place.of(path).path)
+        try:
+            if _kind(bytes(source.read_at(0, min(1024, source.size)))) in ("MRC", None):
+                found = load_footer(source, lenient if permissive else strict)
+                return found.payload if found else None
+        finally:
+            source.close()
+    with open_source(path, permissive=permissive) as reader:
+        return reader.footer
+
+
+def _is_folder(path: Readable) -> bool:
+    return isinstance(path, (str, os.PathLike)) and Place.of(path).path.is_dir()

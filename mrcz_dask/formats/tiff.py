@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.frames import FirstRow, FrameSource, native
+from mrcz_dask.formats.frames import FirstRow, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.packing import half_super_resolution, unpack_into
+from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.formats.tiff_pages import page_offsets
+from mrcz_dask.formats.vouched import VouchedSource
 from mrcz_dask.values.errors import FormatError, TruncatedError
 from mrcz_dask.values.params import FourBit, InputParams
 from mrcz_dask.values.timing import phase
@@ -80,7 +82,7 @@ class TiffPages:
         self.source.close()
 
 
-class TiffReader(FrameSource):
+class TiffReader(VouchedSource):
     """A TIFF file of grey images of one size and type; a page is a frame, row 0 at the top.
 
     Parameters
@@ -89,28 +91,33 @@ class TiffReader(FrameSource):
         Of the file.
     params
         Whether bytes hold two pixels each (`four_bit`).
+    payload
+        Of its sidecar, or None.
 
     Raises
     ------
     FormatError
         Colours, pixels of a type that no stack has, no pages.
+    DamagedError
+        The sidecar is about another file.
     """
 
     format = "TIFF"
     first_row: FirstRow = "top"
 
-    def __init__(self, pages: TiffPages, params: InputParams) -> None:
+    def __init__(self, pages: TiffPages, params: InputParams, payload: dict[str, Any] | None = None) -> None:
         self._pages, self.name = pages, pages.name
         first = pages.first
         _check_grey(self.name, first)
         self._stored = (*first.shape, np.dtype(first.dtype))
-        self.packed = _is_packed(self.name, first, params.four_bit)
+        self.packed = payload is None and _is_packed(self.name, first, params.four_bit)
         ny, nx = first.shape
         self.shape = (pages.count, ny, 2 * nx if self.packed else nx)
         self.dtype = native(self.name, first.dtype)
         _check_imagej(self.name, first, pages.count)
         with opening(self.name, "a last page as large as the first"):
             self._check(pages.page(pages.count - 1))
+        self.vouch(payload, str(sidecar_path(self.name)))
 
     @property
     def codec(self) -> str | None:
@@ -118,9 +125,7 @@ class TiffReader(FrameSource):
         compression = self._pages.first.compression
         return None if compression == _UNCOMPRESSED else compression.name.lower()
 
-    @property
-    def pixel_size(self) -> tuple[float, float, float] | None:
-        """(x, y, z) in Angstrom of the resolution in inches or centimetres, or of OME; None beyond 100 nm."""
+    def _own_pixel_size(self) -> tuple[float, float, float] | None:
         found = resolution(self._pages.first)
         return None if found is None else (found, found, found)
 
@@ -130,9 +135,7 @@ class TiffReader(FrameSource):
         text = str(self._pages.first.description or "")[:_LONGEST]
         return tuple(line.strip() for line in text.splitlines() if line.strip())
 
-    @property
-    def meta(self) -> dict[str, Any]:
-        """Description, program and time of the tags, and what was read."""
+    def _own_meta(self) -> dict[str, Any]:
         first = self._pages.first
         read = {"format": self.format, "first_row": self.first_row, "four_bit_packed": self.packed}
         found = {
@@ -143,9 +146,8 @@ class TiffReader(FrameSource):
         known = {key: value for key, value in found.items() if value}
         return {**known, "input": {**read, **({"codec": self.codec} if self.codec else {})}}
 
-    def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx); see `FrameSource`."""
-        i, out = self.place(i, out)
+    def decode(self, i: int, out: NDArray[Any]) -> None:
+        """Decode frame `i`, (ny, nx); nothing is compared."""
         with decoding(self.name, i):
             page = self._pages.page(i)
             self._check(page)
@@ -153,7 +155,6 @@ class TiffReader(FrameSource):
             self._fill(page, stored)
             if self.packed:
                 unpack_into(stored, out)
-        return out
 
     def _fill(self, page: Any, out: NDArray[Any]) -> None:
         filled = 0

@@ -7,17 +7,20 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isclose
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.parallel import Pipeline
+from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import verify_chain
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
-from mrcz_dask.values.errors import DamagedError, MrczDaskError
+from mrcz_dask.formats.vouched import VouchedSource
+from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
 
 Status = Literal["sound", "damaged", "no-footer"]
 
@@ -70,12 +73,12 @@ class _Checked:
 
 
 def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyReport:
-    """Check a file against its footer or sidecar; without either, whether all of it can be decoded.
+    """Check a stack against its footer, sidecar or attributes; without any, whether it can be decoded.
 
     Parameters
     ----------
     path
-        Of an MRC or MRCZ file.
+        Of a stack that `open_source` reads.
     nthreads
         Threads that decode frames.
 
@@ -83,22 +86,25 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
     ------
     OSError
         The file cannot be opened; whatever is wrong inside it is in the report.
+    MissingLibraryError
+        The package that reads the format is not installed; names the extra.
     """
-    size, name = Path(path).stat().st_size, os.fspath(path)
+    size, name = measure(path).size, os.fspath(path)
     problems: list[str] = []
     try:
-        reader = StackReader(path, complain=lambda error: problems.append(str(error)))
+        reader = open_source(path, complain=lambda error: problems.append(str(error)))
+    except MissingLibraryError:
+        raise
     except MrczDaskError as error:
         return VerifyReport(name, "damaged", (*problems, str(error)), (), 0, 0, size)
     with reader:
         had_problems = bool(problems)
-        checked = _check_frames(reader, nthreads)
+        checked = _check_frames(reader, 1 if reader.sequential else nthreads)
         problems += [one.problem for one in checked if one.problem is not None]
         damaged = tuple(one.frame for one in checked if one.problem is not None)
-        if reader.footer is not None:
-            problems += verify_chain(reader.footer.get("provenance", []))
-            if not damaged and not had_problems:
-                problems += _wrong_statistics(reader, checked)
+        problems += verify_chain((reader.footer or {}).get("provenance", []))
+        if isinstance(reader, StackReader) and reader.footer and not damaged and not had_problems:
+            problems += _wrong_statistics(reader, checked)
         status: Status = "damaged" if problems else "no-footer" if reader.footer is None else "sound"
         return VerifyReport(
             path=name,
@@ -106,13 +112,13 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
             problems=tuple(problems),
             damaged_frames=damaged,
             frames=len(checked) - len(damaged),
-            expected_frames=reader.header.shape[0],
+            expected_frames=reader.header.shape[0] if isinstance(reader, StackReader) else len(reader),
             nbytes=size,
-            notes=reader.notes if problems else (*reader.notes, *_leftovers(reader, size)),
+            notes=tuple(_notes(reader, size, sound=not problems)),
         )
 
 
-def _check_frames(reader: StackReader, nthreads: int) -> list[_Checked]:
+def _check_frames(reader: FrameSource, nthreads: int) -> list[_Checked]:
     checked: list[_Checked] = []
     pipeline = Pipeline[_Checked](nthreads, checked.append)
     try:
@@ -124,17 +130,40 @@ def _check_frames(reader: StackReader, nthreads: int) -> list[_Checked]:
     return checked
 
 
-def _check_frame(reader: StackReader, i: int) -> _Checked:
+def _check_frame(reader: FrameSource, i: int) -> _Checked:
+    try:
+        if isinstance(reader, StackReader):
+            return _Checked(i, None, _stored_frame(reader, i))
+        _decoded_frame(reader, i)
+    except FormatError as error:
+        return _Checked(i, str(error))
+    return _Checked(i, None)
+
+
+def _stored_frame(reader: StackReader, i: int) -> FrameStats | None:
+    """Compare the bytes of a frame as they are stored, and return its statistics."""
     raw = reader.stored_chunk(i, check=False)
     sums = reader.frame_index.checksums
     if sums is not None and checksum(raw) != sums[i]:
-        return _Checked(i, f"frame {i}: its checksum does not match")
+        raise _mismatch(i)
     frame = np.empty(reader.shape[1:], reader.dtype)
-    try:
-        reader.decode(i, raw, frame)
-    except DamagedError as error:
-        return _Checked(i, str(error))
-    return _Checked(i, None, frame_stats(frame))
+    reader.decode(i, raw, frame)
+    return frame_stats(frame)
+
+
+def _decoded_frame(reader: FrameSource, i: int) -> None:
+    """Compare the pixels of a frame, where there is something to compare them with."""
+    if not isinstance(reader, VouchedSource):
+        reader.frame(i)
+        return
+    frame = np.empty(reader.shape[1:], reader.stored_dtype)
+    reader.decode(i, frame)
+    if not reader.sound(i, frame):
+        raise _mismatch(i)
+
+
+def _mismatch(i: int) -> DamagedError:
+    return DamagedError(f"frame {i}: its checksum does not match")
 
 
 def _wrong_statistics(reader: StackReader, checked: list[_Checked]) -> Iterator[str]:
@@ -146,7 +175,10 @@ def _wrong_statistics(reader: StackReader, checked: list[_Checked]) -> Iterator[
             yield f"the header's {key} is {said:g}, that of the frames {found:g}"
 
 
-def _leftovers(reader: StackReader, size: int) -> Iterator[str]:
+def _notes(reader: FrameSource, size: int, *, sound: bool) -> Iterator[str]:
+    if not isinstance(reader, StackReader):
+        return
+    yield from reader.notes
     behind = size - reader.frame_index.end
-    if reader.footer is None and behind:
+    if sound and reader.footer is None and reader.format in ("MRC", "MRCZ") and behind:
         yield f"{behind} bytes behind the last frame are no footer"

@@ -17,10 +17,13 @@ from typing import IO, Any
 import zstandard
 
 from mrcz_dask.formats.header import HEADER_SIZE, Header
-from mrcz_dask.formats.payload import PROMISE
+from mrcz_dask.formats.layout import Complain
+from mrcz_dask.formats.payload import PROMISE, section
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Cursor, Source
-from mrcz_dask.values.errors import DamagedError, MrczDaskError, TruncatedError
+from mrcz_dask.formats.zstd_writer import ROOM
+from mrcz_dask.values.errors import DamagedError, FooterError, MrczDaskError, TruncatedError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
@@ -55,9 +58,10 @@ class Unpacked(Source):
     def __init__(self, packed: Source) -> None:
         head = bytes(packed.read_at(0, min(8, packed.size)))
         self.method, self._unpack = next(found for magic, found in MAGIC.items() if head.startswith(magic))
-        self.name, self.path, self.size = packed.name, None, 0
+        self.name, self.path, self.beside, self.size = packed.name, None, packed.beside, 0
         self._packed, self._turns = packed, threading.Lock()
         self._head = b""
+        self._broken: MrczDaskError | None = None
         self._file: IO[bytes] | None = None  # where all of it was unpacked to
         self._rewind()
 
@@ -81,7 +85,7 @@ class Unpacked(Source):
             self._unpack_all()
         else:
             self.size = header.data_offset + header.shape[0] * header.frame_nbytes
-            self.streamed = True
+            self.streamed = self.sequential = True
         return header
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
@@ -101,6 +105,8 @@ class Unpacked(Source):
             return self._forward(offset, count)
 
     def _forward(self, offset: int, count: int) -> bytes:
+        if self._broken is not None:  # what comes behind it cannot be told
+            raise self._broken
         with self._unpacking():
             if self._at > offset:
                 self._rewind()
@@ -135,24 +141,17 @@ class Unpacked(Source):
         except BaseException:
             file.close()
             raise
-        self._file, self.size, self.streamed = file, max(self.size, file.tell()), False
+        self._file, self.size = file, max(self.size, file.tell())
+        self.streamed = self.sequential = False
 
     @contextmanager
     def _unpacking(self) -> Iterator[None]:
         try:
-            yield
-        except MrczDaskError:
+            with unpacking(self.name, self.method):
+                yield
+        except MrczDaskError as error:
+            self._broken = error
             raise
-        except EOFError as error:
-            raise TruncatedError(
-                f"{self.name}: its {self.method} stream is cut off ({error}); copy the file again"
-            ) from error
-        except _BROKEN as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise
-            raise DamagedError(
-                f"{self.name}: its {self.method} stream is damaged ({error}); copy the file again"
-            ) from error
 
     def close(self) -> None:
         """Close the file, and drop the temporary one."""
@@ -161,7 +160,86 @@ class Unpacked(Source):
             self._file.close()
 
 
-def open_wrapped(packed: Source, params: InputParams, permissive: bool) -> StackReader:
+class ZstdFrames(Source):
+    """An .mrcs.zst file of ours, whose sidecar says where each frame is: read in any order, in any thread.
+
+    Parameters
+    ----------
+    packed
+        The file; closed together with this.
+    payload
+        Of the sidecar.
+
+    Raises
+    ------
+    FooterError, FormatError, TruncatedError, DamagedError
+        The sidecar does not say it, or the header cannot be unpacked.
+    """
+
+    streamed = True
+
+    def __init__(self, packed: Source, payload: dict[str, Any]) -> None:
+        self.name, self.path, self.beside = packed.name, None, packed.beside
+        self._packed = packed
+        self._head = _unpacked(packed.read_at(0, min(ROOM, packed.size)), HEADER_SIZE, self.name)
+        header = Header.parse(self._head, name=f"{self.name} (zstd)")
+        self._nbytes = header.frame_nbytes
+        self.size = header.data_offset + header.shape[0] * self._nbytes
+        self._places = _places(section(payload, "packed"), header.shape[0], self.name)
+
+    def read_at(self, offset: int, count: int) -> bytes | memoryview:
+        """Return the header or a frame; see `Source`."""
+        if offset + count <= len(self._head):
+            return self._head[offset : offset + count]
+        k, rest = divmod(offset - len(self._head), self._nbytes)
+        if rest or count != self._nbytes or not 0 <= k < len(self._places):
+            raise TruncatedError(f"{self.name}: has no frame of {count} bytes at {offset}; copy it again")
+        raw = self._packed.read_at(*self._places[k])
+        return _unpacked(raw, count, f"{self.name}: frame {k}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._packed.close()
+
+
+def _unpacked(raw: bytes | memoryview, count: int, name: str) -> bytes:
+    """Return what is in the first zstd frame; nothing is allocated for one that says another size."""
+    with unpacking(name, "zstd"), phase("decode", count):
+        size = zstandard.frame_content_size(raw)
+        if size != count:
+            raise DamagedError(f"{name}: its zstd frame says {size} bytes, expected {count}; copy it again")
+        return zstandard.ZstdDecompressor().decompress(raw, count, allow_extra_data=True)
+
+
+def _places(said: dict[str, Any], count: int, name: str) -> list[tuple[int, int]]:
+    columns = [said.get(key) for key in ("offset", "nbytes")]
+    if not all(isinstance(one, list) and len(one) == count for one in columns):
+        raise FooterError(
+            f"{name}: its sidecar does not say where each of {count} frames is; copy both again"
+        )
+    return list(zip(*columns, strict=True))
+
+
+@contextmanager
+def unpacking(name: str, method: str) -> Iterator[None]:
+    """Turn what a library raises while it unpacks into an error that names the file."""
+    try:
+        yield
+    except MrczDaskError:
+        raise
+    except EOFError as error:
+        raise TruncatedError(
+            f"{name}: its {method} stream is cut off ({error}); copy the file again"
+        ) from error
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DamagedError(
+            f"{name}: its {method} stream is damaged ({error}); copy the file again"
+        ) from error
+
+
+def open_wrapped(packed: Source, params: InputParams, complain: Complain) -> StackReader:
     """Open an MRC file within a compressed one; the same pixels, frame by frame in bounded memory.
 
     MRCZ, and MRC with a footer, are unpacked to a temporary file when they are opened.
@@ -171,12 +249,24 @@ def open_wrapped(packed: Source, params: InputParams, permissive: bool) -> Stack
     FormatError, TruncatedError, DamagedError, FooterError
         As `StackReader`; or it cannot be unpacked.
     """
-    source = Unpacked(packed)
+    source = _open(packed)
     try:
-        source.begin()
-        reader = StackReader(source, mode0=params.mode0, permissive=permissive)
+        reader = StackReader(source, mode0=params.mode0, complain=complain)
     except BaseException:
         source.close()
         raise
-    reader.format = f"{reader.format} in {source.method}"
+    reader.format = f"{reader.format} in {'zstd' if isinstance(source, ZstdFrames) else source.method}"
     return reader
+
+
+def _open(packed: Source) -> Unpacked | ZstdFrames:
+    payload = read_sidecar(packed.beside) if packed.beside is not None else None
+    if payload is not None and "packed" in payload:
+        return ZstdFrames(packed, payload)
+    source = Unpacked(packed)
+    try:
+        source.begin()
+    except BaseException:
+        source.close()
+        raise
+    return source

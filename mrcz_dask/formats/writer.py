@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -15,21 +14,21 @@ from mrcz_dask.formats.body import Body
 from mrcz_dask.formats.choice import resolve
 from mrcz_dask.formats.chunks import ChunkHeader
 from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.formats.digest import stack_shape
 from mrcz_dask.formats.encode import Encoded, Stored, copied, decode, encode
+from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.header import HEADER_SIZE, Header
 from mrcz_dask.formats.options import FileOptions, Kind, PixelSize, pixel_size_of
 from mrcz_dask.formats.parallel import Pipeline, available_cores
 from mrcz_dask.formats.payload import PROMISE, WRITER, build
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.formats.sidecar import drop_sidecar, write_sidecar
+from mrcz_dask.formats.sidecar import sidecar
 from mrcz_dask.formats.sinks import Target, target_path
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
 
 
-class StackWriter:
+class StackWriter(FrameWriter):
     """A stack on its way into a file; the file appears, whole, when it is closed.
 
     Parameters
@@ -52,7 +51,8 @@ class StackWriter:
     chunk_version
         2 (every reader of MRCZ) or 5 (blosc2).
     pixels
-        What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``.
+        What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and
+        ``dtype``, as ``<u2``, if they are stored in another one, which readers undo.
     provenance
         Steps as `provenance.append` gives them.
     recipe
@@ -67,9 +67,15 @@ class StackWriter:
         ``mrcz``, ``mrc`` or ``mrcs``; by default from the name.
     four_bit
         Keep values 0..15 in four bits (mode 101; not compressed).
+    reverse_rows
+        Store each frame from its last row to its first one.
 
     Attributes
     ----------
+    shape, dtype
+        Of the stack as it is stored.
+    restored
+        The dtype that readers give: the one that `pixels` named at the beginning, else the stored one.
     meta, pixels, provenance, recipe
         May be set until `close`.
 
@@ -103,22 +109,27 @@ class StackWriter:
         nthreads: int = 1,
         kind: Kind | None = None,
         four_bit: bool = False,
+        reverse_rows: bool = False,
     ) -> None:
-        self.shape = stack_shape(shape)
-        self._stored = Stored.of(np.dtype(dtype), self.shape[1:], four_bit=four_bit)
-        self.dtype = self._stored.dtype
+        super().__init__(
+            shape,
+            np.uint8 if four_bit else dtype,
+            meta=meta,
+            pixels=pixels,
+            provenance=provenance,
+            recipe=recipe,
+            reverse_rows=reverse_rows,
+        )
+        self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
         self._options = FileOptions.of(
             target, kind=kind, codec=codec, footer=footer, four_bit=four_bit, extended=extended
         )
         self._options.check_frame(self._stored.nbytes)
         self._target, self._durable, self._version = target, durable, chunk_version
         self._pixel_size = pixel_size_of(pixel_size)
-        self.meta, self.pixels, self.provenance, self.recipe = meta, dict(pixels or {}), provenance, recipe
         self._carried, self._carried_type = extended, extended_type
         self._codec: Codec | None = None
         self._codec_name: str | None = None
-        self._submitted = 0
-        self._closed = False
         self._body = self._new_body()
         self._pipeline = Pipeline[Encoded](nthreads, self._store)
         self._shared_buffers = nthreads > 1
@@ -128,34 +139,14 @@ class StackWriter:
         return Body(self._target, durable=self._durable, base=base)
 
     def _extended(self) -> tuple[str, bytes]:
-        if self._carried or self._options.kind == "mrcs":
+        if self._options.kind == "mrcs":
+            return "", b""
+        if self._carried:
             return self._carried_type, self._carried
         data = extended_header.encode(self.meta, self.pixels)
         return (extended_header.JSON, data) if data else ("", b"")
 
-    def append(self, frame: NDArray[Any], *, owned: bool = False, stats: FrameStats | None = None) -> None:
-        """Add the next frame.
-
-        Parameters
-        ----------
-        frame
-            (ny, nx) in this stack's dtype, in either byte order.
-        owned
-            It will not be changed by the caller any more, so that it need not be copied.
-        stats
-            What `frame_stats` gives for it, if that is known.
-
-        Raises
-        ------
-        ParameterError
-            Another shape or dtype than was announced, or more frames.
-        """
-        if frame.shape != self.shape[1:] or frame.dtype.newbyteorder("=") != self.dtype:
-            expected = f"{self.shape[1:]} {self.dtype}"
-            raise ParameterError(
-                f"frame {self._submitted} is {frame.shape} {frame.dtype}; expected {expected}"
-            )
-        self._count()
+    def _take(self, frame: NDArray[Any], *, owned: bool, stats: FrameStats | None) -> None:
         if self._shared_buffers and not owned:
             frame = frame.copy()
         if self._codec is None:
@@ -196,44 +187,12 @@ class StackWriter:
         self._codec_name = self._codec_name or self._copied_codec(ChunkHeader.parse(raw).codec)
         self._store(copied(raw, self._stored, self._version, stats, frame))
 
-    def close(self) -> None:
-        """Write headers and footer and show the file.
+    def _drain(self) -> None:
+        self._pipeline.drain()
 
-        Raises
-        ------
-        ParameterError
-            Frames are missing; nothing is written then.
-        """
-        if self._closed:
-            return
-        try:
-            self._finish()
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Give up: nothing of what was written remains, what was at the target stays."""
-        self._closed = True
+    def _discard(self) -> None:
         self._pipeline.close()
         self._body.discard()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abort()
-
-    def _count(self) -> None:
-        if self._submitted == self.shape[0]:
-            raise ParameterError(
-                f"all {self.shape[0]} frames are there; the stack was announced as {self.shape}"
-            )
-        self._submitted += 1
 
     def _resolve(self, frame: NDArray[Any]) -> None:
         with phase("encode"):
@@ -279,11 +238,6 @@ class StackWriter:
         return encode(frame, self._stored, self._codec)
 
     def _finish(self) -> None:
-        self._pipeline.drain()
-        if self._submitted < self.shape[0]:
-            raise ParameterError(
-                f"{self._submitted} of {self.shape[0]} frames were appended; nothing was written"
-            )
         kind, data = self._extended()
         if self._body.base != HEADER_SIZE + len(data):
             self._body.move(HEADER_SIZE + len(data))
@@ -294,11 +248,12 @@ class StackWriter:
         if self._options.footer == "end":
             self._body.write(footers.encode(payload, self._body.index.end), at=self._body.index.end)
         path = target_path(self._target)
-        if path is not None:
-            drop_sidecar(path)
-        self._body.commit()
-        if path is not None and self._options.footer == "sidecar":
-            write_sidecar(path, payload, durable=self._durable)
+        if path is None:
+            self._body.commit()
+        else:
+            beside = payload if self._options.footer == "sidecar" else None
+            with sidecar(path, beside, durable=self._durable):
+                self._body.commit()
 
     def _header(self, extended_type: str, extended: bytes) -> Header:
         plain_file = self._options.kind != "mrcz"
@@ -318,7 +273,7 @@ class StackWriter:
         )
 
     def _payload(self, header: Header, header_bytes: bytes) -> dict[str, Any]:
-        pixels: dict[str, Any] = {"dtype": self.dtype.newbyteorder("<").str, **self.pixels}
+        pixels: dict[str, Any] = {**self.pixels, "dtype": self.restored.newbyteorder("<").str}
         if self._pixel_size is not None:
             pixels["pixel_size"] = self._pixel_size
         return build(
@@ -330,6 +285,7 @@ class StackWriter:
             provenance=self.provenance,
             recipe=self.recipe,
             codec=self._codec,
+            extended=(self._carried_type, self._carried) if self._options.kind == "mrcs" else None,
         )
 
 

@@ -22,7 +22,7 @@ from mrcz_dask.monitor.report import Fact, Report, Trouble, clock, facts, headli
 from mrcz_dask.monitor.snapshot import Snapshot
 from mrcz_dask.monitor.state import STATES, State
 from mrcz_dask.monitor.template import TEXT_STYLE, TITLE
-from mrcz_dask.runs.outputs import STORE_NAME, output_name
+from mrcz_dask.runs.outputs import STORE_NAME, output_stem
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 
@@ -142,7 +142,7 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
     output
         Name of the output.
     """
-    stem = output.removesuffix(output_name("", "references")).removesuffix(output_name("", "normalized"))
+    stem = output_stem(output)
     if Path(stem).name != stem or stem in ("", ".."):
         return None
     try:

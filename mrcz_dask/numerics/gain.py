@@ -149,6 +149,12 @@ class Gain:
             raise ParameterError(f"gain**gamma with gamma {gamma!r} is no positive number everywhere")
         return replace(self, image=image)
 
+    def largest(self, low: float, high: float) -> float:
+        """Return a bound of what `apply` can give for pixels between low and high, absolute."""
+        off = self.dark
+        least, most = (0.0, 0.0) if off is None else (float(off.min()), float(off.max()))
+        return max(abs(low - most), abs(high - least)) * float(self.image.max())
+
     def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
         """Return (frame - dark) * image, float32; both steps are rounded to float32.
 

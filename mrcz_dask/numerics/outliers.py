@@ -180,7 +180,8 @@ def _uneven(image: Image, verdict: Verdict) -> bool:
 
 def _evenly_lit(image: Image, verdict: Verdict, params: OutlierParams) -> Image:
     reach = params.max_sigma * verdict.half
-    flat = flatten(image.values, image.nonfinite, verdict.middle, reach)
+    whole = image.values if image.unit == 1 else np.rint(image.values * image.unit).astype(np.int64)
+    flat = flatten(whole, image.nonfinite, verdict.middle, reach)
     return replace(image, values=flat, unit=2.0**-FLAT_BITS)
 
 
@@ -192,11 +193,12 @@ def _assemble(
     mask = is_masked(weight255)
     hot, dead = _sides(mask, image, verdict)
     caveats = verdict.caveats
-    if total.nonfinite is not None:
-        caveats = (*caveats, f"{np.count_nonzero(total.nonfinite)} pixels are not finite; masked")
+    without_value = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite)
+    if without_value > total.defects:
+        caveats = (*caveats, f"{without_value - total.defects} pixels are not finite; masked")
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot,
-        verdict.mu, verdict.sigma, verdict.status, caveats, verdict.misfit, lit, _mean(total, mask),
+        verdict.mu, verdict.sigma, verdict.status, caveats, verdict.misfit, lit, masked_mean(total, mask),
         verdict.fit,
     )  # fmt: skip
 
@@ -211,8 +213,8 @@ def _sides(mask: Bools, image: Image, verdict: Verdict) -> tuple[Bools, Bools]:
     return hot, dead
 
 
-def _mean(total: StackSum, mask: Bools) -> float:
-    """Mean over unmasked pixels, from integer sums, so that it is exact."""
+def masked_mean(total: StackSum, mask: Bools) -> float:
+    """Return the mean of a sum over unmasked pixels, counts: from integer sums, so that it is exact."""
     found = np.flatnonzero(mask)
     good = mask.size - found.size
     if good == 0:

@@ -37,13 +37,19 @@ class StackSum:
     n
         Number of frames.
     nonfinite
-        (y, x) bool, True = NaN or infinite in some frame; None = nowhere.
+        (y, x) bool, True = NaN or infinite in some frame, or a defect; None = nowhere.
+    of_counts
+        Whether fractions (an exponent) came from counts, by a gain.
+    defects
+        How many of `nonfinite` are defects that were known before.
     """
 
     values: Array
     exponent: int
     n: int
     nonfinite: NDArray[np.bool_] | None = None
+    of_counts: bool = False
+    defects: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -52,8 +58,8 @@ class StackSum:
 
     @property
     def is_counts(self) -> bool:
-        """Whether the pixels are integers, and so may be Poisson counts."""
-        return self.exponent == 0
+        """Whether the pixels are integers, and so may be Poisson counts, or came from such."""
+        return self.exponent == 0 or self.of_counts
 
     def total(self) -> NDArray[np.float64]:
         """Return S as float64 (y, x) in counts, 0 where `nonfinite`."""
@@ -124,7 +130,7 @@ class FrameSum:
         """Return the sum of the frames added here and to another of the same shape, dtype, exponent."""
         bound = self._bound + other._bound
         self._check(bound)
-        values = self._values.astype(_narrowest(bound, self._values, other._values))
+        values = self._values.astype(narrowest(bound, self._values, other._values))
         values += other._values
         bad = self._bad if other._bad is None else other._bad if self._bad is None else self._bad | other._bad
         return StackSum(values, self._exponent, self._n + other._n, bad)
@@ -159,12 +165,12 @@ class FrameSum:
     def _widen(self, limit: int) -> None:
         self._bound += limit
         self._check(self._bound)
-        self._values = self._values.astype(_narrowest(self._bound, self._values), copy=False)
+        self._values = self._values.astype(narrowest(self._bound, self._values), copy=False)
 
 
-def _narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
+def narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
     """Return the narrowest signed integer that holds `bound`, and no narrower than some arrays are."""
-    needed = max(a.itemsize for a in at_least)
+    needed = max((a.itemsize for a in at_least), default=1)
     sizes = (size for size in (1, 2, 4, 8) if size >= needed and bound < 1 << (8 * size - 1))
     return np.dtype(f"i{next(sizes)}")
 

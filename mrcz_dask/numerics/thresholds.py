@@ -133,7 +133,7 @@ def examine(image: Image, params: OutlierParams) -> Verdict:
         )
     if table.occupied < FEWEST_OCCUPIED:
         return _degenerate(table, f"the sum has only {table.occupied} different values")
-    if image.counts and _zeros(table) > SPARSE_ZEROS * table.total:
+    if image.counts and image.unit == 1 and _zeros(table) > SPARSE_ZEROS * table.total:
         return _plausible(_sparse(table, image.unit))
     return _plausible(_fitted(table, image, params))
 

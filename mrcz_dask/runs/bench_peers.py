@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.payload import section
-from mrcz_dask.formats.reader import read_footer
-from mrcz_dask.formats.sources import read
+from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.formats.writer import write
 from mrcz_dask.runs.bench_params import BenchParams
 from mrcz_dask.runs.bench_results import LeftOut

@@ -1,8 +1,8 @@
-"""One stack at a time, without its neighbours: recompress, decompress, filter outliers."""
+"""One stack at a time, without its neighbours: recompress, decompress."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,25 +12,30 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.places import measure, stem_of
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writer import StackWriter
-from mrcz_dask.numerics.correction import make_correction
-from mrcz_dask.numerics.filling import fill_values
-from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.philox import key_of
-from mrcz_dask.numerics.replacing import Replacement
-from mrcz_dask.numerics.sums import sum_stack
-from mrcz_dask.numerics.weights import is_masked
-from mrcz_dask.runs.outputs import check_codec, keeps_chunks, output_codec
+from mrcz_dask.formats.writers import (
+    OURS,
+    ROWS,
+    SUFFIXES,
+    open_writer,
+    reversed_rows,
+    row_order,
+    stored_type,
+)
+from mrcz_dask.graphs.stacks import USUAL
+from mrcz_dask.runs.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
 from mrcz_dask.runs.space import forbid_overwriting
 from mrcz_dask.values.errors import OutputExistsError, SpaceError
-from mrcz_dask.values.params import OutlierParams
+from mrcz_dask.values.params import InputParams, OutputFormat
 
 Frame = NDArray[Any]
+Change = Callable[[Frame, int], Frame]
 QUANTISATION = ("scale", "offset", "rounding", "generator")
 FOOTERS: dict[str, bool | Literal["sidecar"]] = {"footer": True, "sidecar": "sidecar", "none": False}
 
@@ -46,17 +51,31 @@ class Converted:
     findings: dict[str, Any]
 
 
-def recompress(path: Path, folder: Path, codec: str, *, overwrite: bool = False) -> Converted:
-    """Write the same pixels with another codec; the output is read back and compared.
+def recompress(
+    path: Path,
+    folder: Path,
+    codec: str,
+    format: OutputFormat = "mrcz",
+    *,
+    params: InputParams = USUAL,
+    overwrite: bool = False,
+) -> Converted:
+    """Write the same pixels with another codec or in another format; the output is read back and compared.
 
     Parameters
     ----------
     path
         Of the stack.
     folder
-        Where STEM.mrcz goes.
+        Where STEM and the format's suffix go.
     codec
-        NAME[:LEVEL], ``auto``, or ``keep``: chunks are copied (version-2 chunks; others are written anew).
+        As `check_format_codec` has it; for MRCZ also ``keep``: chunks are copied (version-2 chunks; others
+        are written anew).
+    format
+        Of the output. For other programs integers are stored in the narrowest type that all read alike, and
+        rows as `reversed_rows` says.
+    params
+        How the stack is read where it does not say it.
     overwrite
         Replace an output that is there.
 
@@ -64,60 +83,105 @@ def recompress(path: Path, folder: Path, codec: str, *, overwrite: bool = False)
     ------
     DamagedError
         When the output does not give the same pixels again; it never appears.
+    DtypeError
+        The format cannot hold the pixels; says what to do.
     OutputExistsError, SessionError, FormatError, OSError
         For an output that is there or is the input, a bad input, a full disk.
     ParameterError
         For a codec that is none.
     """
-    check_codec(codec, may_keep=True)
-    target = _target(path, folder, ".mrcz", overwrite)
-    with open_source(path) as reader:
+    check_codec(codec, format, may_keep=True)
+    target = target_of(path, folder, SUFFIXES[format], overwrite)
+    with open_source(path, params) as reader:
+        reverse = reversed_rows(reader, format)
         digest = PixelDigest(reader.shape, reader.dtype)
-        with read_back(target, digest.hexdigest) as place:
-            _copy(reader, place, codec, digest, path)
-    return _converted(path, target, {"digest": digest.hexdigest()})
+        with (
+            read_back(target, digest.hexdigest, reverse_rows=reverse) as place,
+            _copy_writer(reader, place, codec, format, reverse) as writer,
+        ):
+            _copy(reader, writer, codec, digest)
+            step = _recompressed(reader, path, digest.hexdigest(), params, (codec, format), writer)
+            writer.provenance = provenance.append(reader.provenance, step)
+    return converted(path, target, {"digest": digest.hexdigest()})
 
 
-def _copy(reader: FrameSource, place: Path, codec: str, digest: PixelDigest, path: Path) -> None:
-    chunks = reader if isinstance(reader, StackReader) and keeps_chunks(reader, codec) else None
-    recipe = (reader.footer or {}).get("recipe")
-    with StackWriter(
+def _copy_writer(
+    reader: FrameSource, place: Path, codec: str, format: OutputFormat, reverse: bool
+) -> FrameWriter:
+    dtype, four_bit = stored_type(format, reader.dtype, *range_of(reader, reader.dtype, format))
+    return open_writer(
         place,
+        format,
         reader.shape,
-        reader.dtype,
-        codec=output_codec(reader, codec),
+        dtype,
+        codec=output_codec(reader, codec) if format == "mrcz" else codec,
         pixel_size=reader.pixel_size,
         meta=reader.meta or None,
         extended=reader.extended,
         extended_type=reader.extended_type,
-        pixels=reader.pixels or None,
-        recipe=recipe,
-    ) as writer:
-        for k in range(len(reader)):
-            frame = reader.frame(k)
-            digest.update(frame)
-            if chunks is not None:
-                writer.append_chunk(chunks.stored_chunk(k), frame=frame)
-            else:
-                writer.append(frame)
-        step = provenance.step(
-            "recompress",
-            parameters={"codec": codec},
-            inputs=[_input(path, digest.hexdigest())],
-            caveats=[f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else [],
-        )
-        writer.provenance = provenance.append(reader.provenance, step)
+        pixels={**reader.pixels, "dtype": dtype_text(reader.dtype), **row_order(reader, format)},
+        recipe=_turned((reader.footer or {}).get("recipe"), reverse),
+        four_bit=four_bit,
+        reverse_rows=reverse,
+    )
+
+
+def _turned(recipe: Any, reverse: bool) -> Any:
+    """Return a recipe for frames whose rows lie the other way round: what it needs has those of the input."""
+    if not reverse or not isinstance(recipe, dict):
+        return recipe
+    rest = {key: value for key, value in recipe.items() if key != REVERSED}
+    return rest if recipe.get(REVERSED) else {**rest, REVERSED: True}
+
+
+def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat) -> tuple[float, float]:
+    """Return the least and the greatest pixel of frames, if the format asks for it: they are gone through."""
+    if format in OURS or dtype.kind not in "iu":
+        return 0, 0
+    ends = [(int(frame.min()), int(frame.max())) for frame in frames]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def _copy(reader: FrameSource, writer: FrameWriter, codec: str, digest: PixelDigest) -> None:
+    chunks = reader if isinstance(reader, StackReader) and keeps_chunks(reader, codec) else None
+    for k in range(len(reader)):
+        frame = reader.frame(k)
+        digest.update(frame)
+        if chunks is not None and isinstance(writer, StackWriter):
+            writer.append_chunk(chunks.stored_chunk(k), frame=frame)
+        else:
+            writer.append(frame)
+
+
+def _recompressed(
+    reader: FrameSource,
+    path: Path,
+    digest: str,
+    params: InputParams,
+    asked: tuple[str, OutputFormat],
+    writer: FrameWriter,
+) -> dict[str, Any]:
+    recipe = (reader.footer or {}).get("recipe")
+    return provenance.step(
+        "recompress",
+        parameters={"codec": asked[0], "format": asked[1], "input": params.to_dict()},
+        inputs=[input_of(path, digest)],
+        results=stored_as(writer, reversed_rows(reader, asked[1])),
+        caveats=[f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else [],
+    )
 
 
 def decompress(
     path: Path,
     folder: Path,
     *,
-    stored: bool = False,
+    params: InputParams = USUAL,
     keep: Literal["footer", "sidecar", "none"] = "sidecar",
     overwrite: bool = False,
 ) -> Converted:
     """Write a stack as plain MRC (.mrcs; an image as .mrc) for software that knows no MRCZ.
+
+    Quantised stacks become float32 counts; `recompress` to ``mrcs`` keeps the stored integers.
 
     Parameters
     ----------
@@ -125,8 +189,8 @@ def decompress(
         Of the stack.
     folder
         Where the output goes.
-    stored
-        Stored integers as they are; else quantised stacks become float32 counts.
+    params
+        How the stack is read where it does not say it.
     keep
         Where the provenance goes: behind the pixels, into a .json beside the file, or nowhere.
     overwrite
@@ -137,111 +201,55 @@ def decompress(
     OutputExistsError, SessionError, FormatError, OSError
         For an output that is there or is the input, a bad input, a full disk.
     """
-    with open_source(path) as reader:
-        target = _target(path, folder, ".mrcs" if len(reader) > 1 else ".mrc", overwrite)
-        physical = reader.quantised and not stored
+    with open_source(path, params) as reader:
+        target = target_of(path, folder, ".mrcs" if len(reader) > 1 else ".mrc", overwrite)
+        reverse = reversed_rows(reader, "mrcs")
         writer = StackWriter(
             target,
             reader.shape,
-            np.dtype(np.float32) if physical else reader.dtype,
+            np.dtype(np.float32) if reader.quantised else reader.dtype,
             codec="none",
             pixel_size=reader.pixel_size,
             meta=(reader.meta or None) if keep != "none" else None,
-            pixels=_known_of(reader, physical),
+            pixels=_known_of(reader),
             footer=FOOTERS[keep],
+            reverse_rows=reverse,
         )
         left = ["recipe: these are counts, not normalised"] if "recipe" in (reader.footer or {}) else []
         with writer:
             for k in range(len(reader)):
-                writer.append(reader.physical(k) if physical else reader.frame(k))
+                writer.append(reader.physical(k))
             step = provenance.step(
                 "decompress",
-                parameters={"stored": stored},
-                inputs=[_input(path, pixel_digest(reader))],
+                parameters={"input": params.to_dict()},
+                inputs=[input_of(path, pixel_digest(reader))],
+                results=stored_as(writer, reverse),
                 skipped=left,
             )
             writer.provenance = provenance.append(reader.provenance, step)
-    return _converted(path, target, {"skipped": left})
+    return converted(path, target, {"skipped": left})
 
 
-def _known_of(reader: FrameSource, physical: bool) -> dict[str, Any] | None:
+def _known_of(reader: FrameSource) -> dict[str, Any] | None:
     """Return what the footer says of the pixels, without their quantisation where that is undone."""
-    undone = (*QUANTISATION, "dtype") if physical else ()
+    undone = (ROWS, "dtype", *(QUANTISATION if reader.quantised else ()))
     return {key: value for key, value in reader.pixels.items() if key not in undone} or None
 
 
-def filter_outliers(
-    path: Path, folder: Path, params: OutlierParams, codec: str, *, overwrite: bool = False
-) -> Converted:
-    """Find and fill the outliers of one stack, without KOMA.
-
-    Counts stay counts: each outlier is kept, or replaced as a whole by a Poisson draw round the mean of its
-    neighbours, with the probability that its weight says. Floats are blended with the fill.
-
-    Raises
-    ------
-    OutlierError
-        When the stack has no finite pixel.
-    OutputExistsError, SessionError, FormatError, OSError
-        For an output that is there or is the input, a bad input, a full disk.
-    """
-    check_codec(codec, may_keep=False)
-    target = _target(path, folder, ".mrcz", overwrite)
-    with open_source(path) as reader:
-        total = sum_stack(_Physical(reader))
-        mask = outlier_mask(total, params)
-        digest = pixel_digest(reader)
-        counts = reader.dtype.kind in "iu" and not reader.quantised
-        mean = (total.total() / len(reader)).astype(np.float32)
-        change = _replacing(mask, mean, digest) if counts else _blending(mask, mean)
-        writer = StackWriter(
-            target,
-            reader.shape,
-            reader.dtype if counts else np.dtype(np.float32),
-            codec=codec,
-            pixel_size=reader.pixel_size,
-            meta=reader.meta or None,
-            provenance=reader.provenance,
-            pixels={"unit": "counts", "dose_per_frame": float(mask.mean) / len(reader)},
-        )
-        with writer:
-            for k in range(len(reader)):
-                writer.append(change(reader.physical(k), k))
-            step = provenance.step(
-                "outliers",
-                parameters=params.to_dict(),
-                inputs=[_input(path, digest)],
-                results={"mask": mask.summary(), "filled": "poisson draws" if counts else "blended"},
-                caveats=list(mask.caveats),
-            )
-            writer.provenance = provenance.append(writer.provenance, step)
-    return _converted(path, target, mask.summary() | {"caveats": list(mask.caveats)})
+def stored_as(writer: FrameWriter, reverse: bool) -> dict[str, Any]:
+    """Return what a step says of the stored pixels."""
+    return {"stored_dtype": dtype_text(writer.dtype), REVERSED: reverse}
 
 
-class _Physical:
-    """The frames of a stack, to be gone through more than once."""
-
-    def __init__(self, reader: FrameSource) -> None:
-        self._reader = reader
-
-    def __iter__(self) -> Iterator[Frame]:
-        return (self._reader.physical(k) for k in range(len(self._reader)))
+def dtype_text(dtype: np.dtype[Any]) -> str:
+    """Return a dtype as payloads have it, such as ``<u2``."""
+    return dtype.newbyteorder("<").str
 
 
-def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str) -> Callable[[Frame, int], Frame]:
-    weight = mask.weight255
-    fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
-    return Replacement.make(weight, fill, key_of(digest)).apply
-
-
-def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Callable[[Frame, int], Frame]:
-    made = make_correction("subtract", None, MeanImage(mean), mask.weight255, mask.neighbourly).ready()
-    return lambda frame, k: made.apply(frame)
-
-
-def _target(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
+def target_of(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
+    """Return the path of an output, in a folder that is there; refuse to overwrite inputs."""
     target = folder / f"{stem_of(path.name)}{suffix}"
-    forbid_overwriting([path], [target])
+    forbid_overwriting([path], [target, sidecar_path(target)])
     if target.exists() and not overwrite:
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
@@ -255,9 +263,11 @@ def _target(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
     return target
 
 
-def _input(path: Path, digest: str) -> dict[str, Any]:
+def input_of(path: Path, digest: str) -> dict[str, Any]:
+    """Return what a step says of its input."""
     return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
-def _converted(path: Path, target: Path, findings: dict[str, Any]) -> Converted:
-    return Converted(path.name, str(target), measure(path).size, target.stat().st_size, findings)
+def converted(path: Path, target: Path, findings: dict[str, Any]) -> Converted:
+    """Return what became of a stack."""
+    return Converted(path.name, str(target), measure(path).size, measure(target).size, findings)

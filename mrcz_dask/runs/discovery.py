@@ -17,6 +17,7 @@ from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.space import some
 from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.params import InputParams
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 
@@ -35,6 +36,7 @@ def discover(
     include: Sequence[str] | None = None,
     exclude: Sequence[str] | None = None,
     recursive: bool = False,
+    inputs: InputParams | None = None,
 ) -> Discovery:
     """Find the stacks of a session: files of several frames, of any format that is read.
 
@@ -52,6 +54,8 @@ def discover(
         Such patterns, or text files that list them (``#`` begins a comment); a stack may match none.
     recursive
         Look into the folders below, too.
+    inputs
+        How files are read where they do not say it: the sign of 8-bit MRC, raw frames of EER.
 
     Returns
     -------
@@ -66,7 +70,7 @@ def discover(
     """
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
-    found = assemble(root, listing, _map(partial(look, root, listing.mdocs), listing.files))
+    found = assemble(root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs), listing.files))
     if not found.stacks:
         raise SessionError(_none_good(root, found.skipped, found.rejected))
     _forbid_equal_stems(found.stacks)
@@ -161,6 +165,12 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
     same: defaultdict[datetime, list[str]] = defaultdict(list)
     for stack in stacks:
         same[stack.acquired.time].append(stack.name)
+    tiff = [stack.name for stack in stacks if stack.format == "TIFF"]
+    if 0 < len(tiff) < len(stacks):
+        yield (
+            f"{len(tiff)} of {len(stacks)} stacks are TIFF, whose rows other programs reverse when they read "
+            "them; rows are taken in the order of each file: if one camera wrote both, see that they agree"
+        )
     yield from (
         f"{some(names)} have the same time {time.isoformat(' ')}: ordered by name"
         for time, names in same.items()

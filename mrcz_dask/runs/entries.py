@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.runs.space import readable
 from mrcz_dask.runs.times import Acquired
@@ -44,6 +45,8 @@ class StackEntry:
         Name of the codec that the header gives, or None if the frames are not compressed.
     meta
         The metadata of the footer or extended header.
+    format, first_row
+        Of the file, and whether its row 0 is at the ``bottom`` of the image or at the ``top``.
     """
 
     path: Path
@@ -58,6 +61,8 @@ class StackEntry:
     mdoc: Path | None = None
     codec: str | None = None
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
+    format: str = "MRC"
+    first_row: FirstRow = "bottom"
 
     @property
     def stem(self) -> str:

@@ -12,13 +12,15 @@ import xxhash
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.digest import PixelDigest, file_digest
+from mrcz_dask.formats.digest import PixelDigest, whole_digest
+from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.reader import StackReader
-from mrcz_dask.formats.sources import FrameSource, open_source
+from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
 from mrcz_dask.runs.corrections import HeldOut, corrections
+from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import (
     copies_chunks,
     open_output,
@@ -147,7 +149,7 @@ def finish(task: FinishTask) -> StackResult:
         When its pixels are no longer those of the first pass.
     """
     store = SessionStore(task.store)
-    with open_source(task.path) as reader:
+    with open_source(task.path, task.settings.input) as reader:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         mean, pattern, correction, held_out = corrections(store, task, scored=chunks is None)
         keep_thumbnails(store, task.record.stem, mean, correction)
@@ -158,14 +160,15 @@ def finish(task: FinishTask) -> StackResult:
         else:
             with phase("apply"):
                 score = NoiseScore(correction, held_out)
+                exposed = Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma))
             work = _write_references if task.settings.write.write == "references" else _write
-            noise = work(reader, task, findings, score, store)
+            noise = work(exposed, task, findings, score, store)
     output = output_path(task)
     if task.mdoc is not None:
         write_atomic(f"{output}.mdoc", Path(task.mdoc).read_bytes())
     if task.last:
         forget(task.run, task.segment)
-    with phase("disk", output.stat().st_size):
+    with phase("disk", measure(output).size):
         return _result(task, output, noise, findings)
 
 
@@ -195,9 +198,9 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
 
 
 def _write_references(
-    reader: FrameSource, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+    exposed: Exposed, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
-    for k, frame in _frames(reader, task):
+    for k, _, frame in _frames(exposed, task):
         with phase("apply"):
             score.add(k, frame)
     noise = score.result()
@@ -220,27 +223,30 @@ def _copy(reader: StackReader, task: FinishTask, findings: Findings, store: Sess
 
 
 def _write(
-    reader: FrameSource, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+    exposed: Exposed, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
-    with open_output(reader, task, findings, findings.correction.ready()) as output:
-        for k, frame in _frames(reader, task):
+    with open_output(exposed, task, findings, findings.correction.ready()) as output:
+        for k, raw, frame in _frames(exposed, task):
             with phase("apply"):
                 score.add(k, frame)
-                output.append(k, frame)
+                output.append(k, raw, frame)
         noise = score.result()
         output.conclude(steps(task, findings, noise, output.stored), store)
     return noise
 
 
-def _frames(reader: FrameSource, task: FinishTask) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield every frame as read; after the last, make sure that they were those of the first pass."""
+def _frames(exposed: Exposed, task: FinishTask) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+    """Yield every frame as read and after its gain; then make sure that they were those of the first pass."""
+    reader = exposed.source
     digest = PixelDigest(reader.shape, reader.dtype)
     frame = np.empty(reader.shape[1:], reader.dtype)
     for k in range(reader.shape[0]):
         reader.frame(k, frame)
         with phase("sum"):
             digest.update(frame)
-        yield k, frame
+        with phase("apply"):
+            gained = exposed.gained(frame)
+        yield k, frame, gained
     _check_input(task, digest.hexdigest(), task.record.digest)
 
 
@@ -253,19 +259,20 @@ def _check_input(task: FinishTask, found: str, expected: str) -> None:
 
 
 def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) -> StackResult:
+    size, mtime_ns = measure(output)
     return StackResult(
         name=task.name,
         output=output.name,
         bytes_in=task.record.size,
-        bytes_out=output.stat().st_size,
+        bytes_out=size,
         hot=int(task.record.outliers["n_hot"]),
         dead=int(task.record.outliers["n_dead"]),
         usable=task.usable,
         score=task.score,
         noise=noise,
         caveats=findings.caveats,
-        digest=file_digest(output),
-        mtime_ns=output.stat().st_mtime_ns,
+        digest=whole_digest(output),
+        mtime_ns=mtime_ns,
         key=task.key,
         provisional=task.provisional,
     )

@@ -62,9 +62,9 @@ class _Found:
 
 
 def first_stacks(
-    watcher: Watcher, params: FollowParams, stop: threading.Event, listen: events.Listener
+    watcher: Watcher, params: FollowParams, stop: threading.Event, listen: events.Listener, fewest: int = 1
 ) -> Discovery:
-    """Return what is there as soon as there is a stack.
+    """Return what is there as soon as there are `fewest` stacks, or what there is when no more come.
 
     Raises
     ------
@@ -74,14 +74,18 @@ def first_stacks(
     since, said = monotonic(), False
     while not stop.is_set():
         found = watcher.look().discovery
-        if found.stacks:
+        if len(found.stacks) >= fewest:
             return found
         if not said:
-            listen(events.Warned(f"{watcher.folder}: no stack that has settled yet; waiting"))
+            there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
+            listen(events.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
             said = True
         if params.until_idle is not None and monotonic() - since >= max(params.until_idle, params.settle):
             break
         stop.wait(params.poll)
+    found = watcher.look().discovery
+    if found.stacks:
+        return found
     raise SessionError(f"{watcher.folder}: no stack has come; check the folder, or use --recursive")
 
 

@@ -58,6 +58,13 @@ def program_flags(
     )
 
 
+def told(flags: ProgramFlags) -> Iterator[str]:
+    """Yield the options for people, a line for each program."""
+    for name in ("relion", "motioncor", "warp"):
+        yield f"{name:<10} {getattr(flags, name)}"
+    yield from (f"note: {note}" for note in flags.notes)
+
+
 def _notes(sense: Sense, relion_divides: bool) -> Iterator[str]:
     if relion_divides:
         yield "RELION divides EER frames by a gain that is not called .gain, and multiplies all others"

@@ -5,55 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mrcz_dask.formats.mdoc import read_mdoc
 from mrcz_dask.numerics.gain import K2, GammaCurve
+from mrcz_dask.runs.gaining import GammaRule
 from mrcz_dask.values.checks import raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters
 
 LONGEST = 1e3  # seconds per frame
-
-
-@dataclass(frozen=True, slots=True)
-class GammaRule:
-    """Which exponent a stack's gain gets.
-
-    Attributes
-    ----------
-    curve
-        By dose rate (Eq. 11); None = `value` for all.
-    value
-        The exponent if there is no curve.
-    """
-
-    curve: GammaCurve | None = None
-    value: float = 1.0
-
-    def at(self, rate: float | None) -> float:
-        """Return gamma at a dose rate in e-/pixel/s of the sensor.
-
-        Raises
-        ------
-        ParameterError
-            If there is a curve and no rate.
-        """
-        if self.curve is None:
-            return self.value
-        if rate is None:
-            raise ParameterError(
-                "gamma by dose rate needs the time of a frame, and nothing beside this stack says it; "
-                "expected ExposureTime in its .mdoc, or --frame-time SECONDS; or give --gain-gamma a number"
-            )
-        return self.curve.at(rate)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        if self.curve is None:
-            return {"value": self.value}
-        c = self.curve
-        return {"curve": [c.a1, c.b1, c.a2, c.a3], "calibrated": [c.low, c.high]}
 
 
 def parse_gamma(text: str | None) -> GammaRule:
@@ -135,11 +95,11 @@ class GainOptions(Parameters):
         return any(path is not None for path in (self.gain, self.dark, self.defects))
 
 
-def stated_frame_time(mdoc: Path | None, frames: int) -> float | None:
-    """Return the seconds per frame of a stack of so many, as ExposureTime in its .mdoc says, or None."""
+def stated_exposure(mdoc: Path | None) -> float | None:
+    """Return the seconds that a stack was exposed, as ExposureTime in its .mdoc says, or None."""
     try:
         words = (read_mdoc(mdoc).get("ExposureTime") or "").split() if mdoc else []
-        seconds = float(words[0]) / frames if words else 0.0
+        seconds = float(words[0]) if words else 0.0
     except (OSError, ValueError):
         return None
     return seconds if 0 < seconds < LONGEST else None

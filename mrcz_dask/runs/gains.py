@@ -27,11 +27,12 @@ from mrcz_dask.numerics.orientation import (
     rotated_flipped,
     score_orientations,
 )
-from mrcz_dask.runs.gain_options import GainOptions, GammaRule, parse_gamma
+from mrcz_dask.runs.gain_flags import ProgramFlags, program_flags, told
+from mrcz_dask.runs.gain_options import GainOptions, parse_gamma
 from mrcz_dask.runs.gain_pattern import session_pattern
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import Listener, silent
-from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.params import GainParams, InputParams
 
 Bools = NDArray[np.bool_]
 Patterns = Callable[[int], SessionPattern]
@@ -49,49 +50,41 @@ class PreparedGain:
     ----------
     gain
         Dark, multiplier and defects, in the frames' orientation and size.
-    gamma
-        Which exponent a stack's gain gets.
-    subpixels
-        Pixels of a frame in one of the sensor, as the sizes of gain and frames tell: 1, 4 or 16.
-    frame_time
-        Seconds per frame, if given.
-    digest
-        Of all that decides about pixels: multiplier, dark, defects, gamma, subpixels and frame time.
+    params
+        Its digest, and which exponent a stack's gain gets.
     about
-        Plain values for the provenance: names, digests, orientation, sense, sizes, gamma, `digest`.
+        Plain values for the provenance: names, digests, orientation, sense, sizes. The same whichever stacks
+        showed the orientation.
     caveats
         What a person should know.
+    flags
+        What other programs have to be told of the gain; None without one.
     """
 
     gain: Gain
-    gamma: GammaRule
-    subpixels: int
-    frame_time: float | None
-    digest: str
+    params: GainParams
     about: dict[str, Any]
     caveats: tuple[str, ...] = ()
+    flags: ProgramFlags | None = None
 
-    def gamma_of(self, dose: float, frame_time: float | None) -> float:
-        """Return a stack's gamma.
+    def lines(self) -> Iterator[str]:
+        """Yield what is applied, for people."""
+        for name in ("gain", "dark", "defects"):
+            if name in self.about:
+                yield f"{name}: {_described(self.about[name])}"
+        if self.flags is not None:
+            yield from ("for " + line for line in told(self.flags) if not line.startswith("note"))
 
-        Parameters
-        ----------
-        dose
-            Mean of its unmasked pixels before the gain, counts/pixel/frame.
-        frame_time
-            Seconds per frame as its metadata say; what the user gave comes first.
 
-        Raises
-        ------
-        ParameterError
-            If gamma goes by dose rate and no time is known.
-        """
-        seconds = self.frame_time or frame_time
-        return self.gamma.at(None if seconds is None else dose * self.subpixels / seconds)
-
-    def of_stack(self, dose: float, frame_time: float | None) -> Gain:
-        """Return the gain of a stack, its power taken; see `gamma_of`."""
-        return self.gain.at(self.gamma_of(dose, frame_time))
+def _described(about: dict[str, Any]) -> str:
+    """Return such as ``gain.mrc, as the frames, multiply, rotate 1, flip 1 (stacks)``."""
+    words = [about["name"], *(about[key] for key in ("size", "sense") if key in about)]
+    if "pixels" in about:
+        words.append(f"{about['pixels']} pixels")
+    if "orientation" in about:
+        way = about["orientation"]
+        words.append(f"rotate {way['turns']}, flip {int(way['flip_rows'])} ({way['said_by']})")
+    return ", ".join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +108,8 @@ class Turned:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        found: dict[str, Any] = {"turns": self.orientation.turns, "flip_rows": self.orientation.flip}
-        if self.scores:
-            rest = (abs(s.z) for s in self.scores if s.fits and s.orientation != self.orientation)
-            found |= {"score": round(self.scores[0].z, 2), "next_score": round(max(rest, default=0.0), 2)}
-        return {"sense": self.sense, "orientation": {**found, "said_by": self.said_by}}
+        found = {"turns": self.orientation.turns, "flip_rows": self.orientation.flip, "said_by": self.said_by}
+        return {"sense": self.sense, "orientation": found}
 
 
 def prepare_gain(
@@ -128,6 +118,7 @@ def prepare_gain(
     first_row: FirstRow,
     stacks: Sequence[Path],
     *,
+    frames_format: str = "MRC",
     inputs: InputParams | None = None,
     listen: Listener = silent,
 ) -> PreparedGain | None:
@@ -144,6 +135,8 @@ def prepare_gain(
     stacks
         Of the session in order of time. The first five, or 20 if these do not decide, are summed for
         ``auto``, and the first five to see which way round a list of defects is.
+    frames_format
+        Of the stacks' files, for what other programs have to be told.
     inputs
         How they are read.
     listen
@@ -163,7 +156,8 @@ def prepare_gain(
     patterns = _Patterns(stacks, inputs, listen)
     about: dict[str, Any] = {"order": "dark, gain ** gamma, defects, then outliers and pattern"}
     caveats: list[str] = []
-    turned, multiplier, subpixels = _gain(options, shape, patterns, about, caveats)
+    reference = None if options.gain is None else read_reference(options.gain)
+    turned, multiplier, subpixels = _gain(options, reference, shape, patterns, about, caveats)
     dark = None if options.dark is None else _dark(options.dark, turned.orientation, shape, about)
     masks = (
         []
@@ -171,13 +165,13 @@ def prepare_gain(
         else _defects(options.defects, shape, first_row, patterns, about, caveats)
     )
     gain = Gain.of(multiplier, dark=dark, defects=masks)
+    about["defects_in_all"] = int(np.count_nonzero(gain.bad))
     rule = parse_gamma(options.gamma)
-    about |= {"gamma": rule.to_dict(), "subpixels": subpixels, "frame_time": options.frame_time}
-    about["bad_pixels"] = int(np.count_nonzero(gain.bad))
-    digest = _digest(gain, about)
-    return PreparedGain(
-        gain, rule, subpixels, options.frame_time, digest, about | {"digest": digest}, tuple(caveats)
-    )
+    params = GainParams(_digest(gain), rule.numbers, subpixels, options.frame_time)
+    flags = None
+    if reference is not None:
+        flags = program_flags(turned.orientation, turned.sense, reference, frames_format)
+    return PreparedGain(gain, params, about, tuple(caveats), flags)
 
 
 class _Patterns:
@@ -201,6 +195,7 @@ class _Patterns:
 
 def _gain(
     options: GainOptions,
+    reference: Reference | None,
     shape: tuple[int, int],
     patterns: _Patterns,
     about: dict[str, Any],
@@ -210,9 +205,8 @@ def _gain(
     said = Turned(
         rotated_flipped(options.rotate, options.flip), "divide" if options.divide else "multiply", "options"
     )
-    if options.gain is None:
+    if options.gain is None or reference is None:
         return said, np.ones(shape, np.float32), 1
-    reference = read_reference(options.gain)
     turned = find_orientation(reference, patterns, patterns.available) if options.auto else said
     raw = turned.orientation.apply(as_multiplier(reference.image, divide=turned.sense == "divide"))
     multiplier = _fitted(options.gain, partial(fit_gain, raw, shape))
@@ -320,7 +314,6 @@ def _defects(
         "kind": defects.kind,
         "pixels": int(np.count_nonzero(mask)),
         "orientation": {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": said_by},
-        "seen_in_stacks": round(seen, 3),
     }
     return [mask]
 
@@ -358,11 +351,10 @@ def place_defects(
     return IDENTITY, shares.get(IDENTITY, 0.0), "convention"
 
 
-def _digest(gain: Gain, about: dict[str, Any]) -> str:
+def _digest(gain: Gain) -> str:
     arrays: list[NDArray[Any]] = [gain.image, gain.bad.view(np.uint8)]
     arrays += [] if gain.dark is None else [gain.dark]
-    words = [digest_array(a) for a in arrays] + [repr(about[k]) for k in ("gamma", "subpixels", "frame_time")]
-    return digest_bytes(" ".join(words).encode())
+    return digest_bytes(" ".join(digest_array(a) for a in arrays).encode())
 
 
 def turned_multiplier(reference: Reference, turned: Turned) -> NDArray[np.float32]:

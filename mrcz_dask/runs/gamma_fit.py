@@ -10,8 +10,9 @@ from typing import Any
 from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.numerics.gain import GammaCurve
 from mrcz_dask.numerics.gamma import FEWEST, SIDE, best_gamma, fit_curve
-from mrcz_dask.runs.gain_options import GainOptions, GammaRule, stated_frame_time
+from mrcz_dask.runs.gain_options import GainOptions, stated_exposure
 from mrcz_dask.runs.gain_pattern import StackLook, look_at
+from mrcz_dask.runs.gaining import GammaRule
 from mrcz_dask.runs.gains import PreparedGain, prepare_gain
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, silent
@@ -136,7 +137,8 @@ def _flats(
 
 
 def _flat(one: StackLook, prepared: PreparedGain, time: float | None, side: int) -> Flat:
-    seconds = time or stated_frame_time(find_mdoc(one.path), one.total.n)
+    exposure = stated_exposure(find_mdoc(one.path))
+    seconds = time or (exposure and exposure / one.total.n)
     if seconds is None:
         raise ParameterError(
             f"{one.path}: the time of a frame is not known; expected ExposureTime in its .mdoc, or "
@@ -144,4 +146,4 @@ def _flat(one: StackLook, prepared: PreparedGain, time: float | None, side: int)
         )
     good = ~(one.mask.mask | prepared.gain.bad)
     gamma = best_gamma(one.total.total(), prepared.gain.image, good, side)
-    return Flat(one.path.name, one.dose * prepared.subpixels / seconds, gamma)
+    return Flat(one.path.name, one.dose * prepared.params.subpixels / seconds, gamma)

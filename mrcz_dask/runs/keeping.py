@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from mrcz_dask import __version__
-from mrcz_dask.formats.digest import file_digest
-from mrcz_dask.formats.reader import read_footer
+from mrcz_dask.formats.digest import whole_digest
+from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.outputs import mask_path, output_path
+from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
@@ -76,13 +78,6 @@ def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
     return None if version == __version__ else f"version changed: {version} -> {__version__}"
 
 
-def settings_in(last: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters that the steps of an output record, in the groups of `Settings`."""
-    found = {name: last[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
-    koma = dict(found["koma"])
-    return found | {"contrast": koma.pop("contrast", {}), "koma": koma}
-
-
 def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Return what differs between two sets of parameters, such as ``radius 12 -> 16``."""
     found = []
@@ -101,8 +96,7 @@ def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _untouched(path: Path, known: StackResult) -> bool:
-    status = path.stat()
-    return (status.st_size, status.st_mtime_ns) == (known.bytes_out, known.mtime_ns)
+    return tuple(measure(path)) == (known.bytes_out, known.mtime_ns)
 
 
 def _damaged(path: Path, found: str, *, ours: bool) -> Due:
@@ -163,15 +157,15 @@ def _result(task: FinishTask, path: Path, last: Mapping[str, Any]) -> StackResul
         name=task.name,
         output=path.name,
         bytes_in=task.record.size,
-        bytes_out=path.stat().st_size,
+        bytes_out=measure(path).size,
         hot=int(mask["n_hot"]),
         dead=int(mask["n_dead"]),
         usable=task.usable,
         score=task.score,
         noise=last["koma"]["results"]["correlated_noise"],
         caveats=tuple(last["koma"]["caveats"]),
-        digest=file_digest(path),
-        mtime_ns=path.stat().st_mtime_ns,
+        digest=whole_digest(path),
+        mtime_ns=measure(path).mtime_ns,
         key=task.key,
         provisional=task.provisional,
         kept=True,

@@ -12,6 +12,7 @@ from mrcz_dask import __version__
 from mrcz_dask.runs.attempt import failure
 from mrcz_dask.runs.executors import Executor
 from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.gains import PreparedGain
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
 from mrcz_dask.runs.passes import Passes
@@ -144,7 +145,10 @@ class Log:
 def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator[Log]:
     """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    SessionStore(plan.store).create()
+    store = SessionStore(plan.store)
+    store.create()
+    if plan.gain is not None:
+        store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
     log = Log(events.several(Logbook(plan.folder, listen), listen), last_results(read_events(plan.folder)))
     log.listen(
         events.RunStarted(
@@ -156,6 +160,8 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
             platform=f"Python {platform.python_version()}, {platform.platform()}",
         )
     )
+    if plan.gain is not None:
+        tell_of(plan.gain, log.listen)
     try:
         yield log
     except BaseException as error:
@@ -163,6 +169,14 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
         raise
     if log.outcome is not None:
         log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))
+
+
+def tell_of(gain: PreparedGain, listen: events.Listener) -> None:
+    """Tell what is applied to the frames before all else."""
+    for text in gain.lines():
+        listen(events.Noted(text))
+    for text in gain.caveats:
+        listen(events.Warned(text))
 
 
 def announce(plan: Plan, listen: events.Listener) -> None:

@@ -15,6 +15,7 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.times import acquisition_time
 from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
+from mrcz_dask.values.params import InputParams
 
 _REFERENCE = re.compile(r"gain|dark|flat|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
 _REMEDY = "copy it again from where it came from, or leave it out (--exclude)"
@@ -29,7 +30,9 @@ class Look:
     warnings: tuple[str, ...] = ()
 
 
-def look(root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path) -> Look:
+def look(
+    root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path, inputs: InputParams | None = None
+) -> Look:
     """Return what the file at `path` is; a bad file is a result, never an error.
 
     Parameters
@@ -40,11 +43,13 @@ def look(root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path) -> Loo
         For every folder: its .mdoc files by case-folded name.
     path
         A file in one of these folders.
+    inputs
+        How it is read.
     """
     try:
         size = measure(path)
         _check_file(path, size)
-        with open_source(path) as reader:
+        with open_source(path, inputs) as reader:
             other = _no_stack(path, reader)
             return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
     except NoStackError as error:
@@ -108,6 +113,8 @@ def _stack(
         mdoc=None if mdoc is None else mdoc_path,
         codec=reader.codec,
         meta=reader.meta,
+        format=reader.format,
+        first_row=reader.first_row,
     )
     return Look(entry, warnings)
 

@@ -18,6 +18,7 @@ from mrcz_dask.values.errors import ParameterError, SessionError
 PROCESS_BYTES = 320_000_000
 BYTE_PIXEL, WIDE_PIXEL, FLOAT_PIXEL = 80, 115, 140
 HALF_OUTPUT = 20
+GAIN_PIXEL = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class Need:
         return max(0, math.floor((limit - self.process) / self.task))
 
 
-def need(shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str) -> Need:
+def need(
+    shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str, *, gained: bool = False
+) -> Need:
     """Return the memory that a session asks for.
 
     Parameters
@@ -57,8 +60,10 @@ def need(shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str) -
         Of the stacks' pixels.
     output
         Type of the corrected pixels.
+    gained
+        Whether a gain is applied.
     """
-    pixel = max(map(_pixel, dtypes)) + (HALF_OUTPUT if output == "float16" else 0)
+    pixel = max(map(_pixel, dtypes)) + (HALF_OUTPUT if output == "float16" else 0) + GAIN_PIXEL * gained
     return Need(PROCESS_BYTES, shape[0] * shape[1] * pixel)
 
 

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.graphs.stacks import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.numerics.correction import ReadyCorrection
+from mrcz_dask.runs.gaining import Exposed, gain_for
+from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
-from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.params import GainParams, InputParams
 
 CORRECTIONS = 4
-RECIPE_VERSION = 1
 
 
 def open_stack(
@@ -64,7 +65,9 @@ def open_stack(
         recipe = _recipe(reader)
     store = path.absolute().parent / recipe["store"]
     _check_store(store, recipe)
-    arguments = (*identity(path, params), str(store), recipe["stem"], recipe["digest"])
+    gain = GainParams(recipe.get("gain", ""), (recipe.get("gamma", 1.0),))
+    own = str(store), recipe["stem"], recipe["digest"], gain, bool(recipe.get(REVERSED))
+    arguments = (*identity(path, params), *own)
     return frames_array(corrected_frame, arguments, shape, dtype)
 
 
@@ -85,18 +88,28 @@ def recipe_problem(path: Path) -> str | None:
 
 
 def corrected_frame(
-    path: str, size: int, mtime_ns: int, params: InputParams, store: str, stem: str, digest: str, k: int
+    path: str,
+    size: int,
+    mtime_ns: int,
+    params: InputParams,
+    store: str,
+    stem: str,
+    digest: str,
+    gain: GainParams,
+    reversed_rows: bool,
+    k: int,
 ) -> NDArray[np.float32]:
     """Return frame k of a recompressed stack, corrected by its recipe; float32 counts."""
     correction = _correction(store, stem, digest)
     with shared_reader(path, size, mtime_ns, params) as reader:
-        frame = reader.frame(k)
+        stored = reader.frame(k)[:: -1 if reversed_rows else 1]
+        frame = Exposed(reader, gain_for(store, gain, gain.gamma[0])).gained(stored)
     if frame.shape != correction.shape:
         raise DamagedError(
             f"{path}: frames of {frame.shape} with a correction for the shape {correction.shape}; "
             f"the recipe does not belong to this stack"
         )
-    return correction.apply(frame)
+    return correction.apply(frame)[:: -1 if reversed_rows else 1]
 
 
 def _recipe(reader: FrameSource) -> dict[str, Any]:
@@ -115,6 +128,9 @@ def _recipe(reader: FrameSource) -> dict[str, Any]:
         value = recipe.get(key)
         if not isinstance(value, str) or Path(value).name != value or value in ("", ".."):
             raise FormatError(f"{reader.name}: {key} of its recipe is {value!r}, expected a plain name")
+    gain, gamma = recipe.get("gain", ""), recipe.get("gamma", 1.0)
+    if not (isinstance(gain, str) and Path(gain).name == gain and isinstance(gamma, (int, float))):
+        raise FormatError(f"{reader.name}: gain {gain!r} and gamma {gamma!r} of its recipe make no sense")
     return recipe
 
 
@@ -134,6 +150,12 @@ def _check_store(store: Path, recipe: dict[str, Any]) -> None:
         )
     if found != digest:
         raise _other_correction(store, stem, found, digest)
+    gain = recipe.get("gain", "")
+    if gain and SessionStore(store).gain_about(gain) is None:
+        raise ReferenceNotFoundError(
+            f"{store}: the gain {gain} of {stem!r} is not in this session store; the stack must be beside "
+            "the store that was written with it"
+        )
 
 
 def _other_correction(store: Path | str, stem: str, found: str, digest: str) -> DamagedError:

@@ -12,20 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.codecs import AIMS, Codec
+from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource
 from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writer import StackWriter, write
+from mrcz_dask.formats.writers import (
+    SUFFIXES,
+    check_format_codec,
+    open_writer,
+    reversed_rows,
+    row_order,
+    stored_type,
+)
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.rounding import round_to_half, step_that_fits
 from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.gaining import Exposed
 from mrcz_dask.runs.readback import read_back
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.params import WriteMode
+from mrcz_dask.values.params import OutputFormat, WriteParams
 from mrcz_dask.values.timing import phase
 
 if TYPE_CHECKING:
@@ -35,6 +45,8 @@ Image = NDArray[np.float32]
 STORE_NAME = "session.zarr"
 GENERATOR = "Philox4x32-10"
 COMMON_CHUNKS = 2
+RECIPE_VERSION = 2
+REFERENCE = "_reference.mrc"
 
 
 class Output(ABC):
@@ -49,7 +61,7 @@ class Output(ABC):
     """
 
     def __init__(
-        self, task: FinishTask, findings: Findings, writer: StackWriter, stored: dict[str, Any]
+        self, task: FinishTask, findings: Findings, writer: FrameWriter, stored: dict[str, Any]
     ) -> None:
         self.task = task
         self.findings = findings
@@ -58,8 +70,8 @@ class Output(ABC):
         self.stored = stored
 
     @abstractmethod
-    def append(self, k: int, frame: NDArray[Any]) -> None:
-        """Write frame k, given as read."""
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
+        """Write frame k, given as read and after its gain."""
 
     def conclude(self, new_steps: list[dict[str, Any]], store: SessionStore) -> None:
         """Give the writer its provenance, after the last frame."""
@@ -75,7 +87,7 @@ class NormalizedOutput(Output):
         self._ready = ready
         self._key = key_of(self.task.record.digest)
 
-    def append(self, k: int, frame: NDArray[Any]) -> None:
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
         """Write the corrected frame."""
         dtype = self.task.settings.write.dtype
         if dtype == "int16":
@@ -89,12 +101,18 @@ class NormalizedOutput(Output):
 class RecompressedOutput(Output):
     """The counts as they were; the footer's recipe turns them into corrected pixels."""
 
-    def append(self, k: int, frame: NDArray[Any]) -> None:
+    def __init__(self, *args: Any, reverse: bool, written: PixelDigest) -> None:
+        super().__init__(*args)
+        self._reverse, self._written = reverse, written
+
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
         """Write the frame as it was."""
-        self.writer.append(frame)
+        self._written.update(raw[::-1] if self._reverse else raw)
+        self.writer.append(raw)
 
     def copy(self, raw: bytes | memoryview) -> None:
         """Write a frame's chunk as it was; nothing is decoded, as its statistics are known."""
+        assert isinstance(self.writer, StackWriter)
         record = self.task.record
         count = record.shape[1] * record.shape[2]
         known = FrameStats(count, record.low, record.high, record.average, record.rms**2 * count)
@@ -104,24 +122,34 @@ class RecompressedOutput(Output):
         """Keep the correction in the store, and say in the recipe where it is."""
         super().conclude(new_steps, store)
         stem = self.task.record.stem
+        gain = self.task.settings.gain.gain
+        applied = {"gain": gain, "gamma": self.task.record.gamma} if gain else {}
         self.writer.recipe = {
-            "version": 1,
+            "version": RECIPE_VERSION,
             "store": STORE_NAME,
             "stem": stem,
             "form": self.findings.correction.form,
             "digest": store.put_correction(stem, self.findings.correction),
             "pixels": self.task.record.digest,
+            **applied,
+            **({REVERSED: True} if self._reverse else {}),
         }
 
 
 def output_path(task: FinishTask) -> Path:
     """Return where the output of a stack goes."""
-    return Path(task.folder) / output_name(task.record.stem, task.settings.write.write)
+    return Path(task.folder) / output_name(task.record.stem, task.settings.write)
 
 
-def output_name(stem: str, write: WriteMode) -> str:
+def output_name(stem: str, params: WriteParams) -> str:
     """Return the name of a stack's output."""
-    return f"{stem}_reference.mrc" if write == "references" else f"{stem}.mrcz"
+    return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
+
+
+def output_stem(name: str) -> str:
+    """Return the stem of the stack whose output has this name."""
+    endings = (one for one in (REFERENCE, *SUFFIXES.values()) if name.endswith(one))
+    return name.removesuffix(next(endings, ""))
 
 
 def mask_path(task: FinishTask) -> Path:
@@ -131,23 +159,26 @@ def mask_path(task: FinishTask) -> Path:
 
 @contextmanager
 def open_output(
-    reader: FrameSource, task: FinishTask, findings: Findings, ready: ReadyCorrection
+    exposed: Exposed, task: FinishTask, findings: Findings, ready: ReadyCorrection
 ) -> Iterator[Output]:
     """Open the output that the settings ask for; it appears whole when the block ends without an error."""
-    if task.settings.write.write == "recompressed":
+    reader, params = exposed.source, task.settings.write
+    if params.write == "recompressed":
         with open_recompressed(reader, task, findings) as output:
             yield output
         return
-    stored = stored_normalized(task, ready, reader)
-    with StackWriter(
+    stored = stored_normalized(task, ready, exposed) | _rows(reader, params.format)
+    with open_writer(
         output_path(task),
+        params.format,
         reader.shape,
-        np.dtype(task.settings.write.dtype),
-        codec=task.settings.write.codec,
+        stored_type(params.format, params.dtype, -np.inf, np.inf)[0] if params.dtype != "int16" else "int16",
+        codec=params.codec,
         pixel_size=reader.pixel_size or task.pixel_size,
         meta=reader.meta or None,
-        pixels=stored,
+        pixels=_kept(stored),
         provenance=reader.provenance,
+        reverse_rows=reversed_rows(reader, params.format),
     ) as writer:
         yield NormalizedOutput(task, findings, writer, stored, ready=ready)
 
@@ -157,31 +188,51 @@ def open_recompressed(
     reader: FrameSource, task: FinishTask, findings: Findings
 ) -> Iterator[RecompressedOutput]:
     """Open an output of counts; it gets its name when it was read back."""
-    codec, stored = task.settings.write.codec, stored_counts(task)
-    copies = copies_chunks(reader, task)
-    digest = task.record.chunks if copies else task.record.digest
+    record, format = task.record, task.settings.write.format
+    dtype, four_bit = stored_type(format, reader.dtype, record.low, record.high)
+    stored = stored_counts(task) | _rows(reader, format)
+    known = {} if dtype == reader.dtype else {"dtype": reader.dtype.newbyteorder("<").str}
+    copies, reverse = copies_chunks(reader, task), reversed_rows(reader, format)
+    written = PixelDigest(reader.shape, reader.dtype)
+    digest = record.chunks if copies else written.hexdigest
     with (
         read_back(output_path(task), digest, bytes_alone=copies) as place,
-        StackWriter(
+        open_writer(
             place,
+            format,
             reader.shape,
-            reader.dtype,
-            codec=output_codec(reader, codec),
+            dtype,
+            codec=output_codec(reader, task.settings.write.codec),
             pixel_size=reader.pixel_size or task.pixel_size,
             meta=reader.meta or None,
             extended=reader.extended,
             extended_type=reader.extended_type,
-            pixels=stored,
+            pixels=_kept(stored) | known,
             provenance=reader.provenance,
+            four_bit=four_bit,
+            reverse_rows=reverse,
         ) as writer,
     ):
-        yield RecompressedOutput(task, findings, writer, stored)
+        yield RecompressedOutput(task, findings, writer, stored, reverse=reverse, written=written)
+
+
+REVERSED = "rows_reversed"
+
+
+def _rows(reader: FrameSource, format: OutputFormat) -> dict[str, Any]:
+    """Return what is said of the order of rows: nothing where it is the input's, and MRC's."""
+    return {**row_order(reader, format), **({REVERSED: True} if reversed_rows(reader, format) else {})}
+
+
+def _kept(stored: dict[str, Any]) -> dict[str, Any]:
+    """Return what a file says of its pixels; how its rows lie compared with the input's is the step's."""
+    return {key: value for key, value in stored.items() if key != REVERSED}
 
 
 def copies_chunks(reader: FrameSource, task: FinishTask) -> bool:
     """Return whether the output of a stack is a copy of its chunks."""
     write = task.settings.write
-    return write.write == "recompressed" and keeps_chunks(reader, write.codec)
+    return write.write == "recompressed" and write.format == "mrcz" and keeps_chunks(reader, write.codec)
 
 
 def keeps_chunks(reader: FrameSource, codec: str) -> bool:
@@ -198,18 +249,18 @@ def output_codec(reader: FrameSource, codec: str) -> str:
     return "auto" if codec == "keep" else codec
 
 
-def check_codec(codec: str, *, may_keep: bool) -> None:
-    """Return if `codec` names a codec, ``auto`` or ``none``, or ``keep`` where chunks may be copied.
+def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) -> None:
+    """Return if `codec` is one of the format, or ``keep`` where chunks may be copied.
 
     Raises
     ------
     ParameterError
         Otherwise; before any file is opened.
     """
-    if codec == "keep" and not may_keep:
-        raise ParameterError("codec keep copies chunks as they are; it goes with recompression only")
-    if codec not in ("keep", "none", *AIMS):
-        Codec.parse(codec)
+    if codec != "keep":
+        check_format_codec(format, codec)
+    elif not may_keep or format != "mrcz":
+        raise ParameterError("codec keep copies chunks as they are; it goes with recompression to mrcz only")
 
 
 def stored_counts(task: FinishTask) -> dict[str, Any]:
@@ -217,26 +268,27 @@ def stored_counts(task: FinishTask) -> dict[str, Any]:
     return {"unit": "counts", "dose_per_frame": task.record.dose}
 
 
-def stored_normalized(task: FinishTask, ready: ReadyCorrection, reader: FrameSource) -> dict[str, Any]:
+def stored_normalized(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> dict[str, Any]:
     """Return what the footer says of normalised pixels; the step is coarsened until nothing is clipped."""
     settings = task.settings.write
     stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
     if settings.dtype == "int16":
-        stored |= {"scale": _step(settings.step, task, ready, reader), "offset": 0.0}
+        stored |= {"scale": _step(settings.step, task, ready, exposed), "offset": 0.0}
     if settings.dtype != "float32":
         stored |= {"rounding": "stochastic", "generator": GENERATOR}
     return stored
 
 
-def _step(asked: float, task: FinishTask, ready: ReadyCorrection, reader: FrameSource) -> float:
+def _step(asked: float, task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> float:
     """Return the step that holds the largest pixel; frames are looked at only if a quick bound asks for it.
 
     A hot pixel that is filled anyway is in the bound, and must not coarsen all others.
     """
-    if step_that_fits(asked, ready.largest(task.record.low, task.record.high)) == asked:
+    bound = exposed.largest(task.record.low, task.record.high)
+    if step_that_fits(asked, ready.largest(-bound, bound)) == asked:
         return asked
     with phase("apply"):
-        largest = max(float(np.abs(ready.apply(frame)).max()) for frame in reader)
+        largest = max(float(np.abs(ready.apply(frame)).max()) for frame in exposed)
     return step_that_fits(asked, largest)
 
 

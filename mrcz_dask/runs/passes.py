@@ -14,6 +14,7 @@ from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.executors import Executor, segments_of
 from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.flow import Split, halves
+from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.prepare import PrepareTask, made_with, prepare
 from mrcz_dask.runs.store import SessionStore
@@ -114,6 +115,5 @@ def _known(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | 
 
 def prepare_task(plan: Plan, entry: StackEntry) -> PrepareTask:
     """Return the task of the first pass over a stack."""
-    settings = plan.settings
-    path, store = str(entry.path), str(plan.store)
-    return PrepareTask(path, entry.name, entry.stem, store, settings.outliers, settings.contrast)
+    exposure = stated_exposure(entry.mdoc) if plan.settings.gain.by_rate else None
+    return PrepareTask(str(entry.path), entry.name, entry.stem, str(plan.store), plan.settings, exposure)

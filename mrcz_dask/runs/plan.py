@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrcz_dask.formats.reader import read_footer
+from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.runs.discovery import discover
 from mrcz_dask.runs.entries import Discovery, StackEntry
+from mrcz_dask.runs.gain_options import GainOptions, parse_gamma, stated_exposure
+from mrcz_dask.runs.gains import PreparedGain, prepare_gain
 from mrcz_dask.runs.keeping import forbidding, last_steps
 from mrcz_dask.runs.memory import Need, need
 from mrcz_dask.runs.outputs import STORE_NAME, output_name
 from mrcz_dask.runs.space import check_space, forbid_overwriting, readable, some
-from mrcz_dask.values.errors import FormatError, OutputExistsError
-from mrcz_dask.values.params import Settings, WriteMode
+from mrcz_dask.values.errors import FormatError, OutputExistsError, ParameterError
+from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.params import FORMATS, Settings, WriteParams
 from mrcz_dask.values.windows import koma_window
 
 # Bytes per pixel that normalised output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,
 # per image pixel, what the store holds of a stack and what the images of `references` take.
 BEYOND_COUNTS = {"int16": 0.28, "float16": 1.2, "float32": 1.5}
 COUNTS = 0.4
+# Of the bytes of normalised pixels, what formats of other programs need.
+FIXED = {"mrcs": 1.0, "mrcs.zst": 0.9, "tiff": 0.9}
 STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
 REFERENCES = 5.0
+NO_GAIN = GainOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +49,15 @@ class Plan:
         Of the run.
     overwrite
         Whether outputs that differ may be replaced.
+    gain
+        What is applied to the frames before all else; None = nothing.
     """
 
     discovery: Discovery
     folder: Path
     settings: Settings
     overwrite: bool = False
+    gain: PreparedGain | None = None
 
     @property
     def stacks(self) -> tuple[StackEntry, ...]:
@@ -65,7 +75,7 @@ class Plan:
 
     def output_of(self, stem: str) -> Path:
         """Return the path of the output of a stack of this stem."""
-        return self.folder / output_name(stem, self.settings.write.write)
+        return self.folder / output_name(stem, self.settings.write)
 
     def window(self, index: int) -> list[int]:
         """Return the window of a stack if all stacks are usable."""
@@ -78,11 +88,14 @@ class Plan:
     def need(self) -> Need:
         """Return the memory that a worker needs; it does not depend on the number of stacks."""
         dtypes = {stack.dtype for stack in self.stacks}
-        return need(self.discovery.shape[1:], dtypes, self.settings.write.dtype)
+        return need(self.discovery.shape[1:], dtypes, self.settings.write.dtype, gained=self.gain is not None)
 
     def _stack_bytes(self, stack: StackEntry) -> float:
         image = float(stack.shape[1] * stack.shape[2])
         pixels = image * stack.shape[0]
+        if self.settings.write.format in FIXED and self.settings.write.write == "normalized":
+            size = np.dtype(self.settings.write.dtype).itemsize
+            return pixels * size * FIXED[self.settings.write.format] + image * STORE_SUMS
         packed = stack.size / pixels if stack.codec else COUNTS * stack.dtype.itemsize
         write = self.settings.write
         if write.write == "references":
@@ -97,6 +110,7 @@ class Plan:
             "session": str(self.discovery.folder),
             "output": str(self.folder),
             "settings": self.settings.to_dict(),
+            "gain": self.gain and self.gain.about,
             "stacks": [self._stack_dict(k) for k in range(len(self.stacks))],
             "skipped": [{"name": s.path.name, "reason": s.reason} for s in self.discovery.skipped],
             "rejected": [{"name": r.path.name, "reason": r.reason} for r in self.discovery.rejected],
@@ -126,6 +140,8 @@ class Plan:
         yield str(self.discovery)
         yield f"windows, if all stacks are usable (radius {self.settings.koma.radius}):"
         yield from (f"  {k}: {_ranges(self.window(k))}" for k in range(len(self.stacks)))
+        if self.gain is not None:
+            yield from self.gain.lines()
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
         needed = self.need()
         yield (
@@ -143,6 +159,8 @@ def make_plan(
     exclude: list[str] | None = None,
     recursive: bool = False,
     overwrite: bool = False,
+    gain: GainOptions = NO_GAIN,
+    listen: Listener = silent,
 ) -> Plan:
     """Find the stacks of a session and return what a run over them would do; nothing is written.
 
@@ -154,10 +172,37 @@ def make_plan(
         When the output folder cannot be written or is too small.
     OutputExistsError
         When outputs are there that were made with other parameters, and `overwrite` is not set.
+    FormatError, ParameterError
+        When a gain, dark or list of defects cannot be read, or does not fit the frames.
     """
     out = output_folder(session, folder)
-    found = discover(session, output=out, include=include, exclude=exclude, recursive=recursive)
-    return plan_over(found, out, settings, overwrite=overwrite)
+    found = discover(
+        session, output=out, include=include, exclude=exclude, recursive=recursive, inputs=settings.input
+    )
+    return plan_over(found, out, settings, overwrite=overwrite, gain=gain, listen=listen)
+
+
+def _prepared(
+    discovery: Discovery, settings: Settings, gain: GainOptions, listen: Listener
+) -> PreparedGain | None:
+    """Return what is applied to the frames, turned and fitted; nothing is read where nothing is asked for."""
+    stacks = discovery.stacks
+    timed = gain.frame_time is not None or any(stated_exposure(stack.mdoc) for stack in stacks)
+    if parse_gamma(gain.gamma).curve is not None and not timed:
+        raise ParameterError(
+            "gamma by dose rate needs the time of a frame, and no stack has an .mdoc with ExposureTime; give "
+            "--frame-time SECONDS, or --gain-gamma a number"
+        )
+    paths = [stack.path for stack in stacks]
+    return prepare_gain(
+        gain,
+        discovery.shape[1:],
+        stacks[0].first_row,
+        paths,
+        frames_format=stacks[0].format,
+        inputs=settings.input,
+        listen=listen,
+    )
 
 
 def output_folder(session: Path, folder: Path | None) -> Path:
@@ -165,9 +210,20 @@ def output_folder(session: Path, folder: Path | None) -> Path:
     return (folder or session / "koma").absolute()
 
 
-def plan_over(discovery: Discovery, out: Path, settings: Settings, *, overwrite: bool) -> Plan:
+def plan_over(
+    discovery: Discovery,
+    out: Path,
+    settings: Settings,
+    *,
+    overwrite: bool,
+    gain: GainOptions = NO_GAIN,
+    listen: Listener = silent,
+) -> Plan:
     """Return what a run over the stacks that were found would do; see `make_plan`."""
-    plan = Plan(discovery, out, settings, overwrite)
+    prepared = _prepared(discovery, settings, gain, listen)
+    if prepared is not None:
+        settings = replace(settings, gain=prepared.params)
+    plan = Plan(discovery, out, settings, overwrite, prepared)
     check_space(out, plan.bytes_out() - _bytes_there(plan))
     forbid_overwriting((s.path for s in plan.stacks), (plan.output(s) for s in plan.stacks))
     if not overwrite:
@@ -177,19 +233,19 @@ def plan_over(discovery: Discovery, out: Path, settings: Settings, *, overwrite:
 
 def _bytes_there(plan: Plan) -> int:
     """Return the size of outputs that are there: they will be kept, or make room."""
-    return sum(path.stat().st_size for path in _there(plan, (plan.settings.write.write,)))
+    return sum(measure(path).size for path in _there(plan, (plan.settings.write,)))
 
 
-def _there(plan: Plan, ways: Sequence[WriteMode]) -> list[Path]:
+def _there(plan: Plan, ways: Sequence[WriteParams]) -> list[Path]:
     """Return the files that have names of outputs."""
     found = {path.name for path in plan.folder.iterdir()} if plan.folder.is_dir() else set()
     names = (output_name(stack.stem, way) for stack in plan.stacks for way in ways if found)
-    return [plan.folder / name for name in names if name in found and (plan.folder / name).is_file()]
+    return [plan.folder / name for name in names if name in found]
 
 
 def _forbid_mixing(plan: Plan) -> None:
     """Refuse a folder that holds outputs of other parameters, before any work is done."""
-    there = _there(plan, ("normalized", "references"))
+    there = _there(plan, (WriteParams(write="references"), *(WriteParams(format=one) for one in FORMATS)))
     differing = {path.name: why for path in there if (why := _made_otherwise(path, plan.settings))}
     if differing:
         raise OutputExistsError(

@@ -19,25 +19,37 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
-from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
+from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
+from mrcz_dask.numerics.outliers import OutlierMask
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
+from mrcz_dask.runs.gaining import gamma_of, stored_gain
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import FormatError, OutlierError
-from mrcz_dask.values.params import ContrastParams, OutlierParams
+from mrcz_dask.values.params import OutlierParams, Settings
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 
 @dataclass(frozen=True, slots=True)
 class PrepareTask:
-    """What the first pass needs of one stack."""
+    """What the first pass needs of one stack.
+
+    Attributes
+    ----------
+    path, name, stem, store
+        Of the stack, see `StackRecord`, and of the session store.
+    settings
+        Of the run.
+    exposure
+        Seconds of all its frames, where gamma goes by dose rate and its .mdoc says it.
+    """
 
     path: str
     name: str
     stem: str
     store: str
-    outliers: OutlierParams
-    contrast: ContrastParams
+    settings: Settings
+    exposure: float | None = None
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -52,8 +64,17 @@ def places(path: str, store: str) -> tuple[str, ...]:
 
 def made_with(task: PrepareTask) -> str:
     """Return the digest of the parameters that a record depends on, beside the stack itself."""
-    values = [task.outliers.to_dict(), task.contrast.to_dict(), __version__]
+    groups = [getattr(task.settings, name).to_dict() for name in ("outliers", "contrast", "input", "gain")]
+    values = [*groups, task.exposure, __version__]
     return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sums:
+    """Of all frames, and of frames 0, 2, 4, ..."""
+
+    total: StackSum
+    even: StackSum
 
 
 @dataclass(slots=True)
@@ -76,9 +97,12 @@ def prepare(task: PrepareTask) -> StackRecord:
         When the stack cannot be read.
     OutlierError
         When no pixel of it is finite.
+    ParameterError
+        When gamma goes by dose rate, and nothing says how long the stack was exposed.
     """
-    before = measure(task.path)
-    with open_source(task.path) as reader:
+    file = measure(task.path)
+    settings = task.settings
+    with open_source(task.path, settings.input) as reader:
         if reader.quantised:
             raise FormatError(
                 f"{task.path}: its integers are quantised (scale {reader.scale:g}); expected counts "
@@ -88,19 +112,21 @@ def prepare(task: PrepareTask) -> StackRecord:
             collected = _read(reader)
         shape, dtype = reader.shape, reader.dtype
     with phase("sum"):
-        total, even = collected.even.result_with(collected.odd), collected.even.result()
+        before = Sums(collected.even.result_with(collected.odd), collected.even.result())
         statistics = combine(collected.statistics)
     with phase("fit"):
-        mask = outlier_mask(total, task.outliers)
-        mask_even = _mask_or_none(even, task.outliers)
-        grid = block_means(total.values, mask.mask, task.contrast.blocks, 2.0**-total.exponent)
+        gamma, sums = _gained(before, task)
+        total, even = sums.total, sums.even
+        mask = gained_mask(before.total, total, settings.outliers)
+        mask_even = _mask_or_none(before.even, even, settings.outliers)
+        grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
         stem=task.stem,
         shape=shape,
         dtype=dtype.name,
-        size=before.size,
-        mtime_ns=before.mtime_ns,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
         digest=collected.digest.hexdigest(),
         chunks=collected.chunks.hexdigest(),
         exponent=total.exponent,
@@ -116,6 +142,7 @@ def prepare(task: PrepareTask) -> StackRecord:
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
         caveats=tuple(mask.caveats),
+        gamma=gamma,
         made_with=made_with(task),
     )
     SessionStore(task.store).put_stack(record, _arrays(total, even, mask, mask_even))
@@ -153,10 +180,22 @@ def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:
     return (reader.frame(k) for k in range(reader.shape[0]))
 
 
-def _mask_or_none(even: StackSum, params: OutlierParams) -> OutlierMask | None:
+def _gained(before: Sums, task: PrepareTask) -> tuple[float, Sums]:
+    """Return the stack's gamma, and its sums after the gain; the same sums where there is none."""
+    settings = task.settings
+    if not settings.gain.gain:
+        return 1.0, before
+    seconds = task.exposure and task.exposure / before.total.n
+    gamma = gamma_of(settings.gain, before.total, seconds, settings.outliers)
+    gain = stored_gain(task.store, settings.gain.gain, gamma)
+    exponent = gained_exponent(before.total, gain)
+    return gamma, Sums(*(gained_sum(one, gain, exponent) for one in (before.total, before.even)))
+
+
+def _mask_or_none(before: StackSum, even: StackSum, params: OutlierParams) -> OutlierMask | None:
     """Return the mask of the even frames; there is none where they hold nothing finite."""
     try:
-        mask = outlier_mask(even, params)
+        mask = gained_mask(before, even, params)
     except OutlierError:
         return None
     return mask if mask.status in ("ok", "sparse") else None

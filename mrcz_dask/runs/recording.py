@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.regression import BandFit
+from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.values.params import GainParams
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.finish import FinishTask
 
 Noise = dict[str, float | None]
+WITH_KOMA = ("contrast", "input")  # groups of settings that are kept with KOMA's
+
+
+def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the parameters that the steps of an output record, in the groups of `Settings`."""
+    found = {name: steps[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
+    koma = dict(found["koma"])
+    with_koma = {name: koma.pop(name, {}) for name in WITH_KOMA}
+    gain = steps["gain"]["parameters"] if "gain" in steps else GainParams().to_dict()
+    return found | with_koma | {"koma": koma, "gain": gain}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +39,25 @@ class Findings:
 
 
 def steps(task: FinishTask, findings: Findings, noise: Noise, stored: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the steps that a run appends to a stack's provenance: outliers, koma, write."""
-    return [_outliers(task), _koma(task, findings, noise), _written(task, findings, stored)]
+    """Return the steps that a run appends to a stack's provenance: gain (if any), outliers, koma, write."""
+    gain = [_gain(task)] if task.settings.gain.gain else []
+    return [*gain, _outliers(task), _koma(task, findings, noise), _written(task, findings, stored)]
+
+
+def _gain(task: FinishTask) -> dict[str, Any]:
+    params = task.settings.gain
+    about = SessionStore(task.store).gain_about(params.gain) or {}
+    return provenance.step(
+        "gain",
+        parameters=params.to_dict(),
+        inputs=[_input(task)],
+        results=about | {"gamma": task.record.gamma},
+        skipped=_skipped(about),
+    )
+
+
+def _skipped(about: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: none given" for name in ("dark", "gain", "defects") if name not in about]
 
 
 def _outliers(task: FinishTask) -> dict[str, Any]:
@@ -49,14 +78,15 @@ def _outliers(task: FinishTask) -> dict[str, Any]:
             },
         },
         caveats=list(record.caveats),
-        skipped=["dark: none given", "gain: none given"],
+        skipped=[] if task.settings.gain.gain else _skipped({}),
     )
 
 
 def _koma(task: FinishTask, findings: Findings, noise: Noise) -> dict[str, Any]:
+    groups = task.settings.to_dict()
     return provenance.step(
         "koma",
-        parameters=task.settings.koma.to_dict() | {"contrast": task.settings.contrast.to_dict()},
+        parameters=task.settings.koma.to_dict() | {name: groups[name] for name in WITH_KOMA},
         inputs=[_members("short window", task.short), _members("long window", task.long)],
         results={
             "usable_as_reference": task.usable,

@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from mrcz_dask import __version__
-from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.digest import whole_digest
+from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.formats.places import stem_of
-from mrcz_dask.formats.reader import open_reader, read_footer
+from mrcz_dask.formats.sources import open_source, read_footer
 from mrcz_dask.runs.finish import FinishTask, finish
+from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.keeping import last_steps
+from mrcz_dask.runs.outputs import STORE_NAME
 from mrcz_dask.runs.prepare import PrepareTask, prepare
+from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import with_key
 from mrcz_dask.runs.window import MemberRef, member_ref
@@ -39,7 +43,7 @@ class Reproduction:
     same
         Whether every byte of it is the same.
     frames
-        Frames whose stored bytes differ.
+        Frames whose pixels differ; none where only what is said of them does.
     version
         The version that the file was made with.
     """
@@ -75,9 +79,12 @@ def reproduce(path: Path, session: Path | None = None, listen: Listener = silent
     folder = session or _session(path, steps)
     version = str(steps["koma"].get("version"))
     with _workplace() as place:
-        records = _prepare_all(folder, steps, place, listen)
+        store = SessionStore(place / STORE_NAME)
+        store.create()
+        _take_gain(path, settings_of(steps).gain.gain, store)
+        records = _prepare_all(folder, steps, store, listen)
         again = _finish(path, steps, records, folder, place)
-        same = file_digest(again) == file_digest(path)
+        same = whole_digest(again) == whole_digest(path)
         return Reproduction(str(path), same, () if same else _differing(path, again), version)
 
 
@@ -118,14 +125,7 @@ def _workplace() -> Iterator[Path]:
 
 def settings_of(steps: Steps) -> Settings:
     """Return the settings that provenance steps record."""
-    koma = dict(steps["koma"]["parameters"])
-    groups = {
-        "outliers": steps["outliers"]["parameters"],
-        "contrast": koma.pop("contrast"),
-        "koma": koma,
-        "write": steps["write"]["parameters"],
-    }
-    return Settings.from_dict(groups)
+    return Settings.from_dict(settings_in(steps))
 
 
 def _inputs(steps: Steps) -> dict[str, str]:
@@ -137,10 +137,22 @@ def _inputs(steps: Steps) -> dict[str, str]:
     return found
 
 
-def _prepare_all(folder: Path, steps: Steps, place: Path, listen: Listener) -> dict[str, StackRecord]:
+def _take_gain(path: Path, digest: str, store: SessionStore) -> None:
+    """Take over the gain that an output was made with, which the store beside it keeps."""
+    if not digest:
+        return
+    beside = SessionStore(path.absolute().parent / STORE_NAME)
+    about = beside.gain_about(digest)
+    if about is None:
+        raise ReferenceNotFoundError(
+            f"{beside.path}: the gain {digest} that {path.name} was made with is not there; expected the "
+            "session store of its run beside it"
+        )
+    store.put_gain(digest, beside.gain(digest), about)
+
+
+def _prepare_all(folder: Path, steps: Steps, store: SessionStore, listen: Listener) -> dict[str, StackRecord]:
     settings, inputs = settings_of(steps), _inputs(steps)
-    store = SessionStore(place / "session.zarr")
-    store.create()
     listen(PhaseStarted("inputs", len(inputs), 0))
     records: dict[str, StackRecord] = {}
     for name, digest in inputs.items():
@@ -148,7 +160,8 @@ def _prepare_all(folder: Path, steps: Steps, place: Path, listen: Listener) -> d
         if not path.exists():
             raise ReferenceNotFoundError(f"{path}: an input of this file, and not there; give --session")
         stem = stem_of(path.name)
-        task = PrepareTask(str(path), name, stem, str(store.path), settings.outliers, settings.contrast)
+        exposure = stated_exposure(find_mdoc(path)) if settings.gain.by_rate else None
+        task = PrepareTask(str(path), name, stem, str(store.path), settings, exposure)
         records[name] = prepare(task)
         if records[name].digest != digest:
             raise SessionError(
@@ -167,7 +180,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
     task = FinishTask(
         path=str(folder / own.name),
         folder=str(place / "again"),
-        store=str(place / "session.zarr"),
+        store=str(place / STORE_NAME),
         record=own,
         short=members[0],
         long=members[1],
@@ -193,10 +206,10 @@ def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberR
 
 
 def _differing(path: Path, again: Path) -> tuple[int, ...]:
-    with open_reader(path) as a, open_reader(again) as b:
-        if a.shape != b.shape:
+    with open_source(path) as a, open_source(again) as b:
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
             return tuple(range(len(a)))
-        return tuple(k for k in range(len(a)) if bytes(a.stored_chunk(k)) != bytes(b.stored_chunk(k)))
+        return tuple(k for k in range(len(a)) if a.frame(k).tobytes() != b.frame(k).tobytes())
 
 
 def made_by_this_version(found: Reproduction) -> bool:

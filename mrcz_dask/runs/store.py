@@ -3,7 +3,8 @@
 ``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) with the stack's
 record in its attributes; ``corrections/<stem>`` what turns its counts into normalised pixels;
 ``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers;
-``thumbnails/<stem>`` small images to look at. A group appears whole, by rename, or not at all, so that a task
+``thumbnails/<stem>`` small images to look at; ``gains/<digest>`` what was applied to the frames before all
+else. A group appears whole, by rename, or not at all, so that a task
 may run twice and a reader never sees half of one. Every array has its xxh3-64 in its attributes: Zarr reads a
 chunk that is gone as zeros.
 """
@@ -30,6 +31,7 @@ from zarr.errors import ArrayNotFoundError, GroupNotFoundError
 from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
 from mrcz_dask.values.params import Form
 from mrcz_dask.values.records import StackRecord
@@ -40,7 +42,7 @@ ATTEMPTS = 10
 REMEDY = "remove this folder and run again"
 CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
-GROUPS = ("stacks", "corrections", "references", "outliers", "thumbnails")
+GROUPS = ("stacks", "corrections", "references", "outliers", "thumbnails", "gains")
 
 
 class SessionStore:
@@ -64,15 +66,15 @@ class SessionStore:
             When it was written in another version of the layout.
         """
         if not (self.path / "zarr.json").exists():
-            root = zarr.open_group(self.path, mode="a", attributes={"mrcz_dask_store": VERSION})
-            for name in GROUPS:
-                root.require_group(name)
+            zarr.open_group(self.path, mode="a", attributes={"mrcz_dask_store": VERSION})
         found = zarr.open_group(self.path, mode="r").attrs.get("mrcz_dask_store")
         if found != VERSION:
             raise FormatError(
                 f"{self.path}: session store of layout {found!r}; this program writes {VERSION}. "
                 "Move the folder away, or choose another output folder."
             )
+        for name in (name for name in GROUPS if not (self.path / name).exists()):
+            zarr.open_group(self.path, mode="a").require_group(name)
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep a stack's sums and weights with its record."""
@@ -115,6 +117,31 @@ class SessionStore:
         if not attributes:
             return None
         return self._read(f"thumbnails/{stem}/images"), float(attributes["low"]), float(attributes["high"])
+
+    def put_gain(self, digest: str, gain: Gain, about: Mapping[str, Any]) -> None:
+        """Keep what is applied to frames before all else, and what is known of it, unless it is there."""
+        if self._attributes(f"gains/{digest}"):
+            return
+        arrays: dict[str, NDArray[Any]] = {"image": gain.image, "bad": gain.bad.view(np.uint8)}
+        dark = {} if gain.dark is None else {"dark": gain.dark}
+        self._put(f"gains/{digest}", arrays | dark, {"about": plain(dict(about)), "dark": bool(dark)})
+
+    def gain(self, digest: str) -> Gain:
+        """Return a gain.
+
+        Raises
+        ------
+        DamagedError
+            When it is not there, or not what was written.
+        """
+        dark = self._attributes(f"gains/{digest}").get("dark", False)
+        names = ("image", "bad", *(("dark",) if dark else ()))
+        image, bad, *rest = (self._read(f"gains/{digest}/{name}") for name in names)
+        return Gain(image, bad.view(np.bool_), *rest)
+
+    def gain_about(self, digest: str) -> dict[str, Any] | None:
+        """Return what is known of a gain: names, digests, orientation; None if it is not there."""
+        return self._attributes(f"gains/{digest}").get("about")
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
         """Return the digest that the store has of a stack's correction, or None; no pixel is read."""

@@ -106,7 +106,7 @@ def with_key(task: FinishTask) -> FinishTask:
     depends = {
         "version": __version__,
         "settings": _digest_of_settings(task.settings),
-        "stack": [task.record.name, task.record.digest],
+        "stack": [task.record.name, task.record.digest, task.record.gamma],
         "short": _digest_of_members(task.short),
         "long": _digest_of_members(task.long),
         "usable": task.usable,
@@ -128,7 +128,7 @@ def _digest_of_settings(settings: Settings) -> str:
 
 
 def _digest_of_members(members: Sequence[MemberRef]) -> str:
-    names = "\0".join([f"{m.digest} {m.name}" for m in members])
+    names = "\0".join([f"{m.digest} {m.mean!r} {m.name}" for m in members])
     return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
 
 

@@ -20,6 +20,7 @@ from mrcz_dask.runs.entries import Discovery, Rejected
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.values.errors import NoStacksError
+from mrcz_dask.values.params import InputParams
 
 # Size and time of a stack and of its .mdoc.
 Stamp = tuple[int, ...]
@@ -61,7 +62,7 @@ class Watcher:
 
     Parameters
     ----------
-    folder, output, include, exclude, recursive
+    folder, output, include, exclude, recursive, inputs
         As `discover` takes them.
     settle
         Seconds without a change after which a file is taken.
@@ -75,6 +76,7 @@ class Watcher:
     include: Sequence[str] | None = None
     exclude: Sequence[str] | None = None
     recursive: bool = False
+    inputs: InputParams | None = None
     clock: Callable[[], float] = monotonic
     _files: dict[Path, _Seen] = field(default_factory=dict)
     _newest: int = 0
@@ -116,7 +118,7 @@ class Watcher:
     def _look(self, root: Path, listing: Listing, path: Path) -> Look:
         one = self._files[path]
         if one.found is None:
-            one.found = look(root, listing.mdocs, path)
+            one.found = look(root, listing.mdocs, path, self.inputs)
         return one.found
 
 

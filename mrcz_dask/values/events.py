@@ -123,6 +123,13 @@ class Warned(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Noted(Event):
+    """What a run found out and goes by, such as the way round of a gain."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished(Event):
     """A run is over: so many stacks done and not done; `error` says what ended it early."""
 

@@ -16,6 +16,8 @@ Rule = Literal["fdr", "paper"]
 Method = Literal["fit", "plain"]
 Form = Literal["subtract", "subtract-raw", "divide"]
 WriteMode = Literal["normalized", "recompressed", "references"]
+OutputFormat = Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"]
+FORMATS: tuple[OutputFormat, ...] = ("mrcz", "mrcs", "mrcs.zst", "tiff", "zarr")
 OutputDtype = Literal["int16", "float32", "float16"]
 Mode0 = Literal["auto", "signed", "unsigned"]
 FourBit = Literal["auto", "packed", "plain"]
@@ -70,6 +72,34 @@ class InputParams(Parameters):
         yield from one_of("four_bit", self.four_bit, ("auto", "packed", "plain"))
         yield from whole("eer_frames", self.eer_frames, 1, 65_535, unit=" raw frames")
         yield from one_of("eer_upsampling", self.eer_upsampling, (1, 2, 4))
+
+
+@dataclass(frozen=True, slots=True)
+class GainParams(Parameters):
+    """What is done to every frame before anything else: minus dark, times gain ** gamma, defects masked.
+
+    Attributes
+    ----------
+    gain
+        Digest of gain, dark and defects in the frames' orientation, as the session store has them; empty =
+        nothing is applied.
+    gamma
+        The exponent, or a1, b1, a2, a3 of Eq. 11 with the lowest and highest dose rate that they are of.
+    subpixels
+        Pixels of a frame in one of the sensor, for the dose rate.
+    frame_time
+        Seconds per frame; None = as the .mdoc of each stack says.
+    """
+
+    gain: str = ""
+    gamma: tuple[float, ...] = (1.0,)
+    subpixels: int = 1
+    frame_time: float | None = None
+
+    @property
+    def by_rate(self) -> bool:
+        """Whether gamma depends on the dose rate."""
+        return len(self.gamma) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +248,15 @@ class WriteParams(Parameters):
         For int16: the quantisation step in counts; a power of two, coarsened where the range asks for it.
     codec
         ``auto`` or NAME[:LEVEL], as `mrcz_dask.write` takes it.
+    format
+        Of the files: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``; references are plain MRC.
     """
 
     write: WriteMode = "normalized"
     dtype: OutputDtype = "int16"
     step: float = 1 / 16
     codec: str = "auto"
+    format: OutputFormat = "mrcz"
 
     def __post_init__(self) -> None:
         raise_all("output parameters", self._problems())
@@ -231,6 +264,11 @@ class WriteParams(Parameters):
     def _problems(self) -> Iterator[str]:
         yield from one_of("write", self.write, ("normalized", "recompressed", "references"))
         yield from one_of("dtype", self.dtype, ("int16", "float32", "float16"))
+        yield from one_of("format", self.format, FORMATS)
+        if self.format != "mrcz" and self.write == "references":
+            yield f"format is {self.format} with references, which are plain MRC; expected mrcz"
+        if self.format not in ("mrcz", "zarr") and self.dtype == "float16":
+            yield f"dtype is float16, which no program reads of {self.format}; expected float32 or int16"
         wrong = list(within("step", self.step, 2.0**-20, 2.0**20, unit=" counts"))
         yield from wrong
         if not wrong and math.frexp(self.step)[0] != 0.5:
@@ -247,9 +285,11 @@ class Settings:
     contrast: ContrastParams = field(default_factory=ContrastParams)
     koma: KomaParams = field(default_factory=KomaParams)
     write: WriteParams = field(default_factory=WriteParams)
+    input: InputParams = field(default_factory=InputParams)
+    gain: GainParams = field(default_factory=GainParams)
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the four groups as dictionaries of plain values."""
+        """Return the groups as dictionaries of plain values."""
         return {f.name: getattr(self, f.name).to_dict() for f in fields(self)}
 
     @classmethod
@@ -264,4 +304,6 @@ class Settings:
             ContrastParams.from_dict(values["contrast"]),
             KomaParams.from_dict(values["koma"]),
             WriteParams.from_dict(values["write"]),
+            InputParams.from_dict(values["input"]),
+            GainParams.from_dict(values["gain"]),
         )

@@ -66,6 +66,8 @@ class StackRecord(Record):
         Block means of the sum and the pixels in each block, row by row; empty without a sound mask.
     caveats
         What a person should know about it.
+    gamma
+        The exponent that its gain got; 1 without a gain.
     made_with
         Digest of the parameters and the version that made it.
     """
@@ -91,6 +93,7 @@ class StackRecord(Record):
     grid_means: tuple[tuple[float, ...], ...]
     grid_pixels: tuple[tuple[int, ...], ...]
     caveats: tuple[str, ...]
+    gamma: float
     made_with: str
 
     @property

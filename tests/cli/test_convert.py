@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.formats.writers import SUFFIXES
+from tests.inputs import as_eer
 
 
 @pytest.fixture
@@ -71,3 +73,26 @@ def test_decompress_places_of_provenance(stacks: list[Path], tmp_path: Path, mrc
         out = tmp_path / f"out{'-'.join(options)}"
         assert mrcz("decompress", stacks[0], "-o", out, *options).code == 0
         assert len(list(out.iterdir())) == count
+
+
+@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("command", ["recompress", "outliers"])
+def test_formats(stacks: list[Path], tmp_path: Path, mrcz: Any, command: str, format: str) -> None:
+    assert mrcz(command, *stacks, "-o", tmp_path / "out", "--format", format).code == 0
+    for path in stacks:
+        found = mrcz_dask.read(tmp_path / "out" / f"{path.stem}{SUFFIXES[format]}")  # type: ignore[index]
+        rows = found[:, ::-1] if format == "tiff" else found
+        assert np.array_equal(rows, mrcz_dask.read(path)) == (command == "recompress")
+
+
+def test_eer_is_summed_as_asked_for(tmp_path: Path, mrcz: Any) -> None:
+    counts = np.random.default_rng(0).poisson(3, (2, 16, 32)).astype(np.uint8)
+    path = as_eer(tmp_path, "a", counts)
+    options = ("--eer-frames", 20, "--eer-upsampling", 2)
+    assert mrcz("recompress", path, "-o", tmp_path / "out", *options).code == 0
+    found = mrcz_dask.read(tmp_path / "out" / "a.mrcz")
+    assert found.shape == (4, 32, 64)
+    assert found.sum() == counts.sum()
+    step = (mrcz_dask.read_footer(tmp_path / "out" / "a.mrcz") or {})["provenance"][-1]
+    assert step["parameters"]["input"]["eer_frames"] == 20
+    assert mrcz("recompress", path, "-o", tmp_path / "out", "--eer-frames", 0).code == 2

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.formats.writers import SUFFIXES
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ class TestVerify:
     def test_an_empty_folder(self, tmp_path: Path, mrcz: Any) -> None:
         shown = mrcz("verify", tmp_path)
         assert shown.code == 1
-        assert "no .mrcz" in shown.err
+        assert "no stack there; looked for .mrcz" in shown.err
 
     def test_json(self, stack: Path, unknown: Path, mrcz: Any) -> None:
         said = json.loads(mrcz("verify", stack, unknown, stack.with_name("missing.mrcz"), "--json").out)
@@ -99,6 +100,38 @@ class TestInfo:
         assert "bad.mrcz" in shown.err and str(stack) in shown.out
         assert mrcz("info", tmp_path / "bad.mrcz").code == 1
         assert mrcz("info", tmp_path / "missing.mrcz").code == 1
+
+
+@pytest.fixture
+def of_every_format(stack: Path, mrcz: Any) -> list[Path]:
+    folder = stack.parent / "out"
+    for format in SUFFIXES:
+        assert mrcz("recompress", stack, "-o", folder, "--format", format).code == 0
+    return [folder / f"a{suffix}" for suffix in SUFFIXES.values()]
+
+
+class TestFormats:
+    def test_verify(self, of_every_format: list[Path], mrcz: Any) -> None:
+        folder = of_every_format[0].parent
+        said = json.loads(mrcz("verify", folder, "--json").out)
+        assert {one["path"] for one in said} == {str(path) for path in of_every_format}
+        assert {one["status"] for one in said} == {"sound"}
+        assert mrcz("verify", *of_every_format).code == 0
+
+    def test_info_and_provenance(self, of_every_format: list[Path], mrcz: Any) -> None:
+        said = json.loads(mrcz("info", of_every_format[0].parent, "--json").out)
+        assert {one["path"] for one in said} == {str(path) for path in of_every_format}
+        for one in said:
+            assert (one["shape"], one["dtype"], one["meta"]) == ([3, 32, 40], "uint8", {"voltage": 300})
+            assert one["pixel_size"][0] == 1.25 and one["footer"] is True
+        steps = json.loads(mrcz("provenance", *of_every_format, "--json").out)
+        assert [[one["name"] for one in steps[str(path)]] for path in of_every_format] == [["recompress"]] * 5
+
+    def test_inputs_are_read_as_they_are_said_to_be(self, tmp_path: Path, mrcz: Any) -> None:
+        mrcz_dask.write(tmp_path / "a.mrcs", np.ones((2, 8, 8), np.int8), footer=False)
+        for mode0, dtype in (("auto", "int8"), ("unsigned", "uint8")):
+            (said,) = json.loads(mrcz("info", tmp_path / "a.mrcs", "--mode0", mode0, "--json").out)
+            assert said["dtype"] == dtype
 
 
 class TestProvenance:

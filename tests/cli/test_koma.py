@@ -346,3 +346,37 @@ def test_sigterm_ends_in_order_and_leaves_no_half(tmp_path, phase):
         assert process.wait(60) == 128 + signal.SIGTERM
     assert "Traceback" not in rest
     assert {p.suffix for p in (session / "koma").iterdir()} <= {".zarr", ".mrcz", ".mdoc", ".jsonl", ".lock"}
+
+
+def test_gain_dark_and_defects(night: Path, tmp_path: Path) -> None:
+    """Told at the beginning, recorded in the footer, refused where they do not fit."""
+    shape = mrcz_dask.read(next(night.glob("*.mrcz")), 0).shape
+    gain = np.random.default_rng(1).normal(1, 0.03, shape).astype(np.float32)
+    mrcz_dask.write(tmp_path / "gain.mrc", gain)
+    mrcz_dask.write(tmp_path / "turned.mrc", np.ascontiguousarray(gain.T))
+    (tmp_path / "defects.txt").write_text("5 6 2 3\n")
+    options = ("--gain", tmp_path / "gain.mrc", "--gain-gamma", 1.1, "--defects", tmp_path / "defects.txt")
+    done = run("koma", night, "--workers", 0, "--radius", 2, *options, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "gain: gain.mrc, as the frames, multiply, rotate 0, flip 0 (options)" in done.stderr
+    assert "defects: defects.txt, 6 pixels" in done.stderr
+    path = next((tmp_path / "out").glob("*.mrcz"))
+    step = next(s for s in (mrcz_dask.read_footer(path) or {})["provenance"] if s["name"] == "gain")
+    assert step["results"]["gamma"] == 1.1
+    refused = run("koma", night, "--workers", 0, "--gain", tmp_path / "turned.mrc", "-o", tmp_path / "other")
+    assert refused.returncode == 2
+    assert "the gain is" in refused.stderr and not (tmp_path / "other").exists()
+    missing = run("koma", night, "--workers", 0, "--gain", tmp_path / "none.mrc", "-o", tmp_path / "other")
+    assert missing.returncode != 0 and not (tmp_path / "other").exists()
+    planned = run("koma", night, "--gain", tmp_path / "gain.mrc", "--dry-run", "-o", tmp_path / "other")
+    assert "gain: gain.mrc" in planned.stdout
+
+
+def test_formats(night: Path, tmp_path: Path) -> None:
+    done = run("koma", night, "--workers", 0, "--radius", 2, "--format", "tiff", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list((tmp_path / "out").glob("*.tif"))) == len(list((tmp_path / "out").glob("*.tif.json"))) > 0
+    for wrong in (["--format", "tiff", "--codec", "zstd:1"], ["--format", "mrcs", "--dtype", "float16"]):
+        assert run("koma", night, "--workers", 0, *wrong, "-o", tmp_path / "no").returncode == 2
+    warned = run("koma", night, "--workers", 0, "--format", "mrcs", "--dtype", "int16", "-o", tmp_path / "i")
+    assert "steps for counts" in warned.stderr

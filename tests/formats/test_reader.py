@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.chunks import CHUNK_HEADER
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.header import HEADER_SIZE, Header
-from mrcz_dask.formats.reader import StackReader, open_reader, read_footer, read_header
-from mrcz_dask.formats.sources import read
+from mrcz_dask.formats.reader import StackReader, open_reader, read_header
+from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.values.errors import (
     DamagedError,
     FooterError,

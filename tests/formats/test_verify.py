@@ -5,15 +5,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from mrcz_dask.formats import footer, provenance
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.header import HEADER_SIZE
-from mrcz_dask.formats.reader import open_reader, read_footer
+from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.sidecar import sidecar_path
+from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.writers import SUFFIXES, open_writer
+from mrcz_dask.values.errors import DamagedError
+from mrcz_dask.values.params import OutputFormat
+from tests.inputs import WRITERS
 
 STEPS = provenance.append(provenance.append(None, provenance.step("one")), provenance.step("two"))
 
@@ -145,6 +152,86 @@ def test_without_footer_everything_is_decoded(stack: NDArray[np.int16], tmp_path
     path.write_bytes(data[: at + 16] + b"\xff" * (size - 16) + data[at + size :])
     report = verify_file(path)
     assert report.status == "damaged" and report.damaged_frames == (2,) and report.frames == 5
+
+
+@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_damaged_frame_of_any_format_is_named(tmp_path: Path, format: OutputFormat, threads: int) -> None:
+    path = put(tmp_path, format)
+    report = verify_file(path, nthreads=threads)
+    assert (report.status, report.problems, report.frames, report.expected_frames) == ("sound", (), 6, 6)
+    where = path / "c/3/0/0" if format == "zarr" else path
+    data = bytearray(where.read_bytes())
+    data[-5 if format == "zarr" else frame_at(path, format, 3) + 900] ^= 4
+    where.write_bytes(data)
+    report = verify_file(path, nthreads=threads)
+    assert (report.status, report.damaged_frames, report.frames) == ("damaged", (3,), 5)
+    assert report.nbytes == measure(path).size
+    with open_source(path) as reader, pytest.raises(DamagedError):
+        reader.frame(3)
+
+
+def put(folder: Path, format: OutputFormat) -> Path:
+    """Six frames of uint16 without compression, or in zstd."""
+    path = folder / f"a{SUFFIXES[format]}"
+    stack = np.random.default_rng(0).integers(0, 60_000, (6, 50, 40)).astype(np.uint16)
+    codec = "zstd" if format == "mrcs.zst" else "none"
+    with open_writer(path, format, stack.shape, stack.dtype, codec=codec, provenance=STEPS) as writer:
+        for frame in stack:
+            writer.append(frame)
+    return path
+
+
+def frame_at(path: Path, format: OutputFormat, i: int) -> int:
+    if format == "tiff":
+        with tifffile.TiffFile(path) as file:
+            return int(file.pages[i].dataoffsets[0])
+    payload = read_footer(path) or {}
+    return int((payload["packed"] if format == "mrcs.zst" else payload["frames"])["offset"][i])
+
+
+@pytest.mark.parametrize("format", list(SUFFIXES))
+def test_no_flipped_bit_of_any_format_gives_other_pixels(tmp_path: Path, format: OutputFormat) -> None:
+    """Damage is found, or does no harm: some bits of TIFF and of Zarr's texts say nothing of the pixels."""
+    path = put(tmp_path, format)
+    expected, rng = read(path), np.random.default_rng(1)
+    for where in sorted(p for p in tmp_path.rglob("*") if p.is_file()):
+        whole = where.read_bytes()
+        for at in rng.integers(0, len(whole), 12):
+            broken = bytearray(whole)
+            broken[at] ^= 1 << int(rng.integers(8))
+            where.write_bytes(broken)
+            if verify_file(path).status == "sound":
+                np.testing.assert_array_equal(read(path), expected)
+        where.write_bytes(whole)
+
+
+@pytest.mark.parametrize("format", list(SUFFIXES))
+def test_a_cut_off_file_of_any_format(tmp_path: Path, format: OutputFormat) -> None:
+    path = put(tmp_path, format)
+    where = path / "c/3/0/0" if format == "zarr" else path
+    data = where.read_bytes()
+    where.write_bytes(data[: len(data) // 2])
+    report = verify_file(path)
+    assert report.status == "damaged" and report.problems
+    where.unlink()
+    if format == "zarr":
+        assert verify_file(path).damaged_frames == (3,)
+
+
+@pytest.mark.parametrize("format", ["mrcs", "mrcs.zst", "tiff"])
+def test_without_its_sidecar_there_is_nothing_to_check_against(tmp_path: Path, format: OutputFormat) -> None:
+    path = put(tmp_path, format)
+    sidecar_path(path).unlink()
+    report = verify_file(path, nthreads=2)
+    assert (report.status, report.frames, report.notes) == ("no-footer", 6, ())
+
+
+@pytest.mark.parametrize("kind", sorted(WRITERS))
+def test_inputs_of_every_kind_are_decoded(tmp_path: Path, kind: str) -> None:
+    path = WRITERS[kind](tmp_path, "a", np.ones((3, 16, 32), np.uint8))
+    report = verify_file(path)
+    assert report.status == ("sound" if kind == "mrcz" else "no-footer") and report.frames == 3
 
 
 def test_what_is_no_mrc_file(tmp_path: Path) -> None:

@@ -15,8 +15,8 @@ from mrcz_dask.formats.chunks import ChunkHeader
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.digest import checksum, digest_array
 from mrcz_dask.formats.header import Header
-from mrcz_dask.formats.reader import open_reader, read_footer, read_header
-from mrcz_dask.formats.sources import read
+from mrcz_dask.formats.reader import open_reader, read_header
+from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.values.errors import DamagedError, DtypeError, ParameterError, SpaceError
 
@@ -255,7 +255,10 @@ def test_an_extended_header_is_carried_over_byte_for_byte(stack: Stack, file_of:
         assert reader.meta == {"a": 1}
         np.testing.assert_array_equal(reader.frames(), stack)
     with pytest.raises(ParameterError, match="MotionCor3"):
-        file_of(stack, extended=blob, kind="mrcs")
+        file_of(stack, extended=blob, kind="mrcs", footer=False)
+    with open_reader(file_of(stack, extended=blob, extended_type="FEI1", kind="mrcs")) as reader:
+        assert (reader.extended, reader.extended_type) == (blob, "FEI1")
+        assert reader.header.extended_size == 0
 
 
 @pytest.mark.parametrize(("width", "block"), [(1504, 2 << 20), (1499, 1500 * 1499 // 16 * 16)])

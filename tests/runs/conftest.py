@@ -9,6 +9,7 @@ import pytest
 
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs.executors import Executor, SerialExecutor
+from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.koma import Outcome, Run
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
@@ -44,6 +45,7 @@ def run_koma(
     rule: Any = "fdr",
     overwrite: bool = False,
     listen: Listener = silent,
+    gain: GainOptions | None = None,
     **write: Any,
 ) -> Outcome:
     settings = Settings(
@@ -51,7 +53,7 @@ def run_koma(
         koma=KomaParams(radius=radius, method=method, form=form),
         write=WriteParams(**write),
     )
-    plan = make_plan(folder, out, settings, overwrite=overwrite)
+    plan = make_plan(folder, out, settings, overwrite=overwrite, gain=gain or GainOptions())
     return Run(plan, executor or SerialExecutor(), listen).execute()
 
 

@@ -1,3 +1,4 @@
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,21 @@ import mrcz_dask
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.provenance import verify_chain
 from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.sidecar import sidecar_path
+from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writer import StackWriter
-from mrcz_dask.runs.convert import decompress, filter_outliers, recompress
+from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.runs.convert import decompress, recompress
 from mrcz_dask.values.errors import (
     DamagedError,
-    OutlierError,
+    DtypeError,
     OutputExistsError,
     ParameterError,
     SessionError,
 )
-from mrcz_dask.values.params import OutlierParams
+from mrcz_dask.values.params import InputParams, OutputFormat
+from tests.inputs import as_tiff
 
 BEFORE = provenance.append(None, provenance.step("camera", parameters={"mode": "counting"}))
 
@@ -117,13 +122,105 @@ class TestRecompress:
         assert names(tmp_path / "out") == []
 
 
+FORMATS: list[OutputFormat] = list(SUFFIXES)
+
+
+class TestFormats:
+    @pytest.mark.parametrize("format", FORMATS)
+    @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "float32", "float16", "uint32"])
+    def test_pixels_and_what_is_known_go_there_and_back(
+        self, tmp_path: Path, format: OutputFormat, dtype: str
+    ) -> None:
+        recipe = {"version": 1, "store": "session.zarr", "stem": "a", "digest": "0" * 32}
+        extended = {"extended": b"abcd", "extended_type": "FEI1"}
+        source = stack(
+            tmp_path / "a.mrcz", poisson(dtype), recipe=recipe, pixels={"unit": "counts"}, **extended
+        )
+        there = recompress(source, tmp_path / "there", "auto", format)
+        assert verify_file(there.output).status == "sound"
+        back = recompress(Path(there.output), tmp_path / "back", "auto")
+        with open_source(source) as a, open_source(back.output) as b:
+            assert a.dtype == b.dtype and a.pixel_size == b.pixel_size
+            assert np.array_equal(a.frames(), b.frames()) == (format != "tiff")
+            assert np.array_equal(a.frames(), b.frames()[:, ::-1]) == (format == "tiff")
+            assert (b.extended, b.extended_type) == (b"abcd", "FEI1")
+            turned = {"rows_reversed": True} if format == "tiff" else {}
+            assert b.meta == a.meta and (b.footer or {})["recipe"] == recipe | turned
+            assert [one["name"] for one in b.provenance] == ["camera", "recompress", "recompress"]
+            assert verify_chain(b.provenance) == []
+            assert str(tmp_path) not in repr(b.footer)
+
+    def test_rows_are_right_wherever_a_tiff_goes(self, tmp_path: Path) -> None:
+        """Another program sees the same image, by whatever way it got there."""
+        tiff = as_tiff(tmp_path, "a", poisson())
+        shown = poisson()[:, ::-1]
+        for k, way in enumerate(
+            product(("mrcz", "zarr", "mrcs", "tiff"), ("mrcz", "zarr"), ("mrcs", "tiff"))
+        ):
+            path = tiff
+            for step, format in enumerate(way):
+                made = recompress(path, tmp_path / f"{k}-{step}", "auto", format)  # type: ignore[arg-type]
+                path = Path(made.output)
+            found = mrcz_dask.read(path)
+            assert np.array_equal(found[:, ::-1] if way[-1] == "tiff" else found, shown), way
+
+    def test_a_recipe_still_corrects_what_was_turned(self, night: Path, koma: Any) -> None:
+        koma(night, write="recompressed")
+        source = sorted((night / "koma").glob("*.mrcz"))[0]
+        expected = mrcz_dask.open_stack(source, corrected=True).compute()
+        tiff = recompress(source, source.parent / "tiff", "auto", "tiff").output
+        for way, turned in ((tiff, True), (source, False)):
+            made = recompress(Path(way), source.parent / f"again{turned}", "auto", "mrcs").output
+            for path, rows in ((made, False), (way, turned)):
+                beside = Path(path).replace(source.parent / f"_{Path(path).name}")
+                if sidecar_path(path).exists():
+                    sidecar_path(path).replace(sidecar_path(beside))
+                found = mrcz_dask.open_stack(beside, corrected=True).compute()
+                assert np.array_equal(found[:, ::-1] if rows else found, expected)
+
+    def test_quantised_integers_keep_their_scale(self, tmp_path: Path) -> None:
+        pixels = {"scale": 0.25, "offset": 0.0}
+        source = stack(tmp_path / "a.mrcz", poisson(np.int16) - 3, pixels=pixels)
+        for format in FORMATS:
+            made = recompress(source, tmp_path / "out", "auto", format)
+            found = mrcz_dask.read(made.output)
+            assert np.array_equal(found[:, ::-1] if format == "tiff" else found, mrcz_dask.read(source))
+
+    @pytest.mark.parametrize("format", ["mrcs", "mrcs.zst", "tiff"])
+    def test_what_the_format_cannot_hold_leaves_nothing(self, tmp_path: Path, format: OutputFormat) -> None:
+        frames = poisson(np.uint32)
+        frames[0, 0, 0] = 1 << 30
+        with pytest.raises(DtypeError, match="write mrcz or zarr"):
+            recompress(stack(tmp_path / "a.mrcz", frames), tmp_path / "out", "auto", format)
+        assert names(tmp_path / "out") == []
+
+    def test_a_json_file_of_somebody_else_is_not_replaced(self, tmp_path: Path) -> None:
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.tif.json").write_text("{}")
+        with pytest.raises(OutputExistsError, match="move it away"):
+            recompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", "auto", "tiff")
+        assert names(tmp_path / "out") == ["a.tif.json"]
+
+    def test_how_the_input_was_read_is_recorded(self, tmp_path: Path) -> None:
+        source = stack(tmp_path / "a.mrcs", poisson(np.int8) - 3, footer=False)
+        made = recompress(source, tmp_path / "out", "auto", params=InputParams(mode0="unsigned"))
+        assert mrcz_dask.read(made.output).dtype == np.uint8
+        step = (mrcz_dask.read_footer(made.output) or {})["provenance"][-1]
+        assert step["parameters"]["input"]["mode0"] == "unsigned"
+
+    @pytest.mark.parametrize("codec", ["keep", "lz4:1", "deflate:99"])
+    def test_codecs_of_other_formats_are_refused(self, tmp_path: Path, codec: str) -> None:
+        source = stack(tmp_path / "a.mrcz", poisson())
+        with pytest.raises(ParameterError, match="codec"):
+            recompress(source, tmp_path / "out", codec, "tiff")
+        assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("codec", ["nonsense", "zstd:99", "zstd:x", "zstd:1:odd", ""])
 def test_a_codec_that_is_none_is_refused_before_any_work(tmp_path: Path, codec: str) -> None:
     source = stack(tmp_path / "a.mrcz", poisson())
     with pytest.raises(ParameterError, match="codec"):
         recompress(source, tmp_path / "out", codec)
-    with pytest.raises(ParameterError, match="codec"):
-        filter_outliers(source, tmp_path / "out", OutlierParams(), codec)
     assert not (tmp_path / "out").exists()
 
 
@@ -178,11 +275,11 @@ class TestDecompress:
         assert not {"scale", "offset", "rounding"} & set(footer["pixels"])
         assert [s["name"] for s in footer["provenance"]] == ["camera", "decompress"]
 
-    def test_stored_integers_as_they_are(self, tmp_path: Path) -> None:
-        source = stack(tmp_path / "a.mrcz", poisson(np.int16), pixels={"scale": 0.25, "offset": 0.0})
-        made = decompress(source, tmp_path / "out", stored=True)
-        assert np.array_equal(mrcz_dask.read(made.output, scaled=False), poisson())
-        assert np.array_equal(mrcz_dask.read(made.output), mrcz_dask.read(source))
+    def test_rows_of_tiff_are_reversed(self, tmp_path: Path) -> None:
+        made = decompress(as_tiff(tmp_path, "a", poisson()), tmp_path / "out")
+        assert np.array_equal(mrcz_dask.read(made.output), poisson()[:, ::-1])
+        footer = mrcz_dask.read_footer(made.output) or {}
+        assert footer["provenance"][-1]["results"]["rows_reversed"] is True
 
     def test_an_image(self, tmp_path: Path) -> None:
         made = decompress(stack(tmp_path / "a.mrcz", poisson()[0]), tmp_path / "out")
@@ -196,43 +293,3 @@ class TestDecompress:
         assert "recipe" not in footer
         assert "recipe" in footer["provenance"][-1]["skipped"][0]
         assert "recipe" in made.findings["skipped"][0]
-
-
-class TestOutliers:
-    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
-    @pytest.mark.parametrize("rule", ["fdr", "paper"])
-    def test_outliers_are_replaced_and_counts_stay_counts(
-        self, tmp_path: Path, dtype: str, rule: Any
-    ) -> None:
-        frames = poisson(dtype)
-        frames[:, 20, 20] = 100
-        frames[:, 30, 31] = 90
-        source = stack(tmp_path / "a.mrcz", frames)
-        made = filter_outliers(source, tmp_path / "out", OutlierParams(rule=rule), "auto")
-        found = mrcz_dask.read(made.output)
-        assert found.dtype == dtype
-        assert found[:, [20, 30], [20, 31]].max() < 20
-        assert (found != frames).mean() < 0.05
-        footer = mrcz_dask.read_footer(made.output) or {}
-        assert [s["name"] for s in footer["provenance"]] == ["camera", "outliers"]
-        assert footer["provenance"][-1]["parameters"]["rule"] == rule
-        assert made.findings["n_hot"] >= 2
-
-    def test_the_same_input_gives_the_same_bytes(self, tmp_path: Path) -> None:
-        frames = poisson()
-        frames[:, 20, 20] = 100
-        source = stack(tmp_path / "a.mrcz", frames)
-        one = filter_outliers(source, tmp_path / "one", OutlierParams(), "auto")
-        two = filter_outliers(source, tmp_path / "two", OutlierParams(), "auto")
-        assert Path(one.output).read_bytes() == Path(two.output).read_bytes()
-
-    def test_no_finite_pixel(self, tmp_path: Path) -> None:
-        source = stack(tmp_path / "a.mrcz", np.full((3, 48, 56), np.nan, np.float32))
-        with pytest.raises(OutlierError, match="finite"):
-            filter_outliers(source, tmp_path / "out", OutlierParams(), "auto")
-
-    def test_pixels_that_are_not_finite_are_filled(self, tmp_path: Path) -> None:
-        frames = poisson(np.float32)
-        frames[2, 10, 10] = np.nan
-        made = filter_outliers(stack(tmp_path / "a.mrcz", frames), tmp_path / "out", OutlierParams(), "auto")
-        assert np.isfinite(mrcz_dask.read(made.output)).all()

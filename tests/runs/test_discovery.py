@@ -15,6 +15,7 @@ from mrcz_dask.formats.writer import write
 from mrcz_dask.runs import discovery, looks
 from mrcz_dask.runs.discovery import Discovery, StackEntry, discover
 from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.params import InputParams
 
 MODES = {"int8": 0, "int16": 1, "float32": 2, "complex64": 4, "uint16": 6}
 
@@ -193,10 +194,10 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     mdoc(mrc(tmp_path / "good.mrc"), "01:00:00")
     mrc(tmp_path / "secret.mrc")
 
-    def guarded(path: Path) -> FrameSource:
+    def guarded(path: Path, inputs: InputParams | None) -> FrameSource:
         if path.name == "secret.mrc":
             raise PermissionError(13, "Permission denied", str(path))
-        return open_source(path)
+        return open_source(path, inputs)
 
     monkeypatch.setattr(looks, "open_source", guarded)
     assert "secret.mrc: cannot be read: Permission denied; " in reasons(discover(tmp_path))["secret.mrc"]

@@ -1,5 +1,6 @@
 """What the next program takes, read back."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import mrcz_dask
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.formats.star import read_star
 from mrcz_dask.numerics.weights import is_masked
-from mrcz_dask.runs.export import PROGRAMS, Optics, Program, export, mask_of, movies_of
+from mrcz_dask.runs.convert import recompress
+from mrcz_dask.runs.export import PROGRAMS, Program, export
+from mrcz_dask.runs.export_movies import mask_of, movies_of
+from mrcz_dask.runs.export_texts import Optics
+from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
+from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError, SessionError
 
 OPTICS = Optics(pixel_size=1.05)
 
@@ -58,7 +63,8 @@ def test_one_mask_in_every_form_and_movies_that_everybody_reads(
     gain = plain(tmp_path / "out" / "gain_ones_zero_at_defects.mrc")
     assert np.array_equal(gain == 0, common) and set(np.unique(gain)) <= {0, 1}
     assert (plain(tmp_path / "out" / "gain_ones.mrc") == 1).all()
-    assert "no gain reference" in (tmp_path / "out" / "README.md").read_text()
+    told = (tmp_path / "out" / "README.md").read_text()
+    assert "Apply no gain" in told or "Apply no other gain" in told
 
 
 def test_tables_are_in_order_of_acquisition(night: Path, tmp_path: Path, koma: Any) -> None:
@@ -112,3 +118,73 @@ def test_divide_has_no_dark(night: Path, tmp_path: Path, koma: Any) -> None:
 def test_optics_that_make_no_sense(wrong: dict[str, float]) -> None:
     with pytest.raises(ParameterError, match="expected"):
         Optics(**wrong)
+
+
+def test_with_gain_and_dark_the_counts_become_the_corrected_movie(
+    night: Path, tmp_path: Path, koma: Any
+) -> None:
+    """As MotionCor does it: (frame - dark) * gain; 0 at defects."""
+    rng = np.random.default_rng(1)
+    shape = mrcz_dask.read(next(night.glob("*.mrcz")), 0).shape
+    gain = rng.normal(1, 0.05, shape).astype(np.float32)
+    gain[5, 6] = 0
+    mrcz_dask.write(tmp_path / "gain.mrc", gain)
+    mrcz_dask.write(tmp_path / "dark.mrc", rng.uniform(0, 0.2, shape).astype(np.float32))
+    options = GainOptions(str(tmp_path / "gain.mrc"), dark=str(tmp_path / "dark.mrc"), gamma="1.1")
+    outcome = koma(night, write="recompressed", gain=options)
+    out = tmp_path / "out"
+    export(night / "koma", out, "motioncor", OPTICS)
+    store = SessionStore(night / "koma" / "session.zarr")
+    for result in outcome.results:
+        stem = Path(result.output).stem
+        counts = plain(out / "movies" / f"{stem}.mrcs").astype(np.float32)
+        found = (counts - plain(out / "dark" / f"{stem}.mrc")) * plain(out / "gain" / f"{stem}.mrc")
+        expected = mrcz_dask.open_stack(night / "koma" / result.output, corrected=True).compute()
+        good = store.load(stem, "weight") == 255
+        assert np.allclose(found[:, good], expected[:, good], atol=1e-4)
+        assert (found[:, 5, 6] == 0).all()
+    assert f"-Gain gain/{Path(outcome.results[0].output).stem}.mrc" in (out / "README.md").read_text()
+
+
+def test_what_fails_leaves_no_folder(night: Path, tmp_path: Path, koma: Any) -> None:
+    koma(night)
+    path = sorted((night / "koma").glob("*.mrcz"))[-1]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    with pytest.raises(MrczDaskError):
+        export(night / "koma", tmp_path / "out", "warp", OPTICS)
+    assert not [p for p in tmp_path.iterdir() if "out" in p.name]
+
+
+def test_movies_of_tiff_show_what_the_tiff_shows(night: Path, tmp_path: Path, koma: Any) -> None:
+    """Programs reverse the rows of TIFF when they read it, and not those of MRC."""
+    tifffile = pytest.importorskip("tifffile")
+    for path in night.glob("*.mrcz"):
+        tifffile.imwrite(path.with_suffix(".tif"), mrcz_dask.read(path))
+        path.unlink()
+    koma(night, tmp_path / "koma", dtype="float32")
+    export(tmp_path / "koma", tmp_path / "out", "relion", OPTICS)
+    store = SessionStore(tmp_path / "koma" / "session.zarr")
+    for movie in (tmp_path / "out" / "movies").iterdir():
+        stem = movie.stem
+        ours = mrcz_dask.read(tmp_path / "koma" / f"{stem}.mrcz")
+        assert np.array_equal(plain(movie)[:, ::-1], ours)
+        shown = plain(tmp_path / "out" / "defects" / f"{stem}.mrc")
+        assert np.array_equal(shown[::-1] > 0, mask_of(store, stem))
+
+
+def test_outputs_that_were_recompressed_to_tiff_are_shown_alike(
+    night: Path, tmp_path: Path, koma: Any
+) -> None:
+    """The movie and its defects, whatever its rows went through."""
+    pytest.importorskip("tifffile")
+    koma(night, tmp_path / "koma", dtype="float32")
+    other = tmp_path / "koma" / "tiff"
+    for path in (tmp_path / "koma").glob("*.mrcz"):
+        recompress(path, other, "auto", format="tiff")
+    shutil.copytree(tmp_path / "koma" / "session.zarr", other / "session.zarr")
+    export(tmp_path / "koma", tmp_path / "a", "relion", OPTICS)
+    export(other, tmp_path / "b", "relion", OPTICS)
+    for path in (p for p in (tmp_path / "a").rglob("*") if p.is_file()):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()

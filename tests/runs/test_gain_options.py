@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.numerics.gain import K2
-from mrcz_dask.runs.gain_options import GainOptions, parse_gamma, stated_frame_time
+from mrcz_dask.runs.gain_options import GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.values.errors import ParameterError
 
 
@@ -57,11 +57,11 @@ def test_options_go_through_a_dictionary() -> None:
     assert not GainOptions().asked
 
 
-def test_the_mdoc_says_the_time_of_a_frame(tmp_path: Path) -> None:
+def test_the_mdoc_says_how_long_a_stack_was_exposed(tmp_path: Path) -> None:
     mdoc = tmp_path / "m.mdoc"
     mdoc.write_text("[FrameSet = 0]\nExposureTime = 6.0\n")
-    assert stated_frame_time(mdoc, 20) == 0.3
+    assert stated_exposure(mdoc) == 6
     for content in ("", "ExposureTime = soon", "ExposureTime = -1", "ExposureTime = 1e9"):
         mdoc.write_text(f"[FrameSet = 0]\n{content}\n")
-        assert stated_frame_time(mdoc, 20) is None
-    assert stated_frame_time(None, 20) is stated_frame_time(tmp_path / "no.mdoc", 20) is None
+        assert stated_exposure(mdoc) is None
+    assert stated_exposure(None) is stated_exposure(tmp_path / "no.mdoc") is None

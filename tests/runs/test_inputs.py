@@ -8,8 +8,9 @@ import pytest
 import zarr
 
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.runs.convert import filter_outliers, recompress
+from mrcz_dask.runs.convert import recompress
 from mrcz_dask.runs.discovery import Skipped, discover
+from mrcz_dask.runs.filtering import filter_outliers
 from mrcz_dask.runs.opening import open_stack
 from mrcz_dask.runs.reproduce import reproduce
 from mrcz_dask.values.params import OutlierParams

@@ -7,6 +7,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.runs.outputs import RECIPE_VERSION
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
 
@@ -131,14 +132,14 @@ def test_a_stack_without_recipe(night: Path) -> None:
         {"store": "session.zarr"},
         {"store": 5, "stem": "a", "digest": "b"},
         {"store": "session.zarr", "stem": "../a", "digest": "b"},
-        {"store": "session.zarr", "stem": "a", "digest": "b", "version": 2},
+        {"store": "session.zarr", "stem": "a", "digest": "b", "version": 1},
         {},
     ],
 )
 def test_a_recipe_that_makes_no_sense(tmp_path: Path, recipe: dict[str, Any]) -> None:
     path = tmp_path / "a.mrcz"
     (tmp_path / "session.zarr").mkdir()
-    mrcz_dask.write(path, np.ones((2, 8, 8), np.uint8), recipe=recipe)
+    mrcz_dask.write(path, np.ones((2, 8, 8), np.uint8), recipe={"version": RECIPE_VERSION} | recipe)
     with pytest.raises(FormatError, match="recipe"):
         mrcz_dask.open_stack(path, corrected=True)
 

@@ -49,7 +49,7 @@ def ready(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[Ready]:
     store = tmp_path_factory.mktemp("store") / "session.zarr"
     SessionStore(store).create()
     one, settings = plan.stacks[0], plan.settings
-    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings.outliers, settings.contrast)
+    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings)
     record = prepare(task)
     rng = np.random.default_rng(1)
     records = [_like(record, k, rng, name=e.name, stem=e.stem) for k, e in enumerate(plan.stacks)]

@@ -36,6 +36,7 @@ RECORD = StackRecord(
     grid_means=((1.0, 2.0), (3.0, 4.0)),
     grid_pixels=((4, 4), (4, 3)),
     caveats=("few counts",),
+    gamma=1.0,
     made_with="cd" * 16,
 )
 RESULT = StackResult(

@@ -1,0 +1,72 @@
+"""Options about gain, dark and defects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+PANEL = "Gain, dark and defects"
+
+GainFile = Annotated[
+    Path | None,
+    typer.Option("--gain", help="Gain reference: MRC, TIFF, .gain.", rich_help_panel=PANEL),
+]
+GainDivide = Annotated[
+    bool,
+    typer.Option("--gain-divide", help="Divide by the gain (by it over its mean).", rich_help_panel=PANEL),
+]
+GainRotate = Annotated[
+    int,
+    typer.Option(
+        help="Quarter turns of the gain, 0-3, as RELION's --gain_rot and MotionCor's -RotGain.",
+        rich_help_panel=PANEL,
+    ),
+]
+GainFlip = Annotated[
+    int,
+    typer.Option(
+        help="Then: 1 upside down (rows), 2 left to right, as --gain_flip and -FlipGain.",
+        rich_help_panel=PANEL,
+    ),
+]
+GainOrient = Annotated[
+    Literal["given", "auto"],
+    typer.Option(
+        help="auto: find orientation and sense of the gain on the first stacks, or refuse with the scores.",
+        rich_help_panel=PANEL,
+    ),
+]
+Dark = Annotated[
+    Path | None,
+    typer.Option(
+        help="Dark reference, counts per frame: taken off before the gain, turned as the gain is.",
+        rich_help_panel=PANEL,
+    ),
+]
+Defects = Annotated[
+    Path | None,
+    typer.Option(
+        help="Bad pixels: SerialEM's text, lines of x y w h, or a map (MRC, TIFF); masked and filled.",
+        rich_help_panel=PANEL,
+    ),
+]
+GainGamma = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|VALUE|a1,b1,a2,a3",
+        help="Exponent of the gain: auto = the paper's curve of a K2 over the dose rate (Eq. 11); a number; "
+        "or a curve of your own (mrcz-dask gain fit-gamma). [default: 1]",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+FrameTime = Annotated[
+    float | None,
+    typer.Option(
+        help="Seconds per frame, for --gain-gamma. [default: ExposureTime of each .mdoc]",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]

@@ -1,0 +1,251 @@
+"""One way to write every kind of stack, and in which dtype and order of rows other programs are to get it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from mrcz_dask.formats import tiff_writer, zstd_writer
+from mrcz_dask.formats.codecs import AIMS, check_codec
+from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.options import PixelSize
+from mrcz_dask.formats.packing import half_super_resolution
+from mrcz_dask.formats.writer import StackWriter
+from mrcz_dask.formats.zarr_writer import ZarrWriter
+from mrcz_dask.values.errors import DtypeError, ParameterError
+from mrcz_dask.values.params import OutputFormat
+
+SUFFIXES: dict[OutputFormat, str] = {
+    "mrcz": ".mrcz",
+    "mrcs": ".mrcs",
+    "mrcs.zst": ".mrcs.zst",
+    "tiff": ".tif",
+    "zarr": ".zarr",
+}
+OURS: tuple[OutputFormat, ...] = ("mrcz", "zarr")
+ROWS, TOP_DOWN = "rows", "TIFF"
+_EXACT = 1 << 24  # what float32 holds of whole numbers
+_NIBBLE = 15
+# the most of counts that is not negative for any program: RELION 3.1 takes uint16 of MRC for int16
+_MRC_COUNTS = {"i1": 127, "u2": 32_767}
+_TIFF_COUNTS = {"u1": 255, "u2": 65_535}
+
+
+def open_writer(
+    target: Path,
+    format: OutputFormat,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    *,
+    codec: str = "auto",
+    pixel_size: PixelSize = None,
+    meta: dict[str, Any] | None = None,
+    extended: bytes = b"",
+    extended_type: str = "",
+    pixels: dict[str, Any] | None = None,
+    provenance: list[dict[str, Any]] | None = None,
+    recipe: dict[str, Any] | None = None,
+    four_bit: bool = False,
+    reverse_rows: bool = False,
+    durable: bool = True,
+    nthreads: int = 1,
+) -> FrameWriter:
+    """Begin a stack of any format; the file appears whole, with its sidecar, when it is closed.
+
+    Parameters
+    ----------
+    target
+        A path; its suffix does not matter.
+    format
+        ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``.
+    shape
+        (n, ny, nx), or (ny, nx) for one image.
+    dtype
+        In which pixels are stored, as `stored_type` gives it.
+    codec
+        See `check_format_codec`.
+    pixel_size
+        In Angstrom: a number, (x, y) or (x, y, z).
+    meta
+        The user's metadata, plain values.
+    extended, extended_type
+        An extended header: byte for byte in MRCZ, in the sidecar or attributes of the others.
+    pixels
+        What they mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and the
+        ``dtype``, as ``<u2``, that they had before they were narrowed: frames are taken in that one too, what
+        does not fit is an error, and readers give it back.
+    provenance, recipe
+        As `StackWriter` takes them.
+    four_bit
+        For ``mrcs``: 0..15 in four bits (mode 101); with an odd number of columns in eight, as programs
+        differ about the half byte at the end of a row.
+    reverse_rows
+        Store each frame from its last row to its first one: see `reversed_rows`.
+    durable
+        Wait until all is on the disk.
+    nthreads
+        Threads that compress frames; the bytes are the same with any number.
+
+    Raises
+    ------
+    DtypeError
+        The format cannot hold such pixels.
+    ParameterError
+        Options that do not go together.
+    MissingLibraryError
+        The package that writes the format is not installed; names the extra.
+    SpaceError
+        The folder cannot take the file.
+    """
+    check_format_codec(format, codec)
+    about: dict[str, Any] = {
+        "pixel_size": pixel_size,
+        "meta": meta,
+        "extended": extended,
+        "extended_type": extended_type,
+        "pixels": _own(pixels, format),
+        "provenance": provenance,
+        "recipe": recipe,
+        "reverse_rows": reverse_rows,
+        "durable": durable,
+        "nthreads": nthreads,
+    }
+    match format:
+        case "mrcz":
+            return StackWriter(target, shape, dtype, codec=codec, kind="mrcz", **about)
+        case "mrcs":
+            packed = four_bit and shape[-1] % 2 == 0
+            plain: dict[str, Any] = {"codec": "none", "kind": "mrcs", "footer": "sidecar", "four_bit": packed}
+            return StackWriter(target, shape, dtype, **plain, **about)
+        case "mrcs.zst":
+            return zstd_writer.ZstdWriter(target, shape, dtype, codec=codec, **about)
+        case "tiff":
+            kept = _not_taken_for_packed(shape, np.dtype(dtype))
+            about["pixels"] = {"dtype": np.dtype(dtype).str, **about["pixels"]}
+            return tiff_writer.TiffWriter(target, shape, kept, codec=codec, **about)
+        case "zarr":
+            return ZarrWriter(target, shape, dtype, codec=codec, **about)
+
+
+def check_format_codec(format: OutputFormat, codec: str) -> None:
+    """Return if a format can be written with a codec.
+
+    Parameters
+    ----------
+    format
+        Of the output.
+    codec
+        ``auto``, ``auto:fast`` and ``auto:small`` go with all. Else NAME[:LEVEL[:FILTER]] or ``none`` (mrcz,
+        zarr), ``none`` (mrcs), ``zstd[:LEVEL]`` (mrcs.zst), ``deflate[:LEVEL]``, ``lzw`` or ``none`` (tiff).
+
+    Raises
+    ------
+    ParameterError
+        It is none, or none of this format; before any file is opened.
+    """
+    if codec in AIMS:
+        return
+    match format:
+        case "mrcs":
+            if codec != "none":
+                raise ParameterError(f"codec is {codec!r} for a plain .mrcs; expected auto or none")
+        case "mrcs.zst":
+            zstd_writer.parse_level(codec)
+        case "tiff":
+            tiff_writer.parse_codec(codec)
+        case _:
+            check_codec(codec)
+
+
+def stored_type(
+    format: OutputFormat, dtype: DTypeLike, low: float, high: float
+) -> tuple[np.dtype[Any], bool]:
+    """Return in which dtype a format holds pixels without loss, as other programs read it alike.
+
+    Parameters
+    ----------
+    format
+        ``mrcz`` and ``zarr`` keep the dtype.
+    dtype
+        Of the pixels.
+    low, high
+        Least and greatest of the stack.
+
+    Returns
+    -------
+    dtype, four_bit
+        As `open_writer` takes them.
+
+    Raises
+    ------
+    DtypeError
+        No type of the format holds all of them; says what to do.
+    """
+    found = np.dtype(dtype).newbyteorder("=")
+    if format in OURS:
+        return found, False
+    if found.kind == "f":
+        return np.dtype(np.float32), False
+    if found.kind not in "iu":
+        raise DtypeError(f"{format} holds no {found} pixels for other programs; write mrcz or zarr")
+    if format == "mrcs" and low >= 0 and high <= _NIBBLE:
+        return np.dtype(np.uint8), True
+    return _narrowest(format, int(low), int(high)), False
+
+
+def _narrowest(format: OutputFormat, low: int, high: int) -> np.dtype[Any]:
+    for kind, largest in (_TIFF_COUNTS if format == "tiff" else _MRC_COUNTS).items():
+        if low >= 0 and high <= largest:
+            return np.dtype(kind)
+    signed = np.iinfo(np.int16)
+    if signed.min <= low and high <= signed.max:
+        return np.dtype(np.int16)
+    if max(-low, high) <= _EXACT:
+        return np.dtype(np.float32)
+    raise DtypeError(
+        f"pixels from {low} to {high} do not fit into 16 bits, nor exactly into float32, which is what "
+        f"programs read of {format}; write mrcz or zarr, which keep them"
+    )
+
+
+def reversed_rows(source: FrameSource, format: OutputFormat) -> bool:
+    """Return whether frames of a stack are to be written from their last row to their first one.
+
+    RELION, IMOD and MotionCor reverse the rows of TIFF when they read it. In outputs for them they see the
+    image as they would see the input. MRCZ and Zarr keep the order; see `row_order`.
+
+    Parameters
+    ----------
+    source
+        The input.
+    format
+        Of the output.
+    """
+    return format not in OURS and (is_top_down(source) != (format == "tiff"))
+
+
+def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
+    """Return what `pixels` of an output of these frames must say of their rows; empty for other programs.
+
+    ``rows: TIFF`` where MRCZ and Zarr hold them in the order of TIFF, so that `reversed_rows` puts them right
+    when they go to another program.
+    """
+    return {ROWS: TOP_DOWN} if format in OURS and is_top_down(source) else {}
+
+
+def is_top_down(source: FrameSource) -> bool:
+    """Return whether the rows of a stack are in the order of TIFF, which other programs reverse."""
+    return source.format == "TIFF" or source.pixels.get(ROWS) == TOP_DOWN
+
+
+def _own(pixels: dict[str, Any] | None, format: OutputFormat) -> dict[str, Any]:
+    return {key: value for key, value in (pixels or {}).items() if key != ROWS or format in OURS}
+
+
+def _not_taken_for_packed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Return uint16 for bytes in frames of a size at which programs take each byte for two pixels."""
+    return np.dtype(np.uint16) if dtype == np.uint8 and half_super_resolution(*shape[-2:]) else dtype

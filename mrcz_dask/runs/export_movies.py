@@ -1,0 +1,195 @@
+"""A run's outputs as movies and defects for other programs: plain MRC, rows as those programs show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.writer import StackWriter, write
+from mrcz_dask.formats.writers import SUFFIXES, is_top_down
+from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.gaining import gain_for
+from mrcz_dask.runs.keeping import last_steps
+from mrcz_dask.runs.opening import open_stack
+from mrcz_dask.runs.outputs import REVERSED, STORE_NAME
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.params import GainParams
+
+MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """An output of a run.
+
+    Attributes
+    ----------
+    path
+        Of the output.
+    stem
+        What its files are called.
+    acquired
+        When the stack was recorded, in ISO form.
+    pixel_size
+        Angstrom, or None.
+    counts
+        Whether the file holds the counts, and what corrects them is in the store.
+    dose
+        Counts per pixel and frame.
+    shape
+        (n, ny, nx).
+    gain
+        What a run applied before all else, with the stack's gamma.
+    top_down, input_top_down
+        Whether the rows of the output, and of the input, are in the order of TIFF: programs reverse these.
+    """
+
+    path: Path
+    stem: str
+    acquired: str
+    pixel_size: float | None
+    counts: bool
+    dose: float
+    shape: tuple[int, int, int]
+    gain: GainParams
+    top_down: bool
+    input_top_down: bool
+
+    def as_shown(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return an image in the rows of the input as an MRC file holds it."""
+        return image[::-1] if self.input_top_down else image
+
+
+def movies_of(folder: Path) -> list[Movie]:
+    """Return the outputs in a run's folder, in order of acquisition.
+
+    Raises
+    ------
+    SessionError
+        When there is none.
+    """
+    found = []
+    for path in sorted(p for s in SUFFIXES.values() for p in folder.glob(f"*{s}") if p.name != STORE_NAME):
+        with open_source(path) as reader:
+            steps = last_steps(reader.footer or {})
+            if "koma" in steps:
+                found.append(_movie(path, reader, steps))
+    if not found:
+        raise SessionError(f"{folder}: no outputs of koma; expected files that a run wrote there")
+    return sorted(found, key=lambda movie: (movie.acquired, movie.stem))
+
+
+def _movie(path: Path, reader: FrameSource, steps: dict[str, dict[str, Any]]) -> Movie:
+    recipe = (reader.footer or {}).get("recipe")
+    gain = steps.get("gain")
+    digest = gain["parameters"]["gain"] if gain else ""
+    top_down = is_top_down(reader)
+    return Movie(
+        path=path,
+        stem=stem_of(path.name),
+        acquired=steps["koma"]["results"]["acquired"],
+        pixel_size=reader.pixel_size[0] if reader.pixel_size else None,
+        counts=recipe is not None,
+        dose=float(steps["outliers"]["results"]["dose_per_frame"]),
+        shape=reader.shape,
+        gain=GainParams(digest, (gain["results"]["gamma"],)) if gain else GainParams(),
+        top_down=top_down,
+        input_top_down=top_down != _reversed_since(reader.provenance),
+    )
+
+
+def _reversed_since(chain: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the rows of an output are in the other order than those of the run's input were."""
+    last = max(k for k, step in enumerate(chain) if step["name"] == "write")
+    return sum(bool((step.get("results") or {}).get(REVERSED)) for step in chain[last:]) % 2 == 1
+
+
+def mask_of(store: SessionStore, stem: str) -> NDArray[np.bool_]:
+    """Return the outliers of a stack, (ny, nx), True = outlier, in the rows of the input."""
+    return is_masked(store.load(stem, "weight"))
+
+
+def shown_mask(store: SessionStore, movie: Movie) -> NDArray[np.bool_]:
+    """Return the outliers of a movie as an MRC file holds them."""
+    return np.ascontiguousarray(movie.as_shown(mask_of(store, movie.stem)))
+
+
+def write_corrected(movie: Movie, target: Path) -> None:
+    """Write a movie as plain MRC, corrected, float32 counts."""
+    stack = open_stack(movie.path, corrected=movie.counts)
+    frames = (np.asarray(stack[k].compute(), np.float32) for k in range(movie.shape[0]))
+    _write_plain(movie, target, np.dtype(np.float32), frames)
+
+
+def write_counts(movie: Movie, target: Path) -> None:
+    """Write a movie's counts as they are; bytes as 16-bit integers, whose sign programs agree about."""
+    with open_source(movie.path) as reader:
+        dtype = np.dtype(np.int16) if reader.dtype.itemsize == 1 else reader.dtype
+        _write_plain(movie, target, dtype, (frame.astype(dtype) for frame in reader))
+
+
+def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Iterator[NDArray[Any]]) -> None:
+    with StackWriter(
+        target / MOVIES / f"{movie.stem}.mrcs",
+        movie.shape,
+        dtype,
+        codec="none",
+        pixel_size=movie.pixel_size,
+        footer=False,
+        reverse_rows=movie.top_down,
+    ) as writer:
+        for frame in frames:
+            writer.append(frame)
+
+
+def write_mask(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write the outliers of a movie in every form."""
+    mask = shown_mask(store, movie)
+    place = target / DEFECTS / movie.stem
+    write_defects(f"{place}.mrc", mask, "map", "bottom")
+    write_defects(f"{place}.txt", mask, "boxes", "bottom")
+    write_defects(f"{place}_serialem.txt", mask, "serialem", "bottom")
+
+
+def gain_of(movie: Movie, store: SessionStore) -> Gain:
+    """Return the gain that the run applied to a movie; ones where there was none."""
+    return gain_for(str(store.path), movie.gain, movie.gain.gamma[0]) or Gain.of(np.ones(movie.shape[1:]))
+
+
+def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write what makes MotionCor's (frame - dark) * gain the corrected frame: dark and pattern over gain.
+
+    Raises
+    ------
+    ParameterError
+        The pattern was divided by, and is no dark.
+    """
+    correction, gain = store.correction(movie.stem), gain_of(movie, store)
+    if correction.form == "divide":
+        raise ParameterError(
+            f"{movie.path}: --form divide has no additive reference for MotionCor; use --form subtract"
+        )
+    image = correction.pattern.astype(np.float32) * np.float32(correction.step) / gain.image
+    if gain.dark is not None:
+        image += gain.dark
+    (target / DARK).mkdir(exist_ok=True)
+    write(target / DARK / f"{movie.stem}.mrc", np.ascontiguousarray(movie.as_shown(image)), footer=False)
+
+
+def write_gain(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write the gain of a movie, gamma taken, with zeros at its defects: as it is to be multiplied with."""
+    gain = gain_of(movie, store)
+    image = np.where(gain.bad, np.float32(0), gain.image)
+    (target / GAINS).mkdir(exist_ok=True)
+    write(target / GAINS / f"{movie.stem}.mrc", np.ascontiguousarray(movie.as_shown(image)), footer=False)

@@ -1,0 +1,157 @@
+"""The outliers of one stack at a time, without its neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats import provenance
+from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.sources import FrameSource, open_source
+from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
+from mrcz_dask.graphs.stacks import USUAL
+from mrcz_dask.numerics.correction import make_correction
+from mrcz_dask.numerics.filling import fill_values
+from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.philox import key_of
+from mrcz_dask.numerics.replacing import Replacement
+from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.convert import (
+    Converted,
+    converted,
+    dtype_text,
+    input_of,
+    range_of,
+    stored_as,
+    target_of,
+)
+from mrcz_dask.runs.outputs import check_codec
+from mrcz_dask.runs.readback import pixel_digest
+from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
+
+Frame = NDArray[Any]
+Change = Callable[[Frame, int], Frame]
+
+
+def filter_outliers(
+    path: Path,
+    folder: Path,
+    outliers: OutlierParams,
+    codec: str,
+    format: OutputFormat = "mrcz",
+    *,
+    params: InputParams = USUAL,
+    overwrite: bool = False,
+) -> Converted:
+    """Find and fill the outliers of one stack, without KOMA.
+
+    Counts stay counts: each outlier is kept, or replaced as a whole by a Poisson draw round the mean of its
+    neighbours, with the probability that its weight says. Floats are blended with the fill.
+
+    Parameters
+    ----------
+    path
+        Of the stack.
+    folder
+        Where STEM and the format's suffix go.
+    outliers
+        How they are found.
+    codec
+        As `check_format_codec` has it.
+    format
+        Of the output; see `recompress`.
+    params
+        How the stack is read where it does not say it.
+    overwrite
+        Replace an output that is there.
+
+    Raises
+    ------
+    OutlierError
+        When the stack has no finite pixel.
+    DtypeError
+        The format cannot hold the pixels; says what to do.
+    OutputExistsError, SessionError, FormatError, OSError
+        For an output that is there or is the input, a bad input, a full disk.
+    """
+    check_codec(codec, format, may_keep=False)
+    target = target_of(path, folder, SUFFIXES[format], overwrite)
+    with open_source(path, params) as reader:
+        total = sum_stack(_Physical(reader))
+        mask = outlier_mask(total, outliers)
+        digest = pixel_digest(reader)
+        counts = reader.dtype.kind in "iu" and not reader.quantised
+        mean = (total.total() / len(reader)).astype(np.float32)
+        change = _replacing(mask, mean, digest) if counts else _blending(mask, mean)
+        reverse = reversed_rows(reader, format)
+        with _filtered_writer(reader, target, codec, format, (counts, change), mask) as writer:
+            for k in range(len(reader)):
+                writer.append(change(reader.physical(k), k))
+            step = provenance.step(
+                "outliers",
+                parameters=outliers.to_dict() | {"input": params.to_dict()},
+                inputs=[input_of(path, digest)],
+                results={
+                    "mask": mask.summary(),
+                    "filled": "poisson draws" if counts else "blended",
+                    **stored_as(writer, reverse),
+                },
+                caveats=list(mask.caveats),
+            )
+            writer.provenance = provenance.append(writer.provenance, step)
+    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)})
+
+
+def _filtered_writer(
+    reader: FrameSource,
+    target: Path,
+    codec: str,
+    format: OutputFormat,
+    how: tuple[bool, Change],
+    mask: OutlierMask,
+) -> FrameWriter:
+    counts, change = how
+    made = reader.dtype if counts else np.dtype(np.float32)
+    frames = (change(reader.physical(k), k) for k in range(len(reader)))
+    dtype, four_bit = stored_type(format, made, *range_of(frames, made, format))
+    about = {"unit": "counts", "dose_per_frame": float(mask.mean) / len(reader)}
+    return open_writer(
+        target,
+        format,
+        reader.shape,
+        dtype,
+        codec=codec,
+        pixel_size=reader.pixel_size,
+        meta=reader.meta or None,
+        provenance=reader.provenance,
+        pixels={**about, "dtype": dtype_text(made), **row_order(reader, format)},
+        four_bit=four_bit,
+        reverse_rows=reversed_rows(reader, format),
+    )
+
+
+class _Physical:
+    """The frames of a stack, to be gone through more than once."""
+
+    def __init__(self, reader: FrameSource) -> None:
+        self._reader = reader
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self._reader.physical(k) for k in range(len(self._reader)))
+
+
+def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str) -> Change:
+    weight = mask.weight255
+    fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
+    return Replacement.make(weight, fill, key_of(digest)).apply
+
+
+def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Change:
+    made = make_correction("subtract", None, MeanImage(mean), mask.weight255, mask.neighbourly).ready()
+    return lambda frame, k: made.apply(frame)
