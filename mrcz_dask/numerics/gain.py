@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -69,7 +70,7 @@ def gamma_of(dose_rate: float) -> float:
     return K2.at(dose_rate)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Gain:
     """What is done to every frame before anything else.
 
@@ -132,6 +133,12 @@ class Gain:
     def shape(self) -> tuple[int, int]:
         """(ny, nx) of the frames."""
         return self.image.shape[0], self.image.shape[1]
+
+    @cached_property
+    def typical(self) -> float:
+        """The median of the image over pixels without defect; 1 if there are none."""
+        good = self.image[~self.bad]
+        return float(np.median(good)) if good.size else 1.0
 
     def at(self, gamma: float) -> Gain:
         """Return the gain with its image raised to `gamma`; 1 returns this very gain.

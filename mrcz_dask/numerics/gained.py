@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.gain import Gain, Image
+from mrcz_dask.numerics.kernels import compiled, native
 from mrcz_dask.numerics.outliers import OutlierMask, masked_mean, outlier_mask
 from mrcz_dask.numerics.sums import StackSum, narrowest
 from mrcz_dask.numerics.thresholds import SPARSE_ZEROS
@@ -45,39 +47,58 @@ def gained_sum(total: StackSum, gain: Gain, exponent: int | None = None) -> Stac
         The sum leaves 64 bits.
     """
     exponent = gained_exponent(total, gain) if exponent is None else exponent
-    values = total.total()
-    if gain.dark is not None:
-        values -= gain.dark * np.float64(total.n)
-    values *= gain.image
-    values *= 2.0**exponent
-    np.rint(values, out=values)
     bad = gain.bad if total.nonfinite is None else gain.bad | total.nonfinite
-    values[bad] = 0
-    largest = float(np.abs(values).max(initial=0))
+    dark = _NOTHING if gain.dark is None else gain.dark.reshape(-1)
+    values = np.ascontiguousarray(native(total.values)).reshape(-1)
+    steps = np.empty(values.size, np.int64)
+    units = 2.0**-total.exponent, 2.0**exponent
+    largest = _in_steps(
+        values, units[0], float(total.n), dark, gain.image.reshape(-1), bad.reshape(-1), units[1], steps
+    )
     if largest > LARGEST:
         raise DtypeError(
             f"the sum after the gain reaches {largest:.3g}, more than 64 bits hold; check the gain"
         )
-    stored = values.astype(narrowest(int(largest)))
+    stored = steps.reshape(total.shape).astype(narrowest(int(largest)))
     known = int(np.count_nonzero(gain.bad))
     return StackSum(stored, exponent, total.n, bad if bad.any() else None, _are_counts(total, gain), known)
+
+
+_NOTHING = np.zeros(0, np.float32)
+
+
+@compiled
+def _in_steps(
+    values: NDArray[Any],
+    unit: float,
+    n: float,
+    dark: Image,
+    image: Image,
+    bad: NDArray[np.bool_],
+    steps_per_count: float,
+    out: NDArray[np.int64],
+) -> float:
+    """Put rint((values unit - n dark) image steps_per_count) into out, 0 where bad; return the largest."""
+    largest = 0.0
+    for i in range(values.size):
+        counts = np.float64(values[i]) * unit
+        if dark.size:
+            counts -= n * np.float64(dark[i])
+        found = 0.0 if bad[i] else np.rint(counts * np.float64(image[i]) * steps_per_count)
+        largest = max(largest, abs(found))
+        out[i] = np.int64(found) if abs(found) <= LARGEST else 0
+    return largest
 
 
 def gained_exponent(total: StackSum, gain: Gain) -> int:
     """Return the k of the steps 2**-k of a sum after a gain; never 0, which means integers."""
     if total.exponent:
         return total.exponent
-    return max(1, STEP_BITS - round(math.log2(typical(gain))))
-
-
-def typical(gain: Gain) -> float:
-    """Return the median of a multiplier over pixels without defect; 1 if there are none."""
-    good: NDArray[np.float32] = gain.image[~gain.bad]
-    return float(np.median(good)) if good.size else 1.0
+    return max(1, STEP_BITS - round(math.log2(gain.typical)))
 
 
 def _are_counts(total: StackSum, gain: Gain) -> bool:
-    return total.is_counts and COUNTING[0] <= typical(gain) <= COUNTING[1]
+    return total.is_counts and COUNTING[0] <= gain.typical <= COUNTING[1]
 
 
 def gained_mask(total: StackSum, gained: StackSum, params: OutlierParams) -> OutlierMask:

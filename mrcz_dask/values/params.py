@@ -96,6 +96,19 @@ class GainParams(Parameters):
     subpixels: int = 1
     frame_time: float | None = None
 
+    def __post_init__(self) -> None:
+        raise_all("gain parameters", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        if not (isinstance(self.gain, str) and (self.gain == "" or self.gain.isalnum())):
+            yield f"gain is {self.gain!r}; expected a digest, or nothing"
+        numbers = isinstance(self.gamma, tuple) and all(map(_is_finite, self.gamma))
+        if not (numbers and len(self.gamma) in (1, 6)):
+            yield f"gamma is {self.gamma!r}; expected a tuple: an exponent, or a1, b1, a2, a3, low and high"
+        yield from one_of("subpixels", self.subpixels, (1, 4, 16))
+        if self.frame_time is not None:
+            yield from within("frame_time", self.frame_time, 0, 1e3, open_low=True, unit=" s")
+
     @property
     def by_rate(self) -> bool:
         """Whether gamma depends on the dose rate."""
@@ -154,6 +167,10 @@ class OutlierParams(Parameters):
         yield from one_of("illumination", self.illumination, (True, False))
         if not _is_dark_and_hot(self.fallback):
             yield f"fallback is {self.fallback!r}; expected (dark, hot) with dark < 0 < hot, in sigma"
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _is_dark_and_hot(pair: object) -> bool:

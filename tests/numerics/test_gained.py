@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.numerics.gain import Gain
-from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum, typical
+from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.errors import DtypeError
@@ -38,7 +38,7 @@ def test_the_sum_of_gained_frames(seed: int, dose: float, dark: bool, scale: flo
     off = 0 if gain.dark is None else gain.dark.astype(np.float64)
     expected = ((stack.astype(np.float64) - off) * gain.image).sum(axis=0)
     step = 2.0**-found.exponent
-    assert step <= typical(gain) * 2.0**-5.4 or found.exponent == 1
+    assert step <= gain.typical * 2.0**-5.4 or found.exponent == 1
     assert np.abs(found.total() - expected)[~gain.bad].max() <= step / 2 + 1e-9 * expected.max()
     assert (found.values[gain.bad] == 0).all()
     assert found.nonfinite is not None

@@ -287,10 +287,10 @@ class TestManyFiles:
         here = discover(tmp_path)
         threads = set()
 
-        def slow(*arguments: Any) -> Any:
+        def slow(*arguments: Any, inputs: InputParams | None) -> Any:
             threads.add(threading.get_ident())
             time.sleep(0.005)
-            return looks.look(*arguments)
+            return looks.look(*arguments, inputs=inputs)
 
         monkeypatch.setattr(discovery, "look", slow)
         assert discover(tmp_path) == here

@@ -42,6 +42,7 @@ EVENTS: list[events.Event] = [
     events.StackDue("a.mrcz", "input changed"),
     events.ClusterReady(2, 1, "tcp://127.0.0.1:1", ""),
     events.PageReady("http://127.0.0.1:1/session"),
+    events.Noted("gain: gain.mrc, as the frames, multiply"),
     events.PhaseStarted(events.SUMS, 1, 10),
     events.StackDone(events.SUMS, "a.mrcz", 10, None, SUMMED),
     events.PhaseFinished(events.SUMS),
