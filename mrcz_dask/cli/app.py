@@ -12,11 +12,14 @@ import mrcz_dask
 from mrcz_dask.cli import (
     bench,
     cluster,
+    compare,
     convert,
     export,
     gain,
     inspect,
     koma,
+    noise,
+    report,
     reproduce,
     simulate,
     status,
@@ -33,7 +36,22 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask.",
 )
-for module in (koma, status, inspect, convert, simulate, reproduce, bench, cluster, gain, zarr_view, export):
+for module in (
+    koma,
+    noise,
+    compare,
+    report,
+    status,
+    inspect,
+    convert,
+    simulate,
+    reproduce,
+    bench,
+    cluster,
+    gain,
+    zarr_view,
+    export,
+):
     module.register(app)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mrcz_dask.cli.console import errors, print_json, results, say, table, warn
+from mrcz_dask.cli.console import errors, print_json, results, say, table
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Event
@@ -165,10 +165,8 @@ def _write(report: BenchReport, output: Path, *, quiet: bool) -> None:
     from mrcz_dask.runs.bench_files import write_report
 
     written = write_report(report, output)
-    if written.missing:
-        warn(written.missing)
     if not quiet:
-        say(f"{', '.join(path.name for path in written.paths)} in {output}")
+        say(f"{', '.join(path.name for path in written)} in {output}")
 
 
 class _Bar:

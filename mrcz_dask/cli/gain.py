@@ -227,9 +227,9 @@ def _show_fit(found: GammaFit) -> None:
 
 
 def _draw(found: GammaFit, path: Path) -> None:
-    from mrcz_dask.formats.libraries import library
+    from matplotlib.figure import Figure
 
-    figure = library("matplotlib.figure", "plots", "Plots").Figure(figsize=(5, 3.5), layout="constrained")
+    figure = Figure(figsize=(5, 3.5), layout="constrained")
     axes = figure.subplots()
     axes.plot(
         [f.rate for f in found.flats], [f.gamma for f in found.flats], "o", color="#0072B2", label="flats"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +15,16 @@ from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.progress import Bars, Teller, teller
+from mrcz_dask.cli.report import report_after
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
+    Breaks,
+    Form,
     KomaParams,
+    Method,
     OutlierParams,
     OutputDtype,
     OutputFormat,
@@ -28,6 +32,8 @@ from mrcz_dask.values.params import (
     WriteMode,
     WriteParams,
 )
+
+AUTO = "auto"
 
 if TYPE_CHECKING:
     from mrcz_dask.monitor.serving import PageParams
@@ -47,7 +53,7 @@ def register(app: typer.Typer) -> None:
 
 def koma(
     session: of.Session = Path(),
-    radius: of.Radius = 12,
+    radius: of.RadiusOrAuto = "12",
     output: of.Output = None,
     write: of.Write = "normalized",
     format: of.Format = "mrcz",
@@ -57,6 +63,9 @@ def koma(
     form: of.FormOption = "subtract",
     rule: of.Rule = "fdr",
     method: of.MethodOption = "fit",
+    long: of.LongOption = "before",
+    breaks: of.BreaksOption = "auto",
+    break_after: of.BreakAfter = None,
     include: of.Include = None,
     exclude: of.Exclude = None,
     recursive: of.Recursive = False,
@@ -99,6 +108,7 @@ def koma(
     page: of.Page = None,
     dry_run: of.DryRun = False,
     profile: of.ProfileOption = False,
+    no_report: of.NoReport = False,
     as_json: of.JsonOption = False,
     log_json: of.LogJson = False,
     verbose: of.Verbose = False,
@@ -114,14 +124,13 @@ def koma(
     """
     settings = Settings(
         outliers=OutlierParams(rule=rule),
-        koma=KomaParams(radius=radius, method=method, form=form),
+        koma=replace(_koma_params(radius, method, form, breaks, break_after), long=long),
         write=_write_params(write, format, codec, dtype, step),
         input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
-    from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.outputs import check_codec
 
@@ -146,18 +155,24 @@ def koma(
     following = FollowParams(
         parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
     )
-    applied = GainOptions(
-        gain=_text(gain),
+    applied = gains.gain_asked(
+        gain,
+        dark,
+        defects,
         divide=gain_divide,
         rotate=gain_rotate,
         flip=gain_flip,
-        auto=gain_orient == "auto",
-        dark=_text(dark),
+        orient=gain_orient,
         gamma=gain_gamma,
-        defects=_text(defects),
         frame_time=frame_time,
     )
-    job = Job(session, output, settings, applied, include, exclude, recursive, overwrite)
+    automatic = radius == AUTO
+    if automatic and follow:
+        raise ParameterError(
+            "--radius auto needs the session; with --follow give a number, such as one that `mrcz-dask "
+            "noise` found on an earlier session of this detector"
+        )
+    job = Job(session, output, settings, applied, automatic, include, exclude, recursive, overwrite)
     if dry_run:
         with Bars() as bars:
             plan = job.plan(bars)
@@ -172,6 +187,8 @@ def koma(
         outcome, times = _follow(job, where, following, tell, pages), None
     else:
         outcome, times = _once(job, where, tell, pages, profile=profile)
+    if not no_report:
+        report_after(outcome.plan.folder, quiet=quiet or log_json)
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
     if times is not None and not as_json:
         show_profile(times)
@@ -188,6 +205,7 @@ class Job:
     output: Path | None
     settings: Settings
     gain: GainOptions
+    find_radius: bool
     include: list[str] | None
     exclude: list[str] | None
     recursive: bool
@@ -207,11 +225,8 @@ class Job:
             overwrite=self.overwrite,
             gain=self.gain,
             listen=listen,
+            mixing=self.find_radius,
         )
-
-
-def _text(path: Path | None) -> str | None:
-    return None if path is None else str(path)
 
 
 def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
@@ -243,6 +258,7 @@ def _once(
     from mrcz_dask.runs.koma import Run
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.profiling import run_profiled
+    from mrcz_dask.runs.radius_auto import with_found_radius
     from mrcz_dask.runs.readback import swept
 
     local_crew(where, plan.need())  # too little memory is said before anything is made
@@ -253,6 +269,8 @@ def _once(
         watched(executor, pages, tell) as listen,
         swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
+        if job.find_radius:
+            plan = with_found_radius(plan, executor, tell)
         if profile:
             return run_profiled(plan, executor, listen)
         return Run(plan, executor, listen).execute(), None
@@ -283,6 +301,17 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
             swept(out, (stack.stem for stack in plan.stacks)),
         ):
             return Follow(watcher, plan, executor, listen, params, stop).execute()
+
+
+def _koma_params(
+    radius: str, method: Method, form: Form, breaks: Breaks, break_after: str | None
+) -> KomaParams:
+    """Return the parameters of the moving average; pauses in hours."""
+    if radius != AUTO and not radius.isdecimal():
+        raise ParameterError(f"--radius is {radius!r}; expected a number of stacks, or auto")
+    usual = KomaParams().radius if radius == AUTO else int(radius)
+    pause = None if break_after is None else parse_seconds(break_after, "--break-after") / 3600
+    return KomaParams(radius=usual, method=method, form=form, breaks=breaks, break_after=pause)
 
 
 def _write_params(

@@ -21,6 +21,15 @@ Radius = Annotated[
     int,
     typer.Option(help="Window radius: so many usable stacks to either side in time.", rich_help_panel=METHOD),
 ]
+RadiusOrAuto = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Window radius: so many usable stacks to either side in time; auto: the smallest that is as "
+        "good as the best, by the noise of a sample of the stacks.",
+        rich_help_panel=METHOD,
+    ),
+]
 Output = Annotated[
     Path | None,
     typer.Option(
@@ -80,6 +89,41 @@ Rule = Annotated[
     ),
 ]
 MethodOption = Annotated[
+    Literal["fit", "plain", "session"],
+    typer.Option(
+        help="Regression on a short and a long window, band by band; the plain mean of the window; or each "
+        "pixel to the same mean and deviation over the session, to compare with.",
+        rich_help_panel=METHOD,
+    ),
+]
+BreaksOption = Annotated[
+    Literal["auto", "none"],
+    typer.Option(
+        "--breaks",
+        help="Windows do not cross a lasting change of the dose by more than 20 % or of the pattern (a new "
+        "gain reference); or such are not looked for.",
+        rich_help_panel=METHOD,
+    ),
+]
+BreakAfter = Annotated[
+    str | None,
+    typer.Option(
+        help="Windows do not cross so long a time without a stack either, such as 6h. [default: any is "
+        "crossed]",
+        show_default=False,
+        rich_help_panel=METHOD,
+    ),
+]
+LongOption = Annotated[
+    Literal["before", "around"],
+    typer.Option(
+        "--long",
+        help="Of `fit`: the long window has up to 200 stacks that end with the short one, or that are to "
+        "either side, which removes more and makes results final later.",
+        rich_help_panel=METHOD,
+    ),
+]
+WindowMethod = Annotated[
     Literal["fit", "plain"],
     typer.Option(
         help="Regression on a short and a long window, band by band; or the plain mean of the window.",
@@ -164,6 +208,12 @@ ProfileOption = Annotated[
         help="Say where the time went: a table at the end, OUT/profile.json, and of a cluster Dask's "
         "report, OUT/dask-report.html. The outputs are the same.",
         rich_help_panel=WHERE,
+    ),
+]
+NoReport = Annotated[
+    bool,
+    typer.Option(
+        "--no-report", help="Do not make OUT/report.html, the report of the session.", rich_help_panel=TELL
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.", rich_help_panel=TELL)]

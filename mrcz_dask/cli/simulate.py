@@ -34,12 +34,34 @@ def simulate(
         list[int] | None, typer.Option(help="Stack (from 0) with a carbon edge; repeatable.")
     ] = None,
     ice: Annotated[list[int] | None, typer.Option(help="Stack (from 0) with thick ice; repeatable.")] = None,
+    new_gain: Annotated[
+        list[int] | None,
+        typer.Option(
+            help="Stack (from 0) from which on columns, rows and pixel gain are others; repeatable."
+        ),
+    ] = None,
+    dose_jump: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="STACK:FACTOR",
+            help="Stack (from 0) from which on the dose is so many times higher, such as 30:1.3; repeatable.",
+        ),
+    ] = None,
+    coincidence: Annotated[
+        float,
+        typer.Option(help="Pixels round an electron where a counting camera loses others; some 9 in a K2."),
+    ] = 0.0,
+    super_resolution: Annotated[
+        bool,
+        typer.Option("--super-resolution", help="Outliers are physical pixels, 2 x 2 of an image."),
+    ] = False,
     codec: Annotated[str, typer.Option(help="Of the stacks: NAME[:LEVEL] or auto.")] = "zstd:1",
     as_json: AsJson = False,
 ) -> None:
     """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
     from mrcz_dask.runs.simulation import write_session
 
+    jumps = [_jump(text) for text in dose_jump or ()]
     params = named(
         kind,
         stacks=stacks,
@@ -49,6 +71,11 @@ def simulate(
         seed=seed,
         carbon=tuple(carbon or ()),
         ice=tuple(ice or ()),
+        new_gain=tuple(new_gain or ()),
+        dose_jumps=tuple(stack for stack, _ in jumps),
+        dose_factors=tuple(factor for _, factor in jumps),
+        coincidence=coincidence,
+        super_resolution=super_resolution,
     )
     with Bars() as bars:
         written = write_session(output, params, codec=codec, listener=bars)
@@ -64,3 +91,13 @@ def _shape(text: str) -> tuple[int, int]:
     if len(parts) != 2 or not all(part.strip().isdigit() for part in parts):
         raise ParameterError(f"--shape is {text!r}; expected two numbers, rows and columns, such as 480,464")
     return int(parts[0]), int(parts[1])
+
+
+def _jump(text: str) -> tuple[int, float]:
+    stack, _, factor = text.partition(":")
+    try:
+        return int(stack), float(factor)
+    except ValueError:
+        raise ParameterError(
+            f"--dose-jump is {text!r}; expected a stack and a factor, such as 30:1.3"
+        ) from None

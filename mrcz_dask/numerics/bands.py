@@ -24,6 +24,9 @@ SMOOTH_PARTS = 6
 COARSE_PIXELS = 1 << 20
 FINE_MODES = 16
 SHORTEST_LINE = 32
+LONG_WAVES = 4  # fewer waves in the image are long ones
+
+Shells = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,10 @@ class Bands:
     shells
         (my, mx // 2 + 1) int16: shell of each bin of the coarse image's half plane, 0 = the finest; -1 for
         the mean, which belongs to none.
+    fitted
+        As `shells`, and -1 for waves longer than a quarter of the image: an illumination that grows to one
+        side is in few of them, and as likely as not in the references as well. They take the coefficients
+        of their shell, but do not decide about them.
     names, modes
         Of the bands: columns, rows, scale 1, scale 2, ..., then the shells; their degrees of freedom.
     """
@@ -49,6 +56,7 @@ class Bands:
     level: int
     lines: tuple[bool, bool]
     shells: NDArray[np.int16]
+    fitted: NDArray[np.int16]
     names: tuple[str, ...]
     modes: tuple[int, ...]
 
@@ -82,14 +90,14 @@ def make_bands(shape: tuple[int, int], min_modes: int) -> Bands:
     line_modes = (min(HALVES, ny) * (nx - _parts(nx)), ny - _parts(ny))
     lines = (_has_lines(level, ny, line_modes[0], min_modes), _has_lines(level, nx, line_modes[1], min_modes))
     pixels = [math.prod(_size(shape, k)) for k in range(level + 1)]
-    shells, shell_modes = _shells(_size(shape, level), min_modes)
+    shells, fitted, shell_modes = _shells(_size(shape, level), min_modes)
     names = [name for name, there in zip(("columns", "rows"), lines, strict=True) if there]
     names += [f"scale {1 << k}" for k in range(level)]
     names += [f"shell 1/{2 << (k + level)}" for k in range(len(shell_modes))]
     of_lines = [n for n, there in zip(line_modes, lines, strict=True) if there]
     of_rest = [*(pixels[k] - pixels[k + 1] for k in range(level)), *shell_modes]
     of_rest[:1] = [n - sum(of_lines) for n in of_rest[:1]]
-    return Bands(shape, level, lines, shells, tuple(names), (*of_lines, *of_rest))
+    return Bands(shape, level, lines, shells, fitted, tuple(names), (*of_lines, *of_rest))
 
 
 def _has_lines(level: int, length: int, modes: int, min_modes: int) -> bool:
@@ -107,7 +115,8 @@ def _level(shape: tuple[int, int], min_modes: int) -> int:
     return level
 
 
-def _shells(size: tuple[int, int], min_modes: int) -> tuple[NDArray[np.int16], list[int]]:
+def _shells(size: tuple[int, int], min_modes: int) -> tuple[Shells, Shells, list[int]]:
+    """Return the shells, those that are fitted, and the modes of each shell."""
     my, mx = size
     fy = np.fft.fftfreq(my)[:, None]
     fx = np.arange(mx // 2 + 1)[None, :] / mx
@@ -115,12 +124,20 @@ def _shells(size: tuple[int, int], min_modes: int) -> tuple[NDArray[np.int16], l
     radius[0, 0] = 2
     shells = np.maximum(0, np.ceil(-np.log2(radius)) - 1).astype(np.int16)
     shells[0, 0] = -1
+    fitted = np.where(np.hypot(fy * my, fx * mx) < LONG_WAVES, np.int16(-1), shells)
     weight = np.broadcast_to(plane_weight(mx), shells.shape)
-    modes = [int(weight[shells == k].sum()) for k in range(int(shells.max()) + 1)]
+    modes = _modes(fitted, weight, int(shells.max()))
     while len(modes) > 1 and modes[-1] < min_modes:
-        shells[shells == len(modes) - 1] = len(modes) - 2
-        modes[-2:] = [modes[-2] + modes[-1]]
-    return shells, modes
+        for some in (shells, fitted):
+            some[some == len(modes) - 1] = len(modes) - 2
+        modes = _modes(fitted, weight, int(shells.max()))
+    enough = bool(modes) and modes[-1] >= min_modes
+    return shells, fitted if enough else shells, _modes(shells, weight, int(shells.max()))
+
+
+def _modes(shells: Shells, weight: Floats, last: int) -> list[int]:
+    """Return how many bins of the full plane are in each of the shells up to the last."""
+    return [int(weight[shells == k].sum()) for k in range(last + 1)]
 
 
 def plane_weight(mx: int) -> Floats:

@@ -1,4 +1,4 @@
-"""What is done to every frame of a stack: pattern off, outliers filled."""
+"""What is done to every frame of a stack: scaled (method `session`), pattern off, outliers filled."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ from mrcz_dask.numerics.filling import Pixels, fill_at
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.philox import Purpose
 from mrcz_dask.numerics.weights import WEIGHT_STEPS, is_masked
+from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Form
 
 FINENESS = 32
 INT16 = 32767
 SMALLEST_DIVISOR = 0.1
+ONE = 1 << 15  # of a scale
 
 Image = NDArray[np.float32]
 Moments = tuple[int, int, int, int]
+Scale = NDArray[np.uint16]
+Arguments = tuple[NDArray[np.int16], np.float32, bool, Scale, NDArray[np.intp], Image, Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,9 @@ class Correction:
         (ny, nx) uint8: share of the pixel that is kept, in 255ths; below 128 it is an outlier.
     fill
         float32, counts: what replaces the pixels of weight < 255, in raster order.
+    scale
+        (ny, nx) uint16, 1 in 32768ths: what pixels are multiplied with before the pattern is subtracted;
+        None = with nothing.
     """
 
     form: Form
@@ -47,6 +54,7 @@ class Correction:
     step: float
     weight: NDArray[np.uint8]
     fill: NDArray[np.float32]
+    scale: Scale | None = None
 
     def ready(self) -> ReadyCorrection:
         """Return the correction as it is applied to frames."""
@@ -65,7 +73,12 @@ class Correction:
             self.step,
             self.weight[rows],
             np.concatenate([self.fill[:0], *fill]),
+            None if self.scale is None else self.scale[rows],
         )
+
+    def factor(self) -> Image | None:
+        """Return the scale, (ny, nx) float32; None where there is none."""
+        return None if self.scale is None else self.scale.astype(np.float32) / np.float32(ONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +91,9 @@ class ReadyCorrection:
     share: NDArray[np.float32]
 
     def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
-        """Return w I' + (1 - w) fill, float32 counts; I' = I - pattern, or I / max(.1, 1 + pattern).
+        """Return w I' + (1 - w) fill, float32 counts.
+
+        I' = I - pattern, or scale I - pattern, or I / max(.1, 1 + pattern).
 
         Parameters
         ----------
@@ -88,10 +103,7 @@ class ReadyCorrection:
             (ny, nx) float32, C-contiguous: where to put it.
         """
         out = np.empty(frame.shape, np.float32) if out is None else out
-        flat = out.reshape(-1)
-        framewise.correct(
-            _flat(frame), self.pattern, self._step, self._divide, self.where, self.share, self._fill, flat
-        )
+        framewise.correct(_flat(frame), *self._arguments, out.reshape(-1))
         return out
 
     def apply_rounded(
@@ -114,12 +126,7 @@ class ReadyCorrection:
         inverse = np.float32(1 / step)
         found = framewise.correct_and_round(
             _flat(frame),
-            self.pattern,
-            self._step,
-            self._divide,
-            self.where,
-            self.share,
-            self._fill,
+            *self._arguments,
             inverse,
             np.uint64(key),
             k,
@@ -134,22 +141,20 @@ class ReadyCorrection:
         return self.correction.pattern.shape
 
     @property
-    def _step(self) -> np.float32:
-        return np.float32(self.correction.step)
-
-    @property
-    def _divide(self) -> bool:
-        return self.correction.form == "divide"
-
-    @property
-    def _fill(self) -> NDArray[np.float32]:
-        return self.correction.fill
+    def _arguments(self) -> Arguments:
+        """What compiled loops take between frame and output."""
+        one = self.correction
+        scale = np.zeros(0, np.uint16) if one.scale is None else np.ascontiguousarray(one.scale).reshape(-1)
+        step, divide = np.float32(one.step), one.form == "divide"
+        return self.pattern, step, divide, scale, self.where, self.share, one.fill
 
     def largest(self, low: float, high: float) -> float:
         """Return a bound of what `apply` can give for pixels between low and high, absolute."""
         correction = self.correction
         filled = float(np.abs(correction.fill).max(initial=0))
         biggest = max(abs(low), abs(high))
+        if correction.scale is not None:
+            biggest *= float(correction.scale.max(initial=ONE)) / ONE
         pattern = correction.pattern
         lowest, highest = float(pattern.min()) * correction.step, float(pattern.max()) * correction.step
         if correction.form == "divide":
@@ -167,6 +172,7 @@ def make_correction(
     mean: MeanImage,
     weight: NDArray[np.uint8],
     neighbourly: NDArray[np.bool_],
+    scale: Image | None = None,
 ) -> Correction:
     """Return the correction of a stack: the pattern in steps, and the fill from the corrected mean image.
 
@@ -182,16 +188,27 @@ def make_correction(
         (ny, nx) uint8, see `byte_weight`.
     neighbourly
         (ny, nx) bool: another outlier is near; these are filled with a flat kernel.
+    scale
+        (ny, nx) float32, below 2: what pixels are multiplied with before the pattern is subtracted; None =
+        with nothing. ``divide`` takes none.
+
+    Raises
+    ------
+    ParameterError
+        For a scale and the form ``divide``.
     """
+    if scale is not None and form == "divide":
+        raise ParameterError("the form divide takes no scale; expected subtract")
+    factors = None if scale is None else np.rint(scale * np.float32(ONE)).astype(np.uint16)
     step, stored = 1.0, np.zeros(weight.shape, np.int16)
     if pattern is not None:
         step = pattern_step(pattern)
         kernels.in_steps(np.ascontiguousarray(pattern).reshape(-1), np.float32(step), stored.reshape(-1))
     less = None if pattern is None else stored
-    pixels = Pixels(mean.values, mean.factor, less, step, form == "divide")
+    pixels = Pixels(mean.values, mean.factor, less, step, form == "divide", factors)
     asked = np.flatnonzero(weight < WEIGHT_STEPS)
     filled = fill_at(pixels, is_masked(weight), neighbourly, asked)
-    return Correction(form, stored, step, weight, filled.astype(np.float32))
+    return Correction(form, stored, step, weight, filled.astype(np.float32), factors)
 
 
 def pattern_step(pattern: Image) -> float:

@@ -44,6 +44,8 @@ class Pixels:
         Counts in a unit of `values`.
     pattern, step, divide
         (y, x) int16 in steps: what is taken off, or with `divide` what 1 + it is divided by; None = nothing.
+    scale
+        (y, x) uint16, 1 in 32768ths: what the pixels are multiplied with first; None = nothing.
     """
 
     values: NDArray[Any]
@@ -51,6 +53,7 @@ class Pixels:
     pattern: NDArray[np.int16] | None = None
     step: float = 1.0
     divide: bool = False
+    scale: NDArray[np.uint16] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -59,32 +62,23 @@ class Pixels:
 
     def take(self, at: Indices) -> NDArray[np.float32]:
         """Return the pixels at flat indices."""
-        values, pattern = np.ascontiguousarray(self.values).reshape(-1), self._flat_pattern()
         out = np.empty(at.size, np.float32)
-        kernels.take_corrected(
-            values, np.float32(self.factor), pattern, np.float32(self.step), self.divide, at, out
-        )
+        kernels.take_corrected(*self._arguments(), at, out)
         return out
 
     def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
         """Return weighted means of unmasked neighbours; not a number without any."""
-        values, pattern = np.ascontiguousarray(self.values).reshape(-1), self._flat_pattern()
         out = np.empty(at.size)
-        kernels.means_near(
-            values,
-            np.float32(self.factor),
-            pattern,
-            np.float32(self.step),
-            self.divide,
-            mask,
-            at,
-            kernel,
-            out,
-        )
+        kernels.means_near(*self._arguments(), mask, at, kernel, out)
         return out
 
-    def _flat_pattern(self) -> NDArray[np.int16]:
-        return np.zeros(0, np.int16) if self.pattern is None else self.pattern.reshape(-1)
+    def _arguments(
+        self,
+    ) -> tuple[NDArray[Any], np.float32, NDArray[np.int16], np.float32, bool, NDArray[np.uint16]]:
+        values = np.ascontiguousarray(self.values).reshape(-1)
+        pattern = np.zeros(0, np.int16) if self.pattern is None else self.pattern.reshape(-1)
+        scale = np.zeros(0, np.uint16) if self.scale is None else self.scale.reshape(-1)
+        return values, np.float32(self.factor), pattern, np.float32(self.step), self.divide, scale
 
 
 def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, asked: Indices) -> Floats:

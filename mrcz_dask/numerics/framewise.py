@@ -68,6 +68,7 @@ def _correct_tile(
     pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
+    scale: NDArray[np.uint16],
     where: NDArray[np.intp],
     share: NDArray[np.float32],
     fill: NDArray[np.float32],
@@ -80,6 +81,10 @@ def _correct_tile(
     if divide:
         for i in range(out.size):
             out[i] = np.float32(counts[i]) / max(least, one + np.float32(off[i]) * step)
+    elif scale.size:
+        factor, unit = scale[start : start + out.size], np.float32(2.0**-15)
+        for i in range(out.size):
+            out[i] = np.float32(counts[i]) * (np.float32(factor[i]) * unit) - np.float32(off[i]) * step
     else:
         for i in range(out.size):
             out[i] = np.float32(counts[i]) - np.float32(off[i]) * step
@@ -95,6 +100,7 @@ def correct(
     pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
+    scale: NDArray[np.uint16],
     where: NDArray[np.intp],
     share: NDArray[np.float32],
     fill: NDArray[np.float32],
@@ -102,7 +108,8 @@ def correct(
 ) -> None:
     """Correct a whole flat frame."""
     for start in range(0, out.size, TILE):
-        _correct_tile(frame, pattern, step, divide, where, share, fill, start, out[start : start + TILE])
+        tile = out[start : start + TILE]
+        _correct_tile(frame, pattern, step, divide, scale, where, share, fill, start, tile)
 
 
 @compiled
@@ -111,6 +118,7 @@ def correct_and_round(
     pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
+    scale: NDArray[np.uint16],
     where: NDArray[np.intp],
     share: NDArray[np.float32],
     fill: NDArray[np.float32],
@@ -132,7 +140,7 @@ def correct_and_round(
     for tile in range((frame.size + TILE - 1) // TILE):
         start = tile * TILE
         made = out[start : start + TILE]
-        _correct_tile(frame, pattern, step, divide, where, share, fill, start, buffer[: made.size])
+        _correct_tile(frame, pattern, step, divide, scale, where, share, fill, start, buffer[: made.size])
         _philox_tile(tile, key, index, purpose, words)
         _round_tile(buffer, words, inverse, made)
         least, most, part, square = moments(made)
@@ -172,7 +180,7 @@ def _round_part(
 
 
 @compiled
-def _shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
+def shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
     """Return sum d and sum d**2 of d = v - shift in float64; many sums side by side, then together."""
     sums, squares = np.zeros(LANES), np.zeros(LANES)
     whole = values.size - values.size % LANES
@@ -194,7 +202,7 @@ def _shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
 def add_standardised(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
     """Add flat values, without their mean and of unit norm, to total; False if constant or not finite."""
     shift = np.float64(values[0])
-    part, squares = _shifted_sums(values, shift)
+    part, squares = shifted_sums(values, shift)
     mean = part / values.size
     norm = squares - part * mean
     if not norm > 0 or not np.isfinite(norm):
@@ -208,4 +216,4 @@ def add_standardised(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
 @compiled
 def power(values: NDArray[Any]) -> float:
     """Return the sum of squares of flat values, in float64."""
-    return _shifted_sums(values, 0.0)[1]
+    return shifted_sums(values, 0.0)[1]

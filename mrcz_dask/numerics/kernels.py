@@ -140,6 +140,64 @@ def ratio_at(
 
 
 @compiled
+def relative(value: Any, factor: float, limit: int) -> Any:
+    """Return value * factor, rounded, at most `limit`."""
+    steps = np.int64(np.rint(np.float64(value) * factor))
+    return min(max(steps, np.int64(-limit)), np.int64(limit))
+
+
+@compiled
+def add_relative(
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+    values: NDArray[Any],
+    masked: NDArray[np.int64],
+    factor: float,
+    limit: int,
+    sign: int,
+) -> None:
+    """Add flat values * factor, rounded, and their squares, or take them off; at masked indices nothing."""
+    for i in range(sums.size):
+        steps = relative(values[i], factor, limit)
+        sums[i] += sign * steps
+        squares[i] += sign * steps * steps
+    for k in range(masked.size):
+        i = masked[k]
+        steps = relative(values[i], factor, limit)
+        sums[i] -= sign * steps
+        squares[i] -= sign * steps * steps
+
+
+@compiled
+def means_and_variances(
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+    missing: NDArray[np.int32],
+    members: int,
+    own: NDArray[Any],
+    own_mask: NDArray[np.bool_],
+    factor: float,
+    limit: int,
+    unit: float,
+    means: NDArray[np.float32],
+    variances: NDArray[np.float32],
+) -> None:
+    """Put into means and variances, flat, those over the members in units; not a number for too few.
+
+    An own (may be empty) is one of the members, and left out. factor and limit are as it was added with.
+    """
+    for i in range(means.size):
+        total, square, n = sums[i], squares[i], np.int64(members) - missing[i]
+        if own.size and not own_mask[i]:
+            steps = relative(own[i], factor, limit)
+            total, square, n = total - steps, square - steps * steps, n - 1
+        mean = np.float64(total) / n if n > 0 else np.nan
+        means[i] = np.float32(mean * unit)
+        left = np.float64(square) - np.float64(total) * mean
+        variances[i] = np.float32(max(left, 0.0) / (n - 1) * unit * unit) if n > 1 else np.float32(np.nan)
+
+
+@compiled
 def spread_of(values: NDArray[np.float32]) -> tuple[float, float]:
     """Return the largest absolute value and the standard deviation of flat values."""
     largest = np.float32(0)
@@ -164,10 +222,13 @@ def _corrected(
     pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
+    scale: NDArray[np.uint16],
     i: int,
 ) -> np.float32:
-    """Return flat pixel i of values * factor, less the pattern; an empty one is none."""
+    """Return flat pixel i of values * factor, scaled, less the pattern; an empty one of either is none."""
     own = np.float32(values[i]) * factor
+    if scale.size:
+        own = own * (np.float32(scale[i]) * np.float32(2.0**-15))
     if pattern.size == 0:
         return own
     off = np.float32(pattern[i]) * step
@@ -181,12 +242,13 @@ def take_corrected(
     pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
+    scale: NDArray[np.uint16],
     at: NDArray[np.intp],
     out: NDArray[np.float32],
 ) -> None:
     """Put some corrected pixels into out."""
     for k in range(at.size):
-        out[k] = _corrected(values, factor, pattern, step, divide, at[k])
+        out[k] = _corrected(values, factor, pattern, step, divide, scale, at[k])
 
 
 @compiled
@@ -196,6 +258,7 @@ def means_near(
     pattern: NDArray[np.int16],
     step: np.float32,
     divide: bool,
+    scale: NDArray[np.uint16],
     mask: NDArray[np.bool_],
     at: NDArray[np.intp],
     kernel: NDArray[np.float64],
@@ -212,7 +275,7 @@ def means_near(
                 y, x = row + dy - radius, column + dx - radius
                 inside = 0 <= y < ny and 0 <= x < nx and not (dy == radius and dx == radius)
                 if inside and not mask[y, x]:
-                    near = _corrected(values, factor, pattern, step, divide, y * nx + x)
+                    near = _corrected(values, factor, pattern, step, divide, scale, y * nx + x)
                     total += kernel[dy, dx] * np.float64(near)
                     weight += kernel[dy, dx]
         out[k] = total / weight if weight > 0 else np.nan

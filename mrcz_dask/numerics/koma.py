@@ -27,11 +27,14 @@ class Pattern:
     image
         (ny, nx) float32: counts per frame, or for the form ``divide`` relative to 1.
     fits
-        The regression of each band; empty for the method ``plain`` or without a reference.
+        The regression of each band; empty for other methods than ``fit``, or without a reference.
+    scale
+        (ny, nx) float32: what pixels are multiplied with before; None = with nothing.
     """
 
     image: Image
-    fits: tuple[BandFit, ...]
+    fits: tuple[BandFit, ...] = ()
+    scale: Image | None = None
 
 
 class Finder:
@@ -41,7 +44,8 @@ class Finder:
     ----------
     images
         (ny, nx) float32: the reference of the short window, and of the long one where it differs; relative
-        to the dose, or in counts per frame for ``subtract-raw``. None at all gives no pattern.
+        to the dose, or in counts per frame for ``subtract-raw``. For the method ``session`` mean and factor,
+        see `SessionSum.images`. None at all gives no pattern.
     params
         Method, form and bands.
     """
@@ -65,13 +69,16 @@ class Finder:
 
         Notes
         -----
-        Section 2.3 of McLeod et al. 2018 for ``plain``; ``fit`` regresses the stack on the references.
+        Section 2.3 of McLeod et al. 2018 for ``plain``; ``fit`` regresses the stack on the references;
+        ``session`` gives every pixel the same mean and deviation (Afanasyev et al. 2015).
         """
         raw = self._params.form == "subtract-raw"
         if not self._images or not (raw or dose > 0):
-            return Pattern(np.zeros(mask.shape, np.float32), ())
+            return Pattern(np.zeros(mask.shape, np.float32))
+        if self._params.method == "session":
+            return normalised(self._images[0], self._images[1], dose, mask)
         if self._params.method == "plain":
-            found = Pattern(without_mean(self._images[0], mask), ())
+            found = Pattern(without_mean(self._images[0], mask))
         else:
             found = self._fitted(mean if raw else replace(mean, dose=dose), mask)
         return found if self._params.form != "subtract" else Pattern(scaled(found.image, dose), found.fits)
@@ -88,10 +95,33 @@ class Finder:
         return Pattern(pattern_of(fits, references, bands), fits)
 
 
+def normalised(mean: Image, factor: Image, dose: float, mask: Mask) -> Pattern:
+    """Return what makes factor (I - dose mean) + dose of a frame I: a scale, and a pattern in counts.
+
+    Parameters
+    ----------
+    mean
+        (ny, nx) relative to the dose.
+    factor
+        (ny, nx) of the deviation.
+    dose
+        Counts per pixel and frame.
+    mask
+        (ny, nx) bool, True = outlier: not in the mean of `mean`, which is the dose's 1.
+    """
+    image = factor * mean
+    image -= np.float32(_mean_of(mean, mask))
+    return Pattern(scaled(image, dose), scale=factor)
+
+
 def without_mean(image: Image, mask: Mask) -> Image:
     """Return image minus its mean over unmasked pixels."""
+    return image - np.float32(_mean_of(image, mask))
+
+
+def _mean_of(image: Image, mask: Mask) -> float:
     total, good = masked_sum(*MeanImage(image).arguments(), mask)
-    return image - np.float32(total / good if good else 0.0)
+    return float(total / good) if good else 0.0
 
 
 def scaled(image: Image, factor: float) -> Image:

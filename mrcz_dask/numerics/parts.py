@@ -283,7 +283,7 @@ def _shell_products(parts: Sequence[Parts], bands: Bands) -> Floats:
     my, mx = bands.size(bands.level)
     sums = np.zeros((6, int(bands.shells.max()) + 2))
     first, second, third = (p.spectrum for p in parts)
-    fused.shell_products(first, second, third, bands.shells, plane_weight(mx), sums)
+    fused.shell_products(first, second, third, bands.fitted, plane_weight(mx), sums)
     return np.asarray(sums[:, 1:] * (math.prod(bands.shape) / (my * mx) / (my * mx)))
 
 

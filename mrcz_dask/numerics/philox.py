@@ -28,6 +28,7 @@ class Purpose(IntEnum):
     ROUNDING = 1
     REPLACE = 2
     DRAW = 3
+    SKETCH = 4
 
 
 def philox4x32(counter: Words, key: tuple[int, int]) -> Words:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -47,36 +48,42 @@ class Member:
 
 
 @dataclass(slots=True)
-class WindowSum(Generic[Ref]):
-    """Sum over the members of a window, kept up to date as the window moves.
+class MovingSum(ABC, Generic[Ref]):
+    """Integer sums over the members of a window, kept up to date as the window moves.
 
-    Numerators and denominators are integers, so that taking a member out gives to the bit what never adding
-    it gives: the order of stacks, the number of workers and retries change nothing.
+    Taking a member out gives to the bit what never adding it gives: the order of stacks, the number of
+    workers and retries change nothing.
 
     Attributes
     ----------
     shape
         (ny, nx).
-    raw
-        True: the denominator counts frames (`subtract-raw`); False: it sums doses.
+    exponent
+        Smallest binary exponent of the members.
     """
 
     shape: tuple[int, int]
-    raw: bool = False
-    exponent: int = 0
-    _masked: dict[Ref, NDArray[np.int64]] = field(default_factory=dict)
-    _numerator: NDArray[np.integer[Any]] = field(init=False)
-    _missing: NDArray[np.int64] = field(init=False)
-    _weight: int = 0
-    _bound: int = 0
+    exponent: int = field(init=False)
+    _masked: dict[Ref, NDArray[np.int64]] = field(init=False)
 
     def __post_init__(self) -> None:
         self._clear(0)
 
     def _clear(self, exponent: int) -> None:
-        self._numerator = np.zeros(self.shape, np.int32)
-        self._missing = np.zeros(self.shape, np.int64)
-        self._weight, self._bound, self._masked, self.exponent = 0, 0, {}, exponent
+        self._masked, self.exponent = {}, exponent
+        self._empty()
+
+    @abstractmethod
+    def _empty(self) -> None:
+        """Begin sums of nothing."""
+
+    @abstractmethod
+    def _add(self, member: Member, sign: int) -> None:
+        """Add a member of the right shape, or with sign -1 take it out."""
+
+    @abstractmethod
+    def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
+        """Return what a stack is corrected with, (ny, nx) each, from all members but one."""
 
     @property
     def members(self) -> frozenset[Ref]:
@@ -108,12 +115,34 @@ class WindowSum(Generic[Ref]):
             del self._masked[ref]
         for ref in wanted - self.members:
             member = load(ref)
+            if member.values.shape != self.shape:
+                raise SessionError(f"a stack of shape {member.values.shape} in a window of {self.shape}")
             self._add(member, +1)
             self._masked[ref] = member.masked
 
+
+@dataclass(slots=True)
+class WindowSum(MovingSum[Ref]):
+    """Sum over the members of a window, for a reference: numerators, and the weights they are divided by.
+
+    Attributes
+    ----------
+    raw
+        True: the denominator counts frames (`subtract-raw`); False: it sums doses.
+    """
+
+    raw: bool = False
+    _numerator: NDArray[np.integer[Any]] = field(init=False)
+    _missing: NDArray[np.int64] = field(init=False)
+    _weight: int = field(init=False)
+    _bound: int = field(init=False)
+
+    def _empty(self) -> None:
+        self._numerator = np.zeros(self.shape, np.int32)
+        self._missing = np.zeros(self.shape, np.int64)
+        self._weight, self._bound = 0, 0
+
     def _add(self, member: Member, sign: int) -> None:
-        if member.values.shape != self.shape:
-            raise SessionError(f"a stack of shape {member.values.shape} in a window of {self.shape}")
         values = self._values(member)
         self._make_room(values, sign)
         kernels.add_member(self._numerator.reshape(-1), values, member.masked, sign)
@@ -132,6 +161,10 @@ class WindowSum(Generic[Ref]):
         self._bound += sign << (8 * values.itemsize - 1)
         if self._bound > INT32_MAX and self._numerator.dtype == np.int32:
             self._numerator = self._numerator.astype(np.int64)
+
+    def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
+        """Return the reference alone."""
+        return (self.reference(without),)
 
     def reference(self, without: Member | None = None) -> NDArray[np.float32]:
         """Return P (ny, nx): sum M S / sum M n d (`raw`: counts per frame); filled where no weight is.
@@ -160,11 +193,11 @@ class WindowSum(Generic[Ref]):
         sums = self._numerator.reshape(-1), self._missing.reshape(-1), own, own_mask
         empty = [kernels.ratio_at(*sums, weight, left, factor, at, out) for at in masked]
         if left <= 0 or any(found.size for found in empty):
-            _fill(image, empty if left > 0 else [np.arange(out.size)])
+            fill_empty(image, empty if left > 0 else [np.arange(out.size)])
         return image
 
 
-def _fill(image: NDArray[np.float32], at: Sequence[NDArray[np.int64]]) -> None:
+def fill_empty(image: NDArray[np.float32], at: Sequence[NDArray[np.int64]]) -> None:
     """Fill the pixels that no member knows, given by flat indices, from the others."""
     empty = np.zeros(image.shape, bool)
     for some in at:

@@ -13,6 +13,7 @@ from scipy import special
 from mrcz_dask.numerics.histogram import Histogram, ValueTable, bins, tabulate
 from mrcz_dask.numerics.probit import Axis, Normal, fit_normal, misfit, symmetric_axis
 from mrcz_dask.numerics.tails import NO_TAIL, Line, Tail, dark_tail, hot_tail, residuals
+from mrcz_dask.numerics.weights import soft_weight
 from mrcz_dask.values.errors import OutlierError
 from mrcz_dask.values.params import OutlierParams
 
@@ -61,6 +62,8 @@ class FitRecord:
         Pixels.
     z, q, r
         Deviation from the centre in sigma, probit of the cumulative share (infinite at 0 and 1), z - q.
+    below, above
+        Pixels under the first bin, and over the last one.
     dark_line, hot_line
         Slope and intercept of r against z in the tail (Eq. 5); None = no tail fitted.
     """
@@ -70,6 +73,8 @@ class FitRecord:
     z: Floats
     q: Floats
     r: Floats
+    below: int
+    above: int
     dark_line: Line | None
     hot_line: Line | None
 
@@ -200,7 +205,8 @@ def _weighed(
     upto, total = histogram.cumulative(), histogram.total
     hot = hot_tail(z, total - upto, total, params)
     dark = NO_TAIL if _may_be_empty(table, axis) else dark_tail(z, upto, total, params)
-    weight = _soft_weight(normal.z(axis.forward(table.centres() * image.unit)), dark, hot, params)
+    inner = normal.z(axis.forward(table.centres() * image.unit))
+    weight = soft_weight(inner, -dark.threshold, hot.threshold, params)
     at, low, high = (axis.backward(normal.mu + side * normal.sigma) for side in (0, -1, 1))
     record = _record(histogram, image.unit, z, dark, hot)
     return Verdict(
@@ -216,13 +222,6 @@ def _may_be_empty(table: ValueTable, axis: Axis) -> bool:
     return table.total * math.exp(-axis.middle / axis.gain) > DARK_EXPECTED
 
 
-def _soft_weight(z: Floats, dark: Tail, hot: Tail, params: OutlierParams) -> NDArray[np.float32]:
-    """Eq. 6."""
-    rise = special.expit(params.k * (z + params.rho * dark.threshold))
-    fall = special.expit(-params.k * (z - params.rho * hot.threshold))
-    return np.asarray(rise * fall, np.float32)
-
-
 def _fallback_caveats(dark: Tail, hot: Tail) -> list[str]:
     return [
         f"the {name} tail could not be fitted; a fixed threshold of {tail.threshold:.2f} sigma was used"
@@ -236,4 +235,14 @@ def _record(histogram: Histogram, unit: float, z: Floats, dark: Tail, hot: Tail)
     r = residuals(z, histogram.total - histogram.cumulative(), histogram.total)
     # seen from the dark side z and r change sign: r = a z + b becomes r = a z - b
     mirrored = None if dark.line is None else (dark.line[0], -dark.line[1])
-    return FitRecord(histogram.edges * unit, histogram.counts, z, q, r, mirrored, hot.line)
+    return FitRecord(
+        histogram.edges * unit,
+        histogram.counts,
+        z,
+        q,
+        r,
+        histogram.below,
+        histogram.above,
+        mirrored,
+        hot.line,
+    )

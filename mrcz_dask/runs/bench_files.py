@@ -1,15 +1,14 @@
-"""The benchmark's results in a folder: JSON, CSV, Markdown, and plots where matplotlib is installed."""
+"""The benchmark's results in a folder: JSON, CSV, Markdown, and plots."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.runs.bench_params import PARTS
+from mrcz_dask.runs.bench_plots import plots
 from mrcz_dask.runs.bench_results import BenchReport
 from mrcz_dask.runs.bench_tables import csv_text, markdown
 from mrcz_dask.runs.space import check_space
@@ -22,16 +21,7 @@ NAMES = (
     *(f"{part}.csv" for part in PARTS),
     *(f"{name}.{kind}" for name in PLOTS for kind in ("png", "svg")),
 )
-NO_PLOTS = "no plots: matplotlib is not installed; pip install 'mrcz-dask[plots]'"
 _ROOM = 16 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenReport:
-    """The files that were written, and why there are no plots ('' where there are)."""
-
-    paths: tuple[Path, ...]
-    missing: str
 
 
 def prepare_folder(folder: Path, *, overwrite: bool) -> None:
@@ -56,8 +46,8 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
         raise SpaceError(f"{folder}: cannot be made ({error.strerror or error}); choose another") from error
 
 
-def write_report(report: BenchReport, folder: Path) -> WrittenReport:
-    """Write a report; the files of an earlier one are removed first.
+def write_report(report: BenchReport, folder: Path) -> tuple[Path, ...]:
+    """Write a report and return its files; those of an earlier one are removed first.
 
     Raises
     ------
@@ -70,7 +60,7 @@ def write_report(report: BenchReport, folder: Path) -> WrittenReport:
     for name, data in _contents(report):
         write_atomic(folder / name, data)
         paths.append(folder / name)
-    return WrittenReport(tuple(paths), "" if _can_plot() else NO_PLOTS)
+    return tuple(paths)
 
 
 def _contents(report: BenchReport) -> Iterator[tuple[str, bytes]]:
@@ -80,11 +70,4 @@ def _contents(report: BenchReport) -> Iterator[tuple[str, bytes]]:
     for part in PARTS:
         if values[part]:
             yield f"{part}.csv", csv_text(values[part]).encode()
-    if _can_plot():
-        from mrcz_dask.runs.bench_plots import plots
-
-        yield from plots(report)
-
-
-def _can_plot() -> bool:
-    return find_spec("matplotlib") is not None
+    yield from plots(report)

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mrcz_dask.runs.bench_results import BenchReport, FileRow, MetadataRow
 from mrcz_dask.runs.bench_tables import block_name
+from mrcz_dask.runs.plotting import COLOURS, LINE, legend_below, rendered
 
-# Okabe and Ito: told apart by the colour-blind; markers differ too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WRITE, READ = COLOURS[0], COLOURS[4]
-_LIMIT = "#444444"
-_SHANNON = {"color": _LIMIT, "linestyle": "--", "label": "Shannon limit"}
+_SHANNON = {"color": LINE, "linestyle": "--", "label": "Shannon limit"}
 Value = Callable[[FileRow], float]
 Styles = dict[str, dict[str, Any]]
 
 
 def plots(report: BenchReport) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of the plots: table1, dose, settings (threads and blocks), metadata."""
-    with mpl.rc_context({"svg.hashsalt": "mrcz-dask", "font.size": 9, "axes.axisbelow": True}):
-        for name, figure in _figures(report):
-            yield f"{name}.png", _rendered(figure, "png")
-            yield f"{name}.svg", _rendered(figure, "svg")
+    return rendered(_figures(report))
 
 
 def _figures(report: BenchReport) -> Iterator[tuple[str, Figure]]:
@@ -41,12 +34,6 @@ def _figures(report: BenchReport) -> Iterator[tuple[str, Figure]]:
         yield "settings", settings_figure(report.dose)
     if report.metadata:
         yield "metadata", metadata_figure(report.metadata)
-
-
-def _rendered(figure: Figure, kind: str) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None)
-    return file.getvalue()
 
 
 def table1_figure(rows: Sequence[FileRow]) -> Figure:
@@ -64,7 +51,7 @@ def table1_figure(rows: Sequence[FileRow]) -> Figure:
     _pairs(speed, [_rate(row, "write") for row in rows], [_rate(row, "read") for row in rows])
     speed.set(xlabel="MB/s of pixels in memory", xscale="log")
     figure.suptitle(f"Table 1: {rows[0].dose:.3g} e⁻/pixel/frame, {rows[0].threads} threads")
-    _legend_below(figure, size, speed)
+    legend_below(figure, size, speed)
     return figure
 
 
@@ -86,7 +73,7 @@ def dose_figure(rows: Sequence[FileRow]) -> Figure:
     for axes, label in ((write, "write"), (read, "read")):
         axes.set(ylabel=f"{label}, MB/s of pixels in memory", ylim=(0, None))
     figure.suptitle(f"Fig. 2: {threads} threads, {_blocks(chosen)}")
-    _legend_below(figure, bits)
+    legend_below(figure, bits)
     return figure
 
 
@@ -99,7 +86,7 @@ def settings_figure(rows: Sequence[FileRow]) -> Figure:
     _over_threads(upper, here, _styles(rows))
     _over_blocks(lower, here, _styles(rows))
     figure.suptitle(f"Fig. 2: threads and blocks at {dose:.3g} e⁻/pixel/frame")
-    _legend_below(figure, upper[0])
+    legend_below(figure, upper[0])
     return figure
 
 
@@ -133,16 +120,14 @@ def metadata_figure(rows: Sequence[MetadataRow]) -> Figure:
     size.bar_label(bars, [f"{row.size / 1e6:.1f}" for row in rows], padding=3, fontsize=8)
     size.set_xlim(0, 1.15 * max(row.size for row in rows) / 1e6)
     limits = [row.limit / 1e6 for row in rows]
-    size.plot(
-        limits, places, "|", color=_LIMIT, markersize=14, markeredgewidth=2, label="entropy of the bytes"
-    )
+    size.plot(limits, places, "|", color=LINE, markersize=14, markeredgewidth=2, label="entropy of the bytes")
     names = [f"{row.encoding}, {row.compression}" for row in rows]
     size.set(xlabel="size, MB", yticks=list(places), yticklabels=names)
     size.invert_yaxis()
     _pairs(speed, [row.encode.wall for row in rows], [row.decode.wall for row in rows], ("encode", "decode"))
     speed.set_xlabel("seconds")
     figure.suptitle(f"Fig. 3: nested metadata, {rows[0].bare / 1e6:.3g} MB as {rows[0].encoding}")
-    _legend_below(figure, size, speed)
+    legend_below(figure, size, speed)
     return figure
 
 
@@ -188,14 +173,6 @@ def _dose_axes(lower: Sequence[Axes], doses: Sequence[float]) -> None:
         axes.set(xlabel="dose, e⁻/pixel/frame", xscale="log")
         axes.set_xticks(doses, [f"{dose:.3g}" for dose in doses])
         axes.minorticks_off()
-
-
-def _legend_below(figure: Figure, *several: Axes) -> None:
-    found: dict[str, Any] = {}
-    for axes in several:
-        handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=max(1, min(6, len(found))))
 
 
 def _bits(row: FileRow) -> float:

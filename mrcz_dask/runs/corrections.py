@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +14,11 @@ from mrcz_dask.numerics.correction import Correction, ReadyCorrection, make_corr
 from mrcz_dask.numerics.koma import Finder, Pattern
 from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.references import MovingSum, WindowSum
+from mrcz_dask.numerics.session_sum import SessionSum
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.window import Own, WindowKey, member, member_ref, reference
+from mrcz_dask.runs.window import Load, MemberRef, Own, WindowKey, images_of, member, member_ref
 from mrcz_dask.values.timing import phase
 
 if TYPE_CHECKING:
@@ -68,9 +72,10 @@ class Sums:
         near = near_another(mask, task.settings.outliers.radius)
         return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
 
-    def correction(self, pattern: Image | None, task: FinishTask) -> Correction:
+    def correction(self, pattern: Pattern | None, task: FinishTask) -> Correction:
         """Return the correction that a pattern makes; None = the filter alone."""
-        return make_correction(task.settings.koma.form, pattern, self.mean, self.weight, self.near)
+        image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
+        return make_correction(task.settings.koma.form, image, self.mean, self.weight, self.near, scale)
 
 
 def corrections(
@@ -91,7 +96,7 @@ def corrections(
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
         used = finder if record.sound else Finder((), koma)
         pattern = used.find(sums.mean, record.mean / sums.n, sums.mask)
-        correction = sums.correction(pattern.image, task)
+        correction = sums.correction(pattern, task)
         return sums.mean, pattern, correction, _held_out(store, task, finder) if scored else None
 
 
@@ -101,7 +106,7 @@ def _held_out(store: SessionStore, task: FinishTask, finder: Finder) -> HeldOut 
         return None
     sums = Sums.load(store, task, "_even")
     corrected = finder.find(sums.mean, mean / sums.n, sums.mask)
-    return HeldOut(sums.correction(None, task), sums.correction(corrected.image, task))
+    return HeldOut(sums.correction(None, task), sums.correction(corrected, task))
 
 
 def _references(store: SessionStore, task: FinishTask, sums: Sums) -> list[Image]:
@@ -109,9 +114,37 @@ def _references(store: SessionStore, task: FinishTask, sums: Sums) -> list[Image
     if task.usable:
         ref = member_ref(task.record)
         own = Own(ref, member(ref, sums.mean.values, np.flatnonzero(sums.mask)))
-    raw, shape = task.settings.koma.form == "subtract-raw", task.record.shape[1:]
+    return references_of(store, task, own)
+
+
+def references_of(
+    store: SessionStore, task: FinishTask, own: Own | None, load: Load | None = None, name: str = ""
+) -> list[Image]:
+    """Return the images that the method of a task takes: references of its windows, or mean and factor.
+
+    Parameters
+    ----------
+    store
+        Of the session.
+    task
+        Of the stack.
+    own, load
+        See `window.images_of`.
+    name
+        Sets the windows that are kept apart from others of this task.
+    """
+    koma, shape = task.settings.koma, task.record.shape[1:]
+    make: Callable[[], MovingSum[MemberRef]] = partial(WindowSum, shape, koma.form == "subtract-raw")
+    windows = {"short": task.short, "long": task.long}
+    if koma.method == "session":
+        make, windows = partial(SessionSum, shape), {"session": task.short}
     return [
-        reference(store, members, own, shape, raw, WindowKey(task.run, task.segment, kind), task.kept_windows)
-        for kind, members in (("short", task.short), ("long", task.long))
+        image
+        for kind, members in windows.items()
         if members
+        for image in images_of(store, members, own, make, _key(task, kind + name), task.kept_windows, load)
     ]
+
+
+def _key(task: FinishTask, kind: str) -> WindowKey:
+    return WindowKey(task.run, task.segment, kind)

@@ -170,6 +170,8 @@ def gain_of(movie: Movie, store: SessionStore) -> Gain:
 def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
     """Write what makes MotionCor's (frame - dark) * gain the corrected frame: dark and pattern over gain.
 
+    The scale of the method `session` is part of that gain.
+
     Raises
     ------
     ParameterError
@@ -181,6 +183,8 @@ def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
             f"{movie.path}: --form divide has no additive reference for MotionCor; use --form subtract"
         )
     image = correction.pattern.astype(np.float32) * np.float32(correction.step) / gain.image
+    if (scale := correction.factor()) is not None:
+        image /= scale
     if gain.dark is not None:
         image += gain.dark
     (target / DARK).mkdir(exist_ok=True)
@@ -188,8 +192,8 @@ def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
 
 
 def write_gain(movie: Movie, target: Path, store: SessionStore) -> None:
-    """Write the gain of a movie, gamma taken, with zeros at its defects: as it is to be multiplied with."""
-    gain = gain_of(movie, store)
-    image = np.where(gain.bad, np.float32(0), gain.image)
+    """Write the gain of a movie, gamma and scale taken, with zeros at its defects: to be multiplied with."""
+    gain, scale = gain_of(movie, store), store.correction(movie.stem).factor()
+    image = np.where(gain.bad, np.float32(0), gain.image if scale is None else gain.image * scale)
     (target / GAINS).mkdir(exist_ok=True)
     write(target / GAINS / f"{movie.stem}.mrc", np.ascontiguousarray(movie.as_shown(image)), footer=False)

@@ -35,7 +35,7 @@ from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import MemberRef, forget
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import StackRecord, StackResult
+from mrcz_dask.values.records import Break, StackRecord, StackResult
 from mrcz_dask.values.timing import phase
 
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
@@ -56,6 +56,8 @@ class FinishTask:
     usable, score
         Whether the stack may be a reference, and its contrast score (None where not judged), which is told
         and not written: it changes a little with every other stack.
+    breaks
+        Those that cut its windows: the first stack after each, and why it is one.
     provisional
         Whether stacks that come later may change the window.
     settings
@@ -78,6 +80,7 @@ class FinishTask:
     long: tuple[MemberRef, ...]
     usable: bool
     score: float | None
+    breaks: tuple[Break, ...]
     provisional: bool
     settings: Settings
     key: str

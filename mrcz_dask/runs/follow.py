@@ -13,11 +13,12 @@ from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.koma import Log, Outcome, announce, hint_at_raw, in_order, ready_stacks, sort_out, started
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.segments import find_segments
 from mrcz_dask.runs.tasks import finish_tasks
 from mrcz_dask.runs.watching import Seen, Watcher
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.records import Failure, StackRecord, StackResult
+from mrcz_dask.values.records import Break, Failure, StackRecord, StackResult
 
 # Stacks that one round takes into a pass at most, for each slot: what has come meanwhile waits no longer.
 ROUND = 4
@@ -53,12 +54,13 @@ class FollowParams:
 
 @dataclass(slots=True)
 class _Found:
-    """What the run knows of the stacks: records, failures and results by name, and what made them."""
+    """What the run knows: records, failures, results by name, what made them; breaks that were told of."""
 
     records: dict[str, tuple[StackEntry, StackRecord]] = field(default_factory=dict)
     failed: dict[str, tuple[StackEntry, Failure]] = field(default_factory=dict)
     results: dict[str, StackResult] = field(default_factory=dict)
     refused: dict[str, tuple[str, Failure]] = field(default_factory=dict)
+    breaks: set[Break] = field(default_factory=set)
 
 
 def first_stacks(
@@ -196,7 +198,7 @@ class Follow:
         most = ROUND * self._executor.slots
         waiting = self._without_record()
         self._first(passes, waiting[:most])
-        due = self._due(more_to_come=True)
+        due = self._due(log, more_to_come=True)
         self._second(log, passes, due[:most])
         return len(waiting) > most or len(due) > most
 
@@ -217,12 +219,21 @@ class Follow:
         self._found.records |= {name: (entries[name], record) for name, record in records.items()}
         self._found.failed |= {f.name: (entries[f.name], f) for f in failures}
 
-    def _due(self, *, more_to_come: bool) -> list[FinishTask]:
+    def _due(self, log: Log, *, more_to_come: bool) -> list[FinishTask]:
         """Return the tasks whose outputs are not what they should be by now: provisional ones first."""
         records = {name: record for name, (_, record) in self._found.records.items()}
         ready = ready_stacks(self._plan, records)
-        tasks = [t for t in finish_tasks(self._plan, ready, more_to_come=more_to_come) if self._wanted(t)]
-        return sorted(tasks, key=lambda task: not task.provisional)
+        segments = find_segments(ready, self._plan.settings.koma)
+        self._tell_breaks(segments.before(segments.decided) if more_to_come else segments.breaks, log)
+        tasks = finish_tasks(self._plan, ready, segments, more_to_come=more_to_come)
+        return sorted((t for t in tasks if self._wanted(t)), key=lambda task: not task.provisional)
+
+    def _tell_breaks(self, breaks: Sequence[Break], log: Log) -> None:
+        """Tell of breaks that have not been told of."""
+        for one in breaks:
+            if one not in self._found.breaks:
+                log.listen(events.Noted(str(one)))
+        self._found.breaks |= set(breaks)
 
     def _wanted(self, task: FinishTask) -> bool:
         there, refused = self._found.results.get(task.name), self._found.refused.get(task.name)
@@ -250,7 +261,7 @@ class Follow:
         self._first(passes, self._without_record())
         ready = ready_stacks(self._plan, {name: record for name, (_, record) in self._found.records.items()})
         hint_at_raw(ready, log.listen)
-        self._second(log, passes, self._due(more_to_come=False))
+        self._second(log, passes, self._due(log, more_to_come=False))
         names = {e.name for e in self._plan.stacks}
         failures = [f for group in (self._found.failed, self._found.refused) for _, f in group.values()]
         failed = {f.name: f for f in failures if f.name in names}

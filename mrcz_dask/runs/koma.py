@@ -17,6 +17,7 @@ from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.segments import find_segments
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw
 from mrcz_dask.values import events
@@ -111,7 +112,10 @@ class Run:
             records, failures = passes.first(self._plan, self._plan.stacks)
             ready = ready_stacks(self._plan, records)
             hint_at_raw(ready, log.listen)
-            tasks = [*finish_tasks(self._plan, ready)]
+            segments = find_segments(ready, self._plan.settings.koma)
+            for one in segments.breaks:
+                log.listen(events.Noted(str(one)))
+            tasks = [*finish_tasks(self._plan, ready, segments)]
             kept, refused, due = sort_out(self._plan, tasks, log)
             results, more = passes.second(due)
             return log.end(in_order(self._plan, [*kept, *results], [*failures, *refused, *more]))

@@ -79,7 +79,11 @@ class Plan:
 
     def window(self, index: int) -> list[int]:
         """Return the window of a stack if all stacks are usable."""
-        return koma_window(index, len(self.stacks), self.settings.koma.radius)
+        return koma_window(index, len(self.stacks), self.settings.koma.reach)
+
+    def _reach(self) -> str:
+        koma = self.settings.koma
+        return "the whole session" if koma.method == "session" else f"radius {koma.radius}"
 
     def bytes_out(self) -> int:
         """Return an estimate of what the run writes, session store included."""
@@ -138,7 +142,7 @@ class Plan:
 
     def _lines(self) -> Iterator[str]:
         yield str(self.discovery)
-        yield f"windows, if all stacks are usable (radius {self.settings.koma.radius}):"
+        yield f"windows, if all stacks are usable ({self._reach()}):"
         yield from (f"  {k}: {_ranges(self.window(k))}" for k in range(len(self.stacks)))
         if self.gain is not None:
             yield from self.gain.lines()
@@ -161,6 +165,7 @@ def make_plan(
     overwrite: bool = False,
     gain: GainOptions = NO_GAIN,
     listen: Listener = silent,
+    mixing: bool = False,
 ) -> Plan:
     """Find the stacks of a session and return what a run over them would do; nothing is written.
 
@@ -179,7 +184,7 @@ def make_plan(
     found = discover(
         session, output=out, include=include, exclude=exclude, recursive=recursive, inputs=settings.input
     )
-    return plan_over(found, out, settings, overwrite=overwrite, gain=gain, listen=listen)
+    return plan_over(found, out, settings, overwrite=overwrite, gain=gain, listen=listen, mixing=mixing)
 
 
 def _prepared(
@@ -218,16 +223,20 @@ def plan_over(
     overwrite: bool,
     gain: GainOptions = NO_GAIN,
     listen: Listener = silent,
+    mixing: bool = False,
 ) -> Plan:
-    """Return what a run over the stacks that were found would do; see `make_plan`."""
+    """Return what a run over the stacks that were found would do; see `make_plan`.
+
+    With `mixing`, whether outputs are there that were made with other parameters is left to be seen later.
+    """
     prepared = _prepared(discovery, settings, gain, listen)
     if prepared is not None:
         settings = replace(settings, gain=prepared.params)
     plan = Plan(discovery, out, settings, overwrite, prepared)
     check_space(out, plan.bytes_out() - _bytes_there(plan))
     forbid_overwriting((s.path for s in plan.stacks), (plan.output(s) for s in plan.stacks))
-    if not overwrite:
-        _forbid_mixing(plan)
+    if not (overwrite or mixing):
+        forbid_mixing(plan)
     return plan
 
 
@@ -243,8 +252,14 @@ def _there(plan: Plan, ways: Sequence[WriteParams]) -> list[Path]:
     return [plan.folder / name for name in names if name in found]
 
 
-def _forbid_mixing(plan: Plan) -> None:
-    """Refuse a folder that holds outputs of other parameters, before any work is done."""
+def forbid_mixing(plan: Plan) -> None:
+    """Refuse a folder that holds outputs of other parameters, before any work is done.
+
+    Raises
+    ------
+    OutputExistsError
+        Names some of them, and what differs.
+    """
     there = _there(plan, (WriteParams(write="references"), *(WriteParams(format=one) for one in FORMATS)))
     differing = {path.name: why for path in there if (why := _made_otherwise(path, plan.settings))}
     if differing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,10 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
+from mrcz_dask.numerics.kept_fit import kept_fit
 from mrcz_dask.numerics.outliers import OutlierMask
+from mrcz_dask.numerics.philox import key_of
+from mrcz_dask.numerics.sketch import sketch
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.runs.gaining import gamma_of, stored_gain
 from mrcz_dask.runs.store import SessionStore
@@ -119,6 +123,7 @@ def prepare(task: PrepareTask) -> StackRecord:
         total, even = sums.total, sums.even
         mask = gained_mask(before.total, total, settings.outliers)
         mask_even = _mask_or_none(before.even, even, settings.outliers)
+        stack_digest = collected.digest.hexdigest()
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
@@ -127,7 +132,7 @@ def prepare(task: PrepareTask) -> StackRecord:
         dtype=dtype.name,
         size=file.size,
         mtime_ns=file.mtime_ns,
-        digest=collected.digest.hexdigest(),
+        digest=stack_digest,
         chunks=collected.chunks.hexdigest(),
         exponent=total.exponent,
         low=float(statistics.minimum),
@@ -143,9 +148,12 @@ def prepare(task: PrepareTask) -> StackRecord:
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
         caveats=tuple(mask.caveats),
         gamma=gamma,
+        sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
         made_with=made_with(task),
     )
-    SessionStore(task.store).put_stack(record, _arrays(total, even, mask, mask_even))
+    store = SessionStore(task.store)
+    store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
+    store.put_stack(record, _arrays(total, even, mask, mask_even))  # last: with it the stack is done
     return record
 
 

@@ -91,6 +91,7 @@ def _koma(task: FinishTask, findings: Findings, noise: Noise) -> dict[str, Any]:
         results={
             "usable_as_reference": task.usable,
             "provisional": task.provisional,
+            "breaks": [one.to_dict() for one in task.breaks],
             "bands": [fit.to_dict() for fit in findings.fits],
             "correlated_noise": noise,
             "acquired": task.acquired,

@@ -27,7 +27,7 @@ from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.errors import FormatError, ReferenceNotFoundError, SessionError
 from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.records import Break, StackRecord
 
 Steps = dict[str, dict[str, Any]]
 
@@ -186,6 +186,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         long=members[1],
         usable=koma["results"]["usable_as_reference"],
         score=None,
+        breaks=tuple(Break.from_dict(one) for one in koma["results"]["breaks"]),
         provisional=koma["results"]["provisional"],
         settings=settings_of(steps),
         key="",

@@ -3,6 +3,7 @@
 ``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) with the stack's
 record in its attributes; ``corrections/<stem>`` what turns its counts into normalised pixels;
 ``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers;
+``histograms/<stem>`` the histogram and the fit that its mask came from, and the mask in bits;
 ``thumbnails/<stem>`` small images to look at; ``gains/<digest>`` what was applied to the frames before all
 else. A group appears whole, by rename, or not at all, so that a task
 may run twice and a reader never sees half of one. Every array has its xxh3-64 in its attributes: Zarr reads a
@@ -32,6 +33,7 @@ from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.kept_fit import KeptFit
 from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
 from mrcz_dask.values.params import Form
 from mrcz_dask.values.records import StackRecord
@@ -42,7 +44,12 @@ ATTEMPTS = 10
 REMEDY = "remove this folder and run again"
 CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
-GROUPS = ("stacks", "corrections", "references", "outliers", "thumbnails", "gains")
+SCALE = "scale"
+FIT_CURVES = ("edges", "z", "residual", "weight")
+GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains")
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float32]
 
 
 class SessionStore:
@@ -101,9 +108,48 @@ class SessionStore:
         self._put(f"outliers/{stem}", table, {})
         self._put_correction(f"references/{stem}", correction)
 
-    def put_thumbnails(self, stem: str, images: NDArray[np.uint8], low: float, high: float) -> None:
-        """Keep small images of a stack, (2, y, x), before and after; 0 is `low` counts, 255 `high`."""
-        self._put(f"thumbnails/{stem}", {"images": images}, {"low": low, "high": high})
+    def put_histogram(self, stem: str, fit: KeptFit, hot: Bools, dead: Bools) -> None:
+        """Keep the histogram of a stack's sum with its fit, and its outliers, (y, x) bool, packed in bits."""
+        curves = np.stack([getattr(fit, name) for name in FIT_CURVES])
+        packed = np.stack([np.packbits(hot, axis=1), np.packbits(dead, axis=1)])
+        about = {name: getattr(fit, name) for name in ("below", "above", "dark_line", "hot_line")}
+        arrays = {"counts": fit.counts, "curves": curves, "hot_dead": packed}
+        self._put(f"histograms/{stem}", arrays, plain({**about, "curves": FIT_CURVES, "width": hot.shape[1]}))
+
+    def histogram(self, stem: str) -> KeptFit | None:
+        """Return the histogram of a stack's sum with its fit; None if there is none.
+
+        Raises
+        ------
+        DamagedError
+            When it is not what was written.
+        """
+        about = self._attributes(f"histograms/{stem}")
+        if not about:
+            return None
+        edges, z, residual, weight = self._read(f"histograms/{stem}/curves")
+        counts = self._read(f"histograms/{stem}/counts")
+        dark, hot = (about[name] and tuple(about[name]) for name in ("dark_line", "hot_line"))
+        return KeptFit(edges, counts, z, residual, weight, about["below"], about["above"], dark, hot)
+
+    def packed_outliers(self, stem: str) -> tuple[NDArray[np.uint8], int] | None:
+        """Return hot and dead pixels of a stack, (2, y, bytes) uint8, packed along x, and the columns.
+
+        None if the store has none.
+
+        Raises
+        ------
+        DamagedError
+            When they are not those that were written.
+        """
+        about = self._attributes(f"histograms/{stem}")
+        return (self._read(f"histograms/{stem}/hot_dead"), about["width"]) if about else None
+
+    def put_thumbnails(
+        self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
+    ) -> None:
+        """Keep small images of a stack, and a piece of it in full; see `thumbnails.keep_thumbnails`."""
+        self._put(f"thumbnails/{stem}", arrays, about)
 
     def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
         """Return the small images of a stack, and the counts that are 0 and 255; None if there are none.
@@ -117,6 +163,24 @@ class SessionStore:
         if not attributes:
             return None
         return self._read(f"thumbnails/{stem}/images"), float(attributes["low"]), float(attributes["high"])
+
+    def patch(self, stem: str) -> tuple[Floats, NDArray[np.uint8], tuple[int, int]] | None:
+        """Return the place of a stack with most outliers, in full: means, weight, and where it begins.
+
+        Means are (2, y, x) float32, counts per frame, before and after the correction; weights (y, x) in
+        255ths. None if the store has none.
+
+        Raises
+        ------
+        DamagedError
+            When they are not those that were written.
+        """
+        attributes = self._attributes(f"thumbnails/{stem}")
+        if "patch_at" not in attributes:
+            return None
+        arrays = (self._read(f"thumbnails/{stem}/{name}") for name in ("patch", "patch_weight"))
+        y, x = attributes["patch_at"]
+        return *arrays, (int(y), int(x))  # type: ignore[return-value]
 
     def put_gain(self, digest: str, gain: Gain, about: Mapping[str, Any]) -> None:
         """Keep what is applied to frames before all else, and what is known of it, unless it is there."""
@@ -166,9 +230,10 @@ class SessionStore:
             When it is not there, or its arrays are not those that were written.
         """
         attributes = self._attributes(f"{group}/{stem}")
-        arrays = [self._read(f"{group}/{stem}/{name}") for name in PIXEL_ARRAYS]
+        pattern, weight, fill = (self._read(f"{group}/{stem}/{name}") for name in PIXEL_ARRAYS)
+        scale = self._read(f"{group}/{stem}/{SCALE}") if attributes.get("scaled") else None
         form: Form = attributes["form"]
-        return Correction(form, arrays[0], float(attributes["step"]), arrays[1], arrays[2])
+        return Correction(form, pattern, float(attributes["step"]), weight, fill, scale)
 
     def _attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a group; empty where it is not there, or is no group."""
@@ -192,9 +257,9 @@ class SessionStore:
         return values
 
     def _put_correction(self, path: str, correction: Correction) -> str:
-        arrays = {name: getattr(correction, name) for name in PIXEL_ARRAYS}
-        digest = correction_digest(correction)
-        self._put(path, arrays, {"form": correction.form, "step": correction.step, "digest": digest})
+        digest, arrays = correction_digest(correction), correction_arrays(correction)
+        about = {"form": correction.form, "step": correction.step, "digest": digest}
+        self._put(path, arrays, about | {"scaled": SCALE in arrays})
         return digest
 
     def _put(self, path: str, arrays: Mapping[str, NDArray[Any]], attributes: Mapping[str, Any]) -> None:
@@ -268,11 +333,16 @@ def _array_digest(values: NDArray[Any]) -> str:
     return state.hexdigest()
 
 
+def correction_arrays(correction: Correction) -> dict[str, NDArray[Any]]:
+    """Return the arrays of a correction by name; its scale only where there is one."""
+    arrays: dict[str, NDArray[Any]] = {name: getattr(correction, name) for name in PIXEL_ARRAYS}
+    return arrays if correction.scale is None else arrays | {SCALE: correction.scale}
+
+
 def correction_digest(correction: Correction) -> str:
     """Return xxh3-128 over the form, step and arrays of a correction."""
     state = xxhash.xxh3_128(f"{correction.form} {correction.step.hex()}".encode())
-    for name in PIXEL_ARRAYS:
-        values = getattr(correction, name)
+    for name, values in correction_arrays(correction).items():
         state.update(f"{name} {values.shape} {values.dtype.str}".encode())
         state.update(np.ascontiguousarray(values).data)
     return state.hexdigest()

@@ -17,9 +17,10 @@ from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.segments import Segments, find_segments
 from mrcz_dask.runs.window import MemberRef, member_ref
-from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.values.records import Break, StackRecord
 from mrcz_dask.values.windows import centred, long_window
 
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
@@ -51,41 +52,127 @@ def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settin
     return [Ready(*three, raw=raw) for three in zip(entries, records, verdicts, strict=True)]
 
 
-def finish_tasks(plan: Plan, ready: Sequence[Ready], *, more_to_come: bool = False) -> Iterator[FinishTask]:
+def finish_tasks(
+    plan: Plan, ready: Sequence[Ready], segments: Segments | None = None, *, more_to_come: bool = False
+) -> Iterator[FinishTask]:
     """Yield the task of every stack, in order of time.
 
-    With `more_to_come` those are provisional that stacks which come later may change: whose window has not
-    `radius` usable stacks after them and twice as many in all, or members whose usability is not decided yet.
+    Parameters
+    ----------
+    plan, ready
+        Of the session.
+    segments
+        Of the session; None = they are looked for.
+    more_to_come
+        Whether stacks may come that change windows. Final are then stacks that have, in what is decided of
+        their segment, `reach` usable stacks after them and twice as many in all, or the segment's end.
     """
+    koma = plan.settings.koma
+    segments = segments or find_segments(ready, koma)
     usable = [r.usable for r in ready]
     candidates = [k for k, good in enumerate(usable) if good]
     refs = [member_ref(r.record) for r in ready]
-    koma = plan.settings.koma
     for i, one in enumerate(ready):
-        place = bisect_left(candidates, i)
-        others = candidates[:place] + candidates[place + usable[i] :]
-        short = centred(others, place, koma.radius)
-        long = long_window(i, short[-1], koma.long_window, usable) if short else []
-        apart = koma.method == "fit" and long != short
-        members = [refs[j] for j in short], [refs[j] for j in long] if apart else []
-        complete = len(others) >= koma.radius + max(koma.radius, place)
-        final = complete and short[-1] + koma.radius < len(ready)
-        yield _finish_task(plan, one, *members, provisional=more_to_come and not final)
+        found = windows_of(i, candidates, usable, segments, koma)
+        members = [refs[j] for j in found.short], [refs[j] for j in found.long]
+        provisional = more_to_come and not found.final
+        yield _finish_task(plan, one, *members, found.breaks, provisional=provisional)
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Of a stack.
+
+    Attributes
+    ----------
+    short, long
+        Members, in order of time; `long` is empty where it is the same or not asked for.
+    breaks
+        Those without which there would be more members, or others.
+    final
+        Whether stacks that come later leave them as they are.
+    """
+
+    short: list[int]
+    long: list[int]
+    breaks: tuple[Break, ...]
+    final: bool
+
+
+def windows_of(
+    i: int, candidates: Sequence[int], usable: Sequence[bool], segments: Segments, koma: KomaParams
+) -> Windows:
+    """Return the windows of stack `i`, which hold stacks of its own segment alone.
+
+    Parameters
+    ----------
+    i
+        Index of the stack, which need not be usable.
+    candidates, usable
+        Indices of the usable stacks, and whether each stack is usable.
+    segments
+        Of the session.
+    koma
+        Method, and lengths of the windows.
+    """
+    start, stop = segments.around(i)
+    inside = candidates[bisect_left(candidates, start) : bisect_left(candidates, stop)]
+    place = bisect_left(inside, i)
+    others = [*inside[:place], *inside[place + usable[i] :]]
+    short = centred(others, place, koma.reach)
+    fitted = koma.method == "fit"
+    long = long_members(i, others, short, usable, koma, start) if short and fitted else []
+    cut_before = place < koma.reach or (fitted and len(long) < koma.long_window)
+    cut_after = len(others) - place < koma.waits_for
+    breaks = (segments.at(start) if cut_before else ()) + (segments.at(stop) if cut_after else ())
+    enough = bisect_left(others, segments.decided) >= koma.waits_for + max(koma.waits_for, place)
+    final = i < segments.decided and (enough or stop < segments.decided)
+    return Windows(short, long if long != short else [], breaks, final)
+
+
+def long_members(
+    i: int, others: list[int], short: Sequence[int], usable: Sequence[bool], koma: KomaParams, start: int = 0
+) -> list[int]:
+    """Return the long window of stack `i`, in order of time.
+
+    Parameters
+    ----------
+    i, others
+        The stack, and the other usable ones of its segment.
+    short
+        Its short window; not empty.
+    usable
+        Whether each stack of the session is usable.
+    koma
+        How long it is, and on which side.
+    start
+        First stack of the segment.
+    """
+    if koma.long == "around":
+        return centred(others, bisect_left(others, i), koma.waits_for)
+    return long_window(i, short[-1], koma.long_window, usable, start)
 
 
 def _finish_task(
-    plan: Plan, one: Ready, short: list[MemberRef], long: list[MemberRef], *, provisional: bool
+    plan: Plan,
+    one: Ready,
+    short: list[MemberRef],
+    long: list[MemberRef],
+    breaks: tuple[Break, ...],
+    *,
+    provisional: bool,
 ) -> FinishTask:
     return with_key(
         FinishTask(
             path=str(one.entry.path),
             folder=str(plan.folder),
             store=str(plan.store),
-            record=one.record,
+            record=replace(one.record, sketch=""),  # known, and as large as all the rest
             short=tuple(short),
             long=tuple(long),
             usable=one.usable,
             score=_number(one.verdict.score),
+            breaks=breaks,
             provisional=provisional,
             settings=plan.settings,
             key="",
@@ -110,6 +197,7 @@ def with_key(task: FinishTask) -> FinishTask:
         "short": _digest_of_members(task.short),
         "long": _digest_of_members(task.long),
         "usable": task.usable,
+        "breaks": [one.to_dict() for one in task.breaks],
         "provisional": task.provisional,
         "acquired": [task.acquired, task.acquired_from],
         "pixel_size": task.pixel_size,
@@ -150,14 +238,16 @@ def digest_of(values: Any) -> str:
 
 def looks_raw(ready: Sequence[Ready]) -> float | None:
     """Return the typical spread of the sums beyond counting if it is far above what counting leaves."""
-    shares = [s for r in ready if (s := _spread_beyond_counting(r.record)) is not None]
+    raw = [r.record for r in ready if r.record.exponent == 0]
+    shares = [s for record in raw if (s := spread_beyond_counting(record)) is not None]
     typical = float(np.median(shares)) if shares else 0.0
     return typical if typical > RAW_SPREAD else None
 
 
-def _spread_beyond_counting(record: StackRecord) -> float | None:
+def spread_beyond_counting(record: StackRecord) -> float | None:
+    """Return the relative spread of a sum of counts beyond what counting gives; None if not known."""
     mu, sigma = record.outliers["mu"], record.outliers["sigma"]
-    if record.status != "ok" or record.exponent != 0 or not mu > 0:
+    if record.status != "ok" or not mu > 0:
         return None
     return float(np.sqrt(max(0.0, sigma**2 - mu)) / mu)
 

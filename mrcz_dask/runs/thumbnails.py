@@ -1,4 +1,4 @@
-"""Small images of a stack before and after its correction, to be looked at while a run goes on."""
+"""Small images of a stack before and after its correction, to be looked at, and a piece of it in full."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 
 SIDE = 192
+PATCH = 96
 # Of each block so many rows are looked at, evenly spread: all of them would take four times as long.
 ROWS = 2
 # Share of the pixels of the image after the correction that is darker than black, and brighter than white.
@@ -24,7 +26,7 @@ Image = NDArray[np.float32]
 
 
 def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction: Correction) -> None:
-    """Keep the thumbnails of a stack in the session store; a stack is done without them, too.
+    """Keep thumbnails and patch of a stack in the session store; a stack is done without them, too.
 
     Parameters
     ----------
@@ -38,8 +40,13 @@ def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction:
         What is done to each of its frames.
     """
     images, (low, high) = in_greys(*thumbnails(mean, correction))
+    piece, weight, at = patch(mean, correction)
     with suppress(MrczDaskError, OSError):
-        store.put_thumbnails(stem, images, low, high)
+        store.put_thumbnails(
+            stem,
+            {"images": images, "patch": piece, "patch_weight": weight},
+            {"low": low, "high": high, "patch_at": list(at)},
+        )
 
 
 def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
@@ -64,6 +71,44 @@ def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
     before = mean.values[rows].astype(np.float32) * np.float32(mean.factor)
     after = correction.take_rows(rows).ready().apply(before)
     return _binned(before, min(ROWS, block, ny), block), _binned(after, min(ROWS, block, ny), block)
+
+
+def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.uint8], tuple[int, int]]:
+    """Return the place of a stack with most outliers, in full.
+
+    Parameters
+    ----------
+    mean
+        (ny, nx), counts per frame.
+    correction
+        Of the frames.
+
+    Returns
+    -------
+    images, weight, corner
+        (2, y, x) float32, counts per frame, before and after the correction, at most 96 pixels a side;
+        (y, x) uint8, the weight in 255ths; row and column of the first pixel.
+    """
+    weight = correction.weight
+    y, x = corner(weight)
+    rows, columns = (np.arange(k, min(k + PATCH, n)) for k, n in zip((y, x), weight.shape, strict=True))
+    before = mean.values[rows].astype(np.float32) * np.float32(mean.factor)
+    after = correction.take_rows(rows).ready().apply(before)
+    images = np.stack([before[:, columns], after[:, columns]])
+    return images, np.ascontiguousarray(weight[np.ix_(rows, columns)]), (y, x)
+
+
+def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return where the patch begins, on a grid of half patches, in which most outliers are."""
+    half = PATCH // 2
+    ny, nx = weight.shape
+    down, across = (max(2, -(-n // half)) for n in weight.shape)
+    found = np.flatnonzero(is_masked(weight))
+    cells = np.bincount(found // nx // half * across + found % nx // half, minlength=down * across)
+    grid = cells.reshape(down, across)
+    four = grid[:-1, :-1] + grid[1:, :-1] + grid[:-1, 1:] + grid[1:, 1:]
+    row, column = np.unravel_index(int(four.argmax()), four.shape)
+    return min(int(row) * half, max(0, ny - PATCH)), min(int(column) * half, max(0, nx - PATCH))
 
 
 def in_greys(before: Image, after: Image) -> tuple[NDArray[np.uint8], tuple[float, float]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.references import Member, WindowSum
+from mrcz_dask.numerics.references import Member, MovingSum
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.records import StackRecord
@@ -37,6 +37,10 @@ class MemberRef:
     n: int
 
 
+Load = Callable[[SessionStore, MemberRef], Member]
+Images = tuple[NDArray[np.float32], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class WindowKey:
     """Whose window it is: of a run (a token, as a store may change between runs), a segment, and a kind."""
@@ -46,7 +50,7 @@ class WindowKey:
     kind: str
 
 
-_kept: OrderedDict[WindowKey, WindowSum[MemberRef]] = OrderedDict()
+_kept: OrderedDict[WindowKey, MovingSum[MemberRef]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -58,16 +62,16 @@ class Own:
     member: Member
 
 
-def reference(
+def images_of(
     store: SessionStore,
     members: Sequence[MemberRef],
     own: Own | None,
-    shape: tuple[int, int],
-    raw: bool,
+    make: Callable[[], MovingSum[MemberRef]],
     key: WindowKey,
     most_kept: int,
-) -> NDArray[np.float32]:
-    """Return the reference image of a window; keep its sum for the next stack of the segment.
+    load: Load | None = None,
+) -> Images:
+    """Return the images of a window; keep its sum for the next stack of the segment.
 
     Parameters
     ----------
@@ -77,35 +81,38 @@ def reference(
         The stacks of the window; at least one.
     own
         The stack itself, if it may be a reference for others; it is none of `members`.
-    shape, raw
-        See `WindowSum`.
+    make
+        Gives a sum of nothing, of the kind that the images come from.
     key, most_kept
         Under what the sum is kept, and how many are.
+    load
+        Gives a member other than `own`; None = as the store has it, outliers masked.
 
     Notes
     -----
     Whether there was a sum to move changes the time and nothing else, as sums are exact. While it is in use
     it is taken out, so that no two threads share one.
     """
+    read = load or masked_member
     exponent = min(m.exponent for m in members)
     if own is not None and own.ref.exponent < exponent:
         own = None  # in the sum it would change how the others are rounded
     with _lock:
-        window = _kept.pop(key, None) or WindowSum(shape, raw)
+        window = _kept.pop(key, None) or make()
     if own is None:
-        window.move_to(members, exponent, lambda m: _load(store, m))
-        image = window.reference()
+        window.move_to(members, exponent, lambda m: read(store, m))
+        images = window.images()
     else:
         there = own
         window.move_to(
-            {*members, own.ref}, exponent, lambda m: there.member if m == there.ref else _load(store, m)
+            {*members, own.ref}, exponent, lambda m: there.member if m == there.ref else read(store, m)
         )
-        image = window.reference(without=own.member)
+        images = window.images(without=own.member)
     with _lock:
         _kept[key] = window
         while len(_kept) > most_kept:
             _kept.popitem(last=False)
-    return image
+    return images
 
 
 def forget(run: str, segment: int) -> None:
@@ -115,7 +122,8 @@ def forget(run: str, segment: int) -> None:
             del _kept[key]
 
 
-def _load(store: SessionStore, ref: MemberRef) -> Member:
+def masked_member(store: SessionStore, ref: MemberRef) -> Member:
+    """Return a stack of the store as the window sees it, its outliers masked."""
     masked = np.flatnonzero(is_masked(store.load(ref.stem, "weight")))
     return member(ref, store.load(ref.stem, "sum"), masked)
 

@@ -68,6 +68,8 @@ class StackRecord(Record):
         What a person should know about it.
     gamma
         The exponent that its gain got; 1 without a gain.
+    sketch
+        Of its sum, see `numerics.sketch`, in base 64.
     made_with
         Digest of the parameters and the version that made it.
     """
@@ -94,6 +96,7 @@ class StackRecord(Record):
     grid_pixels: tuple[tuple[int, ...], ...]
     caveats: tuple[str, ...]
     gamma: float
+    sketch: str
     made_with: str
 
     @property
@@ -110,6 +113,17 @@ class StackRecord(Record):
     def dose(self) -> float:
         """Counts per pixel and frame, over unmasked pixels."""
         return self.mean / self.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Break(Record):
+    """A break of a session: the name of the first stack after it, and why it is one."""
+
+    first: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"break before {self.first}: {self.reason}; windows do not cross it"
 
 
 @dataclass(frozen=True, slots=True)

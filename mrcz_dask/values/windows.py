@@ -51,11 +51,11 @@ def centred(others: list[int], before: int, radius: int) -> list[int]:
     return others[start : start + size]
 
 
-def long_window(i: int, last: int, length: int, usable: Sequence[bool]) -> list[int]:
-    """Return the at most `length` usable stacks that end with stack `last`, `i` left out, in time order."""
+def long_window(i: int, last: int, length: int, usable: Sequence[bool], first: int = 0) -> list[int]:
+    """Return the last `length` usable stacks of those from `first` to `last`, `i` left out, in time order."""
     members: list[int] = []
     j = last
-    while j >= 0 and len(members) < length:
+    while j >= first and len(members) < length:
         if j != i and usable[j]:
             members.append(j)
         j -= 1

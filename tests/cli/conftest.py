@@ -28,10 +28,11 @@ Command = Callable[..., Shown]
 
 @pytest.fixture
 def mrcz(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """run(*arguments): the console script's entry point."""
+    """run(*arguments, report=False): the console script's entry point; a report takes seconds."""
 
-    def run(*arguments: object) -> Shown:
-        monkeypatch.setattr("sys.argv", ["mrcz-dask", *map(str, arguments)])
+    def run(*arguments: object, report: bool = False) -> Shown:
+        without = ["--no-report"] if arguments[:1] == ("koma",) and not report else []
+        monkeypatch.setattr("sys.argv", ["mrcz-dask", *map(str, arguments), *without])
         capsys.readouterr()
         with pytest.raises(SystemExit) as exit_:
             app.main()

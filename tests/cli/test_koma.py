@@ -24,7 +24,7 @@ def first(folder: Path) -> Path:
 
 def run(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", *map(str, arguments)]
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", *map(str, arguments), "--no-report"]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
 
 
@@ -380,3 +380,31 @@ def test_formats(night: Path, tmp_path: Path) -> None:
         assert run("koma", night, "--workers", 0, *wrong, "-o", tmp_path / "no").returncode == 2
     warned = run("koma", night, "--workers", 0, "--format", "mrcs", "--dtype", "int16", "-o", tmp_path / "i")
     assert "steps for counts" in warned.stderr
+
+
+def test_the_radius_that_the_session_asks_for(night: Path, tmp_path: Path) -> None:
+    done = run("koma", night, *SERIAL, "--radius", "auto", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "radius " in done.stderr and len(list((tmp_path / "out").glob("*.mrcz"))) == 5
+    for wrong in (["--radius", "far"], ["--radius", "0"], ["--radius", "auto", "--follow"]):
+        refused = run("koma", night, *SERIAL, *wrong, "-o", tmp_path / "no")
+        assert refused.returncode == 2 and "--radius" in refused.stderr + "--radius" * ("0" in wrong)
+
+
+def test_breaks_are_asked_for_in_hours(night: Path, mrcz: Any) -> None:
+    shown = mrcz(
+        "koma", night, "--radius", 1, "--break-after", "90m", "--breaks", "none", "--dry-run", "--json"
+    )
+    koma = json.loads(shown.out)["settings"]["koma"]
+    assert (koma["breaks"], koma["break_after"]) == ("none", 1.5)
+    plain = json.loads(mrcz("koma", night, "--radius", 1, "--dry-run", "--json").out)["settings"]["koma"]
+    assert (plain["breaks"], plain["break_dose"], plain["break_after"]) == ("auto", 0.2, None)
+
+
+def test_a_break_is_told(tmp_path: Path, mrcz: Any) -> None:
+    params = named("mature", shape=(64, 80), frames=2, stacks=12, dose=20, seed=5, new_gain=(6,))
+    write_session(tmp_path / "night", params)
+    shown = mrcz("koma", tmp_path / "night", "--radius", 2, *SERIAL)
+    assert shown.code == 0
+    (told,) = [line for line in shown.err.splitlines() if "break before" in line]
+    assert "a new pattern" in told and told.endswith("windows do not cross it")

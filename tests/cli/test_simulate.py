@@ -28,6 +28,10 @@ def test_a_session_and_its_truth(tmp_path: Path, mrcz: Any) -> None:
         ["--dose", "-1"],
         ["--session", "odd"],
         ["--carbon", "99"],
+        ["--new-gain", "99"],
+        ["--dose-jump", "30"],
+        ["--dose-jump", "a:1.5"],
+        ["--coincidence", "-3"],
         ["--codec", "nonsense"],
     ],
 )
@@ -43,3 +47,15 @@ def test_a_folder_that_is_not_empty(tmp_path: Path, mrcz: Any) -> None:
     shown = mrcz("simulate", tmp_path)
     assert shown.code == 1
     assert "empty" in shown.err
+
+
+def test_breaks_coincidence_and_super_resolution_reach_the_truth(tmp_path: Path, mrcz: Any) -> None:
+    import zarr
+
+    more = ["--new-gain", 1, "--dose-jump", "1:2.5", "--coincidence", 9, "--super-resolution"]
+    shown = mrcz("simulate", tmp_path / "one", "--stacks", 2, "--frames", 3, "--shape", "32,48", *more)
+    assert shown.code == 0
+    params = zarr.open_group(tmp_path / "one" / "truth.zarr", mode="r").attrs["params"]
+    assert isinstance(params, dict)
+    assert (params["new_gain"], params["dose_jumps"], params["dose_factors"]) == ([1], [1], [2.5])
+    assert params["coincidence"] == 9 and params["super_resolution"]

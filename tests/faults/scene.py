@@ -128,6 +128,7 @@ class Koma:
 def koma(night: Night, out: Path, *options: object) -> Iterator[Koma]:
     """Run the command in a process of its own; whatever is left of it is ended."""
     command = [*OURS, "koma", str(night.session), "-o", str(out), "--radius", str(RADIUS), "--log-json"]
+    command.append("--no-report")
     process = subprocess.Popen(
         [*command, *map(str, options)],
         stdout=subprocess.DEVNULL,

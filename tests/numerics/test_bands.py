@@ -1,11 +1,13 @@
 """Bands: orthogonal parts of an image without its mean, no band too small."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.bands import make_bands
+from mrcz_dask.numerics.bands import make_bands, plane_weight
 from mrcz_dask.numerics.parts import MeanImage, References, combine, look
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(41, 400))
@@ -17,6 +19,8 @@ def noise(seed, shape):
 
 
 def powers(image, bands):
+    """Return the power in each band, long waves too."""
+    bands = replace(bands, fitted=bands.shells)
     return look(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands).products[
         0, 0
     ]
@@ -89,6 +93,7 @@ def test_products_over_bands_add_up_to_the_product_of_the_images(shape):
     one, two = noise(4, shape), noise(5, shape)
     mask = np.random.default_rng(6).random(shape) < 0.01
     bands = make_bands(shape, 200)
+    bands = replace(bands, fitted=bands.shells)
     means = (i[~mask].mean(dtype=np.float64) for i in (one, two))
     left, right = (np.where(mask, 0, i - mean) for i, mean in zip((one, two), means, strict=True))
     full = (left * right).sum()
@@ -135,6 +140,32 @@ def test_shells_are_octaves_below_the_fine_scales(wave, name):
     found = powers(image, bands)
 
     assert found[bands.names.index(name)] > 0.5 * found.sum()
+
+
+@pytest.mark.parametrize("waves", [1, 3, 5])
+def test_waves_as_long_as_the_image_do_not_decide_about_coefficients(waves):
+    """Illumination and thick ice are in few of them."""
+    y, x = np.mgrid[:512, :512] / 512
+    image = np.cos(2 * np.pi * waves * (x + y) / np.sqrt(2) + 1).astype(np.float32)
+    bands = make_bands((512, 512), 200)
+
+    found = look(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands)
+
+    share = found.products[0, 0].sum() / powers(image, bands).sum()
+    assert (share > 0.5) == (waves >= 4)
+
+
+@given(ny=SIDES, nx=SIDES, least=st.sampled_from([2, 20, 200]))
+@example(ny=1, nx=1, least=200)
+@example(ny=480, nx=464, least=200)
+def test_no_band_is_decided_by_few_modes(ny, nx, least):
+    bands = make_bands((ny, nx), least)
+    weight = np.broadcast_to(plane_weight(bands.size(bands.level)[1]), bands.fitted.shape)
+
+    decides = bands.fitted >= 0
+    assert (bands.fitted[decides] == bands.shells[decides]).all()
+    for shell in range(int(bands.shells.max()) + 1):
+        assert weight[bands.fitted == shell].sum() >= min(least, weight[bands.shells == shell].sum())
 
 
 def test_masked_pixels_do_not_matter():

@@ -17,6 +17,7 @@ from mrcz_dask.numerics.correction import (
 from mrcz_dask.numerics.filling import fill_values
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.weights import byte_weight, is_masked
+from mrcz_dask.values.errors import ParameterError
 
 SHAPE = (12, 14)
 FORMS = ("subtract", "subtract-raw", "divide")
@@ -189,3 +190,50 @@ def test_corrected_twice_is_the_same_bits():
     frame = np.random.default_rng(6).poisson(3, SHAPE).astype(np.uint8)
 
     assert example()[0].ready().apply(frame).tobytes() == example()[0].ready().apply(frame.copy()).tobytes()
+
+
+def scaled_example(seed=1):
+    rng = np.random.default_rng(seed)
+    factor = rng.uniform(0.5, 1.99, SHAPE).astype(np.float32)
+    _, pattern, mean, weight, near = example(seed)
+    return make_correction("subtract", pattern, MeanImage(mean), weight, near, factor), mean, weight, near
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+def test_a_scale_comes_before_the_pattern_and_the_fill_after_both(dtype):
+    correction, mean, weight, near = scaled_example()
+    frame = np.random.default_rng(2).poisson(3, SHAPE).astype(dtype)
+    pattern, factor = correction.pattern * correction.step, correction.factor()
+    fill = fill_values(mean * factor - pattern, weight < 128, near, where=weight < 255)
+
+    out = correction.ready().apply(frame)
+
+    w = weight / 255
+    expected = w * (frame.astype(float) * factor - pattern) + (1 - w) * fill
+    assert out == pytest.approx(expected, abs=4e-6)
+    assert abs(out).max() <= correction.ready().largest(frame.min(), frame.max())
+
+
+def test_some_rows_of_a_scaled_correction_are_those_of_the_whole():
+    correction, *_ = scaled_example(3)
+    frame = np.random.default_rng(4).poisson(3, SHAPE).astype(np.uint8)
+    rows = np.array([0, 2, 8])
+
+    assert np.array_equal(
+        correction.take_rows(rows).ready().apply(frame[rows]), correction.ready().apply(frame)[rows]
+    )
+
+
+def test_scaled_and_rounded_is_within_a_step_of_what_is_applied():
+    ready = scaled_example(5)[0].ready()
+    frame = np.random.default_rng(6).poisson(3, SHAPE).astype(np.uint8)
+
+    steps, _ = ready.apply_rounded(frame, 2.0**-4, 7, 0)
+
+    assert abs(steps * 2.0**-4 - ready.apply(frame)).max() < 2.0**-4
+
+
+def test_divide_takes_no_scale():
+    _, pattern, mean, weight, near = example()
+    with pytest.raises(ParameterError, match="expected subtract"):
+        make_correction("divide", pattern, MeanImage(mean), weight, near, np.ones(SHAPE, np.float32))

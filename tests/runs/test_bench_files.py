@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.runs import bench_files
 from mrcz_dask.runs.bench import run_bench
 from mrcz_dask.runs.bench_files import NAMES, prepare_folder, write_report
 from mrcz_dask.runs.bench_params import BenchParams
@@ -28,21 +27,10 @@ def report() -> BenchReport:
 
 
 def test_all_files(report: BenchReport, tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
     written = write_report(report, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(NAMES)
-    assert sorted(path.name for path in written.paths) == sorted(NAMES)
-    assert written.missing == ""
+    assert sorted(path.name for path in written) == sorted(NAMES)
     assert json.loads((tmp_path / "codecs.json").read_text()) == json.loads(json.dumps(report.to_dict()))
-
-
-def test_without_matplotlib_a_message_names_the_extra(
-    report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(bench_files, "find_spec", lambda name: None)
-    written = write_report(report, tmp_path)
-    assert "mrcz-dask[plots]" in written.missing
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".md", ".csv"}
 
 
 def test_nothing_of_an_earlier_report_remains(report: BenchReport, tmp_path: Path) -> None:

@@ -146,6 +146,23 @@ def test_with_gain_and_dark_the_counts_become_the_corrected_movie(
     assert f"-Gain gain/{Path(outcome.results[0].output).stem}.mrc" in (out / "README.md").read_text()
 
 
+def test_the_scale_of_method_session_is_part_of_the_gain(night: Path, tmp_path: Path, koma: Any) -> None:
+    """(frame - dark) * gain is the corrected frame."""
+    outcome = koma(night, method="session", write="recompressed")
+    export(night / "koma", tmp_path / "out", "motioncor", OPTICS)
+    store = SessionStore(night / "koma" / "session.zarr")
+    for result in outcome.results:
+        stem = Path(result.output).stem
+        factor = store.correction(stem).factor()
+        assert factor is not None
+        counts = plain(tmp_path / "out" / "movies" / f"{stem}.mrcs").astype(np.float32)
+        dark = plain(tmp_path / "out" / "dark" / f"{stem}.mrc")
+        found = (counts - dark) * plain(tmp_path / "out" / "gain" / f"{stem}.mrc")
+        expected = mrcz_dask.open_stack(night / "koma" / result.output, corrected=True).compute()
+        good = store.load(stem, "weight") == 255
+        assert np.allclose(found[:, good], expected[:, good], atol=1e-5)
+
+
 def test_what_fails_leaves_no_folder(night: Path, tmp_path: Path, koma: Any) -> None:
     koma(night)
     path = sorted((night / "koma").glob("*.mrcz"))[-1]

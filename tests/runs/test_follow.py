@@ -9,17 +9,34 @@ from typing import Any
 import pytest
 
 import mrcz_dask
+from mrcz_dask.formats.sources import read_footer
+from mrcz_dask.numerics.breaks import REACH
+from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.follow import Follow, FollowParams, first_stacks
-from mrcz_dask.runs.koma import Outcome
-from mrcz_dask.runs.plan import plan_over
+from mrcz_dask.runs.keeping import last_steps
+from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.plan import make_plan, plan_over
+from mrcz_dask.runs.reproduce import reproduce
+from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.runs.watching import Watcher
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import Event, StackDone, StackDue, StackFound, StackLeftOut, Warned, silent
+from mrcz_dask.values.events import (
+    Event,
+    Noted,
+    StackDone,
+    StackDue,
+    StackFound,
+    StackLeftOut,
+    Warned,
+    silent,
+)
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import StackResult
 
 Step = Callable[[], None]
+# No break is looked for in seven stacks: none of them would be final before the end.
+KOMA = KomaParams(radius=1, long_window=4, breaks="none")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -57,25 +74,26 @@ class Pauses(threading.Event):
 
 
 def follow(
-    session: Path, out: Path, steps: list[Step | None], listen: Any = silent, **params: Any
+    session: Path,
+    out: Path,
+    steps: list[Step | None],
+    listen: Any = silent,
+    koma: KomaParams = KOMA,
+    **params: Any,
 ) -> Outcome:
     """Follow a session in which a step happens at every pause."""
     clock = Clock()
     stop = Pauses(clock, iter([None, None, *steps]))  # the first ones have settled after two pauses
     how = FollowParams(**{"settle": 8.0, "poll": 5.0} | params)
     watcher = Watcher(session, out, how.settle, clock=clock)
-    settings = Settings(koma=KomaParams(radius=1, long_window=4))
-    plan = plan_over(first_stacks(watcher, how, stop, listen), out, settings, overwrite=False)
+    plan = plan_over(first_stacks(watcher, how, stop, listen), out, Settings(koma=koma), overwrite=False)
     return Follow(watcher, plan, SerialExecutor(), listen, how, stop, clock).execute()
 
 
 @pytest.fixture
 def batch(night: Path, tmp_path: Path, koma: Any) -> dict[str, bytes]:
     """The bytes of a run over the finished folder."""
-    from mrcz_dask.runs.koma import Run
-    from mrcz_dask.runs.plan import make_plan
-
-    plan = make_plan(night, tmp_path / "batch", Settings(koma=KomaParams(radius=1, long_window=4)))
+    plan = make_plan(night, tmp_path / "batch", Settings(koma=KOMA))
     assert Run(plan, SerialExecutor()).execute().complete
     return contents(tmp_path / "batch")
 
@@ -262,3 +280,85 @@ def test_no_stack_ever(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SessionError, match="no stack has come"):
         follow(tmp_path / "empty", tmp_path / "out", [None] * 3)
+
+
+@pytest.fixture(scope="module")
+def broken_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty stacks: a new gain reference at the 16th, 40 % more dose from the 29th on, ice in one."""
+    params = named(
+        "mature", shape=(64, 80), frames=3, stacks=40, dose=20, seed=5, hot=(0.002, 0.002), ice=(9,),
+        new_gain=(16,), dose_jumps=(29,), dose_factors=(1.4,),
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("broken") / "night"
+    write_session(folder, params)
+    return folder
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
+    tmp_path: Path, broken_night: Path, late: bool
+) -> None:
+    koma = KomaParams(radius=3, long_window=12)
+    plan = make_plan(broken_night, tmp_path / "batch", Settings(koma=koma))
+    told: list[Event] = []
+    assert Run(plan, SerialExecutor(), told.append).execute().complete
+    breaks = [e.message for e in told if isinstance(e, Noted) and "break before" in e.message]
+    names = [entry.name for entry in plan.stacks]
+    assert [one.split(":")[0].split()[-1] for one in breaks] == [names[16], names[29]]
+    told_in = [read_footer(plan.output(one)) for one in plan.stacks]
+    cut = [[b["first"] for b in last_steps(footer or {})["koma"]["results"]["breaks"]] for footer in told_in]
+    assert cut[0] == cut[12] == []
+    assert cut[15] == cut[16] == [names[16]]
+    assert cut[28] == [names[29]]  # sixteen stacks are more than the long window holds
+
+    live = tmp_path / "live"
+    live.mkdir()
+    order = [entry.path for entry in plan.stacks]
+    if late:  # beyond a break that is known by then
+        order = [*order[:14], *order[15:33], order[14], *order[33:]]
+    steps: list[Step | None] = []
+    bring(order[0], live)()
+    for path in order[1:]:
+        steps += [bring(path, live), None, None]
+    heard: list[Event] = []
+    outcome = follow(live, tmp_path / "out", steps, heard.append, koma)
+
+    assert outcome.complete
+    assert contents(tmp_path / "out") == contents(tmp_path / "batch")
+    if not late:
+        assert reproduce(tmp_path / "out" / plan.output(plan.stacks[28]).name, broken_night).same
+        assert [e.message for e in heard if isinstance(e, Noted)] == breaks  # each once
+        done = [r.name for r in results(heard)]
+        assert len(done) == 40  # each once, none again
+        found = next(k for k, e in enumerate(heard) if isinstance(e, StackFound) and e.name == names[34])
+        before = {r.name for r in results(heard[:found])}
+        # usability takes `radius` stacks, a break eight, the window `radius` again
+        assert before == set(names[: 34 - 3 - REACH - 3])
+
+
+@pytest.mark.parametrize(
+    ("koma", "early"),
+    [
+        (KomaParams(radius=1, method="session", breaks="none"), 7),
+        (KomaParams(radius=1, long_window=4, long="around", breaks="none"), None),
+        (KomaParams(radius=1, long_window=40, long="around", breaks="none"), 7),
+    ],
+    ids=["session", "short around", "long around"],
+)
+def test_wider_windows_are_final_later_and_have_the_bytes_of_a_batch(
+    tmp_path: Path, night: Path, stacks: list[Path], koma: KomaParams, early: int | None
+) -> None:
+    """Every stack that comes joins the windows of so many before it: they are provisional until then."""
+    assert Run(make_plan(night, tmp_path / "batch", Settings(koma=koma)), SerialExecutor()).execute().complete
+    live = tmp_path / "live"
+    live.mkdir()
+    bring(stacks[0], live)()
+    steps: list[Step | None] = [None, None]
+    for path in stacks[1:]:
+        steps += [bring(path, live), None, None]
+    heard: list[Event] = []
+    outcome = follow(live, tmp_path / "out", steps, heard.append, koma, provisional=True)
+
+    assert contents(tmp_path / "out") == contents(tmp_path / "batch")
+    assert not any(r.provisional for r in outcome.results)
+    assert early is None or sum(r.provisional for r in results(heard)) == early

@@ -3,6 +3,7 @@ import contextlib
 import shutil
 import signal
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from zarr.storage import LocalStore
 
 from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.kept_fit import kept_fit
+from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.runs import store as stores
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, SpaceError
+from mrcz_dask.values.params import OutlierParams
 
 
 def correction(seed: int = 0, form: str = "subtract") -> Correction:
@@ -47,6 +51,17 @@ def test_a_correction_comes_back(store: SessionStore, form: str) -> None:
     assert digest == store.correction_digest("a") == correction_digest(found) == correction_digest(kept)
     assert (found.form, found.step) == (kept.form, kept.step)
     assert np.array_equal(found.pattern, kept.pattern)
+
+
+def test_a_scale_comes_back_and_is_part_of_the_digest(store: SessionStore) -> None:
+    bare = correction()
+    scale = np.random.default_rng(1).integers(16384, 65535, (8, 10)).astype(np.uint16)
+    kept = replace(bare, scale=scale)
+    digest = store.put_correction("a", kept)
+    found = store.correction("a").scale
+    assert found is not None and np.array_equal(found, scale)
+    assert digest == correction_digest(kept) != correction_digest(bare)
+    assert store.has_correction("a", digest)
 
 
 def test_a_digest_knows_every_part(store: SessionStore) -> None:
@@ -153,3 +168,24 @@ def test_a_folder_that_is_gone_is_not_made_again(tmp_path: Path, monkeypatch: py
     with contextlib.suppress(OSError, DamagedError):
         store.put_correction("a", correction())
     assert not (share / "out").exists()
+
+
+def test_a_histogram_comes_back_with_its_outliers(store: SessionStore) -> None:
+    values = np.random.default_rng(0).poisson(60, (90, 101)).astype(np.int32)
+    values[3, 5:9] = 300
+    mask = outlier_mask(values)
+    kept = kept_fit(mask, OutlierParams())
+    store.put_histogram("a", kept, mask.hot, mask.dead)
+    found, packed = store.histogram("a"), store.packed_outliers("a")
+    assert found is not None and packed is not None
+    for name in ("edges", "counts", "z", "residual", "weight"):
+        assert np.array_equal(getattr(found, name), getattr(kept, name), equal_nan=True)
+    assert (found.below, found.above) == (kept.below, kept.above)
+    assert (found.dark_line, found.hot_line) == (kept.dark_line, kept.hot_line)
+    assert packed[1] == 101
+    bits = np.unpackbits(packed[0], axis=2, count=101).astype(bool)
+    assert np.array_equal(bits, np.stack([mask.hot, mask.dead])) and bits[0, 3, 5:9].all()
+
+
+def test_histograms_and_patches_that_are_not_there(store: SessionStore) -> None:
+    assert store.histogram("a") is store.packed_outliers("a") is store.patch("a") is None

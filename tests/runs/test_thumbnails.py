@@ -13,7 +13,7 @@ from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.runs import thumbnails as module
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.thumbnails import SIDE, in_greys, keep_thumbnails, thumbnails
+from mrcz_dask.runs.thumbnails import PATCH, SIDE, corner, in_greys, keep_thumbnails, patch, thumbnails
 from mrcz_dask.values.errors import SpaceError
 
 Koma = Callable[..., Any]
@@ -108,3 +108,34 @@ def test_they_are_read_as_they_were_kept(tmp_path: Path) -> None:
     found = store.thumbnails("a")
     assert found is not None and found[0].shape == (2, 9, 9)
     assert module.SIDE == 192
+
+
+@given(sides, sides, st.integers(0, 9))
+def test_a_patch_is_a_piece_of_the_image(ny: int, nx: int, seed: int) -> None:
+    values = np.random.default_rng(seed).poisson(30, (ny, nx)).astype(np.int32)
+    made = correction((ny, nx), seed)
+    images, weight, (y, x) = patch(MeanImage(values, 0.1), made)
+    size = (min(PATCH, ny), min(PATCH, nx))
+    assert images.shape == (2, *size) and weight.shape == size
+    place = slice(y, y + size[0]), slice(x, x + size[1])
+    before = values.astype(np.float32) * np.float32(0.1)
+    assert np.array_equal(images[0], before[place]) and np.array_equal(weight, made.weight[place])
+    assert np.array_equal(images[1], made.ready().apply(before)[place])
+
+
+def test_it_is_where_most_outliers_are() -> None:
+    weight = np.full((500, 700), 255, np.uint8)
+    weight[10, 10] = weight[480, 20] = 0
+    weight[300:310, 400:410:3] = 0
+    y, x = corner(weight)
+    assert y <= 300 and y + PATCH >= 310 and x <= 400 and x + PATCH >= 410
+
+
+def test_it_is_kept_with_the_thumbnails(tmp_path: Path) -> None:
+    store = SessionStore(tmp_path / "session.zarr")
+    store.create()
+    mean, made = MeanImage(np.full((120, 130), 3, np.int32)), correction((120, 130))
+    keep_thumbnails(store, "a", mean, made)
+    found, expected = store.patch("a"), patch(mean, made)
+    assert found is not None and found[2] == expected[2]
+    assert all(np.array_equal(a, b) for a, b in zip(found[:2], expected[:2], strict=True))

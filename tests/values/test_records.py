@@ -37,6 +37,7 @@ RECORD = StackRecord(
     grid_pixels=((4, 4), (4, 3)),
     caveats=("few counts",),
     gamma=1.0,
+    sketch="AAECAw==",
     made_with="cd" * 16,
 )
 RESULT = StackResult(

@@ -73,6 +73,13 @@ class SimulationParams(Parameters):
         Indices of the stacks with a carbon edge and with ice that grows thick to one side.
     carbon_strength, ice_strength
         Share of the electrons that carbon and thick ice take away.
+    new_gain
+        Indices of the stacks from which on columns, rows, white pixel gain and V are drawn anew.
+    dose_jumps, dose_factors
+        Indices of the stacks from which on the dose is multiplied by a factor, and these factors.
+    coincidence
+        Pixels round an electron within which others of the same frame of the sensor are lost, in counting
+        cameras some 9; 0 = none are lost.
     """
 
     shape: tuple[int, int] = (512, 512)
@@ -104,6 +111,10 @@ class SimulationParams(Parameters):
     ice: tuple[int, ...] = ()
     carbon_strength: float = 0.25
     ice_strength: float = 0.25
+    new_gain: tuple[int, ...] = ()
+    dose_jumps: tuple[int, ...] = ()
+    dose_factors: tuple[float, ...] = ()
+    coincidence: float = 0.0
 
     def __post_init__(self) -> None:
         raise_all("simulation parameters", self._problems())
@@ -117,6 +128,8 @@ class SimulationParams(Parameters):
         yield from self._pattern_problems()
         yield from self._outlier_problems()
         yield from self._contrast_problems()
+        yield from self._break_problems()
+        yield from within("coincidence", self.coincidence, 0, 1e3, unit=" pixels")
 
     def _size_problems(self) -> Iterator[str]:
         yield from within("number of sizes in shape", len(self.shape), 2, 2)
@@ -151,10 +164,22 @@ class SimulationParams(Parameters):
 
     def _contrast_problems(self) -> Iterator[str]:
         for name in ("carbon", "ice"):
-            wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
-            if wrong:
-                yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"
+            yield from self._index_problems(name)
             yield from within(f"{name}_strength", getattr(self, f"{name}_strength"), 0, 0.95)
+
+    def _index_problems(self, name: str) -> Iterator[str]:
+        wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
+        if wrong:
+            yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"
+
+    def _break_problems(self) -> Iterator[str]:
+        yield from self._index_problems("new_gain")
+        yield from self._index_problems("dose_jumps")
+        if len(self.dose_jumps) != len(self.dose_factors):
+            numbers = len(self.dose_jumps), len(self.dose_factors)
+            yield f"dose_jumps and dose_factors have {numbers[0]} and {numbers[1]} entries; expected as many"
+        for factor in self.dose_factors:
+            yield from within("dose_factors", factor, 0, 100, open_low=True)
 
 
 _NO_PATTERN: dict[str, Any] = {"etch": 0.0, "cmos": 0.0, "pixel": 0.0, "gamma": 1.0}

@@ -19,6 +19,7 @@ CALIBRATED = (0.25, 9.0)
 COLUMN_BLOCK = 32
 SWEEPS = 4
 WAVELENGTHS = (24.0, 96.0)
+SENSOR_RATE = 400.0
 
 
 def dose_rate_gamma(rate: float) -> float:
@@ -77,10 +78,15 @@ def etching_gain(params: SimulationParams) -> Image:
     return 1 + _scaled(params.etch, etching, params, Purpose.ETCH)
 
 
-def fixed_gain(params: SimulationParams) -> Image:
-    """Return M: columns, rows and white pixel gain, mean 0."""
-    columns = _scaled(params.cmos, columns_and_rows, params, Purpose.CMOS)
-    return columns + _scaled(params.pixel, pixel_gain, params, Purpose.PIXEL)
+def fixed_gain(params: SimulationParams, since: int = 0) -> Image:
+    """Return M from stack `since` on, where it was drawn: columns, rows and white pixel gain, mean 0."""
+    columns = _scaled(params.cmos, columns_and_rows, params, Purpose.CMOS, since)
+    return columns + _scaled(params.pixel, pixel_gain, params, Purpose.PIXEL, since)
+
+
+def gain_since(params: SimulationParams, index: int) -> int:
+    """Return the stack from which on stack `index` has its gain."""
+    return max((i for i in params.new_gain if i <= index), default=0)
 
 
 def additive(params: SimulationParams) -> Image:
@@ -88,10 +94,31 @@ def additive(params: SimulationParams) -> Image:
     return _scaled(params.additive, columns_and_rows, params, Purpose.ADDITIVE)
 
 
-def _scaled(std: float, kind: Kind, params: SimulationParams, purpose: Purpose) -> Image:
+def _scaled(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, index: int = 0) -> Image:
     if std == 0:
         return np.zeros(params.shape, np.float32)
-    return np.float32(std) * kind(params.shape, stream(params.seed, purpose))
+    return np.float32(std) * kind(params.shape, stream(params.seed, purpose, index))
+
+
+def counted(params: SimulationParams, electrons: Image) -> Image:
+    """Return how many electrons of a frame are counted, those lost to coincidence left out.
+
+    An electron counts if no earlier one of the same frame of the sensor is within `coincidence` pixels; of
+    x expected there 1 - exp(-x) count. It flattens what is bright, and the pattern with it.
+
+    Parameters
+    ----------
+    params
+        With the time of a frame; the K2's sensor takes 400 frames per second.
+    electrons
+        Expected electrons per pixel and frame, (rows, columns).
+    """
+    if params.coincidence == 0:
+        return electrons
+    crowd = electrons * np.float32(params.coincidence / (SENSOR_RATE * params.frame_time))
+    return np.asarray(
+        np.where(crowd > 0, -np.expm1(-crowd) / np.maximum(crowd, 1e-30), 1) * electrons, np.float32
+    )
 
 
 def evolving(params: SimulationParams) -> Replay[Image | None]:
@@ -103,7 +130,7 @@ def _evolve(params: SimulationParams, before: Image | None, index: int) -> Image
     draws = stream(params.seed, Purpose.EVOLVE, index)
     fresh = etching(params.shape, draws) + columns_and_rows(params.shape, draws)
     fresh *= np.float32(np.sqrt(0.5))
-    if before is None:
+    if before is None or index in params.new_gain:
         return fresh
     memory = np.exp(-params.dose * params.frames / params.tau)
     return np.float32(memory) * before + np.float32(np.sqrt(1 - memory**2)) * fresh

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -121,13 +122,15 @@ class SimulatedSession:
     def dose(self, index: int) -> float:
         """Return d of stack `index` in counts/pixel/frame."""
         draw = stream(self.params.seed, Purpose.DOSE, index).standard_normal()
-        return float(self.params.dose * (1 + self.params.dose_jitter * np.clip(draw, -3, 3)))
+        jumps = zip(self.params.dose_jumps, self.params.dose_factors, strict=True)
+        level = self.params.dose * prod(factor for start, factor in jumps if start <= index)
+        return float(level * (1 + self.params.dose_jitter * np.clip(draw, -3, 3)))
 
     def pattern(self, index: int) -> Image:
         """Return E^gamma (1 + M + V) of stack `index`, float32 (rows, columns), mean 1."""
         rate = self.dose(index) / self.params.frame_time
         gamma = patterns.dose_rate_gamma(rate) if self.params.gamma is None else self.params.gamma
-        gain = self._etching ** np.float32(gamma) * (1 + self._fixed + self._evolving_at(index))
+        gain = self._etching ** np.float32(gamma) * (1 + self._fixed_at(index) + self._evolving_at(index))
         return np.asarray(gain / np.mean(gain, dtype=np.float64), np.float32)
 
     def _evolving_at(self, index: int) -> Image:
@@ -140,9 +143,16 @@ class SimulatedSession:
     def _etching(self) -> Image:
         return patterns.etching_gain(self.params)
 
+    def _fixed_at(self, index: int) -> Image:
+        since = patterns.gain_since(self.params, index)
+        if since not in self._fixed:
+            self._fixed.clear()  # one at a time: they are as large as an image
+            self._fixed[since] = patterns.fixed_gain(self.params, since)
+        return self._fixed[since]
+
     @cached_property
-    def _fixed(self) -> Image:
-        return patterns.fixed_gain(self.params)
+    def _fixed(self) -> dict[int, Image]:
+        return {}
 
     @cached_property
     def additive(self) -> Image:
@@ -168,7 +178,7 @@ class _Optics:
     """What the frames of one stack have in common."""
 
     def __init__(self, session: SimulatedSession, index: int) -> None:
-        params = session.params
+        params = self._params = session.params
         self.dose, self.pattern = session.dose(index), session.pattern(index)
         self.illumination = specimen.illumination(params, index)
         self.additive, self.dead = session.additive, session.dead
@@ -182,7 +192,8 @@ class _Optics:
     def expected(self, frame: int) -> Image:
         """Expected counts of a frame before clipping."""
         dy, dx = self.drift[frame]
-        counts = self._base * (1 + self._specimen.moved(dy, dx)) + self.additive + self.hot_excess
+        electrons = self._base * (1 + self._specimen.moved(dy, dx))
+        counts = patterns.counted(self._params, electrons) + self.additive + self.hot_excess
         return np.asarray(np.maximum(counts * self._response, 0), np.float32)
 
     def truth(self, expected_sum: Image) -> StackTruth:
@@ -209,8 +220,8 @@ def simulate_session(params: SimulationParams | None = None) -> SimulatedSession
 
     Notes
     -----
-    Expected counts of frame f: d E^gamma (1 + M + V) (1 + s(x - drift)) H + A + hot, dead pixels times their
-    response; then Poisson, clipped to the dtype.
+    Expected counts of frame f: d E^gamma (1 + M + V) (1 + s(x - drift)) H, less what coincidence loses, + A
+    + hot, dead pixels times their response; then Poisson, clipped to the dtype.
     """
     return SimulatedSession(SimulationParams() if params is None else params)
 

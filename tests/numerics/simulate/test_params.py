@@ -23,7 +23,7 @@ def test_overrides_win_over_the_name() -> None:
 
 
 def test_parameters_survive_a_dictionary() -> None:
-    params = named("white", carbon=(1, 2), shape=(64, 96))
+    params = named("white", carbon=(1, 2), shape=(64, 96), dose_jumps=(4,), dose_factors=(1.5,))
     assert SimulationParams.from_dict(params.to_dict()) == params
 
 
@@ -43,6 +43,11 @@ def test_parameters_survive_a_dictionary() -> None:
         ({"gamma": -1.0}, "gamma"),
         ({"carbon": (60,)}, "carbon names the stacks [60]"),
         ({"dead_response": 2.0}, "dead_response"),
+        ({"new_gain": (60,)}, "new_gain names the stacks [60]"),
+        ({"dose_jumps": (-1,), "dose_factors": (1.5,)}, "dose_jumps names the stacks [-1]"),
+        ({"dose_jumps": (3,)}, "1 and 0 entries"),
+        ({"dose_jumps": (3,), "dose_factors": (0.0,)}, "dose_factors"),
+        ({"coincidence": -1.0}, "coincidence"),
         ({"nonsense": 1}, "nonsense"),
     ],
 )

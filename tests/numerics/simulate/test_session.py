@@ -108,6 +108,10 @@ def test_gamma_scales_the_etching_with_the_dose_rate() -> None:
         ({"dead": 0.0}, {"dead", "expected_sum", "hot", "hot_excess"}),
         ({"hot": (0.0, 0.0)}, {"hot", "hot_excess", "expected_sum"}),
         ({"carbon": (2,)}, {"illumination", "expected_sum"}),
+        ({"new_gain": (2,)}, {"pattern", "expected_sum"}),
+        ({"dose_jumps": (1,), "dose_factors": (1.5,)}, {"dose", "pattern", "expected_sum"}),
+        ({"dose_jumps": (1,), "dose_factors": (1.5,), "gamma": 1.0}, {"dose", "pattern", "expected_sum"}),
+        ({"coincidence": 9.0}, {"expected_sum"}),
     ],
 )
 def test_one_effect_off_leaves_the_others(off: dict[str, Any], changed: set[str]) -> None:
@@ -157,3 +161,52 @@ def test_an_index_outside_the_session_is_an_error() -> None:
     for index in (-1, 5):
         with pytest.raises(ParameterError, match="0 <= index < 5"):
             simulate_session(SMALL).stack(index)
+
+
+def test_a_new_gain_is_drawn_anew_and_leaves_the_stacks_before_it() -> None:
+    still: dict[str, Any] = {"etch": 0.0, "gamma": 1.0, "dose_jitter": 0.0, "shape": (128, 128), "stacks": 9}
+    one = simulate_session(named("standard", **still))
+    other = simulate_session(named("standard", **still, new_gain=(3, 6)))
+    patterns = [other.pattern(i) - 1 for i in range(9)]
+    for i in (0, 2):
+        assert np.array_equal(one.pattern(i), other.pattern(i))
+    for i, j, same in ((0, 2, True), (2, 3, False), (3, 5, True), (5, 6, False), (0, 6, False), (6, 8, True)):
+        rho = np.corrcoef(patterns[i].ravel(), patterns[j].ravel())[0, 1]
+        assert rho == pytest.approx(1 if same else 0, abs=0.25)
+    assert patterns[0].std() == pytest.approx(patterns[8].std(), rel=0.1)
+    assert np.array_equal(other.pattern(1), one.pattern(1))  # in any order
+
+
+def test_a_new_gain_begins_the_evolving_pattern_anew() -> None:
+    only: dict[str, Any] = {"etch": 0.0, "cmos": 0.0, "pixel": 0.0, "dose_jitter": 0.0, "shape": (96, 96)}
+    session = simulate_session(named("evolving", **only, tau=1e6, new_gain=(4,)))
+    flat = [session.pattern(i).ravel() for i in range(8)]
+    assert np.corrcoef(flat[0], flat[3])[0, 1] > 0.99
+    assert np.corrcoef(flat[4], flat[7])[0, 1] > 0.99
+    assert abs(np.corrcoef(flat[3], flat[4])[0, 1]) < 0.5
+
+
+def test_jumps_of_dose_multiply() -> None:
+    params = named("standard", dose=2.0, dose_jitter=0.0, dose_jumps=(10, 20), dose_factors=(1.5, 0.5))
+    session = simulate_session(params)
+    assert [session.dose(i) for i in (0, 9, 10, 19, 20, 59)] == pytest.approx([2, 2, 3, 3, 1.5, 1.5])
+
+
+def test_coincidence_loses_what_a_crowd_expects() -> None:
+    params = SimulationParams(**QUIET | {"dose": 8.0, "frames": 4, "coincidence": 9.0})
+    stack = simulate_session(params).stack(0)
+    crowd = 9 * 8 / (400 * 0.3)  # electrons near one, in the same of 400 frames a second
+    expected = 8 * (1 - np.exp(-crowd)) / crowd
+    assert stack.frames.mean() == pytest.approx(expected, rel=0.005)
+    assert stack.truth.expected_sum.mean() == pytest.approx(4 * expected, rel=1e-5)
+
+
+def test_coincidence_flattens_the_pattern() -> None:
+    bright: dict[str, Any] = QUIET | {"dose": 20.0, "pixel": 0.03}
+    sums = [
+        simulate_session(SimulationParams(**bright, coincidence=pixels)).stack(0).truth.expected_sum
+        for pixels in (0.0, 9.0)
+    ]
+    spread = [s.std() / s.mean() for s in sums]
+    assert spread[0] == pytest.approx(0.03, rel=0.01)
+    assert 0.3 * spread[0] < spread[1] < 0.6 * spread[0]

@@ -1,0 +1,259 @@
+"""Fits of y = a x**b + c (Eqs. 12 and 13), their errors, and what the data cannot say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from mrcz_dask.values.errors import ParameterError
+
+EXPONENTS = (-4.0, -0.05)
+GRID = 120
+FEWEST = 4
+FEWEST_GROUPS = 3
+# A fall of so many standard errors is one; parameters with larger relative errors are not decided.
+SURE = 3.0
+VAGUE = 0.5
+ALIKE = 0.98
+EDGE = 1e-6
+EXACT = 1e-9
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Decay:
+    """y = a x**b + c."""
+
+    a: float
+    b: float
+    c: float
+
+    def at(self, x: float) -> float:
+        """Return y."""
+        return self.a * math.pow(x, self.b) + self.c
+
+
+@dataclass(frozen=True, slots=True)
+class DecayFit:
+    """What points say about a decay.
+
+    Attributes
+    ----------
+    curve
+        None where no decay is seen, or there are too few points.
+    covariance
+        Of a, b, c, row by row; None without a curve.
+    constant
+        Mean of all y, and its standard error (not a number for one group).
+    fall
+        From the smallest x to the largest, and its standard error; None with too few points.
+    words
+        What the points do not decide.
+    """
+
+    curve: Decay | None
+    covariance: tuple[tuple[float, ...], ...] | None
+    constant: tuple[float, float]
+    fall: tuple[float, float] | None
+    words: tuple[str, ...]
+
+    @property
+    def errors(self) -> tuple[float, float, float] | None:
+        """Standard errors of a, b, c."""
+        if self.covariance is None:
+            return None
+        a, b, c = (math.sqrt(max(0.0, self.covariance[k][k])) for k in range(3))
+        return a, b, c
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        curve = self.curve and {"a": self.curve.a, "b": self.curve.b, "c": self.curve.c}
+        return {
+            "curve": curve,
+            "errors": self.errors and dict(zip("abc", self.errors, strict=True)),
+            "covariance": self.covariance and [list(row) for row in self.covariance],
+            "constant": list(self.constant),
+            "fall": self.fall and list(self.fall),
+            "words": list(self.words),
+        }
+
+    def __str__(self) -> str:
+        if self.curve is None or self.errors is None:
+            return f"constant {_number(*self.constant)}"
+        (a, b, c), (da, db, dc) = (self.curve.a, self.curve.b, self.curve.c), self.errors
+        return f"a = {_number(a, da)}, b = {_number(b, db)}, c = {_number(c, dc)}"
+
+
+def fit_decay(
+    x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable] | None = None, what: str = "x"
+) -> DecayFit:
+    """Fit y = a x**b + c by least squares, all points alike.
+
+    Parameters
+    ----------
+    x, y
+        Points, x > 0.
+    groups
+        Of each point: those of one group share what is random (a stack). Errors are jackknife errors: each
+        group is left out once. None, or fewer than three different: every point is a group.
+    what
+        What x is, for the words.
+
+    Raises
+    ------
+    ParameterError
+        For no points, other numbers of x, y and groups, or values that are not finite or x <= 0.
+
+    Notes
+    -----
+    Eqs. 12 and 13 of McLeod et al. 2018. Variable projection: for each b in -4..-0.05 a and c are a straight
+    line in x**b. b is looked for on a grid, then by Brent's method round the best. No start values.
+    """
+    xs, ys = _points(x, y, groups)
+    labels = list(range(xs.size)) if groups is None else list(groups)
+    words = []
+    if groups is not None and len(set(labels)) < FEWEST_GROUPS:
+        words.append(f"errors are from the scatter of single points: only {len(set(labels))} stacks")
+        labels = list(range(xs.size))
+    different = np.unique(xs).size
+    if different < FEWEST:
+        few = f"{different} different values of {what}: three parameters need at least {FEWEST}"
+        return DecayFit(None, None, _constant(ys, labels), None, (*words, few))
+    curve = _fit(xs, ys)
+    left_out = [_fit(*part) for part in _without_each(xs, ys, labels)]
+    return _judged(curve, left_out, xs, _constant(ys, labels), words, what)
+
+
+def _judged(
+    curve: Decay,
+    left_out: Sequence[Decay],
+    xs: Floats,
+    constant: tuple[float, float],
+    words: Sequence[str],
+    what: str,
+) -> DecayFit:
+    low, high = float(xs.min()), float(xs.max())
+    fall = curve.at(low) - curve.at(high)
+    covariance = _jackknife(np.array([[d.a, d.b, d.c, d.at(low) - d.at(high)] for d in left_out]))
+    error = math.sqrt(covariance[3, 3])
+    if not fall > SURE * error:
+        return DecayFit(None, None, constant, (fall, error), (*words, _no_fall(fall, error, what)))
+    three = tuple(tuple(float(v) for v in row[:3]) for row in covariance[:3])
+    doubts = _doubts(curve, covariance, (low, high), what)
+    return DecayFit(curve, three, constant, (fall, error), (*words, *doubts))
+
+
+def _no_fall(fall: float, error: float, what: str) -> str:
+    verb = "rises" if fall < -SURE * error else "does not fall beyond chance"
+    return f"no decay: from the smallest {what} to the largest it {verb} (change {-fall:+.2g} ± {error:.2g})"
+
+
+def _doubts(curve: Decay, covariance: Floats, ends: tuple[float, float], what: str) -> Iterator[str]:
+    error = np.sqrt(np.diag(covariance))
+    low, high = ends
+    fall = curve.at(low) - curve.at(high)
+    if curve.b >= EXPONENTS[1] - EDGE:
+        each = fall / math.log2(high / low)
+        yield (
+            f"it falls like a logarithm, by {each:.3g} whenever {what} doubles: b is at its bound "
+            f"{EXPONENTS[1]}, and a and c alone mean nothing"
+        )
+    elif curve.b <= EXPONENTS[0] + EDGE:
+        yield f"it falls within the first {what}: b is at its bound {EXPONENTS[0]} and says no more than that"
+    elif error[1] > VAGUE * abs(curve.b):
+        yield f"the exponent is not decided: b = {_number(curve.b, float(error[1]))}"
+    product = error[0] * error[2]
+    alike = -float(covariance[0, 2]) / product if product > 0 else 0.0
+    if error[0] > VAGUE * curve.a and alike > ALIKE:
+        yield (
+            f"a and c cannot be told apart (correlation {-alike:.3f}): only their sum near the first {what} "
+            "is known; a longer range would tell"
+        )
+    if EXPONENTS[1] - EDGE > curve.b and error[2] > abs(curve.c):
+        left = _number(curve.c, float(error[2]))
+        yield f"whether anything is left at large {what} is not decided: c = {left}"
+
+
+def _points(
+    x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable] | None
+) -> tuple[Floats, Floats]:
+    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    fits = xs.shape == ys.shape and xs.ndim == 1 and (groups is None or len(groups) == xs.size)
+    if not fits or not xs.size or not (np.isfinite(xs).all() and np.isfinite(ys).all() and (xs > 0).all()):
+        raise ParameterError(
+            f"{xs.size} values of x and {ys.size} of y; expected as many of both, finite, and x above 0"
+        )
+    return xs, ys
+
+
+def _fit(x: Floats, y: Floats) -> Decay:
+    middle = math.exp(float(np.log(x).mean()))
+    scaled, centred = np.log(x / middle), y - y.mean()
+    b = _best_exponent(scaled, centred)
+    a, _ = _slope_and_left(b, scaled, centred)
+    c = float(y.mean() - a * np.exp(b * scaled).mean())
+    return Decay(float(a * middle**-b), b, c)
+
+
+def _best_exponent(x: Floats, y: Floats) -> float:
+    """Return b for logarithms of x, and y without its mean."""
+    grid = -np.geomspace(-EXPONENTS[0], -EXPONENTS[1], GRID)
+    misfits = [float((_slope_and_left(b, x, y)[1] ** 2).sum()) for b in grid]
+    best = int(np.argmin(misfits))
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, GRID - 1)])
+    if _derivative(low, x, y) < 0 < _derivative(high, x, y):
+        return float(brentq(_derivative, low, high, args=(x, y), xtol=1e-14))
+    return float(grid[best])
+
+
+def _slope_and_left(b: float, x: Floats, y: Floats) -> tuple[float, Floats]:
+    u = np.exp(b * x)
+    u -= u.mean()
+    power = float((u * u).sum())
+    a = float((u * y).sum()) / power if power > 0 else 0.0
+    return a, y - a * u
+
+
+def _derivative(b: float, x: Floats, y: Floats) -> float:
+    """Return half the derivative of the misfit by b."""
+    a, left = _slope_and_left(b, x, y)
+    u = np.exp(b * x) * x
+    return -float((left * (a * (u - u.mean()))).sum())
+
+
+def _without_each(x: Floats, y: Floats, labels: Sequence[Hashable]) -> Iterator[tuple[Floats, Floats]]:
+    for label in dict.fromkeys(labels):
+        kept = np.array([one != label for one in labels])
+        if np.unique(x[kept]).size >= FEWEST - 1:
+            yield x[kept], y[kept]
+
+
+def _jackknife(values: Floats) -> Floats:
+    """Return the covariance of estimates, given those with one group left out each (groups, estimates)."""
+    count = len(values)
+    apart = values - values.mean(axis=0)
+    return np.asarray((apart[:, :, None] * apart[:, None, :]).sum(axis=0) * (count - 1) / count)
+
+
+def _constant(y: Floats, labels: Sequence[Hashable]) -> tuple[float, float]:
+    """Return the mean of all points, and its error from the means without each group."""
+    names = list(dict.fromkeys(labels))
+    if len(names) < 2:
+        return float(y.mean()), math.nan
+    means = [[float(y[np.array([one != name for one in labels])].mean())] for name in names]
+    return float(y.mean()), math.sqrt(float(_jackknife(np.array(means))[0, 0]))
+
+
+def _number(value: float, error: float) -> str:
+    """Return a value with its error, two digits of it."""
+    if not (math.isfinite(error) and error > EXACT * abs(value)):
+        return f"{value:.4g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} ± {error:.{digits}f}"

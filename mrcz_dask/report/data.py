@@ -1,0 +1,289 @@
+"""All that a report shows, gathered from session store, logbook and footers; inputs are not looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kept_fit import KeptFit
+from mrcz_dask.numerics.population import Lifetime, Places, Survival, Turnover
+from mrcz_dask.report.progress import RunTimes
+from mrcz_dask.values.records import Break, Record
+
+KINDS = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
+
+
+@dataclass(frozen=True, slots=True)
+class Band(Record):
+    """One band of a stack's pattern; see `numerics.regression.BandFit`."""
+
+    band: str
+    modes: int
+    coefficients: tuple[float, ...]
+    explained: float
+    used: bool
+
+
+@dataclass(frozen=True, slots=True)
+class MaskFacts(Record):
+    """What the first pass found out about a stack; as its footer says it.
+
+    Attributes
+    ----------
+    shape, dtype
+        (n, ny, nx) and type of the pixels.
+    dose
+        Counts per pixel and frame.
+    n_masked, n_hot, n_dead, n_neighbourly
+        Outlier pixels.
+    t_dark, t_hot
+        Thresholds in sigma; None where off.
+    mu, sigma
+        Centre and width of the sum's good pixels, counts; None where not fitted.
+    misfit
+        Largest difference between the cumulative histogram and the fitted one.
+    status, illumination
+        Of the mask.
+    spread
+        Relative spread of the sum beyond counting; None where not known.
+    gamma
+        Exponent of its gain; 1 without one.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    dose: float
+    n_masked: int
+    n_hot: int
+    n_dead: int
+    n_neighbourly: int
+    t_dark: float | None
+    t_hot: float | None
+    mu: float | None
+    sigma: float | None
+    misfit: float | None
+    status: str
+    illumination: bool
+    spread: float | None
+    gamma: float
+
+    @property
+    def pixels(self) -> int:
+        """Of a frame."""
+        return self.shape[1] * self.shape[2]
+
+    @property
+    def sound(self) -> bool:
+        """Whether the mask may be used."""
+        return self.status in ("ok", "sparse")
+
+
+@dataclass(frozen=True, slots=True)
+class StackData:
+    """What is known of one stack of the session.
+
+    Attributes
+    ----------
+    number
+        In order of acquisition, from 1.
+    name, stem, output
+        Of the stack, of its outputs, and its output.
+    acquired, acquired_from, hours
+        When it was taken, what says so, and hours since the first stack.
+    state, reason
+        ``done``, ``failed``, ...; why not, or why once more.
+    mask
+        What the first pass found out; None if it did not get so far.
+    turnover
+        Of its outliers, against the stack before.
+    usable, score
+        Whether it may be a reference, and its contrast score.
+    noise
+        Correlated noise, see `StackResult`; None where it was not measured.
+    caveats
+        What a person should know about it.
+    bands
+        Of its pattern, as the footer of its output says; empty where nothing was fitted.
+    breaks
+        Of the session, that cut its windows.
+    agrees
+        Whether the footer of its output and the session store say the same; None where one is missing.
+    bytes_in, bytes_out
+        Sizes of its files.
+    """
+
+    number: int
+    name: str
+    stem: str
+    output: str
+    acquired: datetime
+    acquired_from: str
+    hours: float
+    state: str
+    reason: str
+    mask: MaskFacts | None
+    turnover: Turnover
+    usable: bool | None
+    score: float | None
+    noise: Mapping[str, float | None]
+    caveats: tuple[str, ...]
+    bands: tuple[Band, ...]
+    breaks: tuple[Break, ...]
+    agrees: bool | None
+    bytes_in: int
+    bytes_out: int
+
+    @property
+    def high_contrast(self) -> bool:
+        """Whether it is nobody's reference because of its contrast."""
+        return self.usable is False and self.score is not None and (self.mask is None or self.mask.sound)
+
+    @property
+    def outlier_share(self) -> float | None:
+        """Hot and dead pixels as a share of all; None without a sound mask."""
+        mask = self.mask
+        return (mask.n_hot + mask.n_dead) / mask.pixels if mask is not None and mask.sound else None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What can be looked at of one stack.
+
+    Attributes
+    ----------
+    fit
+        The histogram of its sum with the fit.
+    patch, weight, corner
+        (2, y, x) float32 counts per frame before and after, (y, x) uint8 in 255ths, and where it begins.
+    thumbnails, greys
+        (2, y, x) uint8, before and after, and the counts per frame that are 0 and 255.
+    """
+
+    fit: KeptFit | None = None
+    patch: NDArray[np.float32] | None = None
+    weight: NDArray[np.uint8] | None = None
+    corner: tuple[int, int] = (0, 0)
+    thumbnails: NDArray[np.uint8] | None = None
+    greys: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut(Record):
+    """A file that is no stack of the session, and why; `rejected` if it should have been one."""
+
+    name: str
+    reason: str
+    rejected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The detector over the session.
+
+    Attributes
+    ----------
+    hot, dead
+        Where outliers are; None where the store has no masks.
+    survival, lifetime
+        How long hot pixels live, in stacks.
+    """
+
+    hot: Places | None
+    dead: Places | None
+    survival: tuple[Survival, ...]
+    lifetime: Lifetime | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SessionData:
+    """A session as a report shows it.
+
+    Attributes
+    ----------
+    folder, session
+        Of the outputs and of the inputs, as the last run called them.
+    version, platform
+        Of the program that ran last, and what it ran on.
+    settings
+        Of the last run, by groups.
+    gain
+        What was applied to the frames before all else, as the store knows it; None = nothing.
+    running
+        ``finished``, ``stopped``, ``lost``, ``running``, and `error`, what stopped it.
+    stacks
+        In order of acquisition.
+    left_out, warnings
+        Files that are no stacks; what the last run warned of.
+    runs
+        All runs over this folder.
+    health
+        Of the detector.
+    looks
+        By number of the stack, of a sample; `high_contrast` has thumbnails of the stacks left out of windows.
+    problems
+        What could not be read.
+    """
+
+    folder: str
+    session: str
+    version: str
+    platform: str
+    settings: Mapping[str, Any]
+    gain: Mapping[str, Any] | None
+    running: str
+    error: str | None
+    stacks: tuple[StackData, ...]
+    left_out: tuple[LeftOut, ...]
+    warnings: tuple[str, ...]
+    runs: tuple[RunTimes, ...]
+    health: Health
+    looks: Mapping[int, Look]
+    high_contrast: Mapping[int, Look]
+    problems: tuple[str, ...]
+
+    @property
+    def masks(self) -> list[tuple[StackData, MaskFacts]]:
+        """The stacks that went through the first pass."""
+        return [(s, s.mask) for s in self.stacks if s.mask is not None]
+
+    @property
+    def failed(self) -> list[StackData]:
+        """The stacks that could not be done."""
+        return [s for s in self.stacks if s.state == "failed"]
+
+    @property
+    def rejected(self) -> list[LeftOut]:
+        """Files that should have been stacks."""
+        return [f for f in self.left_out if f.rejected]
+
+    @property
+    def breaks(self) -> dict[str, Break]:
+        """The breaks of the session, which windows do not cross, by the first stack after each."""
+        return {one.first: one for s in self.stacks for one in s.breaks}
+
+    @property
+    def timed(self) -> bool:
+        """Whether the hours of the stacks mean something: known times, and not all the same."""
+        known = all(s.acquired_from != "mtime" for s in self.stacks)
+        return known and bool(self.stacks) and self.stacks[-1].hours > 0
+
+
+def worst(stacks: Sequence[StackData]) -> StackData | None:
+    """Return the stack whose histogram is furthest from its fit; None where nothing was fitted."""
+    fitted = [s for s in stacks if s.mask is not None and s.mask.misfit is not None]
+    return max(fitted, key=lambda s: (s.mask and s.mask.misfit) or 0.0, default=None)
+
+
+def sample(stacks: Sequence[StackData], most: int) -> list[StackData]:
+    """Return at most so many stacks, evenly spread, and the worst one."""
+    chosen = [s for s in stacks if s.mask is not None]
+    if len(chosen) > most:
+        places = np.linspace(0, len(chosen) - 1, most - 1).round().astype(int)
+        known = {s.number: s for s in (*(chosen[k] for k in places), worst(chosen)) if s is not None}
+        chosen = [known[number] for number in sorted(known)]
+    return chosen

@@ -1,0 +1,140 @@
+"""Reports as files: the page, figures for a paper, all data."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.gather import gather
+from mrcz_dask.report.pictures import figures, histogram
+from mrcz_dask.report.rules import verdict
+from mrcz_dask.report.tables import FigureData
+from mrcz_dask.values.errors import OutputExistsError, SpaceError
+
+NAME = "report.html"
+KINDS = ("png", "svg", "csv")
+PAPER_DPI = 300
+
+
+def write_page(folder: Path) -> Path:
+    """Make ``report.html`` in an output folder; one that is there is replaced.
+
+    Parameters
+    ----------
+    folder
+        Where a run of `koma` put its outputs.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    SessionError
+        When no run over this folder is known.
+    FormatError
+        When its logbook is of another layout.
+    SpaceError
+        When the folder is full or cannot be written.
+    """
+    from mrcz_dask.report.page import page
+
+    path = folder / NAME
+    write_atomic(path, page(gather(folder)).encode("utf-8", "backslashreplace"))
+    return path
+
+
+def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Write every figure as PNG and SVG with its data as CSV.
+
+    Parameters
+    ----------
+    data
+        As `gather` found it.
+    folder
+        Made if need be.
+    overwrite
+        Whether files that are there are replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        When such a file is there.
+    SpaceError
+        When the folder cannot be made, is full or cannot be written.
+    """
+    made = list(figures(data))
+    _forbid(folder, made, overwrite)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpaceError(f"{folder}: cannot be made ({error.strerror or error}); choose another") from error
+    paths = []
+    for one in made:
+        for kind, content in _contents(one):
+            paths.append(folder / file_name(one, kind))
+            write_atomic(paths[-1], content)
+    return paths
+
+
+def _forbid(folder: Path, made: list[FigureData], overwrite: bool) -> None:
+    names = [file_name(one, kind) for one in made for kind in KINDS]
+    there = [name for name in names if (folder / name).exists()]
+    if there and not overwrite:
+        raise OutputExistsError(
+            f"{folder / there[0]} is there already; use --overwrite to replace it, or another folder"
+        )
+
+
+def file_name(one: FigureData, kind: str) -> str:
+    """Return the name of a figure's file."""
+    return f"{one.key.replace('.', '_')}.{kind}"
+
+
+def _contents(one: FigureData) -> Iterator[tuple[str, bytes]]:
+    from mrcz_dask.report.drawing import drawn
+
+    yield from drawn(one, "png", "svg", dpi=PAPER_DPI).items()
+    yield "csv", csv_of(one)
+
+
+def csv_of(one: FigureData) -> bytes:
+    """Return the data of a figure: a column each, empty where nothing is known."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(one.columns)
+    writer.writerows(zip(*one.columns.values(), strict=True))
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def all_data(data: SessionData) -> dict[str, Any]:
+    """Return everything that a report shows as plain values; histograms of all stacks of its sample."""
+    level, findings = verdict(data)
+    by_number = {s.number: s for s in data.stacks}
+    looks = [(by_number[k], look) for k, look in data.looks.items() if look.fit is not None]
+    return {
+        "session": data.session,
+        "output": data.folder,
+        "version": data.version,
+        "platform": data.platform,
+        "settings": dict(data.settings),
+        "gain": data.gain,
+        "running": data.running,
+        "error": data.error,
+        "verdict": level,
+        "rules": [one.to_dict() for one in findings],
+        "figures": {one.key: one.to_dict() for one in figures(data)},
+        "histograms": {s.name: histogram(s, look, "any").to_dict() for s, look in looks},
+        "runs": [run.to_dict() for run in data.runs],
+        "left_out": [one.to_dict() for one in data.left_out],
+        "failures": [{"name": s.name, "reason": s.reason} for s in data.failed],
+        "caveats": {s.name: list(s.caveats) for s in data.stacks if s.caveats},
+        "warnings": list(data.warnings),
+        "problems": list(data.problems),
+    }

@@ -1,0 +1,83 @@
+"""HTML in pieces: whatever is no piece itself is escaped."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+VOID = {"img", "meta", "br"}
+
+
+class Markup(str):
+    """Text that is HTML already; what is added to it is escaped unless it is, too."""
+
+    __slots__ = ()
+
+    def __add__(self, other: str) -> Markup:
+        return joined((self, other))
+
+
+def element(tag: str, *children: object, **attributes: object) -> Markup:
+    """Return an element.
+
+    Parameters
+    ----------
+    tag
+        Its name.
+    children
+        Texts, which are escaped, and pieces of HTML, which are not.
+    attributes
+        Escaped; an underscore at the end of a name is left out, others become hyphens; None leaves it out,
+        True gives it no value.
+    """
+    given = "".join(_attribute(name, value) for name, value in attributes.items())
+    if tag in VOID:
+        return Markup(f"<{tag}{given}>")
+    return Markup(f"<{tag}{given}>{joined(children)}</{tag}>")
+
+
+def joined(children: Iterable[object]) -> Markup:
+    """Return pieces one after the other."""
+    return Markup("".join(c if isinstance(c, Markup) else html.escape(str(c)) for c in children))
+
+
+def _attribute(name: str, value: object) -> str:
+    name = name.rstrip("_").replace("_", "-")
+    if value is None or value is False:
+        return ""
+    return f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) -> Markup:
+    """Return a table that can be moved sideways by itself; its name is for those who do not see it."""
+    head = element("tr", *(element("th", text, scope="col") for text in header))
+    body = joined(element("tr", *(element("td", cell) for cell in row)) for row in rows)
+    made = element("table", element("thead", head), element("tbody", body))
+    return element("div", made, class_="scroll", tabindex=0, role="region", aria_label=name)
+
+
+def data_uri(kind: str, data: bytes) -> str:
+    """Return bytes as an address that needs no network."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def png(grey: NDArray[np.uint8]) -> str:
+    """Return an image (y, x) of greys as an address."""
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(grey)).save(file, format="PNG", optimize=False)
+    return data_uri("image/png", file.getvalue())
+
+
+def embedded(name: str, values: Any) -> Markup:
+    """Return plain values as JSON in a script element, from which no text can break out."""
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(f'<script type="application/json" id="{html.escape(name)}">{safe}</script>')

@@ -1,0 +1,169 @@
+"""How fast the runs over a session were, from their logbook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from mrcz_dask.runs.logbook import Moment
+from mrcz_dask.values import events
+from mrcz_dask.values.records import Record
+
+
+@dataclass(frozen=True, slots=True)
+class PassSpeed(Record):
+    """What one pass of a run did.
+
+    Attributes
+    ----------
+    phase
+        ``sums and masks`` or ``correction``.
+    stacks, bytes
+        That went through it in this run; those that were kept are not among them.
+    seconds
+        While it was going on.
+    """
+
+    phase: str
+    stacks: int
+    bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimes(Record):
+    """One run over the session.
+
+    Attributes
+    ----------
+    began, ended
+        In ISO form, UTC; `ended` is that of its last event.
+    how
+        ``finished``, or what stopped it, or ``lost`` if it did not say that it ended.
+    version, where
+        Of the program; workers and threads.
+    done, failed, kept
+        Stacks.
+    passes
+        In the order in which they began.
+    marks
+        Pass, seconds since the beginning, and stacks through it by then.
+    """
+
+    began: str
+    ended: str
+    how: str
+    version: str
+    where: str
+    done: int
+    failed: int
+    kept: int
+    passes: tuple[PassSpeed, ...]
+    marks: tuple[tuple[str, float, int], ...]
+
+    @property
+    def seconds(self) -> float:
+        """From its beginning to its last event."""
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.began)).total_seconds()
+
+
+@dataclass(slots=True)
+class _Pass:
+    stacks: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    since: datetime | None = None
+
+    def until(self, time: datetime) -> None:
+        if self.since is not None:
+            self.seconds += (time - self.since).total_seconds()
+            self.since = None
+
+
+@dataclass(slots=True)
+class _Run:
+    """A run while its events are taken in."""
+
+    start: events.RunStarted
+    began: datetime
+    last: datetime
+    how: str = "lost"
+    done: int = 0
+    failed: int = 0
+    kept: int = 0
+    passes: dict[str, _Pass] = field(default_factory=dict)
+    marks: list[tuple[str, float, int]] = field(default_factory=list)
+
+    def take(self, event: events.Event, time: datetime) -> None:
+        self.last = time
+        match event:
+            case events.PhaseStarted():
+                self.passes.setdefault(event.phase, _Pass()).since = time
+            case events.PhaseFinished() if event.phase in self.passes:
+                self.passes[event.phase].until(time)
+            case events.StackDone():
+                self._done(event, time)
+            case events.RunFinished():
+                self.how = "finished" if event.error is None else f"stopped: {event.error}"
+                self.done, self.failed = event.done, event.failed
+            case _:
+                pass
+
+    def _done(self, event: events.StackDone, time: datetime) -> None:
+        if event.found is not None and event.found.kept:
+            self.kept += event.phase == events.CORRECTION
+            return
+        one = self.passes.setdefault(event.phase, _Pass())
+        one.stacks, one.bytes = one.stacks + 1, one.bytes + event.bytes
+        self.marks.append((event.phase, (time - self.began).total_seconds(), one.stacks))
+
+    def times(self) -> RunTimes:
+        for one in self.passes.values():
+            one.until(self.last)
+        passes = [PassSpeed(name, p.stacks, p.bytes, p.seconds) for name, p in self.passes.items()]
+        return RunTimes(
+            self.began.isoformat(),
+            self.last.isoformat(),
+            self.how,
+            self.start.version,
+            _where(self.start),
+            self.done,
+            self.failed,
+            self.kept,
+            tuple(passes),
+            tuple(self.marks),
+        )
+
+
+class RunLog:
+    """Folds the events of a logbook into its runs."""
+
+    def __init__(self) -> None:
+        self._runs: list[_Run] = []
+
+    def take(self, event: events.Event, time: datetime) -> None:
+        """Take in one event."""
+        if isinstance(event, events.RunStarted):
+            self._runs.append(_Run(event, time, time))
+        elif self._runs:
+            self._runs[-1].take(event, time)
+
+    def runs(self) -> tuple[RunTimes, ...]:
+        """Return the runs so far, the first one first."""
+        return tuple(run.times() for run in self._runs)
+
+
+def run_times(moments: Iterable[Moment]) -> tuple[RunTimes, ...]:
+    """Return the runs that a logbook tells of."""
+    log = RunLog()
+    for time, event in moments:
+        log.take(event, time)
+    return log.runs()
+
+
+def _where(start: events.RunStarted) -> str:
+    about = start.executor
+    if not about.get("workers"):
+        return "one process, one stack at a time"
+    return f"{about['workers']} workers, {about.get('threads', '?')} stacks at a time"

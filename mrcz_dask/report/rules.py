@@ -1,0 +1,282 @@
+"""The verdict on a session: rules, each with its number and its thresholds, in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mrcz_dask.report import measures
+from mrcz_dask.report.data import SessionData
+from mrcz_dask.runs.tasks import RAW_SPREAD
+
+Level = Literal["good", "look", "act", "unknown"]
+LEVELS: tuple[Level, ...] = ("good", "unknown", "look", "act")
+WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act", "unknown": "not known"}
+
+
+def _nothing(data: SessionData) -> str:
+    return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One question about a session.
+
+    Attributes
+    ----------
+    key
+        Its name.
+    question
+        In plain words.
+    unit
+        Of its number: ``%``, ``times``, ...; how it is written.
+    look, act
+        Above these numbers: look at this, act; None = that level is never reached.
+    advice
+        What to do then.
+    measure
+        Returns the number, or None where it is not known.
+    figure
+        The figure to look at; empty if there is none.
+    words
+        Returns what the number comes from; empty if there is nothing to say.
+    """
+
+    key: str
+    question: str
+    unit: str
+    look: float | None
+    act: float | None
+    advice: str
+    measure: Callable[[SessionData], float | None]
+    figure: str = ""
+    words: Callable[[SessionData], str] = _nothing
+
+    def judge(self, data: SessionData) -> Finding:
+        """Return what the rule says of a session."""
+        value = self.measure(data)
+        return Finding(self, value, self._level(value), self.words(data))
+
+    def _level(self, value: float | None) -> Level:
+        if value is None or math.isnan(value):
+            return "unknown"
+        if self.act is not None and value > self.act:
+            return "act"
+        return "look" if self.look is not None and value > self.look else "good"
+
+    def written(self, value: float | None) -> str:
+        """Return a number of this rule as people read it."""
+        if value is None:
+            return "-"
+        match self.unit:
+            case "%":
+                return f"{_plain(100 * value)} %"
+            case "standard errors" if value < 0:
+                return f"no, lowered by {_plain(-value)} standard errors"
+            case unit:
+                return f"{_plain(value)} {unit}".rstrip()
+
+    @property
+    def limits(self) -> str:
+        """The thresholds, in words."""
+        known = [("look", self.look), ("act", self.act)]
+        return ", ".join(f"{name} above {self.written(v)}" for name, v in known if v is not None)
+
+
+def _plain(value: float) -> str:
+    """Return a number with three digits, never as a power of ten unless it is tiny."""
+    return f"{value:.0f}" if abs(value) >= 100 and math.isfinite(value) else f"{value:.3g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule says of a session: its number, the level, and what the number comes from."""
+
+    rule: Rule
+    value: float | None
+    level: Level
+    words: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        rule = self.rule
+        return {
+            "rule": rule.key,
+            "question": rule.question,
+            "level": self.level,
+            "value": self.value,
+            "words": self.words,
+            "unit": rule.unit,
+            "look_above": rule.look,
+            "act_above": rule.act,
+            "advice": rule.advice if self.level in ("look", "act") else "",
+        }
+
+
+def verdict(data: SessionData) -> tuple[Level, tuple[Finding, ...]]:
+    """Return the worst level, and what each rule says, the worst first."""
+    found = sorted((rule.judge(data) for rule in RULES), key=lambda one: -LEVELS.index(one.level))
+    known = [one.level for one in found if one.level != "unknown"]
+    return max(known, key=LEVELS.index, default="unknown"), tuple(found)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "outlier_share",
+        "How many pixels are outliers at the end?",
+        "%",
+        0.01,
+        0.05,
+        "0.5 % is typical. Far more: anneal the detector, or take a new gain reference.",
+        measures.outlier_share,
+        "timeline",
+    ),
+    Rule(
+        "hot_growth",
+        "Do hot pixels become more through the session?",
+        "times",
+        1.5,
+        3.0,
+        "The detector ages while it is used: plan to anneal it, and compare with the next session.",
+        measures.hot_growth,
+        "timeline",
+        measures.growth_words,
+    ),
+    Rule(
+        "births_per_hour",
+        "How many hot pixels are added in an hour, for each million pixels?",
+        "per hour",
+        200,
+        2000,
+        "Find out what changed: temperature, dose rate, beam on the detector.",
+        measures.births_per_hour,
+        "turnover",
+    ),
+    Rule(
+        "standing_out",
+        "Do columns, rows or corners stand out?",
+        "",
+        0,
+        20,
+        "Put bad lines into a list of defects (koma --defects); many of them: have the camera looked at.",
+        measures.standing_out,
+        "lines",
+    ),
+    Rule(
+        "filter_raised_noise",
+        "Did the outlier filter raise correlated noise?",
+        "standard errors",
+        2,
+        5,
+        "It should lower it. Look at histograms and patches; another rule (--rule) may suit.",
+        measures.filter_raised_noise,
+        "noise",
+        measures.noise_words("raw", "filtered"),
+    ),
+    Rule(
+        "correction_raised_noise",
+        "Did the correction of the pattern raise correlated noise?",
+        "standard errors",
+        2,
+        5,
+        "Use the outlier filter alone, or a larger --radius; compare with mrcz-dask noise.",
+        measures.correction_raised_noise,
+        "noise",
+        measures.noise_words("filtered", "corrected"),
+    ),
+    Rule(
+        "high_contrast",
+        "How many stacks have carbon edges or thick ice?",
+        "%",
+        0.1,
+        0.3,
+        "They are corrected, but are no reference. Look at them: they may be no data to keep.",
+        measures.high_contrast,
+        "contrast",
+        measures.contrast_words,
+    ),
+    Rule(
+        "dose_drift",
+        "How far did the dose move?",
+        "%",
+        0.2,
+        0.5,
+        "A reference is less good at another dose. Look for a moved beam, or split the session there.",
+        measures.dose_drift,
+        "dose",
+    ),
+    Rule(
+        "breaks",
+        "Does the session break into parts?",
+        "",
+        0,
+        None,
+        "A new gain reference, another dose or a long pause: windows do not reach across. Was it meant?",
+        measures.breaks,
+        "dose",
+        measures.break_words,
+    ),
+    Rule(
+        "unsound_masks",
+        "How many stacks have no outlier mask that can be used?",
+        "%",
+        0,
+        0.05,
+        "They are written without a correction: saturated, empty, or far too many outliers. Look at each.",
+        measures.unsound_masks,
+        "thresholds",
+    ),
+    Rule(
+        "misfit",
+        "How far are histograms from what counting gives?",
+        "",
+        0.015,
+        0.05,
+        "Uneven light, a wrong gain reference, or pixels that are no counts.",
+        measures.misfit,
+        "thresholds",
+    ),
+    Rule(
+        "gain",
+        "How much do pixels of a sum differ beyond counting?",
+        "%",
+        0.1,
+        RAW_SPREAD,
+        "Frames look raw: apply the gain reference (koma --gain FILE). If one was applied it may be turned, "
+        "flipped or of another day: mrcz-dask gain orient tells.",
+        measures.beyond_counting,
+        "histogram.first",
+        measures.gain_words,
+    ),
+    Rule(
+        "not_done",
+        "How many files could not be done?",
+        "%",
+        0,
+        0.05,
+        "Each is named below with its reason. Copy them again from the camera while they are there.",
+        measures.not_done,
+        words=measures.not_done_words,
+    ),
+    Rule(
+        "unended",
+        "Did the run end early?",
+        "",
+        None,
+        0,
+        "Give the same command again: it goes on where it was.",
+        measures.unended,
+        words=measures.end_words,
+    ),
+    Rule(
+        "disagreement",
+        "Do outputs say something else than the session store?",
+        "outputs",
+        None,
+        0,
+        "Files were replaced or mixed: mrcz-dask verify, then run again.",
+        measures.disagreement,
+    ),
+)

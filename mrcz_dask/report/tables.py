@@ -1,0 +1,319 @@
+"""The figures of a report as data: what each one shows is drawn from its columns and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.numerics.population import Places
+from mrcz_dask.report.data import KINDS, SessionData, StackData
+
+Column = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureData:
+    """A figure before it is drawn.
+
+    Attributes
+    ----------
+    key
+        Its name, as of files; what is before a full stop says how it is drawn.
+    title
+        What it shows.
+    caption
+        What to look for, in plain words.
+    paper
+        The figure of McLeod et al. 2018 that it answers, or empty.
+    columns
+        Its data; all of one length, None where nothing is known.
+    notes
+        Numbers that are drawn besides, by name.
+    """
+
+    key: str
+    title: str
+    caption: str
+    paper: str
+    columns: Mapping[str, Column]
+    notes: Mapping[str, Any]
+
+    @property
+    def alt(self) -> str:
+        """What a person who cannot see the figure is told."""
+        return f"{self.title}. {self.caption}"
+
+    @property
+    def kind(self) -> str:
+        """How it is drawn."""
+        return self.key.partition(".")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        names = ("key", "title", "caption", "paper")
+        columns = {name: list(values) for name, values in self.columns.items()}
+        return {
+            **{name: getattr(self, name) for name in names},
+            "columns": columns,
+            "notes": dict(self.notes),
+        }
+
+
+def over_stacks(data: SessionData) -> Iterator[FigureData]:
+    """Yield the figures over stacks, without those that nothing is known of."""
+    makers = (timeline, turnover, survival, places, lines, thresholds, bands, noise, dose, contrast, speed)
+    yield from (one for make in makers if (one := make(data)) is not None)
+
+
+def _columns(stacks: Sequence[StackData], **of: Callable[[StackData], Any]) -> dict[str, Column]:
+    """Return columns over stacks; each begins with number, name and hours."""
+    head: dict[str, Callable[[StackData], Any]] = {
+        "stack": lambda s: s.number,
+        "name": lambda s: s.name,
+        "hours": lambda s: s.hours,
+    }
+    return {name: [get(s) for s in stacks] for name, get in (head | of).items()}
+
+
+def _mask(name: str) -> Callable[[StackData], Any]:
+    return lambda s: None if s.mask is None else getattr(s.mask, name)
+
+
+def _time(data: SessionData) -> dict[str, Any]:
+    """Return along what stacks are drawn, and where the session breaks."""
+    along, breaks = "hours" if data.timed else "number", data.breaks
+    after = [s for s in data.stacks if s.name in breaks]
+    return {
+        "along": "hours" if data.timed else "stack",
+        "breaks": {f"stack {s.number}: {breaks[s.name].reason}": getattr(s, along) for s in after},
+    }
+
+
+def timeline(data: SessionData) -> FigureData | None:
+    """Return hot and dead pixels of every stack."""
+    stacks = [s for s, _ in data.masks]
+    if not stacks:
+        return None
+    hot = [m.n_hot for _, m in data.masks]
+    return FigureData(
+        "timeline",
+        "Hot and dead pixels of every stack",
+        "A slow rise of hot pixels is a detector that ages with dose; warming it up (annealing) brings it "
+        "down. A jump is a change of the camera: a new gain reference, a restart, another mode. "
+        f"Hot pixels go from {hot[0]} in the first stack to {hot[-1]} in the last.",
+        "Fig. 7a",
+        _columns(stacks, hot=_mask("n_hot"), dead=_mask("n_dead"), status=_mask("status")),
+        _time(data),
+    )
+
+
+def turnover(data: SessionData) -> FigureData | None:
+    """Return births and deaths of every stack."""
+    stacks = [s for s in data.stacks if s.turnover.hot_births is not None]
+    if not stacks:
+        return None
+    names = ("hot_births", "hot_deaths", "dead_births", "dead_deaths")
+    getters = {name: (lambda s, name=name: getattr(s.turnover, name)) for name in names}
+    return FigureData(
+        "turnover",
+        "Hot pixels that appear and go, against the stack before",
+        "Where births stay above deaths the population grows. Both together far above the lifetimes below "
+        "are pixels near the threshold, which come and go with counting noise. A stack with many of both "
+        "differs from its neighbours: look at it.",
+        "Fig. 7a",
+        _columns(stacks, **getters),
+        _time(data),
+    )
+
+
+def survival(data: SessionData) -> FigureData | None:
+    """Return how long hot pixels live."""
+    found, life = data.health.survival, data.health.lifetime
+    if not found:
+        return None
+    words = (
+        ""
+        if life is None
+        else f" Fitted: a mean life of {life.stacks:.1f} stacks; {life.seen:.0%} of the hot pixels would be "
+        "seen again at once."
+    )
+    return FigureData(
+        "survival",
+        "How long a hot pixel lives",
+        "Of the pixels that are hot in a stack, the share that is hot so many stacks later. A slow fall is a "
+        f"detector whose defects stay; what is lost at once is noise at the threshold.{words}",
+        "",
+        {
+            "lag": [s.lag for s in found],
+            "share": [s.share for s in found],
+            "pixels": [s.pixels for s in found],
+        },
+        {} if life is None else {"lifetime": life.stacks, "seen": life.seen},
+    )
+
+
+def places(data: SessionData) -> FigureData | None:
+    """Return where on the chip outliers are."""
+    kinds = [("hot", data.health.hot), ("dead", data.health.dead)]
+    cells = [(kind, y, x, v) for kind, p in kinds if p is not None for (y, x), v in np.ndenumerate(p.cells)]
+    if not cells:
+        return None
+    columns = zip(("kind", "row", "column", "pixels"), zip(*cells, strict=True), strict=True)
+    return FigureData(
+        "places",
+        "Where on the chip outliers are",
+        "Each cell has the outliers in it, mean over stacks; rows run as in the files. An even field is "
+        "usual. Bright lines are read-out channels, a bright corner or spot is damage or a wrong gain "
+        "reference.",
+        "",
+        {name: [v.item() if hasattr(v, "item") else v for v in values] for name, values in columns},
+        {},
+    )
+
+
+def lines(data: SessionData) -> FigureData | None:
+    """Return hot pixels of every column and row."""
+    found = data.health.hot
+    if found is None:
+        return None
+    profiles = [("column", found.columns), ("row", found.rows)]
+    rows = [(what, k, float(v)) for what, profile in profiles for k, v in enumerate(profile)]
+    return FigureData(
+        "lines",
+        "Hot pixels of every column and row",
+        "Mean over stacks. A line far above the others is a bad read-out line: put it into a list of "
+        "defects. " + _said(found),
+        "",
+        dict(zip(("what", "place", "hot"), zip(*rows, strict=True), strict=True)),
+        {},
+    )
+
+
+def _said(found: Places) -> str:
+    out = found.standing_out()
+    named = [f"{one.what} {one.place} ({one.pixels:.1f}, usual {one.usual:.1f})" for one in out[:6]]
+    more = f" and {len(out) - 6} more" if len(out) > 6 else ""
+    return f"Standing out: {', '.join(named)}{more}." if out else "None stands out."
+
+
+def thresholds(data: SessionData) -> FigureData | None:
+    """Return thresholds and misfit over time."""
+    stacks = [s for s, _ in data.masks]
+    if not stacks:
+        return None
+    names = ("t_dark", "t_hot", "misfit", "mu", "sigma")
+    return FigureData(
+        "thresholds",
+        "Thresholds of the outlier filter, and how well it fits",
+        "Thresholds in standard deviations from the centre; none where there is no tail. They move little in "
+        "a quiet session. Misfit is the largest difference between histogram and fit: stacks that stand out "
+        "have carbon, ice, a shifted beam or a wrong gain.",
+        "Fig. 5",
+        _columns(stacks, **{name: _mask(name) for name in names}),
+        _time(data),
+    )
+
+
+def bands(data: SessionData) -> FigureData | None:
+    """Return the reference pattern by bands."""
+    rows = [(s.number, s.name, b) for s in data.stacks for b in s.bands]
+    if not rows:
+        return None
+    one = [b for _, _, b in rows]
+    return FigureData(
+        "bands",
+        "The pattern that is taken off, band by band",
+        "Share of a stack's power in each band that its neighbours explain (median, and the middle 80 % of "
+        "the stacks), and the share of the reference that is taken off. Columns and rows are read-out noise; "
+        "shells are structure of so many pixels. Fine scales are counting noise, of which nothing is "
+        "explained.",
+        "",
+        {
+            "stack": [number for number, _, _ in rows],
+            "name": [name for _, name, _ in rows],
+            "band": [b.band for b in one],
+            "modes": [b.modes for b in one],
+            "explained": [b.explained for b in one],
+            "used": [int(b.used) for b in one],
+            "coefficient_short": [_nth(b.coefficients, 0) for b in one],
+            "coefficient_long": [_nth(b.coefficients, 1) for b in one],
+        },
+        {},
+    )
+
+
+def _nth(values: Sequence[float], k: int) -> float | None:
+    return values[k] if len(values) > k else None
+
+
+def noise(data: SessionData) -> FigureData | None:
+    """Return correlated noise before and after, of every stack."""
+    stacks = [s for s in data.stacks if any(s.noise.get(kind) is not None for kind in KINDS)]
+    if not stacks:
+        return None
+    getters = {kind: (lambda s, kind=kind: s.noise.get(kind)) for kind in KINDS}
+    return FigureData(
+        "noise",
+        "Correlated noise before and after",
+        "What frames of a stack have in common beside the specimen, held out: mask and coefficients from "
+        "even frames, noise of odd ones. Lower is better, each step below the one before. The specimen stays "
+        "in it, so it does not end at zero; carbon and ice stand above the rest.",
+        "Fig. 7c",
+        _columns(stacks, **getters, usable=lambda s: None if s.usable is None else int(s.usable)),
+        _time(data),
+    )
+
+
+def dose(data: SessionData) -> FigureData | None:
+    """Return the dose of every stack."""
+    stacks = [s for s, _ in data.masks]
+    if not stacks:
+        return None
+    return FigureData(
+        "dose",
+        "Dose of every stack",
+        "Counts per pixel and frame, mean over good pixels. A fall is thick ice, carbon or a beam that "
+        "moves; a step is a change of the illumination, across which windows should not reach.",
+        "",
+        _columns(stacks, dose=_mask("dose"), high_contrast=lambda s: int(s.high_contrast)),
+        _time(data),
+    )
+
+
+def contrast(data: SessionData) -> FigureData | None:
+    """Return the contrast score of every stack."""
+    stacks = [s for s in data.stacks if s.score is not None]
+    if not stacks:
+        return None
+    return FigureData(
+        "contrast",
+        "Contrast of every stack",
+        "Unevenness of the image on a coarse grid beyond counting. Stacks with carbon edges or thick ice lie "
+        "far above the others; they are corrected, but are nobody's reference.",
+        "",
+        _columns(stacks, score=lambda s: s.score, left_out=lambda s: int(s.high_contrast)),
+        {**_time(data), "floor": data.settings.get("contrast", {}).get("floor")},
+    )
+
+
+def speed(data: SessionData) -> FigureData | None:
+    """Return the progress of the last run that did any work."""
+    run = next((r for r in reversed(data.runs) if r.marks), None)
+    if run is None:
+        return None
+    return FigureData(
+        "speed",
+        "Progress of the run",
+        "Stacks through each pass against the time since its beginning. Straight lines are an even pace; a "
+        "flat piece is waiting: for the microscope, the disk or the queue.",
+        "",
+        {
+            "pass": [name for name, _, _ in run.marks],
+            "seconds": [seconds for _, seconds, _ in run.marks],
+            "stacks": [stacks for _, _, stacks in run.marks],
+        },
+        {},
+    )

@@ -1,0 +1,71 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mrcz_dask
+
+
+def test_tables_and_words(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    shown = mrcz(
+        "noise", night, "--radius", 2, "--workers", 0, "--csv", tmp_path / "c", "--plot", tmp_path / "p"
+    )
+
+    assert shown.code == 0
+    lines = shown.out.splitlines()
+    assert lines[0].split() == ["stack", "dose", *["raw", "filter", "KOMA", "both"] * 2]
+    assert sum(line.startswith("FoilHole") for line in lines) == 5
+    assert any(line.startswith("mean, and error over stacks") for line in lines)
+    assert any(line.startswith("use --radius ") for line in lines)
+    assert "r between sums" in shown.out and "Eq. 13" in shown.out
+    assert {p.name for p in (tmp_path / "p").iterdir()} == {
+        f"noise_{name}.{kind}" for name in ("stacks", "dose", "radius") for kind in ("png", "svg")
+    }
+    assert (tmp_path / "c" / "noise_fits.csv").exists()
+    assert (night / "koma" / "noise" / "noise.json").exists()
+
+
+def test_json_of_one_part(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    shown = mrcz("noise", night, "-o", tmp_path / "out", "--workers", 0, "--only", "dose", "--json")
+    told = json.loads(shown.out)
+
+    assert shown.code == 0 and told["stacks"] == [] and told["over_radius"] is None
+    assert set(told["over_dose"]["eq12"]) == {"raw", "filtered"}
+    assert told == json.loads((tmp_path / "out" / "noise" / "noise.json").read_text())
+
+
+def test_stacks_one_by_one(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    stacks = sorted(night.glob("*.mrcz"))[:2]
+    shown = mrcz("noise", *stacks, "-o", tmp_path / "out", "--workers", 0, "--only", "stacks", "--json")
+
+    assert shown.code == 0
+    assert sorted(one["name"] for one in json.loads(shown.out)["stacks"]) == [p.name for p in stacks]
+
+
+def test_a_damaged_stack_is_said(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    victim = sorted(night.glob("*.mrcz"))[0]
+    data = bytearray(victim.read_bytes())
+    data[2000:2400] = bytes(400)
+    victim.write_bytes(data)
+
+    shown = mrcz("noise", night, "-o", tmp_path / "out", "--workers", 0, "--only", "stacks")
+
+    assert shown.code == 3 and f"not done: {victim.name}" in shown.out
+
+
+def test_nothing_that_could_be_done(tmp_path: Path, mrcz: Any) -> None:
+    frames = np.random.default_rng(0).poisson(2, (4, 64, 64)).astype(np.uint8)
+    mrcz_dask.write(tmp_path / "s.mrcz", frames)
+    data = bytearray((tmp_path / "s.mrcz").read_bytes())
+    data[2000:2400] = bytes(400)
+    (tmp_path / "s.mrcz").write_bytes(data)
+
+    assert mrcz("noise", tmp_path, "-o", tmp_path / "out", "--workers", 0).code == 1
+
+
+def test_wrong_usage(night: Path, mrcz: Any) -> None:
+    assert mrcz("noise", night, "--only", "sums").code == 2
+    assert mrcz("noise", night, night).code == 2
+    assert mrcz("noise", night, "--sample", 0).code == 2
+    assert mrcz("noise").code == 2

@@ -1,0 +1,105 @@
+"""KOMA on simulated sessions: what it keeps of the specimen, and what references at another dose do."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from mrcz_dask.numerics.bands import make_bands
+from mrcz_dask.numerics.correction import make_correction
+from mrcz_dask.numerics.koma import Finder
+from mrcz_dask.numerics.neighbours import near_another
+from mrcz_dask.numerics.noise import correlated_noise
+from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.parts import MeanImage, References, look
+from mrcz_dask.numerics.references import Member, WindowSum
+from mrcz_dask.numerics.simulate import named, simulate_session
+from mrcz_dask.numerics.simulate.specimen import Specimen
+from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.values.params import KomaParams
+
+SHAPE, STACKS, FRAMES = (256, 256), 16, 8
+PARAMS = KomaParams(radius=4)
+
+
+def session(name, seed, dose=3.0):
+    # One dose rate whatever the dose, so that the etching is the same.
+    return simulate_session(
+        named(name, seed=seed, shape=SHAPE, stacks=STACKS, frames=FRAMES, dose=dose, frame_time=0.3 * dose)
+    )
+
+
+def member(stack):
+    total = sum_stack(stack.frames)
+    found = outlier_mask(total)
+    return Member(total.values, 0, np.flatnonzero(is_masked(found.weight255)), found.mean, total.n)
+
+
+def references(members, i):
+    others = [k for k in range(len(members)) if k != i]
+    for window in (others[max(0, i - 4) : i + 4], others):
+        total = WindowSum(SHAPE)
+        total.move_to(window, 0, members.__getitem__)
+        yield total.reference()
+
+
+def kept_and_true(name, seed) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each stack the specimen in what `fit` leaves, and in what the true pattern leaves, band by band."""
+    made, bands = session(name, seed), make_bands(SHAPE, PARAMS.min_modes)
+    stacks = list(made)
+    members = [member(stack) for stack in stacks]
+    for i, (stack, one) in enumerate(zip(stacks, members, strict=True)):
+        mask = np.zeros(one.values.size, bool)
+        mask[one.masked] = True
+        mask = mask.reshape(SHAPE)
+        dose, mean = one.mean / one.n, one.values / np.float32(one.n)
+        found = Finder(list(references(members, i)), PARAMS).find(MeanImage(mean), dose, mask)
+        shape = Specimen(made.params, i)
+        truth = np.mean([shape.moved(*shift) for shift in stack.truth.drift], axis=0).astype(np.float32)
+        specimen = References.of([truth], bands)
+        yield tuple(
+            look(MeanImage((mean - off) / np.float32(dose)), specimen, mask, bands).products[0, 1]
+            for off in (found.image, dose * (stack.truth.pattern - 1))
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["standard", "no pattern"])
+def test_the_specimen_is_kept(name):
+    """Of its power in every band .99 of what subtracting the true pattern keeps, within the error."""
+    pairs = [pair for seed in range(6) for pair in kept_and_true(name, seed)]
+    kept, true = (np.array(some) for some in zip(*pairs, strict=True))
+
+    apart = (kept - true) / true.mean(axis=0)
+    error = apart.std(axis=0, ddof=1) / np.sqrt(len(pairs))
+    strong = true.mean(axis=0) > 0.02 * true.mean(axis=0).sum()
+    assert strong.sum() >= 3
+    assert (apart.mean(axis=0) > -0.01 - 2.5 * error)[strong].all()
+    assert (error < 0.015)[strong].all()
+
+
+def held_out(stack, members, i, method):
+    """R of frames 1, 3, 5, ... after the filter alone, and after a method."""
+    even = sum_stack(stack.frames[::2])
+    found = outlier_mask(even)
+    mask, mean = is_masked(found.weight255), MeanImage(even.values, 1 / even.n)
+    params = KomaParams(radius=4, method=method)
+    off = Finder(list(references(members, i)), params).find(mean, found.mean / even.n, mask).image
+    near = near_another(mask, 2)
+    for image in (np.zeros(SHAPE, np.float32), off):
+        ready = make_correction("subtract", image, mean, found.weight255, near).ready()
+        yield correlated_noise(ready.apply(frame) for frame in stack.frames[1::2])
+
+
+@pytest.mark.parametrize("name", ["no pattern", "standard"])
+def test_references_at_half_the_dose_add_nothing(name):
+    members = [member(stack) for stack in session(name, 3, dose=1.5)]
+    whole = session(name, 3)
+
+    scores = np.array([list(held_out(whole.stack(i), members, i, "fit")) for i in (2, 6, 10, 14)])
+
+    without, corrected = scores.mean(axis=0)
+    assert corrected < without + 0.1e-3
+    if name == "standard":
+        assert corrected < without - 0.5e-3

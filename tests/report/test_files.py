@@ -1,0 +1,55 @@
+"""The page, the figures with their data, and all data as JSON."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.files import KINDS, NAME, all_data, csv_of, file_name, write_figures, write_page
+from mrcz_dask.report.pictures import figures
+from mrcz_dask.report.rules import RULES
+from mrcz_dask.values.errors import OutputExistsError, SpaceError
+
+
+def test_the_page_is_in_the_output_folder(copy: Path) -> None:
+    path = write_page(copy)
+    assert path == copy / NAME and path.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert write_page(copy) == path
+
+
+def test_the_data_of_a_figure_come_back(data: SessionData) -> None:
+    for one in figures(data):
+        header, *rows = csv.reader(csv_of(one).decode().splitlines())
+        assert header == list(one.columns)
+        for name, values in zip(header, zip(*rows, strict=True), strict=True):
+            known = ["" if v is None else str(v) for v in one.columns[name]]
+            assert list(values) == known, (one.key, name)
+
+
+def test_every_figure_has_its_files(
+    data: SessionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrcz_dask.report.files.PAPER_DPI", 40)
+    paths = write_figures(data, tmp_path / "figures")
+    expected = {file_name(one, kind) for one in figures(data) for kind in KINDS}
+    assert {p.name for p in paths} == expected == {p.name for p in (tmp_path / "figures").iterdir()}
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        write_figures(data, tmp_path / "figures")
+    assert len(write_figures(data, tmp_path / "figures", overwrite=True)) == len(paths)
+
+
+def test_a_folder_that_cannot_be_made(data: SessionData, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpaceError):
+        write_figures(data, tmp_path / "file" / "figures")
+
+
+def test_all_data_are_plain(data: SessionData) -> None:
+    found = all_data(data)
+    assert json.loads(json.dumps(found, allow_nan=True)).keys() == found.keys()
+    assert set(found["figures"]) == {one.key for one in figures(data)}
+    assert set(found["histograms"]) == {s.name for s in data.stacks}
+    assert {one["rule"] for one in found["rules"]} == {rule.key for rule in RULES}
+    assert found["verdict"] in ("good", "look", "act")

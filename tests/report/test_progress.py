@@ -1,0 +1,56 @@
+"""The runs that a logbook tells of."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from mrcz_dask.report.progress import run_times
+from mrcz_dask.runs.logbook import Moment, read_events
+from mrcz_dask.values import events
+from mrcz_dask.values.records import Summed
+
+BEGAN = datetime(2026, 3, 1, 20, tzinfo=UTC)
+FOUND = Summed(1.5, 10, 1, 3, -4.0, 3.5, 60.0, 8.0, 0.01, "ok")
+
+
+def at(seconds: float, event: events.Event) -> Moment:
+    return BEGAN + timedelta(seconds=seconds), event
+
+
+def started(seconds: float) -> Moment:
+    return at(
+        seconds, events.RunStarted("1.2.3", "/night", "/night/koma", {}, {"workers": 4, "threads": 8}, "any")
+    )
+
+
+def test_a_run_and_one_that_was_lost() -> None:
+    sums = events.SUMS
+    done = [at(10 * k, events.StackDone(sums, f"{k}.mrc", 100, None, FOUND)) for k in (2, 3)]
+    first = [started(0), at(10, events.PhaseStarted(sums, 2, 200)), *done, at(40, events.PhaseFinished(sums))]
+    moments = [
+        *first,
+        at(50, events.RunFinished(2, 1)),
+        started(100),
+        at(110, events.PhaseStarted(sums, 1, 100)),
+    ]
+    one, two = run_times([*moments, at(130, events.StackDone(sums, "4.mrc", 100, None, FOUND))])
+    assert (one.how, one.done, one.failed, one.kept, one.seconds) == ("finished", 2, 1, 0, 50)
+    assert (one.passes[0].stacks, one.passes[0].bytes, one.passes[0].seconds) == (2, 200, 30)
+    assert one.marks == ((sums, 20.0, 1), (sums, 30.0, 2))
+    assert one.where == "4 workers, 8 stacks at a time"
+    assert (two.how, two.passes[0].seconds, two.seconds) == ("lost", 20, 30)
+
+
+def test_an_error_is_how_it_ended() -> None:
+    (one,) = run_times([started(0), at(5, events.RunFinished(0, 0, "no space"))])
+    assert one.how == "stopped: no space" and one.passes == ()
+
+
+def test_events_before_any_run_are_nobodys() -> None:
+    assert run_times([at(0, events.RunFinished(1, 0))]) == ()
+
+
+def test_of_a_real_logbook(out: Path) -> None:
+    (one,) = run_times(read_events(out))
+    assert one.how == "finished" and one.where == "one process, one stack at a time"
+    assert [(p.phase, p.stacks) for p in one.passes] == [(events.SUMS, 9), (events.CORRECTION, 9)]
+    assert all(p.seconds > 0 for p in one.passes) and one.done == 9 and one.failed == 1
