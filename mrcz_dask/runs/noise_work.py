@@ -14,6 +14,7 @@ from mrcz_dask.runs.noise_pairs import PairTask, pairs, spread_evenly
 from mrcz_dask.runs.noise_results import RADII, NoiseParams
 from mrcz_dask.runs.noise_tasks import CurveTask
 from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.segments import find_segments
 from mrcz_dask.runs.tasks import Ready, digest_of, finish_tasks, long_members
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.windows import centred
@@ -66,10 +67,16 @@ def curve_tasks(
     if not radii:
         return []
     refs = [member_ref(one.record) for one in ready]
+    segments = find_segments(ready, plan.settings.koma)
     made = []
     for segment, place in enumerate(spread_evenly(len(places), params.sample)):
         i = places[place]
-        windows = tuple(_windows(places[place], places, usable, refs, radii, plan))
+        start, stop = segments.around(i)
+        inside = [good and start <= k < stop for k, good in enumerate(usable)]
+        candidates = [k for k in places if start <= k < stop]
+        if len(candidates) < 2:
+            continue  # alone between two breaks
+        windows = tuple(_windows(i, candidates, inside, refs, radii, plan))
         task = replace(stacks[i], segment=segment, last=True)
         made.append(CurveTask(task, windows, _curve_key(task, windows, ready)))
     return made
