@@ -23,6 +23,8 @@ from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Event, PhaseStarted, silent
 from mrcz_dask.values.params import KomaParams, Settings
 
+pytestmark = pytest.mark.slow
+
 METHODS = ("plain", "fit", "session")
 
 

@@ -21,6 +21,8 @@ from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.events import Event, Listener, PhaseStarted, StackFailed, silent
 from mrcz_dask.values.params import KomaParams, Settings
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 12
 
 

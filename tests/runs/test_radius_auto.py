@@ -13,6 +13,8 @@ from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.events import Event, Noted
 from mrcz_dask.values.params import KomaParams, Settings
 
+pytestmark = pytest.mark.slow
+
 
 def found(plan: Plan) -> tuple[Plan, list[str]]:
     told: list[Event] = []

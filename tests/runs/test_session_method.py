@@ -14,6 +14,8 @@ from mrcz_dask.runs.reproduce import reproduce
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.runs.store import SessionStore
 
+pytestmark = pytest.mark.slow
+
 MATURE = named("mature", shape=(128, 128), frames=10, stacks=24, seed=5, hot=(0.002, 0.004), dose=2)
 
 
