@@ -33,8 +33,13 @@ headers = st.builds(
 def test_there_and_back(header: Header, extended: bytes) -> None:
     kind = "SERI" if extended else ""
     header = replace(header, extended=extended, extended_size=len(extended), extended_type=kind)
-    assert Header.parse(header.to_bytes()) == header
-    assert Header.parse(header.to_bytes()[:HEADER_SIZE]) == replace(header, extended=b"")
+    found = Header.parse(header.to_bytes())
+    assert (found.pixel_size is None) == (header.pixel_size is None)
+    if header.pixel_size is not None:  # of a cell in float32
+        assert found.pixel_size == pytest.approx(header.pixel_size, rel=1e-6)
+    assert replace(found, pixel_size=header.pixel_size) == header
+    without = Header.parse(header.to_bytes()[:HEADER_SIZE])
+    assert replace(without, pixel_size=header.pixel_size) == replace(header, extended=b"")
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
