@@ -116,6 +116,7 @@ def test_the_size_that_was_announced(session: Path, said: dict[str, Any]) -> Non
     assert 0.8 < announced / written < 1.4, f"{readable(announced)} announced, {readable(written)} written"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [("--workers", "0"), ("--workers", "1", "--threads", "2")])
 def test_the_same_files_on_any_executor(
     session: Path, said: dict[str, Any], tmp_path: Path, options: Any

@@ -55,6 +55,7 @@ def test_the_same_pixels_in_every_format(
             assert recipe_problem(result) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_again_everything_is_kept_and_can_be_made_again(
     night: Path, tmp_path: Path, koma: Koma, format: OutputFormat
@@ -86,6 +87,7 @@ def test_another_format_in_the_same_folder_is_asked_for(
         koma(night, tmp_path / "out", dtype="float32", format=format)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_damage_is_found_and_mended(night: Path, tmp_path: Path, koma: Koma, format: OutputFormat) -> None:
     way = {"format": format, "write": "recompressed"}
@@ -105,6 +107,7 @@ def test_damage_is_found_and_mended(night: Path, tmp_path: Path, koma: Koma, for
     assert [r.digest for r in mended.results] == [r.digest for r in first.results]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_outputs_are_no_stacks_of_a_session(
     night: Path, tmp_path: Path, koma: Koma, format: OutputFormat
@@ -120,6 +123,7 @@ def test_outputs_are_no_stacks_of_a_session(
     assert sum("output of KOMA" in one.reason for one in outcome.plan.discovery.skipped) == 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_all_of_them_are_handed_on_alike(
     night: Path, tmp_path: Path, koma: Koma, format: OutputFormat
