@@ -27,6 +27,7 @@ from mrcz_dask.cli import (
 )
 from mrcz_dask.cli.console import complain
 from mrcz_dask.cli.exits import FAILED, USAGE
+from mrcz_dask.cli.interrupts import insist_on_signals
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 
 app = typer.Typer(
@@ -78,6 +79,7 @@ def _end(number: int, frame: object) -> None:
 def main() -> None:
     """Run the command line; an error that we know becomes its message and an exit code."""
     signal.signal(signal.SIGTERM, _end)
+    insist_on_signals()
     try:
         app()
     except ParameterError as error:

@@ -1,13 +1,25 @@
-"""Ctrl-C as a wish to finish: once for what is there, twice to stop at once."""
+"""Ctrl-C as a wish to finish, once for what is there, twice to stop at once; and no signal is lost."""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import warn
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+_AGAIN_SECONDS = 0.05
+_SIGNAL_OF: dict[type[BaseException], signal.Signals] = {
+    KeyboardInterrupt: signal.SIGINT,
+    SystemExit: signal.SIGTERM,
+}
 
 
 @contextmanager
@@ -26,3 +38,24 @@ def stopped_by_interrupt() -> Iterator[threading.Event]:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def insist_on_signals() -> None:
+    """Send a signal again whose exception Python threw away.
+
+    A handler runs between any two instructions of the main thread; where those are of a callback of the
+    garbage collector (Dask has one) or of a finalizer, what it raises is printed and forgotten, and the run
+    would go on.
+    """
+    sys.unraisablehook = _again
+
+
+def _again(lost: UnraisableHookArgs) -> None:
+    number = _SIGNAL_OF.get(lost.exc_type)
+    if number is None:
+        sys.__unraisablehook__(lost)
+        return
+    # Later: this hook runs in the same callback.
+    timer = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()

@@ -1,16 +1,20 @@
 """`mrcz-dask cluster`, and the options of `koma` about where it runs."""
 
 import json
+import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mrcz_dask.runs.checking import K2
 from mrcz_dask.runs.cluster import Where, open_executor
 from mrcz_dask.runs.executors import DaskExecutor
 from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.queues import JOB_BYTES
 from mrcz_dask.values.events import silent
 
 
@@ -39,7 +43,9 @@ def test_init_writes_and_does_not_overwrite(profile: Path, mrcz: Any) -> None:
 def test_script_prints_what_would_be_submitted(profile: Path, mrcz: Any) -> None:
     shown = mrcz("cluster", "script", "--profile-file", profile)
     assert shown.code == 0
-    assert "#SBATCH --cpus-per-task=4\n" in shown.out and "#SBATCH --mem=5710M\n" in shown.out
+    assert "#SBATCH --cpus-per-task=4\n" in shown.out
+    asked = re.search(r"#SBATCH --mem=(\d+)M\n", shown.out)
+    assert asked and int(asked[1]) == math.ceil((4 * K2.of(1) + JOB_BYTES) / 2**20)
     assert not any(line.endswith(" ") for line in shown.out.splitlines())
 
 
