@@ -1,4 +1,4 @@
-"""Imports only go down: values < numerics < formats < graphs < runs < monitor < report < cli."""
+"""Imports only go down: values < numerics < formats < graphs < runs < monitor < report < live < cli."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "mrcz_dask"
-LAYERS = ["values", "numerics", "formats", "graphs", "runs", "monitor", "report", "cli"]
+LAYERS = ["values", "numerics", "formats", "graphs", "runs", "monitor", "report", "live", "cli"]
 STDLIB_ONLY = {"values"}
 FORBIDDEN = {
     "numerics": {
@@ -26,6 +26,7 @@ FORBIDDEN = {
     "runs": {"typer", "rich"},
     "monitor": {"typer", "rich"},
     "report": {"typer", "rich"},
+    "live": {"typer", "rich"},
     "cli": set(),
 }
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT]
