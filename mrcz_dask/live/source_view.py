@@ -79,10 +79,6 @@ class SourceView:
             aspect_ratio=1,
             sizing_mode="scale_width",
             name="source.plot",
-            active_scroll="wheel_zoom",
-            aspect_ratio=1,
-            sizing_mode="scale_width",
-            name="source.plot",
         )
         fit_to(plot, self._outline)
         columns = {"x": "x", "y": "y", "dw": "dw", "dh": "dh"}
