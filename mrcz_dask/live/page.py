@@ -10,6 +10,7 @@ from bokeh.events import ConnectionLost
 from bokeh.models import Column, CustomJS, InlineStyleSheet
 
 from mrcz_dask.live import texts
+from mrcz_dask.live.pace import Pace
 from mrcz_dask.live.panels import Panel, put, text
 from mrcz_dask.live.source_view import SourceView
 from mrcz_dask.live.template import PANELS_STYLE, TITLE
@@ -42,6 +43,7 @@ class LivePage:
         self._panels: dict[str, Panel] = {}
         sheets: list[Any] = [InlineStyleSheet(css=PANELS_STYLE)]
         self._grid = Column(name="panels", sizing_mode="stretch_width", stylesheets=sheets)
+        self._pace = Pace(self._headline, self._grid)
 
     def attach(self, document: Document) -> None:
         """Put the page into a document, and keep it up to date."""
@@ -55,9 +57,10 @@ class LivePage:
         document.add_periodic_callback(self.update, PERIOD_MS)
 
     def update(self) -> None:
-        """Show what is new, if somebody looks."""
-        if self._document is not None and not _is_seen(self._document):
+        """Show what is new, if somebody looks and is ready for it."""
+        if self._document is not None and not self._pace.is_due(self._document):
             return
+        self._pace.count()
         source = self._view.source()
         put(self._headline, "text", texts.headline(source))
         self._source.update(source)
@@ -71,9 +74,3 @@ class LivePage:
             self._grid.children = [one.root for one in self._panels.values()]
         for state in states:
             self._panels[state.name].update(state)
-
-
-def _is_seen(document: Document) -> bool:
-    """Return whether a browser is connected; a document outlives its browser for a while."""
-    session = getattr(document.session_context, "session", None)
-    return session is None or session.connection_count > 0

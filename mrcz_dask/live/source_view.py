@@ -83,7 +83,7 @@ class SourceView:
         fit_to(plot, self._outline)
         columns = {"x": "x", "y": "y", "dw": "dw", "dh": "dh"}
         image = plot.image("image", source=self._image, color_mapper=self._greys, **columns)
-        faint = {"fill_alpha": 0.06, "nonselection_fill_alpha": 0.06, "nonselection_line_alpha": 1}
+        faint = {"fill_alpha": 0, "nonselection_fill_alpha": 0, "nonselection_line_alpha": 1}
         region = plot.rect(
             "x", "y", "width", "height", source=self._region, color=REGION, line_width=2, **faint
         )
@@ -105,7 +105,7 @@ class SourceView:
     def _make_controls(self) -> None:
         self._contrast = _select("contrast", list(get_args(Contrast)), self._choose_contrast)
         self._colours = _select("colours", list(PALETTES), self._choose_colours)
-        self._clear = Button(label="clear region", width=95, name="source.clear")
+        self._clear = Button(label="clear region", width=90, name="source.clear")
         self._clear.on_click(self._press_clear)
         self._pause = Button(label="pause all", width=80, name="source.pause")
         self._pause.on_click(self._press_pause)
@@ -154,8 +154,10 @@ class SourceView:
 
     def _drawn(self, name: str, old: object, new: Any) -> None:
         """Let processors look at what was drawn; what the session has itself needs no word."""
+        if self._shape is None or new == _boxes(self._roi):
+            return
         boxes = list(zip(*(new[key] for key in ("x", "y", "width", "height")), strict=False))
-        region = _region_of(boxes[-1], self._shape) if boxes and self._shape else None
+        region = _region_of(boxes[-1], self._shape) if boxes else None
         if boxes and region is None:  # of no pixel: a click
             self._region.data = _boxes(self._roi)
         elif region != self._roi:

@@ -47,7 +47,7 @@ TEXT_STYLE = """
   h2 { font-size: 15px; margin: 2px 0 2px; overflow-wrap: anywhere; }
   p { margin: 6px 0 4px; font-size: 13px; overflow-wrap: anywhere; }
   .where { color: #555; font-size: 12px; overflow-wrap: anywhere; }
-  .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(120px, 1fr)); gap: 6px 16px; }
+  .facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(145px, 1fr)); gap: 6px 12px; }
   .facts { margin: 4px 0 12px; }
   .facts div { min-width: 0; }
   .facts dt { color: #555; font-size: 12px; }
@@ -75,7 +75,7 @@ CARD_STYLE = """
   @media (min-width: 1210px) { :host(.wide) { grid-column: span 2; } }
 """
 
-ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 12px; align-items: flex-end; }"
+ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 2px; align-items: flex-end; }"
 
 PLOTS_STYLE = """
   :host { display: grid !important; gap: 4px 12px; }

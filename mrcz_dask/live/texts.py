@@ -40,16 +40,14 @@ def _facts(source: SourceState) -> list[tuple[str, str, str]]:
         ("rate", "frames/s", f"{source.rate:.1f}"),
         ("missing", "missing", f"{source.missing} frames" if source.missing else "none"),
         ("recorded", "recorded", recorded),
-        ("camera", "image", _camera(source)),
+        ("image", "image", _image(source)),
+        ("pixel", "pixel", f"{source.pixel_size:g} Å" if source.pixel_size else "-"),
         ("roi", "region y, x", str(source.roi).replace(",", ", ") if source.roi else "whole frame"),
     ]
 
 
-def _camera(source: SourceState) -> str:
-    if source.shape is None:
-        return "-"
-    pixel = f", {source.pixel_size:g} Å/pixel" if source.pixel_size else ""
-    return f"{source.shape[1]} x {source.shape[0]} {source.dtype}{pixel}"
+def _image(source: SourceState) -> str:
+    return "-" if source.shape is None else f"{source.shape[1]} x {source.shape[0]} {source.dtype}"
 
 
 def _fact(key: str, label: str, text: str) -> str:
