@@ -27,22 +27,25 @@ def write_csv(folder: Path, path: Path) -> None:
         Of the file.
     """
     group = Group.of(folder)
-    columns = ["frame", "time", *group.names(0)] if group.rows else []
-    heads = columns or ["frame", "time"]
-    for name in group.names(1) if group.rows else []:
-        axis = name + AXIS
-        places = _common(group, axis)
-        if places is None:
-            columns.append(axis)
-            heads = heads + [f"{axis}[{k}]" for k in range(group.arrays[axis].shape[1])]
-        columns.append(name)
-        marks = range(group.arrays[name].shape[1]) if places is None else map(_text, places)
-        heads = heads + [f"{name}[{mark}]" for mark in marks]
+    heads: dict[str, list[str]] = {"frame": ["frame"], "time": ["time"]}
+    if group.rows:
+        heads |= {name: [name] for name in group.names(0)}
+        for name in group.names(1):
+            heads |= _profile(group, name)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(heads)
-        for blocks in zip(*(group.blocks(name) for name in columns), strict=True):
+        writer.writerow([one for several in heads.values() for one in several])
+        for blocks in zip(*(group.blocks(name) for name in heads), strict=True) if group.rows else ():
             writer.writerows(_rows(blocks))
+
+
+def _profile(group: Group, name: str) -> dict[str, list[str]]:
+    """Return the heads of a profile's columns, and of its places if it needs them, by array."""
+    axis = name + AXIS
+    places = _common(group, axis)
+    if places is not None:
+        return {name: [f"{name}[{_text(place)}]" for place in places]}
+    return {one: [f"{one}[{k}]" for k in range(group.arrays[one].shape[1])] for one in (axis, name)}
 
 
 def _common(group: Group, axis: str) -> NDArray[Any] | None:

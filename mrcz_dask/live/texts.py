@@ -6,7 +6,7 @@ from html import escape
 from urllib.parse import quote
 
 from mrcz_dask.live.declare import Scalar
-from mrcz_dask.live.view import PanelState, Result, SourceState
+from mrcz_dask.live.view import PanelState, Result, SourceState, Status
 
 KINDS = {"csv": "CSV", "png": "PNG", "zarr.zip": "Zarr"}
 
@@ -62,12 +62,22 @@ def _pill(text: str, kind: str, fact: str) -> str:
 def head(panel: PanelState) -> str:
     """Return title and status of a panel."""
     title = panel.spec.title if panel.spec else panel.name
+    status = standing(panel)
     version = f", version {panel.version}" if panel.version > 1 else ""
     return (
-        f"<h2>{escape(title)} {_pill(panel.status, panel.status, f'{panel.name}.status')}</h2>"
+        f"<h2>{escape(title)} {_pill(status, status, f'{panel.name}.status')}</h2>"
         f"<div class='where'>{escape(panel.name)} in {escape(panel.file)}"
         f"<span data-fact='{_key(panel)}.version'>{version}</span></div>"
     )
+
+
+def standing(panel: PanelState) -> Status:
+    """Return the status without that of single frames: it would flicker."""
+    if panel.status not in ("running", "waiting"):
+        return panel.status
+    if panel.trace:
+        return "failed"
+    return "running" if panel.rate else panel.status
 
 
 def numbers(panel: PanelState, last: Result | None) -> str:

@@ -27,6 +27,10 @@ PLACE = """((name, x, y) => {
   const {left, top} = view.canvas_view.el.getBoundingClientRect()
   return [left + view.frame.x_scale.compute(x), top + view.frame.y_scale.compute(y)]
 })"""
+PRESS = """((name) => {
+  const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name))
+  view.shadow_el.querySelector("button").click()
+})"""
 # What is in the shadow trees of Bokeh's widgets, too.
 FACTS = """(() => {
   const found = {}
@@ -147,7 +151,11 @@ class Tab:
         left, top = self.ask(f"{PLACE}({json.dumps(plot)}, {x}, {y})")
         return left, top
 
-    def drag(self, begin: tuple[float, float], end: tuple[float, float], modifiers: int = 0) -> None:
+    def press(self, button: str) -> None:
+        """Press a Bokeh button."""
+        self.ask(f"{PRESS}({json.dumps(button)})")
+
+    def drag(self, begin: tuple[float, float], end: tuple[float, float], *, shift: bool = False) -> None:
         """Press the mouse, draw it along, and let it go."""
         middle = ((begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2)
         steps = (("mouseMoved", begin, 0), ("mousePressed", begin, 1), ("mouseMoved", middle, 1),
@@ -160,7 +168,7 @@ class Tab:
                 y=y,
                 button="none" if kind == "mouseMoved" and not buttons else "left",
                 buttons=buttons,
-                modifiers=modifiers,
+                modifiers=SHIFT if shift else 0,
                 clickCount=1,
             )
 
