@@ -34,13 +34,13 @@ class Pace:
     def _hear(self, name: str, old: object, new: list[Any]) -> None:
         self._heard = max(self._heard, *(int(one) for one in new)) if new else self._heard
 
-    def is_due(self, document: Document) -> bool:
-        """Return whether somebody looks, and is ready for more."""
+    def is_due(self, document: Document, over: bool) -> bool:
+        """Return whether somebody looks, and is ready for more; the last state does not wait until he is."""
         session = getattr(document.session_context, "session", None)
         if session is None:
             return True
         waits = self._sent - self._heard >= UNANSWERED and self._clock() - self._last < SECONDS
-        return session.connection_count > 0 and not waits
+        return session.connection_count > 0 and (over or not waits)
 
     def count(self) -> None:
         """Number the update that is made now."""

@@ -58,10 +58,10 @@ class LivePage:
 
     def update(self) -> None:
         """Show what is new, if somebody looks and is ready for it."""
-        if self._document is not None and not self._pace.is_due(self._document):
+        source = self._view.source()
+        if self._document is not None and not self._pace.is_due(self._document, source.ended):
             return
         self._pace.count()
-        source = self._view.source()
         put(self._headline, "text", texts.headline(source))
         self._source.update(source)
         self._update_panels()

@@ -112,8 +112,6 @@ def test_a_session_in_a_browser(workers: Pool, write: Write, tmp_path: Path, tab
         _an_edit_changes_its_panel(tab, scripts[1])
         _it_fits(tab)
         assert not tab.complaints
-        tab.complaints.clear()
-    tab.until(lambda said: "lost" in said)
 
 
 def _values_and_failures_are_shown(tab: Any) -> None:
