@@ -18,7 +18,6 @@ import time as clock
 import uuid
 import zlib
 from collections import deque
-from math import isfinite
 from typing import Any, Callable, NamedTuple  # noqa: UP035 - as Python 3.7 has them
 
 import numpy as np
@@ -36,6 +35,7 @@ _LARGEST_HEADER = 1 << 16
 _LARGEST_NUMBER = 1 << 53
 _LARGEST_CHUNK = (1 << 31) - (1 << 20)
 _BLOCK = 1 << 20
+_LATEST = 1e11  # seconds since 1970
 _TICK = 50  # ms
 
 
@@ -61,8 +61,7 @@ class _Message(NamedTuple):
 class FrameSender:
     """A connection to the receiver, which records a frame before it acknowledges it.
 
-    Everything happens in the calls of `send`, `flush`, `poll` and `close`: there is no thread. They may be
-    called from any thread.
+    There is no thread: everything happens in the calls, which may come from any thread.
 
     Parameters
     ----------
@@ -160,11 +159,6 @@ class FrameSender:
         """Number of the next frame: the first one that this stream has not sent yet."""
         return self._next
 
-    @property
-    def unacknowledged(self) -> int:
-        """How many frames are on their way."""
-        return len(self._pending)
-
     def send(
         self,
         frame: Any,
@@ -255,24 +249,12 @@ class FrameSender:
             return len(self._pending)
 
     def flush(self) -> None:
-        """Wait until the receiver has acknowledged all frames.
-
-        Raises
-        ------
-        ReceiverLostError, RefusedError
-            As `send` does. Unacknowledged frames are kept.
-        """
+        """Wait until the receiver has acknowledged all frames; raises as `send` does, and keeps the others."""
         with self._lock:
             self._wait(lambda: not self._pending)
 
     def close(self) -> None:
-        """Wait until all frames are acknowledged, and say that no more come.
-
-        Raises
-        ------
-        ReceiverLostError, RefusedError
-            As `flush` does. The sender is closed all the same.
-        """
+        """Flush, and say that no more frames come; the sender is closed even if that fails."""
         with self._lock:
             if self._closed:
                 return
@@ -426,7 +408,7 @@ def _checked(frame: Any) -> Any:
 
 
 def _json(values: dict[str, Any]) -> bytes:
-    if not isfinite(values.get("time", 0.0)):
+    if not abs(values.get("time", 0.0)) < _LATEST:
         raise ValueError(f"time is {values['time']}; expected seconds since 1970")
     made = json.dumps(values, allow_nan=False).encode()
     if len(made) > _LARGEST_HEADER:

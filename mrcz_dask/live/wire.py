@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ PROTOCOL = 1
 LARGEST_HEADER = 1 << 16
 LARGEST_NUMBER = 1 << 53
 _LARGEST_SIDE = 1 << 20
+_LATEST = 1e11  # seconds since 1970
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DTYPES = {one.newbyteorder("<").str: one for one in PIXELS}
 _SHORT = re.compile(r"[<>|=]?[a-zA-Z]\d{1,2}")
@@ -232,6 +233,6 @@ def _number(said: Mapping[str, Any], key: str) -> float | None:
     value = said.get(key)
     if value is None:
         return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not isfinite(value):
-        raise FormatError(f"{key} is {value!r}; expected a number")
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < _LATEST:
+        raise FormatError(f"{key} is {value!r}; expected a number below {_LATEST:g}")
     return float(value)
