@@ -249,7 +249,7 @@ class FrameSender:
             return len(self._pending)
 
     def flush(self) -> None:
-        """Wait until the receiver has acknowledged all frames; raises as `send` does, and keeps the others."""
+        """Wait until all frames are acknowledged; raises as `send` does, and keeps those that are not."""
         with self._lock:
             self._wait(lambda: not self._pending)
 

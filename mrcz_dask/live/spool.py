@@ -12,7 +12,7 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.chunks import decompress_into
+from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import FormatError
 
@@ -69,12 +70,13 @@ class About:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A frame in a spool: what is said of it, and where its chunk is."""
+    """A frame in a spool: what is said of it, its statistics if it has any, and where its chunk is."""
 
     number: int
     time: float
     index: int
     meta: Mapping[str, Any]
+    stats: FrameStats | None
     offset: int = field(compare=False)
     nbytes: int = field(compare=False)
 
@@ -113,8 +115,10 @@ class Record:
 
     def entry(self) -> Entry:
         """Return the frame that it holds."""
-        said = self.said
-        return Entry(said["number"], said["time"], said["index"], said["meta"], self.offset, self.nbytes)
+        known, said = self.said["stats"], self.said
+        stats = FrameStats(*known) if known else None
+        place = self.offset, self.nbytes
+        return Entry(said["number"], said["time"], said["index"], said["meta"], stats, *place)
 
 
 class Spool:
@@ -197,16 +201,18 @@ class Spool:
             raise (explain(error, self.path) if isinstance(error, OSError) else error) from error
 
     def _add(self, frame: Frame, chunk: bytes) -> None:
-        meta = dict(frame.meta)
+        # the frame is decoded now; whoever writes the stack need not do it again
+        meta, stats = dict(frame.meta), frame_stats(frame.data)
         said = {
             "number": frame.number,
             "time": frame.time,
             "index": frame.index,
             "meta": meta,
+            "stats": None if stats is None else astuple(stats),
         }
         self._write(pack(said, chunk))
-        offset = self._end - len(chunk)
-        self.entries.append(Entry(frame.number, frame.time, frame.index, meta, offset, len(chunk)))
+        place = self._end - len(chunk), len(chunk)
+        self.entries.append(Entry(frame.number, frame.time, frame.index, meta, stats, *place))
 
     def _write(self, data: bytes) -> None:
         left = memoryview(data)

@@ -83,13 +83,14 @@ def write_stack(spool: Spool, target: Path, settings: Mapping[str, Any], *, dura
 
 def _copy(spool: Spool, writer: StackWriter) -> None:
     # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
-    is_wide = writer.dtype == np.uint8 and any(frame.max() > _INT8_MAX for frame in spool.frames())
-    if is_wide:
+    is_wide = any(one.stats is not None and one.stats.maximum > _INT8_MAX for one in spool.entries)
+    if is_wide and writer.dtype == np.uint8:
         for frame in spool.frames():
             writer.append(frame, owned=True)
     else:
-        for k in range(len(spool)):
-            writer.append_chunk(spool.chunk(k))
+        for k, entry in enumerate(spool.entries):
+            # complex frames have no statistics: these are decoded, and found to have none
+            writer.append_chunk(spool.chunk(k), stats=entry.stats)
 
 
 def _names(target: Path) -> Iterator[Path]:
