@@ -24,6 +24,7 @@ LARGEST = 1 << 30
 _PLACE = re.compile(r"(?:tcp://)?(?:(?P<host>\[[^\]]+\]|[^:/\[\]]+):)?(?P<port>\d+|\*)")
 _LOOPBACK = ("127.", "localhost", "[::1]")
 _TICK = 100  # ms
+_GRACE = 2  # ticks in which the last sender hears the answer to its farewell
 # of one batch, so that memory is bounded and acknowledgements come in time
 _MOST_FRAMES, _MOST_BYTES = 256, 256 << 20
 _COMPLAINTS = 20
@@ -141,9 +142,12 @@ class Listen:
             Ends the run.
         """
         try:
-            while not stop.is_set() and not self._over():
+            quiet = 0
+            while not stop.is_set() and not (self._over() and quiet >= _GRACE):
+                quiet += 1
                 if self._socket.poll(_TICK):
                     self._take(publish)
+                    quiet = 0
         except BaseException as error:
             self._put_off(error)
             raise
