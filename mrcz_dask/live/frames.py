@@ -86,6 +86,8 @@ class Frame:
         What else is known: plain values.
     chunk
         The frame as a blosc chunk of version 2, if it came as one.
+    stream
+        Name of the camera that it comes from, if a source has several; numbers count for each.
     """
 
     number: int
@@ -96,6 +98,7 @@ class Frame:
     pixel_size: float | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     chunk: bytes | None = None
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)

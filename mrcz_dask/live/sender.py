@@ -1,0 +1,416 @@
+"""Sends frames from a camera's computer to `mrcz-dask live`.
+
+This file works alone: copy it to the camera's computer. It needs Python 3.7 or newer, numpy and pyzmq, and
+numcodecs to compress::
+
+    from sender import FrameSender
+
+    with FrameSender("tcp://127.0.0.1:5577", pixel_size=1.2) as sender:
+        for frame in camera:
+            sender.send(frame)
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time as clock
+import uuid
+import zlib
+from collections import deque
+from typing import Any, Callable, NamedTuple  # noqa: UP035 - as Python 3.7 has them
+
+import numpy as np
+import zmq
+
+try:
+    from numcodecs import blosc
+except ImportError:  # frames are sent as they are
+    blosc = None
+
+PROTOCOL = 1
+DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "float16", "float32", "complex64")
+_CAST_TO = {"bool": "uint8", "float64": "float32", "complex128": "complex64", "int64": "int32"}
+_LARGEST_HEADER = 1 << 16
+_LARGEST_NUMBER = 1 << 53
+_LARGEST_CHUNK = (1 << 31) - (1 << 20)
+_BLOCK = 1 << 20
+_LATEST = 1e11  # seconds since 1970
+_TICK = 50  # ms
+
+
+class SenderError(Exception):
+    """Frames cannot be sent."""
+
+
+class RefusedError(SenderError):
+    """The receiver does not take what was sent; says why."""
+
+
+class ReceiverLostError(SenderError, TimeoutError):
+    """The receiver has not answered for too long; frames that it has not acknowledged are kept."""
+
+
+class _Message(NamedTuple):
+    number: int
+    after: int
+    header: bytes
+    payload: bytes
+
+
+class FrameSender:
+    """A connection to the receiver, which records a frame before it acknowledges it.
+
+    There is no thread: everything happens in the calls, which may come from any thread.
+
+    Parameters
+    ----------
+    address
+        Of the receiver: ``tcp://HOST:PORT``.
+    stream
+        Name of the camera: letters, digits, ``.``, ``-`` and ``_``. A new sender of a name takes over from
+        the one before.
+    token
+        What the receiver asks for, if it asks for one.
+    pixel_size
+        In Angstrom, None = not known.
+    window
+        So many frames may be on their way before `send` waits.
+    memory
+        So many bytes of frames may be on their way before `send` waits; one frame always may.
+    compress
+        With blosc, if numcodecs is there; the receiver stores these bytes as they are.
+    codec, level
+        Of blosc: ``zstd`` or ``lz4``.
+    timeout
+        Seconds without a word from the receiver after which a call that waits for it gives up.
+    retry
+        Seconds without a word after which it is asked again.
+    server_key
+        The receiver's public CURVE key, to encrypt the connection.
+
+    Raises
+    ------
+    ReceiverLostError
+        Nobody answers at the address.
+    RefusedError
+        The receiver does not take this sender.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        stream: str = "camera",
+        token: str | None = None,
+        pixel_size: float | None = None,
+        window: int = 64,
+        memory: int = 512 << 20,
+        compress: bool = True,
+        codec: str = "zstd",
+        level: int = 1,
+        timeout: float = 60.0,
+        retry: float = 1.0,
+        server_key: bytes | None = None,
+    ) -> None:
+        self.address, self.stream, self.timeout = address, stream, timeout
+        self._token, self._pixel_size, self._retry = token, pixel_size, retry
+        self._window, self._memory = window, memory
+        self._codec = (codec, level) if compress and blosc is not None else None
+        self._session = uuid.uuid4().hex
+        self._pending: deque[_Message] = deque()
+        self._bytes = self._sent = self._greeting = self._next = 0
+        self._largest = 1 << 62
+        self._ready = self._gone = self._closed = False
+        self._refusal = self._excuse = ""
+        self._heard = self._asked = clock.monotonic() - retry
+        self._lock = threading.RLock()
+        self._context = zmq.Context()
+        self._socket = self._connected(server_key)
+        self._begin()
+
+    def _connected(self, server_key: bytes | None) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.LINGER, 0)
+        # frames are kept here, not in a queue to a receiver that may never come back
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.SNDHWM, 2 * self._window + 16)
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15000)
+        if server_key is not None:
+            socket.curve_publickey, socket.curve_secretkey = zmq.curve_keypair()
+            socket.curve_serverkey = server_key
+        try:
+            socket.connect(self.address)
+        except zmq.ZMQError as error:
+            socket.close()
+            self._context.term()
+            raise ValueError(f"address is {self.address!r} ({error}); expected tcp://HOST:PORT") from error
+        return socket
+
+    def _begin(self) -> None:
+        try:
+            self._wait(lambda: self._ready)
+        except BaseException:
+            self._release()
+            raise
+
+    @property
+    def next_number(self) -> int:
+        """Number of the next frame: the first one that this stream has not sent yet."""
+        return self._next
+
+    def send(
+        self,
+        frame: Any,
+        number: int | None = None,
+        time: float | None = None,
+        stack: str = "",
+        index: int = 0,
+        meta: dict[str, Any] | None = None,
+    ) -> int:
+        """Send a frame; returns at once while fewer than `window` frames are on their way.
+
+        Parameters
+        ----------
+        frame
+            (ny, nx): one of the types of `DTYPES`. It is copied.
+        number
+            The camera's number of the frame, if it has one: numbers grow, and those that are left out are
+            gaps. None = the next one.
+        time
+            When it was recorded, seconds since 1970; None = now.
+        stack, index
+            The stack that it belongs to, and which of its frames it is.
+        meta
+            What else is known: values that JSON knows.
+
+        Returns
+        -------
+        int
+            Its number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not such a frame or number.
+        ReceiverLostError
+            `window` frames are on their way, and the receiver is silent. This frame was not taken.
+        RefusedError
+            The receiver does not take the frames; says why.
+        """
+        with self._lock:
+            pixels = _checked(frame)
+            if number is not None and not self._next <= number < _LARGEST_NUMBER:
+                raise ValueError(
+                    f"frame {number} was sent already, or is no number; expected at least {self._next} in "
+                    f"stream {self.stream!r}; leave number out, or choose another stream"
+                )
+            when = clock.time() if time is None else float(time)
+            about = {"stack": str(stack), "index": int(index), "meta": meta or {}, "time": when}
+            self._wait(self._has_room)
+            return self._queue(pixels, self._next if number is None else int(number), about)
+
+    def _queue(self, pixels: Any, number: int, about: dict[str, Any]) -> int:
+        if pixels.nbytes > self._largest:
+            raise ValueError(f"a frame of {pixels.nbytes} bytes; the receiver takes {self._largest} at most")
+        payload = self._compressed(pixels)
+        header = dict(
+            about,
+            number=number,
+            after=self._next,
+            dtype=pixels.dtype.str,
+            shape=list(pixels.shape),
+            pixel_size=self._pixel_size,
+            encoding="raw" if self._codec is None else "blosc",
+            crc=zlib.crc32(payload),
+        )
+        message = _Message(number, self._next, _json(header), payload)
+        self._pending.append(message)
+        self._bytes += len(payload)
+        self._next = number + 1
+        self._serve(0)
+        return number
+
+    def _compressed(self, pixels: Any) -> bytes:
+        if self._codec is None:
+            return bytes(pixels.tobytes())
+        items = pixels.reshape(-1).view(f"<u{pixels.itemsize}")
+        # with several threads blosc stores blocks in the order in which they are done
+        blosc.use_threads = False
+        codec, level = self._codec
+        block = block_size(items.size, items.itemsize)
+        return bytes(blosc.compress(items, codec.encode(), level, blosc.BITSHUFFLE, blocksize=block))
+
+    def poll(self) -> int:
+        """Take in what the receiver has said; returns how many frames are on their way."""
+        with self._lock:
+            self._serve(0)
+            self._check()
+            return len(self._pending)
+
+    def flush(self) -> None:
+        """Wait until all frames are acknowledged; raises as `send` does, and keeps those that are not."""
+        with self._lock:
+            self._wait(lambda: not self._pending)
+
+    def close(self) -> None:
+        """Flush, and say that no more frames come; the sender is closed even if that fails."""
+        with self._lock:
+            if self._closed:
+                return
+            try:
+                self.flush()
+                self._leave()
+            finally:
+                self._release()
+
+    def _leave(self) -> None:
+        """Say goodbye; everything is acknowledged, so that it does no harm if nobody hears it."""
+        for _ in range(3):
+            self._post([b"CLOSE", _json({"session": self._session})])
+            end = clock.monotonic() + self._retry
+            while not self._gone and clock.monotonic() < end:
+                self._listen(_TICK)
+            if self._gone:
+                return
+
+    def _release(self) -> None:
+        self._closed = True
+        self._socket.close()
+        self._context.term()
+
+    def __enter__(self) -> FrameSender:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: Any) -> None:
+        if kind is not None and issubclass(kind, SenderError):
+            self._release()
+        else:
+            self.close()
+
+    def _has_room(self) -> bool:
+        return not self._pending or (len(self._pending) < self._window and self._bytes < self._memory)
+
+    def _wait(self, done: Callable[[], bool]) -> None:
+        begun = clock.monotonic()
+        self._serve(0)
+        while True:
+            self._check()
+            if done():
+                return
+            silent = clock.monotonic() - max(begun, self._heard)
+            if silent > self.timeout:
+                raise ReceiverLostError(self._lost(silent))
+            self._serve(_TICK)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise SenderError("this sender is closed; make a new one")
+        if self._refusal:
+            raise RefusedError(
+                f"the receiver at {self.address} refused stream {self.stream!r}: {self._refusal}"
+            )
+
+    def _lost(self, silent: float) -> str:
+        return (
+            f"no word from the receiver at {self.address} for {silent:.0f} s{self._excuse}; "
+            f"{len(self._pending)} frames of stream {self.stream!r} are not acknowledged and are kept; is "
+            "`mrcz-dask live` running there, and does the address lead to it?"
+        )
+
+    def _serve(self, wait: int) -> None:
+        """Take in answers, send what is to be sent, and ask again if nobody has answered."""
+        if self._closed:
+            return
+        self._listen(wait)
+        waiting = not self._ready or bool(self._pending)
+        if waiting and clock.monotonic() - max(self._heard, self._asked) >= self._retry:
+            self._greet()
+        self._transmit()
+
+    def _listen(self, wait: int) -> None:
+        while self._socket.poll(wait):
+            parts = self._socket.recv_multipart()
+            self._heard, wait = clock.monotonic(), 0
+            self._answered(parts[0], json.loads(parts[1]))
+
+    def _answered(self, kind: bytes, said: dict[str, Any]) -> None:
+        if kind == b"NO":
+            self._refusal = str(said["reason"])
+        elif kind == b"LATER":
+            self._excuse = f" ({said['reason']})"
+        elif kind == b"BYE":
+            self._gone = True
+        elif kind == b"AGAIN" and self._ready:
+            self._greet()
+        elif kind == b"ACK" and self._ready:
+            self._acknowledged(said["next"])
+        elif kind == b"READY" and said["greeting"] == self._greeting:
+            self._ready, self._sent, self._excuse = True, 0, ""
+            self._largest = min(said["largest"], _LARGEST_CHUNK)
+            self._acknowledged(said["next"])
+
+    def _acknowledged(self, next_number: int) -> None:
+        while self._pending and self._pending[0].number < next_number:
+            self._bytes -= len(self._pending.popleft().payload)
+            self._sent = max(0, self._sent - 1)
+        self._next = max(self._next, next_number)
+
+    def _greet(self) -> None:
+        self._ready, self._greeting = False, self._greeting + 1
+        acknowledged = self._pending[0].after if self._pending else self._next
+        hello = {
+            "protocol": PROTOCOL,
+            "stream": self.stream,
+            "session": self._session,
+            "greeting": self._greeting,
+            "acknowledged": acknowledged,
+            "token": self._token,
+        }
+        is_connected = self._post([b"HELLO", _json(hello)])
+        self._asked = clock.monotonic() - (0 if is_connected else self._retry - _TICK / 1000)
+
+    def _transmit(self) -> None:
+        while self._ready and self._sent < len(self._pending):
+            message = self._pending[self._sent]
+            if not self._post([b"FRAME", message.header, message.payload]):
+                return
+            self._sent += 1
+
+    def _post(self, parts: list[bytes]) -> bool:
+        try:
+            self._socket.send_multipart(parts, zmq.NOBLOCK)
+        except zmq.Again:  # nobody is connected
+            return False
+        return True
+
+
+def block_size(items: int, itemsize: int) -> int:
+    """Return the bytes of a block: blosc1 shuffles bits only where 8 divides the items of a block."""
+    groups, rest = divmod(items, 8)
+    limit, unit = _BLOCK * min(itemsize, 4), 8 * itemsize
+    if not rest:
+        return min(groups, limit // unit) * unit
+    return groups // max(1, items * itemsize // limit) * unit
+
+
+def _checked(frame: Any) -> Any:
+    """Return a frame as it is sent: little-endian, C-contiguous."""
+    pixels = np.asarray(frame)
+    if pixels.ndim != 2 or not pixels.size:
+        raise ValueError(f"a frame has shape {pixels.shape}; expected (ny, nx)")
+    if pixels.dtype.name not in DTYPES:
+        better = _CAST_TO.get(pixels.dtype.name, "int16, uint16 or float32")
+        raise TypeError(
+            f"a frame has {pixels.dtype.name} pixels; expected {', '.join(DTYPES)}; cast it to {better}"
+        )
+    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
+
+
+def _json(values: dict[str, Any]) -> bytes:
+    if not abs(values.get("time", 0.0)) < _LATEST:
+        raise ValueError(f"time is {values['time']}; expected seconds since 1970")
+    made = json.dumps(values, allow_nan=False).encode()
+    if len(made) > _LARGEST_HEADER:
+        raise ValueError(f"meta has {len(made)} bytes; expected {_LARGEST_HEADER} at most")
+    return made
