@@ -39,23 +39,24 @@ class Panel:
         self._last: Result | None = None
         self._controls: dict[str, Control] = {}
         self._plots: list[Plot] = []
-        self._head, self._numbers, self._trouble = text(), text(), text()
+        self._head, self._numbers, self._trouble = text(min_width=200), text(), text()
         self._trouble.visible = False
-        self._pause = Button(label="pause", width=70, name=f"{name}.pause")
+        self._pause = Button(label="pause", width=60, name=f"{name}.pause")
         self._pause.on_click(self._press_pause)
         self._paused = False
         self._set = row(name=f"{name}.controls")
         sheets: list[Any] = [InlineStyleSheet(css=PLOTS_STYLE)]
         self._drawn = Column(sizing_mode="stretch_width", stylesheets=sheets, name=f"{name}.plots")
-        parts: list[Any] = [self._head, self._numbers, self._trouble, self._buttons(), self._set, self._drawn]
+        parts: list[Any] = [self._top(), self._numbers, self._trouble, self._set, self._drawn]
         self.root = Column(
             children=parts, sizing_mode="stretch_width", stylesheets=[InlineStyleSheet(css=CARD_STYLE)]
         )
 
-    def _buttons(self) -> Row:
-        reset = Button(label="reset", width=70, name=f"{self._name}.reset")
+    def _top(self) -> Row:
+        reset = Button(label="reset", width=60, name=f"{self._name}.reset")
         reset.on_click(self._press_reset)
-        return row(self._pause, reset, text(texts.links(self._name)))
+        links = text(texts.links(self._name), width=170, sizing_mode="fixed")
+        return row(self._head, self._pause, reset, links)
 
     def _press_pause(self) -> None:
         self._view.pause(not self._paused, self._name)
@@ -92,6 +93,7 @@ class Panel:
         self._set.children = [one.widget for one in self._controls.values()]
         self._drawn.children = [one.figure for one in self._plots]
         self.root.css_classes = ["wide"] if len(self._plots) > 1 else []
+        self._drawn.css_classes = ["even"] if len(self._plots) in (1, 2, 4) else []
         self._begin_anew()
 
     def _take_results(self) -> None:
@@ -135,7 +137,7 @@ class Panel:
 def text(said: str = "", **more: Any) -> Div:
     """Return a text that fills the width."""
     sheets: list[Any] = [InlineStyleSheet(css=TEXT_STYLE)]
-    return Div(text=said, sizing_mode="stretch_width", stylesheets=sheets, **more)
+    return Div(text=said, stylesheets=sheets, **({"sizing_mode": "stretch_width"} | more))
 
 
 def row(*children: Any, **more: Any) -> Row:

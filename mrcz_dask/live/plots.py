@@ -24,7 +24,7 @@ from mrcz_dask.live.view import Result
 
 # Of a series so many points are shown, of profiles so many lines, of a line so many points.
 POINTS, LINES, PLACES = 2000, 30, 1024
-HEIGHT = 210
+HEIGHT, IMAGE_HEIGHT = 180, 240
 LINE, NEWEST = "#0072b2", "#d55e00"
 AGES = interp_palette(("#d5e3f0", "#6baed6", "#08306b"), LINES)
 NO_IMAGE: dict[str, list[Any]] = {name: [] for name in ("image", "x", "y", "dw", "dh")}
@@ -142,7 +142,7 @@ class Picture:
         self._source = ColumnDataSource(NO_IMAGE, name=name)
         self._outline = ColumnDataSource({"x": [], "y": [], "width": [], "height": []})
         self._colours = LinearColorMapper(palette=Viridis256, low=0, high=1, nan_color="#d0d0d0")
-        self.figure = _figure(output, tools="pan,wheel_zoom,reset,save", height=280)
+        self.figure = _figure(output, tools="pan,wheel_zoom,reset,save", height=IMAGE_HEIGHT)
         fit_to(self.figure, self._outline)
         image = self.figure.image(
             "image", x="x", y="y", dw="dw", dh="dh", source=self._source, color_mapper=self._colours

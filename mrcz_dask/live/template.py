@@ -57,7 +57,7 @@ TEXT_STYLE = """
   .stats { display: flex; flex-wrap: wrap; gap: 2px 12px; font-size: 12px; color: #555; }
   .stats { font-variant-numeric: tabular-nums; }
   .bad { color: #a32b00; font-weight: bold; }
-  .links { font-size: 13px; padding-top: 7px; color: #555; }
+  .links { font-size: 13px; padding: 7px 0; color: #555; white-space: nowrap; }
   .links a { color: #005a94; margin-left: 4px; }
   .pill { font-size: 12px; font-weight: bold; border-radius: 9px; padding: 2px 9px; white-space: nowrap; }
   .pill { background: #e4e6ea; color: #333; vertical-align: 2px; }
@@ -79,7 +79,8 @@ ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 2px; align-items: flex-end; }"
 
 PLOTS_STYLE = """
   :host { display: grid !important; gap: 4px 12px; }
-  :host { grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); }
+  :host { grid-template-columns: repeat(auto-fill, minmax(min(240px, 100%), 1fr)); }
+  :host(.even) { grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); }
 """
 
 PANELS_STYLE = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from urllib.parse import quote
 
@@ -113,7 +114,8 @@ def _values(panel: PanelState, last: Result | None) -> str:
 def _value(panel: PanelState, output: Scalar, value: object) -> str:
     if not isinstance(value, (int, float)):
         return ""
-    number = f"<b data-fact='{_key(panel)}.{output.name}'>{value:.5g}</b>"
+    shown = f"{value:.5g}" if math.isfinite(value) else "-"
+    number = f"<b data-fact='{_key(panel)}.{output.name}'>{shown}</b>"
     return f"<span>{output.name} {number} {escape(output.unit)}</span>"
 
 
