@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -106,6 +106,8 @@ class Session:
         Where frames go; None = nowhere.
     correction
         What is done to frames before processors get them; None = nothing.
+    values
+        Parameters at the beginning, by processor.
     """
 
     def __init__(
@@ -119,6 +121,7 @@ class Session:
         store: ResultStore | None = None,
         recording: Recording | None = None,
         correction: Correction | None = None,
+        values: Mapping[str, Mapping[str, Value]] | None = None,
     ) -> None:
         self._stream, self._listen, self._params = stream, listen, params or LiveParams()
         self._recording, self._correction = recording, correction
@@ -128,12 +131,14 @@ class Session:
             stream.name, roi=self._params.roi, recorded=None if recording is None else 0
         )
         self._runners = {
-            name: self._runner(name, script, pool, store)
+            name: self._runner(name, script, pool, store, (values or {}).get(name, {}))
             for name, script in zip(names_of(scripts), scripts, strict=True)
         }
         self._thread = Thread(target=self._feed, name="live-source", daemon=True)
 
-    def _runner(self, name: str, script: Script, pool: Pool, store: ResultStore | None) -> Runner:
+    def _runner(
+        self, name: str, script: Script, pool: Pool, store: ResultStore | None, values: Mapping[str, Value]
+    ) -> Runner:
         every = self._params.every
         file = Path(script.path).name
         make = None if store is None else store.anew if every else store.series
@@ -146,6 +151,7 @@ class Session:
             self._listen,
             seconds=self._params.seconds,
             roi=self._params.roi,
+            values=dict(values),
             plan=store.settings(name) if store is not None and every else None,
         )
 
