@@ -214,16 +214,9 @@ class FrameSender:
         if pixels.nbytes > self._largest:
             raise ValueError(f"a frame of {pixels.nbytes} bytes; the receiver takes {self._largest} at most")
         payload = self._compressed(pixels)
-        header = dict(
-            about,
-            number=number,
-            after=self._next,
-            dtype=pixels.dtype.str,
-            shape=list(pixels.shape),
-            pixel_size=self._pixel_size,
-            encoding="raw" if self._codec is None else "blosc",
-            crc=zlib.crc32(payload),
-        )
+        header = dict(about, number=number, after=self._next, crc=zlib.crc32(payload))
+        header.update(dtype=pixels.dtype.str, shape=list(pixels.shape), pixel_size=self._pixel_size)
+        header["encoding"] = "raw" if self._codec is None else "blosc"
         message = _Message(number, self._next, _json(header), payload)
         self._pending.append(message)
         self._bytes += len(payload)
@@ -359,14 +352,8 @@ class FrameSender:
     def _greet(self) -> None:
         self._ready, self._greeting = False, self._greeting + 1
         acknowledged = self._pending[0].after if self._pending else self._next
-        hello = {
-            "protocol": PROTOCOL,
-            "stream": self.stream,
-            "session": self._session,
-            "greeting": self._greeting,
-            "acknowledged": acknowledged,
-            "token": self._token,
-        }
+        hello: dict[str, Any] = {"protocol": PROTOCOL, "stream": self.stream, "session": self._session}
+        hello.update(greeting=self._greeting, acknowledged=acknowledged, token=self._token)
         is_connected = self._post([b"HELLO", _json(hello)])
         self._asked = clock.monotonic() - (0 if is_connected else self._retry - _TICK / 1000)
 
