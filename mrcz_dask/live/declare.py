@@ -278,8 +278,8 @@ def _arguments(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Par
     names = tuple(one.name for one in places[1:])
     if not places or len(places) + len(others) < len(given) or not set(names) <= set(_SPECIAL):
         raise ParameterError(
-            f"processor {function.__name__} takes {inspect.signature(function)}; expected (frame), or (frame, "
-            "state, info), and parameters behind a *"
+            f"processor {function.__name__} takes {inspect.signature(function)}; expected (frame), or "
+            "(frame, state, info), and parameters behind a *"
         )
     return names, tuple(_parameter(function.__name__, one, hints.get(one.name)) for one in others)
 

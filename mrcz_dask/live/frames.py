@@ -52,7 +52,7 @@ class Roi:
         return cls(*map(int, found.groups()))
 
     def of(self, shape: tuple[int, ...]) -> Roi:
-        """Return the part of this region that is in an image of a shape; all of the image if there is none."""
+        """Return the part of this region that is in an image; all of the image if there is none."""
         y1, x1 = min(self.y1, shape[0]), min(self.x1, shape[1])
         return Roi(self.y0, y1, self.x0, x1) if self.y0 < y1 and self.x0 < x1 else whole(shape)
 
@@ -126,6 +126,23 @@ class FrameInfo:
     roi: Roi
     shape: tuple[int, int]
     corrected: bool = False
+
+
+def info_of(frame: Frame, roi: Roi) -> FrameInfo:
+    """Return what a processor is told of a frame."""
+    shape = (frame.data.shape[0], frame.data.shape[1])
+    corrected = bool(frame.meta.get("corrected"))
+    return FrameInfo(
+        frame.number,
+        frame.time,
+        frame.stack,
+        frame.index,
+        frame.pixel_size,
+        frame.meta,
+        roi,
+        shape,
+        corrected,
+    )
 
 
 Publish = Callable[[Sequence[Frame]], None]

@@ -137,7 +137,7 @@ class LiveView(Protocol):
         ...
 
     def newest(self) -> tuple[int, NDArray[Any]] | None:
-        """Return number and pixels, (ny, nx), of the newest frame, not to be changed; None before the first."""
+        """Return number and pixels, (ny, nx), of the newest frame, read-only; None before the first."""
         ...
 
     def panels(self) -> Sequence[PanelState]:

@@ -159,7 +159,7 @@ def open_executor(where: Where, needed: Need, listen: Listener) -> Iterator[Exec
     """
     planned = local_crew(where, needed)
     if planned is None:
-        with _connected(where, needed, listen) as executor:
+        with connected(where, needed, listen) as executor:
             yield executor
     elif where.queue is not None:
         with _queued(where, where.queue, needed, listen) as executor:
@@ -208,7 +208,7 @@ def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Itera
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.register_plugin(_deaf_to_interrupts())
+        client.register_plugin(deaf_to_interrupts())
         _warn_of_dashboard(dashboard, listen)
         address = cluster.scheduler_address
         listen(ClusterReady(planned.workers, planned.threads, address, cluster.dashboard_link))
@@ -250,7 +250,7 @@ def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener)
         address = cluster.scheduler_address
         _warn_of_dashboard(dashboard, listen)
         _warn_of_plain(address, listen)
-        client.register_plugin(_deaf_to_interrupts())
+        client.register_plugin(deaf_to_interrupts())
         each = profile.crew(needed)
         jobs = Jobs(cluster, profile, each.workers * each.tasks, listen)
         jobs.start()
@@ -272,7 +272,7 @@ def _link(client: Client, dashboard: str) -> str:
     return f"http://{host}:{port}/status"
 
 
-def _deaf_to_interrupts() -> WorkerPlugin:
+def deaf_to_interrupts() -> WorkerPlugin:
     """Return what makes workers ignore Ctrl-C, which a terminal sends to them, too: we end them in order."""
     from distributed import WorkerPlugin
 
@@ -284,7 +284,7 @@ def _deaf_to_interrupts() -> WorkerPlugin:
 
 
 @contextmanager
-def _connected(where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
+def connected(where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
     scheduler = where.scheduler or ""
     with _client(scheduler, where.tls) as client:
         _warn_of_plain(scheduler, listen)

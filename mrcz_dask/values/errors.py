@@ -64,3 +64,7 @@ class SpaceError(MrczDaskError, OSError):
 
 class ReferenceNotFoundError(MrczDaskError, FileNotFoundError):
     """The recipe in a footer names a file that is not where it should be."""
+
+
+class ProcessorError(MrczDaskError, RuntimeError):
+    """A live processor's file cannot be run, or what it returned is not what it declared."""

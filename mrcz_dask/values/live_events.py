@@ -1,0 +1,60 @@
+"""What a live session tells whoever listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mrcz_dask.values.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStarted(Event):
+    """A live session begins: the source, and its processors."""
+
+    source: str
+    processors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorLoaded(Event):
+    """A processor's file was loaded: so often by now, with this digest."""
+
+    name: str
+    file: str
+    digest: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorFailed(Event):
+    """A processor raised on a frame (-1: while it was loaded), with its traceback."""
+
+    name: str
+    frame: int
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorRestarted(Event):
+    """The worker of a processor was lost or given up at a frame, and another takes its place."""
+
+    name: str
+    frame: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FramesMissing(Event):
+    """The source left numbers out: `count` frames before this one never came."""
+
+    frame: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnded(Event):
+    """The source has no more frames, and why if it failed."""
+
+    source: str
+    frames: int
+    error: str
