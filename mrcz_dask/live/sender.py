@@ -74,18 +74,14 @@ class FrameSender:
         What the receiver asks for, if it asks for one.
     pixel_size
         In Angstrom, None = not known.
-    window
-        So many frames may be on their way before `send` waits.
-    memory
-        So many bytes of frames may be on their way before `send` waits; one frame always may.
+    window, memory
+        So many frames, and bytes of frames, may be on their way before `send` waits; one frame always may.
     compress
         With blosc, if numcodecs is there; the receiver stores these bytes as they are.
     codec, level
         Of blosc: ``zstd`` or ``lz4``.
-    timeout
-        Seconds without a word from the receiver after which a call that waits for it gives up.
-    retry
-        Seconds without a word after which it is asked again.
+    timeout, retry
+        Seconds without a word from the receiver after which a call gives up, and after which it asks again.
     server_key
         The receiver's public CURVE key, to encrypt the connection.
 
