@@ -227,8 +227,8 @@ class Session:
             fate = "are not recorded" if self._recording is None else "are recorded"
             self._listen(
                 Warned(
-                    f"frames of {frame.stream} {fate} and not processed, as those of {self._newest.stream} are; "
-                    "run another `mrcz-dask live` for them"
+                    f"frames of {frame.stream} {fate} and not processed, as those of "
+                    f"{self._newest.stream} are; run another `mrcz-dask live` for them"
                 )
             )
         return False
