@@ -33,7 +33,7 @@ def drift(
 ) -> dict[str, float] | None:
     """Drift since the last frame that was looked at; positive = down, to the right.
 
-    Blocks of pixels are summed until no side is longer than `side`, smoothed, and shifts of these found to one
+    Blocks of pixels are summed until no side is longer than `side` and smoothed, and their shift found to one
     `fraction`-th. `phase` weighs all frequencies alike, noise too, whatever is smoothed.
     """
     block = -(-max(frame.shape) // side)

@@ -49,7 +49,7 @@ def mean_dose(
 def mean_of(frame: np.ndarray, *, cut: bool) -> float | None:
     """Return the mean of the finite pixels, values far out of the range of nearly all cut to it."""
     if frame.ndim != 2 or not frame.size or frame.dtype.kind not in "buif":
-        raise ValueError(f"frame is {frame.shape}, {frame.dtype}; expected a real image (y, x)")
+        raise ValueError(f"frame is {frame.shape}, {frame.dtype}; expected (y, x), real, not empty")
     good = frame[np.isfinite(frame)] if frame.dtype.kind == "f" else frame
     if not good.size:
         return None

@@ -14,7 +14,6 @@ from skimage.draw import line
 from mrcz_dask.live import FrameInfo, Image, Range, Scalar, processor
 
 trackpy.quiet()
-AROUND = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], bool)
 
 
 @processor(Scalar("particles"), Scalar("tracks"), Scalar("speed", unit="pixel/frame"), Image("trails"))
@@ -52,7 +51,7 @@ def particle_tracking(
     for ends in np.hstack([known[old, :2], at[new]]).astype(int) // block:
         state["trails"][line(*ends)] = 1
     ways = np.hypot(*(at[new] - known[old, :2]).T) / np.maximum(info.number - known[old, 3], 1)
-    speed = float(ways.mean()) if len(ways) else np.nan
+    speed = ways.mean() if len(ways) else np.nan
     return {"particles": len(at), "tracks": total, "speed": speed, "trails": state["trails"]}
 
 
@@ -62,14 +61,15 @@ def located(frame: np.ndarray, sign: int, diameter: int, contrast: float) -> np.
         raise ValueError(f"frame is {frame.shape}, {frame.dtype}; expected (y, x), real, >= {3 * diameter}")
     pixels, good = sign * frame.astype(np.float32), np.isfinite(frame)
     pixels = np.where(good, pixels - pixels[good].mean(), 0) if good.any() else np.zeros_like(pixels)
-    span = np.ptp(np.percentile(pixels[::4, ::4], (0.1, 99.9))) or np.inf  # hot ones are farther from others
-    pixels = np.minimum(pixels, maximum_filter(pixels, footprint=AROUND) + np.float32(span))
+    low, high = np.percentile(pixels[::4, ::4], (0.1, 99.9)).astype(np.float32)
+    span = high - low or np.float32(np.inf)  # single pixels are hot that are farther away from all others
+    around = maximum_filter(pixels, footprint=np.arange(9).reshape(3, 3) != 4)
+    pixels = np.clip(pixels, low - span, around + span)
     band = trackpy.bandpass(pixels, diameter / 6, 2 * diameter + 1, threshold=-np.inf, truncate=3)
     noise = np.median(np.abs(band[::4, ::4])) / 0.6745 or band.std() or 1.0
-    levels = np.clip(band * (16 / noise), 0, 65535).astype(np.uint16)  # trackpy makes bytes of floats
-    levels[levels < 16 * contrast] = 0
+    levels = np.where(band < contrast * noise, 0, band * (16 / noise)).clip(0, 65535).astype(np.uint16)
+    options = {"preprocess": False, "percentile": 0, "characterize": False, "engine": "python"}
     with warnings.catch_warnings(action="ignore"):  # says so if there are none; uses what pandas deprecates
-        options = {"preprocess": False, "percentile": 0, "characterize": False, "engine": "python"}
         return trackpy.locate(levels, diameter, **options)[["y", "x"]].to_numpy(float)
 
 

@@ -37,7 +37,7 @@ def phase_change(
         power = spectrum(pixels, min(512, min(frame.shape) // 2 * 2))
         middle, radius = (len(power) / 2, 0.0), len(power) * (info.pixel_size or 1.0) / place
     elif centre == "mass":
-        middle = tuple(np.round(center_of_mass(pixels - pixels.min()), 1).tolist())
+        middle = tuple(np.round(center_of_mass(pixels.clip(pixels.mean()) - pixels.mean()), 1).tolist())
     ring, angle, inside, outside = zones(power.shape, middle, radius, max(width * radius, 1.5))
     values = power.ravel()
     background = (values[inside].mean() + values[outside].mean()) / 2
@@ -64,8 +64,7 @@ def spectrum(pixels: np.ndarray, side: int) -> np.ndarray:
     window = np.outer(hann(side), hann(side)).astype(np.float32)
     ys, xs = (np.linspace(0, n - side, -(-n // side)).astype(int) for n in pixels.shape)
     parts = (pixels[y : y + side, x : x + side] for y in ys for x in xs)
-    total = sum(np.abs(rfft2((part - part.mean()) * window)) ** 2 for part in parts)
-    return np.fft.fftshift(total, axes=0)
+    return np.fft.fftshift(sum(np.abs(rfft2((part - part.mean()) * window)) ** 2 for part in parts), axes=0)
 
 
 def prepared(frame: np.ndarray, *, least: int) -> np.ndarray | None:
