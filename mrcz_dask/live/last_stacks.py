@@ -1,4 +1,4 @@
-"""The last complete stacks of a stream, their sums compressed: who may be a reference, and where they break."""
+"""The last complete stacks of a stream, their sums compressed: who may be a reference, where they break."""
 
 from __future__ import annotations
 
@@ -43,6 +43,11 @@ class Kept:
     _like: tuple[tuple[int, int], np.dtype[Any]]
     _member: Member
     sketch: bytes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(ny, nx)."""
+        return self._like[0]
 
     @classmethod
     def of(cls, number: int, name: str, total: StackSum, mask: OutlierMask) -> Kept:
@@ -109,9 +114,8 @@ class LastStacks:
         koma, usable = self._settings.koma, self.usable()
         if koma.breaks != "auto" or not usable:
             return ""
-        shape = usable[0].load().values.shape
         doses = [one.dose for one in usable]
-        found = find_breaks(gather([one.sketch for one in usable], shape, doses, koma.break_dose))
+        found = find_breaks(gather([one.sketch for one in usable], usable[0].shape, doses, koma.break_dose))
         if not found:
             return ""
         first = usable[found[-1].place]

@@ -1,4 +1,4 @@
-"""What complete stacks teach about the frames that follow: outlier mask, pattern, and what fills come from."""
+"""What complete stacks teach about the frames that follow: mask, pattern, and what fills come from."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class Applied:
         Plain values: `mask`, {stack: of how many of its frames}, and `reference`: None, or the `method`, how
         many `stacks` are in the short and in the `long` window, and the `newest` of them.
     notes
-        What a person should be told, once.
+        What a person should know of the last complete stack; None = as before.
     """
 
     ready: ReadyCorrection | None = None
     level: float = 0.0
     about: Mapping[str, Any] = field(default_factory=lambda: {"mask": {}, "reference": None})
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
