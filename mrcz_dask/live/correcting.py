@@ -161,8 +161,8 @@ class LiveCorrection:
             before.leave()
             self._listen(Noted(f"frames are {_kind(frame)} from {frame.number} on: corrections begin anew"))
         self._odd, self._told = (None, 0), set()
-        gain, gamma, note = _gain_for(frame, self._options)
-        about = {"gain": gamma, "notes": [note] if note else []}
+        gain, gamma, notes = _gain_for(frame, self._options)
+        about = {"gain": gamma, "notes": notes}
         return _Alike(frame, self._options, gain, about, self._thread)
 
     def _warn(self, note: str) -> None:
@@ -292,8 +292,8 @@ def _found(work: Callable[[Summed], Applied], stack: Summed) -> Applied | str:
         return f"{stack.name}: not learned from: {_words(error)}"
 
 
-def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | None, str]:
-    """Return what is applied to frames like this one, its exponent, and why it is nothing."""
+def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | None, list[str]]:
+    """Return what is applied to frames like this one, its exponent, and what a person should know of it."""
     shape = frame.data.shape[0], frame.data.shape[1]
     try:
         prepared = prepare_gain(
@@ -304,11 +304,11 @@ def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | 
             inputs=options.settings.input,
         )
         if prepared is None:
-            return None, None, ""
+            return None, None, []
         gamma = stack_gamma(prepared.params, float(frame.data.mean(dtype=np.float64)), None)
-        return prepared.gain.at(gamma), gamma, ""
+        return prepared.gain.at(gamma), gamma, list(prepared.caveats)
     except (MrczDaskError, OSError) as error:
-        return None, None, f"gain not applied: {_words(error)}"
+        return None, None, [f"gain not applied: {_words(error)}"]
 
 
 def _passed(frame: Frame, out: Image | None) -> Image:

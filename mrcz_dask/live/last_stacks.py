@@ -9,7 +9,7 @@ import numpy as np
 
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.numerics.breaks import REACH, find_breaks, gather
+from mrcz_dask.numerics.breaks import FEWEST, REACH, find_breaks, gather
 from mrcz_dask.numerics.contrast import BlockMeans, block_means, judge
 from mrcz_dask.numerics.outliers import OutlierMask
 from mrcz_dask.numerics.references import Member
@@ -19,6 +19,7 @@ from mrcz_dask.runs.segments import reason_of
 from mrcz_dask.values.params import Settings
 
 PACKED = Codec("zstd", 1)
+FEWEST_AFTER = FEWEST + 1  # with one less a jump of dose is placed a stack early
 NO_VALUES = np.zeros((0, 0), np.int8)
 
 
@@ -109,14 +110,14 @@ class LastStacks:
     def part(self) -> str:
         """Forget the stacks before a lasting change of dose or pattern; return what it is, '' for none.
 
-        It is seen when three stacks have come after it.
+        It is seen when four usable stacks have come after it.
         """
         koma, usable = self._settings.koma, self.usable()
         if koma.breaks != "auto" or not usable:
             return ""
         doses = [one.dose for one in usable]
         found = find_breaks(gather([one.sketch for one in usable], usable[0].shape, doses, koma.break_dose))
-        if not found:
+        if not found or len(usable) - found[-1].place < FEWEST_AFTER:
             return ""
         first = usable[found[-1].place]
         self._kept = [one for one in self._kept if one.number >= first.number]

@@ -41,20 +41,18 @@ class Relay:
 
     def __init__(self, length: int, make: Callable[[], WindowSum[int]]) -> None:
         self._length, self._make = length, make
-        self.sum = make()
+        self.sum, self._start = make(), 0
         self._heir: tuple[int, WindowSum[int]] | None = None
 
     def move(self, within: Sequence[int], usable: Sequence[int], exponent: int, load: Load) -> None:
         """Let the stacks in `within`, which can be loaded, be members if they are `usable`; others stay."""
-        _move(self.sum, within, usable, exponent, load)
-        if self._heir is not None:
-            start, heir = self._heir
-            _move(heir, within, [k for k in usable if k >= start], exponent, load)
+        for start, one in [(self._start, self.sum), *([self._heir] if self._heir else [])]:
+            _move(one, within, [k for k in usable if k >= start], exponent, load)
 
     def hand_over(self, newest: int) -> None:
         """Let the second sum take over, or begin, if it is time; `newest` is the last stack's number."""
         if self._heir is not None and len(self.sum.members) > self._length:
-            self.sum, self._heir = self._heir[1], None
+            (self._start, self.sum), self._heir = self._heir, None
         if self._heir is None and 2 * len(self.sum.members) >= self._length:
             self._heir = newest + 1, self._make()
 
