@@ -36,9 +36,7 @@ def frames(bench: Bench) -> Pair:
     return Pair(lambda: take("last"), lambda: read_frames(path))
 
 
-@row(
-    "what a stack teaches live: mask, references, fit", rival="reading 60 frames, one thread", goal=at_most(2)
-)
+@row("what a stack teaches live, mask, references, fit", rival="reading 60 frames, a thread", goal=at_most(2))
 def learning(bench: Bench) -> Pair:
     path, (_, ny, nx) = bench.folder / "live60.mrcz", _shape(bench)
     stack = movie((60, ny, nx), 0)
