@@ -79,7 +79,7 @@ class LiveOptions:
 
 
 class LiveCorrection:
-    """Corrects the frames of a live stream one after the other, and learns from them.
+    """Corrects the frames of a live stream one after the other, and learns from them; each camera apart.
 
     Gain first. Then outliers are filled and the pattern is taken off: mask and pattern are those of the
     stacks before, scaled to the mean of the frame, so that the mean dose stays; of the running stack nothing
@@ -97,9 +97,7 @@ class LiveCorrection:
     def __init__(self, options: LiveOptions | None = None, listen: Listener = silent) -> None:
         self._options, self._listen = options or LiveOptions(), listen
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="live-correction")
-        self._alike: _Alike | None = None
-        self._odd: tuple[object, int] = (None, 0)
-        self._told: set[str] = set()
+        self._cameras: dict[str, _Camera] = {}
 
     def take(self, frame: Frame, out: Image | None = None) -> Frame:
         """Return a frame with corrected pixels, float32 counts, and learn from it; never raises.
@@ -122,8 +120,7 @@ class LiveCorrection:
             pixels, about = self._taken(frame, out)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one frame, the stream goes on
             pixels, about = _passed(frame, out), {"notes": [f"not corrected: {_words(error)}"]}
-        for note in about["notes"]:
-            self._warn(note)
+        self._warn(frame.stream, about["notes"])
         return replace(frame, data=pixels, meta={**frame.meta, META: about}, chunk=None)
 
     def close(self) -> None:
@@ -142,34 +139,47 @@ class LiveCorrection:
         if frame.data.ndim != 2 or frame.data.dtype.kind not in "iuf":
             kind = f"{frame.data.shape} {frame.data.dtype}"
             raise DtypeError(f"the frame is {kind}; expected (ny, nx) integers or real floats")
-        alike = self._alike
-        if alike is None or self._changed(frame, alike):
-            alike = self._alike = self._begin(frame, alike)
+        camera = self._cameras.setdefault(frame.stream, _Camera())
+        alike = camera.alike
+        if alike is None or camera.changes(frame, alike):
+            alike = self._begin(camera, frame)
         if not alike.fits(frame):
             raise ParameterError(f"a frame of {_kind(frame)} among frames of {alike.kind}")
         return alike.take(frame, out)
 
-    def _changed(self, frame: Frame, alike: _Alike) -> bool:
-        """Whether frames are of another shape or type from now on."""
-        kind = _kind(frame)
-        before, count = self._odd
-        self._odd = (kind, 0) if alike.fits(frame) else (kind, count + 1 if kind == before else 1)
-        return self._odd[1] >= ODD_FRAMES
-
-    def _begin(self, frame: Frame, before: _Alike | None) -> _Alike:
-        if before is not None:
-            before.leave()
+    def _begin(self, camera: _Camera, frame: Frame) -> _Alike:
+        if camera.alike is not None:
+            camera.alike.leave()
             self._listen(Noted(f"frames are {_kind(frame)} from {frame.number} on: corrections begin anew"))
-        self._odd, self._told = (None, 0), set()
         gain, gamma, notes = _gain_for(frame, self._options)
         about = {"gain": gamma, "notes": notes}
-        return _Alike(frame, self._options, gain, about, self._thread)
+        camera.alike = _Alike(frame, self._options, gain, about, self._thread)
+        camera.odd, camera.told = (None, 0), set()
+        return camera.alike
 
-    def _warn(self, note: str) -> None:
+    def _warn(self, stream: str, notes: Sequence[str]) -> None:
         """Tell once what may be so of every frame."""
-        if note not in self._told:
-            self._told.add(note)
-            self._listen(Warned(note))
+        told = self._cameras.setdefault(stream, _Camera()).told
+        for note in notes:
+            if note not in told:
+                told.add(note)
+                self._listen(Warned(f"{stream}: {note}" if stream else note))
+
+
+@dataclass(slots=True)
+class _Camera:
+    """The frames of one stream: those of one kind, how many came of another kind, and what was told."""
+
+    alike: _Alike | None = None
+    odd: tuple[object, int] = (None, 0)
+    told: set[str] = field(default_factory=set)
+
+    def changes(self, frame: Frame, alike: _Alike) -> bool:
+        """Whether frames are of another shape or type from now on."""
+        kind = _kind(frame)
+        before, count = self.odd
+        self.odd = (kind, 0) if alike.fits(frame) else (kind, count + 1 if kind == before else 1)
+        return self.odd[1] >= ODD_FRAMES
 
 
 class _Running:

@@ -241,6 +241,15 @@ def test_one_odd_frame_is_passed_and_changes_nothing() -> None:
     assert rest == [one.data.tobytes() for one in corrected(iter(frames))]
 
 
+def test_cameras_have_corrections_of_their_own() -> None:
+    one = [replace(frame, stream="one") for frame in stream(noise(4))]
+    two = [replace(frame, stream="two") for frame in stream(noise(4, seed=1))]
+    mixed = corrected(frame for pair in zip(one, two, strict=True) for frame in pair)
+    for alone, found in ((one, mixed[::2]), (two, mixed[1::2])):
+        for a, b in zip(corrected(iter(alone)), found, strict=True):
+            assert a.data.tobytes() == b.data.tobytes() and a.meta == b.meta
+
+
 @pytest.mark.parametrize("data", [np.ones((2, 3, 4), np.uint8), np.ones((3, 4), np.complex64)])
 def test_what_is_no_frame_is_passed(data: NDArray[Any]) -> None:
     (found,) = corrected(iter([Frame(0, 0.0, data)]))
