@@ -135,7 +135,7 @@ def live(
             keep=Keep(store, record, record_frames, append, overwrite, resume=listen is not None),
             params=params,
             values=_values(values or []),
-            correct=_correction(asked, radius, record_frames) if correct else None,
+            correct=_correction(asked, radius, record_frames, wait=store is not None) if correct else None,
             where=Where(
                 scheduler=scheduler, tls=on.tls_files(tls_ca, tls_cert, tls_key), dashboard=dashboard_address
             ),
@@ -194,11 +194,12 @@ def _recording(folder: Path | None, store: Path | None, record: Path | None, oth
     return Recorded(folder)
 
 
-def _correction(gain: GainOptions, radius: int, frames: int) -> LiveOptions:
+def _correction(gain: GainOptions, radius: int, frames: int, *, wait: bool) -> LiveOptions:
+    """Return how frames are corrected; with `wait` the same way whenever it is done again."""
     from mrcz_dask.live.correcting import LiveOptions
 
     settings = Settings(koma=KomaParams(radius=radius))
-    return LiveOptions(settings=settings, gain=gain, frames_per_stack=frames, wait=True)
+    return LiveOptions(settings=settings, gain=gain, frames_per_stack=frames, wait=wait)
 
 
 def _values(said: Sequence[str]) -> dict[str, dict[str, Any]]:
