@@ -1,4 +1,4 @@
-"""What serves the page and the metrics: the scheduler of a cluster in this process, or our own server."""
+"""What serves a page and what is beside it: the scheduler of a cluster in this process, or our own server."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor as Threads
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from bokeh.application import Application
@@ -56,26 +58,66 @@ class Served(Protocol):
         ...
 
 
+class Shown(Protocol):
+    """A page in one document."""
+
+    def attach(self, document: Document) -> None:
+        """Put the page into a document, and keep it up to date."""
+        ...
+
+    def update(self) -> None:
+        """Show what is new."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What a server shows.
+
+    Attributes
+    ----------
+    name
+        Of the page, and its path.
+    template
+        Of the page around the plots, when it is on its own.
+    page
+        Makes the page of one document; is given a thread for what may take long or not answer.
+    routes
+        Beside the page: pattern, handler, and what the handler is initialized with.
+    """
+
+    name: str
+    template: str
+    page: Callable[[Threads], Shown]
+    routes: tuple[tuple[str, type[RequestHandler], dict[str, Any]], ...] = ()
+
+
+def monitor_site(live: Live) -> Site:
+    """Return the page of a session, and ``/metrics``."""
+    routes = ((r"/metrics", MetricsHandler, {"live": live}),)
+    return Site(NAME, ALONE, lambda reader: Page(live, reader), routes)
+
+
 class Pages:
-    """The page as a Bokeh application: a document for each browser that looks.
+    """A page as a Bokeh application: a document for each browser that looks.
 
     Parameters
     ----------
-    live
-        What knows how the session stands.
+    site
+        The page.
     template, variables
         Of the page around the plots.
     """
 
-    def __init__(self, live: Live, template: Template, variables: dict[str, Any]) -> None:
-        self._live, self._template, self._variables = live, template, variables
-        self._open: dict[Document, Page] = {}
-        self._reader = ThreadPoolExecutor(1, "thumbnails")
+    def __init__(self, site: Site, template: Template, variables: dict[str, Any]) -> None:
+        self._site, self._template, self._variables = site, template, variables
+        self._open: dict[Document, Shown] = {}
+        self._reader = ThreadPoolExecutor(1, "reader")
 
     def application(self, host: str) -> BokehTornado:
         """Return the application for a server that listens at an address."""
         return BokehTornado(
-            {f"/{NAME}": Application(FunctionHandler(self._make))},
+            {f"/{self._site.name}": Application(FunctionHandler(self._make))},
             extra_websocket_origins=TUNNELLED if is_loopback(host) else ("*",),
             absolute_url="",
         )
@@ -83,7 +125,7 @@ class Pages:
     def _make(self, document: Document) -> None:
         document.template = self._template
         document.template_variables.update(self._variables)
-        self._open[document] = page = Page(self._live, self._reader)
+        self._open[document] = page = self._site.page(self._reader)
         page.attach(document)
         document.on_session_destroyed(lambda context: self._forget(document))
 
@@ -126,7 +168,7 @@ class InDashboard:
         # the list is that of all pages of this dashboard
         self._links: list[str] = variables["pages"]
         self._links.insert(0, NAME)
-        self._pages = Pages(live, env.from_string(IN_DASHBOARD), variables)
+        self._pages = Pages(monitor_site(live), env.from_string(IN_DASHBOARD), variables)
         self._application = self._pages.application(host)
         self._scheduler.http_application.add_application(self._application)
         self._application.initialize(IOLoop.current())
@@ -145,13 +187,13 @@ class InDashboard:
         self._application.stop()
 
 
-class Alone:
-    """A server of our own, in a thread: the page, and ``/metrics``.
+class Server:
+    """A server of our own, in a thread: a page, and what is beside it.
 
     Parameters
     ----------
-    live
-        What knows how the session stands.
+    site
+        What it shows.
     host, port
         Where to listen; port 0 = any that is free.
 
@@ -161,24 +203,24 @@ class Alone:
         When it cannot listen there.
     """
 
-    def __init__(self, live: Live, host: str, port: int) -> None:
+    def __init__(self, site: Site, host: str, port: int) -> None:
         listening = _listening(host, port)
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.ERROR)
-        self._pages = Pages(live, Template(ALONE), {})
+        self._pages = Pages(site, Template(site.template), {})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
         self._thread.start()
-        _call(self._loop, self._open(live, host, listening))
-        self.address = f"http://{_reached(host)}:{listening.getsockname()[1]}/{NAME}"
+        _call(self._loop, self._open(site, host, listening))
+        self.address = f"http://{_reached(host)}:{listening.getsockname()[1]}/{site.name}"
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
         self._loop.run_forever()
 
-    async def _open(self, live: Live, host: str, listening: socket.socket) -> None:
+    async def _open(self, site: Site, host: str, listening: socket.socket) -> None:
         self._application = self._pages.application(host)
-        self._application.add_handlers(r".*", [(r"/metrics", MetricsHandler, {"live": live})])
+        self._application.add_handlers(r".*", list(site.routes))
         self._application.initialize(IOLoop.current())
         self._application.start()
         self._server = HTTPServer(self._application)
@@ -198,6 +240,26 @@ class Alone:
         self._server.stop()
         self._application.stop()
         await self._server.close_all_connections()
+
+
+class Alone(Server):
+    """The page of a session and ``/metrics`` at an address of their own.
+
+    Parameters
+    ----------
+    live
+        What knows how the session stands.
+    host, port
+        Where to listen; port 0 = any that is free.
+
+    Raises
+    ------
+    OSError
+        When it cannot listen there.
+    """
+
+    def __init__(self, live: Live, host: str, port: int) -> None:
+        super().__init__(monitor_site(live), host, port)
 
 
 class MetricsHandler(RequestHandler):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -125,20 +125,41 @@ def _opened(live: Live, executor: Executor, params: PageParams, listen: Listener
     from mrcz_dask.monitor.servers import Alone, InDashboard, scheduler_here
 
     place = params.place or Place()
-    scheduler = None if params.asked else scheduler_here(executor)
+    if params.asked:
+        return at_place(place, lambda: Alone(live, place.host, place.port), listen)
+    scheduler = scheduler_here(executor)
     try:
-        served: Served = (
-            Alone(live, place.host, place.port) if scheduler is None else InDashboard(live, scheduler)
-        )
+        return Alone(live, place.host, place.port) if scheduler is None else InDashboard(live, scheduler)
     except OSError as error:
-        if params.asked:
-            raise SessionError(
-                f"--page {place.host}:{place.port}: cannot be listened at ({error.strerror or error}); "
-                "choose another port, or 0 for any that is free"
-            ) from error
         listen(Warned(f"there is no page of this run ({error}); `mrcz-dask status` tells how it stands"))
         return None
-    if params.asked and not is_loopback(place.host):
+
+
+def at_place(place: Place, serve: Callable[[], Served], listen: Listener) -> Served:
+    """Return what serves a page at the place that was asked for, with a warning if others can reach it.
+
+    Parameters
+    ----------
+    place
+        Where.
+    serve
+        Begins to listen there.
+    listen
+        Is warned.
+
+    Raises
+    ------
+    SessionError
+        When that cannot be listened at.
+    """
+    try:
+        served = serve()
+    except OSError as error:
+        raise SessionError(
+            f"--page {place.host}:{place.port}: cannot be listened at ({error.strerror or error}); "
+            "choose another port, or 0 for any that is free"
+        ) from error
+    if not is_loopback(place.host):
         listen(
             Warned(
                 f"the page listens at {place.host}, beyond this machine, not encrypted, and asks nobody for "

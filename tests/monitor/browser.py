@@ -20,6 +20,17 @@ from tornado.websocket import websocket_connect
 
 SECONDS = 60
 OPTIONS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run")
+SHIFT = 8
+# Where a place of a Bokeh plot is in the window.
+PLACE = """((name, x, y) => {
+  const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name))
+  const {left, top} = view.canvas_view.el.getBoundingClientRect()
+  return [left + view.frame.x_scale.compute(x), top + view.frame.y_scale.compute(y)]
+})"""
+PRESS = """((name) => {
+  const view = Bokeh.index.find_one(Bokeh.documents[0].get_model_by_name(name))
+  view.shadow_el.querySelector("button").click()
+})"""
 # What is in the shadow trees of Bokeh's widgets, too.
 FACTS = """(() => {
   const found = {}
@@ -134,6 +145,32 @@ class Tab:
         while (found := self.ask(expression)) != value:
             assert time.monotonic() < end, f"{found} is not {value}; {self.complaints}"
             time.sleep(0.1)
+
+    def place(self, plot: str, x: float, y: float) -> tuple[float, float]:
+        """Return where a place of a plot is in the window."""
+        left, top = self.ask(f"{PLACE}({json.dumps(plot)}, {x}, {y})")
+        return left, top
+
+    def press(self, button: str) -> None:
+        """Press a Bokeh button."""
+        self.ask(f"{PRESS}({json.dumps(button)})")
+
+    def drag(self, begin: tuple[float, float], end: tuple[float, float], *, shift: bool = False) -> None:
+        """Press the mouse, draw it along, and let it go."""
+        middle = ((begin[0] + end[0]) / 2, (begin[1] + end[1]) / 2)
+        steps = (("mouseMoved", begin, 0), ("mousePressed", begin, 1), ("mouseMoved", middle, 1),
+                 ("mouseMoved", end, 1), ("mouseReleased", end, 0))  # fmt: skip
+        for kind, (x, y), buttons in steps:
+            self.send(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=x,
+                y=y,
+                button="none" if kind == "mouseMoved" and not buttons else "left",
+                buttons=buttons,
+                modifiers=SHIFT if shift else 0,
+                clickCount=1,
+            )
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
         shown = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
