@@ -133,6 +133,8 @@ def workers_there(client: Client) -> dict[str, dict[str, Any]]:
     `Client.scheduler_info` keeps its answer where the client's own loop puts another one every two seconds,
     without any worker: read at that moment, all of them seem to be lost.
     """
+    if client.scheduler is None:
+        raise OSError("the client is closed")
     return dict(client.sync(client.scheduler.identity, n_workers=-1)["workers"])
 
 
