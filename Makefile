@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests run side by side in so many processes.
+JOBS ?= auto
 STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
@@ -32,7 +34,7 @@ types: $(TOOLS)
 	$(BIN)/mypy
 
 unit: $(TOOLS)
-	$(BIN)/python -m pytest -q -m "not slow and not cluster and not downstream"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not cluster and not downstream"
 
 test-slow: $(TOOLS)
 	$(BIN)/python -m pytest -q -m slow

@@ -18,6 +18,7 @@ from mrcz_dask.cli import (
     gain,
     inspect,
     koma,
+    live,
     noise,
     report,
     reproduce,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 for module in (
     koma,
+    live,
     noise,
     compare,
     report,

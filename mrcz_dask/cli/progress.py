@@ -20,7 +20,7 @@ from rich.progress import (
 
 from mrcz_dask.cli.console import errors
 from mrcz_dask.runs.logbook import to_line
-from mrcz_dask.values import events
+from mrcz_dask.values import events, live_events
 
 FIRST = "no output yet"
 
@@ -114,6 +114,10 @@ class Bars:
                 self._advance(event.phase, event.bytes)
             case events.Warned():
                 self._say(f"warning: {event.message}", "yellow")
+            case live_events.ProcessorFailed() | live_events.ProcessorRestarted():
+                self._say(*failure(event))
+            case live_events.FramesMissing():
+                self._say(f"warning: {event.count} frames before frame {event.frame} never came", "yellow")
             case _ if not self._quiet:
                 self._chat(event)
             case _:
@@ -132,6 +136,10 @@ class Bars:
                 self._say(f"the session's page: {event.address}")
             case events.PhaseStarted():
                 self._start(event)
+            case live_events.LiveStarted():
+                self._say(f"{', '.join(event.processors) or 'no processor'} on {event.source}")
+            case live_events.ProcessorLoaded() if event.version > 1 or self._verbose:
+                self._say(f"{event.name}: {event.file} was loaded, version {event.version}")
             case events.StackDue() if event.reason != FIRST:
                 self._say(f"{event.name}: once more: {event.reason}")
             case events.StackLeftOut() if self._verbose:
@@ -173,3 +181,11 @@ class Bars:
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text, style=style, markup=False, highlight=False)
+
+
+def failure(event: live_events.ProcessorFailed | live_events.ProcessorRestarted) -> tuple[str, str]:
+    """Return what is said of a processor that failed, and how: its last line; the page has the traceback."""
+    where = "" if event.frame < 0 else f" on frame {event.frame}"
+    if isinstance(event, live_events.ProcessorRestarted):
+        return f"{event.name}: gets another worker{where}", "yellow"
+    return f"{event.name}: failed{where}: {event.trace.rstrip().splitlines()[-1]}", "red"

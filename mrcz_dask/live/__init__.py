@@ -14,17 +14,41 @@ if TYPE_CHECKING:
     from mrcz_dask.live.declare import Range as Range
     from mrcz_dask.live.declare import Scalar as Scalar
     from mrcz_dask.live.declare import processor as processor
+    from mrcz_dask.live.folder import Folder as Folder
+    from mrcz_dask.live.frames import Frame as Frame
     from mrcz_dask.live.frames import FrameInfo as FrameInfo
     from mrcz_dask.live.frames import Roi as Roi
+    from mrcz_dask.live.listen import Listen as Listen
+    from mrcz_dask.live.replay import Recorded as Recorded
+    from mrcz_dask.live.replay import Replay as Replay
+    from mrcz_dask.live.sender import FrameSender as FrameSender
+    from mrcz_dask.live.session import LiveParams as LiveParams
+    from mrcz_dask.live.session import Session as Session
+    from mrcz_dask.live.stacks import recorded as recorded
+    from mrcz_dask.live.start import Keep as Keep
+    from mrcz_dask.live.start import Shown as Shown
+    from mrcz_dask.live.start import start as start
 
 _HOMES = {
+    "Folder": "folder",
+    "Frame": "frames",
     "FrameInfo": "frames",
+    "FrameSender": "sender",
     "Image": "declare",
+    "Keep": "start",
+    "Listen": "listen",
+    "LiveParams": "session",
     "Profile": "declare",
     "Range": "declare",
+    "Recorded": "replay",
+    "Replay": "replay",
     "Roi": "frames",
     "Scalar": "declare",
+    "Session": "session",
+    "Shown": "start",
     "processor": "declare",
+    "recorded": "stacks",
+    "start": "start",
 }
 
 __all__ = sorted(_HOMES)

@@ -131,7 +131,7 @@ class FrameInfo:
 def info_of(frame: Frame, roi: Roi) -> FrameInfo:
     """Return what a processor is told of a frame."""
     shape = (frame.data.shape[0], frame.data.shape[1])
-    corrected = bool(frame.meta.get("corrected"))
+    corrected = "since" in frame.meta.get("correction", {})
     return FrameInfo(
         frame.number,
         frame.time,

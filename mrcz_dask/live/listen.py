@@ -219,7 +219,8 @@ class Listen:
             self._refuse(sender, str(error))
 
     def _greeted(self, sender: bytes, hello: Hello) -> None:
-        if not hmac.compare_digest(hello.token.encode(), self._token.encode()) and self._token:
+        said, asked = (one.encode(errors="backslashreplace") for one in (hello.token, self._token))
+        if asked and not hmac.compare_digest(said, asked):
             raise FormatError("the token is not the one that is asked for")
         if hello.session in self._replaced:
             raise FormatError(f"another sender has taken over stream {hello.stream}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.live.host import Host
 from mrcz_dask.runs.cluster import RESTART, Where, connected, deaf_to_interrupts
+from mrcz_dask.runs.executors import workers_there
 from mrcz_dask.runs.jobs import LOOPBACK, ONE_THREAD
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import ClusterReady, Listener, Warned
@@ -171,7 +172,7 @@ class Pool:
 
     def _there(self) -> list[str]:
         """Return the workers that are there, without those that are gone and still listed."""
-        return [one for one in self._client.scheduler_info(n_workers=-1)["workers"] if one not in self._ended]
+        return [one for one in workers_there(self._client) if one not in self._ended]
 
     def _grown(self, since: float) -> float:
         """Ask for a worker in place of one that Dask does not start again."""
@@ -224,7 +225,7 @@ def open_pool(where: Where, processors: int, memory: int, listen: Listener) -> I
         from mrcz_dask.runs.memory import Need
 
         with connected(where, Need(PROCESS, 1), listen) as executor:
-            client = executor.client  # type: ignore[attr-defined]
+            client = executor.client
             _warn_of_few(client, processors, listen)
             yield Pool(client, None)
         return
@@ -233,7 +234,7 @@ def open_pool(where: Where, processors: int, memory: int, listen: Listener) -> I
 
 
 def _warn_of_few(client: Client, processors: int, listen: Listener) -> None:
-    there = len(client.scheduler_info(n_workers=-1)["workers"])
+    there = len(workers_there(client))
     if there < processors:
         listen(
             Warned(

@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +21,7 @@ from mrcz_dask.formats.encode import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.spool import About, Spool
 from mrcz_dask.live.stacks import SPOOL, recorded, stack_name, write_stack
-from mrcz_dask.live.wire import check_chunk, check_pixels
+from mrcz_dask.live.wire import check_chunk, check_pixels, plain_meta
 from mrcz_dask.runs.lock import locked
 from mrcz_dask.values import events
 from mrcz_dask.values.checks import raise_all, whole
@@ -153,6 +154,8 @@ class Recorder:
             The disk is full; frames that are not recorded may be given again.
         DtypeError
             Pixels that MRC cannot hold; names the type to cast to.
+        FormatError
+            Metadata that no file can hold.
         """
         with self._lock:
             if self._closed:
@@ -160,7 +163,8 @@ class Recorder:
             streams: dict[str, list[Frame]] = {}
             for frame in frames:
                 check_pixels(frame.data.dtype)
-                streams.setdefault(frame.stream or self._name, []).append(frame)
+                meta = plain_meta(frame.stack, frame.meta)
+                streams.setdefault(frame.stream or self._name, []).append(replace(frame, meta=meta))
             for stream, group in streams.items():
                 self._append(stream, self._new(stream, group))
 

@@ -12,6 +12,7 @@ from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.live.frames import Frame, Publish
+from mrcz_dask.live.stacks import recorded
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import InputParams
 
@@ -82,3 +83,24 @@ class Numbered:
 def stack_frames(stack: FrameSource, name: str, start: int = 0) -> Iterator[Numbered]:
     """Yield the frames of an open stack from one on; each is read when it is given its number."""
     return (Numbered(stack, name, k) for k in range(start, len(stack)))
+
+
+class Recorded:
+    """All frames of a recording, with their numbers and times, as fast as they are taken.
+
+    Parameters
+    ----------
+    folder
+        Of the recording.
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self._folder = Path(folder)
+        self.name = f"recording {self._folder.name}"
+
+    def run(self, publish: Publish, stop: Event) -> None:
+        """Hand frames on until there are no more or `stop` is set."""
+        for frame in recorded(self._folder):
+            if stop.is_set():
+                return
+            publish([frame])

@@ -148,7 +148,7 @@ class Series:
         if becomes is not None and path.exists():
             shutil.rmtree(path)
         self._group = zarr.open_group(path, mode="a")
-        self._rows = len(self._group["frame"]) if "frame" in self._group else 0  # type: ignore[arg-type]
+        self._rows = self._group["frame"].shape[0] if "frame" in self._group else 0  # type: ignore[union-attr]
         self._waiting: list[Result] = []
         self._since = time.monotonic()
         self._settings: list[dict[str, Any]] = list(self._group.attrs.get("settings", []))  # type: ignore[arg-type]

@@ -74,18 +74,14 @@ class FrameSender:
         What the receiver asks for, if it asks for one.
     pixel_size
         In Angstrom, None = not known.
-    window
-        So many frames may be on their way before `send` waits.
-    memory
-        So many bytes of frames may be on their way before `send` waits; one frame always may.
+    window, memory
+        So many frames, and bytes of frames, may be on their way before `send` waits; one frame always may.
     compress
         With blosc, if numcodecs is there; the receiver stores these bytes as they are.
     codec, level
         Of blosc: ``zstd`` or ``lz4``.
-    timeout
-        Seconds without a word from the receiver after which a call that waits for it gives up.
-    retry
-        Seconds without a word after which it is asked again.
+    timeout, retry
+        Seconds without a word from the receiver after which a call gives up, and after which it asks again.
     server_key
         The receiver's public CURVE key, to encrypt the connection.
 
@@ -214,16 +210,9 @@ class FrameSender:
         if pixels.nbytes > self._largest:
             raise ValueError(f"a frame of {pixels.nbytes} bytes; the receiver takes {self._largest} at most")
         payload = self._compressed(pixels)
-        header = dict(
-            about,
-            number=number,
-            after=self._next,
-            dtype=pixels.dtype.str,
-            shape=list(pixels.shape),
-            pixel_size=self._pixel_size,
-            encoding="raw" if self._codec is None else "blosc",
-            crc=zlib.crc32(payload),
-        )
+        header = dict(about, number=number, after=self._next, crc=zlib.crc32(payload))
+        header.update(dtype=pixels.dtype.str, shape=list(pixels.shape), pixel_size=self._pixel_size)
+        header["encoding"] = "raw" if self._codec is None else "blosc"
         message = _Message(number, self._next, _json(header), payload)
         self._pending.append(message)
         self._bytes += len(payload)
@@ -359,14 +348,8 @@ class FrameSender:
     def _greet(self) -> None:
         self._ready, self._greeting = False, self._greeting + 1
         acknowledged = self._pending[0].after if self._pending else self._next
-        hello = {
-            "protocol": PROTOCOL,
-            "stream": self.stream,
-            "session": self._session,
-            "greeting": self._greeting,
-            "acknowledged": acknowledged,
-            "token": self._token,
-        }
+        hello: dict[str, Any] = {"protocol": PROTOCOL, "stream": self.stream, "session": self._session}
+        hello.update(greeting=self._greeting, acknowledged=acknowledged, token=self._token)
         is_connected = self._post([b"HELLO", _json(hello)])
         self._asked = clock.monotonic() - (0 if is_connected else self._retry - _TICK / 1000)
 

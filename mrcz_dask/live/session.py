@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,7 @@ from mrcz_dask.live.runner import Runner
 from mrcz_dask.live.view import PanelState, Result, SourceState
 from mrcz_dask.runs.cluster import Where
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.events import Listener, Warned
 from mrcz_dask.values.live_events import FramesMissing, LiveStarted, SourceEnded
 
 MEMORY = 2_000_000_000
@@ -106,6 +106,8 @@ class Session:
         Where frames go; None = nowhere.
     correction
         What is done to frames before processors get them; None = nothing.
+    values
+        Parameters at the beginning, by processor.
     """
 
     def __init__(
@@ -119,21 +121,25 @@ class Session:
         store: ResultStore | None = None,
         recording: Recording | None = None,
         correction: Correction | None = None,
+        values: Mapping[str, Mapping[str, Value]] | None = None,
     ) -> None:
         self._stream, self._listen, self._params = stream, listen, params or LiveParams()
         self._recording, self._correction = recording, correction
         self._lock, self._stop, self._rate = Lock(), Event(), Rate()
         self._newest: Frame | None = None
+        self._others: set[str] = set()
         self._source = SourceState(
             stream.name, roi=self._params.roi, recorded=None if recording is None else 0
         )
         self._runners = {
-            name: self._runner(name, script, pool, store)
+            name: self._runner(name, script, pool, store, (values or {}).get(name, {}))
             for name, script in zip(names_of(scripts), scripts, strict=True)
         }
         self._thread = Thread(target=self._feed, name="live-source", daemon=True)
 
-    def _runner(self, name: str, script: Script, pool: Pool, store: ResultStore | None) -> Runner:
+    def _runner(
+        self, name: str, script: Script, pool: Pool, store: ResultStore | None, values: Mapping[str, Value]
+    ) -> Runner:
         every = self._params.every
         file = Path(script.path).name
         make = None if store is None else store.anew if every else store.series
@@ -146,6 +152,7 @@ class Session:
             self._listen,
             seconds=self._params.seconds,
             roi=self._params.roi,
+            values=dict(values),
             plan=store.settings(name) if store is not None and every else None,
         )
 
@@ -203,13 +210,28 @@ class Session:
         """Take frames of the source: record them, then let processors know of each."""
         if self._recording is not None:
             self._recording.append(frames)
-        for frame in frames:
+        for frame in filter(self._is_followed, frames):
             self._count(frame)
             seen = frame if self._correction is None else self._correction.take(frame)
             with self._lock:
                 self._newest = seen
             for runner in self._runners.values():
                 runner.offer(seen)
+
+    def _is_followed(self, frame: Frame) -> bool:
+        """Return whether a frame is of the stream that is processed: the first one that came."""
+        if self._newest is None or frame.stream == self._newest.stream:
+            return True
+        if frame.stream not in self._others:
+            self._others.add(frame.stream)
+            fate = "are not recorded" if self._recording is None else "are recorded"
+            self._listen(
+                Warned(
+                    f"frames of {frame.stream} {fate} and not processed, as those of "
+                    f"{self._newest.stream} are; run another `mrcz-dask live` for them"
+                )
+            )
+        return False
 
     def _count(self, frame: Frame) -> None:
         self._rate.count()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.chunks import ChunkHeader, check_size, decompress_into
 from mrcz_dask.formats.frames import PIXELS
 from mrcz_dask.formats.modes import pixel_mode
+from mrcz_dask.formats.provenance import plain
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import DtypeError, FormatError
 
@@ -27,6 +28,7 @@ LARGEST_HEADER = 1 << 16
 LARGEST_NUMBER = 1 << 53
 _LARGEST_SIDE = 1 << 20
 _LATEST = 1e11  # seconds since 1970
+_DEEPEST = 16
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DTYPES = {one.newbyteorder("<").str: one for one in PIXELS}
 _SHORT = re.compile(r"[<>|=]?[a-zA-Z]\d{1,2}")
@@ -177,6 +179,34 @@ def check_pixels(dtype: np.dtype[Any]) -> None:
         pixel_mode(dtype)
 
 
+def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a frame as a stack can hold them, the name of its stack beside them.
+
+    Raises
+    ------
+    FormatError
+        They are nested too deeply, or there are values that no file can hold.
+    """
+    if _depth(meta) > _DEEPEST:
+        raise FormatError(f"meta has more than {_DEEPEST} levels; expected plain values")
+    try:
+        made: dict[str, Any] = plain(dict(meta))
+        json.dumps([stack, made], ensure_ascii=False).encode()
+    except ValueError as error:
+        raise FormatError(f"stack or meta cannot be stored ({error}); expected plain values") from None
+    return made
+
+
+def _depth(value: object) -> int:
+    """Return the levels of maps and lists, or one more than is allowed."""
+    level, depth = [value], 0
+    while level and depth <= _DEEPEST:
+        inner = [one for one in level if isinstance(one, (Mapping, list, tuple))]
+        level = [item for one in inner for item in (one.values() if isinstance(one, Mapping) else one)]
+        depth += bool(inner)
+    return depth
+
+
 def _values(data: bytes) -> dict[str, Any]:
     if len(data) > LARGEST_HEADER:
         raise FormatError(f"a header of {len(data)} bytes; expected {LARGEST_HEADER} at most")
@@ -198,7 +228,7 @@ def _described(said: Mapping[str, Any], number: int, stream: str) -> Frame:
         raise FormatError(f"frame {number}: pixel_size is {size!r}; expected Angstrom above 0, or null")
     nothing = np.empty((0, 0), np.uint8)
     index = _whole(said, "index", LARGEST_NUMBER)
-    return Frame(number, time, nothing, stack, index, size, meta, None, stream)
+    return Frame(number, time, nothing, stack, index, size, plain_meta(stack, meta), None, stream)
 
 
 def _dtype(said: object) -> np.dtype[Any]:

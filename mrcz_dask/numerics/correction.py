@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -134,6 +134,15 @@ class ReadyCorrection:
             out,
         )
         return out.reshape(frame.shape), found
+
+    def at_dose(self, factor: float) -> ReadyCorrection:
+        """Return the correction for frames of `factor` times the dose that it was made for.
+
+        The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not.
+        """
+        one = self.correction
+        step = one.step * factor if one.form == "subtract" else one.step
+        return replace(self, correction=replace(one, step=step, fill=one.fill * np.float32(factor)))
 
     @property
     def shape(self) -> tuple[int, ...]:

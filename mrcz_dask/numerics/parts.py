@@ -55,6 +55,8 @@ class Parts:
     ----------
     mean
         What was taken off.
+    slope
+        Per pixel along y and x, of the plane that was taken off besides; zero where none was.
     columns, rows
         (2, nx) and (ny,): the profiles, without what is smooth; zero where they have no band.
     means
@@ -64,6 +66,7 @@ class Parts:
     """
 
     mean: float
+    slope: tuple[float, float]
     columns: Floats
     rows: Floats
     means: tuple[Floats, ...]
@@ -73,6 +76,11 @@ class Parts:
 @dataclass(frozen=True, slots=True)
 class Sight:
     """What a pass over a stack and its references saw: without their means, 0 at the stack's mask.
+
+    Without the planes that fit them best as well: an illumination that grows to one side is a jump where the
+    image is continued periodically, and a sawtooth in profiles without what is smooth. It is the same in all
+    images that have one, so that few numbers would decide about the coefficients of whole bands. What is a
+    plane in a reference takes the coefficients of the bands it is in, as `References` holds it.
 
     Attributes
     ----------
@@ -143,7 +151,7 @@ def look(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> 
         *stack.arguments(), first, last, mask, means, bands.first(),
         sums.columns, sums.rows, sums.blocks, full,
     )  # fmt: skip
-    parts = [sums.parts(k, float(means[k]), bands) for k in range(1 + len(references.images))]
+    parts = [sums.without_plane(k, float(means[k]), bands) for k in range(1 + len(references.images))]
     return Sight(tuple(parts), _table(band_products(full, [*parts, parts[-1]][:3], bands), len(parts)))
 
 
@@ -173,7 +181,7 @@ def look_again(stack: MeanImage, references: References, mask: Mask, bands: Band
         *stack.arguments(), first, last, mask, means, bands.first(),
         sums.columns, sums.rows, sums.blocks, full,
     )  # fmt: skip
-    parts = (sums.parts(0, float(means[0]), bands), *before.parts[1:])
+    parts = (sums.without_plane(0, float(means[0]), bands), *before.parts[1:])
     new = band_products(np.append(full, (0, 0, 0)), [*parts, parts[-1]][:3], bands)
     products = before.products.copy()
     products[0] = products[:, 0] = _table(new, len(parts))[0]
@@ -194,21 +202,27 @@ class _Sums:
         blocks = np.zeros((images, *bands.size(bands.first())))
         return cls(np.zeros((images, HALVES, nx)), np.zeros((images, ny)), blocks)
 
-    def parts(self, k: int, mean: float, bands: Bands) -> Parts:
-        """Return the parts of image k; uses up its sums."""
+    def without_plane(self, k: int, mean: float, bands: Bands) -> Parts:
+        """Return the parts of image k without the plane that fits it best; uses up its sums."""
+        (ny, nx), of_columns = bands.shape, self.columns[k].sum(axis=0)
+        return self.parts(k, mean, bands, (_slope(self.rows[k], nx), _slope(of_columns, ny)))
+
+    def parts(self, k: int, mean: float, bands: Bands, slope: tuple[float, float] = (0.0, 0.0)) -> Parts:
+        """Return the parts of image k, without a plane of mean 0; uses up its sums."""
         ny, nx = bands.shape
         columns, rows = self.columns[k], self.rows[k]
-        columns = _rough(columns / _half_rows(ny)[:, None]) if bands.lines[0] else columns * 0
-        rows = _rough(rows / nx) if bands.lines[1] else rows * 0
+        y, x = (one * _centred(n) for one, n in zip(slope, bands.shape, strict=True))
+        columns = _rough(columns / _half_rows(ny)[:, None] - x) if bands.lines[0] else columns * 0
+        rows = _rough(rows / nx - y) if bands.lines[1] else rows * 0
         sums, means = self.blocks[k], []
         for level in range(bands.first(), bands.level + 1):
             coarser = np.empty(bands.size(min(level + 1, bands.level)))
             if level < bands.level:
                 fused.pair_sums(sums, coarser)
-            _finish(sums, columns, rows, bands.shape, level)
+            _finish(sums, columns + x, rows + y, bands.shape, level)
             means.append(sums)
             sums = coarser
-        return Parts(mean, columns, rows, tuple(means), scipy.fft.rfft2(means[-1], workers=1))
+        return Parts(mean, slope, columns, rows, tuple(means), scipy.fft.rfft2(means[-1], workers=1))
 
 
 def _finish(sums: Floats, columns: Floats, rows: Floats, shape: tuple[int, int], level: int) -> None:
@@ -220,6 +234,17 @@ def _finish(sums: Floats, columns: Floats, rows: Floats, shape: tuple[int, int],
     share = top % width / tall[top // width] if top % width else 0.0
     middle = share * across[0] + (1 - share) * across[1]
     fused.finish_means(sums, tall, wide, down, across, middle, top // width, bool(top % width))
+
+
+def _slope(sums: Floats, width: int) -> float:
+    """Return the slope of the best line through an image along an axis, from its sums over the other one."""
+    place = _centred(sums.size)
+    return float((sums * place).sum() / (width * ((place**2).sum() or 1.0)))
+
+
+def _centred(n: int) -> Floats:
+    """Return the places of n pixels, from the middle."""
+    return np.arange(n, dtype=np.float64) - (n - 1) / 2
 
 
 def _half_rows(ny: int) -> Floats:
@@ -255,13 +280,15 @@ def band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats:
     Parameters
     ----------
     full
-        (6,): the products of the images themselves, over unmasked pixels and without their means.
+        (6,): the products of the images themselves, over unmasked pixels and without their means; those of
+        the planes that parts are without are taken off here.
     parts
         Of the three images.
     bands
         The bands.
     """
     half_rows, nx = _half_rows(bands.shape[0]), bands.shape[1]
+    full = full - _plane_products(parts, bands.shape)
     column = np.array([((x.columns * y.columns).sum(axis=1) * half_rows).sum() for x, y in _pairs(parts)])
     row = np.array([(x.rows * y.rows).sum() * nx for x, y in _pairs(parts)])
     lines = [v for v, there in zip((column, row), bands.lines, strict=True) if there]
@@ -277,6 +304,13 @@ def band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats:
 
 def _pairs(parts: Sequence[Parts]) -> Iterator[tuple[Parts, Parts]]:
     return combinations_with_replacement(parts, 2)
+
+
+def _plane_products(parts: Sequence[Parts], shape: tuple[int, int]) -> Floats:
+    """Return the products of the planes that were taken off images, (6,)."""
+    ny, nx = ((_centred(n) ** 2).sum() for n in shape)
+    y, x = ny * shape[1], nx * shape[0]
+    return np.array([a.slope[0] * b.slope[0] * y + a.slope[1] * b.slope[1] * x for a, b in _pairs(parts)])
 
 
 def _shell_products(parts: Sequence[Parts], bands: Bands) -> Floats:

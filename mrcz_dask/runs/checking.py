@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mrcz_dask.runs.cluster import SHARE, Where, cores, is_loopback, open_executor
-from mrcz_dask.runs.executors import DaskExecutor
+from mrcz_dask.runs.executors import DaskExecutor, workers_there
 from mrcz_dask.runs.memory import PROCESS_BYTES, Need, need
 from mrcz_dask.runs.queues import QueueProfile
 from mrcz_dask.runs.space import readable
@@ -187,7 +187,7 @@ def _of_workers(where: Where, client: Client, folder: Path) -> Iterator[Finding]
         before = time.time()
         answers = client.run(look_around, str(here), on_error="return")
         after = time.time()
-        workers = dict(client.scheduler_info(n_workers=-1)["workers"])
+        workers = workers_there(client)
         lost = {address: one for address, one in answers.items() if not isinstance(one, Seen)}
         seen = {address: one for address, one in answers.items() if isinstance(one, Seen)}
         yield from _merged([_answered(a, one) for a, one in lost.items()])

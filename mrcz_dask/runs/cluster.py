@@ -284,7 +284,14 @@ def deaf_to_interrupts() -> WorkerPlugin:
 
 
 @contextmanager
-def connected(where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
+def connected(where: Where, needed: Need, listen: Listener) -> Iterator[DaskExecutor]:
+    """Give an executor on a scheduler that runs already.
+
+    Raises
+    ------
+    SessionError
+        It does not answer, has no workers, or these have other versions.
+    """
     scheduler = where.scheduler or ""
     with _client(scheduler, where.tls) as client:
         _warn_of_plain(scheduler, listen)

@@ -110,7 +110,7 @@ class DaskExecutor:
     def room(self) -> dict[str, int]:
         """Return how many tasks at a time each worker takes that is there now, by its address."""
         try:
-            found = self.client.scheduler_info(n_workers=-1)["workers"]
+            found = workers_there(self.client)
         except OSError as error:
             raise scheduler_lost() from error
         limits = [((one["memory_limit"] or 0) * self._share, one["nthreads"]) for one in found.values()]
@@ -125,6 +125,17 @@ class DaskExecutor:
     ) -> Iterator[tuple[T, R | Exception]]:
         """Yield every task with its result, as they finish."""
         return Flow(self, function, segments, split).results()
+
+
+def workers_there(client: Client) -> dict[str, dict[str, Any]]:
+    """Return what the scheduler says of every worker that is there now, by its address.
+
+    `Client.scheduler_info` keeps its answer where the client's own loop puts another one every two seconds,
+    without any worker: read at that moment, all of them seem to be lost.
+    """
+    if client.scheduler is None:
+        raise OSError("the client is closed")
+    return dict(client.sync(client.scheduler.identity, n_workers=-1)["workers"])
 
 
 async def _remove(worker: str, dask_scheduler: Any = None) -> None:

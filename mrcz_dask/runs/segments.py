@@ -74,7 +74,7 @@ def find_segments(ready: Sequence[Ready], koma: KomaParams) -> Segments:
         known = [bisect_left(usable, pause) for pause in pauses]
         breaks, below = _found([ready[k] for k in usable], known, koma, bisect_left(usable, settled))
         found |= {
-            usable[one.place]: Break(ready[usable[one.place]].entry.name, _reason(one)) for one in breaks
+            usable[one.place]: Break(ready[usable[one.place]].entry.name, reason_of(one)) for one in breaks
         }
         decided = min([settled, *usable[below : below + 1]])
     starts = tuple(sorted(found))
@@ -103,7 +103,8 @@ def _found(
     return find_breaks(evidence, known), decided_places(evidence.candidates, settled)
 
 
-def _reason(one: Found) -> str:
+def reason_of(one: Found) -> str:
+    """Return in words why a place is a break."""
     if one.kind == "dose":
         before, after = one.numbers
         change = f"{after / before - 1:+.0%}"

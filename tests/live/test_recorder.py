@@ -20,7 +20,7 @@ from mrcz_dask.live import recorder as module
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.recorder import Recorder, recorded
 from mrcz_dask.runs.discovery import discover
-from mrcz_dask.values.errors import DtypeError, OutputExistsError, ParameterError, SpaceError
+from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError, ParameterError, SpaceError
 from mrcz_dask.values.events import Event, Warned
 from tests.live.streaming import pixels
 
@@ -117,6 +117,19 @@ def test_types_that_mrc_cannot_hold(dtype: str, better: str, tmp_path: Path) -> 
         with pytest.raises(DtypeError, match=f"cast to {better}"):
             recorder.append([frame(0), frame(1, dtype=dtype)])
         assert recorder.next_number() == 0
+
+
+@pytest.mark.parametrize("meta", [{"a": object()}, {"a": 1 << 70}, {"\ud800": 1}])
+def test_metadata_that_no_file_can_hold(meta: dict[str, Any], tmp_path: Path) -> None:
+    with Recorder(tmp_path) as recorder, pytest.raises(FormatError, match="cannot be stored"):
+        recorder.append([frame(0, meta=meta)])
+    assert stacks(tmp_path) == []
+
+
+def test_metadata_of_numpy_are_plain_values(tmp_path: Path) -> None:
+    with Recorder(tmp_path) as recorder:
+        recorder.append([frame(0, meta={"a": np.float32(1.5), "b": np.arange(2)})])
+    assert next(recorded(tmp_path)).meta == {"a": 1.5, "b": [0, 1]}
 
 
 def test_numbers_that_came_already_and_gaps(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from mrcz_dask.live.pool import Pool
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.events import Warned
 from mrcz_dask.values.live_events import FramesMissing, ProcessorFailed, ProcessorLoaded, ProcessorRestarted
 from tests.live.conftest import Ears, Numbers, run_all
 
@@ -226,6 +227,30 @@ def run(frame, state, *, weight: float = 1.0):
         np.testing.assert_array_equal(found.frame.values, np.arange(30))
         np.testing.assert_array_equal(found["total"].values, np.cumsum(steps))
     assert [one.values for one in store.settings("run")] == [{"weight": 1.0}, {"weight": 10.0}]
+
+
+def test_one_stream_is_processed_and_all_are_recorded(pool: Pool, write: Write) -> None:
+    ears, kept = Ears(), Kept()
+
+    class Two(Numbers):
+        def run(self, publish: Publish, stop: Event) -> None:
+            for k in self._numbers:
+                publish([Frame(k, 0.0, self.frame(k), stream="ab"[k % 2])])
+
+    session = run_all(pool, Two(range(6)), [write("top", TOP)], ears, recording=kept)
+    assert [one.number for one in kept.frames] == list(range(6))
+    assert _values(session, "top", "top") == [0, 2, 4]
+    assert ["frames of b" in one.message for one in ears.of(Warned)] == [True]
+
+
+class Kept:
+    """A recording that holds what it is given."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def append(self, frames: Any) -> None:
+        self.frames += frames
 
 
 def test_names_are_told_apart(write: Write) -> None:

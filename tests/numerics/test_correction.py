@@ -237,3 +237,12 @@ def test_divide_takes_no_scale():
     _, pattern, mean, weight, near = example()
     with pytest.raises(ParameterError, match="expected subtract"):
         make_correction("divide", pattern, MeanImage(mean), weight, near, np.ones(SHAPE, np.float32))
+
+
+@given(factor=st.floats(0, 20), form=FORM)
+def test_a_frame_of_another_dose_is_corrected_in_proportion(factor, form):
+    ready = example(form=form)[0].ready()
+    frame = np.random.default_rng(4).poisson(3, SHAPE).astype(np.float32)
+    other = ready.at_dose(factor).apply(np.float32(factor) * frame)
+    same = np.ones(SHAPE, bool) if form != "subtract-raw" else ready.correction.weight == 0
+    assert other[same] == pytest.approx(factor * ready.apply(frame)[same], rel=1e-5, abs=1e-5)

@@ -103,3 +103,49 @@ def test_references_at_half_the_dose_add_nothing(name):
     assert corrected < without + 0.1e-3
     if name == "standard":
         assert corrected < without - 0.5e-3
+
+
+CARBON, ICE = (0, 4, 8, 12), (2, 6, 10, 14)
+
+
+def errors_and_contrast(name, seed, strength):
+    """For each stack of high contrast the error before and after `fit`, and the share of contrast taken."""
+    whole = simulate_session(
+        named(
+            name, seed=seed, shape=SHAPE, stacks=STACKS, frames=4, dose=5.0, frame_time=1.5, drift=2.0,
+            hot=(0, 0), carbon=CARBON, ice=ICE, carbon_strength=strength, ice_strength=strength,
+        )
+    )  # fmt: skip
+    stacks = list(whole)
+    members = [member(stack) for stack in stacks]
+    usable = [k for k in range(STACKS) if k not in CARBON + ICE]
+    short, long = WindowSum(SHAPE), WindowSum(SHAPE)
+    long.move_to(usable, 0, members.__getitem__)
+    for i in CARBON + ICE:
+        short.move_to(sorted(usable, key=lambda k: abs(k - i))[:4], 0, members.__getitem__)
+        one, truth = members[i], stacks[i].truth
+        mask = np.isin(np.arange(one.values.size), one.masked).reshape(SHAPE)
+        mean = MeanImage(one.values, 1 / one.n)
+        off = Finder([short.reference(), long.reference()], PARAMS).find(mean, one.mean / one.n, mask).image
+        specimen = truth.expected_sum / one.n / truth.pattern
+        good = ~(mask | truth.dead)
+        error, taken, shown = (
+            v[good] - v[good].mean() for v in (specimen * (truth.pattern - 1), off, specimen)
+        )
+        yield (error**2).sum(), ((error - taken) ** 2).sum(), (shown * taken).sum() / (shown**2).sum()
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.5])
+def test_stacks_of_high_contrast_come_nearer_to_the_truth(strength):
+    before, after, _ = np.array(list(errors_and_contrast("standard", 5, strength))).T
+
+    assert (after < before).all()
+    assert after.mean() < 0.5 * before.mean()
+
+
+def test_carbon_and_ice_keep_their_contrast():
+    """Without a pattern, of which a part may be correlated with it."""
+    found = [one for seed in range(3) for one in errors_and_contrast("no pattern", seed, 0.5)]
+    _, _, contrast = np.array(found).T
+
+    assert np.abs(contrast).mean() < 1e-3

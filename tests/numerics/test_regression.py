@@ -6,6 +6,8 @@ import pytest
 from mrcz_dask.numerics.bands import make_bands
 from mrcz_dask.numerics.parts import MeanImage, References, look, look_again
 from mrcz_dask.numerics.regression import LARGEST_SUM, fit_bands, pattern_of
+from mrcz_dask.numerics.simulate.params import SimulationParams
+from mrcz_dask.numerics.simulate.specimen import illumination
 
 SHAPE = (200, 180)
 NOTHING = np.zeros(SHAPE, bool)
@@ -108,6 +110,37 @@ def test_without_a_pattern_almost_nothing_is_taken_off():
 
     # What chance explains is 2 of the modes of each band; by the criterion most bands are not used at all.
     assert np.mean(taken) < 5 * 2 * 7 / np.prod(SHAPE)
+
+
+def ice(index, strength):
+    """Ice that grows thick to one side, relative to its mean."""
+    params = SimulationParams(shape=SHAPE, stacks=40, ice=(index,), ice_strength=strength)
+    through = illumination(params, index)
+    return through / through.mean()
+
+
+def test_ice_that_grows_to_one_side_does_not_make_a_band_used():
+    """References have a little of their members' ice."""
+    used = []
+    for k in range(20):
+        references = [0.02 * ice(k, 0.25) + noise(1000 + k, 0.01)]
+        used += [f.used for f in taken_off(ice(20 + k, 0.5) + noise(1100 + k, 0.2), references)[0]]
+
+    # chi-squared of one degree of freedom beyond 4, and positive: 2 % by chance
+    assert np.mean(used) < 0.06
+
+
+def test_ice_that_grows_to_one_side_leaves_the_coefficients_alone():
+    found = []
+    for k in range(10):
+        pattern = noise(1200 + k, 0.03)
+        references = [pattern + 0.02 * ice(k, 0.25)]
+        fits, _ = taken_off(ice(20 + k, 0.25) + pattern + noise(1300 + k, 0.03), references)
+        found.append([fit.coefficients[0] for fit in fits])
+
+    # The pattern's and the noise's; ice is no plane, and has a little left.
+    error = np.sqrt(1 / np.array([fit.modes for fit in fits]))
+    assert (np.abs(np.array(found) - 1) < 8 * error).all()
 
 
 def test_unused_bands_have_no_coefficients_and_take_nothing_off():

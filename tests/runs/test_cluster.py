@@ -165,6 +165,22 @@ def test_the_cluster_is_announced_and_sized(processes: DaskExecutor) -> None:
     assert processes.describe() == {"kind": "dask", "workers": 2, "threads": 2}
 
 
+def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskExecutor) -> None:
+    client, over = processes.client, threading.Event()
+
+    def ask() -> None:  # as the client's own loop does, all the time instead of every two seconds
+        while not over.is_set():
+            client.sync(client._update_scheduler_info)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert {len(processes.room()) for _ in range(300)} == {2}
+    finally:
+        over.set()
+        asking.join()
+
+
 def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> None:
     """Of three threads two work: the third would need more than the limit."""
     need = Need(process=10**8, task=10**8)

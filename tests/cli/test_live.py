@@ -1,0 +1,119 @@
+"""`mrcz-dask live` as it is typed."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+
+import mrcz_dask
+from mrcz_dask.live import FrameSender, recorded
+
+MEAN = """
+import time
+from mrcz_dask.live import Scalar, processor
+
+@processor(Scalar("mean", unit="counts"))
+def mean(frame, state, info, *, factor: float = 1.0, sleep: float = 0.0):
+    "Mean."
+    time.sleep(sleep)
+    if frame.max() == 3:
+        raise ValueError("a three")
+    return frame.mean() * factor
+"""
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Path:
+    path = tmp_path / "stack.mrcz"
+    mrcz_dask.write(path, np.arange(8, dtype=np.int16)[:, None, None] * np.ones((1, 6, 4), np.int16))
+    return path
+
+
+@pytest.fixture
+def mean(tmp_path: Path) -> Path:
+    path = tmp_path / "mean.py"
+    path.write_text(MEAN)
+    return path
+
+
+def _means(store: Path) -> dict[int, float]:
+    with xarray.open_zarr(store, group="mean", consolidated=False) as found:
+        return dict(zip(found.frame.values.tolist(), found["mean"].values.tolist(), strict=True))
+
+
+def test_a_replay_is_recorded_and_caught_up_with(mrcz: Any, stack: Path, mean: Path, tmp_path: Path) -> None:
+    store, record = tmp_path / "live.zarr", tmp_path / "record"
+    replay = ("live", "--replay", stack, "--fps", 100, "-p", mean, "--no-page")
+    shown = mrcz(
+        *replay, "--store", store, "--record", record, "--set", "mean.factor=2", "--set", "mean.sleep=0.1"
+    )
+    assert shown.code in (0, 3)  # the frame that fails may be one that is skipped
+    assert "8 frames, 8 recorded, 0 missing" in shown.out
+    frames = list(recorded(record))
+    assert [int(one.data[0, 0]) for one in frames] == list(range(8))
+    assert 7 in _means(store) and len(_means(store)) < 8
+    caught_up = mrcz("live", record, "--catch-up", "-p", mean, "--store", store)
+    assert caught_up.code == 3 and "mean: failed on frame 3: ValueError: a three" in caught_up.err
+    assert _means(store) == {k: 2.0 * k for k in range(8) if k != 3}
+
+
+def test_frames_are_taken_from_a_sender(mrcz: Any, mean: Path, tmp_path: Path) -> None:
+    address = f"ipc://{tmp_path}/frames"
+    sending = threading.Thread(target=_send, args=(address,))
+    sending.start()
+    try:
+        shown = mrcz(
+            "live", "--listen", address, "--until-closed", "-p", mean, "--record", tmp_path / "r", "--no-page"
+        )
+    finally:
+        sending.join()
+    assert "5 frames, 5 recorded, 2 missing" in shown.out
+    assert "2 frames before frame 5 never came" in shown.err
+    assert [one.number for one in recorded(tmp_path / "r")] == [0, 1, 2, 5, 6]
+
+
+def _send(address: str) -> None:
+    with FrameSender(address) as sender:
+        for number in (0, 1, 2, 5, 6):
+            sender.send(np.full((6, 4), number, np.uint16), number=number)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "no source"),
+        (("--replay", "a.mrcz", "--listen", "tcp://127.0.0.1:1"), "each name a source"),
+        (("gone", "-p", "mean.py"), "no folder"),
+        (("--replay", "a.mrcz"), "nothing to do"),
+        (("--replay", "a.mrcz", "-p", "gone.py"), "cannot be read"),
+        (("--replay", "a.mrcz", "-p", "mean.py", "--roi", "5"), "--roi is '5'"),
+        (("--replay", "a.mrcz", "-p", "mean.py", "--set", "x"), "NAME.PARAMETER=VALUE"),
+        (("--replay", "a.mrcz", "-p", "mean.py", "--set", "other.x=1"), "no processor is called other"),
+        (("rec", "--catch-up", "-p", "mean.py"), "--catch-up takes the folder"),
+        (("--replay", "a.mrcz", "-p", "mean.py", "--fps", "0"), "--fps is 0"),
+        (("--replay", "a.mrcz", "-p", "mean.py", "--memory", "5MB"), "50 MB or more"),
+    ],
+)
+def test_wrong_usage(
+    mrcz: Any, mean: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], text: str
+) -> None:
+    monkeypatch.chdir(mean.parent)
+    shown = mrcz("live", *arguments)
+    assert shown.code == 2 and text in shown.err
+
+
+def test_what_is_there_is_not_written_over(mrcz: Any, stack: Path, mean: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "file").write_text("mine")
+    replay = ("live", "--replay", stack, "-p", mean, "--no-page")
+    assert mrcz(*replay, "--record", tmp_path / "mine").code == 1
+    shown = mrcz(*replay, "--store", tmp_path / "mine", "--overwrite")
+    assert shown.code == 1 and "no store of live results" in shown.err
+
+
+def test_a_source_that_ends_with_an_error(mrcz: Any, mean: Path, tmp_path: Path) -> None:
+    shown = mrcz("live", "--replay", tmp_path / "gone.mrcz", "-p", mean, "--no-page")
+    assert shown.code == 3 and "the source ended" in shown.err and "gone.mrcz" in shown.err
