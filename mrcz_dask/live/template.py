@@ -85,5 +85,5 @@ ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 2px; align-items: flex-end; }"
 PLOTS_STYLE = """
   :host { display: grid !important; gap: 4px 12px; }
   :host { grid-template-columns: repeat(auto-fill, minmax(min(240px, 100%), 1fr)); }
-  :host(.even) { grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); }
+  :host(.even) { grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
 """
