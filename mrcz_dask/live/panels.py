@@ -56,7 +56,8 @@ class Panel:
         reset = Button(label="reset", width=60, name=f"{self._name}.reset")
         reset.on_click(self._press_reset)
         links = text(texts.links(self._name), width=170, sizing_mode="fixed")
-        return row(self._head, self._pause, reset, links)
+        together = row(self._pause, reset, links, width=325, sizing_mode="fixed")
+        return row(self._head, together)
 
     def _press_pause(self) -> None:
         self._view.pause(not self._paused, self._name)
@@ -143,7 +144,7 @@ def text(said: str = "", **more: Any) -> Div:
 def row(*children: Any, **more: Any) -> Row:
     """Return a row that goes on in the next line where it is too long."""
     sheets: list[Any] = [InlineStyleSheet(css=ROW_STYLE)]
-    return Row(children=list(children), sizing_mode="stretch_width", stylesheets=sheets, **more)
+    return Row(children=list(children), stylesheets=sheets, **({"sizing_mode": "stretch_width"} | more))
 
 
 def put(model: Any, name: str, value: object) -> None:

@@ -28,6 +28,8 @@ from mrcz_dask.values.errors import ParameterError
 
 PALETTES = {"grey": Greys256, "viridis": Viridis256, "inferno": Inferno256}
 REGION = "#ff7f0e"
+# About how wide the plot is, and what is beside and above its image: axes, colours, tools.
+WIDTH, BESIDE, ABOVE = 400, 110, 58
 HELP = (
     "<div class='where'>Shift and drag draws the region that processors look at (on a touch screen: press "
     "long at two corners); drag moves it. The tools above the image zoom and pan.</div>"
@@ -192,8 +194,13 @@ class SourceView:
     def _fit(self, shape: tuple[int, int]) -> None:
         if shape != self._shape:
             self._shape = shape
-            self._figure.aspect_ratio = shape[1] / shape[0]
+            self._figure.aspect_ratio = _aspect(shape)
             self._outline.data = _boxes(Roi(0, shape[0], 0, shape[1]))
+
+
+def _aspect(shape: tuple[int, int]) -> float:
+    """Return the aspect of a plot that an image fills, with what is around it."""
+    return WIDTH / ((WIDTH - BESIDE) * shape[0] / shape[1] + ABOVE)
 
 
 def _select(title: str, options: list[Any], chosen: Any) -> Select:

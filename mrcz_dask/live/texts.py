@@ -62,7 +62,7 @@ def _pill(text: str, kind: str, fact: str) -> str:
 
 def head(panel: PanelState) -> str:
     """Return title and status of a panel."""
-    title = panel.spec.title if panel.spec else panel.name
+    title = panel.spec.title.rstrip(".") if panel.spec else panel.name
     status = standing(panel)
     version = f", version {panel.version}" if panel.version > 1 else ""
     return (
