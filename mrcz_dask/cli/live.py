@@ -21,9 +21,9 @@ from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 
 if TYPE_CHECKING:
+    from mrcz_dask.live.begin import Source
     from mrcz_dask.live.correcting import LiveOptions
     from mrcz_dask.live.session import Session
-    from mrcz_dask.live.start import Source
     from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.values.events import Listener
 
@@ -95,11 +95,11 @@ def live(
     else.
     """
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.live.begin import Keep, Shown, start
     from mrcz_dask.live.folder import Folder
     from mrcz_dask.live.frames import Roi
     from mrcz_dask.live.replay import Replay
     from mrcz_dask.live.session import LiveParams
-    from mrcz_dask.live.start import Keep, Shown, start
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.memory import parse_memory
 
