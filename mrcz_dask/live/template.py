@@ -72,7 +72,8 @@ TEXT_STYLE = """
 CARD_STYLE = """
   :host { background: #fff; border: 1px solid #dcdfe4; border-radius: 6px; padding: 8px 10px; }
   :host { box-sizing: border-box; min-width: 0; align-self: stretch !important; }
-  @media (min-width: 1210px) { :host(.wide) { grid-column: span 2; } }
+  :host { width: auto !important; flex: 1 1 360px !important; }
+  :host(.wide) { flex-basis: 720px !important; }
 """
 
 ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 2px; align-items: flex-end; }"
@@ -83,7 +84,4 @@ PLOTS_STYLE = """
   :host(.even) { grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); }
 """
 
-PANELS_STYLE = """
-  :host { display: grid !important; gap: 14px; grid-auto-flow: dense; }
-  :host { grid-template-columns: repeat(auto-fill, minmax(min(360px, 100%), 1fr)); }
-"""
+PANELS_STYLE = ":host { display: flex !important; flex-flow: row wrap; gap: 14px; align-items: stretch; }"
