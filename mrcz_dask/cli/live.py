@@ -147,7 +147,9 @@ def live(
         if stay and not stop.is_set():
             stop.wait()
     _show(session)
-    failed = session.source().error or any(one.failed for one in session.panels())
+    failed = session.source().error or any(
+        one.failed or one.trace or one.load_error for one in session.panels()
+    )
     raise typer.Exit(PARTLY if failed else DONE)
 
 
