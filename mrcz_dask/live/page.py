@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from typing import Any
 
 from bokeh.document import Document
 from bokeh.events import ConnectionLost
-from bokeh.models import Column, CustomJS, InlineStyleSheet
+from bokeh.models import CustomJS
 
 from mrcz_dask.live import texts
 from mrcz_dask.live.pace import Pace
 from mrcz_dask.live.panels import Panel, put, text
 from mrcz_dask.live.source_view import SourceView
-from mrcz_dask.live.template import PANELS_STYLE, TITLE
+from mrcz_dask.live.template import TITLE
 from mrcz_dask.live.view import LiveView
 from mrcz_dask.monitor.page import SAY_LOST
 
@@ -40,16 +39,16 @@ class LivePage:
         self._document: Document | None = None
         self._headline = text(name="headline")
         self._source = SourceView(view, reader)
-        self._panels: dict[str, Panel] = {}
-        sheets: list[Any] = [InlineStyleSheet(css=PANELS_STYLE)]
-        self._grid = Column(name="panels", sizing_mode="stretch_width", stylesheets=sheets)
-        self._pace = Pace(self._headline, self._grid)
+        self._panels = {one.name: Panel(view, one.name) for one in view.panels()}
+        self._pace = Pace(self._headline, self._source.root)
 
     def attach(self, document: Document) -> None:
         """Put the page into a document, and keep it up to date."""
-        for root in (self._headline, self._source.root, self._grid):
+        panels = (root for one in self._panels.values() for root in (one.words, one.plots))
+        for root in (self._headline, self._source.root, *panels):
             document.add_root(root)
         document.title = TITLE
+        document.template_variables["panels"] = list(self._panels)
         lost = CustomJS(args={"headline": self._headline, "text": LOST}, code=SAY_LOST)
         document.js_on_event(ConnectionLost, lost)
         self.update()
@@ -64,13 +63,5 @@ class LivePage:
         self._pace.count()
         put(self._headline, "text", texts.headline(source))
         self._source.update(source)
-        self._update_panels()
-
-    def _update_panels(self) -> None:
-        states = self._view.panels()
-        if [one.name for one in states] != list(self._panels):
-            known = self._panels
-            self._panels = {s.name: known.get(s.name) or Panel(self._view, s.name) for s in states}
-            self._grid.children = [one.root for one in self._panels.values()]
-        for state in states:
+        for state in self._view.panels():
             self._panels[state.name].update(state)

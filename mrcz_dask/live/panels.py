@@ -11,7 +11,7 @@ from mrcz_dask.live import texts
 from mrcz_dask.live.controls import Control
 from mrcz_dask.live.declare import Spec
 from mrcz_dask.live.plots import Plot, plot_of
-from mrcz_dask.live.template import CARD_STYLE, PLOTS_STYLE, ROW_STYLE, TEXT_STYLE
+from mrcz_dask.live.template import PLOTS_STYLE, ROW_STYLE, TEXT_STYLE
 from mrcz_dask.live.view import LiveView, PanelState, Result
 from mrcz_dask.values.errors import ParameterError
 
@@ -28,8 +28,8 @@ class Panel:
 
     Attributes
     ----------
-    root
-        What Bokeh lays out.
+    words, plots
+        What Bokeh lays out, apart: of what stands beside a text that changes it lays out all anew.
     """
 
     def __init__(self, view: LiveView, name: str) -> None:
@@ -46,11 +46,9 @@ class Panel:
         self._paused = False
         self._set = row(name=f"{name}.controls")
         sheets: list[Any] = [InlineStyleSheet(css=PLOTS_STYLE)]
-        self._drawn = Column(sizing_mode="stretch_width", stylesheets=sheets, name=f"{name}.plots")
-        parts: list[Any] = [self._top(), self._numbers, self._trouble, self._set, self._drawn]
-        self.root = Column(
-            children=parts, sizing_mode="stretch_width", stylesheets=[InlineStyleSheet(css=CARD_STYLE)]
-        )
+        self.plots = Column(sizing_mode="stretch_width", stylesheets=sheets, name=f"{name}.plots")
+        parts: list[Any] = [self._top(), self._numbers, self._trouble, self._set]
+        self.words = Column(children=parts, sizing_mode="stretch_width", name=f"{name}.words")
 
     def _top(self) -> Row:
         reset = Button(label="reset", width=60, name=f"{self._name}.reset")
@@ -92,9 +90,9 @@ class Panel:
         }
         self._plots = [plot_of(self._name, one) for one in outputs]
         self._set.children = [one.widget for one in self._controls.values()]
-        self._drawn.children = [one.figure for one in self._plots]
-        self.root.css_classes = ["wide"] if len(self._plots) > 1 else []
-        self._drawn.css_classes = ["even"] if len(self._plots) in (1, 2, 4) else []
+        self.plots.children = [one.figure for one in self._plots]
+        many = len(self._plots)
+        self.plots.css_classes = ["wide"] * (many > 1) + ["even"] * (many in (1, 2, 4))
         self._begin_anew()
 
     def _take_results(self) -> None:

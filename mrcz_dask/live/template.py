@@ -18,7 +18,11 @@ PAGE = """<!DOCTYPE html>
     .live { font-family: Helvetica, Arial, sans-serif; max-width: 1900px; margin: 0 auto; padding: 8px 12px; }
     .live .all { display: grid; gap: 14px; align-items: start; }
     .live .all > div { min-width: 0; }
-    .live .source { background: #fff; border: 1px solid #dcdfe4; border-radius: 6px; padding: 8px 10px; }
+    .live .card { background: #fff; border: 1px solid #dcdfe4; border-radius: 6px; padding: 8px 10px; }
+    .live .card { box-sizing: border-box; min-width: 0; }
+    .live .panels { display: flex; flex-flow: row wrap; gap: 14px; align-items: stretch; }
+    .live .panels .card { flex: 1 1 360px; }
+    .live .panels .card:has(.wide) { flex-basis: 720px; }
     @media (min-width: 900px) {
       .live .all { grid-template-columns: minmax(340px, 430px) 1fr; }
       .live .source { position: sticky; top: 8px; }
@@ -30,8 +34,15 @@ PAGE = """<!DOCTYPE html>
 <div class="live">
   <div>{{ embed(roots.headline) }}</div>
   <div class="all">
-    <div class="source">{{ embed(roots.source) }}</div>
-    <div>{{ embed(roots.panels) }}</div>
+    <div class="card source">{{ embed(roots.source) }}</div>
+    <div class="panels">
+      {% for name in panels %}
+      <div class="card">
+        {{ embed(roots[name ~ ".words"]) }}
+        {{ embed(roots[name ~ ".plots"]) }}
+      </div>
+      {% endfor %}
+    </div>
   </div>
 </div>
 {{ plot_script }}
@@ -69,13 +80,6 @@ TEXT_STYLE = """
   pre { max-height: 170px; overflow: auto; padding: 6px 8px; margin: 4px 0; }
 """
 
-CARD_STYLE = """
-  :host { background: #fff; border: 1px solid #dcdfe4; border-radius: 6px; padding: 8px 10px; }
-  :host { box-sizing: border-box; min-width: 0; align-self: stretch !important; }
-  :host { width: auto !important; flex: 1 1 360px !important; }
-  :host(.wide) { flex-basis: 720px !important; }
-"""
-
 ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 2px; align-items: flex-end; }"
 
 PLOTS_STYLE = """
@@ -83,5 +87,3 @@ PLOTS_STYLE = """
   :host { grid-template-columns: repeat(auto-fill, minmax(min(240px, 100%), 1fr)); }
   :host(.even) { grid-template-columns: repeat(auto-fill, minmax(min(300px, 100%), 1fr)); }
 """
-
-PANELS_STYLE = ":host { display: flex !important; flex-flow: row wrap; gap: 14px; align-items: stretch; }"

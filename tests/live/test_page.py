@@ -442,7 +442,7 @@ def test_a_browser_that_is_behind_is_waited_for(view: Double, monkeypatch: pytes
     seen, context = Seen(view), Context()
     context.session.connection_count = 1
     monkeypatch.setattr(Document, "session_context", property(lambda document: context))
-    heard: Callable[[], None] = lambda: setattr(seen.get("panels"), "tags", seen.get("headline").tags)  # noqa: E731
+    heard: Callable[[], None] = lambda: setattr(seen.get("source"), "tags", seen.get("headline").tags)  # noqa: E731
     heard()
     for number in range(20):
         say(view, number)
