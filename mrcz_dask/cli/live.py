@@ -60,6 +60,7 @@ def live(
     no_page: of_live.NoPage = False,
     stay: of_live.Stay = False,
     correct: of_live.Correct = False,
+    correct_frames: of_live.CorrectFrames = 40,
     radius: of.Radius = 12,
     gain: gains.GainFile = None,
     gain_divide: gains.GainDivide = False,
@@ -135,7 +136,7 @@ def live(
             keep=Keep(store, record, record_frames, append, overwrite, resume=listen is not None),
             params=params,
             values=_values(values or []),
-            correct=_correction(asked, radius, record_frames, wait=store is not None) if correct else None,
+            correct=_correction(asked, radius, correct_frames, wait=store is not None) if correct else None,
             where=Where(
                 scheduler=scheduler, tls=on.tls_files(tls_ca, tls_cert, tls_key), dashboard=dashboard_address
             ),

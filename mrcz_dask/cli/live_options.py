@@ -99,6 +99,10 @@ Correct = Annotated[
         "Processors get frames with gain, outliers and the pattern of the stacks so far taken off.",
     ),
 ]
+CorrectFrames = Annotated[
+    int,
+    _of(CORRECTION, "--correct-frames", "Frames that count as a stack where the source names none."),
+]
 Memory = Annotated[
     str, typer.Option(help="Memory that a processor may take, such as 2GB.", rich_help_panel=on.WHERE)
 ]
