@@ -61,7 +61,7 @@ ListenOption = Annotated[
     _of(
         FROM,
         "--listen",
-        "Take frames that a FrameSender pushes to this address, such as tcp://127.0.0.1:5780 (extra live).",
+        "Take frames that a FrameSender pushes to this address, such as tcp://127.0.0.1:5577 (extra live).",
         show_default=False,
     ),
 ]
