@@ -21,9 +21,9 @@ from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 
 if TYPE_CHECKING:
+    from mrcz_dask.live.begin import Source
     from mrcz_dask.live.correcting import LiveOptions
     from mrcz_dask.live.session import Session
-    from mrcz_dask.live.start import Source
     from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.values.events import Listener
 
@@ -60,6 +60,7 @@ def live(
     no_page: of_live.NoPage = False,
     stay: of_live.Stay = False,
     correct: of_live.Correct = False,
+    correct_frames: of_live.CorrectFrames = 40,
     radius: of.Radius = 12,
     gain: gains.GainFile = None,
     gain_divide: gains.GainDivide = False,
@@ -95,11 +96,11 @@ def live(
     else.
     """
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.live.begin import Keep, Shown, start
     from mrcz_dask.live.folder import Folder
     from mrcz_dask.live.frames import Roi
     from mrcz_dask.live.replay import Replay
     from mrcz_dask.live.session import LiveParams
-    from mrcz_dask.live.start import Keep, Shown, start
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.memory import parse_memory
 
@@ -135,7 +136,7 @@ def live(
             keep=Keep(store, record, record_frames, append, overwrite, resume=listen is not None),
             params=params,
             values=_values(values or []),
-            correct=_correction(asked, radius, record_frames, wait=store is not None) if correct else None,
+            correct=_correction(asked, radius, correct_frames, wait=store is not None) if correct else None,
             where=Where(
                 scheduler=scheduler, tls=on.tls_files(tls_ca, tls_cert, tls_key), dashboard=dashboard_address
             ),
@@ -147,7 +148,9 @@ def live(
         if stay and not stop.is_set():
             stop.wait()
     _show(session)
-    failed = session.source().error or any(one.failed for one in session.panels())
+    failed = session.source().error or any(
+        one.failed or one.trace or one.load_error for one in session.panels()
+    )
     raise typer.Exit(PARTLY if failed else DONE)
 
 

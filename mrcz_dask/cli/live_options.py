@@ -61,7 +61,7 @@ ListenOption = Annotated[
     _of(
         FROM,
         "--listen",
-        "Take frames that a FrameSender pushes to this address, such as tcp://127.0.0.1:5780 (extra live).",
+        "Take frames that a FrameSender pushes to this address, such as tcp://127.0.0.1:5577 (extra live).",
         show_default=False,
     ),
 ]
@@ -98,6 +98,10 @@ Correct = Annotated[
         "--correct",
         "Processors get frames with gain, outliers and the pattern of the stacks so far taken off.",
     ),
+]
+CorrectFrames = Annotated[
+    int,
+    _of(CORRECTION, "--correct-frames", "Frames that count as a stack where the source names none."),
 ]
 Memory = Annotated[
     str, typer.Option(help="Memory that a processor may take, such as 2GB.", rich_help_panel=on.WHERE)

@@ -9,6 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mrcz_dask.live.begin import Keep as Keep
+    from mrcz_dask.live.begin import Shown as Shown
+    from mrcz_dask.live.begin import start as start
     from mrcz_dask.live.declare import Image as Image
     from mrcz_dask.live.declare import Profile as Profile
     from mrcz_dask.live.declare import Range as Range
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
     from mrcz_dask.live.session import LiveParams as LiveParams
     from mrcz_dask.live.session import Session as Session
     from mrcz_dask.live.stacks import recorded as recorded
-    from mrcz_dask.live.start import Keep as Keep
-    from mrcz_dask.live.start import Shown as Shown
-    from mrcz_dask.live.start import start as start
 
 _HOMES = {
     "Folder": "folder",
@@ -35,7 +35,7 @@ _HOMES = {
     "FrameInfo": "frames",
     "FrameSender": "sender",
     "Image": "declare",
-    "Keep": "start",
+    "Keep": "begin",
     "Listen": "listen",
     "LiveParams": "session",
     "Profile": "declare",
@@ -45,10 +45,10 @@ _HOMES = {
     "Roi": "frames",
     "Scalar": "declare",
     "Session": "session",
-    "Shown": "start",
+    "Shown": "begin",
     "processor": "declare",
     "recorded": "stacks",
-    "start": "start",
+    "start": "begin",
 }
 
 __all__ = sorted(_HOMES)

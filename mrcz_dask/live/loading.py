@@ -112,9 +112,10 @@ def _chosen(script: Script, module: ModuleType) -> Processor:
 
 
 def trace_of(error: BaseException, path: str) -> str:
-    """Return a traceback from the user's file on, without our own frames above it."""
+    """Return a traceback from the user's file on, by its name alone, without our own frames above it."""
     steps = traceback.extract_tb(error.__traceback__)
     first = next((k for k, step in enumerate(steps) if step.filename == path), len(steps))
     shown = traceback.format_list(steps[first:])
     head = ["Traceback (most recent call last):\n"] if shown else []
-    return "".join([*head, *shown, *traceback.format_exception_only(error)]).rstrip()
+    text = "".join([*head, *shown, *traceback.format_exception_only(error)]).rstrip()
+    return text.replace(f'File "{path}"', f'File "{Path(path).name}"')

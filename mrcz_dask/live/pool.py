@@ -192,8 +192,9 @@ class Pool:
             self._ended.add(hosted.address)
             with suppress(ProcessLookupError):
                 os.kill(hosted.pid, signal.SIGKILL)
-        else:
-            self._client.restart_workers([hosted.address], timeout=START_SECONDS, raise_for_error=False)
+        elif hosted.address in self._there():
+            with suppress(KeyError, OSError, TimeoutError):  # it went by itself at that very moment
+                self._client.restart_workers([hosted.address], timeout=START_SECONDS, raise_for_error=False)
         self.forget(hosted)
 
     def forget(self, hosted: Hosted) -> None:

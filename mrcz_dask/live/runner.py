@@ -158,6 +158,8 @@ class Runner:
         try:
             while not self._stop.is_set() and self._step():
                 pass
+        except Exception as error:  # noqa: BLE001 - a thread that ends must not end without a word
+            self._failed(-1, f"its results end here: {error!r}")
         finally:
             self._finish()
 
@@ -182,6 +184,7 @@ class Runner:
         except (OSError, MrczDaskError) as error:
             self._failed(-1, f"its results could not be written: {error}")
         self._update(status="ended")
+        self.mailbox.end()
 
     def _host(self) -> bool:
         """Take a worker and load the file there; return whether the processor is ready."""

@@ -106,3 +106,10 @@ def test_functions_that_cannot_be_processors(function: Any, text: str) -> None:
 def test_outputs_that_are_none(outputs: Any) -> None:
     with pytest.raises(ParameterError, match="expected"):
         processor(*outputs)(lambda frame: 1)
+
+
+def test_every_public_name_is_what_it_says() -> None:
+    import mrcz_dask.live as live
+
+    for name in live.__all__:
+        assert callable(getattr(live, name)), name

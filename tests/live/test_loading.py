@@ -57,6 +57,7 @@ def test_a_traceback_begins_in_the_users_file(write: Write) -> None:
         load(write("bad", "def inner():\n    return 1 / 0\ninner()"))
     text = str(raised.value)
     assert "in inner" in text and "return 1 / 0" in text and "loading.py" not in text
+    assert 'File "bad.py", line' in text
 
 
 @pytest.mark.parametrize("said", ["gone.py", "gone.py:f", "folder"])
