@@ -65,6 +65,11 @@ class Mailbox:
             self._changed.notify_all()
 
     @property
+    def is_shut(self) -> bool:
+        """Whether nothing is handed out."""
+        return self._shut
+
+    @property
     def over(self) -> bool:
         """Whether no frame is left and none will come."""
         with self._changed:

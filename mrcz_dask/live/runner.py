@@ -112,9 +112,15 @@ class Runner:
     def state(self) -> PanelState:
         """Return how it stands."""
         with self._lock:
-            behind = max(0, self._newest - self._state.number) if self._state.number >= 0 else 0
+            one = self._state
+            behind = max(0, self._newest - one.number) if one.number >= 0 else 0
+            held = self.mailbox.is_shut and one.status in ("waiting", "running")
             return replace(
-                self._state, skipped=self.mailbox.skipped, rate=self._rate.per_second(), behind=behind
+                one,
+                status="paused" if held else one.status,
+                skipped=self.mailbox.skipped,
+                rate=self._rate.per_second(),
+                behind=behind,
             )
 
     def set_roi(self, roi: Roi | None) -> None:
@@ -144,7 +150,6 @@ class Runner:
     def pause(self, paused: bool) -> None:
         """Wait, or go on."""
         self.mailbox.shut(paused)
-        self._update(status="paused" if paused else "waiting")
 
     def reset(self) -> None:
         """Begin with a new state from the next frame on, and forget what is shown."""

@@ -184,6 +184,21 @@ def test_pause_and_reset(pool: Pool, write: Write) -> None:
     session.close()
 
 
+def test_a_frame_at_hand_is_finished_and_the_pause_stays(pool: Pool, write: Write) -> None:
+    slow = write("slow", TOP.replace("def top", "def slow").replace("return", "time.sleep(.5); return"))
+    held = Held(range(2))
+    session = Session(held, [slow], pool, Ears(), LiveParams())
+    session.start()
+    held.give(1)
+    _until(lambda: session.panels()[0].status == "running")
+    session.pause(True, "slow")
+    _until(lambda: session.panels()[0].processed == 1)
+    assert session.panels()[0].status == "paused" and not session.source().paused
+    session.pause(False, "slow")
+    assert session.panels()[0].status == "waiting"
+    session.close()
+
+
 def test_results_are_kept_for_xarray(pool: Pool, write: Write, tmp_path: Path) -> None:
     body = """
 @processor(Scalar("mean", unit="counts"), Profile("rows", axis="row"), Image("half"))
