@@ -13,7 +13,7 @@ from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.stacks import recorded
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import FormatError, ParameterError
 from mrcz_dask.values.params import InputParams
 
 
@@ -99,8 +99,20 @@ class Recorded:
         self.name = f"recording {self._folder.name}"
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand frames on until there are no more or `stop` is set."""
+        """Hand frames on until there are no more or `stop` is set.
+
+        Raises
+        ------
+        FormatError
+            There is no recording in the folder.
+        """
+        frame = None
         for frame in recorded(self._folder):
             if stop.is_set():
                 return
             publish([frame])
+        if frame is None:
+            raise FormatError(
+                f"{self._folder}: no recorded frames in it; expected a folder that `mrcz-dask live --record` "
+                "wrote"
+            )

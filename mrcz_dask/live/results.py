@@ -188,10 +188,12 @@ class Series:
         if self._waiting:
             self._flush()
 
-    def close(self) -> None:
-        """Write what waits, and appear."""
+    def close(self, *, whole: bool = True) -> None:
+        """Write what waits, and appear; of results that replace others and are not whole nothing stays."""
         self._flush()
-        if self._becomes is not None:
+        if self._becomes is not None and not whole:
+            shutil.rmtree(self.path)
+        elif self._becomes is not None:
             if self._becomes.exists():
                 shutil.rmtree(self._becomes)
             self.path.rename(self._becomes)

@@ -77,7 +77,7 @@ class Runner:
         self.name, self.mailbox, self.recent = name, mailbox, Recent()
         self._script, self._pool, self._series, self._listen = script, pool, series, listen
         self._seconds, self._plan = seconds, list(plan or ())
-        self._lock, self._stop = Lock(), Event()
+        self._lock, self._stop, self._broken = Lock(), Event(), Event()
         self._wishes = Wishes(roi, dict(values or {}))
         self._state = PanelState(name, Path(script.path).name)
         self._hosted: Hosted | None = None
@@ -101,6 +101,12 @@ class Runner:
         """Wait until all is done; return whether it is."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
+
+    def end(self, *, whole: bool) -> None:
+        """Do what is left; `whole` if the source handed on all that it had."""
+        if not whole:
+            self._broken.set()
+        self.mailbox.end()
 
     def stop(self) -> None:
         """End after the frame at hand."""
@@ -164,6 +170,7 @@ class Runner:
             while not self._stop.is_set() and self._step():
                 pass
         except Exception as error:  # noqa: BLE001 - a thread that ends must not end without a word
+            self._broken.set()
             self._failed(-1, f"its results end here: {error!r}")
         finally:
             self._finish()
@@ -185,7 +192,7 @@ class Runner:
             self._pool.forget(self._hosted)
         try:
             if self._series is not None:
-                self._series.close()
+                self._series.close(whole=not (self._broken.is_set() or self._stop.is_set()))
         except (OSError, MrczDaskError) as error:
             self._failed(-1, f"its results could not be written: {error}")
         self._update(status="ended")

@@ -204,7 +204,7 @@ class Session:
             self._source = replace(self._source, ended=True, error=error)
         self._listen(SourceEnded(self._stream.name, self._source.received, error))
         for runner in self._runners.values():
-            runner.mailbox.end()
+            runner.end(whole=not error and not self._stop.is_set())
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Take frames of the source: record them, then let processors know of each."""

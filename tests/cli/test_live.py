@@ -117,3 +117,25 @@ def test_what_is_there_is_not_written_over(mrcz: Any, stack: Path, mean: Path, t
 def test_a_source_that_ends_with_an_error(mrcz: Any, mean: Path, tmp_path: Path) -> None:
     shown = mrcz("live", "--replay", tmp_path / "gone.mrcz", "-p", mean, "--no-page")
     assert shown.code == 3 and "the source ended" in shown.err and "gone.mrcz" in shown.err
+
+
+def test_a_folder_is_followed_and_frames_are_corrected(mrcz: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "night"
+    folder.mkdir()
+    counts = np.random.default_rng(1).poisson(4.0, (3, 6, 64, 64)).astype(np.uint8)
+    counts[:, :, 5, 7] = 90
+    for k, one in enumerate(counts):
+        mrcz_dask.write(folder / f"{k}.mrcz", one)
+    script = tmp_path / "hot.py"
+    script.write_text(
+        "from mrcz_dask.live import Scalar, processor\n"
+        "@processor(Scalar('hot'), Scalar('corrected'))\n"
+        "def hot(frame, info): return {'hot': frame.max(), 'corrected': info.corrected}\n"
+    )
+    options = ("--settle", 0.2, "--until-idle", 2, "--correct", "--no-page", "--store", tmp_path / "s.zarr")
+    shown = mrcz("live", folder, "-p", script, *options)
+    assert shown.code == 0 and "18 frames, 0 missing, from folder night" in shown.out
+    caught_up = mrcz("live", folder, "-p", script, "--catch-up", "--store", tmp_path / "s.zarr")
+    assert caught_up.code == 3 and "the source ended" in caught_up.err  # a session's folder is no recording
+    with xarray.open_zarr(tmp_path / "s.zarr", group="hot", consolidated=False) as found:
+        assert found.hot.values[-1] < 90 and found.corrected.values[-1] == 1

@@ -13,7 +13,7 @@ from mrcz_dask.live.loading import Script
 from mrcz_dask.live.pool import Pool
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import FormatError, ParameterError
 from mrcz_dask.values.events import Warned
 from mrcz_dask.values.live_events import FramesMissing, ProcessorFailed, ProcessorLoaded, ProcessorRestarted
 from tests.live.conftest import Ears, Numbers, run_all
@@ -266,6 +266,30 @@ class Kept:
 
     def append(self, frames: Any) -> None:
         self.frames += frames
+
+
+@pytest.mark.parametrize("how", ["stopped", "source failed"])
+def test_catching_up_that_is_not_whole_leaves_what_is_there(
+    pool: Pool, write: Write, tmp_path: Path, how: str
+) -> None:
+    script, store = write("top", TOP), ResultStore(tmp_path / "live.zarr")
+    run_all(pool, Numbers(range(5)), [script], params=LiveParams(), store=store)
+    before = sorted((store.path / "top").rglob("*"))
+
+    class Broken(Held):
+        def run(self, publish: Publish, stop: Event) -> None:
+            super().run(publish, stop)
+            raise FormatError("no more")
+
+    source = Broken(range(2)) if how == "source failed" else Held(range(9))
+    session = Session(source, [script], pool, Ears(), LiveParams(every=True), store=store)
+    session.start()
+    source.give(2)
+    _until(lambda: session.panels()[0].processed == 2)
+    session.wait() if how == "source failed" else session.close()
+    session.close()
+    assert sorted((store.path / "top").rglob("*")) == before
+    assert not (store.path / ".top").exists()
 
 
 def test_names_are_told_apart(write: Write) -> None:
