@@ -15,11 +15,7 @@ from mrcz_dask.cli.console import complain, print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import AsJson, StacksOrFolders
-from mrcz_dask.formats.atomic_folder import ZARR_FILES
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, measure
-from mrcz_dask.formats.reader import StackReader
-from mrcz_dask.formats.sources import open_source
-from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError
 from mrcz_dask.values.params import InputParams
 
@@ -73,6 +69,9 @@ def _exit_code(paths: list[Path], found: dict[str, Any]) -> int:
 
 
 def _info(path: Path, params: InputParams) -> dict[str, Any]:
+    from mrcz_dask.formats.reader import StackReader
+    from mrcz_dask.formats.sources import open_source
+
     with open_source(path, params) as reader:
         header = reader.header.to_dict() if isinstance(reader, StackReader) else {}
         size = reader.pixel_size
@@ -111,6 +110,8 @@ def provenance(paths: StacksOrFolders, as_json: AsJson = False) -> None:
 
 
 def _provenance(path: Path) -> list[dict[str, Any]]:
+    from mrcz_dask.formats.sources import open_source
+
     with open_source(path) as reader:
         return reader.provenance
 
@@ -198,6 +199,8 @@ def _files(paths: list[Path]) -> list[Path]:
 
 
 def _is_store(path: Path) -> bool:
+    from mrcz_dask.formats.atomic_folder import ZARR_FILES
+
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
@@ -212,6 +215,7 @@ def _is_stack(path: Path) -> bool:
 
 
 def _verify(path: Path) -> dict[str, Any]:
+    from mrcz_dask.formats.verify import verify_file
     from mrcz_dask.runs.opening import recipe_problem
 
     try:

@@ -19,7 +19,6 @@ from rich.progress import (
 )
 
 from mrcz_dask.cli.console import errors
-from mrcz_dask.runs.logbook import to_line
 from mrcz_dask.values import events, live_events
 
 FIRST = "no output yet"
@@ -57,6 +56,8 @@ class Lines:
 
     def __call__(self, event: events.Event) -> None:
         """Print one event."""
+        from mrcz_dask.runs.logbook import to_line
+
         sys.stderr.write(to_line(event, datetime.now(UTC)) + "\n")
         sys.stderr.flush()
 

@@ -10,9 +10,11 @@ import typer
 from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.options import AsJson
 from mrcz_dask.cli.progress import Bars
-from mrcz_dask.numerics.simulate import SESSIONS, named
 from mrcz_dask.runs.space import readable
 from mrcz_dask.values.errors import ParameterError
+
+# As `numerics.simulate` names them, which is not loaded for every command.
+SESSIONS = ("standard", "evolving", "no pattern", "white", "mature")
 
 
 def register(app: typer.Typer) -> None:
@@ -59,6 +61,7 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
+    from mrcz_dask.numerics.simulate import named
     from mrcz_dask.runs.simulation import write_session
 
     jumps = [_jump(text) for text in dose_jump or ()]

@@ -1,5 +1,6 @@
 """What holds for every command."""
 
+import ast
 import os
 import subprocess
 import sys
@@ -105,3 +106,10 @@ def test_a_closed_pipe_is_no_traceback(night: Path) -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(write)
     assert "Traceback" not in done.stderr
+
+
+def test_a_command_loads_only_what_it_needs() -> None:
+    code = "import sys, mrcz_dask.cli.app; print(sorted({m.split('.')[0] for m in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(ast.literal_eval(done.stdout))
+    assert not loaded & {"blosc2", "bokeh", "dask", "distributed", "matplotlib", "numba", "scipy", "zarr"}

@@ -59,3 +59,10 @@ def test_breaks_coincidence_and_super_resolution_reach_the_truth(tmp_path: Path,
     assert isinstance(params, dict)
     assert (params["new_gain"], params["dose_jumps"], params["dose_factors"]) == ([1], [1], [2.5])
     assert params["coincidence"] == 9 and params["super_resolution"]
+
+
+def test_the_help_names_every_session() -> None:
+    from mrcz_dask.cli.simulate import SESSIONS
+    from mrcz_dask.numerics import simulate
+
+    assert tuple(simulate.SESSIONS) == SESSIONS
