@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -55,7 +54,8 @@ def _again(lost: UnraisableHookArgs) -> None:
     if number is None:
         sys.__unraisablehook__(lost)
         return
-    # Later: this hook runs in the same callback.
-    timer = threading.Timer(_AGAIN_SECONDS, os.kill, (os.getpid(), number))
+    # Later: this hook runs in the same callback. To the main thread, which may sleep, and no other.
+    main = threading.main_thread().ident
+    timer = threading.Timer(_AGAIN_SECONDS, signal.pthread_kill, (main, number))
     timer.daemon = True
     timer.start()

@@ -185,9 +185,16 @@ class Client:
         self.addresses = list(addresses)
         self.loop = None
 
-    def scheduler_info(self, n_workers: int) -> dict[str, Any]:
+    @property
+    def scheduler(self) -> Any:
+        return self
+
+    def identity(self, n_workers: int) -> dict[str, Any]:
         one = {"memory_limit": 10**9, "nthreads": 1}
         return {"workers": dict.fromkeys(self.addresses, one)}
+
+    def sync(self, function: Any, **options: Any) -> Any:
+        return function(**options)
 
     def wait_for_workers(self, count: int, timeout: float) -> None:
         if not self.addresses:

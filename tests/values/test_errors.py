@@ -21,6 +21,7 @@ EXPECTED = {
     "OutputExistsError": FileExistsError,
     "SpaceError": OSError,
     "ReferenceNotFoundError": FileNotFoundError,
+    "ProcessorError": RuntimeError,
 }
 
 
