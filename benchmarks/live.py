@@ -18,7 +18,7 @@ from mrcz_dask.live.recorder import Recorder
 
 FPS_GOAL = 4.0
 OFFERED = 8.0  # frames a second: more than the goal, so that the newest frame is always another one
-SECONDS = 12.0
+SECONDS, QUICK_SECONDS = 12.0, 3.0
 SLEEPER = """
 import time
 from mrcz_dask.live import Scalar, processor
@@ -42,7 +42,7 @@ def _session(bench: Bench, scripts: Sequence[Path | str], fps: float) -> dict[st
             while any(one.processed < 2 for one in session.panels() if one.name != "sleeper"):
                 time.sleep(0.1)
             began, before = time.monotonic(), {one.name: one.processed for one in session.panels()}
-            time.sleep(SECONDS)
+            time.sleep(QUICK_SECONDS if bench.quick else SECONDS)
             passed = time.monotonic() - began
             return {one.name: (one.processed - before[one.name]) / passed for one in session.panels()}
 
