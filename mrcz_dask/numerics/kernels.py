@@ -24,6 +24,25 @@ def compiled(function: F) -> F:
         return cast(F, numba.njit(nogil=True)(function))
 
 
+def lanewise(function: F) -> F:
+    """Compile a part of the body of a loop, to go into it, whose turns do not depend on each other."""
+    return _vectors(function, True)
+
+
+def lanes_loop(function: F) -> F:
+    """Compile a function that runs such a loop."""
+    return _vectors(function, False)
+
+
+def _vectors(function: F, inside: bool) -> F:
+    # a division by zero gives inf or nan: a test of it would keep the compiler from making vectors
+    try:
+        made = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=inside)(function)
+    except RuntimeError:
+        made = numba.njit(nogil=True, error_model="numpy", forceinline=inside)(function)
+    return cast(F, made)
+
+
 def native(frame: NDArray[Any]) -> NDArray[Any]:
     """Return a frame in a type that compiled code knows: float16 as float32, bytes in native order."""
     if frame.dtype == np.float16:

@@ -30,7 +30,7 @@ class Purpose(IntEnum):
     NAMES = 14
 
 
-def stream(seed: int, purpose: Purpose, index: int = 0, part: int = 0) -> np.random.Generator:
+def stream(seed: int, purpose: IntEnum, index: int = 0, part: int = 0) -> np.random.Generator:
     """Return the generator of one draw: Philox 4x64 keyed by seed and purpose, counted from stack and frame.
 
     Parameters

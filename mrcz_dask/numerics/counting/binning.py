@@ -1,0 +1,52 @@
+"""Counted images: how many electrons fell on each pixel, or on each part of one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.values.checks import one_of, raise_all
+
+
+@compiled
+def _add(y: NDArray[Any], x: NDArray[Any], upsampling: int, image: NDArray[Any], largest: int) -> int:
+    inside = 0
+    for k in range(y.size):
+        row, column = int(np.floor(y[k] * upsampling)), int(np.floor(x[k] * upsampling))
+        if 0 <= row < image.shape[0] and 0 <= column < image.shape[1]:
+            inside += 1
+            if image[row, column] < largest:
+                image[row, column] += 1
+    return inside
+
+
+def add_events(y: NDArray[Any], x: NDArray[Any], upsampling: int, image: NDArray[Any]) -> int:
+    """Add electrons to a counted image; return how many of them are inside.
+
+    Parameters
+    ----------
+    y, x
+        Impacts in detector pixels; pixel i of the image covers i / upsampling <= y < (i + 1) / upsampling.
+    upsampling
+        1, 2 or 4: powers of two, so that edges are exact.
+    image
+        (ny * upsampling, nx * upsampling) of whole numbers; stays at its type's largest.
+    """
+    raise_all("counted image", one_of("upsampling", upsampling, (1, 2, 4)))
+    return int(_add(y, x, upsampling, image, int(np.iinfo(image.dtype).max)))
+
+
+def counted_image(
+    y: NDArray[Any],
+    x: NDArray[Any],
+    shape: tuple[int, int],
+    upsampling: int = 1,
+    dtype: type[np.unsignedinteger[Any]] = np.uint8,
+) -> NDArray[Any]:
+    """Return the counted image of some electrons; see `add_events`. shape is the detector's."""
+    image = np.zeros((shape[0] * upsampling, shape[1] * upsampling), dtype)
+    add_events(y, x, upsampling, image)
+    return image

@@ -1,0 +1,115 @@
+"""Electrons of one frame against each other: overlapping ones fitted again, hidden ones from what is left.
+
+An electron is fitted to the frame less the clouds of all others. Sweeps in raster order repeat that for those
+with neighbours; what they leave is searched for more, and what is not significant is put back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.counting.batches import (
+    MOVING,
+    NEAR,
+    NEAR_NEW,
+    NEVER,
+    NEW,
+    mark_near,
+    mark_pair,
+    sweep_batches,
+)
+from mrcz_dask.numerics.counting.hidden import search
+from mrcz_dask.numerics.counting.lanes import SIZE
+from mrcz_dask.numerics.counting.listing import keep, merge
+from mrcz_dask.numerics.kernels import compiled
+
+Image = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Places = NDArray[np.int32]
+Flags = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+Numbers = NDArray[np.int64]
+
+ROUNDS, SWEEPS = 4, 2
+FEW = 64  # of so many electrons one may be new for the neighbours of new ones to be looked up one by one
+
+
+@compiled
+def deblend(
+    z: Image,
+    response: Image,
+    even: Mask,
+    plain: Mask,
+    cut: np.float32,
+    least: float,
+    most: float,
+    table: Floats,
+    shares: Image,
+    at: Places,
+    own: Floats,
+    near: Flags,
+    n: int,
+) -> int:
+    """Fit the n electrons that `fit_frame` leaves against each other until they settle; find hidden ones.
+
+    Returns
+    -------
+    int
+        Number of electrons, in raster order of their pixels, or -1 if there was no room for them.
+    """
+    work, some = (
+        np.zeros(SIZE, np.float32),
+        np.empty(at.shape[0], np.int64),
+    )
+    for round in range(ROUNDS):
+        if round > 0:
+            hiding = some[: _flagged(near, n, NEW | NEAR_NEW, some)]
+            found = search(z, response, even, cut, least, most, table, at, hiding, at, own, n)
+            if found <= n:
+                return found
+            near[:n], near[n:found] = 0, NEW
+            merge(at, own, near, n, found)
+            _mark_new(at, found, found - n, near, even.shape[1], some)
+            sweep = some[: _flagged(near, found, NEW | NEAR_NEW, some)]
+            sweep_batches(z, response, even, plain, least, at, own, sweep, table, shares, work, near)
+            n = keep(at, own, near, sweep, found, least, even.shape)
+        for _ in range(SWEEPS):
+            sweep = some[: _flagged(near, n, MOVING, some)]
+            sweep_batches(z, response, even, plain, least, at, own, sweep, table, shares, work, near)
+            n = keep(at, own, near, sweep, n, least, even.shape)
+    return n
+
+
+@compiled
+def _flagged(near: Flags, n: int, which: int, some: Numbers) -> int:
+    """Put the numbers of those of n that have a flag into some; return how many they are."""
+    m = 0
+    for k in range(n):
+        some[m] = k
+        m += (near[k] & which) != 0
+    return m
+
+
+@compiled
+def _mark_new(at: Places, n: int, new: int, near: Flags, nx: int, above: Numbers) -> None:
+    """Flag those of n places in raster order that are near new ones, of which there are so many."""
+    if new * FEW > n:
+        mark_near(at, 0, n, near, np.full(nx + 2 * NEAR, NEVER), above)
+        return
+    for k in range(n):
+        if near[k] & NEW:
+            j = k - 1
+            while j >= 0 and at[j, 0] >= at[k, 0] - NEAR:
+                _mark_if_near(at, near, k, j)
+                j -= 1
+            j = k + 1
+            while j < n and at[j, 0] <= at[k, 0] + NEAR:
+                _mark_if_near(at, near, k, j)
+                j += 1
+
+
+@compiled
+def _mark_if_near(at: Places, near: Flags, k: int, j: int) -> None:
+    if abs(at[j, 1] - at[k, 1]) <= NEAR:
+        mark_pair(near, k, j)

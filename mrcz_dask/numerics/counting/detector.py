@@ -1,0 +1,102 @@
+"""A linear detector's pixels as counting needs them: dark, noise and gain, and what follows from them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.values.errors import ParameterError
+
+Image = NDArray[np.float32]
+QUIET = 1.25  # up to so many times the typical noise a pixel is taken as the others
+
+
+class Detector:
+    """Dark, read noise and gain of every pixel.
+
+    Parameters
+    ----------
+    dark
+        (ny, nx): what a pixel reads without electrons, ADU.
+    noise
+        (ny, nx) or one number: standard deviation of the read noise, ADU.
+    gain
+        (ny, nx) relative gain, by which charge is divided; None = 1.
+    unused
+        (ny, nx) bool, True where a pixel is not used (dead, hot, unstable); None = all are used.
+
+    Attributes
+    ----------
+    unit
+        The typical read noise after gain, ADU: the unit of charges and thresholds.
+    """
+
+    def __init__(
+        self,
+        dark: ArrayLike,
+        noise: ArrayLike,
+        gain: ArrayLike | None = None,
+        unused: NDArray[np.bool_] | None = None,
+    ) -> None:
+        self.dark = np.asarray(dark, np.float64)
+        self.noise = np.broadcast_to(np.asarray(noise, np.float64), self.dark.shape)
+        self.gain = np.ones(self.dark.shape) if gain is None else np.asarray(gain, np.float64)
+        self._check()
+        sound = (self.noise > 0) & (self.gain > 0) & np.isfinite(self.dark * self.noise * self.gain)
+        self.used = sound if unused is None else sound & ~unused
+        if not self.used.any():
+            raise ParameterError("detector: no pixel has noise and gain above 0; expected at least one")
+        self.unit = float(np.median((self.noise / np.where(self.used, self.gain, 1))[self.used]))
+
+    def _check(self) -> None:
+        shapes = {a.shape for a in (self.dark, self.noise, self.gain)}
+        if len(shapes) != 1 or self.dark.ndim != 2:
+            raise ParameterError(f"detector: dark, noise, gain have shapes {shapes}; expected one (ny, nx)")
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return rows and columns."""
+        return self.dark.shape[0], self.dark.shape[1]
+
+    @cached_property
+    def _excess(self) -> NDArray[np.float64]:
+        """Noise in units, 1 for every quiet pixel."""
+        own = self.noise / (np.where(self.used, self.gain, 1) * self.unit)
+        return np.where(own <= QUIET, 1.0, own)
+
+    @cached_property
+    def inverse(self) -> Image:
+        """Return (ny, nx) 1 / ADU: raw * inverse - offset is in the pixel's own read noises; 0 = not used."""
+        scale = np.where(self.used, self.gain, 1) * self.unit * self._excess
+        return np.where(self.used, 1 / scale, 0).astype(np.float32)
+
+    @cached_property
+    def offset(self) -> Image:
+        """Return (ny, nx) dark * inverse."""
+        return np.where(self.used, self.dark * self.inverse.astype(np.float64), 0).astype(np.float32)
+
+    @cached_property
+    def response(self) -> Image:
+        """Return (ny + 8, nx + 8) what a unit of charge is in the pixel's read noises; 0 = not used."""
+        return np.pad(np.where(self.used, 1 / self._excess, 0), MARGIN).astype(np.float32)
+
+    @cached_property
+    def even(self) -> NDArray[np.bool_]:
+        """Return (ny, nx) whether the response is 1 in all 3 x 3 pixels round this one."""
+        return self._ones(1)
+
+    @cached_property
+    def plain(self) -> NDArray[np.bool_]:
+        """Return (ny, nx) whether the response is 1 in all 5 x 5 pixels round this one."""
+        return self._ones(2)
+
+    def _ones(self, reach: int) -> NDArray[np.bool_]:
+        ny, nx = self.shape
+        ones: NDArray[Any] = self.response == 1
+        first, steps = MARGIN - reach, range(2 * reach + 1)
+        rows = np.logical_and.reduce([ones[first + j : first + j + ny] for j in steps])
+        return np.asarray(np.logical_and.reduce([rows[:, first + i : first + i + nx] for i in steps]))

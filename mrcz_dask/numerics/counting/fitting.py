@@ -1,0 +1,193 @@
+"""Compiled fits of a cloud of charge to 3 x 3 pixels by maximum likelihood: Gaussian noise, known sharing.
+
+A frame z is in read noises with `MARGIN` pixels around; an electron in pixel (row, column) that is u, v
+pixels below and right of its middle adds charge * response * f(u) * f(v). The significance of a fit is
+root(2 (log likelihood - that of no electron)) = (model . z) / |model|, in units of the noise. Where the
+response is 1 the model is a product of rows and columns, and so are all sums.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.counting.shape import (
+    CROSS,
+    MARGIN,
+    NODES,
+    REACH,
+    SHARE,
+    SLOPE,
+    SLOPES,
+    SPAN,
+    SQUARE,
+    STEPS,
+    WEIGHT,
+)
+from mrcz_dask.numerics.kernels import compiled
+
+Image = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Column = tuple[float, float, float]
+Patch = tuple[Column, Column, Column]
+Sums = tuple[float, float, float, float, float, float, float, float, float]
+
+COARSE = (-0.4, 0.0, 0.4)
+LARGEST_STEP = 0.3
+LEAST_POWER = 1e-6
+SOFTER = 1.02  # of the curvature, so that a flat one does not send the place away
+# fields of an electron in the working list
+CHARGE, U, V, SIGNIFICANCE = 0, 1, 2, 3
+FIELDS = 4
+
+
+@compiled
+def node_of(place: float) -> int:
+    """Return the node of the table next to a place within a pixel."""
+    return math.floor(place * STEPS + 0.5) + NODES // 2
+
+
+@compiled
+def add_cloud(
+    z: Image, response: Image, row: int, column: int, own: Floats, k: int, sign: float, table: Floats
+) -> None:
+    """Add an electron's charge to 5 x 5 pixels of z, or with sign -1 take it off."""
+    down, across, charge = node_of(own[k, U]), node_of(own[k, V]), sign * own[k, CHARGE]
+    for j in range(2 * REACH + 1):
+        part, y = charge * table[down, SHARE + j], row + j + MARGIN - REACH
+        for i in range(2 * REACH + 1):
+            x = column + i + MARGIN - REACH
+            z[y, x] += np.float32(part * table[across, SHARE + i]) * response[y, x]
+
+
+@compiled
+def patch(z: Image, row: int, column: int) -> Patch:
+    """Return the 3 x 3 pixels round one, column by column."""
+    y, x = row + MARGIN - 1, column + MARGIN - 1
+    left = np.float64(z[y, x]), np.float64(z[y + 1, x]), np.float64(z[y + 2, x])
+    middle = np.float64(z[y, x + 1]), np.float64(z[y + 1, x + 1]), np.float64(z[y + 2, x + 1])
+    right = np.float64(z[y, x + 2]), np.float64(z[y + 1, x + 2]), np.float64(z[y + 2, x + 2])
+    return left, middle, right
+
+
+@compiled
+def _dot(column: Column, node: int, first: int, table: Floats) -> float:
+    upper, middle, lower = table[node, first], table[node, first + 1], table[node, first + 2]
+    return float(column[0] * upper + column[1] * middle + column[2] * lower)
+
+
+@compiled
+def start(pixels: Patch, own: Floats, k: int, table: Floats) -> float:
+    """Put the best of nine places into own; return the significance there of an electron in good pixels."""
+    best, best_u, best_v = 0.0, 0.0, 0.0
+    for a in range(3):
+        node = node_of(COARSE[a])
+        sums = _dots(pixels, node, SHARE + 1, table)
+        for b in range(3):
+            at = node_of(COARSE[b])
+            found = _dot(sums, at, SHARE + 1, table) * (table[node, WEIGHT] * table[at, WEIGHT])
+            best_u = COARSE[a] if found > best else best_u
+            best_v = COARSE[b] if found > best else best_v
+            best = found if found > best else best
+    own[k, U], own[k, V] = best_u, best_v
+    return best
+
+
+@compiled
+def _dots(pixels: Patch, node: int, first: int, table: Floats) -> Column:
+    left, middle = _dot(pixels[0], node, first, table), _dot(pixels[1], node, first, table)
+    return left, middle, _dot(pixels[2], node, first, table)
+
+
+@compiled
+def fit(
+    z: Image,
+    response: Image,
+    even: NDArray[np.bool_],
+    row: int,
+    column: int,
+    own: Floats,
+    k: int,
+    steps: int,
+    table: Floats,
+) -> None:
+    """Make Gauss-Newton steps of place and charge from where own is; then charge and significance there."""
+    if even[row, column]:
+        _fit_even(patch(z, row, column), own, k, steps, table)
+    else:
+        _fit_uneven(z, response, row, column, own, k, steps, table)
+
+
+@compiled
+def _fit_even(pixels: Patch, own: Floats, k: int, steps: int, table: Floats) -> None:
+    nu, nv = node_of(own[k, U]), node_of(own[k, V])
+    for _ in range(steps):
+        f, d = _dots(pixels, nu, SHARE + 1, table), _dots(pixels, nu, SLOPE + 1, table)
+        fz, uz = _dot(f, nv, SHARE + 1, table), _dot(d, nv, SHARE + 1, table)
+        vz = _dot(f, nv, SLOPE + 1, table)
+        if fz <= 0:
+            break
+        a, b, c = table[nu, SQUARE], table[nu, CROSS], table[nu, SLOPES]
+        p, q, r = table[nv, SQUARE], table[nv, CROSS], table[nv, SLOPES]
+        nu, nv = _stepped(nu, nv, own, k, (a * p, b * p, a * q, c * p, b * q, a * r, fz, uz, vz))
+    fz = _dot(_dots(pixels, nu, SHARE + 1, table), nv, SHARE + 1, table)
+    _settle(own, k, table[nu, SQUARE] * table[nv, SQUARE], fz)
+
+
+@compiled
+def _fit_uneven(
+    z: Image, response: Image, row: int, column: int, own: Floats, k: int, steps: int, table: Floats
+) -> None:
+    nu, nv = node_of(own[k, U]), node_of(own[k, V])
+    sums = _uneven_sums(z, response, row, column, nu, nv, table)
+    for _ in range(steps):
+        if sums[0] <= LEAST_POWER or sums[6] <= 0:
+            break
+        nu, nv = _stepped(nu, nv, own, k, sums)
+        sums = _uneven_sums(z, response, row, column, nu, nv, table)
+    _settle(own, k, sums[0], sums[6])
+
+
+@compiled
+def _settle(own: Floats, k: int, ff: float, fz: float) -> None:
+    good = ff > LEAST_POWER and fz > 0
+    own[k, CHARGE] = fz / ff if good else 0.0
+    own[k, SIGNIFICANCE] = fz / math.sqrt(ff) if good else 0.0
+
+
+@compiled
+def _stepped(nu: int, nv: int, own: Floats, k: int, sums: Sums) -> tuple[int, int]:
+    """Make a step from two nodes by the sums ff, fu, fv, uu, uv, vv, fz, uz, vz; return the new ones."""
+    ff, fu, fv, uu, uv, vv, fz, uz, vz = sums
+    # the charge is at its best for every place: its part is taken off the normal equations
+    share = 1 / ff
+    a, b, d = (uu - fu * fu * share) * SOFTER, uv - fu * fv * share, (vv - fv * fv * share) * SOFTER
+    p, q = uz - fz * fu * share, vz - fz * fv * share
+    scale = ff / (fz * (a * d - b * b + 1e-12))
+    own[k, U], own[k, V] = _moved(nu, (d * p - b * q) * scale), _moved(nv, (a * q - b * p) * scale)
+    return node_of(own[k, U]), node_of(own[k, V])
+
+
+@compiled
+def _moved(node: int, by: float) -> float:
+    place = (node - NODES // 2) / STEPS + min(max(by, -LARGEST_STEP), LARGEST_STEP)
+    return min(max(place, -SPAN), SPAN)
+
+
+@compiled
+def _uneven_sums(z: Image, response: Image, row: int, column: int, nu: int, nv: int, table: Floats) -> Sums:
+    """Return the products ff, fu, fv, uu, uv, vv, fz, uz, vz, each pixel with its response."""
+    ff, fu, fv, uu, uv, vv, fz, uz, vz = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for j in range(3):
+        f, d, y = table[nu, SHARE + 1 + j], table[nu, SLOPE + 1 + j], row + j + MARGIN - 1
+        for i in range(3):
+            x = column + i + MARGIN - 1
+            weight, value = np.float64(response[y, x]), np.float64(z[y, x])
+            g, e = table[nv, SHARE + 1 + i] * weight, table[nv, SLOPE + 1 + i] * weight
+            m, mu, mv = f * g, d * g, f * e
+            ff, fu, fv = ff + m * m, fu + m * mu, fv + m * mv
+            uu, uv, vv = uu + mu * mu, uv + mu * mv, vv + mv * mv
+            fz, uz, vz = fz + m * value, uz + mu * value, vz + mv * value
+    return ff, fu, fv, uu, uv, vv, fz, uz, vz

@@ -1,0 +1,108 @@
+"""Electrons that others hid: what is left round these is smoothed and searched."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.counting.batches import fit_one
+from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.numerics.kernels import compiled, lanes_loop, lanewise
+
+Image = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Places = NDArray[np.int32]
+Mask = NDArray[np.bool_]
+Numbers = NDArray[np.int64]
+Single = np.float32
+
+HALF = np.float32(0.5)
+
+
+@lanewise
+def _smooth(a: Single, b: Single, c: Single) -> Single:
+    return HALF * (a + c) + b
+
+
+@lanewise
+def _larger(a: Single, b: Single) -> Single:
+    return a if a > b else b
+
+
+@lanewise
+def _across(z: Image, y: np.uintp, x: np.uintp) -> Single:
+    return _smooth(z[y, x], z[y, x + np.uintp(1)], z[y, x + np.uintp(2)])
+
+
+@lanewise
+def _column(z: Image, y: np.uintp, x: np.uintp) -> Single:
+    """Return the largest of five smoothed pixels of a column."""
+    a, b, c = _across(z, y, x), _across(z, y + np.uintp(1), x), _across(z, y + np.uintp(2), x)
+    d, e = _across(z, y + np.uintp(3), x), _across(z, y + np.uintp(4), x)
+    f, g = _across(z, y + np.uintp(5), x), _across(z, y + np.uintp(6), x)
+    upper, lower = _larger(_smooth(a, b, c), _smooth(b, c, d)), _larger(_smooth(d, e, f), _smooth(e, f, g))
+    return _larger(_larger(upper, lower), _smooth(c, d, e))
+
+
+@lanes_loop
+def _largest(z: Image, row: int, column: int) -> Single:
+    """Return the largest smoothed pixel within two of the given one."""
+    y, x = np.uintp(row + MARGIN - 3), np.uintp(column + MARGIN - 3)
+    first = _larger(_column(z, y, x), _column(z, y, x + np.uintp(1)))
+    last = _larger(_column(z, y, x + np.uintp(3)), _column(z, y, x + np.uintp(4)))
+    return _larger(_larger(first, last), _column(z, y, x + np.uintp(2)))
+
+
+@compiled
+def search(
+    z: Image,
+    response: Image,
+    even: Mask,
+    cut: np.float32,
+    least: float,
+    most: float,
+    table: Floats,
+    at: Places,
+    some: Numbers,
+    new_at: Places,
+    new: Floats,
+    n: int,
+) -> int:
+    """Look round some electrons for others that they hid, and take these off.
+
+    The smoothed rest is searched in 5 x 5 pixels; its maximum, if above the cut, is fitted. Those found go
+    behind n of new; returns how many there are then, or -1 if there is no room.
+    """
+    for k in some:
+        if _largest(z, at[k, 0], at[k, 1]) <= cut:
+            continue
+        row, column = _best(z, at[k, 0], at[k, 1], cut)
+        if row < 0 or z[row + MARGIN, column + MARGIN] > most:
+            continue
+        if n >= new_at.shape[0]:
+            return -1
+        if fit_one(z, response, even, row, column, new, n, table, least):
+            new_at[n, 0], new_at[n, 1] = row, column
+            n += 1
+    return n
+
+
+@compiled
+def _best(z: Image, row: int, column: int, cut: np.float32) -> tuple[int, int]:
+    """Return the pixel within two with the largest smoothed rest above the cut; -1, -1: none."""
+    best, place = cut, (-1, -1)
+    for y in range(row - 2, row + 3):
+        for x in range(column - 2, column + 3):
+            value = _smoothed(z, y + MARGIN, x + MARGIN)
+            if value > best:
+                best, place = value, (y, x)
+    inside = 0 <= place[0] < z.shape[0] - 2 * MARGIN and 0 <= place[1] < z.shape[1] - 2 * MARGIN
+    return place if inside else (-1, -1)
+
+
+@compiled
+def _smoothed(z: Image, y: int, x: int) -> Single:
+    left = HALF * (z[y - 1, x - 1] + z[y + 1, x - 1]) + z[y, x - 1]
+    middle = HALF * (z[y - 1, x] + z[y + 1, x]) + z[y, x]
+    right = HALF * (z[y - 1, x + 1] + z[y + 1, x + 1]) + z[y, x + 1]
+    return _smooth(left, middle, right)

@@ -1,0 +1,121 @@
+"""Lists of electrons in raster order of their pixels: merged, sorted, without those that are none."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.counting.batches import NEW
+from mrcz_dask.numerics.counting.fitting import FIELDS, SIGNIFICANCE, U
+from mrcz_dask.numerics.kernels import compiled
+
+Floats = NDArray[np.float64]
+Places = NDArray[np.int32]
+Flags = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
+
+MOVED = 0.6  # pixels from the middle beyond which an electron gets the next pixel
+
+
+@compiled
+def keep(
+    at: Places, own: Floats, near: Flags, some: Numbers, n: int, least: float, shape: tuple[int, int]
+) -> int:
+    """Leave out those of some that are not significant, of n in raster order; seat the others anew."""
+    kept, moved = n, False
+    for k in some:
+        if own[k, SIGNIFICANCE] < least:
+            kept = min(kept, k)
+        else:
+            moved |= _reseat(shape, at, own, k)
+    for k in range(kept, n):
+        if own[k, SIGNIFICANCE] >= least:
+            _copy(at, own, near, k, kept)
+            kept += 1
+    if moved:
+        _sort(at, own, near, kept)
+    return kept
+
+
+@compiled
+def _reseat(shape: tuple[int, int], at: Places, own: Floats, k: int) -> bool:
+    """Give an electron that has moved on the pixel where it is now, for its next fit; return whether."""
+    moved = False
+    for axis in range(2):
+        place, column = own[k, U + axis], U + axis
+        if place > MOVED and at[k, axis] + 1 < shape[axis]:
+            at[k, axis] += 1
+            own[k, column], moved = place - 1, True
+        elif place < -MOVED and at[k, axis] > 0:
+            at[k, axis] -= 1
+            own[k, column], moved = place + 1, True
+    return moved
+
+
+@compiled
+def _sort(at: Places, own: Floats, near: Flags, n: int) -> None:
+    """Bring n places, nearly in raster order, into it."""
+    for k in range(1, n):
+        j = k
+        while j > 0 and _before(at, j, j - 1):
+            for i in range(2):
+                at[j, i], at[j - 1, i] = at[j - 1, i], at[j, i]
+            for i in range(FIELDS):
+                own[j, i], own[j - 1, i] = own[j - 1, i], own[j, i]
+            near[j], near[j - 1] = near[j - 1], near[j]
+            j -= 1
+
+
+@compiled
+def _before(at: Places, a: int, b: int) -> bool:
+    return bool(at[a, 0] < at[b, 0] or (at[a, 0] == at[b, 0] and at[a, 1] < at[b, 1]))
+
+
+@compiled
+def _copy(at: Places, own: Floats, near: Flags, k: int, into: int) -> None:
+    at[into, 0], at[into, 1], near[into] = at[k, 0], at[k, 1], near[k]
+    for j in range(FIELDS):
+        own[into, j] = own[k, j]
+
+
+@compiled
+def merge(at: Places, own: Floats, near: Flags, n: int, total: int) -> None:
+    """Bring places n..total-1, nearly in raster order, among the first n, which are."""
+    late_at, late_own = at[n:total].copy(), own[n:total].copy()
+    order = np.argsort(late_at[:, 0].astype(np.int64) * 1000003 + late_at[:, 1], kind="mergesort")
+    into, left = total - 1, n - 1
+    for k in range(total - n - 1, -1, -1):
+        row, column = late_at[order[k], 0], late_at[order[k], 1]
+        while left >= 0 and (at[left, 0] > row or (at[left, 0] == row and at[left, 1] > column)):
+            _copy(at, own, near, left, into)
+            into, left = into - 1, left - 1
+        at[into, 0], at[into, 1] = row, column
+        near[into] = NEW
+        for j in range(FIELDS):
+            own[into, j] = late_own[order[k], j]
+        into -= 1
+
+
+@compiled
+def inside_events(
+    at: Places,
+    u: Floats,
+    v: Floats,
+    charge: Floats,
+    significance: Floats,
+    unit: float,
+    ny: int,
+    nx: int,
+    out: NDArray[np.float32],
+) -> int:
+    """Put y, x, charge in ADU and significance of electrons into out (4, n); return how many.
+
+    Those that hit beyond the edges, and were seen by the charge that came in, are left out.
+    """
+    n = 0
+    for k in range(at.shape[0]):
+        y, x = np.float32(at[k, 0] + 0.5 + u[k]), np.float32(at[k, 1] + 0.5 + v[k])
+        out[0, n], out[1, n] = y, x
+        out[2, n], out[3, n] = charge[k] * unit, significance[k]
+        n += int((y >= 0) & (y < ny) & (x >= 0) & (x < nx))
+    return n

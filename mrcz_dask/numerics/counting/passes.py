@@ -1,0 +1,239 @@
+"""One pass over a frame in bands of rows that stay in cache: seeds, their fits, and what these hid.
+
+A seed is fitted when the rows are so far below it that no smoothed row will need its pixels; what it left is
+searched when all near it have been fitted. So the bands do not change what is found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.counting.batches import (
+    CLOSE,
+    NEAR,
+    NEVER,
+    NEW,
+    by_level,
+    fit_first,
+    likely,
+    mark_near,
+    sweep_batches,
+)
+from mrcz_dask.numerics.counting.fitting import FIELDS
+from mrcz_dask.numerics.counting.hidden import search
+from mrcz_dask.numerics.counting.lanes import BATCH, SIZE
+from mrcz_dask.numerics.counting.listing import keep, merge
+from mrcz_dask.numerics.counting.seeds import WORD, row_seeds, smooth_row, standardise_row
+from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.numerics.kernels import compiled
+
+Image = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Places = NDArray[np.int32]
+Flags = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+BAND = 65536  # pixels of a band
+LAG = 4  # rows between a seed that is taken off and the last smoothed row
+SEARCH_LAG = 10  # rows between an electron that is searched for others and the last smoothed row
+JOIN_LAG = 16  # rows between an electron that is joined to those found and the last smoothed row
+
+
+@compiled
+def fit_frame(
+    raw: NDArray[Any],
+    inverse: Image,
+    offset: Image,
+    response: Image,
+    even: Mask,
+    plain: Mask,
+    cut: np.float32,
+    least: float,
+    most: float,
+    table: Floats,
+    shares: Image,
+    z: Image,
+    first_at: Places,
+    first: Floats,
+    at: Places,
+    own: Floats,
+    near: Flags,
+) -> int:
+    """Find the seeds of a frame, fit each, take them off, search what they leave, fit close ones again.
+
+    Parameters
+    ----------
+    raw
+        (ny, nx), any real type.
+    inverse, offset
+        (ny, nx): z = raw * inverse - offset is in read noises; both 0 where a pixel is not used.
+    response
+        (ny + 8, nx + 8): what a unit of charge is in z, 0 where a pixel is not used and beyond the edges.
+    even, plain
+        (ny, nx): the response is 1 in the 3 x 3, 5 x 5 pixels round this one.
+    cut
+        Smallest smoothed value of a seed, in units of z (the smoothed noise is `NORM`).
+    least, most
+        Smallest significance of an electron; largest z of a pixel, above it is an X-ray.
+    table, shares
+        Of `response_table`, `share_polynomials`.
+    z
+        (ny + 8, nx + 8), becomes what the electrons leave of the frame.
+    first_at, first
+        As at, own; for working.
+    at, own, near
+        (capacity, 2) the electrons' pixels (row, column), in raster order; (capacity, FIELDS) charge, u, v,
+        significance; (capacity,) flags.
+
+    Returns
+    -------
+    int
+        Number of electrons, or -1 if there was no room for them.
+    """
+    ny, nx = raw.shape
+    z[:MARGIN], z[ny + MARGIN :], z[:, :MARGIN], z[:, nx + MARGIN :] = 0, 0, 0, 0
+    band = max(BAND // nx, 4)
+    seeds = np.empty(((band + 2 * LAG) * (nx + 2) // 3 + nx, 2), np.int32)
+    capacity = at.shape[0]
+    hidden_at, hidden = np.empty((capacity // 2, 2), np.int32), np.empty((capacity // 2, own.shape[1]))
+    newest, above = np.full(nx + 2 * NEAR, NEVER), np.empty(capacity, np.int64)
+    some = np.empty(capacity, np.int64)
+    smooth, column = np.zeros((3, nx + 2), np.float32), np.empty(nx + 2, np.float32)
+    around, flags = np.empty(nx + 2, np.float32), np.zeros(nx + WORD, np.uint8)
+    work = np.zeros(SIZE, np.float32)
+    waiting, kept, searched, n_hidden = 0, 0, 0, 0
+    joined, n_joined, swept, n_some, n = 0, 0, 0, 0, 0
+    standardise_row(raw, 0, inverse, offset, z)
+    for top in range(0, ny + 1, band):
+        stop, found = min(top + band, ny + 1), waiting
+        for y in range(top, stop):
+            if y + 1 < ny:
+                standardise_row(raw, y + 1, inverse, offset, z)
+            if y < ny:
+                smooth_row(z, y, column, smooth[y % 3])
+            else:
+                smooth[y % 3] = 0
+            if y > 0:
+                before, middle, after = smooth[(y - 2) % 3], smooth[(y - 1) % 3], smooth[y % 3]
+                found = row_seeds(before, middle, after, y - 1, cut, around, flags, seeds, found)
+        last = stop > ny
+        ready = found if last else _before_row(seeds, 0, found, stop - LAG)
+        m = likely(z, seeds, ready, least, most, work, shares)
+        if kept + m > capacity:
+            return -1
+        first_at[kept : kept + m] = seeds[:m]
+        kept = _fit_band(z, response, even, plain, least, first_at, first, kept, m, table, shares, work)
+        waiting = found - ready
+        for k in range(waiting):
+            seeds[k, 0], seeds[k, 1] = seeds[ready + k, 0], seeds[ready + k, 1]
+        upto = kept if last else _before_row(first_at, searched, kept, stop - SEARCH_LAG)
+        n_hidden = search(
+            z, response, even, cut, least, most, table, first_at, np.arange(searched, upto),
+            hidden_at, hidden, n_hidden,
+        )  # fmt: skip
+        searched = upto
+        if n_hidden < 0:
+            return -1
+        upto = kept if last else _before_row(first_at, joined, kept, stop - JOIN_LAG)
+        begin = n
+        n = _join(first_at, first, joined, upto, hidden_at, hidden, n_joined, n_hidden,
+                  ny if last else stop - JOIN_LAG, at, own, near, n)  # fmt: skip
+        if n < 0:
+            return -1
+        joined, n_joined = upto, n_joined + (n - begin) - (upto - joined)
+        mark_near(at, begin, n, near, newest, above)
+        upto = n if last else _before_row(at, swept, n, stop - JOIN_LAG - NEAR)
+        more = n_some
+        for k in range(swept, upto):
+            some[more] = k
+            more += near[k] & CLOSE
+        sweep_batches(z, response, even, plain, least, at, own, some[n_some:more], table, shares, work, near)
+        swept, n_some = upto, more
+    return keep(at, own, near, some[:n_some], n, least, even.shape)
+
+
+@compiled
+def _before_row(at: Places, least: int, n: int, row: int) -> int:
+    """Return how many of n places are above a row; at least so many are."""
+    while n > least and at[n - 1, 0] >= row:
+        n -= 1
+    return n
+
+
+@compiled
+def _join(
+    first_at: Places,
+    first: Floats,
+    begin: int,
+    end: int,
+    hidden_at: Places,
+    hidden: Floats,
+    n_joined: int,
+    n_hidden: int,
+    row: int,
+    at: Places,
+    own: Floats,
+    near: Flags,
+    n: int,
+) -> int:
+    """Put fitted electrons begin..end-1, and the hidden ones above a row, behind n; return the number of all.
+
+    Hidden ones that are not yet joined stay behind those that are. Returns -1 if there was no room.
+    """
+    late = n_joined
+    for k in range(n_joined, n_hidden):
+        if hidden_at[k, 0] < row:
+            _swap(hidden_at, hidden, k, late)
+            late += 1
+    middle, total = n + end - begin, n + end - begin + late - n_joined
+    if total > at.shape[0]:
+        return -1
+    at[n:middle], own[n:middle], near[n:middle] = first_at[begin:end], first[begin:end], 0
+    at[middle:total], own[middle:total] = hidden_at[n_joined:late], hidden[n_joined:late]
+    near[middle:total] = NEW
+    merge(at[n:total], own[n:total], near[n:total], middle - n, total - n)
+    return total
+
+
+@compiled
+def _swap(at: Places, own: Floats, a: int, b: int) -> None:
+    for i in range(2):
+        at[a, i], at[b, i] = at[b, i], at[a, i]
+    for i in range(FIELDS):
+        own[a, i], own[b, i] = own[b, i], own[a, i]
+
+
+@compiled
+def _fit_band(
+    z: Image,
+    response: Image,
+    even: Mask,
+    plain: Mask,
+    least: float,
+    at: Places,
+    own: Floats,
+    kept: int,
+    n: int,
+    table: Floats,
+    shares: Image,
+    work: Image,
+) -> int:
+    """Fit n places after those kept; return how many are kept then."""
+    first_one = kept
+    some, order, good = np.arange(kept, kept + n), np.empty(n, np.int64), np.empty(n, np.bool_)
+    begin, ends = 0, by_level(at, some, even.shape[1], order)
+    for end in ends:
+        for first in range(begin, end, BATCH):
+            batch = order[first : min(first + BATCH, end)]
+            fit_first(z, response, even, plain, least, at, own, batch, table, shares, work, good, first_one)
+        begin = end
+    for k in range(kept, kept + n):
+        if good[k - first_one]:
+            at[kept, 0], at[kept, 1] = at[k, 0], at[k, 1]
+            for j in range(FIELDS):
+                own[kept, j] = own[k, j]
+            kept += 1
+    return kept

@@ -1,0 +1,85 @@
+"""How events compare with the truth: electrons found, events that are false, errors of impacts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import KDTree
+
+Floats = NDArray[np.float64]
+RADIUS = 1.5  # pixels between an electron and its event, at most
+ALONE = 2.0  # an electron is isolated if no other is so near
+
+
+class Score(NamedTuple):
+    """Electrons and events of some frames.
+
+    Attributes
+    ----------
+    isolated, everyone
+        Share found of the electrons with no other within 2 pixels, and of all of them.
+    false
+        Events without an electron, over electrons.
+    rms, rms_all
+        Root mean square error of an impact along an axis in pixels, for isolated and for all electrons.
+    ratio
+        Events over electrons.
+    """
+
+    isolated: float
+    everyone: float
+    false: float
+    rms: float
+    rms_all: float
+    ratio: float
+
+
+def match(truth: NDArray[Any], events: NDArray[Any], radius: float = RADIUS) -> NDArray[np.intp]:
+    """Return pairs (index in truth, in events), (n, 2): one to one, the nearest first.
+
+    truth and events are (n, 2) places in pixels.
+    """
+    if not (len(truth) and len(events)):
+        return np.zeros((0, 2), np.intp)
+    near = KDTree(truth).sparse_distance_matrix(KDTree(events), radius, output_type="coo_matrix")
+    order = np.lexsort((near.col, near.row, near.data))
+    left_t, left_e = np.ones(len(truth), np.bool_), np.ones(len(events), np.bool_)
+    pairs = []
+    for t, e in zip(near.row[order].tolist(), near.col[order].tolist(), strict=True):
+        if left_t[t] and left_e[e]:
+            left_t[t] = left_e[e] = False
+            pairs.append((t, e))
+    return np.array(pairs, np.intp).reshape(-1, 2)
+
+
+def isolated(places: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which of (n, 2) places have no other within 2 pixels."""
+    if len(places) < 2:
+        return np.ones(len(places), np.bool_)
+    return np.asarray(KDTree(places).query(places, 2)[0][:, 1] > ALONE)
+
+
+def score(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Score:
+    """Return the score of frames, each (places of the electrons, places of the events), both (n, 2)."""
+    sums, squares = np.zeros(6), np.zeros(4)
+    for truth, events in frames:
+        pairs, alone = match(truth, events), isolated(truth)
+        found = np.zeros(len(truth), np.bool_)
+        found[pairs[:, 0]] = True
+        off = np.square(events[pairs[:, 1]].astype(np.float64) - truth[pairs[:, 0]]).mean(axis=1)
+        own = alone[pairs[:, 0]]
+        sums += len(truth), alone.sum(), found.sum(), (found & alone).sum(), len(events), len(pairs)
+        squares += off.sum(), off.size, off[own].sum(), own.sum()
+    there, alone_there, found_all, found_alone, events_all, paired = sums
+    return Score(
+        isolated=_share(found_alone, alone_there), everyone=_share(found_all, there),
+        false=_share(events_all - paired, there), rms=_share(squares[2], squares[3]) ** 0.5,
+        rms_all=_share(squares[0], squares[1]) ** 0.5, ratio=_share(events_all, there),
+    )  # fmt: skip
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
