@@ -4,4 +4,4 @@ A row is a function in one of the modules listed in `MODULES`, marked with `harn
 `harness.Bench` and returns a `harness.Pair` of callables to time, or a `harness.Amounts` of two numbers.
 """
 
-MODULES = ("stacks", "sizes", "koma", "cluster", "live_processors", "live_correct", "live")
+MODULES = ("stacks", "sizes", "koma", "cluster", "live_processors", "live_correct", "live", "counting")

@@ -18,3 +18,32 @@ def session_folder(tmp_path: Path) -> Path:
     if not EXAMPLE.is_dir():
         pytest.skip("the example session is not beside this checkout")
     return Path(shutil.copytree(EXAMPLE, tmp_path / "session"))
+
+
+@pytest.fixture(scope="session")
+def raw_stacks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two simulated raw stacks of 40 and 40 frames, 96 x 112 uint16, and dark frames in dark.mrcz."""
+    from mrcz_dask.numerics.counting.raw import RawParams
+    from mrcz_dask.runs.counting.simulation import write_raw
+
+    folder = tmp_path_factory.mktemp("counting") / "raw"
+    return list(write_raw(folder, RawParams(shape=(96, 112), frames=40, seed=5), stacks=2, dark_frames=16))
+
+
+@pytest.fixture(scope="session")
+def calibration(raw_stacks: list[Path]) -> Path:
+    """The calibration of their detector as it truly is, so that no test waits for one to be found."""
+    import numpy as np
+
+    from mrcz_dask.numerics.counting.coincidence import LossCurve
+    from mrcz_dask.numerics.counting.params import CountingParams
+    from mrcz_dask.numerics.counting.raw import RawParams
+    from mrcz_dask.numerics.counting.simulate import RawStack
+    from mrcz_dask.runs.counting import Calibration
+
+    stack = RawStack(RawParams(shape=(96, 112), frames=40, seed=5))
+    images = [one.astype(np.float32) for one in (stack.offset, stack.noise, np.maximum(stack.gain, 0.01))]
+    loss = LossCurve(1e-5, (-0.03, -3.0, 0.0, 0.0), 0.1)
+    path = raw_stacks[0].parent.parent / "calibration.zarr"
+    Calibration(*images, stack.gain > 0, CountingParams(), None, loss, {"noise_from": "truth"}).save(path)
+    return path

@@ -159,7 +159,7 @@ def verify(
     Exit code: 0 all sound, 3 something is damaged, 4 nothing damaged but no footer to check against,
     1 a file cannot be read at all.
     """
-    reports = [_verify(path) for path in _files(paths)]
+    reports = [_verify(path) for path in _files(paths, events=True)]
     if as_json:
         print_json(reports)
     else:
@@ -189,12 +189,14 @@ def _counted(report: dict[str, Any]) -> str:
     return f", {sound} frames" if sound == expected else f", {sound} of {expected} frames sound"
 
 
-def _files(paths: list[Path]) -> list[Path]:
-    """Return the stacks that are named, of folders those within; a Zarr array is one stack."""
+def _files(paths: list[Path], *, events: bool = False) -> list[Path]:
+    """Return the stacks that are named, of folders those within, and event lists if asked for."""
     found: list[Path] = []
     for path in paths:
         inside = path.is_dir() and not _is_store(path)
-        found += sorted(one for one in path.iterdir() if _is_stack(one)) if inside else [path]
+        within = path.iterdir() if inside else ()
+        found += sorted(one for one in within if _is_stack(one) and (events or not _is_events(one)))
+        found += [] if inside else [path]
     return found
 
 
@@ -205,19 +207,30 @@ def _is_store(path: Path) -> bool:
 
 
 def _is_stack(path: Path) -> bool:
-    """Whether a file in a folder is a stack by its name; the store of a session is none."""
-    from mrcz_dask.runs.outputs import STORE_NAME
+    """Whether a file in a folder is a stack by its name; the stores of runs are none."""
+    from mrcz_dask.runs.listing import STORES
 
-    if path.name.startswith(".") or path.name == STORE_NAME:
+    if path.name.startswith(".") or path.name in STORES:
         return False
     kind = expected_kind(path.name)
     return kind is not None and (kind == "Zarr" or not path.is_dir())
 
 
+def _is_events(path: Path) -> bool:
+    from mrcz_dask.runs.listing import EVENTS
+
+    return path.name.endswith(EVENTS)
+
+
 def _verify(path: Path) -> dict[str, Any]:
     from mrcz_dask.formats.verify import verify_file
+    from mrcz_dask.runs.counting.checking import event_problems
     from mrcz_dask.runs.opening import recipe_problem
 
+    if _is_events(path) and path.is_dir():
+        problems = event_problems(path)
+        status = "damaged" if problems else "sound"
+        return {"path": str(path), "status": status, "problems": problems, "frames": 0}
     try:
         report = verify_file(path)
     except MissingLibraryError as error:

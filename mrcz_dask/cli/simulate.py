@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,7 @@ SESSIONS = ("standard", "evolving", "no pattern", "white", "mature")
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("simulate")(simulate)
+    app.command("simulate-raw")(simulate_raw)
 
 
 def simulate(
@@ -82,6 +83,34 @@ def simulate(
     )
     with Bars() as bars:
         written = write_session(output, params, codec=codec, listener=bars)
+    size = sum(path.stat().st_size for path in written)
+    if as_json:
+        print_json({"output": str(output), "stacks": [p.name for p in written], "bytes": size})
+    else:
+        say(f"{len(written)} stacks, {readable(size)}, in {output}; the truth is in {output / 'truth.zarr'}")
+
+
+def simulate_raw(
+    output: Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)],
+    stacks: Annotated[int, typer.Option(help="Number of stacks.")] = 1,
+    frames: Annotated[int, typer.Option(help="Raw frames in each stack.")] = 64,
+    shape: Annotated[str, typer.Option(help="Y,X pixels of a frame.")] = "512,512",
+    occupancy: Annotated[float, typer.Option(help="Electrons per pixel and raw frame.")] = 0.01,
+    dtype: Annotated[
+        Literal["uint8", "uint16", "int16", "float32"], typer.Option(help="Of the pixels.")
+    ] = "uint16",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
+    dark_frames: Annotated[int, typer.Option(help="Frames without electrons, in dark.mrcz; 0 = none.")] = 0,
+    codec: Annotated[str, typer.Option(help="Of the stacks: NAME[:LEVEL] or auto.")] = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """Simulate raw frames of a linear detector, to be counted, with their electrons beside them in Zarr."""
+    from mrcz_dask.numerics.counting.raw import LARGEST, RawParams
+    from mrcz_dask.runs.counting.simulation import write_raw
+
+    saturation = min(4095.0, LARGEST[dtype])
+    params = RawParams(_shape(shape), frames, occupancy, seed, saturation=saturation, dtype=dtype)
+    written = write_raw(output, params, stacks=stacks, dark_frames=dark_frames, codec=codec)
     size = sum(path.stat().st_size for path in written)
     if as_json:
         print_json({"output": str(output), "stacks": [p.name for p in written], "bytes": size})

@@ -23,8 +23,8 @@ PORT = 5577
 LARGEST = 1 << 30
 _PLACE = re.compile(r"(?:tcp://)?(?:(?P<host>\[[^\]]+\]|[^:/\[\]]+):)?(?P<port>\d+|\*)")
 _LOOPBACK = ("127.", "localhost", "[::1]")
-_TICK = 100  # ms
-_GRACE = 2  # ticks in which the last sender hears the answer to its farewell
+_TICK, _OFTEN = 100, 5  # ms
+_GRACE = 200  # ms in which the last sender hears the answer to its farewell
 # of one batch, so that memory is bounded and acknowledgements come in time
 _MOST_FRAMES, _MOST_BYTES = 256, 256 << 20
 _COMPLAINTS = 20
@@ -54,6 +54,9 @@ class Listen:
         other machines in.
     next_number
         Says where a stream goes on, such as `Recorder.next_number`.
+    safe
+        Says below which number the frames of a stream are safe, where they are not when `publish` returns;
+        only these are acknowledged. It is asked all the time.
     token
         What senders must say, '' = nothing.
     keys
@@ -83,6 +86,7 @@ class Listen:
         address: str = f"tcp://127.0.0.1:{PORT}",
         *,
         next_number: Next | None = None,
+        safe: Next | None = None,
         token: str = "",
         keys: tuple[bytes, bytes] | None = None,
         until_closed: bool = False,
@@ -90,6 +94,8 @@ class Listen:
         listen: Listener = events.silent,
     ) -> None:
         self._known, self._token, self._until_closed = next_number, token, until_closed
+        self._safe_below, self._told = safe, dict[bytes, int]()
+        self._tick = _TICK if safe is None else _OFTEN
         self._largest, self._tell, self._complaints = largest, listen, 0
         self._peers: dict[bytes, _Peer] = {}
         self._replaced: dict[str, None] = {}
@@ -144,10 +150,11 @@ class Listen:
         try:
             quiet = 0
             while not stop.is_set() and not (self._over() and quiet >= _GRACE):
-                quiet += 1
-                if self._socket.poll(_TICK):
+                quiet += self._tick
+                if self._socket.poll(self._tick):
                     self._take(publish)
                     quiet = 0
+                self._tell_safe()
         except BaseException as error:
             self._put_off(error)
             raise
@@ -197,8 +204,18 @@ class Listen:
         streams = {frame.stream for frame in self._batch}
         self._batch = []
         for sender, peer in self._peers.items():
-            if peer.stream in streams:
+            if peer.stream in streams and self._safe_below is None:
                 self._answer(sender, b"ACK", next=self._expected[peer.stream])
+
+    def _tell_safe(self) -> None:
+        """Acknowledge what has become safe meanwhile."""
+        if self._safe_below is None:
+            return
+        for sender, peer in self._peers.items():
+            number = self._safe(peer.stream)
+            if number > self._told.get(sender, 0):
+                self._told[sender] = number
+                self._answer(sender, b"ACK", next=number)
 
     def _handled(self, sender: bytes, kind: bytes, parts: list[bytes]) -> None:
         try:
@@ -235,7 +252,7 @@ class Listen:
             sender,
             b"READY",
             greeting=hello.greeting,
-            next=self._expected[hello.stream],
+            next=self._safe(hello.stream),
             largest=self._largest,
         )
 
@@ -265,7 +282,8 @@ class Listen:
     def _safe(self, stream: str) -> int:
         """Return the number below which frames of a stream are safe."""
         waiting = (frame.number for frame in self._batch if frame.stream == stream)
-        return next(waiting, self._expected[stream])
+        here = next(waiting, self._expected[stream])
+        return here if self._safe_below is None else min(here, self._safe_below(stream))
 
     def _accept(self, peer: _Peer, said: Announced, payload: bytes) -> None:
         kind = (said.dtype, said.shape)

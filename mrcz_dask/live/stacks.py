@@ -188,6 +188,11 @@ def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: i
             yield from _frames(path, start)
 
 
+def recorded_streams(folder: str | os.PathLike[str]) -> list[str]:
+    """Return the names of the streams of which a folder holds frames."""
+    return sorted({name for name, _ in _parts(Path(folder))})
+
+
 def _parts(folder: Path) -> dict[tuple[str, int], Path]:
     """Return where the frames are, by stream and first number."""
     # spools first: one that becomes a stack meanwhile is found at least once

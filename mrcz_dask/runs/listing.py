@@ -17,7 +17,8 @@ from mrcz_dask.values.errors import NoStacksError, SessionError
 
 LISTS = {".txt", ".lst", ".list", ".csv"}
 _HIDDEN = (".", "~", "#")
-_OURS = ("session.zarr", "truth.zarr")  # of a run, of a simulation
+STORES = ("session.zarr", "truth.zarr", "calibration.zarr")  # of runs, of a simulation
+EVENTS = ".events.zarr"  # of a counted stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ class _Walk:
         for entry in entries:
             path = folder / entry.name
             is_store = path.suffix.casefold() in ZARR
-            if not entry.is_dir() or (is_store and entry.name not in _OURS):
+            ours = entry.name in STORES or entry.name.endswith(EVENTS)
+            if not entry.is_dir() or (is_store and not ours):
                 self._file(path)
             elif self.recursive and not is_store:
                 self._below(path)

@@ -108,7 +108,7 @@ def write_session(
     session, plan = simulate_session(params), exposures(params)
     stack_bytes = params.frames * params.shape[0] * params.shape[1] * np.dtype(params.dtype).itemsize
     about = {"params": params.to_dict(), "stems": [exposure.stem for exposure in plan]}
-    with _filled_at_once(Path(folder)) as place:
+    with filled_at_once(Path(folder)) as place:
         truth = zarr.create_group(place / TRUTH, attributes=about)
         listener(PhaseStarted(PHASE, params.stacks, params.stacks * stack_bytes))
         for i, exposure in enumerate(plan):
@@ -170,7 +170,7 @@ def _write_truth(root: zarr.Group, exposure: Exposure, index: int, truth: StackT
 
 
 @contextmanager
-def _filled_at_once(folder: Path) -> Iterator[Path]:
+def filled_at_once(folder: Path) -> Iterator[Path]:
     """Give a hidden place in `folder`; its files move up when all went well, else nothing of them stays."""
     made = not folder.exists()
     _prepare(folder)

@@ -1,0 +1,60 @@
+"""`mrcz-dask events`: what is made of event lists."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mrcz_dask.cli import count_options as of
+from mrcz_dask.cli.console import errors, print_json, say
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.options import AsJson, Folder, Overwrite
+from mrcz_dask.values.errors import MrczDaskError
+
+HELP = "Event lists of `mrcz-dask count --events`: counted stacks from them, without the raw frames."
+
+Lists = Annotated[
+    list[Path], typer.Argument(help="Event lists, STEM.events.zarr.", show_default=False, metavar="EVENTS...")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    group = typer.Typer(no_args_is_help=True, help=HELP)
+    group.callback()(_group)
+    group.command("to-stack")(to_stack)
+    app.add_typer(group, name="events")
+
+
+def _group() -> None:
+    """Keep `events to-stack` a command of a group, though it is the only one."""
+
+
+def to_stack(
+    lists: Lists,
+    output: Folder,
+    upsampling: of.Upsampling = "1",
+    fraction: of.Fraction = 40,
+    codec: of.Codec = "auto",
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make counted stacks of event lists: the bytes that `count` writes with the same options."""
+    from mrcz_dask.runs.counting import FractionParams, events_to_stack
+
+    params = FractionParams(int(upsampling), fraction, codec)
+    done: list[str] = []
+    failed: dict[str, str] = {}
+    for path in lists:
+        try:
+            done.append(str(events_to_stack(path, output, params, overwrite=overwrite)))
+        except (MrczDaskError, OSError) as error:
+            failed[str(path)] = str(error)
+            errors().print(f"{path}: {error}", style="red", markup=False, highlight=False)
+    if as_json:
+        print_json({"done": done, "failed": failed})
+    for one in () if as_json else done:
+        say(one)
+    raise typer.Exit(DONE if not failed else PARTLY if done else FAILED)

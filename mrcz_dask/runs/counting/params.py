@@ -1,0 +1,111 @@
+"""What is asked for when electrons are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mrcz_dask.formats.codecs import check_codec
+from mrcz_dask.numerics.counting.params import CountingParams, Position
+from mrcz_dask.values.checks import one_of, raise_all, whole, within
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import Parameters
+
+LONGEST = 1_000_000
+FEWEST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class FractionParams(Parameters):
+    """How events become counted frames.
+
+    Attributes
+    ----------
+    upsampling
+        1, 2 or 4 sub-pixels along each edge of a pixel.
+    fraction
+        Raw frames that are summed to one counted frame. What is left over is spread evenly over them; a
+        shorter stack becomes one frame.
+    codec
+        Of the counted stacks, as `mrcz_dask.write` takes it.
+    """
+
+    upsampling: int = 1
+    fraction: int = 40
+    codec: str = "auto"
+
+    def __post_init__(self) -> None:
+        raise_all("fractions", self._problems())
+
+    def _problems(self) -> Iterator[str]:
+        yield from one_of("upsampling", self.upsampling, (1, 2, 4))
+        yield from whole("fraction", self.fraction, 1, LONGEST, unit=" raw frames")
+        try:
+            check_codec(self.codec)
+        except ParameterError as error:
+            yield str(error)
+
+
+@dataclass(frozen=True, slots=True)
+class FindParams(Parameters):
+    """How electrons are found.
+
+    Attributes
+    ----------
+    method
+        Impact by a ``fitted`` cloud of charge, the ``centroid``, or the ``maximum`` pixel's middle.
+    clusters
+        ``maxima`` or ``components``, as `CountingParams` has it.
+    sigma
+        Smallest significance of an electron, in read noises.
+    charge, width
+        Most probable charge in read noises, and scale of its distribution relative to it; 0 = from the data.
+    sharing
+        Standard deviation of the cloud of charge, pixels.
+    xray
+        A pixel above this is an X-ray, in read noises; 0 = 3.5 times the charge.
+    sample
+        Frames from which the detector's dark, noise and charge are taken.
+    """
+
+    method: Position = "fitted"
+    clusters: Literal["maxima", "components"] = "maxima"
+    sigma: float = CountingParams().sigma
+    charge: float = 0.0
+    width: float = 0.0
+    sharing: float = CountingParams().sharing
+    xray: float = 0.0
+    sample: int = 96
+
+    def __post_init__(self) -> None:
+        raise_all("counting", self._problems())
+        self.counting(self.charge or 10.0, self.width or CountingParams().width)
+
+    def _problems(self) -> Iterator[str]:
+        yield from whole("sample", self.sample, FEWEST, 10_000, unit=" frames")
+        for name in ("charge", "width"):
+            yield from within(name, getattr(self, name), 0, 1e4)
+
+    def counting(self, charge: float, width: float) -> CountingParams:
+        """Return the parameters of counting with a charge and width that are known."""
+        return CountingParams(
+            sigma=self.sigma,
+            charge=charge,
+            width=width,
+            sharing=self.sharing,
+            xray=self.xray,
+            clusters=self.clusters,
+            position=self.method,
+        )
+
+
+def frame_bounds(raw: int, each: int) -> tuple[int, ...]:
+    """Return the raw frame at which each counted frame begins, and the end."""
+    count = max(1, raw // each)
+    return tuple(k * raw // count for k in range(count + 1))
+
+
+def plainly(**groups: Parameters) -> dict[str, Any]:
+    """Return groups of parameters as plain values."""
+    return {name: one.to_dict() for name, one in groups.items()}

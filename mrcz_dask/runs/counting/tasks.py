@@ -1,0 +1,279 @@
+"""What workers do: count some frames of a stack; write the outputs of one that is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.places import measure
+from mrcz_dask.graphs.stacks import shared_reader
+from mrcz_dask.runs.counting.calibration import kept_calibration
+from mrcz_dask.runs.counting.counter import Batch, Method, counter_of
+from mrcz_dask.runs.counting.packing import Found, joined
+from mrcz_dask.runs.counting.params import FindParams, FractionParams
+from mrcz_dask.runs.counting.recording import Origin, Summary, about_stack
+from mrcz_dask.runs.counting.rendering import write_counted
+from mrcz_dask.runs.counting.spool import EventSpool
+from mrcz_dask.runs.counting.store import SUFFIX, write_events
+from mrcz_dask.runs.memory import Need
+from mrcz_dask.values.errors import DamagedError
+from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.timing import phase
+
+# A process with the compiled code; bytes per pixel of the detector in it, of a task's frame as read,
+# standardised and compressed, and of a counted frame on its way into a file.
+PROCESS_BYTES = 350_000_000
+DETECTOR_PIXEL, FRAME_PIXEL, COUNTED_PIXEL = 80, 24, 6
+BATCH_PIXELS, LONGEST_BATCH = 1 << 26, 64
+
+
+def need(shape: tuple[int, int], upsampling: int) -> Need:
+    """Return the memory that counting takes: the same for any number of stacks and of frames."""
+    size = shape[0] * shape[1]
+    task = size * max(FRAME_PIXEL, COUNTED_PIXEL * upsampling**2)
+    return Need(PROCESS_BYTES + size * DETECTOR_PIXEL, task + (64 << 20))
+
+
+def batch_frames(shape: tuple[int, int]) -> int:
+    """Return how many frames a task counts: some 64 Mpx."""
+    return int(np.clip(BATCH_PIXELS // (shape[0] * shape[1]), 1, LONGEST_BATCH))
+
+
+@dataclass(frozen=True, slots=True)
+class CountTask:
+    """Consecutive raw frames of a stack.
+
+    Attributes
+    ----------
+    path, size, mtime_ns, inputs
+        Of the stack, and how it is read.
+    name
+        Of the stack in messages.
+    first, count
+        The frames.
+    method
+        How they are counted.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    inputs: InputParams
+    name: str
+    first: int
+    count: int
+    method: Method
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Files that must be there."""
+        return (self.path, self.method.calibration)
+
+
+def count_frames(task: CountTask) -> Batch:
+    """Return the electrons of some frames."""
+    counter = counter_of(task.method)
+    with shared_reader(task.path, task.size, task.mtime_ns, task.inputs) as reader:
+
+        def frames() -> Iterator[NDArray[Any]]:
+            for k in range(task.first, task.first + task.count):
+                with phase("decode"):
+                    frame = reader.physical(k)
+                yield frame
+
+        return counter.batch(task.first, frames())
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """A stack whose electrons are all in its spool.
+
+    Attributes
+    ----------
+    spool
+        Path.
+    origin
+        Of the frames.
+    frames
+        How many there must be.
+    method
+        How they were counted.
+    find, fractions
+        Parameters.
+    target
+        Path of the counted stack.
+    events
+        Path of the event list; None = not asked for.
+    more, caveats
+        What else is said of the frames.
+    """
+
+    spool: str
+    origin: Origin
+    frames: int
+    method: Method
+    find: FindParams
+    fractions: FractionParams
+    target: str
+    events: str | None
+    more: dict[str, Any] | None = None
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Of the stack."""
+        return self.origin.name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Files that must be there."""
+        return self.spool, self.method.calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What became of a stack.
+
+    Attributes
+    ----------
+    name, output, events_output
+        Of the input; paths of the outputs ('' = none).
+    frames, events
+        Raw frames, and electrons in them.
+    bytes_in, bytes_out
+        Of the input, and of the outputs.
+    coincidence
+        As `recording.coincidence` has it.
+    dose, corrected_dose
+        Electrons per pixel of the detector in all of the stack: counted, and corrected (None = not known).
+    kept
+        Whether it was there already.
+    """
+
+    name: str
+    output: str
+    events_output: str
+    frames: int
+    events: int
+    bytes_in: int
+    bytes_out: int
+    coincidence: dict[str, float | None]
+    dose: float
+    corrected_dose: float | None
+    kept: bool = False
+
+
+class SpooledEvents:
+    """The electrons of a stack in its spool; an `EventSource`.
+
+    Parameters
+    ----------
+    spool
+        With all batches.
+
+    Attributes
+    ----------
+    about
+        Set when it is known.
+    """
+
+    def __init__(self, spool: EventSpool) -> None:
+        self._spool, self.about = spool, dict[str, Any]()
+        self._whole = spool.whole()
+        self._last: tuple[int, Found] | None = None
+
+    def parts(self) -> Iterator[tuple[bytes, Found]]:
+        """Yield the digests and electrons of each batch, in order."""
+        for one in self._whole:
+            yield one.frames, self._spool.read(one)
+
+    def found(self, start: int, stop: int) -> Found:
+        """Return the electrons of frames start <= k < stop."""
+        near = [k for k, one in enumerate(self._whole) if one.first < stop and one.first + one.count > start]
+        return joined([_cut(self._read(k), self._whole[k].first, start, stop) for k in near])
+
+    def _read(self, k: int) -> Found:
+        if self._last is None or self._last[0] != k:
+            self._last = (k, self._spool.read(self._whole[k]))
+        return self._last[1]
+
+
+def _cut(found: Found, first: int, start: int, stop: int) -> Found:
+    a, b = max(start - first, 0), min(stop - first, found.counts.size)
+    bounds = np.concatenate([[0], np.cumsum(found.counts, dtype=np.int64)])
+    here = slice(int(bounds[a]), int(bounds[b]))
+    return Found(found.counts[a:b], found.y[here], found.x[here], found.charge[here])
+
+
+def write_outputs(task: WriteTask) -> Counted:
+    """Write the event list, if it is asked for, and then the counted stack of a stack."""
+    spool = EventSpool.open(Path(task.spool))
+    if spool is None:
+        raise DamagedError(f"{task.spool}: holds nothing; count again")
+    try:
+        source = SpooledEvents(spool)
+        source.about = _about(task, source)
+        if task.events is not None:
+            write_events(Path(task.events), source.about, (found for _, found in source.parts()))
+        write_counted(Path(task.target), source, task.fractions)
+        return counted_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
+    finally:
+        spool.close()
+
+
+def _about(task: WriteTask, source: SpooledEvents) -> dict[str, Any]:
+    summary = Summary()
+    for digests, found in source.parts():
+        summary.add(digests, found)
+    if summary.frames != task.frames:
+        raise DamagedError(f"{task.spool}: holds {summary.frames} of {task.frames} frames; count again")
+    calibration = kept_calibration(task.method.calibration, task.method.digest)
+    script = task.method.script
+    return about_stack(
+        task.origin,
+        calibration,
+        task.find,
+        summary,
+        detector=None if script is None else script.about(),
+        more=task.more,
+        caveats=task.caveats,
+    )
+
+
+def counted_of(
+    name: str,
+    target: Path,
+    events: str | None,
+    about: dict[str, Any],
+    bytes_in: int,
+    *,
+    kept: bool = False,
+) -> Counted:
+    """Return what became of a stack, from what its outputs say."""
+    step = about["provenance"][-1]["results"]
+    dose = about["events"] / (about["shape"][1] * about["shape"][2])
+    factor = step["coincidence"]["factor"]
+    outputs = [target, *([] if events is None else [Path(events)])]
+    return Counted(
+        name=name,
+        output=target.name,
+        events_output="" if events is None else Path(events).name,
+        frames=about["frames"],
+        events=about["events"],
+        bytes_in=bytes_in,
+        bytes_out=sum(measure(one).size for one in outputs),
+        coincidence=step["coincidence"],
+        dose=dose,
+        corrected_dose=None if factor is None else dose * factor,
+        kept=kept,
+    )
+
+
+def events_path(folder: Path, stem: str) -> Path:
+    """Return where the event list of a stack goes."""
+    return folder / f"{stem}{SUFFIX}"

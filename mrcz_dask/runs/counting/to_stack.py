@@ -1,0 +1,65 @@
+"""Counted stacks from event lists, without the raw frames."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mrcz_dask.runs.counting.params import FractionParams
+from mrcz_dask.runs.counting.rendering import write_counted
+from mrcz_dask.runs.counting.store import SUFFIX, Events
+from mrcz_dask.values.errors import OutputExistsError, SpaceError
+
+
+def events_to_stack(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    params: FractionParams | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the counted stack of an event list: the bytes that `count` writes with the same parameters.
+
+    Parameters
+    ----------
+    path
+        Of the event list, ``STEM.events.zarr``.
+    output
+        Folder in which STEM.mrcz goes.
+    params
+        Upsampling, raw frames in each counted one, codec.
+    overwrite
+        Replace a stack that is there.
+
+    Returns
+    -------
+    Path
+        Of the stack.
+
+    Raises
+    ------
+    FormatError
+        There is no event list.
+    OutputExistsError
+        The output is there.
+    SpaceError
+        The folder cannot take it.
+    """
+    events = Events(path)
+    target = Path(output) / f"{stem_of_events(events.path)}.mrcz"
+    if target.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{target} is there already; use --overwrite to replace it, or another folder"
+        )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpaceError(
+            f"{target.parent}: cannot be made ({error.strerror or error}); choose another"
+        ) from error
+    return write_counted(target, events, params or FractionParams())
+
+
+def stem_of_events(path: Path) -> str:
+    """Return the stem of the stack whose event list this is."""
+    return path.name.removesuffix(SUFFIX)
