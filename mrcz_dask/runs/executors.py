@@ -135,7 +135,7 @@ def workers_there(client: Client) -> dict[str, dict[str, Any]]:
     """
     if client.scheduler is None:
         raise OSError("the client is closed")
-    return dict(client.sync(client.scheduler.identity, n_workers=-1)["workers"])
+    return dict(client.sync(client.scheduler.identity)["workers"])
 
 
 async def _remove(worker: str, dask_scheduler: Any = None) -> None:

@@ -189,7 +189,7 @@ class Client:
     def scheduler(self) -> Any:
         return self
 
-    def identity(self, n_workers: int) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         one = {"memory_limit": 10**9, "nthreads": 1}
         return {"workers": dict.fromkeys(self.addresses, one)}
 

@@ -104,9 +104,14 @@ def _monotone_up_to(coefficients: tuple[float, ...], highest: float) -> float:
     return float(at[falling[0]]) if falling.size else highest
 
 
+def simulated(params: CountingParams, quantum: float, seed: int, occupancy: float) -> RawStack:
+    """Return frames of a detector as the parameters describe it, with so many electrons a pixel."""
+    return RawStack(_raw_params(params, quantum, seed, occupancy))
+
+
 def _counted(params: CountingParams, quantum: float, seed: int, occupancy: float) -> tuple[float, float]:
     """Return counted and true occupancy of simulated frames."""
-    stack = RawStack(_raw_params(params, quantum, seed, occupancy))
+    stack = simulated(params, quantum, seed, occupancy)
     finder = EventFinder(Detector(stack.offset, stack.noise), params)
     found, there = 0, 0
     for k in range(stack.params.frames):

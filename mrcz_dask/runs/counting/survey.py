@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.numerics.counting.charges import true_spectrum
 from mrcz_dask.numerics.counting.coincidence import loss_curve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
@@ -48,6 +49,7 @@ CLOUD_NOISE = 1.75  # of a fitted charge, in read noises
 SPECTRUM = 200_000
 ASSUMED = 10.0
 BEYOND = 1e6
+MOST_OCCUPIED = 0.1  # of frames that are simulated
 
 Floats = NDArray[np.float64]
 Frames = tuple[tuple[str, int], ...]
@@ -308,6 +310,10 @@ class Survey:
             if charges.size < FEWEST_CHARGES:
                 return asked.counting(charge, width), "given" if asked.charge else "assumed"
             found = charge_spectrum(charges, CLOUD_NOISE)
+            if turn:
+                occupancy = charges.size / (len(frames) * frames[0].size)
+                quantum = detector.unit if self._stacks[0].dtype.kind in "iu" else 0.0
+                found = true_spectrum(found, look, min(occupancy, MOST_OCCUPIED), CLOUD_NOISE, quantum)
             charge = asked.charge or float(np.clip(found.charge, 1, 1e4))
             width = asked.width or float(np.clip(found.width, 0, 1))
         return asked.counting(charge, width), "frames"

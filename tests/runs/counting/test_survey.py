@@ -17,6 +17,7 @@ from mrcz_dask.values.errors import DamagedError, FormatError, OutputExistsError
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A curve takes seconds to be simulated; that of the numerics has tests of its own."""
     monkeypatch.setattr(survey, "loss_curve", lambda *a: LossCurve(0.0, (-0.03, -3.0, 0.0, 0.0), 0.1))
+    monkeypatch.setattr(survey, "true_spectrum", lambda found, *a: found)
 
 
 def truth(raw_stacks: list[Path], name: str) -> Any:
