@@ -70,6 +70,16 @@ class Mailbox:
         return self._shut
 
     @property
+    def keeps_all(self) -> bool:
+        """Whether the source waits, so that every frame is seen."""
+        return self._every > 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether no more frames will come."""
+        return self._ended
+
+    @property
     def over(self) -> bool:
         """Whether no frame is left and none will come."""
         with self._changed:

@@ -24,6 +24,7 @@ from mrcz_dask.values.live_events import ProcessorFailed, ProcessorLoaded, Proce
 
 IDLE_SECONDS = 0.1
 LOAD_SECONDS = 60.0
+MOST_RESTARTS = 3  # of one that is lost while it is loaded, and holds up its source
 
 
 @dataclass(slots=True)
@@ -178,7 +179,7 @@ class Runner:
     def _step(self) -> bool:
         """Do one thing; return whether there is more to do."""
         if self._hosted is None and not self._host():
-            return not self._stop.is_set()
+            return self._is_worth_waiting()
         self._reload()
         frame = self.mailbox.take(IDLE_SECONDS)
         if frame is not None:
@@ -186,6 +187,16 @@ class Runner:
         elif self._series is not None:
             self._series.flush()
         return frame is not None or not self.mailbox.over
+
+    def _is_worth_waiting(self) -> bool:
+        """Return whether a processor that could not be loaded may still get frames.
+
+        A source that waits for it would wait for ever, and one that has ended has none.
+        """
+        if self.mailbox.keeps_all and (self._state.load_error or self._state.restarts > MOST_RESTARTS):
+            self._broken.set()
+            return False
+        return not (self._stop.is_set() or self.mailbox.ended)
 
     def _finish(self) -> None:
         if self._hosted is not None:
@@ -245,7 +256,7 @@ class Runner:
     def _wait_for_an_edit(self, error: str) -> None:
         """Show why there is no processor at all until its file is another one."""
         self._failed(-1, error, load=True)
-        while not self._stop.wait(FILE_SECONDS):
+        while not (self.mailbox.keeps_all or self.mailbox.ended or self._stop.wait(FILE_SECONDS)):
             script = self._file.changed(self._script)
             if script is not None:
                 self._script = script

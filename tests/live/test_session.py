@@ -153,15 +153,25 @@ def test_a_file_that_is_edited_is_taken_and_a_broken_one_is_not(pool: Pool, writ
 def test_a_file_that_does_not_load_at_first_is_waited_for(pool: Pool, write: Write) -> None:
     script = write("top", "raise RuntimeError('not yet')\n" + TOP)
     held = Held(range(2))
-    session = Session(held, [script], pool, Ears(), LiveParams(every=True))
+    session = Session(held, [script], pool, Ears(), LiveParams())
     session.start()
     _until(lambda: session.panels()[0].status == "failed")
     assert "not yet" in session.panels()[0].load_error
     write("top", TOP)
+    _until(lambda: session.panels()[0].version == 1)
     held.give(2)
     session.wait()
     session.close()
-    assert _values(session, "top", "top") == [0, 1]
+    assert _values(session, "top", "top")[-1] == 1
+
+
+@pytest.mark.parametrize("every", [True, False])
+def test_a_file_that_never_loads_holds_nothing_up(pool: Pool, write: Write, every: bool) -> None:
+    scripts = [write("bad", "import no_such_package\n"), write("top", TOP)]
+    session = run_all(pool, Numbers(range(12)), scripts, params=LiveParams(every=every))
+    bad, top = session.panels()
+    assert "no_such_package" in bad.load_error and bad.status == "ended"
+    assert top.number == 11 and session.source().received == 12
 
 
 def test_pause_and_reset(pool: Pool, write: Write) -> None:
