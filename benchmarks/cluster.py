@@ -21,12 +21,12 @@ import numpy as np
 
 from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
 from benchmarks.koma import floor, make_session
+from mrcz_dask.engine.client import Client, DaskClient, SerialClient, segments_of
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.where import Where, cores, open_client
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs.cluster import Where, cores, open_executor
-from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor, segments_of
 from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.koma import Run
-from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.store import SessionStore
@@ -42,18 +42,18 @@ REPEATS = 3
 BEGIN = datetime(2026, 10, 14, 19, 0)
 
 
-def _koma(session: Path, names: list[str], executor: Executor, out: Path) -> float:
+def _koma(session: Path, names: list[str], executor: Client, out: Path) -> float:
     """Run over some stacks of a session; return the processor seconds of this process."""
     shutil.rmtree(out, ignore_errors=True)
     plan = make_plan(session, out, Settings(koma=KomaParams(radius=2)), include=names)
     before = time.process_time()
-    assert Run(plan, executor).execute().complete
+    assert carry_out(plan, executor).complete
     return time.process_time() - before
 
 
 def _serial(arguments: tuple[Path, list[str], Path]) -> float:
     session, names, out = arguments
-    return _koma(session, names, SerialExecutor(), out)
+    return _koma(session, names, SerialClient(), out)
 
 
 Seconds = tuple[float, float]  # by the clock, of processors
@@ -118,14 +118,14 @@ def _beyond(run: Callable[[int], float], lengths: tuple[int, int], repeats: int)
     return long[0] - short[0], long[1] - short[1]
 
 
-def _processor(executor: DaskExecutor) -> float:
+def _processor(executor: DaskClient) -> float:
     return float(sum(executor.client.run(time.process_time).values()))
 
 
 @contextlib.contextmanager
-def _cluster(workers: int) -> Iterator[DaskExecutor]:
-    with open_executor(Where(workers), Need(1, 1), silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+def _cluster(workers: int) -> Iterator[DaskClient]:
+    with open_client(Where(workers), Need(1, 1), silent) as executor:
+        assert isinstance(executor, DaskClient)
         yield executor
 
 
@@ -203,7 +203,7 @@ def nap(seconds: float, task: FinishTask) -> str:
 
 
 @contextlib.contextmanager
-def _sleepers(workers: int, threads: int) -> Iterator[DaskExecutor]:
+def _sleepers(workers: int, threads: int) -> Iterator[DaskClient]:
     """Give workers in threads of this process, on the real scheduler."""
     import dask
     from distributed import Client, LocalCluster
@@ -224,7 +224,7 @@ def _sleepers(workers: int, threads: int) -> Iterator[DaskExecutor]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        yield DaskExecutor(client, Need(1, 1))
+        yield DaskClient(client, Need(1, 1))
 
 
 def _tiny(folder: Path, stacks: int) -> Path:
@@ -265,7 +265,7 @@ def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
     return lambda: list(finish_tasks(plan, judged(plan.stacks, records, settings)))
 
 
-def _segments(tasks: Sequence[FinishTask], executor: Executor) -> list[list[FinishTask]]:
+def _segments(tasks: Sequence[FinishTask], executor: Client) -> list[list[FinishTask]]:
     return [marked(k, one) for k, one in enumerate(segments_of(tasks, executor.slots))]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Amounts, Bench, at_least, row
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.live.frames import Frame
@@ -27,7 +28,6 @@ from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
-from mrcz_dask.runs.cluster import Where, open_executor
 from mrcz_dask.runs.counting import Calibration
 from mrcz_dask.runs.counting.counter import Batch, Method
 from mrcz_dask.runs.counting.packing import unpack
@@ -135,7 +135,7 @@ def shipping_rate(shape: tuple[int, int], folder: Path, total: int = 1 << 28) ->
     """Return the GB/s from the master over loopback to one worker, which does nothing with them."""
     size = batch_frames((3838, 3710)) * 3838 * 3710 // 2  # as compressed batches of a K2 are
     blob = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    with open_executor(Where(workers=1), need(shape, 1), silent) as executor:
+    with open_client(Where(workers=1), need(shape, 1), silent) as executor:
         client: Any = executor.client  # type: ignore[attr-defined]
         number = max(4, total // size)
 

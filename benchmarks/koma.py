@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Bench, Pair, at_most, movie, row
+from mrcz_dask.engine.allocator import keep_memory
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.writer import write
 from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
-from mrcz_dask.runs.allocator import keep_memory
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
@@ -84,7 +84,7 @@ def _main_job(bench: Bench, settings: WriteParams) -> tuple[Path, Path]:
     source, out = make_session(bench.folder / "session", STACKS, shape), bench.folder / "koma"
     shutil.rmtree(out, ignore_errors=True)
     plan = make_plan(source, out, Settings(koma=KomaParams(radius=2), write=settings))
-    assert Run(plan, SerialExecutor()).execute().complete
+    assert carry_out(plan, SerialClient()).complete
     return source, out
 
 

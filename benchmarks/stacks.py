@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 import mrcz_dask
 from benchmarks.harness import Bench, Pair, at_least, at_most, counts, row
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.choice import choose
 from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.sources import read
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
@@ -127,7 +127,7 @@ def _recompressed(bench: Bench) -> Path:
         stack = np.stack([counts(1.0, shape[1:], 100 * i + k) for k in range(shape[0])])
         write(session / f"s{i}.mrcz", stack, durable=False)
     settings = Settings(koma=KomaParams(radius=1), write=WriteParams(write="recompressed"))
-    Run(make_plan(session, out, settings), SerialExecutor()).execute()
+    carry_out(make_plan(session, out, settings), SerialClient())
     return out / "s1.mrcz"
 
 

@@ -33,7 +33,7 @@ def init(
     file: Annotated[Path, typer.Argument(help="The profile that is written.")] = PROFILE,
 ) -> None:
     """Write a commented profile to edit; a file that is there is left alone."""
-    from mrcz_dask.runs.queue_template import TEMPLATE
+    from mrcz_dask.engine.queue_template import TEMPLATE
 
     try:
         with file.open("x", encoding="utf-8") as out:
@@ -68,8 +68,8 @@ def script(
     )
     if profile is None:
         raise ParameterError("no queue system; give --profile-file or --cluster")
+    from mrcz_dask.engine.jobs import job_script
     from mrcz_dask.runs.checking import K2
-    from mrcz_dask.runs.jobs import job_script
 
     say(job_script(profile, K2).rstrip())
 
@@ -105,8 +105,8 @@ def check(
         account=account,
         interface=interface,
     )
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.checking import check_cluster
-    from mrcz_dask.runs.cluster import Where
 
     tls = on.tls_files(tls_ca, tls_cert, tls_key)
     where = Where(scheduler=scheduler, queue=profile, tls=tls, dashboard=dashboard_address)

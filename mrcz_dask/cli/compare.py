@@ -20,7 +20,7 @@ from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.cluster import Where
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.compare import Comparison
     from mrcz_dask.runs.compare_tasks import CompareParams
     from mrcz_dask.runs.noise_results import Score
@@ -94,9 +94,9 @@ def compare(
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.runs.cluster import Where
+    from mrcz_dask.engine.memory import parse_memory
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.compare_tasks import CompareParams
-    from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.noise_plan import choose, noise_plan
 
     params = CompareParams(tuple(name.strip() for name in methods.split(",") if name.strip()), stacks)
@@ -143,7 +143,7 @@ def compare(
 
 
 def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Comparison:
-    from mrcz_dask.runs.cluster import local_crew, open_executor
+    from mrcz_dask.engine.where import local_crew, open_client
     from mrcz_dask.runs.compare import CompareRun, keep_comparison
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.noise_plan import noise_need
@@ -152,8 +152,8 @@ def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Compa
         warn(text)
     needed = noise_need(plan)
     local_crew(where, needed)  # too little memory is said before anything is made
-    with tell, locked(plan.folder, tell), open_executor(where, needed, tell) as executor:
-        found = CompareRun(plan, params, executor, tell).execute()
+    with tell, locked(plan.folder, tell), open_client(where, needed, tell) as client:
+        found = CompareRun(plan, params, client, tell).execute()
         keep_comparison(found)
     return found
 

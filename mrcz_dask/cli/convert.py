@@ -13,9 +13,9 @@ from mrcz_dask.cli.console import errors, print_json, results, table
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
-from mrcz_dask.runs.space import readable
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.params import OutlierParams
+from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.convert import Converted

@@ -19,13 +19,13 @@ from mrcz_dask.cli.console import print_json, results, say, table
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Teller, teller
-from mrcz_dask.runs.space import readable
 from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.events import Noted
+from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.live.counting import StreamOptions
-    from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.counting import CountOutcome
     from mrcz_dask.runs.counting.tasks import Counted
 
@@ -92,10 +92,10 @@ def count(
 
     Exit code: 0 all done, 3 some stacks could not be counted, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.runs.cluster import Where
+    from mrcz_dask.engine.memory import parse_memory
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.counting import FindParams, FractionParams, count_plan
     from mrcz_dask.runs.counting.counting import carry_out
-    from mrcz_dask.runs.memory import parse_memory
 
     find = FindParams(method, clusters, sigma, charge, width, sharing, xray, sample)
     fractions = FractionParams(int(upsampling), fraction, codec)

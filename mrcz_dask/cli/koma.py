@@ -36,8 +36,8 @@ from mrcz_dask.values.params import (
 AUTO = "auto"
 
 if TYPE_CHECKING:
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.monitor.serving import PageParams
-    from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
     from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.runs.koma import Outcome
@@ -128,10 +128,10 @@ def koma(
         write=_write_params(write, format, codec, dtype, step),
         input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
+    from mrcz_dask.engine.memory import parse_memory
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.monitor.serving import PageParams
-    from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
-    from mrcz_dask.runs.memory import parse_memory
     from mrcz_dask.runs.outputs import check_codec
 
     queued = on.queue_profile(
@@ -230,7 +230,7 @@ class Job:
 
 
 def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
-    from mrcz_dask.runs.cluster import local_crew
+    from mrcz_dask.engine.where import local_crew
 
     crew = local_crew(where, plan.need())
     if as_json:
@@ -253,9 +253,9 @@ def _once(
         plan = job.plan(tell)
     for text in plan.discovery.warnings:
         warn(text)
+    from mrcz_dask.engine.where import local_crew, open_client
     from mrcz_dask.monitor.serving import watched
-    from mrcz_dask.runs.cluster import local_crew, open_executor
-    from mrcz_dask.runs.koma import Run
+    from mrcz_dask.runs.koma import carry_out
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.profiling import run_profiled
     from mrcz_dask.runs.radius_auto import with_found_radius
@@ -265,23 +265,23 @@ def _once(
     with (
         tell,
         locked(plan.folder, tell),
-        open_executor(where, plan.need(), tell) as executor,
-        watched(executor, pages, tell) as listen,
+        open_client(where, plan.need(), tell) as client,
+        watched(client, pages, tell) as listen,
         swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
         if job.find_radius:
-            plan = with_found_radius(plan, executor, tell)
+            plan = with_found_radius(plan, client, tell)
         if profile:
-            return run_profiled(plan, executor, listen)
-        return Run(plan, executor, listen).execute(), None
+            return run_profiled(plan, client, listen)
+        return carry_out(plan, client, listen), None
 
 
 def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: PageParams) -> Outcome:
     """Run over what is there and what comes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.engine.where import open_client
     from mrcz_dask.monitor.serving import watched
-    from mrcz_dask.runs.cluster import open_executor
-    from mrcz_dask.runs.follow import Follow, first_stacks
+    from mrcz_dask.runs.follow import first_stacks, follow
     from mrcz_dask.runs.gains import FIRST
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.plan import output_folder, plan_over
@@ -296,11 +296,11 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
         with (
             locked(out, tell),
-            open_executor(where, plan.need(), tell) as executor,
-            watched(executor, pages, tell) as listen,
+            open_client(where, plan.need(), tell) as client,
+            watched(client, pages, tell) as listen,
             swept(out, (stack.stem for stack in plan.stacks)),
         ):
-            return Follow(watcher, plan, executor, listen, params, stop).execute()
+            return follow(watcher, plan, client, listen, params, stop)
 
 
 def _koma_params(

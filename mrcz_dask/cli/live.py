@@ -96,13 +96,13 @@ def live(
     else.
     """
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.engine.memory import parse_memory
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.live.begin import Keep, Shown, start
     from mrcz_dask.live.folder import Folder
     from mrcz_dask.live.frames import Roi
     from mrcz_dask.live.replay import Replay
     from mrcz_dask.live.session import LiveParams
-    from mrcz_dask.runs.cluster import Where
-    from mrcz_dask.runs.memory import parse_memory
 
     inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)

@@ -19,7 +19,7 @@ from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.cluster import Where
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.noise_report import NoiseReport
     from mrcz_dask.runs.noise_results import NoiseParams, Score
     from mrcz_dask.runs.plan import Plan
@@ -127,8 +127,8 @@ def noise(
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.runs.cluster import Where
-    from mrcz_dask.runs.memory import parse_memory
+    from mrcz_dask.engine.memory import parse_memory
+    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.noise_plan import choose, noise_plan
     from mrcz_dask.runs.noise_results import PARTS, NoiseParams
 
@@ -178,7 +178,7 @@ def noise(
 
 
 def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseReport:
-    from mrcz_dask.runs.cluster import local_crew, open_executor
+    from mrcz_dask.engine.where import local_crew, open_client
     from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.noise import NoiseRun
     from mrcz_dask.runs.noise_files import keep_report
@@ -188,8 +188,8 @@ def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseRe
         warn(text)
     needed = noise_need(plan)
     local_crew(where, needed)  # too little memory is said before anything is made
-    with tell, locked(plan.folder, tell), open_executor(where, needed, tell) as executor:
-        report = NoiseRun(plan, params, executor, tell).execute()
+    with tell, locked(plan.folder, tell), open_client(where, needed, tell) as client:
+        report = NoiseRun(plan, params, client, tell).execute()
         keep_report(report)
     return report
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import results, say, table
-from mrcz_dask.runs.space import readable
 from mrcz_dask.values.records import StackResult
+from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.koma import Outcome

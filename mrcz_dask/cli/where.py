@@ -10,8 +10,8 @@ import typer
 from mrcz_dask.values.errors import ParameterError
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.cluster import Tls
-    from mrcz_dask.runs.queues import QueueProfile
+    from mrcz_dask.engine.queues import QueueProfile
+    from mrcz_dask.engine.where import Tls
 
 WHERE = "Running"
 
@@ -103,7 +103,7 @@ def queue_profile(cluster: str | None, file: Path | None, **options: object) -> 
             names = " and ".join(_NAMES.get(name, f"--{name}") for name in given)
             raise ParameterError(f"{names} is of jobs; give --cluster or --profile-file, too")
         return None
-    from mrcz_dask.runs.queues import QueueProfile, read_profile
+    from mrcz_dask.engine.queues import QueueProfile, read_profile
 
     said = read_profile(file) if file is not None else {}
     return QueueProfile.of(said | given | ({"system": cluster} if cluster is not None else {}))
@@ -121,7 +121,7 @@ def tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | Non
         return None
     if ca is None or cert is None:
         raise ParameterError("--tls-ca and --tls-cert belong together; give both, and --tls-key")
-    from mrcz_dask.runs.cluster import Tls
+    from mrcz_dask.engine.where import Tls
 
     return Tls(ca, cert, key)
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mrcz_dask.engine.where import Where
 from mrcz_dask.live.frames import FrameStream
 from mrcz_dask.live.loading import Script
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of, running
-from mrcz_dask.runs.cluster import Where
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 from mrcz_dask.values.events import Listener, silent
 

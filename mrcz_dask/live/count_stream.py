@@ -17,6 +17,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
+from mrcz_dask.engine.client import Client
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.live.counted_stacks import (
     OpenStack,
@@ -38,7 +39,6 @@ from mrcz_dask.runs.counting.counter import Batch, Method
 from mrcz_dask.runs.counting.detectors import DetectorScript
 from mrcz_dask.runs.counting.spool import SUFFIX, EventSpool
 from mrcz_dask.runs.counting.tasks import Counted, batch_frames, write_outputs
-from mrcz_dask.runs.executors import Executor
 from mrcz_dask.values import events, live_events
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 
@@ -55,7 +55,7 @@ class CountStream:
     ----------
     options
         What to do.
-    executor
+    client
         Where.
     listen
         Is told what happens.
@@ -74,7 +74,7 @@ class CountStream:
     """
 
     def __init__(
-        self, options: StreamOptions, executor: Executor, listen: events.Listener = events.silent
+        self, options: StreamOptions, client: Client, listen: events.Listener = events.silent
     ) -> None:
         self.options, self._listen = options, listen
         self.results: list[Counted] = []
@@ -83,10 +83,10 @@ class CountStream:
         script = None if options.detector is None else DetectorScript.parse(options.detector)
         self._method = Method(str(options.calibration.absolute()), self._calibration.digest, script)
         self._each = batch_frames(self._calibration.shape)
-        self._slots = executor.slots
-        self._most = max(2, options.backlog * executor.slots)
+        self._slots = client.slots
+        self._most = max(2, options.backlog * client.slots)
         self._closing = ExitStack()
-        self._dispatcher = self._closing.enter_context(Dispatch(executor))
+        self._dispatcher = self._closing.enter_context(Dispatch(client))
         self._shipping = Shipping(self._calibration, options.zero_below, listen=listen)
         self._closing.callback(self._shipping.close)
         self._open: dict[str, OpenStack] = {}

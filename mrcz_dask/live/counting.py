@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.live.count_stream import CountStream
 from mrcz_dask.live.counted_stacks import StreamOptions
 from mrcz_dask.live.frames import Frame, FrameStream, Publish
-from mrcz_dask.runs.cluster import Where, open_executor
 from mrcz_dask.runs.counting.calibration import Calibration
 from mrcz_dask.runs.counting.tasks import need
 from mrcz_dask.runs.lock import locked
@@ -87,8 +87,8 @@ def count_stream(
         shape = Calibration.load(options.calibration).shape
         tell = events.several(Logbook(options.folder, listen), listen)
         needed = need(shape, options.fractions.upsampling)
-        with open_executor(where or Where(workers=0), needed, tell) as executor:
-            with CountStream(options, executor, tell) as counting:
+        with open_client(where or Where(workers=0), needed, tell) as client:
+            with CountStream(options, client, tell) as counting:
                 made = _source(source, counting)
                 made.run(counting.publish, stop or Event())
             return counting

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.client import LONGEST_WAIT, DaskClient
+from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.live.shipping import SentTask, count_sent
 from mrcz_dask.runs.counting.counter import Batch
-from mrcz_dask.runs.executors import DaskExecutor, Executor
-from mrcz_dask.runs.flow import LONGEST_WAIT
 from mrcz_dask.values.errors import SessionError
 
 if TYPE_CHECKING:
@@ -41,17 +41,17 @@ class Flight(Protocol):
 
 
 class Dispatch:
-    """Where tasks of a stream go: to the workers of an executor, or to a thread of this process.
+    """Where tasks of a stream go: to the workers of a scheduler, or to a thread of this process.
 
     Parameters
     ----------
-    executor
-        With a client, or without.
+    client
+        Of a scheduler, or serial.
     """
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, client: TaskClient) -> None:
         self._closing = ExitStack()
-        self._client = executor.client if isinstance(executor, DaskExecutor) else None
+        self._client = client.client if isinstance(client, DaskClient) else None
         self._pool = self._closing.enter_context(ThreadPoolExecutor(1, "counting"))
 
     def count(self, task: SentTask) -> Flight:

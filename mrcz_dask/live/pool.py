@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
+from mrcz_dask.engine.client import workers_there
+from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD
+from mrcz_dask.engine.where import Where, connected, deaf_to_interrupts
 from mrcz_dask.live.host import Host
-from mrcz_dask.runs.cluster import RESTART, Where, connected, deaf_to_interrupts
-from mrcz_dask.runs.executors import workers_there
-from mrcz_dask.runs.jobs import LOOPBACK, ONE_THREAD
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import ClusterReady, Listener, Warned
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
+RESTART = 3.0  # seconds that Dask has to start a worker again
 # Of a process with Dask and NumPy before a processor's first frame, bytes.
 PROCESS = 400_000_000
 START_SECONDS = 60.0
@@ -223,12 +224,11 @@ def open_pool(where: Where, processors: int, memory: int, listen: Listener) -> I
         When the scheduler does not answer or has no workers.
     """
     if where.scheduler is not None:
-        from mrcz_dask.runs.memory import Need
+        from mrcz_dask.engine.memory import Need
 
-        with connected(where, Need(PROCESS, 1), listen) as executor:
-            client = executor.client
-            _warn_of_few(client, processors, listen)
-            yield Pool(client, None)
+        with connected(where, Need(PROCESS, 1), listen) as connection:
+            _warn_of_few(connection.client, processors, listen)
+            yield Pool(connection.client, None)
         return
     with _local(where, processors, memory, listen) as pool:
         yield pool

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.where import Where
 from mrcz_dask.live.declare import Value
 from mrcz_dask.live.frames import Frame, FrameStream, Roi
 from mrcz_dask.live.loading import Script
@@ -22,7 +23,6 @@ from mrcz_dask.live.recent import Rate
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.runner import Runner
 from mrcz_dask.live.view import PanelState, Result, SourceState
-from mrcz_dask.runs.cluster import Where
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.events import Listener, Warned
 from mrcz_dask.values.live_events import FramesMissing, LiveStarted, SourceEnded

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.runs.space import readable
+from mrcz_dask.values.sizes import readable
 
 INPUT = "input"
 

@@ -23,12 +23,12 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
+from mrcz_dask.engine.client import Client, DaskClient
+from mrcz_dask.engine.where import is_loopback
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import CONTENT_TYPE, Metrics, exposition
 from mrcz_dask.monitor.page import Page
 from mrcz_dask.monitor.template import ALONE, IN_DASHBOARD
-from mrcz_dask.runs.cluster import is_loopback
-from mrcz_dask.runs.executors import DaskExecutor, Executor
 
 NAME = "session"
 # A tunnel may begin at any port of the machine that looks; other sites in its browser must not read the page.
@@ -275,11 +275,11 @@ class MetricsHandler(RequestHandler):
         self.write(exposition(self._live))
 
 
-def scheduler_here(executor: Executor) -> Any | None:
-    """Return the scheduler of an executor if it lives in this process and has a dashboard."""
-    if not isinstance(executor, DaskExecutor):
+def scheduler_here(client: Client) -> Any | None:
+    """Return the scheduler of a client if it lives in this process and has a dashboard."""
+    if not isinstance(client, DaskClient):
         return None
-    scheduler = getattr(getattr(executor.client, "cluster", None), "scheduler", None)
+    scheduler = getattr(getattr(client.client, "cluster", None), "scheduler", None)
     return scheduler if hasattr(scheduler, "http_server") and hasattr(scheduler, "http_application") else None
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mrcz_dask.runs.cluster import is_loopback
-from mrcz_dask.runs.executors import DaskExecutor, Executor
+from mrcz_dask.engine.client import Client, DaskClient
+from mrcz_dask.engine.where import is_loopback
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import Listener, PageReady, Warned, several
 
@@ -82,12 +82,12 @@ class PageParams:
 
 
 @contextmanager
-def watched(executor: Executor, params: PageParams, listen: Listener) -> Iterator[Listener]:
+def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Listener]:
     """Give a listener that tells `listen`, the page and the metrics, which are there until the block ends.
 
     Parameters
     ----------
-    executor
+    client
         Where the run will be.
     params
         Whether there is a page, and where.
@@ -99,13 +99,13 @@ def watched(executor: Executor, params: PageParams, listen: Listener) -> Iterato
     SessionError
         When the address that was asked for cannot be listened at.
     """
-    if not _wanted(executor, params):
+    if not _wanted(client, params):
         yield listen
         return
     from mrcz_dask.monitor.live import Live
 
     live = Live()
-    served = _opened(live, executor, params, listen)
+    served = _opened(live, client, params, listen)
     if served is None:
         yield listen
         return
@@ -116,18 +116,18 @@ def watched(executor: Executor, params: PageParams, listen: Listener) -> Iterato
         served.close()
 
 
-def _wanted(executor: Executor, params: PageParams) -> bool:
-    return params.place is not None if params.asked else isinstance(executor, DaskExecutor)
+def _wanted(client: Client, params: PageParams) -> bool:
+    return params.place is not None if params.asked else isinstance(client, DaskClient)
 
 
-def _opened(live: Live, executor: Executor, params: PageParams, listen: Listener) -> Served | None:
+def _opened(live: Live, client: Client, params: PageParams, listen: Listener) -> Served | None:
     """Return what serves the page; a run that did not ask for one goes on without it."""
     from mrcz_dask.monitor.servers import Alone, InDashboard, scheduler_here
 
     place = params.place or Place()
     if params.asked:
         return at_place(place, lambda: Alone(live, place.host, place.port), listen)
-    scheduler = scheduler_here(executor)
+    scheduler = scheduler_here(client)
     try:
         return Alone(live, place.host, place.port) if scheduler is None else InDashboard(live, scheduler)
     except OSError as error:

@@ -114,20 +114,6 @@ def add_member(total: NDArray[Any], values: NDArray[Any], masked: NDArray[np.int
 
 @compiled
 def ratio(
-    numerator: NDArray[Any], own: NDArray[Any], factor: float, weight: int, out: NDArray[np.float32]
-) -> None:
-    """Put (numerator - own) * factor / weight into out, all flat; an empty own is 0."""
-    divisor = np.float64(weight)
-    if own.size:
-        for i in range(out.size):
-            out[i] = np.float32(np.float64(np.int64(numerator[i]) - np.int64(own[i])) * factor / divisor)
-    else:
-        for i in range(out.size):
-            out[i] = np.float32(np.float64(numerator[i]) * factor / divisor)
-
-
-@compiled
-def ratio_at(
     numerator: NDArray[Any],
     missing: NDArray[np.int64],
     own: NDArray[Any],
@@ -135,14 +121,14 @@ def ratio_at(
     own_weight: int,
     weight: int,
     factor: float,
-    at: NDArray[np.int64],
     out: NDArray[np.float32],
-) -> NDArray[np.int64]:
-    """As `ratio` at some indices, where weight is missing; return those where none is left (0 there)."""
-    empty = np.empty(at.size, np.int64)
-    count = 0
-    for k in range(at.size):
-        i = at[k]
+) -> int:
+    """Put (numerator - own) * factor over the weight of a pixel into out, all flat; an empty own is 0.
+
+    Returns how many pixels have no weight; they are not a number.
+    """
+    empty = 0
+    for i in range(out.size):
         value, left = np.int64(numerator[i]), weight - missing[i]
         if own.size:
             if own_mask[i]:
@@ -152,10 +138,9 @@ def ratio_at(
         if left > 0:
             out[i] = np.float32(np.float64(value) * factor / np.float64(left))
         else:
-            out[i] = np.float32(0)
-            empty[count] = i
-            count += 1
-    return empty[:count]
+            out[i] = np.nan
+            empty += 1
+    return empty
 
 
 @compiled

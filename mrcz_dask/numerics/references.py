@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from copy import copy
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,17 +61,19 @@ class MovingSum(ABC, Generic[Ref]):
         (ny, nx).
     exponent
         Smallest binary exponent of the members.
+    members
+        The stacks that the window holds.
     """
 
     shape: tuple[int, int]
     exponent: int = field(init=False)
-    _masked: dict[Ref, NDArray[np.int64]] = field(init=False)
+    members: frozenset[Ref] = field(init=False)
 
     def __post_init__(self) -> None:
         self._clear(0)
 
     def _clear(self, exponent: int) -> None:
-        self._masked, self.exponent = {}, exponent
+        self.members, self.exponent = frozenset(), exponent
         self._empty()
 
     @abstractmethod
@@ -85,10 +88,20 @@ class MovingSum(ABC, Generic[Ref]):
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
         """Return what a stack is corrected with, (ny, nx) each, from all members but one."""
 
-    @property
-    def members(self) -> frozenset[Ref]:
-        """The stacks that the window holds."""
-        return frozenset(self._masked)
+    def moved_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> Self:
+        """Return a window over other members, and leave this one as it is; see `move_to`."""
+        moved = copy(self)
+        for name, array in self._arrays().items():
+            setattr(moved, name, array.copy())
+        moved.move_to(members, exponent, load)
+        return moved
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def __sizeof__(self) -> int:
+        return sum(array.nbytes for array in self._arrays().values())  # Dask keeps large results in place
 
     def move_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> None:
         """Change the window to `members`, by the fewest additions and subtractions.
@@ -112,13 +125,13 @@ class MovingSum(ABC, Generic[Ref]):
             self._clear(exponent)
         for ref in self.members - wanted:
             self._add(load(ref), -1)
-            del self._masked[ref]
+            self.members -= {ref}
         for ref in wanted - self.members:
             member = load(ref)
             if member.values.shape != self.shape:
                 raise SessionError(f"a stack of shape {member.values.shape} in a window of {self.shape}")
             self._add(member, +1)
-            self._masked[ref] = member.masked
+            self.members |= {ref}
 
 
 @dataclass(slots=True)
@@ -132,23 +145,23 @@ class WindowSum(MovingSum[Ref]):
     """
 
     raw: bool = False
-    _numerator: NDArray[np.integer[Any]] = field(init=False)
-    _missing: NDArray[np.int64] = field(init=False)
-    _weight: int = field(init=False)
-    _bound: int = field(init=False)
+    numerator: NDArray[np.integer[Any]] = field(init=False)
+    missing: NDArray[np.int64] = field(init=False)
+    weight: int = field(init=False)
+    bound: int = field(init=False)
 
     def _empty(self) -> None:
-        self._numerator = np.zeros(self.shape, np.int32)
-        self._missing = np.zeros(self.shape, np.int64)
-        self._weight, self._bound = 0, 0
+        self.numerator = np.zeros(self.shape, np.int32)
+        self.missing = np.zeros(self.shape, np.int64)
+        self.weight, self.bound = 0, 0
 
     def _add(self, member: Member, sign: int) -> None:
         values = self._values(member)
         self._make_room(values, sign)
-        kernels.add_member(self._numerator.reshape(-1), values, member.masked, sign)
+        kernels.add_member(self.numerator.reshape(-1), values, member.masked, sign)
         weight = sign * self._weight_of(member)
-        self._missing.reshape(-1)[member.masked] += weight
-        self._weight += weight
+        self.missing.reshape(-1)[member.masked] += weight
+        self.weight += weight
 
     def _values(self, member: Member) -> NDArray[np.integer[Any]]:
         return np.ascontiguousarray(_shifted(member.values, member.exponent - self.exponent)).reshape(-1)
@@ -158,9 +171,9 @@ class WindowSum(MovingSum[Ref]):
 
     def _make_room(self, values: NDArray[np.integer[Any]], sign: int) -> None:
         """Widen the sum before it could overflow; 64 bits hold any."""
-        self._bound += sign << (8 * values.itemsize - 1)
-        if self._bound > INT32_MAX and self._numerator.dtype == np.int32:
-            self._numerator = self._numerator.astype(np.int64)
+        self.bound += sign << (8 * values.itemsize - 1)
+        if self.bound > INT32_MAX and self.numerator.dtype == np.int32:
+            self.numerator = self.numerator.astype(np.int64)
 
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
         """Return the reference alone."""
@@ -180,28 +193,34 @@ class WindowSum(MovingSum[Ref]):
             When no pixel has any weight.
         """
         image = np.empty(self.shape, np.float32)
-        out, own_mask, weight = image.reshape(-1), NOBODY, 0
         own: NDArray[np.integer[Any]] = NOTHING
-        masked = list(self._masked.values())
+        own_mask, weight = NOBODY, 0
         if without is not None:
             own, weight = self._values(without), self._weight_of(without)
-            own_mask = np.zeros(out.size, bool)
+            own_mask = np.zeros(image.size, bool)
             own_mask[without.masked] = True
-        left, factor = self._weight - weight, 2.0**DOSE_BITS * 2.0**-self.exponent
-        if left > 0:
-            kernels.ratio(self._numerator.reshape(-1), own, factor, left, out)
-        sums = self._numerator.reshape(-1), self._missing.reshape(-1), own, own_mask
-        empty = [kernels.ratio_at(*sums, weight, left, factor, at, out) for at in masked]
-        if left <= 0 or any(found.size for found in empty):
-            fill_empty(image, empty if left > 0 else [np.arange(out.size)])
+        sums = self.numerator.reshape(-1), self.missing.reshape(-1), own, own_mask
+        factor = 2.0**DOSE_BITS * 2.0**-self.exponent
+        empty = kernels.ratio(*sums, weight, self.weight - weight, factor, image.reshape(-1))
+        if empty:
+            fill_empty(image)
         return image
 
+    def add(self, other: WindowSum[Ref]) -> None:
+        """Take in all members of another sum, of the same shape and exponent, that shares none with this."""
+        self.bound += other.bound
+        if self.bound > INT32_MAX:
+            self.numerator = self.numerator.astype(np.int64)
+        np.add(self.numerator, other.numerator, out=self.numerator, casting="unsafe")
+        np.add(self.missing, other.missing, out=self.missing)
+        self.weight += other.weight
+        self.members |= other.members
 
-def fill_empty(image: NDArray[np.float32], at: Sequence[NDArray[np.int64]]) -> None:
-    """Fill the pixels that no member knows, given by flat indices, from the others."""
-    empty = np.zeros(image.shape, bool)
-    for some in at:
-        empty.reshape(-1)[some] = True
+
+def fill_empty(image: NDArray[np.float32]) -> None:
+    """Fill the pixels that no member knows, which are not a number, from the others."""
+    empty = np.isnan(image)
+    image[empty] = 0
     filled = fill_values(image, empty, np.ones_like(empty), where=empty)
     image[empty] = filled[empty]
 

@@ -87,9 +87,8 @@ class SessionSum(MovingSum[Ref]):
             mean.reshape(-1),
             variance.reshape(-1),
         )
-        nobody = np.isnan(mean)
-        if nobody.any():
-            fill_empty(mean, [np.flatnonzero(nobody)])
+        if np.isnan(mean).any():
+            fill_empty(mean)
         return mean, factors(variance, self._count - (without is not None))
 
 

@@ -15,7 +15,7 @@ from mrcz_dask.report.pictures import figures
 from mrcz_dask.report.rules import WORDS, Finding, Level, verdict
 from mrcz_dask.report.tables import FigureData
 from mrcz_dask.report.template import SCRIPT, STYLE
-from mrcz_dask.runs.space import readable
+from mrcz_dask.values.sizes import readable
 
 MOST_ROWS = 200
 # Tables with more rows are shown when asked for.

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from mrcz_dask.runs.bench_results import BenchReport, FileRow, MetadataRow
-from mrcz_dask.runs.space import readable
+from mrcz_dask.values.sizes import readable
 
 Cells = tuple[str, ...]
 

@@ -18,13 +18,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from mrcz_dask.runs.cluster import SHARE, Where, cores, is_loopback, open_executor
-from mrcz_dask.runs.executors import DaskExecutor, workers_there
-from mrcz_dask.runs.memory import PROCESS_BYTES, Need, need
-from mrcz_dask.runs.queues import QueueProfile
-from mrcz_dask.runs.space import readable
+from mrcz_dask.engine.client import DaskClient, workers_there
+from mrcz_dask.engine.memory import PROCESS_BYTES, Need, need
+from mrcz_dask.engine.queues import QueueProfile
+from mrcz_dask.engine.where import SHARE, Where, cores, is_loopback, open_client
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.events import ClusterReady, Event, Listener, Warned
+from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -148,10 +148,10 @@ def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]
 
     what, begin = ("job" if where.queue else "scheduler"), time.monotonic()
     try:
-        with open_executor(where, LOOKS_AROUND, hear) as executor:
-            assert isinstance(executor, DaskExecutor)
-            yield _started(where, executor, time.monotonic() - begin)
-            yield from _of_workers(where, executor.client, folder)
+        with open_client(where, LOOKS_AROUND, hear) as client:
+            assert isinstance(client, DaskClient)
+            yield _started(where, client, time.monotonic() - begin)
+            yield from _of_workers(where, client.client, folder)
             for event in heard:
                 if isinstance(event, ClusterReady):
                     yield _dashboard(event)
@@ -161,14 +161,14 @@ def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]
         yield Finding(what, False, f"{error}", "nothing else can be checked before this works")
 
 
-def _started(where: Where, executor: DaskExecutor, seconds: float) -> Finding:
+def _started(where: Where, client: DaskClient, seconds: float) -> Finding:
     if where.queue is None:
-        found = f"{where.scheduler} answered in {seconds:.1f} s; workers: {len(executor.room())}"
+        found = f"{where.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
         return Finding("scheduler", True, found)
     expected = where.queue.crew(LOOKS_AROUND).workers
     with suppress(TimeoutError):
-        executor.client.wait_for_workers(expected, timeout=COMES_WITHIN)
-    workers = len(executor.room())
+        client.client.wait_for_workers(expected, timeout=COMES_WITHIN)
+    workers = len(client.room())
     found = f"{where.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
     remedy = f"see what the others wrote into {where.queue.folder / 'logs'}"
     return Finding("job", workers == expected, found, "" if workers == expected else remedy)

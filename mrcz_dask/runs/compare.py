@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.engine.client import Client
 from mrcz_dask.runs.compare_tasks import (
     CompareParams,
     CompareTask,
@@ -14,7 +15,6 @@ from mrcz_dask.runs.compare_tasks import (
     compare_tasks,
     score_comparison,
 )
-from mrcz_dask.runs.executors import Executor
 from mrcz_dask.runs.noise import Part, Scoring
 from mrcz_dask.runs.noise_files import Row, as_csv, keep_json, write_files
 from mrcz_dask.runs.noise_kept import FOLDER
@@ -74,16 +74,16 @@ class CompareRun(Scoring):
 
     Parameters
     ----------
-    plan, executor, listen
+    plan, client, listen
         See `Scoring`; the method of the plan's settings is not used.
     params
         What is compared.
     """
 
     def __init__(
-        self, plan: Plan, params: CompareParams, executor: Executor, listen: events.Listener = events.silent
+        self, plan: Plan, params: CompareParams, client: Client, listen: events.Listener = events.silent
     ) -> None:
-        super().__init__(plan, executor, listen)
+        super().__init__(plan, client, listen)
         self._params = params
 
     def execute(self) -> Comparison:
@@ -96,25 +96,19 @@ class CompareRun(Scoring):
         MrczDaskError, OSError
             When nothing can be done at all: no output folder, no store.
         """
-        ready = self._first_pass()
-        tasks = compare_tasks(self._plan, self._params, ready, self._executor.threads)
+        ready = self._summed()
+        tasks = compare_tasks(self._plan, self._params, ready)
         if not tasks:
             raise SessionError(
                 f"{self._plan.discovery.folder}: no stack can be compared; expected usable ones, "
                 "of two frames or more, with a sound mask"
             )
         part: Part[CompareTask, StackComparison] = Part("compare", score_comparison, StackComparison)
-        found = self._carry_out(part, tasks, self._in_segments)
+        found = self._carry_out(part, tasks)
         failures = sorted(self._failures, key=lambda one: (one.name, one.phase))
         return Comparison(
             self._plan, self._params, tuple(found), means_of(found, self._params.methods), tuple(failures)
         )
-
-    def _in_segments(self, due: Sequence[CompareTask]) -> list[list[CompareTask]]:
-        return [
-            [task.in_segment(number, last=k == len(segment) - 1) for k, task in enumerate(segment)]
-            for number, segment in enumerate(self._cut(due))
-        ]
 
 
 def means_of(stacks: Sequence[StackComparison], methods: Sequence[str]) -> dict[str, Score]:

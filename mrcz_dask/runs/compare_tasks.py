@@ -8,15 +8,13 @@ from dataclasses import dataclass, replace
 from mrcz_dask import __version__
 from mrcz_dask.numerics.koma import Finder
 from mrcz_dask.numerics.noise import noise_rows
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish import FinishTask, digest_of
 from mrcz_dask.runs.noise_pairs import spread_evenly
 from mrcz_dask.runs.noise_results import Score, against
 from mrcz_dask.runs.noise_tasks import EVEN, Ready, Scores, Side, opened
-from mrcz_dask.runs.noise_work import stack_tasks
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.tasks import Ready as Stack
-from mrcz_dask.runs.tasks import digest_of
-from mrcz_dask.runs.window import forget
+from mrcz_dask.runs.tasks import finish_tasks
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Method, Parameters
 from mrcz_dask.values.records import Record
@@ -82,11 +80,6 @@ class CompareTask:
         """What must be there."""
         return self.filtered.places
 
-    def in_segment(self, number: int, *, last: bool) -> CompareTask:
-        """Return the task in a segment of this number."""
-        moved = {name: replace(task, segment=number, last=last) for name, task in self.methods.items()}
-        return replace(self, methods=moved, filtered=replace(self.filtered, segment=number, last=last))
-
 
 @dataclass(frozen=True, slots=True)
 class StackComparison(Record):
@@ -108,15 +101,13 @@ class StackComparison(Record):
     scores: dict[str, Score]
 
 
-def compare_tasks(
-    plan: Plan, params: CompareParams, ready: Sequence[Stack], threads: int
-) -> list[CompareTask]:
+def compare_tasks(plan: Plan, params: CompareParams, ready: Sequence[Stack]) -> list[CompareTask]:
     """Return the tasks of the stacks that are compared: usable ones with a sound mask, evenly spread."""
     places = [k for k, one in enumerate(ready) if one.usable and one.record.mean_even is not None]
     chosen = [places[k] for k in spread_evenly(len(places), params.stacks)]
     asked = [name for name in params.methods if name not in ALONE]
-    by_method = {name: stack_tasks(with_method(plan, name), ready, threads) for name in asked}
-    plain = stack_tasks(with_method(plan, "plain"), ready, threads)
+    by_method = {name: [*finish_tasks(with_method(plan, name), ready)] for name in asked}
+    plain = [*finish_tasks(with_method(plan, "plain"), ready)]
     return [
         _task({name: tasks[i] for name, tasks in by_method.items()}, plain[i], params.methods) for i in chosen
     ]
@@ -136,7 +127,7 @@ def with_method(plan: Plan, method: str) -> Plan:
 
 
 def _task(methods: Mapping[str, FinishTask], filtered: FinishTask, names: tuple[str, ...]) -> CompareTask:
-    record, run = filtered.record, filtered.run
+    record = filtered.record
     depends = {
         "version": __version__,
         "names": list(names),
@@ -144,8 +135,7 @@ def _task(methods: Mapping[str, FinishTask], filtered: FinishTask, names: tuple[
         "methods": {name: task.key for name, task in methods.items()},
         "filter": filtered.settings.to_dict()["outliers"],
     }
-    own = {name: replace(task, run=run) for name, task in methods.items()}
-    return CompareTask(own, filtered, names, digest_of(depends))
+    return CompareTask(dict(methods), filtered, names, digest_of(depends))
 
 
 def score_comparison(task: CompareTask) -> StackComparison:
@@ -162,8 +152,6 @@ def score_comparison(task: CompareTask) -> StackComparison:
     with opened(task.filtered) as frames:
         for k in range(1, shape[0], 2):
             scores.add(frames.rows(k, rows))
-    if task.filtered.last:
-        forget(task.filtered.run, task.filtered.segment)
     found = scores.results()
     base = found.get("outliers")
     return StackComparison(task.name, shape[0], {name: against(found.get(name), base) for name in task.names})

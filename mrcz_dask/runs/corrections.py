@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,11 +12,20 @@ from mrcz_dask.numerics.correction import Correction, ReadyCorrection, make_corr
 from mrcz_dask.numerics.koma import Finder, Pattern
 from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.references import MovingSum, WindowSum
-from mrcz_dask.numerics.session_sum import SessionSum
+from mrcz_dask.numerics.references import Member
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.window import Load, MemberRef, Own, WindowKey, images_of, member, member_ref
+from mrcz_dask.runs.window import (
+    Block,
+    Kind,
+    Window,
+    WindowTask,
+    images_of,
+    member_ref,
+    unmasked_member,
+    window,
+)
+from mrcz_dask.runs.window import Sums as WindowSums
 from mrcz_dask.values.timing import phase
 
 if TYPE_CHECKING:
@@ -79,7 +86,7 @@ class Sums:
 
 
 def corrections(
-    store: SessionStore, task: FinishTask, *, scored: bool = True
+    store: SessionStore, task: FinishTask, windows: WindowSums | Exception | None, *, scored: bool = True
 ) -> tuple[MeanImage, Pattern, Correction, HeldOut | None]:
     """Return mean, pattern and correction of a stack, and if it is scored what its even frames would give.
 
@@ -91,7 +98,7 @@ def corrections(
     record, koma = task.record, task.settings.koma
     sums = Sums.load(store, task, "")
     with phase("window"):
-        finder = Finder(_references(store, task, sums), koma)
+        finder = Finder(references_of(task, sums, windows), koma)
     with phase("fit"):
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
         used = finder if record.sound else Finder((), koma)
@@ -109,42 +116,58 @@ def _held_out(store: SessionStore, task: FinishTask, finder: Finder) -> HeldOut 
     return HeldOut(sums.correction(None, task), sums.correction(corrected, task))
 
 
-def _references(store: SessionStore, task: FinishTask, sums: Sums) -> list[Image]:
-    own = None
-    if task.usable:
-        ref = member_ref(task.record)
-        own = Own(ref, member(ref, sums.mean.values, np.flatnonzero(sums.mask)))
-    return references_of(store, task, own)
-
-
 def references_of(
-    store: SessionStore, task: FinishTask, own: Own | None, load: Load | None = None, name: str = ""
+    task: FinishTask, sums: Sums, windows: WindowSums | Exception | None = None, *, masked: bool = True
 ) -> list[Image]:
     """Return the images that the method of a task takes: references of its windows, or mean and factor.
 
     Parameters
     ----------
-    store
-        Of the session.
     task
         Of the stack.
-    own, load
-        See `window.images_of`.
-    name
-        Sets the windows that are kept apart from others of this task.
+    sums
+        Of all its frames.
+    windows
+        The sums of its windows; an error is raised; None = they are summed here.
+    masked
+        Whether outliers are left out of all stacks.
     """
-    koma, shape = task.settings.koma, task.record.shape[1:]
-    make: Callable[[], MovingSum[MemberRef]] = partial(WindowSum, shape, koma.form == "subtract-raw")
-    windows = {"short": task.short, "long": task.long}
+    asked = window_task(task, masked=masked)
+    found = window(None, asked) if windows is None else windows
+    if isinstance(found, Exception):
+        raise found
+    ref, own = member_ref(task.record), None
+    if task.usable:
+        masked_pixels = np.flatnonzero(sums.mask)
+        values = sums.mean.values
+        own = (
+            Member(values, ref.exponent, masked_pixels, ref.mean, ref.n)
+            if masked
+            else unmasked_member(ref, values)
+        )
+    return images_of(found, asked, own)
+
+
+def window_task(task: FinishTask, *, masked: bool = True, blocks: tuple[Block, ...] = ()) -> WindowTask:
+    """Return what the windows of a stack are made from.
+
+    Parameters
+    ----------
+    task
+        Of the stack.
+    masked
+        Whether outliers are left out of all stacks.
+    blocks
+        Sums in the store that the long window may begin with.
+    """
+    koma, own = task.settings.koma, member_ref(task.record) if task.usable else None
+    kind: Kind = "reference-raw" if koma.form == "subtract-raw" else "reference"
+    asked = {"short": task.short, "long": task.long}
     if koma.method == "session":
-        make, windows = partial(SessionSum, shape), {"session": task.short}
-    return [
-        image
-        for kind, members in windows.items()
+        kind, asked = "session", {"session": task.short}
+    windows = {
+        f"{name} {masked}": Window(kind, masked, members, own, blocks if name == "long" else ())
+        for name, members in asked.items()
         if members
-        for image in images_of(store, members, own, make, _key(task, kind + name), task.kept_windows, load)
-    ]
-
-
-def _key(task: FinishTask, kind: str) -> WindowKey:
-    return WindowKey(task.run, task.segment, kind)
+    }
+    return WindowTask(task.name, task.store, task.record.shape[1:], windows)

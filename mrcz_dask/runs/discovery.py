@@ -15,9 +15,9 @@ from typing import TypeVar
 from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
-from mrcz_dask.runs.space import some
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.sizes import some
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 

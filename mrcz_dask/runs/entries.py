@@ -11,8 +11,8 @@ import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.places import stem_of
-from mrcz_dask.runs.space import readable
 from mrcz_dask.runs.times import Acquired
+from mrcz_dask.values.sizes import readable
 
 PixelSizeSource = Literal["header", "footer", "mdoc"]
 

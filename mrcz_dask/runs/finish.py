@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from mrcz_dask import __version__
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, whole_digest
 from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
@@ -32,7 +35,7 @@ from mrcz_dask.runs.prepare import places
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
-from mrcz_dask.runs.window import MemberRef, forget
+from mrcz_dask.runs.window import MemberRef, Sums
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import Break, StackRecord, StackResult
@@ -62,14 +65,12 @@ class FinishTask:
         Whether stacks that come later may change the window.
     settings
         Of the run.
-    key
-        What the output depends on, as a digest.
     acquired, acquired_from
         Time of acquisition in ISO form, and where it came from.
     pixel_size, mdoc
         Angstrom or None; path or None.
-    run, segment, last, kept_windows
-        Where the worker keeps the windows, when it drops them, and how many there may be.
+    key
+        Digest of all that the output depends on.
     """
 
     path: str
@@ -83,15 +84,26 @@ class FinishTask:
     breaks: tuple[Break, ...]
     provisional: bool
     settings: Settings
-    key: str
     acquired: str
     acquired_from: str
     pixel_size: float | None
     mdoc: str | None
-    run: str
-    segment: int
-    last: bool
-    kept_windows: int
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        depends = {
+            "version": __version__,
+            "settings": _digest_of_settings(self.settings),
+            "stack": [self.record.name, self.record.digest, self.record.gamma],
+            "short": _digest_of_members(self.short),
+            "long": _digest_of_members(self.long),
+            "usable": self.usable,
+            "breaks": [one.to_dict() for one in self.breaks],
+            "provisional": self.provisional,
+            "acquired": [self.acquired, self.acquired_from],
+            "pixel_size": self.pixel_size,
+        }
+        object.__setattr__(self, "key", digest_of(depends))
 
     @property
     def name(self) -> str:
@@ -102,6 +114,21 @@ class FinishTask:
     def places(self) -> tuple[str, ...]:
         """What must be there: the stack's folder, and the store in that of the outputs."""
         return places(self.path, self.store)
+
+
+def digest_of(values: Any) -> str:
+    """Return xxh3-128 over plain values."""
+    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
+
+
+@lru_cache(maxsize=1)
+def _digest_of_settings(settings: Settings) -> str:
+    return digest_of(settings.to_dict())
+
+
+def _digest_of_members(members: Sequence[MemberRef]) -> str:
+    names = "\0".join([f"{m.digest} {m.mean!r} {m.name}" for m in members])
+    return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
 
 
 class NoiseScore:
@@ -141,8 +168,15 @@ class NoiseScore:
         return {kind: None if np.isnan(v) else v for kind, v in values.items()}
 
 
-def finish(task: FinishTask) -> StackResult:
+def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackResult:
     """Correct and write one stack.
+
+    Parameters
+    ----------
+    task
+        Of the stack.
+    windows
+        The sums of its windows, or why there are none; None = they are summed here.
 
     Raises
     ------
@@ -154,7 +188,7 @@ def finish(task: FinishTask) -> StackResult:
     store = SessionStore(task.store)
     with open_source(task.path, task.settings.input) as reader:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
-        mean, pattern, correction, held_out = corrections(store, task, scored=chunks is None)
+        mean, pattern, correction, held_out = corrections(store, task, windows, scored=chunks is None)
         keep_thumbnails(store, task.record.stem, mean, correction)
         del mean  # as large as the sum
         findings = Findings(correction, pattern.fits, _caveats(task))
@@ -169,8 +203,6 @@ def finish(task: FinishTask) -> StackResult:
     output = output_path(task)
     if task.mdoc is not None:
         write_atomic(f"{output}.mdoc", Path(task.mdoc).read_bytes())
-    if task.last:
-        forget(task.run, task.segment)
     with phase("disk", measure(output).size):
         return _result(task, output, noise, findings)
 

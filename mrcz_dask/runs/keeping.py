@@ -15,12 +15,12 @@ from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.outputs import mask_path, output_path
 from mrcz_dask.runs.recording import settings_in
-from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
 from mrcz_dask.values.errors import FormatError, OutputExistsError
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackResult
+from mrcz_dask.values.sizes import some
 
 ASK = "use --overwrite to replace it, or another output folder (-o)"
 

@@ -1,30 +1,36 @@
-"""The main job: sums and masks of all stacks, then the correction of each, on any executor."""
+"""The main job: a record of each stack, then its correction as soon as its window is final."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from mrcz_dask import __version__
-from mrcz_dask.runs.attempt import failure
-from mrcz_dask.runs.executors import Executor
-from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.gains import PreparedGain
+from mrcz_dask.engine.attempt import Timed, failure
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Loop, Step, Task
+from mrcz_dask.runs.corrections import window_task
+from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
-from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.segments import find_segments
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw
+from mrcz_dask.runs.summing import SumJob, hint_at_raw, tell_of
+from mrcz_dask.runs.tasks import Assessment, finish_tasks
+from mrcz_dask.runs.window import BLOCK, CHAIN, Block, member_ref, sum_block, window
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError
-from mrcz_dask.values.records import Failure, StackRecord, StackResult
+from mrcz_dask.values.records import Break, Failure, StackResult
 
 KEEPING = "existing output"
+# A block is worth it where a chain's first window would else read so many sums.
+WORTH = 3 * BLOCK
+# Corrections that are under way at most: their tasks are large.
+UNDER_WAY = 512
+PROVISIONAL = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,55 +76,31 @@ class Outcome:
         }
 
 
-class Run:
-    """One run of a plan.
+def carry_out(
+    plan: Plan, client: Client, listen: events.Listener = events.silent, *, take_times: bool = False
+) -> Outcome:
+    """Carry a plan out; a stack that cannot be done is a failure of its own.
 
     Parameters
     ----------
     plan
         What to do.
-    executor
+    client
         Where.
     listen
         Is told what happens.
     take_times
-        Whether the events of stacks say where their time went.
+        Whether the messages of stacks say where their time went.
+
+    Raises
+    ------
+    MrczDaskError, OSError
+        When nothing can be done at all: no output folder, no store.
     """
-
-    def __init__(
-        self,
-        plan: Plan,
-        executor: Executor,
-        listen: events.Listener = events.silent,
-        *,
-        take_times: bool = False,
-    ) -> None:
-        self._plan = plan
-        self._executor = executor
-        self._listen = listen
-        self._take_times = take_times
-
-    def execute(self) -> Outcome:
-        """Carry the plan out; a stack that cannot be done is a failure of its own.
-
-        Raises
-        ------
-        MrczDaskError, OSError
-            When nothing can be done at all: no output folder, no store.
-        """
-        with started(self._plan, self._executor, self._listen) as log:
-            announce(self._plan, log.listen)
-            passes = Passes(self._executor, log.listen, take_times=self._take_times)
-            records, failures = passes.first(self._plan, self._plan.stacks)
-            ready = ready_stacks(self._plan, records)
-            hint_at_raw(ready, log.listen)
-            segments = find_segments(ready, self._plan.settings.koma)
-            for one in segments.breaks:
-                log.listen(events.Noted(str(one)))
-            tasks = [*finish_tasks(self._plan, ready, segments)]
-            kept, refused, due = sort_out(self._plan, tasks, log)
-            results, more = passes.second(due)
-            return log.end(in_order(self._plan, [*kept, *results], [*failures, *refused, *more]))
+    with started(plan, client, listen) as log:
+        job = KomaJob(plan, log)
+        Loop(client, take_times).run(job)
+        return log.end(job.outcome())
 
 
 @dataclass(slots=True)
@@ -146,11 +128,12 @@ class Log:
 
 
 @contextmanager
-def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator[Log]:
+def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log]:
     """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
     store.create()
+    store.drop_blocks()
     if plan.gain is not None:
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
     log = Log(events.several(Logbook(plan.folder, listen), listen), last_results(read_events(plan.folder)))
@@ -160,7 +143,7 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
             session=str(plan.discovery.folder),
             output=str(plan.folder),
             settings=plan.settings.to_dict(),
-            executor=executor.describe(),
+            executor=client.describe(),
             platform=f"Python {platform.python_version()}, {platform.platform()}",
         )
     )
@@ -171,77 +154,150 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
     except BaseException as error:
         log.listen(events.RunFinished(0, 0, str(error) or type(error).__name__))
         raise
+    finally:
+        store.drop_blocks()
     if log.outcome is not None:
         log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))
 
 
-def tell_of(gain: PreparedGain, listen: events.Listener) -> None:
-    """Tell what is applied to the frames before all else."""
-    for text in gain.lines():
-        listen(events.Noted(text))
-    for text in gain.caveats:
-        listen(events.Warned(text))
+class KomaJob(SumJob):
+    """Sums every stack, decides from the records what is final, and corrects that.
 
+    A folder that grows is the same job with stacks that are added; see `follow.FollowJob`.
 
-def announce(plan: Plan, listen: events.Listener) -> None:
-    """Tell of the stacks of a plan, and of what was left out."""
-    for entry in plan.stacks:
-        when = entry.acquired
-        name, output = entry.name, plan.output(entry).name
-        listen(events.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
-    for skipped in plan.discovery.skipped:
-        listen(events.StackLeftOut(skipped.path.name, skipped.reason, rejected=False))
-    for rejected in plan.discovery.rejected:
-        listen(events.StackLeftOut(rejected.path.name, rejected.reason, rejected=True))
+    Parameters
+    ----------
+    plan
+        Over the stacks that are there.
+    log
+        Of the run.
+    """
 
+    phases = (events.SUMS, events.CORRECTION)
 
-def ready_stacks(plan: Plan, records: dict[str, StackRecord]) -> list[Ready]:
-    """Return the stacks that have a record, in order of time, with the verdict on each."""
-    entries = [e for e in plan.stacks if e.name in records]
-    return judged(entries, [records[e.name] for e in entries], plan.settings)
+    def __init__(self, plan: Plan, log: Log) -> None:
+        super().__init__(plan, log.listen)
+        self._log = log
+        self._results: dict[str, StackResult] = {}
+        self._refused: dict[str, tuple[str, Failure]] = {}
+        self._assessment = Assessment(plan.settings)
+        self._chains: set[int] = set()
+        self._told: set[Break] = set()
+        self._blocked, self._hinted = False, False
+        self._next = 0
 
+    def ready(self) -> Iterable[Task]:
+        """Return the sums of new stacks, and the corrections that have become final."""
+        yield from self._sums()
+        if self._news:
+            self._news = False
+            yield from self._corrections(complete=self.all_known())
 
-def hint_at_raw(ready: Sequence[Ready], listen: events.Listener) -> None:
-    """Warn of stacks that look as if no gain reference had been applied."""
-    spread = looks_raw(ready)
-    if spread is not None:
-        listen(
-            events.Warned(
-                f"these look like raw frames: pixels of a sum differ by {spread:.0%} beyond counting, "
-                "and no gain reference was applied; apply it before KOMA"
-            )
+    def take(self, task: Task, made: Timed[Any]) -> None:
+        """Take in the record or the result of a stack, or its failure."""
+        if not isinstance(task.argument, FinishTask):
+            super().take(task, made)
+            return
+        corrected, found = task.argument, made.result
+        name, size = corrected.name, corrected.record.size
+        self._correcting.pop(name, None)
+        self._news |= self._blocked
+        if isinstance(found, Failure):
+            self._refused[name] = corrected.key, found
+            self._listen(events.StackFailed(task.phase, name, found.reason, size, made.timing))
+        else:
+            self._results[name] = found
+            self._log.known[found.output] = found
+            self._listen(events.StackDone(task.phase, name, size, made.timing, found))
+
+    def over(self) -> bool:
+        """Tell that corrections are over; return that nothing is left."""
+        self._listen(events.PhaseFinished(events.CORRECTION))
+        return True
+
+    def outcome(self) -> Outcome:
+        """Return what came out, in order of acquisition."""
+        place = {entry.name: k for k, entry in enumerate(self.plan.stacks)}
+        failed = [f for _, f in (*self._failed.values(), *self._refused.values()) if f.name in place]
+        names = {f.name for f in failed}
+        results = [r for name, r in self._results.items() if name in place and name not in names]
+        return Outcome(
+            self.plan,
+            tuple(sorted(results, key=lambda r: place[r.name])),
+            tuple(sorted({f.name: f for f in failed}.values(), key=lambda f: place[f.name])),
         )
 
+    def _corrections(self, *, complete: bool, provisional: bool = False) -> Iterator[Task]:
+        """Yield the corrections of stacks whose windows are final, and provisional ones where asked for."""
+        self._blocked, assessed = False, self._assessment
+        assessed.update(self.known_stacks())
+        self._next = min(self._next, assessed.changed_at)
+        segments = assessed.segments
+        self._tell_breaks(segments.breaks if complete else segments.before(segments.decided))
+        if complete and not self._hinted:
+            self._hinted = True
+            hint_at_raw(assessed.ready, self._listen)
+        tasks = finish_tasks(self.plan, assessed.ready, segments, start=self._next, more_to_come=not complete)
+        for index, task in enumerate(tasks, self._next):
+            if task.provisional and not provisional:
+                break
+            if len(self._correcting) >= UNDER_WAY or self._correcting.get(task.name, task.key) != task.key:
+                self._blocked = True
+                break
+            self._next += not task.provisional
+            if self._wanted(task) and self._is_due(task):
+                self._correcting[task.name] = task.key
+                yield self._correction(index, task)
 
-def sort_out(
-    plan: Plan, tasks: Sequence[FinishTask], log: Log
-) -> tuple[list[StackResult], list[Failure], list[FinishTask]]:
-    """Return what is kept of earlier runs, what must not be replaced, and what is to be done."""
-    kept: list[StackResult] = []
-    refused: list[Failure] = []
-    due: list[FinishTask] = []
-    for task in tasks:
-        output, size = plan.output_of(task.record.stem).name, task.record.size
+    def _tell_breaks(self, breaks: Sequence[Break]) -> None:
+        for one in breaks:
+            if one not in self._told:
+                self._listen(events.Noted(str(one)))
+        self._told |= set(breaks)
+
+    def _wanted(self, task: FinishTask) -> bool:
+        """Whether an output is not what it should be, as far as this run knows, and not under way."""
+        there, refused = self._results.get(task.name), self._refused.get(task.name)
+        if (refused is not None and refused[0] == task.key) or self._correcting.get(task.name) == task.key:
+            return False
+        return there is None or (not task.provisional and there.key != task.key)
+
+    def _is_due(self, task: FinishTask) -> bool:
+        """Whether the output is to be written; tell why. One that is there is kept, or not to be replaced."""
+        output, listen, size = self.plan.output_of(task.record.stem).name, self._listen, task.record.size
         try:
-            found = kept_result(task, log.known.get(output), overwrite=plan.overwrite)
+            found = kept_result(task, self._log.known.get(output), overwrite=self.plan.overwrite)
         except (MrczDaskError, OSError) as error:
-            refused.append(failure(task, KEEPING, error))
-            log.listen(events.StackFailed(KEEPING, task.name, refused[-1].reason, size))
-            continue
+            refused = failure(task, KEEPING, error)
+            self._refused[task.name] = task.key, refused
+            listen(events.StackFailed(KEEPING, task.name, refused.reason, size))
+            return False
         if isinstance(found, Due):
-            due.append(task)
-            log.listen(events.StackDue(task.name, found.reason))
-        else:
-            kept.append(found)
-            log.listen(events.StackDone(events.CORRECTION, task.name, size, None, found))
-    return kept, refused, due
+            listen(events.StackDue(task.name, found.reason))
+            return True
+        self._results[task.name] = found
+        listen(events.StackDone(events.CORRECTION, task.name, size, None, found))
+        return False
 
+    def _correction(self, index: int, task: FinishTask) -> Task:
+        """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
+        chain = PROVISIONAL if task.provisional else index // CHAIN
+        blocks = () if chain in self._chains else self._blocks(task)
+        self._chains.add(chain)
+        asked = window_task(task, blocks=blocks)
+        needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
+        step = Step("window", window, asked, chain, needs) if asked.windows else None
+        return Task("correct-stack", events.CORRECTION, finish, task, priority=index, step=step)
 
-def in_order(plan: Plan, results: Sequence[StackResult], failures: Sequence[Failure]) -> Outcome:
-    """Return the outcome, in order of acquisition."""
-    place = {entry.name: k for k, entry in enumerate(plan.stacks)}
-    return Outcome(
-        plan,
-        tuple(sorted(results, key=lambda r: place[r.name])),
-        tuple(sorted(failures, key=lambda f: place[f.name])),
-    )
+    def _blocks(self, task: FinishTask) -> tuple[Block, ...]:
+        """Return the whole blocks of the session's usable stacks that the long window of a stack holds."""
+        if len(task.long) < WORTH:
+            return ()
+        ready, raw = self._assessment.ready, task.settings.koma.form == "subtract-raw"
+        wanted = {*task.long, *((member_ref(task.record),) if task.usable else ())}
+        found = []
+        for start in range(0, len(ready), BLOCK):
+            members = tuple(member_ref(one.record) for one in ready[start : start + BLOCK] if one.usable)
+            if len({m.exponent for m in members}) == 1 and wanted.issuperset(members):
+                found.append(Block(str(self.plan.store), members, raw, task.record.shape[1:]))
+        return tuple(found)

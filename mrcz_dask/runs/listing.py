@@ -12,8 +12,8 @@ from pathlib import Path
 from mrcz_dask.formats.mdoc import mdoc_index
 from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, stem_of, suffix_of
 from mrcz_dask.runs.entries import Rejected, Skipped
-from mrcz_dask.runs.space import some
 from mrcz_dask.values.errors import NoStacksError, SessionError
+from mrcz_dask.values.sizes import some
 
 LISTS = {".txt", ".lst", ".list", ".csv"}
 _HIDDEN = (".", "~", "#")

@@ -1,28 +1,25 @@
-"""Correlated noise of a session: every stack, sums over dose, and against the radius, on any executor."""
+"""Correlated noise of a session: every stack, sums over dose, and against the radius, on any client."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
-from itertools import count
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from mrcz_dask.runs.attempt import attempt, failure
-from mrcz_dask.runs.executors import Executor, segments_of
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Step, Task, carry_out
+from mrcz_dask.runs.corrections import window_task
 from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.flow import Split, halves
-from mrcz_dask.runs.koma import announce, hint_at_raw, ready_stacks, tell_of
 from mrcz_dask.runs.noise_kept import Kept
 from mrcz_dask.runs.noise_pairs import PairTask, score_pairs
 from mrcz_dask.runs.noise_report import NoiseReport, make_report
 from mrcz_dask.runs.noise_results import NoiseParams, StackCurve, StackNoise, StackPairs
 from mrcz_dask.runs.noise_tasks import CurveTask, score_curve, score_stack
-from mrcz_dask.runs.noise_work import curve_tasks, pair_tasks, stack_tasks
-from mrcz_dask.runs.passes import Passes
+from mrcz_dask.runs.noise_work import curve_tasks, pair_tasks
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Ready, marked, recut
+from mrcz_dask.runs.summing import sum_session
+from mrcz_dask.runs.tasks import Ready, finish_tasks
+from mrcz_dask.runs.window import CHAIN, window
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Failure, Record
 
@@ -59,7 +56,7 @@ R = TypeVar("R", bound=Record)
 
 @dataclass(frozen=True, slots=True)
 class Part(Generic[T, R]):
-    """One part of what is done.
+    """One part of what is scored.
 
     Attributes
     ----------
@@ -67,89 +64,69 @@ class Part(Generic[T, R]):
         One of `PHASES`.
     function, kind
         What is done with each task, and what that gives.
-    segments, split
-        Its tasks that are not done yet, and how a segment is shared.
+    step
+        Gives the windows that the function gets beside its task; None = none.
     """
 
     name: str
-    function: Callable[[T], R]
+    function: Callable[..., R]
     kind: type[R]
-    split: Split[T] = halves
+    step: Callable[[int, T], Step] | None = None
 
 
 class Scoring:
-    """A first pass over a session, whose store is shared, and then tasks over some of its stacks.
+    """Sums a session, whose store is shared, and then scores some of its stacks.
 
     Parameters
     ----------
     plan
         Session, settings, and the output folder, which has the session store and what is kept.
-    executor
+    client
         Where.
     listen
         Is told what happens.
     """
 
-    def __init__(self, plan: Plan, executor: Executor, listen: events.Listener = events.silent) -> None:
-        self._plan, self._executor, self._listen = plan, executor, listen
+    def __init__(self, plan: Plan, client: Client, listen: events.Listener = events.silent) -> None:
+        self._plan, self._client, self._listen = plan, client, listen
         self._failures: list[Failure] = []
         self._sizes = {entry.name: entry.size for entry in plan.stacks}
         self._stems = {entry.name: entry.stem for entry in plan.stacks}
 
-    def _first_pass(self) -> list[Ready]:
+    def _summed(self) -> list[Ready]:
         """Return the stacks of the session in order of time; those that cannot be read are failures."""
-        self._begin()
-        records, failures = Passes(self._executor, self._listen).first(self._plan, self._plan.stacks)
-        self._failures = list(failures)
-        ready = ready_stacks(self._plan, records)
-        hint_at_raw(ready, self._listen)
+        ready, self._failures = sum_session(self._plan, self._client, self._listen)
         return ready
 
-    def _begin(self) -> None:
-        """Make the store, and put into it what is applied to the frames before all else."""
-        plan = self._plan
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        store = SessionStore(plan.store)
-        store.create()
-        if plan.gain is not None:
-            store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-            tell_of(plan.gain, self._listen)
-        announce(plan, self._listen)
-
-    def _cut(self, due: Sequence[T]) -> list[Sequence[T]]:
-        return segments_of(due, self._executor.slots)
-
-    def _carry_out(
-        self,
-        part: Part[T, R],
-        tasks: Sequence[T],
-        cut: Callable[[Sequence[T]], Sequence[Sequence[T]]],
-    ) -> list[R]:
+    def _carry_out(self, part: Part[T, R], tasks: Sequence[T]) -> list[R]:
         """Return the results of tasks in their order: those that are known, and those that are made now."""
-        kept = Kept(self._plan.folder, part.name, part.kind)
+        kept, phase = Kept(self._plan.folder, part.name, part.kind), PHASES[part.name]
         found = {t.name: r for t in tasks if (r := kept.get(self._stems[t.name], t.key)) is not None}
-        due = [task for task in tasks if task.name not in found]
-        if due:
-            phase, size = PHASES[part.name], sum(self._sizes[task.name] for task in due)
-            self._listen(events.PhaseStarted(phase, len(due), size))
-            for task, result in self._made(part, cut(due)):
-                kept.put(self._stems[task.name], task.key, result)
-                found[task.name] = result
-            self._listen(events.PhaseFinished(phase))
-        return [found[task.name] for task in tasks if task.name in found]
+        due = [(k, task) for k, task in enumerate(tasks) if task.name not in found]
+        if not due:
+            return list(found.values())
 
-    def _made(self, part: Part[T, R], segments: Sequence[Sequence[T]]) -> Iterator[tuple[T, R]]:
-        phase = PHASES[part.name]
-        function: Callable[[T], R | Failure] = partial(attempt, part.function, phase)
-        for task, one in self._executor.run(function, segments, part.split):
-            result = failure(task, phase, one) if isinstance(one, Exception) else one
+        self._listen(events.PhaseStarted(phase, len(due), sum(self._sizes[task.name] for _, task in due)))
+        name = f"score-{part.name}"
+        to_do = [Task(name, phase, part.function, t, k, part.step and part.step(k, t)) for k, t in due]
+        for task, result in carry_out(self._client, to_do):
             size = self._sizes[task.name]
             if isinstance(result, Failure):
                 self._failures.append(result)
                 self._listen(events.StackFailed(phase, task.name, result.reason, size))
             else:
                 self._listen(events.StackDone(phase, task.name, size))
-                yield task, result
+                kept.put(self._stems[task.name], task.key, result)
+                found[task.name] = result
+        self._listen(events.PhaseFinished(phase))
+        return [found[task.name] for task in tasks if task.name in found]
+
+
+def window_step(index: int, task: FinishTask) -> Step:
+    """Return the windows of a stack, with their outliers and without, made from those of the one before."""
+    masked, unmasked = (window_task(task, masked=masked) for masked in (True, False))
+    both = replace(masked, windows=masked.windows | unmasked.windows)
+    return Step("window", window, both, index // CHAIN)
 
 
 class NoiseRun(Scoring):
@@ -157,16 +134,16 @@ class NoiseRun(Scoring):
 
     Parameters
     ----------
-    plan, executor, listen
+    plan, client, listen
         See `Scoring`.
     params
         How much is looked at.
     """
 
     def __init__(
-        self, plan: Plan, params: NoiseParams, executor: Executor, listen: events.Listener = events.silent
+        self, plan: Plan, params: NoiseParams, client: Client, listen: events.Listener = events.silent
     ) -> None:
-        super().__init__(plan, executor, listen)
+        super().__init__(plan, client, listen)
         self._params = params
 
     def execute(self) -> NoiseReport:
@@ -178,22 +155,16 @@ class NoiseRun(Scoring):
             When nothing can be done at all: no output folder, no store.
         """
         plan, params = self._plan, self._params
-        ready = self._first_pass()
-        tasks = stack_tasks(plan, ready, self._executor.threads)
-        stacks = self._of_stacks(tasks) if "stacks" in params.parts else None
-        over_dose = self._over_dose(ready) if "dose" in params.parts else None
-        over_radius = self._over_radius(ready, tasks) if "radius" in params.parts else None
+        ready = self._summed()
+        tasks = [*finish_tasks(plan, ready)]
+        stacks = over_dose = over_radius = None
+        if "stacks" in params.parts:
+            part: Part[FinishTask, StackNoise] = Part("stacks", score_stack, StackNoise, window_step)
+            stacks = self._carry_out(part, tasks)
+        if "dose" in params.parts:
+            pairs: Part[PairTask, StackPairs] = Part("dose", score_pairs, StackPairs)
+            over_dose = self._carry_out(pairs, pair_tasks(plan, params, ready))
+        if "radius" in params.parts:
+            curves: Part[CurveTask, StackCurve] = Part("radius", score_curve, StackCurve)
+            over_radius = self._carry_out(curves, curve_tasks(plan, params, ready, tasks))
         return make_report(plan, params, ready, stacks, over_dose, over_radius, self._failures)
-
-    def _of_stacks(self, tasks: Sequence[FinishTask]) -> list[StackNoise]:
-        numbers = count(self._executor.slots)
-        part: Part[FinishTask, StackNoise] = Part("stacks", score_stack, StackNoise, partial(recut, numbers))
-        return self._carry_out(part, tasks, lambda due: [marked(*s) for s in enumerate(self._cut(due))])
-
-    def _over_dose(self, ready: Sequence[Ready]) -> list[StackPairs]:
-        part: Part[PairTask, StackPairs] = Part("dose", score_pairs, StackPairs)
-        return self._carry_out(part, pair_tasks(self._plan, self._params, ready), self._cut)
-
-    def _over_radius(self, ready: Sequence[Ready], stacks: Sequence[FinishTask]) -> list[StackCurve]:
-        part: Part[CurveTask, StackCurve] = Part("radius", score_curve, StackCurve)
-        return self._carry_out(part, curve_tasks(self._plan, self._params, ready, stacks), self._cut)

@@ -8,16 +8,17 @@ from dataclasses import dataclass, replace
 from glob import escape
 from pathlib import Path
 
+from mrcz_dask.engine.memory import Need
 from mrcz_dask.numerics.noise import SCORED_PIXELS
 from mrcz_dask.runs.discovery import Discovery, discover
 from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gains import prepare_gain
-from mrcz_dask.runs.memory import Need
 from mrcz_dask.runs.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
-from mrcz_dask.runs.space import check_space, some
+from mrcz_dask.runs.space import check_space
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import Settings
+from mrcz_dask.values.sizes import some
 
 # Bytes beyond those of KOMA, measured: per image pixel, for windows and images without masks; per scored
 # pixel, for the sums and corrections of eight scores, or of four and the rows of frames that are kept.

@@ -17,28 +17,19 @@ from mrcz_dask.numerics.koma import Finder, Pattern
 from mrcz_dask.numerics.noise import noise_rows
 from mrcz_dask.numerics.noise_error import BlockedCorrelation, Correlation
 from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.references import NOBODY, Member
 from mrcz_dask.numerics.weights import WEIGHT_STEPS
 from mrcz_dask.runs.corrections import Image, Sums, references_of
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.noise_results import KINDS, VARIANTS, Score, StackCurve, StackNoise, against, score
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.window import (
-    Load,
-    MemberRef,
-    Own,
-    forget,
-    masked_member,
-    member,
-    member_ref,
-)
+from mrcz_dask.runs.window import MemberRef
+from mrcz_dask.runs.window import Sums as WindowSums
 from mrcz_dask.values.params import Method
 
 # Rows of frames that are kept in memory, bytes; more are read again for every radius.
 KEPT_ROWS = 1 << 27
 EVEN = "_even"
-NOWHERE = np.flatnonzero(NOBODY)
 BASE = {"plain": "raw", "fit": "raw", "plain+filter": "filter", "fit+filter": "filter"}
 
 Rows = NDArray[np.intp]
@@ -136,17 +127,11 @@ class Side:
         weight = np.full(values.shape, WEIGHT_STEPS, np.uint8)
         return Sums(MeanImage(values, 2.0**-record.exponent / n), n, weight, nowhere, nowhere)
 
-    def references(self, task: FinishTask, sums: Sums) -> list[Image]:
-        """Return the references of the task's windows, `sums` being those of all frames."""
-        own = Own(member_ref(task.record), self._own(sums)) if task.usable else None
-        load: Load = masked_member if self._masked else _unmasked_member
-        return references_of(self._store, task, own, load, "" if self._masked else " unmasked")
-
-    def _own(self, sums: Sums) -> Member:
-        ref = member_ref(self._task.record)
-        if self._masked:
-            return member(ref, sums.mean.values, np.flatnonzero(sums.mask))
-        return _unmasked(ref, sums.mean.values)
+    def references(
+        self, task: FinishTask, sums: Sums, windows: WindowSums | Exception | None = None
+    ) -> list[Image]:
+        """Return the references of a task's windows, see `references_of`; `sums` are of all its frames."""
+        return references_of(task, sums, windows, masked=self._masked)
 
     def filtered(self, sums: Sums) -> ReadyCorrection:
         """Return the correction by the filter alone."""
@@ -167,17 +152,15 @@ class Side:
         return float(total) / good
 
 
-def _unmasked_member(store: SessionStore, ref: MemberRef) -> Member:
-    return _unmasked(ref, store.load(ref.stem, "sum"))
-
-
-def _unmasked(ref: MemberRef, values: NDArray[Any]) -> Member:
-    mean = int(values.sum(dtype=np.int64)) * 2.0**-ref.exponent / values.size
-    return Member(values, ref.exponent, NOWHERE, mean, ref.n)
-
-
-def score_stack(task: FinishTask) -> StackNoise:
+def score_stack(task: FinishTask, windows: WindowSums | Exception | None = None) -> StackNoise:
     """Return R of a stack, raw, after the filter, after KOMA and after both, held out and in sample.
+
+    Parameters
+    ----------
+    task
+        Of the stack.
+    windows
+        The sums of its windows, with outliers left out and without; None = they are summed here.
 
     Raises
     ------
@@ -186,15 +169,13 @@ def score_stack(task: FinishTask) -> StackNoise:
     """
     rows = noise_rows(task.record.shape[1:])
     shape = rows.size, task.record.shape[2]
-    in_sample, held_out = (Scores(one, shape) for one in _corrections(task))
+    in_sample, held_out = (Scores(one, shape) for one in _corrections(task, windows))
     with opened(task) as frames:
         for k in range(task.record.shape[0]):
             pixels = frames.rows(k, rows)
             in_sample.add(pixels)
             if k % 2:
                 held_out.add(pixels)
-    if task.last:
-        forget(task.run, task.segment)
     return StackNoise(task.name, task.record.shape[0], _by_kind(held_out), _by_kind(in_sample))
 
 
@@ -203,7 +184,9 @@ def _by_kind(scores: Scores) -> dict[str, Score]:
     return {kind: score(found.get(kind)) for kind in KINDS}
 
 
-def _corrections(task: FinishTask) -> tuple[dict[str, Ready], dict[str, Ready]]:
+def _corrections(
+    task: FinishTask, windows: WindowSums | Exception | None
+) -> tuple[dict[str, Ready], dict[str, Ready]]:
     """Return the corrections by kind, in sample and held out."""
     found: tuple[dict[str, Ready], dict[str, Ready]] = ({"raw": None}, {"raw": None})
     for masked, alone, kind in ((True, "filter", "both"), (False, "raw", "koma")):
@@ -211,7 +194,7 @@ def _corrections(task: FinishTask) -> tuple[dict[str, Ready], dict[str, Ready]]:
         sums = side.sums("")
         if sums is None:
             continue
-        images = side.references(task, sums)
+        images = side.references(task, sums, windows)
         finder = Finder(images, task.settings.koma)
         for which, into in zip(("", EVEN), found, strict=True):
             some = side.sums(which) if which else sums
@@ -235,7 +218,6 @@ def score_curve(task: CurveTask) -> StackCurve:
     with opened(task.finish) as frames:
         curve = _Curve(task.finish, frames)
         scores = [curve.at(*window) for window in task.windows]
-    forget(task.finish.run, task.finish.segment)
     return StackCurve(
         name=task.name,
         radii=tuple(radius for radius, _, _ in task.windows),

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
-import uuid
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
 from mrcz_dask import __version__
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish import FinishTask, digest_of
 from mrcz_dask.runs.noise_pairs import PairTask, pairs, spread_evenly
 from mrcz_dask.runs.noise_results import RADII, NoiseParams
 from mrcz_dask.runs.noise_tasks import CurveTask
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.segments import find_segments
-from mrcz_dask.runs.tasks import Ready, digest_of, finish_tasks, long_members
+from mrcz_dask.runs.tasks import Ready, long_members
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.windows import centred
 
-# Windows that a task moves along: short and long, with masks and without.
-WINDOWS = 4
 Window = tuple[int, tuple[MemberRef, ...], tuple[MemberRef, ...]]
-
-
-def stack_tasks(plan: Plan, ready: Sequence[Ready], threads: int) -> list[FinishTask]:
-    """Return the task of every stack, in order of time, for workers of so many threads."""
-    run = uuid.uuid4().hex
-    return [replace(t, run=run, kept_windows=WINDOWS * threads) for t in finish_tasks(plan, ready)]
 
 
 def pair_tasks(plan: Plan, params: NoiseParams, ready: Sequence[Ready]) -> list[PairTask]:
@@ -69,7 +60,7 @@ def curve_tasks(
     refs = [member_ref(one.record) for one in ready]
     segments = find_segments(ready, plan.settings.koma)
     made = []
-    for segment, place in enumerate(spread_evenly(len(places), params.sample)):
+    for place in spread_evenly(len(places), params.sample):
         i = places[place]
         start, stop = segments.around(i)
         inside = [good and start <= k < stop for k, good in enumerate(usable)]
@@ -77,8 +68,7 @@ def curve_tasks(
         if len(candidates) < 2:
             continue  # alone between two breaks
         windows = tuple(_windows(i, candidates, inside, refs, radii, plan))
-        task = replace(stacks[i], segment=segment, last=True)
-        made.append(CurveTask(task, windows, _curve_key(task, windows, ready)))
+        made.append(CurveTask(stacks[i], windows, _curve_key(stacks[i], windows, ready)))
     return made
 
 

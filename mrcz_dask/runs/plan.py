@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcz_dask.engine.memory import Need, need
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.runs.discovery import discover
@@ -16,12 +17,12 @@ from mrcz_dask.runs.entries import Discovery, StackEntry
 from mrcz_dask.runs.gain_options import GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.runs.gains import PreparedGain, prepare_gain
 from mrcz_dask.runs.keeping import forbidding, last_steps
-from mrcz_dask.runs.memory import Need, need
 from mrcz_dask.runs.outputs import STORE_NAME, output_name
-from mrcz_dask.runs.space import check_space, forbid_overwriting, readable, some
+from mrcz_dask.runs.space import check_space, forbid_overwriting
 from mrcz_dask.values.errors import FormatError, OutputExistsError, ParameterError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import FORMATS, Settings, WriteParams
+from mrcz_dask.values.sizes import readable, some
 from mrcz_dask.values.windows import koma_window
 
 # Bytes per pixel that normalised output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,

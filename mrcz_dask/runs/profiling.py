@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 
+from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.runs.executors import DaskExecutor, Executor
-from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.profile import PROFILE, REPORT, Pass, Profile, StackTime
 from mrcz_dask.values import events
@@ -51,7 +51,7 @@ class Collector:
 
 
 def run_profiled(
-    plan: Plan, executor: Executor, listen: events.Listener = events.silent
+    plan: Plan, client: Client, listen: events.Listener = events.silent
 ) -> tuple[Outcome, Profile]:
     """Carry a plan out as `Run` does, take the times, and write them beside the outputs.
 
@@ -63,7 +63,7 @@ def run_profiled(
     MrczDaskError, OSError
         As `Run.execute`.
     """
-    collector = Collector(executor.slots)
+    collector = Collector(client.slots)
     for name in (PROFILE, REPORT):
         with suppress(OSError):  # of an earlier run; whether there can be new ones shows at the end
             (plan.folder / name).unlink()
@@ -73,10 +73,10 @@ def run_profiled(
         listen(event)
 
     began = perf_counter()
-    with _reported(executor, plan.folder / REPORT, listen):
-        outcome = Run(plan, executor, both, take_times=True).execute()
+    with _reported(client, plan.folder / REPORT, listen):
+        outcome = carry_out(plan, client, both, take_times=True)
         wall = perf_counter() - began
-    profile = Profile(plan.folder, wall, executor.slots, executor.describe(), tuple(collector.passes))
+    profile = Profile(plan.folder, wall, client.slots, client.describe(), tuple(collector.passes))
     _write(profile, listen)
     return outcome, profile
 
@@ -90,18 +90,18 @@ def _write(profile: Profile, listen: events.Listener) -> None:
 
 
 @contextmanager
-def _reported(executor: Executor, path: Path, listen: events.Listener) -> Iterator[None]:
+def _reported(client: Client, path: Path, listen: events.Listener) -> Iterator[None]:
     """Write Dask's report on what runs in the block, where there is a cluster; without it the run goes on.
 
     It is written with all that it needs to be looked at without a network.
     """
-    if not isinstance(executor, DaskExecutor):
+    if not isinstance(client, DaskClient):
         yield
         return
     from distributed import performance_report
 
     report = performance_report(filename=str(path), mode="inline")
-    with executor.client.as_current():
+    with client.client.as_current():
         begun = _went_well(report.__enter__, path, listen)
         yield
         if begun:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mrcz_dask.runs.executors import Executor
+from mrcz_dask.engine.client import Client
 from mrcz_dask.runs.noise import NoiseRun
 from mrcz_dask.runs.noise_results import NoiseParams
 from mrcz_dask.runs.plan import Plan, forbid_mixing
 from mrcz_dask.values.events import Listener, Noted
 
 
-def with_found_radius(plan: Plan, executor: Executor, listen: Listener) -> Plan:
+def with_found_radius(plan: Plan, client: Client, listen: Listener) -> Plan:
     """Return the plan with the smallest radius that is not behind the best by more than its error.
 
     The sums of the first pass that this takes are kept, and the run takes them over. A sample of the stacks
@@ -21,7 +21,7 @@ def with_found_radius(plan: Plan, executor: Executor, listen: Listener) -> Plan:
     ----------
     plan
         Over the session, with the usual radius, which is kept where too few stacks can tell.
-    executor
+    client
         Where.
     listen
         Is told of the radius and the reason.
@@ -31,7 +31,7 @@ def with_found_radius(plan: Plan, executor: Executor, listen: Listener) -> Plan:
     OutputExistsError
         When outputs are there that were made with other parameters, and the plan does not replace them.
     """
-    found = NoiseRun(plan, NoiseParams(parts=("radius",)), executor, listen).execute().over_radius
+    found = NoiseRun(plan, NoiseParams(parts=("radius",)), client, listen).execute().over_radius
     if found is None:
         listen(Noted(f"radius {plan.settings.koma.radius}: too few stacks to choose one by their noise"))
         return plan

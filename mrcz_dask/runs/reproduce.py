@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from mrcz_dask.runs.outputs import STORE_NAME
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import with_key
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.errors import FormatError, ReferenceNotFoundError, SessionError
 from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
@@ -189,17 +187,12 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         breaks=tuple(Break.from_dict(one) for one in koma["results"]["breaks"]),
         provisional=koma["results"]["provisional"],
         settings=settings_of(steps),
-        key="",
         acquired=koma["results"]["acquired"],
         acquired_from=koma["results"]["acquired_from"],
         pixel_size=write["pixel_size"],
         mdoc=None,
-        run=uuid.uuid4().hex,
-        segment=0,
-        last=True,
-        kept_windows=2,
     )
-    return place / "again" / finish(with_key(task)).output
+    return place / "again" / finish(task).output
 
 
 def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mrcz_dask.values.errors import SessionError, SpaceError
+from mrcz_dask.values.sizes import readable, some
 
 
 def free_bytes(folder: Path) -> int:
@@ -51,20 +52,6 @@ def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
             f"{len(clashes)} outputs would overwrite inputs: {some(clashes)}; expected an output folder apart"
             " from the inputs; choose another one"
         )
-
-
-def readable(size: float) -> str:
-    """Return a number of bytes in the unit that suits it (1 kB = 1000 B)."""
-    units = ("B", "kB", "MB", "GB", "TB", "PB")
-    power = next((p for p in range(len(units)) if abs(size) < 999.5 * 1000**p), len(units) - 1)
-    return f"{size / 1000**power:.3g} {units[power]}"
-
-
-def some(names: Iterable[object], most: int = 5) -> str:
-    """Return the first names, and how many more there are."""
-    listed = [str(name) for name in names]
-    rest = len(listed) - most
-    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _existing(folder: Path) -> Path:

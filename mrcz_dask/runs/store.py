@@ -34,6 +34,7 @@ from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.kept_fit import KeptFit
+from mrcz_dask.numerics.references import WindowSum
 from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
 from mrcz_dask.values.params import Form
 from mrcz_dask.values.records import StackRecord
@@ -46,7 +47,7 @@ CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
 SCALE = "scale"
 FIT_CURVES = ("edges", "z", "residual", "weight")
-GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains")
+GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains", "blocks")
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float32]
@@ -181,6 +182,32 @@ class SessionStore:
         arrays = (self._read(f"thumbnails/{stem}/{name}") for name in ("patch", "patch_weight"))
         y, x = attributes["patch_at"]
         return *arrays, (int(y), int(x))  # type: ignore[return-value]
+
+    def put_block(self, digest: str, total: WindowSum[Any]) -> None:
+        """Keep the sum of a block of stacks until the run is over."""
+        about = {"weight": total.weight, "bound": total.bound, "exponent": total.exponent}
+        self._put(f"blocks/{digest}", {"numerator": total.numerator, "missing": total.missing}, about)
+
+    def block(self, digest: str, total: WindowSum[Any], members: frozenset[Any]) -> WindowSum[Any]:
+        """Return the sum of a block of stacks, which are `members`, as a sum like `total`.
+
+        Raises
+        ------
+        DamagedError
+            When it is not there, or not what was written.
+        """
+        about = self._attributes(f"blocks/{digest}")
+        total.numerator, total.missing = (
+            self._read(f"blocks/{digest}/{name}") for name in ("numerator", "missing")
+        )
+        total.weight, total.bound, total.exponent = (about[name] for name in ("weight", "bound", "exponent"))
+        total.members = members
+        return total
+
+    def drop_blocks(self) -> None:
+        """Remove the sums of blocks."""
+        for one in (self.path / "blocks").glob("[0-9a-f]*"):
+            shutil.rmtree(one, ignore_errors=True)
 
     def put_gain(self, digest: str, gain: Gain, about: Mapping[str, Any]) -> None:
         """Keep what is applied to frames before all else, and what is known of it, unless it is there."""

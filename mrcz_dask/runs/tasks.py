@@ -5,14 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
-import xxhash
 
-from mrcz_dask import __version__
-from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish import FinishTask
@@ -25,7 +20,8 @@ from mrcz_dask.values.windows import centred, long_window
 
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
 RAW_SPREAD = 0.15
-SHORTEST = 4
+# Stacks before the first undecided one that are looked at for breaks, which takes some twenty.
+LEAD_OF_BREAKS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +41,58 @@ class Ready:
         return self.verdict.usable if self.record.has_dose else self.raw
 
 
+class Assessment:
+    """The verdicts on a session's stacks and its breaks, kept up as records come in order of time.
+
+    Whether a stack may be a reference, and whether there is a break before it, is decided from a bounded
+    number of stacks around it. So only the last ones are looked at again when others follow.
+
+    Attributes
+    ----------
+    ready
+        The stacks that have a record, in order of time.
+    segments
+        Their breaks.
+    changed_at
+        The stacks before this index are those of the last `update`, and decided.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lead = settings.contrast.history + settings.koma.radius
+        self.ready: list[Ready] = []
+        self.segments = Segments(0, (), (), 0)
+        self.changed_at = 0
+
+    def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
+        """Take in the stacks that are there now, in order of time."""
+        known = [(one.entry, one.record) for one in self.ready]
+        if known != list(stacks[: len(known)]):
+            self.ready, self.segments = [], Segments(0, (), (), 0)
+        self.changed_at = self.segments.decided
+        self._judge(stacks)
+        self._find_breaks()
+
+    def _judge(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
+        undecided = max(0, len(self.ready) - self._settings.koma.radius)
+        start = max(0, undecided - self._lead)
+        entries, records = zip(*stacks[start:], strict=True) if stacks[start:] else ((), ())
+        self.ready[undecided:] = judged(entries, records, self._settings)[undecided - start :]
+
+    def _find_breaks(self) -> None:
+        decided = self.segments.decided
+        start = max(0, decided - LEAD_OF_BREAKS)
+        found = find_segments(self.ready[start:], self._settings.koma)
+        old = bisect_left(self.segments.starts, decided)
+        new = bisect_left(found.starts, decided - start)
+        self.segments = Segments(
+            len(self.ready),
+            (*self.segments.starts[:old], *(start + one for one in found.starts[new:])),
+            (*self.segments.breaks[:old], *found.breaks[new:]),
+            max(decided, start + found.decided),
+        )
+
+
 def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings) -> list[Ready]:
     """Return the stacks of a session, in order of time, with the verdict on each."""
     verdicts = judge([_grid(r) for r in records], settings.koma.radius, settings.contrast)
@@ -53,7 +101,12 @@ def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settin
 
 
 def finish_tasks(
-    plan: Plan, ready: Sequence[Ready], segments: Segments | None = None, *, more_to_come: bool = False
+    plan: Plan,
+    ready: Sequence[Ready],
+    segments: Segments | None = None,
+    *,
+    start: int = 0,
+    more_to_come: bool = False,
 ) -> Iterator[FinishTask]:
     """Yield the task of every stack, in order of time.
 
@@ -63,6 +116,8 @@ def finish_tasks(
         Of the session.
     segments
         Of the session; None = they are looked for.
+    start
+        Index of the first stack whose task is asked for.
     more_to_come
         Whether stacks may come that change windows. Final are then stacks that have, in what is decided of
         their segment, `reach` usable stacks after them and twice as many in all, or the segment's end.
@@ -71,12 +126,11 @@ def finish_tasks(
     segments = segments or find_segments(ready, koma)
     usable = [r.usable for r in ready]
     candidates = [k for k, good in enumerate(usable) if good]
-    refs = [member_ref(r.record) for r in ready]
-    for i, one in enumerate(ready):
+    for i in range(start, len(ready)):
         found = windows_of(i, candidates, usable, segments, koma)
-        members = [refs[j] for j in found.short], [refs[j] for j in found.long]
+        short, long = ([member_ref(ready[j].record) for j in some] for some in (found.short, found.long))
         provisional = more_to_come and not found.final
-        yield _finish_task(plan, one, *members, found.breaks, provisional=provisional)
+        yield _finish_task(plan, ready[i], short, long, found.breaks, provisional=provisional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,78 +216,24 @@ def _finish_task(
     *,
     provisional: bool,
 ) -> FinishTask:
-    return with_key(
-        FinishTask(
-            path=str(one.entry.path),
-            folder=str(plan.folder),
-            store=str(plan.store),
-            record=replace(one.record, sketch=""),  # known, and as large as all the rest
-            short=tuple(short),
-            long=tuple(long),
-            usable=one.usable,
-            score=_number(one.verdict.score),
-            breaks=breaks,
-            provisional=provisional,
-            settings=plan.settings,
-            key="",
-            acquired=one.entry.acquired.time.isoformat(sep=" "),
-            acquired_from=one.entry.acquired.source,
-            pixel_size=one.entry.pixel_size,
-            mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
-            run="",
-            segment=0,
-            last=False,
-            kept_windows=2,
-        )
+    score = one.verdict.score
+    return FinishTask(
+        path=str(one.entry.path),
+        folder=str(plan.folder),
+        store=str(plan.store),
+        record=replace(one.record, sketch=""),  # known, and as large as all the rest
+        short=tuple(short),
+        long=tuple(long),
+        usable=one.usable,
+        score=None if np.isnan(score) else float(score),
+        breaks=breaks,
+        provisional=provisional,
+        settings=plan.settings,
+        acquired=one.entry.acquired.time.isoformat(sep=" "),
+        acquired_from=one.entry.acquired.source,
+        pixel_size=one.entry.pixel_size,
+        mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
     )
-
-
-def with_key(task: FinishTask) -> FinishTask:
-    """Return the task with the digest of all that its output depends on."""
-    depends = {
-        "version": __version__,
-        "settings": _digest_of_settings(task.settings),
-        "stack": [task.record.name, task.record.digest, task.record.gamma],
-        "short": _digest_of_members(task.short),
-        "long": _digest_of_members(task.long),
-        "usable": task.usable,
-        "breaks": [one.to_dict() for one in task.breaks],
-        "provisional": task.provisional,
-        "acquired": [task.acquired, task.acquired_from],
-        "pixel_size": task.pixel_size,
-    }
-    return replace(task, key=digest_of(depends))
-
-
-def marked(segment: int, tasks: Sequence[FinishTask]) -> list[FinishTask]:
-    """Return the tasks of a segment, each knowing which it is and the last one that it is the last."""
-    return [replace(t, segment=segment, last=k == len(tasks) - 1) for k, t in enumerate(tasks)]
-
-
-@lru_cache(maxsize=1)
-def _digest_of_settings(settings: Settings) -> str:
-    return digest_of(settings.to_dict())
-
-
-def _digest_of_members(members: Sequence[MemberRef]) -> str:
-    names = "\0".join([f"{m.digest} {m.mean!r} {m.name}" for m in members])
-    return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
-
-
-def recut(numbers: Iterator[int], tasks: Sequence[FinishTask]) -> tuple[list[FinishTask], list[FinishTask]]:
-    """Cut a marked segment in two, the second of a number of its own; short ones stay whole.
-
-    A worker that begins a segment reads a whole window first: a few stacks are not worth that.
-    """
-    half = len(tasks) // 2
-    if half < SHORTEST:
-        return list(tasks), []
-    return marked(tasks[0].segment, tasks[:half]), marked(next(numbers), tasks[half:])
-
-
-def digest_of(values: Any) -> str:
-    """Return xxh3-128 over plain values."""
-    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
 def looks_raw(ready: Sequence[Ready]) -> float | None:
@@ -256,7 +256,3 @@ def _grid(record: StackRecord) -> BlockMeans | None:
     if not (record.sound and record.has_dose):
         return None
     return BlockMeans(np.array(record.grid_means, np.float64), np.array(record.grid_pixels, np.int64))
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -1,20 +1,25 @@
-"""The windows that a worker keeps from one stack of a segment to the next."""
+"""The windows of a stack: exact sums over its neighbours, advanced from those of the stack before it."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.references import Member, MovingSum
+from mrcz_dask.numerics.references import NOBODY, Member, MovingSum, WindowSum
+from mrcz_dask.numerics.session_sum import SessionSum
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.records import Failure, StackRecord
+
+NOWHERE = np.flatnonzero(NOBODY)
+# Stacks whose windows are made one from the other, and stacks whose sum a long window begins with.
+CHAIN, BLOCK = 24, 16
+Kind = Literal["reference", "reference-raw", "session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,95 +42,178 @@ class MemberRef:
     n: int
 
 
-Load = Callable[[SessionStore, MemberRef], Member]
-Images = tuple[NDArray[np.float32], ...]
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring stacks whose sum is kept in the session store, so that a window can begin with it.
+
+    Attributes
+    ----------
+    store
+        The session store.
+    members
+        In order of time, all of the same binary exponent.
+    raw
+        See `WindowSum`.
+    shape
+        (ny, nx).
+    """
+
+    store: str
+    members: tuple[MemberRef, ...]
+    raw: bool
+    shape: tuple[int, int]
+
+    @property
+    def name(self) -> str:
+        """The first of its stacks."""
+        return self.members[0].name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What must be there so that the block can be summed."""
+        return (f"{self.store}/zarr.json",)
+
+    @property
+    def digest(self) -> str:
+        """Digest of its members, by which the store knows the sum."""
+        about = "\0".join(f"{m.stem} {m.digest} {m.mean!r}" for m in self.members)
+        return xxhash.xxh3_128_hexdigest(f"{self.raw} {about}".encode("utf-8", "backslashreplace"))
 
 
 @dataclass(frozen=True, slots=True)
-class WindowKey:
-    """Whose window it is: of a run (a token, as a store may change between runs), a segment, and a kind."""
+class Window:
+    """A window of one stack.
 
-    run: str
-    segment: int
-    kind: str
+    Attributes
+    ----------
+    kind
+        Reference scaled to the dose, reference in counts per frame, or mean and deviation of the session.
+    masked
+        Whether outliers are left out.
+    members
+        The stacks of the window, in order of time; at least one.
+    own
+        The stack itself, where it may be a reference for others: it stays in the sum, and is taken out when
+        the images are made. None = it may not.
+    blocks
+        Sums in the store that a window which begins here may use.
+    """
 
+    kind: Kind
+    masked: bool
+    members: tuple[MemberRef, ...]
+    own: MemberRef | None
+    blocks: tuple[Block, ...] = ()
 
-_kept: OrderedDict[WindowKey, MovingSum[MemberRef]] = OrderedDict()
-_lock = threading.Lock()
+    @property
+    def exponent(self) -> int:
+        """Smallest binary exponent of the members."""
+        return min(m.exponent for m in self.members)
+
+    @property
+    def held(self) -> MemberRef | None:
+        """The stack itself, if it can be in the sum without changing how the others are rounded."""
+        return None if self.own is None or self.own.exponent < self.exponent else self.own
 
 
 @dataclass(frozen=True, slots=True)
-class Own:
-    """The stack that a reference is for: it stays in the window, but out of the sum."""
+class WindowTask:
+    """What the windows of one stack are made from.
 
-    ref: MemberRef
-    member: Member
+    Attributes
+    ----------
+    name, store, shape
+        Of the stack, the session store, and (ny, nx).
+    windows
+        By name.
+    """
+
+    name: str
+    store: str
+    shape: tuple[int, int]
+    windows: dict[str, Window]
 
 
-def images_of(
-    store: SessionStore,
-    members: Sequence[MemberRef],
-    own: Own | None,
-    make: Callable[[], MovingSum[MemberRef]],
-    key: WindowKey,
-    most_kept: int,
-    load: Load | None = None,
-) -> Images:
-    """Return the images of a window; keep its sum for the next stack of the segment.
+Sums = dict[str, MovingSum[MemberRef]]
+
+
+def window(before: Sums | Exception | None, task: WindowTask, *made: str | Failure) -> Sums | Exception:
+    """Advance the windows of the stack before to those of a stack; what was given stays as it is.
 
     Parameters
     ----------
-    store
-        Has the sums of the members.
-    members
-        The stacks of the window; at least one.
-    own
-        The stack itself, if it may be a reference for others; it is none of `members`.
-    make
-        Gives a sum of nothing, of the kind that the images come from.
-    key, most_kept
-        Under what the sum is kept, and how many are.
-    load
-        Gives a member other than `own`; None = as the store has it, outliers masked.
+    before
+        Sums of another stack's windows by name; None, or an error, to begin anew.
+    task
+        The windows that are asked for.
+    made
+        What came of the blocks that they begin with; one that failed is not used.
 
-    Notes
-    -----
-    Whether there was a sum to move changes the time and nothing else, as sums are exact. While it is in use
-    it is taken out, so that no two threads share one.
+    Returns
+    -------
+    dict of MovingSum, or an error
+        An error is returned, not raised: it belongs to this stack, and the next one begins anew.
     """
-    read = load or masked_member
-    exponent = min(m.exponent for m in members)
-    if own is not None and own.ref.exponent < exponent:
-        own = None  # in the sum it would change how the others are rounded
-    with _lock:
-        window = _kept.pop(key, None) or make()
-    if own is None:
-        window.move_to(members, exponent, lambda m: read(store, m))
-        images = window.images()
-    else:
-        there = own
-        window.move_to(
-            {*members, own.ref}, exponent, lambda m: there.member if m == there.ref else read(store, m)
+    given = before if isinstance(before, dict) else {}
+    try:
+        return {name: _advanced(given.get(name), task, one, made) for name, one in task.windows.items()}
+    except Exception as error:  # noqa: BLE001 - raised where the stack is corrected
+        return error
+
+
+def _advanced(
+    before: MovingSum[MemberRef] | None, task: WindowTask, one: Window, made: Sequence[str | Failure]
+) -> MovingSum[MemberRef]:
+    store = SessionStore(task.store)
+    wanted = frozenset(one.members) | (frozenset() if one.held is None else {one.held})
+
+    def load(ref: MemberRef) -> Member:
+        return load_member(store, ref, masked=one.masked)
+
+    if before is not None and before.exponent == one.exponent and len(before.members ^ wanted) < len(wanted):
+        return before.moved_to(wanted, one.exponent, load)
+    begun = _begin(task.shape, one, store, made)
+    begun.move_to(wanted, one.exponent, load)
+    return begun
+
+
+def _begin(
+    shape: tuple[int, int], one: Window, store: SessionStore, made: Sequence[str | Failure]
+) -> MovingSum[MemberRef]:
+    """Return the sum of the blocks of a window."""
+    if one.kind == "session":
+        return SessionSum(shape)
+    total: WindowSum[MemberRef] = WindowSum(shape, one.kind == "reference-raw")
+    for block, digest in zip(one.blocks, made, strict=False):
+        if isinstance(digest, str) and block.members[0].exponent == one.exponent:
+            total.exponent = one.exponent
+            total.add(store.block(digest, WindowSum(shape, block.raw), frozenset(block.members)))
+    return total
+
+
+def sum_block(block: Block) -> str:
+    """Sum the stacks of a block, keep the sum in the store, and return its digest."""
+    store = SessionStore(block.store)
+    total: WindowSum[MemberRef] = WindowSum(block.shape, block.raw)
+    total.move_to(block.members, block.members[0].exponent, lambda ref: load_member(store, ref))
+    store.put_block(block.digest, total)
+    return block.digest
+
+
+def load_member(store: SessionStore, ref: MemberRef, *, masked: bool = True) -> Member:
+    """Return a stack of the store as a window sees it, with its outliers left out or not."""
+    values = store.load(ref.stem, "sum")
+    if masked:
+        return Member(
+            values, ref.exponent, np.flatnonzero(is_masked(store.load(ref.stem, "weight"))), ref.mean, ref.n
         )
-        images = window.images(without=own.member)
-    with _lock:
-        _kept[key] = window
-        while len(_kept) > most_kept:
-            _kept.popitem(last=False)
-    return images
+    return unmasked_member(ref, values)
 
 
-def forget(run: str, segment: int) -> None:
-    """Drop the windows of a segment that is over."""
-    with _lock:
-        for key in [k for k in _kept if (k.run, k.segment) == (run, segment)]:
-            del _kept[key]
-
-
-def masked_member(store: SessionStore, ref: MemberRef) -> Member:
-    """Return a stack of the store as the window sees it, its outliers masked."""
-    masked = np.flatnonzero(is_masked(store.load(ref.stem, "weight")))
-    return member(ref, store.load(ref.stem, "sum"), masked)
+def unmasked_member(ref: MemberRef, values: NDArray[Any]) -> Member:
+    """Return a stack as a window sees it that knows of no outliers: its mean is that of all pixels."""
+    mean = int(values.sum(dtype=np.int64)) * 2.0**-ref.exponent / values.size
+    return Member(values, ref.exponent, NOWHERE, mean, ref.n)
 
 
 def member_ref(record: StackRecord) -> MemberRef:
@@ -133,6 +221,10 @@ def member_ref(record: StackRecord) -> MemberRef:
     return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.shape[0])
 
 
-def member(ref: MemberRef, values: NDArray[Any], masked: NDArray[np.intp]) -> Member:
-    """Return a stack as the window sees it, from its sum and the flat indices of its outliers."""
-    return Member(values, ref.exponent, masked, ref.mean, ref.n)
+def images_of(sums: Sums, task: WindowTask, own: Member | None) -> list[NDArray[np.float32]]:
+    """Return the images of the windows of a stack, in their order, without the stack itself."""
+    return [
+        image
+        for name, one in task.windows.items()
+        for image in sums[name].images(without=own if one.held is not None else None)
+    ]

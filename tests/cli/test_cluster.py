@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.engine.client import DaskClient
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queues import JOB_BYTES
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.runs.checking import K2
-from mrcz_dask.runs.cluster import Where, open_executor
-from mrcz_dask.runs.executors import DaskExecutor
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.queues import JOB_BYTES
 from mrcz_dask.values.events import silent
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    with open_executor(Where(1, memory=4 * 10**9), Need(10**8, 10**6), silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+    with open_client(Where(1, memory=4 * 10**9), Need(10**8, 10**6), silent) as executor:
+        assert isinstance(executor, DaskClient)
         yield executor.client.scheduler.address
 
 

@@ -18,13 +18,13 @@ Command = Callable[..., Any]
 @pytest.fixture(scope="module")
 def finished(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of a run over five stacks."""
-    from mrcz_dask.runs.executors import SerialExecutor
-    from mrcz_dask.runs.koma import Run
+    from mrcz_dask.engine.client import SerialClient
+    from mrcz_dask.runs.koma import carry_out
     from mrcz_dask.runs.plan import make_plan
     from mrcz_dask.values.params import KomaParams, Settings
 
     out = tmp_path_factory.mktemp("status") / "out"
-    Run(make_plan(simulated_night, out, Settings(koma=KomaParams(radius=2))), SerialExecutor()).execute()
+    carry_out(make_plan(simulated_night, out, Settings(koma=KomaParams(radius=2))), SerialClient())
     return out
 
 

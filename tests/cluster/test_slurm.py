@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from mrcz_dask.runs import cluster, scaling
-from mrcz_dask.runs.cluster import Where, open_executor
-from mrcz_dask.runs.koma import Run
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.queues import QueueProfile, read_profile
-from mrcz_dask.runs.readback import swept
 from mrcz_dask.runs.scaling import QueueExecutor
+
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queues import QueueProfile, read_profile
+from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.runs import cluster, scaling
+from mrcz_dask.runs.koma import carry_out
+from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.runs.readback import swept
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import Event, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
@@ -63,7 +63,7 @@ def profile(**more: Any) -> QueueProfile:
 
 @contextmanager
 def opened(**more: Any) -> Iterator[QueueExecutor]:
-    with open_executor(Where(queue=profile(**more)), LITTLE, silent) as executor:
+    with open_client(Where(queue=profile(**more)), LITTLE, silent) as executor:
         assert isinstance(executor, QueueExecutor)
         yield executor
 
@@ -72,7 +72,7 @@ def koma(night: Path, out: Path, executor: Any, listen: Any = silent) -> None:
     settings = Settings(outliers=OutlierParams(), koma=KomaParams(radius=RADIUS), write=WriteParams())
     plan = make_plan(night, out, settings)
     with swept(out, [stack.stem for stack in plan.stacks]):
-        assert Run(plan, executor, listen).execute().complete
+        assert carry_out(plan, executor, listen).complete
 
 
 def test_a_session_through_jobs_gives_the_bytes_of_the_serial_run(

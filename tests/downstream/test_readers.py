@@ -17,11 +17,11 @@ import xarray
 import zarr
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.export import PROGRAMS, export
 from mrcz_dask.runs.export_texts import Optics
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, OutputFormat, Settings, WriteParams
@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             plan = make_plan(
                 folder / "night", folder / f"{format}-{write}", Settings(koma=KomaParams(2), write=params)
             )
-            assert Run(plan, SerialExecutor()).execute().complete
+            assert carry_out(plan, SerialClient()).complete
     return folder
 
 

@@ -14,14 +14,14 @@ import zarr
 from numpy.typing import NDArray
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.star import read_star
 from mrcz_dask.numerics.simulate import SimulatedSession, SimulationParams, named
 from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.export import export
 from mrcz_dask.runs.export_texts import Optics
 from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
@@ -41,7 +41,7 @@ def relion(*command: object, cwd: Path | None = None) -> str:
 
 def koma(session: Path, out: Path, **write: Any) -> None:
     settings = Settings(koma=KomaParams(radius=12), write=WriteParams(**write))
-    assert Run(make_plan(session, out, settings), SerialExecutor()).execute().complete
+    assert carry_out(make_plan(session, out, settings), SerialClient()).complete
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ def test_its_gain_is_applied_by_us(exported: Path, tmp_path: Path) -> None:
     settings = Settings(koma=KomaParams(radius=12), write=WriteParams(dtype="float32"))
     options = GainOptions(str(tmp_path / "gain.mrc"))
     plan = make_plan(exported / "night", tmp_path / "out", settings, gain=options)
-    outcome = Run(plan, SerialExecutor()).execute()
+    outcome = carry_out(plan, SerialClient())
     assert outcome.complete
     with mrcfile.open(tmp_path / "gain.mrc") as file:
         gain = np.array(file.data)

@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings
@@ -65,7 +65,7 @@ def make_night(folder: Path, stacks: int, shape: tuple[int, int], frames: int, s
     session = folder / "night"
     write_session(session, params)
     plan = make_plan(session, folder / "serial", Settings(koma=KomaParams(radius=RADIUS)))
-    assert Run(plan, SerialExecutor()).execute().complete
+    assert carry_out(plan, SerialClient()).complete
     return Night(session, contents(folder / "serial"))
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcz_dask.engine.where import Where
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.loading import Script
 from mrcz_dask.live.pool import Pool, open_pool
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.serving import served_live
 from mrcz_dask.live.session import LiveParams, Session
-from mrcz_dask.runs.cluster import Where
 from mrcz_dask.values.events import silent
 from tests.live.browsers import open_browser
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.live.correcting import LiveCorrection, LiveOptions
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Learner
 from mrcz_dask.numerics.noise import correlated_noise
 from mrcz_dask.numerics.simulate import SimulatedSession, named, simulate_session
-from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.errors import ParameterError
@@ -96,7 +96,7 @@ def test_noise_is_that_of_the_main_job(
     frames = request.getfixturevalue("live" if method == "fit" else "plain")
     write_session(tmp_path / "session", PARAMS)
     settings = Settings(koma=KomaParams(radius=5, method=method))
-    outcome = Run(make_plan(tmp_path / "session", tmp_path / "out", settings), SerialExecutor()).execute()
+    outcome = carry_out(make_plan(tmp_path / "session", tmp_path / "out", settings), SerialClient())
     offline = np.mean([outcome.results[i].noise["corrected"] for i in LATE])
     assert mean_noise(frames) < 0.1 * mean_noise(raw)
     assert mean_noise(frames) < 1.15 * offline

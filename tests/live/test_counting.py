@@ -16,18 +16,18 @@ import pytest
 from numpy.typing import NDArray
 
 import mrcz_dask
+from mrcz_dask.engine.client import DaskClient, SerialClient
+from mrcz_dask.engine.where import Where
 from mrcz_dask.live import sender as sender_module
 from mrcz_dask.live.counting import CountStream, StreamOptions, count_stream
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.listen import Listen
 from mrcz_dask.live.sender import FrameSender
 from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
-from mrcz_dask.runs.cluster import Where
 from mrcz_dask.runs.counting import Calibration, FractionParams, count, open_events
 from mrcz_dask.runs.counting.counter import Method
 from mrcz_dask.runs.counting.packing import unpack
 from mrcz_dask.runs.counting.tasks import need
-from mrcz_dask.runs.executors import DaskExecutor, SerialExecutor
 from mrcz_dask.values import events, live_events
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, ProcessorError
 
@@ -144,7 +144,7 @@ def stream_of(frames: NDArray[Any], start: int, stop: int) -> list[Frame]:
 
 def interrupted(stream: StreamOptions, frames: list[Frame]) -> int:
     """Count frames and break off; return the number below which they were safe."""
-    with pytest.raises(InterruptedError), CountStream(stream, SerialExecutor()) as counting:
+    with pytest.raises(InterruptedError), CountStream(stream, SerialClient()) as counting:
         counting.publish(frames)
         while not counting.safe_number("cam"):
             time.sleep(0.01)
@@ -160,13 +160,13 @@ def test_another_run_goes_on_from_what_is_safe(
     stream = options(tmp_path, calibration)
     safe = interrupted(stream, stream_of(frames, 0, 22))
     assert 0 < safe <= 22
-    with CountStream(stream, SerialExecutor()) as counting:
+    with CountStream(stream, SerialClient()) as counting:
         again = counting.next_number("cam")
         assert safe <= again <= 22
         counting.publish(stream_of(frames, again - 2, 40))
         assert counting.received == 40 - again
     assert np.array_equal(mrcz_dask.read(tmp_path / "cam_0000000000_shot.mrcz"), mrcz_dask.read(expected))
-    with CountStream(stream, SerialExecutor()) as counting:
+    with CountStream(stream, SerialClient()) as counting:
         assert counting.next_number("cam") == 40
 
 
@@ -175,7 +175,7 @@ def test_electrons_that_wait_are_not_mixed_with_others(
 ) -> None:
     interrupted(options(tmp_path, calibration), stream_of(frames, 0, 5))
     with pytest.raises(OutputExistsError, match="counted in another way"):
-        CountStream(options(tmp_path, calibration, zero_below=2.0), SerialExecutor())
+        CountStream(options(tmp_path, calibration, zero_below=2.0), SerialClient())
 
 
 def test_recorded_frames_are_safe_at_once_and_counted_later(
@@ -183,11 +183,11 @@ def test_recorded_frames_are_safe_at_once_and_counted_later(
 ) -> None:
     stream = options(tmp_path / "out", calibration, record=tmp_path / "raw")
     (tmp_path / "out").mkdir()
-    with pytest.raises(InterruptedError), CountStream(stream, SerialExecutor()) as counting:
+    with pytest.raises(InterruptedError), CountStream(stream, SerialClient()) as counting:
         counting.publish(stream_of(frames, 0, 30))
         assert counting.next_number("cam") == 30
         raise InterruptedError
-    with CountStream(stream, SerialExecutor()) as counting:
+    with CountStream(stream, SerialClient()) as counting:
         assert counting.next_number("cam") == 30
         counting.publish(stream_of(frames, 30, 40))
     made = tmp_path / "out" / "cam_0000000000_shot.mrcz"
@@ -339,7 +339,7 @@ def test_workers_that_are_killed_change_nothing(
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
         Client(cluster) as client,
     ):
-        executor = DaskExecutor(client, need((96, 112), 2))
+        executor = DaskClient(client, need((96, 112), 2))
         with CountStream(options(tmp_path / "two", calibration, **script), executor) as counting:
             for k, frame in enumerate(frames):
                 counting.publish([Frame(k, 1.7e9, frame)])

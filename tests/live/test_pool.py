@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from distributed import LocalCluster
 
+from mrcz_dask.engine.where import Where
 from mrcz_dask.live.frames import FrameInfo, Roi
 from mrcz_dask.live.loading import Script
 from mrcz_dask.live.pool import Hosted, Pool, WorkerLostError, open_pool
-from mrcz_dask.runs.cluster import Where
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import ClusterReady, Warned
 from tests.live.conftest import Ears, Numbers, run_all
@@ -82,7 +82,7 @@ def test_a_running_scheduler_is_used_and_few_workers_are_warned_of(write: Write,
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrcz_dask.runs.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("mrcz_dask.engine.where.CONNECT_SECONDS", 1)
     with (
         pytest.raises(SessionError, match="no Dask scheduler answers"),
         open_pool(Where(scheduler="tcp://127.0.0.1:9"), 1, 10**8, Ears()),

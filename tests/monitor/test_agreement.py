@@ -9,17 +9,17 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mrcz_dask.cli.summary import show_outcome
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.monitor.tail import Tail
-from mrcz_dask.runs.cluster import Where, open_executor
-from mrcz_dask.runs.koma import Outcome, Run
-from mrcz_dask.runs.memory import Need
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.space import readable
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.values.sizes import readable
 
 pytestmark = pytest.mark.slow
 
@@ -39,12 +39,12 @@ def test_all_four_agree(
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
     page = PageParams() if where.workers else PageParams.of("0")
     with (
-        open_executor(where, Need(10**8, 10**8), told.append) as executor,
+        open_client(where, Need(10**8, 10**8), told.append) as executor,
         watched(executor, page, told.append) as listen,
     ):
         address = next(one.address for one in told if isinstance(one, events.PageReady))
         tab.open(address)
-        outcome = Run(plan, executor, listen).execute()
+        outcome = carry_out(plan, executor, listen)
         said = tab.until(lambda said: said.get("headline") == "finished")
         scraped = metrics(address)
     state = SessionState.of(Tail(plan.folder).new())

@@ -16,11 +16,11 @@ from urllib.request import urlopen
 
 import pytest
 
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.logbook import Moment
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values import events
@@ -84,12 +84,12 @@ def query(address: str, expression: str) -> dict[str, Any]:
 def test_prometheus_knows_how_the_run_stands(programs: Path, night: Path, tmp_path: Path) -> None:
     told: list[events.Event] = []
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
-    with watched(SerialExecutor(), PageParams.of("0"), told.append) as listen:
+    with watched(SerialClient(), PageParams.of("0"), told.append) as listen:
         ready = told[0]
         assert isinstance(ready, events.PageReady)
         target = urlsplit(ready.address).netloc
         with prometheus(programs / "prometheus", tmp_path / "prometheus", target) as address:
-            outcome = Run(plan, SerialExecutor(), listen).execute()
+            outcome = carry_out(plan, SerialClient(), listen)
             end = time.monotonic() + SECONDS
             while query(address, "mrcz_dask_run_state == 1").keys() != {"finished"}:
                 assert time.monotonic() < end, query(address, "up")

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.logbook import read_events
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values import events
@@ -37,7 +37,7 @@ def running(made: Made, *, stacks: int, summed: int, every: float) -> SessionSta
 
 def test_the_numbers_are_those_of_the_outcome(night: Path, tmp_path: Path) -> None:
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
-    outcome = Run(plan, SerialExecutor()).execute()
+    outcome = carry_out(plan, SerialClient())
     numbers = at(SessionState.of(read_events(plan.folder)), 0)
     done = outcome.results
     assert numbers.running == "finished" and numbers.phase is None

@@ -12,13 +12,13 @@ import pytest
 import zarr
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.report import gather as module
 from mrcz_dask.report.data import SessionData, sample, worst
 from mrcz_dask.report.gather import gather
-from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.keeping import last_steps
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import TRUTH
 from mrcz_dask.runs.store import SessionStore
@@ -150,7 +150,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
 )
 def test_every_way_of_writing(write: dict[str, Any], data: SessionData, night: Path, tmp_path: Path) -> None:
     settings = Settings(koma=KomaParams(radius=2), write=WriteParams(**write))
-    Run(make_plan(night, tmp_path / "out", settings), SerialExecutor()).execute()
+    Run(make_plan(night, tmp_path / "out", settings), SerialClient()).execute()
     found = gather(tmp_path / "out")
     assert [s.mask for s in found.stacks] == [s.mask for s in data.stacks]
     assert [s.bands for s in found.stacks] == [s.bands for s in data.stacks]
@@ -161,7 +161,7 @@ def test_a_second_run_that_keeps_everything_changes_no_number(
     data: SessionData, night: Path, copy: Path
 ) -> None:
     plan = make_plan(night, copy, Settings(koma=KomaParams(radius=2)))
-    Run(plan, SerialExecutor()).execute()
+    carry_out(plan, SerialClient())
     found = gather(copy)
     assert [s.mask for s in found.stacks] == [s.mask for s in data.stacks]
     assert [s.noise for s in found.stacks] == [s.noise for s in data.stacks]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.engine.client import Client, SerialClient
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import Executor, SerialExecutor
 from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.events import Listener, silent
@@ -37,7 +37,7 @@ def night(simulated_night: Path, tmp_path: Path) -> Path:
 def run_koma(
     folder: Path,
     out: Path | None = None,
-    executor: Executor | None = None,
+    client: Client | None = None,
     *,
     radius: int = 2,
     method: Any = "fit",
@@ -54,10 +54,10 @@ def run_koma(
         write=WriteParams(**write),
     )
     plan = make_plan(folder, out, settings, overwrite=overwrite, gain=gain or GainOptions())
-    return Run(plan, executor or SerialExecutor(), listen).execute()
+    return carry_out(plan, client or SerialClient(), listen)
 
 
 @pytest.fixture
 def koma() -> Koma:
-    """run(folder, out, executor, **parameters): the main job."""
+    """run(folder, out, client, **parameters): the main job."""
     return run_koma

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.events import Noted
@@ -42,7 +42,7 @@ def scores(folder: Path, out: Path, **koma: Any) -> tuple[np.ndarray, list[str]]
 
     settings = Settings(koma=KomaParams(**koma), write=WriteParams(codec="lz4:1"))
     plan = make_plan(folder, out, settings)
-    outcome = Run(plan, SerialExecutor(), listen).execute()
+    outcome = carry_out(plan, SerialClient(), listen)
     names = [entry.name for entry in plan.stacks]
     placed = [f"{names.index(text.split(':')[0].split()[-1])}:{text.split(':')[1]}" for text in told]
     return np.array([[r.noise["filtered"], r.noise["corrected"]] for r in outcome.results], float), placed

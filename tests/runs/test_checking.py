@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.engine.client import DaskClient
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queues import QueueProfile
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.runs import checking
 from mrcz_dask.runs.checking import K2, Finding, Report, Seen, check_cluster
-from mrcz_dask.runs.cluster import Where, open_executor
-from mrcz_dask.runs.executors import DaskExecutor
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.queues import QueueProfile
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import ClusterReady, silent
 
@@ -25,8 +25,8 @@ QUEUE = Where(queue=QueueProfile("slurm", cores=4, memory=8 * 10**9))
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    with open_executor(Where(2, memory=3 * 10**9), Need(10**8, 10**6), silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+    with open_client(Where(2, memory=3 * 10**9), Need(10**8, 10**6), silent) as executor:
+        assert isinstance(executor, DaskClient)
         yield executor.client.scheduler.address
 
 
@@ -63,7 +63,7 @@ def test_workers_in_another_folder(scheduler: str, tmp_path: Path, monkeypatch: 
 
 
 def test_no_scheduler_is_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrcz_dask.runs.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("mrcz_dask.engine.where.CONNECT_SECONDS", 1)
     report = check_cluster(Where(scheduler="tcp://127.0.0.1:9"), tmp_path, silent)
     (one,) = report.findings
     assert not one.ok and "no Dask scheduler answers" in one.found

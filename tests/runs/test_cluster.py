@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.engine.client import Client, DaskClient, SerialClient, segments_of
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queues import QueueProfile
+from mrcz_dask.engine.where import Tls, Where, cores, is_loopback, local_crew, open_client
 from mrcz_dask.runs import cluster, flow
-from mrcz_dask.runs.cluster import Tls, Where, cores, is_loopback, local_crew, open_executor
-from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor, segments_of
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.queues import QueueProfile
 from mrcz_dask.runs.readback import swept
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone, Warned, silent
@@ -35,23 +35,23 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[DaskExecutor]:
+def processes() -> Iterator[DaskClient]:
     """Two workers of one thread, for all tests of this module."""
-    with open_executor(Where(2), LITTLE, silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+    with open_client(Where(2), LITTLE, silent) as executor:
+        assert isinstance(executor, DaskClient)
         yield executor
 
 
 @pytest.fixture(scope="module")
 def threads() -> Iterator[Executor]:
     """One worker of two threads."""
-    with open_executor(Where(1, 2), LITTLE, silent) as executor:
+    with open_client(Where(1, 2), LITTLE, silent) as executor:
         yield executor
 
 
 @pytest.mark.parametrize("write", WRITES)
 def test_serial_processes_and_threads_give_the_same_bytes(
-    night: Path, tmp_path: Path, koma: Any, processes: Executor, threads: Executor, write: str
+    night: Path, tmp_path: Path, koma: Any, processes: Client, threads: Client, write: str
 ) -> None:
     one = koma(night, tmp_path / "one", write=write)
     two = koma(night, tmp_path / "two", processes, write=write)
@@ -63,7 +63,7 @@ def test_serial_processes_and_threads_give_the_same_bytes(
 
 @pytest.mark.parametrize("phase", ["sums and masks", "correction"])
 def test_a_killed_worker_changes_nothing(
-    night: Path, tmp_path: Path, koma: Any, processes: DaskExecutor, phase: str
+    night: Path, tmp_path: Path, koma: Any, processes: DaskClient, phase: str
 ) -> None:
     koma(night, tmp_path / "calm")
     killed = []
@@ -83,7 +83,7 @@ def test_a_killed_worker_changes_nothing(
 
 
 def test_a_task_that_kills_every_worker_fails_alone(
-    processes: DaskExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    processes: DaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flow, "PATIENCE", 1)
     (tmp_path / "tasks_of_this_test.py").write_text(TASKS)
@@ -117,7 +117,7 @@ def run(task):
 
 def test_a_worker_that_will_not_start_again_is_replaced(tmp_path: Path) -> None:
     """As one that is killed while it starts."""
-    with open_executor(Where(2), LITTLE, silent) as executor:
+    with open_client(Where(2), LITTLE, silent) as executor:
         assert isinstance(executor, cluster.LocalExecutor)
         local = executor._cluster
         local.sync(next(iter(local.workers.values())).close)
@@ -130,8 +130,8 @@ def test_a_worker_that_will_not_start_again_is_replaced(tmp_path: Path) -> None:
 @pytest.mark.cluster
 def test_a_task_that_takes_too_much_memory_is_tried_again(tmp_path: Path) -> None:
     """Its worker is ended for it; the next attempt may need less, as here."""
-    with open_executor(Where(1, memory=700_000_000), LITTLE, silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+    with open_client(Where(1, memory=700_000_000), LITTLE, silent) as executor:
+        assert isinstance(executor, DaskClient)
         executor.client.upload_file(str(written(tmp_path / "greedy_tasks.py", GREEDY)))
         sys.path.insert(0, str(tmp_path))
         try:
@@ -160,12 +160,12 @@ def run(marker):
 """
 
 
-def test_the_cluster_is_announced_and_sized(processes: DaskExecutor) -> None:
+def test_the_cluster_is_announced_and_sized(processes: DaskClient) -> None:
     assert (processes.slots, processes.threads) == (2, 1)
     assert processes.describe() == {"kind": "dask", "workers": 2, "threads": 2}
 
 
-def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskExecutor) -> None:
+def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskClient) -> None:
     client, over = processes.client, threading.Event()
 
     def ask() -> None:  # as the client's own loop does, all the time instead of every two seconds
@@ -184,8 +184,8 @@ def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskEx
 def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> None:
     """Of three threads two work: the third would need more than the limit."""
     need = Need(process=10**8, task=10**8)
-    with open_executor(Where(1, 3, memory=300_000_000), need, silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+    with open_client(Where(1, 3, memory=300_000_000), need, silent) as executor:
+        assert isinstance(executor, DaskClient)
         assert (executor.slots, executor.threads) == (2, 2)
         (address,) = executor.room()
         limits = executor.client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit)
@@ -194,19 +194,19 @@ def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> Non
     assert sorted(found) == [(k, str(k)) for k in range(9)]
 
 
-def test_workers_of_another_scheduler_without_enough_memory(processes: DaskExecutor) -> None:
+def test_workers_of_another_scheduler_without_enough_memory(processes: DaskClient) -> None:
     address = processes.client.scheduler.address
     where = Where(scheduler=address)
     with (
         pytest.raises(SessionError, match="start workers with more"),
-        open_executor(where, Need(10**13, 1), silent),
+        open_client(where, Need(10**13, 1), silent),
     ):
         pass
 
 
 def test_no_workers_is_serial() -> None:
-    with open_executor(Where(0), LITTLE, silent) as executor:
-        assert isinstance(executor, SerialExecutor)
+    with open_client(Where(0), LITTLE, silent) as executor:
+        assert isinstance(executor, SerialClient)
 
 
 def test_workers_and_scheduler_exclude_each_other() -> None:
@@ -238,7 +238,7 @@ def test_certificates_have_to_be_there(tmp_path: Path) -> None:
     ):
         with (
             pytest.raises(ParameterError, match=said),
-            open_executor(Where(tls=tls, **where), LITTLE, silent),  # type: ignore[arg-type]
+            open_client(Where(tls=tls, **where), LITTLE, silent),  # type: ignore[arg-type]
         ):
             pass
 
@@ -265,7 +265,7 @@ def test_what_is_reached_from_this_machine_alone(address: str, inside: bool) -> 
 )
 def test_a_dashboard_beyond_this_machine_is_warned_of(address: str, warned: int) -> None:
     heard: list[Event] = []
-    with open_executor(Where(1, dashboard=address), LITTLE, heard.append):
+    with open_client(Where(1, dashboard=address), LITTLE, heard.append):
         pass
     assert sum(isinstance(event, Warned) for event in heard) == warned
 
@@ -286,7 +286,7 @@ def test_cores_are_those_of_this_process() -> None:
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
     with pytest.raises((SessionError, ParameterError), match="--scheduler"), ExitStack() as stack:
-        stack.enter_context(open_executor(Where(scheduler=address), LITTLE, silent))
+        stack.enter_context(open_client(Where(scheduler=address), LITTLE, silent))
 
 
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,15 +296,15 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty,
         pytest.raises(SessionError, match="no worker"),
-        open_executor(Where(scheduler=empty.scheduler_address), LITTLE, silent),
+        open_client(Where(scheduler=empty.scheduler_address), LITTLE, silent),
     ):
         pass
 
 
-def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, threads: DaskExecutor) -> None:
+def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, threads: DaskClient) -> None:
     heard: list[Event] = []
     address = threads.client.scheduler.address
-    with open_executor(Where(scheduler=address), LITTLE, heard.append) as executor:
+    with open_client(Where(scheduler=address), LITTLE, heard.append) as executor:
         outcome = koma(night, tmp_path / "out", executor)
     assert outcome.complete
     (ready,) = heard
@@ -347,7 +347,7 @@ def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> Non
         try:
             with (
                 pytest.raises(SessionError, match="run again"),
-                open_executor(Where(scheduler=address), LITTLE, silent) as executor,
+                open_client(Where(scheduler=address), LITTLE, silent) as executor,
             ):
                 koma(night, tmp_path / "out", executor, listen=kill)
         finally:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.runs.cluster import Where, open_executor
+from mrcz_dask.engine.client import Client, SerialClient
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.runs.compare import (
     CompareRun,
     Comparison,
@@ -16,7 +17,6 @@ from mrcz_dask.runs.compare import (
     write_table,
 )
 from mrcz_dask.runs.compare_tasks import CHOICES, CompareParams, with_method
-from mrcz_dask.runs.executors import Executor, SerialExecutor
 from mrcz_dask.runs.noise_plan import choose, noise_need, noise_plan
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.values.errors import ParameterError
@@ -32,8 +32,8 @@ def plan_of(folder: Path, out: Path, **koma: Any) -> Plan:
     return noise_plan(choose([folder]), out, Settings(koma=KomaParams(radius=2, **koma)))
 
 
-def compare(plan: Plan, executor: Executor | None = None, listen: Any = silent, **params: Any) -> Comparison:
-    return CompareRun(plan, CompareParams(**params), executor or SerialExecutor(), listen).execute()
+def compare(plan: Plan, executor: Client | None = None, listen: Any = silent, **params: Any) -> Comparison:
+    return CompareRun(plan, CompareParams(**params), executor or SerialClient(), listen).execute()
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_what_is_known_is_not_scored_again(found: Comparison, night: Path, tmp_p
 
 def test_two_threads_find_the_same(found: Comparison, night: Path, tmp_path: Path) -> None:
     plan = plan_of(night, tmp_path / "other")
-    with open_executor(Where(1, 2, None), noise_need(plan), silent) as executor:
+    with open_client(Where(1, 2, None), noise_need(plan), silent) as executor:
         other = compare(plan, executor, stacks=3)
     assert other.means == found.means
 

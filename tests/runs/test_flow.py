@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mrcz_dask.runs.flow import Flow, halves
 
 from mrcz_dask.runs import flow
-from mrcz_dask.runs.flow import Flow, halves
 from mrcz_dask.values.errors import SessionError
 
 

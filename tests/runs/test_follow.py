@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.follow import Follow, FollowParams, first_stacks
+from mrcz_dask.runs.follow import FollowParams, first_stacks, follow
 from mrcz_dask.runs.keeping import last_steps
-from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.plan import make_plan, plan_over
 from mrcz_dask.runs.reproduce import reproduce
 from mrcz_dask.runs.simulation import write_session
@@ -73,7 +73,7 @@ class Pauses(threading.Event):
         return False
 
 
-def follow(
+def followed(
     session: Path,
     out: Path,
     steps: list[Step | None],
@@ -87,14 +87,14 @@ def follow(
     how = FollowParams(**{"settle": 8.0, "poll": 5.0} | params)
     watcher = Watcher(session, out, how.settle, clock=clock)
     plan = plan_over(first_stacks(watcher, how, stop, listen), out, Settings(koma=koma), overwrite=False)
-    return Follow(watcher, plan, SerialExecutor(), listen, how, stop, clock).execute()
+    return follow(watcher, plan, SerialClient(), listen, how, stop, clock)
 
 
 @pytest.fixture
 def batch(night: Path, tmp_path: Path, koma: Any) -> dict[str, bytes]:
     """The bytes of a run over the finished folder."""
     plan = make_plan(night, tmp_path / "batch", Settings(koma=KOMA))
-    assert Run(plan, SerialExecutor()).execute().complete
+    assert carry_out(plan, SerialClient()).complete
     return contents(tmp_path / "batch")
 
 
@@ -138,7 +138,7 @@ def test_late_and_growing_stacks_end_with_the_bytes_of_a_batch_run(
     steps += [None, late[0], grow(1), bring(stacks[4], live), None, None, late[1], bring(stacks[6], live)]
     steps += [None, None, None, None]
     heard: list[Event] = []
-    outcome = follow(live, tmp_path / "out", steps, heard.append, provisional=provisional)
+    outcome = followed(live, tmp_path / "out", steps, heard.append, provisional=provisional)
     assert outcome.complete and len(outcome.results) == 7
     assert contents(tmp_path / "out") == batch
     assert any(r.provisional for r in results(heard)) == provisional
@@ -155,7 +155,7 @@ def test_a_result_is_final_as_soon_as_nothing_can_change_it(
     for path in stacks[1:]:
         steps += [bring(path, live), None, None]
     heard: list[Event] = []
-    follow(live, tmp_path / "out", steps, heard.append)
+    followed(live, tmp_path / "out", steps, heard.append)
     order = [
         e.name
         for e in heard
@@ -171,7 +171,7 @@ def test_a_result_is_final_as_soon_as_nothing_can_change_it(
 
 
 def test_it_ends_when_nothing_comes(tmp_path: Path, night: Path, batch: dict[str, bytes]) -> None:
-    outcome = follow(night, tmp_path / "out", [None] * 100, until_idle=20.0)
+    outcome = followed(night, tmp_path / "out", [None] * 100, until_idle=20.0)
     assert outcome.complete
     assert contents(tmp_path / "out") == batch
 
@@ -183,10 +183,10 @@ def test_a_run_that_follows_can_be_resumed(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        follow(night, tmp_path / "out", [None, None, pull_the_plug])
+        followed(night, tmp_path / "out", [None, None, pull_the_plug])
     assert len(contents(tmp_path / "out")) > 0
     heard: list[Event] = []
-    assert follow(night, tmp_path / "out", [None] * 4, heard.append).complete
+    assert followed(night, tmp_path / "out", [None] * 4, heard.append).complete
     assert any(r.kept for r in results(heard))
     assert contents(tmp_path / "out") == batch
 
@@ -196,7 +196,7 @@ def test_a_bad_file_is_told_once_and_stops_nothing(
 ) -> None:
     (night / "bad.mrcz").write_bytes(b"no stack at all" * 100)
     heard: list[Event] = []
-    outcome = follow(night, tmp_path / "out", [None] * 6, heard.append)
+    outcome = followed(night, tmp_path / "out", [None] * 6, heard.append)
     assert [e.name for e in heard if isinstance(e, StackLeftOut)] == ["bad.mrcz"]
     assert not outcome.complete and len(outcome.results) == 7
     assert contents(tmp_path / "out") == batch
@@ -209,7 +209,7 @@ def test_a_bad_file_that_is_mended_joins_in(
     stacks[2].write_bytes(good[: len(good) // 2])
     steps: list[Step | None] = [None, None, None, lambda: None, None]
     steps[3] = lambda: stacks[2].write_bytes(good) and None
-    outcome = follow(night, tmp_path / "out", [*steps, None, None, None])
+    outcome = followed(night, tmp_path / "out", [*steps, None, None, None])
     assert outcome.complete
     assert contents(tmp_path / "out") == batch
 
@@ -223,10 +223,10 @@ def test_a_stack_that_is_changed_is_done_again(tmp_path: Path, night: Path, stac
         shutil.copyfile(tmp_path / "other.mrcz", stacks[3])
 
     heard: list[Event] = []
-    outcome = follow(night, tmp_path / "out", [None, None, None, change, None, None, None], heard.append)
+    outcome = followed(night, tmp_path / "out", [None, None, None, change, None, None, None], heard.append)
     assert outcome.complete
     assert {e.reason for e in heard if isinstance(e, StackDue)} >= {"input changed"}
-    again = follow(night, tmp_path / "again", [None])
+    again = followed(night, tmp_path / "again", [None])
     assert [r.digest for r in again.results] == [r.digest for r in outcome.results]
 
 
@@ -237,7 +237,7 @@ def test_stacks_that_are_taken_away_stay_in_the_windows(
         for path in stacks[:2]:
             path.unlink()
 
-    outcome = follow(night, tmp_path / "out", [None, None, None, take_away, None, None])
+    outcome = followed(night, tmp_path / "out", [None, None, None, take_away, None, None])
     assert outcome.complete
     assert contents(tmp_path / "out") == batch
 
@@ -247,9 +247,9 @@ def test_a_stack_that_is_renamed_counts_once(tmp_path: Path, night: Path, stacks
         for one in night.glob(f"{stacks[3].name}*"):
             one.rename(night / one.name.replace("Data", "Moved"))
 
-    outcome = follow(night, tmp_path / "out", [None, None, None, rename, None, None, None])
+    outcome = followed(night, tmp_path / "out", [None, None, None, rename, None, None, None])
     assert len(outcome.results) == 7 and outcome.complete
-    again = follow(night, tmp_path / "again", [None])
+    again = followed(night, tmp_path / "again", [None])
     assert [r.digest for r in again.results] == [r.digest for r in outcome.results]
 
 
@@ -262,7 +262,7 @@ def test_a_folder_that_is_gone_for_a_while(tmp_path: Path, night: Path, batch: d
         None,
         lambda: away.rename(night) and None,
     ]
-    assert follow(night, tmp_path / "out", [*steps, None, None], heard.append).complete
+    assert followed(night, tmp_path / "out", [*steps, None, None], heard.append).complete
     assert any(isinstance(e, Warned) and "cannot be looked at" in e.message for e in heard)
     assert contents(tmp_path / "out") == batch
 
@@ -271,7 +271,7 @@ def test_two_stacks_of_one_stem_are_left_out_and_the_others_go_on(
     tmp_path: Path, night: Path, stacks: list[Path]
 ) -> None:
     mrcz_dask.write(stacks[0].with_suffix(".mrc"), mrcz_dask.read(stacks[0]))
-    outcome = follow(night, tmp_path / "out", [None] * 4)
+    outcome = followed(night, tmp_path / "out", [None] * 4)
     assert len(outcome.results) == 6
     assert all("another stack has this stem" in r.reason for r in outcome.plan.discovery.rejected)
 
@@ -279,7 +279,7 @@ def test_two_stacks_of_one_stem_are_left_out_and_the_others_go_on(
 def test_no_stack_ever(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SessionError, match="no stack has come"):
-        follow(tmp_path / "empty", tmp_path / "out", [None] * 3)
+        followed(tmp_path / "empty", tmp_path / "out", [None] * 3)
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
     koma = KomaParams(radius=3, long_window=12)
     plan = make_plan(broken_night, tmp_path / "batch", Settings(koma=koma))
     told: list[Event] = []
-    assert Run(plan, SerialExecutor(), told.append).execute().complete
+    assert carry_out(plan, SerialClient(), told.append).complete
     breaks = [e.message for e in told if isinstance(e, Noted) and "break before" in e.message]
     names = [entry.name for entry in plan.stacks]
     assert [one.split(":")[0].split()[-1] for one in breaks] == [names[16], names[29]]
@@ -321,7 +321,7 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
     for path in order[1:]:
         steps += [bring(path, live), None, None]
     heard: list[Event] = []
-    outcome = follow(live, tmp_path / "out", steps, heard.append, koma)
+    outcome = followed(live, tmp_path / "out", steps, heard.append, koma)
 
     assert outcome.complete
     assert contents(tmp_path / "out") == contents(tmp_path / "batch")
@@ -349,7 +349,7 @@ def test_wider_windows_are_final_later_and_have_the_bytes_of_a_batch(
     tmp_path: Path, night: Path, stacks: list[Path], koma: KomaParams, early: int | None
 ) -> None:
     """Every stack that comes joins the windows of so many before it: they are provisional until then."""
-    assert Run(make_plan(night, tmp_path / "batch", Settings(koma=koma)), SerialExecutor()).execute().complete
+    assert carry_out(make_plan(night, tmp_path / "batch", Settings(koma=koma)), SerialClient()).complete
     live = tmp_path / "live"
     live.mkdir()
     bring(stacks[0], live)()
@@ -357,7 +357,7 @@ def test_wider_windows_are_final_later_and_have_the_bytes_of_a_batch(
     for path in stacks[1:]:
         steps += [bring(path, live), None, None]
     heard: list[Event] = []
-    outcome = follow(live, tmp_path / "out", steps, heard.append, koma, provisional=True)
+    outcome = followed(live, tmp_path / "out", steps, heard.append, koma, provisional=True)
 
     assert contents(tmp_path / "out") == contents(tmp_path / "batch")
     assert not any(r.provisional for r in outcome.results)

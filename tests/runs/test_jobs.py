@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.runs.allocator import environment
-from mrcz_dask.runs.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, look_command, open_cluster
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.queues import SYSTEMS, QueueProfile
+from mrcz_dask.engine.allocator import environment
+from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, look_command, open_cluster
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queues import SYSTEMS, QueueProfile
 from mrcz_dask.values.errors import SessionError
 
 NEED = Need(300_000_000, 1_100_000_000)
@@ -118,7 +118,7 @@ def test_an_interpreter_in_an_odd_folder_is_quoted(tmp_path: Path) -> None:
 
 @given(walltime=st.integers(60, 10**6))
 def test_minutes_of_lsf_are_not_fewer_than_asked_for(walltime: int) -> None:
-    from mrcz_dask.runs.jobs import _minutes
+    from mrcz_dask.engine.jobs import _minutes
 
     hours, minutes = map(int, _minutes(walltime).split(":"))
     assert 0 <= (hours * 60 + minutes) * 60 - walltime < 60
@@ -133,7 +133,7 @@ def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: P
 def test_ctrl_c_is_left_as_it_is() -> None:
     code = (
         "import signal; signal.signal(signal.SIGINT, mine := lambda *_: None)\n"
-        "from mrcz_dask.runs.jobs import _cluster_class\n"
+        "from mrcz_dask.engine.jobs import _cluster_class\n"
         "_cluster_class('slurm'); assert signal.getsignal(signal.SIGINT) is mine"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

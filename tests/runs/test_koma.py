@@ -2,7 +2,6 @@
 
 import os
 import random
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs import finish as finishing
-from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values.errors import MrczDaskError, SessionError
 from mrcz_dask.values.events import Event, PhaseFinished, PhaseStarted, StackDone, StackFailed, Warned
@@ -49,28 +48,23 @@ def plain_session(tmp_path: Path) -> Path:
     return tmp_path / "plain"
 
 
-class Shuffled:
-    """Runs segments side by side in a random order, every task twice, and gives results in any order."""
+class Shuffled(SerialClient):
+    """Runs every task twice, and gives results in any order."""
 
-    slots, threads = 3, 3
+    slots = threads = ahead = 5
 
     def __init__(self, seed: int) -> None:
+        super().__init__()
         self._random = random.Random(seed)
 
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "shuffled"}
+    def submit(self, *arguments: Any, **more: Any) -> Any:
+        super().submit(*arguments, **more)
+        return super().submit(*arguments, **more)
 
-    def run(
-        self, function: Any, segments: Sequence[Sequence[Any]], split: Any = None
-    ) -> Iterator[tuple[Any, Any]]:
-        waiting = [list(segment) for segment in segments]
-        done = []
-        while any(waiting):
-            task = self._random.choice([segment for segment in waiting if segment]).pop(0)
-            function(task)
-            done.append((task, function(task)))
-        self._random.shuffle(done)
-        yield from done
+    def finished(self, seconds: float) -> list[tuple[Any, Any]]:
+        self._random.shuffle(self._finished)
+        found, self._finished = self._finished[:2], self._finished[2:]
+        return found
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -101,7 +95,7 @@ def test_inputs_are_not_touched(night: Path, koma: Any) -> None:
 
 
 def test_results_come_in_order_of_acquisition(night: Path, koma: Any) -> None:
-    outcome = koma(night, executor=Shuffled(1))
+    outcome = koma(night, client=Shuffled(1))
     assert [r.name for r in outcome.results] == [s.name for s in outcome.plan.stacks]
     assert [r.name for r in outcome.results] != sorted(r.name for r in outcome.results)
 
@@ -292,5 +286,5 @@ def test_a_session_without_gain_reference_is_said_to_look_raw(tmp_path: Path, ko
     assert any(isinstance(e, Warned) and "gain reference" in e.message for e in heard)
 
 
-def test_the_serial_executor_says_what_it_is() -> None:
-    assert SerialExecutor().describe() == {"kind": "serial"}
+def test_the_serial_client_says_what_it_is() -> None:
+    assert SerialClient().describe() == {"kind": "serial"}

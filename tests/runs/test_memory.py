@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.runs.memory import Crew, Need, crew, need, parse_memory, tasks_of
+from mrcz_dask.engine.memory import Crew, Need, crew, need, parse_memory, tasks_of
 from mrcz_dask.values.errors import ParameterError, SessionError
 
 GB = 10**9

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcz_dask.engine.client import Client, SerialClient
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.formats.gains import write_reference
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.cluster import Where, open_executor
-from mrcz_dask.runs.executors import Executor, SerialExecutor
 from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.noise import NoiseRun
 from mrcz_dask.runs.noise_files import keep_report
@@ -29,7 +29,7 @@ FRAMES = 12
 def run_noise(
     folder: Path,
     out: Path,
-    executor: Executor | None = None,
+    executor: Client | None = None,
     listen: Listener = silent,
     *,
     koma: KomaParams | None = None,
@@ -38,7 +38,7 @@ def run_noise(
 ) -> NoiseReport:
     settings = Settings(koma=koma or KomaParams(radius=2))
     plan = noise_plan(choose([folder]), out, settings, gain=gain or GainOptions())
-    report = NoiseRun(plan, NoiseParams(**params), executor or SerialExecutor(), listen).execute()
+    report = NoiseRun(plan, NoiseParams(**params), executor or SerialClient(), listen).execute()
     keep_report(report)
     return report
 
@@ -149,7 +149,7 @@ def test_a_choice_is_made(sessions: Any) -> None:
 def test_workers_change_nothing(sessions: Any, tmp_path: Path, threads: int) -> None:
     session, out, _ = sessions("standard")
     plan = noise_plan(choose([session]), tmp_path / "out", Settings(koma=KomaParams(radius=6)))
-    with open_executor(Where(2 // threads, threads), noise_need(plan), silent) as executor:
+    with open_client(Where(2 // threads, threads), noise_need(plan), silent) as executor:
         report = NoiseRun(plan, NoiseParams(), executor).execute()
     keep_report(report)
 
@@ -186,7 +186,7 @@ class KilledError(Exception):
 def test_killed_and_run_again_gives_the_same_bytes(night: Path, tmp_path: Path, after: int) -> None:
     run_noise(night, tmp_path / "whole")
 
-    class Dying(SerialExecutor):
+    class Dying(SerialClient):
         left = after
 
         def run(self, function: Any, segments: Any, split: Any = None) -> Iterator[tuple[Any, Any]]:

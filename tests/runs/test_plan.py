@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.engine.memory import need
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
-from mrcz_dask.runs.memory import need
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
@@ -18,13 +18,13 @@ from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 MEASURE = """
 import sys
 from pathlib import Path
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values.params import KomaParams, Settings
 
 plan = make_plan(Path(sys.argv[1]), None, Settings(koma=KomaParams(radius=2, long_window=5)))
-assert Run(plan, SerialExecutor()).execute().complete
+assert carry_out(plan, SerialClient()).complete
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
 print(plan.need().of(1), int(peak) * 1024)
 """
@@ -43,7 +43,7 @@ def test_the_size_is_near_what_is_written(larger: Path, tmp_path: Path, write: A
     if write != "normalized" and dtype != "int16":
         return
     plan = make_plan(larger, tmp_path / "out", Settings(write=WriteParams(write=write, dtype=dtype)))
-    assert Run(plan, SerialExecutor()).execute().complete
+    assert carry_out(plan, SerialClient()).complete
     written = sum(p.stat().st_size for p in (tmp_path / "out").rglob("*") if p.is_file())
     assert 0.8 < plan.bytes_out() / written < 1.4
 

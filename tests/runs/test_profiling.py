@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.runs.cluster import Where, open_executor
-from mrcz_dask.runs.executors import DaskExecutor, SerialExecutor
-from mrcz_dask.runs.koma import Outcome, Run
-from mrcz_dask.runs.memory import Need
+from mrcz_dask.engine.client import DaskClient, SerialClient
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.runs.koma import Outcome
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.profile import Profile
 from mrcz_dask.runs.profiling import Collector, run_profiled
@@ -27,7 +27,7 @@ def plan(night: Path, out: Path, write: WriteMode = "normalized") -> Plan:
 
 
 def profiled(night: Path, out: Path, **more: Any) -> tuple[Outcome, Profile]:
-    return run_profiled(plan(night, out, **more), SerialExecutor())
+    return run_profiled(plan(night, out, **more), SerialClient())
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -38,7 +38,7 @@ def everything(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("write", WRITES)
 def test_outputs_and_store_are_the_same_bytes(night: Path, tmp_path: Path, write: WriteMode) -> None:
-    bare = Run(plan(night, tmp_path / "bare", write), SerialExecutor()).execute()
+    bare = carry_out(plan(night, tmp_path / "bare", write), SerialClient())
     outcome, _ = profiled(night, tmp_path / "timed", write=write)
     assert outcome.results == bare.results
     assert everything(tmp_path / "timed") == everything(tmp_path / "bare")
@@ -104,7 +104,7 @@ def test_a_run_that_keeps_everything_has_no_floor(night: Path, tmp_path: Path) -
 def test_a_profile_that_cannot_be_written_is_a_warning(night: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "profile.json").mkdir(parents=True)
     heard: list[events.Event] = []
-    outcome, _ = run_profiled(plan(night, tmp_path / "out"), SerialExecutor(), heard.append)
+    outcome, _ = run_profiled(plan(night, tmp_path / "out"), SerialClient(), heard.append)
     assert outcome.complete
     (warned,) = (e for e in heard if isinstance(e, events.Warned))
     assert "profile.json" in warned.message
@@ -112,7 +112,7 @@ def test_a_profile_that_cannot_be_written_is_a_warning(night: Path, tmp_path: Pa
 
 def test_times_are_taken_only_if_asked_for(night: Path, tmp_path: Path) -> None:
     heard: list[events.Event] = []
-    Run(plan(night, tmp_path / "out"), SerialExecutor(), heard.append).execute()
+    carry_out(plan(night, tmp_path / "out"), SerialClient(), heard.append)
     assert {e.timing for e in heard if isinstance(e, events.StackDone)} == {None}
 
 
@@ -135,16 +135,14 @@ def test_the_collector_takes_the_time_of_passes() -> None:
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[DaskExecutor]:
-    with open_executor(Where(2), Need(0, 1), events.silent) as executor:
-        assert isinstance(executor, DaskExecutor)
+def processes() -> Iterator[DaskClient]:
+    with open_client(Where(2), Need(0, 1), events.silent) as executor:
+        assert isinstance(executor, DaskClient)
         yield executor
 
 
 class TestOnACluster:
-    def test_dasks_report_is_written_beside(
-        self, night: Path, tmp_path: Path, processes: DaskExecutor
-    ) -> None:
+    def test_dasks_report_is_written_beside(self, night: Path, tmp_path: Path, processes: DaskClient) -> None:
         from distributed import Client
 
         outcome, found = run_profiled(plan(night, tmp_path / "out"), processes)
@@ -157,13 +155,13 @@ class TestOnACluster:
         assert 1 <= len({t.worker for one in found.passes for t in one.timings}) <= 2
         assert {t.worker.partition(":")[2] for one in found.passes for t in one.timings} != {""}
 
-    def test_the_same_bytes(self, night: Path, tmp_path: Path, processes: DaskExecutor) -> None:
-        Run(plan(night, tmp_path / "bare"), SerialExecutor()).execute()
+    def test_the_same_bytes(self, night: Path, tmp_path: Path, processes: DaskClient) -> None:
+        carry_out(plan(night, tmp_path / "bare"), SerialClient())
         run_profiled(plan(night, tmp_path / "timed"), processes)
         assert everything(tmp_path / "timed") == everything(tmp_path / "bare")
 
     def test_a_report_that_cannot_be_made_is_a_warning(
-        self, night: Path, tmp_path: Path, processes: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+        self, night: Path, tmp_path: Path, processes: DaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async def broken(*_: object, **__: object) -> str:
             raise ImportError("no bokeh")
@@ -177,7 +175,7 @@ class TestOnACluster:
         assert not (tmp_path / "out" / "dask-report.html").exists()
 
     def test_an_error_leaves_no_report(
-        self, night: Path, tmp_path: Path, processes: DaskExecutor, monkeypatch: pytest.MonkeyPatch
+        self, night: Path, tmp_path: Path, processes: DaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fails(event: events.Event) -> None:
             if isinstance(event, events.PhaseFinished):

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.queue_template import TEMPLATE
-from mrcz_dask.runs.queues import (
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queue_template import TEMPLATE
+from mrcz_dask.engine.queues import (
     JOB_BYTES,
     MEBI,
     SHORTEST,

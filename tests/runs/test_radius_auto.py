@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Run
+from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.radius_auto import with_found_radius
 from mrcz_dask.values.errors import OutputExistsError
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 def found(plan: Plan) -> tuple[Plan, list[str]]:
     told: list[Event] = []
-    chosen = with_found_radius(plan, SerialExecutor(), told.append)
+    chosen = with_found_radius(plan, SerialClient(), told.append)
     return chosen, [event.message for event in told if isinstance(event, Noted)]
 
 
@@ -27,18 +27,18 @@ def test_it_is_chosen_said_and_the_same_again(night: Path, tmp_path: Path) -> No
     chosen, told = found(plan)
     radius = chosen.settings.koma.radius
     assert 1 <= radius <= 3 and f"radius {radius}: " in told[-1]
-    outcome = Run(chosen, SerialExecutor()).execute()
+    outcome = carry_out(chosen, SerialClient())
     assert outcome.complete
     again, _ = found(make_plan(night, tmp_path / "out", Settings(), mixing=True))
     assert again.settings == chosen.settings
-    assert all(result.kept for result in Run(again, SerialExecutor()).execute().results)
+    assert all(result.kept for result in carry_out(again, SerialClient()).results)
 
 
 def test_outputs_of_another_radius_are_not_replaced_unasked(night: Path, tmp_path: Path) -> None:
     plan = make_plan(night, tmp_path / "out", Settings(), mixing=True)
     radius = found(plan)[0].settings.koma.radius
     other = replace(plan, settings=Settings(koma=KomaParams(radius=radius + 1)))
-    Run(other, SerialExecutor()).execute()
+    carry_out(other, SerialClient())
     with pytest.raises(OutputExistsError, match="radius"):
         found(plan)
 

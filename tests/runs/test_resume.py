@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.executors import SerialExecutor
-from mrcz_dask.runs.koma import Outcome, Run
+from mrcz_dask.runs.koma import Outcome
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.events import Event, Listener, StackDue, silent
@@ -28,7 +28,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(session: Path, out: Path, method: Method, long: int, listen: Listener = silent) -> Outcome:
     settings = Settings(koma=KomaParams(radius=12, method=method, long_window=long))
-    return Run(make_plan(session, out, settings), SerialExecutor(), listen).execute()
+    return carry_out(make_plan(session, out, settings), SerialClient(), listen)
 
 
 def windows(out: Path, output: str) -> set[str]:

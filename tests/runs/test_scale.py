@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.runs.executors import segments_of
+from mrcz_dask.engine.client import segments_of
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.store import SessionStore

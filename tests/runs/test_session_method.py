@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.reproduce import reproduce
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.runs.store import SessionStore
@@ -56,7 +56,7 @@ def test_it_is_reproduced_byte_for_byte(night: Path, koma: Any) -> None:
     assert reproduce(night / "koma" / outcome.results[3].output).same
 
 
-class Backwards(SerialExecutor):
+class Backwards(SerialClient):
     """Takes every segment from its end."""
 
     def run(self, function: Any, segments: Any, split: Any = None) -> Any:

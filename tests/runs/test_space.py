@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.runs.space import check_space, forbid_overwriting, free_bytes, readable, some
+from mrcz_dask.runs.space import check_space, forbid_overwriting, free_bytes
 from mrcz_dask.values.errors import SessionError, SpaceError
+from mrcz_dask.values.sizes import readable, some
 
 
 def test_free_bytes_where_the_folder_would_be(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.runs.cluster import Where, open_executor
+from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.runs.counting.plan import CountPlan, count_plan
 from mrcz_dask.runs.counting.run import CountOutcome, CountRun
 from mrcz_dask.runs.lock import locked
@@ -55,7 +55,7 @@ def carry_out(plan: CountPlan, where: Where, listen: events.Listener = events.si
     plan.folder.mkdir(parents=True, exist_ok=True)
     with (
         locked(plan.folder, listen),
-        open_executor(where, plan.need(), listen) as executor,
+        open_client(where, plan.need(), listen) as client,
         swept(plan.folder, (one.stem for one in plan.stacks)),
     ):
-        return CountRun(plan, executor, listen).execute()
+        return CountRun(plan, client, listen).execute()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcz_dask.engine.memory import Need
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.mdoc import mdoc_index
 from mrcz_dask.formats.sources import open_source
@@ -24,10 +25,10 @@ from mrcz_dask.runs.entries import Rejected, Skipped, StackEntry
 from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.looks import look
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.space import check_space, forbid_overwriting, readable
+from mrcz_dask.runs.space import check_space, forbid_overwriting
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.sizes import readable
 
 NO_GAIN = GainOptions()
 FEWEST_DARK = 8

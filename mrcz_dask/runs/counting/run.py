@@ -1,17 +1,18 @@
-"""A run: the detector, the electrons of all stacks, their outputs, on any executor."""
+"""A run: the detector, the electrons of all stacks, their outputs, on any client."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from mrcz_dask import __version__
-from mrcz_dask.runs.attempt import Named, attempt, failure
+from mrcz_dask.engine.attempt import Timed, failure
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.runs.counting.calibration import Calibration
 from mrcz_dask.runs.counting.counter import Method
 from mrcz_dask.runs.counting.keeping import kept_output, own_calibration
@@ -27,18 +28,12 @@ from mrcz_dask.runs.counting.tasks import (
     write_outputs,
 )
 from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.executors import Executor
 from mrcz_dask.runs.logbook import Logbook
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure
 
 COUNTING, WRITING, KEEPING = "electrons", "counted frames", "existing output"
-# Stacks whose electrons are found before their outputs are written, at least.
-GROUP = 8
-
-T = TypeVar("T", bound=Named)
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +85,14 @@ class CountRun:
     ----------
     plan
         What to do.
-    executor
+    client
         Where.
     listen
         Is told what happens.
     """
 
-    def __init__(self, plan: CountPlan, executor: Executor, listen: events.Listener = events.silent) -> None:
-        self._plan, self._executor, self._listen = plan, executor, listen
+    def __init__(self, plan: CountPlan, client: Client, listen: events.Listener = events.silent) -> None:
+        self._plan, self._client, self._listen = plan, client, listen
 
     def execute(self) -> CountOutcome:
         """Carry the plan out; a stack that cannot be done is a failure of its own.
@@ -115,11 +110,10 @@ class CountRun:
             method = Method(str(path), calibration.digest, plan.script)
             results, failures = self._sorted_out(method)
             left = [one for one in plan.stacks if one.name not in results and one.name not in failures]
-            size = max(GROUP, 2 * self._executor.slots)
-            for start in range(0, len(left), size):
-                done, lost = self._group(left[start : start + size], method)
-                results |= done
-                failures |= lost
+            with CountJob(plan, left, method, self._listen) as job:
+                Loop(self._client).run(job)
+            results |= job.results
+            failures |= job.failures
             self._listen(events.RunFinished(len(results), len(failures) + len(plan.bad)))
         order = [one.name for one in plan.stacks]
         return CountOutcome(
@@ -133,7 +127,7 @@ class CountRun:
     def _told(self) -> Iterator[None]:
         plan = self._plan
         settings = {"find": plan.find.to_dict(), "fractions": plan.fractions.to_dict()}
-        where = self._executor.describe()
+        where = self._client.describe()
         out = str(plan.folder)
         self._listen(events.RunStarted(__version__, out, out, settings, where, platform.platform()))
         for one in plan.bad:
@@ -153,7 +147,7 @@ class CountRun:
         if there is not None:
             return there, plan.own_calibration
         fitting = [one for one in plan.stacks if one.shape[1:] == plan.shape]
-        survey = Survey(fitting, plan.find, plan.inputs, plan.given, self._executor, self._listen)
+        survey = Survey(fitting, plan.find, plan.inputs, plan.given, self._client, self._listen)
         made = survey.calibration()
         made.save(plan.own_calibration)
         self._listen(
@@ -179,110 +173,133 @@ class CountRun:
                 kept[one.name] = found
         return kept, refused
 
-    def _group(
-        self, stacks: Sequence[StackEntry], method: Method
-    ) -> tuple[dict[str, Counted], dict[str, Failure]]:
-        """Count some stacks and write their outputs."""
-        spools = {one.name: EventSpool.create(self._spool(one), {}) for one in stacks}
-        try:
-            failures = self._count(stacks, method, spools)
-            for spool in spools.values():
-                spool.close()
-            left = [one for one in stacks if one.name not in failures]
-            results, more = self._write(left, method)
-            return results, failures | more
-        finally:
-            for spool in spools.values():
-                spool.remove()
 
-    def _spool(self, stack: StackEntry) -> Path:
+class CountJob:
+    """Counts the frames of stacks in batches, and writes the outputs of each that is counted.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    stacks
+        Those that are left.
+    method
+        How frames are counted.
+    listen
+        Is told what happens.
+
+    Attributes
+    ----------
+    results, failures
+        By the names of stacks.
+    """
+
+    def __init__(
+        self, plan: CountPlan, stacks: Sequence[StackEntry], method: Method, listen: events.Listener
+    ) -> None:
+        self._plan, self._method, self._listen = plan, method, listen
+        self._stacks = {one.name: one for one in stacks}
+        self._place = {one.name: k for k, one in enumerate(stacks)}
+        self._spools: dict[str, EventSpool] = {}
+        self._lost: dict[str, dict[int, Failure]] = {}
+        self.results: dict[str, Counted] = {}
+        self.failures: dict[str, Failure] = {}
+        each = batch_frames(plan.shape)
+        self._left = {one.name: -(-one.shape[0] // each) for one in stacks}
+        self._new = [
+            Task("count-frames", COUNTING, count_frames, task, priority=2 * k + 1)
+            for k, one in enumerate(stacks)
+            for task in self._batches(one, each)
+        ]
+        for phase in (COUNTING, WRITING) if stacks else ():
+            listen(events.PhaseStarted(phase, len(stacks), sum(one.size for one in stacks)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for spool in self._spools.values():
+            spool.remove()
+
+    def ready(self) -> list[Task]:
+        """Return the tasks that have become possible."""
+        found, self._new = self._new, []
+        return found
+
+    def over(self) -> bool:
+        """Return whether nothing is left; tell that the phases are over."""
+        for phase in (COUNTING, WRITING) if self._stacks else ():
+            self._listen(events.PhaseFinished(phase))
+        return True
+
+    def take(self, task: Task, made: Timed[Any]) -> None:
+        """Take in the electrons of some frames, or what became of a stack."""
+        if isinstance(task.argument, WriteTask):
+            self._end(WRITING, task.argument.name, made.result)
+            return
+        batch, found = task.argument, made.result
+        assert isinstance(batch, CountTask)
+        name = batch.name
+        if isinstance(found, Failure):
+            self._lost.setdefault(name, {})[batch.first] = found
+        elif name not in self._lost:
+            self._spool(name).append(found)
+        self._left[name] -= 1
+        if not self._left[name]:
+            self._counted(name)
+
+    def _counted(self, name: str) -> None:
+        """Go on with a stack whose frames are all counted, or give it up."""
+        lost, stack = self._lost.get(name), self._stacks[name]
+        if lost:
+            self._end(COUNTING, name, lost[min(lost)])
+            return
+        self._listen(events.StackDone(COUNTING, name, stack.size))
+        self._spool(name).close()
+        try:
+            task = self._write_task(stack)
+        except (MrczDaskError, OSError) as error:
+            self._end(WRITING, name, failure(_Name(name), WRITING, error))
+            return
+        self._new.append(Task("write-counted", WRITING, write_outputs, task, priority=2 * self._place[name]))
+
+    def _end(self, phase: str, name: str, found: Counted | Failure) -> None:
+        if name in self._spools:
+            self._spools.pop(name).remove()
+        size = self._stacks[name].size
+        if isinstance(found, Failure):
+            self.failures[name] = Failure(name, found.phase, found.reason)
+            self._listen(events.StackFailed(phase, name, found.reason, size))
+        else:
+            self.results[name] = found
+            self._listen(events.StackDone(phase, name, size))
+
+    def _spool(self, name: str) -> EventSpool:
+        if name not in self._spools:
+            self._spools[name] = EventSpool.create(self._spool_path(self._stacks[name]), {})
+        return self._spools[name]
+
+    def _spool_path(self, stack: StackEntry) -> Path:
         return self._plan.folder / f".{stack.stem}{SUFFIX}"
 
-    def _count(
-        self, stacks: Sequence[StackEntry], method: Method, spools: dict[str, EventSpool]
-    ) -> dict[str, Failure]:
-        """Put the electrons of all frames into the spools; return the failures."""
-        each = batch_frames(self._plan.shape)
-        tasks = [
-            CountTask(
-                str(s.path),
-                s.size,
-                s.mtime_ns,
-                self._plan.inputs,
-                s.name,
-                k,
-                min(each, s.shape[0] - k),
-                method,
-            )
-            for s in stacks
-            for k in range(0, s.shape[0], each)
-        ]
-        sizes = {one.name: one.size for one in stacks}
-        waiting = {s.name: -(-s.shape[0] // each) for s in stacks}
-        lost: dict[str, dict[int, Failure]] = {}
-        self._listen(events.PhaseStarted(COUNTING, len(stacks), sum(sizes.values())))
-        for task, made in self._carried_out(count_frames, COUNTING, tasks):
-            if isinstance(made, Failure):
-                lost.setdefault(task.name, {})[task.first] = made
-            elif task.name not in lost:
-                spools[task.name].append(made)
-            waiting[task.name] -= 1
-            if not waiting[task.name]:
-                self._tell(COUNTING, task.name, sizes[task.name], _first(lost.get(task.name)))
-        self._listen(events.PhaseFinished(COUNTING))
-        return {name: _first(found) for name, found in lost.items() if found}  # type: ignore[misc]
+    def _batches(self, stack: StackEntry, each: int) -> Iterator[CountTask]:
+        about = str(stack.path), stack.size, stack.mtime_ns, self._plan.inputs, stack.name
+        for k in range(0, stack.shape[0], each):
+            yield CountTask(*about, k, min(each, stack.shape[0] - k), self._method)
 
-    def _write(
-        self, stacks: Sequence[StackEntry], method: Method
-    ) -> tuple[dict[str, Counted], dict[str, Failure]]:
-        tasks, failures = [], {}
-        for one in stacks:
-            try:
-                tasks.append(self._write_task(one, method))
-            except (MrczDaskError, OSError) as error:
-                failures[one.name] = failure(_Name(one.name), WRITING, error)
-        sizes = {self._name(one): one for one in stacks}
-        results: dict[str, Counted] = {}
-        self._listen(events.PhaseStarted(WRITING, len(tasks), 0))
-        for task, made in self._carried_out(write_outputs, WRITING, tasks):
-            name = sizes[task.target].name
-            if isinstance(made, Failure):
-                failures[name] = Failure(name, made.phase, made.reason)
-            else:
-                results[name] = made
-            self._tell(WRITING, name, 0, failures.get(name))
-        self._listen(events.PhaseFinished(WRITING))
-        return results, failures
-
-    def _name(self, stack: StackEntry) -> str:
-        return str(self._plan.target(stack))
-
-    def _write_task(self, stack: StackEntry, method: Method) -> WriteTask:
+    def _write_task(self, stack: StackEntry) -> WriteTask:
         plan = self._plan
         events_target = plan.events_target(stack)
         return WriteTask(
-            spool=str(self._spool(stack)),
+            spool=str(self._spool_path(stack)),
             origin=origin_of(stack, plan.inputs),
             frames=stack.shape[0],
-            method=method,
+            method=self._method,
             find=plan.find,
             fractions=plan.fractions,
             target=str(plan.target(stack)),
             events=None if events_target is None else str(events_target),
         )
-
-    def _carried_out(
-        self, function: Callable[[T], R], phase: str, tasks: Sequence[T]
-    ) -> Iterator[tuple[T, R | Failure]]:
-        """Yield every task with its result or failure; each is a line of its own, so as to go in order."""
-        for task, made in self._executor.run(partial(attempt, function, phase), [[one] for one in tasks]):
-            yield task, failure(task, phase, made) if isinstance(made, Exception) else made
-
-    def _tell(self, phase: str, name: str, size: int, lost: Failure | None) -> None:
-        if lost is None:
-            self._listen(events.StackDone(phase, name, size))
-        else:
-            self._listen(events.StackFailed(phase, name, lost.reason, size))
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +308,3 @@ class _Name:
 
     name: str
     places: tuple[str, ...] = ()
-
-
-def _first(found: dict[int, Failure] | None) -> Failure | None:
-    """Return the failure of the first frames, whichever failed first."""
-    return found[min(found)] if found else None

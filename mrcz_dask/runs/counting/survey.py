@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.counting.charges import true_spectrum
 from mrcz_dask.numerics.counting.coincidence import loss_curve
@@ -31,15 +32,12 @@ from mrcz_dask.numerics.counting.noise import (
 )
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.places import LEAST, PlaceMap, learn_places
-from mrcz_dask.runs.attempt import attempt, failure
 from mrcz_dask.runs.counting.calibration import Calibration
 from mrcz_dask.runs.counting.params import FEWEST, FindParams
 from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.executors import Executor
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
-from mrcz_dask.values.records import Failure
 
 PHASE = "detector"
 OVERLAP = 8
@@ -158,7 +156,7 @@ class Survey:
         How stacks are read.
     given
         What is known.
-    executor
+    client
         Where the bands are found.
     listen
         Is told what happens.
@@ -170,11 +168,11 @@ class Survey:
         params: FindParams,
         inputs: InputParams,
         given: Given,
-        executor: Executor,
+        client: Client,
         listen: events.Listener = events.silent,
     ) -> None:
         self._stacks, self._params, self._inputs, self._given = list(stacks), params, inputs, given
-        self._executor, self._listen = executor, listen
+        self._client, self._listen = client, listen
         self._shape = (stacks[0].shape[1], stacks[0].shape[2])
 
     def calibration(self) -> Calibration:
@@ -213,15 +211,15 @@ class Survey:
             self._listen(events.PhaseStarted(PHASE, len(tasks), 0))
             found: dict[tuple[int, int], Band] = {}
             unread: set[str] = set()
-            work = partial(attempt, find_band, PHASE)
-            for task, made in self._executor.run(work, [[one] for one in tasks]):
+            for task, made in carry_out(
+                self._client, [Task("find-noise", PHASE, find_band, task, k) for k, task in enumerate(tasks)]
+            ):
                 if isinstance(made, str):
                     unread.add(made)
                 elif isinstance(made, Band):
                     found[task.inner] = made
                 else:
-                    lost = made if isinstance(made, Failure) else failure(task, PHASE, made)
-                    raise SessionError(f"the detector's noise: {lost.reason}")
+                    raise SessionError(f"the detector's noise: {made.reason}")
                 self._listen(events.StackDone(PHASE, task.name, 0))
             self._listen(events.PhaseFinished(PHASE))
             if not unread:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.memory import Need
 from mrcz_dask.formats.places import measure
 from mrcz_dask.graphs.stacks import shared_reader
 from mrcz_dask.runs.counting.calibration import kept_calibration
@@ -20,7 +21,6 @@ from mrcz_dask.runs.counting.recording import Origin, Summary, about_stack
 from mrcz_dask.runs.counting.rendering import write_counted
 from mrcz_dask.runs.counting.spool import EventSpool
 from mrcz_dask.runs.counting.store import SUFFIX, write_events
-from mrcz_dask.runs.memory import Need
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.runs.cluster import Where
+from mrcz_dask.engine.client import DaskClient
+from mrcz_dask.engine.where import Where
 from mrcz_dask.runs.counting import FractionParams, count, count_plan
 from mrcz_dask.runs.counting import run as run_module
 from mrcz_dask.runs.counting.run import CountRun
-from mrcz_dask.runs.executors import DaskExecutor
 
 SLOW = """
 import time
@@ -56,7 +56,7 @@ def test_killed_workers_change_nothing(
         killed: list[int] = []
         killer = threading.Thread(target=_kill, args=(client, 3, killed))
         killer.start()
-        done = CountRun(plan, DaskExecutor(client, plan.need())).execute()
+        done = CountRun(plan, DaskClient(client, plan.need())).execute()
         killer.join()
     assert killed and done.complete
     assert outputs(tmp_path / "one") == outputs(tmp_path / "killed")

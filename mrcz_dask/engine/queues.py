@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from mrcz_dask.runs.memory import Crew, Need, crew, parse_memory
-from mrcz_dask.runs.space import readable
+from mrcz_dask.engine.memory import Crew, Need, crew, parse_memory
 from mrcz_dask.values.checks import one_of, raise_all, whole
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.sizes import readable
 
 System = Literal["slurm", "sge", "pbs", "lsf"]
 SYSTEMS: tuple[System, ...] = get_args(System)

@@ -19,9 +19,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mrcz_dask.runs.allocator import environment
-from mrcz_dask.runs.memory import Need
-from mrcz_dask.runs.queues import MEBI, PATH, QueueProfile, System, clock
+from mrcz_dask.engine.allocator import environment
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.queues import MEBI, PATH, QueueProfile, System, clock
 from mrcz_dask.values.errors import SessionError
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ WORKER_MEMORY = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 1.0,
 }
+# Seconds between Dask's looks at how many jobs the work asks for.
+LOOK = 2.0
 # Seconds that a worker looks for its scheduler.
 DEATH_TIMEOUT = 60
 # What shows jobs, given their numbers.
@@ -88,6 +90,38 @@ def open_cluster(
         ) as cluster,
     ):
         yield cluster
+
+
+def begin_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> None:
+    """Submit the first jobs, and let Dask submit and end others as the work asks for.
+
+    Raises
+    ------
+    SessionError
+        When the queue system takes no job; with what it says.
+    """
+    low, high = profile.jobs
+    cluster.scale(jobs=max(1, low))
+    try:
+        cluster.sync(_settled, cluster)
+    except RuntimeError as error:
+        said = re.search(r"stderr:\n(.*)", str(error), re.DOTALL)
+        text = "; ".join((said[1] if said else str(error)).strip().splitlines())
+        raise SessionError(
+            f"{profile.system} takes no job: {text}; compare the profile with what your cluster expects "
+            "(`mrcz-dask cluster script` prints the job)"
+        ) from None
+    cluster.adapt(minimum_jobs=low, maximum_jobs=high, interval=f"{LOOK}s")
+
+
+async def _settled(cluster: JobQueueCluster) -> None:
+    await cluster
+
+
+def look_at_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> str:
+    """Return what the queue system shows of the jobs that were submitted and not ended."""
+    numbers = [str(job.job_id) for job in list(cluster.workers.values()) if job.job_id]
+    return look(profile.system, numbers) if numbers else "no job is in the queue"
 
 
 def job_script(profile: QueueProfile, needed: Need) -> str:

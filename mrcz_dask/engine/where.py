@@ -13,23 +13,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcz_dask.runs.allocator import environment, give_back
-from mrcz_dask.runs.executors import DaskExecutor, Executor, SerialExecutor
-from mrcz_dask.runs.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, open_cluster
-from mrcz_dask.runs.memory import Crew, Need, crew
-from mrcz_dask.runs.queues import ADDRESS, QueueProfile
-from mrcz_dask.runs.scaling import GRACE, Jobs, QueueExecutor
+from mrcz_dask.engine.allocator import environment, give_back
+from mrcz_dask.engine.client import Client as TaskClient
+from mrcz_dask.engine.client import DaskClient, SerialClient
+from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, begin_jobs, look_at_jobs, open_cluster
+from mrcz_dask.engine.memory import Crew, Need, crew
+from mrcz_dask.engine.queues import ADDRESS, QueueProfile, clock
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import ClusterReady, Listener, Warned
 
 if TYPE_CHECKING:
-    from distributed import Client, LocalCluster, Security, WorkerPlugin
+    from dask_jobqueue.core import JobQueueCluster
+    from distributed import Client, Security, WorkerPlugin
 
 # Of the limit of somebody else's workers: they pause above, if nothing else is configured.
 SHARE = 0.8
 CONNECT_SECONDS = 30
-# Seconds that Dask has to start a worker again.
-RESTART = 3.0
+# Seconds that a lost worker has to come back before its job is replaced; between two words about jobs that do
+# not start, at first.
+GRACE, SAY = 30.0, 60.0
 # Beside what Dask compares itself: what decides about the bytes of the outputs.
 SAME_VERSIONS = ["mrcz_dask", "numpy", "scipy", "blosc2", "numcodecs", "zarr"]
 
@@ -139,8 +141,8 @@ def local_crew(where: Where, needed: Need) -> Crew | None:
 
 
 @contextmanager
-def open_executor(where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
-    """Give an executor, and close what was opened for it.
+def open_client(where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
+    """Give a client, and close what was opened for it.
 
     Parameters
     ----------
@@ -159,19 +161,19 @@ def open_executor(where: Where, needed: Need, listen: Listener) -> Iterator[Exec
     """
     planned = local_crew(where, needed)
     if planned is None:
-        with connected(where, needed, listen) as executor:
-            yield executor
+        with connected(where, needed, listen) as client:
+            yield client
     elif where.queue is not None:
-        with _queued(where, where.queue, needed, listen) as executor:
-            yield executor
+        with _queued(where, where.queue, needed, listen) as client:
+            yield client
     elif planned.workers == 0:
         try:
-            yield SerialExecutor()
+            yield SerialClient()
         finally:
             give_back()
     else:
-        with _local(planned, where, needed, listen) as executor:
-            yield executor
+        with _local(planned, where, needed, listen) as client:
+            yield client
 
 
 def cores() -> int:
@@ -190,7 +192,7 @@ def is_loopback(address: str) -> bool:
 
 
 @contextmanager
-def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[Executor]:
+def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
     import dask
     from distributed import Client, LocalCluster
 
@@ -200,7 +202,7 @@ def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Itera
         dask.config.set(settings),
         LocalCluster(
             n_workers=planned.workers,
-            threads_per_worker=planned.threads,
+            threads_per_worker=planned.tasks,
             memory_limit=planned.limit,
             host=LOOPBACK,
             dashboard_address=dashboard,
@@ -208,36 +210,18 @@ def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Itera
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
+        # Dask starts a worker that ended again, but not one that ended while it started.
+        cluster.adapt(minimum=planned.workers, maximum=planned.workers)
         client.register_plugin(deaf_to_interrupts())
         _warn_of_dashboard(dashboard, listen)
-        address = cluster.scheduler_address
-        listen(ClusterReady(planned.workers, planned.threads, address, cluster.dashboard_link))
-        yield LocalExecutor(cluster, planned.workers, client, needed)
-
-
-class LocalExecutor(DaskExecutor):
-    """Has as many workers as it began with.
-
-    Dask starts a worker that ended again, but not one that ended while it started.
-    """
-
-    def __init__(self, cluster: LocalCluster, workers: int, client: Client, needed: Need) -> None:
-        self._cluster, self._planned = cluster, workers
-        self._since: float | None = None
-        super().__init__(client, needed)
-
-    def room(self) -> dict[str, int]:
-        """Return how many tasks at a time each worker takes that is there now, by its address."""
-        found = super().room()
-        now = time.monotonic()
-        self._since = None if len(found) >= self._planned else self._since or now
-        if self._since is not None and now - self._since > RESTART:
-            self._cluster.scale(self._planned)
-        return found
+        listen(
+            ClusterReady(planned.workers, planned.tasks, cluster.scheduler_address, cluster.dashboard_link)
+        )
+        yield DaskClient(client, needed, slots=planned.workers * planned.tasks)
 
 
 @contextmanager
-def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener) -> Iterator[Executor]:
+def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener) -> Iterator[TaskClient]:
     import dask
     from distributed import Client
 
@@ -251,16 +235,43 @@ def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener)
         _warn_of_dashboard(dashboard, listen)
         _warn_of_plain(address, listen)
         client.register_plugin(deaf_to_interrupts())
-        each = profile.crew(needed)
-        jobs = Jobs(cluster, profile, each.workers * each.tasks, listen)
-        jobs.start()
+        begin_jobs(cluster, profile)
+        _wait_for_a_job(client, cluster, profile, listen)
+        _check_versions(client)
+        each, most = profile.crew(needed), profile.jobs[1]
+        slots = each.workers * each.tasks * most
+
+        def reason() -> str:
+            return look_at_jobs(cluster, profile)
+
+        made = DaskClient(client, needed, slots=slots, wait=profile.wait, reason=reason)
+        listen(ClusterReady(len(made.room()), each.tasks, address, _link(client, dashboard)))
+        yield made
+
+
+def _wait_for_a_job(
+    client: Client, cluster: JobQueueCluster, profile: QueueProfile, listen: Listener
+) -> None:
+    """Return as soon as there is a worker; say now and then what the queue system shows of the jobs.
+
+    Raises
+    ------
+    SessionError
+        When there is none for long; with how to look at the jobs, and what is seen.
+    """
+    end, pause = time.monotonic() + profile.wait, SAY
+    while (left := end - time.monotonic()) > 0:
         try:
-            executor = QueueExecutor(client, needed, profile, jobs, listen, _check_versions)
-            executor.wait()
-            listen(ClusterReady(len(executor.room()), 1, address, _link(client, dashboard)))
-            yield executor
-        finally:
-            jobs.stop()
+            client.wait_for_workers(1, timeout=min(pause, left))
+            return
+        except TimeoutError:
+            pause *= 4
+            listen(Warned(f"no job has started yet; {look_at_jobs(cluster, profile)}"))
+    raise SessionError(
+        f"no job has started within {clock(profile.wait)} (`wait` in the profile); "
+        f"{look_at_jobs(cluster, profile)}; what jobs wrote is in {profile.folder / 'logs'}; what is done "
+        "stays: run again to go on"
+    )
 
 
 def _link(client: Client, dashboard: str) -> str:
@@ -284,8 +295,8 @@ def deaf_to_interrupts() -> WorkerPlugin:
 
 
 @contextmanager
-def connected(where: Where, needed: Need, listen: Listener) -> Iterator[DaskExecutor]:
-    """Give an executor on a scheduler that runs already.
+def connected(where: Where, needed: Need, listen: Listener) -> Iterator[DaskClient]:
+    """Give a client of a scheduler that runs already.
 
     Raises
     ------
@@ -296,10 +307,10 @@ def connected(where: Where, needed: Need, listen: Listener) -> Iterator[DaskExec
     with _client(scheduler, where.tls) as client:
         _warn_of_plain(scheduler, listen)
         threads = _threads(client, scheduler)
-        executor = DaskExecutor(client, needed, SHARE)
+        made = DaskClient(client, needed, SHARE)
         listen(ClusterReady(len(threads), max(threads.values()), scheduler, client.dashboard_link))
         try:
-            yield executor
+            yield made
         finally:
             with suppress(OSError, TimeoutError, ValueError):  # workers that are gone need nothing
                 client.run(give_back, on_error="ignore")

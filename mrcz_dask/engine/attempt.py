@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from mrcz_dask.values.errors import DamagedError, MrczDaskError
 from mrcz_dask.values.records import Failure
@@ -45,7 +45,6 @@ class Named(Protocol):
         ...
 
 
-T = TypeVar("T", bound=Named)
 R = TypeVar("R")
 
 
@@ -57,8 +56,8 @@ class Timed(Generic[R]):
     timing: Timing | None
 
 
-def attempt(function: Callable[[T], R], phase: str, task: T) -> R | Failure:
-    """Return function(task), or the failure of this one stack.
+def attempt(function: Callable[..., R], phase: str, task: Named, *state: Any) -> R | Failure:
+    """Return function(task, *state), or the failure of this one stack.
 
     Whatever goes wrong with one stack - damaged files, full disks, shapes that nobody foresaw - is its own
     failure with its reason; the other stacks go on. A folder that is gone, as shared ones are for a while, is
@@ -66,7 +65,7 @@ def attempt(function: Callable[[T], R], phase: str, task: T) -> R | Failure:
     """
     for left in reversed(range(TRIES)):
         try:
-            return function(task)
+            return function(task, *state)
         except Exception as error:  # noqa: BLE001
             if left == 0 or not _may_pass(error, task):
                 return failure(task, phase, error)
@@ -109,12 +108,12 @@ def is_there(place: str) -> bool:
     return True
 
 
-def timed(function: Callable[[T], R], on: bool, task: T) -> Timed[R]:
-    """Return what function(task) gives, with the time that it took if that is asked for."""
+def timed(function: Callable[..., R], on: bool, *arguments: Any) -> Timed[R]:
+    """Return what function(*arguments) gives, with the time that it took if that is asked for."""
     if not on:
-        return Timed(function(task), None)
+        return Timed(function(*arguments), None)
     with Clock() as clock:
-        result = function(task)
+        result = function(*arguments)
     return Timed(result, clock.timing())
 
 

@@ -1,0 +1,287 @@
+"""Clients: what carries tasks out, one after the other in this process or on the workers of a Dask scheduler.
+
+Dask places tasks, keeps results, retries, steals, spills and replaces. What is ours: how many tasks are
+handed over at a time, what is said when workers are lost, and an end to tasks that hang.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mrcz_dask.engine.allocator import keep_memory
+from mrcz_dask.engine.memory import Need, tasks_of
+from mrcz_dask.values.errors import SessionError
+
+if TYPE_CHECKING:
+    import distributed
+
+# Tasks that are handed over for each one that can run, so that stealing and `adapt` see a backlog; at least.
+AHEAD, FEWEST_AHEAD = 4, 64
+# Seconds between looks at the workers; without any worker after which a run ends.
+LOOK, LONGEST_WAIT = 5.0, 600.0
+# Dask gives up workers that say nothing (`worker-ttl`), not tasks that never end. One that takes so many
+# times longer than its like, and so many seconds at least, hangs: its worker is given up.
+MUCH_LONGER, HANGING = 20, 1800.0
+RETRIES = 3
+
+
+class Client(Protocol):
+    """Carries tasks out.
+
+    Attributes
+    ----------
+    slots
+        How many tasks run at a time.
+    threads
+        How many of them in one process.
+    """
+
+    slots: int
+    threads: int
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks may be handed over before others are finished."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is, for the log of the run."""
+        ...
+
+    def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
+        """Hand a task over and return its future; futures among the arguments stand for their results.
+
+        Parameters
+        ----------
+        name
+            What Dask's dashboard calls it.
+        function, arguments
+            What is called with what.
+        priority
+            Smaller ones run first.
+        """
+        ...
+
+    def watch(self, future: Any) -> None:
+        """Let `finished` return this future once."""
+        ...
+
+    def finished(self, seconds: float) -> list[tuple[Any, Any]]:
+        """Wait for watched futures, at most so long; return those that are done, with result or error."""
+        ...
+
+
+class SerialClient:
+    """The reference: a task runs in this process as soon as it is handed over."""
+
+    slots = threads = ahead = 1
+
+    def __init__(self) -> None:
+        self._finished: list[tuple[Any, Any]] = []
+        keep_memory()
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is, for the log of the run."""
+        return {"kind": "serial"}
+
+    def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
+        """Run a task; see `Client.submit`."""
+        future: Future[Any] = Future()
+        try:
+            values = [one.result() if isinstance(one, Future) else one for one in arguments]
+            future.set_result(function(*values))
+        except Exception as error:  # noqa: BLE001 - it is the task's result, as on a worker
+            future.set_exception(error)
+        return future
+
+    def watch(self, future: Any) -> None:
+        """Let `finished` return this future once."""
+        self._finished.append((future, future.exception() or future.result()))
+
+    def finished(self, seconds: float) -> list[tuple[Any, Any]]:
+        """Return the futures that are watched; all are done."""
+        found, self._finished = self._finished, []
+        return found
+
+
+class DaskClient:
+    """Hands tasks to a Dask scheduler.
+
+    Parameters
+    ----------
+    client
+        A connected client of `distributed`.
+    needed
+        Memory of a worker.
+    share
+        Of a worker's limit that may be used.
+    slots
+        Tasks at a time on all workers that there may be; None = on those that are there.
+    wait
+        Seconds without any worker after which the run ends.
+    reason
+        Says what is known of missing workers.
+
+    Attributes
+    ----------
+    client
+        The client.
+
+    Raises
+    ------
+    SessionError
+        When no worker has memory for one task.
+    """
+
+    def __init__(
+        self,
+        client: distributed.Client,
+        needed: Need,
+        share: float = 1.0,
+        slots: int | None = None,
+        wait: float = LONGEST_WAIT,
+        reason: Callable[[], str] = str,
+    ) -> None:
+        from distributed import as_completed
+
+        self.client = client
+        self._needed, self._share, self._wait, self._reason = needed, share, wait, reason
+        room = self.room()
+        self.slots = slots or max(1, sum(room.values()))
+        self.threads = max(1, *room.values()) if room else 1
+        self._workers = len(room)
+        self._watched = as_completed(loop=client.loop, with_results=True, raise_errors=False)
+        self._looked = self._seen = time.monotonic()
+        self._count = 0
+
+    @property
+    def ahead(self) -> int:
+        """How many tasks may be handed over before others are finished.
+
+        Where memory is for fewer tasks than there are threads, just these: Dask would run more.
+        """
+        return self.slots if self._tight else max(FEWEST_AHEAD, AHEAD * self.slots)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it is, for the log of the run."""
+        return {"kind": "dask", "workers": self._workers, "threads": self.slots}
+
+    def room(self) -> dict[str, int]:
+        """Return how many tasks at a time each worker takes that is there now, by its address."""
+        try:
+            found = workers_there(self.client)
+        except OSError as error:
+            raise scheduler_lost() from error
+        limits = [((one["memory_limit"] or 0) * self._share, one["nthreads"]) for one in found.values()]
+        tasks = tasks_of(self._needed, limits)
+        self._tight = any(most < one["nthreads"] for most, one in zip(tasks, found.values(), strict=True))
+        return dict(sorted(zip(found, tasks, strict=True)))
+
+    def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
+        """Hand a task over; see `Client.submit`."""
+        from distributed import Future as DaskFuture
+
+        # As bytes: the scheduler would otherwise make objects of it, and bytes again.
+        futures = [one for one in arguments if isinstance(one, DaskFuture)]
+        packed = pickle.dumps((function, [None if isinstance(one, DaskFuture) else one for one in arguments]))
+        places = [k for k, one in enumerate(arguments) if isinstance(one, DaskFuture)]
+        self._count += 1
+        return self.client.submit(
+            run_packed,
+            packed,
+            places,
+            *futures,
+            key=f"{name}-{self._count}-{id(self):x}-{time.time_ns():x}",
+            priority=-priority,
+            retries=RETRIES,
+            pure=False,
+        )
+
+    def watch(self, future: Any) -> None:
+        """Let `finished` return this future once."""
+        self._watched.add(future)
+
+    def finished(self, seconds: float) -> list[tuple[Any, Any]]:
+        """Wait for watched futures, at most so long; return those that are done, with result or error.
+
+        Raises
+        ------
+        SessionError
+            When the scheduler is lost, or all workers for long.
+        """
+        end = time.monotonic() + seconds
+        while not self._watched.has_ready() and time.monotonic() < end:
+            time.sleep(0.01)
+        if time.monotonic() - self._looked > LOOK:
+            self._look()
+        return [
+            (future, self._result(future, found)) for future, found in self._watched.next_batch(block=False)
+        ]
+
+    def _result(self, future: Any, found: Any) -> Any:
+        from distributed import KilledWorker
+
+        if isinstance(found, CancelledError):
+            raise scheduler_lost() from found
+        error = found[1] if future.status == "error" else None
+        if isinstance(error, KilledWorker):
+            return SessionError(
+                f"its worker was lost {error.allowed_failures + 1} times; was there too little memory "
+                "(--memory)? run again to try again"
+            )
+        return found if error is None else error
+
+    def _look(self) -> None:
+        """Give up workers whose tasks hang; complain when there have been no workers for long."""
+        self._looked = now = time.monotonic()
+        room = self.room()
+        if room:
+            self._seen = now
+            self.client.run_on_scheduler(_give_up_hanging)
+        elif now - self._seen > self._wait:
+            why = self._reason()
+            raise SessionError(
+                f"all workers were lost{why and '; '}{why}; what is done stays: run again to go on with the "
+                "other stacks"
+            )
+
+
+def run_packed(packed: bytes, places: list[int], *results: Any) -> Any:
+    """Call a function that was sent as bytes with its arguments and the results of other tasks."""
+    keep_memory()
+    function, arguments = pickle.loads(packed)  # noqa: S301 - Dask's own channel, see the security notes there
+    for place, result in zip(places, results, strict=True):
+        arguments[place] = result
+    return function(*arguments)
+
+
+async def _give_up_hanging(dask_scheduler: Any = None) -> None:
+    """Remove workers on which a task takes far longer than its like; runs in the scheduler."""
+    for worker in list(dask_scheduler.workers.values()):
+        for task, seconds in worker.executing.items():
+            usual = max(0.0, task.prefix.duration_average)
+            if seconds > max(HANGING, MUCH_LONGER * usual):
+                await dask_scheduler.remove_worker(worker.address, stimulus_id="hangs", close=True)
+                break
+
+
+def workers_there(client: distributed.Client) -> dict[str, dict[str, Any]]:
+    """Return what the scheduler says of every worker that is there now, by its address.
+
+    `Client.scheduler_info` keeps its answer where the client's own loop puts another one every two seconds,
+    without any worker: read at that moment, all of them seem to be lost.
+    """
+    if client.scheduler is None:
+        raise OSError("the client is closed")
+    return dict(client.sync(client.scheduler.identity)["workers"])
+
+
+def scheduler_lost() -> SessionError:
+    """Return what is said when the scheduler is gone."""
+    return SessionError(
+        "the Dask scheduler was lost; what is done stays: run again to go on with the other stacks"
+    )

@@ -1,0 +1,206 @@
+"""The loop of every job: hand over what can be done, take in what is finished, until nothing is left."""
+
+from __future__ import annotations
+
+import heapq
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from typing import Any, Protocol
+
+from mrcz_dask.engine.attempt import Named, Timed, attempt, failure, timed
+from mrcz_dask.engine.client import Client
+from mrcz_dask.values.records import Failure
+
+# Seconds that the loop waits for a result before it looks round.
+TICK = 0.2
+# States of chains that are kept: tasks come chain by chain, and a state is as large as a task's images. And
+# results of shared tasks, which are small.
+CHAINS, SHARED = 2, 256
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The next state of a chain, which a task gets beside its own argument.
+
+    A state is made from the one before it in its chain, on the worker that has that, and again from the
+    beginning of the chain where it was lost. Chains are short, as the scheduler keeps all tasks of one.
+
+    Attributes
+    ----------
+    name
+        What Dask's dashboard calls it.
+    function
+        Gets the state before, or None, and the argument; what it was given must stay as it is.
+    argument
+        Plain values.
+    chain
+        Number of the chain.
+    needs
+        Tasks that several states share, whose results the function gets behind the argument.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    argument: Any
+    chain: int
+    needs: tuple[Task, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task over a stack.
+
+    Attributes
+    ----------
+    name
+        What Dask's dashboard calls it, such as ``sum-stack``.
+    phase
+        What messages call it.
+    function
+        Gets the argument, and the state of `step` if there is one.
+    argument
+        Plain values that know the stack's name, and the folders without which it cannot be done.
+    priority
+        Smaller ones run first.
+    step
+        The state that it needs, if any.
+    """
+
+    name: str
+    phase: str
+    function: Callable[..., Any]
+    argument: Named
+    priority: int = 0
+    step: Step | None = None
+
+
+class Job(Protocol):
+    """Which tasks there are, and what becomes of their results."""
+
+    def take(self, task: Task, made: Timed[Any]) -> None:
+        """Take in the result of a task, or its failure."""
+        ...
+
+    def ready(self) -> Iterable[Task]:
+        """Return the tasks that have become possible; called again and again."""
+        ...
+
+    def over(self) -> bool:
+        """Return whether there is nothing left, now that no task runs."""
+        ...
+
+
+@dataclass(slots=True)
+class Loop:
+    """Carries a job out on a client.
+
+    Parameters
+    ----------
+    client
+        Where tasks run.
+    take_times
+        Whether results say where their time went.
+    """
+
+    client: Client
+    take_times: bool = False
+    _waiting: list[tuple[int, int, Task]] = field(default_factory=list)
+    _running: dict[Any, Task] = field(default_factory=dict)
+    _chains: OrderedDict[int, Any] = field(default_factory=OrderedDict)
+    _shared: OrderedDict[Named, Any] = field(default_factory=OrderedDict)
+    _order: Iterator[int] = field(default_factory=count)
+
+    def run(self, job: Job) -> None:
+        """Carry a job out; a task that cannot be done is a failure of its own.
+
+        Raises
+        ------
+        SessionError
+            When no task can be done any more: the scheduler, or all workers, are lost.
+        """
+        for _ in self.steps(job):
+            pass
+
+    def steps(self, job: Job) -> Iterator[None]:
+        """Carry a job out; yield whenever results have been taken in."""
+        while True:
+            for task in job.ready():
+                heapq.heappush(self._waiting, (task.priority, next(self._order), task))
+            while self._waiting and len(self._running) < self.client.ahead:
+                self._submit(heapq.heappop(self._waiting)[2])
+            if not self._running and job.over():
+                return
+            for future, result in self.client.finished(TICK if self._running else 0):
+                task = self._running.pop(future)
+                job.take(task, _timed(task, result))
+            yield
+
+    def _submit(self, task: Task) -> None:
+        work = partial(timed, partial(attempt, task.function, task.phase), self.take_times)
+        state = () if task.step is None else (self._state(task.step, task.priority),)
+        future = self.client.submit(task.name, work, task.argument, *state, priority=task.priority)
+        self._running[future] = task
+        self.client.watch(future)
+
+    def _state(self, step: Step, priority: int) -> Any:
+        needs = [self._result(task) for task in step.needs]
+        before = self._chains.pop(step.chain, None)
+        made = self.client.submit(step.name, step.function, before, step.argument, *needs, priority=priority)
+        self._chains[step.chain] = made
+        while len(self._chains) > CHAINS:
+            self._chains.popitem(last=False)
+        return made
+
+    def _result(self, task: Task) -> Any:
+        if task.argument not in self._shared:
+            work = partial(attempt, task.function, task.phase)
+            self._shared[task.argument] = self.client.submit(
+                task.name, work, task.argument, priority=task.priority
+            )
+        self._shared.move_to_end(task.argument)
+        while len(self._shared) > SHARED:
+            self._shared.popitem(last=False)
+        return self._shared[task.argument]
+
+
+def _timed(task: Task, result: Any) -> Timed[Any]:
+    return (
+        Timed(failure(task.argument, task.phase, result), None) if isinstance(result, Exception) else result
+    )
+
+
+@dataclass(slots=True)
+class _Tasks:
+    """A job of tasks that are all known at its beginning."""
+
+    tasks: Sequence[Task]
+    made: list[tuple[Any, Any]] = field(default_factory=list)
+
+    def take(self, task: Task, made: Timed[Any]) -> None:
+        self.made.append((task.argument, made.result))
+
+    def ready(self) -> Iterable[Task]:
+        found, self.tasks = self.tasks, ()
+        return found
+
+    def over(self) -> bool:
+        return True
+
+
+def carry_out(client: Client, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any | Failure]]:
+    """Carry out tasks that are all known, and yield the argument of each with its result, as they finish.
+
+    Parameters
+    ----------
+    client
+        Where.
+    tasks
+        In any order; those of smaller priority run first.
+    """
+    job = _Tasks(tasks)
+    for _ in Loop(client).steps(job):
+        yield from job.made
+        job.made.clear()
