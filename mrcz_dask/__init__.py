@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mrcz_dask.api.session import KomaPlan as KomaPlan
+    from mrcz_dask.api.session import Session as Session
+    from mrcz_dask.api.session import koma as koma
+    from mrcz_dask.api.session import open_session as open_session
     from mrcz_dask.formats.reader import read_header as read_header
     from mrcz_dask.formats.sources import read as read
     from mrcz_dask.formats.sources import read_footer as read_footer
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
     from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
     from mrcz_dask.numerics.outliers import outlier_mask as outlier_mask
+    from mrcz_dask.runs.counting.counting import count as count
     from mrcz_dask.runs.opening import open_stack as open_stack
     from mrcz_dask.values.errors import MrczDaskError as MrczDaskError
     from mrcz_dask.values.params import ContrastParams as ContrastParams
@@ -43,6 +48,11 @@ _HOMES = {
     "KomaParams": "values.params",
     "WriteParams": "values.params",
     "koma_window": "values.windows",
+    "koma": "api.session",
+    "open_session": "api.session",
+    "count": "runs.counting.counting",
+    "Session": "api.session",
+    "KomaPlan": "api.session",
 }
 
 __all__ = sorted(_HOMES)

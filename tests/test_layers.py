@@ -1,4 +1,4 @@
-"""Imports only go down: values < numerics < formats < graphs < runs < monitor < report < live < cli."""
+"""Imports only go down, layer by layer."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1] / "mrcz_dask"
-LAYERS = ["values", "numerics", "formats", "graphs", "runs", "monitor", "report", "live", "cli"]
+LAYERS = [
+    "values",
+    "numerics",
+    "formats",
+    "graphs",
+    "engine",
+    "runs",
+    "monitor",
+    "report",
+    "api",
+    "live",
+    "cli",
+]
 STDLIB_ONLY = {"values"}
 FORBIDDEN = {
     "numerics": {
@@ -23,10 +35,12 @@ FORBIDDEN = {
     },
     "formats": {"zarr", "dask", "distributed", "typer", "rich"},
     "graphs": {"distributed", "typer", "rich"},
+    "engine": {"zarr", "typer", "rich"},
     "runs": {"typer", "rich"},
     "monitor": {"typer", "rich"},
     "report": {"typer", "rich"},
     "live": {"typer", "rich"},
+    "api": {"typer", "rich"},
     "cli": set(),
 }
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,22 +15,14 @@ from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.progress import Bars, Teller, teller
-from mrcz_dask.cli.report import report_after
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
-    Breaks,
-    Form,
     KomaParams,
-    Method,
     OutlierParams,
-    OutputDtype,
-    OutputFormat,
     Settings,
-    WriteMode,
-    WriteParams,
 )
 
 AUTO = "auto"
@@ -122,10 +114,12 @@ def koma(
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
+    from mrcz_dask.api.settings import koma_params, write_params
+
     settings = Settings(
         outliers=OutlierParams(rule=rule),
-        koma=replace(_koma_params(radius, method, form, breaks, break_after), long=long),
-        write=_write_params(write, format, codec, dtype, step),
+        koma=koma_params(_radius(radius), method, form, breaks, break_after, long),
+        write=write_params(write, format, codec, dtype, step),
         input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
     from mrcz_dask.engine.memory import parse_memory
@@ -183,18 +177,24 @@ def koma(
         warn("int16 has a scale that other programs do not know: they take steps for counts")
     pages = PageParams.of(page)
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
+    report = not no_report
     if follow:
-        outcome, times = _follow(job, where, following, tell, pages), None
+        outcome, times = _follow(job, where, following, tell, pages, report=report), None
     else:
-        outcome, times = _once(job, where, tell, pages, profile=profile)
-    if not no_report:
-        report_after(outcome.plan.folder, quiet=quiet or log_json)
+        outcome, times = _once(job, where, tell, pages, report=report, profile=profile)
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
     if times is not None and not as_json:
         show_profile(times)
     if not outcome.results:
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
+
+
+def _radius(text: str) -> int:
+    """Return the radius that is asked for, or the usual one until it is found."""
+    if text != AUTO and not text.isdecimal():
+        raise ParameterError(f"--radius is {text!r}; expected a number of stacks, or auto")
+    return KomaParams().radius if text == AUTO else int(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,46 +246,30 @@ def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
 
 
 def _once(
-    job: Job, where: Where, tell: Teller, pages: PageParams, *, profile: bool
+    job: Job, where: Where, tell: Teller, pages: PageParams, *, report: bool, profile: bool
 ) -> tuple[Outcome, Profile | None]:
     """Run over what is there now."""
+    from mrcz_dask.api.run import run
+
     with tell:
         plan = job.plan(tell)
     for text in plan.discovery.warnings:
         warn(text)
-    from mrcz_dask.engine.where import local_crew, open_client
-    from mrcz_dask.monitor.serving import watched
-    from mrcz_dask.runs.koma import carry_out
-    from mrcz_dask.runs.lock import locked
-    from mrcz_dask.runs.profiling import run_profiled
-    from mrcz_dask.runs.radius_auto import with_found_radius
-    from mrcz_dask.runs.readback import swept
-
-    local_crew(where, plan.need())  # too little memory is said before anything is made
-    with (
-        tell,
-        locked(plan.folder, tell),
-        open_client(where, plan.need(), tell) as client,
-        watched(client, pages, tell) as listen,
-        swept(plan.folder, (stack.stem for stack in plan.stacks)),
-    ):
-        if job.find_radius:
-            plan = with_found_radius(plan, client, tell)
-        if profile:
-            return run_profiled(plan, client, listen)
-        return carry_out(plan, client, listen), None
+    with tell:
+        return run(
+            plan, where, tell, pages=pages, report=report, find_radius=job.find_radius, profile=profile
+        )
 
 
-def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: PageParams) -> Outcome:
+def _follow(
+    job: Job, where: Where, params: FollowParams, tell: Teller, pages: PageParams, *, report: bool
+) -> Outcome:
     """Run over what is there and what comes."""
+    from mrcz_dask.api.run import run_following
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.engine.where import open_client
-    from mrcz_dask.monitor.serving import watched
-    from mrcz_dask.runs.follow import first_stacks, follow
+    from mrcz_dask.runs.follow import first_stacks
     from mrcz_dask.runs.gains import FIRST
-    from mrcz_dask.runs.lock import locked
     from mrcz_dask.runs.plan import output_folder, plan_over
-    from mrcz_dask.runs.readback import swept
     from mrcz_dask.runs.watching import Watcher
 
     out = output_folder(job.session, job.output)
@@ -294,37 +278,4 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
     with tell, stopped_by_interrupt() as stop:
         found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.auto or job.gain.defects else 1)
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
-        with (
-            locked(out, tell),
-            open_client(where, plan.need(), tell) as client,
-            watched(client, pages, tell) as listen,
-            swept(out, (stack.stem for stack in plan.stacks)),
-        ):
-            return follow(watcher, plan, client, listen, params, stop)
-
-
-def _koma_params(
-    radius: str, method: Method, form: Form, breaks: Breaks, break_after: str | None
-) -> KomaParams:
-    """Return the parameters of the moving average; pauses in hours."""
-    if radius != AUTO and not radius.isdecimal():
-        raise ParameterError(f"--radius is {radius!r}; expected a number of stacks, or auto")
-    usual = KomaParams().radius if radius == AUTO else int(radius)
-    pause = None if break_after is None else parse_seconds(break_after, "--break-after") / 3600
-    return KomaParams(radius=usual, method=method, form=form, breaks=breaks, break_after=pause)
-
-
-def _write_params(
-    write: WriteMode, format: OutputFormat, codec: str, dtype: OutputDtype | None, step: float | None
-) -> WriteParams:
-    """Return the output parameters; those of normalised pixels only where there are any."""
-    if step is not None and dtype is None and format not in ("mrcz", "zarr"):
-        raise ParameterError(f"--step is of int16; --format {format} is float32 unless you say --dtype int16")
-    given = {"dtype": dtype, "step": step}
-    known = {name: value for name, value in given.items() if value is not None}
-    if write != "normalized" and known:
-        names = " and ".join(f"--{name}" for name in known)
-        raise ParameterError(f"{names} is of normalized pixels; --write {write} has none")
-    if write == "normalized" and format not in ("mrcz", "zarr"):
-        known.setdefault("dtype", "float32")
-    return WriteParams(write=write, codec=codec, format=format, **known)  # type: ignore[arg-type]
+        return run_following(watcher, plan, where, params, stop, tell, pages=pages, report=report)

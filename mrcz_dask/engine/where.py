@@ -141,13 +141,13 @@ def local_crew(where: Where, needed: Need) -> Crew | None:
 
 
 @contextmanager
-def open_client(where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
+def open_client(where: Where | Client, needed: Need, listen: Listener) -> Iterator[TaskClient]:
     """Give a client, and close what was opened for it.
 
     Parameters
     ----------
     where
-        What is to be opened.
+        What is to be opened, or a connected client of `distributed`, which stays open.
     needed
         Memory of a worker.
     listen
@@ -159,6 +159,9 @@ def open_client(where: Where, needed: Need, listen: Listener) -> Iterator[TaskCl
         When there is too little memory; when the scheduler does not answer, has no workers, or these have
         other versions; when the queue system takes no job, or none starts for long.
     """
+    if not isinstance(where, Where):
+        yield DaskClient(where, needed, SHARE)
+        return
     planned = local_crew(where, needed)
     if planned is None:
         with connected(where, needed, listen) as client:

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mrcz_dask import __version__
@@ -60,6 +61,22 @@ class Outcome:
     def not_done(self) -> int:
         """How many files that should have been stacks were not processed."""
         return len(self.failures) + len(self.plan.discovery.rejected)
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that are there now, in order of acquisition."""
+        return tuple(self.plan.folder / one.output for one in self.results)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why stacks could not be done, by name; bad files among them."""
+        rejected = {one.path.name: one.reason for one in self.plan.discovery.rejected}
+        return rejected | {one.name: one.reason for one in self.failures}
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why files are no stacks of the session, by name."""
+        return {one.path.name: one.reason for one in self.plan.discovery.skipped}
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""

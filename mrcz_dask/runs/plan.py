@@ -144,7 +144,7 @@ class Plan:
     def _lines(self) -> Iterator[str]:
         yield str(self.discovery)
         yield f"windows, if all stacks are usable ({self._reach()}):"
-        yield from (f"  {k}: {_ranges(self.window(k))}" for k in range(len(self.stacks)))
+        yield from (f"  {k}: {ranges(self.window(k))}" for k in range(len(self.stacks)))
         if self.gain is not None:
             yield from self.gain.lines()
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
@@ -280,7 +280,7 @@ def _made_otherwise(path: Path, settings: Settings) -> str | None:
     return None if footer is None else forbidding(last_steps(footer), settings)
 
 
-def _ranges(indices: list[int]) -> str:
+def ranges(indices: list[int]) -> str:
     """Return 0, 1, 2, 4 as '0-2, 4'."""
     if not indices:
         return "none"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask import __version__
 from mrcz_dask.formats.digest import PixelDigest
-from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.places import Measured, measure
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
@@ -105,16 +105,35 @@ def prepare(task: PrepareTask) -> StackRecord:
         When gamma goes by dose rate, and nothing says how long the stack was exposed.
     """
     file = measure(task.path)
-    settings = task.settings
-    with open_source(task.path, settings.input) as reader:
+    with open_source(task.path, task.settings.input) as reader:
         if reader.quantised:
             raise FormatError(
                 f"{task.path}: its integers are quantised (scale {reader.scale:g}); expected counts "
                 "or floats. Write it as float32 first (mrcz-dask decompress)"
             )
-        with phase("sum"):
-            collected = _read(reader)
-        shape, dtype = reader.shape, reader.dtype
+        return sum_frames(task, reader, file)
+
+
+def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackRecord:
+    """Sum the frames of a stack, keep its sums and weights in the store, and return its record.
+
+    Parameters
+    ----------
+    task
+        Of the stack.
+    reader
+        Its frames.
+    file
+        Size and modification time of its file.
+
+    Raises
+    ------
+    OutlierError
+        When no pixel of it is finite.
+    """
+    settings, shape, dtype = task.settings, reader.shape, reader.dtype
+    with phase("sum"):
+        collected = _read(reader)
     with phase("sum"):
         before = Sums(collected.even.result_with(collected.odd), collected.even.result())
         statistics = combine(collected.statistics)

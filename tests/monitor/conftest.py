@@ -12,6 +12,7 @@ import pytest
 
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.logbook import Moment, read_events
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
@@ -36,7 +37,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def out(night: Path) -> Path:
     """Its outputs."""
     folder = night.parent / "out"
-    Run(make_plan(night, folder, Settings(koma=KomaParams(radius=2))), SerialClient()).execute()
+    carry_out(make_plan(night, folder, Settings(koma=KomaParams(radius=2))), SerialClient())
     return folder
 
 

@@ -18,6 +18,7 @@ from mrcz_dask.numerics.simulate import named
 from mrcz_dask.report.data import Band, Health, MaskFacts, SessionData, StackData
 from mrcz_dask.report.gather import gather
 from mrcz_dask.report.progress import PassSpeed, RunTimes
+from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings
@@ -53,7 +54,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def out(night: Path) -> Path:
     """Its outputs."""
     folder = night.parent / "out"
-    Run(make_plan(night, folder, Settings(koma=KomaParams(radius=2))), SerialClient()).execute()
+    carry_out(make_plan(night, folder, Settings(koma=KomaParams(radius=2))), SerialClient())
     return folder
 
 

@@ -150,7 +150,7 @@ def test_no_run_at_all(tmp_path: Path) -> None:
 )
 def test_every_way_of_writing(write: dict[str, Any], data: SessionData, night: Path, tmp_path: Path) -> None:
     settings = Settings(koma=KomaParams(radius=2), write=WriteParams(**write))
-    Run(make_plan(night, tmp_path / "out", settings), SerialClient()).execute()
+    carry_out(make_plan(night, tmp_path / "out", settings), SerialClient())
     found = gather(tmp_path / "out")
     assert [s.mask for s in found.stacks] == [s.mask for s in data.stacks]
     assert [s.bands for s in found.stacks] == [s.bands for s in data.stacks]

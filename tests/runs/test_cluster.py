@@ -43,7 +43,7 @@ def processes() -> Iterator[DaskClient]:
 
 
 @pytest.fixture(scope="module")
-def threads() -> Iterator[Executor]:
+def threads() -> Iterator[Client]:
     """One worker of two threads."""
     with open_client(Where(1, 2), LITTLE, silent) as executor:
         yield executor

@@ -10,7 +10,7 @@ import pytest
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.runs.koma import Outcome
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.profile import Profile
 from mrcz_dask.runs.profiling import Collector, run_profiled

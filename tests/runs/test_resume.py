@@ -8,7 +8,7 @@ import mrcz_dask
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.koma import Outcome
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.events import Event, Listener, StackDue, silent

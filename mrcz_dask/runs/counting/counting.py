@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.runs.counting.plan import CountPlan, count_plan
@@ -12,13 +12,16 @@ from mrcz_dask.runs.lock import locked
 from mrcz_dask.runs.readback import swept
 from mrcz_dask.values import events
 
+if TYPE_CHECKING:
+    import distributed
+
 ALONE = Where(workers=0)
 
 
 def count(
     *paths: Path | str,
     output: Path | str,
-    where: Where = ALONE,
+    where: Where | distributed.Client = ALONE,
     listen: events.Listener = events.silent,
     **options: Any,
 ) -> CountOutcome:
@@ -31,7 +34,7 @@ def count(
     output
         Folder for counted stacks and event lists.
     where
-        Where tasks run; by default in this process.
+        Where tasks run, or a Dask client; by default in this process.
     listen
         Is told what happens.
     **options
@@ -50,7 +53,9 @@ def count(
     return carry_out(count_plan(paths, output, **options), where, listen)
 
 
-def carry_out(plan: CountPlan, where: Where, listen: events.Listener = events.silent) -> CountOutcome:
+def carry_out(
+    plan: CountPlan, where: Where | distributed.Client, listen: events.Listener = events.silent
+) -> CountOutcome:
     """Carry a plan out; see `count`."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     with (

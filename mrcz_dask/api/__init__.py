@@ -1,0 +1,1 @@
+"""The session as a Dask collection, and runs over it: what Python and the command line call."""

@@ -1,0 +1,266 @@
+"""KOMA as dask arrays: the tasks of a run, with a last one for each frame; nothing is written but sums.
+
+Sums and masks are kept in a folder of their own, which all workers must see, as windows hold many of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+from numpy.typing import NDArray
+
+from mrcz_dask.engine.attempt import attempt
+from mrcz_dask.formats.frames import FirstRow, FrameSource
+from mrcz_dask.formats.places import Measured
+from mrcz_dask.graphs.stacks import identity, shared_reader
+from mrcz_dask.numerics.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.corrections import corrections
+from mrcz_dask.runs.entries import StackEntry
+from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.gaining import Exposed, gain_for
+from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.prepare import PrepareTask, prepare, sum_frames
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.summing import known_record, prepare_task
+from mrcz_dask.runs.tasks import finish_tasks, judged
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.records import Failure, StackRecord
+from mrcz_dask.values.windows import koma_window
+
+Frame = NDArray[np.float32]
+# Stacks that are assessed in one task.
+TOGETHER = 24
+# A score that no stack reaches: contrast is not looked at.
+NO_CONTRAST = 10.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ArrayStack:
+    """A stack that is a dask array of the user's.
+
+    Attributes
+    ----------
+    frames
+        (n, ny, nx), counts.
+    mask
+        (ny, nx) bool, True = outlier; None = found.
+    dose
+        Counts per pixel and frame; None = found.
+    """
+
+    frames: da.Array
+    mask: NDArray[np.bool_] | None = None
+    dose: float | None = None
+
+
+class Frames(FrameSource):
+    """Frames in memory as a run reads them."""
+
+    name, format = "array", "Zarr"
+    first_row: FirstRow = "bottom"
+
+    def __init__(self, frames: Sequence[NDArray[Any]]) -> None:
+        self._frames = frames
+        self.shape = (len(frames), *frames[0].shape[-2:])
+        self.dtype = frames[0].dtype.newbyteorder("=")
+
+    def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return frame `i`, (ny, nx)."""
+        frame = np.asarray(self._frames[i], self.dtype).reshape(self.shape[1:])
+        if out is None:
+            return frame
+        out[...] = frame
+        return out
+
+    def close(self) -> None:
+        """Do nothing: nothing was opened."""
+
+
+class LazyKoma:
+    """The dask arrays of a session after KOMA, and what they are made from.
+
+    Parameters
+    ----------
+    plan
+        Over the session; its folder has the sums and masks.
+    arrays
+        The stacks that are arrays, by index; others are files.
+    """
+
+    def __init__(self, plan: Plan, arrays: Sequence[ArrayStack] = ()) -> None:
+        self._plan, self._arrays = plan, arrays
+        names = [one.frames.name for one in arrays]
+        self._token = tokenize(
+            plan.settings.to_dict(), str(plan.folder), [e.name for e in plan.stacks], names
+        )
+        self._graph: dict[Any, Any] = {}
+        for i in range(len(plan.stacks)):
+            self._graph |= self._tasks(i)
+
+    def _key(self, name: str, i: int) -> tuple[str, int]:
+        return f"{name}-{self._token}", i
+
+    def _tasks(self, i: int) -> dict[Any, Any]:
+        """Return the tasks of a stack up to its correction."""
+        plan, entry = self._plan, self._plan.stacks[i]
+        if self._arrays:
+            one = self._arrays[i]
+            frames = [(one.frames.name, k, 0, 0) for k in range(one.frames.shape[0])]
+            summed: tuple[Any, ...] = (sum_array, prepare_task(plan, entry), one.mask, one.dose, frames)
+        else:
+            summed = (sum_file, plan, entry)
+        near = self._members(i)
+        first = i if near is not None else i - i % TOGETHER
+        among = range(len(plan.stacks)) if near is None else near
+        records = [self._key("sum-stack", k) for k in among]
+        tasks = {
+            self._key("sum-stack", i): summed,
+            self._key("correct-stack", i): (correction_of, self._key("assess-session", first), i - first),
+        }
+        if first == i:
+            count = TOGETHER if near is None else 1
+            tasks[self._key("assess-session", i)] = (assess, plan, [*among], first, count, records)
+        return tasks
+
+    def _members(self, i: int) -> list[int] | None:
+        """Return the stacks that decide about stack i where the order alone does; None = all of them."""
+        settings = self._plan.settings
+        if settings.koma.breaks == "auto" or settings.contrast.floor < NO_CONTRAST:
+            return None
+        if settings.koma.method != "plain" or settings.koma.break_after is not None:
+            return None
+        return sorted([i, *koma_window(i, len(self._plan.stacks), settings.koma.radius)])
+
+    def _array(self, name: str, key: Any, function: Callable[..., Any], i: int, dtype: Any) -> da.Array:
+        """Return an image of a stack as a dask array of one chunk."""
+        name = f"{name}-{self._token}-{i}"
+        graph = {(name, 0, 0): (function, key, *self._about(i))}
+        ny, nx = self._plan.stacks[i].shape[1:]
+        return da.Array(self._with_inputs(graph), name, ((ny,), (nx,)), dtype=dtype)
+
+    def _about(self, i: int) -> tuple[str, str]:
+        return str(self._plan.store), self._plan.stacks[i].stem
+
+    def _with_inputs(self, graph: dict[Any, Any]) -> dict[Any, Any]:
+        inputs = [dict(one.frames.__dask_graph__()) for one in self._arrays]
+        return {key: task for some in (*inputs, self._graph, graph) for key, task in some.items()}
+
+    def mask(self, i: int) -> da.Array:
+        """Return the outlier mask of stack i, (ny, nx) bool, True = outlier."""
+        return self._array("mask-stack", self._key("sum-stack", i), mask_of, i, bool)
+
+    def reference(self, i: int) -> da.Array:
+        """Return what is subtracted from each frame of stack i, (ny, nx) float32 counts.
+
+        For the form ``divide`` it is what frames are divided by, minus 1.
+        """
+        return self._array("reference", self._key("correct-stack", i), reference_of, i, np.float32)
+
+    def corrected(self, i: int) -> da.Array:
+        """Return the frames of stack i after KOMA, (n, ny, nx) float32 counts, a chunk a frame."""
+        entry, name = self._plan.stacks[i], f"corrected-{self._token}-{i}"
+        n, ny, nx = entry.shape
+        key = self._key("correct-stack", i)
+        if self._arrays:
+            source = self._arrays[i].frames.name
+            graph: dict[Any, Any] = {
+                (name, k, 0, 0): (correct_frame, key, (source, k, 0, 0)) for k in range(n)
+            }
+        else:
+            known = identity(entry.path, self._plan.settings.input)
+            graph = {(name, k, 0, 0): (correct_file_frame, key, known, k) for k in range(n)}
+        return da.Array(self._with_inputs(graph), name, ((1,) * n, (ny,), (nx,)), dtype=np.float32)
+
+
+def sum_file(plan: Plan, entry: StackEntry) -> StackRecord | Failure:
+    """Sum a stack, unless the store has its record."""
+    found = known_record(plan, SessionStore(plan.store), entry)
+    return attempt(prepare, "sum", prepare_task(plan, entry)) if found is None else found
+
+
+def sum_array(
+    task: PrepareTask, mask: NDArray[np.bool_] | None, dose: float | None, frames: Sequence[NDArray[Any]]
+) -> StackRecord:
+    """Sum a stack that is in memory; take a mask and a dose that are given in place of those found."""
+    record, store = sum_frames(task, Frames(frames), Measured(0, 0)), SessionStore(task.store)
+    if mask is None and dose is None:
+        return record
+    names = ("sum", "weight", "sum_even", *(("weight_even",) if record.outliers_even else ()))
+    arrays = {name: store.load(record.stem, name) for name in names}
+    if mask is not None:
+        weight = np.where(mask, 0, 255).astype(np.uint8)
+        arrays |= {"weight": weight, "weight_even": weight}
+        mean = float(arrays["sum"][~mask].mean(dtype=np.float64)) * 2.0**-record.exponent
+        record = replace(record, mean=mean, mean_even=mean / 2, status="ok")
+    if dose is not None:
+        record = replace(record, mean=dose * record.shape[0])
+    store.put_stack(record, arrays)
+    return record
+
+
+def assess(
+    plan: Plan, among: list[int], first: int, count: int, records: Sequence[StackRecord | Failure]
+) -> list[FinishTask | Failure]:
+    """Return what the corrections of some stacks need, from the records of all that decide about them."""
+    made = [(k, one) for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)]
+    ready = judged([plan.stacks[k] for k, _ in made], [one for _, one in made], plan.settings)
+    failed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, Failure)}
+    wanted = [k for k in among if first <= k < first + count]
+    start = sum(k < first for k, _ in made)
+    tasks = finish_tasks(plan, ready, start=start)
+    return [failed[k] if k in failed else next(tasks) for k in wanted]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StackCorrection:
+    """The correction of one stack, and the gain before it."""
+
+    ready: ReadyCorrection
+    task: FinishTask
+
+
+def correction_of(tasks: Sequence[FinishTask | Failure], k: int) -> StackCorrection:
+    """Return the correction of a stack.
+
+    Raises
+    ------
+    SessionError
+        When the stack could not be summed; with the reason.
+    """
+    task = tasks[k]
+    if isinstance(task, Failure):
+        raise SessionError(task.reason)
+    _, _, found, _ = corrections(SessionStore(task.store), task, None, scored=False)
+    return StackCorrection(found.ready(), task)
+
+
+def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.bool_]:
+    """Return the outlier mask of a stack."""
+    if isinstance(record, Failure):
+        raise SessionError(record.reason)
+    return is_masked(SessionStore(store).load(stem, "weight"))
+
+
+def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
+    """Return what is subtracted from each frame of a stack."""
+    one: Correction = correction.ready.correction
+    return one.pattern.astype(np.float32) * np.float32(one.step)
+
+
+def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Frame:
+    """Return a frame after its correction, as a chunk."""
+    return correction.ready.apply(np.asarray(frame).reshape(correction.ready.shape))[None]
+
+
+def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Frame:
+    """Read a frame, apply its gain and its correction; return it as a chunk."""
+    task = correction.task
+    with shared_reader(*known) as reader:
+        gain = gain_for(task.store, task.settings.gain, task.record.gamma)
+        return correction.ready.apply(Exposed(reader, gain).gained(reader.frame(k)))[None]

@@ -1,0 +1,140 @@
+"""A run with all that guards it: lock, temporary files, log, page, report; the same from Python and shell."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.where import Where, local_crew, open_client
+from mrcz_dask.monitor.serving import PageParams, watched
+from mrcz_dask.runs.follow import FollowParams, follow
+from mrcz_dask.runs.koma import Outcome, carry_out
+from mrcz_dask.runs.lock import locked
+from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.profiling import run_profiled
+from mrcz_dask.runs.radius_auto import with_found_radius
+from mrcz_dask.runs.readback import swept
+from mrcz_dask.runs.watching import Watcher
+from mrcz_dask.values.events import Listener, Noted, Warned, silent
+
+if TYPE_CHECKING:
+    import distributed
+
+    from mrcz_dask.runs.profile import Profile
+
+
+@contextmanager
+def at_work(
+    plan: Plan, where: Where | distributed.Client, listen: Listener, pages: PageParams
+) -> Iterator[tuple[Client, Listener]]:
+    """Give a client, and a listener that also tells the page; keep other runs out, and sweep afterwards.
+
+    Parameters
+    ----------
+    plan
+        Of the run.
+    where
+        What is to be opened, or a connected client of `distributed`, which stays open.
+    listen
+        Is told what happens.
+    pages
+        Whether there is a page, and where.
+
+    Raises
+    ------
+    SessionError
+        When there is too little memory, or no worker.
+    OutputExistsError
+        When another run is at work in the output folder.
+    """
+    if isinstance(where, Where):
+        local_crew(where, plan.need())  # too little memory is said before anything is made
+    with (
+        locked(plan.folder, listen),
+        open_client(where, plan.need(), listen) as client,
+        watched(client, pages, listen) as told,
+        swept(plan.folder, (stack.stem for stack in plan.stacks)),
+    ):
+        yield client, told
+
+
+def run(
+    plan: Plan,
+    where: Where | distributed.Client,
+    listen: Listener = silent,
+    *,
+    pages: PageParams | None = None,
+    report: bool = True,
+    find_radius: bool = False,
+    profile: bool = False,
+) -> tuple[Outcome, Profile | None]:
+    """Carry out a plan.
+
+    Parameters
+    ----------
+    plan, where, listen
+        See `at_work`.
+    pages
+        Whether there is a page, and where; None = as the client suggests.
+    report
+        Whether ``report.html`` is written at the end.
+    find_radius
+        Whether the radius is found from the session first.
+    profile
+        Whether times are taken.
+
+    Returns
+    -------
+    Outcome, Profile or None
+        What was done, and where the time went.
+
+    Raises
+    ------
+    MrczDaskError, OSError
+        When nothing can be done at all.
+    """
+    times = None
+    with at_work(plan, where, listen, pages or PageParams()) as (client, told):
+        if find_radius:
+            plan = with_found_radius(plan, client, listen)
+        if profile:
+            outcome, times = run_profiled(plan, client, told)
+        else:
+            outcome = carry_out(plan, client, told)
+    if report:
+        write_report(outcome, listen)
+    return outcome, times
+
+
+def run_following(
+    watcher: Watcher,
+    plan: Plan,
+    where: Where | distributed.Client,
+    params: FollowParams,
+    stop: threading.Event,
+    listen: Listener = silent,
+    *,
+    pages: PageParams | None = None,
+    report: bool = True,
+) -> Outcome:
+    """Carry out a plan over a folder that grows; see `run` and `follow`."""
+    with at_work(plan, where, listen, pages or PageParams()) as (client, told):
+        outcome = follow(watcher, plan, client, told, params, stop)
+    if report:
+        write_report(outcome, listen)
+    return outcome
+
+
+def write_report(outcome: Outcome, listen: Listener) -> None:
+    """Write the report of a run; whatever goes wrong with it is a warning."""
+    folder = outcome.plan.folder
+    try:
+        from mrcz_dask.report.files import write_page
+
+        listen(Noted(f"report: {write_page(folder)}"))
+    except Exception as error:  # noqa: BLE001 - the stacks are done, and matter more
+        reason = f"{type(error).__name__}: {error}"
+        listen(Warned(f"no report was made ({reason}); try again: mrcz-dask report {folder}"))

@@ -1,0 +1,47 @@
+"""Parameters of a run from what a person says, on the command line or in Python."""
+
+from __future__ import annotations
+
+from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import (
+    Breaks,
+    Form,
+    KomaParams,
+    Long,
+    Method,
+    OutputDtype,
+    OutputFormat,
+    WriteMode,
+    WriteParams,
+)
+
+
+def koma_params(
+    radius: int, method: Method, form: Form, breaks: Breaks, break_after: str | None, long: Long
+) -> KomaParams:
+    """Return the parameters of the moving average; a pause is text such as ``2h``."""
+    pause = None if break_after is None else parse_seconds(break_after, "--break-after") / 3600
+    return KomaParams(radius=radius, method=method, form=form, breaks=breaks, break_after=pause, long=long)
+
+
+def write_params(
+    write: WriteMode, format: OutputFormat, codec: str, dtype: OutputDtype | None, step: float | None
+) -> WriteParams:
+    """Return the parameters of the outputs.
+
+    Raises
+    ------
+    ParameterError
+        For a type or step of pixels that are not written.
+    """
+    if step is not None and dtype is None and format not in ("mrcz", "zarr"):
+        raise ParameterError(f"--step is of int16; --format {format} is float32 unless you say --dtype int16")
+    given = {"dtype": dtype, "step": step}
+    known = {name: value for name, value in given.items() if value is not None}
+    if write != "normalized" and known:
+        names = " and ".join(f"--{name}" for name in known)
+        raise ParameterError(f"{names} is of normalized pixels; --write {write} has none")
+    if write == "normalized" and format not in ("mrcz", "zarr"):
+        known.setdefault("dtype", "float32")
+    return WriteParams(write=write, codec=codec, format=format, **known)  # type: ignore[arg-type]
