@@ -54,8 +54,8 @@ def test_the_names_that_other_programs_use_are_there_with_their_parameters() -> 
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'koma'"):
-        _ = mrcz_dask.koma
+    with pytest.raises(AttributeError, match="no attribute 'komma'"):
+        _ = mrcz_dask.komma
 
 
 def test_star_import_gives_everything() -> None:

@@ -1,5 +1,6 @@
-"""Executors on real processes: the same bytes as the serial one, also after a worker was killed."""
+"""Clients on real processes: the same bytes as the serial one, also after a worker was killed."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -8,21 +9,22 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from mrcz_dask.engine.client import Client, DaskClient, SerialClient, segments_of
+from mrcz_dask.engine import where as opening
+from mrcz_dask.engine.client import Client, DaskClient, SerialClient
+from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile
 from mrcz_dask.engine.where import Tls, Where, cores, is_loopback, local_crew, open_client
-from mrcz_dask.runs import cluster, flow
 from mrcz_dask.runs.readback import swept
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import ClusterReady, Event, PhaseStarted, StackDone, Warned, silent
+from mrcz_dask.values.events import ClusterReady, Event, StackDone, Warned, silent
+from mrcz_dask.values.records import Failure
 
 LITTLE = Need(100_000_000, 1_000_000)
 WRITES = ["normalized", "recompressed", "references"]
@@ -37,16 +39,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[DaskClient]:
     """Two workers of one thread, for all tests of this module."""
-    with open_client(Where(2), LITTLE, silent) as executor:
-        assert isinstance(executor, DaskClient)
-        yield executor
+    with open_client(Where(2), LITTLE, silent) as client:
+        assert isinstance(client, DaskClient)
+        yield client
 
 
 @pytest.fixture(scope="module")
 def threads() -> Iterator[Client]:
     """One worker of two threads."""
-    with open_client(Where(1, 2), LITTLE, silent) as executor:
-        yield executor
+    with open_client(Where(1, 2), LITTLE, silent) as client:
+        yield client
 
 
 @pytest.mark.parametrize("write", WRITES)
@@ -69,7 +71,7 @@ def test_a_killed_worker_changes_nothing(
     killed = []
 
     def kill(event: Event) -> None:
-        if isinstance(event, PhaseStarted) and event.phase == phase:
+        if isinstance(event, StackDone) and event.phase == phase and not killed:
             pid = next(iter(processes.client.run(os.getpid).values()))
             killed.append(pid)
             threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
@@ -82,78 +84,81 @@ def test_a_killed_worker_changes_nothing(
     assert [p.name for p in (tmp_path / "rough").iterdir() if p.name.startswith(".")] == []
 
 
-def test_a_task_that_kills_every_worker_fails_alone(
-    processes: DaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(flow, "PATIENCE", 1)
-    (tmp_path / "tasks_of_this_test.py").write_text(TASKS)
-    processes.client.upload_file(str(tmp_path / "tasks_of_this_test.py"))
-    sys.path.insert(0, str(tmp_path))
-    try:
-        from tasks_of_this_test import Deadly, run  # type: ignore[import-not-found]
-    finally:
-        sys.path.pop(0)
-    tasks = [Deadly(name, name == "c") for name in "abcdef"]
-    found = {task.name: result for task, result in processes.run(run, [tasks[:3], tasks[3:]])}
-    assert isinstance(found.pop("c"), Exception)
+@dataclass(frozen=True)
+class Named:
+    """A task's argument."""
+
+    name: str
+    marker: str = ""
+    places: tuple[str, ...] = ()
+
+
+def results(client: Client, function: Any, names: Any) -> dict[str, Any]:
+    """What a function gives for tasks of these names."""
+    tasks = [Task("try", "trying", function, one, k) for k, one in enumerate(names)]
+    return {one.name: found for one, found in carry_out(client, tasks)}
+
+
+def shout(task: Any) -> str:
+    return str(task.name.upper())
+
+
+def test_a_task_that_kills_every_worker_fails_alone(processes: DaskClient, tmp_path: Path) -> None:
+    run = sent(processes, tmp_path, "deadly_tasks", DEADLY)
+    found = results(processes, run, map(Named, "abcdef"))
+    failed = found.pop("c")
+    assert isinstance(failed, Failure) and "worker was lost" in failed.reason
     assert found == {name: name.upper() for name in "abdef"}
 
 
-TASKS = """
-import os, signal
-from dataclasses import dataclass
+def sent(client: DaskClient, folder: Path, module: str, text: str) -> Any:
+    """The function `run` of a module that is sent to the workers."""
+    (folder / f"{module}.py").write_text(text)
+    client.client.upload_file(str(folder / f"{module}.py"))
+    sys.path.insert(0, str(folder))
+    try:
+        return importlib.import_module(module).run
+    finally:
+        sys.path.pop(0)
 
-@dataclass(frozen=True)
-class Deadly:
-    name: str
-    deadly: bool
+
+DEADLY = """
+import os, signal
 
 def run(task):
-    if task.deadly:
+    if task.name == "c":
         os.kill(os.getpid(), signal.SIGKILL)
     return task.name.upper()
 """
 
 
-def test_a_worker_that_will_not_start_again_is_replaced(tmp_path: Path) -> None:
+def test_a_worker_that_will_not_start_again_is_replaced() -> None:
     """As one that is killed while it starts."""
-    with open_client(Where(2), LITTLE, silent) as executor:
-        assert isinstance(executor, cluster.LocalExecutor)
-        local = executor._cluster
+    with open_client(Where(2), LITTLE, silent) as client:
+        assert isinstance(client, DaskClient)
+        local = client.client.cluster
         local.sync(next(iter(local.workers.values())).close)
-        tasks = range(6)
-        assert sorted(k for k, _ in executor.run(str, [tasks[:3], tasks[3:]])) == list(tasks)
-        while len(executor.room()) < 2:
+        assert len(results(client, shout, map(Named, "abcdef"))) == 6
+        while len(client.room()) < 2:
             time.sleep(0.1)
 
 
 @pytest.mark.cluster
 def test_a_task_that_takes_too_much_memory_is_tried_again(tmp_path: Path) -> None:
     """Its worker is ended for it; the next attempt may need less, as here."""
-    with open_client(Where(1, memory=700_000_000), LITTLE, silent) as executor:
-        assert isinstance(executor, DaskClient)
-        executor.client.upload_file(str(written(tmp_path / "greedy_tasks.py", GREEDY)))
-        sys.path.insert(0, str(tmp_path))
-        try:
-            from greedy_tasks import run  # type: ignore[import-not-found]
-        finally:
-            sys.path.pop(0)
-        marker = str(tmp_path / "was here")
-        assert [result for _, result in executor.run(run, [[marker]])] == ["enough"]
-
-
-def written(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
+    with open_client(Where(1, memory=700_000_000), LITTLE, silent) as client:
+        assert isinstance(client, DaskClient)
+        run = sent(client, tmp_path, "greedy_tasks", GREEDY)
+        assert results(client, run, [Named("a", str(tmp_path / "was here"))]) == {"a": "enough"}
 
 
 GREEDY = """
 import os, time
 
-def run(marker):
-    if os.path.exists(marker):
+def run(task):
+    if os.path.exists(task.marker):
         return "enough"
-    open(marker, "w").close()
+    open(task.marker, "w").close()
     taken = bytearray(os.urandom(1 << 20)) * 1500
     time.sleep(60)
     return "too much"
@@ -184,14 +189,13 @@ def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskCl
 def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> None:
     """Of three threads two work: the third would need more than the limit."""
     need = Need(process=10**8, task=10**8)
-    with open_client(Where(1, 3, memory=300_000_000), need, silent) as executor:
-        assert isinstance(executor, DaskClient)
-        assert (executor.slots, executor.threads) == (2, 2)
-        (address,) = executor.room()
-        limits = executor.client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit)
+    with open_client(Where(1, 3, memory=300_000_000), need, silent) as client:
+        assert isinstance(client, DaskClient)
+        assert (client.slots, client.threads) == (2, 2)
+        (address,) = client.room()
+        limits = client.client.run(lambda dask_worker: dask_worker.memory_manager.memory_limit)
         assert limits == {address: 300_000_000}
-        found = list(executor.run(str, [range(5), range(5, 9)]))
-    assert sorted(found) == [(k, str(k)) for k in range(9)]
+        assert results(client, shout, map(Named, "abcdefghi")) == {name: name.upper() for name in "abcdefghi"}
 
 
 def test_workers_of_another_scheduler_without_enough_memory(processes: DaskClient) -> None:
@@ -205,8 +209,8 @@ def test_workers_of_another_scheduler_without_enough_memory(processes: DaskClien
 
 
 def test_no_workers_is_serial() -> None:
-    with open_client(Where(0), LITTLE, silent) as executor:
-        assert isinstance(executor, SerialClient)
+    with open_client(Where(0), LITTLE, silent) as client:
+        assert isinstance(client, SerialClient)
 
 
 def test_workers_and_scheduler_exclude_each_other() -> None:
@@ -272,9 +276,9 @@ def test_a_dashboard_beyond_this_machine_is_warned_of(address: str, warned: int)
 
 def test_a_plain_scheduler_beyond_this_machine_is_warned_of() -> None:
     heard: list[Event] = []
-    cluster._warn_of_plain("tcp://login:8786", heard.append)
-    cluster._warn_of_plain("tls://login:8786", heard.append)
-    cluster._warn_of_plain("tcp://127.0.0.1:8786", heard.append)
+    opening._warn_of_plain("tcp://login:8786", heard.append)
+    opening._warn_of_plain("tls://login:8786", heard.append)
+    opening._warn_of_plain("tcp://127.0.0.1:8786", heard.append)
     assert len(heard) == 1
 
 
@@ -284,7 +288,7 @@ def test_cores_are_those_of_this_process() -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nonsense://x", "no such host:1"])
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
     with pytest.raises((SessionError, ParameterError), match="--scheduler"), ExitStack() as stack:
         stack.enter_context(open_client(Where(scheduler=address), LITTLE, silent))
 
@@ -292,7 +296,7 @@ def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, addre
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty,
         pytest.raises(SessionError, match="no worker"),
@@ -304,8 +308,8 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, threads: DaskClient) -> None:
     heard: list[Event] = []
     address = threads.client.scheduler.address
-    with open_client(Where(scheduler=address), LITTLE, heard.append) as executor:
-        outcome = koma(night, tmp_path / "out", executor)
+    with open_client(Where(scheduler=address), LITTLE, heard.append) as client:
+        outcome = koma(night, tmp_path / "out", client)
     assert outcome.complete
     (ready,) = heard
     assert isinstance(ready, ClusterReady)
@@ -347,19 +351,11 @@ def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> Non
         try:
             with (
                 pytest.raises(SessionError, match="run again"),
-                open_client(Where(scheduler=address), LITTLE, silent) as executor,
+                open_client(Where(scheduler=address), LITTLE, silent) as client,
             ):
-                koma(night, tmp_path / "out", executor, listen=kill)
+                koma(night, tmp_path / "out", client, listen=kill)
         finally:
             scheduler.kill()
             worker.kill()
             worker.wait()
     assert koma(night, tmp_path / "out").complete
-
-
-@given(count=st.integers(0, 300), slots=st.integers(1, 100))
-def test_segments_hold_every_task_once_and_in_order(slots: int, count: int) -> None:
-    segments = segments_of(range(count), slots)
-    assert [k for segment in segments for k in segment] == list(range(count))
-    assert len(segments) == min(count, slots)
-    assert {len(segment) for segment in segments} <= {count // slots, count // slots + 1}
