@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mrcz_dask.cli.console import errors, print_json, results, say, table
-from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.cli.options import AsJson, Many, Overwrite, numbers_of, texts_of
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Event
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.bench_results import BenchReport
 
-T = TypeVar("T", int, float)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
-_Many = list[str] | None
 
 
 def register(app: typer.Typer) -> None:
@@ -32,19 +29,19 @@ def register(app: typer.Typer) -> None:
 def bench(
     what: Annotated[Literal["codecs"], typer.Argument(help="What is measured.", show_default=False)],
     doses: Annotated[
-        _Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,2,4.")
+        Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,2,4.")
     ] = None,
     table_dose: Annotated[
         float | None, typer.Option(help="Of the counts of Table 1. Default 2, about that of the paper's.")
     ] = None,
     codecs: Annotated[
-        _Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zstd:1,zstd:5,auto.")
+        Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zstd:1,zstd:5,auto.")
     ] = None,
     threads: Annotated[
-        _Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
+        Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
     ] = None,
     block_sizes: Annotated[
-        _Many,
+        Many,
         typer.Option(
             help="Bytes, or 64K, 1M, ...; 0 for the codec's own. Table 1 takes the first. Default 0,64K."
         ),
@@ -89,11 +86,11 @@ def bench(
             " leave them out or leave --input out"
         )
     params = bench_params.BenchParams(
-        threads=_list(threads, "--threads", int) or tuple(sorted({1, available_cores()})),
-        doses=_list(doses, "--doses", float) or bench_params.DOSES,
+        threads=numbers_of(threads, "--threads", int) or tuple(sorted({1, available_cores()})),
+        doses=numbers_of(doses, "--doses", float) or bench_params.DOSES,
         table_dose=bench_params.TABLE_DOSE if table_dose is None else table_dose,
-        codecs=tuple(text.lower() for text in _texts(codecs)) or bench_params.CODECS,
-        block_sizes=_list(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
+        codecs=tuple(text.lower() for text in texts_of(codecs)) or bench_params.CODECS,
+        block_sizes=numbers_of(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
         shape=bench_params.SHAPE if shape is None else _shape(shape),
         repeats=repeats,
         seed=seed,
@@ -110,19 +107,6 @@ def bench(
         _show(report)
     if output is not None:
         _write(report, output, quiet=as_json)
-
-
-def _texts(given: _Many) -> tuple[str, ...]:
-    """Return what an option was given, with commas or repeated, each once."""
-    return tuple(dict.fromkeys(part.strip() for text in given or () for part in text.split(",")))
-
-
-def _list(given: _Many, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    try:
-        return tuple(kind(part) for part in _texts(given))
-    except ValueError as error:
-        said = ",".join(given or ())
-        raise ParameterError(f"{option} is {said!r}; expected numbers with commas between them") from error
 
 
 def _shape(text: str) -> tuple[int, ...]:
