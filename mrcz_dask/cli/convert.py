@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mrcz_dask.cli.console import errors, print_json, results, table
+from mrcz_dask.cli.console import errors, print_json, results, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
 from mrcz_dask.runs.space import readable
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.params import OutlierParams
+
+CODEC_MORE = "keep (mrcz) copies chunks; uint4 (mrcs) insists on 4 bits, two pixels of 0..15 in a byte."
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.convert import Converted
@@ -32,7 +34,7 @@ def recompress(
     paths: Paths,
     output: Folder,
     format: FormatOption = "mrcz",
-    codec: Annotated[str, typer.Option(help=f"{CODEC_HELP} keep (mrcz only) copies chunks.")] = "auto",
+    codec: Annotated[str, typer.Option(help=f"{CODEC_HELP} {CODEC_MORE}")] = "auto",
     mode0: Mode0 = "auto",
     four_bit: FourBit = "auto",
     eer_frames: EerFrames = 40,
@@ -141,3 +143,6 @@ def _show(done: list[Converted]) -> None:
         sizes = [readable(one.bytes_in), readable(one.bytes_out)]
         made.add_row(one.name, one.output, *map(str, values), *limits, *sizes)
     results().print(made)
+    for one in done:
+        for text in one.findings.get("caveats", ()):
+            warn(f"{one.name}: {text}")

@@ -22,6 +22,7 @@ from mrcz_dask.formats.writers import (
     OURS,
     ROWS,
     SUFFIXES,
+    UINT4,
     open_writer,
     reversed_rows,
     row_order,
@@ -69,8 +70,8 @@ def recompress(
     folder
         Where STEM and the format's suffix go.
     codec
-        As `check_format_codec` has it; for MRCZ also ``keep``: chunks are copied (version-2 chunks; others
-        are written anew).
+        As `check_format_codec` has it, such as ``uint4`` for four bits in ``mrcs``; for MRCZ also ``keep``:
+        chunks are copied (version-2 chunks; others are written anew).
     format
         Of the output. For other programs integers are stored in the narrowest type that all read alike, and
         rows as `reversed_rows` says.
@@ -102,13 +103,13 @@ def recompress(
             _copy(reader, writer, codec, digest)
             step = _recompressed(reader, path, digest.hexdigest(), params, (codec, format), writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"digest": digest.hexdigest()})
+    return converted(path, target, {"digest": digest.hexdigest(), "caveats": step["caveats"]})
 
 
 def _copy_writer(
     reader: FrameSource, place: Path, codec: str, format: OutputFormat, reverse: bool
 ) -> FrameWriter:
-    dtype, four_bit = stored_type(format, reader.dtype, *range_of(reader, reader.dtype, format))
+    dtype, four_bit = stored_type(format, reader.dtype, *range_of(reader, reader.dtype, format), codec)
     return open_writer(
         place,
         format,
@@ -162,12 +163,17 @@ def _recompressed(
     writer: FrameWriter,
 ) -> dict[str, Any]:
     recipe = (reader.footer or {}).get("recipe")
+    caveats = [f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else []
+    if asked[0] == UINT4 and reader.shape[-1] % 2:
+        caveats.append(
+            f"4-bit rows of {reader.shape[-1]} pixels end in half a byte, as in IMOD, not in RELION"
+        )
     return provenance.step(
         "recompress",
         parameters={"codec": asked[0], "format": asked[1], "input": params.to_dict()},
         inputs=[input_of(path, digest)],
         results=stored_as(writer, reversed_rows(reader, asked[1])),
-        caveats=[f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else [],
+        caveats=caveats,
     )
 
 

@@ -20,6 +20,7 @@ from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.formats.writers import (
     SUFFIXES,
+    UINT4,
     check_format_codec,
     open_writer,
     reversed_rows,
@@ -189,7 +190,7 @@ def open_recompressed(
 ) -> Iterator[RecompressedOutput]:
     """Open an output of counts; it gets its name when it was read back."""
     record, format = task.record, task.settings.write.format
-    dtype, four_bit = stored_type(format, reader.dtype, record.low, record.high)
+    dtype, four_bit = stored_type(format, reader.dtype, record.low, record.high, task.settings.write.codec)
     stored = stored_counts(task) | _rows(reader, format)
     known = {} if dtype == reader.dtype else {"dtype": reader.dtype.newbyteorder("<").str}
     copies, reverse = copies_chunks(reader, task), reversed_rows(reader, format)
@@ -250,7 +251,7 @@ def output_codec(reader: FrameSource, codec: str) -> str:
 
 
 def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) -> None:
-    """Return if `codec` is one of the format, or ``keep`` where chunks may be copied.
+    """Return if `codec` is one of the format; ``keep`` and ``uint4`` only where counts stay as they are.
 
     Raises
     ------
@@ -259,6 +260,8 @@ def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) ->
     """
     if codec != "keep":
         check_format_codec(format, codec)
+        if codec == UINT4 and not may_keep:
+            raise ParameterError(f"codec {UINT4} holds counts as they are; it goes with recompression only")
     elif not may_keep or format != "mrcz":
         raise ParameterError("codec keep copies chunks as they are; it goes with recompression to mrcz only")
 

@@ -96,3 +96,43 @@ def test_eer_is_summed_as_asked_for(tmp_path: Path, mrcz: Any) -> None:
     step = (mrcz_dask.read_footer(tmp_path / "out" / "a.mrcz") or {})["provenance"][-1]
     assert step["parameters"]["input"]["eer_frames"] == 20
     assert mrcz("recompress", path, "-o", tmp_path / "out", "--eer-frames", 0).code == 2
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [("u1", 40), ("i2", 40), ("u2", 41)])
+def test_four_bits(tmp_path: Path, mrcz: Any, dtype: str, columns: int) -> None:
+    counts = np.random.default_rng(0).integers(0, 16, (3, 8, columns)).astype(dtype)
+    mrcz_dask.write(tmp_path / "a.mrcz", counts, meta={"grid": 7})
+    shown = mrcz("recompress", tmp_path / "a.mrcz", "-o", tmp_path, "--format", "mrcs", "--codec", "uint4")
+    assert shown.code == 0
+    made = tmp_path / "a.mrcs"
+    data, row = made.read_bytes(), (columns + 1) // 2
+    assert len(data) == 1024 + 3 * 8 * row and data[12:16] == (101).to_bytes(4, "little")
+    assert data[1024] == counts[0, 0, 0] | counts[0, 0, 1] << 4  # the first pixel is in the low nibble
+    found = mrcz_dask.read(made)
+    assert found.dtype == counts.dtype and np.array_equal(found, counts)
+    assert np.array_equal(mrcz_dask.open_stack(made)[2].compute(), counts[2])
+    footer = mrcz_dask.read_footer(made)
+    assert footer["meta"]["grid"] == 7 and footer["provenance"][-1]["parameters"]["codec"] == "uint4"
+    assert mrcz("verify", made).code == 0
+    assert ("half a byte" in shown.err) == (columns % 2 == 1) == bool(footer["provenance"][-1]["caveats"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [(np.uint16([[[0, 16]]]), "0..16"), (np.int8([[[-1, 3]]]), "-1..3"), (np.float32([[[0, 1]]]), "float32")],
+)
+def test_what_does_not_fit_into_four_bits(tmp_path: Path, mrcz: Any, counts: np.ndarray, found: str) -> None:
+    mrcz_dask.write(tmp_path / "a.mrcz", counts)
+    command = ["recompress", tmp_path / "a.mrcz", "-o", tmp_path / "out", "--codec", "uint4"]
+    shown = mrcz(*command, "--format", "mrcs")
+    assert shown.code == 1 and f"counts of 0..15, these are {found}; use --codec auto" in shown.err
+    assert list((tmp_path / "out").iterdir()) == []
+    for format in ("mrcz", "tiff", "zarr", "mrcs.zst"):
+        other = mrcz(*command, "--format", format)
+        assert other.code == 2 and "--format mrcs" in other.err
+
+
+def test_four_bits_are_for_counts_as_they_are(tmp_path: Path, mrcz: Any) -> None:
+    for command in (["koma", tmp_path], ["outliers", tmp_path / "a.mrcz", "-o", tmp_path / "out"]):
+        shown = mrcz(*command, "--format", "mrcs", "--codec", "uint4")
+        assert shown.code == 2 and "goes with recompression only" in shown.err
