@@ -29,13 +29,16 @@ def register(app: typer.Typer) -> None:
 def bench(
     what: Annotated[Literal["codecs"], typer.Argument(help="What is measured.", show_default=False)],
     doses: Annotated[
-        Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,2,4.")
+        Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,1.5,2,4.")
     ] = None,
     table_dose: Annotated[
         float | None, typer.Option(help="Of the counts of Table 1. Default 2, about that of the paper's.")
     ] = None,
     codecs: Annotated[
-        Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zstd:1,zstd:5,auto.")
+        Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zlib:1,zstd:1,zstd:5,auto.")
+    ] = None,
+    levels: Annotated[
+        Many, typer.Option(help="Of each codec in Fig. 2b, at the dose nearest to 1.5. Default 1 to 9.")
     ] = None,
     threads: Annotated[
         Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
@@ -60,8 +63,8 @@ def bench(
         Path | None, typer.Option("-o", "--output", help="Folder for codecs.json, tables and plots.")
     ] = None,
     only: Annotated[
-        Literal["table1", "dose", "metadata"] | None,
-        typer.Option(help="One part, table1, dose or metadata, instead of all three."),
+        Literal["table1", "dose", "level", "metadata"] | None,
+        typer.Option(help="One part, table1, dose, level or metadata, instead of all four."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of counts and metadata.")] = 0,
     metadata_size: Annotated[
@@ -70,11 +73,11 @@ def bench(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs as the paper did: Table 1, Fig. 2 (doses) and Fig. 3 (metadata).
+    """Measure codecs as the paper did: Table 1, Fig. 2 (doses, levels) and Fig. 3 (metadata).
 
-    Lists take commas, or the option several times. Programs of Table 1 that are not installed (gzip, pigz,
-    lbzip2, xz) are named and left out. All that is compressed is decoded and compared; a difference is an
-    error.
+    Lists take commas, or the option several times. What is not installed is named and left out: programs of
+    Table 1 (gzip, pigz, lbzip2, xz), imagecodecs (JPEG2000, bzip2), orjson. All that is compressed is decoded
+    and compared; a difference is an error.
     """
     from mrcz_dask.formats.parallel import available_cores
     from mrcz_dask.runs import bench_params
@@ -90,6 +93,7 @@ def bench(
         doses=numbers_of(doses, "--doses", float) or bench_params.DOSES,
         table_dose=bench_params.TABLE_DOSE if table_dose is None else table_dose,
         codecs=tuple(text.lower() for text in texts_of(codecs)) or bench_params.CODECS,
+        levels=numbers_of(levels, "--levels", int) or bench_params.LEVELS,
         block_sizes=numbers_of(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
         shape=bench_params.SHAPE if shape is None else _shape(shape),
         repeats=repeats,
