@@ -51,7 +51,7 @@ def bench(
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(help="FRAMES,Y,X of the counts. Default 6,1919,1855: two minutes on two cores."),
+        typer.Option(help="FRAMES,Y,X of the counts. Default 6,1919,1855: three minutes on two cores."),
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="Measure so often, in turns; what took 10 s is not repeated.")

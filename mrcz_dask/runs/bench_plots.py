@@ -102,7 +102,7 @@ def level_figure(rows: Sequence[FileRow]) -> Figure:
     for axes, label in zip(panels, ("bits per pixel", "write, MB/s", "read, MB/s"), strict=True):
         axes.set(xlabel="level", ylabel=label, xticks=sorted({_level(row) for row in rows}))
     for axes in panels[1:]:
-        axes.set_ylim(0, None)
+        axes.set_yscale("log")
     where = f"{rows[0].dose:.3g} e⁻/pixel/frame, {rows[0].threads} threads, {_blocks(rows)}"
     figure.suptitle(f"Fig. 2b: {where}")
     legend_below(figure, panels[0])
