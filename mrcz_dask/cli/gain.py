@@ -192,7 +192,10 @@ def fit_gamma(
     ] = None,
     side: Annotated[int, typer.Option(help="Average over squares of so many pixels.")] = 16,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw gammas and curve: .png, .svg or .pdf.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Draw gammas, curve, and a flat before and after: .png, .svg or .pdf.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -216,10 +219,12 @@ def fit_gamma(
 
 
 def _show_fit(found: GammaFit) -> None:
-    made = table("flat", "e-/pix/s", "gamma", "curve", right=("e-/pix/s", "gamma", "curve"))
+    columns = ("e-/pix/s", "gamma", "curve", "uneven, %", "with gamma")
+    made = table("flat", *columns, right=columns)
     for row in found.to_dict()["flats"]:
         curve = "" if row["curve"] is None else f"{row['curve']:.4f}"
-        made.add_row(row["name"], f"{row['dose_rate']:.3f}", f"{row['gamma']:.4f}", curve)
+        uneven = [f"{100 * row[f'uneven_{when}']:.2f}" for when in ("before", "after")]
+        made.add_row(row["name"], f"{row['dose_rate']:.3f}", f"{row['gamma']:.4f}", curve, *uneven)
     results().print(made)
     if found.curve is not None:
         c = found.curve
@@ -229,8 +234,8 @@ def _show_fit(found: GammaFit) -> None:
 def _draw(found: GammaFit, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes, *flats = figure.subplots(1, 3)
     axes.plot(
         [f.rate for f in found.flats], [f.gamma for f in found.flats], "o", color="#0072B2", label="flats"
     )
@@ -239,6 +244,15 @@ def _draw(found: GammaFit, path: Path) -> None:
         axes.plot(rates, [found.curve.at(r) for r in rates], color="#D55E00", label="Eq. 11")
     axes.set(xlabel="dose rate (e-/pixel/s)", ylabel="gamma")
     axes.legend()
+    shown = max(found.flats, key=lambda f: abs(f.gamma - 1))
+    largest = 300 * max(shown.uneven)
+    for panel, image, gamma, uneven in zip(
+        flats, (shown.before, shown.after), (1.0, shown.gamma), shown.uneven, strict=True
+    ):
+        drawn = panel.imshow(100 * image, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="none")
+        panel.set(title=f"gamma {gamma:.3g}: uneven by {100 * uneven:.2f} %", xticks=[], yticks=[])
+    figure.colorbar(drawn, ax=flats, label="above the mean, %")
+    flats[0].set_ylabel(f"{shown.name}, {shown.rate:.3g} e-/pixel/s")
     figure.savefig(path, dpi=150)
 
 

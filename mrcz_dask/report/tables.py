@@ -104,7 +104,7 @@ def timeline(data: SessionData) -> FigureData | None:
     return FigureData(
         "timeline",
         "Hot and dead pixels of every stack, over the dose",
-        "In per cent of all pixels, over the counts per pixel that the detector has seen since the first one. "
+        "In per cent of all pixels, over the counts per pixel that the detector has seen since the first. "
         "A slow rise of hot pixels is a detector that ages with dose; warming it up (annealing) brings it "
         "down. A jump is a change of the camera: a new gain reference, a restart, another mode. "
         f"Hot pixels go from {hot[0]:.3g} % in the first stack to {hot[-1]:.3g} % in the last.",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.numerics.gain import GammaCurve
-from mrcz_dask.numerics.gamma import FEWEST, SIDE, best_gamma, fit_curve
+from mrcz_dask.numerics.gamma import FEWEST, SIDE, best_gamma, fit_curve, relief
 from mrcz_dask.runs.gain_options import GainOptions, stated_exposure
 from mrcz_dask.runs.gain_pattern import StackLook, look_at
 from mrcz_dask.runs.gaining import GammaRule
@@ -32,11 +35,20 @@ class Flat:
         Dose rate, e-/pixel/s of the sensor.
     gamma
         The exponent that makes it flattest (Eq. 10).
+    before, after
+        `relief` of the flat with the gain as it is, and to the power of gamma (Fig. 10).
     """
 
     name: str
     rate: float
     gamma: float
+    before: NDArray[np.float32] = field(compare=False, repr=False)
+    after: NDArray[np.float32] = field(compare=False, repr=False)
+
+    @property
+    def uneven(self) -> tuple[float, float]:
+        """The standard deviations of `before` and `after`, as shares of the mean."""
+        return float(np.nanstd(self.before)), float(np.nanstd(self.after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +73,8 @@ class GammaFit:
                 "name": f.name,
                 "dose_rate": f.rate,
                 "gamma": f.gamma,
+                "uneven_before": f.uneven[0],
+                "uneven_after": f.uneven[1],
                 "curve": self.curve and self.curve.at(f.rate),
             }
             for f in self.flats
@@ -145,5 +159,7 @@ def _flat(one: StackLook, prepared: PreparedGain, time: float | None, side: int)
             "--frame-time SECONDS"
         )
     good = ~(one.mask.mask | prepared.gain.bad)
-    gamma = best_gamma(one.total.total(), prepared.gain.image, good, side)
-    return Flat(one.path.name, one.dose * prepared.params.subpixels / seconds, gamma)
+    counts, gain = one.total.total(), prepared.gain.image
+    gamma = best_gamma(counts, gain, good, side)
+    reliefs = (relief(counts, gain, power, good, side) for power in (1.0, gamma))
+    return Flat(one.path.name, one.dose * prepared.params.subpixels / seconds, gamma, *reliefs)

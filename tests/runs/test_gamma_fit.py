@@ -41,6 +41,18 @@ def test_gammas_and_curve_of_files(flats: tuple[list[Path], Path]) -> None:
     assert found.to_dict()["flats"][0]["curve"] == found.curve.at(found.flats[0].rate)
 
 
+def test_a_flat_is_flatter_with_its_gamma(flats: tuple[list[Path], Path]) -> None:
+    paths, gain = flats
+    found = fit_gamma(paths, GainOptions(str(gain)), [COUNTS / rate for rate in RATES])
+    first = found.flats[0]  # of .3 e-/pixel/s, gamma 1.4
+    assert first.before.shape == first.after.shape == (16, 16)
+    before, after = first.uneven
+    assert before > 1.5 * after and after < 3 / np.sqrt(COUNTS * FRAMES * 256)
+    assert all(after <= before * 1.02 for before, after in (flat.uneven for flat in found.flats))
+    row = found.to_dict()["flats"][0]
+    assert (row["uneven_before"], row["uneven_after"]) == first.uneven
+
+
 def test_the_time_is_from_the_mdoc(flats: tuple[list[Path], Path]) -> None:
     paths, gain = flats
     mdoc = Path(f"{paths[0]}.mdoc")
