@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,11 +75,15 @@ def export(
     OutputExistsError
         When something is in the target folder.
     SessionError
-        When there is nothing to hand on.
+        When there is nothing to hand on, or two outputs of one stack.
     SpaceError, FormatError
         When the disk is full, or an output is damaged.
     """
     found = movies_of(folder)
+    number = Counter(m.stem for m in found)
+    twice = sorted(m.path.name for m in found if number[m.stem] > 1)
+    if twice:
+        raise SessionError(f"{folder}: {', '.join(twice)}: several outputs of one stack; leave one of each")
     short = {
         m.stem: f"{m.shape[0]} frames; {FEWEST_FRAMES} at least" for m in found if m.shape[0] < FEWEST_FRAMES
     }
