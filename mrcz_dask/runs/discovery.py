@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -65,15 +66,13 @@ def discover(
     Raises
     ------
     SessionError
-        If there is no such folder or no stack in it, if it is the output folder itself, or if outputs of two
-        stacks would have the same name.
+        If there is no such folder or no stack in it, or if it is the output folder itself.
     """
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
     found = assemble(root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs), listing.files))
     if not found.stacks:
         raise SessionError(_none_good(root, found.skipped, found.rejected))
-    _forbid_equal_stems(found.stacks)
     return found
 
 
@@ -98,7 +97,8 @@ def session_folder(folder: Path, output: Path | None) -> Path:
 def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     """Return what was found in a session's folder, in order; there may be no stack."""
     entries = sorted(_of(StackEntry, looks), key=lambda entry: (entry.acquired.time, entry.name))
-    stacks, odd = _alike(entries)
+    alike, odd = _alike(entries)
+    stacks = _told_apart(alike)
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
     skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
     doubts = (*listing.warnings, *(text for one in looks for text in one.warnings), *_doubts(stacks))
@@ -138,16 +138,13 @@ def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Reject
     return [entry for entry in entries if entry.kind == usual], odd
 
 
-def _forbid_equal_stems(stacks: Iterable[StackEntry]) -> None:
-    groups: defaultdict[str, list[StackEntry]] = defaultdict(list)
-    for stack in stacks:
-        groups[stack.stem].append(stack)
-    clashes = [" and ".join(sorted(s.name for s in group)) for group in groups.values() if len(group) > 1]
-    if clashes:
-        raise SessionError(
-            f"{len(clashes)} outputs would get the name of another, as outputs are called by the stems of"
-            f" their stacks: {some(clashes)}; expected stems that differ; rename or --exclude one"
-        )
+def _told_apart(stacks: Sequence[StackEntry]) -> list[StackEntry]:
+    """Return the stacks, with the suffix in the stems of those that differ in nothing else."""
+    counts = Counter(stack.stem for stack in stacks)
+    if max(counts.values(), default=1) == 1:
+        return list(stacks)
+    # what has its suffix now may be called as another: ``a.mrc`` beside ``a.tif`` and ``a.mrc.mrcz``
+    return _told_apart([replace(s, stem=s.name) if counts[s.stem] > 1 else s for s in stacks])
 
 
 def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:

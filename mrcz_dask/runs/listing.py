@@ -77,7 +77,7 @@ class _Walk:
             path = folder / entry.name
             is_store = path.suffix.casefold() in ZARR
             ours = entry.name in STORES or entry.name.endswith(EVENTS)
-            if not entry.is_dir() or (is_store and not ours):
+            if not _is_folder(entry) or (is_store and not ours):
                 self._file(path)
             elif self.recursive and not is_store:
                 self._below(path)
@@ -93,6 +93,13 @@ class _Walk:
             self.skipped.append(Skipped(path, "the output folder"))
         else:
             self.folder(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or through a folder that may not be read
+        return False
 
 
 def list_stacks(

@@ -15,6 +15,7 @@ from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.memory import Need
 from mrcz_dask.runs.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
 from mrcz_dask.runs.space import check_space, some
+from mrcz_dask.runs.store import key_of
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import Settings
@@ -123,7 +124,7 @@ def _check_given(chosen: Chosen, found: Discovery) -> None:
 def _bytes_missing(plan: Plan) -> int:
     """Return an estimate of what sums take that the store does not have yet."""
     image = plan.discovery.shape[1] * plan.discovery.shape[2]
-    missing = [one for one in plan.stacks if not (plan.store / "stacks" / one.stem).exists()]
+    missing = [one for one in plan.stacks if not (plan.store / "stacks" / key_of(one.stem)).exists()]
     return round(STORE_SUMS * image * len(missing))
 
 

@@ -162,12 +162,28 @@ def test_the_tree_and_the_output_folder(tmp_path: Path) -> None:
         discover(tmp_path)
 
 
-def test_equal_stems_are_an_error_that_names_both(tmp_path: Path) -> None:
-    mrc(tmp_path / "one" / "a.mrc")
-    mrc(tmp_path / "two" / "a.mrcs")
-    with pytest.raises(SessionError, match=r"one/a\.mrc and two/a\.mrcs.*rename"):
-        discover(tmp_path, recursive=True)
-    assert names(discover(tmp_path, recursive=True, exclude=["two/*"])) == ["one/a.mrc"]
+def test_stems_keep_the_tree_and_the_suffix_where_two_would_be_equal(tmp_path: Path) -> None:
+    for name in ("one/a.mrc", "two/a.mrcs", "two/b.mrc", "c.mrc", "c.mrcs", "c.mrc.mrcz", "d.mrc"):
+        mrc(tmp_path / name)
+    found = discover(tmp_path, recursive=True)
+    assert {s.name: s.stem for s in found.stacks} == {
+        "one/a.mrc": "one/a", "two/a.mrcs": "two/a", "two/b.mrc": "two/b", "d.mrc": "d",
+        "c.mrc": "c.mrc", "c.mrcs": "c.mrcs", "c.mrc.mrcz": "c.mrc.mrcz",
+    }  # fmt: skip
+
+
+def test_links_that_lead_nowhere_stop_nothing(tmp_path: Path) -> None:
+    mrc(tmp_path / "good.mrc")
+    for name in ("loop", "loop.mrc", "loop.zarr", "loop.mrc.mdoc", "loop.txt"):
+        (tmp_path / name).symlink_to(name)
+    (tmp_path / "deep").symlink_to("nowhere")
+    (tmp_path / "good.mrc.mdoc").symlink_to("nowhere")
+    for recursive in (False, True):
+        found = discover(tmp_path, recursive=recursive)
+        assert names(found) == ["good.mrc"]
+        assert sorted(one.path.name for one in found.rejected) == ["loop.mrc", "loop.zarr"]
+        assert all("leads nowhere" in one.reason for one in found.rejected)
+    assert not discover(tmp_path, exclude=["loop*"]).rejected
 
 
 def test_bad_files_are_rejected_and_the_others_stay(tmp_path: Path) -> None:
