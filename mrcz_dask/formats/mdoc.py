@@ -77,14 +77,15 @@ class Mdoc:
         return images if len(images) > 1 and tilted else ()
 
     def of_frames(self, stack: str) -> Mdoc | None:
-        """Return what a tilt series' .mdoc says of one tilt, whose frames are in a stack of this name, or None.
+        """Return what a tilt series' .mdoc says of the tilt with a stack of this name, or None.
 
         The stack may be in another format than when it was recorded.
         """
         stem = stem_of(stack).casefold()
-        names = (PureWindowsPath(tilt.get("SubFramePath") or "").name for tilt in self.tilts)
-        found = (tilt for tilt, name in zip(self.tilts, names, strict=True) if stem_of(name).casefold() == stem)
-        return next((replace(self, sections=(tilt,)) for tilt in found), None)
+        for tilt in self.tilts:
+            if stem_of(PureWindowsPath(tilt.get("SubFramePath") or "").name).casefold() == stem:
+                return replace(self, sections=(tilt,))
+        return None
 
     @property
     def pixel_size(self) -> float | None:

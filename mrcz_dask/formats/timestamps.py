@@ -20,7 +20,7 @@ def find_time(text: str) -> datetime | None:
     """Return the first date and time in `text`, or None.
 
     Read are ISO 8601 (``2026-10-14 19:06:33``, ``2026-10-14T19:06:33.5+02:00``) and the form of SerialEM
-    and IMOD (``14-Oct-26  19:06:33``, or with four digits of the year), with ``AM`` or ``PM`` where that follows.
+    and IMOD (``14-Oct-26  19:06:33``, or with four digits of the year), both also with ``AM`` or ``PM``.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
@@ -17,6 +17,7 @@ from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.space import some
+from mrcz_dask.runs.tilts import with_tilts
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
 
@@ -28,6 +29,8 @@ _Found = TypeVar("_Found", StackEntry, Skipped, Rejected)
 _THREADS = 8
 _FIRST = 32
 _WAITING = 0.5
+_SAME_TIME = timedelta(minutes=2)  # names give the minute, and files are written after their exposure
+WHERE = {"mdoc": ".mdoc", "header": "the header", "name": "the name"}
 
 
 def discover(
@@ -96,12 +99,14 @@ def session_folder(folder: Path, output: Path | None) -> Path:
 
 def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     """Return what was found in a session's folder, in order; there may be no stack."""
-    entries = sorted(_of(StackEntry, looks), key=lambda entry: (entry.acquired.time, entry.name))
+    timed, unread = with_tilts(root, listing.mdocs, list(_of(StackEntry, looks)))
+    entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
     alike, odd = _alike(entries)
     stacks = _told_apart(alike)
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
     skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
-    doubts = (*listing.warnings, *(text for one in looks for text in one.warnings), *_doubts(stacks))
+    of_mdocs = dict.fromkeys((*(text for one in looks for text in one.warnings), *unread))
+    doubts = (*listing.warnings, *of_mdocs, *_doubts(stacks))
     return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
 
 
@@ -156,9 +161,10 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
     modified = [stack.name for stack in stacks if stack.acquired.source == "mtime"]
     if modified:
         yield (
-            f"{len(modified)} of {len(stacks)} stacks have no time in .mdoc, header or name, so that the time"
-            f" of their last modification was taken: {some(modified)}"
+            f"{len(modified)} of {len(stacks)} stacks have no time that is understood in .mdoc, header or"
+            f" name, so that the time of their last modification was taken: {some(modified)}"
         )
+    yield from _disagreeing(stacks)
     same: defaultdict[datetime, list[str]] = defaultdict(list)
     for stack in stacks:
         same[stack.acquired.time].append(stack.name)
@@ -173,6 +179,26 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
         for time, names in same.items()
         if len(names) > 1
     )
+
+
+def _disagreeing(stacks: Sequence[StackEntry]) -> Iterator[str]:
+    """Yield which sources give other times, or another order, than those that were taken."""
+    found: defaultdict[tuple[str, str], list[tuple[str, timedelta]]] = defaultdict(list)
+    latest: dict[str, datetime] = {}
+    for stack in stacks:
+        taken = stack.acquired
+        for source, time in taken.others:
+            apart, before = abs(time - taken.time), latest.get(source, time)
+            if apart > _SAME_TIME or time < before:
+                found[taken.source, source].append((stack.name, apart))
+            latest[source] = max(time, before)
+    for (taken_from, other), differing in found.items():
+        most = max(apart for _, apart in differing)
+        yield (
+            f"times in {WHERE[taken_from]} and in {WHERE[other]} disagree for {len(differing)} of "
+            f"{len(stacks)} stacks, by up to {timedelta(seconds=round(most.total_seconds()))}; those in "
+            f"{WHERE[taken_from]} decide: {some(name for name, _ in differing)}"
+        )
 
 
 def _none_good(root: Path, skipped: Sequence[Skipped], rejected: Sequence[Rejected]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -93,7 +93,7 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
         try:
             with open_source(path) as reader:
                 steps = last_steps(reader.footer or {})
-                movie = _movie(path, name, reader, steps) if "koma" in steps else None
+                movie = _movie(path, name, reader, steps) if _is_output(name, steps) else None
         except (MrczDaskError, OSError) as error:
             bad[name] = str(error)
             continue
@@ -102,6 +102,13 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
     if not found:
         raise SessionError(f"{folder}: no outputs of koma; expected files that a run wrote there")
     return sorted(found.values(), key=lambda movie: (movie.acquired, movie.stem)), bad
+
+
+def _is_output(name: str, steps: dict[str, dict[str, Any]]) -> bool:
+    """Return whether koma made a file, and put it into this folder: copies in others are of no concern."""
+    if "koma" not in steps or "/" not in name:
+        return "koma" in steps
+    return PurePosixPath(steps["outliers"]["inputs"][0]["name"]).parent == PurePosixPath(name).parent
 
 
 def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str, Any]]) -> Movie:
