@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 import typer
 
-Paths = Annotated[list[Path], typer.Argument(help="Stacks of any format that is read.", show_default=False)]
 StacksOrFolders = Annotated[
     list[Path],
     typer.Argument(help="Stacks of any format that is read, or folders with stacks.", show_default=False),

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter, thread_time
 from typing import TypeVar
 
+from mrcz_dask.formats.places import stems_of
 from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
@@ -102,7 +103,8 @@ def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     timed, unread = with_tilts(root, listing.mdocs, list(_of(StackEntry, looks)))
     entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
     alike, odd = _alike(entries)
-    stacks = _told_apart(alike)
+    stems = stems_of([entry.name for entry in alike])
+    stacks = [replace(entry, stem=stem) for entry, stem in zip(alike, stems, strict=True)]
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
     skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
     of_mdocs = dict.fromkeys((*(text for one in looks for text in one.warnings), *unread))
@@ -141,15 +143,6 @@ def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Reject
         if e.kind != usual
     ]
     return [entry for entry in entries if entry.kind == usual], odd
-
-
-def _told_apart(stacks: Sequence[StackEntry]) -> list[StackEntry]:
-    """Return the stacks, with the suffix in the stems of those that differ in nothing else."""
-    counts = Counter(stack.stem for stack in stacks)
-    if max(counts.values(), default=1) == 1:
-        return list(stacks)
-    # what has its suffix now may be called as another: ``a.mrc`` beside ``a.tif`` and ``a.mrc.mrcz``
-    return _told_apart([replace(s, stem=s.name) if counts[s.stem] > 1 else s for s in stacks])
 
 
 def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
