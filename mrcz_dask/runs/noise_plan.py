@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from glob import escape
 from pathlib import Path
 
 from mrcz_dask.numerics.noise import SCORED_PIXELS
@@ -69,7 +68,7 @@ def choose(
         raise ParameterError("--include, --exclude and --recursive choose from a folder; stacks are chosen")
     absolute = tuple(path.absolute() for path in paths)
     session = Path(os.path.commonpath([path.parent for path in absolute]))
-    names = [escape(path.relative_to(session).as_posix()) for path in absolute]
+    names = [f"./{path.relative_to(session).as_posix()}" for path in absolute]  # in this folder alone
     return Chosen(session, names, None, any(path.parent != session for path in absolute), absolute)
 
 

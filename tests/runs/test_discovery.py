@@ -359,3 +359,23 @@ def test_the_example_session(session_folder: Path) -> None:
     ]
     assert found.warnings == ()
     assert found == discover(session_folder, output=session_folder / "koma")
+
+
+def test_names_are_taken_literally_before_they_are_patterns(tmp_path: Path) -> None:
+    odd = ("a[1].mrc", "a1.mrc", "with (1) [x].mrc", "what?.mrc", "whats.mrc", "s#1.mrc", "*.mrc")
+    odd += ("deep/b.mrc",)
+    for name in odd:
+        mrc(tmp_path / name)
+
+    def left_out(*patterns: str) -> set[str]:
+        return set(odd) - set(names(discover(tmp_path, recursive=True, exclude=patterns)))
+
+    for name in odd:
+        assert left_out(name) == {name}
+    assert left_out("a[1]") == {"a[1].mrc"}
+    assert left_out("a[12].mrc") == {"a1.mrc"}
+    assert left_out("b.mrc") == left_out("./deep/b.mrc") == {"deep/b.mrc"}
+    (tmp_path / "list.txt").write_text("s#1.mrc\nwith (1) [x].mrc # a comment\n")
+    assert left_out(str(tmp_path / "list.txt")) == {"s#1.mrc", "with (1) [x].mrc"}
+    chosen = discover(tmp_path, include=["with (1) [x].mrc", "*.mrc"])
+    assert sorted(names(chosen)) == ["*.mrc", "with (1) [x].mrc"]
