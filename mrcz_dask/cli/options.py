@@ -13,7 +13,6 @@ from mrcz_dask.values.errors import ParameterError
 T = TypeVar("T", int, float)
 Many = list[str] | None  # an option that takes commas, or is given several times
 
-Paths = Annotated[list[Path], typer.Argument(help="Stacks of any format that is read.", show_default=False)]
 StacksOrFolders = Annotated[
     list[Path],
     typer.Argument(help="Stacks of any format that is read, or folders with stacks.", show_default=False),

@@ -57,7 +57,7 @@ def _remarks(outcome: Outcome) -> Iterable[str]:
         yield f"high contrast, left out of windows: {', '.join(contrast)}"
     for one in outcome.results:
         yield from (f"{one.output}: {text}" for text in one.caveats if not text.startswith("high contrast"))
-    yield from (f"skipped: {s.path.name}: {s.reason}" for s in found.skipped)
+    yield from (f"skipped: {found.name_of(s.path)}: {s.reason}" for s in found.skipped)
     yield from (f"not done: {r.reason}" for r in found.rejected)
     yield from (f"not done: {f.name}: {f.reason}" for f in outcome.failures)
 

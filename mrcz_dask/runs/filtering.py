@@ -46,8 +46,10 @@ def filter_outliers(
     codec: str,
     format: OutputFormat = "mrcz",
     *,
+    stem: str | None = None,
     params: InputParams = USUAL,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Converted:
     """Find and fill the outliers of one stack, without KOMA.
 
@@ -66,6 +68,8 @@ def filter_outliers(
         As `check_format_codec` has it.
     format
         Of the output; see `recompress`.
+    stem, resume
+        See `recompress`.
     params
         How the stack is read where it does not say it.
     overwrite
@@ -81,7 +85,11 @@ def filter_outliers(
         For an output that is there or is the input, a bad input, a full disk.
     """
     check_codec(codec, format, may_keep=False)
-    target = target_of(path, folder, SUFFIXES[format], overwrite)
+    about = outliers.to_dict() | {"input": params.to_dict()}
+    done = ("outliers", about) if resume else None
+    target, before = target_of(path, folder, SUFFIXES[format], stem, overwrite, done)
+    if before is not None:
+        return converted(path, target, before["results"]["mask"] | {"caveats": before["caveats"]}, kept=True)
     with open_source(path, params) as reader:
         total = sum_stack(_Physical(reader))
         mask = outlier_mask(total, outliers)
@@ -95,7 +103,7 @@ def filter_outliers(
                 writer.append(change(reader.physical(k), k))
             step = provenance.step(
                 "outliers",
-                parameters=outliers.to_dict() | {"input": params.to_dict()},
+                parameters=about,
                 inputs=[input_of(path, digest)],
                 results={
                     "mask": mask.summary(),

@@ -25,6 +25,7 @@ from mrcz_dask.runs.outputs import (
     copies_chunks,
     open_output,
     open_recompressed,
+    output_name,
     output_path,
     write_references,
 )
@@ -152,6 +153,8 @@ def finish(task: FinishTask) -> StackResult:
         When its pixels are no longer those of the first pass.
     """
     store = SessionStore(task.store)
+    if Path(task.folder).is_dir():  # else it went away, and must not be made anew on a bare mount point
+        output_path(task).parent.mkdir(parents=True, exist_ok=True)
     with open_source(task.path, task.settings.input) as reader:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         mean, pattern, correction, held_out = corrections(store, task, scored=chunks is None)
@@ -265,7 +268,7 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
     size, mtime_ns = measure(output)
     return StackResult(
         name=task.name,
-        output=output.name,
+        output=output_name(task.record.stem, task.settings.write),
         bytes_in=task.record.size,
         bytes_out=size,
         hot=int(task.record.outliers["n_hot"]),

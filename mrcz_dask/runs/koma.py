@@ -15,6 +15,7 @@ from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.gains import PreparedGain
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
+from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.segments import find_segments
@@ -64,8 +65,8 @@ class Outcome:
             "settings": self.plan.settings.to_dict(),
             "results": [r.to_dict() for r in self.results],
             "failures": [f.to_dict() for f in self.failures],
-            "rejected": [{"name": r.path.name, "reason": r.reason} for r in found.rejected],
-            "skipped": [{"name": s.path.name, "reason": s.reason} for s in found.skipped],
+            "rejected": [{"name": found.name_of(r.path), "reason": r.reason} for r in found.rejected],
+            "skipped": [{"name": found.name_of(s.path), "reason": s.reason} for s in found.skipped],
             "warnings": list(found.warnings),
         }
 
@@ -187,12 +188,12 @@ def announce(plan: Plan, listen: events.Listener) -> None:
     """Tell of the stacks of a plan, and of what was left out."""
     for entry in plan.stacks:
         when = entry.acquired
-        name, output = entry.name, plan.output(entry).name
+        name, output = entry.name, output_name(entry.stem, plan.settings.write)
         listen(events.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
     for skipped in plan.discovery.skipped:
-        listen(events.StackLeftOut(skipped.path.name, skipped.reason, rejected=False))
+        listen(events.StackLeftOut(plan.discovery.name_of(skipped.path), skipped.reason, rejected=False))
     for rejected in plan.discovery.rejected:
-        listen(events.StackLeftOut(rejected.path.name, rejected.reason, rejected=True))
+        listen(events.StackLeftOut(plan.discovery.name_of(rejected.path), rejected.reason, rejected=True))
 
 
 def ready_stacks(plan: Plan, records: dict[str, StackRecord]) -> list[Ready]:
@@ -221,7 +222,7 @@ def sort_out(
     refused: list[Failure] = []
     due: list[FinishTask] = []
     for task in tasks:
-        output, size = plan.output_of(task.record.stem).name, task.record.size
+        output, size = output_name(task.record.stem, plan.settings.write), task.record.size
         try:
             found = kept_result(task, log.known.get(output), overwrite=plan.overwrite)
         except (MrczDaskError, OSError) as error:

@@ -12,7 +12,8 @@ from mrcz_dask.formats.mdoc import Mdoc, find_mdoc, read_mdoc
 from mrcz_dask.formats.payload import section
 from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
+from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry, relative_name
+from mrcz_dask.runs.tilts import not_understood
 from mrcz_dask.runs.times import acquisition_time
 from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
 from mrcz_dask.values.params import InputParams
@@ -47,6 +48,8 @@ def look(
         How it is read.
     """
     try:
+        if path.is_symlink() and not path.exists():
+            raise FormatError(f"{path}: is a link that leads nowhere ({path.readlink()})")
         size = measure(path)
         _check_file(path, size)
         with open_source(path, inputs) as reader:
@@ -98,15 +101,21 @@ def _stack(
         raise FormatError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc, warnings = _mdoc(mdoc_path)
+    if mdoc is not None and (tilts := len(mdoc.tilts)):
+        mdoc = mdoc.of_frames(path.name)
+        if mdoc is None:
+            return Look(Skipped(path, f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"), warnings)
     pixel_size, source = _pixel_size(reader, mdoc)
     modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
+    name = relative_name(path, root)
     entry = StackEntry(
         path=path,
-        name=path.as_posix().removeprefix(root.as_posix().rstrip("/") + "/"),
+        name=name,
         shape=reader.shape,
         dtype=reader.dtype,
         size=size.size,
         mtime_ns=size.mtime_ns,
+        stem=name.removesuffix(path.name) + stem_of(path.name),
         acquired=acquisition_time(path.name, modified, mdoc=mdoc, labels=reader.labels, meta=reader.meta),
         pixel_size=pixel_size,
         pixel_size_source=source,
@@ -120,10 +129,13 @@ def _stack(
 
 
 def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
+    if path is None:
+        return None, ()
     try:
-        return (None if path is None else read_mdoc(path)), ()
+        mdoc = read_mdoc(path)
     except OSError as error:
         return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
+    return mdoc, not_understood(path, mdoc)
 
 
 def _pixel_size(reader: FrameSource, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:

@@ -15,7 +15,7 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.graphs.stacks import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.numerics.correction import ReadyCorrection
 from mrcz_dask.runs.gaining import Exposed, gain_for
-from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED
+from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED, store_of
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
 from mrcz_dask.values.params import GainParams, InputParams
@@ -63,7 +63,7 @@ def open_stack(
         if not corrected:
             return frames_array(physical_frame, identity(path, params), shape, dtype)
         recipe = _recipe(reader)
-    store = path.absolute().parent / recipe["store"]
+    store = store_of(path, recipe["stem"])
     _check_store(store, recipe)
     gain = GainParams(recipe.get("gain", ""), (recipe.get("gamma", 1.0),))
     own = str(store), recipe["stem"], recipe["digest"], gain, bool(recipe.get(REVERSED))
@@ -78,7 +78,7 @@ def recipe_problem(path: Path) -> str | None:
             return None
         try:
             recipe = _recipe(reader)
-            store = path.absolute().parent / recipe["store"]
+            store = store_of(path, recipe["stem"])
             _check_store(store, recipe)
         except (FormatError, ReferenceNotFoundError) as error:
             return f"recipe: {error}"
@@ -126,7 +126,8 @@ def _recipe(reader: FrameSource) -> dict[str, Any]:
         )
     for key in ("store", "stem", "digest"):
         value = recipe.get(key)
-        if not isinstance(value, str) or Path(value).name != value or value in ("", ".."):
+        parts = value.split("/") if key == "stem" and isinstance(value, str) else [value]
+        if any(not isinstance(p, str) or Path(p).name != p or p in ("", "..") for p in parts):
             raise FormatError(f"{reader.name}: {key} of its recipe is {value!r}, expected a plain name")
     gain, gamma = recipe.get("gain", ""), recipe.get("gamma", 1.0)
     if not (isinstance(gain, str) and Path(gain).name == gain and isinstance(gamma, (int, float))):

@@ -143,7 +143,7 @@ def output_path(task: FinishTask) -> Path:
 
 
 def output_name(stem: str, params: WriteParams) -> str:
-    """Return the name of a stack's output."""
+    """Return the name of a stack's output, relative to the output folder, with forward slashes."""
     return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
 
 
@@ -156,6 +156,14 @@ def output_stem(name: str) -> str:
 def mask_path(task: FinishTask) -> Path:
     """Return where `--write references` puts a stack's mask."""
     return Path(task.folder) / f"{task.record.stem}_mask.mrc"
+
+
+def store_of(output: Path, stem: str) -> Path:
+    """Return the session store of an output: in the folder above the tree of its stem, or beside the file."""
+    parents = output.absolute().parents
+    above = parents[min(stem.count("/"), len(parents) - 1)] / STORE_NAME
+    beside = parents[0] / STORE_NAME
+    return beside if beside.is_dir() and not above.is_dir() else above
 
 
 @contextmanager
