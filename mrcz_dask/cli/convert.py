@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mrcz_dask.cli.console import errors, print_json, results, table
+from mrcz_dask.cli.console import errors, print_json, results, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
@@ -121,6 +121,8 @@ def _each(paths: list[Path], work: Callable[[Path], Converted], as_json: bool) -
     for path in paths:
         try:
             done.append(work(path))
+            for note in done[-1].findings.get("notes", ()):
+                warn(f"{path}: {note}")
         except (MrczDaskError, OSError) as error:
             failed[str(path)] = str(error)
             errors().print(f"{path}: {error}", style="red", markup=False, highlight=False)

@@ -57,6 +57,8 @@ class FrameSource(ABC):
         The extended header as it is in the file, and its four characters.
     sequential
         Whether frames should be read one after the other, in one thread.
+    notes
+        What is no damage but should be known.
     """
 
     name: str
@@ -66,6 +68,7 @@ class FrameSource(ABC):
     dtype: np.dtype[Any]
     footer: dict[str, Any] | None = None
     sequential: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def codec(self) -> str | None:

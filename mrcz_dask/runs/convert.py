@@ -102,7 +102,7 @@ def recompress(
             _copy(reader, writer, codec, digest)
             step = _recompressed(reader, path, digest.hexdigest(), params, (codec, format), writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"digest": digest.hexdigest()})
+    return converted(path, target, {"digest": digest.hexdigest()}, reader.notes)
 
 
 def _copy_writer(
@@ -227,7 +227,7 @@ def decompress(
                 skipped=left,
             )
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"skipped": left})
+    return converted(path, target, {"skipped": left}, reader.notes)
 
 
 def _known_of(reader: FrameSource) -> dict[str, Any] | None:
@@ -268,6 +268,7 @@ def input_of(path: Path, digest: str) -> dict[str, Any]:
     return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
-def converted(path: Path, target: Path, findings: dict[str, Any]) -> Converted:
-    """Return what became of a stack."""
-    return Converted(path.name, str(target), measure(path).size, measure(target).size, findings)
+def converted(path: Path, target: Path, findings: dict[str, Any], notes: tuple[str, ...] = ()) -> Converted:
+    """Return what became of a stack, and what the reader of its file noted."""
+    found = findings | ({"notes": list(notes)} if notes else {})
+    return Converted(path.name, str(target), measure(path).size, measure(target).size, found)

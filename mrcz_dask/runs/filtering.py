@@ -105,7 +105,7 @@ def filter_outliers(
                 caveats=list(mask.caveats),
             )
             writer.provenance = provenance.append(writer.provenance, step)
-    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)})
+    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)}, reader.notes)
 
 
 def _filtered_writer(

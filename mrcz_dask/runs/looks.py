@@ -14,7 +14,7 @@ from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.times import acquisition_time
-from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
+from mrcz_dask.values.errors import FormatError, HeaderError, MrczDaskError, NoStackError
 from mrcz_dask.values.params import InputParams
 
 _REFERENCE = re.compile(r"gain|dark|flat|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
@@ -69,6 +69,8 @@ def _check_file(path: Path, size: Measured) -> None:
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
     named = found if found.startswith(str(path)) else f"{path}: {found}"
+    if isinstance(error, HeaderError):
+        return f"{named}; or leave it out (--exclude)"
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 
 
@@ -98,6 +100,7 @@ def _stack(
         raise FormatError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc, warnings = _mdoc(mdoc_path)
+    warnings += tuple(f"{path.name}: {note}" for note in reader.notes)
     pixel_size, source = _pixel_size(reader, mdoc)
     modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
     entry = StackEntry(
