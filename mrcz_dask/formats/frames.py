@@ -151,6 +151,11 @@ class FrameSource(ABC):
         """What a stored 0 stands for; 0 where nothing is said."""
         return self._number("offset", 0.0)
 
+    @property
+    def dose(self) -> float:
+        """Counts per pixel and frame as the footer says; 0 where nothing is said."""
+        return self._number("dose_per_frame", 0.0)
+
     def _number(self, key: str, default: float) -> float:
         value = self.pixels.get(key, default)
         if not isinstance(value, (int, float)) or not isfinite(value):

@@ -31,6 +31,12 @@ class Statistics(NamedTuple):
     mean: float = -2.0
     rms: float = -1.0
 
+    def determined(self) -> dict[str, float | None]:
+        """Return them by name; None for those that MRC2014 marks as not determined."""
+        known = {"minimum": self.minimum <= self.maximum, "maximum": self.minimum <= self.maximum}
+        known |= {"mean": self.mean >= min(self.minimum, self.maximum), "rms": self.rms >= 0}
+        return {name: value if known[name] else None for name, value in self._asdict().items()}
+
 
 UNDETERMINED = Statistics()
 
@@ -210,7 +216,7 @@ class Header:
             "codec": self.codec,
             "byteorder": "big" if self.byteorder == ">" else "little",
             "pixel_size": list(self.pixel_size) if self.pixel_size else None,
-            "stats": self.stats._asdict(),
+            "stats": self.stats.determined(),
             "mz": self.mz,
             "ispg": self.ispg,
             "nversion": self.nversion,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,8 @@ from pathlib import Path
 from time import perf_counter, thread_time
 from typing import TypeVar
 
-from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
+from mrcz_dask.formats.places import stem_of
+from mrcz_dask.runs.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.space import some
@@ -21,7 +23,8 @@ from mrcz_dask.values.params import InputParams
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 
-_Found = TypeVar("_Found", StackEntry, Skipped, Rejected)
+_Found = TypeVar("_Found", StackEntry, Skipped, Single, Rejected)
+_DIGITS = re.compile(r"\d+")
 # A look is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
 # computes, and threads that wait for each other's turn take twice as long as one. The first ones tell.
 _THREADS = 8
@@ -99,8 +102,11 @@ def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     """Return what was found in a session's folder, in order; there may be no stack."""
     entries = sorted(_of(StackEntry, looks), key=lambda entry: (entry.acquired.time, entry.name))
     stacks, odd = _alike(entries)
+    cut = [one for one in _of(Single, looks) if _was_a_movie(one, stacks)]
+    odd += [Rejected(one.path, _too_few(one.path, stacks[0])) for one in cut]
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
-    skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
+    images = (one for one in _of(Skipped, looks) if one not in cut)
+    skipped = sorted((*listing.skipped, *images), key=lambda one: one.path)
     doubts = (*listing.warnings, *(text for one in looks for text in one.warnings), *_doubts(stacks))
     return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
 
@@ -136,6 +142,29 @@ def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Reject
         if e.kind != usual
     ]
     return [entry for entry in entries if entry.kind == usual], odd
+
+
+def _was_a_movie(one: Single, stacks: Sequence[StackEntry]) -> bool:
+    """Return whether an image has size and type of the session's stacks, so that it lost its other frames.
+
+    A gain reference may have both where pixels are floats: then it must also be called as the stacks are.
+    """
+    alike = [stack for stack in stacks if one.kind and one.kind[:2] == (stack.shape[1:], stack.dtype)]
+    if one.kind and one.kind[2]:
+        alike = [
+            stack
+            for stack in alike
+            if _DIGITS.sub("#", stack.stem) == _DIGITS.sub("#", stem_of(one.path.name))
+        ]
+    return bool(alike)
+
+
+def _too_few(path: Path, stack: StackEntry) -> str:
+    return (
+        f"{path}: has one frame, of the size and type of the session's stacks; expected 2 or more, as other "
+        f"stacks have ({stack.name}: {stack.shape[0]}); copy it again from where it came from, or leave it "
+        "out (--exclude)"
+    )
 
 
 def _forbid_equal_stems(stacks: Iterable[StackEntry]) -> None:
