@@ -287,6 +287,8 @@ def _step(asked: float, task: FinishTask, ready: ReadyCorrection, exposed: Expos
     """
     record, weight = task.record, ready.correction.weight
     bound = exposed.largest(record.low, record.high)
+    if record.blank:  # what is blank gets no gain
+        bound = max(bound, abs(record.low), abs(record.high))
     # what a frame's good pixels may have at most, were all counts in them
     brightest = bound if record.low < 0 else exposed.largest(0, record.brightest)
     good = max(1, int(np.count_nonzero(~is_masked(weight))))
