@@ -193,5 +193,5 @@ def _show(done: list[Converted]) -> None:
         made.add_row(one.name, one.output, *map(str, values), *limits, *sizes)
     results().print(made)
     for one in done:
-        for text in one.findings.get("caveats", ()):
+        for text in (*one.findings.get("caveats", ()), *one.findings.get("notes", ())):
             warn(f"{one.name}: {text}")

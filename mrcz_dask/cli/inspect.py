@@ -93,6 +93,7 @@ def _info(path: Path, params: InputParams) -> dict[str, Any]:
             "footer": reader.footer is not None,
             "recipe": "recipe" in (reader.footer or {}),
             "provenance": steps,
+            **({"notes": list(reader.notes)} if reader.notes else {}),
         }
 
 
@@ -168,8 +169,8 @@ def verify(
     else:
         for one in reports:
             say(f"{one['path']}: {one['status']}{_counted(one)}")
-            for problem in one["problems"]:
-                say(f"  {problem}")
+            for line in (*one["problems"], *one.get("notes", ())):
+                say(f"  {line}")
     states = {one["status"] for one in reports}
     if not states:
         warn(f"no stack there; looked for {LOOKED_FOR}")

@@ -57,6 +57,8 @@ class FrameSource(ABC):
         The extended header as it is in the file, and its four characters.
     sequential
         Whether frames should be read one after the other, in one thread.
+    notes
+        What is no damage but should be known.
     """
 
     name: str
@@ -66,6 +68,7 @@ class FrameSource(ABC):
     dtype: np.dtype[Any]
     footer: dict[str, Any] | None = None
     sequential: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def codec(self) -> str | None:
@@ -147,6 +150,11 @@ class FrameSource(ABC):
     def offset(self) -> float:
         """What a stored 0 stands for; 0 where nothing is said."""
         return self._number("offset", 0.0)
+
+    @property
+    def dose(self) -> float:
+        """Counts per pixel and frame as the footer says; 0 where nothing is said."""
+        return self._number("dose_per_frame", 0.0)
 
     def _number(self, key: str, default: float) -> float:
         value = self.pixels.get(key, default)

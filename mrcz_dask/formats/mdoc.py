@@ -103,6 +103,13 @@ class Mdoc:
         return self._positive("ExposureDose") or self._frame_doses()
 
     @property
+    def frames(self) -> int:
+        """Number of frames of the stack; 0 where nothing is said."""
+        numbers = [_number(word) for word in (self.get("FrameDosesAndNumber") or "").split()]
+        said = (self._positive("NumSubFrames"), sum(numbers[1::2]))
+        return int(next((one for one in said if one and math.isfinite(one)), 0))
+
+    @property
     def defects(self) -> str | None:
         """Name, without folders, of the list of the detector's defects, or None."""
         return self._file_name("DefectFile")

@@ -135,12 +135,18 @@ class ReadyCorrection:
         )
         return out.reshape(frame.shape), found
 
-    def at_dose(self, factor: float) -> ReadyCorrection:
+    def at_dose(self, factor: float | None) -> ReadyCorrection:
         """Return the correction for frames of `factor` times the dose that it was made for.
 
-        The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not.
+        The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not. None
+        stands for a blank frame, which is left as it is.
         """
         one = self.correction
+        if factor == 1.0:
+            return self
+        if factor is None:
+            nothing = replace(one, form="subtract", step=0.0, fill=one.fill[:0], scale=None)
+            return replace(self, correction=nothing, where=self.where[:0], share=self.share[:0])
         step = one.step * factor if one.form == "subtract" else one.step
         return replace(self, correction=replace(one, step=step, fill=one.fill * np.float32(factor)))
 
@@ -157,10 +163,13 @@ class ReadyCorrection:
         step, divide = np.float32(one.step), one.form == "divide"
         return self.pattern, step, divide, scale, self.where, self.share, one.fill
 
-    def largest(self, low: float, high: float) -> float:
-        """Return a bound of what `apply` can give for pixels between low and high, absolute."""
+    def largest(self, low: float, high: float, factor: float = 1.0) -> float:
+        """Return a bound of what `apply` can give for pixels between low and high, absolute.
+
+        `factor` is the largest with which `at_dose` is asked for a frame's correction.
+        """
         correction = self.correction
-        filled = float(np.abs(correction.fill).max(initial=0))
+        filled = factor * float(np.abs(correction.fill).max(initial=0))
         biggest = max(abs(low), abs(high))
         if correction.scale is not None:
             biggest *= float(correction.scale.max(initial=ONE)) / ONE
@@ -168,7 +177,7 @@ class ReadyCorrection:
         lowest, highest = float(pattern.min()) * correction.step, float(pattern.max()) * correction.step
         if correction.form == "divide":
             return max(biggest / max(SMALLEST_DIVISOR, 1 + lowest), filled)
-        return max(biggest + max(abs(lowest), abs(highest)), filled)
+        return max(biggest + factor * max(abs(lowest), abs(highest)), filled)
 
 
 def _flat(frame: NDArray[Any]) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,12 @@ class Replacement:
         where = np.flatnonzero(weight < WEIGHT_STEPS).astype(np.int64)
         share = weight.flat[where].astype(np.float64) / WEIGHT_STEPS
         return cls(where, share, np.maximum(0, fill.flat[where]).astype(np.float64), key)
+
+    def at_dose(self, factor: float | None) -> Replacement:
+        """Return the replacement for a frame of `factor` times the dose; None = a blank one, kept as is."""
+        if factor is None:
+            return replace(self, where=self.where[:0], share=self.share[:0], fill=self.fill[:0])
+        return self if factor == 1.0 else replace(self, fill=self.fill * max(0.0, factor))
 
     def apply(self, frame: NDArray[np.integer[Any]], k: int) -> NDArray[np.integer[Any]]:
         """Return frame k (ny, nx, integers) with the pixels drawn for it replaced; in its own dtype."""

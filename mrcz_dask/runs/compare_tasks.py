@@ -161,7 +161,7 @@ def score_comparison(task: CompareTask) -> StackComparison:
     scores = Scores(_corrections(task), (rows.size, shape[2]))
     with opened(task.filtered) as frames:
         for k in range(1, shape[0], 2):
-            scores.add(frames.rows(k, rows))
+            scores.add(*frames.rows(k, rows))
     if task.filtered.last:
         forget(task.filtered.run, task.filtered.segment)
     found = scores.results()

@@ -117,7 +117,8 @@ def recompress(
             _copy(reader, writer, codec, digest)
             step = _recompressed(reader, path, digest.hexdigest(), about, writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"digest": digest.hexdigest(), "caveats": step["caveats"]})
+    found = {"digest": digest.hexdigest(), "caveats": step["caveats"]}
+    return converted(path, target, found, reader.notes)
 
 
 def _copy_writer(
@@ -254,7 +255,7 @@ def decompress(
                 skipped=left,
             )
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"skipped": left})
+    return converted(path, target, {"skipped": left}, reader.notes)
 
 
 def _known_of(reader: FrameSource) -> dict[str, Any] | None:
@@ -325,6 +326,9 @@ def input_of(path: Path, digest: str) -> dict[str, Any]:
     return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
-def converted(path: Path, target: Path, findings: dict[str, Any], *, kept: bool = False) -> Converted:
-    """Return what became of a stack."""
-    return Converted(path.name, str(target), measure(path).size, measure(target).size, findings, kept)
+def converted(
+    path: Path, target: Path, findings: dict[str, Any], notes: tuple[str, ...] = (), *, kept: bool = False
+) -> Converted:
+    """Return what became of a stack, and what the reader of its file noted."""
+    found = findings | ({"notes": list(notes)} if notes else {})
+    return Converted(path.name, str(target), measure(path).size, measure(target).size, found, kept)

@@ -66,7 +66,7 @@ class Sums:
     def load(cls, store: SessionStore, task: FinishTask, which: str) -> Sums:
         """Read those of all frames (`which` ''), or of the even ones ('_even')."""
         record = task.record
-        n = -(-record.shape[0] // 2) if which else record.shape[0]
+        n = record.exposed(2 if which else 1)
         values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
         mask = is_masked(weight)
         near = near_another(mask, task.settings.outliers.radius)

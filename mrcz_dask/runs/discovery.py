@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,8 @@ from pathlib import Path
 from time import perf_counter, thread_time
 from typing import TypeVar
 
-from mrcz_dask.formats.places import stems_of
-from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
+from mrcz_dask.formats.places import stem_of, stems_of
+from mrcz_dask.runs.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.space import some
@@ -24,7 +25,8 @@ from mrcz_dask.values.params import InputParams
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 
-_Found = TypeVar("_Found", StackEntry, Skipped, Rejected)
+_Found = TypeVar("_Found", StackEntry, Skipped, Single, Rejected)
+_DIGITS = re.compile(r"\d+")
 # A look is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
 # computes, and threads that wait for each other's turn take twice as long as one. The first ones tell.
 _THREADS = 8
@@ -105,8 +107,11 @@ def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     alike, odd = _alike(entries)
     stems = stems_of([entry.name for entry in alike])
     stacks = [replace(entry, stem=stem) for entry, stem in zip(alike, stems, strict=True)]
+    cut = [one for one in _of(Single, looks) if _was_a_movie(one, stacks)]
+    odd += [Rejected(one.path, _too_few(one.path, stacks[0])) for one in cut]
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
-    skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
+    images = (one for one in _of(Skipped, looks) if one not in cut)
+    skipped = sorted((*listing.skipped, *images), key=lambda one: one.path)
     of_mdocs = dict.fromkeys((*(text for one in looks for text in one.warnings), *unread))
     doubts = (*listing.warnings, *of_mdocs, *_doubts(stacks))
     return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
@@ -143,6 +148,29 @@ def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Reject
         if e.kind != usual
     ]
     return [entry for entry in entries if entry.kind == usual], odd
+
+
+def _was_a_movie(one: Single, stacks: Sequence[StackEntry]) -> bool:
+    """Return whether an image has size and type of the session's stacks, so that it lost its other frames.
+
+    A gain reference may have both where pixels are floats: then it must also be called as the stacks are.
+    """
+    alike = [stack for stack in stacks if one.kind and one.kind[:2] == (stack.shape[1:], stack.dtype)]
+    if one.kind and one.kind[2]:
+        alike = [
+            stack
+            for stack in alike
+            if _DIGITS.sub("#", stem_of(stack.path.name)) == _DIGITS.sub("#", stem_of(one.path.name))
+        ]
+    return bool(alike)
+
+
+def _too_few(path: Path, stack: StackEntry) -> str:
+    return (
+        f"{path}: has one frame, of the size and type of the session's stacks; expected 2 or more, as other "
+        f"stacks have ({stack.name}: {stack.shape[0]}); copy it again from where it came from, or leave it "
+        "out (--exclude)"
+    )
 
 
 def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:

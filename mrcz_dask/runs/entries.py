@@ -88,6 +88,20 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Single(Skipped):
+    """A file of one frame: an image, unless it is of the kind of the session's stacks.
+
+    Attributes
+    ----------
+    kind
+        (y, x) and type of its pixels, and whether their mean is near 1, as of a gain reference; None where
+        its name says that it is one, or a picture.
+    """
+
+    kind: tuple[tuple[int, ...], np.dtype[Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """A file that should have been a stack of the session and is not; says what was found and expected."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
 from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.numerics.correction import make_correction
+from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
 from mrcz_dask.numerics.filling import fill_values
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
 from mrcz_dask.numerics.parts import MeanImage
@@ -91,14 +92,16 @@ def filter_outliers(
     if before is not None:
         return converted(path, target, before["results"]["mask"] | {"caveats": before["caveats"]}, kept=True)
     with open_source(path, params) as reader:
-        total = sum_stack(_Physical(reader))
+        blank = [k for k in range(len(reader)) if is_blank(reader.physical(k))]
+        total = sum_stack(_Physical(reader, () if len(blank) == len(reader) else blank))
         mask = outlier_mask(total, outliers)
         digest = pixel_digest(reader)
         counts = reader.dtype.kind in "iu" and not reader.quantised
-        mean = (total.total() / len(reader)).astype(np.float32)
-        change = _replacing(mask, mean, digest) if counts else _blending(mask, mean)
+        mean, dose = (total.total() / total.n).astype(np.float32), float(mask.mean) / total.n
+        change = _replacing(mask, mean, digest, dose) if counts else _blending(mask, mean, dose)
+        notes = (*reader.notes, *blank_note(blank, len(reader)))
         reverse = reversed_rows(reader, format)
-        with _filtered_writer(reader, target, codec, format, (counts, change), mask) as writer:
+        with _filtered_writer(reader, target, codec, format, (counts, change), dose) as writer:
             for k in range(len(reader)):
                 writer.append(change(reader.physical(k), k))
             step = provenance.step(
@@ -110,10 +113,10 @@ def filter_outliers(
                     "filled": "poisson draws" if counts else "blended",
                     **stored_as(writer, reverse),
                 },
-                caveats=list(mask.caveats),
+                caveats=[*mask.caveats, *notes],
             )
             writer.provenance = provenance.append(writer.provenance, step)
-    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)})
+    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)}, notes)
 
 
 def _filtered_writer(
@@ -122,13 +125,13 @@ def _filtered_writer(
     codec: str,
     format: OutputFormat,
     how: tuple[bool, Change],
-    mask: OutlierMask,
+    dose: float,
 ) -> FrameWriter:
     counts, change = how
     made = reader.dtype if counts else np.dtype(np.float32)
     frames = (change(reader.physical(k), k) for k in range(len(reader)))
     dtype, four_bit = stored_type(format, made, *range_of(frames, made, format))
-    about = {"unit": "counts", "dose_per_frame": float(mask.mean) / len(reader)}
+    about = {"unit": "counts", "dose_per_frame": dose}
     return open_writer(
         target,
         format,
@@ -145,21 +148,23 @@ def _filtered_writer(
 
 
 class _Physical:
-    """The frames of a stack, to be gone through more than once."""
+    """The frames of a stack, some of them left out, to be gone through more than once."""
 
-    def __init__(self, reader: FrameSource) -> None:
-        self._reader = reader
+    def __init__(self, reader: FrameSource, without: Collection[int]) -> None:
+        self._reader, self._without = reader, without
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self._reader.physical(k) for k in range(len(self._reader)))
+        return (self._reader.physical(k) for k in range(len(self._reader)) if k not in self._without)
 
 
-def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str) -> Change:
+def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str, dose: float) -> Change:
     weight = mask.weight255
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
-    return Replacement.make(weight, fill, key_of(digest)).apply
+    made = Replacement.make(weight, fill, key_of(digest))
+    return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame, k)
 
 
-def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Change:
-    made = make_correction("subtract", None, MeanImage(mean), mask.weight255, mask.neighbourly).ready()
-    return lambda frame, k: made.apply(frame)
+def _blending(mask: OutlierMask, mean: NDArray[np.float32], dose: float) -> Change:
+    weight = mask.weight255
+    made = make_correction("subtract", None, MeanImage(mean), weight, mask.neighbourly).ready()
+    return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame)

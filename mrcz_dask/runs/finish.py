@@ -17,6 +17,7 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
 from mrcz_dask.runs.corrections import HeldOut, corrections
@@ -125,16 +126,18 @@ class NoiseScore:
         self._sums = {kind: CorrelationSum() for kind in SCORES}
         self._buffer = np.empty((self._rows.size, correction.weight.shape[1]), np.float32)
 
-    def add(self, k: int, frame: NDArray[Any]) -> None:
-        """Take in frame k as read."""
+    def add(self, k: int, frame: NDArray[Any], dose: float | None) -> None:
+        """Take in frame k after its gain, with its relative dose; a blank one (None) has nothing to score."""
+        if dose is None:
+            return
         rows = frame[self._rows]
         with np.errstate(invalid="ignore"):  # frames that are not finite are left out, without a word
             self._sums["raw_in_sample"].add(rows)
-            self._sums["corrected_in_sample"].add(self._in_sample.apply(rows, self._buffer))
+            self._sums["corrected_in_sample"].add(self._in_sample.at_dose(dose).apply(rows, self._buffer))
             if k % 2:
                 self._sums["raw"].add(rows)
                 for kind, ready in self._held_out.items():
-                    self._sums[kind].add(ready.apply(rows, self._buffer))
+                    self._sums[kind].add(ready.at_dose(dose).apply(rows, self._buffer))
 
     def result(self) -> Noise:
         """Return the scores; None where there were fewer than two frames."""
@@ -208,7 +211,7 @@ def _write_references(
 ) -> Noise:
     for k, _, frame in _frames(exposed, task):
         with phase("apply"):
-            score.add(k, frame)
+            score.add(k, frame, relative_dose(frame, findings.correction.weight, task.record.dose))
     noise = score.result()
     write_references(task, findings, noise, store)
     return noise
@@ -234,8 +237,9 @@ def _write(
     with open_output(exposed, task, findings, findings.correction.ready()) as output:
         for k, raw, frame in _frames(exposed, task):
             with phase("apply"):
-                score.add(k, frame)
-                output.append(k, raw, frame)
+                dose = relative_dose(frame, findings.correction.weight, task.record.dose)
+                score.add(k, frame, dose)
+                output.append(k, raw, frame, dose)
         noise = score.result()
         output.conclude(steps(task, findings, noise, output.stored), store)
     return noise

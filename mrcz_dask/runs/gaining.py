@@ -10,6 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain import Gain, GammaCurve
 from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.numerics.sums import StackSum
@@ -128,8 +129,8 @@ class Exposed:
     gain: Gain | None
 
     def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return a frame (ny, nx) after the gain, float32; the frame itself where there is none."""
-        return frame if self.gain is None else self.gain.apply(frame)
+        """Return a frame (ny, nx) after the gain, float32; itself where there is none, or if it is blank."""
+        return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
 
     def largest(self, low: float, high: float) -> float:
         """Return a bound of the pixels after the gain, absolute, from those before."""

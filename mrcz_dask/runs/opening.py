@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.graphs.stacks import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.numerics.correction import ReadyCorrection
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED, store_of
 from mrcz_dask.runs.store import SessionStore, correction_digest
@@ -104,12 +105,14 @@ def corrected_frame(
     with shared_reader(path, size, mtime_ns, params) as reader:
         stored = reader.frame(k)[:: -1 if reversed_rows else 1]
         frame = Exposed(reader, gain_for(store, gain, gain.gamma[0])).gained(stored)
+        dose = reader.dose
     if frame.shape != correction.shape:
         raise DamagedError(
             f"{path}: frames of {frame.shape} with a correction for the shape {correction.shape}; "
             f"the recipe does not belong to this stack"
         )
-    return correction.apply(frame)[:: -1 if reversed_rows else 1]
+    own = correction.at_dose(relative_dose(frame, correction.correction.weight, dose))
+    return own.apply(frame)[:: -1 if reversed_rows else 1]
 
 
 def _recipe(reader: FrameSource) -> dict[str, Any]:

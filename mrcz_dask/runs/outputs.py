@@ -28,6 +28,7 @@ from mrcz_dask.formats.writers import (
     stored_type,
 )
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.rounding import round_to_half, step_that_fits
 from mrcz_dask.numerics.weights import is_masked
@@ -71,8 +72,8 @@ class Output(ABC):
         self.stored = stored
 
     @abstractmethod
-    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
-        """Write frame k, given as read and after its gain."""
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
+        """Write frame k, given as read and after its gain, with its dose relative to the stack's."""
 
     def conclude(self, new_steps: list[dict[str, Any]], store: SessionStore) -> None:
         """Give the writer its provenance, after the last frame."""
@@ -88,14 +89,14 @@ class NormalizedOutput(Output):
         self._ready = ready
         self._key = key_of(self.task.record.digest)
 
-    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
         """Write the corrected frame."""
-        dtype = self.task.settings.write.dtype
+        dtype, ready = self.task.settings.write.dtype, self._ready.at_dose(dose)
         if dtype == "int16":
-            steps, found = self._ready.apply_rounded(frame, self.stored["scale"], self._key, k)
+            steps, found = ready.apply_rounded(frame, self.stored["scale"], self._key, k)
             self.writer.append(steps, owned=True, stats=from_moments(steps.size, found))
         else:
-            made = self._ready.apply(frame)
+            made = ready.apply(frame)
             self.writer.append(round_to_half(made, self._key, k) if dtype == "float16" else made, owned=True)
 
 
@@ -106,7 +107,7 @@ class RecompressedOutput(Output):
         super().__init__(*args)
         self._reverse, self._written = reverse, written
 
-    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
         """Write the frame as it was."""
         self._written.update(raw[::-1] if self._reverse else raw)
         self.writer.append(raw)
@@ -295,11 +296,19 @@ def _step(asked: float, task: FinishTask, ready: ReadyCorrection, exposed: Expos
 
     A hot pixel that is filled anyway is in the bound, and must not coarsen all others.
     """
-    bound = exposed.largest(task.record.low, task.record.high)
-    if step_that_fits(asked, ready.largest(-bound, bound)) == asked:
+    record, weight = task.record, ready.correction.weight
+    bound = exposed.largest(record.low, record.high)
+    if record.blank:  # what is blank gets no gain
+        bound = max(bound, abs(record.low), abs(record.high))
+    # what a frame's good pixels may have at most, were all counts in them
+    brightest = bound if record.low < 0 else exposed.largest(0, record.brightest)
+    good = max(1, int(np.count_nonzero(~is_masked(weight))))
+    factor = max(1.0, brightest * weight.size / good / record.dose) if record.dose > 0 else 1.0
+    if step_that_fits(asked, ready.largest(-bound, bound, factor)) == asked:
         return asked
     with phase("apply"):
-        largest = max(float(np.abs(ready.apply(frame)).max()) for frame in exposed)
+        doses = ((frame, relative_dose(frame, weight, record.dose)) for frame in exposed)
+        largest = max(float(np.abs(ready.at_dose(d).apply(frame)).max()) for frame, d in doses)
     return step_that_fits(asked, largest)
 
 

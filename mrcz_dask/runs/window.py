@@ -130,7 +130,7 @@ def masked_member(store: SessionStore, ref: MemberRef) -> Member:
 
 def member_ref(record: StackRecord) -> MemberRef:
     """Return a stack as a member of windows."""
-    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.shape[0])
+    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.exposed())
 
 
 def member(ref: MemberRef, values: NDArray[Any], masked: NDArray[np.intp]) -> Member:

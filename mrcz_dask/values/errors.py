@@ -30,6 +30,10 @@ class DamagedError(FormatError):
     """A checksum does not match: the bytes are not those that were written."""
 
 
+class HeaderError(FormatError):
+    """The numbers of the header do not fit the size of the file, and copying it again will not help."""
+
+
 class NoStackError(FormatError):
     """The file is sound, and there is nothing in it that is a stack."""
 
