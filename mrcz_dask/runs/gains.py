@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from mrcz_dask.numerics.orientation import (
     rotated_flipped,
     score_orientations,
 )
+from mrcz_dask.runs.gain_check import Finding, Way, compare
 from mrcz_dask.runs.gain_flags import ProgramFlags, program_flags, told
 from mrcz_dask.runs.gain_options import GainOptions, parse_gamma
 from mrcz_dask.runs.gain_pattern import session_pattern
@@ -59,13 +60,20 @@ class PreparedGain:
         What a person should know.
     flags
         What other programs have to be told of the gain; None without one.
+    way
+        How gain and dark are turned.
     """
 
     gain: Gain
     params: GainParams
     about: dict[str, Any]
-    caveats: tuple[str, ...] = ()
-    flags: ProgramFlags | None = None
+    caveats: tuple[str, ...]
+    flags: ProgramFlags | None
+    way: Way
+
+    def against(self, pattern: SessionPattern) -> tuple[Finding, ...]:
+        """Return what the pattern of stacks, before the gain, says against gain and dark."""
+        return tuple(compare(self.gain, self.params, self.about, self.way, pattern))
 
     def lines(self) -> Iterator[str]:
         """Yield what is applied, for people."""
@@ -133,8 +141,8 @@ def prepare_gain(
     first_row
         Where row 0 of the frames is shown, as their source says.
     stacks
-        Of the session in order of time. The first five, or 20 if these do not decide, are summed for
-        ``auto``, and the first five to see which way round a list of defects is.
+        Of the session in order of time. The first five, or 20 if these do not decide, are summed to see
+        whether gain and dark take their pattern away, and the first five which way round defects are.
     frames_format
         Of the stacks' files, for what other programs have to be told.
     inputs
@@ -147,7 +155,7 @@ def prepare_gain(
     FormatError, OSError
         A reference cannot be read.
     ParameterError
-        It does not fit the frames; names both shapes.
+        It does not fit the frames; names both shapes. Or it is worse than none in every orientation.
     SessionError
         The stacks do not decide about the orientation; lists the scores.
     """
@@ -171,7 +179,28 @@ def prepare_gain(
     flags = None
     if reference is not None:
         flags = program_flags(turned.orientation, turned.sense, reference, frames_format)
-    return PreparedGain(gain, params, about, tuple(caveats), flags)
+    way = Way(turned.orientation, turned.sense == "divide")
+    made = PreparedGain(gain, params, about, tuple(caveats), flags, way)
+    return _checked(made, patterns, force=options.force)
+
+
+def _checked(made: PreparedGain, patterns: _Patterns, *, force: bool) -> PreparedGain:
+    """Return it with what the stacks say against it as caveats; refuse what is worse than nothing."""
+    found: tuple[Finding, ...] = ()
+    if not patterns.available or not {"gain", "dark"} & made.about.keys():
+        return made
+    try:
+        for count in (FIRST, MORE):
+            found = made.against(patterns(count))
+            if patterns.available <= FIRST or not any(one.undecided for one in found):
+                break
+    except SessionError as error:
+        return replace(made, caveats=(*made.caveats, f"gain and dark are not compared with stacks: {error}"))
+    if worse := [one.text for one in found if one.worse]:
+        if not force:
+            raise ParameterError("; ".join([*worse, "or apply it all the same: --gain-force"]))
+        made.about["forced"] = True
+    return replace(made, caveats=(*made.caveats, *(one.text for one in found)))
 
 
 class _Patterns:
