@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.defects import read_defects
+from mrcz_dask.formats.defects import MOST, read_defects
 from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import Reference, read_reference
-from mrcz_dask.numerics.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, size_factor
+from mrcz_dask.numerics.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, named, size_factor
 from mrcz_dask.numerics.gain_estimate import SessionPattern
 from mrcz_dask.numerics.orientation import (
     ALL,
@@ -174,6 +174,12 @@ def prepare_gain(
     )
     gain = Gain.of(multiplier, dark=dark, defects=masks)
     about["defects_in_all"] = int(np.count_nonzero(gain.bad))
+    if gain.bad.mean() > MOST:
+        given = ", ".join(filter(None, (options.gain, options.dark, options.defects)))
+        raise ParameterError(
+            f"{given}: {gain.bad.mean():.0%} of the frame's {named(gain.shape)} pixels would be defects; "
+            f"expected at most {MOST:.0%}. Give the references and the list of this camera"
+        )
     rule = parse_gamma(options.gamma)
     params = GainParams(_digest(gain), rule.numbers, subpixels, options.frame_time)
     flags = None
@@ -301,7 +307,7 @@ def _size(factor: int, how: str) -> str:
 
 def _unusual(name: str, multiplier: NDArray[np.float32]) -> Iterator[str]:
     good = multiplier[multiplier > 0]
-    middle = float(np.median(good)) if good.size else 0.0
+    middle = float(np.median(good)) if good.size else 1.0
     if not USUAL[0] <= middle <= USUAL[1]:
         yield f"{name}: the median of the gain is {middle:.4g}; after it counts are not electrons"
 
@@ -331,6 +337,7 @@ def _defects(
     pattern = patterns(FIRST) if patterns.available else None
     orientation, seen, said_by = place_defects(plain, shape, pattern)
     mask: Bools = _fitted(path, partial(fit_mask, orientation.apply(plain), shape))
+    caveats += defects.notes
     if said_by == "stacks":
         caveats.append(f"{defects.name}: turned ({orientation}) to where the stacks have dead or hot pixels")
     elif pattern is not None and mask.any() and seen < SEEN:

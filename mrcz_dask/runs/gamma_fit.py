@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.numerics.gain import GammaCurve
 from mrcz_dask.numerics.gained import gained_mask
@@ -104,6 +105,8 @@ def fit_gamma(
             f"{len(paths)} flats and gain {options.gain!r}; expected some flats and --gain FILE"
         )
     times = _times(paths, frame_times)
+    for path in paths:
+        check_there(path, "flat")
     listen(PhaseStarted(PHASE, len(paths), sum(path.stat().st_size for path in paths)))
     flats = sorted(_flats(paths, options, times, side, listen), key=lambda flat: flat.rate)
     listen(PhaseFinished(PHASE))

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mrcz_dask.live.begin import start
 from mrcz_dask.live.correcting import LiveCorrection
+from mrcz_dask.live.replay import Replay
 from mrcz_dask.numerics.gain import K2
 from mrcz_dask.runs.gain_options import GainOptions
+from mrcz_dask.values.errors import MissingFileError
 from mrcz_dask.values.events import Event, Warned
 from tests.live.test_correcting import OPTIONS, SHAPE, about, corrected, noise, stream
 
@@ -53,3 +56,15 @@ def test_gamma_is_taken_at_the_dose_rate_without_the_dark(tmp_path: Path) -> Non
     (stack,) = noise(1)
     frames = corrected(stream([stack + np.asarray(2, stack.dtype)]), replace(OPTIONS, gain=asked))
     assert about(frames[0])["gain"] == pytest.approx(K2.at(float(stack[0].mean()) / 0.5))
+
+
+@pytest.mark.parametrize("what", ["gain", "dark", "defects"])
+def test_a_reference_that_is_not_there_is_an_error_before_the_first_frame(tmp_path: Path, what: str) -> None:
+    options = replace(OPTIONS, gain=GainOptions(**{what: str(tmp_path / "none.mrc")}))
+    script = tmp_path / "p.py"
+    script.write_text("")
+    with (
+        pytest.raises(MissingFileError, match=rf"^{what} .*none\.mrc: there is no such file"),
+        start(Replay(tmp_path), [script], correct=options),
+    ):
+        pass
