@@ -1,4 +1,4 @@
-"""`bench`: the paper's benchmarks again, on this machine."""
+"""`bench`: the benchmarks of J. Struct. Biol. 201, 252 again, on this machine."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def bench(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs as the paper did: Table 1, Fig. 2 (doses) and Fig. 3 (metadata).
+    """Measure codecs as J. Struct. Biol. 201, 252 (2018) did: Table 1, Fig. 2 (doses) and Fig. 3 (metadata).
 
     Lists take commas, or the option several times. Programs of Table 1 that are not installed (gzip, pigz,
     lbzip2, xz) are named and left out. All that is compressed is decoded and compared; a difference is an

@@ -68,8 +68,8 @@ GainGamma = Annotated[
     str | None,
     typer.Option(
         metavar="auto|VALUE|a1,b1,a2,a3",
-        help="Exponent of the gain: auto = the paper's curve of a K2 over the dose rate (Eq. 11); a number; "
-        "or a curve of your own (mrcz-dask gain fit-gamma). [default: 1]",
+        help="Exponent of the gain: auto = the preprint's curve of a K2 over the dose rate (Eq. 11); a "
+        "number; or a curve of your own (mrcz-dask gain fit-gamma). [default: 1]",
         show_default=False,
         rich_help_panel=PANEL,
     ),

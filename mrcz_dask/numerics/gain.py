@@ -62,7 +62,7 @@ class GammaCurve:
 
 
 K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04)
-"""The paper's calibration of a K2 Summit."""
+"""The calibration of a K2 Summit in the preprint, bioRxiv 116533."""
 
 
 def gamma_of(dose_rate: float) -> float:
