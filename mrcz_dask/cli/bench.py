@@ -1,4 +1,4 @@
-"""`bench`: the paper's benchmarks again, on this machine."""
+"""`bench`: the benchmarks of J. Struct. Biol. 201, 252 again, on this machine."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def bench(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs as the paper did: Table 1, Fig. 2 (doses, levels) and Fig. 3 (metadata).
+    """Measure codecs as J. Struct. Biol. 201, 252 (2018) did: Table 1, Fig. 2 and Fig. 3 (metadata).
 
     Lists take commas, or the option several times. What is not installed is named and left out: programs of
     Table 1 (gzip, pigz, lbzip2, xz), imagecodecs (JPEG2000, bzip2), orjson. All that is compressed is decoded

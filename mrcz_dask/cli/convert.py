@@ -108,7 +108,8 @@ def outliers(
     paths: StacksOrFolders,
     output: Folder,
     rule: Annotated[
-        Literal["fdr", "paper"], typer.Option(help="Threshold by the share of good pixels masked, or Eq. 5.")
+        Literal["fdr", "paper"],
+        typer.Option(help="Threshold by the share of good pixels masked, or Eq. 5 of the preprint."),
     ] = "fdr",
     format: FormatOption = "mrcz",
     codec: Annotated[str, typer.Option(help=CODEC_HELP)] = "auto",

@@ -13,7 +13,15 @@ from rich.table import Table
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
-from mrcz_dask.cli.gain_options import GainDivide, GainFlip, GainOrient, GainRotate
+from mrcz_dask.cli.gain_options import (
+    Dark,
+    GainDivide,
+    GainFlip,
+    GainForce,
+    GainOrient,
+    GainRotate,
+    gain_asked,
+)
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
@@ -186,6 +194,8 @@ def fit_gamma(
     gain_rotate: GainRotate = 0,
     gain_flip: GainFlip = 0,
     gain_orient: GainOrient = "given",
+    dark: Dark = None,
+    gain_force: GainForce = False,
     frame_time: Annotated[
         list[float] | None,
         typer.Option(help="Seconds per frame, once or for each flat. [default: ExposureTime of the .mdoc]"),
@@ -203,11 +213,20 @@ def fit_gamma(
 
     Exit code: 0 fitted, 3 too few dose rates for the curve.
     """
-    from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.runs.gamma_fit import fit_gamma as fit
 
-    auto = gain_orient == "auto"
-    options = GainOptions(str(gain), divide=gain_divide, rotate=gain_rotate, flip=gain_flip, auto=auto)
+    options = gain_asked(
+        gain,
+        dark,
+        None,
+        divide=gain_divide,
+        rotate=gain_rotate,
+        flip=gain_flip,
+        orient=gain_orient,
+        gamma=None,
+        frame_time=None,
+        force=gain_force,
+    )
     with Bars() as bars:
         found = fit(flats, options, frame_time or (), side, bars)
     print_json(found.to_dict()) if as_json else _show_fit(found)

@@ -80,6 +80,7 @@ def koma(
     gain_orient: gains.GainOrient = "given",
     gain_gamma: gains.GainGamma = None,
     frame_time: gains.FrameTime = None,
+    gain_force: gains.GainForce = False,
     dark: gains.Dark = None,
     defects: gains.Defects = None,
     overwrite: of.OverwriteOption = False,
@@ -165,6 +166,7 @@ def koma(
         orient=gain_orient,
         gamma=gain_gamma,
         frame_time=frame_time,
+        force=gain_force,
     )
     automatic = radius == AUTO
     if automatic and follow:
@@ -292,7 +294,7 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
     inputs = job.settings.input
     watcher = Watcher(job.session, out, params.settle, job.include, job.exclude, job.recursive, inputs)
     with tell, stopped_by_interrupt() as stop:
-        found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.auto or job.gain.defects else 1)
+        found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.asked else 1)
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
         with (
             locked(out, tell),

@@ -85,7 +85,8 @@ FormOption = Annotated[
 Rule = Annotated[
     Literal["fdr", "paper"],
     typer.Option(
-        help="Outlier threshold: by the share of good pixels masked, or Eq. 5.", rich_help_panel=METHOD
+        help="Outlier threshold: by the share of good pixels masked, or Eq. 5 of the preprint.",
+        rich_help_panel=METHOD,
     ),
 ]
 MethodOption = Annotated[

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.learning import Applied, Learner, Summed
+from mrcz_dask.live.learning import Against, Applied, Learner, Summed
 from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
@@ -152,9 +152,9 @@ class LiveCorrection:
         if camera.alike is not None:
             camera.alike.leave()
             self._listen(Noted(f"frames are {_kind(frame)} from {frame.number} on: corrections begin anew"))
-        gain, gamma, notes = _gain_for(frame, self._options)
+        gain, gamma, notes, against = _gain_for(frame, self._options)
         about = {"gain": gamma, "notes": notes}
-        camera.alike = _Alike(frame, self._options, gain, about, self._thread)
+        camera.alike = _Alike(frame, self._options, gain, about, self._thread, against)
         camera.odd, camera.told = (None, 0), set()
         return camera.alike
 
@@ -222,11 +222,12 @@ class _Alike:
         gain: Gain | None,
         about: About,
         thread: Executor,
+        against: Against | None,
     ) -> None:
         shape, dtype = frame.data.shape, frame.data.dtype
         self.kind, self._options, self._gain = _kind(frame), options, gain
         self._exponent = common_exponent([frame.data]) if dtype.kind == "f" else 0
-        self._learner = Learner((shape[0], shape[1]), options.settings, gain, self._exponent)
+        self._learner = Learner((shape[0], shape[1]), options.settings, gain, self._exponent, against)
         self._buffer = None if gain is None else np.empty(shape, np.float32)
         self._running = _Running(frame, self._exponent, options.look)
         self._thread, self._waiting = thread, deque[Future[Applied | str]]()
@@ -315,8 +316,10 @@ def _found(work: Callable[[Summed], Applied], stack: Summed) -> Applied | str:
         return f"{stack.name}: not learned from: {_words(error)}"
 
 
-def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | None, list[str]]:
-    """Return what is applied to frames like this one, its exponent, and what a person should know of it."""
+def _gain_for(
+    frame: Frame, options: LiveOptions
+) -> tuple[Gain | None, float | None, list[str], Against | None]:
+    """Return what is applied to frames like this one, its exponent, and what is to be said against it."""
     shape = frame.data.shape[0], frame.data.shape[1]
     try:
         prepared = prepare_gain(
@@ -327,11 +330,12 @@ def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | 
             inputs=options.settings.input,
         )
         if prepared is None:
-            return None, None, []
-        gamma = stack_gamma(prepared.params, float(frame.data.mean(dtype=np.float64)), None)
-        return prepared.gain.at(gamma), gamma, list(prepared.caveats)
+            return None, None, [], None
+        dark = 0.0 if prepared.gain.dark is None else float(prepared.gain.dark.mean(dtype=np.float64))
+        gamma = stack_gamma(prepared.params, float(frame.data.mean(dtype=np.float64)) - dark, None)
+        return prepared.gain.at(gamma), gamma, list(prepared.caveats), prepared.against
     except (MrczDaskError, OSError) as error:
-        return None, None, [f"gain not applied: {_words(error)}"]
+        return None, None, [f"gain not applied: {_words(error)}"], None
 
 
 def _passed(frame: Frame, out: Image | None) -> Image:

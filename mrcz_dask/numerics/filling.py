@@ -1,4 +1,4 @@
-"""What an outlier pixel is filled with: its unmasked neighbours (section 3)."""
+"""What an outlier pixel is filled with: its unmasked neighbours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 def point_spread() -> Floats:
-    """Return the K2's point spread without its centre, 5 x 5 (Table 1 over its sum of 1.336)."""
+    """Return the K2's point spread without its centre, 5 x 5 (the preprint's Table 1 over its sum, 1.336)."""
     kernel = np.zeros((5, 5))
     for y in range(-2, 3):
         for x in range(-2, 3):

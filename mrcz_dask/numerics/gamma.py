@@ -1,4 +1,4 @@
-"""The exponent of the gain from flat fields (Eq. 10), and its curve over dose rates (Eq. 11)."""
+"""The exponent of the gain from flat fields, and its curve over dose rates (the preprint's Eqs. 10, 11)."""
 
 from __future__ import annotations
 

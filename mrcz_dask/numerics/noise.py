@@ -1,4 +1,4 @@
-"""Correlated noise: what all frames of a stack have in common (Eq. 7)."""
+"""Correlated noise: what all frames of a stack have in common (Eq. 7 of the preprint)."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]])
 
     Notes
     -----
-    Eq. 7 of McLeod et al. 2018. On the frames that made an outlier mask R is biased downwards: score on
-    frames that the mask has not seen.
+    Eq. 7 of McLeod et al. 2017 (bioRxiv 116533). On the frames that made an outlier mask R is biased
+    downwards: score on frames that the mask has not seen.
     """
     if isinstance(stack, np.ndarray) and stack.ndim != 3:
         raise ParameterError(f"stack has shape {stack.shape}; expected three axes (frame, y, x)")

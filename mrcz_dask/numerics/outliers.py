@@ -1,4 +1,4 @@
-"""The outlier mask of one stack, from the histogram of its sum (section 2; Eqs. 2 to 6)."""
+"""The outlier mask of one stack, from the histogram of its sum (Eqs. 2 to 6 of the preprint)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class OutlierMask:
     misfit
         Largest difference between the cumulative histogram and the fitted one.
     illumination
-        True = an uneven illumination was taken out first (step 10).
+        True = an uneven illumination was taken out first.
     mean
         Mean of the sum over unmasked pixels, counts; not a number without any.
     fit
@@ -158,8 +158,8 @@ def outlier_mask(
 
     Notes
     -----
-    McLeod et al. 2018, section 2.2, Eqs. 2 to 6. The same sum gives the same bits, in whatever order its
-    frames were added; whole numbers give the same mask as integers and as floats.
+    McLeod et al. 2017 (bioRxiv 116533), section 2.2, Eqs. 2 to 6. The same sum gives the same
+    bits, in whatever order its frames were added; whole numbers give the same mask as integers and as floats.
     """
     params = params or OutlierParams()
     total = stack_or_sum if isinstance(stack_or_sum, StackSum) else sum_stack(stack_or_sum)
@@ -173,7 +173,7 @@ def outlier_mask(
 
 
 def _uneven(image: Image, verdict: Verdict) -> bool:
-    """Whether the histogram is wider or less normal than one illumination makes it (step 10)."""
+    """Whether the histogram is wider or less normal than one illumination makes it."""
     able = image.counts and min(image.values.shape) >= FLATTEN_SIDE and verdict.middle >= FLATTEN_MEDIAN
     return able and (verdict.misfit > MISFIT or verdict.spread > WIDE)
 

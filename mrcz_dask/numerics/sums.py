@@ -1,4 +1,4 @@
-"""Exact sums over the frames of a stack: the same bits in any order (section 2, step 1)."""
+"""Exact sums over the frames of a stack: the same bits in any order."""
 
 from __future__ import annotations
 

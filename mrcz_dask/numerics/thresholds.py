@@ -1,4 +1,4 @@
-"""From the values of a sum to a weight for each of them (section 2, steps 2 to 9)."""
+"""From the values of a sum to a weight for each of them."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def _degenerate(table: ValueTable, why: str) -> Verdict:
 
 
 def _plausible(verdict: Verdict) -> Verdict:
-    """Refuse a mask that takes too much (section 2, step 11)."""
+    """Refuse a mask that takes too much."""
     masked = int(verdict.table.counts[verdict.weight < 0.5].sum())
     share = masked / verdict.table.total
     if share <= MOST_MASKED:
@@ -170,7 +170,7 @@ def _zeros(table: ValueTable) -> int:
 
 
 def _sparse(table: ValueTable, unit: float) -> Verdict:
-    """Cut where Poisson counts of the rate told by the share of zeros leave almost nothing (step 8)."""
+    """Cut where Poisson counts of the rate told by the share of zeros leave almost nothing."""
     rate = -math.log(_zeros(table) / table.total)
     values = np.arange(table.counts.size)
     observed = table.total - np.cumsum(table.counts) + table.counts
@@ -216,7 +216,7 @@ def _weighed(
 
 
 def _may_be_empty(table: ValueTable, axis: Axis) -> bool:
-    """Whether a live pixel can count nothing, so that a dark one cannot be told from it (step 8)."""
+    """Whether a live pixel can count nothing, so that a dark one cannot be told from it."""
     if table.least < 0 or axis.linear:
         return False
     return table.total * math.exp(-axis.middle / axis.gain) > DARK_EXPECTED

@@ -28,7 +28,7 @@ class FigureData:
     caption
         What to look for, in plain words.
     paper
-        The figure of McLeod et al. 2018 that it answers, or empty.
+        The figure of McLeod et al. 2017 (bioRxiv 116533) that it answers, or empty.
     columns
         Its data; all of one length, None where nothing is known.
     notes

@@ -1,4 +1,4 @@
-"""The paper's benchmarks again: Table 1 (compressors), Fig. 2 (doses, levels), Fig. 3 (metadata)."""
+"""The benchmarks of J. Struct. Biol. 201, 252: Table 1 (compressors), Fig. 2 (codecs), Fig. 3 (metadata)."""
 
 from __future__ import annotations
 

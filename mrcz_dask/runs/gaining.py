@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain import Gain, GammaCurve
-from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.gained import gained_mask, gained_sum
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import ParameterError
@@ -81,7 +81,7 @@ def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float
     params
         The rule, and what the user said of frame times, which comes first.
     dose
-        Mean of its unmasked pixels before the gain, counts/pixel/frame.
+        Mean of its unmasked pixels after the dark, before the gain, counts/pixel/frame.
     seconds
         Of a frame, as its metadata say.
 
@@ -94,11 +94,19 @@ def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float
     return GammaRule.of(params.gamma).at(None if time is None else dose * params.subpixels / time)
 
 
-def gamma_of(params: GainParams, total: StackSum, seconds: float | None, outliers: OutlierParams) -> float:
-    """Return the gamma of a stack from its sum before the gain; see `stack_gamma`."""
+def gamma_of(
+    gain: Gain, params: GainParams, total: StackSum, seconds: float | None, outliers: OutlierParams
+) -> float:
+    """Return the gamma of a stack from its sum before dark and gain; see `stack_gamma`."""
     if not params.by_rate:
         return stack_gamma(params, 0.0, None)
-    return stack_gamma(params, outlier_mask(total, outliers).mean / total.n, seconds)
+    mask = gained_mask(total, without_dark(total, gain), outliers)
+    return stack_gamma(params, mask.mean / total.n, seconds)
+
+
+def without_dark(total: StackSum, gain: Gain) -> StackSum:
+    """Return the sum of a stack after the dark alone: the dose is that of the electrons."""
+    return total if gain.dark is None else gained_sum(total, gain.at(0.0))
 
 
 @lru_cache(maxsize=KEPT)

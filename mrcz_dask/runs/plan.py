@@ -146,6 +146,7 @@ class Plan:
         yield from (f"  {k}: {_ranges(self.window(k))}" for k in range(len(self.stacks)))
         if self.gain is not None:
             yield from self.gain.lines()
+            yield from (f"warning: {text}" for text in self.gain.caveats)
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
         needed = self.need()
         yield (

@@ -215,7 +215,8 @@ def _gained(before: Sums, task: PrepareTask, n: int) -> tuple[float, Sums]:
     if not settings.gain.gain:
         return 1.0, before
     seconds = task.exposure and task.exposure / n
-    gamma = gamma_of(settings.gain, before.total, seconds, settings.outliers)
+    reference = stored_gain(task.store, settings.gain.gain, 1.0)
+    gamma = gamma_of(reference, settings.gain, before.total, seconds, settings.outliers)
     gain = stored_gain(task.store, settings.gain.gain, gamma)
     exponent = gained_exponent(before.total, gain)
     return gamma, Sums(*(gained_sum(one, gain, exponent) for one in (before.total, before.even)))

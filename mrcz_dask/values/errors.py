@@ -14,6 +14,10 @@ class ParameterError(MrczDaskError, ValueError):
     """A parameter is out of its range; names the parameter, the value, the range and the remedy."""
 
 
+class MissingFileError(ParameterError, FileNotFoundError):
+    """A file that an option names is not there."""
+
+
 class DtypeError(MrczDaskError, TypeError, ValueError):
     """Pixels of a type that MRC cannot hold; names the type to cast to."""
 

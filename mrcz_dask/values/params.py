@@ -126,7 +126,8 @@ class OutlierParams(Parameters):
     Attributes
     ----------
     rule
-        ``fdr`` (threshold where a stated share of what is masked is good pixels) or ``paper`` (Eq. 5).
+        ``fdr`` (threshold where a stated share of what is masked is good pixels) or ``paper`` (Eq. 5 of the
+        preprint, bioRxiv 116533).
     tail_fdr
         For ``fdr``: the share of good pixels among those beyond the threshold, 0..1.
     max_sigma
@@ -138,7 +139,7 @@ class OutlierParams(Parameters):
     radius
         Chebyshev distance in pixels within which two outliers are *neighbourly*.
     fit
-        ``probit`` (closed form) or ``l1`` (the paper's minimum of absolute deviations of the CDF).
+        ``probit`` (closed form) or ``l1`` (the preprint's minimum of absolute deviations of the CDF).
     fallback
         Dark and hot thresholds in sigma for a tail that is there but cannot be fitted.
     illumination
@@ -225,7 +226,7 @@ class KomaParams(Parameters):
     radius
         Window radius a: 2a usable neighbours in time, the stack itself left out.
     method
-        ``fit`` (regression on a short and a long window, band by band), ``plain`` (the paper's) or
+        ``fit`` (regression on a short and a long window, band by band), ``plain`` (the preprint's) or
         ``session`` (each pixel to the same mean and deviation over the whole session, Afanasyev et al. 2015).
     form
         ``subtract`` (scaled to the stack's dose), ``subtract-raw`` (in counts) or ``divide``.

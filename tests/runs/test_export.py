@@ -130,7 +130,8 @@ def test_with_gain_and_dark_the_counts_become_the_corrected_movie(
     gain[5, 6] = 0
     mrcz_dask.write(tmp_path / "gain.mrc", gain)
     mrcz_dask.write(tmp_path / "dark.mrc", rng.uniform(0, 0.2, shape).astype(np.float32))
-    options = GainOptions(str(tmp_path / "gain.mrc"), dark=str(tmp_path / "dark.mrc"), gamma="1.1")
+    files = {"gain": str(tmp_path / "gain.mrc"), "dark": str(tmp_path / "dark.mrc")}
+    options = GainOptions(**files, gamma="1.1", force=True)
     outcome = koma(night, write="recompressed", gain=options)
     out = tmp_path / "out"
     export(night / "koma", out, "motioncor", OPTICS)
