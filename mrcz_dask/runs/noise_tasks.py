@@ -331,4 +331,6 @@ class _OddRows:
 def opened(task: FinishTask) -> Iterator[_Frames]:
     """Give the frames of a stack after its gain."""
     with open_source(task.path, task.settings.input) as reader:
-        yield _Frames(Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma)))
+        yield _Frames(
+            Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma), task.record.offset)
+        )

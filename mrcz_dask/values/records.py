@@ -72,6 +72,10 @@ class StackRecord(Record):
         Of its sum, see `numerics.sketch`, in base 64.
     made_with
         Digest of the parameters and the version that made it.
+    noise
+        Standard deviation of a pixel from frame to frame, counts; None = not known.
+    offset
+        Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
     """
 
     name: str
@@ -98,6 +102,8 @@ class StackRecord(Record):
     gamma: float
     sketch: str
     made_with: str
+    noise: float | None = None
+    offset: int = 0
 
     @property
     def sound(self) -> bool:
