@@ -91,6 +91,7 @@ def _info(path: Path, params: InputParams) -> dict[str, Any]:
             "footer": reader.footer is not None,
             "recipe": "recipe" in (reader.footer or {}),
             "provenance": steps,
+            "notes": list(reader.notes),
         }
 
 

@@ -55,6 +55,8 @@ class FrameSource(ABC):
         The steps that made the file, oldest first.
     extended, extended_type
         The extended header as it is in the file, and its four characters.
+    notes
+        What is no damage but should be known, such as how pixels are taken that may be taken in two ways.
     sequential
         Whether frames should be read one after the other, in one thread.
     """
@@ -66,6 +68,7 @@ class FrameSource(ABC):
     dtype: np.dtype[Any]
     footer: dict[str, Any] | None = None
     sequential: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def codec(self) -> str | None:

@@ -102,7 +102,7 @@ def recompress(
             _copy(reader, writer, codec, digest)
             step = _recompressed(reader, path, digest.hexdigest(), params, (codec, format), writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"digest": digest.hexdigest()})
+    return converted(path, target, {"digest": digest.hexdigest(), "caveats": list(reader.notes)})
 
 
 def _copy_writer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.replacing import Replacement
-from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.thresholds import QUIET
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.convert import (
     Converted,
@@ -87,8 +89,7 @@ def filter_outliers(
         mask = outlier_mask(total, outliers)
         digest = pixel_digest(reader)
         counts = reader.dtype.kind in "iu" and not reader.quantised
-        mean = (total.total() / len(reader)).astype(np.float32)
-        change = _replacing(mask, mean, digest) if counts else _blending(mask, mean)
+        change = _replacing(mask, total, digest) if counts else _blending(mask, total)
         reverse = reversed_rows(reader, format)
         with _filtered_writer(reader, target, codec, format, (counts, change), mask) as writer:
             for k in range(len(reader)):
@@ -102,10 +103,10 @@ def filter_outliers(
                     "filled": "poisson draws" if counts else "blended",
                     **stored_as(writer, reverse),
                 },
-                caveats=list(mask.caveats),
+                caveats=[*reader.notes, *mask.caveats],
             )
             writer.provenance = provenance.append(writer.provenance, step)
-    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)})
+    return converted(path, target, mask.summary() | {"caveats": [*reader.notes, *mask.caveats]})
 
 
 def _filtered_writer(
@@ -146,12 +147,17 @@ class _Physical:
         return (self._reader.physical(k) for k in range(len(self._reader)))
 
 
-def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str) -> Change:
-    weight = mask.weight255
+def _replacing(mask: OutlierMask, total: StackSum, digest: str) -> Change:
+    """Draw with the noise of counting, or where integers are quieter than that with theirs, on a pedestal."""
+    weight, variance = mask.weight255, mask.sigma**2 / total.n
+    quiet = variance < QUIET**2 * mask.mean / total.n
+    pedestal = math.floor(mask.mean / total.n - variance) if quiet else 0
+    mean = (total.less(pedestal).total() / total.n).astype(np.float32)
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
-    return Replacement.make(weight, fill, key_of(digest)).apply
+    return Replacement.make(weight, fill, key_of(digest), pedestal).apply
 
 
-def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Change:
-    made = make_correction("subtract", None, MeanImage(mean), mask.weight255, mask.neighbourly).ready()
+def _blending(mask: OutlierMask, total: StackSum) -> Change:
+    mean = MeanImage((total.total() / total.n).astype(np.float32))
+    made = make_correction("subtract", None, mean, mask.weight255, mask.neighbourly).ready()
     return lambda frame, k: made.apply(frame)

@@ -114,7 +114,7 @@ def prepare(task: PrepareTask) -> StackRecord:
             )
         with phase("sum"):
             collected = _read(reader)
-        shape, dtype = reader.shape, reader.dtype
+        shape, dtype, notes = reader.shape, reader.dtype, reader.notes
     with phase("sum"):
         before = Sums(collected.even.result_with(collected.odd), collected.even.result())
         offset = 0 if settings.gain.gain else constant_offset(*before)
@@ -148,7 +148,7 @@ def prepare(task: PrepareTask) -> StackRecord:
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=(*mask.caveats, *_of_offset(offset)),
+        caveats=(*notes, *mask.caveats, *_of_offset(offset)),
         gamma=gamma,
         sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
         made_with=made_with(task),

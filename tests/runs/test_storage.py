@@ -11,7 +11,7 @@ import mrcz_dask
 from mrcz_dask.runs.convert import decompress
 from mrcz_dask.runs.filtering import filter_outliers
 from mrcz_dask.runs.gain_pattern import session_pattern
-from mrcz_dask.values.errors import DtypeError
+from mrcz_dask.values.errors import DtypeError, SessionError
 from mrcz_dask.values.params import OutlierParams
 
 SHAPE = (8, 96, 112)
@@ -99,6 +99,23 @@ def test_an_offset_is_taken_off_and_recorded(tmp_path: Path, koma: Any, dtype: A
     assert stack.dtype == np.float64
     with pytest.raises(DtypeError, match="float64"):
         decompress(folder / "koma" / "s1.mrcz", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "offset"), [(np.uint32, 4_200_000_000), (np.uint16, 60_000), (np.uint16, 0)]
+)
+def test_outliers_on_an_offset_are_filled_with_its_noise(tmp_path: Path, dtype: Any, offset: int) -> None:
+    def hot(frames: Frames) -> Frames:
+        frames[:, 40, 50] = 5000
+        return frames + offset
+
+    folder = session(tmp_path / "s", dtype, hot, every=False)
+    filter_outliers(folder / ODD, tmp_path / "out", OutlierParams(), "auto")
+    found = mrcz_dask.read(tmp_path / "out" / "s3.mrcz").astype(np.float64) - offset
+    assert found[:, 40, 50].max() < 10 and found[:, 40, 50].min() > -10
+    if offset > 1e9:
+        with pytest.raises(SessionError, match="constant offset"):
+            session_pattern([folder / ODD])
 
 
 @pytest.mark.parametrize("write", [{"dtype": "float32"}, {"format": "mrcs", "dtype": "float32"}])
