@@ -123,7 +123,7 @@ def test_floats_that_cannot_hold_an_offset_are_refused(tmp_path: Path, koma: Any
     folder = session(tmp_path / "s", np.uint32, lambda frames: frames + 4_200_000_000)
     outcome = koma(folder, radius=3, **write)
     assert not outcome.results and len(outcome.failures) == 7
-    assert "take it off" in outcome.failures[0].reason
+    assert "take the offset off" in outcome.failures[0].reason
 
 
 def test_an_offset_in_a_recipe_gives_the_same_pixels(tmp_path: Path, koma: Any) -> None:
