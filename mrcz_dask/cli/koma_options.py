@@ -63,7 +63,8 @@ Dtype = Annotated[
 Step = Annotated[
     float | None,
     typer.Option(
-        help="Quantisation step of int16 in counts, a power of two. [default: 0.0625]",
+        help="Quantisation step of int16 in counts, a power of two. "
+        "[default: 0.0625, or finer where the noise is small]",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -12,7 +12,6 @@ import numpy as np
 from mrcz_dask.formats.modes import FOUR_BIT, join_mode, split_mode
 from mrcz_dask.formats.packing import half_super_resolution, packed_row
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
-from mrcz_dask.values.params import Mode0
 
 HEADER_SIZE = 1024
 ByteOrder = Literal["<", ">"]
@@ -109,13 +108,13 @@ class Header:
         """Whether two pixels share a byte."""
         return self.mode == FOUR_BIT
 
-    def unsigned_bytes(self, mode0: Mode0) -> bool:
-        """Return whether 8-bit pixels (mode 0) of a file without footer count from 0 to 255."""
-        if self.mode != 0 or mode0 != "auto":
-            return self.mode == 0 and mode0 == "unsigned"
-        if self.imod_signed is not None:
+    @property
+    def says_unsigned(self) -> bool | None:
+        """Whether pixels of modes 0 and 1 without a footer are counts from 0; None = not said."""
+        if self.mode == 0 and self.imod_signed is not None:
             return not self.imod_signed
-        return self.stats.minimum >= 0 and 127 < self.stats.maximum <= 255
+        most = np.iinfo(self.dtype).max
+        return True if self.stats.minimum >= 0 and most < self.stats.maximum <= 2 * most + 1 else None
 
     @property
     def frame_shape(self) -> tuple[int, int]:

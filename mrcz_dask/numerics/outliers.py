@@ -14,7 +14,7 @@ from mrcz_dask.numerics.illumination import FLAT_BITS, flatten
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
-from mrcz_dask.numerics.thresholds import FitRecord, Image, Status, Verdict, examine
+from mrcz_dask.numerics.thresholds import QUIET, FitRecord, Image, Status, Verdict, examine
 from mrcz_dask.numerics.weights import byte_weight, is_masked
 from mrcz_dask.values.params import OutlierParams
 
@@ -175,6 +175,7 @@ def outlier_mask(
 def _uneven(image: Image, verdict: Verdict) -> bool:
     """Whether the histogram is wider or less normal than one illumination makes it."""
     able = image.counts and min(image.values.shape) >= FLATTEN_SIDE and verdict.middle >= FLATTEN_MEDIAN
+    able = able and verdict.half > QUIET * verdict.middle**0.5
     return able and (verdict.misfit > MISFIT or verdict.spread > WIDE)
 
 
@@ -195,7 +196,8 @@ def _assemble(
     caveats = verdict.caveats
     without_value = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite)
     if without_value > total.defects:
-        caveats = (*caveats, f"{without_value - total.defects} pixels are not finite; masked")
+        count = without_value - total.defects
+        caveats = (*caveats, f"{count} pixels are not finite or too large to be counts; masked")
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot,
         verdict.mu, verdict.sigma, verdict.status, caveats, verdict.misfit, lit, masked_mean(total, mask),

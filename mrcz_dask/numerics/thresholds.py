@@ -23,6 +23,7 @@ SPARSE_SHARE = 0.1
 NEGATIVE_SHARE = 1e-4
 DARK_EXPECTED = 0.05
 MOST_MASKED = 0.2
+QUIET = 0.5  # share of the noise of counting below which integers are no counts, but a signal with an offset
 
 Status = Literal["ok", "sparse", "implausible", "degenerate"]
 Floats = NDArray[np.float64]
@@ -185,11 +186,13 @@ def _sparse(table: ValueTable, unit: float) -> Verdict:
 
 def _fitted(table: ValueTable, image: Image, params: OutlierParams) -> Verdict:
     middle, half = table.robust()
-    if image.counts:
-        half = max(half, math.sqrt(max(middle * image.unit, 0)) / image.unit)
-    histogram = bins(table, middle, half, params.max_sigma, image.counts and image.unit == 1)
+    poisson = math.sqrt(max(middle * image.unit, 0)) / image.unit
+    counts = image.counts and half > QUIET * poisson
+    if counts:
+        half = max(half, poisson)
+    histogram = bins(table, middle, half, params.max_sigma, counts and image.unit == 1)
     negative = table.below(0) > NEGATIVE_SHARE * table.total
-    axis = symmetric_axis(middle * image.unit, half * image.unit, negative, image.counts)
+    axis = symmetric_axis(middle * image.unit, half * image.unit, negative, counts)
     h = axis.forward(histogram.edges * image.unit)
     normal = fit_normal(h, histogram.cumulative(), histogram.total, params.fit)
     if normal is None:

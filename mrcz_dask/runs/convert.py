@@ -235,7 +235,7 @@ def decompress(
         writer = StackWriter(
             target,
             reader.shape,
-            np.dtype(np.float32) if reader.quantised else reader.dtype,
+            reader.physical_dtype,
             codec="none",
             pixel_size=reader.pixel_size,
             meta=(reader.meta or None) if keep != "none" else None,

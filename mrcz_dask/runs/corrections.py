@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -75,7 +76,10 @@ class Sums:
     def correction(self, pattern: Pattern | None, task: FinishTask) -> Correction:
         """Return the correction that a pattern makes; None = the filter alone."""
         image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
-        return make_correction(task.settings.koma.form, image, self.mean, self.weight, self.near, scale)
+        form, record = task.settings.koma.form, task.record
+        noise = math.inf if record.noise is None else record.noise
+        noise /= record.dose if form == "divide" and record.has_dose else 1
+        return make_correction(form, image, self.mean, self.weight, self.near, scale, noise)
 
 
 def corrections(

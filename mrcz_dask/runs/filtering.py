@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.replacing import Replacement
-from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.thresholds import QUIET
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.convert import (
     Converted,
@@ -97,8 +99,8 @@ def filter_outliers(
         mask = outlier_mask(total, outliers)
         digest = pixel_digest(reader)
         counts = reader.dtype.kind in "iu" and not reader.quantised
-        mean, dose = (total.total() / total.n).astype(np.float32), float(mask.mean) / total.n
-        change = _replacing(mask, mean, digest, dose) if counts else _blending(mask, mean, dose)
+        dose = float(mask.mean) / total.n
+        change = _replacing(mask, total, digest, dose) if counts else _blending(mask, total, dose)
         notes = (*reader.notes, *blank_note(blank, len(reader)))
         reverse = reversed_rows(reader, format)
         with _filtered_writer(reader, target, codec, format, (counts, change), dose) as writer:
@@ -157,14 +159,25 @@ class _Physical:
         return (self._reader.physical(k) for k in range(len(self._reader)) if k not in self._without)
 
 
-def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str, dose: float) -> Change:
-    weight = mask.weight255
+def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> Change:
+    """Draw with the noise of counting, or where integers are quieter than that with theirs, on a pedestal."""
+    weight, variance = mask.weight255, mask.sigma**2 / total.n
+    quiet = variance < QUIET**2 * mask.mean / total.n
+    pedestal = math.floor(dose - variance) if quiet else 0
+    mean = (total.less(pedestal).total() / total.n).astype(np.float32)
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
-    made = Replacement.make(weight, fill, key_of(digest))
-    return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame, k)
+    made = Replacement.make(weight, fill, key_of(digest), pedestal)
+
+    def change(frame: Frame, k: int) -> Frame:
+        factor = relative_dose(frame, weight, dose)
+        if pedestal and factor is not None:
+            factor = 1 + (factor - 1) * dose / (dose - pedestal)
+        return made.at_dose(factor).apply(frame, k)
+
+    return change
 
 
-def _blending(mask: OutlierMask, mean: NDArray[np.float32], dose: float) -> Change:
-    weight = mask.weight255
+def _blending(mask: OutlierMask, total: StackSum, dose: float) -> Change:
+    weight, mean = mask.weight255, (total.total() / total.n).astype(np.float32)
     made = make_correction("subtract", None, MeanImage(mean), weight, mask.neighbourly).ready()
     return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame)

@@ -169,7 +169,9 @@ def finish(task: FinishTask) -> StackResult:
         else:
             with phase("apply"):
                 score = NoiseScore(correction, held_out)
-                exposed = Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma))
+                exposed = Exposed(
+                    reader, gain_for(task.store, task.settings.gain, task.record.gamma), task.record.offset
+                )
             work = _write_references if task.settings.write.write == "references" else _write
             noise = work(exposed, task, findings, score, store)
     output = output_path(task)

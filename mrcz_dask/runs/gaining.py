@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FrameSource
@@ -131,17 +132,23 @@ class Exposed:
         The frames as read.
     gain
         Of this stack, its power taken; None = nothing is applied.
+    offset
+        Counts that are taken off before all else; see `StackRecord`.
     """
 
     source: FrameSource
     gain: Gain | None
+    offset: int = 0
 
     def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
         """Return a frame (ny, nx) after the gain, float32; itself where there is none, or if it is blank."""
+        if self.offset:
+            frame = (frame.astype(np.float64) - self.offset).astype(np.float32)
         return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
 
     def largest(self, low: float, high: float) -> float:
         """Return a bound of the pixels after the gain, absolute, from those before."""
+        low, high = low - self.offset, high - self.offset
         return max(abs(low), abs(high)) if self.gain is None else self.gain.largest(low, high)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:

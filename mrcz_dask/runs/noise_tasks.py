@@ -336,5 +336,6 @@ class _OddRows:
 def opened(task: FinishTask) -> Iterator[_Frames]:
     """Give the frames of a stack after its gain."""
     with open_source(task.path, task.settings.input) as reader:
-        exposed = Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma))
-        yield _Frames(exposed, SessionStore(task.store).load(task.record.stem, "weight"), task.record.dose)
+        gain = gain_for(task.store, task.settings.gain, task.record.gamma)
+        weight = SessionStore(task.store).load(task.record.stem, "weight")
+        yield _Frames(Exposed(reader, gain, task.record.offset), weight, task.record.dose)

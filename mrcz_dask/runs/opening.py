@@ -60,14 +60,21 @@ def open_stack(
     path = Path(path)
     with open_source(path, params) as reader:
         shape = reader.shape
-        dtype = np.dtype(np.float32) if reader.quantised or corrected else reader.dtype
+        dtype = np.dtype(np.float32) if corrected else reader.physical_dtype
         if not corrected:
             return frames_array(physical_frame, identity(path, params), shape, dtype)
         recipe = _recipe(reader)
     store = store_of(path, recipe["stem"])
     _check_store(store, recipe)
     gain = GainParams(recipe.get("gain", ""), (recipe.get("gamma", 1.0),))
-    own = str(store), recipe["stem"], recipe["digest"], gain, bool(recipe.get(REVERSED))
+    own = (
+        str(store),
+        recipe["stem"],
+        recipe["digest"],
+        gain,
+        bool(recipe.get(REVERSED)),
+        recipe.get("offset", 0),
+    )
     arguments = (*identity(path, params), *own)
     return frames_array(corrected_frame, arguments, shape, dtype)
 
@@ -98,13 +105,14 @@ def corrected_frame(
     digest: str,
     gain: GainParams,
     reversed_rows: bool,
+    offset: int,
     k: int,
 ) -> NDArray[np.float32]:
     """Return frame k of a recompressed stack, corrected by its recipe; float32 counts."""
     correction = _correction(store, stem, digest)
     with shared_reader(path, size, mtime_ns, params) as reader:
         stored = reader.frame(k)[:: -1 if reversed_rows else 1]
-        frame = Exposed(reader, gain_for(store, gain, gain.gamma[0])).gained(stored)
+        frame = Exposed(reader, gain_for(store, gain, gain.gamma[0]), offset).gained(stored)
         dose = reader.dose
     if frame.shape != correction.shape:
         raise DamagedError(
@@ -132,9 +140,12 @@ def _recipe(reader: FrameSource) -> dict[str, Any]:
         parts = value.split("/") if key == "stem" and isinstance(value, str) else [value]
         if any(not isinstance(p, str) or Path(p).name != p or p in ("", "..") for p in parts):
             raise FormatError(f"{reader.name}: {key} of its recipe is {value!r}, expected a plain name")
-    gain, gamma = recipe.get("gain", ""), recipe.get("gamma", 1.0)
-    if not (isinstance(gain, str) and Path(gain).name == gain and isinstance(gamma, (int, float))):
-        raise FormatError(f"{reader.name}: gain {gain!r} and gamma {gamma!r} of its recipe make no sense")
+    gain, gamma, offset = recipe.get("gain", ""), recipe.get("gamma", 1.0), recipe.get("offset", 0)
+    numbers = isinstance(gamma, (int, float)) and isinstance(offset, int)
+    if not (isinstance(gain, str) and Path(gain).name == gain and numbers):
+        raise FormatError(
+            f"{reader.name}: gain {gain!r}, gamma {gamma!r} and offset {offset!r} of its recipe make no sense"
+        )
     return recipe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,15 +30,17 @@ from mrcz_dask.formats.writers import (
 )
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
+from mrcz_dask.numerics.noise import FINENESS
 from mrcz_dask.numerics.philox import key_of
-from mrcz_dask.numerics.rounding import round_to_half, step_that_fits
+from mrcz_dask.numerics.rounding import TOLERATED, fine_step, int16_steps, round_to_half, step_that_fits
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.gaining import Exposed
 from mrcz_dask.runs.readback import read_back
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore, correction_digest
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
+from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 if TYPE_CHECKING:
@@ -47,6 +50,7 @@ Image = NDArray[np.float32]
 STORE_NAME = "session.zarr"
 GENERATOR = "Philox4x32-10"
 COMMON_CHUNKS = 2
+LOST = 4  # times the noise of a frame: a step that is coarser leaves nothing of it
 RECIPE_VERSION = 2
 REFERENCE = "_reference.mrc"
 
@@ -82,7 +86,7 @@ class Output(ABC):
 
 
 class NormalizedOutput(Output):
-    """Corrected pixels: int16 in steps, rounded stochastically, or float16, or float32."""
+    """Corrected pixels: int16 in steps and float16, both rounded stochastically, or float32."""
 
     def __init__(self, *args: Any, ready: ReadyCorrection) -> None:
         super().__init__(*args)
@@ -91,13 +95,15 @@ class NormalizedOutput(Output):
 
     def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
         """Write the corrected frame."""
-        dtype, ready = self.task.settings.write.dtype, self._ready.at_dose(dose)
-        if dtype == "int16":
-            steps, found = ready.apply_rounded(frame, self.stored["scale"], self._key, k)
+        ready = self._ready.at_dose(dose)
+        if "scale" in self.stored:
+            offset = self.stored["offset"] - self.task.record.offset
+            steps, found = ready.apply_rounded(frame, self.stored["scale"], self._key, k, offset)
             self.writer.append(steps, owned=True, stats=from_moments(steps.size, found))
         else:
             made = ready.apply(frame)
-            self.writer.append(round_to_half(made, self._key, k) if dtype == "float16" else made, owned=True)
+            half = self.writer.dtype == np.float16
+            self.writer.append(round_to_half(made, self._key, k) if half else made, owned=True)
 
 
 class RecompressedOutput(Output):
@@ -126,6 +132,7 @@ class RecompressedOutput(Output):
         stem = self.task.record.stem
         gain = self.task.settings.gain.gain
         applied = {"gain": gain, "gamma": self.task.record.gamma} if gain else {}
+        applied |= {"offset": self.task.record.offset} if self.task.record.offset else {}
         self.writer.recipe = {
             "version": RECIPE_VERSION,
             "store": STORE_NAME,
@@ -178,11 +185,12 @@ def open_output(
             yield output
         return
     stored = stored_normalized(task, ready, exposed) | _rows(reader, params.format)
+    as_float = "float32" if params.dtype == "int16" else params.dtype
     with open_writer(
         output_path(task),
         params.format,
         reader.shape,
-        stored_type(params.format, params.dtype, -np.inf, np.inf)[0] if params.dtype != "int16" else "int16",
+        "int16" if "scale" in stored else stored_type(params.format, as_float, -np.inf, np.inf)[0],
         codec=params.codec,
         pixel_size=reader.pixel_size or task.pixel_size,
         meta=reader.meta or None,
@@ -281,22 +289,34 @@ def stored_counts(task: FinishTask) -> dict[str, Any]:
 
 
 def stored_normalized(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> dict[str, Any]:
-    """Return what the footer says of normalised pixels; the step is coarsened until nothing is clipped."""
+    """Return what the footer says of normalised pixels: in steps, if int16 holds them in fine ones.
+
+    Raises
+    ------
+    DtypeError
+        Neither int16 nor float32 can hold what the pixels tell, or what was asked for cannot.
+    """
     settings = task.settings.write
     stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
-    if settings.dtype == "int16":
-        stored |= {"scale": _step(settings.step, task, ready, exposed), "offset": 0.0}
-    if settings.dtype != "float32":
+    steps = _storage(task, ready, exposed)
+    if steps is not None:
+        stored |= {"scale": steps[0], "offset": steps[1] + task.record.offset}
+    if steps is not None or settings.dtype == "float16":
         stored |= {"rounding": "stochastic", "generator": GENERATOR}
     return stored
 
 
-def _step(asked: float, task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> float:
-    """Return the step that holds the largest pixel; frames are looked at only if a quick bound asks for it.
+def _storage(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> tuple[float, float] | None:
+    """Return step and offset of int16, None for floats; see `stored_normalized`.
 
-    A hot pixel that is filled anyway is in the bound, and must not coarsen all others.
+    Frames are looked at only if a quick bound asks for it: a hot pixel that is filled anyway is in the bound,
+    and must not coarsen all others.
     """
-    record, weight = task.record, ready.correction.weight
+    record, settings, asked = task.record, task.settings.write, _asked_step(task)
+    weight = ready.correction.weight
+    # without a sound mask the pixels stay as they are: integers exact in steps of 1 or less, floats as floats
+    whole = exposed.gain is None and "int" in record.dtype
+    coarsest = max(asked, _noise(record) / TOLERATED) if record.sound else float(whole)
     bound = exposed.largest(record.low, record.high)
     if record.blank:  # what is blank gets no gain
         bound = max(bound, abs(record.low), abs(record.high))
@@ -304,12 +324,53 @@ def _step(asked: float, task: FinishTask, ready: ReadyCorrection, exposed: Expos
     brightest = bound if record.low < 0 else exposed.largest(0, record.brightest)
     good = max(1, int(np.count_nonzero(~is_masked(weight))))
     factor = max(1.0, brightest * weight.size / good / record.dose) if record.dose > 0 else 1.0
-    if step_that_fits(asked, ready.largest(-bound, bound, factor)) == asked:
-        return asked
+    bound = ready.largest(-bound, bound, factor)
+    if settings.dtype == "int16" and step_that_fits(asked, bound) == asked <= coarsest:
+        return asked, 0.0
+    if settings.dtype != "int16" and not record.offset and _float_tells(task, bound):
+        return None
     with phase("apply"):
         doses = ((frame, relative_dose(frame, weight, record.dose)) for frame in exposed)
-        largest = max(float(np.abs(ready.at_dose(d).apply(frame)).max()) for frame, d in doses)
-    return step_that_fits(asked, largest)
+        made = (ready.at_dose(dose).apply(frame) for frame, dose in doses)
+        ends = [(float(one.min()), float(one.max())) for one in made]
+    low, high = min(least for least, _ in ends), max(most for _, most in ends)
+    found = int16_steps(asked, low, high, coarsest) if settings.dtype == "int16" else None
+    if found is None and (record.offset or not _float_tells(task, max(-low, high))):
+        raise DtypeError(
+            f"{task.path}: its pixels reach from {low + record.offset:g} to {high + record.offset:g} with a "
+            f"noise of {_noise(record):.3g} counts a frame, which {settings.dtype} cannot hold together; "
+            "write --dtype int16 --format mrcz, or take the offset off first (--gain, --dark)"
+        )
+    return found
+
+
+def _noise(record: StackRecord) -> float:
+    return math.inf if record.noise is None else record.noise
+
+
+def _asked_step(task: FinishTask) -> float:
+    """Return the step that was asked for; the usual one is finer where the noise is small."""
+    step, noise = task.settings.write.step, _noise(task.record)
+    if not (noise and task.record.sound):
+        return step
+    if step == WriteParams().step:
+        return fine_step(step, noise)
+    if step > LOST * noise:
+        raise DtypeError(
+            f"{task.path}: --step {step:g} would hide the noise of a frame, {noise:.3g} counts; expected at "
+            f"most {fine_step(step, noise):g}"
+        )
+    return step
+
+
+def _float_tells(task: FinishTask, largest: float) -> bool:
+    """Whether the step of floats of the type asked for is small against the noise of a frame."""
+    record = task.record
+    if task.settings.write.dtype == "float16" and record.sound:
+        return float(np.spacing(np.float16(record.dose))) <= _noise(record) / TOLERATED
+    kind = np.float16 if task.settings.write.dtype == "float16" else np.float32
+    finest = _noise(record) / FINENESS if record.sound else 1.0
+    return "int" not in record.dtype or float(np.spacing(kind(largest))) <= finest
 
 
 def write_references(task: FinishTask, findings: Findings, noise: Noise, store: SessionStore) -> None:

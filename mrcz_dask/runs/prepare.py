@@ -7,7 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -24,6 +24,7 @@ from mrcz_dask.numerics.contrast import block_means
 from mrcz_dask.numerics.doses import blank_frames, blank_note, is_blank
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
+from mrcz_dask.numerics.noise import constant_offset, frame_noise
 from mrcz_dask.numerics.outliers import OutlierMask
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.sketch import sketch
@@ -75,8 +76,7 @@ def made_with(task: PrepareTask) -> str:
     return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sums:
+class Sums(NamedTuple):
     """Of all frames, and of frames 0, 2, 4, ..."""
 
     total: StackSum
@@ -117,9 +117,11 @@ def prepare(task: PrepareTask) -> StackRecord:
             )
         with phase("sum"):
             collected = _read(reader)
-        shape, dtype = reader.shape, reader.dtype
+        shape, dtype, notes = reader.shape, reader.dtype, reader.notes
     with phase("sum"):
         before = Sums(collected.even.result_with(collected.odd), collected.even.result())
+        offset = 0 if settings.gain.gain else constant_offset(*before)
+        before = Sums(before.total.less(offset), before.even.less(offset))
         statistics = combine(collected.statistics)
     with phase("fit"):
         gamma, sums = _gained(before, task, shape[0])
@@ -150,17 +152,24 @@ def prepare(task: PrepareTask) -> StackRecord:
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=(*mask.caveats, *blank_note(blank, shape[0])),
+        caveats=(*notes, *mask.caveats, *_of_offset(offset), *blank_note(blank, shape[0])),
         gamma=gamma,
         sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
         made_with=made_with(task),
         blank=blank,
         brightest=max((one.mean for one in collected.statistics if one is not None), default=0.0),
+        noise=frame_noise(total, even),
+        offset=offset,
     )
     store = SessionStore(task.store)
     store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
     store.put_stack(record, _arrays(total, even, mask, mask_even))  # last: with it the stack is done
     return record
+
+
+def _of_offset(offset: int) -> tuple[str, ...]:
+    found = f"a constant offset of {offset} was taken off every pixel; pixels.offset of the footer holds it"
+    return (found,) if offset else ()
 
 
 def _read(reader: FrameSource) -> Pass:

@@ -51,8 +51,8 @@ class InputParams(Parameters):
     Attributes
     ----------
     mode0
-        8-bit pixels of an MRC file: ``signed``, ``unsigned``, or ``auto``: IMOD's flag, else unsigned where
-        the header's maximum is beyond 127, else signed.
+        Pixels of MRC modes 0 and 1 (8 and 16 bits): ``signed``, ``unsigned``, or ``auto``: IMOD's flag (of
+        bytes), else unsigned where the header's maximum is, else as their histogram looks.
     four_bit
         8-bit TIFF: ``packed`` holds two pixels in each byte, the first in the low nibble; ``plain`` one;
         ``auto``: packed where the size is half of a super-resolution frame of K2 or K3, as in IMOD.
@@ -300,7 +300,8 @@ class WriteParams(Parameters):
     dtype
         For ``normalized``: ``int16`` with a recorded scale, ``float32`` or ``float16``.
     step
-        For int16: the quantisation step in counts; a power of two, coarsened where the range asks for it.
+        For int16: the quantisation step in counts; a power of two. It is coarsened where the range asks for
+        it, up to a quarter of the noise of a frame; the usual one is finer where the noise is small.
     codec
         ``auto`` or NAME[:LEVEL], as `mrcz_dask.write` takes it.
     format

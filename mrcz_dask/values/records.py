@@ -76,6 +76,10 @@ class StackRecord(Record):
         Numbers of its blank frames, which are in neither the dose nor the mean.
     brightest
         The largest mean of a frame over all its pixels, before the gain, counts.
+    noise
+        Standard deviation of a pixel from frame to frame, counts; None = not known.
+    offset
+        Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
     """
 
     name: str
@@ -104,6 +108,8 @@ class StackRecord(Record):
     made_with: str
     blank: tuple[int, ...] = ()
     brightest: float = 0.0
+    noise: float | None = None
+    offset: int = 0
 
     @property
     def sound(self) -> bool:
