@@ -19,6 +19,7 @@ from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
 from mrcz_dask.graphs.stacks import identity, shared_reader
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.corrections import corrections
 from mrcz_dask.runs.entries import StackEntry
@@ -224,6 +225,12 @@ class StackCorrection:
     ready: ReadyCorrection
     task: FinishTask
 
+    def apply(self, exposed: Exposed, frame: NDArray[Any]) -> Frame:
+        """Return a frame as read after gain and correction, at its own dose, as a chunk."""
+        gained = exposed.gained(frame)
+        dose = relative_dose(gained, self.ready.correction.weight, self.task.record.dose)
+        return self.ready.at_dose(dose).apply(gained)[None]
+
 
 def correction_of(tasks: Sequence[FinishTask | Failure], k: int) -> StackCorrection:
     """Return the correction of a stack.
@@ -255,7 +262,8 @@ def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
 
 def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Frame:
     """Return a frame after its correction, as a chunk."""
-    return correction.ready.apply(np.asarray(frame).reshape(correction.ready.shape))[None]
+    frame = np.asarray(frame).reshape(correction.ready.shape)
+    return correction.apply(Exposed(Frames([frame]), None, correction.task.record.offset), frame)
 
 
 def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Frame:
@@ -263,4 +271,4 @@ def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: i
     task = correction.task
     with shared_reader(*known) as reader:
         gain = gain_for(task.store, task.settings.gain, task.record.gamma)
-        return correction.ready.apply(Exposed(reader, gain).gained(reader.frame(k)))[None]
+        return correction.apply(Exposed(reader, gain, task.record.offset), reader.frame(k))

@@ -138,6 +138,7 @@ class Session:
         gain_flip: int = 0,
         gain_orient: str = "given",
         gain_gamma: str | None = None,
+        gain_force: bool = False,
         frame_time: float | None = None,
         dark: PathLike | None = None,
         defects: PathLike | None = None,
@@ -153,7 +154,9 @@ class Session:
             As the options of ``mrcz-dask koma``.
         contrast
             How stacks with carbon or thick ice are kept out of windows; None = they are not looked for.
-        gain, gain_divide, gain_rotate, gain_flip, gain_orient, gain_gamma, frame_time, dark, defects
+        gain, gain_divide, gain_rotate, gain_flip, gain_orient, gain_gamma, gain_force
+            As the options of ``mrcz-dask koma``.
+        frame_time, dark, defects
             As the options of ``mrcz-dask koma``.
         cache
             Folder for the sums and masks of lazy arrays, which all workers see; None = a temporary one.
@@ -171,12 +174,15 @@ class Session:
         asked = {"gain": gain, "dark": dark, "defects": defects}
         paths = {name: None if path is None else os.fspath(path) for name, path in asked.items()}
         options = GainOptions(
-            **paths,
+            gain=paths["gain"],
+            dark=paths["dark"],
+            defects=paths["defects"],
             divide=gain_divide,
             rotate=gain_rotate,
             flip=gain_flip,
             auto=gain_orient == "auto",
             gamma=gain_gamma,
+            force=gain_force,
             frame_time=frame_time,
         )
         settings = Settings(
@@ -397,7 +403,7 @@ def _entries(arrays: Sequence[da.Array]) -> Iterator[StackEntry]:
     for k, one in enumerate(arrays):
         name = f"stack-{k:05d}"
         when = Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
-        yield StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, when)
+        yield StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when)
 
 
 def koma(

@@ -1,27 +1,24 @@
-"""`bench`: the paper's benchmarks again, on this machine."""
+"""`bench`: the benchmarks of J. Struct. Biol. 201, 252 again, on this machine."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mrcz_dask.cli.console import errors, print_json, results, say, table
-from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.cli.options import AsJson, Many, Overwrite, numbers_of, texts_of
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Event
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.bench_results import BenchReport
 
-T = TypeVar("T", int, float)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
-_Many = list[str] | None
 
 
 def register(app: typer.Typer) -> None:
@@ -32,26 +29,29 @@ def register(app: typer.Typer) -> None:
 def bench(
     what: Annotated[Literal["codecs"], typer.Argument(help="What is measured.", show_default=False)],
     doses: Annotated[
-        _Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,2,4.")
+        Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,1.5,2,4.")
     ] = None,
     table_dose: Annotated[
         float | None, typer.Option(help="Of the counts of Table 1. Default 2, about that of the paper's.")
     ] = None,
     codecs: Annotated[
-        _Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zstd:1,zstd:5,auto.")
+        Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zlib:1,zstd:1,zstd:5,auto.")
+    ] = None,
+    levels: Annotated[
+        Many, typer.Option(help="Of each codec in Fig. 2b, at the dose nearest to 1.5. Default 1 to 9.")
     ] = None,
     threads: Annotated[
-        _Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
+        Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
     ] = None,
     block_sizes: Annotated[
-        _Many,
+        Many,
         typer.Option(
             help="Bytes, or 64K, 1M, ...; 0 for the codec's own. Table 1 takes the first. Default 0,64K."
         ),
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option(help="FRAMES,Y,X of the counts. Default 6,1919,1855: two minutes on two cores."),
+        typer.Option(help="FRAMES,Y,X of the counts. Default 6,1919,1855: three minutes on two cores."),
     ] = None,
     repeats: Annotated[
         int, typer.Option(help="Measure so often, in turns; what took 10 s is not repeated.")
@@ -63,8 +63,8 @@ def bench(
         Path | None, typer.Option("-o", "--output", help="Folder for codecs.json, tables and plots.")
     ] = None,
     only: Annotated[
-        Literal["table1", "dose", "metadata"] | None,
-        typer.Option(help="One part, table1, dose or metadata, instead of all three."),
+        Literal["table1", "dose", "level", "metadata"] | None,
+        typer.Option(help="One part, table1, dose, level or metadata, instead of all four."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of counts and metadata.")] = 0,
     metadata_size: Annotated[
@@ -73,11 +73,11 @@ def bench(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure codecs as the paper did: Table 1, Fig. 2 (doses) and Fig. 3 (metadata).
+    """Measure codecs as J. Struct. Biol. 201, 252 (2018) did: Table 1, Fig. 2 and Fig. 3 (metadata).
 
-    Lists take commas, or the option several times. Programs of Table 1 that are not installed (gzip, pigz,
-    lbzip2, xz) are named and left out. All that is compressed is decoded and compared; a difference is an
-    error.
+    Lists take commas, or the option several times. What is not installed is named and left out: programs of
+    Table 1 (gzip, pigz, lbzip2, xz), imagecodecs (JPEG2000, bzip2), orjson. All that is compressed is decoded
+    and compared; a difference is an error.
     """
     from mrcz_dask.formats.parallel import available_cores
     from mrcz_dask.runs import bench_params
@@ -89,11 +89,12 @@ def bench(
             " leave them out or leave --input out"
         )
     params = bench_params.BenchParams(
-        threads=_list(threads, "--threads", int) or tuple(sorted({1, available_cores()})),
-        doses=_list(doses, "--doses", float) or bench_params.DOSES,
+        threads=numbers_of(threads, "--threads", int) or tuple(sorted({1, available_cores()})),
+        doses=numbers_of(doses, "--doses", float) or bench_params.DOSES,
         table_dose=bench_params.TABLE_DOSE if table_dose is None else table_dose,
-        codecs=tuple(text.lower() for text in _texts(codecs)) or bench_params.CODECS,
-        block_sizes=_list(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
+        codecs=tuple(text.lower() for text in texts_of(codecs)) or bench_params.CODECS,
+        levels=numbers_of(levels, "--levels", int) or bench_params.LEVELS,
+        block_sizes=numbers_of(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
         shape=bench_params.SHAPE if shape is None else _shape(shape),
         repeats=repeats,
         seed=seed,
@@ -110,19 +111,6 @@ def bench(
         _show(report)
     if output is not None:
         _write(report, output, quiet=as_json)
-
-
-def _texts(given: _Many) -> tuple[str, ...]:
-    """Return what an option was given, with commas or repeated, each once."""
-    return tuple(dict.fromkeys(part.strip() for text in given or () for part in text.split(",")))
-
-
-def _list(given: _Many, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    try:
-        return tuple(kind(part) for part in _texts(given))
-    except ValueError as error:
-        said = ",".join(given or ())
-        raise ParameterError(f"{option} is {said!r}; expected numbers with commas between them") from error
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -63,6 +63,7 @@ def compare(
     gain_orient: gains.GainOrient = "given",
     gain_gamma: gains.GainGamma = None,
     frame_time: gains.FrameTime = None,
+    gain_force: gains.GainForce = False,
     dark: gains.Dark = None,
     defects: gains.Defects = None,
     workers: on.Workers = None,
@@ -129,6 +130,7 @@ def compare(
         orient=gain_orient,
         gamma=gain_gamma,
         frame_time=frame_time,
+        force=gain_force,
     )
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     with tell:

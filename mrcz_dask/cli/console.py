@@ -15,12 +15,14 @@ PIPE_WIDTH = 400
 
 def results() -> Console:
     """Return the console of standard output; plain and unfolded on a pipe."""
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, soft_wrap=not sys.stdout.isatty())
+    terminal = sys.stdout.isatty()  # names are no markup: a[x].mrc keeps its brackets, a:cat:.mrc its word
+    width = None if terminal else PIPE_WIDTH
+    return Console(width=width, soft_wrap=not terminal, markup=False, emoji=False)
 
 
 def errors() -> Console:
     """Return the console of standard error."""
-    return Console(stderr=True, soft_wrap=True)
+    return Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:

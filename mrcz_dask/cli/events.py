@@ -43,13 +43,16 @@ def to_stack(
 ) -> None:
     """Make counted stacks of event lists: the bytes that `count` writes with the same options."""
     from mrcz_dask.runs.counting import FractionParams, events_to_stack
+    from mrcz_dask.runs.counting.to_stack import stem_of_events
 
     params = FractionParams(int(upsampling), fraction, codec)
     done: list[str] = []
     failed: dict[str, str] = {}
     for path in lists:
         try:
-            done.append(str(events_to_stack(path, output, params, overwrite=overwrite)))
+            # two lists of one name in different folders: the first is not replaced by the second
+            replace = overwrite and str(output / f"{stem_of_events(path)}.mrcz") not in done
+            done.append(str(events_to_stack(path, output, params, overwrite=replace)))
         except (MrczDaskError, OSError) as error:
             failed[str(path)] = str(error)
             errors().print(f"{path}: {error}", style="red", markup=False, highlight=False)

@@ -13,7 +13,15 @@ from rich.table import Table
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
-from mrcz_dask.cli.gain_options import GainDivide, GainFlip, GainOrient, GainRotate
+from mrcz_dask.cli.gain_options import (
+    Dark,
+    GainDivide,
+    GainFlip,
+    GainForce,
+    GainOrient,
+    GainRotate,
+    gain_asked,
+)
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
@@ -186,13 +194,18 @@ def fit_gamma(
     gain_rotate: GainRotate = 0,
     gain_flip: GainFlip = 0,
     gain_orient: GainOrient = "given",
+    dark: Dark = None,
+    gain_force: GainForce = False,
     frame_time: Annotated[
         list[float] | None,
         typer.Option(help="Seconds per frame, once or for each flat. [default: ExposureTime of the .mdoc]"),
     ] = None,
     side: Annotated[int, typer.Option(help="Average over squares of so many pixels.")] = 16,
     plot: Annotated[
-        Path | None, typer.Option(help="Draw gammas and curve: .png, .svg or .pdf.", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Draw gammas, curve, and a flat before and after: .png, .svg or .pdf.", show_default=False
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -200,11 +213,20 @@ def fit_gamma(
 
     Exit code: 0 fitted, 3 too few dose rates for the curve.
     """
-    from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.runs.gamma_fit import fit_gamma as fit
 
-    auto = gain_orient == "auto"
-    options = GainOptions(str(gain), divide=gain_divide, rotate=gain_rotate, flip=gain_flip, auto=auto)
+    options = gain_asked(
+        gain,
+        dark,
+        None,
+        divide=gain_divide,
+        rotate=gain_rotate,
+        flip=gain_flip,
+        orient=gain_orient,
+        gamma=None,
+        frame_time=None,
+        force=gain_force,
+    )
     with Bars() as bars:
         found = fit(flats, options, frame_time or (), side, bars)
     print_json(found.to_dict()) if as_json else _show_fit(found)
@@ -216,10 +238,12 @@ def fit_gamma(
 
 
 def _show_fit(found: GammaFit) -> None:
-    made = table("flat", "e-/pix/s", "gamma", "curve", right=("e-/pix/s", "gamma", "curve"))
+    columns = ("e-/pix/s", "gamma", "curve", "uneven, %", "with gamma")
+    made = table("flat", *columns, right=columns)
     for row in found.to_dict()["flats"]:
         curve = "" if row["curve"] is None else f"{row['curve']:.4f}"
-        made.add_row(row["name"], f"{row['dose_rate']:.3f}", f"{row['gamma']:.4f}", curve)
+        uneven = [f"{100 * row[f'uneven_{when}']:.2f}" for when in ("before", "after")]
+        made.add_row(row["name"], f"{row['dose_rate']:.3f}", f"{row['gamma']:.4f}", curve, *uneven)
     results().print(made)
     if found.curve is not None:
         c = found.curve
@@ -229,8 +253,8 @@ def _show_fit(found: GammaFit) -> None:
 def _draw(found: GammaFit, path: Path) -> None:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(5, 3.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    axes, *flats = figure.subplots(1, 3)
     axes.plot(
         [f.rate for f in found.flats], [f.gamma for f in found.flats], "o", color="#0072B2", label="flats"
     )
@@ -239,6 +263,15 @@ def _draw(found: GammaFit, path: Path) -> None:
         axes.plot(rates, [found.curve.at(r) for r in rates], color="#D55E00", label="Eq. 11")
     axes.set(xlabel="dose rate (e-/pixel/s)", ylabel="gamma")
     axes.legend()
+    shown = max(found.flats, key=lambda f: abs(f.gamma - 1))
+    largest = 300 * max(shown.uneven)
+    for panel, image, gamma, uneven in zip(
+        flats, (shown.before, shown.after), (1.0, shown.gamma), shown.uneven, strict=True
+    ):
+        drawn = panel.imshow(100 * image, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="none")
+        panel.set(title=f"gamma {gamma:.3g}: uneven by {100 * uneven:.2f} %", xticks=[], yticks=[])
+    figure.colorbar(drawn, ax=flats, label="above the mean, %")
+    flats[0].set_ylabel(f"{shown.name}, {shown.rate:.3g} e-/pixel/s")
     figure.savefig(path, dpi=150)
 
 

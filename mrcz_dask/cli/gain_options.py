@@ -37,7 +37,16 @@ GainFlip = Annotated[
 GainOrient = Annotated[
     Literal["given", "auto"],
     typer.Option(
-        help="auto: find orientation and sense of the gain on the first stacks, or refuse with the scores.",
+        help="given: as told, with a warning if the first stacks show another; auto: find orientation and "
+        "sense on them, or refuse with the scores.",
+        rich_help_panel=PANEL,
+    ),
+]
+GainForce = Annotated[
+    bool,
+    typer.Option(
+        "--gain-force",
+        help="Apply gain and dark even if the first stacks show that they make the pattern worse.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -59,8 +68,8 @@ GainGamma = Annotated[
     str | None,
     typer.Option(
         metavar="auto|VALUE|a1,b1,a2,a3",
-        help="Exponent of the gain: auto = the paper's curve of a K2 over the dose rate (Eq. 11); a number; "
-        "or a curve of your own (mrcz-dask gain fit-gamma). [default: 1]",
+        help="Exponent of the gain: auto = the preprint's curve of a K2 over the dose rate (Eq. 11); a "
+        "number; or a curve of your own (mrcz-dask gain fit-gamma). [default: 1]",
         show_default=False,
         rich_help_panel=PANEL,
     ),
@@ -86,6 +95,7 @@ def gain_asked(
     orient: Literal["given", "auto"],
     gamma: str | None,
     frame_time: float | None,
+    force: bool = False,
 ) -> GainOptions:
     """Return what these options ask for.
 
@@ -105,4 +115,5 @@ def gain_asked(
         auto=orient == "auto",
         gamma=gamma,
         frame_time=frame_time,
+        force=force,
     )

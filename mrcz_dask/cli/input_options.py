@@ -13,8 +13,8 @@ READING = "Reading"
 Mode0 = Annotated[
     Literal["auto", "signed", "unsigned"],
     typer.Option(
-        help="Sign of 8-bit MRC pixels where the file has no footer; auto: IMOD's flag, else the header's "
-        "maximum, else signed.",
+        help="Sign of 8- and 16-bit MRC pixels (modes 0 and 1) where the file has no footer; auto: IMOD's "
+        "flag, else the header's maximum, else as the pixels' histogram looks.",
         rich_help_panel=READING,
     ),
 ]

@@ -14,6 +14,7 @@ import typer
 from mrcz_dask.cli.console import complain, print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
+from mrcz_dask.cli.koma_options import Recursive
 from mrcz_dask.cli.options import AsJson, StacksOrFolders
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, measure
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError
@@ -35,6 +36,7 @@ def info(
     four_bit: FourBit = "auto",
     eer_frames: EerFrames = 40,
     eer_upsampling: EerUpsampling = "1",
+    recursive: Recursive = False,
     as_json: AsJson = False,
 ) -> None:
     """Print what is in the header of stacks of any format, and in their footer or sidecar.
@@ -42,7 +44,7 @@ def info(
     Exit code: 0 all read, 3 some files cannot be read, 1 none can.
     """
     params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
-    stacks = _files(paths)
+    stacks = _files(paths, recursive)
     found = dict(_readable(stacks, partial(_info, params=params)))
     if as_json:
         print_json(list(found.values()))
@@ -91,15 +93,16 @@ def _info(path: Path, params: InputParams) -> dict[str, Any]:
             "footer": reader.footer is not None,
             "recipe": "recipe" in (reader.footer or {}),
             "provenance": steps,
+            **({"notes": list(reader.notes)} if reader.notes else {}),
         }
 
 
-def provenance(paths: StacksOrFolders, as_json: AsJson = False) -> None:
+def provenance(paths: StacksOrFolders, recursive: Recursive = False, as_json: AsJson = False) -> None:
     """Print what was done to stacks, step by step, as their footers or sidecars record it.
 
     Exit code: 0 all read, 3 some files cannot be read, 1 none can.
     """
-    stacks = _files(paths)
+    stacks = _files(paths, recursive)
     found = dict(_readable(stacks, _provenance))
     if as_json:
         print_json(found)
@@ -152,6 +155,7 @@ LONGEST = 200
 
 def verify(
     paths: StacksOrFolders,
+    recursive: Recursive = False,
     as_json: AsJson = False,
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
@@ -159,14 +163,14 @@ def verify(
     Exit code: 0 all sound, 3 something is damaged, 4 nothing damaged but no footer to check against,
     1 a file cannot be read at all.
     """
-    reports = [_verify(path) for path in _files(paths, events=True)]
+    reports = [_verify(path) for path in _files(paths, recursive, events=True)]
     if as_json:
         print_json(reports)
     else:
         for one in reports:
             say(f"{one['path']}: {one['status']}{_counted(one)}")
-            for problem in one["problems"]:
-                say(f"  {problem}")
+            for line in (*one["problems"], *one.get("notes", ())):
+                say(f"  {line}")
     states = {one["status"] for one in reports}
     if not states:
         warn(f"no stack there; looked for {LOOKED_FOR}")
@@ -189,15 +193,24 @@ def _counted(report: dict[str, Any]) -> str:
     return f", {sound} frames" if sound == expected else f", {sound} of {expected} frames sound"
 
 
-def _files(paths: list[Path], *, events: bool = False) -> list[Path]:
+def _files(paths: list[Path], recursive: bool, *, events: bool = False) -> list[Path]:
     """Return the stacks that are named, of folders those within, and event lists if asked for."""
     found: list[Path] = []
     for path in paths:
-        inside = path.is_dir() and not _is_store(path)
-        within = path.iterdir() if inside else ()
-        found += sorted(one for one in within if _is_stack(one) and (events or not _is_events(one)))
-        found += [] if inside else [path]
+        if not path.is_dir() or _is_store(path):
+            found.append(path)
+            continue
+        within = sorted(path.iterdir())
+        found += [one for one in within if _is_stack(one) and (events or not _is_events(one))]
+        if recursive:
+            found += _files([one for one in within if _is_below(one)], recursive, events=events)
     return found
+
+
+def _is_below(path: Path) -> bool:
+    """Whether a folder within another is one to look into: no store, not hidden, no link."""
+    hidden = path.name.startswith(".") or path.suffix.casefold() == ".zarr"
+    return path.is_dir() and not path.is_symlink() and not hidden
 
 
 def _is_store(path: Path) -> bool:

@@ -72,6 +72,7 @@ def koma(
     gain_orient: gains.GainOrient = "given",
     gain_gamma: gains.GainGamma = None,
     frame_time: gains.FrameTime = None,
+    gain_force: gains.GainForce = False,
     dark: gains.Dark = None,
     defects: gains.Defects = None,
     overwrite: of.OverwriteOption = False,
@@ -159,6 +160,7 @@ def koma(
         orient=gain_orient,
         gamma=gain_gamma,
         frame_time=frame_time,
+        force=gain_force,
     )
     automatic = radius == AUTO
     if automatic and follow:
@@ -276,6 +278,6 @@ def _follow(
     inputs = job.settings.input
     watcher = Watcher(job.session, out, params.settle, job.include, job.exclude, job.recursive, inputs)
     with tell, stopped_by_interrupt() as stop:
-        found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.auto or job.gain.defects else 1)
+        found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.asked else 1)
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
         return run_following(watcher, plan, where, params, stop, tell, pages=pages, report=report)

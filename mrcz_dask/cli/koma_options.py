@@ -63,7 +63,8 @@ Dtype = Annotated[
 Step = Annotated[
     float | None,
     typer.Option(
-        help="Quantisation step of int16 in counts, a power of two. [default: 0.0625]",
+        help="Quantisation step of int16 in counts, a power of two. "
+        "[default: 0.0625, or finer where the noise is small]",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -85,7 +86,8 @@ FormOption = Annotated[
 Rule = Annotated[
     Literal["fdr", "paper"],
     typer.Option(
-        help="Outlier threshold: by the share of good pixels masked, or Eq. 5.", rich_help_panel=METHOD
+        help="Outlier threshold: by the share of good pixels masked, or Eq. 5 of the preprint.",
+        rich_help_panel=METHOD,
     ),
 ]
 MethodOption = Annotated[

@@ -15,6 +15,7 @@ from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.options import Many, numbers_of
 from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 
@@ -49,6 +50,13 @@ Only = Annotated[
 Sample = Annotated[
     int, typer.Option(help="Score so many stacks, evenly spread, against the radius, and not all.")
 ]
+Radii = Annotated[
+    Many,
+    typer.Option(
+        help="Radii that are compared, such as 3,6,12. [default: 1 to 48, as many as fit, and --radius]",
+        show_default=False,
+    ),
+]
 Anchors = Annotated[
     int, typer.Option(help="Compare the sums of so many stacks with others at growing distance.")
 ]
@@ -77,6 +85,7 @@ def noise(
     only: Only = None,
     sample: Sample = 8,
     anchors: Anchors = 12,
+    radii: Radii = None,
     output: Output = None,
     csv: Csv = None,
     plot: Plot = None,
@@ -95,6 +104,7 @@ def noise(
     gain_orient: gains.GainOrient = "given",
     gain_gamma: gains.GainGamma = None,
     frame_time: gains.FrameTime = None,
+    gain_force: gains.GainForce = False,
     dark: gains.Dark = None,
     defects: gains.Defects = None,
     workers: on.Workers = None,
@@ -137,7 +147,7 @@ def noise(
         koma=KomaParams(radius=radius, method=method, form=form),
         input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
-    params = NoiseParams((only,) if only else PARTS, sample, anchors)
+    params = NoiseParams((only,) if only else PARTS, sample, anchors, numbers_of(radii, "--radii", int))
     queued = on.queue_profile(
         cluster,
         profile_file,
@@ -162,6 +172,7 @@ def noise(
         orient=gain_orient,
         gamma=gain_gamma,
         frame_time=frame_time,
+        force=gain_force,
     )
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     with tell:

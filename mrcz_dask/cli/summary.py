@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import results, say, table
 from mrcz_dask.values.records import StackResult
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.sizes import readable, some
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.koma import Outcome
@@ -55,9 +55,12 @@ def _remarks(outcome: Outcome) -> Iterable[str]:
     contrast = [r.output for r in outcome.results if not r.usable and r.score is not None]
     if contrast:
         yield f"high contrast, left out of windows: {', '.join(contrast)}"
+    caveats: dict[str, list[str]] = {}
     for one in outcome.results:
-        yield from (f"{one.output}: {text}" for text in one.caveats if not text.startswith("high contrast"))
-    yield from (f"skipped: {s.path.name}: {s.reason}" for s in found.skipped)
+        for text in one.caveats:
+            caveats.setdefault(text, []).append(one.output)
+    yield from (f"{some(of)}: {text}" for text, of in caveats.items() if not text.startswith("high contrast"))
+    yield from (f"skipped: {found.name_of(s.path)}: {s.reason}" for s in found.skipped)
     yield from (f"not done: {r.reason}" for r in found.rejected)
     yield from (f"not done: {f.name}: {f.reason}" for f in outcome.failures)
 

@@ -1,9 +1,13 @@
-"""HDF5 and Zarr: a three-dimensional array somewhere in a tree of groups, read frame by frame."""
+"""HDF5 and Zarr: a three-dimensional array somewhere in a tree of groups, read frame by frame.
+
+Frames that were never written are no frames of zeros. HDF5 knows which these are. Zarr leaves chunks of zeros
+out, too, so that there it can only be said.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
+from mrcz_dask.formats.layout import Complain
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import ATTRIBUTE, is_sealed, unsealed
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.formats.vouched import VouchedSource
-from mrcz_dask.values.errors import FormatError, NoStackError
+from mrcz_dask.formats.written import JoinedStacks, absent_frames, linked_stacks, unwritten_frames
+from mrcz_dask.values.checks import in_runs
+from mrcz_dask.values.errors import FormatError, NoStackError, TruncatedError
 from mrcz_dask.values.timing import phase
 
 _LARGEST_PIXEL = 1000.0  # Angstrom
@@ -42,16 +49,26 @@ class ArrayReader(VouchedSource):
         Axes are (y, x, n) instead of (n, y, x).
     close
         Called at the end.
+    unwritten
+        Numbers of the frames that cannot be read, as they were never written.
     """
 
     first_row: FirstRow = "top"
 
     def __init__(
-        self, name: str, kind: str, array: Any, inside: str, frames_last: bool, close: Callable[[], None]
+        self,
+        name: str,
+        kind: str,
+        array: Any,
+        inside: str,
+        frames_last: bool,
+        close: Callable[[], None],
+        unwritten: Collection[int] = (),
     ) -> None:
         self.name, self.format = name, kind
         self._array, self._inside, self._last, self._close = array, inside, frames_last, close
-        n, ny, nx = np.roll(array.shape, 1).tolist() if frames_last else array.shape
+        self._unwritten = unwritten
+        n, ny, nx = np.roll(array.shape, 1).tolist() if frames_last else (1, *array.shape)[-3:]
         if min(n, ny, nx) < 1:
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
         self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
@@ -73,21 +90,30 @@ class ArrayReader(VouchedSource):
 
     def decode(self, i: int, out: NDArray[Any]) -> None:
         """Decode frame `i`, (ny, nx); nothing is compared."""
+        if i in self._unwritten:
+            raise TruncatedError(f"{self.name}: frame {i} was never written; copy the file again")
+        image = len(self._array.shape) == 2
         with decoding(self.name, i), phase("decode", out.nbytes):
-            np.copyto(out, self._array[:, :, i] if self._last else self._array[i], casting="equiv")
+            frame = self._array[:, :, i] if self._last else self._array[...] if image else self._array[i]
+            np.copyto(out, frame, casting="equiv")
 
     def close(self) -> None:
         """Close the file."""
         self._close()
 
 
-def open_hdf5(source: Source, inside: str) -> FrameSource:
+def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
     """Open the largest three-dimensional dataset of an HDF5 file, or the one at `inside`.
+
+    Datasets of a group that are links to other files in the same folder are one stack, in the order of their
+    names: master files of Dectris.
 
     Raises
     ------
     FormatError
         There is none, or several are of the largest size; says what there is.
+    TruncatedError
+        Frames were never written, unless `complain` does not raise; or a file that it links to is not there.
     MissingLibraryError
         h5py is not installed.
     """
@@ -98,8 +124,15 @@ def open_hdf5(source: Source, inside: str) -> FrameSource:
         file = h5py.File(source.path or io.BufferedReader(Cursor(source)), "r", **options)
     try:
         with opening(source.name, "an HDF5 file"):
-            array, path = _choose(source.name, inside, file, h5py.Dataset, _datasets(file, h5py.Dataset))
-            return ArrayReader(source.name, "HDF5", array, path, _is_velox(path), _both(file, source))
+            found = _datasets(file, h5py.Dataset) | linked_stacks(file, source)
+            array, path = _choose(source.name, inside, file, h5py.Dataset, found)
+            unwritten = unwritten_frames(array, source, -1 if _is_velox(path) else 0)
+        if unwritten:
+            n = array.shape[-1 if _is_velox(path) else 0]
+            which = f"{len(unwritten)} of {n} frames were never written ({in_runs(unwritten)})"
+            complain(TruncatedError(f"{source.name}: {which}; copy it again"))
+        close = _both(file, source)
+        return ArrayReader(source.name, "HDF5", array, path, _is_velox(path), close, unwritten)
     except BaseException:
         file.close()
         raise
@@ -122,7 +155,14 @@ def open_zarr(path: Path, inside: str) -> FrameSource:
         if isinstance(root, zarr.Array):
             root, found = {"/": root}, {"/": root}
         array, at = _choose(name, inside, root, zarr.Array, found)
-        return ArrayReader(name, "Zarr", array, at, False, lambda: None)
+        reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
+        if reader.footer is None and array.nchunks_initialized < array.nchunks:
+            absent = in_runs(absent_frames(array, path))
+            reader.notes = (
+                f"chunks of frames {absent} are not stored: never written, or left out as all their pixels "
+                f"are {array.fill_value}",
+            )
+        return reader
 
 
 def _both(file: Any, source: Source) -> Callable[[], None]:
@@ -145,11 +185,12 @@ def _datasets(file: Any, kind: type) -> dict[str, Any]:
 
 
 def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]) -> tuple[Any, str]:
-    """Return an array and its path: the named one, or the only one of the largest size."""
+    """Return an array and its path: the named one, an image too, or the only one of the largest size."""
     if inside:
-        chosen = root.get(inside)
-        if not isinstance(chosen, kind) or len(getattr(chosen, "shape", ())) != 3:
-            raise FormatError(f"{name}: no three-dimensional array at {inside}; {_listed(found)}")
+        chosen = found.get(inside.strip("/"), root.get(inside))
+        there = isinstance(chosen, (kind, JoinedStacks))
+        if not there or len(getattr(chosen, "shape", ())) not in (2, 3):
+            raise FormatError(f"{name}: no three-dimensional array at {inside}, nor image; {_listed(found)}")
         return chosen, inside
     stacks = {path: one for path, one in found.items() if len(one.shape) == 3 and one.dtype.kind in "iuf"}
     largest = max((one.size for one in stacks.values()), default=0)

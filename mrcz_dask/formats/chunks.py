@@ -97,15 +97,16 @@ def walk(source: Source, offset: int, count: int, nbytes: int) -> tuple[tuple[in
     """
     found: list[tuple[int, int]] = []
     while len(found) < count:
+        hold = f"cut off: its {source.size} bytes hold {len(found)} whole frames of {count}; copy it again"
         if offset + CHUNK_HEADER > source.size:
-            raise cut_off(source, len(found), count)
+            raise TruncatedError(f"{source.name}: {hold}")
         try:
             chunk = ChunkHeader.parse(source.read_at(offset, CHUNK_HEADER))
             check_size(chunk, nbytes)
         except DamagedError as error:
             raise DamagedError(f"{source.name}: frame {len(found)} at byte {offset}: {error}") from error
         if offset + chunk.cbytes > source.size:
-            raise cut_off(source, len(found), count)
+            raise TruncatedError(f"{source.name}: {hold}")
         found.append((offset, chunk.cbytes))
         offset += chunk.cbytes
     return tuple(found)
@@ -139,10 +140,3 @@ def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], nthreads: int 
         blosc2.decompress2(chunk, dst=out.reshape(-1).view(np.uint8), nthreads=nthreads)
     except (ValueError, RuntimeError) as error:
         raise DamagedError(f"the {header.codec or 'copied'} chunk cannot be decoded ({error})") from error
-
-
-def cut_off(source: Source, whole: int, count: int) -> TruncatedError:
-    """Return the error for a file of `count` frames that holds only so many whole ones."""
-    return TruncatedError(
-        f"{source.name}: cut off: its {source.size} bytes hold {whole} whole frames of {count}; copy it again"
-    )

@@ -7,6 +7,7 @@ MotionCor and RELION hold frames) from the bottom.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writer import write
@@ -35,6 +37,13 @@ MOST = 0.5
 _TIFF = (".tif", ".tiff")
 # Keys of SerialEM that say nothing about which pixels are bad.
 _OTHER = {"RotationAndFlip", "K2Type", "FalconType", "NumToAvgSuperRes"}
+# Keys with so many numbers and no others.
+_DUE = {
+    "WasScaled": ("how often",),
+    "UsableArea": ("top", "left", "bottom", "right"),
+    "PartialBadColumn": ("column", "width", "first row", "last row"),
+    "PartialBadRow": ("row", "height", "first column", "last column"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +60,8 @@ class Defects:
         (ny, nx) bool, True = defect, of the camera or map; of the frames, for boxes.
     first_row
         Where row 0 of the mask is shown.
+    notes
+        Lines that were passed over, for people.
     """
 
     name: str
@@ -58,6 +69,7 @@ class Defects:
     kind: Kind
     mask: Bools
     first_row: FirstRow
+    notes: tuple[str, ...] = ()
 
     def as_frames(self, first_row: FirstRow) -> Bools:
         """Return the mask with rows in the order of frames whose row 0 is shown there."""
@@ -83,29 +95,34 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int]) -> Defect
     ------
     FormatError
         What cannot be understood, with the line; a map that marks more than half of its pixels.
+    MissingFileError
+        There is no such file.
     OSError
-        There is no such file, or it may not be read.
+        It may not be read.
     """
-    path = Path(path)
-    text = _text(path)
-    kind: Kind = "map" if text is None else "serialem" if "CameraSizeX" in text else "boxes"
-    first_row: FirstRow
+    path = check_there(path, "defects")
+    text, notes = _text(path), tuple[str, ...]()
+    first_row: FirstRow = "bottom"
     if text is None:
+        kind: Kind = "map"
         mask, first_row = _map(path)
-    elif kind == "serialem":
-        mask, first_row = _Serialem(str(path)).read(text), "top"
+    elif any(words[0][0].isalpha() for _, words in _lines(text)):
+        kind, first_row = "serialem", "top"
+        mask, notes = _Serialem(str(path)).read(text)
     else:
-        mask, first_row = _boxes(str(path), text, shape), "bottom"
-    return Defects(path.name, file_digest(path), kind, mask, first_row)
+        kind = "boxes"
+        mask = _boxes(str(path), text, shape)
+    return Defects(path.name, file_digest(path), kind, mask, first_row, notes)
 
 
 def _text(path: Path) -> str | None:
-    """Return what is in a text file, None of any other."""
+    """Return what is in a text file, with or without byte-order mark; None of any other."""
     with path.open("rb") as stream:
         head = stream.read(4096)
-        if b"\0" in head or head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        if not wide and (b"\0" in head or head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
             return None
-        return (head + stream.read(LONGEST_TEXT)).decode("utf-8", "replace")
+        return (head + stream.read(LONGEST_TEXT)).decode("utf-16" if wide else "utf-8-sig", "replace")
 
 
 def _map(path: Path) -> tuple[Bools, FirstRow]:
@@ -158,7 +175,10 @@ def _mark(mask: Bools, box: Box, where: str) -> None:
 
 
 class _Serialem:
-    """SerialEM's list of defects, line by line; keys as IMOD's library for them knows them."""
+    """SerialEM's list of defects, line by line.
+
+    As in IMOD keys may be shortened, those without a number say nothing, and others are passed over.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -166,8 +186,9 @@ class _Serialem:
         self._scaled = 0
         self._usable = [0, 0, 0, 0]
         self._found: list[tuple[str, str, list[int]]] = []
+        self._notes: list[str] = []
 
-    def read(self, text: str) -> Bools:
+    def read(self, text: str) -> tuple[Bools, tuple[str, ...]]:
         for number, words in _lines(text):
             self._line(number, words[0], words[1:])
         shape = self._size["CameraSizeY"], self._size["CameraSizeX"]
@@ -180,18 +201,17 @@ class _Serialem:
         for where, key, values in self._found:
             for box in _MARKS[key](values, shape, 1 << max(self._scaled, 0)):
                 _mark(mask, box, where)
-        return mask
+        return mask, tuple(self._notes)
 
-    def _line(self, number: int, key: str, words: list[str]) -> None:
-        counts = {"UsableArea": 4, "PartialBadColumn": 4, "PartialBadRow": 4, "WasScaled": 1}
-        if key in _OTHER or (key == "WasScaled" and words == ["-1"]):
+    def _line(self, number: int, word: str, words: list[str]) -> None:
+        key = self._key(number, word)
+        if key is None or not words or key in _OTHER or (key == "WasScaled" and words == ["-1"]):
             return
-        if key not in (*self._size, *counts, *_MARKS):
-            raise FormatError(
-                f"{self._name}: line {number} begins with {key!r}; expected a key of SerialEM's defect list, "
-                f"such as {', '.join(_MARKS)}"
-            )
-        values = _integers(self._name, number, words, f"whole numbers after {key}", counts.get(key))
+        due = _DUE.get(key, ())
+        what = (
+            f"{len(due)} whole numbers after {key}: {', '.join(due)}" if due else f"whole numbers after {key}"
+        )
+        values = _integers(self._name, number, words, what, len(due) or None)
         if key == "BadPixels" and len(values) % 2:
             raise FormatError(f"{self._name}: line {number} has {len(values)} numbers; expected pairs of x y")
         if key in self._size:
@@ -202,6 +222,26 @@ class _Serialem:
             self._usable = values
         else:
             self._found.append((f"{self._name}: line {number}", key, values))
+
+    def _key(self, number: int, word: str) -> str | None:
+        """Return the key that a word is or begins; None of one that is no key, which is noted."""
+        keys = [key for key in _KEYS if key.startswith(word)]
+        if len(keys) > 1 and word not in keys:
+            raise FormatError(
+                f"{self._name}: line {number} begins with {word!r}, which may be {' or '.join(keys)}; "
+                "expected one of them"
+            )
+        if not keys and not word[0].isalpha():
+            raise FormatError(
+                f"{self._name}: line {number} begins with {word[:80]!r}; expected a key of SerialEM's defect "
+                f"list, such as {', '.join(_MARKS)}"
+            )
+        if not keys:
+            self._notes.append(
+                f"{self._name}: line {number} begins with {word[:80]!r}, which is no key of SerialEM's "
+                "defect list; it is passed over, as IMOD does"
+            )
+        return word if word in keys else next(iter(keys), None)
 
     def _mask_unusable(self, mask: Bools) -> None:
         top, left, bottom, right = self._usable
@@ -244,6 +284,7 @@ _MARKS: dict[str, Marks] = {
     "PartialBadColumn": _part_of_columns,
     "PartialBadRow": _part_of_rows,
 }
+_KEYS = ("CameraSizeX", "CameraSizeY", *_OTHER, *dict.fromkeys([*_DUE, *_MARKS]))
 
 
 def boxes_of(mask: Bools) -> list[Box]:

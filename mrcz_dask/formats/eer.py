@@ -18,6 +18,7 @@ from mrcz_dask.values.timing import phase
 COMPRESSIONS = (65000, 65001, 65002)
 # Of compression 65002: bits of a run, and of a position within the pixel along x and y.
 _SIZES = {65007: 7, 65008: 2, 65009: 2}
+_FRAMES = "numberOfFrames"
 _PIXEL, _METRE = "sensorPixelSize.width", 1e10
 _STEPS = {1: 0, 2: 1, 4: 2}
 
@@ -71,6 +72,9 @@ class EerReader(FrameSource):
         self.dtype = np.dtype(np.uint8 if max(np.diff(self.bounds)) < 256 else np.uint16)
         with decoding(self.name, len(self) - 1):
             self._strips(pages.count - 1)
+        said, found = self._tags.get(_FRAMES), self.bounds[-1]
+        if isinstance(said, int) and said != found:
+            self.notes = (f"has {found} raw frames, and the camera's metadata say {said}",)
 
     @property
     def codec(self) -> str:
@@ -155,7 +159,7 @@ def _groups(name: str, raw: int, each: int) -> tuple[int, ...]:
     count = raw // each
     if not count:
         raise FormatError(
-            f"{name}: has {raw} raw frames, fewer than one frame of {each}; ask for {raw} or fewer "
-            "(--eer-frames), or leave it out (--exclude)"
+            f"{name}: has {raw} raw frames, fewer than one frame of {each}; take --eer-frames {raw} or "
+            "fewer, or leave it out (--exclude)"
         )
     return tuple(k * raw // count for k in range(count + 1))

@@ -55,8 +55,12 @@ class FrameSource(ABC):
         The steps that made the file, oldest first.
     extended, extended_type
         The extended header as it is in the file, and its four characters.
+    notes
+        What is no damage but should be known, such as how pixels are taken that may be taken in two ways.
     sequential
         Whether frames should be read one after the other, in one thread.
+    notes
+        What is no damage but should be known.
     """
 
     name: str
@@ -66,6 +70,7 @@ class FrameSource(ABC):
     dtype: np.dtype[Any]
     footer: dict[str, Any] | None = None
     sequential: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def codec(self) -> str | None:
@@ -148,21 +153,35 @@ class FrameSource(ABC):
         """What a stored 0 stands for; 0 where nothing is said."""
         return self._number("offset", 0.0)
 
+    @property
+    def dose(self) -> float:
+        """Counts per pixel and frame as the footer says; 0 where nothing is said."""
+        return self._number("dose_per_frame", 0.0)
+
     def _number(self, key: str, default: float) -> float:
         value = self.pixels.get(key, default)
         if not isinstance(value, (int, float)) or not isfinite(value):
             raise FooterError(f"{self.name}: {key} of its pixels is {value!r}, expected a number")
         return float(value)
 
+    @property
+    def physical_dtype(self) -> np.dtype[Any]:
+        """Of frames in their unit: as stored, quantised ones float32, float64 beside a large offset."""
+        if not self.quantised:
+            return self.dtype
+        largest = abs(self.offset) + 2.0**15 * abs(self.scale)
+        fine = float(np.spacing(np.float32(largest))) <= abs(self.scale)
+        return np.dtype(np.float32 if fine else np.float64)
+
     def physical(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i` in its unit: float32 if the stack is quantised, else as stored."""
+        """Return frame `i` in its unit; see `physical_dtype`."""
         if not self.quantised:
             return self.frame(i, out)
         if out is None:
-            out = np.empty(self.shape[1:], np.float32)
-        np.multiply(self.frame(i), np.float32(self.scale), out=out, dtype=np.float32)
+            out = np.empty(self.shape[1:], self.physical_dtype)
+        np.multiply(self.frame(i), out.dtype.type(self.scale), out=out, dtype=out.dtype)
         if self.offset:
-            out += np.float32(self.offset)
+            out += out.dtype.type(self.offset)
         return out
 
     def frames(self, selection: Frames = None, *, scaled: bool = False, nthreads: int = 1) -> NDArray[Any]:
@@ -181,7 +200,7 @@ class FrameSource(ABC):
         if _is_number(selection):
             return get(self.position(selection))  # type: ignore[arg-type]
         chosen = self._positions(selection)
-        dtype = np.dtype(np.float32) if scaled and self.quantised else self.dtype
+        dtype = self.physical_dtype if scaled else self.dtype
         result = np.empty((len(chosen), *self.shape[1:]), dtype)
         pipeline = Pipeline[NDArray[Any]](nthreads, lambda _: None)
         try:

@@ -14,7 +14,7 @@ from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writer import write
-from mrcz_dask.values.errors import FormatError, MrczDaskError
+from mrcz_dask.values.errors import FormatError, MissingFileError, MrczDaskError, ParameterError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,6 +55,21 @@ class Reference:
         }
 
 
+def check_there(path: str | os.PathLike[str], what: str) -> Path:
+    """Return the path of a file that an option names.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    """
+    if not Path(path).exists():
+        raise MissingFileError(
+            f"{what} {Path(path).absolute()}: there is no such file; check the name and the folder"
+        )
+    return Path(path)
+
+
 def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Reference:
     """Read a gain or dark reference: MRC, TIFF, EER ``.gain``, and whatever else `open_source` knows.
 
@@ -70,10 +85,14 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
     FormatError
         It cannot be read, has several frames, or pixels that are not real numbers. Nothing is corrected
         without it.
+    ParameterError
+        No pixel of it can be used.
+    MissingFileError
+        There is no such file.
     OSError
-        There is no such file, or it may not be read.
+        It may not be read.
     """
-    path = Path(path)
+    path = check_there(path, what)
     try:
         with open_source(path) as source:
             if source.shape[0] != 1 or source.dtype.kind not in "iuf":
@@ -85,6 +104,12 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
             kind, first_row = source.format, source.first_row
     except MrczDaskError as error:
         raise FormatError(f"{what} {path}: {_plain(error, path)}") from error
+    known = np.isfinite(image) & ((image > 0) | (what != "gain"))
+    if not known.any():
+        raise ParameterError(
+            f"{what} {path}: no pixel is a {'positive' if what == 'gain' else 'finite'} number (the first is "
+            f"{image.flat[0]:g}): nothing would be left of the frames; give another {what}"
+        )
     return Reference(path.name, image, kind, first_row, path.stat().st_size, file_digest(path))
 
 

@@ -11,8 +11,7 @@ import numpy as np
 
 from mrcz_dask.formats.modes import FOUR_BIT, join_mode, split_mode
 from mrcz_dask.formats.packing import half_super_resolution, packed_row
-from mrcz_dask.values.errors import FormatError, TruncatedError
-from mrcz_dask.values.params import Mode0
+from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 
 HEADER_SIZE = 1024
 ByteOrder = Literal["<", ">"]
@@ -20,6 +19,7 @@ _STAMPS: dict[ByteOrder, bytes] = {"<": b"\x44\x44\x00\x00", ">": b"\x11\x11\x00
 _LABEL = 80
 _IMOD = 1146047817  # its stamp, behind which are its flags
 _SIGNED, _PACKED = 1, 16
+_NOT_IN_FILE = "its frames are not in the file: "
 
 
 class Statistics(NamedTuple):
@@ -29,6 +29,12 @@ class Statistics(NamedTuple):
     maximum: float = -1.0
     mean: float = -2.0
     rms: float = -1.0
+
+    def determined(self) -> dict[str, float | None]:
+        """Return them by name; None for those that MRC2014 marks as not determined."""
+        known = {"minimum": self.minimum <= self.maximum, "maximum": self.minimum <= self.maximum}
+        known |= {"mean": self.mean >= min(self.minimum, self.maximum), "rms": self.rms >= 0}
+        return {name: value if known[name] else None for name, value in self._asdict().items()}
 
 
 UNDETERMINED = Statistics()
@@ -66,6 +72,8 @@ class Header:
         These bytes if they were read.
     imod_signed
         Whether IMOD's flag calls 8-bit pixels signed; None where IMOD did not stamp the header.
+    stamped
+        Whether it has the stamp ``MAP``; without, a file is taken only if its size is what it asks for.
     """
 
     shape: tuple[int, int, int]
@@ -83,6 +91,7 @@ class Header:
     extended_size: int = 0
     extended: bytes = field(default=b"", repr=False)
     imod_signed: bool | None = None
+    stamped: bool = True
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -99,13 +108,13 @@ class Header:
         """Whether two pixels share a byte."""
         return self.mode == FOUR_BIT
 
-    def unsigned_bytes(self, mode0: Mode0) -> bool:
-        """Return whether 8-bit pixels (mode 0) of a file without footer count from 0 to 255."""
-        if self.mode != 0 or mode0 != "auto":
-            return self.mode == 0 and mode0 == "unsigned"
-        if self.imod_signed is not None:
+    @property
+    def says_unsigned(self) -> bool | None:
+        """Whether pixels of modes 0 and 1 without a footer are counts from 0; None = not said."""
+        if self.mode == 0 and self.imod_signed is not None:
             return not self.imod_signed
-        return self.stats.minimum >= 0 and 127 < self.stats.maximum <= 255
+        most = np.iinfo(self.dtype).max
+        return True if self.stats.minimum >= 0 and most < self.stats.maximum <= 2 * most + 1 else None
 
     @property
     def frame_shape(self) -> tuple[int, int]:
@@ -123,6 +132,21 @@ class Header:
     def compressed(self) -> bool:
         """Whether the frames are blosc chunks."""
         return self.codec is not None
+
+    @property
+    def plain_nbytes(self) -> int:
+        """Bytes of a file of this header whose frames are not compressed."""
+        return self.data_offset + self.shape[0] * self.frame_nbytes
+
+    def compared_with(self, file_size: int) -> str:
+        """Say what the header asks for where frames are not compressed, and what would fit the file."""
+        said = f"{HEADER_SIZE} + NSYMBT {self.extended_size} + NZ {self.shape[0]} x {self.frame_nbytes}"
+        text = f"the header asks for {self.plain_nbytes} bytes ({said}), the file has {file_size}"
+        behind = file_size - self.plain_nbytes
+        if behind > 0 and behind % self.frame_nbytes == 0:
+            return f"{text}, as for NZ {self.shape[0] + behind // self.frame_nbytes}"
+        fitting = self.extended_size + behind
+        return f"{text}, as for NSYMBT {fitting}" if fitting >= 0 else text
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, name: str = "header", file_size: int | None = None) -> Header:
@@ -143,6 +167,8 @@ class Header:
             Fewer bytes than a header.
         FormatError
             No MRC header, or one whose sizes or mode make no sense; all that is wrong is listed.
+        HeaderError
+            Only its sizes cannot be those of the file.
         """
         if len(data) < HEADER_SIZE:
             raise TruncatedError(f"{name}: {len(data)} bytes; an MRC header takes {HEADER_SIZE}")
@@ -155,7 +181,9 @@ class Header:
                 if len(data) >= header.data_offset:
                     header = replace(header, extended=bytes(data[HEADER_SIZE : header.data_offset]))
                 return header
-        raise FormatError(f"{name}: no MRC file that can be read: {'; '.join(problems[0])}")
+        text = "; ".join(problems[0])
+        kind = HeaderError if text.startswith(_NOT_IN_FILE) else FormatError
+        raise kind(f"{name}: no MRC file that can be read: {text}")
 
     def to_bytes(self) -> bytes:
         """Return 1024 bytes and the extended header."""
@@ -187,7 +215,7 @@ class Header:
             "codec": self.codec,
             "byteorder": "big" if self.byteorder == ">" else "little",
             "pixel_size": list(self.pixel_size) if self.pixel_size else None,
-            "stats": self.stats._asdict(),
+            "stats": self.stats.determined(),
             "mz": self.mz,
             "ispg": self.ispg,
             "nversion": self.nversion,
@@ -208,8 +236,6 @@ def _problems(raw: bytes, order: ByteOrder, file_size: int | None) -> list[str]:
     nx, ny, nz, mode = struct.unpack_from(order + "4i", raw, 0)
     (extended,) = struct.unpack_from(order + "i", raw, 92)
     found = []
-    if raw[208:211] != b"MAP":
-        found.append(f"bytes 208-211 are {raw[208:212]!r}, expected b'MAP '")
     if min(nx, ny, nz) < 1:
         found.append(f"its sizes are NX {nx}, NY {ny}, NZ {nz}, each expected to be at least 1")
     if extended < 0:
@@ -218,15 +244,21 @@ def _problems(raw: bytes, order: ByteOrder, file_size: int | None) -> list[str]:
         split_mode(mode)
     except FormatError as error:
         found.append(str(error))
-    if not found and file_size is not None:
-        found += _too_large(_parse(raw, order), file_size)
+    header = None if found else _parse(raw, order)
+    if header is not None and file_size is not None:
+        found += _too_large(header, file_size)
+    fits = header is not None and not header.compressed and header.plain_nbytes == file_size
+    if not (fits or raw[208:211] == b"MAP"):
+        found.insert(0, f"bytes 208-211 are {raw[208:212]!r}, expected b'MAP '")
     return found
 
 
 def _too_large(header: Header, file_size: int) -> list[str]:
     # a chunk has a header of 16 bytes; 2 GiB is what blosc can hold in one
-    if header.data_offset + 16 * header.shape[0] * header.compressed > file_size:
-        return [f"{header.shape[0]} frames behind {header.data_offset} bytes cannot be in {file_size} bytes"]
+    count, offset = header.shape[0], header.data_offset
+    if offset + 16 * count * header.compressed > file_size:
+        text = f"{_NOT_IN_FILE}{count} frames behind {offset} bytes cannot be in {file_size} bytes"
+        return [text if header.compressed else f"{text}: {header.compared_with(file_size)}"]
     if header.compressed and header.frame_nbytes >= 1 << 31:
         return [f"a frame of {header.frame_nbytes} bytes cannot be one blosc chunk"]
     return []
@@ -256,6 +288,7 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
         extended_type=raw[104:108].rstrip(b"\0 ").decode("latin-1"),
         extended_size=extended,
         imod_signed=bool(flags & _SIGNED) if stamp == _IMOD else None,
+        stamped=raw[208:211] == b"MAP",
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mrcz_dask.formats.chunks import cut_off, walk
+from mrcz_dask.formats.chunks import walk
 from mrcz_dask.formats.header import Header
 from mrcz_dask.formats.source import Source
-from mrcz_dask.values.errors import FooterError
+from mrcz_dask.values.errors import FooterError, HeaderError, TruncatedError
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,8 @@ def locate(source: Source, header: Header) -> FrameIndex:
     ------
     TruncatedError
         The file ends first; says how many whole frames are there.
+    HeaderError
+        It ends first, and would hold all frames if the extended header were shorter than NSYMBT says.
     DamagedError
         Bytes that are no chunk of a frame.
     """
@@ -87,5 +89,9 @@ def locate(source: Source, header: Header) -> FrameIndex:
         return FrameIndex(tuple(offset for offset, _ in found), tuple(size for _, size in found))
     whole = (source.size - header.data_offset) // nbytes
     if whole < count:
-        raise cut_off(source, whole, count)
+        text = f"its {source.size} bytes hold {max(0, whole)} whole frames of {count}"
+        text = f"{source.name}: {text}: {header.compared_with(source.size)}"
+        if source.size >= header.plain_nbytes - header.extended_size:
+            raise HeaderError(f"{text}; correct the header")
+        raise TruncatedError(f"{text}; copy it again")
     return FrameIndex(tuple(header.data_offset + i * nbytes for i in range(count)), (nbytes,) * count)

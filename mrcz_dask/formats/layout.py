@@ -7,14 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mrcz_dask.formats.chunks import walk
+from mrcz_dask.formats.chunks import CHUNK_HEADER, walk
 from mrcz_dask.formats.footer import VERSION, Footer, find
 from mrcz_dask.formats.header import HEADER_SIZE, Header
 from mrcz_dask.formats.index import FrameIndex, from_footer, locate
 from mrcz_dask.formats.payload import PROMISE, mismatches
 from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Source
-from mrcz_dask.values.errors import DamagedError, FooterError, FormatError, MrczDaskError
+from mrcz_dask.values.errors import DamagedError, FooterError, FormatError, HeaderError, MrczDaskError
 
 Complain = Callable[[MrczDaskError], None]
 
@@ -64,21 +64,29 @@ def load_layout(source: Source, complain: Complain) -> Layout:
 
     Raises
     ------
-    FormatError, TruncatedError, DamagedError, FooterError
+    FormatError, TruncatedError, HeaderError, DamagedError, FooterError
         What cannot be read, or all that is wrong if `complain` raises.
     """
     header = load_header(source)
-    found = load_footer(source, complain, promised=PROMISE in header.labels)
+    promised = PROMISE in header.labels
+    found = load_footer(source, complain, promised=promised)
     if found is not None:
         raw = bytes(source.read_at(0, header.data_offset))
         for problem in mismatches(found.payload, header, raw):
             complain(DamagedError(f"{source.name}: {problem}"))
         try:
             index = from_footer(found.payload, header, found.offset)
-            return Layout(header, found.payload, index, _notes(found))
+            return Layout(header, found.payload, index, _notes(found) + _stamp_note(header))
         except FooterError as error:
             complain(FooterError(f"{source.name}: broken footer: {error}"))
-    return Layout(header, None, _search(source, header, complain))
+    index, notes = _search(source, header, complain), _stamp_note(header)
+    cut_off = len(index.offsets) < header.shape[0]  # as was said
+    behind = 0 if promised or cut_off else source.size - index.end
+    if header.compressed and 0 < behind < CHUNK_HEADER:
+        notes += (f"{behind} bytes behind the last frame are no footer",)
+    elif behind:
+        complain(HeaderError(f"{source.name}: {_compared(source, header, index)}; correct the header"))
+    return Layout(header, None, index, notes)
 
 
 def load_footer(source: Source, complain: Complain, *, promised: bool = False) -> Footer | None:
@@ -100,6 +108,23 @@ def _notes(found: Footer) -> tuple[str, ...]:
     return (f"its footer has version {found.version}, this package knows {VERSION}; update it",)
 
 
+def _stamp_note(header: Header) -> tuple[str, ...]:
+    note = "its header has no stamp MAP; read as MRC, as its numbers make sense and fit the size of the file"
+    return () if header.stamped else (note,)
+
+
+def _compared(source: Source, header: Header, index: FrameIndex) -> str:
+    """Return what the header asks for, and what the file has."""
+    if not header.compressed:
+        return header.compared_with(source.size)
+    more, offset = 0, index.end
+    while (end := _end_of_chunk(source, offset, header.frame_nbytes)) is not None:
+        more, offset = more + 1, end
+    said = f"the header asks for NZ {header.shape[0]} frames, which end at byte {index.end}"
+    frames = f", as for NZ {header.shape[0] + more}" if more else ""
+    return f"{said}, the file has {source.size}{frames}"
+
+
 def _search(source: Source, header: Header, complain: Complain) -> FrameIndex:
     try:
         return locate(source, header)
@@ -114,11 +139,19 @@ def _search(source: Source, header: Header, complain: Complain) -> FrameIndex:
 def _whole_frames(source: Source, header: Header) -> int:
     size, offset = header.frame_nbytes, header.data_offset
     if not header.compressed:
-        return (source.size - offset) // size
+        return max(0, source.size - offset) // size
     for whole in range(header.shape[0]):
-        try:
-            ((_, cbytes),) = walk(source, offset, 1, size)
-        except FormatError:
+        end = _end_of_chunk(source, offset, size)
+        if end is None:
             return whole
-        offset += cbytes
+        offset = end
     return header.shape[0]
+
+
+def _end_of_chunk(source: Source, offset: int, nbytes: int) -> int | None:
+    """Return the end of the chunk at `offset`; None if no frame of `nbytes` is there."""
+    try:
+        ((_, cbytes),) = walk(source, offset, 1, nbytes)
+    except FormatError:
+        return None
+    return offset + cbytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
@@ -65,6 +65,29 @@ class Mdoc:
         return next((time for time in map(find_time, self._all("DateTime")) if time is not None), None)
 
     @property
+    def unread_time(self) -> str | None:
+        """The text of a DateTime that is there and is not understood, or None."""
+        return next(self._all("DateTime"), None) if self.time is None else None
+
+    @property
+    def tilts(self) -> tuple[Section, ...]:
+        """The sections of a tilt series' images, an exposure each; empty for the .mdoc of a movie."""
+        images = tuple(s for s in self.sections if s.kind.casefold() == "zvalue")
+        tilted = any(s.get("TiltAngle") or s.get("SubFramePath") for s in images)
+        return images if len(images) > 1 and tilted else ()
+
+    def of_frames(self, stack: str) -> Mdoc | None:
+        """Return what a tilt series' .mdoc says of the tilt with a stack of this name, or None.
+
+        The stack may be in another format than when it was recorded.
+        """
+        stem = stem_of(stack).casefold()
+        for tilt in self.tilts:
+            if stem_of(PureWindowsPath(tilt.get("SubFramePath") or "").name).casefold() == stem:
+                return replace(self, sections=(tilt,))
+        return None
+
+    @property
     def pixel_size(self) -> float | None:
         """Edge of a pixel in Angstrom, or None."""
         return self._positive("PixelSpacing")
@@ -78,6 +101,13 @@ class Mdoc:
     def dose(self) -> float | None:
         """Exposure of the whole stack in e-/A^2, or None."""
         return self._positive("ExposureDose") or self._frame_doses()
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of the stack; 0 where nothing is said."""
+        numbers = [_number(word) for word in (self.get("FrameDosesAndNumber") or "").split()]
+        said = (self._positive("NumSubFrames"), sum(numbers[1::2]))
+        return int(next((one for one in said if one and math.isfinite(one)), 0))
 
     @property
     def defects(self) -> str | None:

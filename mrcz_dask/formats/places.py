@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -56,6 +58,15 @@ def stem_of(name: str) -> str:
     """Return a stack's name without folder and suffix: what its outputs are called."""
     path = Path(name)
     return path.name[: len(path.name) - len(suffix_of(path.name))] or path.name
+
+
+def stems_of(names: Sequence[str]) -> list[str]:
+    """Return what outputs of stacks are called: relative names, with the suffix where it tells two apart."""
+    stems = [name.removesuffix(file) + stem_of(file) for name in names for file in [Path(name).name]]
+    while len(set(stems)) < len(set(names)):
+        counts = Counter(stems)  # what has its suffix now may be called as another: a.mrc, a.tif, a.mrc.mrcz
+        stems = [name if counts[stem] > 1 else stem for name, stem in zip(names, stems, strict=True)]
+    return stems
 
 
 def expected_kind(name: str) -> str | None:

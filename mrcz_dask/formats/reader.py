@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -15,10 +16,15 @@ from mrcz_dask.formats.frames import FirstRow, FrameSource, restored_type, state
 from mrcz_dask.formats.layout import Complain, lenient, load_header, load_layout, strict
 from mrcz_dask.formats.packing import unpack_into
 from mrcz_dask.formats.payload import kept_extended, section
+from mrcz_dask.formats.signs import unsigned_by_pixels
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError
 from mrcz_dask.values.params import Mode0
 from mrcz_dask.values.timing import phase
+
+SIGNED = (0, 1)  # modes
+SAMPLED = 8  # frames of which a part is looked at
+PART = 1 << 16  # bytes
 
 
 class StackReader(FrameSource):
@@ -29,8 +35,8 @@ class StackReader(FrameSource):
     origin
         A path, bytes, a seekable binary stream, or a `Source` (which is closed with the reader).
     mode0
-        Whether 8-bit pixels of a file without footer are ``signed`` or ``unsigned``; ``auto``: IMOD's flag,
-        else unsigned where the header's maximum is beyond 127, else signed.
+        Whether pixels of modes 0 and 1 of a file without footer are ``signed`` or ``unsigned``; ``auto``:
+        IMOD's flag (of bytes), else unsigned where the header's maximum is, else as their histogram looks.
     permissive
         Warn instead of failing: a broken footer is left aside, of a file that was cut off the whole frames
         are read, and damaged frames are decoded if they can be.
@@ -91,9 +97,40 @@ class StackReader(FrameSource):
         self.format = "MRCZ" if self.header.compressed else "MRC"
 
     def _pixel_dtype(self, mode0: Mode0) -> np.dtype[Any]:
-        if self.footer is None and self.header.unsigned_bytes(mode0):
-            return np.dtype(np.uint8)
+        if self.footer is None and self.header.mode in SIGNED and self._is_unsigned(mode0):
+            return np.dtype(f"u{self.header.dtype.itemsize}")
         return restored_type(self.header.dtype, section(self.footer, "pixels"))
+
+    def _is_unsigned(self, mode0: Mode0) -> bool:
+        """Return whether pixels are counts from 0: as the user or the header says, else as they look."""
+        said = self.header.says_unsigned if mode0 == "auto" else mode0 == "unsigned"
+        if said is not None:
+            return said
+        found, why = unsigned_by_pixels(self._sample())
+        taken, other = ("unsigned", "signed") if found else ("signed", "unsigned")
+        bits = 8 * self.header.dtype.itemsize
+        if why and (found or bits == 8):  # 16 bits are signed unless something speaks against it
+            text = f"its {bits}-bit pixels are taken as {taken}: {why}. --mode0 {other} takes them as {other}"
+            self.notes = (*self.notes, text)
+        return found
+
+    def _sample(self) -> NDArray[Any]:
+        """Return some pixels as stored, flat: what can be read of frames spread over the stack."""
+        header, count = self.header, min(len(self), 1 if self.header.compressed else SAMPLED)
+        found = [np.zeros(0, header.dtype.newbyteorder("="))]
+        for k in range(count):
+            i = 0 if self.sequential else (2 * k + 1) * len(self) // (2 * count)
+            offset, nbytes = self.frame_index.offsets[i], self.frame_index.nbytes[i]
+            if header.compressed:
+                frame = np.empty(header.frame_shape, found[0].dtype)
+                with suppress(DamagedError):  # which is found again, and told, when the frame is asked for
+                    self.decode(i, self._source.read_at(offset, nbytes), frame)
+                    found.append(frame.reshape(-1))
+            elif not self.sequential or k == 0:
+                part = min(nbytes, PART)
+                start = offset + (nbytes - part) // 4 * 2
+                found.append(np.frombuffer(self._source.read_at(start, part), header.dtype))
+        return np.concatenate(found)
 
     @cached_property
     def _extended(self) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -77,7 +77,7 @@ def _open(source: Source, inside: str, params: InputParams, complain: Complain) 
     if inside and kind != "HDF5":
         raise FormatError(f"{source.name}: no HDF5 file, so that there is no {inside} in it")
     if kind == "HDF5":
-        return open_hdf5(source, inside)
+        return open_hdf5(source, inside, complain)
     if kind == "TIFF":
         pages = TiffPages(source)
         return EerReader(pages, params) if is_eer(pages) else TiffReader(pages, params, _beside(source))

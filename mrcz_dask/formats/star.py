@@ -32,10 +32,15 @@ def _block(name: str, table: Table) -> str:
     return "\n".join([f"# version 30001\n\ndata_{name}\n\nloop_", *labels, *rows, ""]) + "\n"
 
 
+def is_word(text: str) -> bool:
+    """Return whether a text can be a value in a STAR file: it has no quote and no line break."""
+    return "'" not in text and '"' not in text and len(text.splitlines()) <= 1
+
+
 def _word(value: Any) -> str:
     """Return a value as one word; RELION splits lines at blanks and knows quotes."""
     text = f"{value:.6f}" if isinstance(value, float) else str(value)
-    if any(c in text for c in "\n\r\"'"):
+    if not is_word(text):
         raise ParameterError(f"{text!r} cannot be in a STAR file: it has a quote or a line break; rename it")
     return f'"{text}"' if " " in text or not text else text
 

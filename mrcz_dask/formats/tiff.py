@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import threading
 from datetime import datetime
@@ -18,7 +19,7 @@ from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.formats.tiff_pages import page_offsets
 from mrcz_dask.formats.vouched import VouchedSource
-from mrcz_dask.values.errors import FormatError, TruncatedError
+from mrcz_dask.values.errors import DamagedError, FormatError, TruncatedError
 from mrcz_dask.values.params import FourBit, InputParams
 from mrcz_dask.values.timing import phase
 
@@ -28,6 +29,7 @@ _ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimetre: the two units of
 LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
 _LONGEST = 4096
 _AHEAD = 4096
+_SHAPE = re.compile(r'\{"shape": \[(?P<sizes>\d+(?:, *\d+)+)\]')
 _IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
 
 
@@ -64,8 +66,16 @@ class TiffPages:
         ------
         TruncatedError
             One is not in the file.
+        DamagedError
+            It does not say both of every strip.
         """
-        found = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        offsets, counts = page.dataoffsets, page.databytecounts
+        if len(offsets) != len(counts):
+            raise DamagedError(
+                f"page {page.index} says where {len(offsets)} strips are, and how long {len(counts)} are; "
+                "expected both of every strip; copy the file again"
+            )
+        found = list(zip(offsets, counts, strict=True))
         for offset, count in found:
             if not offset or not count or offset + count > self.source.size:
                 raise TruncatedError(
@@ -114,7 +124,7 @@ class TiffReader(VouchedSource):
         ny, nx = first.shape
         self.shape = (pages.count, ny, 2 * nx if self.packed else nx)
         self.dtype = native(self.name, first.dtype)
-        _check_imagej(self.name, first, pages.count)
+        _check_pages(self.name, first, pages.count)
         with opening(self.name, "a last page as large as the first"):
             self._check(pages.page(pages.count - 1))
         self.vouch(payload, str(sidecar_path(self.name)))
@@ -190,13 +200,23 @@ def _check_grey(name: str, page: Any) -> None:
         )
 
 
-def _check_imagej(name: str, page: Any, pages: int) -> None:
-    """Complain where ImageJ kept frames behind a single page, as it does beyond 4 GiB."""
-    said = _IMAGES.match(str(page.description or ""))
+def _check_pages(name: str, page: Any, pages: int) -> None:
+    """Complain where the first page announces another number than there are.
+
+    ImageJ keeps frames behind a single page beyond 4 GiB; tifffile does so where it is asked to.
+    """
+    text = str(page.description or "")
+    said = _IMAGES.match(text)
     if said and int(said["count"]) != pages:
         raise FormatError(
             f"{name}: has {pages} pages, and ImageJ says that there are {said['count']} images; expected a "
             "page for each; save it as another format (raw frames behind one page are not read)"
+        )
+    shape = _SHAPE.match(text)
+    announced = math.prod(map(int, shape["sizes"].split(",")[:-2])) if shape else pages
+    if announced > pages:
+        raise TruncatedError(
+            f"{name}: has {pages} pages, and its description says that there are {announced}; copy it again"
         )
 
 

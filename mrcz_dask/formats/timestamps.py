@@ -7,9 +7,11 @@ from datetime import datetime
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _CLOCK = r"[ T_]+(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?"
+_CLOCK += r"(?:\s?(?P<half>[AaPp])\.?[Mm]\b\.?)?"
 _ZONE = r"\s?(?P<zone>Z\b|[+-]\d\d:?\d\d)?"
 _FORMS = (
     re.compile(r"(?<!\d)(?P<year>\d{4})[-/](?P<month>\d\d)[-/](?P<day>\d\d)" + _CLOCK + _ZONE),
+    re.compile(r"(?<!\d)(?P<year>\d{4})-(?P<month>[A-Za-z]{3})-(?P<day>\d\d)" + _CLOCK),
     re.compile(r"(?<!\d)(?P<day>\d{1,2})-(?P<month>[A-Za-z]{3})-(?P<year>\d{4}|\d{2})" + _CLOCK),
 )
 
@@ -18,7 +20,7 @@ def find_time(text: str) -> datetime | None:
     """Return the first date and time in `text`, or None.
 
     Read are ISO 8601 (``2026-10-14 19:06:33``, ``2026-10-14T19:06:33.5+02:00``) and the form of SerialEM
-    and IMOD (``14-Oct-26  19:06:33``, or with four digits of the year).
+    and IMOD (``14-Oct-26  19:06:33``, or with four digits of the year), both also with ``AM`` or ``PM``.
 
     Parameters
     ----------
@@ -47,6 +49,7 @@ def moment(
     second: str | None = None,
     fraction: str | None = None,
     zone: str | None = None,
+    half: str | None = None,
 ) -> datetime | None:
     """Return the time that these texts name, local and without a zone, or None if there is no such time."""
     try:
@@ -54,7 +57,7 @@ def moment(
             full_year(year),
             month_number(month),
             int(day),
-            int(hour),
+            _hour(int(hour), half),
             int(minute),
             int(second or 0),
             int(((fraction or "") + "000000")[:6]),
@@ -66,6 +69,15 @@ def moment(
         )
     except (ValueError, OverflowError):
         return None
+
+
+def _hour(hour: int, half: str | None) -> int:
+    """Return the hour of the day; `half` is A or P, or None where the hour counts to 24."""
+    if half is None or (half in "pP" and hour > 12):
+        return hour
+    if hour > 12:
+        raise ValueError(f"{hour} AM is no time of day")
+    return hour % 12 + (12 if half in "pP" else 0)
 
 
 def full_year(digits: str) -> int:

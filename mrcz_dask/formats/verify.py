@@ -114,7 +114,7 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
             frames=len(checked) - len(damaged),
             expected_frames=reader.header.shape[0] if isinstance(reader, StackReader) else len(reader),
             nbytes=size,
-            notes=tuple(_notes(reader, size, sound=not problems)),
+            notes=reader.notes,
         )
 
 
@@ -173,12 +173,3 @@ def _wrong_statistics(reader: StackReader, checked: list[_Checked]) -> Iterator[
     for key, said, found in zip(true._fields, reader.header.stats, true, strict=True):
         if not isclose(said, found, rel_tol=1e-5, abs_tol=1e-5 * scale):
             yield f"the header's {key} is {said:g}, that of the frames {found:g}"
-
-
-def _notes(reader: FrameSource, size: int, *, sound: bool) -> Iterator[str]:
-    if not isinstance(reader, StackReader):
-        return
-    yield from reader.notes
-    behind = size - reader.frame_index.end
-    if sound and reader.footer is None and reader.format in ("MRC", "MRCZ") and behind:
-        yield f"{behind} bytes behind the last frame are no footer"

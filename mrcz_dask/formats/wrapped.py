@@ -23,7 +23,13 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.formats.zstd_writer import ROOM
-from mrcz_dask.values.errors import DamagedError, FooterError, MrczDaskError, TruncatedError
+from mrcz_dask.values.errors import (
+    DamagedError,
+    FooterError,
+    HeaderError,
+    MrczDaskError,
+    TruncatedError,
+)
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
@@ -129,8 +135,18 @@ class Unpacked(Source):
 
     def _to_end(self) -> None:
         """Read what is left, behind which is the checksum of all."""
-        while self._flow.read(_BLOCK):
-            pass
+        found = self._at
+        while block := self._flow.read(_BLOCK):
+            found += len(block)
+        self._compare(found)
+
+    def _compare(self, found: int) -> None:
+        """Complain if more bytes were found than the header asks for."""
+        if found > self.size:
+            raise HeaderError(
+                f"{self.name}: the header asks for {self.size} bytes, {found} are compressed in the file; "
+                "correct NZ or NSYMBT in the header"
+            )
 
     def _unpack_all(self) -> None:
         file = tempfile.TemporaryFile(prefix="mrcz-dask-")  # noqa: SIM115 - closed by close()
@@ -138,6 +154,8 @@ class Unpacked(Source):
             with self._unpacking():
                 self._rewind()
                 shutil.copyfileobj(self._flow, file, _BLOCK)
+                if self.size:  # known where all is read later than the header
+                    self._compare(file.tell())
         except BaseException:
             file.close()
             raise

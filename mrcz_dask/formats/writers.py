@@ -29,6 +29,7 @@ SUFFIXES: dict[OutputFormat, str] = {
 OURS: tuple[OutputFormat, ...] = ("mrcz", "zarr")
 ROWS, TOP_DOWN = "rows", "TIFF"
 _EXACT = 1 << 24  # what float32 holds of whole numbers
+UINT4 = "uint4"
 _NIBBLE = 15
 # the most of counts that is not negative for any program: RELION 3.1 takes uint16 of MRC for int16
 _MRC_COUNTS = {"i1": 127, "u2": 32_767}
@@ -82,7 +83,7 @@ def open_writer(
         As `StackWriter` takes them.
     four_bit
         For ``mrcs``: 0..15 in four bits (mode 101); with an odd number of columns in eight, as programs
-        differ about the half byte at the end of a row.
+        differ about the half byte at the end of a row, unless `codec` is ``uint4``.
     reverse_rows
         Store each frame from its last row to its first one: see `reversed_rows`.
     durable
@@ -102,6 +103,8 @@ def open_writer(
         The folder cannot take the file.
     """
     check_format_codec(format, codec)
+    if codec == UINT4 and not four_bit:
+        raise DtypeError(f"{UINT4} holds counts of 0..15, and these pixels are not known to be that")
     about: dict[str, Any] = {
         "pixel_size": pixel_size,
         "meta": meta,
@@ -118,7 +121,7 @@ def open_writer(
         case "mrcz":
             return StackWriter(target, shape, dtype, codec=codec, kind="mrcz", **about)
         case "mrcs":
-            packed = four_bit and shape[-1] % 2 == 0
+            packed = four_bit and (shape[-1] % 2 == 0 or codec == UINT4)
             plain: dict[str, Any] = {"codec": "none", "kind": "mrcs", "footer": "sidecar", "four_bit": packed}
             return StackWriter(target, shape, dtype, **plain, **about)
         case "mrcs.zst":
@@ -140,7 +143,8 @@ def check_format_codec(format: OutputFormat, codec: str) -> None:
         Of the output.
     codec
         ``auto``, ``auto:fast`` and ``auto:small`` go with all. Else NAME[:LEVEL[:FILTER]] or ``none`` (mrcz,
-        zarr), ``none`` (mrcs), ``zstd[:LEVEL]`` (mrcs.zst), ``deflate[:LEVEL]``, ``lzw`` or ``none`` (tiff).
+        zarr), ``none`` or ``uint4`` (mrcs), ``zstd[:LEVEL]`` (mrcs.zst), ``deflate[:LEVEL]``, ``lzw`` or
+        ``none`` (tiff).
 
     Raises
     ------
@@ -151,8 +155,10 @@ def check_format_codec(format: OutputFormat, codec: str) -> None:
         return
     match format:
         case "mrcs":
-            if codec != "none":
-                raise ParameterError(f"codec is {codec!r} for a plain .mrcs; expected auto or none")
+            if codec not in ("none", UINT4):
+                raise ParameterError(f"codec is {codec!r} for a plain .mrcs; expected auto, none or {UINT4}")
+        case _ if codec == UINT4:
+            raise ParameterError(f"{UINT4} is two pixels in a byte of plain MRC; use it with --format mrcs")
         case "mrcs.zst":
             zstd_writer.parse_level(codec)
         case "tiff":
@@ -162,7 +168,7 @@ def check_format_codec(format: OutputFormat, codec: str) -> None:
 
 
 def stored_type(
-    format: OutputFormat, dtype: DTypeLike, low: float, high: float
+    format: OutputFormat, dtype: DTypeLike, low: float, high: float, codec: str = "auto"
 ) -> tuple[np.dtype[Any], bool]:
     """Return in which dtype a format holds pixels without loss, as other programs read it alike.
 
@@ -174,6 +180,8 @@ def stored_type(
         Of the pixels.
     low, high
         Least and greatest of the stack.
+    codec
+        ``uint4`` asks for four bits.
 
     Returns
     -------
@@ -183,9 +191,13 @@ def stored_type(
     Raises
     ------
     DtypeError
-        No type of the format holds all of them; says what to do.
+        No type of the format holds all of them, or four bits do not; says what to do.
     """
     found = np.dtype(dtype).newbyteorder("=")
+    counts = found.kind in "iu"
+    if codec == UINT4 and not (counts and low >= 0 and high <= _NIBBLE):
+        here = f"{low}..{high}" if counts else f"{found}"
+        raise DtypeError(f"4-bit pixels hold counts of 0..{_NIBBLE}, these are {here}; use --codec auto")
     if format in OURS:
         return found, False
     if found.kind == "f":

@@ -104,8 +104,8 @@ def start(
 
     Raises
     ------
-    ParameterError
-        A processor's file cannot be read, or options do not go together.
+    ParameterError, FormatError
+        A processor's file, a gain, dark or list of defects cannot be read, or options do not go together.
     OutputExistsError
         Results or a recording are there.
     SessionError
@@ -172,6 +172,14 @@ def _recorder(keep: Keep, listen: Listener, opened: ExitStack) -> Recorder | Non
 
 
 def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:
+    from mrcz_dask.formats.gains import check_there, read_reference
     from mrcz_dask.live.correcting import LiveCorrection
+    from mrcz_dask.runs.gain_options import GainOptions
 
+    asked = options.gain or GainOptions()
+    for what, path in (("gain", asked.gain), ("dark", asked.dark)):
+        if path is not None:
+            read_reference(path, what)  # an error before the night begins, not with its first frame
+    if asked.defects is not None:
+        check_there(asked.defects, "defects")
     return LiveCorrection(options, listen)

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.learning import Applied, Learner, Summed
+from mrcz_dask.live.learning import Against, Applied, Learner, Summed
+from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
 from mrcz_dask.runs.gain_options import GainOptions
@@ -151,9 +152,9 @@ class LiveCorrection:
         if camera.alike is not None:
             camera.alike.leave()
             self._listen(Noted(f"frames are {_kind(frame)} from {frame.number} on: corrections begin anew"))
-        gain, gamma, notes = _gain_for(frame, self._options)
+        gain, gamma, notes, against = _gain_for(frame, self._options)
         about = {"gain": gamma, "notes": notes}
-        camera.alike = _Alike(frame, self._options, gain, about, self._thread)
+        camera.alike = _Alike(frame, self._options, gain, about, self._thread, against)
         camera.odd, camera.told = (None, 0), set()
         return camera.alike
 
@@ -186,14 +187,17 @@ class _Running:
     """The sum of a stack that is being recorded."""
 
     def __init__(self, frame: Frame, exponent: int, look: int) -> None:
-        self.stack, self.n, self.look = frame.stack, 0, look
+        self.stack, self.n, self.exposed, self.look = frame.stack, 0, 0, look
         self.name = frame.stack or f"frames from {frame.number}"
         self._sum = FrameSum(frame.data.shape, frame.data.dtype, exponent)
 
     def add(self, frame: NDArray[Any]) -> float:
-        """Add a frame; return its mean, of finite pixels."""
-        found = self._sum.add(frame)
+        """Add a frame, unless it is blank; return its mean, of finite pixels."""
         self.n += 1
+        if is_blank(frame):
+            return float(frame[0, 0])
+        self.exposed += 1
+        found = self._sum.add(frame)
         total = float(found[2]) if found else float(np.sum(frame, where=np.isfinite(frame), dtype=np.float64))
         return total / frame.size
 
@@ -218,17 +222,19 @@ class _Alike:
         gain: Gain | None,
         about: About,
         thread: Executor,
+        against: Against | None,
     ) -> None:
         shape, dtype = frame.data.shape, frame.data.dtype
         self.kind, self._options, self._gain = _kind(frame), options, gain
         self._exponent = common_exponent([frame.data]) if dtype.kind == "f" else 0
-        self._learner = Learner((shape[0], shape[1]), options.settings, gain, self._exponent)
+        self._learner = Learner((shape[0], shape[1]), options.settings, gain, self._exponent, against)
         self._buffer = None if gain is None else np.empty(shape, np.float32)
         self._running = _Running(frame, self._exponent, options.look)
         self._thread, self._waiting = thread, deque[Future[Applied | str]]()
         self._notes: tuple[str, ...] = ()
         self._always, self._applied, self._about = about, Applied(), about
-        self._put_in_force(self._learner.begin(frame.data), frame.number)
+        self._begun = False
+        self._put_in_force(Applied(), frame.number)
 
     def fits(self, frame: Frame) -> bool:
         """Whether a frame is of this shape and type."""
@@ -244,11 +250,17 @@ class _Alike:
         if self._is_next(frame):
             self._complete()
             self._running = _Running(frame, self._exponent, self._options.look)
-        elif 0 < self._running.look <= self._running.n and not self._waiting:
-            self._running.look = 2 * self._running.n
+        elif 0 < self._running.look <= self._running.exposed and not self._waiting:
+            self._running.look = 2 * self._running.exposed
             self._ask(self._learner.look, self._running.so_far())
+        if not self._begun and not is_blank(frame.data):  # a blank one has nothing to fill defects from
+            self._begun = True
+            self._put_in_force(self._learner.begin(frame.data), frame.number)
         self._collect(frame.number)
         mean = self._running.add(frame.data)
+        if is_blank(frame.data):
+            notes = [*self._about["notes"], "a blank frame is kept as it is"]
+            return _as_float(frame.data, out), {**self._about, "notes": notes}
         return self._apply(frame.data, mean, out), self._about
 
     def _is_next(self, frame: Frame) -> bool:
@@ -258,7 +270,9 @@ class _Alike:
         return frame.stack != running.stack or full
 
     def _complete(self) -> None:
-        if len(self._waiting) < MOST_WAITING:
+        if not self._running.exposed:
+            self._note(f"{self._running.name}: all its frames are blank; not learned from")
+        elif len(self._waiting) < MOST_WAITING:
             self._ask(self._learner.learn, self._running.complete())
         else:
             self._note(f"{self._running.name}: not learned from, corrections are behind")
@@ -302,8 +316,10 @@ def _found(work: Callable[[Summed], Applied], stack: Summed) -> Applied | str:
         return f"{stack.name}: not learned from: {_words(error)}"
 
 
-def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | None, list[str]]:
-    """Return what is applied to frames like this one, its exponent, and what a person should know of it."""
+def _gain_for(
+    frame: Frame, options: LiveOptions
+) -> tuple[Gain | None, float | None, list[str], Against | None]:
+    """Return what is applied to frames like this one, its exponent, and what is to be said against it."""
     shape = frame.data.shape[0], frame.data.shape[1]
     try:
         prepared = prepare_gain(
@@ -314,11 +330,12 @@ def _gain_for(frame: Frame, options: LiveOptions) -> tuple[Gain | None, float | 
             inputs=options.settings.input,
         )
         if prepared is None:
-            return None, None, []
-        gamma = stack_gamma(prepared.params, float(frame.data.mean(dtype=np.float64)), None)
-        return prepared.gain.at(gamma), gamma, list(prepared.caveats)
+            return None, None, [], None
+        dark = 0.0 if prepared.gain.dark is None else float(prepared.gain.dark.mean(dtype=np.float64))
+        gamma = stack_gamma(prepared.params, float(frame.data.mean(dtype=np.float64)) - dark, None)
+        return prepared.gain.at(gamma), gamma, list(prepared.caveats), prepared.against
     except (MrczDaskError, OSError) as error:
-        return None, None, [f"gain not applied: {_words(error)}"]
+        return None, None, [f"gain not applied: {_words(error)}"], None
 
 
 def _passed(frame: Frame, out: Image | None) -> Image:

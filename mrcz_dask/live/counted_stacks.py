@@ -173,4 +173,7 @@ def _caveats(missing: int, zero_below: float | None) -> Iterator[str]:
     if missing:
         yield f"{missing} frames are missing between the first and the last"
     if zero_below is not None:
-        yield f"pixels below {zero_below:g} read noises were taken as dark: lossy"
+        yield (
+            f"pixels below {zero_below:g} read noises were taken as dark: lossy, electrons are missing, and "
+            "the dose is too low"
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,20 +12,24 @@ from numpy.typing import NDArray
 from mrcz_dask.live.last_stacks import Kept, LastStacks
 from mrcz_dask.numerics.correction import ReadyCorrection, make_correction
 from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.koma import scaled
 from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.one_sided import OneSided
-from mrcz_dask.numerics.outliers import OutlierMask
+from mrcz_dask.numerics.outliers import OutlierMask, masked_mean
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.regression import BandFit
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.numerics.weights import WEIGHT_STEPS, is_masked
+from mrcz_dask.runs.gain_check import Finding
+from mrcz_dask.runs.gains import FIRST
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import SMALLEST_MEAN
 
 Image = NDArray[np.float32]
 Weight = NDArray[np.uint8]
+Against = Callable[[SessionPattern], tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,9 +88,18 @@ class Learner:
         What is applied to frames first, its power taken; None = nothing.
     exponent
         Binary exponent of sums before the gain.
+    against
+        Says what a pattern of stacks before the gain has against it; asked after one stack, and after five.
     """
 
-    def __init__(self, shape: tuple[int, int], settings: Settings, gain: Gain | None, exponent: int) -> None:
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        settings: Settings,
+        gain: Gain | None,
+        exponent: int,
+        against: Against | None = None,
+    ) -> None:
         self._shape, self._settings, self._gain = shape, settings, gain
         nothing = StackSum(np.zeros((1, 1), np.int8), exponent, 1)
         self._exponent = exponent if gain is None else gained_exponent(nothing, gain)
@@ -95,6 +108,8 @@ class Learner:
         self._windows = self._new_windows()
         self._fits: tuple[BandFit, ...] = ()
         self._known: _Known | None = None
+        self._against, self._told = against, tuple[str, ...]()
+        self._pattern = None if against is None else PatternSum(shape)
 
     def _new_windows(self) -> OneSided:
         return OneSided(self._shape, self._exponent, self._settings.koma)
@@ -148,9 +163,21 @@ class Learner:
         total, mask = self._masked(stack.total)
         if mask.usable and mask.mean >= SMALLEST_MEAN:
             notes = self._take_in(stack, total, mask)
+            self._compare(stack.total, mask)
         else:
             notes = (f"{stack.name}: outlier mask {mask.status}, mean {mask.mean:.3g}: not learned from",)
-        return replace(Applied() if self._known is None else self._applied(self._known), notes=notes)
+        applied = Applied() if self._known is None else self._applied(self._known)
+        return replace(applied, notes=(*self._told, *notes))
+
+    def _compare(self, before: StackSum, mask: OutlierMask) -> None:
+        """Compare the gain with the pattern of the first stacks, once it can be told or there are five."""
+        if self._against is None or self._pattern is None:
+            return
+        self._pattern.add(before, mask.mask, masked_mean(before, mask.mask))
+        if self._pattern.stacks in (1, FIRST):
+            found = self._against(self._pattern.pattern())
+            if self._pattern.stacks == FIRST or not any(one.undecided for one in found):
+                self._told, self._pattern = tuple(one.text for one in found), None
 
     def _masked(self, before: StackSum) -> tuple[StackSum, OutlierMask]:
         """Return a sum behind the gain, and its mask."""

@@ -143,7 +143,7 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
         Name of the output.
     """
     stem = output_stem(output)
-    if Path(stem).name != stem or stem in ("", ".."):
+    if stem in ("", ".", ".."):
         return None
     try:
         found = SessionStore(folder / STORE_NAME).thumbnails(stem)

@@ -19,13 +19,15 @@ from mrcz_dask.values.params import Form
 
 FINENESS = 32
 INT16 = 32767
+EXACT = 1 << 24  # integers that float32 holds
 SMALLEST_DIVISOR = 0.1
 ONE = 1 << 15  # of a scale
 
 Image = NDArray[np.float32]
 Moments = tuple[int, int, int, int]
 Scale = NDArray[np.uint16]
-Arguments = tuple[NDArray[np.int16], np.float32, bool, Scale, NDArray[np.intp], Image, Image]
+Steps = NDArray[Any]  # int16 or int32
+Arguments = tuple[Steps, np.float32, bool, Scale, NDArray[np.intp], Image, Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,11 @@ class Correction:
     form
         ``subtract``, ``subtract-raw`` (both: minus the pattern in counts) or ``divide``.
     pattern
-        (ny, nx) int16 in steps of `step`: counts per frame, or for ``divide`` relative to 1.
+        (ny, nx) in steps of `step`: counts per frame, or for ``divide`` relative to 1. int16, or int32 where
+        int16 would need steps that are not small against the noise of a frame.
     step
-        A power of two: at most 1/32 of the pattern's standard deviation, or what int16 needs to hold it.
+        A power of two: at most 1/32 of the pattern's standard deviation and of the noise of a frame, or what
+        int16 needs to hold it.
     weight
         (ny, nx) uint8: share of the pixel that is kept, in 255ths; below 128 it is an outlier.
     fill
@@ -50,7 +54,7 @@ class Correction:
     """
 
     form: Form
-    pattern: NDArray[np.int16]
+    pattern: Steps
     step: float
     weight: NDArray[np.uint8]
     fill: NDArray[np.float32]
@@ -86,7 +90,7 @@ class ReadyCorrection:
     """A correction with all that applying it needs."""
 
     correction: Correction
-    pattern: NDArray[np.int16]
+    pattern: Steps
     where: NDArray[np.intp]
     share: NDArray[np.float32]
 
@@ -107,9 +111,9 @@ class ReadyCorrection:
         return out
 
     def apply_rounded(
-        self, frame: NDArray[Any], step: float, key: int, k: int
+        self, frame: NDArray[Any], step: float, key: int, k: int, offset: float = 0.0
     ) -> tuple[NDArray[np.int16], Moments]:
-        """Return what `apply` gives, in steps: rounded up or down at random, right on average.
+        """Return what `apply` gives less an offset, in steps: rounded up or down at random, unbiased.
 
         Beside it, minimum, maximum, sum and sum of squares of the steps.
 
@@ -118,15 +122,18 @@ class ReadyCorrection:
         frame
             (ny, nx) counts.
         step
-            Counts per stored unit, a power of two for which no pixel leaves int16; see `step_that_fits`.
+            Counts per stored unit, a power of two for which no pixel leaves int16; see `int16_steps`.
         key, k
             Key of the stack's random numbers, and the frame's index.
+        offset
+            Counts.
         """
         out = np.empty(frame.size, np.int16)
         inverse = np.float32(1 / step)
         found = framewise.correct_and_round(
             _flat(frame),
             *self._arguments,
+            np.float32(offset),
             inverse,
             np.uint64(key),
             k,
@@ -135,12 +142,18 @@ class ReadyCorrection:
         )
         return out.reshape(frame.shape), found
 
-    def at_dose(self, factor: float) -> ReadyCorrection:
+    def at_dose(self, factor: float | None) -> ReadyCorrection:
         """Return the correction for frames of `factor` times the dose that it was made for.
 
-        The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not.
+        The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not. None
+        stands for a blank frame, which is left as it is.
         """
         one = self.correction
+        if factor == 1.0:
+            return self
+        if factor is None:
+            nothing = replace(one, form="subtract", step=0.0, fill=one.fill[:0], scale=None)
+            return replace(self, correction=nothing, where=self.where[:0], share=self.share[:0])
         step = one.step * factor if one.form == "subtract" else one.step
         return replace(self, correction=replace(one, step=step, fill=one.fill * np.float32(factor)))
 
@@ -157,10 +170,13 @@ class ReadyCorrection:
         step, divide = np.float32(one.step), one.form == "divide"
         return self.pattern, step, divide, scale, self.where, self.share, one.fill
 
-    def largest(self, low: float, high: float) -> float:
-        """Return a bound of what `apply` can give for pixels between low and high, absolute."""
+    def largest(self, low: float, high: float, factor: float = 1.0) -> float:
+        """Return a bound of what `apply` can give for pixels between low and high, absolute.
+
+        `factor` is the largest with which `at_dose` is asked for a frame's correction.
+        """
         correction = self.correction
-        filled = float(np.abs(correction.fill).max(initial=0))
+        filled = factor * float(np.abs(correction.fill).max(initial=0))
         biggest = max(abs(low), abs(high))
         if correction.scale is not None:
             biggest *= float(correction.scale.max(initial=ONE)) / ONE
@@ -168,7 +184,7 @@ class ReadyCorrection:
         lowest, highest = float(pattern.min()) * correction.step, float(pattern.max()) * correction.step
         if correction.form == "divide":
             return max(biggest / max(SMALLEST_DIVISOR, 1 + lowest), filled)
-        return max(biggest + max(abs(lowest), abs(highest)), filled)
+        return max(biggest + factor * max(abs(lowest), abs(highest)), filled)
 
 
 def _flat(frame: NDArray[Any]) -> NDArray[Any]:
@@ -182,6 +198,7 @@ def make_correction(
     weight: NDArray[np.uint8],
     neighbourly: NDArray[np.bool_],
     scale: Image | None = None,
+    noise: float = math.inf,
 ) -> Correction:
     """Return the correction of a stack: the pattern in steps, and the fill from the corrected mean image.
 
@@ -200,6 +217,8 @@ def make_correction(
     scale
         (ny, nx) float32, below 2: what pixels are multiplied with before the pattern is subtracted; None =
         with nothing. ``divide`` takes none.
+    noise
+        Standard deviation of a pixel from frame to frame, in the unit of the pattern; infinite = not known.
 
     Raises
     ------
@@ -211,7 +230,8 @@ def make_correction(
     factors = None if scale is None else np.rint(scale * np.float32(ONE)).astype(np.uint16)
     step, stored = 1.0, np.zeros(weight.shape, np.int16)
     if pattern is not None:
-        step = pattern_step(pattern)
+        step, dtype = pattern_step(pattern, noise)
+        stored = stored.astype(dtype)
         kernels.in_steps(np.ascontiguousarray(pattern).reshape(-1), np.float32(step), stored.reshape(-1))
     less = None if pattern is None else stored
     pixels = Pixels(mean.values, mean.factor, less, step, form == "divide", factors)
@@ -220,11 +240,17 @@ def make_correction(
     return Correction(form, stored, step, weight, filled.astype(np.float32), factors)
 
 
-def pattern_step(pattern: Image) -> float:
-    """Return the power of two in which a pattern is kept: its noise dwarfs the rounding, int16 holds it."""
+def pattern_step(pattern: Image, noise: float = math.inf) -> tuple[float, type[np.int16] | type[np.int32]]:
+    """Return the power of two in which a pattern is kept, and the type that holds it.
+
+    Rounding is small against the pattern, and against the noise of a frame, in the same unit.
+    """
     largest, deviation = kernels.spread_of(np.ascontiguousarray(pattern).reshape(-1))
     if largest == 0:
-        return 1.0
+        return 1.0, np.int16
     coarse = math.ceil(math.log2(largest / (INT16 - 1)))
-    fine = deviation / FINENESS
-    return 2.0 ** (max(math.floor(math.log2(fine)), coarse) if fine > 0 else coarse)
+    fine = min(deviation, noise) / FINENESS
+    wanted = math.floor(math.log2(fine)) if fine > 0 else coarse
+    if wanted < coarse and 2.0**coarse > noise / FINENESS:
+        return 2.0 ** max(wanted, math.ceil(math.log2(largest / EXACT))), np.int32
+    return 2.0 ** max(wanted, coarse), np.int16

@@ -113,8 +113,9 @@ def fit_decay(
 
     Notes
     -----
-    Eqs. 12 and 13 of McLeod et al. 2018. Variable projection: for each b in -4..-0.05 a and c are a straight
-    line in x**b. b is looked for on a grid, then by Brent's method round the best. No start values.
+    Eqs. 12 and 13 of McLeod et al. 2017 (bioRxiv 116533). Variable projection: for each b in -4..-0.05 a
+    and c are a straight line in x**b. b is looked for on a grid, then by Brent's method round the best. No
+    start values.
     """
     xs, ys = _points(x, y, groups)
     labels = list(range(xs.size)) if groups is None else list(groups)

@@ -1,4 +1,4 @@
-"""What an outlier pixel is filled with: its unmasked neighbours (section 3)."""
+"""What an outlier pixel is filled with: its unmasked neighbours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 
 
 def point_spread() -> Floats:
-    """Return the K2's point spread without its centre, 5 x 5 (Table 1 over its sum of 1.336)."""
+    """Return the K2's point spread without its centre, 5 x 5 (the preprint's Table 1 over its sum, 1.336)."""
     kernel = np.zeros((5, 5))
     for y in range(-2, 3):
         for x in range(-2, 3):
@@ -43,14 +43,15 @@ class Pixels:
     factor
         Counts in a unit of `values`.
     pattern, step, divide
-        (y, x) int16 in steps: what is taken off, or with `divide` what 1 + it is divided by; None = nothing.
+        (y, x) integers in steps: what is taken off, or with `divide` what 1 + it is divided by;
+        None = nothing.
     scale
         (y, x) uint16, 1 in 32768ths: what the pixels are multiplied with first; None = nothing.
     """
 
     values: NDArray[Any]
     factor: float = 1.0
-    pattern: NDArray[np.int16] | None = None
+    pattern: NDArray[Any] | None = None
     step: float = 1.0
     divide: bool = False
     scale: NDArray[np.uint16] | None = None
@@ -74,7 +75,7 @@ class Pixels:
 
     def _arguments(
         self,
-    ) -> tuple[NDArray[Any], np.float32, NDArray[np.int16], np.float32, bool, NDArray[np.uint16]]:
+    ) -> tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDArray[np.uint16]]:
         values = np.ascontiguousarray(self.values).reshape(-1)
         pattern = np.zeros(0, np.int16) if self.pattern is None else self.pattern.reshape(-1)
         scale = np.zeros(0, np.uint16) if self.scale is None else self.scale.reshape(-1)

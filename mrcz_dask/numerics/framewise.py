@@ -65,7 +65,7 @@ def _philox_tile(tile: int, key: np.uint64, frame: int, purpose: int, words: NDA
 @compiled
 def _correct_tile(
     frame: NDArray[Any],
-    pattern: NDArray[np.int16],
+    pattern: NDArray[Any],
     step: np.float32,
     divide: bool,
     scale: NDArray[np.uint16],
@@ -97,7 +97,7 @@ def _correct_tile(
 @compiled
 def correct(
     frame: NDArray[Any],
-    pattern: NDArray[np.int16],
+    pattern: NDArray[Any],
     step: np.float32,
     divide: bool,
     scale: NDArray[np.uint16],
@@ -115,20 +115,21 @@ def correct(
 @compiled
 def correct_and_round(
     frame: NDArray[Any],
-    pattern: NDArray[np.int16],
+    pattern: NDArray[Any],
     step: np.float32,
     divide: bool,
     scale: NDArray[np.uint16],
     where: NDArray[np.intp],
     share: NDArray[np.float32],
     fill: NDArray[np.float32],
+    offset: np.float32,
     inverse: np.float32,
     key: np.uint64,
     index: int,
     purpose: int,
     out: NDArray[np.int16],
 ) -> tuple[Any, Any, Any, Any]:
-    """Correct a whole flat frame and round it to steps of 1 / inverse, up or down at random.
+    """Correct a whole flat frame less an offset, and round it to steps of 1 / inverse, up or down at random.
 
     Return the moments of what was put into out.
     """
@@ -142,7 +143,7 @@ def correct_and_round(
         made = out[start : start + TILE]
         _correct_tile(frame, pattern, step, divide, scale, where, share, fill, start, buffer[: made.size])
         _philox_tile(tile, key, index, purpose, words)
-        _round_tile(buffer, words, inverse, made)
+        _round_tile(buffer, words, offset, inverse, made)
         least, most, part, square = moments(made)
         low, high = min(low, least), max(high, most)
         total += part
@@ -152,7 +153,11 @@ def correct_and_round(
 
 @compiled
 def _round_tile(
-    buffer: NDArray[np.float32], words: NDArray[np.uint32], inverse: np.float32, out: NDArray[np.int16]
+    buffer: NDArray[np.float32],
+    words: NDArray[np.uint32],
+    offset: np.float32,
+    inverse: np.float32,
+    out: NDArray[np.int16],
 ) -> None:
     """Round a tile: pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS."""
     for part in range(8):
@@ -160,7 +165,7 @@ def _round_tile(
         if first < out.size:
             shift = np.uint32(16 * (part % 2))
             values, made = buffer[first : first + BLOCKS], out[first : first + BLOCKS]
-            _round_part(values, words[part // 2], shift, inverse, made)
+            _round_part(values, words[part // 2], shift, offset, inverse, made)
 
 
 @compiled
@@ -168,12 +173,13 @@ def _round_part(
     values: NDArray[np.float32],
     words: NDArray[np.uint32],
     shift: np.uint32,
+    offset: np.float32,
     inverse: np.float32,
     out: NDArray[np.int16],
 ) -> None:
     half, scale = np.float32(0.5), np.float32(2.0**-16)
     for b in range(out.size):
-        scaled = values[b] * inverse
+        scaled = (values[b] - offset) * inverse
         below = np.floor(scaled)
         chance = (np.float32(np.int32((words[b] >> shift) & np.uint32(0xFFFF))) + half) * scale
         out[b] = np.int16(np.int32(below) + np.int32(chance < scaled - below))

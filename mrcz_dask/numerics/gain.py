@@ -62,7 +62,7 @@ class GammaCurve:
 
 
 K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04)
-"""The paper's calibration of a K2 Summit."""
+"""The calibration of a K2 Summit in the preprint, bioRxiv 116533."""
 
 
 def gamma_of(dose_rate: float) -> float:
@@ -280,9 +280,16 @@ def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
 def _factor(what: str, have: tuple[int, ...], want: tuple[int, ...]) -> int:
     factor = size_factor(have, want)
     if factor is None:
+        remedy = "give the one of this camera"
+        if size_factor(have[::-1], want) is not None:
+            remedy = "it fits when turned by 90 degrees: " + (
+                "write it so"
+                if what == "defect map"
+                else "--gain-rotate 1 or 3 (mrcz-dask gain orient tells)"
+            )
         raise ParameterError(
             f"the {what} is {named(have)}, the frames are {named(want)} (rows x columns); expected the same, "
-            "or 2 or 4 times as many along both; give the one of this camera, or turn it by 90 degrees"
+            f"or 2 or 4 times as many along both; {remedy}"
         )
     return factor
 

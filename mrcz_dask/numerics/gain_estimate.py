@@ -33,12 +33,15 @@ class SessionPattern:
         Counts per pixel that it rests on, mean of the good pixels.
     stacks
         How many stacks.
+    dose
+        Mean of a frame over unmasked pixels, counts per pixel.
     """
 
     response: Floats
     good: Bools
     counts: float
     stacks: int
+    dose: float
 
     @property
     def counting_error(self) -> float:
@@ -58,13 +61,16 @@ class PatternSum:
     ----------
     shape
         (ny, nx) of the frames.
+    stacks
+        How many were added.
     """
 
     shape: tuple[int, int]
     _counts: Floats = field(init=False)
     _doses: NDArray[np.int64] = field(init=False)
     _total: int = 0
-    _stacks: int = 0
+    stacks: int = field(default=0, init=False)
+    _frames: int = 0
 
     def __post_init__(self) -> None:
         self._counts = np.zeros(self.shape)
@@ -99,7 +105,8 @@ class PatternSum:
         np.add(self._counts, total.values * 2.0**-total.exponent, out=self._counts, where=~mask)
         np.add(self._doses, dose, out=self._doses, where=~mask)
         self._total += dose
-        self._stacks += 1
+        self.stacks += 1
+        self._frames += total.n
 
     def pattern(self) -> SessionPattern:
         """Return the pattern of the stacks added so far.
@@ -114,7 +121,8 @@ class PatternSum:
         good = known & (ratio > LEAST_RESPONSE)
         if not good.any():
             raise SessionError(
-                f"the sums of {self._stacks} stacks know no pixel; expected stacks with counts and masks"
+                f"the sums of {self.stacks} stacks know no pixel; expected stacks with counts and masks"
             )
         response = np.where(good, ratio / ratio[good].mean(), 1)
-        return SessionPattern(response, good, float(self._counts[good].mean()), self._stacks)
+        counts, dose = float(self._counts[good].mean()), self._total / 2**DOSE_BITS / self._frames
+        return SessionPattern(response, good, counts, self.stacks, dose)

@@ -1,4 +1,4 @@
-"""The exponent of the gain from flat fields (Eq. 10), and its curve over dose rates (Eq. 11)."""
+"""The exponent of the gain from flat fields, and its curve over dose rates (the preprint's Eqs. 10, 11)."""
 
 from __future__ import annotations
 
@@ -62,6 +62,35 @@ def best_gamma(
             f"the gain is constant when averaged over {side} pixels; expected a pattern of that scale"
         )
     return -float((x * y).sum()) / power
+
+
+def relief(
+    flat: NDArray[Any], multiplier: NDArray[Any], gamma: float, good: Bools | None = None, side: int = SIDE
+) -> NDArray[np.float32]:
+    """Return how squares of a flat differ from its mean after its gain (Fig. 10).
+
+    Parameters
+    ----------
+    flat, multiplier, good, side
+        As `best_gamma` takes them.
+    gamma
+        Exponent of the gain.
+
+    Returns
+    -------
+    ndarray
+        (ny // side, nx // side) float32: mean of flat * multiplier**gamma over the good pixels of a square,
+        over that of all good pixels, less 1. Not a number where a square has no good pixel.
+    """
+    used = np.ones(flat.shape, bool) if good is None else good
+    made = np.where(used, flat * np.where(used, multiplier, 1.0).astype(np.float64) ** gamma, 0.0)
+    rows, columns = max(1, flat.shape[0] // side), max(1, flat.shape[1] // side)
+    sums, counts = (
+        np.array([[part.sum() for part in np.array_split(band, columns, axis=1)] for band in bands])
+        for bands in (np.array_split(image, rows) for image in (made, used))
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums / counts * (used.sum() / made.sum()) - 1, np.float32)
 
 
 def _average(image: Floats, side: int) -> Floats:

@@ -172,7 +172,7 @@ def take(table: NDArray[Any], of: ValueTable, values: NDArray[Any]) -> NDArray[A
 
 
 def bins(table: ValueTable, middle: float, half: float, reach: float, whole: bool) -> Histogram:
-    """Return the histogram over middle +- reach (section 2, step 2).
+    """Return the histogram over middle +- reach.
 
     Parameters
     ----------

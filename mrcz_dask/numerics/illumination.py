@@ -1,4 +1,4 @@
-"""Uneven illumination (carbon edge, thick ice) taken out of a sum of counts (section 2, step 10)."""
+"""Uneven illumination (carbon edge, thick ice) taken out of a sum of counts."""
 
 from __future__ import annotations
 

@@ -212,18 +212,18 @@ def spread_of(values: NDArray[np.float32]) -> tuple[float, float]:
 
 
 @compiled
-def in_steps(pattern: NDArray[np.float32], step: np.float32, stored: NDArray[np.int16]) -> None:
+def in_steps(pattern: NDArray[np.float32], step: np.float32, stored: NDArray[Any]) -> None:
     """Round a flat pattern to steps."""
     inverse = np.float32(1) / step
     for i in range(stored.size):
-        stored[i] = np.int16(np.rint(pattern[i] * inverse))
+        stored[i] = stored.dtype.type(np.rint(pattern[i] * inverse))
 
 
 @compiled
 def _corrected(
     values: NDArray[Any],
     factor: np.float32,
-    pattern: NDArray[np.int16],
+    pattern: NDArray[Any],
     step: np.float32,
     divide: bool,
     scale: NDArray[np.uint16],
@@ -243,7 +243,7 @@ def _corrected(
 def take_corrected(
     values: NDArray[Any],
     factor: np.float32,
-    pattern: NDArray[np.int16],
+    pattern: NDArray[Any],
     step: np.float32,
     divide: bool,
     scale: NDArray[np.uint16],
@@ -259,7 +259,7 @@ def take_corrected(
 def means_near(
     values: NDArray[Any],
     factor: np.float32,
-    pattern: NDArray[np.int16],
+    pattern: NDArray[Any],
     step: np.float32,
     divide: bool,
     scale: NDArray[np.uint16],

@@ -69,8 +69,8 @@ class Finder:
 
         Notes
         -----
-        Section 2.3 of McLeod et al. 2018 for ``plain``; ``fit`` regresses the stack on the references;
-        ``session`` gives every pixel the same mean and deviation (Afanasyev et al. 2015).
+        Section 2.3 of McLeod et al. 2017 (bioRxiv 116533) for ``plain``; ``fit`` regresses the stack on the
+        references; ``session`` gives every pixel the same mean and deviation (Afanasyev et al. 2015).
         """
         raw = self._params.form == "subtract-raw"
         if not self._images or not (raw or dose > 0):

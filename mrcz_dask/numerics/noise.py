@@ -1,4 +1,4 @@
-"""Correlated noise: what all frames of a stack have in common (Eq. 7)."""
+"""Correlated noise: what all frames of a stack have in common (Eq. 7 of the preprint)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.framewise import add_standardised, power
+from mrcz_dask.numerics.histogram import tabulate
 from mrcz_dask.numerics.kernels import native
+from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.errors import ParameterError
 
 SCORED_PIXELS = 1 << 21
 GROUP = 8
+FINENESS = 16  # times that the noise of a frame is the step of float32, at least
+OFFSET_STEP = 1 << 16
+REACH = 8.0
+LEAST_OF_INTEGERS = 0.25  # rounding to integers alone makes 12 ** -.5
 
 
 class CorrelationSum:
@@ -50,6 +56,52 @@ def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
     return np.asarray(rows[(rows // GROUP) % every == 0], np.intp)
 
 
+def frame_noise(total: StackSum, even: StackSum) -> float | None:
+    """Return the standard deviation of a pixel from frame to frame, counts; None for a single frame.
+
+    From the difference between the means of even and odd frames, in which pattern and specimen cancel, by the
+    middle 68 % of the pixels; by the middle 98 % where these are wider, as most pixels counted nothing.
+
+    Parameters
+    ----------
+    total, even
+        Sums of all frames, and of frames 0, 2, 4, ...
+    """
+    n, evens = total.n, even.n
+    odds, rows = n - evens, noise_rows(total.shape)
+    common = math.gcd(evens, odds)
+    of_even = even.values[rows].astype(np.int64)
+    of_odd = total.values[rows].astype(np.int64) - of_even
+    bad = None if total.nonfinite is None else total.nonfinite[rows]
+    table = tabulate(of_odd * (evens // common) - of_even * (odds // common), bad, REACH) if odds else None
+    if table is None:
+        return None
+    width = max(table.robust()[1], (table.quantile(0.99) - table.quantile(0.01)) / (2 * 2.326))
+    found = width * common / math.sqrt(evens * odds * n) * 2.0**-total.exponent
+    return max(found, LEAST_OF_INTEGERS) if total.exponent == 0 else found
+
+
+def constant_offset(total: StackSum, even: StackSum) -> int:
+    """Return what must be taken off every pixel of integers so that float32 tells counts apart; usually 0.
+
+    A multiple of 2**16 below the median, the same for the stacks of a session, so that their doses agree.
+
+    Parameters
+    ----------
+    total, even
+        Sums of all frames, and of frames 0, 2, 4, ...
+    """
+    if total.exponent or total.values.itemsize < np.dtype(np.int64).itemsize:
+        return 0
+    middle, noise = (
+        float(np.median(total.values[noise_rows(total.shape)])) / total.n,
+        frame_noise(total, even),
+    )
+    if noise is None or np.spacing(np.float32(abs(middle))) <= noise / FINENESS:
+        return 0
+    return (math.floor(middle / OFFSET_STEP) - 1) * OFFSET_STEP
+
+
 def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]]) -> float:
     """Return the mean Pearson correlation over all pairs of frames.
 
@@ -71,8 +123,8 @@ def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]])
 
     Notes
     -----
-    Eq. 7 of McLeod et al. 2018. On the frames that made an outlier mask R is biased downwards: score on
-    frames that the mask has not seen.
+    Eq. 7 of McLeod et al. 2017 (bioRxiv 116533). On the frames that made an outlier mask R is biased
+    downwards: score on frames that the mask has not seen.
     """
     if isinstance(stack, np.ndarray) and stack.ndim != 3:
         raise ParameterError(f"stack has shape {stack.shape}; expected three axes (frame, y, x)")

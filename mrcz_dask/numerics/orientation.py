@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import uniform_filter
 
-from mrcz_dask.numerics.gain import as_multiplier, fit_gain, size_factor
+from mrcz_dask.numerics.gain import Image, as_multiplier, fit_dark, fit_gain, size_factor
 from mrcz_dask.values.errors import ParameterError, SessionError
 
-Sense = Literal["multiply", "divide"]
+Sense = Literal["multiply", "divide", "subtract"]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
@@ -144,25 +144,28 @@ def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bo
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well one of the 16 cases undoes a session's pattern.
+    """How well one of the cases undoes a session's pattern.
 
     Attributes
     ----------
     orientation
         How the reference is turned.
     sense
-        ``multiply`` or ``divide`` by it.
+        ``multiply`` or ``divide`` by it; ``subtract`` a dark.
     z
         Correlation in standard deviations of what images without a relation give; positive = the case takes
         pattern away. NaN where the shapes do not fit.
     correlation
         The same, -1 to 1.
+    added
+        What the case adds to the variance of the pattern, in standard deviations; negative = it takes away.
     """
 
     orientation: Orientation
     sense: Sense
     z: float
     correlation: float
+    added: float = math.nan
 
     @property
     def fits(self) -> bool:
@@ -174,7 +177,12 @@ class Score:
         return f"{self.orientation} {self.sense}: {found}"
 
 
-def score_orientations(pattern: NDArray[Any], good: Bools, reference: NDArray[Any]) -> tuple[Score, ...]:
+def score_orientations(
+    pattern: NDArray[Any],
+    good: Bools,
+    reference: NDArray[Any],
+    orientations: Sequence[Orientation] = ALL,
+) -> tuple[Score, ...]:
     """Score the 16 cases, best first; those that do not fit come last.
 
     Parameters
@@ -185,33 +193,72 @@ def score_orientations(pattern: NDArray[Any], good: Bools, reference: NDArray[An
         (ny, nx) bool, True = known (the opposite of a mask).
     reference
         2-D gain reference in the order of its file; zero, negative and non-finite pixels are left out.
+    orientations
+        Which are scored, multiplied and divided.
 
     Notes
     -----
     Logarithms of both, less their means over 9 x 9 good pixels, are correlated. The standard deviation is
     that of the cross-correlation over all cyclic shifts (Parseval), so that columns, rows and waves count as
-    the few independent numbers which they are.
+    the few independent numbers which they are. What is added to the variance of the pattern is the variance
+    of the reference less twice the covariance.
     """
     multiplier = as_multiplier(reference)
-    spectrum = fft.rfft2(_fine(pattern, good))
-    found = [_score(spectrum, good.shape, multiplier, o) for o in ALL]
-    both = [Score(s.orientation, "divide", -s.z, -s.correlation) for s in found]
-    return tuple(sorted((*found, *both), key=lambda s: -s.z if s.fits else math.inf))
+
+    def effect(turn: Orientation) -> Floats:
+        turned = fit_gain(turn.apply(multiplier), (good.shape[0], good.shape[1]))
+        known = good & (turned > 0)
+        return _fine(_logs(turned, known), known)
+
+    spectrum = fft.rfft2(_fine(_logs(pattern, good), good))
+    turns = [(o, size_factor(o.shape(multiplier.shape), good.shape)) for o in orientations]
+    cases = [_scores(spectrum, good, o, effect(o) if fits else None) for o, fits in turns]
+    return _best_first(score for both in cases for score in both)
 
 
-def _score(
-    spectrum: NDArray[np.complex128], shape: tuple[int, ...], multiplier: NDArray[np.float32], o: Orientation
-) -> Score:
-    if size_factor(o.shape(multiplier.shape), shape) is None:
-        return Score(o, "multiply", math.nan, math.nan)
-    turned = fit_gain(o.apply(multiplier), (shape[0], shape[1]))
-    other = fft.rfft2(_fine(turned, turned > 0))
-    twice = _twice(shape[1])
+def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
+    """Score the eight ways round of a dark, best first; those that do not fit come last.
+
+    Parameters
+    ----------
+    frame
+        (ny, nx) mean frame of a session, counts, dark included.
+    good
+        (ny, nx) bool, True = known.
+    dark
+        2-D dark reference in the order of its file, counts per frame.
+    """
+
+    def effect(turn: Orientation) -> Floats:
+        turned = fit_dark(turn.apply(dark), (good.shape[0], good.shape[1])).astype(np.float64)
+        return _fine(-turned, good & np.isfinite(turned))
+
+    spectrum = fft.rfft2(_fine(frame, good))
+    turns = [(o, size_factor(o.shape(dark.shape), good.shape)) for o in ALL]
+    cases = [_scores(spectrum, good, o, effect(o) if fits else None)[0] for o, fits in turns]
+    return _best_first(replace(score, sense="subtract") for score in cases)
+
+
+def _best_first(scores: Iterable[Score]) -> tuple[Score, ...]:
+    return tuple(sorted(scores, key=lambda s: -s.z if s.fits else math.inf))
+
+
+def _scores(
+    spectrum: NDArray[np.complex128], good: Bools, o: Orientation, effect: Floats | None
+) -> tuple[Score, Score]:
+    """Return the scores of an image that is added to the pattern, and of one that is subtracted."""
+    if effect is None:
+        return Score(o, "multiply", math.nan, math.nan), Score(o, "divide", math.nan, math.nan)
+    other = fft.rfft2(effect)
+    twice = _twice(good.shape[1])
     own, others = np.abs(spectrum) ** 2, np.abs(other) ** 2
     covariance = -float((twice * (spectrum * other.conj()).real).sum())
     chance = math.sqrt(float((twice * own * others).sum()))
-    norm = math.sqrt(float((twice * own).sum()) * float((twice * others).sum()))
-    return Score(o, "multiply", _ratio(covariance, chance), _ratio(covariance, norm))
+    power = float((twice * others).sum())
+    norm = math.sqrt(float((twice * own).sum()) * power)
+    z, correlation = _ratio(covariance, chance), _ratio(covariance, norm)
+    half = _ratio(power, 2 * chance)
+    return Score(o, "multiply", z, correlation, half - z), Score(o, "divide", -z, -correlation, half + z)
 
 
 def _twice(nx: int) -> Floats:
@@ -227,14 +274,18 @@ def _ratio(one: float, other: float) -> float:
     return one / other if other > 0 else 0.0
 
 
+def _logs(image: NDArray[Any], good: Bools) -> Floats:
+    return np.log(np.where(good, image, 1).astype(np.float64))
+
+
 def _fine(image: NDArray[Any], good: Bools) -> Floats:
-    """Return the logarithm less its mean over the good pixels around; 0 where not good."""
-    logs = np.log(np.where(good, image, 1).astype(np.float64))
+    """Return the image less its mean over the good pixels around; 0 where not good."""
+    fine = np.where(good, image, 0).astype(np.float64)
     known = uniform_filter(good.astype(np.float64), SIDE)
-    logs -= uniform_filter(logs, SIDE) / np.maximum(known, 0.5 / SIDE**2)
-    logs[~good] = 0
-    largest = WIDEST * float(np.median(np.abs(logs[good]))) if good.any() else 0.0
-    return np.clip(logs, -largest, largest)
+    fine -= uniform_filter(fine, SIDE) / np.maximum(known, 0.5 / SIDE**2)
+    fine[~good] = 0
+    largest = WIDEST * float(np.median(np.abs(fine[good]))) if good.any() else 0.0
+    return np.clip(fine, -largest, largest)
 
 
 def decide(scores: Sequence[Score]) -> Score:

@@ -1,4 +1,4 @@
-"""The outlier mask of one stack, from the histogram of its sum (section 2; Eqs. 2 to 6)."""
+"""The outlier mask of one stack, from the histogram of its sum (Eqs. 2 to 6 of the preprint)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrcz_dask.numerics.illumination import FLAT_BITS, flatten
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
-from mrcz_dask.numerics.thresholds import FitRecord, Image, Status, Verdict, examine
+from mrcz_dask.numerics.thresholds import QUIET, FitRecord, Image, Status, Verdict, examine
 from mrcz_dask.numerics.weights import byte_weight, is_masked
 from mrcz_dask.values.params import OutlierParams
 
@@ -80,7 +80,7 @@ class OutlierMask:
     misfit
         Largest difference between the cumulative histogram and the fitted one.
     illumination
-        True = an uneven illumination was taken out first (step 10).
+        True = an uneven illumination was taken out first.
     mean
         Mean of the sum over unmasked pixels, counts; not a number without any.
     fit
@@ -158,8 +158,8 @@ def outlier_mask(
 
     Notes
     -----
-    McLeod et al. 2018, section 2.2, Eqs. 2 to 6. The same sum gives the same bits, in whatever order its
-    frames were added; whole numbers give the same mask as integers and as floats.
+    McLeod et al. 2017 (bioRxiv 116533), section 2.2, Eqs. 2 to 6. The same sum gives the same
+    bits, in whatever order its frames were added; whole numbers give the same mask as integers and as floats.
     """
     params = params or OutlierParams()
     total = stack_or_sum if isinstance(stack_or_sum, StackSum) else sum_stack(stack_or_sum)
@@ -173,8 +173,9 @@ def outlier_mask(
 
 
 def _uneven(image: Image, verdict: Verdict) -> bool:
-    """Whether the histogram is wider or less normal than one illumination makes it (step 10)."""
+    """Whether the histogram is wider or less normal than one illumination makes it."""
     able = image.counts and min(image.values.shape) >= FLATTEN_SIDE and verdict.middle >= FLATTEN_MEDIAN
+    able = able and verdict.half > QUIET * verdict.middle**0.5
     return able and (verdict.misfit > MISFIT or verdict.spread > WIDE)
 
 
@@ -195,7 +196,8 @@ def _assemble(
     caveats = verdict.caveats
     without_value = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite)
     if without_value > total.defects:
-        caveats = (*caveats, f"{without_value - total.defects} pixels are not finite; masked")
+        count = without_value - total.defects
+        caveats = (*caveats, f"{count} pixels are not finite or too large to be counts; masked")
     return OutlierMask(
         mask, weight255, weights, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot,
         verdict.mu, verdict.sigma, verdict.status, caveats, verdict.misfit, lit, masked_mean(total, mask),

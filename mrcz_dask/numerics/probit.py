@@ -1,4 +1,4 @@
-"""A normal distribution fitted to the cumulative counts of a histogram (section 2, steps 3 and 4)."""
+"""A normal distribution fitted to the cumulative counts of a histogram."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Normal:
 
 
 def symmetric_axis(middle: float, half: float, negative: bool, counts: bool) -> Axis:
-    """Choose the axis of a sum (section 2, step 3).
+    """Choose the axis of a sum.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,25 +27,36 @@ class Replacement:
         Expected counts per frame of what replaces it.
     key
         Of the stack's random numbers.
+    pedestal
+        Counts that every pixel has without noise; the fill is what comes on top.
     """
 
     where: NDArray[np.int64]
     share: NDArray[np.float64]
     fill: NDArray[np.float64]
     key: int
+    pedestal: int = 0
 
     @classmethod
-    def make(cls, weight: NDArray[np.uint8], fill: NDArray[np.float32], key: int) -> Replacement:
+    def make(
+        cls, weight: NDArray[np.uint8], fill: NDArray[np.float32], key: int, pedestal: int = 0
+    ) -> Replacement:
         """Return the replacement for weights in 255ths and the fill (ny, nx) of the mean image, counts."""
         where = np.flatnonzero(weight < WEIGHT_STEPS).astype(np.int64)
         share = weight.flat[where].astype(np.float64) / WEIGHT_STEPS
-        return cls(where, share, np.maximum(0, fill.flat[where]).astype(np.float64), key)
+        return cls(where, share, np.maximum(0, fill.flat[where]).astype(np.float64), key, pedestal)
+
+    def at_dose(self, factor: float | None) -> Replacement:
+        """Return the replacement for a frame of `factor` times the dose; None = a blank one, kept as is."""
+        if factor is None:
+            return replace(self, where=self.where[:0], share=self.share[:0], fill=self.fill[:0])
+        return self if factor == 1.0 else replace(self, fill=self.fill * max(0.0, factor))
 
     def apply(self, frame: NDArray[np.integer[Any]], k: int) -> NDArray[np.integer[Any]]:
         """Return frame k (ny, nx, integers) with the pixels drawn for it replaced; in its own dtype."""
         replaced = uniform(self.where, self.key, Purpose.REPLACE, k) >= self.share
         where = self.where[replaced]
-        drawn = poisson(self.fill[replaced], uniform(where, self.key, Purpose.DRAW, k))
+        drawn = poisson(self.fill[replaced], uniform(where, self.key, Purpose.DRAW, k)) + self.pedestal
         out = frame.copy()
         out.flat[where] = np.minimum(drawn, np.iinfo(frame.dtype).max).astype(frame.dtype)
         return out

@@ -16,12 +16,45 @@ from mrcz_dask.values.errors import DtypeError
 
 INT16_LIMIT = 32766
 HALF_LIMIT = 65504
+TOLERATED = 4  # times that the noise of a pixel is the step, at least
+FINENESS = 16
 
 
 def step_that_fits(step: float, largest: float) -> float:
     """Return `step`, doubled until `largest` (counts, absolute) fits into int16 without clipping."""
     needed = largest / INT16_LIMIT
     return step if needed <= step else step * 2.0 ** math.ceil(math.log2(needed / step))
+
+
+def fine_step(step: float, noise: float) -> float:
+    """Return `step`, or a finer power of two where it is above a quarter of the noise (counts) of a pixel."""
+    return step if step <= noise / TOLERATED else 2.0 ** math.floor(math.log2(noise / FINENESS))
+
+
+def int16_steps(step: float, low: float, high: float, coarsest: float) -> tuple[float, float] | None:
+    """Return the step and the offset with which int16 holds pixels from `low` to `high`.
+
+    The step is `step` or coarser; an offset is taken off only where it must be.
+
+    Parameters
+    ----------
+    step
+        Counts, a power of two.
+    low, high
+        Of the pixels, counts.
+    coarsest
+        The largest step that keeps what the pixels tell, counts.
+
+    Returns
+    -------
+    tuple of float or None
+        None where a coarser step would be needed.
+    """
+    found, offset = step_that_fits(step, max(abs(low), abs(high))), 0.0
+    if found > coarsest:
+        found = step_that_fits(step, (high - low) / 2)
+        offset = found * round((low + high) / 2 / found)
+    return (found, offset) if found <= coarsest else None
 
 
 def round_to_half(image: NDArray[np.float32], key: int, frame: int) -> NDArray[np.float16]:

@@ -1,10 +1,10 @@
-"""Exact sums over the frames of a stack: the same bits in any order (section 2, step 1)."""
+"""Exact sums over the frames of a stack: the same bits in any order."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,12 @@ from mrcz_dask.values.errors import DtypeError, ParameterError
 Array = NDArray[Any]
 BAND = 1 << 16
 SUM_BITS = 40
-EXACT_BITS = 53
+EXACT_BITS = 44
+# No camera has both: pixels so many times brighter than those that are lit, and more counts in a frame.
+BRIGHTEST = 2.0**24
+MOST_COUNTS = 2.0**20
+SAMPLE = 1 << 14
+TINY = float(np.finfo(np.float32).tiny)
 INT64_MAX = 2**63 - 1
 MEASURED = 2
 
@@ -37,7 +42,8 @@ class StackSum:
     n
         Number of frames.
     nonfinite
-        (y, x) bool, True = NaN or infinite in some frame, or a defect; None = nowhere.
+        (y, x) bool, True = no count in some frame (not finite, or absurdly large), or a defect; None =
+        nowhere.
     of_counts
         Whether fractions (an exponent) came from counts, by a gain.
     defects
@@ -60,6 +66,14 @@ class StackSum:
     def is_counts(self) -> bool:
         """Whether the pixels are integers, and so may be Poisson counts, or came from such."""
         return self.exponent == 0 or self.of_counts
+
+    def less(self, offset: int) -> StackSum:
+        """Return the sum of the frames less an offset in counts; a sum of integers."""
+        if not offset:
+            return self
+        values = self.values.astype(np.int64) - self.n * offset
+        limit = max(-int(values.min(initial=0)), int(values.max(initial=0)))
+        return replace(self, values=values.astype(narrowest(limit)))
 
     def total(self) -> NDArray[np.float64]:
         """Return S as float64 (y, x) in counts, 0 where `nonfinite`."""
@@ -145,12 +159,13 @@ class FrameSum:
 
     def _add_rounded(self, frame: Array) -> None:
         scale = np.float64(2.0**self._exponent)
+        limit = np.float64(2.0 ** ((SUM_BITS if self._exponent else EXACT_BITS) - self._exponent))
         for rows in _bands(frame):
             band = frame[rows]
-            finite = np.isfinite(band)
-            if not finite.all():
-                band = np.where(finite, band, 0)
-                self._mark(rows, ~finite)
+            possible = np.abs(band) <= limit
+            if not possible.all():
+                band = np.where(possible, band, 0)
+                self._mark(rows, ~possible)
             self._values[rows] += np.rint(band * scale).astype(np.int64)
 
     def _mark(self, rows: slice, bad: NDArray[np.bool_]) -> None:
@@ -232,26 +247,44 @@ class _Frames:
 def common_exponent(frames: Iterable[Array]) -> int:
     """Return the k with which all float frames are rounded to multiples of 2**-k before they are added.
 
-    0 if every finite pixel is an integer and the sum stays below 2**53; else 40 - ceil(log2(n max|x|)), but
-    never 0, so that 0 always means integers.
+    0 if every pixel is an integer and the sum stays below 2**44; else 40 - ceil(log2(n max|x|)), but never 0,
+    so that 0 always means integers. Pixels that cannot be counts have no say: not finite, or both above 2**20
+    and 2**24 times as bright as the lit pixels of most frames. `FrameSum` marks what is too large for k.
 
     Parameters
     ----------
     frames
         (y, x) float frames of the whole stack.
     """
-    n, largest, whole = 0, 0.0, True
-    for frame in frames:
-        n += 1
-        for rows in _bands(frame):
-            band = frame[rows]
-            finite = band if np.isfinite(band).all() else np.where(np.isfinite(band), band, 0)
-            largest = max(largest, float(np.abs(finite).max(initial=0)))
-            whole = whole and bool((np.rint(finite) == finite).all())
-    mantissa, log2 = math.frexp(n * largest)
-    if whole and log2 <= EXACT_BITS:
+    found = [_survey(frame) for frame in frames]
+    lit = [typical for typical, _, _ in found if typical]
+    limit = _largest_count(float(np.median(lit)) if lit else 0.0)
+    kept = [(largest, whole) for _, largest, whole in found if largest <= limit]
+    mantissa, log2 = math.frexp(len(found) * max((largest for largest, _ in kept), default=0.0))
+    if all(whole for _, whole in kept) and log2 <= EXACT_BITS:
         return 0
     return SUM_BITS - log2 + (mantissa == 0.5) or 1
+
+
+def _survey(frame: Array) -> tuple[float, float, bool]:
+    """Return the typical lit pixel of a frame, its largest possible count, and whether all are integers."""
+    sample = np.abs(frame.reshape(-1)[:: max(1, frame.size // SAMPLE)])
+    lit = sample[(sample > TINY) & np.isfinite(sample)]
+    typical = float(np.median(lit)) if lit.size else 0.0
+    limit, largest, whole = np.float64(_largest_count(typical)), 0.0, True
+    for rows in _bands(frame):
+        band = frame[rows]
+        size = np.abs(band)
+        if not (size <= limit).all():
+            possible = size <= limit
+            band, size = np.where(possible, band, 0), np.where(possible, size, 0)
+        largest = max(largest, float(size.max(initial=0)))
+        whole = whole and bool(((np.rint(band) == band) | (size < TINY)).all())
+    return typical, largest, whole
+
+
+def _largest_count(typical: float) -> float:
+    return max(BRIGHTEST * typical, MOST_COUNTS)
 
 
 def _bands(frame: Array) -> Iterator[slice]:

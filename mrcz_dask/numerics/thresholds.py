@@ -1,4 +1,4 @@
-"""From the values of a sum to a weight for each of them (section 2, steps 2 to 9)."""
+"""From the values of a sum to a weight for each of them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ SPARSE_SHARE = 0.1
 NEGATIVE_SHARE = 1e-4
 DARK_EXPECTED = 0.05
 MOST_MASKED = 0.2
+QUIET = 0.5  # share of the noise of counting below which integers are no counts, but a signal with an offset
 
 Status = Literal["ok", "sparse", "implausible", "degenerate"]
 Floats = NDArray[np.float64]
@@ -149,7 +150,7 @@ def _degenerate(table: ValueTable, why: str) -> Verdict:
 
 
 def _plausible(verdict: Verdict) -> Verdict:
-    """Refuse a mask that takes too much (section 2, step 11)."""
+    """Refuse a mask that takes too much."""
     masked = int(verdict.table.counts[verdict.weight < 0.5].sum())
     share = masked / verdict.table.total
     if share <= MOST_MASKED:
@@ -170,7 +171,7 @@ def _zeros(table: ValueTable) -> int:
 
 
 def _sparse(table: ValueTable, unit: float) -> Verdict:
-    """Cut where Poisson counts of the rate told by the share of zeros leave almost nothing (step 8)."""
+    """Cut where Poisson counts of the rate told by the share of zeros leave almost nothing."""
     rate = -math.log(_zeros(table) / table.total)
     values = np.arange(table.counts.size)
     observed = table.total - np.cumsum(table.counts) + table.counts
@@ -185,11 +186,13 @@ def _sparse(table: ValueTable, unit: float) -> Verdict:
 
 def _fitted(table: ValueTable, image: Image, params: OutlierParams) -> Verdict:
     middle, half = table.robust()
-    if image.counts:
-        half = max(half, math.sqrt(max(middle * image.unit, 0)) / image.unit)
-    histogram = bins(table, middle, half, params.max_sigma, image.counts and image.unit == 1)
+    poisson = math.sqrt(max(middle * image.unit, 0)) / image.unit
+    counts = image.counts and half > QUIET * poisson
+    if counts:
+        half = max(half, poisson)
+    histogram = bins(table, middle, half, params.max_sigma, counts and image.unit == 1)
     negative = table.below(0) > NEGATIVE_SHARE * table.total
-    axis = symmetric_axis(middle * image.unit, half * image.unit, negative, image.counts)
+    axis = symmetric_axis(middle * image.unit, half * image.unit, negative, counts)
     h = axis.forward(histogram.edges * image.unit)
     normal = fit_normal(h, histogram.cumulative(), histogram.total, params.fit)
     if normal is None:
@@ -216,7 +219,7 @@ def _weighed(
 
 
 def _may_be_empty(table: ValueTable, axis: Axis) -> bool:
-    """Whether a live pixel can count nothing, so that a dark one cannot be told from it (step 8)."""
+    """Whether a live pixel can count nothing, so that a dark one cannot be told from it."""
     if table.least < 0 or axis.linear:
         return False
     return table.total * math.exp(-axis.middle / axis.gain) > DARK_EXPECTED

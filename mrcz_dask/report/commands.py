@@ -79,6 +79,8 @@ def _gain(about: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
         yield from ("--gain-rotate", str(way["turns"]), "--gain-flip", str(int(way["flip_rows"])))
         if about["gain"]["sense"] == "divide":
             yield "--gain-divide"
+    if about.get("forced"):
+        yield "--gain-force"
     if list(params["gamma"]) != [1.0]:
         yield from ("--gain-gamma", ",".join(f"{n!r}" for n in params["gamma"]))
     if params["frame_time"] is not None:

@@ -22,6 +22,11 @@ HOT, DEAD = (VERMILION, "o"), (BLUE, "s")
 # More points than these are drawn as medians of groups, with their range.
 MOST_POINTS = 400
 WIDTH = 7.2
+_ALONG = {
+    "stack": "stack",
+    "hours": "hours since the first stack",
+    "cumulative_dose": "dose since the first stack, counts per pixel",
+}
 _SETTINGS: dict[Any, Any] = {
     "svg.hashsalt": "mrcz-dask",
     "font.size": 10,
@@ -88,11 +93,11 @@ def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str, *, size:
 
 def _over_stacks(data: FigureData, *panels: Axes) -> tuple[Floats, str]:
     """Return along what stacks are drawn, and what it is called; draw where the session breaks."""
-    along = data.notes.get("along", "stack")
+    along = str(data.notes.get("along", "stack"))
     for axes in panels:
         for place in data.notes.get("breaks", {}).values():
             axes.axvline(place, color=DARK, linewidth=1, linestyle=":")
-    return column(data, along), "hours since the first stack" if along == "hours" else "stack"
+    return column(data, along), _ALONG[along]
 
 
 def _legend(axes: Axes, **more: Any) -> None:
@@ -105,9 +110,9 @@ def _timeline(data: FigureData) -> Figure:
     panels = figure.subplots(2, 1, sharex=True)
     x, label = _over_stacks(data, *panels)
     for axes, kind, style in zip(panels, ("hot", "dead"), (HOT, DEAD), strict=True):
-        y = column(data, kind)
+        y = column(data, f"{kind}_percent")
         _series(axes, x, y, style, kind)
-        axes.set(ylabel=f"{kind} pixels", ylim=(0, 1.1 * max(1.0, float(np.nanmax(y)))))
+        axes.set(ylabel=f"{kind} pixels, %", ylim=(0, 1.1 * float(np.nanmax(y)) or 0.01))
     panels[1].set_xlabel(label)
     return figure
 

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
 from mrcz_dask.numerics.population import Census, Packed, Turnover, lifetime
@@ -28,7 +27,7 @@ from mrcz_dask.report.data import (
 from mrcz_dask.report.progress import RunLog
 from mrcz_dask.runs.keeping import last_steps
 from mrcz_dask.runs.logbook import NAME, read_events
-from mrcz_dask.runs.outputs import STORE_NAME
+from mrcz_dask.runs.outputs import STORE_NAME, output_stem
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import spread_beyond_counting
 from mrcz_dask.values import events
@@ -110,7 +109,7 @@ class _Gathering:
         )
 
     def _stack(self, number: int, one: StackState, begin: datetime) -> StackData:
-        stem = stem_of(Path(one.name).name)
+        stem = output_stem(one.output)
         record = self._try(lambda: self._store.record(stem))
         result = one.result
         steps = (

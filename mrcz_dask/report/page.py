@@ -184,7 +184,7 @@ def _sections(data: SessionData, made: Mapping[str, FigureData]) -> Iterator[Mar
 
 def _figure(one: FigureData) -> Markup:
     image = element("img", src=data_uri("image/svg+xml", drawn(one, "svg")["svg"]), alt=one.alt)
-    paper = element("span", f" the paper's {one.paper}", class_="quiet paper") if one.paper else ""
+    paper = element("span", f" the preprint's {one.paper}", class_="quiet paper") if one.paper else ""
     return element(
         "figure",
         element("h3", one.title, paper),

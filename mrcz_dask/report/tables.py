@@ -10,6 +10,7 @@ import numpy as np
 
 from mrcz_dask.numerics.population import Places
 from mrcz_dask.report.data import KINDS, SessionData, StackData
+from mrcz_dask.runs.noise_work import middles_of
 
 Column = Sequence[Any]
 
@@ -27,7 +28,7 @@ class FigureData:
     caption
         What to look for, in plain words.
     paper
-        The figure of McLeod et al. 2018 that it answers, or empty.
+        The figure of McLeod et al. 2017 (bioRxiv 116533) that it answers, or empty.
     columns
         Its data; all of one length, None where nothing is known.
     notes
@@ -93,20 +94,31 @@ def _time(data: SessionData) -> dict[str, Any]:
 
 
 def timeline(data: SessionData) -> FigureData | None:
-    """Return hot and dead pixels of every stack."""
+    """Return hot and dead pixels of every stack, over the dose that the detector had seen by then."""
     stacks = [s for s, _ in data.masks]
     if not stacks:
         return None
-    hot = [m.n_hot for _, m in data.masks]
+    hot, dead = ([100 * getattr(m, name) / m.pixels for _, m in data.masks] for name in ("n_hot", "n_dead"))
+    seen = middles_of([m.dose * m.shape[0] for _, m in data.masks])
+    by_name = {s.name: at for s, at in zip(stacks, seen, strict=True)}
     return FigureData(
         "timeline",
-        "Hot and dead pixels of every stack",
+        "Hot and dead pixels of every stack, over the dose",
+        "In per cent of all pixels, over the counts per pixel that the detector has seen since the first. "
         "A slow rise of hot pixels is a detector that ages with dose; warming it up (annealing) brings it "
         "down. A jump is a change of the camera: a new gain reference, a restart, another mode. "
-        f"Hot pixels go from {hot[0]} in the first stack to {hot[-1]} in the last.",
+        f"Hot pixels go from {hot[0]:.3g} % in the first stack to {hot[-1]:.3g} % in the last.",
         "Fig. 7a",
-        _columns(stacks, hot=_mask("n_hot"), dead=_mask("n_dead"), status=_mask("status")),
-        _time(data),
+        _columns(stacks, hot=_mask("n_hot"), dead=_mask("n_dead"), status=_mask("status"))
+        | {"cumulative_dose": seen, "hot_percent": hot, "dead_percent": dead},
+        {
+            "along": "cumulative_dose",
+            "breaks": {
+                f"stack {s.number}: {data.breaks[s.name].reason}": by_name[s.name]
+                for s in stacks
+                if s.name in data.breaks
+            },
+        },
     )
 
 

@@ -1,4 +1,4 @@
-"""The paper's benchmarks again: Table 1 (compressors), Fig. 2 (doses), Fig. 3 (metadata)."""
+"""The benchmarks of J. Struct. Biol. 201, 252: Table 1 (compressors), Fig. 2 (codecs), Fig. 3 (metadata)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Any
 
 from mrcz_dask.runs.bench_counts import Counts
 from mrcz_dask.runs.bench_machine import machine
-from mrcz_dask.runs.bench_metadata import measure_metadata
+from mrcz_dask.runs.bench_metadata import ENCODINGS, encodings, measure_metadata
 from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_peers import dose_contenders, table_contenders
+from mrcz_dask.runs.bench_peers import NOT_INSTALLED, dose_contenders, mrcz, table_contenders
 from mrcz_dask.runs.bench_race import Entrant, race
 from mrcz_dask.runs.bench_results import BenchReport, FileRow, LeftOut
 from mrcz_dask.runs.space import check_space
@@ -53,14 +53,19 @@ def run_bench(params: BenchParams, listener: Listener = silent) -> BenchReport:
     of_file = None if params.stack is None else Counts.of_file(params.stack)
     found = _Parts(params, listener, of_file)
     table1, left_out = found.table1() if "table1" in params.parts else ((), ())
+    dose = found.dose() if "dose" in params.parts else ()
+    level = found.level() if "level" in params.parts else ()
+    if "metadata" in params.parts and len(encodings()) == len(ENCODINGS):
+        left_out = (*left_out, LeftOut("orjson", NOT_INSTALLED))
     return BenchReport(
         params=params,
         machine=about,
         table1=table1,
-        dose=found.dose() if "dose" in params.parts else (),
+        dose=dose,
+        level=level,
         metadata=measure_metadata(params, listener) if "metadata" in params.parts else (),
         left_out=left_out,
-        notes=(*_busy(about), *_notes(params, of_file), *_slow(table1, params)),
+        notes=(*_busy(about), *_notes(params, of_file), *_slow((*table1, *level), params)),
     )
 
 
@@ -88,6 +93,16 @@ class _Parts:
                 for one in dose_contenders(counts.stack, folder, self.params)
             ]
             return race(entrants, self.params.repeats, "dose", self.listener)
+
+    def level(self) -> tuple[FileRow, ...]:
+        """Measure each codec at each of its levels, with the most threads and the first block size."""
+        with self._place(1) as folder:
+            counts = self.of_file or self._poisson(self.params.level_dose)
+            threads, block = max(self.params.threads), self.params.block_sizes[0]
+            contenders = (mrcz(counts.stack, folder, one, threads, block) for one in self.params.level_codecs)
+            return race(
+                [Entrant(one, counts) for one in contenders], self.params.repeats, "level", self.listener
+            )
 
     def _doses(self, folder: Path) -> Iterator[Counts]:
         if self.of_file is not None:

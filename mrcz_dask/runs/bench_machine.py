@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.runs.bench_peers import versions
 
 _PACKAGES = ("numpy", "blosc2", "numcodecs", "msgpack")
+_OPTIONAL = ("imagecodecs", "orjson")
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -30,6 +32,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "mrcz-dask": mrcz_dask.__version__,
         "packages": {name: _installed(name) for name in _PACKAGES}
+        | {name: _installed(name) for name in _OPTIONAL if find_spec(name) is not None}
         | {"c-blosc2": blosc2.blosclib_version.split()[0]},
         "programs": versions(),
     }

@@ -8,15 +8,19 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from mrcz_dask.formats import noise
 from mrcz_dask.formats.codecs import AIMS, Codec
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
 
-Part = Literal["table1", "dose", "metadata"]
-PARTS: tuple[Part, ...] = ("table1", "dose", "metadata")
-DOSES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
+Part = Literal["table1", "dose", "level", "metadata"]
+PARTS: tuple[Part, ...] = ("table1", "dose", "level", "metadata")
+DOSES = (0.1, 0.25, 0.5, 1.0, 1.5, 2.0, 4.0)
 TABLE_DOSE = 2.0
-CODECS = ("lz4:9", "zstd:1", "zstd:5", "auto")
+# Levels are compared at the dose nearest to this, e-/pixel/frame.
+LEVEL_DOSE = 1.5
+LEVELS = tuple(range(1, 10))
+CODECS = ("lz4:9", "zlib:1", "zstd:1", "zstd:5", "auto")
 # python-mrcz writes blocks of 64 KiB
 BLOCK_SIZES = (0, 64 << 10)
 # a quarter of a K2's frame
@@ -36,6 +40,8 @@ class BenchParams:
         Of those of Table 1; the sizes in the paper are those of about 2 e-/pixel/frame.
     codecs
         NAME[:LEVEL[:FILTER]], ``auto``, ``auto:fast`` or ``auto:small``.
+    levels
+        Of Fig. 2b, which has each of the codecs at each level that it knows.
     threads
         Numbers of threads; Table 1 takes the largest.
     block_sizes
@@ -63,6 +69,7 @@ class BenchParams:
     doses: tuple[float, ...] = DOSES
     table_dose: float = TABLE_DOSE
     codecs: tuple[str, ...] = CODECS
+    levels: tuple[int, ...] = LEVELS
     block_sizes: tuple[int, ...] = BLOCK_SIZES
     shape: tuple[int, ...] = SHAPE
     repeats: int = 3
@@ -77,7 +84,7 @@ class BenchParams:
             _check_codec(text)
 
     def _lists(self) -> Iterator[str]:
-        for name in ("threads", "doses", "codecs", "block_sizes"):
+        for name in ("threads", "doses", "codecs", "levels", "block_sizes"):
             if not getattr(self, name):
                 yield f"{name} is empty; expected at least one"
         if len(self.shape) != 3:
@@ -88,6 +95,8 @@ class BenchParams:
             yield from within("dose", dose, 0, 10_000, open_low=True, unit=" e-/pixel/frame")
         for count in self.threads:
             yield from whole("threads", count, 1, 1024)
+        for level in self.levels:
+            yield from whole("level", level, 1, 9)
         for size in self.block_sizes:
             yield from whole("block size", size, 0, 1 << 30, unit=" bytes")
         for count in self.shape:
@@ -105,6 +114,23 @@ class BenchParams:
     def blocks_for(self, codec: str) -> tuple[int, ...]:
         """Return the block sizes that a codec is measured with."""
         return (0,) if codec.startswith("auto") else self.block_sizes
+
+    @property
+    def level_dose(self) -> float:
+        """The dose of Fig. 2b: the one of Fig. 2a that is nearest to the paper's."""
+        return min(self.doses, key=lambda dose: abs(dose - LEVEL_DOSE))
+
+    @property
+    def level_codecs(self) -> tuple[str, ...]:
+        """The codecs of Fig. 2b, each at every level that it knows."""
+        named = [Codec.parse(text) for text in self.codecs if text not in AIMS]
+        kinds = dict.fromkeys((one.name, one.filter) for one in named)
+        return tuple(
+            f"{name}:{level}:{filter}"
+            for name, filter in kinds
+            for level in self.levels
+            if name != "noise" or level in range(noise.LEVELS[0], noise.LEVELS[1] + 1)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; of the stack the name alone."""

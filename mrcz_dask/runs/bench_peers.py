@@ -1,4 +1,4 @@
-"""The ways to write and read a stack that are compared: MRCZ, plain MRC, programs that pack files."""
+"""The ways to write and read a stack: MRCZ, plain MRC, codecs of imagecodecs, programs that pack files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +100,7 @@ PROGRAMS = (
     Program("lbzip2", "-9", "-n", ".bz2"),
     Program("xz", "-6", "-T", ".xz"),
 )
+IMAGE_CODECS = ("bzip2 -9", "JPEG2000")
 # Options that a user's environment would smuggle in.
 _SMUGGLED = {"GZIP", "PIGZ", "LBZIP2", "BZIP2", "BZIP", "XZ_OPT", "XZ_DEFAULTS"}
 
@@ -146,6 +151,43 @@ def program(of: Program, stack: NDArray[Any], folder: Path, threads: int) -> Con
     return Contender(str(of), used, 0, packed, pack, unpack, _same_file(str(of), source))
 
 
+def image_codec(name: str, stack: NDArray[Any], folder: Path, threads: int) -> Contender | LeftOut:
+    """Return a codec of imagecodecs, one frame to a thread, or why it is left out.
+
+    Parameters
+    ----------
+    name
+        ``JPEG2000`` (lossless) or ``bzip2 -9``.
+    """
+    if find_spec("imagecodecs") is None:
+        return LeftOut(name, "not installed, imagecodecs has it")
+    codecs = import_module("imagecodecs")
+    if name == "JPEG2000":
+        if stack.dtype.kind not in "iu" or stack.itemsize > 2:
+            return LeftOut(name, f"for 8 and 16 bits, not {stack.dtype}")
+        encode, decode = partial(codecs.jpeg2k_encode, level=0, reversible=True), codecs.jpeg2k_decode
+    else:
+        encode, decode = partial(codecs.bz2_encode, level=9), _unpacker(codecs.bz2_decode, stack)
+    path = folder / "bench.frames"
+
+    def pack() -> None:
+        with ThreadPoolExecutor(threads) as pool:
+            chunks = list(pool.map(encode, stack))
+        path.write_bytes(np.array([len(one) for one in chunks], "<i8").tobytes() + b"".join(chunks))
+
+    def unpack() -> NDArray[Any]:
+        data, table = path.read_bytes(), 8 * len(stack)
+        ends = np.cumsum([table, *np.frombuffer(data[:table], "<i8")])
+        with ThreadPoolExecutor(threads) as pool:
+            return np.stack(list(pool.map(decode, (data[a:b] for a, b in pairwise(ends)))))
+
+    return Contender(name, threads, 0, path, pack, unpack, _same_pixels(path, stack))
+
+
+def _unpacker(decode: Callable[[bytes], bytes], stack: NDArray[Any]) -> Callable[[bytes], NDArray[Any]]:
+    return lambda data: np.frombuffer(decode(data), stack.dtype).reshape(stack.shape[1:])
+
+
 def table_contenders(
     stack: NDArray[Any], folder: Path, params: BenchParams
 ) -> tuple[list[Contender], list[LeftOut]]:
@@ -154,6 +196,7 @@ def table_contenders(
     found: list[Contender | LeftOut] = [plain(stack, folder, threads), four_bit(stack, folder, threads)]
     found += [mrcz(stack, folder, codec, threads, params.blocks_for(codec)[0]) for codec in params.codecs]
     found += [program(one, stack, folder, threads) for one in PROGRAMS]
+    found += [image_codec(name, stack, folder, threads) for name in IMAGE_CODECS]
     return [one for one in found if isinstance(one, Contender)], [
         one for one in found if isinstance(one, LeftOut)
     ]

@@ -21,7 +21,7 @@ Styles = dict[str, dict[str, Any]]
 
 
 def plots(report: BenchReport) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of the plots: table1, dose, settings (threads and blocks), metadata."""
+    """Yield names and contents of the plots: table1, dose, level, settings (threads and blocks), metadata."""
     return rendered(_figures(report))
 
 
@@ -30,6 +30,8 @@ def _figures(report: BenchReport) -> Iterator[tuple[str, Figure]]:
         yield "table1", table1_figure(report.table1)
     if report.dose:
         yield "dose", dose_figure(report.dose)
+    if report.level:
+        yield "level", level_figure(report.level)
     if len({(row.threads, row.block_size) for row in report.dose}) > 1:
         yield "settings", settings_figure(report.dose)
     if report.metadata:
@@ -72,9 +74,43 @@ def dose_figure(rows: Sequence[FileRow]) -> Figure:
         axes.set_ylabel(label)
     for axes, label in ((write, "write"), (read, "read")):
         axes.set(ylabel=f"{label}, MB/s of pixels in memory", ylim=(0, None))
-    figure.suptitle(f"Fig. 2: {threads} threads, {_blocks(chosen)}")
+    figure.suptitle(f"Fig. 2a: {threads} threads, {_blocks(chosen)}")
     legend_below(figure, bits)
     return figure
+
+
+def level_figure(rows: Sequence[FileRow]) -> Figure:
+    """Draw sizes and speeds of each codec over its level."""
+    kinds: dict[str, list[FileRow]] = {}
+    for row in rows:
+        name, _, filter = row.compressor.split(":")
+        kinds.setdefault(f"{name}, {filter} shuffle" if filter != "none" else name, []).append(row)
+    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    panels = figure.subplots(1, 3)
+    for (name, ours), colour, marker in zip(kinds.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
+        for axes, value in zip(panels, (_bits, _write, _read), strict=True):
+            axes.plot(
+                [_level(row) for row in ours],
+                [value(row) for row in ours],
+                color=colour,
+                marker=marker,
+                markersize=5,
+                label=name,
+            )
+    if rows[0].limit is not None:
+        panels[0].axhline(8 * rows[0].limit / rows[0].pixels, **_SHANNON)
+    for axes, label in zip(panels, ("bits per pixel", "write, MB/s", "read, MB/s"), strict=True):
+        axes.set(xlabel="level", ylabel=label, xticks=sorted({_level(row) for row in rows}))
+    for axes in panels[1:]:
+        axes.set_yscale("log")
+    where = f"{rows[0].dose:.3g} e⁻/pixel/frame, {rows[0].threads} threads, {_blocks(rows)}"
+    figure.suptitle(f"Fig. 2b: {where}")
+    legend_below(figure, panels[0])
+    return figure
+
+
+def _level(row: FileRow) -> int:
+    return int(row.compressor.split(":")[1])
 
 
 def settings_figure(rows: Sequence[FileRow]) -> Figure:

@@ -174,10 +174,10 @@ class BenchReport:
         What was asked for.
     machine
         Cores, processor, versions; no names of hosts or users.
-    table1, dose, metadata
+    table1, dose, level, metadata
         The parts, empty where they were not asked for.
     left_out
-        Compressors that were not measured.
+        Compressors and encodings that were not measured.
     notes
         What a reader must know.
     """
@@ -186,6 +186,7 @@ class BenchReport:
     machine: dict[str, Any]
     table1: tuple[FileRow, ...] = ()
     dose: tuple[FileRow, ...] = ()
+    level: tuple[FileRow, ...] = ()
     metadata: tuple[MetadataRow, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()
@@ -201,6 +202,7 @@ class BenchReport:
             "notes": list(self.notes),
             "table1": [row.to_dict() | _published(row) for row in self.table1],
             "dose": [row.to_dict() for row in self.dose],
+            "level": [row.to_dict() for row in self.level],
             "metadata": [row.to_dict() for row in self.metadata],
         }
 

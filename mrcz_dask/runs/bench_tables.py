@@ -49,7 +49,9 @@ def text_tables(report: BenchReport) -> Iterator[TextTable]:
     if report.table1:
         yield table1(report.table1)
     if report.dose:
-        yield dose_table(report.dose)
+        yield dose_table(report.dose, "Fig. 2a: codecs over the dose")
+    if report.level:
+        yield dose_table(report.level, "Fig. 2b: codecs over the level")
     if report.metadata:
         yield metadata_table(report.metadata)
 
@@ -82,12 +84,12 @@ def _table1_cells(row: FileRow) -> Cells:
     )
 
 
-def dose_table(rows: Sequence[FileRow]) -> TextTable:
-    """Return sizes and speeds over the dose; numbers of threads stand side by side."""
+def dose_table(rows: Sequence[FileRow], title: str) -> TextTable:
+    """Return sizes and speeds of codecs; numbers of threads stand side by side."""
     threads = tuple(sorted({row.threads for row in rows}))
     rates = (f"{what} {count}t" for count in threads for what in ("write", "read"))
     return TextTable(
-        "Fig. 2: codecs over the dose",
+        title,
         f"write, read: MB/s with so many threads; {_limits_caption(rows[0])}",
         ("dose", "codec", "block", *rates, "size", "bits/pixel", "limit", "/ limit", "Poisson", "/ Poisson"),
         tuple(_dose_cells(list(alike), threads) for _, alike in groupby(rows, _all_but_threads)),

@@ -151,7 +151,7 @@ def score_comparison(task: CompareTask) -> StackComparison:
     scores = Scores(_corrections(task), (rows.size, shape[2]))
     with opened(task.filtered) as frames:
         for k in range(1, shape[0], 2):
-            scores.add(frames.rows(k, rows))
+            scores.add(*frames.rows(k, rows))
     found = scores.results()
     base = found.get("outliers")
     return StackComparison(task.name, shape[0], {name: against(found.get(name), base) for name in task.names})

@@ -10,18 +10,21 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask import __version__
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.places import measure, stem_of
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import sidecar_path
-from mrcz_dask.formats.sources import FrameSource, open_source
+from mrcz_dask.formats.sources import FrameSource, open_source, read_footer
+from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writer import StackWriter
 from mrcz_dask.formats.writers import (
     OURS,
     ROWS,
     SUFFIXES,
+    UINT4,
     open_writer,
     reversed_rows,
     row_order,
@@ -31,7 +34,7 @@ from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.runs.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
 from mrcz_dask.runs.space import forbid_overwriting
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.values.errors import FormatError, OutputExistsError, SpaceError
 from mrcz_dask.values.params import InputParams, OutputFormat
 
 Frame = NDArray[Any]
@@ -42,13 +45,14 @@ FOOTERS: dict[str, bool | Literal["sidecar"]] = {"footer": True, "sidecar": "sid
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What became of a stack: names, sizes in bytes, and what there is to say of it."""
+    """What became of a stack: names, sizes in bytes, findings, and whether it was there before."""
 
     name: str
     output: str
     bytes_in: int
     bytes_out: int
     findings: dict[str, Any]
+    kept: bool = False
 
 
 def recompress(
@@ -57,8 +61,10 @@ def recompress(
     codec: str,
     format: OutputFormat = "mrcz",
     *,
+    stem: str | None = None,
     params: InputParams = USUAL,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Converted:
     """Write the same pixels with another codec or in another format; the output is read back and compared.
 
@@ -69,15 +75,19 @@ def recompress(
     folder
         Where STEM and the format's suffix go.
     codec
-        As `check_format_codec` has it; for MRCZ also ``keep``: chunks are copied (version-2 chunks; others
-        are written anew).
+        As `check_format_codec` has it, such as ``uint4`` for four bits in ``mrcs``; for MRCZ also ``keep``:
+        chunks are copied (version-2 chunks; others are written anew).
     format
         Of the output. For other programs integers are stored in the narrowest type that all read alike, and
         rows as `reversed_rows` says.
+    stem
+        What the output is called, with folders; None = the stem of the stack's name.
     params
         How the stack is read where it does not say it.
     overwrite
         Replace an output that is there.
+    resume
+        Keep one that is sound and was made from this stack in this way; replace it if the stack has changed.
 
     Raises
     ------
@@ -91,7 +101,12 @@ def recompress(
         For a codec that is none.
     """
     check_codec(codec, format, may_keep=True)
-    target = target_of(path, folder, SUFFIXES[format], overwrite)
+    about = {"codec": codec, "format": format, "input": params.to_dict()}
+    target, before = target_of(
+        path, folder, SUFFIXES[format], stem, overwrite, ("recompress", about) if resume else None
+    )
+    if before is not None:
+        return converted(path, target, {"digest": before["inputs"][0]["digest"]}, kept=True)
     with open_source(path, params) as reader:
         reverse = reversed_rows(reader, format)
         digest = PixelDigest(reader.shape, reader.dtype)
@@ -100,15 +115,16 @@ def recompress(
             _copy_writer(reader, place, codec, format, reverse) as writer,
         ):
             _copy(reader, writer, codec, digest)
-            step = _recompressed(reader, path, digest.hexdigest(), params, (codec, format), writer)
+            step = _recompressed(reader, path, digest.hexdigest(), about, writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"digest": digest.hexdigest()})
+    found = {"digest": digest.hexdigest(), "caveats": step["caveats"]}
+    return converted(path, target, found, reader.notes)
 
 
 def _copy_writer(
     reader: FrameSource, place: Path, codec: str, format: OutputFormat, reverse: bool
 ) -> FrameWriter:
-    dtype, four_bit = stored_type(format, reader.dtype, *range_of(reader, reader.dtype, format))
+    dtype, four_bit = stored_type(format, reader.dtype, *range_of(reader, reader.dtype, format), codec)
     return open_writer(
         place,
         format,
@@ -157,17 +173,21 @@ def _recompressed(
     reader: FrameSource,
     path: Path,
     digest: str,
-    params: InputParams,
-    asked: tuple[str, OutputFormat],
+    about: dict[str, Any],
     writer: FrameWriter,
 ) -> dict[str, Any]:
     recipe = (reader.footer or {}).get("recipe")
+    caveats = [f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else []
+    if about["codec"] == UINT4 and reader.shape[-1] % 2:
+        caveats.append(
+            f"4-bit rows of {reader.shape[-1]} pixels end in half a byte, as in IMOD, not in RELION"
+        )
     return provenance.step(
         "recompress",
-        parameters={"codec": asked[0], "format": asked[1], "input": params.to_dict()},
+        parameters=about,
         inputs=[input_of(path, digest)],
-        results=stored_as(writer, reversed_rows(reader, asked[1])),
-        caveats=[f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else [],
+        results=stored_as(writer, reversed_rows(reader, about["format"])),
+        caveats=caveats,
     )
 
 
@@ -175,9 +195,11 @@ def decompress(
     path: Path,
     folder: Path,
     *,
+    stem: str | None = None,
     params: InputParams = USUAL,
     keep: Literal["footer", "sidecar", "none"] = "sidecar",
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Converted:
     """Write a stack as plain MRC (.mrcs; an image as .mrc) for software that knows no MRCZ.
 
@@ -189,6 +211,8 @@ def decompress(
         Of the stack.
     folder
         Where the output goes.
+    stem, resume
+        See `recompress`.
     params
         How the stack is read where it does not say it.
     keep
@@ -202,12 +226,16 @@ def decompress(
         For an output that is there or is the input, a bad input, a full disk.
     """
     with open_source(path, params) as reader:
-        target = target_of(path, folder, ".mrcs" if len(reader) > 1 else ".mrc", overwrite)
+        about, suffix = {"input": params.to_dict()}, ".mrcs" if len(reader) > 1 else ".mrc"
+        done = ("decompress", about) if resume else None
+        target, before = target_of(path, folder, suffix, stem, overwrite, done)
+        if before is not None:
+            return converted(path, target, {"skipped": before["skipped"]}, kept=True)
         reverse = reversed_rows(reader, "mrcs")
         writer = StackWriter(
             target,
             reader.shape,
-            np.dtype(np.float32) if reader.quantised else reader.dtype,
+            reader.physical_dtype,
             codec="none",
             pixel_size=reader.pixel_size,
             meta=(reader.meta or None) if keep != "none" else None,
@@ -221,13 +249,13 @@ def decompress(
                 writer.append(reader.physical(k))
             step = provenance.step(
                 "decompress",
-                parameters={"input": params.to_dict()},
+                parameters=about,
                 inputs=[input_of(path, pixel_digest(reader))],
                 results=stored_as(writer, reverse),
                 skipped=left,
             )
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"skipped": left})
+    return converted(path, target, {"skipped": left}, reader.notes)
 
 
 def _known_of(reader: FrameSource) -> dict[str, Any] | None:
@@ -246,21 +274,51 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
     return dtype.newbyteorder("<").str
 
 
-def target_of(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
-    """Return the path of an output, in a folder that is there; refuse to overwrite inputs."""
-    target = folder / f"{stem_of(path.name)}{suffix}"
+def target_of(
+    path: Path,
+    folder: Path,
+    suffix: str,
+    stem: str | None,
+    overwrite: bool,
+    resumed: tuple[str, dict[str, Any]] | None,
+) -> tuple[Path, dict[str, Any] | None]:
+    """Return the path of an output, in a folder that is there, and the step that made it if it is kept.
+
+    Inputs are never overwritten. `resumed` is the name of the step with its parameters, where outputs of an
+    earlier run are kept.
+    """
+    target = folder / f"{stem or stem_of(path.name)}{suffix}"
     forbid_overwriting([path], [target, sidecar_path(target)])
-    if target.exists() and not overwrite:
+    last = _last_step(target) if resumed is not None and not overwrite and target.exists() else {}
+    if resumed is not None and (last.get("name"), last.get("parameters")) == resumed:
+        if _is_of(target, path, last):
+            return target, last
+    elif target.exists() and not overwrite:
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SpaceError(
-            f"{folder}: cannot be made ({error.strerror or error}); choose another output folder"
+            f"{target.parent}: cannot be made ({error.strerror or error}); choose another output folder"
         ) from error
-    return target
+    return target, None
+
+
+def _last_step(target: Path) -> dict[str, Any]:
+    try:
+        chain = (read_footer(target) or {}).get("provenance")
+    except FormatError:
+        return {}
+    return chain[-1] if chain else {}
+
+
+def _is_of(target: Path, path: Path, step: dict[str, Any]) -> bool:
+    """Return whether an output is sound, of this version, and not older than its input of the same size."""
+    one, now = step["inputs"][0], measure(path)
+    same = (one["name"], one["size"], step["version"]) == (path.name, now.size, __version__)
+    return same and measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound"
 
 
 def input_of(path: Path, digest: str) -> dict[str, Any]:
@@ -268,6 +326,9 @@ def input_of(path: Path, digest: str) -> dict[str, Any]:
     return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
-def converted(path: Path, target: Path, findings: dict[str, Any]) -> Converted:
-    """Return what became of a stack."""
-    return Converted(path.name, str(target), measure(path).size, measure(target).size, findings)
+def converted(
+    path: Path, target: Path, findings: dict[str, Any], notes: tuple[str, ...] = (), *, kept: bool = False
+) -> Converted:
+    """Return what became of a stack, and what the reader of its file noted."""
+    found = findings | ({"notes": list(notes)} if notes else {})
+    return Converted(path.name, str(target), measure(path).size, measure(target).size, found, kept)

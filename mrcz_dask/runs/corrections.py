@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -73,7 +74,7 @@ class Sums:
     def load(cls, store: SessionStore, task: FinishTask, which: str) -> Sums:
         """Read those of all frames (`which` ''), or of the even ones ('_even')."""
         record = task.record
-        n = -(-record.shape[0] // 2) if which else record.shape[0]
+        n = record.exposed(2 if which else 1)
         values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
         mask = is_masked(weight)
         near = near_another(mask, task.settings.outliers.radius)
@@ -82,7 +83,10 @@ class Sums:
     def correction(self, pattern: Pattern | None, task: FinishTask) -> Correction:
         """Return the correction that a pattern makes; None = the filter alone."""
         image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
-        return make_correction(task.settings.koma.form, image, self.mean, self.weight, self.near, scale)
+        form, record = task.settings.koma.form, task.record
+        noise = math.inf if record.noise is None else record.noise
+        noise /= record.dose if form == "divide" and record.has_dose else 1
+        return make_correction(form, image, self.mean, self.weight, self.near, scale, noise)
 
 
 def corrections(

@@ -3,30 +3,37 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
 from typing import TypeVar
 
-from mrcz_dask.runs.entries import Discovery, Rejected, Skipped, StackEntry
+from mrcz_dask.formats.places import stem_of, stems_of
+from mrcz_dask.runs.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
+from mrcz_dask.runs.tilts import with_tilts
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import some
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 
-_Found = TypeVar("_Found", StackEntry, Skipped, Rejected)
+_Found = TypeVar("_Found", StackEntry, Skipped, Single, Rejected)
+_DIGITS = re.compile(r"\d+")
 # A look is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
 # computes, and threads that wait for each other's turn take twice as long as one. The first ones tell.
 _THREADS = 8
 _FIRST = 32
 _WAITING = 0.5
+_SAME_TIME = timedelta(minutes=2)  # names give the minute, and files are written after their exposure
+WHERE = {"mdoc": ".mdoc", "header": "the header", "name": "the name"}
 
 
 def discover(
@@ -65,15 +72,13 @@ def discover(
     Raises
     ------
     SessionError
-        If there is no such folder or no stack in it, if it is the output folder itself, or if outputs of two
-        stacks would have the same name.
+        If there is no such folder or no stack in it, or if it is the output folder itself.
     """
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
     found = assemble(root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs), listing.files))
     if not found.stacks:
         raise SessionError(_none_good(root, found.skipped, found.rejected))
-    _forbid_equal_stems(found.stacks)
     return found
 
 
@@ -97,11 +102,18 @@ def session_folder(folder: Path, output: Path | None) -> Path:
 
 def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     """Return what was found in a session's folder, in order; there may be no stack."""
-    entries = sorted(_of(StackEntry, looks), key=lambda entry: (entry.acquired.time, entry.name))
-    stacks, odd = _alike(entries)
+    timed, unread = with_tilts(root, listing.mdocs, list(_of(StackEntry, looks)))
+    entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
+    alike, odd = _alike(entries)
+    stems = stems_of([entry.name for entry in alike])
+    stacks = [replace(entry, stem=stem) for entry, stem in zip(alike, stems, strict=True)]
+    cut = [one for one in _of(Single, looks) if _was_a_movie(one, stacks)]
+    odd += [Rejected(one.path, _too_few(one.path, stacks[0])) for one in cut]
     rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
-    skipped = sorted((*listing.skipped, *_of(Skipped, looks)), key=lambda one: one.path)
-    doubts = (*listing.warnings, *(text for one in looks for text in one.warnings), *_doubts(stacks))
+    images = (one for one in _of(Skipped, looks) if one not in cut)
+    skipped = sorted((*listing.skipped, *images), key=lambda one: one.path)
+    of_mdocs = dict.fromkeys((*(text for one in looks for text in one.warnings), *unread))
+    doubts = (*listing.warnings, *of_mdocs, *_doubts(stacks))
     return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
 
 
@@ -138,16 +150,27 @@ def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Reject
     return [entry for entry in entries if entry.kind == usual], odd
 
 
-def _forbid_equal_stems(stacks: Iterable[StackEntry]) -> None:
-    groups: defaultdict[str, list[StackEntry]] = defaultdict(list)
-    for stack in stacks:
-        groups[stack.stem].append(stack)
-    clashes = [" and ".join(sorted(s.name for s in group)) for group in groups.values() if len(group) > 1]
-    if clashes:
-        raise SessionError(
-            f"{len(clashes)} outputs would get the name of another, as outputs are called by the stems of"
-            f" their stacks: {some(clashes)}; expected stems that differ; rename or --exclude one"
-        )
+def _was_a_movie(one: Single, stacks: Sequence[StackEntry]) -> bool:
+    """Return whether an image has size and type of the session's stacks, so that it lost its other frames.
+
+    A gain reference may have both where pixels are floats: then it must also be called as the stacks are.
+    """
+    alike = [stack for stack in stacks if one.kind and one.kind[:2] == (stack.shape[1:], stack.dtype)]
+    if one.kind and one.kind[2]:
+        alike = [
+            stack
+            for stack in alike
+            if _DIGITS.sub("#", stem_of(stack.path.name)) == _DIGITS.sub("#", stem_of(one.path.name))
+        ]
+    return bool(alike)
+
+
+def _too_few(path: Path, stack: StackEntry) -> str:
+    return (
+        f"{path}: has one frame, of the size and type of the session's stacks; expected 2 or more, as other "
+        f"stacks have ({stack.name}: {stack.shape[0]}); copy it again from where it came from, or leave it "
+        "out (--exclude)"
+    )
 
 
 def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
@@ -159,9 +182,10 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
     modified = [stack.name for stack in stacks if stack.acquired.source == "mtime"]
     if modified:
         yield (
-            f"{len(modified)} of {len(stacks)} stacks have no time in .mdoc, header or name, so that the time"
-            f" of their last modification was taken: {some(modified)}"
+            f"{len(modified)} of {len(stacks)} stacks have no time that is understood in .mdoc, header or"
+            f" name, so that the time of their last modification was taken: {some(modified)}"
         )
+    yield from _disagreeing(stacks)
     same: defaultdict[datetime, list[str]] = defaultdict(list)
     for stack in stacks:
         same[stack.acquired.time].append(stack.name)
@@ -176,6 +200,26 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
         for time, names in same.items()
         if len(names) > 1
     )
+
+
+def _disagreeing(stacks: Sequence[StackEntry]) -> Iterator[str]:
+    """Yield which sources give other times, or another order, than those that were taken."""
+    found: defaultdict[tuple[str, str], list[tuple[str, timedelta]]] = defaultdict(list)
+    latest: dict[str, datetime] = {}
+    for stack in stacks:
+        taken = stack.acquired
+        for source, time in taken.others:
+            apart, before = abs(time - taken.time), latest.get(source, time)
+            if apart > _SAME_TIME or time < before:
+                found[taken.source, source].append((stack.name, apart))
+            latest[source] = max(time, before)
+    for (taken_from, other), differing in found.items():
+        most = max(apart for _, apart in differing)
+        yield (
+            f"times in {WHERE[taken_from]} and in {WHERE[other]} disagree for {len(differing)} of "
+            f"{len(stacks)} stacks, by up to {timedelta(seconds=round(most.total_seconds()))}; those in "
+            f"{WHERE[taken_from]} decide: {some(name for name, _ in differing)}"
+        )
 
 
 def _none_good(root: Path, skipped: Sequence[Skipped], rejected: Sequence[Rejected]) -> str:

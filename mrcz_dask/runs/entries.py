@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
-from mrcz_dask.formats.places import stem_of
 from mrcz_dask.runs.times import Acquired
 from mrcz_dask.values.sizes import readable
 
@@ -35,6 +34,9 @@ class StackEntry:
         Bytes of the file.
     mtime_ns
         Its modification time, in nanoseconds since 1970.
+    stem
+        What its outputs are called, relative to their folder: `name` without suffix, or with it where two
+        formats of one name are there.
     acquired
         When it was taken, and what says so.
     pixel_size
@@ -55,6 +57,7 @@ class StackEntry:
     dtype: np.dtype[Any]
     size: int
     mtime_ns: int
+    stem: str
     acquired: Acquired
     pixel_size: float | None = None
     pixel_size_source: PixelSizeSource | None = None
@@ -65,15 +68,15 @@ class StackEntry:
     first_row: FirstRow = "bottom"
 
     @property
-    def stem(self) -> str:
-        """The file's name without folder and suffix: what its outputs are called."""
-        return stem_of(self.path.name)
-
-    @property
     def kind(self) -> str:
         """Size of a frame and sort of pixels, such as ``480 x 464 integer``; equal in all of a session."""
         sort = "integer" if self.dtype.kind in "iu" else "float"
         return f"{' x '.join(map(str, self.shape[1:]))} {sort}"
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """Return a path relative to a folder above it, with forward slashes, whatever characters it has."""
+    return path.as_posix().removeprefix(folder.as_posix().rstrip("/") + "/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +85,20 @@ class Skipped:
 
     path: Path
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Single(Skipped):
+    """A file of one frame: an image, unless it is of the kind of the session's stacks.
+
+    Attributes
+    ----------
+    kind
+        (y, x) and type of its pixels, and whether their mean is near 1, as of a gain reference; None where
+        its name says that it is one, or a picture.
+    """
+
+    kind: tuple[tuple[int, ...], np.dtype[Any], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +138,10 @@ class Discovery:
         """(frames, y, x) of every stack."""
         return self.stacks[0].shape
 
+    def name_of(self, path: Path) -> str:
+        """Return a path relative to the session's folder, with forward slashes."""
+        return relative_name(path, self.folder)
+
     @property
     def size(self) -> int:
         """Bytes of all stacks' files."""
@@ -132,6 +153,6 @@ class Discovery:
     def _lines(self) -> Iterator[str]:
         yield f"{len(self.stacks)} stacks of {self.stacks[0].kind} ({readable(self.size)}) in {self.folder}"
         yield from (f"  {stack.acquired}  {stack.name}" for stack in self.stacks)
-        yield from (f"skipped: {one.path.name}: {one.reason}" for one in self.skipped)
+        yield from (f"skipped: {self.name_of(one.path)}: {one.reason}" for one in self.skipped)
         yield from (f"rejected: {one.reason}" for one in self.rejected)
         yield from (f"warning: {text}" for text in self.warnings)

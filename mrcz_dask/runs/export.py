@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.defects import write_defects
 from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.star import is_word
 from mrcz_dask.formats.writer import write
 from mrcz_dask.runs.export_movies import (
     DEFECTS,
@@ -35,6 +37,7 @@ from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import OutputExistsError, SessionError
 from mrcz_dask.values.events import Listener
+from mrcz_dask.values.sizes import some
 
 Program = Literal["relion", "motioncor", "cryosparc", "warp"]
 PROGRAMS: tuple[Program, ...] = ("relion", "motioncor", "cryosparc", "warp")
@@ -74,17 +77,21 @@ def export(
     OutputExistsError
         When something is in the target folder.
     SessionError
-        When there is nothing to hand on.
+        When there is nothing to hand on, or two outputs of one stack.
     SpaceError, FormatError
         When the disk is full, or an output is damaged.
     """
-    found = movies_of(folder)
-    short = {
-        m.stem: f"{m.shape[0]} frames; {FEWEST_FRAMES} at least" for m in found if m.shape[0] < FEWEST_FRAMES
-    }
-    good = [movie for movie in found if movie.stem not in short]
+    found, left_out = movies_of(folder)
+    number = Counter(m.stem for m in found)
+    twice = sorted(m.path.name for m in found if number[m.stem] > 1)
+    if twice:
+        raise SessionError(f"{folder}: {', '.join(twice)}: several outputs of one stack; leave one of each")
+    left_out |= {movie.stem: reason for movie in found if (reason := _unfit(movie, program))}
+    good = [movie for movie in found if movie.stem not in left_out]
     if not good:
-        raise SessionError(f"{folder}: no movie of {FEWEST_FRAMES} frames or more")
+        raise SessionError(
+            f"{folder}: no movie to hand on: {some(f'{n} ({why})' for n, why in left_out.items())}"
+        )
     store = SessionStore(folder / STORE_NAME)
     with _whole(target) as place:
         _write_movies(good, place, store, program, listen)
@@ -92,7 +99,16 @@ def export(
         _common_defects(good, place, store)
         text = TEXTS[program](good, place, store, optics)
         write_atomic(place / "README.md", text.encode())
-    return Exported(target, tuple(m.stem for m in good), short)
+    return Exported(target, tuple(m.stem for m in good), left_out)
+
+
+def _unfit(movie: Movie, program: Program) -> str | None:
+    """Return why a program cannot take a movie, or None."""
+    if movie.shape[0] < FEWEST_FRAMES:
+        return f"{movie.shape[0]} frames; {FEWEST_FRAMES} at least"
+    if program == "relion" and not is_word(movie.stem):
+        return "a STAR file cannot hold a name with a quote or a line break; rename the stack, run koma again"
+    return None
 
 
 @contextmanager

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.defects import Kind, write_defects
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source
@@ -18,15 +18,18 @@ from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.formats.writers import SUFFIXES, is_top_down
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.entries import relative_name
 from mrcz_dask.runs.gaining import gain_for
 from mrcz_dask.runs.keeping import last_steps
+from mrcz_dask.runs.listing import list_stacks
 from mrcz_dask.runs.opening import open_stack
-from mrcz_dask.runs.outputs import REVERSED, STORE_NAME
+from mrcz_dask.runs.outputs import REVERSED
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.errors import MrczDaskError, NoStacksError, ParameterError, SessionError
 from mrcz_dask.values.params import GainParams
 
 MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
+FORMS: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Movie:
     path
         Of the output.
     stem
-        What its files are called.
+        What its files are called, with the folders that it is in.
     acquired
         When the stack was recorded, in ISO form.
     pixel_size
@@ -71,33 +74,51 @@ class Movie:
         return image[::-1] if self.input_top_down else image
 
 
-def movies_of(folder: Path) -> list[Movie]:
-    """Return the outputs in a run's folder, in order of acquisition.
+def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
+    """Return the outputs in a run's folder and below, in order of acquisition, and why others are none.
 
     Raises
     ------
     SessionError
         When there is none.
     """
-    found = []
-    for path in sorted(p for s in SUFFIXES.values() for p in folder.glob(f"*{s}") if p.name != STORE_NAME):
-        with open_source(path) as reader:
-            steps = last_steps(reader.footer or {})
-            if "koma" in steps:
-                found.append(_movie(path, reader, steps))
+    found: dict[str, Movie] = {}
+    bad: dict[str, str] = {}
+    try:
+        files = list_stacks(folder, recursive=True).files
+    except (NoStacksError, FileNotFoundError):
+        files = ()
+    for path in (path for path in files if path.name.endswith(tuple(SUFFIXES.values()))):
+        name = relative_name(path, folder)
+        try:
+            with open_source(path) as reader:
+                steps = last_steps(reader.footer or {})
+                movie = _movie(path, name, reader, steps) if _is_output(name, steps) else None
+        except (MrczDaskError, OSError) as error:
+            bad[name] = str(error)
+            continue
+        if movie is not None and found.setdefault(movie.stem, movie) is not movie:
+            bad[name] = f"{found[movie.stem].path.name} is of the same stack; move one of them away"
     if not found:
         raise SessionError(f"{folder}: no outputs of koma; expected files that a run wrote there")
-    return sorted(found, key=lambda movie: (movie.acquired, movie.stem))
+    return sorted(found.values(), key=lambda movie: (movie.acquired, movie.stem)), bad
 
 
-def _movie(path: Path, reader: FrameSource, steps: dict[str, dict[str, Any]]) -> Movie:
+def _is_output(name: str, steps: dict[str, dict[str, Any]]) -> bool:
+    """Return whether koma made a file, and put it into this folder: copies in others are of no concern."""
+    if "koma" not in steps or "/" not in name:
+        return "koma" in steps
+    return PurePosixPath(steps["outliers"]["inputs"][0]["name"]).parent == PurePosixPath(name).parent
+
+
+def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str, Any]]) -> Movie:
     recipe = (reader.footer or {}).get("recipe")
     gain = steps.get("gain")
     digest = gain["parameters"]["gain"] if gain else ""
     top_down = is_top_down(reader)
     return Movie(
         path=path,
-        stem=stem_of(path.name),
+        stem=name.removesuffix(path.name) + stem_of(path.name),
         acquired=steps["koma"]["results"]["acquired"],
         pixel_size=reader.pixel_size[0] if reader.pixel_size else None,
         counts=recipe is not None,
@@ -125,6 +146,13 @@ def shown_mask(store: SessionStore, movie: Movie) -> NDArray[np.bool_]:
     return np.ascontiguousarray(movie.as_shown(mask_of(store, movie.stem)))
 
 
+def place_of(movie: Movie, folder: Path, end: str) -> Path:
+    """Return the path of a movie's file in a folder, which is made."""
+    path = folder / f"{movie.stem}{end}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def write_corrected(movie: Movie, target: Path) -> None:
     """Write a movie as plain MRC, corrected, float32 counts."""
     stack = open_stack(movie.path, corrected=movie.counts)
@@ -141,7 +169,7 @@ def write_counts(movie: Movie, target: Path) -> None:
 
 def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Iterator[NDArray[Any]]) -> None:
     with StackWriter(
-        target / MOVIES / f"{movie.stem}.mrcs",
+        place_of(movie, target / MOVIES, ".mrcs"),
         movie.shape,
         dtype,
         codec="none",
@@ -156,10 +184,8 @@ def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Itera
 def write_mask(movie: Movie, target: Path, store: SessionStore) -> None:
     """Write the outliers of a movie in every form."""
     mask = shown_mask(store, movie)
-    place = target / DEFECTS / movie.stem
-    write_defects(f"{place}.mrc", mask, "map", "bottom")
-    write_defects(f"{place}.txt", mask, "boxes", "bottom")
-    write_defects(f"{place}_serialem.txt", mask, "serialem", "bottom")
+    for end, form in FORMS.items():
+        write_defects(place_of(movie, target / DEFECTS, end), mask, form, "bottom")
 
 
 def gain_of(movie: Movie, store: SessionStore) -> Gain:
@@ -187,13 +213,11 @@ def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
         image /= scale
     if gain.dark is not None:
         image += gain.dark
-    (target / DARK).mkdir(exist_ok=True)
-    write(target / DARK / f"{movie.stem}.mrc", np.ascontiguousarray(movie.as_shown(image)), footer=False)
+    write(place_of(movie, target / DARK, ".mrc"), np.ascontiguousarray(movie.as_shown(image)), footer=False)
 
 
 def write_gain(movie: Movie, target: Path, store: SessionStore) -> None:
     """Write the gain of a movie, gamma and scale taken, with zeros at its defects: to be multiplied with."""
     gain, scale = gain_of(movie, store), store.correction(movie.stem).factor()
     image = np.where(gain.bad, np.float32(0), gain.image if scale is None else gain.image * scale)
-    (target / GAINS).mkdir(exist_ok=True)
-    write(target / GAINS / f"{movie.stem}.mrc", np.ascontiguousarray(movie.as_shown(image)), footer=False)
+    write(place_of(movie, target / GAINS, ".mrc"), np.ascontiguousarray(movie.as_shown(image)), footer=False)

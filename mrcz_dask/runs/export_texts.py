@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
 from mrcz_dask.formats.star import write_star
-from mrcz_dask.runs.export_movies import DARK, DEFECTS, GAINS, MOVIES, Movie, shown_mask
+from mrcz_dask.runs.export_movies import DARK, DEFECTS, GAINS, MOVIES, Movie, place_of, shown_mask
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import ParameterError
 
@@ -98,11 +99,10 @@ def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics:
             },
         },
     )
-    (target / "hot_pixels").mkdir(exist_ok=True)
     for movie in good:
         y, x = np.nonzero(shown_mask(store, movie))
         columns = {"rlnCoordinateX": x.astype(float).tolist(), "rlnCoordinateY": y.astype(float).tolist()}
-        write_star(target / "hot_pixels" / f"{movie.stem}.star", {"hot_pixels": columns})
+        write_star(place_of(movie, target / "hot_pixels", ".star"), {"hot_pixels": columns})
     return _about(good, "RELION") + (
         "Run in this folder, which then is the project's:\n\n"
         "    relion_run_motioncorr --i movies.star --o MotionCorr/job001/ --use_own --bfactor 150 --j 4 "
@@ -115,11 +115,16 @@ def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics:
 def for_motioncor(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
     """Return what a person is told who goes on with MotionCor."""
     size, raw, first = _pixel_size(good, optics), good[0].counts, good[0].stem
-    applied = f"-Gain {GAINS}/{first}.mrc -Dark {DARK}/{first}.mrc" if raw else f"-Gain {GAIN}"
+    movie, gain, dark, defects = (
+        quote(f"{folder}/{first}{end}")
+        for folder, end in ((MOVIES, ".mrcs"), (GAINS, ".mrc"), (DARK, ".mrc"), (DEFECTS, ".mrc"))
+    )
+    aligned = quote(f"{first.replace('/', '_')}_aligned.mrc")
+    applied = f"-Gain {gain} -Dark {dark}" if raw else f"-Gain {GAIN}"
     return _about(good, "MotionCor", COUNTS if raw else CORRECTED) + (
         "For each movie, such as the first:\n\n"
-        f"    MotionCor3 -InMrc {MOVIES}/{first}.mrcs -OutMrc {first}_aligned.mrc -PixSize {size:g} "
-        f"-kV {optics.voltage:g} {applied} -DefectMap {DEFECTS}/{first}.mrc\n\n"
+        f"    MotionCor3 -InMrc {movie} -OutMrc {aligned} -PixSize {size:g} "
+        f"-kV {optics.voltage:g} {applied} -DefectMap {defects}\n\n"
         + (OF_COUNTS if raw else "`-Gain` is a gain of ones.\n")
     )
 
@@ -134,9 +139,11 @@ OF_COUNTS = (
 def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
     """Return what a person is told who goes on with cryoSPARC."""
     size = _pixel_size(good, optics)
+    depths = {movie.stem.count("/") for movie in good}
+    paths = ", ".join(f"`{MOVIES}/{'*/' * depth}*.mrcs`" for depth in sorted(depths))
     return _about(good, "cryoSPARC") + (
         "Import Movies:\n\n"
-        f"- Movies data path: `{MOVIES}/*.mrcs`\n- Gain reference path: none\n"
+        f"- Movies data path: {paths}\n- Gain reference path: none\n"
         "- Defect file path: `defects_common.txt` (boxes), or as gain reference "
         "`gain_ones_zero_at_defects.mrc`\n"
         f"- Raw pixel size (A): {size:g}\n- Accelerating voltage (kV): {optics.voltage:g}\n"
@@ -149,10 +156,11 @@ def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, opti
 def for_warp(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
     """Return what a person is told who goes on with Warp."""
     size = _pixel_size(good, optics)
+    below = " --recursive" if any("/" in movie.stem for movie in good) else ""
     return _about(good, "Warp") + (
         "Run in this folder:\n\n"
         f"    WarpTools create_settings --folder_data {MOVIES} --folder_processing warp "
-        f"--output warp.settings --extension '*.mrcs' --angpix {size:g} --exposure "
+        f"--output warp.settings --extension '*.mrcs'{below} --angpix {size:g} --exposure "
         f"{np.mean([m.dose * m.shape[0] for m in good]) / size**2:.4g}\n\n"
         "Give no `--gain_path`. `--exposure` is the whole movie's dose per square Angstrom, if a count is an "
         "electron. In Warp's window `defects_common.mrc` can be chosen as the defect map.\n"

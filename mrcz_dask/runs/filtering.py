@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
 from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.numerics.correction import make_correction
+from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
 from mrcz_dask.numerics.filling import fill_values
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.replacing import Replacement
-from mrcz_dask.numerics.sums import sum_stack
+from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.thresholds import QUIET
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.convert import (
     Converted,
@@ -46,8 +49,10 @@ def filter_outliers(
     codec: str,
     format: OutputFormat = "mrcz",
     *,
+    stem: str | None = None,
     params: InputParams = USUAL,
     overwrite: bool = False,
+    resume: bool = False,
 ) -> Converted:
     """Find and fill the outliers of one stack, without KOMA.
 
@@ -66,6 +71,8 @@ def filter_outliers(
         As `check_format_codec` has it.
     format
         Of the output; see `recompress`.
+    stem, resume
+        See `recompress`.
     params
         How the stack is read where it does not say it.
     overwrite
@@ -81,31 +88,37 @@ def filter_outliers(
         For an output that is there or is the input, a bad input, a full disk.
     """
     check_codec(codec, format, may_keep=False)
-    target = target_of(path, folder, SUFFIXES[format], overwrite)
+    about = outliers.to_dict() | {"input": params.to_dict()}
+    done = ("outliers", about) if resume else None
+    target, before = target_of(path, folder, SUFFIXES[format], stem, overwrite, done)
+    if before is not None:
+        return converted(path, target, before["results"]["mask"] | {"caveats": before["caveats"]}, kept=True)
     with open_source(path, params) as reader:
-        total = sum_stack(_Physical(reader))
+        blank = [k for k in range(len(reader)) if is_blank(reader.physical(k))]
+        total = sum_stack(_Physical(reader, () if len(blank) == len(reader) else blank))
         mask = outlier_mask(total, outliers)
         digest = pixel_digest(reader)
         counts = reader.dtype.kind in "iu" and not reader.quantised
-        mean = (total.total() / len(reader)).astype(np.float32)
-        change = _replacing(mask, mean, digest) if counts else _blending(mask, mean)
+        dose = float(mask.mean) / total.n
+        change = _replacing(mask, total, digest, dose) if counts else _blending(mask, total, dose)
+        notes = (*reader.notes, *blank_note(blank, len(reader)))
         reverse = reversed_rows(reader, format)
-        with _filtered_writer(reader, target, codec, format, (counts, change), mask) as writer:
+        with _filtered_writer(reader, target, codec, format, (counts, change), dose) as writer:
             for k in range(len(reader)):
                 writer.append(change(reader.physical(k), k))
             step = provenance.step(
                 "outliers",
-                parameters=outliers.to_dict() | {"input": params.to_dict()},
+                parameters=about,
                 inputs=[input_of(path, digest)],
                 results={
                     "mask": mask.summary(),
                     "filled": "poisson draws" if counts else "blended",
                     **stored_as(writer, reverse),
                 },
-                caveats=list(mask.caveats),
+                caveats=[*mask.caveats, *notes],
             )
             writer.provenance = provenance.append(writer.provenance, step)
-    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)})
+    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)}, notes)
 
 
 def _filtered_writer(
@@ -114,13 +127,13 @@ def _filtered_writer(
     codec: str,
     format: OutputFormat,
     how: tuple[bool, Change],
-    mask: OutlierMask,
+    dose: float,
 ) -> FrameWriter:
     counts, change = how
     made = reader.dtype if counts else np.dtype(np.float32)
     frames = (change(reader.physical(k), k) for k in range(len(reader)))
     dtype, four_bit = stored_type(format, made, *range_of(frames, made, format))
-    about = {"unit": "counts", "dose_per_frame": float(mask.mean) / len(reader)}
+    about = {"unit": "counts", "dose_per_frame": dose}
     return open_writer(
         target,
         format,
@@ -137,21 +150,34 @@ def _filtered_writer(
 
 
 class _Physical:
-    """The frames of a stack, to be gone through more than once."""
+    """The frames of a stack, some of them left out, to be gone through more than once."""
 
-    def __init__(self, reader: FrameSource) -> None:
-        self._reader = reader
+    def __init__(self, reader: FrameSource, without: Collection[int]) -> None:
+        self._reader, self._without = reader, without
 
     def __iter__(self) -> Iterator[Frame]:
-        return (self._reader.physical(k) for k in range(len(self._reader)))
+        return (self._reader.physical(k) for k in range(len(self._reader)) if k not in self._without)
 
 
-def _replacing(mask: OutlierMask, mean: NDArray[np.float32], digest: str) -> Change:
-    weight = mask.weight255
+def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> Change:
+    """Draw with the noise of counting, or where integers are quieter than that with theirs, on a pedestal."""
+    weight, variance = mask.weight255, mask.sigma**2 / total.n
+    quiet = variance < QUIET**2 * mask.mean / total.n
+    pedestal = math.floor(dose - variance) if quiet else 0
+    mean = (total.less(pedestal).total() / total.n).astype(np.float32)
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
-    return Replacement.make(weight, fill, key_of(digest)).apply
+    made = Replacement.make(weight, fill, key_of(digest), pedestal)
+
+    def change(frame: Frame, k: int) -> Frame:
+        factor = relative_dose(frame, weight, dose)
+        if pedestal and factor is not None:
+            factor = 1 + (factor - 1) * dose / (dose - pedestal)
+        return made.at_dose(factor).apply(frame, k)
+
+    return change
 
 
-def _blending(mask: OutlierMask, mean: NDArray[np.float32]) -> Change:
-    made = make_correction("subtract", None, MeanImage(mean), mask.weight255, mask.neighbourly).ready()
-    return lambda frame, k: made.apply(frame)
+def _blending(mask: OutlierMask, total: StackSum, dose: float) -> Change:
+    weight, mean = mask.weight255, (total.total() / total.n).astype(np.float32)
+    made = make_correction("subtract", None, MeanImage(mean), weight, mask.neighbourly).ready()
+    return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame)

@@ -20,6 +20,7 @@ from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
 from mrcz_dask.runs.corrections import HeldOut, corrections
@@ -28,6 +29,7 @@ from mrcz_dask.runs.outputs import (
     copies_chunks,
     open_output,
     open_recompressed,
+    output_name,
     output_path,
     write_references,
 )
@@ -151,16 +153,18 @@ class NoiseScore:
         self._sums = {kind: CorrelationSum() for kind in SCORES}
         self._buffer = np.empty((self._rows.size, correction.weight.shape[1]), np.float32)
 
-    def add(self, k: int, frame: NDArray[Any]) -> None:
-        """Take in frame k as read."""
+    def add(self, k: int, frame: NDArray[Any], dose: float | None) -> None:
+        """Take in frame k after its gain, with its relative dose; a blank one (None) has nothing to score."""
+        if dose is None:
+            return
         rows = frame[self._rows]
         with np.errstate(invalid="ignore"):  # frames that are not finite are left out, without a word
             self._sums["raw_in_sample"].add(rows)
-            self._sums["corrected_in_sample"].add(self._in_sample.apply(rows, self._buffer))
+            self._sums["corrected_in_sample"].add(self._in_sample.at_dose(dose).apply(rows, self._buffer))
             if k % 2:
                 self._sums["raw"].add(rows)
                 for kind, ready in self._held_out.items():
-                    self._sums[kind].add(ready.apply(rows, self._buffer))
+                    self._sums[kind].add(ready.at_dose(dose).apply(rows, self._buffer))
 
     def result(self) -> Noise:
         """Return the scores; None where there were fewer than two frames."""
@@ -186,6 +190,8 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
         When its pixels are no longer those of the first pass.
     """
     store = SessionStore(task.store)
+    if Path(task.folder).is_dir():  # else it went away, and must not be made anew on a bare mount point
+        output_path(task).parent.mkdir(parents=True, exist_ok=True)
     with open_source(task.path, task.settings.input) as reader:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         mean, pattern, correction, held_out = corrections(store, task, windows, scored=chunks is None)
@@ -197,7 +203,9 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
         else:
             with phase("apply"):
                 score = NoiseScore(correction, held_out)
-                exposed = Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma))
+                exposed = Exposed(
+                    reader, gain_for(task.store, task.settings.gain, task.record.gamma), task.record.offset
+                )
             work = _write_references if task.settings.write.write == "references" else _write
             noise = work(exposed, task, findings, score, store)
     output = output_path(task)
@@ -237,7 +245,7 @@ def _write_references(
 ) -> Noise:
     for k, _, frame in _frames(exposed, task):
         with phase("apply"):
-            score.add(k, frame)
+            score.add(k, frame, relative_dose(frame, findings.correction.weight, task.record.dose))
     noise = score.result()
     write_references(task, findings, noise, store)
     return noise
@@ -263,8 +271,9 @@ def _write(
     with open_output(exposed, task, findings, findings.correction.ready()) as output:
         for k, raw, frame in _frames(exposed, task):
             with phase("apply"):
-                score.add(k, frame)
-                output.append(k, raw, frame)
+                dose = relative_dose(frame, findings.correction.weight, task.record.dose)
+                score.add(k, frame, dose)
+                output.append(k, raw, frame, dose)
         noise = score.result()
         output.conclude(steps(task, findings, noise, output.stored), store)
     return noise
@@ -297,7 +306,7 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
     size, mtime_ns = measure(output)
     return StackResult(
         name=task.name,
-        output=output.name,
+        output=output_name(task.record.stem, task.settings.write),
         bytes_in=task.record.size,
         bytes_out=size,
         hot=int(task.record.outliers["n_hot"]),

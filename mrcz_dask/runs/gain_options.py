@@ -61,6 +61,8 @@ class GainOptions(Parameters):
         ``auto``, a number or ``a1,b1,a2,a3[,low,high]``; None = 1.
     frame_time
         Seconds per frame, for gamma; None = as the .mdoc says.
+    force
+        Apply gain and dark even where the first stacks show that they make the pattern worse.
     """
 
     gain: str | None = None
@@ -72,6 +74,7 @@ class GainOptions(Parameters):
     gamma: str | None = None
     defects: str | None = None
     frame_time: float | None = None
+    force: bool = False
 
     def __post_init__(self) -> None:
         raise_all("gain options", self._problems())

@@ -13,6 +13,7 @@ from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.contrast import Usability, block_means, judge
 from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
+from mrcz_dask.numerics.noise import FINENESS
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
 from mrcz_dask.numerics.sums import StackSum, sum_stack
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
@@ -180,6 +181,8 @@ def _verdicts(looks: Sequence[StackLook], params: ContrastParams) -> list[Usabil
 def _unusable(one: StackLook, verdict: Usability) -> str | None:
     if not one.mask.usable:
         return f"its outlier mask is {one.mask.status}"
+    if np.spacing(np.float32(one.mask.mean)) > one.mask.sigma / FINENESS:
+        return f"its mean of {one.dose:g} counts hides its noise: it has a constant offset, which is no gain"
     if not verdict.usable:
         return f"high contrast: score {verdict.score:.3f} above {verdict.limit:.3f}"
     return None

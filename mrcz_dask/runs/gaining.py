@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain import Gain, GammaCurve
-from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.gained import gained_mask, gained_sum
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import ParameterError
@@ -80,7 +82,7 @@ def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float
     params
         The rule, and what the user said of frame times, which comes first.
     dose
-        Mean of its unmasked pixels before the gain, counts/pixel/frame.
+        Mean of its unmasked pixels after the dark, before the gain, counts/pixel/frame.
     seconds
         Of a frame, as its metadata say.
 
@@ -93,11 +95,19 @@ def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float
     return GammaRule.of(params.gamma).at(None if time is None else dose * params.subpixels / time)
 
 
-def gamma_of(params: GainParams, total: StackSum, seconds: float | None, outliers: OutlierParams) -> float:
-    """Return the gamma of a stack from its sum before the gain; see `stack_gamma`."""
+def gamma_of(
+    gain: Gain, params: GainParams, total: StackSum, seconds: float | None, outliers: OutlierParams
+) -> float:
+    """Return the gamma of a stack from its sum before dark and gain; see `stack_gamma`."""
     if not params.by_rate:
         return stack_gamma(params, 0.0, None)
-    return stack_gamma(params, outlier_mask(total, outliers).mean / total.n, seconds)
+    mask = gained_mask(total, without_dark(total, gain), outliers)
+    return stack_gamma(params, mask.mean / total.n, seconds)
+
+
+def without_dark(total: StackSum, gain: Gain) -> StackSum:
+    """Return the sum of a stack after the dark alone: the dose is that of the electrons."""
+    return total if gain.dark is None else gained_sum(total, gain.at(0.0))
 
 
 @lru_cache(maxsize=KEPT)
@@ -122,17 +132,23 @@ class Exposed:
         The frames as read.
     gain
         Of this stack, its power taken; None = nothing is applied.
+    offset
+        Counts that are taken off before all else; see `StackRecord`.
     """
 
     source: FrameSource
     gain: Gain | None
+    offset: int = 0
 
     def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return a frame (ny, nx) after the gain, float32; the frame itself where there is none."""
-        return frame if self.gain is None else self.gain.apply(frame)
+        """Return a frame (ny, nx) after the gain, float32; itself where there is none, or if it is blank."""
+        if self.offset:
+            frame = (frame.astype(np.float64) - self.offset).astype(np.float32)
+        return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
 
     def largest(self, low: float, high: float) -> float:
         """Return a bound of the pixels after the gain, absolute, from those before."""
+        low, high = low - self.offset, high - self.offset
         return max(abs(low), abs(high)) if self.gain is None else self.gain.largest(low, high)
 
     def __iter__(self) -> Iterator[NDArray[Any]]:

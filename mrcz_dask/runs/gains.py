@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.defects import read_defects
+from mrcz_dask.formats.defects import MOST, read_defects
 from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import Reference, read_reference
-from mrcz_dask.numerics.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, size_factor
+from mrcz_dask.numerics.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, named, size_factor
 from mrcz_dask.numerics.gain_estimate import SessionPattern
 from mrcz_dask.numerics.orientation import (
     ALL,
@@ -27,6 +27,7 @@ from mrcz_dask.numerics.orientation import (
     rotated_flipped,
     score_orientations,
 )
+from mrcz_dask.runs.gain_check import Finding, Way, compare
 from mrcz_dask.runs.gain_flags import ProgramFlags, program_flags, told
 from mrcz_dask.runs.gain_options import GainOptions, parse_gamma
 from mrcz_dask.runs.gain_pattern import session_pattern
@@ -59,13 +60,20 @@ class PreparedGain:
         What a person should know.
     flags
         What other programs have to be told of the gain; None without one.
+    way
+        How gain and dark are turned.
     """
 
     gain: Gain
     params: GainParams
     about: dict[str, Any]
-    caveats: tuple[str, ...] = ()
-    flags: ProgramFlags | None = None
+    caveats: tuple[str, ...]
+    flags: ProgramFlags | None
+    way: Way
+
+    def against(self, pattern: SessionPattern) -> tuple[Finding, ...]:
+        """Return what the pattern of stacks, before the gain, says against gain and dark."""
+        return tuple(compare(self.gain, self.params, self.about, self.way, pattern))
 
     def lines(self) -> Iterator[str]:
         """Yield what is applied, for people."""
@@ -133,8 +141,8 @@ def prepare_gain(
     first_row
         Where row 0 of the frames is shown, as their source says.
     stacks
-        Of the session in order of time. The first five, or 20 if these do not decide, are summed for
-        ``auto``, and the first five to see which way round a list of defects is.
+        Of the session in order of time. The first five, or 20 if these do not decide, are summed to see
+        whether gain and dark take their pattern away, and the first five which way round defects are.
     frames_format
         Of the stacks' files, for what other programs have to be told.
     inputs
@@ -147,7 +155,7 @@ def prepare_gain(
     FormatError, OSError
         A reference cannot be read.
     ParameterError
-        It does not fit the frames; names both shapes.
+        It does not fit the frames; names both shapes. Or it is worse than none in every orientation.
     SessionError
         The stacks do not decide about the orientation; lists the scores.
     """
@@ -166,12 +174,39 @@ def prepare_gain(
     )
     gain = Gain.of(multiplier, dark=dark, defects=masks)
     about["defects_in_all"] = int(np.count_nonzero(gain.bad))
+    if gain.bad.mean() > MOST:
+        given = ", ".join(filter(None, (options.gain, options.dark, options.defects)))
+        raise ParameterError(
+            f"{given}: {gain.bad.mean():.0%} of the frame's {named(gain.shape)} pixels would be defects; "
+            f"expected at most {MOST:.0%}. Give the references and the list of this camera"
+        )
     rule = parse_gamma(options.gamma)
     params = GainParams(_digest(gain), rule.numbers, subpixels, options.frame_time)
     flags = None
     if reference is not None:
         flags = program_flags(turned.orientation, turned.sense, reference, frames_format)
-    return PreparedGain(gain, params, about, tuple(caveats), flags)
+    way = Way(turned.orientation, turned.sense == "divide")
+    made = PreparedGain(gain, params, about, tuple(caveats), flags, way)
+    return _checked(made, patterns, force=options.force)
+
+
+def _checked(made: PreparedGain, patterns: _Patterns, *, force: bool) -> PreparedGain:
+    """Return it with what the stacks say against it as caveats; refuse what is worse than nothing."""
+    found: tuple[Finding, ...] = ()
+    if not patterns.available or not {"gain", "dark"} & made.about.keys():
+        return made
+    try:
+        for count in (FIRST, MORE):
+            found = made.against(patterns(count))
+            if patterns.available <= FIRST or not any(one.undecided for one in found):
+                break
+    except SessionError as error:
+        return replace(made, caveats=(*made.caveats, f"gain and dark are not compared with stacks: {error}"))
+    if worse := [one.text for one in found if one.worse]:
+        if not force:
+            raise ParameterError("; ".join([*worse, "or apply it all the same: --gain-force"]))
+        made.about["forced"] = True
+    return replace(made, caveats=(*made.caveats, *(one.text for one in found)))
 
 
 class _Patterns:
@@ -272,7 +307,7 @@ def _size(factor: int, how: str) -> str:
 
 def _unusual(name: str, multiplier: NDArray[np.float32]) -> Iterator[str]:
     good = multiplier[multiplier > 0]
-    middle = float(np.median(good)) if good.size else 0.0
+    middle = float(np.median(good)) if good.size else 1.0
     if not USUAL[0] <= middle <= USUAL[1]:
         yield f"{name}: the median of the gain is {middle:.4g}; after it counts are not electrons"
 
@@ -302,6 +337,7 @@ def _defects(
     pattern = patterns(FIRST) if patterns.available else None
     orientation, seen, said_by = place_defects(plain, shape, pattern)
     mask: Bools = _fitted(path, partial(fit_mask, orientation.apply(plain), shape))
+    caveats += defects.notes
     if said_by == "stacks":
         caveats.append(f"{defects.name}: turned ({orientation}) to where the stacks have dead or hot pixels")
     elif pattern is not None and mask.any() and seen < SEEN:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.numerics.gain import GammaCurve
-from mrcz_dask.numerics.gamma import FEWEST, SIDE, best_gamma, fit_curve
+from mrcz_dask.numerics.gained import gained_mask
+from mrcz_dask.numerics.gamma import FEWEST, SIDE, best_gamma, fit_curve, relief
 from mrcz_dask.runs.gain_options import GainOptions, stated_exposure
 from mrcz_dask.runs.gain_pattern import StackLook, look_at
-from mrcz_dask.runs.gaining import GammaRule
+from mrcz_dask.runs.gaining import GammaRule, without_dark
 from mrcz_dask.runs.gains import PreparedGain, prepare_gain
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, silent
+from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, Warned, silent
+from mrcz_dask.values.params import OutlierParams
 
 PHASE = "flats"
 
@@ -32,11 +38,20 @@ class Flat:
         Dose rate, e-/pixel/s of the sensor.
     gamma
         The exponent that makes it flattest (Eq. 10).
+    before, after
+        `relief` of the flat with the gain as it is, and to the power of gamma (Fig. 10).
     """
 
     name: str
     rate: float
     gamma: float
+    before: NDArray[np.float32] = field(compare=False, repr=False)
+    after: NDArray[np.float32] = field(compare=False, repr=False)
+
+    @property
+    def uneven(self) -> tuple[float, float]:
+        """The standard deviations of `before` and `after`, as shares of the mean."""
+        return float(np.nanstd(self.before)), float(np.nanstd(self.after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,8 @@ class GammaFit:
                 "name": f.name,
                 "dose_rate": f.rate,
                 "gamma": f.gamma,
+                "uneven_before": f.uneven[0],
+                "uneven_after": f.uneven[1],
                 "curve": self.curve and self.curve.at(f.rate),
             }
             for f in self.flats
@@ -80,9 +97,9 @@ def fit_gamma(
     Parameters
     ----------
     paths
-        Stacks without specimen at several dose rates, counts before the gain.
+        Stacks without specimen at several dose rates, counts before dark and gain.
     options
-        The gain, and how it is turned.
+        The gain, how it is turned, and the dark.
     frame_times
         Seconds per frame: none (as the .mdoc of each says), one for all, or one for each.
     side
@@ -102,6 +119,8 @@ def fit_gamma(
             f"{len(paths)} flats and gain {options.gain!r}; expected some flats and --gain FILE"
         )
     times = _times(paths, frame_times)
+    for path in paths:
+        check_there(path, "flat")
     listen(PhaseStarted(PHASE, len(paths), sum(path.stat().st_size for path in paths)))
     flats = sorted(_flats(paths, options, times, side, listen), key=lambda flat: flat.rate)
     listen(PhaseFinished(PHASE))
@@ -130,8 +149,11 @@ def _flats(
     prepared: PreparedGain | None = None
     for path, time in zip(paths, times, strict=True):
         one = look_at(path)
-        prepared = prepared or prepare_gain(options, one.total.shape, one.first_row, paths)
-        assert prepared is not None
+        if prepared is None:
+            prepared = prepare_gain(options, one.total.shape, one.first_row, paths)
+            assert prepared is not None
+            for text in prepared.caveats:
+                listen(Warned(text))
         yield _flat(one, prepared, time, side)
         listen(StackDone(PHASE, path.name, path.stat().st_size))
 
@@ -144,6 +166,11 @@ def _flat(one: StackLook, prepared: PreparedGain, time: float | None, side: int)
             f"{one.path}: the time of a frame is not known; expected ExposureTime in its .mdoc, or "
             "--frame-time SECONDS"
         )
-    good = ~(one.mask.mask | prepared.gain.bad)
-    gamma = best_gamma(one.total.total(), prepared.gain.image, good, side)
-    return Flat(one.path.name, one.dose * prepared.params.subpixels / seconds, gamma)
+    after = without_dark(one.total, prepared.gain)
+    mask = gained_mask(one.total, after, OutlierParams())
+    good = ~(mask.mask | prepared.gain.bad)
+    counts, gain = after.total(), prepared.gain.image
+    gamma = best_gamma(counts, gain, good, side)
+    reliefs = (relief(counts, gain, power, good, side) for power in (1.0, gamma))
+    rate = mask.mean / after.n * prepared.params.subpixels / seconds
+    return Flat(one.path.name, rate, gamma, *reliefs)

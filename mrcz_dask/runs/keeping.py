@@ -13,7 +13,7 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.outputs import mask_path, output_path
+from mrcz_dask.runs.outputs import mask_path, output_name, output_path
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
@@ -155,7 +155,7 @@ def _result(task: FinishTask, path: Path, last: Mapping[str, Any]) -> StackResul
     mask = task.record.outliers
     return StackResult(
         name=task.name,
-        output=path.name,
+        output=output_name(task.record.stem, task.settings.write),
         bytes_in=task.record.size,
         bytes_out=measure(path).size,
         hot=int(mask["n_hot"]),

@@ -17,6 +17,7 @@ from mrcz_dask.runs.corrections import window_task
 from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
+from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.summing import SumJob, hint_at_raw, tell_of
@@ -87,8 +88,8 @@ class Outcome:
             "settings": self.plan.settings.to_dict(),
             "results": [r.to_dict() for r in self.results],
             "failures": [f.to_dict() for f in self.failures],
-            "rejected": [{"name": r.path.name, "reason": r.reason} for r in found.rejected],
-            "skipped": [{"name": s.path.name, "reason": s.reason} for s in found.skipped],
+            "rejected": [{"name": found.name_of(r.path), "reason": r.reason} for r in found.rejected],
+            "skipped": [{"name": found.name_of(s.path), "reason": s.reason} for s in found.skipped],
             "warnings": list(found.warnings),
         }
 
@@ -281,7 +282,8 @@ class KomaJob(SumJob):
 
     def _is_due(self, task: FinishTask) -> bool:
         """Whether the output is to be written; tell why. One that is there is kept, or not to be replaced."""
-        output, listen, size = self.plan.output_of(task.record.stem).name, self._listen, task.record.size
+        output = output_name(task.record.stem, self.plan.settings.write)
+        listen, size = self._listen, task.record.size
         try:
             found = kept_result(task, self._log.known.get(output), overwrite=self.plan.overwrite)
         except (MrczDaskError, OSError) as error:

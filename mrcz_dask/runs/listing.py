@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -77,7 +77,7 @@ class _Walk:
             path = folder / entry.name
             is_store = path.suffix.casefold() in ZARR
             ours = entry.name in STORES or entry.name.endswith(EVENTS)
-            if not entry.is_dir() or (is_store and not ours):
+            if not _is_folder(entry) or (is_store and not ours):
                 self._file(path)
             elif self.recursive and not is_store:
                 self._below(path)
@@ -93,6 +93,13 @@ class _Walk:
             self.skipped.append(Skipped(path, "the output folder"))
         else:
             self.folder(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or through a folder that may not be read
+        return False
 
 
 def list_stacks(
@@ -111,33 +118,64 @@ def list_stacks(
     """
     walk = _Walk(folder, None if output is None else output.resolve(), recursive)
     walk.folder(folder)
-    wanted = [p for p in walk.files if not include or matching(p.relative_to(folder), include)]
-    patterns = read_patterns(exclude or ())
-    reasons = {path: matching(path.relative_to(folder), patterns) if patterns else None for path in wanted}
-    left = [path for path, pattern in reasons.items() if pattern is None]
+    names = _Names(folder, walk.files)
+    chosen = names.matching(include or ())
+    wanted = [path for path in walk.files if not include or path in chosen]
+    patterns = [pattern for one in exclude or () for pattern in _lines(one, names)]
+    reasons = names.matching(patterns)
+    left = [path for path in wanted if path not in reasons]
     if not left:
         raise NoStacksError(_nothing(walk, include, len(wanted)))
     files, doubles = _once(left)
-    excluded = [Skipped(path, f"excluded by {pattern!r}") for path, pattern in reasons.items() if pattern]
-    idle = _idle("include", include or (), walk) + _idle("exclude", patterns, walk)
+    excluded = [Skipped(path, f"excluded by {reasons[path]!r}") for path in wanted if path in reasons]
+    idle = _idle("include", include or (), names) + _idle("exclude", patterns, names)
     return Listing(
         tuple(files), walk.mdocs, (*walk.skipped, *excluded), tuple(walk.rejected), (*doubles, *idle)
     )
 
 
-def matching(name: Path, patterns: Sequence[str]) -> str | None:
-    """Return the first pattern that the relative path, the file name or the stem matches, or None."""
-    names = (name.as_posix(), name.name, stem_of(name.name))
-    return next((p for p in patterns if any(fnmatchcase(one, p) for one in names)), None)
+class _Names:
+    """The names of files, which patterns match.
+
+    Parameters
+    ----------
+    folder
+        The session's folder.
+    files
+        Paths in it.
+    """
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        self._names: dict[Path, tuple[str, ...]] = {}
+        self._literal: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in files:
+            name = path.relative_to(folder).as_posix()
+            self._names[path] = names = (name, f"./{name}", path.name, stem_of(path.name))
+            for one in dict.fromkeys(names):
+                self._literal[one].append(path)
+
+    def literal(self, pattern: str) -> list[Path] | None:
+        """Return the files that are called as a pattern is, whatever characters it has; None without any."""
+        return self._literal.get(pattern)
+
+    def meant(self, pattern: str) -> list[Path]:
+        """Return the files that a name, or else a pattern, stands for."""
+        found = self.literal(pattern)
+        if found is not None:
+            return found
+        return [p for p, names in self._names.items() if any(fnmatchcase(one, pattern) for one in names)]
+
+    def matching(self, patterns: Sequence[str]) -> dict[Path, str]:
+        """Return the files that patterns stand for, each with the first of its patterns."""
+        return {path: pattern for pattern in reversed(patterns) for path in self.meant(pattern)}
 
 
-def read_patterns(exclude: Sequence[str]) -> list[str]:
-    """Return patterns, the lines of a text file in the place of its name (``#`` begins a comment)."""
-    return [pattern for one in exclude for pattern in _lines(one)]
-
-
-def _lines(pattern: str) -> Iterator[str]:
+def _lines(pattern: str, names: _Names) -> Iterator[str]:
+    """Yield a pattern, or the lines of a text file in the place of its name (``#`` begins a comment)."""
     path = Path(pattern)
+    if names.literal(pattern):
+        yield pattern
+        return
     if path.suffix.casefold() in LISTS and not path.is_file():
         raise SessionError(
             f"--exclude {pattern}: no such list; expected a text file with a pattern in each line"
@@ -145,13 +183,13 @@ def _lines(pattern: str) -> Iterator[str]:
     if suffix_of(path.name) in SUFFIXES or not path.is_file():
         yield pattern
         return
-    lines = (line.partition("#")[0].strip() for line in path.read_text(errors="replace").splitlines())
-    yield from (line for line in lines if line)
+    for line in path.read_text(errors="replace").splitlines():
+        text = line if names.literal(line) else line.partition("#")[0].strip()
+        yield from [text] if text else []
 
 
-def _idle(option: str, patterns: Sequence[str], walk: _Walk) -> list[str]:
-    names = [path.relative_to(walk.root) for path in walk.files] if patterns else []
-    idle = [p for p in patterns if not any(matching(name, [p]) for name in names)]
+def _idle(option: str, patterns: Sequence[str], names: _Names) -> list[str]:
+    idle = [pattern for pattern in patterns if not names.meant(pattern)]
     return [f"{option}: nothing matches {some(map(repr, idle))}"] if idle else []
 
 

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from mrcz_dask.formats.eer import EerReader
 from mrcz_dask.formats.mdoc import Mdoc, find_mdoc, read_mdoc
 from mrcz_dask.formats.payload import section
 from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
+from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Single, Skipped, StackEntry, relative_name
+from mrcz_dask.runs.tilts import not_understood
 from mrcz_dask.runs.times import acquisition_time
-from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
+from mrcz_dask.values.errors import FormatError, HeaderError, MrczDaskError, NoStackError, TruncatedError
 from mrcz_dask.values.params import InputParams
 
-_REFERENCE = re.compile(r"gain|dark|flat|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
+_REFERENCE = re.compile(r"gain|dark|flat|defect|mask|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
+_PICTURE = re.compile(r"picture|photo|atlas|view|snapshot", re.IGNORECASE)
+_DECTRIS = re.compile(r"^(.*)_data_\d+(\.h5)$")
 _REMEDY = "copy it again from where it came from, or leave it out (--exclude)"
 _OURS = "koma"  # the step that marks what came out of a run
 
@@ -46,11 +50,16 @@ def look(
     inputs
         How it is read.
     """
+    master = _DECTRIS.sub(r"\1_master\2", path.name)
+    if master != path.name and path.with_name(master).exists():
+        return Look(Skipped(path, f"frames of {master}"))
     try:
+        if path.is_symlink() and not path.exists():
+            raise FormatError(f"{path}: is a link that leads nowhere ({path.readlink()})")
         size = measure(path)
         _check_file(path, size)
         with open_source(path, inputs) as reader:
-            other = _no_stack(path, reader)
+            other = _no_stack(path, reader, mdocs)
             return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
     except NoStackError as error:
         return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
@@ -69,18 +78,35 @@ def _check_file(path: Path, size: Measured) -> None:
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
     named = found if found.startswith(str(path)) else f"{path}: {found}"
+    if isinstance(error, HeaderError):
+        return f"{named}; or leave it out (--exclude)"
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 
 
-def _no_stack(path: Path, reader: FrameSource) -> Skipped | None:
+def _no_stack(path: Path, reader: FrameSource, mdocs: Mapping[Path, Mapping[str, str]]) -> Skipped | None:
     made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
     if made:
         return Skipped(path, "an output of KOMA, as its footer says")
     if reader.shape[0] > 1:
         return None
+    if isinstance(reader, EerReader):
+        raise HeaderError(
+            f"{path}: has {reader.bounds[-1]} raw frames, which give a single frame; expected 2 or more: "
+            f"take --eer-frames {max(1, reader.bounds[-1] // 2)} or fewer"
+        )
+    mdoc_path = find_mdoc(path, mdocs[path.parent])
+    mdoc = _mdoc(mdoc_path)[0]
+    if mdoc is not None and mdoc.frames > 1:
+        raise TruncatedError(f"{path}: has one frame, and {mdoc_path} says {mdoc.frames}; copy it again")
     mean_of_one = reader.dtype.kind == "f" and 0.5 < (reader.stated_mean or 0) < 2
-    looks = "; looks like a gain reference" if mean_of_one or _REFERENCE.search(stem_of(path.name)) else ""
-    return Skipped(path, f"a single image, no stack{looks}")
+    named = _REFERENCE.search(stem_of(path.name)) is not None
+    looks = "; looks like a gain reference" if mean_of_one or named else ""
+    kind = (
+        None
+        if named or _PICTURE.search(stem_of(path.name))
+        else (reader.shape[1:], reader.dtype, mean_of_one)
+    )
+    return Single(path, f"a single image, no stack{looks}", kind)
 
 
 def _step_name(step: object) -> object:
@@ -98,15 +124,22 @@ def _stack(
         raise FormatError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc, warnings = _mdoc(mdoc_path)
+    if mdoc is not None and (tilts := len(mdoc.tilts)):
+        mdoc = mdoc.of_frames(path.name)
+        if mdoc is None:
+            return Look(Skipped(path, f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"), warnings)
+    warnings += tuple(f"{path.name}: {note}" for note in reader.notes)
     pixel_size, source = _pixel_size(reader, mdoc)
     modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
+    name = relative_name(path, root)
     entry = StackEntry(
         path=path,
-        name=path.as_posix().removeprefix(root.as_posix().rstrip("/") + "/"),
+        name=name,
         shape=reader.shape,
         dtype=reader.dtype,
         size=size.size,
         mtime_ns=size.mtime_ns,
+        stem=name.removesuffix(path.name) + stem_of(path.name),
         acquired=acquisition_time(path.name, modified, mdoc=mdoc, labels=reader.labels, meta=reader.meta),
         pixel_size=pixel_size,
         pixel_size_source=source,
@@ -120,10 +153,13 @@ def _stack(
 
 
 def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
+    if path is None:
+        return None, ()
     try:
-        return (None if path is None else read_mdoc(path)), ()
+        mdoc = read_mdoc(path)
     except OSError as error:
         return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
+    return mdoc, not_understood(path, mdoc)
 
 
 def _pixel_size(reader: FrameSource, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:

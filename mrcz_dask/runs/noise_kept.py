@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.runs.store import key_of
 from mrcz_dask.values.records import Record
 
 FOLDER = "noise"
@@ -51,4 +52,4 @@ class Kept:
         write_atomic(self._path(stem), f"{text}\n".encode("utf-8", "backslashreplace"), durable=False)
 
     def _path(self, stem: str) -> Path:
-        return self._folder / f"{stem}.json"
+        return self._folder / f"{key_of(stem)}.json"

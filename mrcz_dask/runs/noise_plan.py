@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from glob import escape
 from pathlib import Path
 
 from mrcz_dask.engine.memory import Need
@@ -15,6 +14,7 @@ from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
 from mrcz_dask.runs.space import check_space
+from mrcz_dask.runs.store import key_of
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import Settings
@@ -69,7 +69,7 @@ def choose(
         raise ParameterError("--include, --exclude and --recursive choose from a folder; stacks are chosen")
     absolute = tuple(path.absolute() for path in paths)
     session = Path(os.path.commonpath([path.parent for path in absolute]))
-    names = [escape(path.relative_to(session).as_posix()) for path in absolute]
+    names = [f"./{path.relative_to(session).as_posix()}" for path in absolute]  # in this folder alone
     return Chosen(session, names, None, any(path.parent != session for path in absolute), absolute)
 
 
@@ -124,7 +124,7 @@ def _check_given(chosen: Chosen, found: Discovery) -> None:
 def _bytes_missing(plan: Plan) -> int:
     """Return an estimate of what sums take that the store does not have yet."""
     image = plan.discovery.shape[1] * plan.discovery.shape[2]
-    missing = [one for one in plan.stacks if not (plan.store / "stacks" / one.stem).exists()]
+    missing = [one for one in plan.stacks if not (plan.store / "stacks" / key_of(one.stem)).exists()]
     return round(STORE_SUMS * image * len(missing))
 
 

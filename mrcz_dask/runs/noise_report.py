@@ -192,7 +192,16 @@ def make_report(
     words = []
     if pairs is not None and over_dose is None:
         words.append("sums over dose: fewer than two stacks that may be compared")
-    if curves is not None and over_radius is None:
+    usable = sum(one.usable for one in ready)
+    too_wide = (
+        sorted({radius for radius in params.radii if 2 * radius >= usable}) if curves is not None else []
+    )
+    if too_wide:
+        words.append(
+            f"radius {', '.join(map(str, too_wide))} left out: radius a needs 2a + 1 usable stacks, "
+            f"here are {usable}"
+        )
+    elif curves is not None and over_radius is None:
         words.append("against the radius: three usable stacks with a sound mask are needed, of two frames")
     in_order = sorted(failures, key=lambda one: (one.name, one.phase))
     return NoiseReport(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import chain
 
 from mrcz_dask.numerics.noise_error import Correlation
+from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters
 from mrcz_dask.values.records import Record
@@ -31,13 +33,18 @@ class NoiseParams(Parameters):
         Stacks that are scored against the radius.
     anchors
         Stacks whose sums are correlated with others at growing distance.
+    radii
+        The radii that are compared; empty = `RADII` and the radius of the run, as far as the session fills
+        their windows.
     """
 
     parts: tuple[str, ...] = PARTS
     sample: int = 8
     anchors: int = 12
+    radii: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        raise_all("noise", chain.from_iterable(whole("radius", one, 1, 1000) for one in self.radii))
         unknown = sorted(set(self.parts) - set(PARTS))
         if unknown or not self.parts or self.sample < 1 or self.anchors < 1:
             raise ParameterError(

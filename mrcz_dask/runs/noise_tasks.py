@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import ReadyCorrection
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.fused import masked_sum
 from mrcz_dask.numerics.koma import Finder, Pattern
 from mrcz_dask.numerics.noise import noise_rows
@@ -35,6 +36,7 @@ BASE = {"plain": "raw", "fit": "raw", "plain+filter": "filter", "fit+filter": "f
 Rows = NDArray[np.intp]
 # None stands for the pixels as they are.
 Ready = ReadyCorrection | None
+Dosed = tuple[NDArray[Any], float | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +89,13 @@ class Scores:
         self._sums = {name: BlockedCorrelation(shape) for name in corrections}
         self._buffer = np.empty(shape, np.float32)
 
-    def add(self, pixels: NDArray[Any]) -> None:
-        """Take in a frame's rows."""
+    def add(self, pixels: NDArray[Any], dose: float | None) -> None:
+        """Take in a frame's rows, with its relative dose; a blank one (None) has nothing to score."""
+        if dose is None:
+            return
         with np.errstate(invalid="ignore"):  # frames that are not finite are left out, without a word
             for name, ready in self._corrections.items():
-                corrected = pixels if ready is None else ready.apply(pixels, self._buffer)
+                corrected = pixels if ready is None else ready.at_dose(dose).apply(pixels, self._buffer)
                 self._sums[name].add(corrected)
 
     def results(self) -> dict[str, Correlation]:
@@ -122,7 +126,7 @@ class Side:
             there = record.sound and (not which or record.mean_even is not None)
             return Sums.load(self._store, self._task, which) if there else None
         values = self._store.load(record.stem, f"sum{which}")
-        n = -(-record.shape[0] // 2) if which else record.shape[0]
+        n = record.exposed(2 if which else 1)
         nowhere = np.zeros(values.shape, bool)
         weight = np.full(values.shape, WEIGHT_STEPS, np.uint8)
         return Sums(MeanImage(values, 2.0**-record.exponent / n), n, weight, nowhere, nowhere)
@@ -172,10 +176,10 @@ def score_stack(task: FinishTask, windows: WindowSums | Exception | None = None)
     in_sample, held_out = (Scores(one, shape) for one in _corrections(task, windows))
     with opened(task) as frames:
         for k in range(task.record.shape[0]):
-            pixels = frames.rows(k, rows)
-            in_sample.add(pixels)
+            pixels, dose = frames.rows(k, rows)
+            in_sample.add(pixels, dose)
             if k % 2:
-                held_out.add(pixels)
+                held_out.add(pixels, dose)
     return StackNoise(task.name, task.record.shape[0], _by_kind(held_out), _by_kind(in_sample))
 
 
@@ -266,8 +270,8 @@ class _Curve:
 
     def _scored(self, corrections: dict[str, Ready]) -> dict[str, Correlation]:
         scores = Scores(corrections, self._shape)
-        for pixels in self._pixels:
-            scores.add(pixels)
+        for pixels, dose in self._pixels:
+            scores.add(pixels, dose)
         return scores.results()
 
 
@@ -280,17 +284,18 @@ def _finders(images: Sequence[Image], task: FinishTask) -> Iterator[tuple[Method
 class _Frames:
     """The frames of a stack after its gain, rows of them at a time."""
 
-    def __init__(self, exposed: Exposed) -> None:
-        self._exposed = exposed
+    def __init__(self, exposed: Exposed, weight: NDArray[np.uint8], dose: float) -> None:
+        self._exposed, self._weight, self._dose = exposed, weight, dose
         source = exposed.source
         self._frame = np.empty(source.shape[1:], source.dtype)
 
-    def rows(self, k: int, rows: Rows) -> NDArray[Any]:
-        """Return rows of frame k."""
+    def rows(self, k: int, rows: Rows) -> Dosed:
+        """Return rows of frame k, and its dose relative to the stack's, None if it is blank."""
         self._exposed.source.frame(k, self._frame)
-        return self._exposed.gained(self._frame)[rows]
+        gained = self._exposed.gained(self._frame)
+        return gained[rows], relative_dose(gained, self._weight, self._dose)
 
-    def odd(self, rows: Rows) -> Iterable[NDArray[Any]]:
+    def odd(self, rows: Rows) -> Iterable[Dosed]:
         """Return rows of frames 1, 3, 5, ..., to be gone through several times."""
         source = self._exposed.source
         itemsize = source.dtype.itemsize if self._exposed.gain is None else 4
@@ -305,7 +310,7 @@ class _OddRows:
     rows: Rows
     n: int
 
-    def __iter__(self) -> Iterator[NDArray[Any]]:
+    def __iter__(self) -> Iterator[Dosed]:
         return (self.frames.rows(k, self.rows) for k in range(1, self.n, 2))
 
 
@@ -313,4 +318,6 @@ class _OddRows:
 def opened(task: FinishTask) -> Iterator[_Frames]:
     """Give the frames of a stack after its gain."""
     with open_source(task.path, task.settings.input) as reader:
-        yield _Frames(Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma)))
+        gain = gain_for(task.store, task.settings.gain, task.record.gamma)
+        weight = SessionStore(task.store).load(task.record.stem, "weight")
+        yield _Frames(Exposed(reader, gain, task.record.offset), weight, task.record.dose)

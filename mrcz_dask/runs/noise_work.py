@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
@@ -54,7 +54,7 @@ def curve_tasks(
     """Return the tasks of the stacks that are scored against the radius, evenly spread over the session."""
     usable = [one.usable for one in ready]
     places = [k for k, good in enumerate(usable) if good]
-    radii = radii_for(len(places), plan.settings.koma.radius)
+    radii = radii_for(len(places), params.radii or (*RADII, plan.settings.koma.radius))
     if not radii:
         return []
     refs = [member_ref(one.record) for one in ready]
@@ -72,9 +72,9 @@ def curve_tasks(
     return made
 
 
-def radii_for(usable: int, asked: int) -> list[int]:
-    """Return the radii whose windows a session of so many usable stacks fills, that of the run among them."""
-    return sorted(a for a in {*RADII, asked} if 2 * a <= usable - 1)
+def radii_for(usable: int, asked: Iterable[int]) -> list[int]:
+    """Return the radii, in order, whose windows a session of so many usable stacks fills."""
+    return sorted(a for a in set(asked) if 2 * a <= usable - 1)
 
 
 def _windows(

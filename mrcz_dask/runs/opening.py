@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.graphs.stacks import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.numerics.correction import ReadyCorrection
+from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.runs.gaining import Exposed, gain_for
-from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED
+from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED, store_of
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
 from mrcz_dask.values.params import GainParams, InputParams
@@ -59,14 +60,21 @@ def open_stack(
     path = Path(path)
     with open_source(path, params) as reader:
         shape = reader.shape
-        dtype = np.dtype(np.float32) if reader.quantised or corrected else reader.dtype
+        dtype = np.dtype(np.float32) if corrected else reader.physical_dtype
         if not corrected:
             return frames_array(physical_frame, identity(path, params), shape, dtype)
         recipe = _recipe(reader)
-    store = path.absolute().parent / recipe["store"]
+    store = store_of(path, recipe["stem"])
     _check_store(store, recipe)
     gain = GainParams(recipe.get("gain", ""), (recipe.get("gamma", 1.0),))
-    own = str(store), recipe["stem"], recipe["digest"], gain, bool(recipe.get(REVERSED))
+    own = (
+        str(store),
+        recipe["stem"],
+        recipe["digest"],
+        gain,
+        bool(recipe.get(REVERSED)),
+        recipe.get("offset", 0),
+    )
     arguments = (*identity(path, params), *own)
     return frames_array(corrected_frame, arguments, shape, dtype)
 
@@ -78,7 +86,7 @@ def recipe_problem(path: Path) -> str | None:
             return None
         try:
             recipe = _recipe(reader)
-            store = path.absolute().parent / recipe["store"]
+            store = store_of(path, recipe["stem"])
             _check_store(store, recipe)
         except (FormatError, ReferenceNotFoundError) as error:
             return f"recipe: {error}"
@@ -97,19 +105,22 @@ def corrected_frame(
     digest: str,
     gain: GainParams,
     reversed_rows: bool,
+    offset: int,
     k: int,
 ) -> NDArray[np.float32]:
     """Return frame k of a recompressed stack, corrected by its recipe; float32 counts."""
     correction = _correction(store, stem, digest)
     with shared_reader(path, size, mtime_ns, params) as reader:
         stored = reader.frame(k)[:: -1 if reversed_rows else 1]
-        frame = Exposed(reader, gain_for(store, gain, gain.gamma[0])).gained(stored)
+        frame = Exposed(reader, gain_for(store, gain, gain.gamma[0]), offset).gained(stored)
+        dose = reader.dose
     if frame.shape != correction.shape:
         raise DamagedError(
             f"{path}: frames of {frame.shape} with a correction for the shape {correction.shape}; "
             f"the recipe does not belong to this stack"
         )
-    return correction.apply(frame)[:: -1 if reversed_rows else 1]
+    own = correction.at_dose(relative_dose(frame, correction.correction.weight, dose))
+    return own.apply(frame)[:: -1 if reversed_rows else 1]
 
 
 def _recipe(reader: FrameSource) -> dict[str, Any]:
@@ -126,11 +137,15 @@ def _recipe(reader: FrameSource) -> dict[str, Any]:
         )
     for key in ("store", "stem", "digest"):
         value = recipe.get(key)
-        if not isinstance(value, str) or Path(value).name != value or value in ("", ".."):
+        parts = value.split("/") if key == "stem" and isinstance(value, str) else [value]
+        if any(not isinstance(p, str) or Path(p).name != p or p in ("", "..") for p in parts):
             raise FormatError(f"{reader.name}: {key} of its recipe is {value!r}, expected a plain name")
-    gain, gamma = recipe.get("gain", ""), recipe.get("gamma", 1.0)
-    if not (isinstance(gain, str) and Path(gain).name == gain and isinstance(gamma, (int, float))):
-        raise FormatError(f"{reader.name}: gain {gain!r} and gamma {gamma!r} of its recipe make no sense")
+    gain, gamma, offset = recipe.get("gain", ""), recipe.get("gamma", 1.0), recipe.get("offset", 0)
+    numbers = isinstance(gamma, (int, float)) and isinstance(offset, int)
+    if not (isinstance(gain, str) and Path(gain).name == gain and numbers):
+        raise FormatError(
+            f"{reader.name}: gain {gain!r}, gamma {gamma!r} and offset {offset!r} of its recipe make no sense"
+        )
     return recipe
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.formats.writers import (
     SUFFIXES,
+    UINT4,
     check_format_codec,
     open_writer,
     reversed_rows,
@@ -27,15 +29,18 @@ from mrcz_dask.formats.writers import (
     stored_type,
 )
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.doses import relative_dose
+from mrcz_dask.numerics.noise import FINENESS
 from mrcz_dask.numerics.philox import key_of
-from mrcz_dask.numerics.rounding import round_to_half, step_that_fits
+from mrcz_dask.numerics.rounding import TOLERATED, fine_step, int16_steps, round_to_half, step_that_fits
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.gaining import Exposed
 from mrcz_dask.runs.readback import read_back
 from mrcz_dask.runs.recording import Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore, correction_digest
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
+from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 if TYPE_CHECKING:
@@ -45,6 +50,7 @@ Image = NDArray[np.float32]
 STORE_NAME = "session.zarr"
 GENERATOR = "Philox4x32-10"
 COMMON_CHUNKS = 2
+LOST = 4  # times the noise of a frame: a step that is coarser leaves nothing of it
 RECIPE_VERSION = 2
 REFERENCE = "_reference.mrc"
 
@@ -70,8 +76,8 @@ class Output(ABC):
         self.stored = stored
 
     @abstractmethod
-    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
-        """Write frame k, given as read and after its gain."""
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
+        """Write frame k, given as read and after its gain, with its dose relative to the stack's."""
 
     def conclude(self, new_steps: list[dict[str, Any]], store: SessionStore) -> None:
         """Give the writer its provenance, after the last frame."""
@@ -80,22 +86,24 @@ class Output(ABC):
 
 
 class NormalizedOutput(Output):
-    """Corrected pixels: int16 in steps, rounded stochastically, or float16, or float32."""
+    """Corrected pixels: int16 in steps and float16, both rounded stochastically, or float32."""
 
     def __init__(self, *args: Any, ready: ReadyCorrection) -> None:
         super().__init__(*args)
         self._ready = ready
         self._key = key_of(self.task.record.digest)
 
-    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
         """Write the corrected frame."""
-        dtype = self.task.settings.write.dtype
-        if dtype == "int16":
-            steps, found = self._ready.apply_rounded(frame, self.stored["scale"], self._key, k)
+        ready = self._ready.at_dose(dose)
+        if "scale" in self.stored:
+            offset = self.stored["offset"] - self.task.record.offset
+            steps, found = ready.apply_rounded(frame, self.stored["scale"], self._key, k, offset)
             self.writer.append(steps, owned=True, stats=from_moments(steps.size, found))
         else:
-            made = self._ready.apply(frame)
-            self.writer.append(round_to_half(made, self._key, k) if dtype == "float16" else made, owned=True)
+            made = ready.apply(frame)
+            half = self.writer.dtype == np.float16
+            self.writer.append(round_to_half(made, self._key, k) if half else made, owned=True)
 
 
 class RecompressedOutput(Output):
@@ -105,7 +113,7 @@ class RecompressedOutput(Output):
         super().__init__(*args)
         self._reverse, self._written = reverse, written
 
-    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any]) -> None:
+    def append(self, k: int, raw: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
         """Write the frame as it was."""
         self._written.update(raw[::-1] if self._reverse else raw)
         self.writer.append(raw)
@@ -124,6 +132,7 @@ class RecompressedOutput(Output):
         stem = self.task.record.stem
         gain = self.task.settings.gain.gain
         applied = {"gain": gain, "gamma": self.task.record.gamma} if gain else {}
+        applied |= {"offset": self.task.record.offset} if self.task.record.offset else {}
         self.writer.recipe = {
             "version": RECIPE_VERSION,
             "store": STORE_NAME,
@@ -142,7 +151,7 @@ def output_path(task: FinishTask) -> Path:
 
 
 def output_name(stem: str, params: WriteParams) -> str:
-    """Return the name of a stack's output."""
+    """Return the name of a stack's output, relative to the output folder, with forward slashes."""
     return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
 
 
@@ -157,6 +166,14 @@ def mask_path(task: FinishTask) -> Path:
     return Path(task.folder) / f"{task.record.stem}_mask.mrc"
 
 
+def store_of(output: Path, stem: str) -> Path:
+    """Return the session store of an output: in the folder above the tree of its stem, or beside the file."""
+    parents = output.absolute().parents
+    above = parents[min(stem.count("/"), len(parents) - 1)] / STORE_NAME
+    beside = parents[0] / STORE_NAME
+    return beside if beside.is_dir() and not above.is_dir() else above
+
+
 @contextmanager
 def open_output(
     exposed: Exposed, task: FinishTask, findings: Findings, ready: ReadyCorrection
@@ -168,11 +185,12 @@ def open_output(
             yield output
         return
     stored = stored_normalized(task, ready, exposed) | _rows(reader, params.format)
+    as_float = "float32" if params.dtype == "int16" else params.dtype
     with open_writer(
         output_path(task),
         params.format,
         reader.shape,
-        stored_type(params.format, params.dtype, -np.inf, np.inf)[0] if params.dtype != "int16" else "int16",
+        "int16" if "scale" in stored else stored_type(params.format, as_float, -np.inf, np.inf)[0],
         codec=params.codec,
         pixel_size=reader.pixel_size or task.pixel_size,
         meta=reader.meta or None,
@@ -189,7 +207,7 @@ def open_recompressed(
 ) -> Iterator[RecompressedOutput]:
     """Open an output of counts; it gets its name when it was read back."""
     record, format = task.record, task.settings.write.format
-    dtype, four_bit = stored_type(format, reader.dtype, record.low, record.high)
+    dtype, four_bit = stored_type(format, reader.dtype, record.low, record.high, task.settings.write.codec)
     stored = stored_counts(task) | _rows(reader, format)
     known = {} if dtype == reader.dtype else {"dtype": reader.dtype.newbyteorder("<").str}
     copies, reverse = copies_chunks(reader, task), reversed_rows(reader, format)
@@ -250,7 +268,7 @@ def output_codec(reader: FrameSource, codec: str) -> str:
 
 
 def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) -> None:
-    """Return if `codec` is one of the format, or ``keep`` where chunks may be copied.
+    """Return if `codec` is one of the format; ``keep`` and ``uint4`` only where counts stay as they are.
 
     Raises
     ------
@@ -259,6 +277,8 @@ def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) ->
     """
     if codec != "keep":
         check_format_codec(format, codec)
+        if codec == UINT4 and not may_keep:
+            raise ParameterError(f"codec {UINT4} holds counts as they are; it goes with recompression only")
     elif not may_keep or format != "mrcz":
         raise ParameterError("codec keep copies chunks as they are; it goes with recompression to mrcz only")
 
@@ -269,27 +289,88 @@ def stored_counts(task: FinishTask) -> dict[str, Any]:
 
 
 def stored_normalized(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> dict[str, Any]:
-    """Return what the footer says of normalised pixels; the step is coarsened until nothing is clipped."""
+    """Return what the footer says of normalised pixels: in steps, if int16 holds them in fine ones.
+
+    Raises
+    ------
+    DtypeError
+        Neither int16 nor float32 can hold what the pixels tell, or what was asked for cannot.
+    """
     settings = task.settings.write
     stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
-    if settings.dtype == "int16":
-        stored |= {"scale": _step(settings.step, task, ready, exposed), "offset": 0.0}
-    if settings.dtype != "float32":
+    steps = _storage(task, ready, exposed)
+    if steps is not None:
+        stored |= {"scale": steps[0], "offset": steps[1] + task.record.offset}
+    if steps is not None or settings.dtype == "float16":
         stored |= {"rounding": "stochastic", "generator": GENERATOR}
     return stored
 
 
-def _step(asked: float, task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> float:
-    """Return the step that holds the largest pixel; frames are looked at only if a quick bound asks for it.
+def _storage(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> tuple[float, float] | None:
+    """Return step and offset of int16, None for floats; see `stored_normalized`.
 
-    A hot pixel that is filled anyway is in the bound, and must not coarsen all others.
+    Frames are looked at only if a quick bound asks for it: a hot pixel that is filled anyway is in the bound,
+    and must not coarsen all others.
     """
-    bound = exposed.largest(task.record.low, task.record.high)
-    if step_that_fits(asked, ready.largest(-bound, bound)) == asked:
-        return asked
+    record, settings, asked = task.record, task.settings.write, _asked_step(task)
+    weight = ready.correction.weight
+    # without a sound mask the pixels stay as they are: integers exact in steps of 1 or less, floats as floats
+    whole = exposed.gain is None and "int" in record.dtype
+    coarsest = max(asked, _noise(record) / TOLERATED) if record.sound else float(whole)
+    bound = exposed.largest(record.low, record.high)
+    if record.blank:  # what is blank gets no gain
+        bound = max(bound, abs(record.low), abs(record.high))
+    # what a frame's good pixels may have at most, were all counts in them
+    brightest = bound if record.low < 0 else exposed.largest(0, record.brightest)
+    good = max(1, int(np.count_nonzero(~is_masked(weight))))
+    factor = max(1.0, brightest * weight.size / good / record.dose) if record.dose > 0 else 1.0
+    bound = ready.largest(-bound, bound, factor)
+    if settings.dtype == "int16" and step_that_fits(asked, bound) == asked <= coarsest:
+        return asked, 0.0
+    if settings.dtype != "int16" and not record.offset and _float_tells(task, bound):
+        return None
     with phase("apply"):
-        largest = max(float(np.abs(ready.apply(frame)).max()) for frame in exposed)
-    return step_that_fits(asked, largest)
+        doses = ((frame, relative_dose(frame, weight, record.dose)) for frame in exposed)
+        made = (ready.at_dose(dose).apply(frame) for frame, dose in doses)
+        ends = [(float(one.min()), float(one.max())) for one in made]
+    low, high = min(least for least, _ in ends), max(most for _, most in ends)
+    found = int16_steps(asked, low, high, coarsest) if settings.dtype == "int16" else None
+    if found is None and (record.offset or not _float_tells(task, max(-low, high))):
+        raise DtypeError(
+            f"{task.path}: its pixels reach from {low + record.offset:g} to {high + record.offset:g} with a "
+            f"noise of {_noise(record):.3g} counts a frame, which {settings.dtype} cannot hold together; "
+            "write --dtype int16 --format mrcz, or take the offset off first (--gain, --dark)"
+        )
+    return found
+
+
+def _noise(record: StackRecord) -> float:
+    return math.inf if record.noise is None else record.noise
+
+
+def _asked_step(task: FinishTask) -> float:
+    """Return the step that was asked for; the usual one is finer where the noise is small."""
+    step, noise = task.settings.write.step, _noise(task.record)
+    if not (noise and task.record.sound):
+        return step
+    if step == WriteParams().step:
+        return fine_step(step, noise)
+    if step > LOST * noise:
+        raise DtypeError(
+            f"{task.path}: --step {step:g} would hide the noise of a frame, {noise:.3g} counts; expected at "
+            f"most {fine_step(step, noise):g}"
+        )
+    return step
+
+
+def _float_tells(task: FinishTask, largest: float) -> bool:
+    """Whether the step of floats of the type asked for is small against the noise of a frame."""
+    record = task.record
+    if task.settings.write.dtype == "float16" and record.sound:
+        return float(np.spacing(np.float16(record.dose))) <= _noise(record) / TOLERATED
+    kind = np.float16 if task.settings.write.dtype == "float16" else np.float32
+    finest = _noise(record) / FINENESS if record.sound else 1.0
+    return "int" not in record.dtype or float(np.spacing(kind(largest))) <= finest
 
 
 def write_references(task: FinishTask, findings: Findings, noise: Noise, store: SessionStore) -> None:

@@ -13,7 +13,7 @@ from mrcz_dask.engine.memory import Need, need
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.entries import Discovery, StackEntry
+from mrcz_dask.runs.entries import Discovery, StackEntry, relative_name
 from mrcz_dask.runs.gain_options import GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.runs.gains import PreparedGain, prepare_gain
 from mrcz_dask.runs.keeping import forbidding, last_steps
@@ -72,11 +72,7 @@ class Plan:
 
     def output(self, stack: StackEntry) -> Path:
         """Return the path of a stack's output."""
-        return self.output_of(stack.stem)
-
-    def output_of(self, stem: str) -> Path:
-        """Return the path of the output of a stack of this stem."""
-        return self.folder / output_name(stem, self.settings.write)
+        return self.folder / output_name(stack.stem, self.settings.write)
 
     def window(self, index: int) -> list[int]:
         """Return the window of a stack if all stacks are usable."""
@@ -117,8 +113,12 @@ class Plan:
             "settings": self.settings.to_dict(),
             "gain": self.gain and self.gain.about,
             "stacks": [self._stack_dict(k) for k in range(len(self.stacks))],
-            "skipped": [{"name": s.path.name, "reason": s.reason} for s in self.discovery.skipped],
-            "rejected": [{"name": r.path.name, "reason": r.reason} for r in self.discovery.rejected],
+            "skipped": [
+                {"name": self.discovery.name_of(s.path), "reason": s.reason} for s in self.discovery.skipped
+            ],
+            "rejected": [
+                {"name": self.discovery.name_of(r.path), "reason": r.reason} for r in self.discovery.rejected
+            ],
             "warnings": list(self.discovery.warnings),
             "bytes_in": self.discovery.size,
             "bytes_out": self.bytes_out(),
@@ -130,7 +130,7 @@ class Plan:
         stack = self.stacks[k]
         return {
             "name": stack.name,
-            "output": self.output(stack).name,
+            "output": output_name(stack.stem, self.settings.write),
             "shape": list(stack.shape),
             "dtype": stack.dtype.name,
             "time": stack.acquired.time.isoformat(sep=" "),
@@ -147,6 +147,7 @@ class Plan:
         yield from (f"  {k}: {ranges(self.window(k))}" for k in range(len(self.stacks)))
         if self.gain is not None:
             yield from self.gain.lines()
+            yield from (f"warning: {text}" for text in self.gain.caveats)
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
         needed = self.need()
         yield (
@@ -248,9 +249,10 @@ def _bytes_there(plan: Plan) -> int:
 
 def _there(plan: Plan, ways: Sequence[WriteParams]) -> list[Path]:
     """Return the files that have names of outputs."""
-    found = {path.name for path in plan.folder.iterdir()} if plan.folder.is_dir() else set()
-    names = (output_name(stack.stem, way) for stack in plan.stacks for way in ways if found)
-    return [plan.folder / name for name in names if name in found]
+    paths = [plan.folder / output_name(stack.stem, way) for stack in plan.stacks for way in ways]
+    folders = {path.parent for path in paths}
+    found = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
+    return [path for path in paths if path in found]
 
 
 def forbid_mixing(plan: Plan) -> None:
@@ -262,7 +264,11 @@ def forbid_mixing(plan: Plan) -> None:
         Names some of them, and what differs.
     """
     there = _there(plan, (WriteParams(write="references"), *(WriteParams(format=one) for one in FORMATS)))
-    differing = {path.name: why for path in there if (why := _made_otherwise(path, plan.settings))}
+    differing = {
+        relative_name(path, plan.folder): why
+        for path in there
+        if (why := _made_otherwise(path, plan.settings))
+    }
     if differing:
         raise OutputExistsError(
             f"{plan.folder} holds {len(differing)} outputs that this command did not make with these "

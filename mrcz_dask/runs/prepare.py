@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
@@ -20,8 +21,10 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
+from mrcz_dask.numerics.doses import blank_frames, blank_note, is_blank
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
+from mrcz_dask.numerics.noise import constant_offset, frame_noise
 from mrcz_dask.numerics.outliers import OutlierMask
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.sketch import sketch
@@ -73,8 +76,7 @@ def made_with(task: PrepareTask) -> str:
     return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Sums:
+class Sums(NamedTuple):
     """Of all frames, and of frames 0, 2, 4, ..."""
 
     total: StackSum
@@ -90,6 +92,7 @@ class Pass:
     digest: PixelDigest
     chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
     statistics: list[FrameStats | None] = field(default_factory=list)
+    constant: list[int] = field(default_factory=list)
 
 
 def prepare(task: PrepareTask) -> StackRecord:
@@ -131,17 +134,20 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
     OutlierError
         When no pixel of it is finite.
     """
-    settings, shape, dtype = task.settings, reader.shape, reader.dtype
+    settings, shape, dtype, notes = task.settings, reader.shape, reader.dtype, reader.notes
     with phase("sum"):
         collected = _read(reader)
     with phase("sum"):
         before = Sums(collected.even.result_with(collected.odd), collected.even.result())
+        offset = 0 if settings.gain.gain else constant_offset(*before)
+        before = Sums(before.total.less(offset), before.even.less(offset))
         statistics = combine(collected.statistics)
     with phase("fit"):
-        gamma, sums = _gained(before, task)
+        gamma, sums = _gained(before, task, shape[0])
         total, even = sums.total, sums.even
         mask = gained_mask(before.total, total, settings.outliers)
-        mask_even = _mask_or_none(before.even, even, settings.outliers)
+        mask_even = _mask_or_none(before.even, even, settings.outliers) if even.n else None
+        blank = _blank(collected, task)
         stack_digest = collected.digest.hexdigest()
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
@@ -165,15 +171,24 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=tuple(mask.caveats),
+        caveats=(*notes, *mask.caveats, *_of_offset(offset), *blank_note(blank, shape[0])),
         gamma=gamma,
         sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
         made_with=made_with(task),
+        blank=blank,
+        brightest=max((one.mean for one in collected.statistics if one is not None), default=0.0),
+        noise=frame_noise(total, even),
+        offset=offset,
     )
     store = SessionStore(task.store)
     store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
     store.put_stack(record, _arrays(total, even, mask, mask_even))  # last: with it the stack is done
     return record
+
+
+def _of_offset(offset: int) -> tuple[str, ...]:
+    found = f"a constant offset of {offset} was taken off every pixel; pixels.offset of the footer holds it"
+    return (found,) if offset else ()
 
 
 def _read(reader: FrameSource) -> Pass:
@@ -187,8 +202,12 @@ def _read(reader: FrameSource) -> Pass:
     frame = np.empty((ny, nx), reader.dtype)
     for k in range(reader.shape[0]):
         _take(reader, k, frame, collected)
-        found = (collected.odd if k % 2 else collected.even).add(frame)
         collected.digest.update(frame)
+        found = None
+        if is_blank(frame):
+            collected.constant.append(k)
+        else:
+            found = (collected.odd if k % 2 else collected.even).add(frame)
         collected.statistics.append(from_moments(frame.size, found) if found else frame_stats(frame))
     return collected
 
@@ -203,17 +222,29 @@ def _take(reader: FrameSource, k: int, frame: NDArray[Any], collected: Pass) -> 
         reader.frame(k, frame)
 
 
+def _blank(collected: Pass, task: PrepareTask) -> tuple[int, ...]:
+    """Return the numbers of the blank frames."""
+    gain = task.settings.gain.gain
+    dark = stored_gain(task.store, gain, 1.0).dark if gain else None
+    level = 0.0 if dark is None else float(dark.mean(dtype=np.float64))
+    found = [one or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in collected.statistics]
+    errors = [math.sqrt(max(0.0, one.squares)) / one.count for one in found]
+    return blank_frames(collected.constant, [one.mean - level for one in found], errors)
+
+
 def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:
-    return (reader.frame(k) for k in range(reader.shape[0]))
+    frames = (reader.frame(k) for k in range(reader.shape[0]))
+    return (frame for frame in frames if not is_blank(frame))
 
 
-def _gained(before: Sums, task: PrepareTask) -> tuple[float, Sums]:
+def _gained(before: Sums, task: PrepareTask, n: int) -> tuple[float, Sums]:
     """Return the stack's gamma, and its sums after the gain; the same sums where there is none."""
     settings = task.settings
     if not settings.gain.gain:
         return 1.0, before
-    seconds = task.exposure and task.exposure / before.total.n
-    gamma = gamma_of(settings.gain, before.total, seconds, settings.outliers)
+    seconds = task.exposure and task.exposure / n
+    reference = stored_gain(task.store, settings.gain.gain, 1.0)
+    gamma = gamma_of(reference, settings.gain, before.total, seconds, settings.outliers)
     gain = stored_gain(task.store, settings.gain.gain, gamma)
     exponent = gained_exponent(before.total, gain)
     return gamma, Sums(*(gained_sum(one, gain, exponent) for one in (before.total, before.even)))

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,8 +117,12 @@ def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        if folder.is_dir():
-            _sweep(folder, tuple(f"{stem.encode()[:_LONGEST].decode(errors='ignore')}" for stem in stems))
+        by_folder: defaultdict[Path, list[str]] = defaultdict(list, {folder: []})
+        for path in (folder / stem for stem in stems):
+            by_folder[path.parent].append(path.name.encode()[:_LONGEST].decode(errors="ignore"))
+        for one, names in by_folder.items():
+            if one.is_dir():
+                _sweep(one, tuple(names))
 
 
 def _sweep(folder: Path, stems: tuple[str, ...]) -> None:

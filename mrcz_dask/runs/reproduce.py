@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mrcz_dask import __version__
@@ -17,7 +17,7 @@ from mrcz_dask.formats.sources import open_source, read_footer
 from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.keeping import last_steps
-from mrcz_dask.runs.outputs import STORE_NAME
+from mrcz_dask.runs.outputs import STORE_NAME, output_stem, store_of
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
@@ -79,8 +79,9 @@ def reproduce(path: Path, session: Path | None = None, listen: Listener = silent
     with _workplace() as place:
         store = SessionStore(place / STORE_NAME)
         store.create()
-        _take_gain(path, settings_of(steps).gain.gain, store)
-        records = _prepare_all(folder, steps, store, listen)
+        own = _stem(path, steps)
+        _take_gain(path, own, settings_of(steps).gain.gain, store)
+        records = _prepare_all(folder, own, steps, store, listen)
         again = _finish(path, steps, records, folder, place)
         same = whole_digest(again) == whole_digest(path)
         return Reproduction(str(path), same, () if same else _differing(path, again), version)
@@ -106,13 +107,24 @@ def _steps(path: Path) -> Steps:
 def _session(path: Path, steps: Steps) -> Path:
     """Return the folder of the inputs: that of the output's folder, as `koma` makes it, or its own."""
     name = steps["outliers"]["inputs"][0]["name"]
-    here = path.absolute().parent
-    for folder in (here.parent, here):
+    parents = path.absolute().parents
+    above = parents[min(name.count("/"), len(parents) - 1)]  # outputs keep the tree of their inputs
+    for folder in (above.parent, above, parents[0].parent, parents[0]):
         if (folder / name).exists() and (folder / name).absolute() != path.absolute():
             return folder
     raise ReferenceNotFoundError(
-        f"{path}: its input {name} is neither in {here.parent} nor in {here}; say where with --session"
+        f"{path}: its input {name} is neither in {above.parent} nor in {above}; say where with --session"
     )
+
+
+def _stem(path: Path, steps: Steps) -> str:
+    """Return the stem that a stack had in its run: its name's, with the suffix where the output has it."""
+    recipe: dict[str, str] = (read_footer(path) or {}).get("recipe", {})
+    if recipe:
+        return recipe["stem"]
+    name: str = steps["outliers"]["inputs"][0]["name"]
+    file = PurePosixPath(name).name
+    return name.removesuffix(file) + (file if output_stem(path.name) == file else stem_of(file))
 
 
 @contextmanager
@@ -135,11 +147,11 @@ def _inputs(steps: Steps) -> dict[str, str]:
     return found
 
 
-def _take_gain(path: Path, digest: str, store: SessionStore) -> None:
+def _take_gain(path: Path, own: str, digest: str, store: SessionStore) -> None:
     """Take over the gain that an output was made with, which the store beside it keeps."""
     if not digest:
         return
-    beside = SessionStore(path.absolute().parent / STORE_NAME)
+    beside = SessionStore(store_of(path, own))
     about = beside.gain_about(digest)
     if about is None:
         raise ReferenceNotFoundError(
@@ -149,15 +161,17 @@ def _take_gain(path: Path, digest: str, store: SessionStore) -> None:
     store.put_gain(digest, beside.gain(digest), about)
 
 
-def _prepare_all(folder: Path, steps: Steps, store: SessionStore, listen: Listener) -> dict[str, StackRecord]:
+def _prepare_all(
+    folder: Path, own: str, steps: Steps, store: SessionStore, listen: Listener
+) -> dict[str, StackRecord]:
     settings, inputs = settings_of(steps), _inputs(steps)
     listen(PhaseStarted("inputs", len(inputs), 0))
     records: dict[str, StackRecord] = {}
-    for name, digest in inputs.items():
+    for k, (name, digest) in enumerate(inputs.items()):
         path = folder / name
         if not path.exists():
             raise ReferenceNotFoundError(f"{path}: an input of this file, and not there; give --session")
-        stem = stem_of(path.name)
+        stem = f"{own}/{k}" if k else own  # inputs may have one stem, in two formats or folders
         exposure = stated_exposure(find_mdoc(path)) if settings.gain.by_rate else None
         task = PrepareTask(str(path), name, stem, str(store.path), settings, exposure)
         records[name] = prepare(task)

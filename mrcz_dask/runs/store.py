@@ -30,6 +30,7 @@ from zarr.codecs import BloscCodec
 from zarr.errors import ArrayNotFoundError, GroupNotFoundError
 
 from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.places import SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.gain import Gain
@@ -46,6 +47,7 @@ REMEDY = "remove this folder and run again"
 CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
 SCALE = "scale"
+LONGEST_KEY = 200  # bytes; file systems take 255
 FIT_CURVES = ("edges", "z", "residual", "weight")
 GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains", "blocks")
 
@@ -86,11 +88,11 @@ class SessionStore:
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep a stack's sums and weights with its record."""
-        self._put(f"stacks/{record.stem}", arrays, plain(record.to_dict()))
+        self._put(f"stacks/{key_of(record.stem)}", arrays, plain(record.to_dict()))
 
     def record(self, stem: str) -> StackRecord | None:
         """Return the record of a stack, or None where the store has none that this version can read."""
-        attributes = self._attributes(f"stacks/{stem}")
+        attributes = self._attributes(f"stacks/{key_of(stem)}")
         try:
             return StackRecord.from_dict(attributes)
         except TypeError:  # fields are missing: none is there, or another version wrote it
@@ -98,16 +100,16 @@ class SessionStore:
 
     def load(self, stem: str, name: str) -> NDArray[Any]:
         """Return an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``."""
-        return self._read(f"stacks/{stem}/{name}")
+        return self._read(f"stacks/{key_of(stem)}/{name}")
 
     def put_correction(self, stem: str, correction: Correction) -> str:
         """Keep a correction; return its digest, which `correction` checks."""
-        return self._put_correction(f"corrections/{stem}", correction)
+        return self._put_correction(f"corrections/{key_of(stem)}", correction)
 
     def put_reference(self, stem: str, correction: Correction, table: Mapping[str, NDArray[Any]]) -> None:
         """Keep what `--write references` gives: a correction, and the columns of its outlier table."""
-        self._put(f"outliers/{stem}", table, {})
-        self._put_correction(f"references/{stem}", correction)
+        self._put(f"outliers/{key_of(stem)}", table, {})
+        self._put_correction(f"references/{key_of(stem)}", correction)
 
     def put_histogram(self, stem: str, fit: KeptFit, hot: Bools, dead: Bools) -> None:
         """Keep the histogram of a stack's sum with its fit, and its outliers, (y, x) bool, packed in bits."""
@@ -115,7 +117,11 @@ class SessionStore:
         packed = np.stack([np.packbits(hot, axis=1), np.packbits(dead, axis=1)])
         about = {name: getattr(fit, name) for name in ("below", "above", "dark_line", "hot_line")}
         arrays = {"counts": fit.counts, "curves": curves, "hot_dead": packed}
-        self._put(f"histograms/{stem}", arrays, plain({**about, "curves": FIT_CURVES, "width": hot.shape[1]}))
+        self._put(
+            f"histograms/{key_of(stem)}",
+            arrays,
+            plain({**about, "curves": FIT_CURVES, "width": hot.shape[1]}),
+        )
 
     def histogram(self, stem: str) -> KeptFit | None:
         """Return the histogram of a stack's sum with its fit; None if there is none.
@@ -125,11 +131,11 @@ class SessionStore:
         DamagedError
             When it is not what was written.
         """
-        about = self._attributes(f"histograms/{stem}")
+        about = self._attributes(f"histograms/{key_of(stem)}")
         if not about:
             return None
-        edges, z, residual, weight = self._read(f"histograms/{stem}/curves")
-        counts = self._read(f"histograms/{stem}/counts")
+        edges, z, residual, weight = self._read(f"histograms/{key_of(stem)}/curves")
+        counts = self._read(f"histograms/{key_of(stem)}/counts")
         dark, hot = (about[name] and tuple(about[name]) for name in ("dark_line", "hot_line"))
         return KeptFit(edges, counts, z, residual, weight, about["below"], about["above"], dark, hot)
 
@@ -143,14 +149,14 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        about = self._attributes(f"histograms/{stem}")
-        return (self._read(f"histograms/{stem}/hot_dead"), about["width"]) if about else None
+        about = self._attributes(f"histograms/{key_of(stem)}")
+        return (self._read(f"histograms/{key_of(stem)}/hot_dead"), about["width"]) if about else None
 
     def put_thumbnails(
         self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
     ) -> None:
         """Keep small images of a stack, and a piece of it in full; see `thumbnails.keep_thumbnails`."""
-        self._put(f"thumbnails/{stem}", arrays, about)
+        self._put(f"thumbnails/{key_of(stem)}", arrays, about)
 
     def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
         """Return the small images of a stack, and the counts that are 0 and 255; None if there are none.
@@ -160,10 +166,14 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        attributes = self._attributes(f"thumbnails/{stem}")
+        attributes = self._attributes(f"thumbnails/{key_of(stem)}")
         if not attributes:
             return None
-        return self._read(f"thumbnails/{stem}/images"), float(attributes["low"]), float(attributes["high"])
+        return (
+            self._read(f"thumbnails/{key_of(stem)}/images"),
+            float(attributes["low"]),
+            float(attributes["high"]),
+        )
 
     def patch(self, stem: str) -> tuple[Floats, NDArray[np.uint8], tuple[int, int]] | None:
         """Return the place of a stack with most outliers, in full: means, weight, and where it begins.
@@ -176,10 +186,10 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        attributes = self._attributes(f"thumbnails/{stem}")
+        attributes = self._attributes(f"thumbnails/{key_of(stem)}")
         if "patch_at" not in attributes:
             return None
-        arrays = (self._read(f"thumbnails/{stem}/{name}") for name in ("patch", "patch_weight"))
+        arrays = (self._read(f"thumbnails/{key_of(stem)}/{name}") for name in ("patch", "patch_weight"))
         y, x = attributes["patch_at"]
         return *arrays, (int(y), int(x))  # type: ignore[return-value]
 
@@ -236,7 +246,7 @@ class SessionStore:
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
         """Return the digest that the store has of a stack's correction, or None; no pixel is read."""
-        found = self._attributes(f"{group}/{stem}").get("digest")
+        found = self._attributes(f"{group}/{key_of(stem)}").get("digest")
         return None if found is None else str(found)
 
     def has_correction(self, stem: str, digest: str, group: str = "corrections") -> bool:
@@ -256,9 +266,9 @@ class SessionStore:
         DamagedError
             When it is not there, or its arrays are not those that were written.
         """
-        attributes = self._attributes(f"{group}/{stem}")
-        pattern, weight, fill = (self._read(f"{group}/{stem}/{name}") for name in PIXEL_ARRAYS)
-        scale = self._read(f"{group}/{stem}/{SCALE}") if attributes.get("scaled") else None
+        attributes = self._attributes(f"{group}/{key_of(stem)}")
+        pattern, weight, fill = (self._read(f"{group}/{key_of(stem)}/{name}") for name in PIXEL_ARRAYS)
+        scale = self._read(f"{group}/{key_of(stem)}/{SCALE}") if attributes.get("scaled") else None
         form: Form = attributes["form"]
         return Correction(form, pattern, float(attributes["step"]), weight, fill, scale)
 
@@ -316,6 +326,16 @@ class SessionStore:
             if not self.path.exists():  # the folder went away meanwhile, and Zarr has made another
                 with suppress(OSError):
                     temporary.parent.rmdir()
+
+
+def key_of(stem: str) -> str:
+    """Return a stem as the name of one group or file: in no folder, and without the suffix of a stack."""
+    key = stem.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
+    if suffix_of(key) in SUFFIXES:
+        key = "%2E".join(key.rsplit(".", 1))
+    if "/" not in stem or len(key.encode()) <= LONGEST_KEY:
+        return key
+    return f"{key[: LONGEST_KEY // 4]}-{xxhash.xxh3_64_hexdigest(stem.encode())}"
 
 
 def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:

@@ -12,6 +12,7 @@ from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.gains import PreparedGain
+from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.prepare import PrepareTask, made_with, prepare
 from mrcz_dask.runs.store import SessionStore
@@ -161,12 +162,12 @@ def announce(plan: Plan, listen: events.Listener) -> None:
     """Tell of the stacks of a plan, and of what was left out."""
     for entry in plan.stacks:
         when = entry.acquired
-        name, output = entry.name, plan.output(entry).name
+        name, output = entry.name, output_name(entry.stem, plan.settings.write)
         listen(events.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
     for skipped in plan.discovery.skipped:
-        listen(events.StackLeftOut(skipped.path.name, skipped.reason, rejected=False))
+        listen(events.StackLeftOut(plan.discovery.name_of(skipped.path), skipped.reason, rejected=False))
     for rejected in plan.discovery.rejected:
-        listen(events.StackLeftOut(rejected.path.name, rejected.reason, rejected=True))
+        listen(events.StackLeftOut(plan.discovery.name_of(rejected.path), rejected.reason, rejected=True))
 
 
 def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | None:

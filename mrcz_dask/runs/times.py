@@ -20,10 +20,13 @@ _DATE_AND_CLOCK = re.compile(
     r"(?=(?<!\d)(?P<year>20\d\d)(?P<a>[-._]?)(?P<month>\d\d)(?P=a)(?P<day>\d\d)[-_T ]?"
     r"(?P<hour>\d\d)(?P<b>[-._:]?)(?P<minute>\d\d)(?P=b)(?P<second>\d\d)(?!\d))"
 )
-_MINUTE = re.compile(  # EPU before 2: HHMM and a running number
-    r"(?<!\d)(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)_(?P<hour>\d\d)(?P<minute>\d\d)(?=-\d)"
+_TO_THE_MINUTE = r"(?P<year>20\d\d)(?P<month>\d\d)(?P<day>\d\d)_(?P<hour>\d\d)(?P<minute>\d\d)"
+_MINUTE = re.compile(  # EPU before 2: HHMM; a date and a number of four digits alone are no time
+    rf"(?<!\d){_TO_THE_MINUTE}(?=-\d|_frames|_fractions)", re.IGNORECASE
 )
-_CLOCK = r"[-_ ](?P<hour>\d\d)[.:-](?P<minute>\d\d)[.:-](?P<second>\d\d)(?!\d)"
+_EPU_MINUTE = re.compile(rf"_Data_\d+_\d+_{_TO_THE_MINUTE}(?!\d)")
+_NUMBER = re.compile(r"(?<!\d)20\d{6}_\d{4}-(\d+)")
+_CLOCK = r"[-_ ](?P<hour>\d\d)[.:_-](?P<minute>\d\d)[.:_-](?P<second>\d\d)(?!\d)"
 _DAY_MONTH_YEAR = re.compile(
     r"(?<!\d)(?P<day>\d\d)(?P<a>-?)(?P<month>[A-Za-z]{3})(?P=a)(?P<year>20\d\d|\d\d)" + _CLOCK
 )
@@ -40,10 +43,13 @@ class Acquired:
         Local time of the microscope, without a zone.
     source
         Where it was found: ``mdoc``, ``header``, ``name`` or ``mtime``.
+    others
+        What the sources say that were not taken; without ``mtime``, which every copy changes.
     """
 
     time: datetime
     source: Source
+    others: tuple[tuple[Source, datetime], ...] = ()
 
     def __str__(self) -> str:
         return f"{self.time.isoformat(' ', 'seconds')} ({self.source})"
@@ -75,16 +81,31 @@ def acquisition_time(
     Returns
     -------
     Acquired
-        The .mdoc's DateTime, else the metadata's or the labels' time, else the time in the name, else
-        `modified`.
+        The .mdoc's DateTime, else the metadata's time, else that in the name, else that in the labels, else
+        `modified`. Labels come late: they say when a script wrote the file. So does a TIFF file's DateTime.
     """
-    if mdoc is not None and mdoc.time is not None:
-        return Acquired(mdoc.time, "mdoc")
-    header = time_in_meta(meta or {}) or time_in_labels(labels)
-    if header is not None:
-        return Acquired(header, "header")
-    named = time_in_name(name, modified)
-    return Acquired(modified, "mtime") if named is None else Acquired(named, "name")
+    known, written = dict(meta or {}), list(labels)
+    if (known.get("input") or {}).get("format") == "TIFF":
+        written.append(str(known.pop("datetime", "")))
+    found: list[tuple[Source, datetime | None]] = [
+        ("mdoc", None if mdoc is None else mdoc.time),
+        ("header", time_in_meta(known)),
+        ("name", _ordered(time_in_name(name, modified), name)),
+        ("header", time_in_labels(written)),
+    ]
+    times = [(source, time) for source, time in found if time is not None]
+    if not times:
+        return Acquired(modified, "mtime")
+    (source, time), *others = times
+    return Acquired(time, source, tuple(others))
+
+
+def _ordered(time: datetime | None, name: str) -> datetime | None:
+    """Return a time to the minute with EPU's running number as microseconds: the order within the minute."""
+    number = _NUMBER.search(name)
+    if time is None or number is None or time.second:
+        return time
+    return time.replace(microsecond=min(int(number[1]), 999_999))
 
 
 def time_in_labels(labels: Iterable[str]) -> datetime | None:
@@ -108,9 +129,9 @@ def time_in_meta(meta: Mapping[str, Any]) -> datetime | None:
 def time_in_name(name: str, modified: datetime) -> datetime | None:
     """Return the time in a file's name, or None.
 
-    Read are EPU's (``..._20261014_190633_fractions``), SerialEM's (``..._Oct14_19.06.33``) and ISO-like
-    names. Numbers of grid squares and foil holes are no times: only a date followed by a time of day is
-    one, and the last of several.
+    Read are EPU's (``..._20261014_190633_fractions``, before 2019 ``..._20161014_1906_frames``), SerialEM's
+    (``..._Oct14_19.06.33``) and ISO-like names. Numbers of grid squares and foil holes are no times: only a
+    date followed by a time of day is one, and the last of several.
 
     Parameters
     ----------
@@ -119,7 +140,7 @@ def time_in_name(name: str, modified: datetime) -> datetime | None:
     modified
         When the file was last modified: gives SerialEM's month and day their year.
     """
-    for form in (_DATE_AND_CLOCK, _MINUTE, _DAY_MONTH_YEAR):
+    for form in (_DATE_AND_CLOCK, _MINUTE, _EPU_MINUTE, _DAY_MONTH_YEAR):
         times = [moment(**_parts(match)) for match in form.finditer(name)]
         known = [time for time in times if time is not None]
         if known:

@@ -7,16 +7,15 @@ is that much younger.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
 from mrcz_dask.formats.mdoc import find_mdoc
-from mrcz_dask.formats.places import measure, stem_of
+from mrcz_dask.formats.places import Measured, measure
 from mrcz_dask.runs.discovery import assemble, session_folder
-from mrcz_dask.runs.entries import Discovery, Rejected
+from mrcz_dask.runs.entries import Discovery
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.values.errors import NoStacksError
@@ -80,6 +79,7 @@ class Watcher:
     clock: Callable[[], float] = monotonic
     _files: dict[Path, _Seen] = field(default_factory=dict)
     _newest: int = 0
+    _stems: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> Seen:
         """Return what is there now.
@@ -97,8 +97,16 @@ class Watcher:
         self._see(listing)
         settled = [path for path in listing.files if path in self._files and self._settled(path)]
         looks = [self._look(root, listing, path) for path in settled]
-        discovery = assemble(root, listing, _without_doubles(settled, looks))
-        return Seen(discovery, len(listing.files) - len(settled))
+        discovery = assemble(root, listing, looks)
+        return Seen(self._named_as_before(discovery), len(listing.files) - len(settled))
+
+    def _named_as_before(self, found: Discovery) -> Discovery:
+        """Keep the names of outputs that are made already when another format of a stack comes."""
+        before = tuple(replace(e, stem=self._stems.get(e.name, e.stem)) for e in found.stacks)
+        if len({e.stem for e in before}) == len(before):
+            found = replace(found, stacks=before)
+        self._stems |= {e.name: e.stem for e in found.stacks}
+        return found
 
     def _see(self, listing: Listing) -> None:
         now, files = self.clock(), {}
@@ -126,20 +134,15 @@ def _stamp(path: Path, listing: Listing) -> Stamp | None:
     """Return size and time of a stack and of its .mdoc; None if it is gone."""
     mdoc = find_mdoc(path, listing.mdocs[path.parent])
     try:
-        found = [measure(path), *([measure(mdoc)] if mdoc else [])]
+        return tuple(value for one in (path, mdoc) if one for value in _measured(one))
     except OSError:
         return None
-    return tuple(value for one in found for value in one)
 
 
-def _without_doubles(paths: Sequence[Path], looks: Sequence[Look]) -> list[Look]:
-    """Reject stacks whose outputs would have the name of another's, so that the others go on."""
-    stems = Counter(stem_of(path.name) for path in paths)
-    return [
-        one if stems[stem_of(path.name)] == 1 else Look(Rejected(path, _double(path)))
-        for path, one in zip(paths, looks, strict=True)
-    ]
-
-
-def _double(path: Path) -> str:
-    return f"{path}: another stack has this stem, by which outputs are called; rename or --exclude one"
+def _measured(path: Path) -> Measured:
+    """Return size and time of a file; of a link that leads nowhere those of the link, which settles, too."""
+    try:
+        return measure(path)
+    except OSError:
+        status = path.lstat()
+        return Measured(status.st_size, status.st_mtime_ns)

@@ -218,7 +218,7 @@ def unmasked_member(ref: MemberRef, values: NDArray[Any]) -> Member:
 
 def member_ref(record: StackRecord) -> MemberRef:
     """Return a stack as a member of windows."""
-    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.shape[0])
+    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.exposed())
 
 
 def images_of(sums: Sums, task: WindowTask, own: Member | None) -> list[NDArray[np.float32]]:

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,8 @@ def view(stacks: Iterable[StackEntry]) -> View:
             left_out[stack.name] = str(error)
         else:
             arrays.append(stack.stem)
+            folders = PurePosixPath(stack.stem).parents[:-1]
+            references |= {f"{folder}/.zgroup": references[".zgroup"] for folder in folders}
     return View(references, tuple(arrays), left_out)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 from numbers import Integral, Real
 from typing import Any
 
@@ -40,3 +41,9 @@ def raise_all(owner: str, problems: Iterator[str]) -> None:
     found = list(problems)
     if found:
         raise ParameterError(f"{owner}: " + "; ".join(found))
+
+
+def in_runs(numbers: Sequence[int]) -> str:
+    """Return ascending numbers in words, such as ``3, 5-7``."""
+    runs = [[k for _, k in run] for _, run in groupby(enumerate(numbers), lambda one: one[1] - one[0])]
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

@@ -14,6 +14,10 @@ class ParameterError(MrczDaskError, ValueError):
     """A parameter is out of its range; names the parameter, the value, the range and the remedy."""
 
 
+class MissingFileError(ParameterError, FileNotFoundError):
+    """A file that an option names is not there."""
+
+
 class DtypeError(MrczDaskError, TypeError, ValueError):
     """Pixels of a type that MRC cannot hold; names the type to cast to."""
 
@@ -28,6 +32,10 @@ class TruncatedError(FormatError, EOFError):
 
 class DamagedError(FormatError):
     """A checksum does not match: the bytes are not those that were written."""
+
+
+class HeaderError(FormatError):
+    """The numbers of the header do not fit the size of the file, and copying it again will not help."""
 
 
 class NoStackError(FormatError):

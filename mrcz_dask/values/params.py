@@ -51,8 +51,8 @@ class InputParams(Parameters):
     Attributes
     ----------
     mode0
-        8-bit pixels of an MRC file: ``signed``, ``unsigned``, or ``auto``: IMOD's flag, else unsigned where
-        the header's maximum is beyond 127, else signed.
+        Pixels of MRC modes 0 and 1 (8 and 16 bits): ``signed``, ``unsigned``, or ``auto``: IMOD's flag (of
+        bytes), else unsigned where the header's maximum is, else as their histogram looks.
     four_bit
         8-bit TIFF: ``packed`` holds two pixels in each byte, the first in the low nibble; ``plain`` one;
         ``auto``: packed where the size is half of a super-resolution frame of K2 or K3, as in IMOD.
@@ -126,7 +126,8 @@ class OutlierParams(Parameters):
     Attributes
     ----------
     rule
-        ``fdr`` (threshold where a stated share of what is masked is good pixels) or ``paper`` (Eq. 5).
+        ``fdr`` (threshold where a stated share of what is masked is good pixels) or ``paper`` (Eq. 5 of the
+        preprint, bioRxiv 116533).
     tail_fdr
         For ``fdr``: the share of good pixels among those beyond the threshold, 0..1.
     max_sigma
@@ -138,7 +139,7 @@ class OutlierParams(Parameters):
     radius
         Chebyshev distance in pixels within which two outliers are *neighbourly*.
     fit
-        ``probit`` (closed form) or ``l1`` (the paper's minimum of absolute deviations of the CDF).
+        ``probit`` (closed form) or ``l1`` (the preprint's minimum of absolute deviations of the CDF).
     fallback
         Dark and hot thresholds in sigma for a tail that is there but cannot be fitted.
     illumination
@@ -225,7 +226,7 @@ class KomaParams(Parameters):
     radius
         Window radius a: 2a usable neighbours in time, the stack itself left out.
     method
-        ``fit`` (regression on a short and a long window, band by band), ``plain`` (the paper's) or
+        ``fit`` (regression on a short and a long window, band by band), ``plain`` (the preprint's) or
         ``session`` (each pixel to the same mean and deviation over the whole session, Afanasyev et al. 2015).
     form
         ``subtract`` (scaled to the stack's dose), ``subtract-raw`` (in counts) or ``divide``.
@@ -299,7 +300,8 @@ class WriteParams(Parameters):
     dtype
         For ``normalized``: ``int16`` with a recorded scale, ``float32`` or ``float16``.
     step
-        For int16: the quantisation step in counts; a power of two, coarsened where the range asks for it.
+        For int16: the quantisation step in counts; a power of two. It is coarsened where the range asks for
+        it, up to a quarter of the noise of a frame; the usual one is finer where the noise is small.
     codec
         ``auto`` or NAME[:LEVEL], as `mrcz_dask.write` takes it.
     format

@@ -72,6 +72,14 @@ class StackRecord(Record):
         Of its sum, see `numerics.sketch`, in base 64.
     made_with
         Digest of the parameters and the version that made it.
+    blank
+        Numbers of its blank frames, which are in neither the dose nor the mean.
+    brightest
+        The largest mean of a frame over all its pixels, before the gain, counts.
+    noise
+        Standard deviation of a pixel from frame to frame, counts; None = not known.
+    offset
+        Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
     """
 
     name: str
@@ -98,6 +106,10 @@ class StackRecord(Record):
     gamma: float
     sketch: str
     made_with: str
+    blank: tuple[int, ...] = ()
+    brightest: float = 0.0
+    noise: float | None = None
+    offset: int = 0
 
     @property
     def sound(self) -> bool:
@@ -111,8 +123,13 @@ class StackRecord(Record):
 
     @property
     def dose(self) -> float:
-        """Counts per pixel and frame, over unmasked pixels."""
-        return self.mean / self.shape[0]
+        """Counts per pixel and frame, over unmasked pixels of frames that are not blank."""
+        return self.mean / self.exposed()
+
+    def exposed(self, every: int = 1) -> int:
+        """Return how many of frames 0, `every`, 2 `every`, ... are not blank; of all blank ones 1."""
+        blank = sum(k % every == 0 for k in self.blank)
+        return max(1, -(-self.shape[0] // every) - blank)
 
 
 @dataclass(frozen=True, slots=True)

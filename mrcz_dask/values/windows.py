@@ -37,7 +37,7 @@ def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = Non
 
     Notes
     -----
-    McLeod et al. 2018, section 2.3: "knock-out" moving average.
+    McLeod et al. 2017 (bioRxiv 116533), section 2.3: "knock-out" moving average.
     """
     _check(i, n, radius, usable)
     others = [j for j in range(n) if j != i and (usable is None or usable[j])]

@@ -96,3 +96,108 @@ def test_eer_is_summed_as_asked_for(tmp_path: Path, mrcz: Any) -> None:
     step = (mrcz_dask.read_footer(tmp_path / "out" / "a.mrcz") or {})["provenance"][-1]
     assert step["parameters"]["input"]["eer_frames"] == 20
     assert mrcz("recompress", path, "-o", tmp_path / "out", "--eer-frames", 0).code == 2
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [("u1", 40), ("i2", 40), ("u2", 41)])
+def test_four_bits(tmp_path: Path, mrcz: Any, dtype: str, columns: int) -> None:
+    counts = np.random.default_rng(0).integers(0, 16, (3, 8, columns)).astype(dtype)
+    mrcz_dask.write(tmp_path / "a.mrcz", counts, meta={"grid": 7})
+    shown = mrcz("recompress", tmp_path / "a.mrcz", "-o", tmp_path, "--format", "mrcs", "--codec", "uint4")
+    assert shown.code == 0
+    made = tmp_path / "a.mrcs"
+    data, row = made.read_bytes(), (columns + 1) // 2
+    assert len(data) == 1024 + 3 * 8 * row and data[12:16] == (101).to_bytes(4, "little")
+    assert data[1024] == counts[0, 0, 0] | counts[0, 0, 1] << 4  # the first pixel is in the low nibble
+    found = mrcz_dask.read(made)
+    assert found.dtype == counts.dtype and np.array_equal(found, counts)
+    assert np.array_equal(mrcz_dask.open_stack(made)[2].compute(), counts[2])
+    footer = mrcz_dask.read_footer(made)
+    assert footer["meta"]["grid"] == 7 and footer["provenance"][-1]["parameters"]["codec"] == "uint4"
+    assert mrcz("verify", made).code == 0
+    assert ("half a byte" in shown.err) == (columns % 2 == 1) == bool(footer["provenance"][-1]["caveats"])
+
+
+@pytest.mark.parametrize(
+    ("counts", "found"),
+    [(np.uint16([[[0, 16]]]), "0..16"), (np.int8([[[-1, 3]]]), "-1..3"), (np.float32([[[0, 1]]]), "float32")],
+)
+def test_what_does_not_fit_into_four_bits(tmp_path: Path, mrcz: Any, counts: np.ndarray, found: str) -> None:
+    mrcz_dask.write(tmp_path / "a.mrcz", counts)
+    command = ["recompress", tmp_path / "a.mrcz", "-o", tmp_path / "out", "--codec", "uint4"]
+    shown = mrcz(*command, "--format", "mrcs")
+    assert shown.code == 1 and f"counts of 0..15, these are {found}; use --codec auto" in shown.err
+    assert list((tmp_path / "out").iterdir()) == []
+    for format in ("mrcz", "tiff", "zarr", "mrcs.zst"):
+        other = mrcz(*command, "--format", format)
+        assert other.code == 2 and "--format mrcs" in other.err
+
+
+def test_four_bits_are_for_counts_as_they_are(tmp_path: Path, mrcz: Any) -> None:
+    for command in (["koma", tmp_path], ["outliers", tmp_path / "a.mrcz", "-o", tmp_path / "out"]):
+        shown = mrcz(*command, "--format", "mrcs", "--codec", "uint4")
+        assert shown.code == 2 and "goes with recompression only" in shown.err
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    """A folder with stacks of one stem in two formats and two folders, a gain, and what is none."""
+    folder = tmp_path / "arch"
+    for k, name in enumerate(("s0.mrc", "s0.mrcz", "a/s0.mrc", "b/s0.mrc", "b/it's [red]\n(1).mrc")):
+        frames = np.random.default_rng(k).poisson(3, (4, 48, 56)).astype(np.uint8)
+        (folder / name).parent.mkdir(exist_ok=True, parents=True)
+        mrcz_dask.write(folder / name, frames, codec="none" if name.endswith(".mrc") else "auto")
+    mrcz_dask.write(folder / "b" / "gain.mrc", np.ones((48, 56), np.float32))
+    (folder / "loop.mrc").symlink_to("loop.mrc")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("command", "suffix"), [("recompress", ".mrcz"), ("decompress", ".mrcs"), ("outliers", ".mrcz")]
+)
+def test_folders_are_taken_as_koma_takes_them(archive: Path, mrcz: Any, command: str, suffix: str) -> None:
+    out = archive / "out"
+    stems = ["s0.mrc", "s0.mrcz", "a/s0", "b/s0", "b/it's [red]\n(1)"]
+    shown = mrcz(command, archive, "-o", out, "--recursive")
+    assert shown.code == 3
+    assert "loop.mrc" in shown.err and "Traceback" not in shown.err
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.suffix == suffix}
+    gain = set() if command != "recompress" else {"b/gain.mrcz"}
+    assert found == {f"{stem}{suffix}" for stem in stems} | gain
+    assert ("gain.mrc: a single image" in shown.out) == (command == "outliers")
+    (archive / "loop.mrc").unlink()
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    again = json.loads(mrcz(command, archive, "-o", out, "--recursive", "--json").out)
+    assert [one["kept"] for one in again["done"]] == [True] * len(again["done"])
+    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    changed = mrcz_dask.read(archive / "a" / "s0.mrc") + np.uint8(1)
+    mrcz_dask.write(archive / "a" / "s0.mrc", changed, codec="none")
+    (out / f"s0.mrc{suffix}").unlink()
+    once_more = json.loads(mrcz(command, archive, "-o", out, "--recursive", "--json").out)
+    assert {one["name"] for one in once_more["done"] if not one["kept"]} == {"a/s0.mrc", "s0.mrc"}
+    assert not once_more["failed"]
+    if command != "outliers":
+        assert np.array_equal(mrcz_dask.read(out / f"a/s0{suffix}"), changed)
+
+
+def test_a_folder_done_in_another_way_is_left_alone(archive: Path, mrcz: Any) -> None:
+    (archive / "loop.mrc").unlink()
+    assert mrcz("recompress", archive, "-o", archive / "out", "--codec", "zlib:1").code == 0
+    shown = mrcz("recompress", archive, "-o", archive / "out", "--codec", "lz4:9")
+    assert shown.code == 1 and "use --overwrite" in shown.err
+    assert mrcz("recompress", archive, "-o", archive).code == 1
+
+
+def test_stacks_of_one_name_that_are_given_one_by_one(archive: Path, mrcz: Any) -> None:
+    paths = (archive / "a" / "s0.mrc", archive / "b" / "s0.mrc", archive / "s0.mrc")
+    assert mrcz("recompress", *paths, "-o", archive / "out").code == 0
+    for path in paths:
+        made = archive / "out" / path.relative_to(archive).with_suffix(".mrcz")
+        assert np.array_equal(mrcz_dask.read(made), mrcz_dask.read(path))
+
+
+def test_workers_write_the_same_bytes(archive: Path, mrcz: Any) -> None:
+    (archive / "loop.mrc").unlink()
+    for workers in (0, 2):
+        assert mrcz("outliers", archive, "-o", archive / f"out{workers}", "--workers", workers).code == 0
+    for path in (archive / "out0").iterdir():
+        assert path.read_bytes() == (archive / "out2" / path.name).read_bytes()

@@ -109,3 +109,21 @@ def test_raw_stacks_are_simulated_with_their_truth(tmp_path: Path, mrcz: Any) ->
     assert mrcz_dask.read(tmp_path / "a" / "dark.mrcz").shape == (2, 32, 48)
     assert mrcz("simulate-raw", tmp_path / "c", "--dtype", "uint8", *size).code == 0
     assert mrcz("simulate-raw", tmp_path / "a", *size).code == 1
+
+
+def test_event_lists_that_would_give_wrong_stacks(
+    raw_stacks: list[Path], calibration: Path, tmp_path: Path, mrcz: Any
+) -> None:
+    made = mrcz("count", *raw_stacks, "-o", tmp_path / "a", "--calibration", calibration, "--events", *SMALL)
+    lists = sorted((tmp_path / "a").glob("*.events.zarr"))
+    assert made.code == 0 and len(lists) == 2
+    (tmp_path / "b").mkdir()
+    other = lists[1].rename(tmp_path / "b" / lists[0].name)
+
+    both = mrcz("events", "to-stack", lists[0], other, "-o", tmp_path / "c", "--overwrite")
+    assert both.code == 3 and "is there already" in both.err and both.out.count(".mrcz") == 1
+
+    (lists[0] / "y" / "c" / "0").unlink()  # Zarr reads zeros
+    shown = mrcz("events", "to-stack", lists[0], "-o", tmp_path / "d")
+    assert shown.code == 1 and "not those that were written" in shown.err
+    assert not list((tmp_path / "d").glob("*.mrcz"))

@@ -356,8 +356,12 @@ def test_gain_dark_and_defects(night: Path, tmp_path: Path) -> None:
     mrcz_dask.write(tmp_path / "turned.mrc", np.ascontiguousarray(gain.T))
     (tmp_path / "defects.txt").write_text("5 6 2 3\n")
     options = ("--gain", tmp_path / "gain.mrc", "--gain-gamma", 1.1, "--defects", tmp_path / "defects.txt")
-    done = run("koma", night, "--workers", 0, "--radius", 2, *options, "-o", tmp_path / "out")
+    command = ("koma", night, "--workers", 0, "--radius", 2, *options, "-o", tmp_path / "out")
+    worse = run(*command)
+    assert worse.returncode == 2 and "--gain-force" in worse.stderr and not (tmp_path / "out").exists()
+    done = run(*command, "--gain-force")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning: gain.mrc: compared with 5 stacks, this gain adds pattern" in done.stderr
     assert "gain: gain.mrc, as the frames, multiply, rotate 0, flip 0 (options)" in done.stderr
     assert "defects: defects.txt, 6 pixels" in done.stderr
     path = next((tmp_path / "out").glob("*.mrcz"))
@@ -367,9 +371,10 @@ def test_gain_dark_and_defects(night: Path, tmp_path: Path) -> None:
     assert refused.returncode == 2
     assert "the gain is" in refused.stderr and not (tmp_path / "other").exists()
     missing = run("koma", night, "--workers", 0, "--gain", tmp_path / "none.mrc", "-o", tmp_path / "other")
-    assert missing.returncode != 0 and not (tmp_path / "other").exists()
-    planned = run("koma", night, "--gain", tmp_path / "gain.mrc", "--dry-run", "-o", tmp_path / "other")
-    assert "gain: gain.mrc" in planned.stdout
+    assert missing.returncode == 2 and "there is no such file" in missing.stderr
+    assert not (tmp_path / "other").exists()
+    planned = run(*command, "--gain-force", "--dry-run")
+    assert "gain: gain.mrc" in planned.stdout and "adds pattern" in planned.stdout
 
 
 def test_formats(night: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import mrcz_dask
 
@@ -41,6 +42,25 @@ def test_stacks_one_by_one(night: Path, tmp_path: Path, mrcz: Any) -> None:
 
     assert shown.code == 0
     assert sorted(one["name"] for one in json.loads(shown.out)["stacks"]) == [p.name for p in stacks]
+
+
+def test_radii_are_chosen(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    command = ["noise", night, "-o", tmp_path / "out", "--workers", 0, "--only", "radius"]
+    shown = mrcz(*command, "--radii", "2,1", "--radii", 40, "--json")
+    told = json.loads(shown.out)
+
+    assert shown.code == 0 and told["params"]["radii"] == [2, 1, 40]
+    assert told["over_radius"]["radii"] == [1, 2] and told["over_radius"]["choice"]["radius"] in (1, 2)
+    assert "radius 40 left out: radius a needs 2a + 1 usable stacks, here are 5" in told["words"]
+
+    none = mrcz(*command, "--radii", 40)
+    assert none.code == 0 and "radius 40 left out" in none.out and "three usable" not in none.out
+
+
+@pytest.mark.parametrize("radii", ["0", "-3", "2,x", "1.5", ""])
+def test_radii_that_are_none(night: Path, mrcz: Any, radii: str) -> None:
+    shown = mrcz("noise", night, "--radii", radii)
+    assert shown.code == 2 and "radi" in shown.err and not (night / "koma").exists()
 
 
 def test_a_damaged_stack_is_said(night: Path, tmp_path: Path, mrcz: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 import mrcz_dask
+from mrcz_dask.report.gather import gather
 
 
 def output(folder: Path, write: str) -> Path:
@@ -79,14 +80,28 @@ def test_what_is_no_output(night: Path, mrcz: Any) -> None:
     assert mrcz("reproduce", night / "missing.mrcz").code == 1
 
 
-def test_a_nested_session(night: Path, mrcz: Any) -> None:
-    (night / "grid").mkdir()
-    for path in sorted(night.glob("Foil*"))[:4]:
-        shutil.move(path, night / "grid")
-    assert mrcz("koma", night, "--recursive", "--radius", 1, "--workers", 0).code == 0
-    assert len(list((night / "koma").glob("*.mrcz"))) == 5
-    for path in (night / "koma").glob("*.mrcz"):
-        assert mrcz("reproduce", path).code == 0
+def test_a_nested_session_of_equal_names_in_two_formats(night: Path, mrcz: Any) -> None:
+    first, *others = sorted(night.glob("*.mrcz"))
+    for folder, path in zip(("a", "a", "b"), (first, others[0], others[1]), strict=True):
+        (night / folder).mkdir(exist_ok=True)
+        path.rename(night / folder / (first.name if path != others[0] else f"{first.stem}.mrc"))
+    command = ("koma", night, "--recursive", "--radius", 1, "--workers", 0)
+    for write in ("normalized", "recompressed"):
+        out = night / write
+        shown = mrcz(*command, "--write", write, "-o", out)
+        assert shown.code == 0
+        found = {path.relative_to(out).as_posix() for path in out.rglob("*.mrcz")}
+        ends = (f"a/{first.name}.mrcz", f"a/{first.stem}.mrc.mrcz", f"b/{first.name}")
+        assert found == {*ends, others[2].name, others[3].name}
+        assert all(name in shown.out for name in found)
+        for name in ends:
+            assert mrcz("reproduce", out / name).code == 0
+        checked = mrcz("verify", out, "--recursive")
+        assert checked.code == 0 and all(f"{out / name}: sound" in checked.out for name in found)
+        assert "5 kept" in mrcz(*command, "--write", write, "-o", out).out
+        assert mrcz("status", out).code == 0
+        assert not gather(out).problems
+        shutil.move(out, night.parent / write)  # the other run's input is what it was
 
 
 def test_a_file_that_was_changed_after_koma_is_refused(night, mrcz):

@@ -109,8 +109,12 @@ def test_the_example_session(session_folder: Path) -> None:
         ("CameraSizeX 14\nBadPixels 1 1\n", "CameraSizeY"),
         ("CameraSizeX 14\nCameraSizeY 10\nBadPixels 1 1 2\n", "line 3 has 3 numbers"),
         ("CameraSizeX 14\nCameraSizeY 10\nBadPixels 1 10\n", "line 3: the box"),
-        ("CameraSizeX 14\nCameraSizeY 10\nBadThings 1 1\n", "line 3 begins with 'BadThings'"),
-        ("CameraSizeX 14\nCameraSizeY 10\nPartialBadRow 1 1 2\n", "line 3"),
+        ("CameraSizeX 14\nCameraSizeY 10\nBad 1 1\n", "line 3 begins with 'Bad', .*BadPixels or BadColumns"),
+        ("CameraSizeX 14\nCameraSizeY 10\n1 1\n", "line 3 begins with '1'"),
+        ("BadPixels 1 1\n", "expected CameraSizeX and CameraSizeY"),
+        ("CameraSizeX 14\nCameraSizeY 10\nPartialBadRow 1 1 2\n", "line 3.*4 whole .*: row, height, first"),
+        ("CameraSizeX 14\nCameraSizeY 10\nPartialBadColumn 1 1 2\n", "4 .*: column, width, first row, last"),
+        ("CameraSizeX 14\nCameraSizeY 10\nPartialBadCol 1 1 2 3 4\n", "line 3.*4 whole numbers"),
     ],
 )
 def test_what_is_not_understood_names_its_line(tmp_path: Path, content: str, complaint: str) -> None:
@@ -125,5 +129,29 @@ def test_an_inverted_map_or_a_stack_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "stack.mrc", np.zeros((2, *SHAPE), np.int8))
     with pytest.raises(FormatError, match="2 frames"):
         read_defects(tmp_path / "stack.mrc", SHAPE)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"^defects .*missing\.txt: there is no such file"):
         read_defects(tmp_path / "missing.txt", SHAPE)
+
+
+def test_keys_may_be_shortened_bare_or_unknown_as_imod_reads_them(tmp_path: Path) -> None:
+    head = "CameraSizeX 14\nCameraSizeY 10\n"
+    full = read_defects(
+        text(tmp_path, f"{head}BadPixels 4 2\nBadColumns 10\nPartialBadColumn 5 2 3 4\n"), SHAPE
+    )
+    short = read_defects(
+        text(tmp_path, f"{head}BadP 4 2\nBadCol 10\nPartialBadC 5 2 3 4\nBadRows\nBadPixels\n"), SHAPE
+    )
+    assert np.array_equal(short.mask, full.mask) and not short.notes and not full.notes
+    other = read_defects(text(tmp_path, f"Detector: K3\n{head}BadPixels 4 2\nBadThings 1 1\n"), SHAPE)
+    assert other.mask.sum() == 1
+    assert ["line 1 begins with 'Detector:'" in other.notes[0], "line 5 begins" in other.notes[1]] == [
+        True
+    ] * 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("content", ["CameraSizeX 14\nCameraSizeY 10\nBadPixels 3 9\n", "3 0 1 1\n"])
+def test_a_byte_order_mark_is_no_text(tmp_path: Path, encoding: str, content: str) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    (tmp_path / "d.txt").write_bytes((mark + content).encode(encoding))
+    assert marked(read_defects(tmp_path / "d.txt", SHAPE).as_frames("bottom")) == {(0, 3)}

@@ -1,5 +1,6 @@
 """EER: our encoder's files against imagecodecs, sums, sub-pixels, and what is wrong with files."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -121,3 +122,26 @@ def test_damaged_and_cut_off(tmp_path: Path) -> None:
             read(path, params=InputParams(eer_frames=4), nthreads=1)
         except (MrczDaskError, OSError) as error:
             assert "a.eer" in str(error)
+
+
+def test_strips_of_which_only_the_places_are_known(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(1, (2, 32, 32)).clip(0, 4).astype(np.uint8)
+    path = write_eer(tmp_path / "a.eer", split(counts, 4), strips=2)
+    blob = bytearray(path.read_bytes())
+    entry = struct.pack("<HHQ", 279, 16, 2)  # lengths of two strips
+    at = blob.rindex(entry)
+    blob[at : at + len(entry)] = struct.pack("<HHQ", 279, 16, 1)
+    path.write_bytes(blob)
+    with pytest.raises(DamagedError, match=r"where 2 strips are, and how long 1 are.*copy the file again"):
+        open_source(path, InputParams(eer_frames=4))
+
+
+@pytest.mark.parametrize("said", [8, 12])
+def test_raw_frames_that_the_metadata_say(tmp_path: Path, said: int) -> None:
+    counts = np.ones((2, 32, 32), np.uint8)
+    text = f'<metadata><item name="numberOfFrames">{said}</item></metadata>'
+    path = write_eer(tmp_path / "a.eer", split(counts, 4), metadata=text)
+    with open_source(path, InputParams(eer_frames=4)) as source:
+        assert [str(said) in note and "8 raw" in note for note in source.notes] == (
+            [True] if said == 12 else []
+        )

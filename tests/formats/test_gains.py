@@ -9,7 +9,7 @@ import pytest
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.gains import read_reference, write_reference
 from mrcz_dask.formats.writer import write
-from mrcz_dask.values.errors import FormatError, ParameterError
+from mrcz_dask.values.errors import FormatError, MissingFileError, ParameterError
 
 IMAGE = np.random.default_rng(0).uniform(0.9, 1.1, (6, 8)).astype(np.float32)
 
@@ -59,5 +59,13 @@ def test_what_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "gain.dm4").write_bytes(b"no gain at all" * 100)
     with pytest.raises(FormatError, match=r"gain .*gain\.dm4"):
         read_reference(tmp_path / "gain.dm4")
-    with pytest.raises(FileNotFoundError):
-        read_reference(tmp_path / "missing.mrc")
+    for what in ("gain", "dark"):
+        with pytest.raises(MissingFileError, match=rf"^{what} .*missing\.mrc: there is no such file"):
+            read_reference(tmp_path / "missing.mrc", what)
+
+
+@pytest.mark.parametrize(("what", "value"), [("gain", 0), ("gain", -1), ("gain", np.nan), ("dark", np.inf)])
+def test_a_reference_without_a_pixel_to_use_is_refused(tmp_path: Path, what: str, value: float) -> None:
+    write(tmp_path / "r.mrc", np.full((6, 8), value, np.float32))
+    with pytest.raises(ParameterError, match=rf"{what} .*r\.mrc: no pixel is a .* give another {what}"):
+        read_reference(tmp_path / "r.mrc", what)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.header import HEADER_SIZE, Header, Statistics
+from mrcz_dask.formats.header import HEADER_SIZE, UNDETERMINED, Header, Statistics
 from mrcz_dask.formats.modes import CODECS, PIXELS
 from mrcz_dask.values.errors import FormatError, TruncatedError
 
@@ -129,3 +129,10 @@ def test_two_pixels_in_a_byte_of_mode_0() -> None:
     assert Header.parse(half.to_bytes()).shape == (3, 7420, 7676)
     assert Header.parse(replace(half, labels=()).to_bytes()).shape == half.shape
     assert Header.parse(replace(half, shape=(3, 7420, 3700)).to_bytes()).shape == (3, 7420, 3700)
+
+
+def test_statistics_that_were_not_determined_are_not_told_as_measured() -> None:
+    nothing = replace(PLAIN, stats=UNDETERMINED).to_dict()["stats"]
+    assert set(nothing.values()) == {None}
+    some = replace(PLAIN, stats=Statistics(1, 3, 2, -1)).to_dict()["stats"]
+    assert some == {"minimum": 1, "maximum": 3, "mean": 2, "rms": None}

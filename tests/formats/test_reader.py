@@ -87,7 +87,9 @@ def test_one_frame_without_touching_the_others(file_of: Any, counted: Any) -> No
         stream = counted(data)
         reader = StackReader(stream)
         start = stream.taken
-        assert start < HEADER_SIZE * 3 + 20 * (CHUNK_HEADER + 30)
+        # without a footer the pixels of one frame tell their sign
+        looked_at = 0 if reader.footer else max(reader.frame_index.nbytes)
+        assert start < HEADER_SIZE * 3 + 20 * (CHUNK_HEADER + 30) + looked_at
         np.testing.assert_array_equal(reader.frame(7), stack[7])
         assert stream.taken - start == reader.frame_index.nbytes[7] == len(reader.stored_chunk(7))
 

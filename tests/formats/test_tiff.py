@@ -131,6 +131,13 @@ def test_pages_that_are_no_stack(tmp_path: Path) -> None:
         open_source(path)
 
 
+def test_fewer_pages_than_the_first_one_announces(tmp_path: Path) -> None:
+    counts = np.random.default_rng(0).poisson(2, (5, 40, 50)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", counts, photometric="minisblack", truncate=True)
+    with pytest.raises(TruncatedError, match="has 1 pages, and its description says that there are 5"):
+        open_source(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("compression", [None, "lzw", "zlib", "packbits"])
 def test_cut_off_or_damaged(tmp_path: Path, compression: str | None) -> None:
     counts = np.random.default_rng(0).poisson(2, (3, 40, 50)).astype(np.uint8)

@@ -16,6 +16,11 @@ TIME = datetime(2026, 10, 14, 19, 6, 33)
         "14-Oct-26  19:06:33",
         "14-Oct-2026  19:06:33",
         "14-OCT-26 19:06:33",
+        "14-Oct-26  07:06:33 PM",
+        "14-Oct-2026  7:06:33pm",
+        "14-Oct-26  07:06:33 p.m.",
+        "2026-10-14 07:06:33 PM",
+        "2026-Oct-14 19:06:33",
         "2026-10-14 19:06:33",
         "2026-10-14T19:06:33",
         "2026/10/14 19:06:33",
@@ -43,6 +48,14 @@ def test_forms_that_programs_write(text: str) -> None:
 )
 def test_what_is_no_time_is_none(text: str) -> None:
     assert find_time(text) is None
+
+
+def test_noon_and_midnight() -> None:
+    hours = ("12:06:33 AM", "1:06:33 AM", "12:06:33 PM", "19:06:33 PM")
+    assert [find_time(f"14-Oct-26  {hour}") for hour in hours] == [
+        TIME.replace(hour=h) for h in (0, 1, 12, 19)
+    ]
+    assert find_time("14-Oct-26  13:06:33 AM") is None
 
 
 def test_days_and_hours_of_one_digit() -> None:

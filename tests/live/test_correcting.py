@@ -359,3 +359,17 @@ def test_options_are_checked() -> None:
         LiveOptions(frames_per_stack=0)
     with pytest.raises(ParameterError, match="fit or plain"):
         LiveOptions(Settings(koma=KomaParams(method="session")))
+
+
+@pytest.mark.parametrize("form", ["subtract", "divide", "subtract-raw"])
+@pytest.mark.parametrize("value", [0, 9])
+def test_a_blank_frame_stays_blank_and_teaches_nothing(form: Any, value: int) -> None:
+    options = LiveOptions(Settings(koma=KomaParams(radius=2, form=form)), wait=True)
+    stacks = noise(6)
+    blank = np.full((1, *SHAPE), value, np.uint8)
+    with_blank = [np.concatenate([blank, s[:3], blank, s[3:], blank]) for s in stacks]
+    found = [np.stack([f.data for f in corrected(stream(one), options)]) for one in (with_blank, stacks)]
+    kept = found[0].reshape(6, 9, *SHAPE)
+    assert (kept[:, [0, 4, 8]] == value).all()
+    np.testing.assert_array_equal(kept[:, [1, 2, 3, 5, 6, 7]].reshape(-1, *SHAPE), found[1])
+    assert "blank" in about(corrected(stream([blank]), options)[0])["notes"][0]

@@ -72,7 +72,7 @@ def test_the_step_is_a_fine_fraction_of_the_pattern(seed, scale):
     pattern = np.random.default_rng(seed).normal(0, scale, SHAPE).astype(np.float32)
 
     fine = pattern.std(dtype=np.float64) / FINENESS
-    assert fine / 2 < pattern_step(pattern) <= fine
+    assert fine / 2 < pattern_step(pattern)[0] <= fine
 
 
 @given(
@@ -81,9 +81,21 @@ def test_the_step_is_a_fine_fraction_of_the_pattern(seed, scale):
     )
 )
 def test_any_pattern_has_a_step_that_holds_it(pattern):
-    step = pattern_step(pattern)
+    step, _ = pattern_step(pattern)
 
     assert np.abs(np.rint(pattern / np.float32(step))).max() <= INT16
+
+
+@pytest.mark.parametrize("largest", [500.0, 3e5])
+def test_the_step_is_fine_against_the_noise_of_a_frame(largest):
+    rng = np.random.default_rng(4)
+    pattern = rng.normal(0, largest / 4, SHAPE).astype(np.float32)
+    pattern[0, 0] = largest
+    good = np.full(SHAPE, 255, np.uint8)
+    made = make_correction("subtract", pattern, MeanImage(np.ones(SHAPE)), good, good < 255, noise=0.93)
+    assert made.pattern.dtype == (np.int16 if largest < 1000 else np.int32)
+    left = pattern + made.ready().apply(np.zeros(SHAPE))
+    assert np.abs(left).max() <= 0.93 / 64 + largest * 2.0**-24
 
 
 @pytest.mark.parametrize("value", [0.0, 0.3, -7.0])

@@ -22,7 +22,7 @@ def some_correction(shape, form, seed):
 
 
 def corrected_twin(frame, c):
-    """Section 3's formula in float32, image by image."""
+    """The filling's formula in float32, image by image."""
     pattern = c.pattern.astype(np.float32) * np.float32(c.step)
     plain = frame.astype(np.float32)
     if c.form == "divide":

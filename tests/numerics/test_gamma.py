@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcz_dask.numerics.gain import K2, GammaCurve
-from mrcz_dask.numerics.gamma import best_gamma, fit_curve
+from mrcz_dask.numerics.gamma import best_gamma, fit_curve, relief
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.values.errors import ParameterError
 
@@ -95,3 +95,16 @@ def test_too_few_rates_are_refused() -> None:
     for rates, gammas in (([1, 2, 3, 3], [1, 1, 1, 1]), ([1, 2, 3, -4], [1] * 4), ([1, 2, 3, 4], [1, 1, 1])):
         with pytest.raises(ParameterError, match="at least 4"):
             fit_curve(rates, gammas)
+
+
+def test_the_relief_of_a_flat_is_that_of_its_squares() -> None:
+    gain = np.repeat(np.repeat([[1.0, 2.0], [4.0, 0.5]], 8, axis=0), 8, axis=1)
+    flat = 100 / gain**1.5
+    assert np.abs(relief(flat, gain, 1.5, side=8)).max() < 1e-6
+    mean = (flat * gain).mean()
+    assert relief(flat, gain, 1.0, side=8) == pytest.approx((flat * gain)[::8, ::8] / mean - 1)
+    good = np.ones(flat.shape, bool)
+    good[:8, :8], good[9, 9], flat[9, 9], gain[9, 9] = False, False, 1e9, 0.0
+    found = relief(flat, gain, 1.5, good, side=8)
+    assert np.isnan(found[0, 0]) and np.abs(found.ravel()[1:]).max() < 1e-6
+    assert relief(flat[:5, :20], gain[:5, :20], 1.5, side=8).shape == (1, 2)

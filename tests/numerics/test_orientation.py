@@ -170,7 +170,7 @@ def test_a_gain_of_half_or_twice_the_size_is_found(
 
 def _doubled(pattern: SessionPattern) -> SessionPattern:
     response, good = (np.kron(a, np.ones((2, 2))) for a in (pattern.response, pattern.good))
-    return SessionPattern(response, good.astype(bool), pattern.counts / 4, pattern.stacks)
+    return SessionPattern(response, good.astype(bool), pattern.counts / 4, pattern.stacks, pattern.dose)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mrcz_dask.numerics.correction import Correction
-from mrcz_dask.numerics.rounding import INT16_LIMIT, round_to_half, step_that_fits
+from mrcz_dask.numerics.rounding import INT16_LIMIT, fine_step, int16_steps, round_to_half, step_that_fits
 from mrcz_dask.values.errors import DtypeError
 
 FRAMES = 400
@@ -128,3 +128,27 @@ def test_same_key_and_frame_same_bits_others_not():
     assert (round_to_step(image, STEP, 1, 2) == round_to_step(image.copy(), STEP, 1, 2)).all()
     assert (round_to_step(image, STEP, 1, 2) != round_to_step(image, STEP, 1, 3)).any()
     assert (round_to_step(image, STEP, 1, 2) != round_to_step(image, STEP, 2, 2)).any()
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6), st.floats(STEP, 1e6))
+def test_int16_holds_what_it_says_it_holds(low, width, coarsest):
+    high = low + width
+    found = int16_steps(STEP, low, high, coarsest)
+    if found is None:
+        assert width > 2 * INT16_LIMIT * max(STEP, coarsest / 2)
+    else:
+        step, offset = found
+        assert step <= coarsest and offset % step == 0
+        assert np.abs((np.array([low, high]) - offset) / step).max() <= INT16_LIMIT + 0.5
+
+
+def test_an_offset_is_taken_off_only_where_it_must_be():
+    assert int16_steps(STEP, 0, 2000, 1) == (STEP, 0)
+    assert int16_steps(STEP, 0, 5000, 1) == (0.25, 0)
+    assert int16_steps(STEP, 65530, 65535, 0.25) == (STEP, 65532.5)
+    assert int16_steps(STEP, -1e20, 1, 0.25) is None
+
+
+@pytest.mark.parametrize(("noise", "step"), [(1, STEP), (0.25, STEP), (0.2, 2.0**-7), (1e-3, 2.0**-14)])
+def test_the_usual_step_is_finer_where_the_noise_is_small(noise, step):
+    assert fine_step(STEP, noise) == step

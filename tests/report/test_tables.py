@@ -10,7 +10,7 @@ from mrcz_dask.report.data import KINDS, SessionData
 from mrcz_dask.report.tables import FigureData, over_stacks
 from mrcz_dask.values.records import Break
 
-from .conftest import session_data
+from .conftest import session_data, with_masks
 
 
 def made(data: SessionData) -> dict[str, FigureData]:
@@ -34,6 +34,18 @@ def test_columns_are_those_of_the_stacks(data: SessionData) -> None:
     explained = [b.explained for s in data.stacks for b in s.bands]
     assert found["bands"].columns["explained"] == explained
     assert found["speed"].columns["stacks"] == [n for _, _, n in data.runs[-1].marks]
+
+
+def test_outliers_are_in_per_cent_over_the_dose() -> None:
+    cut = (Break("3.mrc", "a new gain reference"),)
+    changed = with_masks(session_data(4, lambda k: {"breaks": cut}), lambda k: {"n_hot": 1000 * k, "dose": k})
+    found = made(changed)["timeline"]
+    assert found.columns["hot_percent"] == [0.1, 0.2, 0.3, 0.4]
+    assert found.columns["dead_percent"] == [0.001] * 4
+    # twenty frames of 1, 2, 3, 4 counts, at the middle of each stack
+    assert found.columns["cumulative_dose"] == [10, 40, 90, 160]
+    assert found.notes["along"] == "cumulative_dose"
+    assert found.notes["breaks"] == {"stack 3: a new gain reference": 90}
 
 
 def test_places_hold_every_outlier(data: SessionData) -> None:

@@ -1,6 +1,7 @@
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ def test_all_parts(temporary: Path) -> None:
     assert {one.name for one in bench_peers.PROGRAMS} < measured
     # lz4 with two block sizes and auto with its own, each with two numbers of threads, at two doses
     assert len(report.dose) == (2 + 1) * 2 * 2
-    assert len(report.metadata) == 6
+    assert [row.compressor for row in report.level] == [f"lz4:{level}:bit" for level in range(1, 10)]
+    assert {row.dose for row in report.level} == {1.0} and {row.threads for row in report.level} == {2}
+    orjson = find_spec("orjson") is not None
+    assert len(report.metadata) == (9 if orjson else 6)
+    assert any(one.name == "orjson" for one in report.left_out) != orjson
     assert list(temporary.iterdir()) == []
 
 
@@ -57,10 +62,10 @@ def test_threads_do_not_change_sizes() -> None:
     assert all(len(found) == 1 for found in sizes.values())
 
 
-@pytest.mark.parametrize("part", ["table1", "dose", "metadata"])
+@pytest.mark.parametrize("part", ["table1", "dose", "level", "metadata"])
 def test_one_part_alone(part: Any) -> None:
     report = run_bench(replace(TINY, only=part))
-    assert [name for name in ("table1", "dose", "metadata") if getattr(report, name)] == [part]
+    assert [name for name in ("table1", "dose", "level", "metadata") if getattr(report, name)] == [part]
 
 
 def test_a_users_stack_is_left_as_it_is_and_has_one_dose(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_all_files(report: BenchReport, tmp_path: Path) -> None:
 def test_nothing_of_an_earlier_report_remains(report: BenchReport, tmp_path: Path) -> None:
     write_report(report, tmp_path)
     (tmp_path / "mine.txt").write_text("")
-    write_report(replace(report, dose=(), metadata=()), tmp_path)
+    write_report(replace(report, dose=(), level=(), metadata=()), tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left <= {"codecs.json", "codecs.md", "table1.csv", "table1.png", "table1.svg", "mine.txt"}
     assert {"table1.csv", "mine.txt"} <= left

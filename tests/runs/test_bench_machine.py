@@ -9,7 +9,7 @@ from mrcz_dask.runs.bench_machine import machine, processor
 def test_what_matters_is_there_and_nothing_that_names_anybody() -> None:
     about = machine()
     assert about["cores"] >= 1
-    assert {"numpy", "blosc2", "c-blosc2", "numcodecs", "msgpack"} == set(about["packages"])
+    assert {"numpy", "blosc2", "c-blosc2", "numcodecs", "msgpack"} <= set(about["packages"])
     said = json.dumps(about)
     assert str(Path.home()) not in said
     assert platform.node() not in about.values()

@@ -1,6 +1,7 @@
 import stat
 import subprocess
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,28 @@ def test_four_bits_that_do_not_suffice(tmp_path: Path, stack: np.ndarray, reason
     assert reason in found.reason
 
 
+@pytest.mark.parametrize("name", bench_peers.IMAGE_CODECS)
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "u2"])
+def test_codecs_of_imagecodecs(tmp_path: Path, name: str, dtype: str) -> None:
+    pytest.importorskip("imagecodecs")
+    stack = np.random.default_rng(0).poisson(1, (3, 64, 72)).astype(dtype)
+    one = go(bench_peers.image_codec(name, stack, tmp_path, 2))
+    assert one.path.stat().st_size < stack.nbytes and one.threads == 2
+    other = stack.copy()
+    other[1, 2, 3] += 1
+    with pytest.raises(DamagedError):
+        one.check(other)
+
+
+def test_a_codec_that_cannot_be_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("imagecodecs")
+    wide = bench_peers.image_codec("JPEG2000", STACK.astype(np.int32), tmp_path, 1)
+    assert str(wide) == "for 8 and 16 bits, not int32: JPEG2000"
+    monkeypatch.setattr(bench_peers, "find_spec", lambda name: None)
+    absent = bench_peers.image_codec("JPEG2000", STACK, tmp_path, 1)
+    assert str(absent) == "not installed, imagecodecs has it: JPEG2000"
+
+
 @pytest.mark.parametrize("of", PROGRAMS, ids=[one.name for one in PROGRAMS])
 def test_programs(tmp_path: Path, of: bench_peers.Program) -> None:
     found = bench_peers.program(of, STACK, tmp_path, 2)
@@ -153,10 +176,12 @@ def test_table_1_has_every_compressor(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("PATH", str(tmp_path))
     params = BenchParams(threads=(1, 3), codecs=("lz4:9", "auto"), block_sizes=(4096, 0))
     contenders, left_out = bench_peers.table_contenders(STACK, tmp_path, params)
-    assert [one.name for one in contenders] == ["uncompressed", "uint4", "lz4:9:bit", "auto"]
-    assert [one.block_size for one in contenders] == [0, 0, 4096, 0]
+    names = ["uncompressed", "uint4", "lz4:9:bit", "auto"]
+    found = names + [name for name in bench_peers.IMAGE_CODECS if find_spec("imagecodecs")]
+    assert [one.name for one in contenders] == found
+    assert [one.block_size for one in contenders][:4] == [0, 0, 4096, 0]
     assert {one.threads for one in contenders} == {3}
-    assert [str(one) for one in left_out] == [f"not installed: {one.name}" for one in PROGRAMS]
+    assert [str(one) for one in left_out][:4] == [f"not installed: {one.name}" for one in PROGRAMS]
     assert bench_peers.versions() == {}
 
 

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from mrcz_dask.runs.bench import run_bench
 from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_plots import dose_figure, plots, settings_figure, table1_figure
+from mrcz_dask.runs.bench_plots import dose_figure, level_figure, plots, settings_figure, table1_figure
 from mrcz_dask.runs.bench_results import BenchReport
 
 
@@ -32,7 +32,9 @@ def report() -> BenchReport:
 def test_plots_open_as_images(report: BenchReport) -> None:
     made = dict(plots(report))
     assert sorted(made) == sorted(
-        f"{name}.{kind}" for name in ("table1", "dose", "settings", "metadata") for kind in ("png", "svg")
+        f"{name}.{kind}"
+        for name in ("table1", "dose", "level", "settings", "metadata")
+        for kind in ("png", "svg")
     )
     for name, data in made.items():
         if name.endswith("png"):
@@ -66,15 +68,23 @@ def test_a_line_for_each_codec_and_the_limit(report: BenchReport) -> None:
     assert found["lz4:9:bit"][0] == pytest.approx((0.5, 8 * row.size / row.pixels))
 
 
+def test_a_line_over_the_level_for_each_codec(report: BenchReport) -> None:
+    figure = level_figure(report.level)
+    found = lines(figure, 0)
+    assert set(found) == {"lz4, bit shuffle", "Shannon limit"}
+    assert [level for level, _ in found["lz4, bit shuffle"]] == list(range(1, 10))
+    assert "1 e⁻/pixel/frame" in figure.get_suptitle()  # of 0.5 and 1 the nearest to 1.5
+
+
 def test_no_line_where_nothing_varies(report: BenchReport) -> None:
     alike = tuple(row for row in report.dose if row.threads == 1 and row.block_size == 0)
-    names = {name for name, _ in plots(replace(report, table1=(), metadata=(), dose=alike))}
+    names = {name for name, _ in plots(replace(report, table1=(), metadata=(), level=(), dose=alike))}
     assert names == {"dose.png", "dose.svg"}
 
 
 def test_floats_have_no_limit_to_draw(report: BenchReport) -> None:
     rows = tuple(replace(row, limit=None, poisson_limit=None) for row in report.dose)
-    assert list(plots(replace(report, table1=rows[:3], dose=rows)))
+    assert list(plots(replace(report, table1=rows[:3], dose=rows, level=())))
 
 
 def test_no_display_is_looked_for() -> None:

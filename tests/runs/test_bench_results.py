@@ -37,6 +37,7 @@ REPORT = BenchReport(
     },
     (ROW,),
     (ROW,),
+    (ROW,),
     (META,),
     (LeftOut("xz", "not installed"),),
     ("a note",),
@@ -57,7 +58,7 @@ def test_the_schema() -> None:
     values = json.loads(json.dumps(REPORT.to_dict(), allow_nan=False))
     assert list(values) == [
         *("schema", "paper", "machine", "parameters", "left_out", "notes"),
-        *("table1", "dose", "metadata"),
+        *("table1", "dose", "level", "metadata"),
     ]
     assert values["schema"] == 1
     assert values["left_out"] == [{"name": "xz", "reason": "not installed"}]

@@ -27,19 +27,19 @@ def report() -> BenchReport:
 
 def test_every_part_has_a_table_whose_rows_are_as_long_as_its_head(report: BenchReport) -> None:
     tables = list(text_tables(report))
-    assert [one.title.split(":")[0] for one in tables] == ["Table 1", "Fig. 2", "Fig. 3"]
+    assert [one.title.split(":")[0] for one in tables] == ["Table 1", "Fig. 2a", "Fig. 2b", "Fig. 3"]
     for one in tables:
         assert {len(cells) for cells in one.rows} == {len(one.columns)}
         assert "limit" in one.columns and "/ limit" in one.columns
-    assert list(text_tables(replace(report, table1=(), dose=(), metadata=()))) == []
+    assert list(text_tables(replace(report, table1=(), dose=(), level=(), metadata=()))) == []
 
 
 def test_numbers_of_threads_stand_side_by_side(report: BenchReport) -> None:
-    made = dose_table(report.dose)
+    made = dose_table(report.dose, "Fig. 2a")
     assert made.columns[3:7] == ("write 1t", "read 1t", "write 2t", "read 2t")
     assert len(made.rows) == len(report.dose) / 2
     assert all(all(cells) for cells in made.rows)
-    halved = dose_table([row for k, row in enumerate(report.dose) if k != 1])
+    halved = dose_table([row for k, row in enumerate(report.dose) if k != 1], "Fig. 2a")
     assert halved.rows[0][5:7] == ("", "")
 
 
@@ -76,7 +76,7 @@ def test_csv_reads_back(report: BenchReport) -> None:
 
 def test_markdown_has_tables_versions_and_what_is_missing(report: BenchReport) -> None:
     text = markdown(replace(report, left_out=(LeftOut("xz", "not installed"),)))
-    assert text.count("\n| ---") == 3 and "not installed: xz" in text and "numpy" in text
+    assert text.count("\n| ---") == 4 and "not installed: xz" in text and "numpy" in text
     lines = [line for line in text.splitlines() if line.startswith("|")]
     for head in (k for k, line in enumerate(lines) if line.startswith("| ---")):
         assert lines[head].count("|") == lines[head - 1].count("|") == lines[head + 1].count("|")

@@ -162,12 +162,28 @@ def test_the_tree_and_the_output_folder(tmp_path: Path) -> None:
         discover(tmp_path)
 
 
-def test_equal_stems_are_an_error_that_names_both(tmp_path: Path) -> None:
-    mrc(tmp_path / "one" / "a.mrc")
-    mrc(tmp_path / "two" / "a.mrcs")
-    with pytest.raises(SessionError, match=r"one/a\.mrc and two/a\.mrcs.*rename"):
-        discover(tmp_path, recursive=True)
-    assert names(discover(tmp_path, recursive=True, exclude=["two/*"])) == ["one/a.mrc"]
+def test_stems_keep_the_tree_and_the_suffix_where_two_would_be_equal(tmp_path: Path) -> None:
+    for name in ("one/a.mrc", "two/a.mrcs", "two/b.mrc", "c.mrc", "c.mrcs", "c.mrc.mrcz", "d.mrc"):
+        mrc(tmp_path / name)
+    found = discover(tmp_path, recursive=True)
+    assert {s.name: s.stem for s in found.stacks} == {
+        "one/a.mrc": "one/a", "two/a.mrcs": "two/a", "two/b.mrc": "two/b", "d.mrc": "d",
+        "c.mrc": "c.mrc", "c.mrcs": "c.mrcs", "c.mrc.mrcz": "c.mrc.mrcz",
+    }  # fmt: skip
+
+
+def test_links_that_lead_nowhere_stop_nothing(tmp_path: Path) -> None:
+    mrc(tmp_path / "good.mrc")
+    for name in ("loop", "loop.mrc", "loop.zarr", "loop.mrc.mdoc", "loop.txt"):
+        (tmp_path / name).symlink_to(name)
+    (tmp_path / "deep").symlink_to("nowhere")
+    (tmp_path / "good.mrc.mdoc").symlink_to("nowhere")
+    for recursive in (False, True):
+        found = discover(tmp_path, recursive=recursive)
+        assert names(found) == ["good.mrc"]
+        assert sorted(one.path.name for one in found.rejected) == ["loop.mrc", "loop.zarr"]
+        assert all("leads nowhere" in one.reason for one in found.rejected)
+    assert not discover(tmp_path, exclude=["loop*"]).rejected
 
 
 def test_bad_files_are_rejected_and_the_others_stay(tmp_path: Path) -> None:
@@ -343,3 +359,23 @@ def test_the_example_session(session_folder: Path) -> None:
     ]
     assert found.warnings == ()
     assert found == discover(session_folder, output=session_folder / "koma")
+
+
+def test_names_are_taken_literally_before_they_are_patterns(tmp_path: Path) -> None:
+    odd = ("a[1].mrc", "a1.mrc", "with (1) [x].mrc", "what?.mrc", "whats.mrc", "s#1.mrc", "*.mrc")
+    odd += ("deep/b.mrc",)
+    for name in odd:
+        mrc(tmp_path / name)
+
+    def left_out(*patterns: str) -> set[str]:
+        return set(odd) - set(names(discover(tmp_path, recursive=True, exclude=patterns)))
+
+    for name in odd:
+        assert left_out(name) == {name}
+    assert left_out("a[1]") == {"a[1].mrc"}
+    assert left_out("a[12].mrc") == {"a1.mrc"}
+    assert left_out("b.mrc") == left_out("./deep/b.mrc") == {"deep/b.mrc"}
+    (tmp_path / "list.txt").write_text("s#1.mrc\nwith (1) [x].mrc # a comment\n")
+    assert left_out(str(tmp_path / "list.txt")) == {"s#1.mrc", "with (1) [x].mrc"}
+    chosen = discover(tmp_path, include=["with (1) [x].mrc", "*.mrc"])
+    assert sorted(names(chosen)) == ["*.mrc", "with (1) [x].mrc"]

@@ -12,7 +12,7 @@ import mrcz_dask
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.formats.star import read_star
 from mrcz_dask.numerics.weights import is_masked
-from mrcz_dask.runs.convert import recompress
+from mrcz_dask.runs.convert import decompress, recompress
 from mrcz_dask.runs.export import PROGRAMS, Program, export
 from mrcz_dask.runs.export_movies import mask_of, movies_of
 from mrcz_dask.runs.export_texts import Optics
@@ -130,7 +130,8 @@ def test_with_gain_and_dark_the_counts_become_the_corrected_movie(
     gain[5, 6] = 0
     mrcz_dask.write(tmp_path / "gain.mrc", gain)
     mrcz_dask.write(tmp_path / "dark.mrc", rng.uniform(0, 0.2, shape).astype(np.float32))
-    options = GainOptions(str(tmp_path / "gain.mrc"), dark=str(tmp_path / "dark.mrc"), gamma="1.1")
+    files = {"gain": str(tmp_path / "gain.mrc"), "dark": str(tmp_path / "dark.mrc")}
+    options = GainOptions(**files, gamma="1.1", force=True)
     outcome = koma(night, write="recompressed", gain=options)
     out = tmp_path / "out"
     export(night / "koma", out, "motioncor", OPTICS)
@@ -205,3 +206,13 @@ def test_outputs_that_were_recompressed_to_tiff_are_shown_alike(
     export(other, tmp_path / "b", "relion", OPTICS)
     for path in (p for p in (tmp_path / "a").rglob("*") if p.is_file()):
         assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes()
+
+
+def test_two_outputs_of_one_stack_are_not_handed_on_twice(night: Path, tmp_path: Path, koma: Any) -> None:
+    """An output that was also written as .mrcs beside itself is one movie."""
+    outcome = koma(night)
+    first = night / "koma" / outcome.results[0].output
+    decompress(first, night / "koma")
+    with pytest.raises(SessionError, match=r"\.mrcs, .*\.mrcz: several outputs of one stack"):
+        export(night / "koma", tmp_path / "out", "relion", OPTICS)
+    assert not (tmp_path / "out").exists()

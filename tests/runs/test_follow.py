@@ -267,13 +267,13 @@ def test_a_folder_that_is_gone_for_a_while(tmp_path: Path, night: Path, batch: d
     assert contents(tmp_path / "out") == batch
 
 
-def test_two_stacks_of_one_stem_are_left_out_and_the_others_go_on(
-    tmp_path: Path, night: Path, stacks: list[Path]
-) -> None:
+def test_two_stacks_of_one_stem_are_both_done(tmp_path: Path, night: Path, stacks: list[Path]) -> None:
     mrcz_dask.write(stacks[0].with_suffix(".mrc"), mrcz_dask.read(stacks[0]))
+    (night / "gone.mrc").symlink_to("nowhere.mrc")
     outcome = followed(night, tmp_path / "out", [None] * 4)
-    assert len(outcome.results) == 6
-    assert all("another stack has this stem" in r.reason for r in outcome.plan.discovery.rejected)
+    assert len(outcome.results) == 8
+    assert {r.output for r in outcome.results} >= {f"{stacks[0].stem}{end}.mrcz" for end in (".mrc", ".mrcz")}
+    assert [r.path.name for r in outcome.plan.discovery.rejected] == ["gone.mrc"]
 
 
 def test_no_stack_ever(tmp_path: Path) -> None:

@@ -168,3 +168,25 @@ def test_the_gain_of_the_session_takes_its_pattern_off(night: Path, tmp_path: Pa
     without = koma(night, tmp_path / "b")
     raw = [np.mean([r.noise["filtered"] for r in one.results]) for one in (with_gain, without)]
     assert abs(raw[0]) < abs(raw[1])
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_gamma_follows_the_dose_rate_without_the_dark(tmp_path: Path, koma: Koma, kind: Any) -> None:
+    draws, shape = np.random.default_rng(0), (48, 64)
+    response = 1 + 0.06 * draws.standard_normal(shape)
+    dark = draws.integers(1, 4, shape).astype(np.float32)
+    write(tmp_path / "gain.mrc", (1 / response).astype(np.float32))
+    write(tmp_path / "dark.mrc", dark)
+    (tmp_path / "s").mkdir()
+    for k in range(5):
+        frames = draws.poisson(7.0 * response, (6, *shape)) + dark
+        write(tmp_path / "s" / f"s{k}.mrc", frames.astype(kind))
+    gain = GainOptions(
+        str(tmp_path / "gain.mrc"), dark=str(tmp_path / "dark.mrc"), gamma="auto", frame_time=1.0
+    )
+    outcome = koma(tmp_path / "s", tmp_path / "out", gain=gain)
+    assert outcome.complete and outcome.plan.gain is not None and not outcome.plan.gain.caveats
+    for result in outcome.results:
+        applied = steps_of(tmp_path / "out" / result.output)["gain"]["results"]["gamma"]
+        assert applied == pytest.approx(K2.at(7.0), abs=0.005)
+        assert abs(applied - K2.at(9.0)) > 0.05

@@ -107,10 +107,15 @@ def test_a_session_without_pattern_is_refused(tmp_path: Path, gain: np.ndarray) 
 
 def test_a_gain_that_does_not_fit_names_both_shapes(tmp_path: Path, gain: np.ndarray) -> None:
     path = saved(tmp_path / "g.mrc", gain.T)
-    with pytest.raises(ParameterError, match=r"g\.mrc: the gain is 96 x 80, the frames are 80 x 96"):
+    with pytest.raises(
+        ParameterError, match=r"g\.mrc: the gain is 96 x 80, .* 80 x 96 .*--gain-rotate 1 or 3"
+    ):
         prepared(GainOptions(path))
-    with pytest.raises(ParameterError, match="dark is 96 x 80"):
+    with pytest.raises(ParameterError, match=r"dark is 96 x 80.*90 degrees: --gain-rotate 1 or 3"):
         prepared(GainOptions(dark=path))
+    small = saved(tmp_path / "small.mrc", gain[:-1])
+    with pytest.raises(ParameterError, match=r"79 x 96.*; give the one of this camera$"):
+        prepared(GainOptions(small))
 
 
 def test_a_gain_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -195,3 +200,16 @@ def test_defects_that_nobody_sees_stay_as_listed(stacks: tuple[Path, ...], tmp_p
     assert np.array_equal(found.gain.bad, listed)
     assert "is it of this camera" in found.caveats[0]
     assert not prepared(GainOptions(defects=str(path))).caveats
+
+
+@pytest.mark.parametrize("listed", ["0 0 96 80\n", "CameraSizeX 96\nCameraSizeY 80\nUsableArea 50 0 79 95\n"])
+def test_defects_over_most_of_the_frame_are_an_error_of_their_list(tmp_path: Path, listed: str) -> None:
+    (tmp_path / "d.txt").write_text(listed)
+    with pytest.raises(ParameterError, match=r"d\.txt: \d+% of the frame.*Give .* this camera$"):
+        prepared(GainOptions(defects=str(tmp_path / "d.txt")))
+
+
+def test_lines_of_a_list_that_are_passed_over_are_told(tmp_path: Path) -> None:
+    (tmp_path / "d.txt").write_text("CameraSizeX 96\nCameraSizeY 80\nBadPixels 3 4\nHotPixels 5 6\n")
+    (told,) = prepared(GainOptions(defects=str(tmp_path / "d.txt"))).caveats
+    assert "line 4 begins with 'HotPixels'" in told

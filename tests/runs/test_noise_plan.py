@@ -38,6 +38,9 @@ def test_stacks_are_those_alone(tmp_path: Path) -> None:
 
     assert sorted(one.name for one in found.stacks) == ["a[1].mrcz", "deep/b.mrcz"]
     assert flat.session == tmp_path and not flat.recursive
+    stack(tmp_path / "deep" / "a1.mrcz")
+    both = noise_plan(choose([paths[1], paths[2]]), None, Settings())
+    assert sorted(one.name for one in both.stacks) == ["a1.mrcz", "deep/b.mrcz"]
     assert sorted(one.name for one in noise_plan(flat, None, Settings()).stacks) == ["a[1].mrcz", "c.mrcz"]
 
 

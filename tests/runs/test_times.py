@@ -21,6 +21,8 @@ MRCFILE = "Created by mrcfile.py                                       2026-11-2
         "FoilHole_7066420_Data_20250101_123456_20261014_190633_fractions.mrc",
         "grid2_square_1_Oct14_19.06.33.mrc",
         "Oct14_19.06.33.mrcz",
+        "stack_0001_Oct14_19_06_33.tif",
+        "Oct14_19_06_33_X+1Y-1-0.tif",
         "grid_14Oct26_19.06.33.mrcz",
         "grid_14-Oct-2026_19-06-33.mrcz",
         "2026-10-14T19:06:33.mrcz",
@@ -37,6 +39,16 @@ def test_times_in_names(name: str) -> None:
 def test_old_epu_names_give_the_minute() -> None:
     name = "FoilHole_24383955_Data_24389762_24389763_20181208_0033-19398.mrc"
     assert time_in_name(name, LATER) == datetime(2018, 12, 8, 0, 33)
+    for end in ("_frames.mrc", "_Fractions.tiff", ".mrc", "_frames_n0.mrc"):
+        name = f"FoilHole_20172801_Data_20162345_20161234_20161110_0812{end}"
+        assert time_in_name(name, LATER) == datetime(2016, 11, 10, 8, 12)
+    assert time_in_name("x_20161110_0812_frames.mrc", LATER) == datetime(2016, 11, 10, 8, 12)
+
+
+def test_the_running_number_of_epu_orders_stacks_of_a_minute() -> None:
+    names = ["FoilHole_10_Data_2_20200306_1447-33714.mrc", "FoilHole_9_Data_2_20200306_1447-33715.mrc"]
+    times = [acquisition_time(name, LATER).time for name in names]
+    assert times[0] < times[1] < datetime(2020, 3, 6, 14, 47, 1)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +62,7 @@ def test_old_epu_names_give_the_minute() -> None:
         "stack_0001.mrcz",
         "Xyz14_19.06.33.mrc",
         "26oct14a_00012gr_00003sq.mrc",
+        "grid_20230115_0012.mrc",
     ],
 )
 def test_numbers_are_no_times(name: str) -> None:
@@ -100,11 +113,17 @@ def test_metadata_nested_without_end() -> None:
 
 def test_sources_in_their_order() -> None:
     mdoc = parse_mdoc("[FrameSet = 0]\nDateTime = 14-Oct-26  19:06:33")
-    name = "a_20261014_200000.mrcz"
-    assert acquisition_time(name, LATER, mdoc=mdoc, labels=[MRCFILE]) == Acquired(TIME, "mdoc")
-    assert acquisition_time(name, LATER, mdoc=parse_mdoc(""), labels=[SERIALEM]) == Acquired(TIME, "header")
+    name, named = "a_20261014_200000.mrcz", datetime(2026, 10, 14, 20)
+    label = datetime(2026, 11, 21, 7, 52, 54)
+    others = (("name", named), ("header", label))
+    assert acquisition_time(name, LATER, mdoc=mdoc, labels=[MRCFILE]) == Acquired(TIME, "mdoc", others)
+    taken = acquisition_time(name, LATER, mdoc=parse_mdoc(""), labels=[SERIALEM])
+    assert taken == Acquired(named, "name", (("header", TIME),))
     meta = {"DateTime": "2026-10-14 19:06:33"}
-    assert acquisition_time(name, LATER, labels=[MRCFILE], meta=meta) == Acquired(TIME, "header")
+    assert acquisition_time(name, LATER, labels=[MRCFILE], meta=meta) == Acquired(TIME, "header", others)
+    tiff = {"datetime": "2026-11-21 07:52:54", "input": {"format": "TIFF"}}
+    assert acquisition_time(name, LATER, meta=tiff) == Acquired(named, "name", (("header", label),))
+    assert acquisition_time("a.tif", LATER, meta=tiff) == Acquired(label, "header")
     assert acquisition_time(name, LATER) == Acquired(datetime(2026, 10, 14, 20), "name")
     assert acquisition_time("a.mrcz", LATER) == Acquired(LATER, "mtime")
     assert str(Acquired(TIME, "mdoc")) == "2026-10-14 19:06:33 (mdoc)"

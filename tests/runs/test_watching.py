@@ -91,11 +91,34 @@ def test_an_empty_folder_is_no_error(tmp_path: Path) -> None:
     assert Watcher(tmp_path / "night", tmp_path / "out", 1).look().discovery.stacks == ()
 
 
-def test_stacks_of_one_stem_are_rejected(watcher: Watcher, night: Path, clock: Clock) -> None:
+def test_a_second_format_of_a_stack_leaves_the_name_of_the_first_output(
+    watcher: Watcher, night: Path, clock: Clock
+) -> None:
     path = sorted(night.glob("*.mrcz"))[0]
-    shutil.copyfile(path, path.with_suffix(".mrc"))
     watcher.look()
     clock.now = 10
-    found = watcher.look().discovery
-    assert {one.path.stem for one in found.rejected} == {path.stem}
-    assert len(found.stacks) == 6
+    assert len(watcher.look().discovery.stacks) == 7
+    shutil.copyfile(path, path.with_suffix(".mrc"))
+    watcher.look()
+    clock.now = 20
+    stems = {stack.name: stack.stem for stack in watcher.look().discovery.stacks}
+    assert stems[path.name] == path.stem
+    assert stems[f"{path.stem}.mrc"] == f"{path.stem}.mrc"
+
+
+@pytest.mark.parametrize("what", ["broken", "to itself", "broken mdoc"])
+def test_a_link_that_leads_nowhere_settles_and_is_named(
+    what: str, watcher: Watcher, night: Path, clock: Clock
+) -> None:
+    name = {"broken": "gone.mrc", "to itself": "loop.mrc"}.get(what, "lone.mrcz")
+    if what == "broken mdoc":
+        shutil.copyfile(sorted(night.glob("*.mrcz"))[0], night / name)
+    (night / ("lone.mrcz.mdoc" if what == "broken mdoc" else name)).symlink_to(
+        "loop.mrc" if what == "to itself" else "nowhere"
+    )
+    watcher.look()
+    clock.now = 10
+    seen = watcher.look()
+    assert seen.unsettled == 0
+    assert (name in {one.path.name for one in seen.discovery.rejected}) == (what != "broken mdoc")
+    assert len(seen.discovery.stacks) == (8 if what == "broken mdoc" else 7)

@@ -8,6 +8,7 @@ from mrcz_dask.values import errors
 
 EXPECTED = {
     "ParameterError": ValueError,
+    "MissingFileError": FileNotFoundError,
     "DtypeError": TypeError,
     "FormatError": ValueError,
     "TruncatedError": EOFError,

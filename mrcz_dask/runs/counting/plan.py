@@ -281,7 +281,7 @@ def given_of(
             "--gain-orient auto and --gain-gamma are of counted stacks; say --gain-rotate and --gain-flip"
         )
     dark = None if gain.dark is None else Path(gain.dark)
-    is_stack = dark is not None and _frames(dark, inputs) > 1
+    is_stack = dark is not None and dark.exists() and _frames(dark, inputs) > 1
     asked = replace(gain, dark=None) if is_stack else gain
     made = prepare_gain(asked, shape, stacks[0].first_row, [], inputs=inputs)
     about = {key: value for key, value in (made.about if made else {}).items() if isinstance(value, dict)}

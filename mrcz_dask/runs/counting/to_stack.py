@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from mrcz_dask.runs.counting.checking import event_problems
 from mrcz_dask.runs.counting.params import FractionParams
 from mrcz_dask.runs.counting.rendering import write_counted
 from mrcz_dask.runs.counting.store import SUFFIX, Events
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.values.errors import DamagedError, OutputExistsError, SpaceError
 
 
 def events_to_stack(
@@ -40,6 +41,8 @@ def events_to_stack(
     ------
     FormatError
         There is no event list.
+    DamagedError
+        Its electrons are not those that were written.
     OutputExistsError
         The output is there.
     SpaceError
@@ -51,6 +54,9 @@ def events_to_stack(
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
         )
+    problems = event_problems(events.path)
+    if problems:  # Zarr gives zeros for a chunk that is gone
+        raise DamagedError(f"{events.path}: {'; '.join(problems)}; copy it again, or count again")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -7,6 +7,9 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.numerics.counting.detector import Detector
+from mrcz_dask.numerics.counting.raw import RawParams
+from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.runs.counting import (
     CountOutcome,
     FractionParams,
@@ -169,3 +172,37 @@ def test_the_time_goes_with_the_counted_stack(
     assert meta["raw_000.mrcz"]["acquisition_time"] == "2026-10-14T18:30:00"
     assert "acquisition_time" not in meta["plain.mrcz"]
     assert (tmp_path / "out" / "plain.mrcz").stat().st_mtime == 1.7e9
+
+
+@pytest.mark.parametrize("wrong", ["blank", "offset", "lower", "turned", "nan"])
+def test_frames_that_do_not_fit_the_dark_are_not_counted(
+    raw_stacks: list[Path], calibration: Path, tmp_path: Path, wrong: str
+) -> None:
+    frames = mrcz_dask.read(raw_stacks[0]).astype(np.float32)
+    match wrong:
+        case "blank":
+            frames[5] = 0
+        case "offset":
+            frames += 12  # three read noises
+        case "lower":
+            frames -= 12
+        case "turned":
+            frames = frames[:, ::-1]
+        case "nan":
+            frames[5] = np.nan
+    other = tmp_path / "other.mrcz"
+    mrcz_dask.write(other, frames)
+    outcome = counted([other, raw_stacks[1]], tmp_path / "out", calibration)
+    assert [one.name for one in outcome.failures] == ["other.mrcz"]
+    frame = 5 if wrong in ("blank", "nan") else 0
+    assert f"other.mrcz, frame {frame}: its background lies" in outcome.failures[0].reason
+    assert list(outputs(tmp_path / "out")) == [raw_stacks[1].name]
+
+
+@pytest.mark.parametrize("occupancy", [0.001, 0.03, 0.1, 0.25])
+@pytest.mark.parametrize("noise", [0.6, 4.0, 30.0])
+def test_the_background_of_sound_frames_fits(occupancy: float, noise: float) -> None:
+    stack = RawStack(RawParams((96, 112), 2, occupancy, read_noise=noise, charge=10.0))
+    detector = Detector(stack.offset, stack.noise, None, stack.gain <= 0)
+    for k in range(2):
+        tasks.check_background(stack.frame(k).values, detector, "a")

@@ -1,0 +1,149 @@
+"""Which frames of an array were written: in HDF5, in files that it links to, and in Zarr."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.formats.libraries import library
+from mrcz_dask.formats.source import Source
+from mrcz_dask.values.errors import FormatError, TruncatedError
+
+_LARGEST_TREE = 10_000  # groups: what is larger was not made by a detector
+
+
+class JoinedStacks:
+    """Datasets (n, y, x) of one kind, one after the other, as one.
+
+    Attributes
+    ----------
+    parts
+        The datasets, in order.
+    """
+
+    def __init__(self, parts: list[Any]) -> None:
+        self.parts = parts
+        self._ends = np.cumsum([len(one) for one in parts])
+        self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
+        self.dtype, self.attrs, self.size = parts[0].dtype, parts[0].attrs, sum(one.size for one in parts)
+
+    def __getitem__(self, i: int) -> Any:
+        k = int(np.searchsorted(self._ends, i, side="right"))
+        return self.parts[k][i - self._ends[k] + len(self.parts[k])]
+
+
+def linked_stacks(file: Any, source: Source) -> dict[str, JoinedStacks]:
+    """Return, by group, the stacks that an HDF5 file has in other files of its folder.
+
+    Raises
+    ------
+    TruncatedError
+        A file is not there.
+    FormatError
+        A link leads out of the folder, or to stacks of several kinds.
+    """
+    h5py = library("h5py", "hdf5", "HDF5 files")
+    found: dict[str, JoinedStacks] = {}
+    groups = [file]
+    while groups and len(groups) < _LARGEST_TREE:
+        group, parts = groups.pop(), []
+        for key in sorted(group):
+            link = group.get(key, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                _check_link(source, link.filename)
+                parts.append(group[key])
+            elif isinstance(link, h5py.HardLink) and group.get(key, getclass=True) is h5py.Group:
+                groups.append(group[key])
+        parts = [one for one in parts if isinstance(one, h5py.Dataset) and len(one.shape) == 3]
+        if len({(one.shape[1:], one.dtype) for one in parts}) > 1:
+            raise FormatError(f"{source.name}: {group.name} links to stacks of several sizes; expected one")
+        if parts:
+            found[group.name.strip("/")] = JoinedStacks(parts)
+    return found
+
+
+def _check_link(source: Source, name: str) -> None:
+    if source.path is None:
+        raise FormatError(f"{source.name}: has frames in {name}; give the path of the file, not its bytes")
+    folder = source.path.resolve().parent
+    target = folder / name
+    if not target.resolve().is_relative_to(folder):
+        raise FormatError(f"{source.name}: links to {name}, outside of its folder; put it beside this file")
+    if not target.exists():
+        raise TruncatedError(f"{source.name}: links to {name}, which is not there; copy it beside this file")
+
+
+def unwritten_frames(array: Any, source: Source, axis: int) -> list[int]:
+    """Return the numbers of the frames of a dataset for which not all chunks were written.
+
+    Parameters
+    ----------
+    array
+        A dataset of h5py, or several that are joined.
+    source
+        Of its file.
+    axis
+        That of the frames: 0, or -1 for the last.
+
+    Raises
+    ------
+    TruncatedError
+        It is made of other files, of which one is not there, or has no such frames.
+    """
+    if isinstance(array, JoinedStacks):
+        starts = np.cumsum([0, *(len(one) for one in array.parts)]).tolist()
+        pairs = zip(starts, array.parts, strict=False)
+        return [start + k for start, one in pairs for k in unwritten_frames(one, source, 0)]
+    if len(array.shape) < 3:
+        return [] if array.id.get_storage_size() else [0]
+    n = array.shape[axis]
+    if array.is_virtual:
+        _check_sources(array, source)
+        return []
+    if array.chunks is None:
+        return [] if array.id.get_storage_size() or array.external else list(range(n))
+    grid = [-(-size // chunk) for size, chunk in zip(array.shape, array.chunks, strict=True)]
+    stored = array.id.get_num_chunks()
+    if stored == int(np.prod(grid)):
+        return []
+    each = array.chunks[axis]
+    counts = np.zeros(grid[axis], int)
+    for k in range(stored):
+        counts[array.id.get_chunk_info(k).chunk_offset[axis] // each] += 1
+    whole = int(np.prod(grid)) // grid[axis]
+    return [k for k in range(n) if counts[k // each] < whole]
+
+
+def _check_sources(array: Any, source: Source) -> None:
+    """Complain if a virtual dataset has frames in files that are not there, or that were not written."""
+    h5py = library("h5py", "hdf5", "HDF5 files")
+    for one in array.virtual_sources():
+        if source.path is None or one.file_name == "." or "%" in one.file_name:
+            continue
+        path = source.path.parent / one.file_name
+        if not path.exists():
+            raise TruncatedError(f"{source.name}: has frames in {path}, which is not there; copy it, too")
+        with h5py.File(path, "r", locking=False) as file:
+            part = file.get(one.dset_name)
+            if part is None or (not part.is_virtual and unwritten_frames(part, source, 0)):
+                raise TruncatedError(f"{source.name}: has frames in {path} that were never written there")
+
+
+def absent_frames(array: Any, folder: Path) -> list[int]:
+    """Return the numbers of the frames of a Zarr array for which a chunk is not stored.
+
+    Parameters
+    ----------
+    array
+        A Zarr array, (n, y, x).
+    folder
+        Of the store.
+    """
+    steps = array.shards or array.chunks
+    grid = [range(-(-size // step)) for size, step in zip(array.shape, steps, strict=True)]
+    keys = ((at[0], array.metadata.encode_chunk_key(at)) for at in product(*grid))
+    absent = {first for first, key in keys if not (folder / array.path / key).exists()}
+    return [k for k in range(array.shape[0]) if k // steps[0] in absent]

@@ -1,0 +1,100 @@
+"""The dose of single frames: blank ones, and those that got another dose than the rest of their stack."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.values.checks import in_runs
+
+# A frame's dose is another than the stack's beyond so many standard errors, and this share of it.
+ERRORS = 5.0
+SHARE = 0.02
+# A frame whose mean is below this share of the usual one is blank: the shutter was closed.
+CLOSED = 0.01
+LANES = 128
+
+
+def is_blank(frame: NDArray[Any]) -> bool:
+    """Return whether all pixels of a frame (ny, nx) have one value: nothing was recorded, or written."""
+    first = frame[0, 0]
+    return bool((frame[0] == first).all() and (frame == first).all())
+
+
+def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequence[float]) -> tuple[int, ...]:
+    """Return the numbers of the blank frames of a stack, ascending.
+
+    Parameters
+    ----------
+    constant
+        Numbers of the frames whose pixels have one value.
+    means
+        Of every frame, counts per pixel, without the detector's dark.
+    errors
+        Standard error of each.
+    """
+    found = set(constant)
+    usual = float(np.median([m for k, m in enumerate(means) if k not in found] or [0.0]))
+    dark = {
+        k
+        for k, (mean, error) in enumerate(zip(means, errors, strict=True))
+        if mean < CLOSED * usual and usual - mean > ERRORS * error
+    }
+    return tuple(sorted(found | dark))
+
+
+def relative_dose(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> float | None:
+    """Return a frame's mean over its good pixels in units of the stack's dose.
+
+    Parameters
+    ----------
+    frame
+        (ny, nx) counts, after the gain.
+    weight
+        (ny, nx) uint8, in 255ths; below 128 a pixel is an outlier.
+    dose
+        Counts per pixel and frame of the stack; 0 = not known.
+
+    Returns
+    -------
+    float or None
+        Exactly 1 where it differs by less than 5 standard errors or 2 %, or `dose` is not known; None for a
+        blank frame.
+    """
+    if is_blank(frame):
+        return None
+    if not dose > 0:
+        return 1.0
+    values = np.ascontiguousarray(native(frame)).reshape(-1)
+    good, total, squares = _deviations(values, np.ascontiguousarray(weight).reshape(-1), dose)
+    if not good:
+        return 1.0
+    apart = total / good
+    error = math.sqrt(max(0.0, squares / good - apart**2) / good)
+    other = abs(apart) > ERRORS * error and abs(apart) > SHARE * dose
+    return 1.0 + apart / dose if other else 1.0
+
+
+@compiled
+def _deviations(values: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> tuple[int, float, float]:
+    """Return number, sum and sum of squares of v - dose over good pixels, in float64 and a fixed order."""
+    counts, sums, squares = np.zeros(LANES, np.int64), np.zeros(LANES), np.zeros(LANES)
+    for start in range(0, values.size, LANES):
+        part, kept = values[start : start + LANES], weight[start : start + LANES]
+        for j in range(part.size):
+            d = np.float64(part[j]) - dose if kept[j] >= 128 else 0.0
+            counts[j] += kept[j] >= 128
+            sums[j] += d
+            squares[j] += d * d
+    return counts.sum(), sums.sum(), squares.sum()
+
+
+def blank_note(blank: Sequence[int], n: int) -> tuple[str, ...]:
+    """Return what there is to say of the blank frames, by ascending numbers, among n."""
+    which = f"{len(blank)} of {n} frames are blank ({in_runs(blank)})"
+    return (f"{which}: kept as they are, and left out of the dose",) if blank else ()

@@ -1,0 +1,178 @@
+"""Whether gain and dark take a session's pattern away as they are applied, turned otherwise, or not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.gain_estimate import LEAST_RESPONSE, SessionPattern
+from mrcz_dask.numerics.orientation import (
+    CERTAIN,
+    IDENTITY,
+    Orientation,
+    Score,
+    decide,
+    score_darks,
+    score_orientations,
+)
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.params import GainParams
+
+FEWEST_COUNTS = 10.0  # below, logarithms of counts follow a gain by half or less, and a right one seems wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the stacks say against a reference as it is applied.
+
+    Attributes
+    ----------
+    text
+        For people.
+    worse
+        Whether it is worse than none in every orientation.
+    undecided
+        Whether more stacks may tell.
+    """
+
+    text: str
+    worse: bool = False
+    undecided: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a reference is applied.
+
+    Attributes
+    ----------
+    orientation
+        From the rows of its file to those of the frames.
+    divide
+        Whether frames are divided by the gain.
+    """
+
+    orientation: Orientation
+    divide: bool
+
+    def options(self, best: Score | None = None) -> str:
+        """Return the options that apply it so, or so that a score of what is applied is the best."""
+        turn = self.orientation if best is None else self.orientation.then(best.orientation)
+        words = f"--gain-rotate {turn.turns} --gain-flip {int(turn.flip)}"
+        divide = self.divide != (best is not None and best.sense == "divide")
+        told = {(True, False): " and no --gain-divide", (False, True): " --gain-divide"}
+        return words + told.get((self.divide, divide), "")
+
+
+def compare(
+    gain: Gain, params: GainParams, about: Mapping[str, Any], way: Way, pattern: SessionPattern
+) -> Iterator[Finding]:
+    """Yield what a session's pattern says against its gain and dark; nothing of those that are right.
+
+    Parameters
+    ----------
+    gain
+        As it is applied, gamma not yet.
+    params
+        Its exponent; one by dose rate counts as 1.
+    about
+        Names, as the provenance has them.
+    way
+        How gain and dark are turned.
+    pattern
+        Of stacks before the gain.
+    """
+    response, good = pattern.response, pattern.good
+    if gain.dark is not None and "dark" in about:
+        yield from _dark(about, gain.dark, way, pattern)
+        signal = response * pattern.dose - gain.dark
+        mean = float(signal[good].mean())
+        if mean <= 0:
+            return
+        good = good & (signal > LEAST_RESPONSE * mean)
+        response = np.where(good, signal / mean, 1)
+    if "gain" in about:
+        power = 1.0 if params.by_rate else params.gamma[0]
+        told = f"{about['gain']['name']}: compared with {pattern.stacks} stacks, this gain"
+        image = np.where(gain.bad, 0, gain.at(power).image)
+        yield from _gain(told, image, response, good, way, pattern.counts)
+
+
+def _gain(
+    told: str,
+    image: NDArray[Any],
+    response: NDArray[Any],
+    good: NDArray[np.bool_],
+    way: Way,
+    counts: float,
+) -> Iterator[Finding]:
+    given = score_orientations(response, good, image, (IDENTITY,))
+    applied = next(score for score in given if score.sense == "multiply")
+    if applied.added < -CERTAIN:
+        return
+    scores = score_orientations(response, good, image)
+    if _all_worse(scores) and counts >= FEWEST_COUNTS:
+        yield Finding(
+            f"{told} adds pattern in every orientation (as given by {applied.added:.0f} standard errors): "
+            "none is better. Are the frames corrected already, do they need --dark, or is it of another "
+            "camera or day? Leave --gain out, or give the right one",
+            worse=True,
+        )
+        return
+    best = _decided(scores)
+    if best is None:
+        yield Finding(
+            f"{told} cannot be judged: it is too flat or {counts:.3g} counts per pixel are too few "
+            f"(best orientation {scores[0].z:.1f} standard errors, {CERTAIN:g} decide). It is applied as "
+            "given; is it of these frames?",
+            undecided=True,
+        )
+    elif (best.orientation, best.sense) != (IDENTITY, "multiply"):
+        yield Finding(
+            f"{told} fits the frames in another way than as given: give {way.options(best)} "
+            f"({best.z:.0f} standard errors; as given {applied.z:.0f}), or --gain-orient auto"
+        )
+
+
+def _dark(
+    about: Mapping[str, Any], dark: NDArray[np.float32], way: Way, pattern: SessionPattern
+) -> Iterator[Finding]:
+    told = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
+    level = float(dark[pattern.good].mean(dtype=np.float64))
+    scores = score_darks(pattern.response * pattern.dose, pattern.good, dark)
+    best = _decided(scores)
+    if level >= pattern.dose:
+        yield Finding(
+            f"{told} has more counts per pixel ({level:.4g}) than their frames ({pattern.dose:.4g}). Give "
+            "the mean of dark frames, not their sum, or leave --dark out",
+            worse=True,
+        )
+    elif _all_worse(scores):
+        yield Finding(
+            f"{told} adds pattern in every orientation: none is better. Are the frames corrected already, or "
+            "is it a sum of dark frames? Leave --dark out, or give the mean of dark frames of this camera",
+            worse=True,
+        )
+    elif best is not None and best.orientation != IDENTITY:
+        wanted = Way(way.orientation, divide=False).options(best)
+        remedy = f"Write the dark the way round that {about['gain']['name']} has" if "gain" in about else ""
+        yield Finding(
+            f"{told} fits the frames with {wanted} ({best.z:.0f} standard errors), not as given. "
+            f"{remedy or 'Give these options'}"
+        )
+
+
+def _all_worse(scores: tuple[Score, ...]) -> bool:
+    return all(score.added > CERTAIN for score in scores if score.fits)
+
+
+def _decided(scores: tuple[Score, ...]) -> Score | None:
+    try:
+        return decide(scores)
+    except SessionError:
+        return None

@@ -1,0 +1,95 @@
+"""Frames of HDF5 and Zarr that were never written, and stacks in files that HDF5 links to."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+from mrcz_dask.formats.sources import open_source, read
+from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.values.errors import FormatError, TruncatedError
+
+COUNTS = np.random.default_rng(0).poisson(2, (8, 20, 30)).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("name", "chunks", "lost"),
+    [
+        ("a.h5", (1, 20, 30), "3-7"),
+        ("a.h5", (2, 10, 30), "4-7"),
+        ("a.h5", None, "0-7"),
+        ("a.emd", (20, 30, 1), "3-7"),
+    ],
+)
+def test_hdf5_of_which_not_all_was_written(tmp_path: Path, name: str, chunks: Any, lost: str) -> None:
+    path = tmp_path / name
+    velox = name.endswith("emd")
+    with h5py.File(path, "w") as file:
+        where = "Data/Image/f0/Data" if velox else "movie"
+        data = file.create_dataset(where, (20, 30, 8) if velox else (8, 20, 30), "u2", chunks=chunks)
+        for k in range(3 if chunks else 0):
+            data[(..., k) if velox else k] = COUNTS[k]
+    with pytest.raises(TruncatedError, match=rf"{path.name}: \d of 8 frames were never written \({lost}\)"):
+        open_source(path)
+    report = verify_file(path)
+    assert report.status == "damaged" and report.frames == (int(lost[0]) if chunks else 0)
+    found: list[Exception] = []
+    if chunks and chunks[0] != 2:
+        with open_source(path, complain=found.append) as source:
+            np.testing.assert_array_equal(source.frames(slice(3)), COUNTS[:3])
+
+
+@pytest.mark.parametrize("format", [2, 3])
+def test_zarr_without_some_of_its_chunks(tmp_path: Path, format: Any) -> None:
+    path = tmp_path / "a.zarr"
+    array = zarr.create_array(
+        str(path), shape=(8, 20, 30), chunks=(1, 10, 30), dtype="u2", zarr_format=format, fill_value=0
+    )
+    array[:3] = COUNTS[:3]
+    with open_source(path) as source:
+        assert "chunks of frames 3-7 are not stored" in source.notes[0]
+        np.testing.assert_array_equal(source.frames(slice(3)), COUNTS[:3])
+    array[3:] = COUNTS[3:]
+    with open_source(path) as source:
+        assert source.notes == ()
+
+
+def master(folder: Path) -> Path:
+    """A master file of Dectris, and the two files that it links to."""
+    with h5py.File(folder / "x_master.h5", "w") as file:
+        group = file.create_group("entry/data")
+        for k, part in ((1, COUNTS[:5]), (2, COUNTS[5:])):
+            name = f"x_data_{k:06d}.h5"
+            with h5py.File(folder / name, "w") as other:
+                other.create_dataset("entry/data/data", data=part, chunks=(1, 20, 30))
+            group[f"data_{k:06d}"] = h5py.ExternalLink(name, "entry/data/data")
+    return folder / "x_master.h5"
+
+
+def test_links_to_files_of_the_same_folder_are_followed(tmp_path: Path) -> None:
+    path = master(tmp_path)
+    np.testing.assert_array_equal(read(path), COUNTS)
+    np.testing.assert_array_equal(read(f"{path}::/entry/data", [-1, 4]), COUNTS[[7, 4]])
+    (tmp_path / "x_data_000002.h5").unlink()
+    with pytest.raises(TruncatedError, match=r"x_data_000002\.h5, which is not there"):
+        open_source(path)
+    with h5py.File(path, "a") as file:
+        del file["entry/data/data_000002"]
+        file["entry/data/data_000002"] = h5py.ExternalLink("../y.h5", "data")
+    with pytest.raises(FormatError, match="outside of its folder"):
+        open_source(path)
+
+
+def test_a_virtual_dataset_whose_file_is_gone(tmp_path: Path) -> None:
+    master(tmp_path)
+    layout = h5py.VirtualLayout((5, 20, 30), "u2")
+    layout[:] = h5py.VirtualSource("x_data_000001.h5", "entry/data/data", (5, 20, 30))
+    with h5py.File(tmp_path / "v.h5", "w") as file:
+        file.create_virtual_dataset("movie", layout)
+    np.testing.assert_array_equal(read(tmp_path / "v.h5"), COUNTS[:5])
+    (tmp_path / "x_data_000001.h5").unlink()
+    with pytest.raises(TruncatedError, match=r"x_data_000001\.h5, which is not there"):
+        open_source(tmp_path / "v.h5")
