@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mrcz_dask.cli.console import errors, print_json, results, table
+from mrcz_dask.cli.console import errors, print_json, results, say, table
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
@@ -141,3 +141,6 @@ def _show(done: list[Converted]) -> None:
         sizes = [readable(one.bytes_in), readable(one.bytes_out)]
         made.add_row(one.name, one.output, *map(str, values), *limits, *sizes)
     results().print(made)
+    for one in done:
+        for text in one.findings.get("skipped", ()):
+            say(f"{one.name}: not kept: {text}")

@@ -156,10 +156,14 @@ def verify(
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
-    Exit code: 0 all sound, 3 something is damaged, 4 nothing damaged but no footer to check against,
+    In an output folder of `koma`, outputs that are gone or are not those that the run wrote are named, too.
+
+    Exit code: 0 all sound, 3 something is damaged or gone, 4 nothing damaged but no footer to check against,
     1 a file cannot be read at all.
     """
     reports = [_verify(path) for path in _files(paths, events=True)]
+    for folder in (path for path in paths if path.is_dir() and not _is_store(path)):
+        reports = _with_lost(reports, folder)
     if as_json:
         print_json(reports)
     else:
@@ -173,13 +177,31 @@ def verify(
         raise typer.Exit(FAILED)
     raise typer.Exit(
         PARTLY
-        if "damaged" in states
+        if {"damaged", "gone"} & states
         else FAILED
         if "unreadable" in states
         else UNCHECKED
         if "no-footer" in states
         else DONE
     )
+
+
+def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
+    from mrcz_dask.runs.logbook import last_results, read_events
+    from mrcz_dask.runs.manifest import lost
+
+    results = {one.name: one for one in last_results(read_events(folder)).values()}
+    found = {str(folder / name): text for name, text in lost(folder, results.values(), read=True).items()}
+    there = {one["path"] for one in reports}
+    marked = [
+        {**one, "status": "damaged", "problems": [*one["problems"], found[one["path"]]]}
+        if one["path"] in found
+        else one
+        for one in reports
+    ]
+    gone = [p for p in found if p not in there]
+    return [*marked, *({"path": p, "status": "gone", "problems": [found[p]], "frames": 0} for p in gone)]
 
 
 def _counted(report: dict[str, Any]) -> str:

@@ -55,6 +55,12 @@ class FrameSource(ABC):
         The steps that made the file, oldest first.
     extended, extended_type
         The extended header as it is in the file, and its four characters.
+    mrc_header
+        The 1024 bytes of the MRC header of another program that frames came with; empty if there is none.
+    tags
+        What the file says of itself beyond `meta`, as plain values.
+    not_kept
+        Texts about what is in the file and in none of these.
     sequential
         Whether frames should be read one after the other, in one thread.
     """
@@ -111,6 +117,21 @@ class FrameSource(ABC):
     def extended_type(self) -> str:
         """What kind of extended header that is."""
         return ""
+
+    @property
+    def mrc_header(self) -> bytes:
+        """The 1024 bytes of the MRC header of another program."""
+        return b""
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """What the file says of itself beyond `meta`."""
+        return {}
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """Texts about what is in the file and in none of these."""
+        return ()
 
     @abstractmethod
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.extended import JSON
 from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.header import LABELS, foreign_labels
 from mrcz_dask.formats.places import measure, stem_of
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import sidecar_path
@@ -102,7 +104,8 @@ def recompress(
             _copy(reader, writer, codec, digest)
             step = _recompressed(reader, path, digest.hexdigest(), params, (codec, format), writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"digest": digest.hexdigest()})
+        left = list(reader.not_kept)
+    return converted(path, target, {"digest": digest.hexdigest(), "skipped": left})
 
 
 def _copy_writer(
@@ -116,14 +119,22 @@ def _copy_writer(
         dtype,
         codec=output_codec(reader, codec) if format == "mrcz" else codec,
         pixel_size=reader.pixel_size,
-        meta=reader.meta or None,
-        extended=reader.extended,
-        extended_type=reader.extended_type,
+        **carried(reader),
         pixels={**reader.pixels, "dtype": dtype_text(reader.dtype), **row_order(reader, format)},
         recipe=_turned((reader.footer or {}).get("recipe"), reverse),
         four_bit=four_bit,
         reverse_rows=reverse,
     )
+
+
+def carried(reader: FrameSource) -> dict[str, Any]:
+    """Return what the file says beside its pixels, as `open_writer` takes it: metadata, tags, MRC headers."""
+    return {
+        "meta": {**reader.meta, **({"tags": reader.tags} if reader.tags else {})} or None,
+        "extended": reader.extended,
+        "extended_type": reader.extended_type,
+        "mrc_header": reader.mrc_header,
+    }
 
 
 def _turned(recipe: Any, reverse: bool) -> Any:
@@ -168,6 +179,7 @@ def _recompressed(
         inputs=[input_of(path, digest)],
         results=stored_as(writer, reversed_rows(reader, asked[1])),
         caveats=[f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else [],
+        skipped=[f"not kept: {text}" for text in reader.not_kept],
     )
 
 
@@ -204,18 +216,24 @@ def decompress(
     with open_source(path, params) as reader:
         target = target_of(path, folder, ".mrcs" if len(reader) > 1 else ".mrc", overwrite)
         reverse = reversed_rows(reader, "mrcs")
+        about = carried(reader)
+        if reader.extended_type == JSON:  # the metadata of MRCZ
+            about |= {"extended": b"", "extended_type": ""}
+        left = list(_left_of(reader, about, keep))
+        if keep == "none":
+            about["meta"] = None
         writer = StackWriter(
             target,
             reader.shape,
             np.dtype(np.float32) if reader.quantised else reader.dtype,
             codec="none",
             pixel_size=reader.pixel_size,
-            meta=(reader.meta or None) if keep != "none" else None,
             pixels=_known_of(reader),
             footer=FOOTERS[keep],
             reverse_rows=reverse,
+            kind="mrc" if about["extended"] else None,  # which has a place for it
+            **about,
         )
-        left = ["recipe: these are counts, not normalised"] if "recipe" in (reader.footer or {}) else []
         with writer:
             for k in range(len(reader)):
                 writer.append(reader.physical(k))
@@ -228,6 +246,18 @@ def decompress(
             )
             writer.provenance = provenance.append(reader.provenance, step)
     return converted(path, target, {"skipped": left})
+
+
+def _left_of(reader: FrameSource, about: dict[str, Any], keep: str) -> Iterator[str]:
+    """Yield what a plain file of a stack does not hold."""
+    yield from reader.not_kept
+    if "recipe" in (reader.footer or {}):
+        yield "the recipe: these are counts, not normalised"
+    if keep == "none":
+        labels = foreign_labels(about["mrc_header"])[LABELS - 1 :] if about["mrc_header"] else ()
+        yield from (f"label {text!r}: a header holds {LABELS}" for text in labels)
+        yield from ("metadata",) if about["meta"] else ()
+        yield from ("provenance",) if reader.provenance else ()
 
 
 def _known_of(reader: FrameSource) -> dict[str, Any] | None:

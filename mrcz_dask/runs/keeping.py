@@ -13,7 +13,7 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.outputs import mask_path, output_path
+from mrcz_dask.runs.outputs import mask_path, output_files, output_path
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
@@ -53,7 +53,8 @@ def kept_result(task: FinishTask, known: StackResult | None, *, overwrite: bool)
     if not path.exists():
         return Due("no output yet" if known is None else "output gone")
     if known is not None and known.key == task.key and _untouched(path, known):
-        return replace(known, kept=True) if _has_the_rest(task) else Due("output incomplete")
+        files = known.files or output_files(task)
+        return replace(known, kept=True, files=files) if _has_the_rest(task) else Due("output incomplete")
     report = verify_file(path)
     if report.status != "sound":
         found = f"{report.status}: {'; '.join(report.problems)}"
@@ -169,4 +170,5 @@ def _result(task: FinishTask, path: Path, last: Mapping[str, Any]) -> StackResul
         key=task.key,
         provisional=task.provisional,
         kept=True,
+        files=output_files(task),
     )

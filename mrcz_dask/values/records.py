@@ -215,6 +215,8 @@ class StackResult(Record):
         Its window was not complete; a later result takes its place.
     kept
         The output was there already, sound, from the same inputs and parameters.
+    files
+        Names, relative to the output folder, of all files of the output, and the SHA-256 of each.
     """
 
     name: str
@@ -232,3 +234,4 @@ class StackResult(Record):
     key: str
     provisional: bool = False
     kept: bool = False
+    files: tuple[tuple[str, str], ...] = ()

@@ -203,7 +203,12 @@ class TestOutputFolders:
         assert done.returncode == 1
         assert "Traceback" not in done.stderr
         assert "free some space" in done.stdout
-        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl", ".koma.lock"}
+        assert {p.name for p in (night / "koma").iterdir()} <= {
+            "session.zarr",
+            "events.jsonl",
+            "MANIFEST",
+            ".koma.lock",
+        }
 
 
 def test_a_dry_run_writes_nothing_and_says_all(night: Path, mrcz: Any) -> None:
