@@ -29,9 +29,9 @@ from mrcz_dask.cli import (
     zarr_view,
 )
 from mrcz_dask.cli.console import complain
-from mrcz_dask.cli.exits import FAILED, USAGE
+from mrcz_dask.cli.exits import failed
 from mrcz_dask.cli.interrupts import insist_on_signals
-from mrcz_dask.values.errors import MrczDaskError, ParameterError
+from mrcz_dask.values.errors import MrczDaskError
 
 app = typer.Typer(
     name="mrcz-dask",
@@ -88,12 +88,9 @@ def main() -> None:
     insist_on_signals()
     try:
         app()
-    except ParameterError as error:
-        complain(error)
-        sys.exit(USAGE)
     except (MrczDaskError, OSError) as error:
         complain(error)
-        sys.exit(FAILED)
+        sys.exit(failed([error]))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from mrcz_dask.values.errors import told
+
 # A table on a pipe must not be folded: the width that nobody set is taken as wide.
 PIPE_WIDTH = 400
 
@@ -35,7 +37,7 @@ def warn(text: str) -> None:
 
 def complain(error: BaseException) -> None:
     """Print an error on standard error."""
-    errors().print(f"error: {error}", style="red", markup=False, highlight=False)
+    errors().print(f"error: {told(error)}", style="red", markup=False, highlight=False)
 
 
 def print_json(values: Any) -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mrcz_dask.cli.console import errors, print_json, results, say, table
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.exits import DONE, PARTLY, failed
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
 from mrcz_dask.runs.space import readable
-from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.errors import MrczDaskError, told
 from mrcz_dask.values.params import OutlierParams
 
 if TYPE_CHECKING:
@@ -117,18 +117,20 @@ def outliers(
 def _each(paths: list[Path], work: Callable[[Path], Converted], as_json: bool) -> None:
     """Do something with every file; one that fails is named and does not stop the others."""
     done: list[Converted] = []
-    failed: dict[str, str] = {}
+    wrong: dict[str, Exception] = {}
     for path in paths:
         try:
             done.append(work(path))
         except (MrczDaskError, OSError) as error:
-            failed[str(path)] = str(error)
-            errors().print(f"{path}: {error}", style="red", markup=False, highlight=False)
+            wrong[str(path)] = error
+            text = told(error).removeprefix(f"{path}: ")
+            errors().print(f"{path}: {text}", style="red", markup=False, highlight=False)
     if as_json:
-        print_json({"done": [asdict(one) for one in done], "failed": failed})
+        reasons = {path: told(error) for path, error in wrong.items()}
+        print_json({"done": [asdict(one) for one in done], "failed": reasons})
     elif done:
         _show(done)
-    raise typer.Exit(DONE if not failed else PARTLY if done else FAILED)
+    raise typer.Exit(DONE if not wrong else PARTLY if done else failed(wrong.values()))
 
 
 def _show(done: list[Converted]) -> None:

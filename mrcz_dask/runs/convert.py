@@ -32,8 +32,8 @@ from mrcz_dask.formats.writers import (
 from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.runs.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
-from mrcz_dask.runs.space import forbid_overwriting
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.runs.space import forbid_overwriting, make_folder
+from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.params import InputParams, OutputFormat
 
 Frame = NDArray[Any]
@@ -279,17 +279,13 @@ def dtype_text(dtype: np.dtype[Any]) -> str:
 def target_of(path: Path, folder: Path, suffix: str, overwrite: bool) -> Path:
     """Return the path of an output, in a folder that is there; refuse to overwrite inputs."""
     target = folder / f"{stem_of(path.name)}{suffix}"
+    measure(path)  # what is not there is said before a folder is made
     forbid_overwriting([path], [target, sidecar_path(target)])
     if target.exists() and not overwrite:
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
         )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(
-            f"{folder}: cannot be made ({error.strerror or error}); choose another output folder"
-        ) from error
+    make_folder(folder)
     return target
 
 

@@ -23,7 +23,7 @@ from mrcz_dask.runs.keeping import last_steps
 from mrcz_dask.runs.opening import open_stack
 from mrcz_dask.runs.outputs import REVERSED, STORE_NAME
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.params import GainParams
 
 MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
@@ -86,7 +86,7 @@ def movies_of(folder: Path) -> list[Movie]:
             if "koma" in steps:
                 found.append(_movie(path, reader, steps))
     if not found:
-        raise SessionError(f"{folder}: no outputs of koma; expected files that a run wrote there")
+        raise PlaceError(f"{folder}: no outputs of koma; expected files that a run wrote there")
     return sorted(found, key=lambda movie: (movie.acquired, movie.stem))
 
 

@@ -14,7 +14,7 @@ from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Skipped, StackEntry
 from mrcz_dask.runs.times import acquisition_time
-from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
+from mrcz_dask.values.errors import FormatError, MissingLibraryError, MrczDaskError, NoStackError
 from mrcz_dask.values.params import InputParams
 
 _REFERENCE = re.compile(r"gain|dark|flat|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
@@ -67,8 +67,12 @@ def _check_file(path: Path, size: Measured) -> None:
 
 
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: is not there; check the path, or put it back"
     found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
     named = found if found.startswith(str(path)) else f"{path}: {found}"
+    if isinstance(error, MissingLibraryError):  # the file is as good as before
+        return f"{named}; or leave it out (--exclude)"
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 
 

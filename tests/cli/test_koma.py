@@ -82,7 +82,7 @@ def test_run_again(night: Path, mrcz: Any) -> None:
     assert again.code == 0
     assert "5 kept from before" in again.out
     other = mrcz("koma", night, "--radius", 1, *SERIAL)
-    assert other.code == 1
+    assert other.code == 2
     assert "--overwrite" in other.err
     assert mrcz("koma", night, "--radius", 1, *SERIAL, "--overwrite").code == 0
 
@@ -113,13 +113,13 @@ def test_a_stack_that_is_damaged_inside_is_named_with_its_frame(night: Path, mrc
 class TestNothingAtAll:
     def test_an_empty_folder(self, tmp_path: Path, mrcz: Any) -> None:
         shown = mrcz("koma", tmp_path)
-        assert shown.code == 1
+        assert shown.code == 2
         assert "no stacks" in shown.err and str(tmp_path) in shown.err
         assert list(tmp_path.iterdir()) == []
 
     def test_no_folder(self, tmp_path: Path, mrcz: Any) -> None:
         shown = mrcz("koma", tmp_path / "nowhere")
-        assert shown.code == 1
+        assert shown.code == 2
         assert "not there" in shown.err
 
     def test_only_bad_files(self, tmp_path: Path, mrcz: Any) -> None:
@@ -164,7 +164,7 @@ class TestOutputFolders:
     def test_a_file_in_the_way(self, night: Path, tmp_path: Path, mrcz: Any) -> None:
         (tmp_path / "file").write_text("")
         shown = mrcz("koma", night, "-o", tmp_path / "file")
-        assert shown.code == 1
+        assert shown.code == 2
         assert "no folder" in shown.err
 
     def test_a_folder_that_cannot_be_written(
@@ -185,12 +185,12 @@ class TestOutputFolders:
     def test_the_session_itself(self, night: Path, mrcz: Any) -> None:
         before = {p: p.read_bytes() for p in night.iterdir() if p.is_file()}
         shown = mrcz("koma", night, "-o", night)
-        assert shown.code == 1
+        assert shown.code == 2
         assert {p: p.read_bytes() for p in night.iterdir() if p.is_file()} == before
 
     def test_a_link_to_the_session(self, night: Path, tmp_path: Path, mrcz: Any) -> None:
         (tmp_path / "link").symlink_to(night)
-        assert mrcz("koma", night, "-o", tmp_path / "link", "--overwrite").code == 1
+        assert mrcz("koma", night, "-o", tmp_path / "link", "--overwrite").code == 2
 
     @pytest.mark.parametrize("write", ["normalized", "recompressed", "references"])
     def test_a_disk_that_is_full_half_way(self, night: Path, write: str) -> None:
@@ -318,7 +318,7 @@ def test_an_address_that_is_none_is_wrong_usage(night, mrcz):
 
 def test_a_list_that_is_not_there_excludes_nothing_silently(night, mrcz):
     shown = mrcz("koma", night, "--exclude", "nolist.txt", "--dry-run")
-    assert shown.code == 1
+    assert shown.code == 2
     assert "no such list" in shown.err
 
 

@@ -76,7 +76,7 @@ def test_what_is_no_output(night: Path, mrcz: Any) -> None:
     shown = mrcz("reproduce", sorted(night.glob("*.mrcz"))[0])
     assert shown.code == 1
     assert "expected an output" in shown.err
-    assert mrcz("reproduce", night / "missing.mrcz").code == 1
+    assert mrcz("reproduce", night / "missing.mrcz").code == 2
 
 
 def test_a_nested_session(night: Path, mrcz: Any) -> None:

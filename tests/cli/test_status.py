@@ -120,7 +120,7 @@ def test_no_logbook(there: bool, tmp_path: Path, mrcz: Command) -> None:
     if there:
         folder.mkdir()
     shown = mrcz("status", folder)
-    assert shown.code == 1 and "no logbook can be read" in shown.err
+    assert shown.code == 2 and "no logbook can be read" in shown.err
 
 
 def test_another_layout(out: Path, mrcz: Command) -> None:
@@ -133,7 +133,7 @@ def test_a_logbook_that_lies_elsewhere_is_not_read(out: Path, tmp_path: Path, mr
     other = tmp_path / "other"
     other.mkdir()
     (other / NAME).symlink_to(out / NAME)
-    assert mrcz("status", other).code == 1
+    assert mrcz("status", other).code == 2
 
 
 def test_watching_ends_with_the_run(out: Path, mrcz: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from mrcz_dask.runs.counting.params import FractionParams
 from mrcz_dask.runs.counting.rendering import write_counted
 from mrcz_dask.runs.counting.store import SUFFIX, Events
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.runs.space import make_folder
+from mrcz_dask.values.errors import OutputExistsError
 
 
 def events_to_stack(
@@ -51,12 +52,7 @@ def events_to_stack(
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(
-            f"{target.parent}: cannot be made ({error.strerror or error}); choose another"
-        ) from error
+    make_folder(target.parent)
     return write_counted(target, events, params or FractionParams())
 
 
