@@ -28,7 +28,7 @@ from mrcz_dask.cli import (
     status,
     zarr_view,
 )
-from mrcz_dask.cli.console import complain
+from mrcz_dask.cli.console import complain, tell_stopped
 from mrcz_dask.cli.exits import failed
 from mrcz_dask.cli.interrupts import insist_on_signals
 from mrcz_dask.values.errors import MrczDaskError
@@ -88,6 +88,11 @@ def main() -> None:
     insist_on_signals()
     try:
         app()
+    except (KeyboardInterrupt, SystemExit) as end:
+        code = 128 + signal.SIGINT if isinstance(end, KeyboardInterrupt) else end.code
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            tell_stopped(end)
+        sys.exit(code)
     except (MrczDaskError, OSError) as error:
         complain(error)
         sys.exit(failed([error]))

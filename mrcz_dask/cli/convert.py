@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mrcz_dask.cli.console import errors, print_json, results, say, table
+from mrcz_dask.cli.console import errors, print_json, results, say, stopping, table
 from mrcz_dask.cli.exits import DONE, PARTLY, failed
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, Paths
-from mrcz_dask.runs.space import readable
+from mrcz_dask.runs.space import readable, some
 from mrcz_dask.values.errors import MrczDaskError, told
 from mrcz_dask.values.params import OutlierParams
 
@@ -118,9 +118,15 @@ def _each(paths: list[Path], work: Callable[[Path], Converted], as_json: bool) -
     """Do something with every file; one that fails is named and does not stop the others."""
     done: list[Converted] = []
     wrong: dict[str, Exception] = {}
+
+    def kept() -> str:
+        left = paths[len(done) + len(wrong) :]
+        return f"{len(done)} of {len(paths)} files are done and kept; go on with {some(left)}"
+
     for path in paths:
         try:
-            done.append(work(path))
+            with stopping(kept):
+                done.append(work(path))
         except (MrczDaskError, OSError) as error:
             wrong[str(path)] = error
             text = told(error).removeprefix(f"{path}: ")

@@ -49,7 +49,7 @@ def status(
     the folder.
 
     Exit code: 0 finished and complete, or running; 3 finished, and some stacks could not be done or their
-    outputs are gone; 1 stopped, lost (it ended without saying so), or nothing to read.
+    outputs are gone; 1 stopped, lost (it ended without saying so); 2 no run is known there.
     """
     if watch:
         raise typer.Exit(_watch(output, as_json=as_json))

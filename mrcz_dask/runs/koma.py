@@ -172,7 +172,8 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
     try:
         yield log
     except BaseException as error:
-        log.listen(events.RunFinished(0, 0, str(error) or type(error).__name__))
+        by = {KeyboardInterrupt: "Ctrl-C", SystemExit: f"signal {error}"}.get(type(error), str(error))
+        log.listen(events.RunFinished(0, 0, by or type(error).__name__))
         raise
     if log.outcome is not None:
         log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))

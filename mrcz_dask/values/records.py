@@ -123,7 +123,10 @@ class Break(Record):
     reason: str
 
     def __str__(self) -> str:
-        return f"break before {self.first}: {self.reason}; windows do not cross it"
+        return (
+            f"At {self.first} the session breaks: {self.reason}. Stacks before and after it are not used to "
+            "correct each other."
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -411,5 +411,5 @@ def test_a_break_is_told(tmp_path: Path, mrcz: Any) -> None:
     write_session(tmp_path / "night", params)
     shown = mrcz("koma", tmp_path / "night", "--radius", 2, *SERIAL)
     assert shown.code == 0
-    (told,) = [line for line in shown.err.splitlines() if "break before" in line]
-    assert "a new pattern" in told and told.endswith("windows do not cross it")
+    (told,) = [line for line in shown.err.splitlines() if "the session breaks" in line]
+    assert "a new pattern" in told and told.endswith("are not used to correct each other.")
