@@ -133,6 +133,15 @@ class FrameSource(ABC):
         """Texts about what is in the file and in none of these."""
         return ()
 
+    def carried(self) -> dict[str, Any]:
+        """Return what the file says beside its pixels, as `open_writer` takes it."""
+        return {
+            "meta": {**self.meta, **({"tags": self.tags} if self.tags else {})} or None,
+            "extended": self.extended,
+            "extended_type": self.extended_type,
+            "mrc_header": self.mrc_header,
+        }
+
     @abstractmethod
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return frame `i`, (ny, nx), as stored.

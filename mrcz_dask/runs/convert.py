@@ -119,22 +119,12 @@ def _copy_writer(
         dtype,
         codec=output_codec(reader, codec) if format == "mrcz" else codec,
         pixel_size=reader.pixel_size,
-        **carried(reader),
+        **reader.carried(),
         pixels={**reader.pixels, "dtype": dtype_text(reader.dtype), **row_order(reader, format)},
         recipe=_turned((reader.footer or {}).get("recipe"), reverse),
         four_bit=four_bit,
         reverse_rows=reverse,
     )
-
-
-def carried(reader: FrameSource) -> dict[str, Any]:
-    """Return what the file says beside its pixels, as `open_writer` takes it: metadata, tags, MRC headers."""
-    return {
-        "meta": {**reader.meta, **({"tags": reader.tags} if reader.tags else {})} or None,
-        "extended": reader.extended,
-        "extended_type": reader.extended_type,
-        "mrc_header": reader.mrc_header,
-    }
 
 
 def _turned(recipe: Any, reverse: bool) -> Any:
@@ -216,7 +206,7 @@ def decompress(
     with open_source(path, params) as reader:
         target = target_of(path, folder, ".mrcs" if len(reader) > 1 else ".mrc", overwrite)
         reverse = reversed_rows(reader, "mrcs")
-        about = carried(reader)
+        about = reader.carried()
         if reader.extended_type == JSON:  # the metadata of MRCZ
             about |= {"extended": b"", "extended_type": ""}
         left = list(_left_of(reader, about, keep))

@@ -130,3 +130,21 @@ def test_tags_that_are_not_kept_are_named(tmp_path: Path) -> None:
     assert made.findings["skipped"] == ["TIFF tag 65102", "TIFF tag SubIFDs"]
     step = (mrcz_dask.read_footer(made.output) or {})["provenance"][-1]
     assert step["skipped"] == ["not kept: TIFF tag 65102", "not kept: TIFF tag SubIFDs"]
+
+
+def test_koma_that_keeps_counts_keeps_the_rest_too(tmp_path: Path) -> None:
+    from mrcz_dask.runs.executors import SerialExecutor
+    from mrcz_dask.runs.koma import Run
+    from mrcz_dask.runs.plan import make_plan
+    from mrcz_dask.values.params import KomaParams, Settings, WriteParams
+
+    frames = np.random.default_rng(5).poisson(3, (4, 32, 40)).astype(np.uint16)
+    for k in range(3):
+        tag = (315, 2, 0, f"camera {k}", True)
+        tifffile.imwrite(tmp_path / f"s{k}.tif", frames + k, photometric="minisblack", extratags=[tag])
+    settings = Settings(koma=KomaParams(radius=1), write=WriteParams(write="recompressed"))
+    done = Run(make_plan(tmp_path, tmp_path / "out", settings), SerialExecutor()).execute().results
+    tags = [
+        (mrcz_dask.read_footer(tmp_path / "out" / r.output) or {})["meta"]["tags"]["Artist"] for r in done
+    ]
+    assert sorted(tags) == ["camera 0", "camera 1", "camera 2"]
