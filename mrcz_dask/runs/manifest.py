@@ -49,7 +49,9 @@ class Manifest:
         files = sorted(one for files in self._files.values() for one in files)
         text = "".join(_line(*one) for one in files).encode("utf-8", "surrogateescape")
         try:
-            if not self._path.exists() or self._path.read_bytes() != text:
+            if not text:  # which sha256sum would not take
+                self._path.unlink(missing_ok=True)
+            elif not self._path.exists() or self._path.read_bytes() != text:
                 write_atomic(self._path, text)
         except OSError as error:  # the stacks matter more
             self._warn(events.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))

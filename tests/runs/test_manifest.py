@@ -89,8 +89,10 @@ def test_a_resumed_run_keeps_it_true(session: Path, tmp_path: Path) -> None:
 def test_an_output_that_is_due_is_not_listed_until_it_is_done(tmp_path: Path) -> None:
     old = StackResult.from_dict(RESULT | MORE | {"files": [["a.mrcz", "0" * 64]]})
     tell = Manifest(tmp_path, [old], events.silent)
+    tell(events.RunFinished(1, 0))
+    assert listed(tmp_path) == {"a.mrcz"}
     tell(events.StackDue("a.mrc", "parameters changed"))
-    assert listed(tmp_path) == set()
+    assert not (tmp_path / NAME).exists()
     tell(events.RunFinished(0, 0, "KeyboardInterrupt"))
     new = StackResult.from_dict(RESULT | MORE | {"files": [["a.tif", "1" * 64]]})
     tell(events.StackDone(events.CORRECTION, "a.mrc", 1, None, new))
