@@ -132,7 +132,7 @@ def koma(
     )
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet, following=follow)
     if not dry_run:  # before what takes seconds to load
-        tell(Noted(f"looking for stacks in {session.absolute()}"))
+        _note(tell, f"looking for stacks in {session.absolute()}")
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
@@ -192,7 +192,7 @@ def koma(
             outcome, times = _follow(job, where, following, tell, pages), None
         else:
             outcome, times = _once(job, where, tell, pages, profile=profile)
-    page_path = None if no_report else report_after(outcome.plan.folder)
+    page_path = None if no_report else report_after(outcome.plan.folder, quiet=quiet or log_json)
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome, page_path)
     if times is not None and not as_json:
         show_profile(times)
@@ -269,7 +269,7 @@ def _once(
             Noted(f"{len(plan.stacks)} stacks, {readable(plan.discovery.size)}; outputs go to {plan.folder}")
         )
         if where.workers != 0:
-            tell(Noted("starting workers; then each stack is read twice: for its sum, and to be corrected"))
+            _note(tell, "starting workers; then each stack is read twice: for its sum, and to be corrected")
     for text in plan.discovery.warnings:
         warn(text)
     from mrcz_dask.monitor.serving import watched
@@ -320,6 +320,12 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
             swept(out, (stack.stem for stack in plan.stacks)),
         ):
             return Follow(watcher, plan, executor, listen, params, stop).execute()
+
+
+def _note(tell: Teller, text: str) -> None:
+    """Tell a person what goes on before the run begins; lines for a machine are those of the logbook."""
+    if isinstance(tell, Bars):
+        tell(Noted(text))
 
 
 def _koma_params(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import print_json, say, warn
+from mrcz_dask.cli.console import errors, print_json, say, warn
 from mrcz_dask.cli.exits import DONE
 from mrcz_dask.cli.options import AsJson
 from mrcz_dask.values.errors import ParameterError
@@ -66,12 +66,23 @@ def _more(output: Path, folder: Path | None, *, overwrite: bool, as_json: bool) 
         print_json(all_data(data))
 
 
-def report_after(folder: Path) -> Path | None:
-    """Make the report at the end of a run, and return its path; whatever goes wrong with it is a warning."""
+def report_after(folder: Path, *, quiet: bool) -> Path | None:
+    """Make the report at the end of a run, and return its path; whatever goes wrong with it is a warning.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    quiet
+        Whether nothing is said of it now.
+    """
     try:
         from mrcz_dask.report.files import write_page
 
-        return write_page(folder)
+        path = write_page(folder)
     except Exception as error:  # noqa: BLE001 - the stacks are done, and matter more
         warn(f"no report was made ({type(error).__name__}: {error}); try again: mrcz-dask report {folder}")
         return None
+    if not quiet:
+        errors().print(f"report: {path}", markup=False, highlight=False)
+    return path
