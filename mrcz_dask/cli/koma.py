@@ -265,9 +265,8 @@ def _once(
     """Run over what is there now."""
     with tell:
         plan = job.plan(tell)
-        tell(
-            Noted(f"{len(plan.stacks)} stacks, {readable(plan.discovery.size)}; outputs go to {plan.folder}")
-        )
+        size = readable(plan.discovery.size)
+        _note(tell, f"{len(plan.stacks)} stacks, {size}; outputs go to {plan.folder}")
         if where.workers != 0:
             _note(tell, "starting workers; then each stack is read twice: for its sum, and to be corrected")
     for text in plan.discovery.warnings:

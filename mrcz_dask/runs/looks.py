@@ -68,7 +68,7 @@ def _check_file(path: Path, size: Measured) -> None:
 
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"{path}: is not there; check the path, or put it back"
+        return f"{path}: is not there; put it back, or leave it out (--exclude)"
     found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
     named = found if found.startswith(str(path)) else f"{path}: {found}"
     if isinstance(error, MissingLibraryError):  # the file is as good as before
