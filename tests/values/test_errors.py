@@ -17,6 +17,7 @@ EXPECTED = {
     "FooterError": ValueError,
     "OutlierError": ValueError,
     "SessionError": ValueError,
+    "PlaceError": ValueError,
     "NoStacksError": ValueError,
     "OutputExistsError": FileExistsError,
     "SpaceError": OSError,
