@@ -12,14 +12,16 @@ from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
-from mrcz_dask.cli.console import print_json, say, warn
+from mrcz_dask.cli.console import print_json, say, stopping, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.progress import Bars, Teller, teller
 from mrcz_dask.cli.report import report_after
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
+from mrcz_dask.runs.space import readable
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.events import Noted
 from mrcz_dask.values.params import (
     Breaks,
     Form,
@@ -121,7 +123,7 @@ def koma(
     its outlier pixels are filled, and the footer of every output records what was done. Run again after it
     was stopped, it does what is missing or has changed, and says why.
 
-    Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
+    Exit code: 0 all done, 3 some stacks could not be, 2 asked for wrongly, 1 it failed, 130 Ctrl-C.
     """
     settings = Settings(
         outliers=OutlierParams(rule=rule),
@@ -129,6 +131,9 @@ def koma(
         write=_write_params(write, format, codec, dtype, step),
         input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
+    tell = teller(log_json=log_json, verbose=verbose, quiet=quiet, following=follow)
+    if not dry_run:  # before what takes seconds to load
+        _note(tell, f"looking for stacks in {session.absolute()}")
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.cluster import Where
     from mrcz_dask.runs.follow import FollowParams
@@ -184,14 +189,13 @@ def koma(
     if dtype == "int16" and format not in ("mrcz", "zarr"):
         warn("int16 has a scale that other programs do not know: they take steps for counts")
     pages = PageParams.of(page)
-    tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
-    if follow:
-        outcome, times = _follow(job, where, following, tell, pages), None
-    else:
-        outcome, times = _once(job, where, tell, pages, profile=profile)
-    if not no_report:
-        report_after(outcome.plan.folder, quiet=quiet or log_json)
-    print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
+    with stopping(job.kept):
+        if follow:
+            outcome, times = _follow(job, where, following, tell, pages), None
+        else:
+            outcome, times = _once(job, where, tell, pages, profile=profile)
+    page_path = None if no_report else report_after(outcome.plan.folder, quiet=quiet or log_json)
+    print_json(outcome.to_dict()) if as_json else show_outcome(outcome, page_path)
     if times is not None and not as_json:
         show_profile(times)
     if not outcome.results:
@@ -230,6 +234,16 @@ class Job:
             mixing=self.find_radius,
         )
 
+    def kept(self) -> str:
+        """Return what is there of a run that was stopped, and how to go on."""
+        from mrcz_dask.runs.logbook import last_results, read_events
+        from mrcz_dask.runs.plan import output_folder
+
+        out = output_folder(self.session, self.output)
+        done = sum((out / name).exists() for name in last_results(read_events(out)))
+        there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
+        return f"{there}, and nothing half written; run the same command again to go on"
+
 
 def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
     from mrcz_dask.runs.cluster import local_crew
@@ -253,6 +267,10 @@ def _once(
     """Run over what is there now."""
     with tell:
         plan = job.plan(tell)
+        size = readable(plan.discovery.size)
+        _note(tell, f"{len(plan.stacks)} stacks, {size}; outputs go to {plan.folder}")
+        if where.workers != 0:
+            _note(tell, "starting workers; then each stack is read twice: for its sum, and to be corrected")
     for text in plan.discovery.warnings:
         warn(text)
     from mrcz_dask.monitor.serving import watched
@@ -303,6 +321,12 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
             swept(out, (stack.stem for stack in plan.stacks)),
         ):
             return Follow(watcher, plan, executor, listen, params, stop).execute()
+
+
+def _note(tell: Teller, text: str) -> None:
+    """Tell a person what goes on before the run begins; lines for a machine are those of the logbook."""
+    if isinstance(tell, Bars):
+        tell(Noted(text))
 
 
 def _koma_params(

@@ -66,15 +66,15 @@ def _more(output: Path, folder: Path | None, *, overwrite: bool, as_json: bool) 
         print_json(all_data(data))
 
 
-def report_after(folder: Path, *, quiet: bool) -> None:
-    """Make the report at the end of a run; whatever goes wrong with it is a warning.
+def report_after(folder: Path, *, quiet: bool) -> Path | None:
+    """Make the report at the end of a run, and return its path; whatever goes wrong with it is a warning.
 
     Parameters
     ----------
     folder
         The output folder.
     quiet
-        Whether nothing is said of it.
+        Whether nothing is said of it now.
     """
     try:
         from mrcz_dask.report.files import write_page
@@ -82,6 +82,7 @@ def report_after(folder: Path, *, quiet: bool) -> None:
         path = write_page(folder)
     except Exception as error:  # noqa: BLE001 - the stacks are done, and matter more
         warn(f"no report was made ({type(error).__name__}: {error}); try again: mrcz-dask report {folder}")
-        return
+        return None
     if not quiet:
         errors().print(f"report: {path}", markup=False, highlight=False)
+    return path

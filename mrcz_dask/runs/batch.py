@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mrcz_dask.formats.atomic_folder import ZARR_FILES
-from mrcz_dask.formats.places import stems_of
+from mrcz_dask.formats.places import measure, stems_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.runs.attempt import attempt, failure
 from mrcz_dask.runs.convert import Converted
@@ -22,7 +22,7 @@ from mrcz_dask.runs.listing import list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.memory import Need, need
 from mrcz_dask.values import events
-from mrcz_dask.values.errors import MrczDaskError, NoStackError
+from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
 
@@ -59,6 +59,16 @@ class Batch:
     done: list[Converted] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    asked_wrongly: bool = True  # as far as there are failures
+
+    def fail(self, path: Path, reason: str, *, asked_wrongly: bool = False) -> None:
+        """Note what could not be done, and whether what was asked for is to blame."""
+        self.failed[str(path)] = reason
+        self.asked_wrongly &= asked_wrongly
+
+    def kept(self) -> str:
+        """Return what is said where a signal ends the batch."""
+        return f"of {len(self.ones)} files those that are written are kept; give the same command again"
 
     def run(self, work: Work, phase: str, executor: Executor, listen: events.Listener) -> None:
         """Do something with every stack; one that fails is named and stops no other."""
@@ -68,7 +78,7 @@ class Batch:
         for one, result in executor.run(todo, segments_of(self.ones, executor.slots)):
             made = failure(one, phase, result) if isinstance(result, Exception) else result
             if isinstance(made, Failure):
-                self.failed[str(one.path)] = made.reason
+                self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
                 listen(events.StackFailed(phase, str(one.path), made.reason, 0))
             else:
                 found[one] = replace(made, name=one.name)
@@ -112,7 +122,12 @@ def choose(
             try:
                 named += list(_within(path, output, inputs, batch, recursive=recursive, movies=movies))
             except (MrczDaskError, OSError) as error:
-                batch.failed[str(path)] = str(error)
+                batch.fail(path, told(error), asked_wrongly=asked_wrongly(error))
+            continue
+        try:
+            measure(path)
+        except OSError as error:
+            batch.fail(path, told(error).removeprefix(f"{path}: "), asked_wrongly=True)
         else:
             named.append((path, path.name, False))
     names = [name for _, name, _ in named]
@@ -129,14 +144,15 @@ def _within(
 ) -> Iterator[tuple[Path, str, bool]]:
     root = session_folder(folder, output)
     listing = list_stacks(root, output, recursive=recursive)
-    batch.failed |= {str(one.path): one.reason for one in listing.rejected}
+    for one in listing.rejected:
+        batch.fail(one.path, one.reason)
     for path in listing.files:
         found = look(root, listing.mdocs, path, inputs) if movies else _opened(path, inputs)
         match found.found if isinstance(found, Look) else found:
             case Skipped(_, reason):
                 batch.skipped[str(path)] = reason
             case Rejected(_, reason):
-                batch.failed[str(path)] = reason
+                batch.fail(path, reason)
             case StackEntry() | None:
                 yield path, relative_name(path, root), True
 

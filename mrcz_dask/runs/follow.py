@@ -14,7 +14,7 @@ from mrcz_dask.runs.koma import Log, Outcome, announce, hint_at_raw, in_order, r
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.segments import find_segments
-from mrcz_dask.runs.tasks import finish_tasks
+from mrcz_dask.runs.tasks import finish_tasks, more_until_final
 from mrcz_dask.runs.watching import Seen, Watcher
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -127,6 +127,7 @@ class Follow:
         self._found = _Found()
         self._announced: dict[str, StackEntry] = {}
         self._left_out: set[Rejected] = set()
+        self._waiting: events.Waiting | None = None
 
     def execute(self) -> Outcome:
         """Follow until it is stopped or idle, then finish what is there.
@@ -225,8 +226,17 @@ class Follow:
         ready = ready_stacks(self._plan, records)
         segments = find_segments(ready, self._plan.settings.koma)
         self._tell_breaks(segments.before(segments.decided) if more_to_come else segments.breaks, log)
-        tasks = finish_tasks(self._plan, ready, segments, more_to_come=more_to_come)
+        tasks = [*finish_tasks(self._plan, ready, segments, more_to_come=more_to_come)]
+        waiting = next((k for k, task in enumerate(tasks) if task.provisional), None)
+        if waiting is not None and not self._without_record():
+            more = more_until_final(waiting, ready, segments, self._plan.settings.koma)
+            self._tell_waiting(events.Waiting(tasks[waiting].name, waiting + 1, more), log)
         return sorted((t for t in tasks if self._wanted(t)), key=lambda task: not task.provisional)
+
+    def _tell_waiting(self, waiting: events.Waiting, log: Log) -> None:
+        if waiting != self._waiting:
+            log.listen(waiting)
+        self._waiting = waiting
 
     def _tell_breaks(self, breaks: Sequence[Break], log: Log) -> None:
         """Tell of breaks that have not been told of."""

@@ -15,6 +15,7 @@ from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.gains import PreparedGain
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
+from mrcz_dask.runs.manifest import Manifest
 from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
@@ -154,7 +155,9 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
     store.create()
     if plan.gain is not None:
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-    log = Log(events.several(Logbook(plan.folder, listen), listen), last_results(read_events(plan.folder)))
+    known = last_results(read_events(plan.folder))
+    manifest = Manifest(plan.folder, known.values(), listen)
+    log = Log(events.several(Logbook(plan.folder, listen), manifest, listen), known)
     log.listen(
         events.RunStarted(
             version=__version__,
@@ -170,7 +173,8 @@ def started(plan: Plan, executor: Executor, listen: events.Listener) -> Iterator
     try:
         yield log
     except BaseException as error:
-        log.listen(events.RunFinished(0, 0, str(error) or type(error).__name__))
+        by = {KeyboardInterrupt: "Ctrl-C", SystemExit: f"signal {error}"}.get(type(error), str(error))
+        log.listen(events.RunFinished(0, 0, by or type(error).__name__))
         raise
     if log.outcome is not None:
         log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))
