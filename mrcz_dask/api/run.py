@@ -18,7 +18,7 @@ from mrcz_dask.runs.profiling import run_profiled
 from mrcz_dask.runs.radius_auto import with_found_radius
 from mrcz_dask.runs.readback import swept
 from mrcz_dask.runs.watching import Watcher
-from mrcz_dask.values.events import Listener, Noted, Warned, silent
+from mrcz_dask.values.events import Listener, Warned, silent
 
 if TYPE_CHECKING:
     import distributed
@@ -134,7 +134,7 @@ def write_report(outcome: Outcome, listen: Listener) -> None:
     try:
         from mrcz_dask.report.files import write_page
 
-        listen(Noted(f"report: {write_page(folder)}"))
+        write_page(folder)
     except Exception as error:  # noqa: BLE001 - the stacks are done, and matter more
         reason = f"{type(error).__name__}: {error}"
         listen(Warned(f"no report was made ({reason}); try again: mrcz-dask report {folder}"))

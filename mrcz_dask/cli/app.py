@@ -28,10 +28,10 @@ from mrcz_dask.cli import (
     status,
     zarr_view,
 )
-from mrcz_dask.cli.console import complain
-from mrcz_dask.cli.exits import FAILED, USAGE
+from mrcz_dask.cli.console import complain, tell_stopped
+from mrcz_dask.cli.exits import failed
 from mrcz_dask.cli.interrupts import insist_on_signals
-from mrcz_dask.values.errors import MrczDaskError, ParameterError
+from mrcz_dask.values.errors import MrczDaskError
 
 app = typer.Typer(
     name="mrcz-dask",
@@ -88,12 +88,14 @@ def main() -> None:
     insist_on_signals()
     try:
         app()
-    except ParameterError as error:
-        complain(error)
-        sys.exit(USAGE)
+    except (KeyboardInterrupt, SystemExit) as end:
+        code = 128 + signal.SIGINT if isinstance(end, KeyboardInterrupt) else end.code
+        if code in (128 + signal.SIGINT, 128 + signal.SIGTERM):
+            tell_stopped(end)
+        sys.exit(code)
     except (MrczDaskError, OSError) as error:
         complain(error)
-        sys.exit(FAILED)
+        sys.exit(failed([error]))
 
 
 if __name__ == "__main__":

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+
+from mrcz_dask.values.errors import told
 
 # A table on a pipe must not be folded: the width that nobody set is taken as wide.
 PIPE_WIDTH = 400
@@ -37,7 +41,28 @@ def warn(text: str) -> None:
 
 def complain(error: BaseException) -> None:
     """Print an error on standard error."""
-    errors().print(f"error: {error}", style="red", markup=False, highlight=False)
+    errors().print(f"error: {told(error)}", style="red", markup=False, highlight=False)
+
+
+@contextmanager
+def stopping(kept: Callable[[], str]) -> Iterator[None]:
+    """Note what is kept, and how to go on, where Ctrl-C or SIGTERM ends the block; `tell_stopped` says it."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as error:
+        error.add_note(kept())
+        raise
+
+
+def tell_stopped(end: BaseException) -> None:
+    """Say that a signal has ended the command, what is kept, and how to go on."""
+    notes: list[str] = []
+    error: BaseException | None = end
+    while error is not None:
+        notes += getattr(error, "__notes__", [])
+        error = error.__cause__ or error.__context__
+    kept = notes[0] if notes else "files that are finished are kept; run the same command again"
+    errors().print(f"stopped: {kept}", style="yellow", markup=False, highlight=False)
 
 
 def print_json(values: Any) -> None:

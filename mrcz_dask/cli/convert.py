@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from mrcz_dask.cli import where as on
-from mrcz_dask.cli.console import errors, print_json, results, say, table, warn
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.console import errors, print_json, results, say, stopping, table, warn
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, USAGE
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.koma_options import Recursive
 from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, StacksOrFolders
@@ -166,7 +166,7 @@ class Each:
             errors().print(f"{path}: {reason}", style="red", markup=False, highlight=False)
         if batch.ones:
             needed = batch.need(self.inputs) if workers else Need(0, 1)
-            with Bars() as tell, open_client(where, needed, tell) as client:
+            with stopping(batch.kept), Bars() as tell, open_client(where, needed, tell) as client:
                 batch.run(partial(_do, work), self.phase, client, tell)
         if self.as_json:
             done = [asdict(one) for one in batch.done]
@@ -176,7 +176,8 @@ class Each:
                 say(f"skipped: {path}: {reason}")
             if batch.done:
                 _show(batch.done)
-        raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else FAILED)
+        nothing = USAGE if batch.asked_wrongly else FAILED
+        raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
 
 
 def _do(work: Callable[..., Converted], one: One) -> Converted:
@@ -196,3 +197,5 @@ def _show(done: list[Converted]) -> None:
     for one in done:
         for text in (*one.findings.get("caveats", ()), *one.findings.get("notes", ())):
             warn(f"{one.name}: {text}")
+        for text in one.findings.get("skipped", ()):
+            say(f"{one.name}: not kept: {text}")

@@ -19,6 +19,7 @@ from mrcz_dask.cli.console import print_json, results, say, table
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Teller, teller
+from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.events import Noted
 from mrcz_dask.values.sizes import readable
@@ -182,7 +183,7 @@ def _listen(
         from mrcz_dask.live.listen import Listen
     except ImportError as error:
         raise MissingLibraryError(
-            f"--listen needs {error.name}, which is not installed; pip install 'mrcz-dask[live]'"
+            f"--listen needs {error.name}, which is not installed; install it: {install('live')}"
         ) from error
 
     def source(counting: CountStream) -> Listen:

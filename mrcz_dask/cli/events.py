@@ -9,9 +9,9 @@ import typer
 
 from mrcz_dask.cli import count_options as of
 from mrcz_dask.cli.console import errors, print_json, say
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.exits import DONE, PARTLY, failed
 from mrcz_dask.cli.options import AsJson, Folder, Overwrite
-from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.errors import MrczDaskError, told
 
 HELP = "Event lists of `mrcz-dask count --events`: counted stacks from them, without the raw frames."
 
@@ -47,17 +47,18 @@ def to_stack(
 
     params = FractionParams(int(upsampling), fraction, codec)
     done: list[str] = []
-    failed: dict[str, str] = {}
+    wrong: dict[str, Exception] = {}
     for path in lists:
         try:
             # two lists of one name in different folders: the first is not replaced by the second
             replace = overwrite and str(output / f"{stem_of_events(path)}.mrcz") not in done
             done.append(str(events_to_stack(path, output, params, overwrite=replace)))
         except (MrczDaskError, OSError) as error:
-            failed[str(path)] = str(error)
-            errors().print(f"{path}: {error}", style="red", markup=False, highlight=False)
+            wrong[str(path)] = error
+            text = told(error).removeprefix(f"{path}: ")
+            errors().print(f"{path}: {text}", style="red", markup=False, highlight=False)
     if as_json:
-        print_json({"done": done, "failed": failed})
+        print_json({"done": done, "failed": {path: told(error) for path, error in wrong.items()}})
     for one in () if as_json else done:
         say(one)
-    raise typer.Exit(DONE if not failed else PARTLY if done else FAILED)
+    raise typer.Exit(DONE if not wrong else PARTLY if done else failed(wrong.values()))

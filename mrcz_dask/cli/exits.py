@@ -1,7 +1,18 @@
-"""Exit codes, the same for every command."""
+"""Exit codes, the same for every command: 1 it failed, 2 it was asked for wrongly, 3 not all was done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mrcz_dask.values.errors import asked_wrongly
 
 DONE = 0
 FAILED = 1
 USAGE = 2
 PARTLY = 3
 UNCHECKED = 4
+
+
+def failed(errors: Iterable[BaseException]) -> int:
+    """Return the code of a command that did nothing: USAGE where all errors are about what was asked for."""
+    return USAGE if all(map(asked_wrongly, errors)) else FAILED

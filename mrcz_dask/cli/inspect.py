@@ -11,14 +11,15 @@ from typing import Any, TypeVar
 
 import typer
 
-from mrcz_dask.cli.console import complain, print_json, say, warn
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED
+from mrcz_dask.cli.console import complain, print_json, say
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.koma_options import Recursive
 from mrcz_dask.cli.options import AsJson, StacksOrFolders
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, measure
-from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, told
 from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.sizes import some
 
 T = TypeVar("T")
 
@@ -41,11 +42,13 @@ def info(
 ) -> None:
     """Print what is in the header of stacks of any format, and in their footer or sidecar.
 
-    Exit code: 0 all read, 3 some files cannot be read, 1 none can.
+    Exit code: 0 all read, 3 some files cannot be read, 1 none can, 2 none is there.
     """
     params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
-    stacks = _files(paths, recursive)
-    found = dict(_readable(stacks, partial(_info, params=params)))
+    stacks, wrong = _files(paths, recursive), list[Exception]()
+    if not stacks:
+        raise _none(paths)
+    found = dict(_readable(stacks, partial(_info, params=params), wrong))
     if as_json:
         print_json(list(found.values()))
     else:
@@ -54,20 +57,19 @@ def info(
             for key, value in one.items():
                 if key != "path":
                     say(f"  {key:<14} {value}")
-    raise typer.Exit(_exit_code(stacks, found))
+    raise typer.Exit(DONE if not wrong else PARTLY if found else failed(wrong))
 
 
-def _readable(paths: list[Path], look: Callable[[Path], T]) -> Iterator[tuple[str, T]]:
+def _readable(
+    paths: list[Path], look: Callable[[Path], T], wrong: list[Exception]
+) -> Iterator[tuple[str, T]]:
     """Yield what a look at each file gives; a file that cannot be read is named and stops no other."""
     for path in paths:
         try:
             yield str(path), look(path)
         except (MrczDaskError, OSError) as error:
+            wrong.append(error)
             complain(error)
-
-
-def _exit_code(paths: list[Path], found: dict[str, Any]) -> int:
-    return DONE if all(str(path) in found for path in paths) else PARTLY if found else FAILED
 
 
 def _info(path: Path, params: InputParams) -> dict[str, Any]:
@@ -100,16 +102,18 @@ def _info(path: Path, params: InputParams) -> dict[str, Any]:
 def provenance(paths: StacksOrFolders, recursive: Recursive = False, as_json: AsJson = False) -> None:
     """Print what was done to stacks, step by step, as their footers or sidecars record it.
 
-    Exit code: 0 all read, 3 some files cannot be read, 1 none can.
+    Exit code: 0 all read, 3 some files cannot be read, 1 none can, 2 none is there.
     """
-    stacks = _files(paths, recursive)
-    found = dict(_readable(stacks, _provenance))
+    stacks, wrong = _files(paths, recursive), list[Exception]()
+    if not stacks:
+        raise _none(paths)
+    found = dict(_readable(stacks, _provenance, wrong))
     if as_json:
         print_json(found)
     else:
         for name, steps in found.items():
             _show_steps(name, steps)
-    raise typer.Exit(_exit_code(stacks, found))
+    raise typer.Exit(DONE if not wrong else PARTLY if found else failed(wrong))
 
 
 def _provenance(path: Path) -> list[dict[str, Any]]:
@@ -160,10 +164,14 @@ def verify(
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
-    Exit code: 0 all sound, 3 something is damaged, 4 nothing damaged but no footer to check against,
-    1 a file cannot be read at all.
+    In an output folder of `koma`, outputs that are gone or are not those that the run wrote are named, too.
+
+    Exit code: 0 all sound, 3 something is damaged or gone, 4 nothing damaged but no footer to check against,
+    1 a file cannot be read at all, 2 it is not there, or a folder has no stacks.
     """
     reports = [_verify(path) for path in _files(paths, recursive, events=True)]
+    for folder in (path for path in paths if path.is_dir() and not _is_store(path)):
+        reports = _with_lost(reports, folder)
     if as_json:
         print_json(reports)
     else:
@@ -173,17 +181,34 @@ def verify(
                 say(f"  {line}")
     states = {one["status"] for one in reports}
     if not states:
-        warn(f"no stack there; looked for {LOOKED_FOR}")
-        raise typer.Exit(FAILED)
+        raise _none(paths)
     raise typer.Exit(
         PARTLY
-        if "damaged" in states
-        else FAILED
+        if {"damaged", "gone"} & states
+        else (FAILED if any(Path(one["path"]).exists() for one in reports) else USAGE)
         if "unreadable" in states
         else UNCHECKED
         if "no-footer" in states
         else DONE
     )
+
+
+def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+    """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
+    from mrcz_dask.runs.logbook import last_results, read_events
+    from mrcz_dask.runs.manifest import lost
+
+    results = {one.name: one for one in last_results(read_events(folder)).values()}
+    found = {str(folder / name): text for name, text in lost(folder, results.values(), read=True).items()}
+    there = {one["path"] for one in reports}
+    marked = [
+        {**one, "status": "damaged", "problems": [*one["problems"], found[one["path"]]]}
+        if one["path"] in found
+        else one
+        for one in reports
+    ]
+    gone = [p for p in found if p not in there]
+    return [*marked, *({"path": p, "status": "gone", "problems": [found[p]], "frames": 0} for p in gone)]
 
 
 def _counted(report: dict[str, Any]) -> str:
@@ -211,6 +236,10 @@ def _is_below(path: Path) -> bool:
     """Whether a folder within another is one to look into: no store, not hidden, no link."""
     hidden = path.name.startswith(".") or path.suffix.casefold() == ".zarr"
     return path.is_dir() and not path.is_symlink() and not hidden
+
+
+def _none(paths: list[Path]) -> NoStacksError:
+    return NoStacksError(f"{some(paths)}: no stack there; looked for {LOOKED_FOR}; check the folder")
 
 
 def _is_store(path: Path) -> bool:
@@ -251,8 +280,7 @@ def _verify(path: Path) -> dict[str, Any]:
     except OSError as error:
         if isinstance(error, MrczDaskError):
             raise
-        reason = f"{path}: cannot be read ({error.strerror or error}); check the path"
-        return {"path": str(path), "status": "unreadable", "problems": [reason], "frames": 0}
+        return {"path": str(path), "status": "unreadable", "problems": [told(error)], "frames": 0}
     found = {**asdict(report), "path": str(path), "problems": list(report.problems)}
     problem = recipe_problem(path) if report.status == "sound" else None
     return found if problem is None else {**found, "status": "damaged", "problems": [problem]}

@@ -12,18 +12,20 @@ from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
-from mrcz_dask.cli.console import print_json, say, warn
+from mrcz_dask.cli.console import print_json, say, stopping, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.progress import Bars, Teller, teller
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.events import Noted
 from mrcz_dask.values.params import (
     KomaParams,
     OutlierParams,
     Settings,
 )
+from mrcz_dask.values.sizes import readable
 
 AUTO = "auto"
 
@@ -113,7 +115,7 @@ def koma(
     its outlier pixels are filled, and the footer of every output records what was done. Run again after it
     was stopped, it does what is missing or has changed, and says why.
 
-    Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
+    Exit code: 0 all done, 3 some stacks could not be, 2 asked for wrongly, 1 it failed, 130 Ctrl-C.
     """
     from mrcz_dask.api.settings import koma_params, write_params
 
@@ -123,6 +125,9 @@ def koma(
         write=write_params(write, format, codec, dtype, step),
         input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
     )
+    tell = teller(log_json=log_json, verbose=verbose, quiet=quiet, following=follow)
+    if not dry_run:  # before what takes seconds to load
+        _note(tell, f"looking for stacks in {session.absolute()}")
     from mrcz_dask.engine.memory import parse_memory
     from mrcz_dask.engine.where import Where
     from mrcz_dask.monitor.serving import PageParams
@@ -178,13 +183,15 @@ def koma(
     if dtype == "int16" and format not in ("mrcz", "zarr"):
         warn("int16 has a scale that other programs do not know: they take steps for counts")
     pages = PageParams.of(page)
-    tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     report = not no_report
-    if follow:
-        outcome, times = _follow(job, where, following, tell, pages, report=report), None
-    else:
-        outcome, times = _once(job, where, tell, pages, report=report, profile=profile)
-    print_json(outcome.to_dict()) if as_json else show_outcome(outcome)
+    with stopping(job.kept):
+        if follow:
+            outcome, times = _follow(job, where, following, tell, pages, report=report), None
+        else:
+            outcome, times = _once(job, where, tell, pages, report=report, profile=profile)
+    page_path = outcome.plan.folder / "report.html"
+    shown = page_path if report and page_path.exists() else None
+    print_json(outcome.to_dict()) if as_json else show_outcome(outcome, shown)
     if times is not None and not as_json:
         show_profile(times)
     if not outcome.results:
@@ -230,6 +237,16 @@ class Job:
             mixing=self.find_radius,
         )
 
+    def kept(self) -> str:
+        """Return what is there of a run that was stopped, and how to go on."""
+        from mrcz_dask.runs.logbook import last_results, read_events
+        from mrcz_dask.runs.plan import output_folder
+
+        out = output_folder(self.session, self.output)
+        done = sum((out / name).exists() for name in last_results(read_events(out)))
+        there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
+        return f"{there}, and nothing half written; run the same command again to go on"
+
 
 def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
     from mrcz_dask.engine.where import local_crew
@@ -255,6 +272,10 @@ def _once(
 
     with tell:
         plan = job.plan(tell)
+        size = readable(plan.discovery.size)
+        _note(tell, f"{len(plan.stacks)} stacks, {size}; outputs go to {plan.folder}")
+        if where.workers != 0:
+            _note(tell, "starting workers; then each stack is read twice: for its sum, and to be corrected")
     for text in plan.discovery.warnings:
         warn(text)
     with tell:
@@ -281,3 +302,9 @@ def _follow(
         found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.asked else 1)
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
         return run_following(watcher, plan, where, params, stop, tell, pages=pages, report=report)
+
+
+def _note(tell: Teller, text: str) -> None:
+    """Tell a person what goes on before the run begins; lines for a machine are those of the logbook."""
+    if isinstance(tell, Bars):
+        tell(Noted(text))

@@ -17,6 +17,7 @@ from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.progress import teller
+from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 
@@ -174,7 +175,7 @@ def _listener(address: str, token: str, tell: Listener, *, until_closed: bool) -
         from mrcz_dask.live.listen import Listen
     except ImportError as error:
         raise MissingLibraryError(
-            f"--listen needs {error.name}, which is not installed; pip install 'mrcz-dask[live]'"
+            f"--listen needs {error.name}, which is not installed; install it: {install('live')}"
         ) from error
     return lambda recorder: Listen(
         address,

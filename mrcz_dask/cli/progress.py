@@ -38,9 +38,11 @@ class Teller(Protocol):
         ...
 
 
-def teller(*, log_json: bool = False, verbose: bool = False, quiet: bool = False) -> Teller:
+def teller(
+    *, log_json: bool = False, verbose: bool = False, quiet: bool = False, following: bool = False
+) -> Teller:
     """Return what tells a person, or a machine, of a run."""
-    return Lines() if log_json else Bars(verbose=verbose, quiet=quiet)
+    return Lines() if log_json else Bars(verbose=verbose, quiet=quiet, following=following)
 
 
 class Lines:
@@ -71,9 +73,11 @@ class Bars:
         A line for every stack, too.
     quiet
         Nothing but warnings and failures.
+    following
+        More stacks may come, so that no time is left that could be told.
     """
 
-    def __init__(self, *, verbose: bool = False, quiet: bool = False) -> None:
+    def __init__(self, *, verbose: bool = False, quiet: bool = False, following: bool = False) -> None:
         console = errors()
         self._verbose, self._quiet = verbose, quiet
         self._live = console.is_terminal and not quiet
@@ -83,8 +87,7 @@ class Bars:
             TextColumn("{task.fields[stacks]}/{task.fields[of]} stacks"),
             DownloadColumn(),
             TransferSpeedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
+            *(() if following else (TextColumn("left"), TimeRemainingColumn())),
             console=console,
             disable=not self._live,
         )
@@ -133,6 +136,8 @@ class Bars:
                 )
             case events.Noted():
                 self._say(event.message)
+            case events.Waiting():
+                self._say(str(event))
             case events.PageReady():
                 self._say(f"the session's page: {event.address}")
             case events.PhaseStarted():

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -44,10 +45,11 @@ def status(
 ) -> None:
     """Print how a session stands: what is done, what is not and why, rates, time left, noise, outliers.
 
-    It reads OUT/events.jsonl and nothing else, at any time, from any machine that sees the folder.
+    It reads OUT/events.jsonl and looks whether the outputs are there, at any time, from any machine that sees
+    the folder.
 
-    Exit code: 0 finished and complete, or running; 3 finished, and some stacks could not be done; 1 stopped,
-    lost (it ended without saying so), or nothing to read.
+    Exit code: 0 finished and complete, or running; 3 finished, and some stacks could not be done or their
+    outputs are gone; 1 stopped, lost (it ended without saying so); 2 no run is known there.
     """
     if watch:
         raise typer.Exit(_watch(output, as_json=as_json))
@@ -62,17 +64,21 @@ def status(
 
 def _looks(output: Path) -> Iterator[tuple[Report, str | None]]:
     """Yield what the logbook says each time, and who is at work there."""
-    from mrcz_dask.monitor.report import report
+    from mrcz_dask.monitor.report import Trouble, report
     from mrcz_dask.monitor.state import SessionState
     from mrcz_dask.monitor.tail import Tail
     from mrcz_dask.runs.lock import holder
+    from mrcz_dask.runs.manifest import lost
 
     tail, state = Tail(output), SessionState()
     while True:
         by = holder(output)  # asked first: a run that ends meanwhile has said so by then
         for moment, event in tail.new():
             state.take(event, moment)
-        yield report(state, datetime.now(UTC), alive=by is not None), by
+        found = report(state, datetime.now(UTC), alive=by is not None)
+        gone = lost(output, (one.result for one in state.stacks.values() if one.result), read=False)
+        troubles = (Trouble(None, name, "output", text) for name, text in gone.items())
+        yield replace(found, troubles=(*found.troubles, *troubles)), by
 
 
 def _watch(output: Path, *, as_json: bool) -> int:

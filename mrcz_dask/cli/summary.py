@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import results, say, table
+from mrcz_dask.formats.places import measure
 from mrcz_dask.values.records import StackResult
 from mrcz_dask.values.sizes import readable, some
 
@@ -14,22 +16,31 @@ if TYPE_CHECKING:
     from mrcz_dask.runs.koma import Outcome
 
 
-def show_outcome(outcome: Outcome) -> None:
-    """Print what a run did: the stacks, what was left out and why, and the noise before and after."""
+LEGEND = (
+    "R x 1000: how much the frames of a stack have in common (lower is better): raw, as recorded (after your "
+    "gain) | filter, hot pixels filled | koma, pattern removed. Ignore sample unless you compare with the "
+    "paper."
+)
+LARGER = {
+    "normalized": "corrected pixels have fractions of a count, which compress less than whole counts; "
+    "--write recompressed keeps the counts",
+    "recompressed": "this codec packs less than that of the inputs; choose another --codec",
+    "references": "patterns and masks are larger than these short stacks",
+}
+
+
+def show_outcome(outcome: Outcome, report: Path | None = None) -> None:
+    """Print what a run did: the stacks, what was left out and why, the noise, and where everything is."""
+    say(LEGEND)
     results().print(_stacks(outcome.results))
     for text in _remarks(outcome):
         say(text)
-    say(_totals(outcome))
+    say("\n".join(_totals(outcome, report)))
 
 
 def _stacks(done: Sequence[StackResult]) -> object:
     numbers = ("hot", "dead", "R raw", "filter", "koma", "sample", "in", "out")
     made = table("stack", *numbers, "", right=numbers)
-    made.caption = (
-        "R: correlated noise x 1000, raw, after the outlier filter, and after koma, held out; "
-        "sample: after koma, on the frames that made the mask"
-    )
-    made.caption_justify = "left"
     for one in done:
         noise = [one.noise[k] for k in ("raw", "filtered", "corrected", "corrected_in_sample")]
         made.add_row(
@@ -65,24 +76,29 @@ def _remarks(outcome: Outcome) -> Iterable[str]:
     yield from (f"not done: {f.name}: {f.reason}" for f in outcome.failures)
 
 
-def _totals(outcome: Outcome) -> str:
-    done = outcome.results
-    failed = len(outcome.failures) + len(outcome.plan.discovery.rejected)
+def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
+    done, plan = outcome.results, outcome.plan
     kept = sum(r.kept for r in done)
     ordinary = [r for r in done if r.usable]
+    yield (
+        f"{len(done)} stacks done"
+        + (f" ({kept} kept from before)" if kept else "")
+        + f", {outcome.not_done} not done; "
+        f"{sum(r.hot for r in done)} hot and {sum(r.dead for r in done)} dead pixels"
+    )
+    if report is not None:
+        yield f"report: {report}"
+    needed = {"recompressed": "is needed to correct the outputs", "references": "holds the outlier tables"}
+    use = needed.get(plan.settings.write.write, "makes the next run over this session quick")
+    yield f"session store: {plan.store}, {readable(measure(plan.store).size)}; it {use}"
     noise = ", ".join(
         f"{word} {_noise(_mean(r.noise[kind] for r in ordinary))}"
         for word, kind in (("raw", "raw"), ("filtered", "filtered"), ("corrected", "corrected"))
     )
-    return (
-        f"{len(done)} stacks done"
-        + (f" ({kept} kept from before)" if kept else "")
-        + f", {failed} not done; "
-        f"{sum(r.hot for r in done)} hot and {sum(r.dead for r in done)} dead pixels\n"
-        f"correlated noise, held out, mean over stacks without high contrast: {noise}\n"
-        f"{readable(sum(r.bytes_in for r in done))} in, {readable(sum(r.bytes_out for r in done))} out, "
-        f"in {outcome.plan.folder}"
-    )
+    yield f"correlated noise, held out, mean over stacks without high contrast: {noise}"
+    before, after = sum(r.bytes_in for r in done), sum(r.bytes_out for r in done)
+    larger = f"; larger than the inputs: {LARGER[plan.settings.write.write]}" if after > before else ""
+    yield f"{readable(before)} in, {readable(after)} out, in {plan.folder}{larger}"
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from mrcz_dask.values.errors import DamagedError, MrczDaskError
+from mrcz_dask.values.errors import DamagedError, MrczDaskError, asked_wrongly, told
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.timing import Clock, Timing
 
@@ -119,6 +119,10 @@ def timed(function: Callable[..., R], on: bool, *arguments: Any) -> Timed[R]:
 
 def failure(task: Named, phase: str, error: BaseException) -> Failure:
     """Return the failure of a stack with the error's own words, and its type where the words are not ours."""
-    ours = isinstance(error, MrczDaskError | OSError)
-    reason = str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
-    return Failure(task.name, phase, reason)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        reason = f"{error.filename}: it is gone since the run began; put it back and run again"
+    elif isinstance(error, MrczDaskError | OSError) and str(error):
+        reason = told(error)
+    else:
+        reason = f"{type(error).__name__}: {error}"
+    return Failure(task.name, phase, reason, asked_wrongly(error))

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import MEBI, PATH, QueueProfile, System, clock
-from mrcz_dask.values.errors import SessionError
+from mrcz_dask.formats.libraries import install
+from mrcz_dask.values.errors import MissingLibraryError, SessionError
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import JobQueueCluster
@@ -167,9 +168,8 @@ def _cluster_class(system: System) -> Any:
         with _same_signals():
             import dask_jobqueue
     except ImportError as error:
-        raise SessionError(
-            f"--cluster {system} needs {error.name}, which is not installed; "
-            "install the extra hpc: pip install 'mrcz-dask[hpc]'"
+        raise MissingLibraryError(
+            f"--cluster {system} needs {error.name}, which is not installed; install it: {install('hpc')}"
         ) from error
     return getattr(dask_jobqueue, f"{system.upper()}Cluster")
 

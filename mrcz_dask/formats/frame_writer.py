@@ -35,6 +35,8 @@ class FrameWriter(ABC):
         What turns these counts into normalised ones.
     reverse_rows
         Each frame is stored from its last row to its first one.
+    mrc_header
+        The 1024 bytes of an MRC header whose labels, MZ, ISPG, cell and the like are carried over.
 
     Attributes
     ----------
@@ -56,12 +58,13 @@ class FrameWriter(ABC):
         provenance: list[dict[str, Any]] | None = None,
         recipe: dict[str, Any] | None = None,
         reverse_rows: bool = False,
+        mrc_header: bytes = b"",
     ) -> None:
         self.shape = stack_shape(shape)
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.meta, self.pixels, self.provenance, self.recipe = meta, dict(pixels or {}), provenance, recipe
         self.restored = restored_type(self.dtype, self.pixels)
-        self._reverse = reverse_rows
+        self._reverse, self._mrc_header = reverse_rows, mrc_header
         self._submitted = 0
         self._closed = False
 

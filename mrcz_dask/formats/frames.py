@@ -57,6 +57,12 @@ class FrameSource(ABC):
         The extended header as it is in the file, and its four characters.
     notes
         What is no damage but should be known, such as how pixels are taken that may be taken in two ways.
+    mrc_header
+        The 1024 bytes of the MRC header of another program that frames came with; empty if there is none.
+    tags
+        What the file says of itself beyond `meta`, as plain values.
+    not_kept
+        Texts about what is in the file and in none of these.
     sequential
         Whether frames should be read one after the other, in one thread.
     notes
@@ -116,6 +122,30 @@ class FrameSource(ABC):
     def extended_type(self) -> str:
         """What kind of extended header that is."""
         return ""
+
+    @property
+    def mrc_header(self) -> bytes:
+        """The 1024 bytes of the MRC header of another program."""
+        return b""
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """What the file says of itself beyond `meta`."""
+        return {}
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """Texts about what is in the file and in none of these."""
+        return ()
+
+    def carried(self) -> dict[str, Any]:
+        """Return what the file says beside its pixels, as `open_writer` takes it."""
+        return {
+            "meta": {**self.meta, **({"tags": self.tags} if self.tags else {})} or None,
+            "extended": self.extended,
+            "extended_type": self.extended_type,
+            "mrc_header": self.mrc_header,
+        }
 
     @abstractmethod
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:

@@ -16,7 +16,8 @@ from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 HEADER_SIZE = 1024
 ByteOrder = Literal["<", ">"]
 _STAMPS: dict[ByteOrder, bytes] = {"<": b"\x44\x44\x00\x00", ">": b"\x11\x11\x00\x00"}
-_LABEL = 80
+_LABEL, LABELS = 80, 10
+OWN_LABELS = ("MRCZ-dask ", "footer: checksums and provenance")
 _IMOD = 1146047817  # its stamp, behind which are its flags
 _SIGNED, _PACKED = 1, 16
 _NOT_IN_FILE = "its frames are not in the file: "
@@ -74,6 +75,8 @@ class Header:
         Whether IMOD's flag calls 8-bit pixels signed; None where IMOD did not stamp the header.
     stamped
         Whether it has the stamp ``MAP``; without, a file is taken only if its size is what it asks for.
+    raw
+        The 1024 bytes over which `to_bytes` writes the rest; empty: zeros.
     """
 
     shape: tuple[int, int, int]
@@ -92,6 +95,7 @@ class Header:
     extended: bytes = field(default=b"", repr=False)
     imod_signed: bool | None = None
     stamped: bool = True
+    raw: bytes = field(default=b"", repr=False, compare=False)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -187,13 +191,21 @@ class Header:
 
     def to_bytes(self) -> bytes:
         """Return 1024 bytes and the extended header."""
-        raw = bytearray(HEADER_SIZE)
+        raw = bytearray(self.raw or HEADER_SIZE)
         nz, ny, nx = self.shape
         mode = join_mode(self.mode, self.codec)
-        struct.pack_into(self.byteorder + "10i", raw, 0, nx, ny, nz, mode, 0, 0, 0, nx, ny, self.mz)
-        step = self.pixel_size or (0.0, 0.0, 0.0)
-        cell = (step[0] * nx, step[1] * ny, step[2] * (self.mz or nz))
-        struct.pack_into(self.byteorder + "6f3i", raw, 40, *cell, 90, 90, 90, 1, 2, 3)
+        struct.pack_into(self.byteorder + "4i", raw, 0, nx, ny, nz, mode)
+        if not self.raw:
+            struct.pack_into(self.byteorder + "3i", raw, 16, 0, 0, 0)
+            struct.pack_into(self.byteorder + "2i", raw, 28, nx, ny)
+            struct.pack_into(self.byteorder + "3f3i", raw, 52, 90, 90, 90, 1, 2, 3)
+        struct.pack_into(self.byteorder + "i", raw, 36, self.mz)
+        if _pixel_size(raw, self.byteorder, self.labels) != self.pixel_size:
+            step = self.pixel_size or (0.0, 0.0, 0.0)
+            mx, my = struct.unpack_from(self.byteorder + "2i", raw, 28)
+            samples = (mx if mx > 0 else nx, my if my > 0 else ny, self.mz if self.mz > 0 else nz)
+            cell = (s * m for s, m in zip(step, samples, strict=True))
+            struct.pack_into(self.byteorder + "3f", raw, 40, *cell)
         lowest, highest, mean, rms = self.stats
         extended = len(self.extended)
         struct.pack_into(self.byteorder + "3f2i", raw, 76, lowest, highest, mean, self.ispg, extended)
@@ -202,9 +214,28 @@ class Header:
         struct.pack_into(self.byteorder + "q", raw, 144, self.packed_size)
         raw[208:216] = b"MAP " + _STAMPS[self.byteorder]
         struct.pack_into(self.byteorder + "fi", raw, 216, rms, len(self.labels))
-        for i, label in enumerate(self.labels[:10]):
-            raw[224 + _LABEL * i : 304 + _LABEL * i] = label.encode("ascii", "replace")[:_LABEL].ljust(_LABEL)
+        raw[224:] = bytes(HEADER_SIZE - 224)
+        for i, label in enumerate(self.labels[:LABELS]):
+            text = label.encode("latin-1", "replace")[:_LABEL].ljust(_LABEL)
+            raw[224 + _LABEL * i : 304 + _LABEL * i] = text
         return bytes(raw) + self.extended
+
+    def carry(self, raw: bytes) -> Header:
+        """Return this header with what another one says beside its pixels: labels, MZ, ISPG, cell, origin.
+
+        Labels that this program wrote are not carried, nor are the last ones where there are more than ten.
+
+        Parameters
+        ----------
+        raw
+            The other header's 1024 bytes, in either byte order. Of a big-endian one the words that MRC2014
+            does not define are left out.
+        """
+        orders = _byte_orders(raw)
+        order = orders[1] if _problems(raw, orders[0], None) else orders[0]
+        mz, ispg = (struct.unpack_from(order + "i", raw, at)[0] for at in (36, 88))
+        labels = (*self.labels, *foreign_labels(raw))[:LABELS]
+        return replace(self, mz=mz, ispg=ispg, labels=labels, raw=_little_endian(raw, order))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `read_header` gives them."""
@@ -225,6 +256,24 @@ class Header:
             "extended_size": self.extended_size,
             "data_offset": self.data_offset,
         }
+
+
+def foreign_labels(raw: bytes) -> tuple[str, ...]:
+    """Return the labels of a header, 1024 bytes, that other programs wrote."""
+    return tuple(text for text in _labels(raw) if not text.startswith(OWN_LABELS))
+
+
+def _little_endian(raw: bytes, order: ByteOrder) -> bytes:
+    """Return 1024 bytes of a header, little-endian, whose flags are those of pixels as we write them."""
+    made = bytearray(raw[:HEADER_SIZE])
+    if order == ">":
+        made[96:196] = bytes(100)  # shorts, words and texts of other programs
+        for begin, end in ((0, 96), (196, 208)):
+            made[begin:end] = np.frombuffer(raw[begin:end], ">u4").astype("<u4").tobytes()
+    stamp, flags = struct.unpack_from("<2i", made, 152)
+    if stamp == _IMOD:
+        struct.pack_into("<i", made, 156, (flags | _SIGNED) & ~_PACKED)
+    return bytes(made)
 
 
 def _byte_orders(raw: bytes) -> tuple[ByteOrder, ByteOrder]:
@@ -289,6 +338,7 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
         extended_size=extended,
         imod_signed=bool(flags & _SIGNED) if stamp == _IMOD else None,
         stamped=raw[208:211] == b"MAP",
+        raw=raw,
     )
 
 
@@ -298,12 +348,14 @@ def _holds_four_bits(flags: int, labels: tuple[str, ...], ny: int, nx: int) -> b
     return bool(flags & _PACKED) or said
 
 
-def _labels(raw: bytes) -> tuple[str, ...]:
+def _labels(raw: bytes | bytearray) -> tuple[str, ...]:
     texts = [raw[at : at + _LABEL].split(b"\0")[0].rstrip() for at in range(224, HEADER_SIZE, _LABEL)]
     return tuple(text.decode("latin-1") for text in texts if text)
 
 
-def _pixel_size(raw: bytes, order: ByteOrder, labels: tuple[str, ...]) -> tuple[float, float, float] | None:
+def _pixel_size(
+    raw: bytes | bytearray, order: ByteOrder, labels: tuple[str, ...]
+) -> tuple[float, float, float] | None:
     sizes = struct.unpack_from(order + "3i", raw, 0)
     samples = list(struct.unpack_from(order + "3i", raw, 28))
     if labels and labels[0].startswith("MRCZ") and not labels[0].startswith("MRCZ-dask"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
+import mrcz_dask
 from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
 
 
@@ -32,8 +35,16 @@ def library(module: str, extra: str, purpose: str) -> Any:
     except ImportError as error:
         raise MissingLibraryError(
             f"{purpose} need the package {module.partition('.')[0]}, which is not there ({error}); "
-            f"install it: pip install 'mrcz-dask[{extra}]'"
+            f"install it: {install(extra)}"
         ) from error
+
+
+def install(extra: str) -> str:
+    """Return the command that installs an extra: of the checkout that this package runs from, if it does."""
+    root = Path(mrcz_dask.__file__).resolve().parents[1]
+    if (root / "pyproject.toml").is_file():
+        return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+    return f"pip install 'mrcz-dask[{extra}]'"
 
 
 @contextmanager

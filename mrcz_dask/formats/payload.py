@@ -7,7 +7,7 @@ from typing import Any
 from mrcz_dask import __version__
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.digest import checksum
-from mrcz_dask.formats.header import Header
+from mrcz_dask.formats.header import HEADER_SIZE, Header
 from mrcz_dask.formats.index import FrameIndex
 from mrcz_dask.formats.provenance import PACKAGE, plain
 
@@ -27,6 +27,7 @@ def build(
     recipe: dict[str, Any] | None,
     codec: Codec | None,
     extended: tuple[str, bytes] | None = None,
+    mrc_header: bytes = b"",
 ) -> dict[str, Any]:
     """Return the payload for a file with this header and these frames; see `common` for the rest."""
     return {
@@ -36,7 +37,7 @@ def build(
             "dtype": header.dtype.str,
         },
         "frames": index.to_payload(),
-        **common(pixels, meta, provenance, recipe, extended),
+        **common(pixels, meta, provenance, recipe, extended, mrc_header),
         **({"codec": codec.to_dict()} if codec is not None else {}),
     }
 
@@ -47,6 +48,7 @@ def common(
     provenance: list[dict[str, Any]] | None,
     recipe: dict[str, Any] | None,
     extended: tuple[str, bytes] | None,
+    mrc_header: bytes = b"",
 ) -> dict[str, Any]:
     """Return what payloads of all formats hold.
 
@@ -56,6 +58,8 @@ def common(
         As writers take them.
     extended
         Four characters and bytes of an extended header for which the format has no place.
+    mrc_header
+        The 1024 bytes of the MRC header that the first input had.
     """
     kind, data = extended or ("", b"")
     return {
@@ -65,7 +69,17 @@ def common(
         "provenance": plain(provenance or []),
         **({"recipe": plain(recipe)} if recipe is not None else {}),
         **({"extended": {"type": kind, "hex": data.hex()}} if data else {}),
+        **({"mrc_header": {"hex": mrc_header.hex()}} if mrc_header else {}),
     }
+
+
+def kept_header(payload: dict[str, Any] | None) -> bytes:
+    """Return the 1024 bytes of the MRC header that a payload holds; empty if none."""
+    try:
+        found = bytes.fromhex(str(section(payload, "mrc_header").get("hex", "")))
+    except ValueError:
+        return b""
+    return found if len(found) == HEADER_SIZE else b""
 
 
 def kept_extended(payload: dict[str, Any] | None) -> tuple[str, bytes]:

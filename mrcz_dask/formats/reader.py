@@ -15,7 +15,7 @@ from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.frames import FirstRow, FrameSource, restored_type, stated_pixel_size
 from mrcz_dask.formats.layout import Complain, lenient, load_header, load_layout, strict
 from mrcz_dask.formats.packing import unpack_into
-from mrcz_dask.formats.payload import kept_extended, section
+from mrcz_dask.formats.payload import kept_extended, kept_header, section
 from mrcz_dask.formats.signs import unsigned_by_pixels
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError
@@ -180,6 +180,17 @@ class StackReader(FrameSource):
     def extended_type(self) -> str:
         """What kind of extended header there is: four characters."""
         return self.header.extended_type or kept_extended(self.footer)[0]
+
+    @property
+    def mrc_header(self) -> bytes:
+        """The header of a file of another program, or the one that the footer of one of ours keeps."""
+        return self.header.raw if self.footer is None else kept_header(self.footer)
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """Says how many bytes are behind the last frame of a file of another program."""
+        behind = 0 if self.footer is not None or self.sequential else self._source.size - self.frame_index.end
+        return (f"{behind} bytes behind the last frame",) if behind else ()
 
     @cached_property
     def _first_chunk(self) -> ChunkHeader | None:

@@ -7,6 +7,8 @@ import math
 import re
 import threading
 from datetime import datetime
+from enum import Enum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,12 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.frames import FirstRow, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.packing import half_super_resolution, unpack_into
+from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.formats.tiff_pages import page_offsets
 from mrcz_dask.formats.vouched import VouchedSource
-from mrcz_dask.values.errors import DamagedError, FormatError, TruncatedError
+from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, TruncatedError
 from mrcz_dask.values.params import FourBit, InputParams
 from mrcz_dask.values.timing import phase
 
@@ -28,6 +31,10 @@ _DESCRIPTION, _MADE_BY, _WHEN, _UNIT, _PER_UNIT = 270, 305, 306, 296, 282
 _ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimetre: the two units of a resolution
 LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
 _LONGEST = 4096
+_LARGEST_TAG = 1 << 20  # bytes of its text
+# How pixels are stored, which is another matter in the output; and lists of places in the file.
+_STORAGE = {*range(254, 260), 262, 266, 273, 277, 278, 279, 284, 317, *range(322, 326), 338, 339, 347}
+_PLACES = {330: "SubIFDs", 34665: "ExifTag", 34853: "GPSTag"}
 _AHEAD = 4096
 _SHAPE = re.compile(r'\{"shape": \[(?P<sizes>\d+(?:, *\d+)+)\]')
 _IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
@@ -156,6 +163,30 @@ class TiffReader(VouchedSource):
         known = {key: value for key, value in found.items() if value}
         return {**known, "input": {**read, **({"codec": self.codec} if self.codec else {})}}
 
+    @cached_property
+    def _all_tags(self) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Tags of the first page, under ``pages`` those in which others differ; and what is too much."""
+        if self.footer is not None:
+            return {}, ()
+        first, dropped = _tags(self._pages.first)
+        pages = {}
+        for k in range(1, self._pages.count):
+            found, more = _tags(self._pages.page(k))
+            dropped |= more
+            if differing := {key: value for key, value in found.items() if first.get(key) != value}:
+                pages[str(k)] = differing
+        return {**first, **({"pages": pages} if pages else {})}, tuple(sorted(dropped))
+
+    @property
+    def tags(self) -> dict[str, Any]:
+        """All tags but those about how pixels are stored; ``pages`` has what differs from the first page."""
+        return self._all_tags[0]
+
+    @property
+    def not_kept(self) -> tuple[str, ...]:
+        """Names tags that are too large, and those that lead to other images in the file."""
+        return tuple(f"TIFF tag {name}" for name in self._all_tags[1])
+
     def decode(self, i: int, out: NDArray[Any]) -> None:
         """Decode frame `i`, (ny, nx); nothing is compared."""
         with decoding(self.name, i):
@@ -237,6 +268,29 @@ def resolution(page: Any) -> float | None:
     except (KeyError, TypeError, IndexError, ZeroDivisionError):
         return None
     return float(f"{found:.7g}") if 0 < found <= LARGEST_PIXEL else None
+
+
+def _tags(page: Any) -> tuple[dict[str, Any], set[str]]:
+    """Return the tags of a page as plain values by name, and the names of those that are not kept."""
+    found: dict[str, Any] = {}
+    dropped = set()
+    for tag in page.tags:
+        if tag.code in _STORAGE:
+            continue
+        value = _plain_tag(tag.value)
+        if tag.code in _PLACES or len(repr(value)) > _LARGEST_TAG:
+            dropped.add(_PLACES.get(tag.code, tag.name))
+        else:
+            found[tag.name] = value
+    return found, dropped
+
+
+def _plain_tag(value: Any) -> Any:
+    """Return a tag's value as texts, numbers and lists."""
+    try:
+        return plain(value.value if isinstance(value, Enum) else value)
+    except ParameterError:
+        return str(value)
 
 
 def _when(page: Any) -> str:

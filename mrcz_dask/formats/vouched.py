@@ -14,7 +14,7 @@ from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import FrameSource, restored_type, stated_pixel_size
 from mrcz_dask.formats.options import PixelSize, pixel_size_of
 from mrcz_dask.formats.parallel import Pipeline
-from mrcz_dask.formats.payload import common, kept_extended, section
+from mrcz_dask.formats.payload import common, kept_extended, kept_header, section
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import DamagedError, FooterError
 from mrcz_dask.values.timing import phase
@@ -106,6 +106,11 @@ class VouchedSource(FrameSource):
     def extended_type(self) -> str:
         """What kind of extended header that is."""
         return kept_extended(self.footer)[0]
+
+    @property
+    def mrc_header(self) -> bytes:
+        """The MRC header that the payload keeps."""
+        return kept_header(self.footer)
 
     @abstractmethod
     def _own_pixel_size(self) -> tuple[float, float, float] | None:
@@ -221,5 +226,5 @@ class VouchedWriter(FrameWriter):
         return {
             "stack": stack,
             "frames": {"xxh3": self._sums},
-            **common(pixels, self.meta, self.provenance, self.recipe, self._carried),
+            **common(pixels, self.meta, self.provenance, self.recipe, self._carried, self._mrc_header),
         }

@@ -69,6 +69,8 @@ class StackWriter(FrameWriter):
         Keep values 0..15 in four bits (mode 101; not compressed).
     reverse_rows
         Store each frame from its last row to its first one.
+    mrc_header
+        The 1024 bytes of an MRC header whose labels, MZ, ISPG, cell and the like are carried over.
 
     Attributes
     ----------
@@ -110,6 +112,7 @@ class StackWriter(FrameWriter):
         kind: Kind | None = None,
         four_bit: bool = False,
         reverse_rows: bool = False,
+        mrc_header: bytes = b"",
     ) -> None:
         super().__init__(
             shape,
@@ -119,6 +122,7 @@ class StackWriter(FrameWriter):
             provenance=provenance,
             recipe=recipe,
             reverse_rows=reverse_rows,
+            mrc_header=mrc_header,
         )
         self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
         self._options = FileOptions.of(
@@ -258,7 +262,7 @@ class StackWriter(FrameWriter):
     def _header(self, extended_type: str, extended: bytes) -> Header:
         plain_file = self._options.kind != "mrcz"
         promise = (PROMISE,) if self._options.footer == "end" else ()
-        return Header(
+        header = Header(
             shape=self.shape,
             mode=self._stored.mode,
             codec=self._codec_name,
@@ -271,6 +275,7 @@ class StackWriter(FrameWriter):
             extended_size=len(extended),
             extended=extended,
         )
+        return header.carry(self._mrc_header) if self._mrc_header else header
 
     def _payload(self, header: Header, header_bytes: bytes) -> dict[str, Any]:
         pixels: dict[str, Any] = {**self.pixels, "dtype": self.restored.newbyteorder("<").str}
@@ -286,6 +291,7 @@ class StackWriter(FrameWriter):
             recipe=self.recipe,
             codec=self._codec,
             extended=(self._carried_type, self._carried) if self._options.kind == "mrcs" else None,
+            mrc_header=self._mrc_header,
         )
 
 

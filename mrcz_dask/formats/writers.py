@@ -52,6 +52,7 @@ def open_writer(
     recipe: dict[str, Any] | None = None,
     four_bit: bool = False,
     reverse_rows: bool = False,
+    mrc_header: bytes = b"",
     durable: bool = True,
     nthreads: int = 1,
 ) -> FrameWriter:
@@ -86,6 +87,9 @@ def open_writer(
         differ about the half byte at the end of a row, unless `codec` is ``uint4``.
     reverse_rows
         Store each frame from its last row to its first one: see `reversed_rows`.
+    mrc_header
+        An MRC header whose labels, MZ, ISPG, cell and the like are carried over; the sidecar, footer or
+        attributes keep it whole.
     durable
         Wait until all is on the disk.
     nthreads
@@ -114,6 +118,7 @@ def open_writer(
         "provenance": provenance,
         "recipe": recipe,
         "reverse_rows": reverse_rows,
+        "mrc_header": mrc_header,
         "durable": durable,
         "nthreads": nthreads,
     }

@@ -119,6 +119,7 @@ class ZstdWriter(FrameWriter):
             mz=1,
             labels=(WRITER,),
         )
+        header = header.carry(self._mrc_header) if self._mrc_header else header
         raw = header.to_bytes()
         self._body.write(_in_room(_compress(raw, self._level)), at=0)
         with sidecar(self._path, self._payload(header, raw), durable=self._durable):
@@ -140,6 +141,7 @@ class ZstdWriter(FrameWriter):
             recipe=self.recipe,
             codec=None,
             extended=self._carried,
+            mrc_header=self._mrc_header,
         )
         found = self._body.index
         return payload | {"packed": {"offset": list(found.offsets), "nbytes": list(found.nbytes)}}

@@ -121,7 +121,7 @@ def headline(numbers: Snapshot) -> str:
     """Return in a few words what goes on."""
     match numbers.running:
         case "running":
-            return f"running: {numbers.phase or 'waiting'}"
+            return f"running: {numbers.phase or numbers.waiting or 'waiting'}"
         case "stopped":
             return f"stopped: {numbers.error}"
         case "lost":
@@ -136,7 +136,7 @@ def facts(numbers: Snapshot) -> Iterator[Fact]:
     yield Fact("done", "done", f"{stacks['done']} of {stacks['all']}" + _kept(stacks["kept"]))
     yield Fact("waiting", "on the way", _waiting(stacks))
     yield Fact("failed", "not done", _not_done(stacks["failed"], numbers.rejected))
-    if numbers.running in ("running", "lost"):
+    if numbers.running in ("running", "lost") and numbers.waiting is None:
         yield Fact("left", "time left", duration(numbers.seconds_left))
     yield Fact("rate", "rate", _rate(numbers))
     yield Fact("recorded", "recorded at", _recorded(numbers))

@@ -61,6 +61,7 @@ class Snapshot:
     running: Running
     error: str | None
     phase: str | None
+    waiting: str | None
     began: datetime | None
     updated: datetime | None
     stacks: dict[str, int]
@@ -106,6 +107,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         running=_running(state, alive),
         error=state.ended.error if state.ended else None,
         phase=state.phase,
+        waiting=str(state.waiting) if state.waiting else None,
         began=state.began,
         updated=state.updated,
         stacks=_counts(stacks),
@@ -120,7 +122,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         stacks_per_minute=_per_minute(state, pace, now, lambda mark: 1),
         bytes_per_minute=_per_minute(state, pace, now, lambda mark: mark.bytes),
         acquired_per_minute=_acquired(stacks),
-        seconds_left=_seconds_left(state, stacks, now),
+        seconds_left=None if state.waiting else _seconds_left(state, stacks, now),
         latency=_latency(stacks),
         workers=int(state.run.executor.get("workers", 0)) if state.run else 0,
     )

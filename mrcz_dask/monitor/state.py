@@ -96,6 +96,8 @@ class SessionState:
         The time of the last event.
     phase
         The pass that is going on; None between passes.
+    waiting
+        What a run that follows a folder waits for; None while it does not.
     stacks
         By name, in the order in which they were found.
     left_out
@@ -113,6 +115,7 @@ class SessionState:
     ended: events.RunFinished | None = None
     updated: datetime | None = None
     phase: str | None = None
+    waiting: events.Waiting | None = None
     stacks: dict[str, StackState] = field(default_factory=dict)
     left_out: dict[str, events.StackLeftOut] = field(default_factory=dict)
     warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_TEXTS))
@@ -148,16 +151,18 @@ class SessionState:
                 self._done(event, time)
             case events.StackFailed():
                 self._failed(event, time)
+            case events.Waiting():
+                self.waiting = event
             case events.Warned():
                 self.warnings.append((time, event.message))
             case events.RunFinished():
-                self.ended, self.phase = event, None
+                self.ended, self.phase, self.waiting = event, None, None
             case _:
                 pass
 
     def _start(self, event: events.RunStarted, time: datetime) -> None:
         self.run, self.began = event, time
-        self.ended = self.phase = None
+        self.ended = self.phase = self.waiting = None
         self.failures = 0
         for kept in (self.stacks, self.left_out, self.warnings, self.marks):
             kept.clear()

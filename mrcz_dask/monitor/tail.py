@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mrcz_dask.runs.logbook import NAME, Moment, from_line
-from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.errors import PlaceError
 
 
 class Tail:
@@ -43,7 +43,7 @@ class Tail:
     def _lines(self) -> bytes:
         folder = self._path.parent
         if self._path.is_symlink():
-            raise SessionError(f"{self._path}: a link; expected the logbook itself, in {folder}")
+            raise PlaceError(f"{self._path}: a link; expected the logbook itself, in {folder}")
         try:
             with self._path.open("rb") as file:
                 if file.seek(0, 2) < self._read:  # another one is in its place, which begins with a run
@@ -51,7 +51,7 @@ class Tail:
                 file.seek(self._read)
                 return file.read()
         except OSError as error:
-            raise SessionError(
+            raise PlaceError(
                 f"{folder}: no logbook can be read ({NAME}: {error.strerror or error}); expected the output "
                 "folder of `mrcz-dask koma`, such as SESSION/koma"
             ) from error

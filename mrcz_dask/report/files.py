@@ -14,7 +14,8 @@ from mrcz_dask.report.gather import gather
 from mrcz_dask.report.pictures import figures, histogram
 from mrcz_dask.report.rules import verdict
 from mrcz_dask.report.tables import FigureData
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.runs.space import make_folder
+from mrcz_dask.values.errors import OutputExistsError
 
 NAME = "report.html"
 KINDS = ("png", "svg", "csv")
@@ -71,10 +72,7 @@ def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -
     """
     made = list(figures(data))
     _forbid(folder, made, overwrite)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(f"{folder}: cannot be made ({error.strerror or error}); choose another") from error
+    make_folder(folder)
     paths = []
     for one in made:
         for kind, content in _contents(one):

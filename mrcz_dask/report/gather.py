@@ -31,7 +31,7 @@ from mrcz_dask.runs.outputs import STORE_NAME, output_stem
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import spread_beyond_counting
 from mrcz_dask.values import events
-from mrcz_dask.values.errors import MrczDaskError, SessionError
+from mrcz_dask.values.errors import MrczDaskError, PlaceError
 from mrcz_dask.values.records import Break, StackRecord
 
 # Stacks whose histograms and patches are in a report, and thumbnails of stacks left out of windows.
@@ -65,7 +65,7 @@ def gather(folder: Path) -> SessionData:
         if isinstance(event, events.StackFound):
             times_from[event.name] = event.acquired_from
     if state.run is None:
-        raise SessionError(
+        raise PlaceError(
             f"{folder / NAME}: no run is known; expected the output folder of `mrcz-dask koma`, such as "
             "SESSION/koma"
         )

@@ -13,7 +13,7 @@ from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.engine.memory import Need, need
 from mrcz_dask.formats.atomic_folder import ZARR_FILES
-from mrcz_dask.formats.places import stems_of
+from mrcz_dask.formats.places import measure, stems_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.runs.convert import Converted
 from mrcz_dask.runs.discovery import session_folder
@@ -21,7 +21,7 @@ from mrcz_dask.runs.entries import Rejected, Skipped, StackEntry, relative_name
 from mrcz_dask.runs.listing import list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.values import events
-from mrcz_dask.values.errors import MrczDaskError, NoStackError
+from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
 
@@ -58,6 +58,16 @@ class Batch:
     done: list[Converted] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    asked_wrongly: bool = True  # as far as there are failures
+
+    def fail(self, path: Path, reason: str, *, asked_wrongly: bool = False) -> None:
+        """Note what could not be done, and whether what was asked for is to blame."""
+        self.failed[str(path)] = reason
+        self.asked_wrongly &= asked_wrongly
+
+    def kept(self) -> str:
+        """Return what is said where a signal ends the batch."""
+        return f"of {len(self.ones)} files those that are written are kept; give the same command again"
 
     def run(self, work: Work, phase: str, client: Client, listen: events.Listener) -> None:
         """Do something with every stack; one that fails is named and stops no other."""
@@ -66,7 +76,7 @@ class Batch:
         tasks = [Task(f"{phase}-stack", phase, work, one, k) for k, one in enumerate(self.ones)]
         for one, made in carry_out(client, tasks):
             if isinstance(made, Failure):
-                self.failed[str(one.path)] = made.reason
+                self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
                 listen(events.StackFailed(phase, str(one.path), made.reason, 0))
             else:
                 found[one] = replace(made, name=one.name)
@@ -110,7 +120,12 @@ def choose(
             try:
                 named += list(_within(path, output, inputs, batch, recursive=recursive, movies=movies))
             except (MrczDaskError, OSError) as error:
-                batch.failed[str(path)] = str(error)
+                batch.fail(path, told(error), asked_wrongly=asked_wrongly(error))
+            continue
+        try:
+            measure(path)
+        except OSError as error:
+            batch.fail(path, told(error).removeprefix(f"{path}: "), asked_wrongly=True)
         else:
             named.append((path, path.name, False))
     names = [name for _, name, _ in named]
@@ -127,14 +142,15 @@ def _within(
 ) -> Iterator[tuple[Path, str, bool]]:
     root = session_folder(folder, output)
     listing = list_stacks(root, output, recursive=recursive)
-    batch.failed |= {str(one.path): one.reason for one in listing.rejected}
+    for one in listing.rejected:
+        batch.fail(one.path, one.reason)
     for path in listing.files:
         found = look(root, listing.mdocs, path, inputs) if movies else _opened(path, inputs)
         match found.found if isinstance(found, Look) else found:
             case Skipped(_, reason):
                 batch.skipped[str(path)] = reason
             case Rejected(_, reason):
-                batch.failed[str(path)] = reason
+                batch.fail(path, reason)
             case StackEntry() | None:
                 yield path, relative_name(path, root), True
 

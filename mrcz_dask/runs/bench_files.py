@@ -11,8 +11,8 @@ from mrcz_dask.runs.bench_params import PARTS
 from mrcz_dask.runs.bench_plots import plots
 from mrcz_dask.runs.bench_results import BenchReport
 from mrcz_dask.runs.bench_tables import csv_text, markdown
-from mrcz_dask.runs.space import check_space
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.runs.space import check_space, make_folder
+from mrcz_dask.values.errors import OutputExistsError
 
 PLOTS = (*PARTS, "settings")
 NAMES = (
@@ -40,10 +40,7 @@ def prepare_folder(folder: Path, *, overwrite: bool) -> None:
             f"{folder / there[0]} is there already; use --overwrite to replace it, or another folder"
         )
     check_space(folder, _ROOM)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(f"{folder}: cannot be made ({error.strerror or error}); choose another") from error
+    make_folder(folder)
 
 
 def write_report(report: BenchReport, folder: Path) -> tuple[Path, ...]:

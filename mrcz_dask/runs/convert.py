@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from mrcz_dask import __version__
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.extended import JSON
 from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.header import LABELS, foreign_labels
 from mrcz_dask.formats.places import measure, stem_of
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import sidecar_path
@@ -33,8 +35,8 @@ from mrcz_dask.formats.writers import (
 from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.runs.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
-from mrcz_dask.runs.space import forbid_overwriting
-from mrcz_dask.values.errors import FormatError, OutputExistsError, SpaceError
+from mrcz_dask.runs.space import forbid_overwriting, make_folder
+from mrcz_dask.values.errors import FormatError, OutputExistsError
 from mrcz_dask.values.params import InputParams, OutputFormat
 
 Frame = NDArray[Any]
@@ -117,7 +119,8 @@ def recompress(
             _copy(reader, writer, codec, digest)
             step = _recompressed(reader, path, digest.hexdigest(), about, writer)
             writer.provenance = provenance.append(reader.provenance, step)
-    found = {"digest": digest.hexdigest(), "caveats": step["caveats"]}
+        left = list(reader.not_kept)
+    found = {"digest": digest.hexdigest(), "caveats": step["caveats"], "skipped": left}
     return converted(path, target, found, reader.notes)
 
 
@@ -132,9 +135,7 @@ def _copy_writer(
         dtype,
         codec=output_codec(reader, codec) if format == "mrcz" else codec,
         pixel_size=reader.pixel_size,
-        meta=reader.meta or None,
-        extended=reader.extended,
-        extended_type=reader.extended_type,
+        **reader.carried(),
         pixels={**reader.pixels, "dtype": dtype_text(reader.dtype), **row_order(reader, format)},
         recipe=_turned((reader.footer or {}).get("recipe"), reverse),
         four_bit=four_bit,
@@ -188,6 +189,7 @@ def _recompressed(
         inputs=[input_of(path, digest)],
         results=stored_as(writer, reversed_rows(reader, about["format"])),
         caveats=caveats,
+        skipped=[f"not kept: {text}" for text in reader.not_kept],
     )
 
 
@@ -226,36 +228,54 @@ def decompress(
         For an output that is there or is the input, a bad input, a full disk.
     """
     with open_source(path, params) as reader:
-        about, suffix = {"input": params.to_dict()}, ".mrcs" if len(reader) > 1 else ".mrc"
-        done = ("decompress", about) if resume else None
+        asked, suffix = {"input": params.to_dict()}, ".mrcs" if len(reader) > 1 else ".mrc"
+        done = ("decompress", asked) if resume else None
         target, before = target_of(path, folder, suffix, stem, overwrite, done)
         if before is not None:
-            return converted(path, target, {"skipped": before["skipped"]}, kept=True)
+            return converted(path, target, {"skipped": before.get("skipped", [])}, kept=True)
         reverse = reversed_rows(reader, "mrcs")
+        about = reader.carried()
+        if reader.extended_type == JSON:  # the metadata of MRCZ
+            about |= {"extended": b"", "extended_type": ""}
+        left = list(_left_of(reader, about, keep))
+        if keep == "none":
+            about["meta"] = None
         writer = StackWriter(
             target,
             reader.shape,
             reader.physical_dtype,
             codec="none",
             pixel_size=reader.pixel_size,
-            meta=(reader.meta or None) if keep != "none" else None,
             pixels=_known_of(reader),
             footer=FOOTERS[keep],
             reverse_rows=reverse,
+            kind="mrc" if about["extended"] else None,  # which has a place for it
+            **about,
         )
-        left = ["recipe: these are counts, not normalised"] if "recipe" in (reader.footer or {}) else []
         with writer:
             for k in range(len(reader)):
                 writer.append(reader.physical(k))
             step = provenance.step(
                 "decompress",
-                parameters=about,
+                parameters=asked,
                 inputs=[input_of(path, pixel_digest(reader))],
                 results=stored_as(writer, reverse),
                 skipped=left,
             )
             writer.provenance = provenance.append(reader.provenance, step)
     return converted(path, target, {"skipped": left}, reader.notes)
+
+
+def _left_of(reader: FrameSource, about: dict[str, Any], keep: str) -> Iterator[str]:
+    """Yield what a plain file of a stack does not hold."""
+    yield from reader.not_kept
+    if "recipe" in (reader.footer or {}):
+        yield "the recipe: these are counts, not normalised"
+    if keep == "none":
+        labels = foreign_labels(about["mrc_header"])[LABELS - 1 :] if about["mrc_header"] else ()
+        yield from (f"label {text!r}: a header holds {LABELS}" for text in labels)
+        yield from ("metadata",) if about["meta"] else ()
+        yield from ("provenance",) if reader.provenance else ()
 
 
 def _known_of(reader: FrameSource) -> dict[str, Any] | None:
@@ -288,6 +308,7 @@ def target_of(
     earlier run are kept.
     """
     target = folder / f"{stem or stem_of(path.name)}{suffix}"
+    measure(path)  # what is not there is said before a folder is made
     forbid_overwriting([path], [target, sidecar_path(target)])
     last = _last_step(target) if resumed is not None and not overwrite and target.exists() else {}
     if resumed is not None and (last.get("name"), last.get("parameters")) == resumed:
@@ -297,12 +318,7 @@ def target_of(
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
         )
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(
-            f"{target.parent}: cannot be made ({error.strerror or error}); choose another output folder"
-        ) from error
+    make_folder(target.parent)
     return target, None
 
 

@@ -19,7 +19,7 @@ from mrcz_dask.runs.entries import Discovery, Rejected, Single, Skipped, StackEn
 from mrcz_dask.runs.listing import Listing, list_stacks
 from mrcz_dask.runs.looks import Look, look
 from mrcz_dask.runs.tilts import with_tilts
-from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.errors import PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import some
 
@@ -92,11 +92,11 @@ def session_folder(folder: Path, output: Path | None) -> Path:
     """
     if not folder.is_dir():
         what = "no folder" if folder.exists() else "not there"
-        raise SessionError(f"session {folder} is {what}; expected a folder with stacks; check the path")
+        raise PlaceError(f"session {folder} is {what}; expected a folder with stacks; check the path")
     root = folder.resolve()
     if output is not None and output.resolve() == root:
         other = root / "koma"
-        raise SessionError(f"output folder {output} is the session's folder; choose another, such as {other}")
+        raise PlaceError(f"output folder {output} is the session's folder; choose another, such as {other}")
     return root
 
 

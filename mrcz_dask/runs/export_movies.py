@@ -25,7 +25,7 @@ from mrcz_dask.runs.listing import list_stacks
 from mrcz_dask.runs.opening import open_stack
 from mrcz_dask.runs.outputs import REVERSED
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.errors import MrczDaskError, NoStacksError, ParameterError, SessionError
+from mrcz_dask.values.errors import MrczDaskError, NoStacksError, ParameterError, PlaceError
 from mrcz_dask.values.params import GainParams
 
 MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
@@ -100,7 +100,7 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
         if movie is not None and found.setdefault(movie.stem, movie) is not movie:
             bad[name] = f"{found[movie.stem].path.name} is of the same stack; move one of them away"
     if not found:
-        raise SessionError(f"{folder}: no outputs of koma; expected files that a run wrote there")
+        raise PlaceError(f"{folder}: no outputs of koma; expected files that a run wrote there")
     return sorted(found.values(), key=lambda movie: (movie.acquired, movie.stem)), bad
 
 

@@ -29,6 +29,7 @@ from mrcz_dask.runs.outputs import (
     copies_chunks,
     open_output,
     open_recompressed,
+    output_files,
     output_name,
     output_path,
     write_references,
@@ -319,4 +320,5 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
         mtime_ns=mtime_ns,
         key=task.key,
         provisional=task.provisional,
+        files=output_files(task),
     )

@@ -13,6 +13,7 @@ from mrcz_dask.runs.entries import Discovery, Rejected, StackEntry
 from mrcz_dask.runs.koma import KomaJob, Log, Outcome, started
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.summing import announce
+from mrcz_dask.runs.tasks import more_until_final
 from mrcz_dask.runs.watching import Watcher
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -138,6 +139,7 @@ class FollowJob(KomaJob):
         self._announced: dict[str, StackEntry] = {e.name: e for e in plan.stacks}
         self._left_out: set[Rejected] = set(plan.discovery.rejected)
         self._looked, self._quiet_since, self._ending = -params.poll, clock(), False
+        self._told_waiting: events.Waiting | None = None
 
     def ready(self) -> Iterable[Task]:
         """Look at the folder, if it is time; return what has become possible."""
@@ -148,6 +150,7 @@ class FollowJob(KomaJob):
             self._news = False
             complete = self._ending and self.all_known()
             yield from self._corrections(complete=complete, provisional=self._params.provisional)
+            self._tell_waiting()
 
     def over(self) -> bool:
         """Wait for more to come; at the end try once more what failed, and take what is there as all."""
@@ -162,6 +165,18 @@ class FollowJob(KomaJob):
         else:
             self._stop.wait(max(0.0, self._looked + self._params.poll - self._clock()))
         return False
+
+    def _tell_waiting(self) -> None:
+        """Tell which stack is final after how many more, once all that is there is summed."""
+        if self._waiting is None or not self.all_known():
+            return
+        index, name = self._waiting
+        assessed = self._assessment
+        more = more_until_final(index, assessed.ready, assessed.segments, self.plan.settings.koma)
+        waiting = events.Waiting(name, index + 1, more)
+        if waiting != self._told_waiting:
+            self._listen(waiting)
+        self._told_waiting = waiting
 
     def _idle(self) -> bool:
         limit = self._params.until_idle

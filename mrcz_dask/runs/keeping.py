@@ -13,7 +13,7 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.outputs import mask_path, output_name, output_path
+from mrcz_dask.runs.outputs import mask_path, output_files, output_name, output_path
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
@@ -22,6 +22,7 @@ from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackResult
 from mrcz_dask.values.sizes import some
 
+LONGEST = 40
 ASK = "use --overwrite to replace it, or another output folder (-o)"
 
 
@@ -53,7 +54,8 @@ def kept_result(task: FinishTask, known: StackResult | None, *, overwrite: bool)
     if not path.exists():
         return Due("no output yet" if known is None else "output gone")
     if known is not None and known.key == task.key and _untouched(path, known):
-        return replace(known, kept=True) if _has_the_rest(task) else Due("output incomplete")
+        files = known.files or output_files(task)
+        return replace(known, kept=True, files=files) if _has_the_rest(task) else Due("output incomplete")
     report = verify_file(path)
     if report.status != "sound":
         found = f"{report.status}: {'; '.join(report.problems)}"
@@ -73,21 +75,26 @@ def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
         return "no output of a run, as its footer says"
     changes = settings_changes(settings_in(last), settings.to_dict())
     if changes:
-        return f"parameters changed: {', '.join(changes)}"
+        return f"parameters changed: {some(changes)}"
     version = last["koma"].get("version")
     return None if version == __version__ else f"version changed: {version} -> {__version__}"
 
 
 def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two sets of parameters, such as ``radius 12 -> 16``."""
+    """Return what differs between two sets of parameters, such as ``radius 12 -> 16``; long ones are cut."""
     found = []
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += settings_changes(old, new)
+        if isinstance(old, Mapping) or isinstance(new, Mapping):
+            found += settings_changes(old or {}, new or {})
         elif old != new:
-            found.append(f"{name} {old} -> {new}")
+            found.append(f"{name} {_short(old)} -> {_short(new)}")
     return found
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None or value == "" else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -169,4 +176,5 @@ def _result(task: FinishTask, path: Path, last: Mapping[str, Any]) -> StackResul
         key=task.key,
         provisional=task.provisional,
         kept=True,
+        files=output_files(task),
     )

@@ -17,6 +17,7 @@ from mrcz_dask.runs.corrections import window_task
 from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
+from mrcz_dask.runs.manifest import Manifest
 from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.store import SessionStore
@@ -154,7 +155,9 @@ def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log
     store.drop_blocks()
     if plan.gain is not None:
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-    log = Log(events.several(Logbook(plan.folder, listen), listen), last_results(read_events(plan.folder)))
+    known = last_results(read_events(plan.folder))
+    manifest = Manifest(plan.folder, known.values(), listen)
+    log = Log(events.several(Logbook(plan.folder, listen), manifest, listen), known)
     log.listen(
         events.RunStarted(
             version=__version__,
@@ -170,7 +173,8 @@ def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log
     try:
         yield log
     except BaseException as error:
-        log.listen(events.RunFinished(0, 0, str(error) or type(error).__name__))
+        by = {KeyboardInterrupt: "Ctrl-C", SystemExit: f"signal {error}"}.get(type(error), str(error))
+        log.listen(events.RunFinished(0, 0, by or type(error).__name__))
         raise
     finally:
         store.drop_blocks()
@@ -203,6 +207,7 @@ class KomaJob(SumJob):
         self._told: set[Break] = set()
         self._blocked, self._hinted = False, False
         self._next = 0
+        self._waiting: tuple[int, str] | None = None  # the first stack that is not final
 
     def ready(self) -> Iterable[Task]:
         """Return the sums of new stacks, and the corrections that have become final."""
@@ -247,7 +252,7 @@ class KomaJob(SumJob):
 
     def _corrections(self, *, complete: bool, provisional: bool = False) -> Iterator[Task]:
         """Yield the corrections of stacks whose windows are final, and provisional ones where asked for."""
-        self._blocked, assessed = False, self._assessment
+        self._blocked, self._waiting, assessed = False, None, self._assessment
         assessed.update(self.known_stacks())
         self._next = min(self._next, assessed.changed_at)
         segments = assessed.segments
@@ -257,8 +262,10 @@ class KomaJob(SumJob):
             hint_at_raw(assessed.ready, self._listen)
         tasks = finish_tasks(self.plan, assessed.ready, segments, start=self._next, more_to_come=not complete)
         for index, task in enumerate(tasks, self._next):
-            if task.provisional and not provisional:
-                break
+            if task.provisional:
+                self._waiting = self._waiting or (index, task.name)
+                if not provisional:
+                    break
             if len(self._correcting) >= UNDER_WAY or self._correcting.get(task.name, task.key) != task.key:
                 self._blocked = True
                 break

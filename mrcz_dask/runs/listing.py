@@ -12,7 +12,7 @@ from pathlib import Path
 from mrcz_dask.formats.mdoc import mdoc_index
 from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, stem_of, suffix_of
 from mrcz_dask.runs.entries import Rejected, Skipped
-from mrcz_dask.values.errors import NoStacksError, SessionError
+from mrcz_dask.values.errors import NoStacksError, PlaceError
 from mrcz_dask.values.sizes import some
 
 LISTS = {".txt", ".lst", ".list", ".csv"}
@@ -177,7 +177,7 @@ def _lines(pattern: str, names: _Names) -> Iterator[str]:
         yield pattern
         return
     if path.suffix.casefold() in LISTS and not path.is_file():
-        raise SessionError(
+        raise PlaceError(
             f"--exclude {pattern}: no such list; expected a text file with a pattern in each line"
         )
     if suffix_of(path.name) in SUFFIXES or not path.is_file():

@@ -84,10 +84,11 @@ def read_events(folder: Path) -> Iterator[Moment]:
 
 
 def last_results(moments: Iterable[Moment]) -> dict[str, StackResult]:
-    """Return the last result of every stack, by its output's name."""
-    results = {}
+    """Return the last result of every output, by its name; the latest last."""
+    results: dict[str, StackResult] = {}
     for _, event in moments:
         if isinstance(event, events.StackDone) and isinstance(event.found, StackResult):
+            results.pop(event.found.output, None)
             results[event.found.output] = event.found
     return results
 

@@ -16,7 +16,14 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.runs.entries import PixelSizeSource, Rejected, Single, Skipped, StackEntry, relative_name
 from mrcz_dask.runs.tilts import not_understood
 from mrcz_dask.runs.times import acquisition_time
-from mrcz_dask.values.errors import FormatError, HeaderError, MrczDaskError, NoStackError, TruncatedError
+from mrcz_dask.values.errors import (
+    FormatError,
+    HeaderError,
+    MissingLibraryError,
+    MrczDaskError,
+    NoStackError,
+    TruncatedError,
+)
 from mrcz_dask.values.params import InputParams
 
 _REFERENCE = re.compile(r"gain|dark|flat|defect|mask|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
@@ -76,9 +83,11 @@ def _check_file(path: Path, size: Measured) -> None:
 
 
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: is not there; put it back, or leave it out (--exclude)"
     found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
     named = found if found.startswith(str(path)) else f"{path}: {found}"
-    if isinstance(error, HeaderError):
+    if isinstance(error, HeaderError | MissingLibraryError):  # the file is as good as any copy of it
         return f"{named}; or leave it out (--exclude)"
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 

@@ -14,7 +14,8 @@ from mrcz_dask.numerics.decay import DecayFit
 from mrcz_dask.runs.noise_kept import FOLDER
 from mrcz_dask.runs.noise_report import SUMS, WAYS, NoiseReport
 from mrcz_dask.runs.noise_results import KINDS, VARIANTS
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.runs.space import make_folder
+from mrcz_dask.values.errors import OutputExistsError
 
 FIGURES = ("noise_stacks", "noise_dose", "noise_radius")
 Row = Sequence[Any]
@@ -87,10 +88,7 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: boo
 
 
 def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(f"{folder}: cannot be made ({error.strerror or error}); choose another") from error
+    make_folder(folder)
 
 
 def as_csv(rows: Iterable[Row]) -> bytes:

@@ -15,7 +15,7 @@ from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
 from mrcz_dask.runs.space import check_space
 from mrcz_dask.runs.store import key_of
-from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.sizes import some
@@ -118,7 +118,7 @@ def _check_given(chosen: Chosen, found: Discovery) -> None:
     if gone:
         why = {one.path.resolve(): one.reason for one in found.skipped}
         reasons = [f"{path.name} ({why.get(path.resolve(), 'not there')})" for path in gone]
-        raise SessionError(f"{len(gone)} of the given files are no stacks: {some(reasons)}; leave them out")
+        raise PlaceError(f"{len(gone)} of the given files are no stacks: {some(reasons)}; leave them out")
 
 
 def _bytes_missing(plan: Plan) -> int:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.digest import PixelDigest, sha256_of
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import FrameSource
 from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writer import StackWriter, write
@@ -161,6 +162,22 @@ def output_stem(name: str) -> str:
     return name.removesuffix(next(endings, ""))
 
 
+def output_files(task: FinishTask) -> tuple[tuple[str, str], ...]:
+    """Return the names of all files of a stack's output, relative to its folder, and the SHA-256 of each."""
+    output, stem, store = output_path(task), task.record.stem, SessionStore(task.store)
+    places = [output, sidecar_path(output)]
+    places += [Path(f"{output}.mdoc")] if task.mdoc is not None else []
+    match task.settings.write.write:
+        case "recompressed":
+            places += [store.path / "corrections" / stem]
+        case "references":
+            places += [mask_path(task), *(store.path / group / stem for group in ("references", "outliers"))]
+    files = [one for place in places for one in (place.rglob("*") if place.is_dir() else [place])]
+    folder = Path(task.folder)
+    found = ((one.relative_to(folder).as_posix(), sha256_of(one)) for one in files if one.is_file())
+    return tuple(sorted(found))
+
+
 def mask_path(task: FinishTask) -> Path:
     """Return where `--write references` puts a stack's mask."""
     return Path(task.folder) / f"{task.record.stem}_mask.mrc"
@@ -222,9 +239,7 @@ def open_recompressed(
             dtype,
             codec=output_codec(reader, task.settings.write.codec),
             pixel_size=reader.pixel_size or task.pixel_size,
-            meta=reader.meta or None,
-            extended=reader.extended,
-            extended_type=reader.extended_type,
+            **reader.carried(),
             pixels=_kept(stored) | known,
             provenance=reader.provenance,
             four_bit=four_bit,

@@ -270,10 +270,11 @@ def forbid_mixing(plan: Plan) -> None:
         if (why := _made_otherwise(path, plan.settings))
     }
     if differing:
+        whys = list(dict.fromkeys(differing.values()))
         raise OutputExistsError(
-            f"{plan.folder} holds {len(differing)} outputs that this command did not make with these "
-            f"parameters: {some([f'{name} ({why})' for name, why in differing.items()])}; use --overwrite to "
-            "replace them, or another output folder (-o)"
+            f"{plan.folder} holds {len(differing)} outputs that this command would not make like that: "
+            f"{some(whys, 2)} ({some(differing, 2)}); use --overwrite to replace them, or another output "
+            "folder (-o)"
         )
 
 

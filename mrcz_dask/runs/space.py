@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mrcz_dask.values.errors import SessionError, SpaceError
+from mrcz_dask.values.errors import PlaceError, SpaceError
 from mrcz_dask.values.sizes import readable, some
 
 
@@ -21,12 +21,14 @@ def check_space(folder: Path, needed: int) -> None:
 
     Raises
     ------
+    PlaceError
+        If the folder is a file.
     SpaceError
-        If the folder is a file, cannot be written into, or has fewer bytes free; with the figures.
+        If it cannot be written into, or has fewer bytes free; with the figures.
     """
     place = _existing(folder)
     if not place.is_dir():
-        raise SpaceError(f"{place} is no folder, so that {folder} cannot be made; choose another output")
+        raise PlaceError(f"{place} is no folder, so that {folder} cannot be made; choose another output")
     if not os.access(place, os.W_OK | os.X_OK):
         raise SpaceError(f"{place} cannot be written into; change its permissions or choose another output")
     free = free_bytes(place)
@@ -35,6 +37,26 @@ def check_space(folder: Path, needed: int) -> None:
             f"{folder} has {readable(free)} free; expected at least the {readable(needed)} of the outputs;"
             f" free {readable(needed - free)} or choose another output folder"
         )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, with those above it, if it is not there.
+
+    Raises
+    ------
+    PlaceError
+        When a file is in its place, or in that of a folder above it.
+    SpaceError
+        When it cannot be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise PlaceError(f"{folder}: is a file, or below one; choose another output folder") from error
+    except OSError as error:
+        raise SpaceError(
+            f"{folder}: cannot be made ({error.strerror or error}); choose another output folder"
+        ) from error
 
 
 def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
@@ -48,7 +70,7 @@ def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
     taken = {_identity(path) for path in inputs} - {None}
     clashes = [str(path) for path in outputs if _identity(path) in taken]
     if clashes:
-        raise SessionError(
+        raise PlaceError(
             f"{len(clashes)} outputs would overwrite inputs: {some(clashes)}; expected an output folder apart"
             " from the inputs; choose another one"
         )

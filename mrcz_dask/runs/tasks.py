@@ -5,9 +5,11 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import count, islice
 
 import numpy as np
 
+from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish import FinishTask
@@ -182,6 +184,17 @@ def windows_of(
     enough = bisect_left(others, segments.decided) >= koma.waits_for + max(koma.waits_for, place)
     final = i < segments.decided and (enough or stop < segments.decided)
     return Windows(short, long if long != short else [], breaks, final)
+
+
+def more_until_final(i: int, ready: Sequence[Ready], segments: Segments, koma: KomaParams) -> int:
+    """Return how many stacks must come until stack `i` is final, if they are usable and bring no break."""
+    start, _ = segments.around(i)
+    others = (k for k in count(start) if k != i and (k >= len(ready) or ready[k].usable))
+    place = sum(one.usable for one in ready[start:i])
+    wanted = koma.waits_for + max(koma.waits_for, place)
+    last = next(islice(others, wanted - 1, None))
+    behind = max(len(ready) - segments.decided, koma.radius + (REACH if koma.breaks == "auto" else 0))
+    return max(1, max(i, last) + 1 + behind - len(ready))
 
 
 def long_members(

@@ -5,6 +5,8 @@ A message says what was found, where, what was expected, and what to do about it
 
 from __future__ import annotations
 
+import errno
+
 
 class MrczDaskError(Exception):
     """Base of all errors of this package."""
@@ -58,11 +60,15 @@ class SessionError(MrczDaskError, ValueError):
     """The session cannot be processed as it is."""
 
 
-class NoStacksError(SessionError):
+class PlaceError(SessionError, ParameterError):
+    """A file or folder that was named is not there, or cannot be used as what it was named for."""
+
+
+class NoStacksError(PlaceError):
     """There is nothing in the session's folder that may be a stack."""
 
 
-class OutputExistsError(MrczDaskError, FileExistsError):
+class OutputExistsError(ParameterError, FileExistsError):
     """An output is there that differs from what this run would write."""
 
 
@@ -76,3 +82,23 @@ class ReferenceNotFoundError(MrczDaskError, FileNotFoundError):
 
 class ProcessorError(MrczDaskError, RuntimeError):
     """A live processor's file cannot be run, or what it returned is not what it declared."""
+
+
+def told(error: BaseException) -> str:
+    """Return what an error says: of one of the system the file first, without its number, and what to do."""
+    if isinstance(error, MrczDaskError) or not isinstance(error, OSError) or error.filename is None:
+        return str(error) or type(error).__name__
+    remedy = {
+        errno.ENOENT: "check the path",
+        errno.ENOTDIR: "check the path",
+        errno.EISDIR: "expected a file",
+        errno.EACCES: "change its permissions",
+    }.get(error.errno or 0, "try again")
+    return f"{error.filename}: {error.strerror or error}; {remedy}"
+
+
+def asked_wrongly(error: BaseException) -> bool:
+    """Return whether an option is wrong, a place that was named is not there, or an output is in the way."""
+    if isinstance(error, MrczDaskError):
+        return isinstance(error, ParameterError)
+    return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)

@@ -130,6 +130,18 @@ class Noted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting(Event):
+    """A run that follows a folder waits: so many more stacks decide about this one, counted from 1."""
+
+    name: str
+    place: int
+    more: int
+
+    def __str__(self) -> str:
+        return f"stack {self.place} ({self.name}) is final after {self.more} more"
+
+
+@dataclass(frozen=True, slots=True)
 class RunFinished(Event):
     """A run is over: so many stacks done and not done; `error` says what ended it early."""
 

@@ -140,7 +140,10 @@ class Break(Record):
     reason: str
 
     def __str__(self) -> str:
-        return f"break before {self.first}: {self.reason}; windows do not cross it"
+        return (
+            f"At {self.first} the session breaks: {self.reason}. Stacks before and after it are not used to "
+            "correct each other."
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +201,12 @@ def _finite(value: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Failure(Record):
-    """A stack that could not go through a phase, and why."""
+    """A stack that could not go through a phase, why, and whether what was asked for is to blame."""
 
     name: str
     phase: str
     reason: str
+    asked_wrongly: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +236,8 @@ class StackResult(Record):
         Its window was not complete; a later result takes its place.
     kept
         The output was there already, sound, from the same inputs and parameters.
+    files
+        Names, relative to the output folder, of all files of the output, and the SHA-256 of each.
     """
 
     name: str
@@ -249,3 +255,4 @@ class StackResult(Record):
     key: str
     provisional: bool = False
     kept: bool = False
+    files: tuple[tuple[str, str], ...] = ()

@@ -88,14 +88,14 @@ def test_an_earlier_report_is_kept(tmp_path: Path, mrcz: Any) -> None:
     arguments = ["bench", "codecs", *SMALL, "--only", "metadata", "-o", tmp_path]
     assert mrcz(*arguments).code == 0
     shown = mrcz(*arguments)
-    assert shown.code == 1
+    assert shown.code == 2
     assert "--overwrite" in shown.err
     assert mrcz(*arguments, "--overwrite").code == 0
 
 
 def test_a_stack_that_is_not_there(tmp_path: Path, mrcz: Any) -> None:
     shown = mrcz("bench", "codecs", "--input", tmp_path / "none.mrcz")
-    assert shown.code == 1
+    assert shown.code == 2
     assert "none.mrcz" in shown.err
 
 

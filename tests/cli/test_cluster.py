@@ -36,7 +36,7 @@ def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrcz: Any) -> Path:
 def test_init_writes_and_does_not_overwrite(profile: Path, mrcz: Any) -> None:
     before = profile.read_text()
     again = mrcz("cluster", "init", profile)
-    assert again.code == 1 and "left as it is" in again.err
+    assert again.code == 2 and "left as it is" in again.err
     assert profile.read_text() == before
 
 

@@ -47,7 +47,7 @@ class TestEach:
         assert shown.code == 3
         assert "bad.mrcz" in shown.err
         again = mrcz(command, *stacks, "-o", tmp_path / "out")
-        assert again.code == 1
+        assert again.code == 2
         assert "--overwrite" in again.err
         assert mrcz(command, *stacks, "-o", tmp_path / "out", "--overwrite").code == 0
         assert mrcz(command, *stacks).code == 2

@@ -77,7 +77,7 @@ def test_wrong_usage(arguments: tuple[object, ...], said: str, tmp_path: Path, m
 
 def test_event_lists_that_are_none(tmp_path: Path, mrcz: Any) -> None:
     shown = mrcz("events", "to-stack", tmp_path / "no.events.zarr", "-o", tmp_path / "out")
-    assert shown.code == 1 and "no event list" in shown.err
+    assert shown.code == 2 and "no event list" in shown.err
 
 
 def test_counted_stacks_go_straight_into_koma(
@@ -108,7 +108,7 @@ def test_raw_stacks_are_simulated_with_their_truth(tmp_path: Path, mrcz: Any) ->
     assert (tmp_path / "a" / "truth.zarr" / "raw_001" / "charge").is_dir()
     assert mrcz_dask.read(tmp_path / "a" / "dark.mrcz").shape == (2, 32, 48)
     assert mrcz("simulate-raw", tmp_path / "c", "--dtype", "uint8", *size).code == 0
-    assert mrcz("simulate-raw", tmp_path / "a", *size).code == 1
+    assert mrcz("simulate-raw", tmp_path / "a", *size).code == 2
 
 
 def test_event_lists_that_would_give_wrong_stacks(

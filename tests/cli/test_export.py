@@ -15,7 +15,7 @@ def test_a_run_is_handed_on(night: Path, tmp_path: Path, mrcz: Any) -> None:
     assert "5 movies for relion" in shown.out and "README.md" in shown.out
     assert (tmp_path / "r" / "movies.star").exists()
     again = mrcz("export", night / "koma", "--to", "relion", "-o", tmp_path / "r")
-    assert again.code == 1 and "not empty" in again.err
+    assert again.code == 2 and "not empty" in again.err
 
 
 def test_short_movies_are_left_out_and_named(tmp_path: Path, mrcz: Any) -> None:
@@ -55,4 +55,4 @@ def test_names_that_a_star_file_cannot_hold_are_left_out_for_relion_alone(tmp_pa
 
 def test_wrong_usage(tmp_path: Path, mrcz: Any) -> None:
     assert mrcz("export", tmp_path, "--to", "imod").code == 2
-    assert mrcz("export", tmp_path, "--to", "warp").code == 1
+    assert mrcz("export", tmp_path, "--to", "warp").code == 2

@@ -70,7 +70,7 @@ def test_estimate_finds_the_gain(night: Path, tmp_path: Path, mrcz: Any) -> None
     assert good.mean() > 0.98
     assert np.corrcoef(found[good], truth[good])[0, 1] > 0.25
     again = mrcz("gain", "estimate", night / "session", "-o", out)
-    assert again.code == 1 and "--overwrite" in again.err
+    assert again.code == 2 and "--overwrite" in again.err
     said = json.loads(
         mrcz("gain", "estimate", night / "session", "-o", out, "--overwrite", "--stacks", 3, "--json").out
     )

@@ -69,7 +69,7 @@ class TestVerify:
 
     def test_an_empty_folder(self, tmp_path: Path, mrcz: Any) -> None:
         shown = mrcz("verify", tmp_path)
-        assert shown.code == 1
+        assert shown.code == 2
         assert "no stack there; looked for .mrcz" in shown.err
 
     def test_json(self, stack: Path, unknown: Path, mrcz: Any) -> None:
@@ -99,7 +99,7 @@ class TestInfo:
         assert shown.code == 3
         assert "bad.mrcz" in shown.err and str(stack) in shown.out
         assert mrcz("info", tmp_path / "bad.mrcz").code == 1
-        assert mrcz("info", tmp_path / "missing.mrcz").code == 1
+        assert mrcz("info", tmp_path / "missing.mrcz").code == 2
 
 
 @pytest.fixture

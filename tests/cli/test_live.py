@@ -109,7 +109,7 @@ def test_what_is_there_is_not_written_over(mrcz: Any, stack: Path, mean: Path, t
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
     replay = ("live", "--replay", stack, "-p", mean, "--no-page")
-    assert mrcz(*replay, "--record", tmp_path / "mine").code == 1
+    assert mrcz(*replay, "--record", tmp_path / "mine").code == 2
     shown = mrcz(*replay, "--store", tmp_path / "mine", "--overwrite")
     assert shown.code == 1 and "no store of live results" in shown.err
 

@@ -100,7 +100,7 @@ def test_following_ends_with_one(night: Path, mrcz: Any) -> None:
 
 def test_a_folder_without_a_run(tmp_path: Path, mrcz: Any) -> None:
     shown = mrcz("report", tmp_path)
-    assert shown.code == 1 and "no run is known" in shown.err
+    assert shown.code == 2 and "no run is known" in shown.err
 
 
 def test_overwrite_is_of_figures(night: Path, mrcz: Any) -> None:

@@ -77,7 +77,7 @@ def test_what_is_no_output(night: Path, mrcz: Any) -> None:
     shown = mrcz("reproduce", sorted(night.glob("*.mrcz"))[0])
     assert shown.code == 1
     assert "expected an output" in shown.err
-    assert mrcz("reproduce", night / "missing.mrcz").code == 1
+    assert mrcz("reproduce", night / "missing.mrcz").code == 2
 
 
 def test_a_nested_session_of_equal_names_in_two_formats(night: Path, mrcz: Any) -> None:

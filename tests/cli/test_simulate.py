@@ -45,7 +45,7 @@ def test_wrong_usage(tmp_path: Path, mrcz: Any, arguments: list[str]) -> None:
 def test_a_folder_that_is_not_empty(tmp_path: Path, mrcz: Any) -> None:
     (tmp_path / "file").write_text("")
     shown = mrcz("simulate", tmp_path)
-    assert shown.code == 1
+    assert shown.code == 2
     assert "empty" in shown.err
 
 

@@ -30,11 +30,8 @@ def finished(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def out(finished: Path, tmp_path: Path) -> Path:
-    """A folder with nothing but the logbook of that run."""
-    folder = tmp_path / "out"
-    folder.mkdir()
-    shutil.copy(finished / NAME, folder)
-    return folder
+    """A copy of its outputs and logbook."""
+    return Path(shutil.copytree(finished, tmp_path / "out"))
 
 
 def cut(out: Path, after: str, more: bytes = b"") -> None:
@@ -48,7 +45,28 @@ def test_a_finished_session(out: Path, mrcz: Command) -> None:
     shown = mrcz("status", out)
     assert shown.code == 0
     assert shown.out.splitlines()[0] == "finished" and "5 of 5" in shown.out
-    assert [p.name for p in out.iterdir()] == [NAME]
+
+
+def test_outputs_that_are_gone(out: Path, mrcz: Command) -> None:
+    first, second, *_ = sorted(out.glob("*.mrcz"))
+    first.unlink()
+    second.write_bytes(b"short")
+    shown, verified = mrcz("status", out), mrcz("verify", out)
+    assert shown.code == verified.code == 3
+    for text in (shown.out, verified.out):
+        assert f"{first.name} is gone" in text and f"{second.name} has 5 bytes" in text
+    assert f"{first}: gone" in verified.out and f"{second}: damaged" in verified.out
+    one = {one["name"]: one["reason"] for one in json.loads(mrcz("status", out, "--json").out)["not_done"]}
+    assert set(one) == {first.name, second.name}
+
+
+def test_outputs_that_changed_places(out: Path, mrcz: Command) -> None:
+    first, second, *_ = sorted(out.glob("*.mrcz"))
+    first.rename(out / "other")
+    second.rename(first)
+    (out / "other").rename(second)
+    shown = mrcz("verify", out)
+    assert shown.code == 3 and shown.out.count(": damaged") == 2 and "the run wrote" in shown.out
 
 
 def test_it_says_the_same_as_the_run(night: Path, mrcz: Command) -> None:
@@ -102,7 +120,7 @@ def test_no_logbook(there: bool, tmp_path: Path, mrcz: Command) -> None:
     if there:
         folder.mkdir()
     shown = mrcz("status", folder)
-    assert shown.code == 1 and "no logbook can be read" in shown.err
+    assert shown.code == 2 and "no logbook can be read" in shown.err
 
 
 def test_another_layout(out: Path, mrcz: Command) -> None:
@@ -115,7 +133,7 @@ def test_a_logbook_that_lies_elsewhere_is_not_read(out: Path, tmp_path: Path, mr
     other = tmp_path / "other"
     other.mkdir()
     (other / NAME).symlink_to(out / NAME)
-    assert mrcz("status", other).code == 1
+    assert mrcz("status", other).code == 2
 
 
 def test_watching_ends_with_the_run(out: Path, mrcz: Command, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ def test_it_is_written_once(night: Path, tmp_path: Path, mrcz: Any) -> None:
     assert "5 arrays" in shown.out
     assert json.loads(out.read_text())["version"] == 1
     again = mrcz("zarr-view", night, "-o", out)
-    assert again.code == 1 and "--overwrite" in again.err
+    assert again.code == 2 and "--overwrite" in again.err
     assert mrcz("zarr-view", night, "-o", out, "--overwrite", "--json").code == 0
 
 

@@ -302,9 +302,9 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
     plan = make_plan(broken_night, tmp_path / "batch", Settings(koma=koma))
     told: list[Event] = []
     assert carry_out(plan, SerialClient(), told.append).complete
-    breaks = [e.message for e in told if isinstance(e, Noted) and "break before" in e.message]
+    breaks = [e.message for e in told if isinstance(e, Noted) and "the session breaks" in e.message]
     names = [entry.name for entry in plan.stacks]
-    assert [one.split(":")[0].split()[-1] for one in breaks] == [names[16], names[29]]
+    assert [one.split()[1] for one in breaks] == [names[16], names[29]]
     told_in = [read_footer(plan.output(one)) for one in plan.stacks]
     cut = [[b["first"] for b in last_steps(footer or {})["koma"]["results"]["breaks"]] for footer in told_in]
     assert cut[0] == cut[12] == []

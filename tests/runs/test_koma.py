@@ -193,7 +193,7 @@ class TestWhatGoesWrong:
         assert len(outcome.failures) == 7
         assert all("No space left" in f.reason and "free some space" in f.reason for f in outcome.failures)
         assert sum(isinstance(e, StackFailed) for e in heard) == 7
-        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl"}
+        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl", "MANIFEST"}
 
     def test_a_journal_that_cannot_be_written_is_a_warning(self, night: Path, koma: Any) -> None:
         (night / "koma" / "events.jsonl").mkdir(parents=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.runs.space import check_space, forbid_overwriting, free_bytes
-from mrcz_dask.values.errors import SessionError, SpaceError
+from mrcz_dask.values.errors import PlaceError, SessionError, SpaceError
 from mrcz_dask.values.sizes import readable, some
 
 
@@ -28,7 +28,7 @@ def test_too_little_space_says_the_figures(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(SpaceError, match="is no folder"):
+    with pytest.raises(PlaceError, match="is no folder"):
         check_space(tmp_path / "out" / "deeper", 1)
 
 

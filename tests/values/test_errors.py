@@ -18,6 +18,7 @@ EXPECTED = {
     "FooterError": ValueError,
     "OutlierError": ValueError,
     "SessionError": ValueError,
+    "PlaceError": ValueError,
     "NoStacksError": ValueError,
     "OutputExistsError": FileExistsError,
     "SpaceError": OSError,

@@ -26,7 +26,7 @@ from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.looks import look
 from mrcz_dask.runs.space import check_space, forbid_overwriting
-from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.errors import ParameterError, PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import readable
 
@@ -237,7 +237,8 @@ def _stacks(paths: list[Path], out: Path, inputs: InputParams) -> tuple[list[Sta
         stacks += [one] if isinstance(one, StackEntry) else []
         bad += [one] if isinstance(one, Rejected) else []
     if not stacks:
-        raise SessionError("; ".join(one.reason for one in bad) or "no stacks; expected stacks of raw frames")
+        kind = SessionError if any(path.exists() for path in paths) else PlaceError
+        raise kind("; ".join(one.reason for one in bad) or "no stacks; expected stacks of raw frames")
     _forbid_doubles(stacks)
     return sorted(stacks, key=lambda one: (one.acquired.time, one.name)), bad
 

@@ -15,7 +15,7 @@ from zarr.codecs import BloscCodec
 from mrcz_dask.formats.atomic_folder import AtomicFolder
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.runs.counting.packing import CHARGE_STEPS, STEPS, Found, pixels
-from mrcz_dask.values.errors import FormatError, ParameterError
+from mrcz_dask.values.errors import FormatError, ParameterError, PlaceError
 
 SUFFIX = ".events.zarr"
 VERSION = 1
@@ -61,6 +61,8 @@ class Events:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        if not self.path.exists():
+            raise PlaceError(f"{path}: no event list: it is not there; check the path")
         try:
             self._group = zarr.open_group(self.path, mode="r")
             version = self._group.attrs.get(MARK)

@@ -9,7 +9,8 @@ from mrcz_dask.runs.counting.checking import event_problems
 from mrcz_dask.runs.counting.params import FractionParams
 from mrcz_dask.runs.counting.rendering import write_counted
 from mrcz_dask.runs.counting.store import SUFFIX, Events
-from mrcz_dask.values.errors import DamagedError, OutputExistsError, SpaceError
+from mrcz_dask.runs.space import make_folder
+from mrcz_dask.values.errors import DamagedError, OutputExistsError
 
 
 def events_to_stack(
@@ -57,12 +58,7 @@ def events_to_stack(
     problems = event_problems(events.path)
     if problems:  # Zarr gives zeros for a chunk that is gone
         raise DamagedError(f"{events.path}: {'; '.join(problems)}; copy it again, or count again")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SpaceError(
-            f"{target.parent}: cannot be made ({error.strerror or error}); choose another"
-        ) from error
+    make_folder(target.parent)
     return write_counted(target, events, params or FractionParams())
 
 

@@ -1,0 +1,137 @@
+"""The same kind of mistake ends every command with the same code, and in words that help."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.engine.attempt import attempt
+from mrcz_dask.formats import libraries
+from mrcz_dask.runs.discovery import discover
+from mrcz_dask.runs.keeping import settings_changes
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, SessionError, told
+from mrcz_dask.values.records import Failure
+
+NOT_THERE = [
+    "koma no -o out --workers 0",
+    "koma {night} --gain no.mrc -o out --workers 0",
+    "koma {night} --dark no.mrc -o out --workers 0",
+    "koma {night} --defects no.txt -o out --workers 0",
+    "koma {night} --exclude no.txt -o out --dry-run",
+    "noise no -o out",
+    "noise {night} --gain no.mrc -o out",
+    "compare no -o out",
+    "export no --to relion -o out",
+    "status no",
+    "report no",
+    "verify no",
+    "verify no.mrcz",
+    "info no.mrcz",
+    "provenance no.mrcz",
+    "recompress no.mrcz -o out",
+    "decompress no.mrcz -o out",
+    "outliers no.mrcz -o out",
+    "count no.mrc -o out",
+    "events to-stack no.events.zarr -o out",
+    "reproduce no.mrcz",
+    "zarr-view no",
+    "live no",
+    "gain estimate no -o out.mrc",
+    "gain orient no.mrc no.mrcz",
+    "gain fit-gamma no",
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(1)
+    (tmp_path / "s").mkdir()
+    for k in range(3):
+        mrcz_dask.write(tmp_path / "s" / f"s{k}.mrcz", random.poisson(2, (4, 16, 24)).astype(np.int16))
+    return tmp_path
+
+
+@pytest.mark.parametrize("command", NOT_THERE)
+def test_what_is_not_there_was_asked_for_wrongly(here: Path, mrcz: Any, command: str) -> None:
+    shown = mrcz(*command.format(night=here / "s").split())
+    assert shown.code == 2, shown
+    assert "Errno" not in shown.out + shown.err and "copy it again" not in shown.err
+    assert not (here / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["verify", "info", "provenance", "koma", "noise", "report", "status"])
+def test_a_folder_with_nothing_in_it(here: Path, mrcz: Any, command: str) -> None:
+    (here / "empty").mkdir()
+    assert mrcz(command, here / "empty").code == 2
+
+
+@pytest.mark.parametrize("command", ["recompress", "decompress", "outliers"])
+def test_outputs_in_the_way_and_files_that_are_missing_among_others(
+    here: Path, mrcz: Any, command: str
+) -> None:
+    assert mrcz(command, here / "s" / "s0.mrcz", here / "no.mrcz", "-o", "out").code == 3
+    again = mrcz(command, here / "s" / "s0.mrcz", "-o", "out")
+    assert again.code == 2 and "--overwrite" in again.err
+    (here / "bad.mrcz").write_bytes(b"bad")
+    assert mrcz(command, here / "bad.mrcz", "-o", "out").code == 1
+
+
+def test_refused_parameters_are_those_that_differ(here: Path, mrcz: Any) -> None:
+    assert mrcz("koma", "s", "--workers", 0, "--radius", 1).code == 0
+    refused = mrcz("koma", "s", "--workers", 0, "--radius", 2, "--rule", "paper")
+    assert refused.code == 2 and refused.err.count("radius 1 -> 2, rule fdr -> paper") == 1
+    assert len(refused.err) < 400 + len(str(here)) and "--overwrite" in refused.err
+
+
+def test_long_and_new_parameters_stay_short() -> None:
+    before = {"koma": {"radius": 3}, "gain": {"gamma": [0.123456] * 40}}
+    now = {"koma": {"radius": 3}, "gain": {"gamma": [0.2] * 40}, "new": {"one": 1, "two": "x" * 500}}
+    found = settings_changes(before, now)
+    assert [text.split()[0] for text in found] == ["gamma", "one", "two"]
+    assert max(map(len, found)) < 110 and "one none -> 1" in found
+
+
+def test_a_file_that_went_away_meanwhile(tmp_path: Path) -> None:
+    class Task:
+        name, places = "a.mrc", (str(tmp_path),)
+
+    def work(task: Any) -> bytes:
+        return (tmp_path / "a.mrc").read_bytes()
+
+    found = attempt(work, "sums and masks", Task())
+    assert isinstance(found, Failure) and "Errno" not in found.reason
+    assert found.reason == f"{tmp_path / 'a.mrc'}: it is gone since the run began; put it back and run again"
+
+
+def test_what_the_system_says_names_the_file_first() -> None:
+    assert told(PermissionError(13, "Permission denied", "a.mrc")) == (
+        "a.mrc: Permission denied; change its permissions"
+    )
+    assert told(SessionError("as it is")) == "as it is" and told(OSError()) == "OSError"
+
+
+def test_a_missing_package_is_no_fault_of_the_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*asked: str) -> Any:
+        raise MissingLibraryError(f"TIFF files need the package tifffile; {libraries.install('tiff')}")
+
+    (here / "s" / "t.tif").write_bytes(b"II*\0" + bytes(20))
+    monkeypatch.setattr("mrcz_dask.formats.tiff.library", missing)
+    (rejected,) = discover(here / "s").rejected
+    assert "pip install" in rejected.reason and "copy it again" not in rejected.reason
+
+
+def test_the_command_that_installs_an_extra_works_where_the_package_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MrczDaskError, match=r"pip install -e \S+\[tiff\]"):  # this is a checkout
+        libraries.library("no_such_package", "tiff", "TIFF files")
+    monkeypatch.setattr("mrcz_dask.__file__", str(tmp_path / "site-packages" / "mrcz_dask" / "__init__.py"))
+    assert libraries.install("tiff") == "pip install 'mrcz-dask[tiff]'"
+    root = tmp_path / "my checkout"
+    (root / "mrcz_dask").mkdir(parents=True)
+    (root / "pyproject.toml").touch()
+    monkeypatch.setattr("mrcz_dask.__file__", str(root / "mrcz_dask" / "__init__.py"))
+    assert libraries.install("tiff") == f"pip install -e '{root}[tiff]'"
