@@ -12,7 +12,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.runs.koma import Outcome
+from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.logbook import last_results, read_events
 from mrcz_dask.runs.manifest import NAME, Manifest, lost
 from mrcz_dask.runs.plan import make_plan
