@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from mrcz_dask.values.errors import DamagedError, MrczDaskError
-from mrcz_dask.values.records import Failure
+from mrcz_dask.values.errors import DamagedError, MrczDaskError, SessionError
+from mrcz_dask.values.records import COPIES, Failure
 from mrcz_dask.values.timing import Clock, Timing
 
 # What a network file system says while its server is away, or came back as another.
@@ -55,6 +55,10 @@ class Timed(Generic[R]):
 
     result: R
     timing: Timing | None
+
+
+class CopiesError(SessionError):
+    """Most stacks around one hold the same data, so that no reference can be made for it."""
 
 
 def attempt(function: Callable[[T], R], phase: str, task: T) -> R | Failure:
@@ -122,4 +126,4 @@ def failure(task: Named, phase: str, error: BaseException) -> Failure:
     """Return the failure of a stack with the error's own words, and its type where the words are not ours."""
     ours = isinstance(error, MrczDaskError | OSError)
     reason = str(error) if ours and str(error) else f"{type(error).__name__}: {error}"
-    return Failure(task.name, phase, reason)
+    return Failure(task.name, COPIES if isinstance(error, CopiesError) else phase, reason)

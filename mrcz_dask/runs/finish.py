@@ -19,6 +19,7 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
+from mrcz_dask.runs.attempt import CopiesError
 from mrcz_dask.runs.corrections import HeldOut, corrections
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import (
@@ -30,6 +31,7 @@ from mrcz_dask.runs.outputs import (
 )
 from mrcz_dask.runs.prepare import places
 from mrcz_dask.runs.recording import Findings, Noise, steps
+from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import MemberRef, forget
@@ -70,6 +72,10 @@ class FinishTask:
         Angstrom or None; path or None.
     run, segment, last, kept_windows
         Where the worker keeps the windows, when it drops them, and how many there may be.
+    copies
+        Names of stacks that hold data of this one; none of them is in its windows.
+    refusal
+        Why it must not be corrected; empty where it may.
     """
 
     path: str
@@ -92,6 +98,19 @@ class FinishTask:
     segment: int
     last: bool
     kept_windows: int
+    copies: tuple[str, ...] = ()
+    refusal: str = ""
+
+    def check(self) -> None:
+        """Return if the stack may be corrected.
+
+        Raises
+        ------
+        CopiesError
+            Most stacks around it are one and the same.
+        """
+        if self.refusal:
+            raise CopiesError(self.refusal)
 
     @property
     def name(self) -> str:
@@ -150,7 +169,10 @@ def finish(task: FinishTask) -> StackResult:
         When the stack cannot be read again, or its output cannot be written.
     SessionError
         When its pixels are no longer those of the first pass.
+    CopiesError
+        When most stacks around it are one and the same.
     """
+    task.check()
     store = SessionStore(task.store)
     with open_source(task.path, task.settings.input) as reader:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
@@ -177,6 +199,8 @@ def finish(task: FinishTask) -> StackResult:
 
 def _caveats(task: FinishTask) -> tuple[str, ...]:
     found = list(task.record.caveats)
+    if task.copies:
+        found.append(f"holds the same data as {some(task.copies)}: not used as each other's reference")
     members = (*task.short, *task.long)
     doses = [m.mean / m.n for m in members]
     if not task.record.sound:

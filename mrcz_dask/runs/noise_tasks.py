@@ -329,6 +329,7 @@ class _OddRows:
 
 @contextmanager
 def opened(task: FinishTask) -> Iterator[_Frames]:
-    """Give the frames of a stack after its gain."""
+    """Give the frames of a stack after its gain; an error where it must not be corrected."""
+    task.check()
     with open_source(task.path, task.settings.input) as reader:
         yield _Frames(Exposed(reader, gain_for(task.store, task.settings.gain, task.record.gamma)))

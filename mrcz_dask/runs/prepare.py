@@ -20,6 +20,7 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
+from mrcz_dask.numerics.fingerprint import Fingerprinter
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
 from mrcz_dask.numerics.outliers import OutlierMask
@@ -88,6 +89,7 @@ class Pass:
     even: FrameSum
     odd: FrameSum
     digest: PixelDigest
+    prints: Fingerprinter
     chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
     statistics: list[FrameStats | None] = field(default_factory=list)
 
@@ -124,6 +126,7 @@ def prepare(task: PrepareTask) -> StackRecord:
         mask = gained_mask(before.total, total, settings.outliers)
         mask_even = _mask_or_none(before.even, even, settings.outliers)
         stack_digest = collected.digest.hexdigest()
+        frames, grain = collected.prints.result(before.total.values, 2.0**-before.total.exponent).to_text()
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
@@ -150,6 +153,8 @@ def prepare(task: PrepareTask) -> StackRecord:
         gamma=gamma,
         sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
         made_with=made_with(task),
+        frames=frames,
+        grain=grain,
     )
     store = SessionStore(task.store)
     store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
@@ -164,12 +169,14 @@ def _read(reader: FrameSource) -> Pass:
         FrameSum((ny, nx), reader.dtype, exponent),
         FrameSum((ny, nx), reader.dtype, exponent),
         PixelDigest(reader.shape, reader.dtype),
+        Fingerprinter((ny, nx)),
     )
     frame = np.empty((ny, nx), reader.dtype)
     for k in range(reader.shape[0]):
         _take(reader, k, frame, collected)
         found = (collected.odd if k % 2 else collected.even).add(frame)
         collected.digest.update(frame)
+        collected.prints.add(frame)
         collected.statistics.append(from_moments(frame.size, found) if found else frame_stats(frame))
     return collected
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 # Counts of the sum: what windows weigh stacks with is rounded to 2**-20.
 SMALLEST_MEAN = 2.0**-10
+COPIES = "copies"  # phase of stacks that were not corrected, as most around them hold the same data
 
 
 class Record:
@@ -72,6 +74,8 @@ class StackRecord(Record):
         Of its sum, see `numerics.sketch`, in base 64.
     made_with
         Digest of the parameters and the version that made it.
+    frames, grain
+        What tells copies of the same data, see `numerics.fingerprint`.
     """
 
     name: str
@@ -98,6 +102,8 @@ class StackRecord(Record):
     gamma: float
     sketch: str
     made_with: str
+    frames: str = ""
+    grain: str = ""
 
     @property
     def sound(self) -> bool:
@@ -186,6 +192,11 @@ class Failure(Record):
     name: str
     phase: str
     reason: str
+
+
+def only_copies(failures: Sequence[Failure]) -> bool:
+    """Return whether stacks were left alone because they hold the same data, and nothing else failed."""
+    return bool(failures) and all(one.phase == COPIES for one in failures)
 
 
 @dataclass(frozen=True, slots=True)
