@@ -39,7 +39,9 @@ def _stacks(done: Sequence[StackResult]) -> object:
             *("-" if value is None else f"{1000 * value:.2f}" for value in noise),
             readable(one.bytes_in),
             readable(one.bytes_out),
-            "kept"
+            "too quiet"
+            if one.too_quiet
+            else "kept"
             if one.kept
             else ""
             if one.usable
@@ -66,7 +68,7 @@ def _totals(outcome: Outcome) -> str:
     done = outcome.results
     failed = len(outcome.failures) + len(outcome.plan.discovery.rejected)
     kept = sum(r.kept for r in done)
-    ordinary = [r for r in done if r.usable]
+    ordinary = [r for r in done if r.usable and not r.too_quiet]
     noise = ", ".join(
         f"{word} {_noise(_mean(r.noise[kind] for r in ordinary))}"
         for word, kind in (("raw", "raw"), ("filtered", "filtered"), ("corrected", "corrected"))

@@ -19,6 +19,8 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.quiet import middle_rows, noise_taken_off
 from mrcz_dask.runs.attempt import CopiesError
 from mrcz_dask.runs.corrections import HeldOut, corrections
 from mrcz_dask.runs.gaining import Exposed, gain_for
@@ -30,14 +32,14 @@ from mrcz_dask.runs.outputs import (
     write_references,
 )
 from mrcz_dask.runs.prepare import places
-from mrcz_dask.runs.recording import Findings, Noise, steps
+from mrcz_dask.runs.recording import NO_GOOD, Findings, Noise, steps
 from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import MemberRef, forget
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import Break, StackRecord, StackResult
+from mrcz_dask.values.records import QUIET, Break, StackRecord, StackResult
 from mrcz_dask.values.timing import phase
 
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
@@ -178,8 +180,9 @@ def finish(task: FinishTask) -> StackResult:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         mean, pattern, correction, held_out = corrections(store, task, scored=chunks is None)
         keep_thumbnails(store, task.record.stem, mean, correction)
+        quiet = _quiet(store, task, mean, correction)
+        findings = Findings(correction, pattern.fits, (*_caveats(task), *quiet))
         del mean  # as large as the sum
-        findings = Findings(correction, pattern.fits, _caveats(task))
         if chunks is not None:
             noise = _copy(chunks, task, findings, store)
         else:
@@ -222,6 +225,21 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
     if task.provisional:
         found.append("provisional: later stacks of the session will join its window")
     return tuple(found)
+
+
+def _quiet(store: SessionStore, task: FinishTask, mean: MeanImage, correction: Correction) -> tuple[str, ...]:
+    """Return the caveat of a stack whose own counting noise goes with its pattern; nothing for others."""
+    frames = task.record.shape[0]
+    if frames < 2 or not task.record.sound:
+        return ()
+    rows = middle_rows(mean.values.shape)
+    even = store.load(task.record.stem, "sum_even")[rows]
+    unit, odd = 2.0**-task.record.exponent, mean.values[rows] - even
+    halves = even * (unit / ((frames + 1) // 2)), odd * (unit / (frames // 2))
+    share = noise_taken_off(*halves, frames, correction.take_rows(rows))
+    if not share:
+        return ()
+    return (f"{QUIET}: {share:.0%} of the variance of its own noise went with the pattern. {NO_GOOD}",)
 
 
 def _write_references(
@@ -297,7 +315,7 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
         usable=task.usable,
         score=task.score,
         noise=noise,
-        caveats=findings.caveats,
+        caveats=findings.all_caveats(noise, task.record.shape),
         digest=whole_digest(output),
         mtime_ns=mtime_ns,
         key=task.key,

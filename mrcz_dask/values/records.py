@@ -9,6 +9,7 @@ from typing import Any, Self
 
 # Counts of the sum: what windows weigh stacks with is rounded to 2**-20.
 SMALLEST_MEAN = 2.0**-10
+QUIET = "quieter than counting allows"  # caveats of stacks whose own data were taken off begin so
 COPIES = "copies"  # phase of stacks that were not corrected, as most around them hold the same data
 
 
@@ -194,6 +195,11 @@ class Failure(Record):
     reason: str
 
 
+def is_too_quiet(caveats: Sequence[str]) -> bool:
+    """Return whether one of a stack's caveats is that it is quieter than counting allows."""
+    return any(text.startswith(QUIET) for text in caveats)
+
+
 def only_copies(failures: Sequence[Failure]) -> bool:
     """Return whether stacks were left alone because they hold the same data, and nothing else failed."""
     return bool(failures) and all(one.phase == COPIES for one in failures)
@@ -243,3 +249,8 @@ class StackResult(Record):
     key: str
     provisional: bool = False
     kept: bool = False
+
+    @property
+    def too_quiet(self) -> bool:
+        """Whether the correction took off what is the stack's own; its low noise is then no improvement."""
+        return is_too_quiet(self.caveats)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.writer import write
+from mrcz_dask.runs import tasks
 from mrcz_dask.runs.compare import CompareRun
 from mrcz_dask.runs.compare_tasks import CompareParams
 from mrcz_dask.runs.executors import SerialExecutor
@@ -24,8 +25,8 @@ from mrcz_dask.runs.noise import NoiseRun
 from mrcz_dask.runs.noise_results import NoiseParams
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.watching import Watcher
-from mrcz_dask.values.params import KomaParams, Settings
-from mrcz_dask.values.records import COPIES, StackResult, only_copies
+from mrcz_dask.values.params import KomaParams, Settings, WriteParams
+from mrcz_dask.values.records import COPIES, QUIET, StackResult, only_copies
 
 SHAPE = (96, 112)
 SETTINGS = Settings(koma=KomaParams(radius=3, breaks="none"))
@@ -174,3 +175,24 @@ def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
     Follow(watcher, follow, SerialExecutor(), lambda _: None, params, stop).execute()
     for path in (tmp_path / "batch").glob("*.mrcz"):
         assert path.read_bytes() == (tmp_path / "follow" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize(("write", "equal"), [("normalized", 7), ("recompressed", 7), ("normalized", 2)])
+def test_copies_that_nothing_finds_are_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, equal: int
+) -> None:
+    monkeypatch.setattr(tasks, "find_copies", lambda prints: [()] * len(prints))
+    folder = session(tmp_path / "night", stacks()[1:3] + [stacks()[3]] * equal)
+    settings = Settings(koma=KomaParams(radius=3, breaks="none"), write=WriteParams(write=write))
+    outcome = Run(make_plan(folder, None, settings), SerialExecutor()).execute()
+    alarmed = [one for one in outcome.results if one.too_quiet]
+    assert len(alarmed) >= equal
+    footer = read_footer(outcome.plan.folder / of(outcome, "s2.mrc").output)
+    assert footer is not None
+    step = next(one for one in footer["provenance"] if one["name"] == "koma")
+    assert any(text.startswith(QUIET) for text in step["caveats"])
+
+
+def test_no_alarm_in_an_ordinary_session(tmp_path: Path) -> None:
+    outcome = koma(session(tmp_path / "night", stacks()))
+    assert not any(one.too_quiet for one in outcome.results)
