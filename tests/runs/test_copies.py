@@ -20,6 +20,7 @@ from mrcz_dask.runs.compare import CompareRun
 from mrcz_dask.runs.compare_tasks import CompareParams
 from mrcz_dask.runs.executors import SerialExecutor
 from mrcz_dask.runs.follow import Follow, FollowParams
+from mrcz_dask.runs.gain_pattern import session_pattern
 from mrcz_dask.runs.koma import Outcome, Run
 from mrcz_dask.runs.noise import NoiseRun
 from mrcz_dask.runs.noise_results import NoiseParams
@@ -191,6 +192,16 @@ def test_copies_that_nothing_finds_are_an_alarm(
     assert footer is not None
     step = next(one for one in footer["provenance"] if one["name"] == "koma")
     assert any(text.startswith(QUIET) for text in step["caveats"])
+
+
+@pytest.mark.parametrize("name", RELATIVES)
+def test_a_gain_estimate_counts_a_copy_once(tmp_path: Path, name: str) -> None:
+    made = stacks()
+    folder = session(tmp_path / "night", made, **{name: RELATIVES[name](made[3])})
+    found = session_pattern(sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime))
+    assert len(found.used) == 7
+    assert list(found.left_out.values()) == ["holds the same data as s3.mrc"]
+    assert found.pattern.counts == pytest.approx(56, rel=0.02)
 
 
 def test_no_alarm_in_an_ordinary_session(tmp_path: Path) -> None:
