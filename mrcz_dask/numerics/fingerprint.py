@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 PATCH = 256  # pixels a side whose values are digested: shot noise makes them unique
@@ -179,7 +179,7 @@ def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
     values = inside if (patch == patch[0, 0]).all() else patch
     with np.errstate(over="ignore", invalid="ignore"):
         plain = np.ascontiguousarray(values * unit, np.float32) + np.float32(0)  # no -0
-    return int(xxhash.xxh3_64_intdigest(plain.view(np.uint8).data))
+    return int.from_bytes(hashlib.blake2b(plain.view(np.uint8).data, digest_size=8).digest(), "little")
 
 
 def _without_border(frame: NDArray[Any]) -> NDArray[Any] | None:

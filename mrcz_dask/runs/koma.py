@@ -213,8 +213,8 @@ def warn_of_session(ready: Sequence[Ready], listen: events.Listener) -> None:
     if copies:
         listen(
             events.Warned(
-                f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbour, and "
-                "do not correct each other"
+                f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbour, "
+                "and do not correct each other"
             )
         )
     spread = looks_raw(ready)
