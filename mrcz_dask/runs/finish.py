@@ -20,6 +20,9 @@ from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.quiet import middle_rows, noise_taken_off
+from mrcz_dask.runs.attempt import CopiesError
 from mrcz_dask.runs.corrections import HeldOut, corrections
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import (
@@ -32,13 +35,14 @@ from mrcz_dask.runs.outputs import (
     write_references,
 )
 from mrcz_dask.runs.prepare import places
-from mrcz_dask.runs.recording import Findings, Noise, steps
+from mrcz_dask.runs.recording import NO_GOOD, Findings, Noise, steps
+from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import MemberRef, forget
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import Break, StackRecord, StackResult
+from mrcz_dask.values.records import QUIET, Break, StackRecord, StackResult
 from mrcz_dask.values.timing import phase
 
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
@@ -73,6 +77,10 @@ class FinishTask:
         Angstrom or None; path or None.
     run, segment, last, kept_windows
         Where the worker keeps the windows, when it drops them, and how many there may be.
+    copies
+        Names of stacks that hold data of this one; none of them is in its windows.
+    refusal
+        Why it must not be corrected; empty where it may.
     """
 
     path: str
@@ -95,6 +103,19 @@ class FinishTask:
     segment: int
     last: bool
     kept_windows: int
+    copies: tuple[str, ...] = ()
+    refusal: str = ""
+
+    def check(self) -> None:
+        """Return if the stack may be corrected.
+
+        Raises
+        ------
+        CopiesError
+            Most stacks around it are one and the same.
+        """
+        if self.refusal:
+            raise CopiesError(self.refusal)
 
     @property
     def name(self) -> str:
@@ -155,7 +176,10 @@ def finish(task: FinishTask) -> StackResult:
         When the stack cannot be read again, or its output cannot be written.
     SessionError
         When its pixels are no longer those of the first pass.
+    CopiesError
+        When most stacks around it are one and the same.
     """
+    task.check()
     store = SessionStore(task.store)
     if Path(task.folder).is_dir():  # else it went away, and must not be made anew on a bare mount point
         output_path(task).parent.mkdir(parents=True, exist_ok=True)
@@ -163,8 +187,9 @@ def finish(task: FinishTask) -> StackResult:
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         mean, pattern, correction, held_out = corrections(store, task, scored=chunks is None)
         keep_thumbnails(store, task.record.stem, mean, correction)
+        quiet = _quiet(store, task, mean, correction)
+        findings = Findings(correction, pattern.fits, (*_caveats(task), *quiet))
         del mean  # as large as the sum
-        findings = Findings(correction, pattern.fits, _caveats(task))
         if chunks is not None:
             noise = _copy(chunks, task, findings, store)
         else:
@@ -186,6 +211,8 @@ def finish(task: FinishTask) -> StackResult:
 
 def _caveats(task: FinishTask) -> tuple[str, ...]:
     found = list(task.record.caveats)
+    if task.copies:
+        found.append(f"holds the same data as {some(task.copies)}: not used as each other's reference")
     members = (*task.short, *task.long)
     doses = [m.mean / m.n for m in members]
     if not task.record.sound:
@@ -207,6 +234,22 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
     if task.provisional:
         found.append("provisional: later stacks of the session will join its window")
     return tuple(found)
+
+
+def _quiet(store: SessionStore, task: FinishTask, mean: MeanImage, correction: Correction) -> tuple[str, ...]:
+    """Return the caveat of a stack whose own counting noise goes with its pattern; nothing for others."""
+    lit = [k for k in range(task.record.shape[0]) if k not in task.record.blank]
+    frames, evens = len(lit), sum(k % 2 == 0 for k in lit)
+    if evens in (0, frames) or not task.record.sound:
+        return ()
+    rows = middle_rows(mean.values.shape)
+    even = store.load(task.record.stem, "sum_even")[rows]
+    unit, odd = 2.0**-task.record.exponent, mean.values[rows] - even
+    halves = even * (unit / evens), odd * (unit / (frames - evens))
+    share = noise_taken_off(*halves, frames, correction.take_rows(rows))
+    if not share:
+        return ()
+    return (f"{QUIET}: {share:.0%} of the variance of its own noise went with the pattern. {NO_GOOD}",)
 
 
 def _write_references(
@@ -283,7 +326,7 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
         usable=task.usable,
         score=task.score,
         noise=noise,
-        caveats=findings.caveats,
+        caveats=findings.all_caveats(noise, task.record.shape),
         digest=whole_digest(output),
         mtime_ns=mtime_ns,
         key=task.key,

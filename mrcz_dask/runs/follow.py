@@ -10,7 +10,16 @@ from time import monotonic
 from mrcz_dask.runs.entries import Discovery, Rejected, StackEntry
 from mrcz_dask.runs.executors import Executor
 from mrcz_dask.runs.finish import FinishTask
-from mrcz_dask.runs.koma import Log, Outcome, announce, hint_at_raw, in_order, ready_stacks, sort_out, started
+from mrcz_dask.runs.koma import (
+    Log,
+    Outcome,
+    announce,
+    in_order,
+    ready_stacks,
+    sort_out,
+    started,
+    warn_of_session,
+)
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.segments import find_segments
@@ -270,7 +279,7 @@ class Follow:
         self._found.refused.clear()
         self._first(passes, self._without_record())
         ready = ready_stacks(self._plan, {name: record for name, (_, record) in self._found.records.items()})
-        hint_at_raw(ready, log.listen)
+        warn_of_session(ready, log.listen)
         self._second(log, passes, self._due(log, more_to_come=False))
         names = {e.name for e in self._plan.stacks}
         failures = [f for group in (self._found.failed, self._found.refused) for _, f in group.values()]

@@ -20,6 +20,7 @@ from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.passes import Passes
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.segments import find_segments
+from mrcz_dask.runs.space import some
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, looks_raw
 from mrcz_dask.values import events
@@ -113,7 +114,7 @@ class Run:
             passes = Passes(self._executor, log.listen, take_times=self._take_times)
             records, failures = passes.first(self._plan, self._plan.stacks)
             ready = ready_stacks(self._plan, records)
-            hint_at_raw(ready, log.listen)
+            warn_of_session(ready, log.listen)
             segments = find_segments(ready, self._plan.settings.koma)
             for one in segments.breaks:
                 log.listen(events.Noted(str(one)))
@@ -206,8 +207,21 @@ def ready_stacks(plan: Plan, records: dict[str, StackRecord]) -> list[Ready]:
     return judged(entries, [records[e.name] for e in entries], plan.settings)
 
 
-def hint_at_raw(ready: Sequence[Ready], listen: events.Listener) -> None:
-    """Warn of stacks that look as if no gain reference had been applied."""
+def warn_of_session(ready: Sequence[Ready], listen: events.Listener) -> None:
+    """Warn of copies of the same data, and of stacks that look as if no gain reference had been applied."""
+    names = [one.entry.name for one in ready]
+    copies = [
+        f"{names[j]} (as {some([names[k] for k in one.copies], 2)})"
+        for j, one in enumerate(ready)
+        if one.original is not None
+    ]
+    if copies:
+        listen(
+            events.Warned(
+                f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbour, "
+                "and do not correct each other"
+            )
+        )
     spread = looks_raw(ready)
     if spread is not None:
         listen(

@@ -12,7 +12,7 @@ from mrcz_dask.runs.attempt import attempt, failure
 from mrcz_dask.runs.executors import Executor, segments_of
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.flow import Split, halves
-from mrcz_dask.runs.koma import announce, hint_at_raw, ready_stacks, tell_of
+from mrcz_dask.runs.koma import announce, ready_stacks, tell_of, warn_of_session
 from mrcz_dask.runs.noise_kept import Kept
 from mrcz_dask.runs.noise_pairs import PairTask, score_pairs
 from mrcz_dask.runs.noise_report import NoiseReport, make_report
@@ -102,7 +102,7 @@ class Scoring:
         records, failures = Passes(self._executor, self._listen).first(self._plan, self._plan.stacks)
         self._failures = list(failures)
         ready = ready_stacks(self._plan, records)
-        hint_at_raw(ready, self._listen)
+        warn_of_session(ready, self._listen)
         return ready
 
     def _begin(self) -> None:

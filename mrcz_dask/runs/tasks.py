@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import count, islice
+from itertools import count, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,13 @@ from mrcz_dask import __version__
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
+from mrcz_dask.numerics.copies import find_copies
+from mrcz_dask.numerics.fingerprint import Fingerprint
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.segments import Segments, find_segments
+from mrcz_dask.runs.space import some
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Break, StackRecord
@@ -32,26 +36,52 @@ SHORTEST = 4
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A stack that went through the first pass, and whether it may be a reference for others."""
+    """A stack that went through the first pass, and whether it may be a reference for others.
+
+    Attributes
+    ----------
+    entry, record, verdict
+        The file, what was found in it, and whether its contrast is too high.
+    raw
+        Whether references are in counts, so that none needs a dose.
+    copies, original
+        Places of the stacks that hold data of this one, and of the one that stands for it; None if it stands
+        for itself.
+    """
 
     entry: StackEntry
     record: StackRecord
     verdict: Usability
     raw: bool
+    copies: tuple[int, ...] = ()
+    original: int | None = None
 
     @property
-    def usable(self) -> bool:
-        """Whether the stack may be a member of windows: those scaled to a dose need one."""
+    def good(self) -> bool:
+        """Whether the stack by itself may be a member of windows: those scaled to a dose need one."""
         if not self.record.sound:
             return False
         return self.verdict.usable if self.record.has_dose else self.raw
+
+    @property
+    def usable(self) -> bool:
+        """Whether the stack may be a member of windows: of copies of the same data, only the first."""
+        return self.good and self.original is None
 
 
 def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings) -> list[Ready]:
     """Return the stacks of a session, in order of time, with the verdict on each."""
     verdicts = judge([_grid(r) for r in records], settings.koma.radius, settings.contrast)
     raw = settings.koma.form == "subtract-raw"
-    return [Ready(*three, raw=raw) for three in zip(entries, records, verdicts, strict=True)]
+    found = find_copies([Fingerprint.from_text(one.frames, one.grain) for one in records])
+    made: list[Ready] = []
+    for j, (entry, record, verdict, copies) in enumerate(zip(entries, records, verdicts, found, strict=True)):
+        original = next((k for k in copies if k < j and made[k].usable), None)
+        known = [k for k in copies if k <= j + settings.koma.radius]
+        if any(a not in found[b] for a, b in pairwise(known)):
+            original = known[0]  # of several stacks, as a tilt series is: these are neighbours, it is none
+        made.append(Ready(entry, record, verdict, raw, copies, original))
+    return made
 
 
 def finish_tasks(
@@ -75,10 +105,11 @@ def finish_tasks(
     candidates = [k for k, good in enumerate(usable) if good]
     refs = [member_ref(r.record) for r in ready]
     for i, one in enumerate(ready):
-        found = windows_of(i, candidates, usable, segments, koma)
+        found = windows_of(i, candidates, usable, segments, koma, one.copies)
         members = [refs[j] for j in found.short], [refs[j] for j in found.long]
         provisional = more_to_come and not found.final
-        yield _finish_task(plan, one, *members, found.breaks, provisional=provisional)
+        task = _finish_task(plan, one, *members, found.breaks, provisional=provisional)
+        yield with_key(_told_of_copies(task, i, ready, found.around))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +124,24 @@ class Windows:
         Those without which there would be more members, or others.
     final
         Whether stacks that come later leave them as they are.
+    around
+        The first stack that may matter to the short window, and the one after the last.
     """
 
     short: list[int]
     long: list[int]
     breaks: tuple[Break, ...]
     final: bool
+    around: tuple[int, int]
 
 
 def windows_of(
-    i: int, candidates: Sequence[int], usable: Sequence[bool], segments: Segments, koma: KomaParams
+    i: int,
+    candidates: Sequence[int],
+    usable: Sequence[bool],
+    segments: Segments,
+    koma: KomaParams,
+    copies: Sequence[int] = (),
 ) -> Windows:
     """Return the windows of stack `i`, which hold stacks of its own segment alone.
 
@@ -116,7 +155,12 @@ def windows_of(
         Of the session.
     koma
         Method, and lengths of the windows.
+    copies
+        Indices of stacks that hold data of this one.
     """
+    if copies:
+        candidates = [k for k in candidates if k not in copies]
+        usable = [good and k not in copies for k, good in enumerate(usable)]
     start, stop = segments.around(i)
     inside = candidates[bisect_left(candidates, start) : bisect_left(candidates, stop)]
     place = bisect_left(inside, i)
@@ -129,7 +173,8 @@ def windows_of(
     breaks = (segments.at(start) if cut_before else ()) + (segments.at(stop) if cut_after else ())
     enough = bisect_left(others, segments.decided) >= koma.waits_for + max(koma.waits_for, place)
     final = i < segments.decided and (enough or stop < segments.decided)
-    return Windows(short, long if long != short else [], breaks, final)
+    around = start if place < koma.reach else short[0], stop if cut_after else short[-1] + 1
+    return Windows(short, long if long != short else [], breaks, final, around)
 
 
 def more_until_final(i: int, ready: Sequence[Ready], segments: Segments, koma: KomaParams) -> int:
@@ -175,30 +220,44 @@ def _finish_task(
     *,
     provisional: bool,
 ) -> FinishTask:
-    return with_key(
-        FinishTask(
-            path=str(one.entry.path),
-            folder=str(plan.folder),
-            store=str(plan.store),
-            record=replace(one.record, sketch=""),  # known, and as large as all the rest
-            short=tuple(short),
-            long=tuple(long),
-            usable=one.usable,
-            score=_number(one.verdict.score),
-            breaks=breaks,
-            provisional=provisional,
-            settings=plan.settings,
-            key="",
-            acquired=one.entry.acquired.time.isoformat(sep=" "),
-            acquired_from=one.entry.acquired.source,
-            pixel_size=one.entry.pixel_size,
-            mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
-            run="",
-            segment=0,
-            last=False,
-            kept_windows=2,
-        )
+    return FinishTask(
+        path=str(one.entry.path),
+        folder=str(plan.folder),
+        store=str(plan.store),
+        record=replace(one.record, sketch="", frames="", grain=""),  # known, and as large as all the rest
+        short=tuple(short),
+        long=tuple(long),
+        usable=one.usable,
+        score=_number(one.verdict.score) if one.original is None else None,
+        breaks=breaks,
+        provisional=provisional,
+        settings=plan.settings,
+        key="",
+        acquired=one.entry.acquired.time.isoformat(sep=" "),
+        acquired_from=one.entry.acquired.source,
+        pixel_size=one.entry.pixel_size,
+        mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
+        run="",
+        segment=0,
+        last=False,
+        kept_windows=2,
     )
+
+
+def _told_of_copies(task: FinishTask, i: int, ready: Sequence[Ready], around: tuple[int, int]) -> FinishTask:
+    """Return the task of stack `i` with what copies of the same data, its own and others', mean for it."""
+    stop = max(around[1], i + 1)  # later ones are not known yet to one who follows
+    names = tuple(ready[k].entry.name for k in ready[i].copies if k < stop)
+    near = [k if ready[k].original is None else ready[k].original for k in range(*around) if ready[k].good]
+    same, count = Counter(near).most_common(1)[0] if near else (0, 0)
+    if count < 2 or 2 * count <= len(near):
+        return replace(task, copies=names)
+    equal = [ready[k].entry.name for k in range(*around) if same in (k, ready[k].original)]
+    refusal = (
+        f"{count} of the {len(near)} stacks around it hold the same data ({some(equal)}): a reference made "
+        "of them would take the specimen off. Leave the copies out with --exclude"
+    )
+    return replace(task, copies=names, refusal=refusal)
 
 
 def with_key(task: FinishTask) -> FinishTask:
@@ -214,6 +273,7 @@ def with_key(task: FinishTask) -> FinishTask:
         "provisional": task.provisional,
         "acquired": [task.acquired, task.acquired_from],
         "pixel_size": task.pixel_size,
+        **({"copies": [*task.copies, task.refusal]} if task.copies or task.refusal else {}),
     }
     return replace(task, key=digest_of(depends))
 
