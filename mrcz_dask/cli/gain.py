@@ -59,7 +59,7 @@ def estimate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate a gain from the session itself: outliers masked, carbon and thick ice left out; 0 = defect.
+    """Estimate a gain from the session: outliers masked, carbon, thick ice and copies left out; 0 = defect.
 
     What is the same in all stacks goes into it, the illumination too.
     """

@@ -25,6 +25,7 @@ from mrcz_dask.values.params import (
     OutlierParams,
     Settings,
 )
+from mrcz_dask.values.records import only_copies
 from mrcz_dask.values.sizes import readable
 
 AUTO = "auto"
@@ -194,7 +195,7 @@ def koma(
     print_json(outcome.to_dict()) if as_json else show_outcome(outcome, shown)
     if times is not None and not as_json:
         show_profile(times)
-    if not outcome.results:
+    if not outcome.results and not only_copies(outcome.failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
 

@@ -18,6 +18,7 @@ from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options import Many, numbers_of
 from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
+from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
     from mrcz_dask.engine.where import Where
@@ -183,7 +184,12 @@ def noise(
     for path in _files(report, csv, plot, overwrite=overwrite):
         if not (as_json or quiet):
             say(str(path))
-    if plan.stacks and len(report.failures) >= len(plan.stacks) and not report.stacks:
+    if (
+        plan.stacks
+        and len(report.failures) >= len(plan.stacks)
+        and not report.stacks
+        and not only_copies(report.failures)
+    ):
         raise typer.Exit(FAILED)
     raise typer.Exit(PARTLY if report.not_done else DONE)
 

@@ -50,7 +50,9 @@ def _stacks(done: Sequence[StackResult]) -> object:
             *("-" if value is None else f"{1000 * value:.2f}" for value in noise),
             readable(one.bytes_in),
             readable(one.bytes_out),
-            "kept"
+            "too quiet"
+            if one.too_quiet
+            else "kept"
             if one.kept
             else ""
             if one.usable
@@ -79,7 +81,7 @@ def _remarks(outcome: Outcome) -> Iterable[str]:
 def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     done, plan = outcome.results, outcome.plan
     kept = sum(r.kept for r in done)
-    ordinary = [r for r in done if r.usable]
+    ordinary = [r for r in done if r.usable and not r.too_quiet]
     yield (
         f"{len(done)} stacks done"
         + (f" ({kept} kept from before)" if kept else "")

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from mrcz_dask.values.errors import DamagedError, MrczDaskError, asked_wrongly, told
-from mrcz_dask.values.records import Failure
+from mrcz_dask.values.errors import DamagedError, MrczDaskError, SessionError, asked_wrongly, told
+from mrcz_dask.values.records import COPIES, Failure
 from mrcz_dask.values.timing import Clock, Timing
 
 # What a network file system says while its server is away, or came back as another.
@@ -54,6 +54,10 @@ class Timed(Generic[R]):
 
     result: R
     timing: Timing | None
+
+
+class CopiesError(SessionError):
+    """Most stacks around one hold the same data, so that no reference can be made for it."""
 
 
 def attempt(function: Callable[..., R], phase: str, task: Named, *state: Any) -> R | Failure:
@@ -125,4 +129,6 @@ def failure(task: Named, phase: str, error: BaseException) -> Failure:
         reason = told(error)
     else:
         reason = f"{type(error).__name__}: {error}"
-    return Failure(task.name, phase, reason, asked_wrongly(error))
+    return Failure(
+        task.name, COPIES if isinstance(error, CopiesError) else phase, reason, asked_wrongly(error)
+    )

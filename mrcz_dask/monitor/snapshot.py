@@ -101,7 +101,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
     """
     stacks = list(state.stacks.values())
     results = [s.result for s in stacks if s.result is not None and s.state in RESULTS]
-    ordinary = [r for r in results if r.usable]
+    ordinary = [r for r in results if r.usable and not r.too_quiet]
     pace = _pace(state)
     return Snapshot(
         running=_running(state, alive),

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from mrcz_dask.report.data import SessionData, StackData
+from mrcz_dask.values.records import is_too_quiet
 
 FEWEST = 6
 END_SHARE = 10
@@ -72,8 +73,9 @@ def correction_raised_noise(data: SessionData) -> float | None:
 
 
 def _pairs(data: SessionData, before: str, after: str) -> list[tuple[float, float]]:
-    """Return held-out noise of the stacks that may be references, before and after a step."""
-    pairs = [(s.noise.get(before), s.noise.get(after)) for s in data.stacks if s.usable]
+    """Return held-out noise before and after a step, of references that are not too quiet."""
+    stacks = [s for s in data.stacks if s.usable and not is_too_quiet(s.caveats)]
+    pairs = [(s.noise.get(before), s.noise.get(after)) for s in stacks]
     return [(b, a) for b, a in pairs if b is not None and a is not None]
 
 
@@ -95,6 +97,11 @@ def _raised(data: SessionData, before: str, after: str) -> float | None:
     error = statistics.stdev(steps) / math.sqrt(len(steps))
     mean = statistics.fmean(steps)
     return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+
+
+def too_quiet(data: SessionData) -> float:
+    """Return how many stacks are quieter than counting allows."""
+    return float(sum(is_too_quiet(s.caveats) for s in data.stacks))
 
 
 def high_contrast(data: SessionData) -> float | None:

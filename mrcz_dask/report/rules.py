@@ -187,6 +187,17 @@ RULES: tuple[Rule, ...] = (
         measures.noise_words("filtered", "corrected"),
     ),
     Rule(
+        "too_quiet",
+        "How many stacks are quieter than counting allows?",
+        "stacks",
+        None,
+        0,
+        "Their own data are in their references, and specimen was taken off: do not use them. Look for "
+        "copies in the session, leave them out (--exclude), and run again.",
+        measures.too_quiet,
+        "noise",
+    ),
+    Rule(
         "high_contrast",
         "How many stacks have carbon edges or thick ice?",
         "%",

@@ -13,6 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from mrcz_dask import __version__
+from mrcz_dask.engine.attempt import CopiesError
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, whole_digest
 from mrcz_dask.formats.places import measure
@@ -23,6 +24,8 @@ from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.koma import spread
 from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.quiet import middle_rows, noise_taken_off
 from mrcz_dask.runs.corrections import HeldOut, corrections
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import (
@@ -35,13 +38,14 @@ from mrcz_dask.runs.outputs import (
     write_references,
 )
 from mrcz_dask.runs.prepare import places
-from mrcz_dask.runs.recording import Findings, Noise, steps
+from mrcz_dask.runs.recording import NO_GOOD, Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import MemberRef, Sums
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import Break, StackRecord, StackResult
+from mrcz_dask.values.records import QUIET, Break, StackRecord, StackResult
+from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
 
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
@@ -72,6 +76,10 @@ class FinishTask:
         Time of acquisition in ISO form, and where it came from.
     pixel_size, mdoc
         Angstrom or None; path or None.
+    copies
+        Names of stacks that hold data of this one; none of them is in its windows.
+    refusal
+        Why it must not be corrected; empty where it may.
     key
         Digest of all that the output depends on.
     """
@@ -91,6 +99,8 @@ class FinishTask:
     acquired_from: str
     pixel_size: float | None
     mdoc: str | None
+    copies: tuple[str, ...] = ()
+    refusal: str = ""
     key: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -105,8 +115,20 @@ class FinishTask:
             "provisional": self.provisional,
             "acquired": [self.acquired, self.acquired_from],
             "pixel_size": self.pixel_size,
+            **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
         }
         object.__setattr__(self, "key", digest_of(depends))
+
+    def check(self) -> None:
+        """Return if the stack may be corrected.
+
+        Raises
+        ------
+        CopiesError
+            Most stacks around it are one and the same.
+        """
+        if self.refusal:
+            raise CopiesError(self.refusal)
 
     @property
     def name(self) -> str:
@@ -189,7 +211,10 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
         When the stack cannot be read again, or its output cannot be written.
     SessionError
         When its pixels are no longer those of the first pass.
+    CopiesError
+        When most stacks around it are one and the same.
     """
+    task.check()
     store = SessionStore(task.store)
     if Path(task.folder).is_dir():  # else it went away, and must not be made anew on a bare mount point
         output_path(task).parent.mkdir(parents=True, exist_ok=True)
@@ -197,8 +222,9 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
         chunks = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         mean, pattern, correction, held_out = corrections(store, task, windows, scored=chunks is None)
         keep_thumbnails(store, task.record.stem, mean, correction)
+        quiet = _quiet(store, task, mean, correction)
+        findings = Findings(correction, pattern.fits, (*_caveats(task), *quiet))
         del mean  # as large as the sum
-        findings = Findings(correction, pattern.fits, _caveats(task))
         if chunks is not None:
             noise = _copy(chunks, task, findings, store)
         else:
@@ -218,6 +244,8 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
 
 def _caveats(task: FinishTask) -> tuple[str, ...]:
     found = list(task.record.caveats)
+    if task.copies:
+        found.append(f"holds the same data as {some(task.copies)}: not used as each other's reference")
     members = (*task.short, *task.long)
     doses = [m.mean / m.n for m in members]
     if not task.record.sound:
@@ -239,6 +267,22 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
     if task.provisional:
         found.append("provisional: later stacks of the session will join its window")
     return tuple(found)
+
+
+def _quiet(store: SessionStore, task: FinishTask, mean: MeanImage, correction: Correction) -> tuple[str, ...]:
+    """Return the caveat of a stack whose own counting noise goes with its pattern; nothing for others."""
+    lit = [k for k in range(task.record.shape[0]) if k not in task.record.blank]
+    frames, evens = len(lit), sum(k % 2 == 0 for k in lit)
+    if evens in (0, frames) or not task.record.sound:
+        return ()
+    rows = middle_rows(mean.values.shape)
+    even = store.load(task.record.stem, "sum_even")[rows]
+    unit, odd = 2.0**-task.record.exponent, mean.values[rows] - even
+    halves = even * (unit / evens), odd * (unit / (frames - evens))
+    share = noise_taken_off(*halves, frames, correction.take_rows(rows))
+    if not share:
+        return ()
+    return (f"{QUIET}: {share:.0%} of the variance of its own noise went with the pattern. {NO_GOOD}",)
 
 
 def _write_references(
@@ -315,7 +359,7 @@ def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) ->
         usable=task.usable,
         score=task.score,
         noise=noise,
-        caveats=findings.caveats,
+        caveats=findings.all_caveats(noise, task.record.shape),
         digest=whole_digest(output),
         mtime_ns=mtime_ns,
         key=task.key,

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
-from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.numerics.contrast import Usability, block_means, judge
+from mrcz_dask.numerics.copies import Copies
+from mrcz_dask.numerics.fingerprint import Fingerprint, Fingerprinter
 from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.noise import FINENESS
 from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
-from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
 from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, StackFailed, silent
 from mrcz_dask.values.params import ContrastParams, InputParams, OutlierParams
@@ -38,6 +40,8 @@ class StackLook:
         Its outliers.
     format, first_row
         Of its file; see `FrameSource`.
+    prints
+        What tells copies of it.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class StackLook:
     mask: OutlierMask
     format: str
     first_row: FirstRow
+    prints: Fingerprint
 
     @property
     def dose(self) -> float:
@@ -65,8 +70,23 @@ def look_at(
     with open_source(path, inputs) as source:
         if source.quantised:
             raise FormatError(f"{path}: its pixels are quantised (an output); expected counts")
-        total = sum_stack(source)
-        return StackLook(path, total, outlier_mask(total, outliers), source.format, source.first_row)
+        total, prints = _summed(source)
+        return StackLook(path, total, outlier_mask(total, outliers), source.format, source.first_row, prints)
+
+
+def _summed(source: FrameSource) -> tuple[StackSum, Fingerprint]:
+    """Return the exact sum of a stack, and its fingerprint, from one look at each frame of counts."""
+    shape = source.shape[1], source.shape[2]
+    numbers = range(source.shape[0])
+    floats = source.dtype.kind == "f"
+    exponent = common_exponent(source.frame(k) for k in numbers) if floats else None
+    summed, prints = FrameSum(shape, source.dtype, exponent), Fingerprinter(shape)
+    for k in numbers:
+        frame = source.frame(k)
+        summed.add(frame)
+        prints.add(frame)
+    total = summed.result()
+    return total, prints.result(total.values, 2.0**-total.exponent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +100,7 @@ class FoundPattern:
     used
         Names of the stacks.
     left_out
-        Reasons by name: high contrast, no sound mask, unreadable.
+        Reasons by name: high contrast, no sound mask, unreadable, the same data as another stack.
     """
 
     pattern: SessionPattern
@@ -96,7 +116,7 @@ def session_pattern(
     contrast: ContrastParams | None = None,
     listen: Listener = silent,
 ) -> FoundPattern:
-    """Return the pattern of stacks, outliers masked, high-contrast stacks left out.
+    """Return the pattern of stacks, outliers masked; high-contrast stacks and copies of others are left out.
 
     At most 16 sums are in memory: the contrast of a stack is judged within a group of as many.
 
@@ -116,13 +136,17 @@ def session_pattern(
     """
     found: PatternSum | None = None
     used: list[str] = []
+    copies, names = Copies(), list[str]()  # '' for a stack that is left out
     left_out: dict[str, str] = {}
     sizes = {path: _size(path) for path in paths}
     listen(PhaseStarted(PHASE, len(paths), sum(sizes.values())))
     for group in _groups(paths):
         looks = list(_looks(group, inputs, outliers, left_out, sizes, listen))
         for one, verdict in zip(looks, _verdicts(looks, contrast or ContrastParams()), strict=True):
-            reason = _unusable(one, verdict)
+            copies.add(one.prints)
+            same = [names[k] for k in copies.of(len(names)) if names[k]]
+            reason = _unusable(one, verdict) or (same and f"holds the same data as {same[0]}")
+            names.append("" if reason else one.path.name)
             if reason:
                 left_out[one.path.name] = reason
                 continue

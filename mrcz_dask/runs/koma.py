@@ -21,7 +21,7 @@ from mrcz_dask.runs.manifest import Manifest
 from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.summing import SumJob, hint_at_raw, tell_of
+from mrcz_dask.runs.summing import SumJob, tell_of, warn_of_session
 from mrcz_dask.runs.tasks import Assessment, finish_tasks
 from mrcz_dask.runs.window import BLOCK, CHAIN, Block, member_ref, sum_block, window
 from mrcz_dask.values import events
@@ -259,7 +259,7 @@ class KomaJob(SumJob):
         self._tell_breaks(segments.breaks if complete else segments.before(segments.decided))
         if complete and not self._hinted:
             self._hinted = True
-            hint_at_raw(assessed.ready, self._listen)
+            warn_of_session(assessed.ready, self._listen)
         tasks = finish_tasks(self.plan, assessed.ready, segments, start=self._next, more_to_come=not complete)
         for index, task in enumerate(tasks, self._next):
             if task.provisional:

@@ -316,7 +316,8 @@ class _OddRows:
 
 @contextmanager
 def opened(task: FinishTask) -> Iterator[_Frames]:
-    """Give the frames of a stack after its gain."""
+    """Give the frames of a stack after its gain; an error where it must not be corrected."""
+    task.check()
     with open_source(task.path, task.settings.input) as reader:
         gain = gain_for(task.store, task.settings.gain, task.record.gamma)
         weight = SessionStore(task.store).load(task.record.stem, "weight")

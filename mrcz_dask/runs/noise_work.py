@@ -63,8 +63,9 @@ def curve_tasks(
     for place in spread_evenly(len(places), params.sample):
         i = places[place]
         start, stop = segments.around(i)
-        inside = [good and start <= k < stop for k, good in enumerate(usable)]
-        candidates = [k for k in places if start <= k < stop]
+        copies = ready[i].copies
+        inside = [good and start <= k < stop and k not in copies for k, good in enumerate(usable)]
+        candidates = [k for k in places if start <= k < stop and k not in copies]
         if len(candidates) < 2:
             continue  # alone between two breaks
         windows = tuple(_windows(i, candidates, inside, refs, radii, plan))

@@ -22,6 +22,7 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
 from mrcz_dask.numerics.doses import blank_frames, blank_note, is_blank
+from mrcz_dask.numerics.fingerprint import Fingerprinter
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
 from mrcz_dask.numerics.noise import constant_offset, frame_noise
@@ -90,6 +91,7 @@ class Pass:
     even: FrameSum
     odd: FrameSum
     digest: PixelDigest
+    prints: Fingerprinter
     chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
     statistics: list[FrameStats | None] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
@@ -149,6 +151,7 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         mask_even = _mask_or_none(before.even, even, settings.outliers) if even.n else None
         blank = _blank(collected, task)
         stack_digest = collected.digest.hexdigest()
+        frames, grain = collected.prints.result(before.total.values, 2.0**-before.total.exponent).to_text()
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
@@ -179,6 +182,8 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         brightest=max((one.mean for one in collected.statistics if one is not None), default=0.0),
         noise=frame_noise(total, even),
         offset=offset,
+        frames=frames,
+        grain=grain,
     )
     store = SessionStore(task.store)
     store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
@@ -198,11 +203,13 @@ def _read(reader: FrameSource) -> Pass:
         FrameSum((ny, nx), reader.dtype, exponent),
         FrameSum((ny, nx), reader.dtype, exponent),
         PixelDigest(reader.shape, reader.dtype),
+        Fingerprinter((ny, nx)),
     )
     frame = np.empty((ny, nx), reader.dtype)
     for k in range(reader.shape[0]):
         _take(reader, k, frame, collected)
         collected.digest.update(frame)
+        collected.prints.add(frame)
         found = None
         if is_blank(frame):
             collected.constant.append(k)

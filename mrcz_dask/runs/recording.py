@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.noise import noise_rows
+from mrcz_dask.numerics.quiet import far_below_zero
 from mrcz_dask.numerics.regression import BandFit
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
 from mrcz_dask.values.params import GainParams
+from mrcz_dask.values.records import QUIET, is_too_quiet
 
 if TYPE_CHECKING:
     from mrcz_dask.runs.finish import FinishTask
 
 Noise = dict[str, float | None]
+NO_GOOD = "Some of its own data are in its reference: look for copies of it; this is no improvement"
 WITH_KOMA = ("contrast", "input")  # groups of settings that are kept with KOMA's
 
 
@@ -36,6 +40,14 @@ class Findings:
     correction: Correction
     fits: tuple[BandFit, ...]
     caveats: tuple[str, ...]
+
+    def all_caveats(self, noise: Noise, shape: tuple[int, int, int]) -> tuple[str, ...]:
+        """Return the caveats, with that of a stack of a shape whose noise is too low after the correction."""
+        after, pixels = noise["corrected"], noise_rows(shape[1:]).size * shape[2]
+        quiet = far_below_zero(after, noise["filtered"], shape[0] // 2, pixels)
+        if is_too_quiet(self.caveats) or not quiet:
+            return self.caveats
+        return *self.caveats, f"{QUIET}: R is {after:.2e} after the correction, far below 0. {NO_GOOD}"
 
 
 def steps(task: FinishTask, findings: Findings, noise: Noise, stored: dict[str, Any]) -> list[dict[str, Any]]:
@@ -97,7 +109,7 @@ def _koma(task: FinishTask, findings: Findings, noise: Noise) -> dict[str, Any]:
             "acquired": task.acquired,
             "acquired_from": task.acquired_from,
         },
-        caveats=list(findings.caveats),
+        caveats=list(findings.all_caveats(noise, task.record.shape)),
     )
 
 

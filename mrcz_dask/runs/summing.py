@@ -19,6 +19,7 @@ from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import Assessment, Ready, looks_raw
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Failure, StackRecord, Summed
+from mrcz_dask.values.sizes import some
 
 
 class SumJob:
@@ -134,12 +135,25 @@ def sum_session(plan: Plan, client: Client, listen: events.Listener) -> tuple[li
     Loop(client).run(job)
     assessment = Assessment(plan.settings)
     assessment.update(job.known_stacks())
-    hint_at_raw(assessment.ready, listen)
+    warn_of_session(assessment.ready, listen)
     return assessment.ready, job.failures
 
 
-def hint_at_raw(ready: Sequence[Ready], listen: events.Listener) -> None:
-    """Warn of stacks that look as if no gain reference had been applied."""
+def warn_of_session(ready: Sequence[Ready], listen: events.Listener) -> None:
+    """Warn of copies of the same data, and of stacks that look as if no gain reference had been applied."""
+    names = [one.entry.name for one in ready]
+    copies = [
+        f"{names[j]} (as {some([names[k] for k in one.copies], 2)})"
+        for j, one in enumerate(ready)
+        if one.original is not None
+    ]
+    if copies:
+        listen(
+            events.Warned(
+                f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbour, "
+                "and do not correct each other"
+            )
+        )
     spread = looks_raw(ready)
     if spread is not None:
         listen(

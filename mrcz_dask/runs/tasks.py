@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import count, islice, pairwise
 
 import numpy as np
 
 from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
+from mrcz_dask.numerics.copies import Copies
+from mrcz_dask.numerics.fingerprint import Fingerprint
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish import FinishTask
 from mrcz_dask.runs.plan import Plan
@@ -18,6 +21,7 @@ from mrcz_dask.runs.segments import Segments, find_segments
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Break, StackRecord
+from mrcz_dask.values.sizes import some
 from mrcz_dask.values.windows import centred, long_window
 
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
@@ -28,19 +32,37 @@ LEAD_OF_BREAKS = 200
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """A stack that went through the first pass, and whether it may be a reference for others."""
+    """A stack that went through the first pass, and whether it may be a reference for others.
+
+    Attributes
+    ----------
+    entry, record, verdict
+        The file, what was found in it, and whether its contrast is too high.
+    raw
+        Whether references are in counts, so that none needs a dose.
+    copies, original
+        Places of the stacks that hold data of this one, and of the one that stands for it; None if it stands
+        for itself.
+    """
 
     entry: StackEntry
     record: StackRecord
     verdict: Usability
     raw: bool
+    copies: tuple[int, ...] = ()
+    original: int | None = None
 
     @property
-    def usable(self) -> bool:
-        """Whether the stack may be a member of windows: those scaled to a dose need one."""
+    def good(self) -> bool:
+        """Whether the stack by itself may be a member of windows: those scaled to a dose need one."""
         if not self.record.sound:
             return False
         return self.verdict.usable if self.record.has_dose else self.raw
+
+    @property
+    def usable(self) -> bool:
+        """Whether the stack may be a member of windows: of copies of the same data, only the first."""
+        return self.good and self.original is None
 
 
 class Assessment:
@@ -62,24 +84,45 @@ class Assessment:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._lead = settings.contrast.history + settings.koma.radius
+        self._begin()
+        self.changed_at = 0
+
+    def _begin(self) -> None:
         self.ready: list[Ready] = []
         self.segments = Segments(0, (), (), 0)
-        self.changed_at = 0
+        self._copies = Copies()
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         """Take in the stacks that are there now, in order of time."""
         known = [(one.entry, one.record) for one in self.ready]
         if known != list(stacks[: len(known)]):
-            self.ready, self.segments = [], Segments(0, (), (), 0)
+            self._begin()
         self.changed_at = self.segments.decided
         self._judge(stacks)
         self._find_breaks()
 
     def _judge(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
-        undecided = max(0, len(self.ready) - self._settings.koma.radius)
+        koma = self._settings.koma
+        undecided = max(0, len(self.ready) - koma.radius)
         start = max(0, undecided - self._lead)
-        entries, records = zip(*stacks[start:], strict=True) if stacks[start:] else ((), ())
-        self.ready[undecided:] = judged(entries, records, self._settings)[undecided - start :]
+        verdicts = judge([_grid(r) for _, r in stacks[start:]], koma.radius, self._settings.contrast)
+        for _, record in stacks[len(self.ready) :]:
+            self._copies.add(Fingerprint.from_text(record.frames, record.grain))
+        decided = self.ready[:undecided]
+        self.ready = [
+            one if one.copies == copies else replace(one, copies=copies)
+            for one, copies in zip(decided, map(self._copies.of, range(undecided)), strict=True)
+        ]
+        for j in range(undecided, len(stacks)):
+            copies = self._copies.of(j)
+            original = next((k for k in copies if k < j and self.ready[k].usable), None)
+            known = [k for k in copies if k <= j + koma.radius]
+            if any(a not in self._copies.of(b) for a, b in pairwise(known)):
+                original = known[
+                    0
+                ]  # of several stacks, as a tilt series is: these are neighbours, it is none
+            raw = koma.form == "subtract-raw"
+            self.ready.append(Ready(*stacks[j], verdicts[j - start], raw, copies, original))
 
     def _find_breaks(self) -> None:
         decided = self.segments.decided
@@ -97,9 +140,9 @@ class Assessment:
 
 def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings) -> list[Ready]:
     """Return the stacks of a session, in order of time, with the verdict on each."""
-    verdicts = judge([_grid(r) for r in records], settings.koma.radius, settings.contrast)
-    raw = settings.koma.form == "subtract-raw"
-    return [Ready(*three, raw=raw) for three in zip(entries, records, verdicts, strict=True)]
+    assessment = Assessment(settings)
+    assessment.update([*zip(entries, records, strict=True)])
+    return assessment.ready
 
 
 def finish_tasks(
@@ -129,10 +172,11 @@ def finish_tasks(
     usable = [r.usable for r in ready]
     candidates = [k for k, good in enumerate(usable) if good]
     for i in range(start, len(ready)):
-        found = windows_of(i, candidates, usable, segments, koma)
+        found = windows_of(i, candidates, usable, segments, koma, ready[i].copies)
         short, long = ([member_ref(ready[j].record) for j in some] for some in (found.short, found.long))
         provisional = more_to_come and not found.final
-        yield _finish_task(plan, ready[i], short, long, found.breaks, provisional=provisional)
+        about = _about_copies(i, ready, found.around)
+        yield _finish_task(plan, ready[i], short, long, found.breaks, about, provisional=provisional)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +191,24 @@ class Windows:
         Those without which there would be more members, or others.
     final
         Whether stacks that come later leave them as they are.
+    around
+        The first stack that may matter to the short window, and the one after the last.
     """
 
     short: list[int]
     long: list[int]
     breaks: tuple[Break, ...]
     final: bool
+    around: tuple[int, int]
 
 
 def windows_of(
-    i: int, candidates: Sequence[int], usable: Sequence[bool], segments: Segments, koma: KomaParams
+    i: int,
+    candidates: Sequence[int],
+    usable: Sequence[bool],
+    segments: Segments,
+    koma: KomaParams,
+    copies: Sequence[int] = (),
 ) -> Windows:
     """Return the windows of stack `i`, which hold stacks of its own segment alone.
 
@@ -170,7 +222,12 @@ def windows_of(
         Of the session.
     koma
         Method, and lengths of the windows.
+    copies
+        Indices of stacks that hold data of this one.
     """
+    if copies:
+        candidates = [k for k in candidates if k not in copies]
+        usable = [good and k not in copies for k, good in enumerate(usable)]
     start, stop = segments.around(i)
     inside = candidates[bisect_left(candidates, start) : bisect_left(candidates, stop)]
     place = bisect_left(inside, i)
@@ -183,7 +240,8 @@ def windows_of(
     breaks = (segments.at(start) if cut_before else ()) + (segments.at(stop) if cut_after else ())
     enough = bisect_left(others, segments.decided) >= koma.waits_for + max(koma.waits_for, place)
     final = i < segments.decided and (enough or stop < segments.decided)
-    return Windows(short, long if long != short else [], breaks, final)
+    around = start if place < koma.reach else short[0], stop if cut_after else short[-1] + 1
+    return Windows(short, long if long != short else [], breaks, final, around)
 
 
 def more_until_final(i: int, ready: Sequence[Ready], segments: Segments, koma: KomaParams) -> int:
@@ -226,15 +284,16 @@ def _finish_task(
     short: list[MemberRef],
     long: list[MemberRef],
     breaks: tuple[Break, ...],
+    about: tuple[tuple[str, ...], str],
     *,
     provisional: bool,
 ) -> FinishTask:
-    score = one.verdict.score
+    score = one.verdict.score if one.original is None else np.nan
     return FinishTask(
         path=str(one.entry.path),
         folder=str(plan.folder),
         store=str(plan.store),
-        record=replace(one.record, sketch=""),  # known, and as large as all the rest
+        record=replace(one.record, sketch="", frames="", grain=""),  # known, and as large as all the rest
         short=tuple(short),
         long=tuple(long),
         usable=one.usable,
@@ -246,6 +305,23 @@ def _finish_task(
         acquired_from=one.entry.acquired.source,
         pixel_size=one.entry.pixel_size,
         mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
+        copies=about[0],
+        refusal=about[1],
+    )
+
+
+def _about_copies(i: int, ready: Sequence[Ready], around: tuple[int, int]) -> tuple[tuple[str, ...], str]:
+    """Return the names of copies of stack `i`, and why it must not be corrected where most are equal."""
+    stop = max(around[1], i + 1)  # later ones are not known yet to one who follows
+    names = tuple(ready[k].entry.name for k in ready[i].copies if k < stop)
+    near = [k if ready[k].original is None else ready[k].original for k in range(*around) if ready[k].good]
+    same, count = Counter(near).most_common(1)[0] if near else (0, 0)
+    if count < 2 or 2 * count <= len(near):
+        return names, ""
+    equal = [ready[k].entry.name for k in range(*around) if same in (k, ready[k].original)]
+    return names, (
+        f"{count} of the {len(near)} stacks around it hold the same data ({some(equal)}): a reference made "
+        "of them would take the specimen off. Leave the copies out with --exclude"
     )
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
 # Counts of the sum: what windows weigh stacks with is rounded to 2**-20.
 SMALLEST_MEAN = 2.0**-10
+QUIET = "quieter than counting allows"  # caveats of stacks whose own data were taken off begin so
+COPIES = "copies"  # phase of stacks that were not corrected, as most around them hold the same data
 
 
 class Record:
@@ -80,6 +83,8 @@ class StackRecord(Record):
         Standard deviation of a pixel from frame to frame, counts; None = not known.
     offset
         Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
+    frames, grain
+        What tells copies of the same data, see `numerics.fingerprint`.
     """
 
     name: str
@@ -110,6 +115,8 @@ class StackRecord(Record):
     brightest: float = 0.0
     noise: float | None = None
     offset: int = 0
+    frames: str = ""
+    grain: str = ""
 
     @property
     def sound(self) -> bool:
@@ -209,6 +216,16 @@ class Failure(Record):
     asked_wrongly: bool = field(default=False, compare=False)
 
 
+def is_too_quiet(caveats: Sequence[str]) -> bool:
+    """Return whether one of a stack's caveats is that it is quieter than counting allows."""
+    return any(text.startswith(QUIET) for text in caveats)
+
+
+def only_copies(failures: Sequence[Failure]) -> bool:
+    """Return whether stacks were left alone because they hold the same data, and nothing else failed."""
+    return bool(failures) and all(one.phase == COPIES for one in failures)
+
+
 @dataclass(frozen=True, slots=True)
 class StackResult(Record):
     """What the second pass did with a stack.
@@ -256,3 +273,8 @@ class StackResult(Record):
     provisional: bool = False
     kept: bool = False
     files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def too_quiet(self) -> bool:
+        """Whether the correction took off what is the stack's own; its low noise is then no improvement."""
+        return is_too_quiet(self.caveats)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from mrcz_dask.numerics.population import Places, Turnover
 from mrcz_dask.report.data import LeftOut, SessionData
 from mrcz_dask.report.rules import LEVELS, RULES, Level, Rule, verdict
-from mrcz_dask.values.records import Break
+from mrcz_dask.values.records import QUIET, Break
 
 from .conftest import session_data, with_masks
 
@@ -33,6 +33,10 @@ def noise(before: str, after: str, step: float) -> SessionData:
         return {"noise": kinds | {before: 4e-3, after: 4e-3 + step + 1e-4 * (-1) ** k}}
 
     return session_data(40, change)
+
+
+def quiet(count: int) -> SessionData:
+    return session_data(40, lambda k: {"caveats": (f"{QUIET}: it is",) if k <= count else ()})
 
 
 def contrast(count: int) -> SessionData:
@@ -71,6 +75,7 @@ CASES: dict[str, dict[Level, SessionData]] = {
         "look": masks(lambda k: {"n_hot": 4000 + 100 * k}),
         "act": masks(lambda k: {"n_hot": 100 * k}),
     },
+    "too_quiet": {"good": quiet(0), "act": quiet(1)},
     "births_per_hour": {"good": births(0), "look": births(10), "act": births(50)},
     "standing_out": {"good": lines(0), "look": lines(2), "act": lines(21)},
     "filter_raised_noise": {

@@ -135,7 +135,7 @@ def test_tags_that_are_not_kept_are_named(tmp_path: Path) -> None:
 def test_koma_that_keeps_counts_keeps_the_rest_too(tmp_path: Path) -> None:
     from mrcz_dask.engine.client import SerialClient
     from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
+    from mrcz_dask.runs.plan import make_plan
     from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
     frames = np.random.default_rng(5).poisson(3, (4, 32, 40)).astype(np.uint16)

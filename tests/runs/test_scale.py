@@ -64,6 +64,8 @@ def _like(record: StackRecord, k: int, rng: np.random.Generator, *, name: str, s
         name=name,
         stem=stem,
         digest=f"{k:032x}",
+        frames="",
+        grain="",
         grid_means=tuple(map(tuple, means.tolist())),
         grid_pixels=tuple(map(tuple, pixels.tolist())),
     )

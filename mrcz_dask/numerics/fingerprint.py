@@ -1,0 +1,213 @@
+"""What tells that two stacks hold the same recorded frames, whatever was done to the file since."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+PATCH = 256  # pixels a side whose values are digested: shot noise makes them unique
+BLOCKS = 64  # of 2 x 2 pixels a side, whose signs are kept
+MOST_FRAMES = 256
+STEPS = ((1, 1), (-1, -1), (1, -1), (-1, 1))  # the last two are one flip
+
+Floats = NDArray[np.float64]
+Words = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grain:
+    """The signs of the shot noise of a sum: diagonal differences in 2 x 2 blocks around the middle.
+
+    Attributes
+    ----------
+    signs, known
+        (rows, columns) bool: whether a difference is positive, and whether it is one at all.
+    shared
+        Correlation that two such sums would have if all but their counting noise were the same; not a number
+        where it could not be measured.
+    """
+
+    signs: NDArray[np.bool_]
+    known: NDArray[np.bool_]
+    shared: float
+
+    @classmethod
+    def of(cls, even: Floats, odd: Floats) -> Grain:
+        """Return the grain of a stack from the differences of two halves of its frames.
+
+        Notes
+        -----
+        Pattern and specimen are in both halves, counting noise is not: from the correlation r of the halves
+        follows 2 r / (1 + r) for the sum (Spearman and Brown). Three standard errors are added, so that a
+        strong pattern is not taken for a copy.
+        """
+        total = even + odd
+        known = np.isfinite(total) & (total != 0)
+        both = np.isfinite(total) & (even != 0) & (odd != 0)
+        count = int(both.sum())
+        if not count:
+            return cls((total > 0) & known, known, np.nan)
+        agreeing = float(((even > 0) == (odd > 0))[both].mean())
+        found = max(0.0, float(correlation(agreeing)))
+        spread = np.pi * np.sqrt(max(0.0, (1 - found**2) * agreeing * (1 - agreeing) / count))
+        shared = 2 * found / (1 + found) + 3 * spread * 2 / (1 + found) ** 2
+        return cls((total > 0) & known, known, float(min(1.0, shared)))
+
+    def orientations(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return signs and known (ways, rows, columns) of the sum turned and flipped.
+
+        There are 8 ways if the frame is square, else 4. One flip changes the sign of a diagonal difference.
+        """
+        both = np.stack([self.signs, self.known])
+        ways = [both, both.swapaxes(1, 2)] if both.shape[1] == both.shape[2] else [both]
+        found = [one[:, :: step[0], :: step[1]] for one in ways for step in STEPS]
+        signs, known = np.stack(found, axis=1)
+        signs[2::4] ^= True
+        signs[3::4] ^= True
+        return signs, known
+
+
+def correlation(agreeing: Any) -> Any:
+    """Return the correlation of two normal variables whose signs agree in a share of places."""
+    return np.cos(np.pi * (1 - np.asarray(agreeing, np.float64)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fingerprint:
+    """What is compared of a stack.
+
+    Attributes
+    ----------
+    frames
+        Sorted uint64: digests of the values of its frames and of their sum, blank frames left out; of long
+        stacks the smallest 256.
+    grain
+        Of its sum.
+    """
+
+    frames: Words
+    grain: Grain
+
+    def to_text(self) -> tuple[str, str]:
+        """Return both as text: base 64 of the digests; then rows, share, and base 64 of the bits."""
+        grain = self.grain
+        bits = np.packbits(np.stack([grain.signs, grain.known])).tobytes()
+        digests = base64.b64encode(self.frames.astype("<u8").tobytes()).decode("ascii")
+        rows = grain.signs.shape[0]
+        return digests, f"{rows} {grain.shared!r} {base64.b64encode(bits).decode('ascii')}"
+
+    @classmethod
+    @lru_cache(maxsize=8192)
+    def from_text(cls, frames: str, grain: str) -> Fingerprint:
+        """Return the fingerprint that `to_text` wrote; an empty one for empty texts."""
+        digests = np.frombuffer(base64.b64decode(frames), "<u8").astype(np.uint64)
+        rows, shared, bits = grain.split(" ") if grain else ("0", "nan", "")
+        height = int(rows)
+        flat = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8)).astype(np.bool_)
+        # rows and columns are multiples of 2, so that two images of bits never leave part of a byte
+        signs, known = flat.reshape(2, height, -1) if height else np.zeros((2, 0, 0), np.bool_)
+        return cls(digests, Grain(signs, known, float(shared)))
+
+
+@dataclass(slots=True)
+class Fingerprinter:
+    """Takes the fingerprint of a stack, frame by frame.
+
+    Attributes
+    ----------
+    shape
+        (ny, nx) of the frames.
+    """
+
+    shape: tuple[int, int]
+    _rows: NDArray[np.intp] = field(init=False)
+    _columns: NDArray[np.intp] = field(init=False)
+    _halves: list[Floats] = field(init=False)
+    _digests: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._rows, self._columns = (_middle(n) for n in self.shape)
+        self._halves = [np.zeros((self._rows.size // 2, self._columns.size // 2)) for _ in range(2)]
+
+    def add(self, frame: NDArray[Any]) -> None:
+        """Take the next frame (ny, nx), any real dtype; a blank one counts for nothing."""
+        digest = value_digest(frame)
+        if digest is None:
+            return
+        half = self._halves[len(self._digests) % 2]
+        with np.errstate(invalid="ignore"):
+            half += _diagonal(frame[np.ix_(self._rows, self._columns)].astype(np.float64))
+        self._digests.append(digest)
+
+    def result(self, total: NDArray[Any], unit: float = 1.0) -> Fingerprint:
+        """Return the fingerprint.
+
+        Parameters
+        ----------
+        total
+            (ny, nx) the sum over frames, by which a stack is known whose frames were summed.
+        unit
+            Counts that a unit of `total` is.
+        """
+        found = [*self._digests, value_digest(total, unit)]
+        digests = np.unique(np.array([one for one in found if one is not None], np.uint64))
+        return Fingerprint(digests[:MOST_FRAMES], Grain.of(*self._halves))
+
+
+def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
+    """Return a digest of a frame's values, whatever their type and a constant border; None if it is blank.
+
+    Parameters
+    ----------
+    frame
+        (ny, nx), any real dtype. The middle of what is inside the border is taken, or all where the middle
+        is blank.
+    unit
+        What the values are multiplied by.
+    """
+    inside = _without_border(frame)
+    if inside is None:
+        return None
+    slices = (slice((n - min(n, PATCH)) // 2, (n + min(n, PATCH)) // 2) for n in inside.shape)
+    patch = inside[tuple(slices)]
+    values = inside if (patch == patch[0, 0]).all() else patch
+    with np.errstate(over="ignore", invalid="ignore"):
+        plain = np.ascontiguousarray(values * unit, np.float32) + np.float32(0)  # no -0
+    return int.from_bytes(hashlib.blake2b(plain.view(np.uint8).data, digest_size=8).digest(), "little")
+
+
+def _without_border(frame: NDArray[Any]) -> NDArray[Any] | None:
+    """Return a frame without the rows and columns at its edges that are constant; None if all are."""
+    top, bottom = _ends(frame)
+    if top == bottom:
+        return None
+    left, right = _ends(frame[top:bottom].T)
+    return None if left == right else frame[top:bottom, left:right]
+
+
+def _ends(lines: NDArray[Any]) -> tuple[int, int]:
+    """Return the first line that is not constant, and the one after the last."""
+    start, stop = 0, len(lines)
+    while start < stop and (lines[start] == lines[start, 0]).all():
+        start += 1
+    while start < stop and (lines[stop - 1] == lines[stop - 1, 0]).all():
+        stop -= 1
+    return start, stop
+
+
+def _middle(n: int) -> NDArray[np.intp]:
+    """Return the lines of the blocks in the middle of n, which a flip of the image maps onto themselves."""
+    half = n // 2
+    used = 2 * min(BLOCKS // 2, half // 2)
+    return np.concatenate([np.arange(half - used, half), np.arange(n - half, n - half + used)])
+
+
+def _diagonal(values: Floats) -> Floats:
+    """Return the diagonal difference of each 2 x 2 block, which neither columns nor rows reach."""
+    return values[::2, ::2] + values[1::2, 1::2] - values[::2, 1::2] - values[1::2, ::2]

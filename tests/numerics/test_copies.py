@@ -1,0 +1,59 @@
+"""Fingerprints of stacks, and which stacks they call copies."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mrcz_dask.numerics.copies import find_copies
+from mrcz_dask.numerics.fingerprint import Fingerprint, Fingerprinter, value_digest
+
+
+def print_of(stack):
+    made = Fingerprinter(stack.shape[1:])
+    for frame in stack:
+        made.add(frame)
+    return Fingerprint.from_text(*made.result(stack.sum(axis=0)).to_text())
+
+
+def poisson(seed, dose, shape, number=4, frames=8):
+    r = np.random.default_rng(seed)
+    response = np.abs(1 + 0.06 * r.standard_normal(shape))
+    return [r.poisson(dose * response, (frames, *shape)) for _ in range(number)]
+
+
+@pytest.mark.parametrize("shape", [(96, 112), (97, 113), (80, 80)])
+@pytest.mark.parametrize("dose", [0.1, 1, 100])
+def test_orientations_scales_and_sums_are_found_and_nothing_else(shape, dose):
+    made = poisson(1, dose, shape)
+    stack = made[1]
+    ways = [stack[:, ::-1], stack[:, :, ::-1], stack[:, ::-1, ::-1]]
+    if shape[0] == shape[1]:
+        ways += [np.rot90(stack, k, (1, 2)) for k in (1, 3)] + [stack.swapaxes(1, 2)]
+    ways = [*(1.7 * way for way in ways), 2.5 * stack.reshape(4, 2, *shape).sum(axis=1), stack[::-1] * 3.0]
+    for way in ways:
+        found = find_copies([print_of(np.ascontiguousarray(one)) for one in [*made, way]])
+        assert found == [(), (4,), (), (), (1,)]
+
+
+def test_a_strong_pattern_without_noise_is_no_copy_by_its_grain():
+    r = np.random.default_rng(0)
+    pattern = r.uniform(50, 150, (64, 64))
+    made = [np.stack([pattern * (1 + 0.1 * k) + 1e-3 * f for f in range(4)]) for k in range(4)]
+    assert find_copies([print_of(one) for one in made]) == [()] * 4
+
+
+def test_equal_frames_are_equal_whatever_their_type_and_border():
+    frame = np.random.default_rng(0).poisson(3, (40, 50)).astype(np.uint8)
+    digest = value_digest(frame)
+    assert digest == value_digest(frame.astype(np.float64)) == value_digest(frame.astype(">i2"))
+    assert digest == value_digest(np.pad(frame, ((2, 3), (0, 4))))
+    assert digest != value_digest(frame + 1)
+    assert value_digest(frame * 0 + 7) is None
+
+
+def test_nothing_is_found_in_stacks_of_one_frame_or_of_few_pixels_but_equal_frames():
+    r = np.random.default_rng(0)
+    made = [r.poisson(1, (1, 5, 6)) for _ in range(3)]
+    assert find_copies([print_of(one) for one in [*made, made[0]]]) == [(3,), (), (), (0,)]
+    assert find_copies([Fingerprint.from_text("", "")] * 3) == [()] * 3
