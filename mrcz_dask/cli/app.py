@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from typing import Annotated
 
@@ -30,7 +29,7 @@ from mrcz_dask.cli import (
 )
 from mrcz_dask.cli.console import complain
 from mrcz_dask.cli.exits import FAILED, USAGE
-from mrcz_dask.cli.interrupts import insist_on_signals
+from mrcz_dask.cli.interrupts import heed_signals
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 
 app = typer.Typer(
@@ -77,15 +76,9 @@ def _root(
     """Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask."""
 
 
-def _end(number: int, frame: object) -> None:
-    """End in order when asked to: what was half written is removed, the cluster closed."""
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the command line; an error that we know becomes its message and an exit code."""
-    signal.signal(signal.SIGTERM, _end)
-    insist_on_signals()
+    heed_signals()
     try:
         app()
     except ParameterError as error:

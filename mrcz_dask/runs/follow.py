@@ -19,6 +19,7 @@ from mrcz_dask.runs.watching import Seen, Watcher
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.records import Break, Failure, StackRecord, StackResult
+from mrcz_dask.values.stopping import check_stop
 
 # Stacks that one round takes into a pass at most, for each slot: what has come meanwhile waits no longer.
 ROUND = 4
@@ -85,6 +86,7 @@ def first_stacks(
         if params.until_idle is not None and monotonic() - since >= max(params.until_idle, params.settle):
             break
         stop.wait(params.poll)
+    check_stop()
     found = watcher.look().discovery
     if found.stacks:
         return found
