@@ -76,14 +76,17 @@ def first_stacks(
     """
     since, said = monotonic(), False
     while not stop.is_set():
-        found = watcher.look().discovery
+        seen = watcher.look()
+        found = seen.discovery
         if len(found.stacks) >= fewest:
             return found
         if not said:
             there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
             listen(events.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
             said = True
-        if params.until_idle is not None and monotonic() - since >= max(params.until_idle, params.settle):
+        if seen.unsettled:
+            since = monotonic()
+        if params.until_idle is not None and monotonic() - since >= params.until_idle:
             break
         stop.wait(params.poll)
     check_stop()

@@ -98,7 +98,7 @@ class Watcher:
         settled = [path for path in listing.files if path in self._files and self._settled(path)]
         looks = [self._look(root, listing, path) for path in settled]
         discovery = assemble(root, listing, _without_doubles(settled, looks))
-        return Seen(discovery, len(listing.files) - len(settled))
+        return Seen(discovery, len(self._files) - len(settled))
 
     def _see(self, listing: Listing) -> None:
         now, files = self.clock(), {}

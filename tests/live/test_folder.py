@@ -1,7 +1,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -109,6 +109,32 @@ def test_the_rest_of_a_stack_that_has_grown_comes_when_it_settles(
     assert [index for _, index in one.until(5)] == list(range(5))
     time.sleep(1.0)
     assert len(one.found) == 5  # nothing comes twice
+
+
+@pytest.mark.parametrize("name", [".", "linked", "below/.."])
+def test_a_folder_under_any_name_gives_every_frame_of_a_growing_stack_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The stack's last frame comes after `idle`, as it is waited for while the file has not settled."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    whole = tmp_path.parent / f"{tmp_path.name}.mrc"
+    with mrcfile.new(whole, _counts(0, 5), overwrite=True) as made:
+        made.set_image_stack()
+    data, frame = whole.read_bytes(), SHAPE[0] * SHAPE[1] * 2
+    (tmp_path / "grows.mrc").write_bytes(data[: 1024 + 8 * frame])
+    found: list[Frame] = []
+
+    def publish(frames: Sequence[Frame]) -> None:
+        found.extend(frames)
+        if len(found) == 4:
+            with (tmp_path / "grows.mrc").open("ab") as out:
+                out.write(data[1024 + 8 * frame :])
+
+    Folder(name, Ears(), settle=0.6, idle=0.3).run(publish, Event())
+    assert [one.index for one in found] == list(range(5))
+    assert Folder(name, Ears()).name == f"folder {tmp_path.name}"
 
 
 def test_bad_files_are_named_once_and_stop_nothing(
