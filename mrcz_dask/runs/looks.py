@@ -31,7 +31,11 @@ class Look:
 
 
 def look(
-    root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path, inputs: InputParams | None = None
+    root: Path,
+    mdocs: Mapping[Path, Mapping[str, str]],
+    path: Path,
+    inputs: InputParams | None = None,
+    outputs: bool = False,
 ) -> Look:
     """Return what the file at `path` is; a bad file is a result, never an error.
 
@@ -45,12 +49,14 @@ def look(
         A file in one of these folders.
     inputs
         How it is read.
+    outputs
+        Take outputs of KOMA, too.
     """
     try:
         size = measure(path)
         _check_file(path, size)
         with open_source(path, inputs) as reader:
-            other = _no_stack(path, reader)
+            other = _no_stack(path, reader, outputs)
             return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
     except NoStackError as error:
         return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
@@ -72,9 +78,9 @@ def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 
 
-def _no_stack(path: Path, reader: FrameSource) -> Skipped | None:
+def _no_stack(path: Path, reader: FrameSource, outputs: bool) -> Skipped | None:
     made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
-    if made:
+    if made and not outputs:
         return Skipped(path, "an output of KOMA, as its footer says")
     if reader.shape[0] > 1:
         return None
