@@ -37,7 +37,12 @@ Processors = Annotated[
     ),
 ]
 RoiOption = Annotated[
-    str | None, typer.Option(metavar="y0:y1,x0:x1", help="Region of interest.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]y0:y1,x0:x1",
+        help="Region of interest of all processors, or of the one that is named; repeat for more.",
+        show_default=False,
+    ),
 ]
 Set = Annotated[
     list[str] | None,

@@ -49,6 +49,7 @@ def forked(work: Callable[[], object]) -> tuple[int, int]:
     code = 1
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         heed_signals()
         os.write(writing, b"x")
         work()
@@ -99,12 +100,12 @@ def one_round(session: Path, out: Path, length: float, rng: random.Random, expec
     code = disturbed(lambda: koma(session, out, workers), moment, signals)
     what = f"{len(signals)} signals, {workers} workers: exit {code}"
     assert code in (0, *(128 + number for number in signals)), what
-    assert half_written(out) == [], what
+    assert half_written(out) == [], f"{what}: half an output"
     if code == 0:
         assert contents(out) == expected, what
         shutil.rmtree(out)
     elif len(signals) == 1:
-        assert left_behind(out) == [], what
+        assert left_behind(out) == [], f"{what}: {left_behind(out)}"
     return what
 
 
@@ -132,7 +133,7 @@ def main() -> None:
                 counts[f"WRONG: {error}"] += 1
                 sys.stderr.write(f"\nround {k}: {error}\n")
                 shutil.rmtree(folder / "out", ignore_errors=True)
-            sys.stderr.write(f"\r{k + 1}/{options.rounds}, {wrong} wrong")
+            sys.stderr.write(f"{k + 1}/{options.rounds}, {wrong} wrong\n")
     sys.stdout.write("\n".join(f"{number:5} {what}" for what, number in sorted(counts.items())) + "\n")
     sys.exit(wrong > 0)
 
