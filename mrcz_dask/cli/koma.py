@@ -286,9 +286,9 @@ def _once(
     with (
         tell,
         locked(plan.folder, tell),
+        swept(plan.folder, (stack.stem for stack in plan.stacks)),  # at the end no worker is left
         open_executor(where, plan.need(), tell) as executor,
         watched(executor, pages, tell) as listen,
-        swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
         if job.find_radius:
             plan = with_found_radius(plan, executor, tell)
@@ -317,9 +317,9 @@ def _follow(job: Job, where: Where, params: FollowParams, tell: Teller, pages: P
         plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
         with (
             locked(out, tell),
+            swept(out, (stack.stem for stack in plan.stacks)),
             open_executor(where, plan.need(), tell) as executor,
             watched(executor, pages, tell) as listen,
-            swept(out, (stack.stem for stack in plan.stacks)),
         ):
             return Follow(watcher, plan, executor, listen, params, stop).execute()
 

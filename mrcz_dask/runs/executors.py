@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from mrcz_dask.runs.allocator import keep_memory
 from mrcz_dask.runs.flow import Flow, Split, halves, scheduler_lost
 from mrcz_dask.runs.memory import Need, tasks_of
+from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -65,6 +66,7 @@ class SerialExecutor:
         keep_memory()
         for segment in segments:
             for task in segment:
+                check_stop()
                 yield task, function(task)
 
 

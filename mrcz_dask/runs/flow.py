@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from mrcz_dask.runs.allocator import keep_memory
 from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -27,8 +28,8 @@ R = TypeVar("R")
 
 # Front, which stays, and back, which another slot takes (may be empty).
 Split = Callable[[Sequence[T]], tuple[Sequence[T], Sequence[T]]]
-# Seconds after which lost workers and new ones are looked for.
-PATIENCE = 5
+# Seconds after which lost workers, new ones and a wish to stop are looked for.
+PATIENCE = 1
 # Seconds without any worker after which a run ends.
 LONGEST_WAIT = 600
 # A task that takes so much longer than the longest before it, and so many seconds at least, hangs: its worker
@@ -104,6 +105,7 @@ class Flow(Generic[T, R]):
         """Yield every task with its result, as they finish."""
         yield from self._look_after()
         while self._running or self._waiting:
+            check_stop()
             if self._running:
                 yield from self._finished()
             else:
@@ -124,6 +126,7 @@ class Flow(Generic[T, R]):
         )
         try:
             for future, found in finished:
+                check_stop()
                 done = self._running.pop(future)
                 self._longest = max(self._longest, time.monotonic() - done.since)
                 result = _result(future, found)
@@ -197,6 +200,7 @@ class Flow(Generic[T, R]):
                 raise SessionError(
                     "all workers were lost; what is done stays: run again to go on with the other stacks"
                 )
+            check_stop()
             try:
                 self._client.wait_for_workers(1, timeout=PATIENCE)
             except TimeoutError:

@@ -28,6 +28,7 @@ from mrcz_dask.runs.watching import Seen, Watcher
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.records import Break, Failure, StackRecord, StackResult
+from mrcz_dask.values.stopping import check_stop
 
 # Stacks that one round takes into a pass at most, for each slot: what has come meanwhile waits no longer.
 ROUND = 4
@@ -84,16 +85,20 @@ def first_stacks(
     """
     since, said = monotonic(), False
     while not stop.is_set():
-        found = watcher.look().discovery
+        seen = watcher.look()
+        found = seen.discovery
         if len(found.stacks) >= fewest:
             return found
         if not said:
             there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
             listen(events.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
             said = True
-        if params.until_idle is not None and monotonic() - since >= max(params.until_idle, params.settle):
+        if seen.unsettled:
+            since = monotonic()
+        if params.until_idle is not None and monotonic() - since >= params.until_idle:
             break
         stop.wait(params.poll)
+    check_stop()
     found = watcher.look().discovery
     if found.stacks:
         return found

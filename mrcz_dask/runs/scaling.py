@@ -19,6 +19,7 @@ from mrcz_dask.runs.memory import Need
 from mrcz_dask.runs.queues import QueueProfile, clock
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import Listener, Warned
+from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import JobQueueCluster
@@ -255,13 +256,16 @@ class QueueExecutor(DaskExecutor):
         SessionError
             When there is none for long; with how to look at the jobs, and what is seen.
         """
-        end, pause = time.monotonic() + self._profile.wait, SAY
-        while (left := end - time.monotonic()) > 0:
+        began, silent = time.monotonic(), SAY
+        while (waited := time.monotonic() - began) < self._profile.wait:
+            check_stop()
             try:
-                self.client.wait_for_workers(1, timeout=min(pause, left))
+                self.client.wait_for_workers(1, timeout=min(1, SAY, self._profile.wait - waited))
                 return
             except TimeoutError:
-                pause *= 4
+                if waited < silent:
+                    continue
+                silent *= 5
                 self._listen(Warned(f"no job has started yet; {self._look()}"))
         raise SessionError(
             f"no job has started within {clock(self._profile.wait)} (`wait` in the profile); {self._look()}; "

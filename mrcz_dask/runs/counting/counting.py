@@ -55,7 +55,7 @@ def carry_out(plan: CountPlan, where: Where, listen: events.Listener = events.si
     plan.folder.mkdir(parents=True, exist_ok=True)
     with (
         locked(plan.folder, listen),
-        open_executor(where, plan.need(), listen) as executor,
         swept(plan.folder, (one.stem for one in plan.stacks)),
+        open_executor(where, plan.need(), listen) as executor,
     ):
         return CountRun(plan, executor, listen).execute()
