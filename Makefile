@@ -55,9 +55,10 @@ bench: $(TOOLS)
 bench-quick: $(TOOLS)
 	$(BIN)/python -m benchmarks --quick
 
-# Hundreds of random faults: workers, commands and everything killed, folders away, outputs damaged.
+# Hundreds of random faults: workers, commands and everything killed, folders away, outputs damaged, signals.
 soak: $(TOOLS)
 	$(BIN)/python -m tests.faults.soak
+	$(BIN)/python -m tests.faults.signals
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -54,9 +54,9 @@ def at_work(
         local_crew(where, plan.need())  # too little memory is said before anything is made
     with (
         locked(plan.folder, listen),
+        swept(plan.folder, (stack.stem for stack in plan.stacks)),  # at the end no worker is left
         open_client(where, plan.need(), listen) as client,
         watched(client, pages, listen) as told,
-        swept(plan.folder, (stack.stem for stack in plan.stacks)),
     ):
         yield client, told
 

@@ -30,7 +30,7 @@ from mrcz_dask.cli import (
 )
 from mrcz_dask.cli.console import complain, tell_stopped
 from mrcz_dask.cli.exits import failed
-from mrcz_dask.cli.interrupts import insist_on_signals
+from mrcz_dask.cli.interrupts import heed_signals
 from mrcz_dask.values.errors import MrczDaskError
 
 app = typer.Typer(
@@ -77,15 +77,9 @@ def _root(
     """Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask."""
 
 
-def _end(number: int, frame: object) -> None:
-    """End in order when asked to: what was half written is removed, the cluster closed."""
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the command line; an error that we know becomes its message and an exit code."""
-    signal.signal(signal.SIGTERM, _end)
-    insist_on_signals()
+    heed_signals()
     try:
         app()
     except (KeyboardInterrupt, SystemExit) as end:

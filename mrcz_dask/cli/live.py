@@ -118,7 +118,8 @@ def live(
         gamma=gain_gamma,
         frame_time=frame_time,
     )
-    params = LiveParams(None if roi is None else Roi.parse(roi), catch_up, parse_memory(memory), timeout)
+    rois = {name: Roi.parse(text) for name, _, text in (one.rpartition("=") for one in roi or [])}
+    params = LiveParams(rois.pop("", None), catch_up, parse_memory(memory), timeout, rois)
     if catch_up:
         made = _recording(source, store, record, replay or listen)
     elif replay:

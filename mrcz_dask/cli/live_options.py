@@ -37,7 +37,12 @@ Processors = Annotated[
     ),
 ]
 RoiOption = Annotated[
-    str | None, typer.Option(metavar="y0:y1,x0:x1", help="Region of interest.", show_default=False)
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]y0:y1,x0:x1",
+        help="Region of interest of all processors, or of the one that is named; repeat for more.",
+        show_default=False,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -72,7 +77,13 @@ UntilClosed = Annotated[bool, _of(FROM, "--until-closed", "End with the last sen
 New = Annotated[bool, _of(FROM, "--new", "Leave out what is in the folder at the beginning.")]
 Settle = Annotated[float, _of(FROM, "--settle", "Seconds without a change after which a stack is taken.")]
 UntilIdle = Annotated[
-    float | None, _of(FROM, "--until-idle", "End when no frame came for so many seconds.", show_default=False)
+    float | None,
+    _of(
+        FROM,
+        "--until-idle",
+        "End when no frame came for so many seconds, and all files have settled.",
+        show_default=False,
+    ),
 ]
 CatchUp = Annotated[
     bool,

@@ -16,6 +16,7 @@ import typer
 from mrcz_dask.cli.console import finite, print_json, results, say
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options import AsJson
+from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from mrcz_dask.monitor.report import Report
@@ -92,6 +93,7 @@ def _watch(output: Path, *, as_json: bool) -> int:
         if found.numbers.running not in ("running", "nothing yet"):
             return _exit_code(found)
         time.sleep(WATCH_SECONDS)
+        check_stop()
     return FAILED
 
 

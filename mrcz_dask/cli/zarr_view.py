@@ -10,7 +10,7 @@ import typer
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options import AsJson, Overwrite
-from mrcz_dask.values.errors import OutputExistsError
+from mrcz_dask.values.errors import OutputExistsError, SessionError
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +19,9 @@ def register(app: typer.Typer) -> None:
 
 
 def zarr_view(
-    session: Annotated[Path, typer.Argument(help="Folder with MRCZ or MRC stacks.")] = Path(),
+    session: Annotated[
+        Path, typer.Argument(help="Folder with MRCZ or MRC stacks, or with the outputs of koma.")
+    ] = Path(),
     output: Annotated[
         Path, typer.Option("-o", "--output", help="The JSON file of references.", show_default=False)
     ] = Path("session.zarr.json"),
@@ -39,7 +41,10 @@ def zarr_view(
     from mrcz_dask.runs.discovery import discover
     from mrcz_dask.runs.zarr_view import view
 
-    found = discover(session, recursive=recursive)
+    try:
+        found = discover(session, recursive=recursive)
+    except SessionError:  # as in the folder of a run
+        found = discover(session, recursive=recursive, outputs=True)
     made = view(found.stacks)
     for name, reason in made.left_out.items():
         warn(f"{name}: left out: {reason}")

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from mrcz_dask.values.errors import DamagedError, MrczDaskError, SessionError, asked_wrongly, told
 from mrcz_dask.values.records import COPIES, Failure
+from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.timing import Clock, Timing
 
 # What a network file system says while its server is away, or came back as another.
@@ -83,10 +84,12 @@ def _may_pass(error: Exception, task: Named) -> bool:
         passing = any(_passes(one) for one in _chain(error))
         if passing:
             time.sleep(PAUSE)
+            check_stop()
         return passing
     end = time.monotonic() + LONGEST_OUTAGE
     while time.monotonic() < end:
         time.sleep(PAUSE)
+        check_stop()
         if all(map(is_there, gone)):
             return True
     return False

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from mrcz_dask.engine.attempt import Named, Timed, attempt, failure, timed
 from mrcz_dask.engine.client import Client
 from mrcz_dask.values.records import Failure
+from mrcz_dask.values.stopping import check_stop
 
 # Seconds that the loop waits for a result before it looks round.
 TICK = 0.2
@@ -127,9 +128,11 @@ class Loop:
     def steps(self, job: Job) -> Iterator[None]:
         """Carry a job out; yield whenever results have been taken in."""
         while True:
+            check_stop()
             for task in job.ready():
                 heapq.heappush(self._waiting, (task.priority, next(self._order), task))
             while self._waiting and len(self._running) < self.client.ahead:
+                check_stop()
                 self._submit(heapq.heappop(self._waiting)[2])
             if not self._running and job.over():
                 return

@@ -21,6 +21,7 @@ from mrcz_dask.engine.memory import Crew, Need, crew
 from mrcz_dask.engine.queues import ADDRESS, QueueProfile, clock
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.events import ClusterReady, Listener, Warned
+from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import JobQueueCluster
@@ -262,14 +263,15 @@ def _wait_for_a_job(
     SessionError
         When there is none for long; with how to look at the jobs, and what is seen.
     """
-    end, pause = time.monotonic() + profile.wait, SAY
-    while (left := end - time.monotonic()) > 0:
-        try:
-            client.wait_for_workers(1, timeout=min(pause, left))
-            return
-        except TimeoutError:
-            pause *= 4
+    begun, pause = time.monotonic(), SAY
+    while (passed := time.monotonic() - begun) < profile.wait:
+        check_stop()
+        if passed > pause:
+            pause *= 5
             listen(Warned(f"no job has started yet; {look_at_jobs(cluster, profile)}"))
+        with suppress(TimeoutError):
+            client.wait_for_workers(1, timeout=min(1.0, profile.wait - passed))
+            return
     raise SessionError(
         f"no job has started within {clock(profile.wait)} (`wait` in the profile); "
         f"{look_at_jobs(cluster, profile)}; what jobs wrote is in {profile.folder / 'logs'}; what is done "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.parallel import Pipeline
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
+from mrcz_dask.values.stopping import check_stop
 
 Frames = int | slice | Sequence[int] | None
 FirstRow = Literal["bottom", "top"]
@@ -250,6 +251,7 @@ class FrameSource(ABC):
 
     def place(self, i: int, out: NDArray[Any] | None) -> tuple[int, NDArray[Any]]:
         """Return the number of a frame from 0, and where to put it."""
+        check_stop()  # here, as every command reads frames
         return self.position(i), np.empty(self.shape[1:], self.dtype) if out is None else out
 
     def position(self, i: int) -> int:

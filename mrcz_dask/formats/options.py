@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Literal
 
 from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.footer import Encoding
 from mrcz_dask.formats.sinks import Target, target_path
 from mrcz_dask.values.errors import ParameterError
 
@@ -30,11 +31,14 @@ class FileOptions:
         None: not compressed.
     footer
         At the file's end, in a sidecar, or nowhere.
+    encoding
+        Of a footer at the file's end.
     """
 
     kind: Kind
     codec: str | Codec | None
     footer: FooterPlace
+    encoding: Encoding = "msgpack"
 
     @classmethod
     def of(
@@ -43,7 +47,7 @@ class FileOptions:
         *,
         kind: Kind | None,
         codec: str | Codec | None,
-        footer: bool | Literal["sidecar"],
+        footer: bool | Literal["sidecar", "json"],
         four_bit: bool,
         extended: bytes,
     ) -> FileOptions:
@@ -55,6 +59,10 @@ class FileOptions:
             Things that do not go together.
         """
         kind = kind or _kind_of(target)
+        if footer not in (True, False, "sidecar", "json"):
+            raise ParameterError(
+                f"footer is {footer!r}; expected True, False, 'json' (at the file's end) or 'sidecar'"
+            )
         place: FooterPlace = "sidecar" if footer == "sidecar" else "end" if footer else "none"
         if four_bit and place != "none":
             place = "sidecar"  # readers of 4-bit files trip over bytes behind the data
@@ -63,7 +71,7 @@ class FileOptions:
         if codec == "none" or (codec == "auto" and (kind != "mrcz" or four_bit)):
             codec = None
         _check(kind, codec, place, four_bit, extended)
-        return cls(kind, codec, place)
+        return cls(kind, codec, place, "json" if footer == "json" else "msgpack")
 
     def check_frame(self, nbytes: int) -> None:
         """Refuse frames that no blosc chunk can hold.

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.timing import carried, phase
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Pipeline(Generic[T]):
 
     def submit(self, job: Callable[[], T]) -> None:
         """Add a job; an error of an earlier one is raised here or in `drain`."""
+        check_stop()
         if self._pool is None:
             self._consume(job())
             return

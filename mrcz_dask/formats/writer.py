@@ -58,7 +58,8 @@ class StackWriter(FrameWriter):
     recipe
         What turns these counts into normalised ones.
     footer
-        True, False, or ``"sidecar"`` for a JSON file beside a plain one.
+        True, False, ``"json"`` for a footer that is JSON instead of msgpack, or ``"sidecar"`` for a JSON file
+        beside a plain one.
     durable
         Wait until the file is on the disk.
     nthreads
@@ -106,7 +107,7 @@ class StackWriter(FrameWriter):
         pixels: dict[str, Any] | None = None,
         provenance: list[dict[str, Any]] | None = None,
         recipe: dict[str, Any] | None = None,
-        footer: bool | Literal["sidecar"] = True,
+        footer: bool | Literal["sidecar", "json"] = True,
         durable: bool = True,
         nthreads: int = 1,
         kind: Kind | None = None,
@@ -250,7 +251,8 @@ class StackWriter(FrameWriter):
         self._body.write(header_bytes, at=0)
         payload = self._payload(header, header_bytes)
         if self._options.footer == "end":
-            self._body.write(footers.encode(payload, self._body.index.end), at=self._body.index.end)
+            end, encoding = self._body.index.end, self._options.encoding
+            self._body.write(footers.encode(payload, end, encoding=encoding), at=end)
         path = target_path(self._target)
         if path is None:
             self._body.commit()

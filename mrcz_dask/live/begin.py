@@ -115,7 +115,7 @@ def start(
     scripts = [Script.parse(str(one)) for one in processors]
     if not scripts and keep.record is None:
         raise ParameterError("nothing to do: give --processor FILE.py, or --record FOLDER, or both")
-    _known(values or {}, names_of(scripts))
+    _known({*(values or {}), *params.rois}, names_of(scripts))
     with ExitStack() as opened:
         recorder = _recorder(keep, listen, opened)
         stream = source(recorder) if callable(source) else source
@@ -143,8 +143,8 @@ def start(
         yield session
 
 
-def _known(values: Mapping[str, Mapping[str, Value]], names: Sequence[str]) -> None:
-    unknown = sorted(set(values) - set(names))
+def _known(named: set[str], names: Sequence[str]) -> None:
+    unknown = sorted(named - set(names))
     if unknown:
         raise ParameterError(f"no processor is called {', '.join(unknown)}; there are {', '.join(names)}")
 

@@ -32,7 +32,7 @@ class Folder:
     settle
         Seconds without a change after which a file is taken.
     idle
-        Ends when nothing came for so many seconds; None = never.
+        Ends when nothing came for so many seconds, and every file has settled; None = never.
     new
         Leave out what is there at the beginning.
     inputs
@@ -56,7 +56,9 @@ class Folder:
         new: bool = False,
         inputs: InputParams | None = None,
     ) -> None:
-        self._path, self._listen, self._idle, self._new = Path(path), listen, idle, new
+        # as the watcher names its files: each is known by its path
+        self._path = Path(path).resolve()
+        self._listen, self._idle, self._new = listen, idle, new
         if not self._path.is_dir():
             raise ParameterError(
                 f"{path}: no folder; expected one that is followed, or --replay, or --listen"
@@ -73,17 +75,19 @@ class Folder:
         if self._new:
             self._done = dict.fromkeys(self._files(), -1)
         while not stop.is_set() and (self._idle is None or self._waited < self._idle):
-            before = self._number
+            before, unsettled = self._number, 0
             with suppress(OSError):  # a folder that is away for a while comes back
-                self._look(publish, stop)
-            self._waited = 0.0 if self._number > before else self._waited + POLL_SECONDS
+                unsettled = self._look(publish, stop)
+            self._waited = 0.0 if self._number > before or unsettled else self._waited + POLL_SECONDS
             stop.wait(POLL_SECONDS)
 
     def _files(self) -> list[Path]:
         return sorted(one for one in self._path.iterdir() if one.suffix.lower() in GROWS)
 
-    def _look(self, publish: Publish, stop: Event) -> None:
-        found = self._watcher.look().discovery
+    def _look(self, publish: Publish, stop: Event) -> int:
+        """Hand on what is new; return how many files may still grow."""
+        seen = self._watcher.look()
+        found = seen.discovery
         self._tell(found)
         settled = [stack.path for stack in found.stacks]
         for path in settled:
@@ -93,6 +97,7 @@ class Folder:
             if path not in known and self._done.get(path, 0) >= 0:
                 with suppress(MrczDaskError):  # a header that is not whole yet
                     self._read(path, publish, stop, whole=False)
+        return seen.unsettled
 
     def _tell(self, found: Discovery) -> None:
         for one in found.rejected:

@@ -128,6 +128,7 @@ class Runner:
                 skipped=self.mailbox.skipped,
                 rate=self._rate.per_second(),
                 behind=behind,
+                roi=self._wishes.roi,
             )
 
     def set_roi(self, roi: Roi | None) -> None:

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any, Protocol
@@ -60,6 +60,8 @@ class LiveParams:
     ----------
     roi
         Region of interest at the beginning; None = the whole frame.
+    rois
+        Of single processors, by their names; the others have `roi`.
     every
         Every processor sees every frame, and the source waits for it: for a recording that is caught up with.
     memory
@@ -77,6 +79,7 @@ class LiveParams:
     every: bool = False
     memory: int = MEMORY
     seconds: float = SECONDS
+    rois: Mapping[str, Roi] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.memory < 50_000_000:
@@ -128,9 +131,7 @@ class Session:
         self._lock, self._stop, self._rate = Lock(), Event(), Rate()
         self._newest: Frame | None = None
         self._others: set[str] = set()
-        self._source = SourceState(
-            stream.name, roi=self._params.roi, recorded=None if recording is None else 0
-        )
+        self._source = SourceState(stream.name, recorded=None if recording is None else 0)
         self._runners = {
             name: self._runner(name, script, pool, store, (values or {}).get(name, {}))
             for name, script in zip(names_of(scripts), scripts, strict=True)
@@ -151,7 +152,7 @@ class Session:
             None if make is None else make(name, file),
             self._listen,
             seconds=self._params.seconds,
-            roi=self._params.roi,
+            roi=self._params.rois.get(name, self._params.roi),
             values=dict(values),
             plan=store.settings(name) if store is not None and every else None,
         )
@@ -255,8 +256,11 @@ class Session:
 
     def source(self) -> SourceState:
         """Return how the source stands."""
+        rois = {one.state().roi for one in self._runners.values()}
         with self._lock:
-            return replace(self._source, rate=self._rate.per_second())
+            return replace(
+                self._source, rate=self._rate.per_second(), roi=rois.pop() if len(rois) == 1 else None
+            )
 
     def newest(self) -> tuple[int, NDArray[Any]] | None:
         """Return number and pixels, (ny, nx), of the newest frame, read-only; None before the first."""
@@ -271,11 +275,9 @@ class Session:
         """Return the place behind the last result, and the results from place `since` on that are kept."""
         return self._of(panel).recent.since(since)
 
-    def set_roi(self, roi: Roi | None) -> None:
-        """Let processors look at a region from the next frame on."""
-        with self._lock:
-            self._source = replace(self._source, roi=roi)
-        for runner in self._runners.values():
+    def set_roi(self, roi: Roi | None, panel: str | None = None) -> None:
+        """Let one processor, or all, look at a region from the next frame on; None = the whole frame."""
+        for runner in self._runners.values() if panel is None else [self._of(panel)]:
             runner.set_roi(roi)
 
     def set_value(self, panel: str, parameter: str, value: Value) -> None:

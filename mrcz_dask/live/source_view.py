@@ -28,11 +28,12 @@ from mrcz_dask.values.errors import ParameterError
 
 PALETTES = {"grey": Greys256, "viridis": Viridis256, "inferno": Inferno256}
 REGION = "#ff7f0e"
+ALL = "all processors"
 # About how wide the plot is, and what is beside and above its image: axes, colours, tools.
 WIDTH, BESIDE, ABOVE = 400, 110, 58
 HELP = (
-    "<div class='where'>Shift and drag draws the region that processors look at (on a touch screen: press "
-    "long at two corners); drag moves it. The tools above the image zoom and pan.</div>"
+    "<div class='where'>Shift and drag draws the region that all processors, or the chosen one, look at (on "
+    "a touch screen: press long at two corners); drag moves it. The tools above the image zoom and pan.</div>"
 )
 # The screen has greys, a person wants counts.
 COUNTS = f"return (scale.low + value / {WHITE} * (scale.high - scale.low)).toPrecision(5)"
@@ -107,6 +108,9 @@ class SourceView:
     def _make_controls(self) -> None:
         self._contrast = _select("contrast", list(get_args(Contrast)), self._choose_contrast)
         self._colours = _select("colours", list(PALETTES), self._choose_colours)
+        names = [one.name for one in self._view.panels()]
+        self._whose = _select("region of", [ALL, *names], self._choose_whose)
+        self._whose.visible = len(names) > 1
         self._clear = Button(label="clear region", width=90, name="source.clear")
         self._clear.on_click(self._press_clear)
         self._pause = Button(label="pause all", width=80, name="source.pause")
@@ -116,7 +120,7 @@ class SourceView:
             sizing_mode="stretch_width", name="source.fixed", format="0[.]0[000]",
         )  # fmt: skip
         self._fixed.on_change("value", self._choose_fixed)
-        self._controls = row(self._contrast, self._colours, self._clear, self._pause)
+        self._controls = row(self._contrast, self._colours, self._whose, self._clear, self._pause)
 
     def _choose_contrast(self, name: str, old: str, new: Any) -> None:
         if new == "fixed":
@@ -151,8 +155,17 @@ class SourceView:
         self._view.pause(not self._paused)
 
     def _press_clear(self) -> None:
-        self._view.set_roi(None)
+        self._set_region(None)
         self._region.data = _boxes(None)
+
+    def _choose_whose(self, name: str, old: str, new: str) -> None:
+        self._update_region(self._view.source())
+
+    def _set_region(self, region: Roi | None) -> None:
+        if self._whose.value == ALL:
+            self._view.set_roi(region)
+        else:
+            self._view.set_roi(region, self._whose.value)
 
     def _drawn(self, name: str, old: object, new: Any) -> None:
         """Let processors look at what was drawn; what the session has itself needs no word."""
@@ -163,13 +176,13 @@ class SourceView:
         if boxes and region is None:  # of no pixel: a click
             self._region.data = _boxes(self._roi)
         elif region != self._roi:
-            self._view.set_roi(region)
+            self._set_region(region)
 
     def update(self, source: SourceState) -> None:
         """Show what is new."""
         self._paused = source.paused
         put(self._pause, "label", "go on" if source.paused else "pause all")
-        self._update_region(source.roi)
+        self._update_region(source)
         if self._making is not None and self._making.done():
             self._show(self._making.result())
             self._making = None
@@ -178,7 +191,10 @@ class SourceView:
             self._number, self._wanted = newest[0], False
             self._making = self._reader.submit(picture, *newest, self._look)
 
-    def _update_region(self, roi: Roi | None) -> None:
+    def _update_region(self, source: SourceState) -> None:
+        """Show the region of whom it is drawn for."""
+        rois = {one.name: one.roi for one in self._view.panels()}
+        roi = source.roi if self._whose.value == ALL else rois[self._whose.value]
         if roi != self._roi:
             self._roi = roi
             self._region.data = _boxes(roi)

@@ -88,6 +88,7 @@ def numbers(panel: PanelState, last: Result | None) -> str:
         f"lag {_seconds(panel.lag)}",
         f"{panel.behind} behind",
         f"{panel.processed} done",
+        *([f"region {panel.roi}".replace(",", ", ")] if panel.roi else []),
         f"{panel.skipped} skipped",
         _loud(panel.failed, "failed"),
         _loud(panel.restarts, "restarts"),

@@ -35,7 +35,7 @@ class SourceState:
     shape, dtype, pixel_size
         Of the newest frame.
     roi
-        Region of interest, None = the whole frame.
+        Region of interest of all processors; None = the whole frame, or they have different ones.
     paused
         Whether all processors wait.
     ended
@@ -92,6 +92,8 @@ class PanelState:
         Frames between the newest one of the source and the last one done.
     number
         Of the last frame done; -1 before.
+    roi
+        Region of interest; None = the whole frame.
     """
 
     name: str
@@ -110,6 +112,7 @@ class PanelState:
     lag: float = 0.0
     behind: int = 0
     number: int = -1
+    roi: Roi | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +154,8 @@ class LiveView(Protocol):
         """
         ...
 
-    def set_roi(self, roi: Roi | None) -> None:
-        """Let processors look at a region from the next frame on."""
+    def set_roi(self, roi: Roi | None, panel: str | None = None) -> None:
+        """Let one processor, or all, look at a region from the next frame on; None = the whole frame."""
         ...
 
     def set_value(self, panel: str, parameter: str, value: Value) -> None:

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Generic, TypeVar
 
 from mrcz_dask.values.events import Event
+from mrcz_dask.values.stopping import check_stop
 
 T = TypeVar("T")
 
@@ -60,6 +61,7 @@ class Timing:
 
 def timed(call: Callable[[], T]) -> tuple[T, Sample]:
     """Call, and return what came back and the seconds that it took; no garbage is collected meanwhile."""
+    check_stop()
     with _no_garbage_collection():
         cpu, wall = _processor_time(), time.perf_counter()
         result = call()

@@ -25,6 +25,7 @@ from mrcz_dask.engine.where import SHARE, Where, cores, is_loopback, open_client
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.events import ClusterReady, Event, Listener, Warned
 from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from distributed import Client, Worker
@@ -226,6 +227,7 @@ def _patiently(read: Callable[[], str]) -> str | None:
         if time.monotonic() > end:
             return None
         time.sleep(0.5)
+        check_stop()
 
 
 def _write(path: Path, text: str) -> None:

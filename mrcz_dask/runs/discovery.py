@@ -44,6 +44,7 @@ def discover(
     exclude: Sequence[str] | None = None,
     recursive: bool = False,
     inputs: InputParams | None = None,
+    outputs: bool = False,
 ) -> Discovery:
     """Find the stacks of a session: files of several frames, of any format that is read.
 
@@ -63,6 +64,8 @@ def discover(
         Look into the folders below, too.
     inputs
         How files are read where they do not say it: the sign of 8-bit MRC, raw frames of EER.
+    outputs
+        Take outputs of KOMA as stacks, too.
 
     Returns
     -------
@@ -76,7 +79,9 @@ def discover(
     """
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
-    found = assemble(root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs), listing.files))
+    found = assemble(
+        root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
+    )
     if not found.stacks:
         raise SessionError(_none_good(root, found.skipped, found.rejected))
     return found

@@ -17,6 +17,7 @@ from mrcz_dask.runs.tasks import more_until_final
 from mrcz_dask.runs.watching import Watcher
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.stopping import check_stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,20 @@ def first_stacks(
     """
     since, said = monotonic(), False
     while not stop.is_set():
-        found = watcher.look().discovery
+        seen = watcher.look()
+        found = seen.discovery
         if len(found.stacks) >= fewest:
             return found
         if not said:
             there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
             listen(events.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
             said = True
-        if params.until_idle is not None and monotonic() - since >= max(params.until_idle, params.settle):
+        if seen.unsettled:
+            since = monotonic()
+        if params.until_idle is not None and monotonic() - since >= params.until_idle:
             break
         stop.wait(params.poll)
+    check_stop()
     found = watcher.look().discovery
     if found.stacks:
         return found

@@ -42,7 +42,11 @@ class Look:
 
 
 def look(
-    root: Path, mdocs: Mapping[Path, Mapping[str, str]], path: Path, inputs: InputParams | None = None
+    root: Path,
+    mdocs: Mapping[Path, Mapping[str, str]],
+    path: Path,
+    inputs: InputParams | None = None,
+    outputs: bool = False,
 ) -> Look:
     """Return what the file at `path` is; a bad file is a result, never an error.
 
@@ -56,6 +60,8 @@ def look(
         A file in one of these folders.
     inputs
         How it is read.
+    outputs
+        Take outputs of KOMA, too.
     """
     master = _DECTRIS.sub(r"\1_master\2", path.name)
     if master != path.name and path.with_name(master).exists():
@@ -66,7 +72,7 @@ def look(
         size = measure(path)
         _check_file(path, size)
         with open_source(path, inputs) as reader:
-            other = _no_stack(path, reader, mdocs)
+            other = _no_stack(path, reader, mdocs, outputs)
             return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
     except NoStackError as error:
         return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
@@ -92,9 +98,11 @@ def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
 
 
-def _no_stack(path: Path, reader: FrameSource, mdocs: Mapping[Path, Mapping[str, str]]) -> Skipped | None:
+def _no_stack(
+    path: Path, reader: FrameSource, mdocs: Mapping[Path, Mapping[str, str]], outputs: bool
+) -> Skipped | None:
     made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
-    if made:
+    if made and not outputs:
         return Skipped(path, "an output of KOMA, as its footer says")
     if reader.shape[0] > 1:
         return None

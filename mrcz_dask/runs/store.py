@@ -307,6 +307,7 @@ class SessionStore:
         """
         nbytes = sum(one.nbytes for one in arrays.values())
         with phase("disk", nbytes), ThreadPoolExecutor(1) as thread:
+            thread.submit(int).result()  # a thread that is interrupted while it starts is not waited for
             thread.submit(self._put_group, path, arrays, attributes).result()
 
     def _put_group(

@@ -98,7 +98,7 @@ class Watcher:
         settled = [path for path in listing.files if path in self._files and self._settled(path)]
         looks = [self._look(root, listing, path) for path in settled]
         discovery = assemble(root, listing, looks)
-        return Seen(self._named_as_before(discovery), len(listing.files) - len(settled))
+        return Seen(self._named_as_before(discovery), len(self._files) - len(settled))
 
     def _named_as_before(self, found: Discovery) -> Discovery:
         """Keep the names of outputs that are made already when another format of a stack comes."""

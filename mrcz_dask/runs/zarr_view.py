@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.formats.reader import StackReader, open_reader
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.wrapped import MAGIC as WRAPPED
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.values.errors import FormatError, MrczDaskError
 
@@ -61,14 +64,15 @@ class View:
 def view(stacks: Iterable[StackEntry]) -> View:
     """Return references to the stacks of a session; only headers and footers are read.
 
-    Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels.
+    Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels, and
+    other formats.
     """
     references: References = {".zgroup": _json({"zarr_format": 2}), ".zattrs": _json({})}
     arrays, left_out = [], {}
     for stack in stacks:
         try:
-            with open_reader(stack.path) as reader:
-                references |= references_to(reader, stack)
+            with open_source(stack.path) as reader:
+                references |= references_to(_frames_of(stack, reader), stack)
         except (MrczDaskError, OSError) as error:
             left_out[stack.name] = str(error)
         else:
@@ -124,6 +128,20 @@ def _check(reader: StackReader, stack: StackEntry) -> None:
         return
     raise FormatError(
         f"{stack.path}: {found}, which Zarr cannot read as they are; write it again with mrcz-dask recompress"
+    )
+
+
+def _frames_of(stack: StackEntry, reader: FrameSource) -> StackReader:
+    """Return the reader of a file in which every frame has its bytes; refuse others."""
+    if reader.format == "Zarr":
+        raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
+    with stack.path.open("rb") as file:
+        is_wrapped = file.read(8).startswith(tuple(WRAPPED))
+    if isinstance(reader, StackReader) and not is_wrapped:
+        return reader
+    raise FormatError(
+        f"{stack.path}: is {'compressed as a whole' if is_wrapped else reader.format}; a view refers to the "
+        "frames of MRC and MRCZ files; write it again with mrcz-dask recompress, or koma without --format"
     )
 
 

@@ -345,7 +345,6 @@ def test_sigterm_ends_in_order_and_leaves_no_half(tmp_path, phase):
         for line in process.stderr:
             if line.startswith(phase):
                 break
-        time.sleep(0.3)
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
         assert process.wait(60) == 128 + signal.SIGTERM

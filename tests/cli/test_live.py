@@ -139,3 +139,18 @@ def test_a_folder_is_followed_and_frames_are_corrected(mrcz: Any, tmp_path: Path
     assert caught_up.code == 3 and "the source ended" in caught_up.err  # a session's folder is no recording
     with xarray.open_zarr(tmp_path / "s.zarr", group="hot", consolidated=False) as found:
         assert found.hot.values[-1] < 90 and found.corrected.values[-1] == 1
+
+
+def test_a_region_for_each_processor_is_kept_for_catching_up(mrcz: Any, stack: Path, tmp_path: Path) -> None:
+    body = "from mrcz_dask.live import Scalar, processor\n\n@processor(Scalar('size'))\n"
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.py").write_text(f"{body}def {name}(frame):\n    return float(frame.size)\n")
+    both = ("-p", tmp_path / "one.py", "-p", tmp_path / "two.py", "--store", tmp_path / "live.zarr")
+    rois = ("--roi", "0:3,0:4", "--roi", "two=0:1,0:2")
+    live = ("live", "--replay", stack, "--record", tmp_path / "record", "--no-page", *both)
+    assert mrcz(*live, "--roi", "three=0:1,0:2").code == 2
+    assert mrcz(*live, *rois).code == 0
+    assert mrcz("live", tmp_path / "record", "--catch-up", *both).code == 0
+    for name, size in (("one", 12.0), ("two", 2.0)):
+        with xarray.open_zarr(tmp_path / "live.zarr", group=name, consolidated=False) as found:
+            assert found["size"].values.tolist() == [size] * 8

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.cli.interrupts import SAME_SECONDS
+
 SERIAL = ("--radius", 2, "--workers", 0)
 
 
@@ -56,7 +58,7 @@ def test_following_until_it_is_interrupted(night: Path, twice: bool) -> None:
                 break
         running.send_signal(signal.SIGINT)
         if twice:
-            time.sleep(0.05)
+            time.sleep(2 * SAME_SECONDS)
             running.send_signal(signal.SIGINT)
         out, _ = running.communicate(timeout=60)
     if twice:
@@ -65,7 +67,7 @@ def test_following_until_it_is_interrupted(night: Path, twice: bool) -> None:
         assert running.returncode == 0
         assert "5 stacks done, 0 not done" in out
         assert len(list((night / "koma").glob("*.mrcz"))) == 5
-    assert not list((night / "koma").glob(".*.part"))
+    assert twice or not list((night / "koma").glob(".*.part"))  # the next run removes what is left
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
+import pytest
+import zarr
+from zarr.storage import FsspecStore
 
 import mrcz_dask
 
@@ -24,3 +28,29 @@ def test_stacks_that_cannot_be_in_it_are_named(night: Path, tmp_path: Path, mrcz
     shown = mrcz("zarr-view", night, "-o", tmp_path / "view.json")
     assert shown.code == 3
     assert "left out" in shown.err and "version 5" in shown.err
+
+
+@pytest.mark.parametrize("options", [(), ("--dtype", "float32"), ("--format", "mrcs")])
+def test_outputs_of_koma_are_opened_as_they_are(
+    night: Path, tmp_path: Path, mrcz: Any, options: tuple[str, ...]
+) -> None:
+    out, place = tmp_path / "out", tmp_path / "view.json"
+    assert mrcz("koma", night, "--radius", 2, "--workers", 0, "-o", out, *options).code == 0
+    assert mrcz("zarr-view", out, "-o", place).code == 0
+    fs = fsspec.filesystem(
+        "reference", fo=str(place), asynchronous=True, remote_options={"asynchronous": True}
+    )
+    group = zarr.open_group(FsspecStore(fs, read_only=True, path=""), mode="r", zarr_format=2)
+    outputs = [*out.glob("*.mrcz"), *out.glob("*.mrcs")]
+    assert len(outputs) == 5
+    for path in outputs:
+        array = group[path.stem]
+        pixels = np.asarray(array[...]) * np.float32(array.attrs["scale"])
+        assert np.array_equal(pixels, mrcz_dask.read(path))
+    assert str(tmp_path) in place.read_text()
+
+
+def test_a_session_that_has_both_gives_its_stacks(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 2, "--workers", 0).code == 0
+    shown = mrcz("zarr-view", night, "-o", tmp_path / "view.json", "--recursive", "--json")
+    assert len(json.loads(shown.out)["arrays"]) == 5

@@ -346,6 +346,8 @@ def test_options_that_do_not_go_together(stack: Stack, tmp_path: Path) -> None:
         write(tmp_path / "a.tif", stack)
     with pytest.raises(ParameterError, match="sidecar goes with plain"):
         write(tmp_path / "a.mrcz", stack, footer="sidecar")
+    with pytest.raises(ParameterError, match="expected True, False, 'json'"):
+        write(tmp_path / "a.mrcz", stack, footer="xml")
     for size in (0, -1, float("nan"), (1, 2, 3, 4), ()):
         with pytest.raises(ParameterError, match="Angstrom above 0"):
             write(tmp_path / "a.mrcz", stack, pixel_size=size)  # type: ignore[arg-type]
@@ -400,3 +402,12 @@ def test_streams_are_replaced_from_their_first_byte(stack: Stack) -> None:
     stream = io.BytesIO(b"x" * 100000)
     write(stream, stack)
     assert stream.getvalue()[:4] == (40).to_bytes(4, "little") and len(stream.getvalue()) < 30000
+
+
+def test_a_footer_of_json_says_the_same(stack: Stack, tmp_path: Path) -> None:
+    for name, footer in (("json", "json"), ("packed", True)):
+        write(tmp_path / f"{name}.mrcz", stack, footer=footer, meta={"defocus": [1.5, None, "µm"]})
+    with open_reader(tmp_path / "json.mrcz") as one, open_reader(tmp_path / "packed.mrcz") as other:
+        assert one.footer == other.footer
+    data = (tmp_path / "json.mrcz").read_bytes()
+    assert data[-48:-40] == b"MRCZFOOT" and data[-38] == 1

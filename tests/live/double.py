@@ -73,9 +73,12 @@ class Double:
     def results(self, panel: str, since: int) -> tuple[int, Sequence[Result]]:
         return len(self.kept[panel]), self.kept[panel][since:]
 
-    def set_roi(self, roi: Roi | None) -> None:
-        self.asked.append(("roi", roi))
-        self.state = replace(self.state, roi=roi)
+    def set_roi(self, roi: Roi | None, panel: str | None = None) -> None:
+        self.asked.append(("roi", roi) if panel is None else ("roi", roi, panel))
+        if panel is None:
+            self.state = replace(self.state, roi=roi)
+        else:
+            self.tell(panel, roi=roi)
 
     def set_value(self, panel: str, parameter: str, value: Value) -> None:
         known = self.panel[panel]

@@ -1,7 +1,8 @@
+import itertools
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -31,8 +32,8 @@ class Following:
 
     def __init__(self, path: Path, **options: Any) -> None:
         self.ears, self.stop, self.found = Ears(), Event(), list[Frame]()
-        source = Folder(path, self.ears, **{"settle": 0.5} | options)
-        self._thread = threading.Thread(target=source.run, args=(self.found.extend, self.stop))
+        self.source = Folder(path, self.ears, **{"settle": 0.5} | options)
+        self._thread = threading.Thread(target=self.source.run, args=(self.found.extend, self.stop))
         self._thread.start()
 
     def until(self, count: int) -> list[tuple[str, int]]:
@@ -111,6 +112,34 @@ def test_the_rest_of_a_stack_that_has_grown_comes_when_it_settles(
     assert len(one.found) == 5  # nothing comes twice
 
 
+@pytest.mark.parametrize("name", [".", "linked", "below/.."])
+def test_a_folder_under_any_name_gives_every_frame_of_a_growing_stack_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The stack's last frame comes after `idle`, as it is waited for while the file has not settled."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "below").mkdir()
+    (tmp_path / "linked").symlink_to(tmp_path)
+    whole = tmp_path.parent / f"{tmp_path.name}.mrc"
+    with mrcfile.new(whole, _counts(0, 5), overwrite=True) as made:
+        made.set_image_stack()
+    data, frame = whole.read_bytes(), SHAPE[0] * SHAPE[1] * 2
+    (tmp_path / "grows.mrc").write_bytes(data[: 1024 + 8 * frame])
+    found: list[Frame] = []
+
+    def publish(frames: Sequence[Frame]) -> None:
+        found.extend(frames)
+        if len(found) == 4:
+            with (tmp_path / "grows.mrc").open("ab") as out:
+                out.write(data[1024 + 8 * frame :])
+
+    source = Folder(name, Ears(), settle=6, idle=0.3)
+    source._watcher.clock = map(float, itertools.count()).__next__  # so that no pause of the machine counts
+    source.run(publish, Event())
+    assert [one.index for one in found] == list(range(5))
+    assert Folder(name, Ears()).name == f"folder {tmp_path.name}"
+
+
 def test_bad_files_are_named_once_and_stop_nothing(
     tmp_path: Path, following: Callable[..., Following]
 ) -> None:
@@ -126,7 +155,7 @@ def test_bad_files_are_named_once_and_stop_nothing(
 def test_what_is_there_can_be_left_out(tmp_path: Path, following: Callable[..., Following]) -> None:
     mrcz_dask.write(tmp_path / "a.mrcz", _counts(0, 3))
     one = following(new=True)
-    time.sleep(1.0)
+    one._wait(lambda: bool(one.source._done))  # it has seen what is there
     mrcz_dask.write(tmp_path / "b.mrcz", _counts(3, 2))
     assert one.until(2) == [("b", 0), ("b", 1)]
 

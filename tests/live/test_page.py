@@ -404,6 +404,25 @@ def test_a_region_that_was_set_elsewhere_is_shown_and_can_be_cleared(view: Doubl
     assert view.asked[0] == ("roi", None) and not seen.data("source.region")["x"]
 
 
+def test_a_region_is_drawn_for_the_processor_that_is_chosen() -> None:
+    first, other = "one", "other"
+    view = Double(spec(first, SCALAR), spec(other, SCALAR))
+    view.show(0, ramp(100, 200))
+    seen = Seen(view)
+    seen.settle()
+    seen.get("source.region of").value = other
+    seen.get("source.region").data = box(10, 30, 20, 50)
+    assert view.asked == [("roi", Roi(20, 50, 10, 30), other)]
+    seen.update()
+    assert "region 20:50, 10:30" in seen.text()
+    seen.get("source.region of").value = first
+    assert not seen.data("source.region")["x"]
+    seen.get("source.region of").value = other
+    assert seen.data("source.region") == box(10, 30, 20, 50) and len(view.asked) == 1
+    seen.press("source.clear")
+    assert view.asked[1] == ("roi", None, other)
+
+
 def test_colours(view: Double) -> None:
     seen = Seen(view)
     seen.get("source.colours").value = "inferno"

@@ -126,6 +126,28 @@ def total(frame, *, times: Annotated[int, Range(1, 5)] = 1):
         session.reset("nobody")
 
 
+def test_every_processor_can_have_a_region_of_its_own(pool: Pool, write: Write) -> None:
+    body = "@processor(Scalar('sum'))\ndef {}(frame):\n    return int(frame.sum())\n"
+    scripts = [write(name, body.format(name)) for name in ("one", "two")]
+    held = Held(range(1, 5))
+    params = LiveParams(Roi(1, 3, 0, 2), every=True, rois={"two": Roi(1, 2, 0, 1)})
+    session = Session(held, scripts, pool, Ears(), params)
+    session.start()
+    assert session.source().roi is None and session.panels()[1].roi == Roi(1, 2, 0, 1)
+    held.give(1)
+    _until(lambda: all(one.processed == 1 for one in session.panels()))
+    session.set_roi(Roi(1, 4, 0, 1), "one")
+    held.give(1)
+    _until(lambda: all(one.processed == 2 for one in session.panels()))
+    session.set_roi(Roi(1, 2, 0, 2))
+    assert session.source().roi == Roi(1, 2, 0, 2)
+    held.give(2)
+    session.wait()
+    session.close()
+    assert _values(session, "one", "sum") == [4, 6, 6, 8]
+    assert _values(session, "two", "sum") == [1, 2, 6, 8]
+
+
 def test_a_file_that_is_edited_is_taken_and_a_broken_one_is_not(pool: Pool, write: Write) -> None:
     ears = Ears()
     script = write("top", TOP)

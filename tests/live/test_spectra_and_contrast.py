@@ -257,3 +257,26 @@ def test_cutting_hot_pixels_takes_nothing_from_counts(dose: float) -> None:
     assert mean_of(hot, cut=False) > frame.mean() + 2
     if dose > 0.001:  # else more than 999 of 1000 pixels are 0 and nothing is known of the others
         assert mean_of(hot, cut=True) == pytest.approx(frame.mean(), rel=0.05)
+
+
+@pytest.mark.parametrize("side", [300, 512, 700])
+@pytest.mark.parametrize("recipe", ["phase_change", "radial_profile"])
+def test_a_crystal_counts_alike_wherever_it_is(recipe: str, side: int) -> None:
+    grain, size = 3 * waves((96, 96), 8.0, 30), side - 96
+    found = []
+    for y, x in [
+        (size // 2, size // 2),
+        (0, 0),
+        (size, 0),
+        (0, size // 2),
+        (size // 4, size),
+        (size // 3, 9),
+    ]:
+        frame = noise((side, side), 50).astype(float)
+        frame[y : y + 96, x : x + 96] += grain
+        if recipe == "phase_change":
+            found.append(Run(recipe, place=8.0)(frame)["ratio"])  # type: ignore[index]
+        else:
+            places, values = profile(frame)
+            found.append((values[np.abs(places - 1 / 8) < 0.03] - 50).sum())
+    assert min(found) > 0.7 * found[0] and max(found) < 1.4 * found[0]

@@ -1,11 +1,13 @@
 """Zarr and xarray read the bytes in the files."""
 
+import gzip
 import json
 from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
+import tifffile
 import zarr
 from zarr.storage import FsspecStore
 
@@ -91,3 +93,17 @@ def test_the_file_is_kerchunks(night: Path) -> None:
     assert content["version"] == 1
     url, start, size = next(ref for key, ref in content["refs"].items() if key.endswith("/0.0.0"))
     assert url.startswith("file:///") and start > 1024 and size > 16
+
+
+def test_stacks_of_other_formats_are_left_out_with_what_to_do(tmp_path: Path) -> None:
+    frames = np.random.default_rng(1).poisson(3, (4, 32, 24)).astype(np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", frames, photometric="minisblack")
+    zarr.save_array(tmp_path / "b.zarr", frames)
+    mrcz_dask.write(tmp_path / "c.mrc", frames, codec="none")
+    (tmp_path / "c.mrc.gz").write_bytes(gzip.compress((tmp_path / "c.mrc").read_bytes()))
+    (tmp_path / "c.mrc").unlink()
+    made = view(discover(tmp_path).stacks)
+    assert made.arrays == ()
+    assert "is TIFF" in made.left_out["a.tif"] and "recompress" in made.left_out["a.tif"]
+    assert "compressed as a whole" in made.left_out["c.mrc.gz"]
+    assert "is Zarr already" in made.left_out["b.zarr"]

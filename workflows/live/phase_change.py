@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import numpy as np
 from scipy.fft import rfft2
 from scipy.ndimage import center_of_mass, maximum_filter
-from scipy.signal.windows import hann
+from scipy.signal.windows import cosine
 
 from mrcz_dask.live import FrameInfo, Profile, Range, Scalar, processor
 
@@ -34,7 +34,7 @@ def phase_change(
         return None
     power, radius, middle = pixels, place, tuple((n - 1) / 2 for n in frame.shape)
     if frames == "images":
-        power = spectrum(pixels, min(512, min(frame.shape) // 2 * 2))
+        power = spectrum(pixels, min(512, min(frame.shape) // 4 * 4))
         middle, radius = (len(power) / 2, 0.0), len(power) * (info.pixel_size or 1.0) / place
     elif centre == "mass":
         middle = tuple(np.round(center_of_mass(pixels.clip(pixels.mean()) - pixels.mean()), 1).tolist())
@@ -60,9 +60,11 @@ def zones(shape: tuple, middle: tuple, radius: float, half: float) -> tuple[np.n
 
 
 def spectrum(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Return the mean power of square tiles that cover a frame, right half, frequency 0 at (side / 2, 0)."""
-    window = np.outer(hann(side), hann(side)).astype(np.float32)
-    ys, xs = (np.linspace(0, n - side, -(-n // side)).astype(int) for n in pixels.shape)
+    """Return the mean power of tiles that overlap by half, right half, frequency 0 at (side / 2, 0)."""
+    window = np.outer(cosine(side), cosine(side)).astype(np.float32)
+    ys, xs = (np.linspace(0, n - side // 2, -(-n // side) * 2).round().astype(int) for n in pixels.shape)
+    seen = (np.convolve(np.bincount(one), cosine(side) ** 2).clip(1) ** 0.5 for one in (ys, xs))
+    pixels = np.pad(pixels - pixels.mean(), side // 4, mode="reflect") / np.float32(np.outer(*seen))
     parts = (pixels[y : y + side, x : x + side] for y in ys for x in xs)
     return np.fft.fftshift(sum(np.abs(rfft2((part - part.mean()) * window)) ** 2 for part in parts), axes=0)
 
@@ -71,10 +73,8 @@ def prepared(frame: np.ndarray, *, least: int) -> np.ndarray | None:
     """Return a frame as float32, single hot pixels cut, the mean for what is no number; None if blank."""
     if frame.ndim != 2 or min(frame.shape) < least or frame.dtype.kind not in "buif":
         raise ValueError(f"frame is {frame.shape}, {frame.dtype}; expected (y, x), real, sides >= {least}")
-    pixels, good = frame.astype(np.float32), np.isfinite(frame)
-    if not good.all():
-        pixels[~good] = pixels[good].mean(dtype=np.float64) if good.any() else 0
+    good = np.isfinite(frame)
+    pixels = np.where(good, frame, frame[good].mean(dtype=float) if good.any() else 0).astype(np.float32)
     span = np.ptp(np.percentile(pixels[::4, ::4], (0.1, 99.9))) or np.inf  # hot ones are farther from others
     around = maximum_filter(pixels, footprint=np.arange(9).reshape(3, 3) != 4)
-    pixels = np.minimum(pixels, around + np.float32(span))
-    return pixels if pixels.min() < pixels.max() else None
+    return np.minimum(pixels, around + np.float32(span)) if pixels.min() < pixels.max() else None

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from scipy.fft import rfft2
-from scipy.signal.windows import hann
+from scipy.signal.windows import cosine
 
 from mrcz_dask.live import FrameInfo, Profile, processor
 
@@ -23,13 +23,13 @@ def radial_profile(
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Power against spatial frequency.
 
-    It is that of square tiles which cover the frame, their mean; the frame as one piece would have finer
+    It is that of square tiles which overlap by half, their mean; the frame as one piece would have finer
     steps of frequency, more noise in each, and takes longer. 1 = as much as white noise of variance 1.
     """
     pixels = prepared(frame, least=32)
     if pixels is None:
         return None
-    side = min(tile, min(frame.shape) // 2 * 2)
+    side = min(tile, min(frame.shape) // 4 * 4)
     ring, weight, number = rings(side)
     power = mean_power(pixels, side) * weight
     values = (np.bincount(ring, power.ravel()) / np.bincount(ring, weight.ravel()))[:number]
@@ -38,17 +38,19 @@ def radial_profile(
 
 
 def mean_power(pixels: np.ndarray, side: int) -> np.ndarray:
-    """Return the power of tiles under a Hann window, their mean, half plane."""
-    window = np.outer(hann(side), hann(side)).astype(np.float32)
-    window /= np.sqrt((window**2).mean())
+    """Return the mean power of tiles that overlap by half, half plane; all pixels count alike."""
+    window = np.outer(cosine(side), cosine(side)).astype(np.float32)
     total = np.zeros((side, side // 2 + 1), np.float32)
-    corners = [np.linspace(0, n - side, -(-n // side)).round().astype(int) for n in pixels.shape]
+    corners = [np.linspace(0, n - side // 2, -(-n // side) * 2).round().astype(int) for n in pixels.shape]
+    seen = [np.convolve(np.bincount(one), cosine(side) ** 2) for one in corners]  # by how many tiles
+    scale = np.sqrt(np.outer(*(one.clip(1) for one in seen))).astype(np.float32)
+    pixels = np.pad(pixels - pixels.mean(), side // 4, mode="reflect") / scale
     for y in corners[0]:
         for x in corners[1]:
             part = pixels[y : y + side, x : x + side]
             wave = rfft2((part - part.mean()) * window)
             total += wave.real**2 + wave.imag**2
-    return total / (len(corners[0]) * len(corners[1]) * side**2)
+    return total / np.prod([one.clip(max=1).sum() for one in seen])
 
 
 @lru_cache(maxsize=4)

@@ -60,7 +60,7 @@ def carry_out(
     plan.folder.mkdir(parents=True, exist_ok=True)
     with (
         locked(plan.folder, listen),
-        open_client(where, plan.need(), listen) as client,
         swept(plan.folder, (one.stem for one in plan.stacks)),
+        open_client(where, plan.need(), listen) as client,
     ):
         return CountRun(plan, client, listen).execute()

@@ -1,0 +1,40 @@
+"""The wish that this process ends: a signal leaves it here, and the work looks for it between two frames.
+
+An exception from a signal handler can come out of compiled code, which then crashes, or out of a callback,
+which loses it. One that is raised here comes where everything is in order.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+_asked = threading.Event()
+_by = signal.SIGTERM
+
+
+def ask_to_stop(number: int) -> None:
+    """Let `check_stop` raise; not for signal handlers, as it takes a lock."""
+    global _by
+    _by = signal.Signals(number)
+    _asked.set()
+
+
+def check_stop() -> None:
+    """Raise, once, what ends the command if a signal has asked for that.
+
+    Called between frames, between stacks and in waits. It raises in the main thread alone, which alone
+    cleans up; and once, so that nothing interrupts this.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C.
+    SystemExit
+        After another signal, with 128 + its number.
+    """
+    if _asked.is_set() and threading.current_thread() is threading.main_thread():
+        _asked.clear()
+        if _by == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + _by)
