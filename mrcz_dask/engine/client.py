@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import time
+import zlib
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,8 +20,11 @@ from mrcz_dask.values.errors import SessionError
 if TYPE_CHECKING:
     import distributed
 
-# Tasks that are handed over for each one that can run, so that stealing and `adapt` see a backlog; at least.
-AHEAD, FEWEST_AHEAD = 4, 64
+# Tasks that are handed over for each one that can run, and at least: those of a chain go one after the other
+# on one worker, and stealing and `adapt` see a backlog.
+AHEAD, FEWEST_AHEAD = 28, 64
+# Tasks of more bytes are compressed.
+LARGE = 4096
 # Seconds between looks at the workers; without any worker after which a run ends.
 LOOK, LONGEST_WAIT = 5.0, 600.0
 # Dask gives up workers that say nothing (`worker-ttl`), not tasks that never end. One that takes so many
@@ -151,6 +155,7 @@ class DaskClient:
         self.client = client
         self._needed, self._share, self._wait, self._reason = needed, share, wait, reason
         room = self.room()
+        self._planned = slots
         self.slots = slots or max(1, sum(room.values()))
         self.threads = max(1, *room.values()) if room else 1
         self._workers = len(room)
@@ -188,6 +193,8 @@ class DaskClient:
         # As bytes: the scheduler would otherwise make objects of it, and bytes again.
         futures = [one for one in arguments if isinstance(one, DaskFuture)]
         packed = pickle.dumps((function, [None if isinstance(one, DaskFuture) else one for one in arguments]))
+        if len(packed) > LARGE:
+            packed = zlib.compress(packed, 1)
         places = [k for k, one in enumerate(arguments) if isinstance(one, DaskFuture)]
         self._count += 1
         return self.client.submit(
@@ -239,6 +246,7 @@ class DaskClient:
         """Give up workers whose tasks hang; complain when there have been no workers for long."""
         self._looked = now = time.monotonic()
         room = self.room()
+        self.slots = self._planned or max(1, sum(room.values()))
         if room:
             self._seen = now
             self.client.run_on_scheduler(_give_up_hanging)
@@ -253,6 +261,8 @@ class DaskClient:
 def run_packed(packed: bytes, places: list[int], *results: Any) -> Any:
     """Call a function that was sent as bytes with its arguments and the results of other tasks."""
     keep_memory()
+    if packed[:1] != pickle.PROTO:
+        packed = zlib.decompress(packed)
     function, arguments = pickle.loads(packed)  # noqa: S301 - Dask's own channel, see the security notes there
     for place, result in zip(places, results, strict=True):
         arguments[place] = result

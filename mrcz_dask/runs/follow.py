@@ -114,7 +114,7 @@ def follow(
         When nothing can be done at all.
     """
     with started(plan, client, listen) as log:
-        job = FollowJob(plan, log, watcher, params, stop, clock)
+        job = FollowJob(plan, log, client.slots, watcher, params, stop, clock)
         Loop(client).run(job)
         return log.end(job.outcome())
 
@@ -124,7 +124,7 @@ class FollowJob(KomaJob):
 
     Parameters
     ----------
-    plan, log
+    plan, log, slots
         See `KomaJob`.
     watcher, params, stop, clock
         See `follow`.
@@ -134,12 +134,13 @@ class FollowJob(KomaJob):
         self,
         plan: Plan,
         log: Log,
+        slots: int,
         watcher: Watcher,
         params: FollowParams,
         stop: threading.Event,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(plan, log)
+        super().__init__(plan, log, slots)
         self._watcher, self._params, self._stop, self._clock = watcher, params, stop, clock
         self._announced: dict[str, StackEntry] = {e.name: e for e in plan.stacks}
         self._left_out: set[Rejected] = set(plan.discovery.rejected)

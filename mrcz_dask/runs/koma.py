@@ -31,8 +31,10 @@ from mrcz_dask.values.records import Break, Failure, StackResult
 KEEPING = "existing output"
 # A block is worth it where a chain's first window would else read so many sums.
 WORTH = 3 * BLOCK
-# Corrections that are under way at most: their tasks are large.
-UNDER_WAY = 512
+# Corrections that are under way at most, for each task that can run: their tasks are large.
+UNDER_WAY = 28
+# Chains for each task that can run, and the shortest chain.
+CHAINS, SHORTEST = 2, 4
 PROVISIONAL = -1
 
 
@@ -117,7 +119,7 @@ def carry_out(
         When nothing can be done at all: no output folder, no store.
     """
     with started(plan, client, listen) as log:
-        job = KomaJob(plan, log)
+        job = KomaJob(plan, log, client.slots)
         Loop(client, take_times).run(job)
         return log.end(job.outcome())
 
@@ -193,12 +195,15 @@ class KomaJob(SumJob):
         Over the stacks that are there.
     log
         Of the run.
+    slots
+        How many tasks run at a time.
     """
 
     phases = (events.SUMS, events.CORRECTION)
 
-    def __init__(self, plan: Plan, log: Log) -> None:
+    def __init__(self, plan: Plan, log: Log, slots: int) -> None:
         super().__init__(plan, log.listen)
+        self._slots = slots
         self._log = log
         self._results: dict[str, StackResult] = {}
         self._refused: dict[str, tuple[str, Failure]] = {}
@@ -266,7 +271,10 @@ class KomaJob(SumJob):
                 self._waiting = self._waiting or (index, task.name)
                 if not provisional:
                     break
-            if len(self._correcting) >= UNDER_WAY or self._correcting.get(task.name, task.key) != task.key:
+            if (
+                len(self._correcting) >= UNDER_WAY * self._slots
+                or self._correcting.get(task.name, task.key) != task.key
+            ):
                 self._blocked = True
                 break
             self._next += not task.provisional
@@ -307,7 +315,8 @@ class KomaJob(SumJob):
 
     def _correction(self, index: int, task: FinishTask) -> Task:
         """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
-        chain = PROVISIONAL if task.provisional else index // CHAIN
+        length = min(CHAIN, max(SHORTEST, len(self.plan.stacks) // (CHAINS * self._slots)))
+        chain = PROVISIONAL if task.provisional else index // length
         blocks = () if chain in self._chains else self._blocks(task)
         self._chains.add(chain)
         asked = window_task(task, blocks=blocks)
