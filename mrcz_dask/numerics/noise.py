@@ -69,12 +69,13 @@ def frame_noise(total: StackSum, even: StackSum) -> float | None:
     """
     n, evens = total.n, even.n
     odds, rows = n - evens, noise_rows(total.shape)
+    if not (evens and odds):
+        return None
     common = math.gcd(evens, odds)
     of_even = even.values[rows].astype(np.int64)
     of_odd = total.values[rows].astype(np.int64) - of_even
     bad = None if total.nonfinite is None else total.nonfinite[rows]
-    difference = of_odd * (evens // common) - of_even * (odds // common)
-    table = tabulate(difference, bad, REACH) if evens and odds else None
+    table = tabulate(of_odd * (evens // common) - of_even * (odds // common), bad, REACH)
     if table is None:
         return None
     width = max(table.robust()[1], (table.quantile(0.99) - table.quantile(0.01)) / (2 * 2.326))
