@@ -57,7 +57,7 @@ def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def frame_noise(total: StackSum, even: StackSum) -> float | None:
-    """Return the standard deviation of a pixel from frame to frame, counts; None for a single frame.
+    """Return the standard deviation of a pixel from frame to frame, counts; None without even and odd ones.
 
     From the difference between the means of even and odd frames, in which pattern and specimen cancel, by the
     middle 68 % of the pixels; by the middle 98 % where these are wider, as most pixels counted nothing.
@@ -69,11 +69,13 @@ def frame_noise(total: StackSum, even: StackSum) -> float | None:
     """
     n, evens = total.n, even.n
     odds, rows = n - evens, noise_rows(total.shape)
+    if not (evens and odds):
+        return None
     common = math.gcd(evens, odds)
     of_even = even.values[rows].astype(np.int64)
     of_odd = total.values[rows].astype(np.int64) - of_even
     bad = None if total.nonfinite is None else total.nonfinite[rows]
-    table = tabulate(of_odd * (evens // common) - of_even * (odds // common), bad, REACH) if odds else None
+    table = tabulate(of_odd * (evens // common) - of_even * (odds // common), bad, REACH)
     if table is None:
         return None
     width = max(table.robust()[1], (table.quantile(0.99) - table.quantile(0.01)) / (2 * 2.326))

@@ -132,12 +132,12 @@ def references_of(
     sums
         Of all its frames.
     windows
-        The sums of its windows; an error is raised; None = they are summed here.
+        The sums of its windows; None, or what went wrong with them = they are summed here.
     masked
         Whether outliers are left out of all stacks.
     """
     asked = window_task(task, masked=masked)
-    found = window(None, asked) if windows is None else windows
+    found = windows if isinstance(windows, dict) else window(None, asked)
     if isinstance(found, Exception):
         raise found
     ref, own = member_ref(task.record), None

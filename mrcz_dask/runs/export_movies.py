@@ -82,7 +82,7 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
     SessionError
         When there is none.
     """
-    found: dict[str, Movie] = {}
+    found: list[Movie] = []
     bad: dict[str, str] = {}
     try:
         files = list_stacks(folder, recursive=True).files
@@ -97,11 +97,11 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
         except (MrczDaskError, OSError) as error:
             bad[name] = str(error)
             continue
-        if movie is not None and found.setdefault(movie.stem, movie) is not movie:
-            bad[name] = f"{found[movie.stem].path.name} is of the same stack; move one of them away"
+        if movie is not None:
+            found.append(movie)
     if not found:
         raise PlaceError(f"{folder}: no outputs of koma; expected files that a run wrote there")
-    return sorted(found.values(), key=lambda movie: (movie.acquired, movie.stem)), bad
+    return sorted(found, key=lambda movie: (movie.acquired, movie.stem)), bad
 
 
 def _is_output(name: str, steps: dict[str, dict[str, Any]]) -> bool:

@@ -188,10 +188,9 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
     koma, write = steps["koma"], steps["write"]["results"]
     members = [_members(window["names"], records) for window in koma["inputs"]]
     own = records[steps["outliers"]["inputs"][0]["name"]]
-    (place / "again").mkdir()
     task = FinishTask(
         path=str(folder / own.name),
-        folder=str(place / "again"),
+        folder=str(place),
         store=str(place / STORE_NAME),
         record=own,
         short=members[0],
@@ -206,7 +205,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         pixel_size=write["pixel_size"],
         mdoc=None,
     )
-    return place / "again" / finish(task).output
+    return place / finish(task).output
 
 
 def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:

@@ -26,7 +26,7 @@ from mrcz_dask.values.windows import centred, long_window
 
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
 RAW_SPREAD = 0.15
-# Stacks before the first undecided one that are looked at for breaks, which takes some twenty.
+# Usable stacks before the first undecided one that are looked at for breaks, which takes some twenty.
 LEAD_OF_BREAKS = 200
 
 
@@ -126,7 +126,8 @@ class Assessment:
 
     def _find_breaks(self) -> None:
         decided = self.segments.decided
-        start = max(0, decided - LEAD_OF_BREAKS)
+        usable = (k for k in reversed(range(decided)) if self.ready[k].usable)
+        start = next(islice(usable, LEAD_OF_BREAKS - 1, None), 0)
         found = find_segments(self.ready[start:], self._settings.koma)
         old = bisect_left(self.segments.starts, decided)
         new = bisect_left(found.starts, decided - start)

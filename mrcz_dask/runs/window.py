@@ -152,12 +152,12 @@ def window(before: Sums | Exception | None, task: WindowTask, *made: str | Failu
     Returns
     -------
     dict of MovingSum, or an error
-        An error is returned, not raised: it belongs to this stack, and the next one begins anew.
+        An error is returned, not raised: this stack tries it again by itself, and the next one begins anew.
     """
     given = before if isinstance(before, dict) else {}
     try:
         return {name: _advanced(given.get(name), task, one, made) for name, one in task.windows.items()}
-    except Exception as error:  # noqa: BLE001 - raised where the stack is corrected
+    except Exception as error:  # noqa: BLE001 - what stays wrong is raised where the stack is corrected
         return error
 
 

@@ -8,7 +8,7 @@ from mrcz_dask.runs.bench import run_bench
 from mrcz_dask.runs.bench_files import NAMES, prepare_folder, write_report
 from mrcz_dask.runs.bench_params import BenchParams
 from mrcz_dask.runs.bench_results import BenchReport
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 
 @pytest.fixture(scope="module")
@@ -57,5 +57,5 @@ def test_the_folder_is_made(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpaceError):
+    with pytest.raises(PlaceError):
         prepare_folder(tmp_path / "file" / "out", overwrite=False)

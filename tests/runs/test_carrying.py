@@ -138,10 +138,10 @@ def test_koma_that_keeps_counts_keeps_the_rest_too(tmp_path: Path) -> None:
     from mrcz_dask.runs.plan import make_plan
     from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
-    frames = np.random.default_rng(5).poisson(3, (4, 32, 40)).astype(np.uint16)
+    rng = np.random.default_rng(5)
     for k in range(3):
-        tag = (315, 2, 0, f"camera {k}", True)
-        tifffile.imwrite(tmp_path / f"s{k}.tif", frames + k, photometric="minisblack", extratags=[tag])
+        tag, frames = (315, 2, 0, f"camera {k}", True), rng.poisson(3, (4, 32, 40)).astype(np.uint16)
+        tifffile.imwrite(tmp_path / f"s{k}.tif", frames, photometric="minisblack", extratags=[tag])
     settings = Settings(koma=KomaParams(radius=1), write=WriteParams(write="recompressed"))
     done = carry_out(make_plan(tmp_path, tmp_path / "out", settings), SerialClient()).results
     tags = [

@@ -19,13 +19,14 @@ from mrcz_dask.formats.writer import write
 from mrcz_dask.runs import tasks
 from mrcz_dask.runs.compare import CompareRun
 from mrcz_dask.runs.compare_tasks import CompareParams
-from mrcz_dask.runs.follow import Follow, FollowParams
+from mrcz_dask.runs.follow import FollowParams, follow
 from mrcz_dask.runs.gain_pattern import session_pattern
 from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.noise import NoiseRun
 from mrcz_dask.runs.noise_results import NoiseParams
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.watching import Watcher
+from mrcz_dask.values.events import silent
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 from mrcz_dask.values.records import COPIES, QUIET, StackResult, only_copies
 
@@ -169,11 +170,11 @@ def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
     settings = Settings(koma=KomaParams(radius=1, long_window=4, breaks="none"))
     plan = make_plan(folder, tmp_path / "batch", settings)
     carry_out(plan, SerialClient())
-    follow = make_plan(folder, tmp_path / "follow", settings)
+    following = make_plan(folder, tmp_path / "follow", settings)
     watcher = Watcher(folder, tmp_path / "follow", settle=0)
     stop = threading.Event()
     params = FollowParams(settle=0, poll=0, until_idle=0)
-    Follow(watcher, follow, SerialClient(), lambda _: None, params, stop).execute()
+    follow(watcher, following, SerialClient(), silent, params, stop)
     for path in (tmp_path / "batch").glob("*.mrcz"):
         assert path.read_bytes() == (tmp_path / "follow" / path.name).read_bytes()
 
@@ -182,7 +183,7 @@ def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_copies_that_nothing_finds_are_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, equal: int
 ) -> None:
-    monkeypatch.setattr(tasks, "find_copies", lambda prints: [()] * len(prints))
+    monkeypatch.setattr(tasks.Copies, "of", lambda self, j: ())
     folder = session(tmp_path / "night", stacks()[1:3] + [stacks()[3]] * equal)
     settings = Settings(koma=KomaParams(radius=3, breaks="none"), write=WriteParams(write=write))
     outcome = carry_out(make_plan(folder, None, settings), SerialClient())

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.engine.client import segments_of
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Ready, finish_tasks, judged, marked
+from mrcz_dask.runs.tasks import Assessment, Ready, finish_tasks, judged
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.windows import koma_window
@@ -94,10 +93,18 @@ def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list
     assert {task.name for task in tasks} == {stack.name for stack in plan.stacks}
 
 
-def test_tasks_are_small_and_shared_out_evenly(plan: Plan, ready: list[Ready]) -> None:
+def test_tasks_are_small(plan: Plan, ready: list[Ready]) -> None:
     tasks = list(finish_tasks(plan, ready))
-    segments = [marked(k, one) for k, one in enumerate(segments_of(tasks, 64))]
-    assert sorted({len(one) for one in segments}) == [78, 79]
-    assert all(one[-1].last and not any(task.last for task in one[:-1]) for one in segments)
     assert len(pickle.dumps(tasks[2500])) < 100_000
     assert pickle.loads(pickle.dumps(tasks[2500])) == tasks[2500]
+
+
+def test_stacks_that_come_one_by_one_are_assessed_as_all_at_once(plan: Plan, ready: list[Ready]) -> None:
+    stacks = [(one.entry, one.record) for one in ready]
+    assessment = Assessment(plan.settings)
+    for there in [*range(1, 300), *range(300, STACKS, 37), *range(STACKS - 50, STACKS + 1)]:
+        assessment.update(stacks[:there])
+    whole = Assessment(plan.settings)
+    whole.update(stacks)
+    assert list(map(repr, assessment.ready)) == list(map(repr, whole.ready))  # no score is no number
+    assert assessment.segments == whole.segments
