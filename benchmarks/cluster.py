@@ -8,12 +8,11 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
-from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,7 +20,9 @@ import numpy as np
 
 from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
 from benchmarks.koma import floor, make_session
-from mrcz_dask.engine.client import Client, DaskClient, SerialClient, segments_of
+from mrcz_dask.engine import loop
+from mrcz_dask.engine.client import Client, DaskClient, SerialClient
+from mrcz_dask.engine.loop import Step, Task
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, cores, open_client
 from mrcz_dask.formats.writer import write
@@ -30,7 +31,8 @@ from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import finish_tasks, judged, marked, recut
+from mrcz_dask.runs.tasks import finish_tasks, judged
+from mrcz_dask.runs.window import CHAIN
 from mrcz_dask.values.events import silent
 from mrcz_dask.values.params import KomaParams, Settings
 
@@ -42,12 +44,12 @@ REPEATS = 3
 BEGIN = datetime(2026, 10, 14, 19, 0)
 
 
-def _koma(session: Path, names: list[str], executor: Client, out: Path) -> float:
+def _koma(session: Path, names: list[str], client: Client, out: Path) -> float:
     """Run over some stacks of a session; return the processor seconds of this process."""
     shutil.rmtree(out, ignore_errors=True)
     plan = make_plan(session, out, Settings(koma=KomaParams(radius=2)), include=names)
     before = time.process_time()
-    assert carry_out(plan, executor).complete
+    assert carry_out(plan, client).complete
     return time.process_time() - before
 
 
@@ -77,15 +79,15 @@ def _measured(folder: Path, quick: bool) -> Measured:
     session = make_session(folder / "cluster", lengths[1], (10, 960, 928) if quick else (30, 3838, 3710))
     names = [path.name for path in sorted(session.glob("*.mrcz"))]
 
-    with _cluster(number) as executor:
+    with _cluster(number) as client:
 
         def on_the_cluster(stacks: int) -> float:
-            before = _processor(executor)
-            _koma(session, names[:stacks], executor, folder / "out")
-            return _processor(executor) - before
+            before = _processor(client)
+            _koma(session, names[:stacks], client, folder / "out")
+            return _processor(client) - before
 
         cluster = _beyond(on_the_cluster, lengths, repeats)
-        peak = max(executor.client.run(_peak).values())
+        peak = max(client.client.run(_peak).values())
     with ProcessPoolExecutor(number, get_context("spawn")) as pool:
 
         def side_by_side(stacks: int) -> float:
@@ -118,15 +120,15 @@ def _beyond(run: Callable[[int], float], lengths: tuple[int, int], repeats: int)
     return long[0] - short[0], long[1] - short[1]
 
 
-def _processor(executor: DaskClient) -> float:
-    return float(sum(executor.client.run(time.process_time).values()))
+def _processor(client: DaskClient) -> float:
+    return float(sum(client.client.run(time.process_time).values()))
 
 
 @contextlib.contextmanager
 def _cluster(workers: int) -> Iterator[DaskClient]:
-    with open_client(Where(workers), Need(1, 1), silent) as executor:
-        assert isinstance(executor, DaskClient)
-        yield executor
+    with open_client(Where(workers), Need(1, 1), silent) as client:
+        assert isinstance(client, DaskClient)
+        yield client
 
 
 def _floor(paths: tuple[Path, Path]) -> None:
@@ -139,7 +141,7 @@ def _peak() -> int:
 
 
 # The rival shares caches and memory with as many others: what is compared is Dask, not the machine.
-SIDE_BY_SIDE = "serial executors in as many processes, side by side"
+SIDE_BY_SIDE = "serial clients in as many processes, side by side"
 
 
 @row("koma on a worker for each core, beyond start-up", rival=SIDE_BY_SIDE, goal=at_least(0.9))
@@ -181,9 +183,9 @@ def _peak_with(folder: Path, longest: int, stacks: int) -> int:
     """Return the peak of one new worker over so many stacks of a session."""
     session = make_session(folder / "many", longest, (3, 480, 464))
     names = [path.name for path in sorted(session.glob("*.mrcz"))]
-    with _cluster(1) as executor:
-        _koma(session, names[:stacks], executor, folder / "out-many")
-        return int(max(executor.client.run(_peak).values()))
+    with _cluster(1) as client:
+        _koma(session, names[:stacks], client, folder / "out-many")
+        return int(max(client.client.run(_peak).values()))
 
 
 def _peak_ratio(stacks: int, bench: Bench) -> Amounts:
@@ -197,9 +199,13 @@ for _stacks in (40, 160):
     )
 
 
-def nap(seconds: float, task: FinishTask) -> str:
+def nap(seconds: float, task: FinishTask, *state: int) -> str:
     time.sleep(seconds)
     return task.name
+
+
+def step_on(before: int | None, number: int) -> int:
+    return number
 
 
 @contextlib.contextmanager
@@ -265,8 +271,9 @@ def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
     return lambda: list(finish_tasks(plan, judged(plan.stacks, records, settings)))
 
 
-def _segments(tasks: Sequence[FinishTask], executor: Client) -> list[list[FinishTask]]:
-    return [marked(k, one) for k, one in enumerate(segments_of(tasks, executor.slots))]
+def _naps(seconds: float, tasks: list[FinishTask]) -> list[Task]:
+    work = partial(nap, seconds)
+    return [Task("nap", "napping", work, task, priority=k) for k, task in enumerate(tasks)]
 
 
 @row(
@@ -278,13 +285,33 @@ def busy(bench: Bench) -> Amounts:
     each, seconds = 3 if bench.quick else 20, 2.0
     plan = make_plan(_tiny(bench.folder / "asleep", WORKERS * each), None, Settings())
     tasks = _tasks(plan, bench.folder / "asleep.zarr")()
-    with _sleepers(WORKERS, 1) as executor:
-        segments = _segments(tasks, executor)
-        start = time.perf_counter()
-        results = executor.run(partial(nap, seconds), segments, partial(recut, count(len(segments))))
-        assert len(list(results)) == len(tasks)
-        wall = time.perf_counter() - start
+    with _sleepers(WORKERS, 1) as client:
+        wall = _timed(lambda: _through(client, _naps(seconds, tasks)))
     return Amounts(wall * WORKERS, seconds * len(tasks))
+
+
+def _through(client: Client, tasks: list[Task]) -> None:
+    assert sorted(found for _, found in loop.carry_out(client, tasks)) == sorted(
+        task.argument.name for task in tasks
+    )
+
+
+@row("scheduling overhead per stack, 10 ms tasks, seconds", rival="one of the tasks")
+def overhead(bench: Bench) -> Amounts:
+    """A stack is a task for its sum, its window, and a task for its correction, as in the main job."""
+    stacks, seconds = 200 if bench.quick else 1000, 0.01
+    plan = make_plan(_tiny(bench.folder / "overhead", stacks), None, Settings())
+    sums = _naps(seconds, _tasks(plan, bench.folder / "overhead.zarr")())
+    corrections = [
+        replace(task, name="correct", step=Step("window", step_on, k, k // CHAIN))
+        for k, task in enumerate(sums)
+    ]
+    tasks = [task for pair in zip(sums, corrections, strict=True) for task in pair]
+    with _cluster(cores()) as client:
+        _through(client, tasks[:64])
+        wall = statistics.median(_timed(lambda: _through(client, tasks)) for _ in range(bench.repeats))
+        asleep = 2 * seconds * stacks / client.slots
+    return Amounts((wall - asleep) / stacks, seconds)
 
 
 @cache
@@ -305,10 +332,10 @@ def plan_alone() -> None:
     plan = make_plan(session, None, Settings())
     seconds = time.perf_counter() - start
     make = _tasks(plan, session.with_suffix(".zarr"))  # the first pass is no part of planning
-    with _sleepers(1, WORKERS) as executor:
+    with _sleepers(1, WORKERS) as client:
         start = time.perf_counter()
         tasks = make()
-        next(iter(executor.run(partial(nap, 0.0), _segments(tasks, executor))))
+        next(loop.carry_out(client, _naps(0.0, tasks)))
         seconds += time.perf_counter() - start
     print(seconds, _peak())
 

@@ -14,7 +14,7 @@ import mrcz_dask
 
 
 def main(session: Path, out: Path) -> None:
-    """Open, mask, look at windows, write, and read the record back."""
+    """Open, mask, look at windows, write and read the record back; correct one stack, then all."""
     paths = sorted(session.glob("*.mrcz"))
 
     # A stack as a dask array: one chunk a frame, nothing is read before it is computed.
@@ -47,6 +47,14 @@ def main(session: Path, out: Path) -> None:
     assert footer is not None
     print(f"{target.name}: {footer['pixels']['dtype']}, {footer['meta']}")
     assert np.array_equal(mrcz_dask.read(target), filled)
+
+    # The whole session: a plan reads headers only; one stack of it is computed with what decides about it.
+    plan = mrcz_dask.open_session(session).koma(radius=2)
+    corrected = plan.corrected[0].compute()
+    print(f"{paths[0].name}: R {mrcz_dask.correlated_noise(corrected):.2e}, corrected")
+    done = plan.run(out / "koma")  # on a local cluster, as the command does; client= for another
+    assert not done.failed, done.failed
+    print(f"{len(done.outputs)} stacks corrected")
 
 
 if __name__ == "__main__":

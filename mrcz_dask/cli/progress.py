@@ -20,6 +20,7 @@ from rich.progress import (
 
 from mrcz_dask.cli.console import errors
 from mrcz_dask.values import events, live_events
+from mrcz_dask.values.records import StackResult
 
 FIRST = "no output yet"
 
@@ -116,6 +117,8 @@ class Bars:
             case events.StackFailed():
                 self._say(f"{event.name}: {event.reason}", "red")
                 self._advance(event.phase, event.bytes)
+                if event.phase != events.CORRECTION and events.CORRECTION in self._tasks:
+                    self._grow(events.CORRECTION, -1, -event.bytes)  # it will not be corrected
             case events.Warned():
                 self._say(f"warning: {event.message}", "yellow")
             case live_events.ProcessorFailed() | live_events.ProcessorRestarted():
@@ -155,15 +158,19 @@ class Bars:
 
     def _start(self, event: events.PhaseStarted) -> None:
         """Begin a bar, or go on with one that is there already."""
-        done, of = self._stacks.get(event.phase, (0, 0))
-        self._stacks[event.phase] = done, of + event.stacks
         if not self._live:
             self._say(f"{event.phase}: {event.stacks} stacks")
         if event.phase not in self._tasks:
             self._tasks[event.phase] = self._progress.add_task(event.phase, total=0, stacks=0, of=0)
-        task = self._tasks[event.phase]
-        total = (self._progress.tasks[task].total or 0) + event.bytes
-        self._progress.update(task, total=total, of=of + event.stacks)
+        self._grow(event.phase, event.stacks, event.bytes)
+
+    def _grow(self, phase: str, stacks: int, size: int) -> None:
+        """Make a bar longer, or shorter; its end is where all is done that is to be done."""
+        done, of = self._stacks.get(phase, (0, 0))
+        self._stacks[phase] = done, of + stacks
+        task = self._tasks[phase]
+        total = (self._progress.tasks[task].total or 0) + size
+        self._progress.update(task, total=total, of=of + stacks)
 
     def _done(self, event: events.StackDone) -> None:
         kept = event.found is not None and event.found.kept
@@ -171,6 +178,10 @@ class Bars:
             self._say(f"{event.name}: {event.phase}: {'kept' if kept else 'done' + self._since(event)}")
         if not kept:
             self._advance(event.phase, event.bytes)
+        elif event.phase in self._tasks:
+            self._grow(event.phase, -1, -event.bytes)
+        if isinstance(event.found, StackResult) and event.found.provisional:
+            self._grow(event.phase, 1, event.bytes)  # it will be corrected once more
 
     def _since(self, event: events.StackDone) -> str:
         """Return how long a stack took from being taken in to its output."""

@@ -29,20 +29,21 @@ def _phases(profile: Profile) -> object:
     numbers = (*(one.name for one in profile.passes), "both", "share", "processor", "GB", "GB/s")
     made = table("phase", *numbers, right=numbers)
     made.caption, made.caption_justify = CAPTION, "left"
-    everything = _everything(profile)
+    everything = _busy(profile) + profile.waiting
     for name, total in profile.totals.items():
         each = [_seconds(one.totals.get(name)) for one in profile.passes]
         share = _share(total.seconds, everything)
         made.add_row(name, *each, _seconds(total), share, f"{total.processor:.2f}", *_moved(total))
-    columns: list[Pass | Profile] = [*profile.passes, profile]
-    made.add_row("waiting", *(f"{one.waiting:.2f}" for one in columns), _share(profile.waiting, everything))
+    blank, waiting = [""] * len(profile.passes), f"{profile.waiting:.2f}"
+    made.add_row("waiting", *blank, waiting, _share(profile.waiting, everything))
     processor = sum(total.processor for total in profile.totals.values())
-    made.add_row("all", *(f"{_everything(one):.2f}" for one in columns), "", f"{processor:.2f}")
+    each = [f"{_busy(one):.2f}" for one in profile.passes]
+    made.add_row("all", *each, f"{everything:.2f}", "", f"{processor:.2f}")
     return made
 
 
-def _everything(of: Pass | Profile) -> float:
-    return sum(one.seconds for one in of.totals.values()) + of.waiting
+def _busy(of: Pass | Profile) -> float:
+    return sum(one.seconds for one in of.totals.values())
 
 
 def _share(seconds: float, everything: float) -> str:

@@ -6,8 +6,9 @@ import heapq
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import partial, reduce
 from itertools import count
+from operator import add
 from typing import Any, Protocol
 
 from mrcz_dask.engine.attempt import Named, Timed, attempt, failure, timed
@@ -142,7 +143,7 @@ class Loop:
             yield
 
     def _submit(self, task: Task) -> None:
-        work = partial(timed, partial(attempt, task.function, task.phase), self.take_times)
+        work = partial(_work, partial(attempt, task.function, task.phase), self.take_times)
         state = () if task.step is None else (self._state(task.step, task.priority),)
         future = self.client.submit(task.name, work, task.argument, *state, priority=task.priority)
         self._running[future] = task
@@ -151,7 +152,8 @@ class Loop:
     def _state(self, step: Step, priority: int) -> Any:
         needs = [self._result(task) for task in step.needs]
         before = self._chains.pop(step.chain, None)
-        made = self.client.submit(step.name, step.function, before, step.argument, *needs, priority=priority)
+        work = partial(_advance, step.function, self.take_times)
+        made = self.client.submit(step.name, work, before, step.argument, *needs, priority=priority)
         self._chains[step.chain] = made
         while len(self._chains) > CHAINS:
             self._chains.popitem(last=False)
@@ -167,6 +169,20 @@ class Loop:
         while len(self._shared) > SHARED:
             self._shared.popitem(last=False)
         return self._shared[task.argument]
+
+
+def _advance(
+    function: Callable[..., Any], on: bool, before: Timed[Any] | None, argument: Any, *made: Any
+) -> Timed[Any]:
+    """Make the next state of a chain."""
+    return timed(function, on, before and before.result, argument, *made)
+
+
+def _work(function: Callable[..., Any], on: bool, argument: Named, *state: Timed[Any]) -> Timed[Any]:
+    """Do a task on its state, whose time counts to it."""
+    made = timed(function, on, argument, *(one.result for one in state))
+    times = [one.timing for one in (made, *state) if one.timing is not None]
+    return Timed(made.result, reduce(add, times) if times else None)
 
 
 def _timed(task: Task, result: Any) -> Timed[Any]:

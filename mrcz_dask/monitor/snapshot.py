@@ -16,7 +16,7 @@ RESULTS = ("provisional", "done")
 NOISE = ("raw", "filtered", "corrected")
 # Rates are those of so many stacks at most, the last ones.
 LAST = 30
-# Before any stack was corrected: what that takes, in times of its first pass.
+# What a correction takes, in times of the sum of the same stack.
 SECOND_PASS = 2.5
 
 
@@ -31,7 +31,7 @@ class Snapshot:
     error
         What stopped it.
     phase
-        The pass that goes on, or None.
+        The passes that go on, with commas, or None.
     began, updated
         Times of the run's beginning and of its last event, or None.
     stacks
@@ -47,7 +47,7 @@ class Snapshot:
     bytes_in, bytes_out
         Of the stacks that are done.
     stacks_per_minute, bytes_per_minute
-        Of the pass that goes on, over the last stacks; None where too few went through it.
+        Of the last pass that goes on, over the last stacks; None where too few went through it.
     acquired_per_minute
         Stacks that the microscope recorded a minute, over its last ones; None where there are too few.
     seconds_left
@@ -106,7 +106,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
     return Snapshot(
         running=_running(state, alive),
         error=state.ended.error if state.ended else None,
-        phase=state.phase,
+        phase=", ".join(state.phases) or None,
         waiting=str(state.waiting) if state.waiting else None,
         began=state.began,
         updated=state.updated,
@@ -151,10 +151,9 @@ def _counts(stacks: Sequence[StackState]) -> dict[str, int]:
 
 
 def _pace(state: SessionState) -> str:
-    """Return the pass whose rate is shown: the one that goes on, else the last one."""
-    if state.phase is not None:
-        return state.phase
-    return events.CORRECTION if events.CORRECTION in state.marks else events.SUMS
+    """Return the pass whose rate is shown: the last one that goes on and has one, else the last one."""
+    passes = [name for name in state.phases if len(state.marks.get(name, ())) > 1] or list(state.marks)
+    return passes[-1] if passes else events.SUMS
 
 
 def _per_minute(state: SessionState, pace: str, now: datetime, amount: Callable[[Mark], int]) -> float | None:
@@ -163,12 +162,17 @@ def _per_minute(state: SessionState, pace: str, now: datetime, amount: Callable[
     While the pass goes on, waiting for longer than stacks take on average counts, too.
     """
     marks = list(state.marks.get(pace, ()))[-LAST:]
+    return _rate(marks, [amount(mark) for mark in marks], now if pace in state.phases else None)
+
+
+def _rate(marks: Sequence[Mark], amounts: Sequence[float], now: datetime | None) -> float | None:
+    """Return a rate a minute; `now` is None where nothing goes on."""
     if len(marks) < 2:
         return None
     span = marks[-1].time - marks[0].time
-    waiting = now - marks[-1].time - span / (len(marks) - 1) if state.phase == pace else timedelta()
+    waiting = timedelta() if now is None else now - marks[-1].time - span / (len(marks) - 1)
     seconds = (span + max(waiting, timedelta())).total_seconds()
-    return 60 * sum(amount(mark) for mark in marks[1:]) / seconds if seconds > 0 else None
+    return 60 * sum(amounts[1:]) / seconds if seconds > 0 else None
 
 
 def _acquired(stacks: Sequence[StackState]) -> float | None:
@@ -180,18 +184,16 @@ def _acquired(stacks: Sequence[StackState]) -> float | None:
 
 
 def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: datetime) -> float | None:
+    """Return what is left over the rate of the last stacks of both passes, which go on side by side."""
     if state.ended is not None:
         return None
-    sums, correction = (
-        _per_minute(state, name, now, lambda mark: mark.bytes) for name in (events.SUMS, events.CORRECTION)
-    )
+    costs = {events.SUMS: 1.0, events.CORRECTION: SECOND_PASS}
+    done = [(mark, costs[name]) for name in costs for mark in state.marks.get(name, ())]
+    last = sorted(done, key=lambda one: one[0].time)[-LAST:]
+    rate = _rate([mark for mark, _ in last], [mark.bytes * cost for mark, cost in last], now)
     first = sum(s.bytes_in for s in stacks if s.state == "found")
     second = sum(s.bytes_in for s in stacks if s.state in ("found", "summed", "provisional"))
-    if correction is None:
-        correction = sums / SECOND_PASS if sums else None
-    if correction is None or (first and not sums):
-        return None
-    return 60 * (first / sums if sums else 0.0) + 60 * second / correction
+    return 60 * (first + SECOND_PASS * second) / rate if rate else None
 
 
 def _latency(stacks: Sequence[StackState]) -> float | None:

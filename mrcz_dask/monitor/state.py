@@ -94,8 +94,8 @@ class SessionState:
         The last run's end; None while it goes on, and after a crash.
     updated
         The time of the last event.
-    phase
-        The pass that is going on; None between passes.
+    phases
+        The passes that are going on, in the order in which they began.
     waiting
         What a run that follows a folder waits for; None while it does not.
     stacks
@@ -114,7 +114,7 @@ class SessionState:
     began: datetime | None = None
     ended: events.RunFinished | None = None
     updated: datetime | None = None
-    phase: str | None = None
+    phases: list[str] = field(default_factory=list)
     waiting: events.Waiting | None = None
     stacks: dict[str, StackState] = field(default_factory=dict)
     left_out: dict[str, events.StackLeftOut] = field(default_factory=dict)
@@ -143,10 +143,10 @@ class SessionState:
                 self.stacks.pop(event.name, None)
             case events.StackDue():
                 self._due(event)
-            case events.PhaseStarted():
-                self.phase = event.phase
-            case events.PhaseFinished():
-                self.phase = None
+            case events.PhaseStarted() if event.phase not in self.phases:
+                self.phases.append(event.phase)
+            case events.PhaseFinished() if event.phase in self.phases:
+                self.phases.remove(event.phase)
             case events.StackDone():
                 self._done(event, time)
             case events.StackFailed():
@@ -156,15 +156,15 @@ class SessionState:
             case events.Warned():
                 self.warnings.append((time, event.message))
             case events.RunFinished():
-                self.ended, self.phase, self.waiting = event, None, None
+                self.ended, self.phases, self.waiting = event, [], None
             case _:
                 pass
 
     def _start(self, event: events.RunStarted, time: datetime) -> None:
         self.run, self.began = event, time
-        self.ended = self.phase = self.waiting = None
+        self.ended = self.waiting = None
         self.failures = 0
-        for kept in (self.stacks, self.left_out, self.warnings, self.marks):
+        for kept in (self.phases, self.stacks, self.left_out, self.warnings, self.marks):
             kept.clear()
 
     def _found(self, event: events.StackFound, time: datetime) -> None:

@@ -99,7 +99,8 @@ class _Run:
         self.last = time
         match event:
             case events.PhaseStarted():
-                self.passes.setdefault(event.phase, _Pass()).since = time
+                one = self.passes.setdefault(event.phase, _Pass())
+                one.since = one.since or time
             case events.PhaseFinished() if event.phase in self.passes:
                 self.passes[event.phase].until(time)
             case events.StackDone():

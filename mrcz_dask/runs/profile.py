@@ -93,16 +93,13 @@ class Pass:
     name
         Of the pass.
     wall
-        Seconds from its beginning to its end.
-    slots
-        How many tasks could run at a time.
+        Seconds from its beginning to its end, in which other passes may go on, too.
     stacks
         In the order in which they were finished.
     """
 
     name: str
     wall: float
-    slots: int
     stacks: tuple[StackTime, ...]
 
     @property
@@ -120,17 +117,12 @@ class Pass:
         """Of all stacks, phase by phase; phases that did not occur are left out."""
         return totals(self.spent)
 
-    @property
-    def waiting(self) -> float:
-        """Seconds of slots in which no task ran."""
-        return max(0.0, self.slots * self.wall - sum(t.wall for t in self.timings))
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         return {
             "name": self.name,
             "wall": self.wall,
-            "phases": _described(self.spent, self.waiting),
+            "phases": _described(self.spent),
             "workers": self._workers(),
             "stacks": [s.to_dict() for s in self.stacks],
         }
@@ -165,7 +157,7 @@ class Profile:
     executor
         What it says of itself.
     passes
-        In their order.
+        In the order in which they began.
     """
 
     folder: Path
@@ -176,18 +168,18 @@ class Profile:
 
     @property
     def totals(self) -> dict[Phase, Total]:
-        """Of both passes, phase by phase; phases that did not occur are left out."""
+        """Of all passes, phase by phase; phases that did not occur are left out."""
         return totals(s for one in self.passes for s in one.spent)
 
     @property
     def waiting(self) -> float:
         """Seconds of slots in which no task ran."""
-        return sum(one.waiting for one in self.passes)
+        return max(0.0, self.slot_seconds - sum(t.wall for one in self.passes for t in one.timings))
 
     @property
     def slot_seconds(self) -> float:
-        """Seconds of all slots, from the beginning to the end of each pass."""
-        return sum(one.slots * one.wall for one in self.passes)
+        """Seconds of all slots, from the beginning to the end of the run."""
+        return self.slots * self.wall
 
     @property
     def busy(self) -> float:
@@ -229,14 +221,16 @@ def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
     return {name: Total.of(s for s in found if s.phase == name) for name in PHASES if name in occurring}
 
 
-def _described(spent: Iterable[Spent], waiting: float) -> dict[str, Any]:
+def _described(spent: Iterable[Spent], waiting: float | None = None) -> dict[str, Any]:
     """Return the totals as plain values, with each one's share of the seconds of all threads and slots."""
     found = totals(spent)
-    everything = sum(one.seconds for one in found.values()) + waiting
+    everything = sum(one.seconds for one in found.values()) + (waiting or 0.0)
     phases: dict[str, Any] = {
         name: asdict(one) | {"gb_per_s": one.rate, "share": _share(one.seconds, everything)}
         for name, one in found.items()
     }
+    if waiting is None:
+        return phases
     return phases | {"waiting": {"wall": waiting, "share": _share(waiting, everything)}}
 
 

@@ -19,33 +19,36 @@ from mrcz_dask.values import events
 
 @dataclass(slots=True)
 class Collector:
-    """A listener that collects the times of a run.
+    """A listener that collects the times of a run, whose passes go on side by side.
 
     Parameters
     ----------
-    slots
-        How many tasks run at a time.
     now
         A clock in seconds.
+
+    Attributes
+    ----------
+    passes
+        Those that are over.
     """
 
-    slots: int
     now: Callable[[], float] = perf_counter
     passes: list[Pass] = field(default_factory=list)
-    _stacks: list[StackTime] = field(default_factory=list)
-    _began: float = 0.0
+    _begun: dict[str, float] = field(default_factory=dict)
+    _stacks: dict[str, list[StackTime]] = field(default_factory=dict)
 
     def __call__(self, event: events.Event) -> None:
         """Take in one event."""
         match event:
             case events.PhaseStarted():
-                self._stacks, self._began = [], self.now()
+                self._begun[event.phase] = self.now()
             case events.StackDone() | events.StackFailed():
                 done = isinstance(event, events.StackDone)
-                self._stacks.append(StackTime(event.name, done, event.timing))
+                stacks = self._stacks.setdefault(event.phase, [])
+                stacks.append(StackTime(event.name, done, event.timing))
             case events.PhaseFinished():
-                wall = self.now() - self._began
-                self.passes.append(Pass(event.phase, wall, self.slots, tuple(self._stacks)))
+                wall = self.now() - self._begun[event.phase]
+                self.passes.append(Pass(event.phase, wall, tuple(self._stacks.get(event.phase, ()))))
             case _:
                 pass
 
@@ -53,7 +56,7 @@ class Collector:
 def run_profiled(
     plan: Plan, client: Client, listen: events.Listener = events.silent
 ) -> tuple[Outcome, Profile]:
-    """Carry a plan out as `Run` does, take the times, and write them beside the outputs.
+    """Carry a plan out as `carry_out` does, take the times, and write them beside the outputs.
 
     ``profile.json`` says where the time went; on a cluster ``dask-report.html`` is Dask's own report. The
     outputs and the session store are the same as without. A run that ends with an error leaves neither.
@@ -61,9 +64,9 @@ def run_profiled(
     Raises
     ------
     MrczDaskError, OSError
-        As `Run.execute`.
+        As `carry_out`.
     """
-    collector = Collector(client.slots)
+    collector = Collector()
     for name in (PROFILE, REPORT):
         with suppress(OSError):  # of an earlier run; whether there can be new ones shows at the end
             (plan.folder / name).unlink()

@@ -15,6 +15,7 @@ from mrcz_dask.numerics.session_sum import SessionSum
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.records import Failure, StackRecord
+from mrcz_dask.values.timing import phase
 
 NOWHERE = np.flatnonzero(NOBODY)
 # Stacks whose windows are made one from the other, and stacks whose sum a long window begins with.
@@ -156,7 +157,8 @@ def window(before: Sums | Exception | None, task: WindowTask, *made: str | Failu
     """
     given = before if isinstance(before, dict) else {}
     try:
-        return {name: _advanced(given.get(name), task, one, made) for name, one in task.windows.items()}
+        with phase("window"):
+            return {name: _advanced(given.get(name), task, one, made) for name, one in task.windows.items()}
     except Exception as error:  # noqa: BLE001 - what stays wrong is raised where the stack is corrected
         return error
 

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter_ns, thread_time_ns, time
 from types import TracebackType
@@ -67,6 +67,16 @@ class Timing:
     start: float
     wall: float
     spent: tuple[Spent, ...]
+
+    def __add__(self, other: Timing) -> Timing:
+        """Return the time of this task with that of another, which was done for it."""
+        found: dict[tuple[Phase, bool], Spent] = {}
+        for one in (*self.spent, *other.spent):
+            key = one.phase, one.helpers
+            had = found.get(key, Spent(*key, 0.0, 0.0, 0))
+            wall, processor = had.wall + one.wall, had.processor + one.processor
+            found[key] = Spent(*key, wall, processor, had.bytes + one.bytes)
+        return replace(self, wall=self.wall + other.wall, spent=tuple(found.values()))
 
 
 class _Account:

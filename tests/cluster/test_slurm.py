@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mrcz_dask.runs.scaling import QueueExecutor
 
+from mrcz_dask.engine import jobs, where
+from mrcz_dask.engine.client import DaskClient
+from mrcz_dask.engine.loop import Task
+from mrcz_dask.engine.loop import carry_out as carry_out_tasks
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile, read_profile
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.runs import cluster, scaling
 from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.readback import swept
@@ -39,9 +41,8 @@ PATIENCE = 90
 def in_slurm(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, slurm.environment[name])
-    monkeypatch.setattr(scaling, "GRACE", 3.0)
-    monkeypatch.setattr(cluster, "GRACE", 3.0)
-    monkeypatch.setattr(scaling, "LOOK", 1.0)
+    monkeypatch.setattr(where, "GRACE", 3.0)
+    monkeypatch.setattr(jobs, "LOOK", 1.0)
     yield
     assert until(lambda: slurm.jobs() == []), "jobs were left in the queue"
     assert not list(home.rglob("ran")), "a shell has seen the name of a session or a stack"
@@ -62,17 +63,17 @@ def profile(**more: Any) -> QueueProfile:
 
 
 @contextmanager
-def opened(**more: Any) -> Iterator[QueueExecutor]:
-    with open_client(Where(queue=profile(**more)), LITTLE, silent) as executor:
-        assert isinstance(executor, QueueExecutor)
-        yield executor
+def opened(**more: Any) -> Iterator[DaskClient]:
+    with open_client(Where(queue=profile(**more)), LITTLE, silent) as client:
+        assert isinstance(client, DaskClient)
+        yield client
 
 
-def koma(night: Path, out: Path, executor: Any, listen: Any = silent) -> None:
+def koma(night: Path, out: Path, client: Any, listen: Any = silent) -> None:
     settings = Settings(outliers=OutlierParams(), koma=KomaParams(radius=RADIUS), write=WriteParams())
     plan = make_plan(night, out, settings)
     with swept(out, [stack.stem for stack in plan.stacks]):
-        assert carry_out(plan, executor, listen).complete
+        assert carry_out(plan, client, listen).complete
 
 
 def test_a_session_through_jobs_gives_the_bytes_of_the_serial_run(
@@ -89,18 +90,18 @@ def test_a_session_through_jobs_gives_the_bytes_of_the_serial_run(
 def test_two_jobs_of_one_core_work_side_by_side(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
 ) -> None:
-    with opened() as executor:
-        assert executor.slots == 2
-        assert until(lambda: len(executor.room()) == 2)
+    with opened() as client:
+        assert client.slots == 2
+        assert until(lambda: len(client.room()) == 2)
         assert len(slurm.jobs("--states", "RUNNING")) == 2
-        koma(night, home / "out", executor)
+        koma(night, home / "out", client)
     assert outputs(home / "out") == serial
 
 
 def test_nothing_but_encrypted_ports_is_reached_from_elsewhere() -> None:
-    with opened(jobs=(1, 1)) as executor:
-        info = executor.client.scheduler_info(n_workers=-1)
-        host = executor.client.scheduler.address.split("://")[1].rpartition(":")[0]
+    with opened(jobs=(1, 1)) as client:
+        info = client.client.scheduler_info(n_workers=-1)
+        host = client.client.scheduler.address.split("://")[1].rpartition(":")[0]
         (worker,) = info["workers"].values()
         assert info["address"].startswith("tls://") and worker["nanny"].startswith("tls://")
         pages = [info["services"]["dashboard"], worker["services"].get("dashboard")]
@@ -114,10 +115,10 @@ def test_nothing_but_encrypted_ports_is_reached_from_elsewhere() -> None:
 def test_two_workers_in_a_job_of_two_cores(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
 ) -> None:
-    with opened(jobs=(1, 1), cores=2, memory=10**9) as executor:
-        assert until(lambda: len(executor.room()) == 2)
+    with opened(jobs=(1, 1), cores=2, memory=10**9) as client:
+        assert until(lambda: len(client.room()) == 2)
         assert len(slurm.jobs()) == 1
-        koma(night, home / "out", executor)
+        koma(night, home / "out", client)
     assert outputs(home / "out") == serial
 
 
@@ -131,15 +132,15 @@ def test_a_run_uses_jobs_that_start_later(
     assert until(lambda: slurm.state(taken.strip()) == "RUNNING")
     rooms: list[int] = []
 
-    with opened() as executor:
+    with opened() as client:
 
         def listen(event: Event) -> None:
             if isinstance(event, PhaseStarted) and not rooms:
-                rooms.append(len(executor.room()))
+                rooms.append(len(client.room()))
                 slurm.run("scancel", taken.strip())
-                assert until(lambda: len(executor.room()) == 2)
+                assert until(lambda: len(client.room()) == 2)
 
-        koma(night, home / "out", executor, listen)
+        koma(night, home / "out", client, listen)
     assert rooms == [1]
     assert outputs(home / "out") == serial
 
@@ -149,17 +150,16 @@ def test_a_cancelled_job_changes_nothing_and_is_replaced(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any, phase: str
 ) -> None:
     cancelled: list[str] = []
-    with opened() as executor:
-        assert until(lambda: len(executor.room()) == 2)
+    with opened() as client:
+        assert until(lambda: len(client.room()) == 2)
 
         def cancel(event: Event) -> None:
             if isinstance(event, StackDone) and event.phase == phase and not cancelled:
                 cancelled.append(slurm.jobs()[0])
                 slurm.run("scancel", cancelled[0])
 
-        koma(night, home / "out", executor, cancel)
-        executor._jobs.left = 16  # as if there were more to do
-        assert until(lambda: len(slurm.jobs("--states", "RUNNING")) == 2 and len(executor.room()) == 2)
+        koma(night, home / "out", client, cancel)
+        assert until(lambda: len(slurm.jobs("--states", "RUNNING")) == 2 and len(client.room()) == 2)
         assert cancelled[0] not in slurm.jobs()
     assert outputs(home / "out") == serial
 
@@ -172,26 +172,29 @@ def test_workers_end_before_their_job_is_ended(
     slurm: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(scaling, "GRACE", 15.0)
-    monkeypatch.setattr(cluster, "GRACE", 15.0)
-    with opened(jobs=(1, 1), lifetime=4, stagger=0) as executor:
+    monkeypatch.setattr(where, "GRACE", 15.0)
+    with opened(jobs=(1, 1), lifetime=4, stagger=0) as client:
         (first,) = slurm.jobs()
         time.sleep(2)  # so that the end comes in the middle; if it does not, nothing is lost
-        koma(night, home / "out", executor)
+        koma(night, home / "out", client)
         assert until(lambda: slurm.state(first) != "RUNNING")
         assert slurm.state(first) in ("COMPLETING", "COMPLETED")
         assert until(lambda: slurm.jobs() not in ([], [first]))
     assert outputs(home / "out") == serial
 
 
-def test_jobs_follow_the_work(slurm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scaling, "IDLE", 2.0)
-    with opened(jobs=(0, 2)) as executor:
-        executor._jobs.left = 2
-        assert until(lambda: len(executor.room()) == 2)
-        executor._jobs.left = 0
+def test_jobs_follow_the_work(slurm: Any) -> None:
+    """A backlog brings all jobs, none of it ends them, and new work brings one again."""
+
+    def napping(client: DaskClient, number: int) -> Iterator[int]:
+        naps: list[Any] = [Task("nap", "napping", time.sleep, 0.3)] * number  # type: ignore[arg-type]
+        return (len(client.room()) for _ in carry_out_tasks(client, naps))
+
+    with opened(jobs=(0, 2)) as client:
+        rooms = list(napping(client, 150))
+        assert len(rooms) == 150 and max(rooms) == 2
         assert until(lambda: slurm.jobs() == [])
-        assert sorted(k for k, _ in executor.run(str, [[1, 2], [3]])) == [1, 2, 3]
+        assert len(list(napping(client, 3))) == 3
 
 
 def test_check_finds_everything_fine(night: Path, mrcz: Any) -> None:

@@ -1,7 +1,7 @@
 """The loop of every job: chains of states, shared tasks, order, and failures."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from mrcz_dask.engine.attempt import Timed
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.engine.loop import Loop, Step, Task, carry_out
 from mrcz_dask.values.records import Failure
+from mrcz_dask.values.timing import phase
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,33 @@ def test_a_job_goes_on_until_it_says_that_it_is_over() -> None:
     Loop(SerialClient()).run(job)
     assert job.seen == ["0", "1", "2", "3"]
     assert job.waited == 3
+
+
+def longer_in_time(before: tuple[str, ...] | None, name: str) -> tuple[str, ...]:
+    with phase("window", 7):
+        return longer(before, name)
+
+
+def test_the_time_of_a_state_counts_to_the_task_that_it_is_made_for() -> None:
+    made: list[Timed[Any]] = []
+
+    @dataclass
+    class Chained(Countdown):
+        def take(self, task: Task, result: Timed[Any]) -> None:
+            made.append(result)
+            self.seen.append("x")
+
+        def ready(self) -> Iterable[Task]:
+            for task in Countdown.ready(self):
+                yield replace(task, function=with_state, step=Step("state", longer_in_time, "a", 0))
+
+    Loop(SerialClient(), take_times=True).run(Chained(2))
+    assert [one.result for one in made] == ["0:a", "1:aa"]
+    for one in made:
+        assert one.timing is not None
+        windows = {spent.bytes for spent in one.timing.spent if spent.phase == "window"}
+        assert windows == {7}  # its own, not that of the state before
+        assert sum(s.wall for s in one.timing.spent) == pytest.approx(one.timing.wall)
 
 
 @pytest.mark.parametrize("take_times", [False, True])

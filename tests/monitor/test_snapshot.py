@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.monitor.report import headline
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.runs.koma import carry_out
@@ -58,6 +59,30 @@ def test_rates_and_the_time_left(made: Made) -> None:
     assert numbers.acquired_per_minute == pytest.approx(0.5)
     # 29 stacks at 10 a minute; then 40, of which nothing is known but the first pass
     assert numbers.seconds_left == pytest.approx(60 * (2.9 + 4 * 2.5))
+
+
+def test_two_passes_go_on_side_by_side(made: Made) -> None:
+    """Ten stacks in 160 s: each is summed in 4 s and corrected in 10 s, in turn, and waits for two others."""
+    state = running(made, stacks=20, summed=0, every=0)
+    state.take(events.PhaseStarted(events.CORRECTION, 20, 20 * 10**9), made.now)
+    seconds = 0.0
+    for k in range(12):
+        seconds += 4
+        state.take(made.summed(k, size=10**9), made.at(seconds).now)
+        if k == 2:
+            assert at(state, seconds).seconds_left == pytest.approx(17 * 4 + 20 * 10)
+        if k >= 2:
+            seconds += 10
+            state.take(made.done(k - 2, size=10**9), made.at(seconds).now)
+            # 8 % off at most while the first of the last stacks are sums alone
+            left = at(state, seconds).seconds_left
+            assert left == pytest.approx((19 - k) * 4 + (21 - k) * 10, rel=0.08)
+    numbers = at(state, seconds)
+    assert numbers.phase == "sums and masks, correction"
+    assert headline(numbers) == "running: sums and masks, correction"
+    assert numbers.stacks_per_minute == pytest.approx(60 / 14)
+    state.take(events.PhaseFinished(events.SUMS), made.now)
+    assert at(state, seconds).phase == "correction"
 
 
 def test_a_pass_that_stands_still_becomes_slower(made: Made) -> None:

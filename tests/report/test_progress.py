@@ -40,6 +40,18 @@ def test_a_run_and_one_that_was_lost() -> None:
     assert (two.how, two.passes[0].seconds, two.seconds) == ("lost", 20, 30)
 
 
+def test_passes_side_by_side_and_stacks_that_come_later() -> None:
+    both = [at(k, events.PhaseStarted(p, 1, 100)) for k in (10, 20) for p in (events.SUMS, events.CORRECTION)]
+    ends = [
+        at(40, events.PhaseFinished(events.SUMS)),
+        at(50, events.PhaseStarted(events.SUMS, 1, 100)),
+        at(60, events.PhaseFinished(events.SUMS)),
+        at(90, events.PhaseFinished(events.CORRECTION)),
+    ]
+    (one,) = run_times([started(0), *both, *ends])
+    assert [(p.phase, p.seconds) for p in one.passes] == [(events.SUMS, 40), (events.CORRECTION, 80)]
+
+
 def test_an_error_is_how_it_ended() -> None:
     (one,) = run_times([started(0), at(5, events.RunFinished(0, 0, "no space"))])
     assert one.how == "stopped: no space" and one.passes == ()

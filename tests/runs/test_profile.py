@@ -27,9 +27,9 @@ ENCODE = Spent("encode", True, 1.0, 1.0, 1_000_000_000)
 FIT = Spent("fit", False, 3.0, 3.0, 0)
 BLOCKED = Spent("blocked", False, 0.5, 0.0, 0)
 FIRST = Pass(
-    "sums and masks", 6.0, 2, (stack("a", 5.0, DECODE, FIT), stack("b", 5.0, DECODE, FIT, worker="b:2"))
+    "sums and masks", 6.0, (stack("a", 5.0, DECODE, FIT), stack("b", 5.0, DECODE, FIT, worker="b:2"))
 )
-SECOND = Pass("correction", 4.0, 2, (stack("a", 2.5, DECODE, ENCODE, BLOCKED), StackTime("b", False, None)))
+SECOND = Pass("correction", 11.0, (stack("a", 2.5, DECODE, ENCODE, BLOCKED), StackTime("b", False, None)))
 
 
 @given(st.lists(SPENT))
@@ -48,22 +48,23 @@ def test_rates_are_of_a_thread() -> None:
 
 
 def test_waiting_is_what_no_task_used() -> None:
-    assert (FIRST.waiting, SECOND.waiting) == (2.0, 5.5)
-    assert Pass("correction", 1.0, 1, (stack("a", 1.5),)).waiting == 0
+    """The passes go on side by side in 12 s of two slots."""
+    assert profile(FIRST, SECOND).waiting == 2 * 12.0 - 5.0 - 5.0 - 2.5
+    assert profile(Pass("correction", 1.0, (stack("a", 25.0),))).waiting == 0
 
 
 def test_the_floor_is_decoding_twice_encoding_and_the_disk() -> None:
     found = profile(FIRST, SECOND)
     assert found.floor == 3 * 2.0 + 1.0
-    assert found.slot_seconds == 20.0
-    assert found.ratio == 20.0 / 7.0
+    assert found.slot_seconds == 24.0
+    assert found.ratio == 24.0 / 7.0
     assert found.busy == 3 * 2.0 + 2 * 3.0 + 1.0  # waiting for a helper is not work
     assert profile().ratio is None
 
 
 def test_as_json() -> None:
     said = json.loads(json.dumps(profile(FIRST, SECOND).to_dict()))
-    assert said["floor"] == {"phases": list(FLOOR), "seconds": 7.0, "ratio": 20.0 / 7.0}
+    assert said["floor"] == {"phases": list(FLOOR), "seconds": 7.0, "ratio": 24.0 / 7.0}
     assert said["executor"]["workers"] == said["slots"] == 2
     assert {"python", "mrcz_dask", "numpy", "blosc2"} <= set(said["versions"])
     phases = said["phases"]
@@ -76,7 +77,7 @@ def test_as_json() -> None:
     }
     assert sum(one["share"] for one in phases.values()) == pytest.approx(1)
     first, second = said["passes"]
-    assert first["phases"]["waiting"]["wall"] == 2.0
+    assert phases["waiting"]["wall"] == 11.5 and "waiting" not in first["phases"]
     assert first["workers"]["b:2"] == {"stacks": 1, "busy": 5.0, "first_start": 0.0, "last_end": 5.0}
     assert first["stacks"][0]["phases"]["fit"] == {"wall": 3.0, "processor": 3.0, "bytes": 0}
     assert second["stacks"][0]["helpers"]["encode"]["wall"] == 1.0
