@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import count_options as of
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
@@ -109,7 +110,7 @@ def count(
         on.tls_files(tls_ca, tls_cert, tls_key),
         dashboard_address,
     )
-    asked = gains.gain_asked(
+    asked = gain_options(
         gain,
         dark,
         defects,

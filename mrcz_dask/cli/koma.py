@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
@@ -156,7 +157,7 @@ def koma(
     following = FollowParams(
         parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
     )
-    applied = gains.gain_asked(
+    applied = gain_options(
         gain,
         dark,
         defects,
