@@ -18,7 +18,7 @@ from mrcz_dask.runs.counting.calibration import kept_calibration
 from mrcz_dask.runs.counting.counter import Batch, Method, counter_of
 from mrcz_dask.runs.counting.packing import Found, joined
 from mrcz_dask.runs.counting.params import FindParams, FractionParams
-from mrcz_dask.runs.counting.recording import Origin, Summary, about_stack
+from mrcz_dask.runs.counting.recording import USUAL, Origin, Summary, about_stack
 from mrcz_dask.runs.counting.rendering import write_counted
 from mrcz_dask.runs.counting.spool import SpoolReader
 from mrcz_dask.runs.counting.store import SUFFIX, write_events
@@ -156,6 +156,8 @@ class WriteTask:
         Path of the event list; None = not asked for.
     more, caveats
         What else is said of the frames.
+    inputs
+        How they were read.
     """
 
     spool: str
@@ -168,6 +170,7 @@ class WriteTask:
     events: str | None
     more: dict[str, Any] | None = None
     caveats: tuple[str, ...] = ()
+    inputs: InputParams = USUAL
 
     @property
     def name(self) -> str:
@@ -284,6 +287,7 @@ def _about(task: WriteTask, source: SpooledEvents) -> dict[str, Any]:
         calibration,
         task.find,
         summary,
+        inputs=task.inputs,
         detector=None if script is None else script.about(),
         more=task.more,
         caveats=task.caveats,
