@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
+from types import FunctionType, NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
@@ -78,8 +79,19 @@ def python_reference() -> str:
             f"## `{name}`",
             f"    mrcz_dask.{name}{call}",
             f"```text\n{inspect.cleandoc(thing.__doc__)}\n```",
+            *_members(name, thing),
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _members(name: str, thing: Any) -> Iterator[str]:
+    """Yield the methods and properties that a class of its own has, with their docstrings."""
+    for member, found in vars(thing).items() if isinstance(thing, type) else ():
+        if member.startswith("_") or not isinstance(found, (property, FunctionType)):
+            continue
+        call = "" if isinstance(found, property) else _signature(found)
+        text = inspect.cleandoc(found.__doc__ or "")
+        yield f"### `{name}.{member}`\n\n    {name}.{member}{call}\n\n```text\n{text}\n```"
 
 
 def _is_error(thing: Any) -> bool:
@@ -88,7 +100,7 @@ def _is_error(thing: Any) -> bool:
 
 def _signature(thing: Any) -> str:
     bare = [p.replace(annotation=p.empty) for p in inspect.signature(thing).parameters.values()]
-    return str(inspect.Signature(bare))
+    return re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.Signature(bare)))
 
 
 PAGES = {"cli.md": cli_reference, "python.md": python_reference}

@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrcz_dask.api.session import KomaPlan as KomaPlan
+    from mrcz_dask.api.counting import count as count
+    from mrcz_dask.api.koma import KomaPlan as KomaPlan
+    from mrcz_dask.api.koma import koma as koma
     from mrcz_dask.api.session import Session as Session
-    from mrcz_dask.api.session import koma as koma
     from mrcz_dask.api.session import open_session as open_session
     from mrcz_dask.formats.reader import read_header as read_header
     from mrcz_dask.formats.sources import read as read
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
     from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
     from mrcz_dask.numerics.outliers import outlier_mask as outlier_mask
-    from mrcz_dask.runs.counting.counting import count as count
     from mrcz_dask.runs.opening import open_stack as open_stack
     from mrcz_dask.values.errors import MrczDaskError as MrczDaskError
     from mrcz_dask.values.params import ContrastParams as ContrastParams
@@ -48,11 +48,11 @@ _HOMES = {
     "KomaParams": "values.params",
     "WriteParams": "values.params",
     "koma_window": "values.windows",
-    "koma": "api.session",
+    "koma": "api.koma",
     "open_session": "api.session",
-    "count": "runs.counting.counting",
+    "count": "api.counting",
     "Session": "api.session",
-    "KomaPlan": "api.session",
+    "KomaPlan": "api.koma",
 }
 
 __all__ = sorted(_HOMES)

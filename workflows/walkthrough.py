@@ -8,14 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import dask
 import numpy as np
+from distributed import Client, LocalCluster
 
 import mrcz_dask
 
 
-def main(session: Path, out: Path) -> None:
-    """Open, mask, look at windows, write and read the record back; correct one stack, then all."""
-    paths = sorted(session.glob("*.mrcz"))
+def main(folder: Path, out: Path) -> None:
+    """Open, mask, correct one movie lazily and all on a cluster, write, and read the record back."""
+    paths = sorted(folder.glob("*.mrcz"))
 
     # A stack as a dask array: one chunk a frame, nothing is read before it is computed.
     stack = mrcz_dask.open_stack(paths[0])
@@ -37,6 +39,24 @@ def main(session: Path, out: Path) -> None:
     usable = [k != 4 for k in range(len(paths))]
     print(f"  window of stack 2, radius 3: {mrcz_dask.koma_window(2, len(paths), 3, usable)}")
 
+    # KOMA of the session; nothing is computed, and nothing read but headers.
+    session = mrcz_dask.open_session(folder)
+    plan = session.koma(radius=2, dtype="float32")
+    print(plan)
+
+    # One movie lazily: the sums and masks of the others are computed, and not their corrections.
+    frames, corrected = dask.compute(session.stacks[1].frames, plan.corrected[1])
+    mask, reference = dask.compute(plan.masks[1], plan.references[1])
+    print(f"{session.stacks[1].name}: {mask.sum()} outliers, pattern of {reference.std():.3f} counts/pixel")
+    before, after = (mrcz_dask.correlated_noise(f.astype(np.float32)) for f in (frames, corrected))
+    print(f"  correlated noise {before:.2e}, after koma {after:.2e} (in sample)")
+
+    # The whole session, as `mrcz-dask koma` does it; the pixels are those that were computed lazily.
+    with LocalCluster(n_workers=2, dashboard_address=None) as cluster, Client(cluster) as client:
+        result = plan.run(out / "koma", client)
+    print(f"{len(result.outputs)} movies corrected, {len(result.failed)} not")
+    assert np.array_equal(mrcz_dask.read(result.outputs[1]), corrected)
+
     # Write what you like; the file has statistics, checksums and your metadata.
     out.mkdir(parents=True, exist_ok=True)
     target = out / f"{paths[0].stem}_filled.mrcz"
@@ -47,14 +67,6 @@ def main(session: Path, out: Path) -> None:
     assert footer is not None
     print(f"{target.name}: {footer['pixels']['dtype']}, {footer['meta']}")
     assert np.array_equal(mrcz_dask.read(target), filled)
-
-    # The whole session: a plan reads headers only; one stack of it is computed with what decides about it.
-    plan = mrcz_dask.open_session(session).koma(radius=2)
-    corrected = plan.corrected[0].compute()
-    print(f"{paths[0].name}: R {mrcz_dask.correlated_noise(corrected):.2e}, corrected")
-    done = plan.run(out / "koma")  # on a local cluster, as the command does; client= for another
-    assert not done.failed, done.failed
-    print(f"{len(done.outputs)} stacks corrected")
 
 
 if __name__ == "__main__":

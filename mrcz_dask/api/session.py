@@ -1,30 +1,19 @@
-"""The session as a Dask collection: stacks in order of time, and KOMA over them, lazily or as a whole."""
+"""The session as a Dask collection: its movies in order of time, and what can be done with all of them."""
 
 from __future__ import annotations
 
-import html
 import os
-import tempfile
-import weakref
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mrcz_dask.api.settings import koma_params, write_params
-from mrcz_dask.engine.where import Where
+from mrcz_dask.api.counting import Clusters, count
+from mrcz_dask.api.koma import KomaPlan
+from mrcz_dask.api.settings import CONTRAST, PathLike, gain_options, koma_params, write_params
 from mrcz_dask.runs.discovery import discover
 from mrcz_dask.runs.entries import Discovery, StackEntry
-from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import Outcome
 from mrcz_dask.runs.opening import open_stack
-from mrcz_dask.runs.plan import NO_GAIN, Plan, plan_over, ranges
-from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.times import Acquired
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Listener, silent
@@ -47,11 +36,9 @@ if TYPE_CHECKING:
     import dask.array as da
     import distributed
 
-    from mrcz_dask.api.lazy import ArrayStack, LazyKoma
-    from mrcz_dask.runs.counting import CountOutcome
-
-PathLike = str | os.PathLike[str]
-CONTRAST = ContrastParams()
+    from mrcz_dask.engine.where import Where
+    from mrcz_dask.numerics.counting.params import Position
+    from mrcz_dask.runs.counting.run import CountOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +48,9 @@ class Stack:
     Attributes
     ----------
     entry
-        What its header and the texts beside it say.
+        What the header and the .mdoc say about the movie.
     inputs
-        How it is read.
+        How the file is read where it does not say it itself.
     """
 
     entry: StackEntry
@@ -71,22 +58,22 @@ class Stack:
 
     @property
     def name(self) -> str:
-        """Its path relative to the session's folder."""
+        """Path relative to the session's folder."""
         return self.entry.name
 
     @property
     def path(self) -> Path:
-        """Its path."""
+        """Path of the file."""
         return self.entry.path
 
     @property
     def acquired(self) -> Acquired:
-        """When it was taken, and what says so."""
+        """Time of acquisition, and where it was found."""
         return self.entry.acquired
 
     @property
     def frames(self) -> da.Array:
-        """Its frames, a dask array (n, ny, nx) of one chunk a frame, in counts."""
+        """Frames as a dask array (n, ny, nx) in counts, one chunk a frame."""
         return open_stack(self.path, params=self.inputs)
 
 
@@ -97,9 +84,9 @@ class Session:
     Attributes
     ----------
     discovery
-        The stacks, and the files that were left out with the reasons.
+        The movies, and the files that were left out with the reasons.
     inputs
-        How files are read that do not say it.
+        How files are read that do not say it themselves.
     """
 
     discovery: Discovery
@@ -149,41 +136,72 @@ class Session:
         Parameters
         ----------
         radius
-            Stacks to either side whose mean is the reference of a stack, which is itself left out.
-        write, format, dtype, step, codec, form, rule, method, long, breaks, break_after
-            As the options of ``mrcz-dask koma``.
+            Movies to either side of a movie whose mean is its reference; the movie itself is left out.
+        write
+            ``normalized`` writes corrected pixels, ``recompressed`` the counts with a recipe in the footer,
+            ``references`` only reference, mask and outlier table.
+        format
+            Format of the outputs: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``.
+        dtype
+            Type of normalized pixels; None = int16 in mrcz and zarr, else float32.
+        step
+            Quantisation step of int16 in counts, a power of two; None = from the noise, at most 1/16.
+        codec
+            Compression, such as ``zstd:1``; ``auto`` chooses it from the data.
+        form
+            ``subtract`` scales the pattern to the dose, ``subtract-raw`` does not, ``divide`` divides.
+        rule
+            Threshold of outliers: by the share of good pixels masked (``fdr``), or that of the preprint
+            (``paper``).
+        method
+            ``fit`` subtracts as much of the reference as is found in the movie, band by band; ``plain`` all
+            of it; ``session`` brings each pixel to the same mean and deviation over the session.
+        long
+            For ``fit``: up to 200 more movies ``before`` the last one of the window, or ``around`` it.
+        breaks
+            ``auto`` ends windows at lasting changes of the dose or the pattern; ``none`` does not.
+        break_after
+            Pause that ends windows, too, such as ``6h``; None = no pause does.
         contrast
-            How stacks with carbon or thick ice are kept out of windows; None = they are not looked for.
-        gain, gain_divide, gain_rotate, gain_flip, gain_orient, gain_gamma, gain_force
-            As the options of ``mrcz-dask koma``.
-        frame_time, dark, defects
-            As the options of ``mrcz-dask koma``.
+            Limits for carbon and thick ice, which are nobody's reference; None = they are not looked for.
+        gain, gain_divide, gain_rotate, gain_flip
+            Gain reference; whether frames are divided by it; quarter turns; 1 upside down, 2 left to right.
+        gain_orient
+            ``given``, or ``auto``: found on the first movies.
+        gain_gamma
+            Exponent of the gain: a number, ``auto``, or a curve ``a1,b1,a2,a3``; None = 1.
+        gain_force
+            Whether a gain or dark is applied that makes the pattern worse.
+        frame_time
+            Seconds per frame, for `gain_gamma`; None = from each .mdoc.
+        dark
+            Dark image, counts per frame, subtracted before the gain.
+        defects
+            List or map of bad pixels, which are masked and filled.
         cache
             Folder for the sums and masks of lazy arrays, which all workers see; None = a temporary one.
 
         Returns
         -------
         KomaPlan
-            Lazy arrays, and `run`.
+            Lazy arrays, and `run`, which writes all outputs.
 
         Raises
         ------
         ParameterError
-            For parameters out of their ranges, or that do not go together.
+            If parameters are out of their ranges, or do not go together.
         """
-        asked = {"gain": gain, "dark": dark, "defects": defects}
-        paths = {name: None if path is None else os.fspath(path) for name, path in asked.items()}
-        options = GainOptions(
-            gain=paths["gain"],
-            dark=paths["dark"],
-            defects=paths["defects"],
+        options = gain_options(
+            gain,
+            dark,
+            defects,
             divide=gain_divide,
             rotate=gain_rotate,
             flip=gain_flip,
-            auto=gain_orient == "auto",
+            orient=gain_orient,
             gamma=gain_gamma,
-            force=gain_force,
             frame_time=frame_time,
+            force=gain_force,
         )
         settings = Settings(
             outliers=OutlierParams(rule=rule),
@@ -198,15 +216,59 @@ class Session:
         self,
         output: PathLike,
         *,
+        method: Position = "fitted",
+        clusters: Clusters = "maxima",
+        detector: str | None = None,
+        sigma: float = 4.1,
+        charge: float = 0.0,
+        width: float = 0.0,
+        sharing: float = 0.4,
+        xray: float = 0.0,
+        sample: int = 96,
+        calibration: PathLike | None = None,
+        upsampling: int = 1,
+        fraction: int = 40,
+        events: bool = False,
+        codec: str = "auto",
+        gain: PathLike | None = None,
+        gain_divide: bool = False,
+        gain_rotate: int = 0,
+        gain_flip: int = 0,
+        dark: PathLike | None = None,
+        defects: PathLike | None = None,
+        overwrite: bool = False,
         client: Where | distributed.Client | None = None,
         listen: Listener = silent,
-        **options: Any,
     ) -> CountOutcome:
-        """Count the electrons of raw frames; see `mrcz_dask.count`."""
-        from mrcz_dask.runs.counting.counting import count
-
-        paths = [stack.path for stack in self.stacks]
-        return count(*paths, output=Path(output), where=client or Where(), listen=listen, **options)
+        """Count the electrons of the session's raw frames; see `mrcz_dask.count` for the parameters."""
+        return count(
+            *(stack.path for stack in self.stacks),
+            output=output,
+            method=method,
+            clusters=clusters,
+            detector=detector,
+            sigma=sigma,
+            charge=charge,
+            width=width,
+            sharing=sharing,
+            xray=xray,
+            sample=sample,
+            calibration=calibration,
+            upsampling=upsampling,
+            fraction=fraction,
+            events=events,
+            codec=codec,
+            gain=gain,
+            gain_divide=gain_divide,
+            gain_rotate=gain_rotate,
+            gain_flip=gain_flip,
+            dark=dark,
+            defects=defects,
+            inputs=self.inputs,
+            overwrite=overwrite,
+            client=client,
+            listen=listen,
+        )
 
 
 def open_session(
@@ -224,19 +286,26 @@ def open_session(
     ----------
     folder
         The session's folder, or paths of movies in one folder.
-    output, include, exclude, recursive, inputs
-        See ``mrcz-dask koma --help``: where outputs go, patterns of names, folders below, and how files are
-        read that do not say it.
+    output
+        Folder for outputs, which is not searched; None = ``koma`` in the session's.
+    include, exclude
+        Patterns of the names of movies to take, and to leave out, such as ``*_0.mrcz``.
+    recursive
+        Whether folders below are searched, too.
+    inputs
+        How files are read that do not say it themselves.
 
     Returns
     -------
     Session
-        Its stacks, and what can be done with them.
+        The movies, and `koma` and `count` over them.
 
     Raises
     ------
     SessionError
-        If there is no such folder or no movie in it.
+        If the folder is not there, or holds no movie.
+    ParameterError
+        If paths are given that are in several folders.
     """
     read = inputs or InputParams()
     if not isinstance(folder, (str, os.PathLike)):
@@ -252,217 +321,3 @@ def open_session(
         folder, output=output, include=include, exclude=exclude, recursive=recursive, inputs=read
     )
     return Session(found, read)
-
-
-class Lazily(Sequence["da.Array"]):
-    """Lazy arrays, one for each stack, made when they are asked for."""
-
-    def __init__(self, make: Callable[[int], da.Array], length: int) -> None:
-        self._make, self._length = make, length
-
-    @overload
-    def __getitem__(self, i: int) -> da.Array: ...
-    @overload
-    def __getitem__(self, i: slice) -> list[da.Array]: ...
-    def __getitem__(self, i: int | slice) -> da.Array | list[da.Array]:
-        chosen = range(self._length)[i]
-        return self._make(chosen) if isinstance(chosen, int) else [self._make(k) for k in chosen]
-
-    def __len__(self) -> int:
-        return self._length
-
-
-@dataclass(frozen=True, eq=False)
-class KomaPlan:
-    """What KOMA would do with a session; nothing is computed.
-
-    Attributes
-    ----------
-    discovery
-        The stacks in order of time.
-    settings
-        Parameters.
-    gain
-        What is applied to the frames first.
-    cache
-        Folder for the sums and masks of lazy arrays; None = a temporary one.
-    arrays
-        The stacks, where they are arrays and not files.
-    """
-
-    discovery: Discovery
-    settings: Settings
-    gain: GainOptions = NO_GAIN
-    cache: PathLike | None = None
-    arrays: Sequence[ArrayStack] = field(default=(), repr=False)
-
-    def run(
-        self,
-        output: PathLike | None = None,
-        client: Where | distributed.Client | None = None,
-        *,
-        overwrite: bool = False,
-        report: bool = True,
-        listen: Listener = silent,
-    ) -> Outcome:
-        """Correct and write all stacks, as ``mrcz-dask koma`` does: lock, resume, log, page, report.
-
-        Parameters
-        ----------
-        output
-            Folder for the outputs; None = ``koma`` in the session's.
-        client
-            A Dask client, or where tasks are to run; None = a local cluster, as the command has it.
-        overwrite
-            Whether outputs of other parameters are replaced.
-        report
-            Whether ``report.html`` is written.
-        listen
-            Is told what happens.
-
-        Returns
-        -------
-        Outcome
-            `outputs`, `skipped` and `failed`.
-
-        Raises
-        ------
-        MrczDaskError, OSError
-            When nothing can be done at all.
-        """
-        from mrcz_dask.api.run import run
-
-        if self.arrays:
-            raise ParameterError(
-                "these stacks are arrays, not files, and have no provenance; compute `corrected`, and "
-                "write it with mrcz_dask.write"
-            )
-        out = (Path(output) if output is not None else self.discovery.folder / "koma").absolute()
-        plan = plan_over(
-            self.discovery, out, self.settings, overwrite=overwrite, gain=self.gain, listen=listen
-        )
-        return run(plan, client or Where(), listen, report=report)[0]
-
-    @property
-    def corrected(self) -> Sequence[da.Array]:
-        """Of each stack its corrected frames, (n, ny, nx) float32 counts, a chunk a frame."""
-        return Lazily(self._lazy.corrected, len(self.discovery.stacks))
-
-    @property
-    def masks(self) -> Sequence[da.Array]:
-        """Of each stack its outlier mask, (ny, nx) bool, True = outlier."""
-        return Lazily(self._lazy.mask, len(self.discovery.stacks))
-
-    @property
-    def references(self) -> Sequence[da.Array]:
-        """Of each stack what is subtracted from its frames, (ny, nx) float32 counts."""
-        return Lazily(self._lazy.reference, len(self.discovery.stacks))
-
-    @cached_property
-    def _lazy(self) -> LazyKoma:
-        from mrcz_dask.api.lazy import LazyKoma
-
-        plan = plan_over(self.discovery, self._folder, self.settings, overwrite=True, gain=self.gain)
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        store = SessionStore(plan.store)
-        store.create()
-        if plan.gain is not None:
-            store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-        return LazyKoma(plan, self.arrays)
-
-    @cached_property
-    def _folder(self) -> Path:
-        if self.cache is not None:
-            return Path(self.cache).absolute()
-        import dask
-
-        folder = tempfile.TemporaryDirectory(prefix="koma-", dir=dask.config.get("temporary-directory", None))
-        weakref.finalize(self, folder.cleanup)
-        return Path(folder.name)
-
-    @property
-    def _plan(self) -> Plan:
-        """The plan as the command prints it, without a gain, which would be read."""
-        return Plan(self.discovery, self.discovery.folder / "koma", self.settings)
-
-    def __str__(self) -> str:
-        return str(self._plan)
-
-    def _repr_html_(self) -> str:
-        rows = (
-            f"<tr><td>{k}</td><td>{html.escape(stack.name)}</td><td>{stack.acquired.time}</td>"
-            f"<td>{html.escape(ranges(self._plan.window(k)))}</td></tr>"
-            for k, stack in enumerate(self.discovery.stacks)
-        )
-        facts = html.escape("; ".join(line for line in str(self._plan).splitlines()[-2:]))
-        head = "<tr><th></th><th>stack</th><th>time</th><th>window, if all are usable</th></tr>"
-        return f"<p>{facts}</p><table>{head}{''.join(rows)}</table>"
-
-
-def _entries(arrays: Sequence[da.Array]) -> Iterator[StackEntry]:
-    for k, one in enumerate(arrays):
-        name = f"stack-{k:05d}"
-        when = Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
-        yield StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when)
-
-
-def koma(
-    stacks: Sequence[da.Array],
-    radius: int = 12,
-    *,
-    masks: Sequence[NDArray[np.bool_] | None] | None = None,
-    doses: Sequence[float | None] | None = None,
-    form: Form = "subtract",
-    rule: Rule = "fdr",
-    method: Method = "fit",
-    long: Long = "before",
-    breaks: Breaks = "auto",
-    contrast: ContrastParams | None = CONTRAST,
-    cache: PathLike | None = None,
-) -> KomaPlan:
-    """Plan the outlier filter and the knock-out moving average over dask arrays in order of time.
-
-    Parameters
-    ----------
-    stacks
-        (n, ny, nx) each, counts, of equal ny and nx; from HyperSpy, LiberTEM, Zarr, HDF5, Xarray.
-    radius
-        Stacks to either side whose mean is the reference of a stack, which is itself left out.
-    masks
-        Of each stack (ny, nx) bool, True = outlier, or None: it is found.
-    doses
-        Of each stack counts per pixel and frame, or None: it is found.
-    form, rule, method, long, breaks, contrast, cache
-        See `Session.koma`.
-
-    Returns
-    -------
-    KomaPlan
-        With lazy `corrected`, `masks` and `references`.
-
-    Raises
-    ------
-    ParameterError
-        For arrays that are no stacks of one frame size, or parameters out of their ranges.
-    """
-    from mrcz_dask.api.lazy import ArrayStack
-
-    shapes = {one.shape[1:] for one in stacks}
-    if not stacks or any(one.ndim != 3 for one in stacks) or len(shapes) != 1:
-        raise ParameterError(
-            f"arrays of shapes {[one.shape for one in stacks]}; expected (n, ny, nx), with the same ny and nx"
-        )
-    settings = Settings(
-        outliers=OutlierParams(rule=rule),
-        koma=koma_params(radius, method, form, breaks, None, long),
-        contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
-    )
-    framed = [one.rechunk((1, -1, -1)) for one in stacks]
-    nothing: list[None] = [None] * len(framed)
-    made = zip(framed, masks or nothing, doses or nothing, strict=True)
-    return KomaPlan(
-        Discovery(Path.cwd(), tuple(_entries(framed))),
-        settings,
-        cache=cache,
-        arrays=[ArrayStack(*one) for one in made],
-    )

@@ -1,11 +1,15 @@
-"""Parameters of a run from what a person says, on the command line or in Python."""
+"""Parameters of a run from the options of the command line, or keywords in Python."""
 
 from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
 
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,
+    ContrastParams,
     Form,
     KomaParams,
     Long,
@@ -15,6 +19,12 @@ from mrcz_dask.values.params import (
     WriteMode,
     WriteParams,
 )
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.gain_options import GainOptions
+
+PathLike = str | os.PathLike[str]
+CONTRAST = ContrastParams()
 
 
 def koma_params(
@@ -45,3 +55,38 @@ def write_params(
     if write == "normalized" and format not in ("mrcz", "zarr"):
         known.setdefault("dtype", "float32")
     return WriteParams(write=write, codec=codec, format=format, **known)  # type: ignore[arg-type]
+
+
+def gain_options(
+    gain: PathLike | None,
+    dark: PathLike | None,
+    defects: PathLike | None,
+    *,
+    divide: bool,
+    rotate: int,
+    flip: int,
+    orient: str = "given",
+    gamma: str | None = None,
+    frame_time: float | None = None,
+    force: bool = False,
+) -> GainOptions:
+    """Return how gain, dark and defects are to be applied.
+
+    Raises
+    ------
+    ParameterError
+        For options that do not go together.
+    """
+    from mrcz_dask.runs.gain_options import GainOptions
+
+    paths = {"gain": gain, "dark": dark, "defects": defects}
+    return GainOptions(
+        **{name: None if path is None else os.fspath(path) for name, path in paths.items()},
+        divide=divide,
+        rotate=rotate,
+        flip=flip,
+        auto=orient == "auto",
+        gamma=gamma,
+        frame_time=frame_time,
+        force=force,
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import count_options as of
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
@@ -74,11 +75,20 @@ def count(
     workers: on.Workers = None,
     threads: on.Threads = 1,
     memory: on.Memory = None,
+    cluster: on.Cluster = None,
+    profile_file: on.ProfileFile = None,
+    jobs: on.Jobs = None,
+    cores: on.Cores = None,
+    job_memory: on.JobMemory = None,
+    walltime: on.Walltime = None,
+    queue: on.Queue = None,
+    account: on.Account = None,
+    interface: on.Interface = None,
+    dashboard_address: on.DashboardAddress = None,
     scheduler: on.Scheduler = None,
     tls_ca: on.TlsCa = None,
     tls_cert: on.TlsCert = None,
     tls_key: on.TlsKey = None,
-    dashboard_address: on.DashboardAddress = None,
     dry_run: of_koma.DryRun = False,
     as_json: AsJson = False,
     log_json: of_koma.LogJson = False,
@@ -100,16 +110,21 @@ def count(
 
     find = FindParams(method, clusters, sigma, charge, width, sharing, xray, sample)
     fractions = FractionParams(int(upsampling), fraction, codec)
-    where = Where(
-        workers,
-        threads,
-        None if memory is None else parse_memory(memory),
-        scheduler,
-        None,
-        on.tls_files(tls_ca, tls_cert, tls_key),
-        dashboard_address,
+    queued = on.queue_profile(
+        cluster,
+        profile_file,
+        jobs=jobs,
+        cores=cores,
+        memory=job_memory,
+        walltime=walltime,
+        queue=queue,
+        account=account,
+        interface=interface,
     )
-    asked = gains.gain_asked(
+    tls = on.tls_files(tls_ca, tls_cert, tls_key)
+    limit = None if memory is None else parse_memory(memory)
+    where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
+    asked = gain_options(
         gain,
         dark,
         defects,
@@ -157,7 +172,7 @@ def count(
         overwrite=overwrite,
     )
     if dry_run:
-        print_json(plan.to_dict()) if as_json else say(str(plan))
+        on.show_plan(plan, where, as_json=as_json)
         raise typer.Exit(PARTLY if plan.bad else DONE)
     with tell:
         outcome = carry_out(plan, where, tell)

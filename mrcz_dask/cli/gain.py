@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
@@ -20,7 +21,6 @@ from mrcz_dask.cli.gain_options import (
     GainForce,
     GainOrient,
     GainRotate,
-    gain_asked,
 )
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Bars
@@ -215,7 +215,7 @@ def fit_gamma(
     """
     from mrcz_dask.runs.gamma_fit import fit_gamma as fit
 
-    options = gain_asked(
+    options = gain_options(
         gain,
         dark,
         None,

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
-
-if TYPE_CHECKING:
-    from mrcz_dask.runs.gain_options import GainOptions
 
 PANEL = "Gain, dark and defects"
 
@@ -82,38 +79,3 @@ FrameTime = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
-
-
-def gain_asked(
-    gain: Path | None,
-    dark: Path | None,
-    defects: Path | None,
-    *,
-    divide: bool,
-    rotate: int,
-    flip: int,
-    orient: Literal["given", "auto"],
-    gamma: str | None,
-    frame_time: float | None,
-    force: bool = False,
-) -> GainOptions:
-    """Return what these options ask for.
-
-    Raises
-    ------
-    ParameterError
-        Options that do not go together.
-    """
-    from mrcz_dask.runs.gain_options import GainOptions
-
-    paths = {"gain": gain, "dark": dark, "defects": defects}
-    return GainOptions(
-        **{name: None if path is None else str(path) for name, path in paths.items()},
-        divide=divide,
-        rotate=rotate,
-        flip=flip,
-        auto=orient == "auto",
-        gamma=gamma,
-        frame_time=frame_time,
-        force=force,
-    )

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
-from mrcz_dask.cli.console import print_json, say, stopping, warn
+from mrcz_dask.cli.console import print_json, stopping, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.progress import Bars, Teller, teller
 from mrcz_dask.cli.summary import show_outcome
@@ -156,7 +157,7 @@ def koma(
     following = FollowParams(
         parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
     )
-    applied = gains.gain_asked(
+    applied = gain_options(
         gain,
         dark,
         defects,
@@ -178,7 +179,8 @@ def koma(
     if dry_run:
         with Bars() as bars:
             plan = job.plan(bars)
-        raise typer.Exit(_show_plan(plan, where, as_json=as_json))
+        on.show_plan(plan, where, as_json=as_json)
+        raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
     if dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
     if dtype == "int16" and format not in ("mrcz", "zarr"):
@@ -247,22 +249,6 @@ class Job:
         done = sum((out / name).exists() for name in last_results(read_events(out)))
         there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
         return f"{there}, and nothing half written; run the same command again to go on"
-
-
-def _show_plan(plan: Plan, where: Where, *, as_json: bool) -> int:
-    from mrcz_dask.engine.where import local_crew
-
-    crew = local_crew(where, plan.need())
-    if as_json:
-        queue = where.queue and where.queue.to_dict()
-        print_json(plan.to_dict() | {"crew": crew and crew.to_dict(), "queue": queue})
-    else:
-        say(str(plan))
-        if where.queue:
-            say(str(where.queue))
-        if crew:
-            say(str(crew))
-    return PARTLY if plan.discovery.rejected else DONE
 
 
 def _once(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
@@ -107,7 +108,7 @@ def live(
 
     inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
-    asked = gains.gain_asked(
+    asked = gain_options(
         gain,
         dark,
         defects,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
+from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
@@ -163,7 +164,7 @@ def noise(
     tls = on.tls_files(tls_ca, tls_cert, tls_key)
     limit = None if memory is None else parse_memory(memory)
     where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
-    applied = gains.gain_asked(
+    applied = gain_options(
         gain,
         dark,
         defects,

@@ -20,13 +20,31 @@ def register(app: typer.Typer) -> None:
 
 
 def reproduce(
-    path: Annotated[Path, typer.Argument(help="An output of `koma`.", show_default=False)],
+    path: Annotated[
+        Path,
+        typer.Argument(help="An output of `koma`, a counted stack, or an event list.", show_default=False),
+    ],
     session: Annotated[
         Path | None, typer.Option(help="Folder of the inputs. [default: the one above the file]")
     ] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            help="Calibration that a counted stack was counted with, or its folder. [default: beside it]",
+            show_default=False,
+        ),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:NAME",
+            help="Your own function that a counted stack was counted with.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run the recipe in a file's footer again, and compare the two files bit for bit.
+    """Make a file again as its footer says, with KOMA or counting, and compare the two bit for bit.
 
     Exit code: 0 the same, 3 not the same, 1 an input is missing or changed.
     """
@@ -34,7 +52,7 @@ def reproduce(
     from mrcz_dask.runs.reproduce import reproduce as run_again
 
     with Bars() as bars:
-        found = run_again(path, session, bars)
+        found = run_again(path, session, bars, calibration=calibration, detector=detector)
     if as_json:
         print_json(asdict(found))
     elif found.same:

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.values.errors import ParameterError
 
 if TYPE_CHECKING:
     from mrcz_dask.engine.queues import QueueProfile
-    from mrcz_dask.engine.where import Tls
+    from mrcz_dask.engine.where import Tls, Where
+    from mrcz_dask.runs.counting.plan import CountPlan
+    from mrcz_dask.runs.plan import Plan
 
 WHERE = "Running"
 
@@ -124,6 +127,26 @@ def tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | Non
     from mrcz_dask.engine.where import Tls
 
     return Tls(ca, cert, key)
+
+
+def show_plan(plan: Plan | CountPlan, where: Where, *, as_json: bool) -> None:
+    """Print what a run would do, and on which workers.
+
+    Raises
+    ------
+    SessionError
+        When there is too little memory.
+    """
+    from mrcz_dask.engine.where import local_crew
+
+    crew = local_crew(where, plan.need())
+    if as_json:
+        queue = where.queue and where.queue.to_dict()
+        print_json(plan.to_dict() | {"crew": crew and crew.to_dict(), "queue": queue})
+        return
+    for shown in (plan, where.queue, crew):
+        if shown:
+            say(str(shown))
 
 
 _NAMES = {"memory": "--job-memory"}

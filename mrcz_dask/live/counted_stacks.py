@@ -14,7 +14,7 @@ from mrcz_dask.live.stacks import ranges, stack_name
 from mrcz_dask.runs.counting.counter import Method
 from mrcz_dask.runs.counting.params import FindParams, FractionParams
 from mrcz_dask.runs.counting.recording import Origin
-from mrcz_dask.runs.counting.spool import EventSpool
+from mrcz_dask.runs.counting.spool import EventSpool, SpoolReader
 from mrcz_dask.runs.counting.tasks import WriteTask, events_path
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import OutputExistsError
@@ -132,17 +132,21 @@ def spooled(path: Path, method: Method, zero_below: float | None) -> OpenStack |
     OutputExistsError
         Its electrons were counted in another way.
     """
-    spool = EventSpool.open(path)
-    if spool is None or not spool.whole():
+    left = SpoolReader.open(path)
+    if left is not None:
+        left.close()
+    if left is None or not left.whole():
         path.unlink()
         return None
-    said = spool.about
+    said = left.about
     about = About(said["stream"], said["stack"], said["dtype"], tuple(said["shape"]), said["pixel_size"])
     if said != said_of(about, said["first"], method, zero_below):
         raise OutputExistsError(
             f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "
             "use the calibration, --detector and --zero-below of before, or another output folder (-o)"
         )
+    spool = EventSpool.open(path)
+    assert spool is not None
     return OpenStack(about, said["first"], spool.compacted(), sent=spool.frames)
 
 

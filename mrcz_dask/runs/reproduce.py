@@ -14,6 +14,8 @@ from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source, read_footer
+from mrcz_dask.runs.counting.again import count_again, differing, is_counted, is_events, steps_of
+from mrcz_dask.runs.counting.to_stack import stem_of_events
 from mrcz_dask.runs.finish import FinishTask, finish
 from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.keeping import last_steps
@@ -52,17 +54,26 @@ class Reproduction:
     version: str
 
 
-def reproduce(path: Path, session: Path | None = None, listen: Listener = silent) -> Reproduction:
-    """Make an output of `koma` again from its inputs and the parameters in its footer, and compare.
+def reproduce(
+    path: Path,
+    session: Path | None = None,
+    listen: Listener = silent,
+    *,
+    calibration: Path | None = None,
+    detector: str | None = None,
+) -> Reproduction:
+    """Make an output of `koma` or `count` again from its inputs and its provenance, and compare.
 
     Parameters
     ----------
     path
-        An output of `koma`, normalised or recompressed.
+        An output of `koma`, normalised or recompressed; a counted stack, or an event list.
     session
         Folder of the inputs; by default the folder above the file or its own.
     listen
         Is told what happens.
+    calibration, detector
+        Of counted stacks, where they are not beside it: see `count_again`.
 
     Raises
     ------
@@ -73,11 +84,15 @@ def reproduce(path: Path, session: Path | None = None, listen: Listener = silent
     SessionError
         When an input is not the one that was used.
     """
+    counted = steps_of(path)
+    if is_counted(counted):
+        return _counted(path, counted, session, listen, calibration, detector)
     steps = _steps(path)
-    folder = session or _session(path, steps)
+    folder = session or _session(path, steps["outliers"]["inputs"][0]["name"])
     version = str(steps["koma"].get("version"))
     with _workplace() as place:
-        store = SessionStore(place / STORE_NAME)
+        (place / "again").mkdir()
+        store = SessionStore(place / "again" / STORE_NAME)
         store.create()
         own = _stem(path, steps)
         _take_gain(path, own, settings_of(steps).gain.gain, store)
@@ -87,13 +102,39 @@ def reproduce(path: Path, session: Path | None = None, listen: Listener = silent
         return Reproduction(str(path), same, () if same else _differing(path, again), version)
 
 
+def _counted(
+    path: Path,
+    steps: list[dict[str, Any]],
+    session: Path | None,
+    listen: Listener,
+    calibration: Path | None,
+    detector: str | None,
+) -> Reproduction:
+    count = next(one for one in reversed(steps) if one["name"] == "count")
+    raw = count["inputs"][0]
+    if "size" not in raw:
+        raise FormatError(f"{path}: its frames came from a stream; expected an output of raw frames in files")
+    # the stack beside an event list may be called as its input is
+    stack = path.with_name(f"{stem_of_events(path)}.mrcz") if is_events(path) else path
+    found = (session or _session(stack, raw["name"])) / raw["name"]
+    if not found.exists():
+        raise ReferenceNotFoundError(f"{found}: an input of this file, and not there; give --session")
+    with _workplace() as place:
+        again = count_again(path, found, place, listen, calibration, detector)
+        again = again.rename(again.with_name(path.name))
+        same = whole_digest(again) == whole_digest(path)
+        differ = differing if is_events(path) else _differing
+        return Reproduction(str(path), same, () if same else differ(path, again), str(count["version"]))
+
+
 def _steps(path: Path) -> Steps:
     footer = read_footer(path) or {}
     steps = last_steps(footer)
     missing = [name for name in ("outliers", "koma", "write") if name not in steps]
     if missing:
         raise FormatError(
-            f"{path}: its footer has no step {', '.join(missing)}; expected an output of `mrcz-dask koma`"
+            f"{path}: its footer has no step {', '.join(missing)}; expected an output of `mrcz-dask koma` "
+            "or `count`"
         )
     after = footer["provenance"][-1]["name"]
     if after != "write":
@@ -104,9 +145,8 @@ def _steps(path: Path) -> Steps:
     return steps
 
 
-def _session(path: Path, steps: Steps) -> Path:
+def _session(path: Path, name: str) -> Path:
     """Return the folder of the inputs: that of the output's folder, as `koma` makes it, or its own."""
-    name = steps["outliers"]["inputs"][0]["name"]
     parents = path.absolute().parents
     above = parents[min(name.count("/"), len(parents) - 1)]  # outputs keep the tree of their inputs
     for folder in (above.parent, above, parents[0].parent, parents[0]):
@@ -190,8 +230,8 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
     own = records[steps["outliers"]["inputs"][0]["name"]]
     task = FinishTask(
         path=str(folder / own.name),
-        folder=str(place),
-        store=str(place / STORE_NAME),
+        folder=str(place / "again"),
+        store=str(place / "again" / STORE_NAME),
         record=own,
         short=members[0],
         long=members[1],
@@ -205,7 +245,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         pixel_size=write["pixel_size"],
         mdoc=None,
     )
-    return place / finish(task).output
+    return place / "again" / finish(task).output
 
 
 def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:

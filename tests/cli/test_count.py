@@ -127,3 +127,19 @@ def test_event_lists_that_would_give_wrong_stacks(
     shown = mrcz("events", "to-stack", lists[0], "-o", tmp_path / "d")
     assert shown.code == 1 and "not those that were written" in shown.err
     assert not list((tmp_path / "d").glob("*.mrcz"))
+
+
+def test_jobs_of_a_queue_system(raw_stacks: list[Path], tmp_path: Path, mrcz: Any) -> None:
+    command = ("count", *raw_stacks, "-o", tmp_path / "out", "--dry-run")
+    options = ("--cluster", "slurm", "--jobs", "1:4", "--walltime", "90m", "--queue", "night")
+    shown = mrcz(*command, *options)
+    assert shown.code == 0 and "slurm" in shown.out, shown.err
+    said = json.loads(mrcz(*command, *options, "--json").out)
+    assert said["queue"]["system"] == "slurm" and said["queue"]["jobs"] == "1:4"
+    local = mrcz(*command, "--workers", 2).out
+    assert "memory: about" in local and "workers: 2, " in local
+    (tmp_path / "cluster.toml").write_text('system = "pbs"\ncores = 2\n')
+    said = json.loads(mrcz(*command, "--profile-file", tmp_path / "cluster.toml", "--json").out)
+    assert (said["queue"]["system"], said["queue"]["cores"]) == ("pbs", 2)
+    assert mrcz(*command, "--jobs", 2).code == 2
+    assert mrcz(*command, "--cluster", "slurm", "--workers", 2).code == 2

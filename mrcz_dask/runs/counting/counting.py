@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.runs.counting.plan import CountPlan, count_plan
+from mrcz_dask.runs.counting.params import FindParams, FractionParams
+from mrcz_dask.runs.counting.plan import NO_GAIN, CountPlan, count_plan
 from mrcz_dask.runs.counting.run import CountOutcome, CountRun
+from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.lock import locked
 from mrcz_dask.runs.readback import swept
-from mrcz_dask.values import events
+from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:
     import distributed
@@ -22,8 +25,15 @@ def count(
     *paths: Path | str,
     output: Path | str,
     where: Where | distributed.Client = ALONE,
-    listen: events.Listener = events.silent,
-    **options: Any,
+    listen: Listener = silent,
+    find: FindParams | None = None,
+    fractions: FractionParams | None = None,
+    inputs: InputParams | None = None,
+    events: bool = False,
+    gain: GainOptions = NO_GAIN,
+    calibration: Path | str | None = None,
+    detector: str | None = None,
+    overwrite: bool = False,
 ) -> CountOutcome:
     """Count the electrons of raw stacks.
 
@@ -37,8 +47,8 @@ def count(
         Where tasks run, or a Dask client; by default in this process.
     listen
         Is told what happens.
-    **options
-        As `count_plan` takes them: find, fractions, events, gain, calibration, detector, ...
+    find, fractions, inputs, events, gain, calibration, detector, overwrite
+        See `count_plan`.
 
     Returns
     -------
@@ -50,12 +60,22 @@ def count(
     MrczDaskError, OSError
         When nothing can be done at all.
     """
-    return carry_out(count_plan(paths, output, **options), where, listen)
+    plan = count_plan(
+        paths,
+        output,
+        find,
+        fractions,
+        inputs=inputs,
+        events=events,
+        gain=gain,
+        calibration=calibration,
+        detector=detector,
+        overwrite=overwrite,
+    )
+    return carry_out(plan, where, listen)
 
 
-def carry_out(
-    plan: CountPlan, where: Where | distributed.Client, listen: events.Listener = events.silent
-) -> CountOutcome:
+def carry_out(plan: CountPlan, where: Where | distributed.Client, listen: Listener = silent) -> CountOutcome:
     """Carry a plan out; see `count`."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     with (

@@ -11,7 +11,7 @@ from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.runs.counting.calibration import Calibration
 from mrcz_dask.runs.counting.counter import Method
 from mrcz_dask.runs.counting.plan import CountPlan
-from mrcz_dask.runs.counting.recording import STEP
+from mrcz_dask.runs.counting.recording import STEP, parameters_beside
 from mrcz_dask.runs.counting.rendering import STEP as FRACTIONS
 from mrcz_dask.runs.counting.store import Events
 from mrcz_dask.runs.counting.tasks import Counted, counted_of
@@ -81,8 +81,8 @@ def _difference(
     if not {STEP, FRACTIONS} <= last.keys():
         return "no sound output of `count`"
     before = last[STEP]["parameters"] | last[FRACTIONS]["parameters"]
-    script = {} if method.script is None else {"detector": method.script.about()}
-    changes = settings_changes(before, plan.find.to_dict() | script | plan.fractions.to_dict())
+    beside = parameters_beside(None if method.script is None else method.script.about(), plan.inputs)
+    changes = settings_changes(before, plan.find.to_dict() | beside | plan.fractions.to_dict())
     if changes:
         return f"parameters changed: {', '.join(changes)}"
     if last[STEP]["results"]["calibration"] != method.digest:

@@ -149,6 +149,11 @@ class CountPlan:
         up, each = self.fractions.upsampling, self.fractions.fraction
         yield f"counted frames of {ny * up} x {nx * up}, each of {each} raw frames, into {self.folder}"
         yield f"tasks of {batch_frames(self.shape)} frames; event lists: {'yes' if self.events else 'no'}"
+        needed = self.need()
+        yield (
+            f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
+            "further task at a time"
+        )
 
 
 def count_plan(

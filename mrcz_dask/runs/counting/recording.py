@@ -13,8 +13,10 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.runs.counting.calibration import Calibration
 from mrcz_dask.runs.counting.packing import CHARGE_STEPS, Found
 from mrcz_dask.runs.counting.params import FindParams
+from mrcz_dask.values.params import InputParams
 
 STEP = "count"
+USUAL = InputParams()
 _TIME = "acquisition_time"
 
 
@@ -89,6 +91,7 @@ def about_stack(
     params: FindParams,
     summary: Summary,
     *,
+    inputs: InputParams = USUAL,
     detector: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
     caveats: Iterable[str] = (),
@@ -105,6 +108,8 @@ def about_stack(
         As they were asked for.
     summary
         Of all electrons.
+    inputs
+        How the frames were read; the usual way is not mentioned.
     detector
         Name and digest of the user's function, if there is one.
     more
@@ -114,7 +119,7 @@ def about_stack(
     """
     step = provenance.step(
         STEP,
-        parameters=params.to_dict() | ({"detector": dict(detector)} if detector else {}),
+        parameters=params.to_dict() | parameters_beside(detector, inputs),
         inputs=[_input(origin, summary)],
         results=_results(calibration, summary, own=detector is None) | dict(more or {}),
         caveats=[*caveats, *_caveats(calibration, summary, own=detector is None)],
@@ -134,6 +139,12 @@ def about_stack(
         }
     )
     return made
+
+
+def parameters_beside(detector: Mapping[str, str] | None, inputs: InputParams) -> dict[str, Any]:
+    """Return what is recorded beside the parameters of counting where it is not the usual."""
+    found = {"detector": detector and dict(detector), "input": inputs != USUAL and inputs.to_dict()}
+    return {name: value for name, value in found.items() if value}
 
 
 def _input(origin: Origin, summary: Summary) -> dict[str, Any]:

@@ -299,6 +299,7 @@ class CountJob:
             fractions=plan.fractions,
             target=str(plan.target(stack)),
             events=None if events_target is None else str(events_target),
+            inputs=plan.inputs,
         )
 
 

@@ -39,8 +39,8 @@ class Kept:
     nbytes: int = field(compare=False)
 
 
-class EventSpool:
-    """Batches of one stack's electrons on the disk.
+class SpoolReader:
+    """Batches of one stack's electrons on the disk; nothing is changed there.
 
     Parameters
     ----------
@@ -59,10 +59,65 @@ class EventSpool:
         The batches as they came.
     """
 
+    _flags = os.O_RDONLY
+
     def __init__(self, path: Path, about: dict[str, Any], handle: int) -> None:
         self.path, self.about, self._handle = path, about, handle
         self.kept: list[Kept] = []
         self._end = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Self | None:
+        """Open a file up to its last whole record; None if there is no whole one."""
+        handle = os.open(path, cls._flags | os.O_CLOEXEC)
+        records = list(_scan(handle))
+        if not records:
+            os.close(handle)
+            return None
+        made = cls(path, records[0][0], handle)
+        made.kept = [_kept(*one) for one in records[1:]]
+        made._end = records[-1][1] + records[-1][2]
+        return made
+
+    def whole(self) -> list[Kept]:
+        """Return the batches in order, as far as frames follow each other from 0 without a gap."""
+        found: list[Kept] = []
+        frames = 0
+        for one in sorted(self.kept, key=lambda one: one.first):
+            if one.first == frames:
+                found.append(one)
+                frames += one.count
+        return found
+
+    @property
+    def frames(self) -> int:
+        """Return up to which frame there is no gap."""
+        return sum(one.count for one in self.whole())
+
+    def read(self, one: Kept) -> Found:
+        """Return the electrons of a batch.
+
+        Raises
+        ------
+        DamagedError
+            They cannot be read.
+        """
+        data = _read(self._handle, one.nbytes, one.offset)
+        if len(data) != one.nbytes:
+            raise DamagedError(f"{self.path}: a batch of frame {one.first} is not all there; count it again")
+        return unpack(data)
+
+    def close(self) -> None:
+        """Close the file; it stays."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+class EventSpool(SpoolReader):
+    """A spool that batches are added to, by one process at a time; see `SpoolReader`."""
+
+    _flags = os.O_RDWR
 
     @classmethod
     def create(cls, path: Path, about: dict[str, Any]) -> Self:
@@ -83,16 +138,10 @@ class EventSpool:
 
     @classmethod
     def open(cls, path: Path) -> Self | None:
-        """Take up a file; what follows its last whole record is cut off. None if there is no whole one."""
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        records = list(_scan(handle))
-        if not records:
-            os.close(handle)
-            return None
-        made = cls(path, records[0][0], handle)
-        made.kept = [_kept(*one) for one in records[1:]]
-        made._end = records[-1][1] + records[-1][2]
-        os.ftruncate(handle, made._end)
+        """Go on with a file; what follows its last whole record is cut off. None if there is no whole one."""
+        made = super().open(path)
+        if made is not None:
+            os.ftruncate(made._handle, made._end)
         return made
 
     def append(self, batch: Batch, *, durable: bool = False, **said: Any) -> None:
@@ -123,21 +172,6 @@ class EventSpool:
         self._end += len(data)
         return self._end - len(body)
 
-    def whole(self) -> list[Kept]:
-        """Return the batches in order, as far as frames follow each other from 0 without a gap."""
-        found: list[Kept] = []
-        frames = 0
-        for one in sorted(self.kept, key=lambda one: one.first):
-            if one.first == frames:
-                found.append(one)
-                frames += one.count
-        return found
-
-    @property
-    def frames(self) -> int:
-        """Return up to which frame there is no gap."""
-        return sum(one.count for one in self.whole())
-
     def compacted(self) -> EventSpool:
         """Return the spool without what comes after a gap: those frames come again."""
         whole = self.whole()
@@ -153,25 +187,6 @@ class EventSpool:
         beside.replace(self.path)
         made.path = self.path
         return made
-
-    def read(self, one: Kept) -> Found:
-        """Return the electrons of a batch.
-
-        Raises
-        ------
-        DamagedError
-            They cannot be read.
-        """
-        data = _read(self._handle, one.nbytes, one.offset)
-        if len(data) != one.nbytes:
-            raise DamagedError(f"{self.path}: a batch of frame {one.first} is not all there; count it again")
-        return unpack(data)
-
-    def close(self) -> None:
-        """Close the file; it stays."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
 
     def remove(self) -> None:
         """Close the file and delete it."""

@@ -18,9 +18,9 @@ from mrcz_dask.runs.counting.calibration import kept_calibration
 from mrcz_dask.runs.counting.counter import Batch, Method, counter_of
 from mrcz_dask.runs.counting.packing import Found, joined
 from mrcz_dask.runs.counting.params import FindParams, FractionParams
-from mrcz_dask.runs.counting.recording import Origin, Summary, about_stack
+from mrcz_dask.runs.counting.recording import USUAL, Origin, Summary, about_stack
 from mrcz_dask.runs.counting.rendering import write_counted
-from mrcz_dask.runs.counting.spool import EventSpool
+from mrcz_dask.runs.counting.spool import SpoolReader
 from mrcz_dask.runs.counting.store import SUFFIX, write_events
 from mrcz_dask.values.errors import DamagedError, SessionError
 from mrcz_dask.values.params import InputParams
@@ -156,6 +156,8 @@ class WriteTask:
         Path of the event list; None = not asked for.
     more, caveats
         What else is said of the frames.
+    inputs
+        How they were read.
     """
 
     spool: str
@@ -168,6 +170,7 @@ class WriteTask:
     events: str | None
     more: dict[str, Any] | None = None
     caveats: tuple[str, ...] = ()
+    inputs: InputParams = USUAL
 
     @property
     def name(self) -> str:
@@ -227,7 +230,7 @@ class SpooledEvents:
         Set when it is known.
     """
 
-    def __init__(self, spool: EventSpool) -> None:
+    def __init__(self, spool: SpoolReader) -> None:
         self._spool, self.about = spool, dict[str, Any]()
         self._whole = spool.whole()
         self._last: tuple[int, Found] | None = None
@@ -257,7 +260,7 @@ def _cut(found: Found, first: int, start: int, stop: int) -> Found:
 
 def write_outputs(task: WriteTask) -> Counted:
     """Write the event list, if it is asked for, and then the counted stack of a stack."""
-    spool = EventSpool.open(Path(task.spool))
+    spool = SpoolReader.open(Path(task.spool))
     if spool is None:
         raise DamagedError(f"{task.spool}: holds nothing; count again")
     try:
@@ -284,6 +287,7 @@ def _about(task: WriteTask, source: SpooledEvents) -> dict[str, Any]:
         calibration,
         task.find,
         summary,
+        inputs=task.inputs,
         detector=None if script is None else script.about(),
         more=task.more,
         caveats=task.caveats,

@@ -5,7 +5,7 @@ import pytest
 
 from mrcz_dask.runs.counting.counter import Batch
 from mrcz_dask.runs.counting.packing import pack, quantised
-from mrcz_dask.runs.counting.spool import EventSpool
+from mrcz_dask.runs.counting.spool import EventSpool, SpoolReader
 
 
 def batch(first: int, frames: int) -> Batch:
@@ -58,3 +58,17 @@ def test_batches_behind_a_gap_are_dropped_where_frames_come_again(spool: EventSp
 def test_nothing_whole_is_no_spool(tmp_path: Path) -> None:
     (tmp_path / "empty").write_bytes(b"MZE1")
     assert EventSpool.open(tmp_path / "empty") is None
+
+
+def test_reading_changes_nothing(spool: EventSpool) -> None:
+    spool.append(batch(12, 4))
+    with spool.path.open("r+b") as file:  # a batch that is on its way, or was cut off
+        file.truncate(spool.path.stat().st_size - 3)
+    before = spool.path.read_bytes(), spool.path.stat().st_mtime_ns
+    spool.path.chmod(0o444)
+    found = SpoolReader.open(spool.path)
+    assert found is not None and found.frames == 12 and found.about == {"stream": "a"}
+    assert found.read(found.whole()[0]).counts.tolist() == [1, 2, 3, 4]
+    found.close()
+    assert (spool.path.read_bytes(), spool.path.stat().st_mtime_ns) == before
+    assert not hasattr(found, "append") and not hasattr(found, "remove")

@@ -1,0 +1,250 @@
+"""KOMA over the stacks of a session, or over dask arrays: what it would do, lazily or as a whole."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params
+from mrcz_dask.engine.where import Where
+from mrcz_dask.runs.entries import Discovery, StackEntry
+from mrcz_dask.runs.gain_options import GainOptions
+from mrcz_dask.runs.koma import Outcome
+from mrcz_dask.runs.plan import NO_GAIN, Plan, plan_over, ranges
+from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.runs.times import Acquired
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Rule, Settings
+
+if TYPE_CHECKING:
+    import dask.array as da
+    import distributed
+
+    from mrcz_dask.api.lazy import ArrayStack, LazyKoma
+
+
+class Lazily(Sequence["da.Array"]):
+    """Lazy arrays, one for each movie, made when they are asked for."""
+
+    def __init__(self, make: Callable[[int], da.Array], length: int) -> None:
+        self._make, self._length = make, length
+
+    @overload
+    def __getitem__(self, i: int) -> da.Array: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[da.Array]: ...
+    def __getitem__(self, i: int | slice) -> da.Array | list[da.Array]:
+        chosen = range(self._length)[i]
+        return self._make(chosen) if isinstance(chosen, int) else [self._make(k) for k in chosen]
+
+    def __len__(self) -> int:
+        return self._length
+
+
+@dataclass(frozen=True, eq=False)
+class KomaPlan:
+    """Plan of the outlier filter and the moving average over a session; nothing is computed.
+
+    Attributes
+    ----------
+    discovery
+        Movies in order of time.
+    settings
+        Parameters of filter, moving average and outputs.
+    gain
+        Gain, dark and defects that are applied to the frames first.
+    cache
+        Folder for the sums and masks of lazy arrays; None = a temporary one.
+    arrays
+        The movies, if they are arrays and not files.
+    """
+
+    discovery: Discovery
+    settings: Settings
+    gain: GainOptions = NO_GAIN
+    cache: PathLike | None = None
+    arrays: Sequence[ArrayStack] = field(default=(), repr=False)
+
+    def run(
+        self,
+        output: PathLike | None = None,
+        client: Where | distributed.Client | None = None,
+        *,
+        overwrite: bool = False,
+        report: bool = True,
+        listen: Listener = silent,
+    ) -> Outcome:
+        """Correct and write all movies, as ``mrcz-dask koma`` does: with its lock, log, page and report.
+
+        Outputs that are there and sound are kept; what is missing or has changed is made.
+
+        Parameters
+        ----------
+        output
+            Folder for the outputs; None = ``koma`` in the session's.
+        client
+            A Dask client, or where tasks run; None = a local cluster.
+        overwrite
+            Whether outputs of other parameters are replaced.
+        report
+            Whether ``report.html`` is written.
+        listen
+            Function that is told what happens.
+
+        Returns
+        -------
+        Outcome
+            Paths of the `outputs`; `skipped` and `failed` movies with the reasons.
+
+        Raises
+        ------
+        MrczDaskError, OSError
+            If nothing can be done at all: another run is at work there, no worker, no space.
+        """
+        from mrcz_dask.api.run import run
+
+        if self.arrays:
+            raise ParameterError(
+                "these stacks are arrays, not files, and have no provenance; compute `corrected`, and "
+                "write it with mrcz_dask.write"
+            )
+        out = (Path(output) if output is not None else self.discovery.folder / "koma").absolute()
+        plan = plan_over(
+            self.discovery, out, self.settings, overwrite=overwrite, gain=self.gain, listen=listen
+        )
+        return run(plan, client or Where(), listen, report=report)[0]
+
+    @property
+    def corrected(self) -> Sequence[da.Array]:
+        """Corrected frames of each movie, (n, ny, nx) float32 counts, one chunk a frame."""
+        return Lazily(self._lazy.corrected, len(self.discovery.stacks))
+
+    @property
+    def masks(self) -> Sequence[da.Array]:
+        """Outlier mask of each movie, (ny, nx) bool, True = outlier."""
+        return Lazily(self._lazy.mask, len(self.discovery.stacks))
+
+    @property
+    def references(self) -> Sequence[da.Array]:
+        """Reference of each movie that is subtracted from its frames, (ny, nx) float32 counts."""
+        return Lazily(self._lazy.reference, len(self.discovery.stacks))
+
+    @cached_property
+    def _lazy(self) -> LazyKoma:
+        from mrcz_dask.api.lazy import LazyKoma
+
+        plan = plan_over(self.discovery, self._folder, self.settings, overwrite=True, gain=self.gain)
+        plan.folder.mkdir(parents=True, exist_ok=True)
+        store = SessionStore(plan.store)
+        store.create()
+        if plan.gain is not None:
+            store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
+        return LazyKoma(plan, self.arrays)
+
+    @cached_property
+    def _folder(self) -> Path:
+        if self.cache is not None:
+            return Path(self.cache).absolute()
+        import dask
+
+        folder = tempfile.TemporaryDirectory(prefix="koma-", dir=dask.config.get("temporary-directory", None))
+        weakref.finalize(self, folder.cleanup)
+        return Path(folder.name)
+
+    @property
+    def _plan(self) -> Plan:
+        """The plan as the command prints it, without a gain, which would be read."""
+        return Plan(self.discovery, self.discovery.folder / "koma", self.settings)
+
+    def __str__(self) -> str:
+        return str(self._plan)
+
+    def _repr_html_(self) -> str:
+        rows = (
+            f"<tr><td>{k}</td><td>{html.escape(stack.name)}</td><td>{stack.acquired.time}</td>"
+            f"<td>{html.escape(ranges(self._plan.window(k)))}</td></tr>"
+            for k, stack in enumerate(self.discovery.stacks)
+        )
+        facts = html.escape("; ".join(line for line in str(self._plan).splitlines()[-2:]))
+        head = "<tr><th></th><th>stack</th><th>time</th><th>window, if all are usable</th></tr>"
+        return f"<p>{facts}</p><table>{head}{''.join(rows)}</table>"
+
+
+def _entries(arrays: Sequence[da.Array]) -> Iterator[StackEntry]:
+    for k, one in enumerate(arrays):
+        name = f"stack-{k:05d}"
+        when = Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
+        yield StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when)
+
+
+def koma(
+    stacks: Sequence[da.Array],
+    radius: int = 12,
+    *,
+    masks: Sequence[NDArray[np.bool_] | None] | None = None,
+    doses: Sequence[float | None] | None = None,
+    form: Form = "subtract",
+    rule: Rule = "fdr",
+    method: Method = "fit",
+    long: Long = "before",
+    breaks: Breaks = "auto",
+    contrast: ContrastParams | None = CONTRAST,
+    cache: PathLike | None = None,
+) -> KomaPlan:
+    """Plan the outlier filter and the knock-out moving average over dask arrays in order of time.
+
+    Parameters
+    ----------
+    stacks
+        Movies (n, ny, nx) in counts, with equal ny and nx, from HyperSpy, LiberTEM, Zarr, HDF5 or Xarray.
+    radius
+        Movies to either side of a movie whose mean is its reference; the movie itself is left out.
+    masks
+        Outlier mask of each movie, (ny, nx) bool, True = outlier; None = it is found.
+    doses
+        Dose of each movie in counts per pixel and frame; None = it is found.
+    form, rule, method, long, breaks, contrast, cache
+        See `Session.koma`.
+
+    Returns
+    -------
+    KomaPlan
+        Lazy arrays `corrected`, `masks` and `references`.
+
+    Raises
+    ------
+    ParameterError
+        If arrays are not (n, ny, nx) with frames of one size, or parameters are out of their ranges.
+    """
+    from mrcz_dask.api.lazy import ArrayStack
+
+    shapes = {one.shape[1:] for one in stacks}
+    if not stacks or any(one.ndim != 3 for one in stacks) or len(shapes) != 1:
+        raise ParameterError(
+            f"arrays of shapes {[one.shape for one in stacks]}; expected (n, ny, nx), with the same ny and nx"
+        )
+    settings = Settings(
+        outliers=OutlierParams(rule=rule),
+        koma=koma_params(radius, method, form, breaks, None, long),
+        contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
+    )
+    framed = [one.rechunk((1, -1, -1)) for one in stacks]
+    nothing: list[None] = [None] * len(framed)
+    made = zip(framed, masks or nothing, doses or nothing, strict=True)
+    return KomaPlan(
+        Discovery(Path.cwd(), tuple(_entries(framed))),
+        settings,
+        cache=cache,
+        arrays=[ArrayStack(*one) for one in made],
+    )
