@@ -14,7 +14,7 @@ from mrcz_dask.runs.counting.params import FractionParams, frame_bounds
 from mrcz_dask.runs.counting.rendering import fractions
 from mrcz_dask.runs.counting.store import write_events
 from mrcz_dask.runs.counting.tasks import _cut
-from mrcz_dask.values.errors import FormatError, PlaceError, ParameterError
+from mrcz_dask.values.errors import FormatError, ParameterError, PlaceError
 
 SHAPE = (24, 32)
 
