@@ -182,12 +182,12 @@ class Profile:
     @property
     def waiting(self) -> float:
         """Seconds of slots in which no task ran."""
-        return sum(one.waiting for one in self.passes)
+        return max(0.0, self.slot_seconds - sum(t.wall for one in self.passes for t in one.timings))
 
     @property
     def slot_seconds(self) -> float:
-        """Seconds of all slots, from the beginning to the end of each pass."""
-        return sum(one.slots * one.wall for one in self.passes)
+        """Seconds of all slots, from the beginning to the end of the run: its passes overlap."""
+        return self.slots * self.wall
 
     @property
     def busy(self) -> float:

@@ -32,20 +32,21 @@ class Collector:
     slots: int
     now: Callable[[], float] = perf_counter
     passes: list[Pass] = field(default_factory=list)
-    _stacks: list[StackTime] = field(default_factory=list)
-    _began: float = 0.0
+    _stacks: dict[str, list[StackTime]] = field(default_factory=dict)
+    _began: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, event: events.Event) -> None:
         """Take in one event."""
         match event:
             case events.PhaseStarted():
-                self._stacks, self._began = [], self.now()
+                self._stacks[event.phase], self._began[event.phase] = [], self.now()
             case events.StackDone() | events.StackFailed():
                 done = isinstance(event, events.StackDone)
-                self._stacks.append(StackTime(event.name, done, event.timing))
+                found = self._stacks.setdefault(event.phase, [])
+                found.append(StackTime(event.name, done, event.timing))
             case events.PhaseFinished():
-                wall = self.now() - self._began
-                self.passes.append(Pass(event.phase, wall, self.slots, tuple(self._stacks)))
+                wall = self.now() - self._began[event.phase]
+                self.passes.append(Pass(event.phase, wall, self.slots, tuple(self._stacks[event.phase])))
             case _:
                 pass
 
@@ -53,7 +54,7 @@ class Collector:
 def run_profiled(
     plan: Plan, client: Client, listen: events.Listener = events.silent
 ) -> tuple[Outcome, Profile]:
-    """Carry a plan out as `Run` does, take the times, and write them beside the outputs.
+    """Carry a plan out as `koma.carry_out` does, take the times, and write them beside the outputs.
 
     ``profile.json`` says where the time went; on a cluster ``dask-report.html`` is Dask's own report. The
     outputs and the session store are the same as without. A run that ends with an error leaves neither.
@@ -61,7 +62,7 @@ def run_profiled(
     Raises
     ------
     MrczDaskError, OSError
-        As `Run.execute`.
+        As `koma.carry_out`.
     """
     collector = Collector(client.slots)
     for name in (PROFILE, REPORT):

@@ -55,8 +55,8 @@ def test_waiting_is_what_no_task_used() -> None:
 def test_the_floor_is_decoding_twice_encoding_and_the_disk() -> None:
     found = profile(FIRST, SECOND)
     assert found.floor == 3 * 2.0 + 1.0
-    assert found.slot_seconds == 20.0
-    assert found.ratio == 20.0 / 7.0
+    assert found.slot_seconds == 24.0
+    assert found.ratio == 24.0 / 7.0
     assert found.busy == 3 * 2.0 + 2 * 3.0 + 1.0  # waiting for a helper is not work
     assert profile().ratio is None
 

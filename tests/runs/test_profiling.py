@@ -55,9 +55,8 @@ def test_phases_add_up_to_the_wall_time(night: Path, tmp_path: Path, write: Writ
             assert sum(s.wall for s in own) == pytest.approx(timing.wall)
             named = sum(s.wall for s in own if s.phase not in ("other", "blocked"))
             assert timing.wall / 2 <= named <= timing.wall
-        busy = sum(t.wall for t in one.timings)
-        assert one.wall / 2 <= busy <= one.wall
-    assert sum(one.wall for one in found.passes) <= found.wall
+    busy = sum(t.wall for one in found.passes for t in one.timings)
+    assert found.wall / 2 <= busy <= max(one.wall for one in found.passes) <= found.wall
 
 
 def test_every_phase_is_marked_with_its_bytes(night: Path, tmp_path: Path) -> None:
