@@ -179,6 +179,8 @@ def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
     values = inside if (patch == patch[0, 0]).all() else patch
     with np.errstate(over="ignore", invalid="ignore"):
         plain = np.ascontiguousarray(values * unit, np.float32) + np.float32(0)  # no -0
+    if values.dtype.kind in "iu" and unit == 1 and (plain != values).any():
+        plain = values.astype(np.float64)  # counts beside a large offset, which float32 does not hold
     return int.from_bytes(hashlib.blake2b(plain.view(np.uint8).data, digest_size=8).digest(), "little")
 
 

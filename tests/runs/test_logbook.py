@@ -49,6 +49,7 @@ EVENTS: list[events.Event] = [
     events.StackDone(events.CORRECTION, "a.mrcz", 10, None, RESULT),
     events.StackFailed(events.CORRECTION, "c.mrcz", "no space", 10),
     events.Warned("a clock"),
+    events.Waiting("a.mrcz", 1, 3),
     events.RunFinished(1, 1),
 ]
 

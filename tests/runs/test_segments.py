@@ -74,7 +74,7 @@ def test_a_jump_of_dose_is_told_with_its_size() -> None:
     segments = find_segments(session([0] * 30, [0.5] * 12 + [0.75] * 18), KomaParams())
     assert segments.starts == (12,)
     assert segments.breaks[0].reason == "the dose goes from 0.5 to 0.75 counts per pixel and frame (+50%)"
-    assert str(segments.breaks[0]).endswith("windows do not cross it")
+    assert str(segments.breaks[0]).endswith("Stacks before and after it are not used to correct each other.")
 
 
 def test_none_are_looked_for() -> None:

@@ -11,6 +11,7 @@ EXPECTED = {
     "MissingFileError": FileNotFoundError,
     "DtypeError": TypeError,
     "FormatError": ValueError,
+    "HeaderError": ValueError,
     "TruncatedError": EOFError,
     "DamagedError": ValueError,
     "NoStackError": ValueError,
