@@ -24,6 +24,7 @@ from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
+from mrcz_dask.values.sizes import some
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Batch:
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     asked_wrongly: bool = True  # as far as there are failures
+    _found: dict[One, Converted] = field(default_factory=dict)
 
     def fail(self, path: Path, reason: str, *, asked_wrongly: bool = False) -> None:
         """Note what could not be done, and whether what was asked for is to blame."""
@@ -67,22 +69,24 @@ class Batch:
 
     def kept(self) -> str:
         """Return what is said where a signal ends the batch."""
-        return f"of {len(self.ones)} files those that are written are kept; give the same command again"
+        left = [one.path for one in self.ones if not (one in self._found or str(one.path) in self.failed)]
+        again = all(one.found for one in self.ones)
+        how = "give the same command again" if again else f"go on with {some(left)}"
+        return f"{len(self._found)} of {len(self.ones)} files are done and kept; {how}"
 
     def run(self, work: Work, phase: str, client: Client, listen: events.Listener) -> None:
         """Do something with every stack; one that fails is named and stops no other."""
         listen(events.PhaseStarted(phase, len(self.ones), 0))
-        found: dict[One, Converted] = {}
         tasks = [Task(f"{phase}-stack", phase, work, one, k) for k, one in enumerate(self.ones)]
         for one, made in carry_out(client, tasks):
             if isinstance(made, Failure):
                 self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
                 listen(events.StackFailed(phase, str(one.path), made.reason, 0))
             else:
-                found[one] = replace(made, name=one.name)
+                self._found[one] = replace(made, name=one.name)
                 listen(events.StackDone(phase, one.name, 0))
         listen(events.PhaseFinished(phase))
-        self.done = [found[one] for one in self.ones if one in found]
+        self.done = [self._found[one] for one in self.ones if one in self._found]
 
     def need(self, inputs: InputParams) -> Need:
         """Return the memory that a worker needs: that of the stack with the largest frames."""

@@ -26,7 +26,7 @@ def test_koma_makes_it_and_its_figures_are_what_provenance_says(
 ) -> None:
     shown = mrcz("koma", night, "--radius", 2, *SERIAL, report=True)
     out = night / "koma"
-    assert shown.code == 0 and f"report: {out / 'report.html'}" in shown.err
+    assert shown.code == 0 and f"report: {out / 'report.html'}" in shown.out
     assert (out / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
     found = json.loads(mrcz("report", out, "--json").out)["figures"]
     names = found["timeline"]["columns"]["name"]

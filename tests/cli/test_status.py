@@ -86,7 +86,7 @@ def test_a_run_that_goes_on(out: Path, mrcz: Command) -> None:
     with locked(out):
         shown = mrcz("status", out)
     assert shown.code == 0
-    assert shown.out.startswith("running: sums and masks\n") and ", process " in shown.out
+    assert shown.out.startswith("running: sums and masks, correction\n") and ", process " in shown.out
 
 
 def test_a_run_that_was_killed(out: Path, mrcz: Command) -> None:

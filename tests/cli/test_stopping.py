@@ -16,13 +16,15 @@ from mrcz_dask.values import events
 def test_a_run_that_is_stopped_says_what_is_kept(
     night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    listened = koma.Passes.second
+    take, taken = koma.KomaJob.take, []
 
-    def stop(self: Any, tasks: Any) -> Any:
-        listened(self, tasks[:2])
-        raise error
+    def stop(self: Any, task: Any, made: Any) -> None:
+        take(self, task, made)
+        taken.append(task.phase)
+        if taken.count("correction") == 2:
+            raise error
 
-    monkeypatch.setattr(koma.Passes, "second", stop)
+    monkeypatch.setattr(koma.KomaJob, "take", stop)
     shown = mrcz("koma", night, "--workers", 0, "--radius", 2)
     assert shown.code in (130, 143) and "Traceback" not in shown.err
     assert f"stopped: 2 outputs are done and kept in {night / 'koma'}" in shown.err
@@ -47,9 +49,7 @@ def test_other_commands_say_how_far_they_came(
     shown = mrcz("recompress", first, second, "-o", tmp_path / "out")
     assert shown.code == 130
     assert f"stopped: 1 of 2 files are done and kept; go on with {second}" in shown.err
-    monkeypatch.setattr(
-        "mrcz_dask.cli.inspect._files", lambda paths: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    monkeypatch.setattr("mrcz_dask.cli.inspect._files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert "stopped: files that are finished are kept" in mrcz("info", first).err
 
 

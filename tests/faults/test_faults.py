@@ -152,7 +152,7 @@ def test_a_stack_is_deleted_while_the_others_are_read(short: Night, tmp_path: Pa
     last = sorted(copied.session.glob("*.mrcz"))[-1]
     out = tmp_path / "out"
     with koma(copied, out, "--workers", 1) as running:
-        running.wait_for(1, "PhaseStarted", phase="correction")
+        running.wait_for(1, "PhaseFinished", phase="sums and masks")
         data = last.read_bytes()
         last.unlink()
         code = running.end()
