@@ -19,7 +19,7 @@ from mrcz_dask.formats.writer import write
 from mrcz_dask.runs import tasks
 from mrcz_dask.runs.compare import CompareRun
 from mrcz_dask.runs.compare_tasks import CompareParams
-from mrcz_dask.runs.follow import Follow, FollowParams
+from mrcz_dask.runs.follow import FollowParams, follow
 from mrcz_dask.runs.gain_pattern import session_pattern
 from mrcz_dask.runs.koma import Outcome, carry_out
 from mrcz_dask.runs.noise import NoiseRun
@@ -158,9 +158,11 @@ def test_most_of_a_session_equal_is_not_done(tmp_path: Path, equal: int) -> None
     found = CompareRun(make_plan(folder, None, SETTINGS), CompareParams(), SerialClient()).execute()
     assert found.failures
     assert not found.stacks
+    assert "s1.mrc" in found.to_dict()["copies"]["s0.mrc"]
     params = NoiseParams(parts=("stacks",))
     report = NoiseRun(make_plan(folder, None, SETTINGS), params, SerialClient()).execute()
     assert len(report.failures) == 7
+    assert report.to_dict()["copies"] == found.to_dict()["copies"]
 
 
 def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -169,11 +171,11 @@ def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
     settings = Settings(koma=KomaParams(radius=1, long_window=4, breaks="none"))
     plan = make_plan(folder, tmp_path / "batch", settings)
     carry_out(plan, SerialClient())
-    follow = make_plan(folder, tmp_path / "follow", settings)
+    following = make_plan(folder, tmp_path / "follow", settings)
     watcher = Watcher(folder, tmp_path / "follow", settle=0)
     stop = threading.Event()
     params = FollowParams(settle=0, poll=0, until_idle=0)
-    Follow(watcher, follow, SerialClient(), lambda _: None, params, stop).execute()
+    follow(watcher, following, SerialClient(), lambda _: None, params, stop)
     for path in (tmp_path / "batch").glob("*.mrcz"):
         assert path.read_bytes() == (tmp_path / "follow" / path.name).read_bytes()
 
@@ -182,7 +184,7 @@ def test_following_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_copies_that_nothing_finds_are_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Any, equal: int
 ) -> None:
-    monkeypatch.setattr(tasks, "find_copies", lambda prints: [()] * len(prints))
+    monkeypatch.setattr(tasks.Copies, "of", lambda copies, j: ())
     folder = session(tmp_path / "night", stacks()[1:3] + [stacks()[3]] * equal)
     settings = Settings(koma=KomaParams(radius=3, breaks="none"), write=WriteParams(write=write))
     outcome = carry_out(make_plan(folder, None, settings), SerialClient())
