@@ -18,7 +18,7 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Against, Applied, Learner, Summed
 from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.doses import is_blank
-from mrcz_dask.numerics.fingerprint import Fingerprinter
+from mrcz_dask.numerics.fingerprint import EXACT, Fingerprinter
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
 from mrcz_dask.runs.gain_options import GainOptions
@@ -142,6 +142,8 @@ class LiveCorrection:
         if frame.data.ndim != 2 or frame.data.dtype.kind not in "iuf":
             kind = f"{frame.data.shape} {frame.data.dtype}"
             raise DtypeError(f"the frame is {kind}; expected (ny, nx) integers or real floats")
+        if frame.data.dtype.kind in "iu" and frame.data.itemsize > 2 and abs(frame.data.mean()) >= EXACT:
+            raise DtypeError("its counts lie on a large offset, beside which float32 loses them; take it off")
         camera = self._cameras.setdefault(frame.stream, _Camera())
         alike = camera.alike
         if alike is None or camera.changes(frame, alike):

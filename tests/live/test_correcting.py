@@ -386,3 +386,8 @@ def test_a_stack_that_comes_again_is_not_its_own_neighbour() -> None:
         assert good.mean() > 0.9  # outliers alone are filled
     assert about(last[6])["reference"]["newest"] == "s9"
     assert "s10: holds the same data as s6: not learned from again" in about(last[6])["notes"]
+
+
+def test_counts_that_float32_loses_are_named() -> None:
+    (frame,) = corrected(stream([noise(1)[0][:1].astype(np.uint32) + np.uint32(4_200_000_000)]))
+    assert "counts lie on a large offset" in about(frame)["notes"][0]
