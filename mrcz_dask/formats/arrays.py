@@ -1,7 +1,7 @@
 """HDF5 and Zarr: a three-dimensional array somewhere in a tree of groups, read frame by frame.
 
 Frames that were never written are no frames of zeros. HDF5 knows which these are. Zarr leaves chunks of zeros
-out, too, so that there it can only be said.
+out, too, so that of whole frames it can only be said.
 """
 
 from __future__ import annotations
@@ -145,6 +145,8 @@ def open_zarr(path: Path, inside: str) -> FrameSource:
     ------
     FormatError
         There is none, or several are of the largest size; says what there is.
+    TruncatedError
+        Of some frames not all chunks are there.
     """
     zarr = library("zarr", "formats", "Zarr stores")
     name = str(path)
@@ -157,10 +159,15 @@ def open_zarr(path: Path, inside: str) -> FrameSource:
         array, at = _choose(name, inside, root, zarr.Array, found)
         reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
         if reader.footer is None and array.nchunks_initialized < array.nchunks:
-            absent = in_runs(absent_frames(array, path))
+            absent, torn = absent_frames(array, path)
+            if torn:
+                raise TruncatedError(
+                    f"{name}: some chunks of frames {in_runs(torn)} are not there, others are; copy it "
+                    f"again. If all their pixels are {array.fill_value}, write with write_empty_chunks=True"
+                )
             reader.notes = (
-                f"chunks of frames {absent} are not stored: never written, or left out as all their pixels "
-                f"are {array.fill_value}",
+                f"chunks of frames {in_runs(absent)} are not stored: never written, or left out as all their "
+                f"pixels are {array.fill_value}",
             )
         return reader
 

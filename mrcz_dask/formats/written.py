@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,8 @@ def _check_sources(array: Any, source: Source) -> None:
                 raise TruncatedError(f"{source.name}: has frames in {path} that were never written there")
 
 
-def absent_frames(array: Any, folder: Path) -> list[int]:
-    """Return the numbers of the frames of a Zarr array for which a chunk is not stored.
+def absent_frames(array: Any, folder: Path) -> tuple[list[int], list[int]]:
+    """Return the numbers of the frames of a Zarr array of which no chunk is stored, and not all chunks are.
 
     Parameters
     ----------
@@ -145,5 +146,7 @@ def absent_frames(array: Any, folder: Path) -> list[int]:
     steps = array.shards or array.chunks
     grid = [range(-(-size // step)) for size, step in zip(array.shape, steps, strict=True)]
     keys = ((at[0], array.metadata.encode_chunk_key(at)) for at in product(*grid))
-    absent = {first for first, key in keys if not (folder / array.path / key).exists()}
-    return [k for k in range(array.shape[0]) if k // steps[0] in absent]
+    counts = Counter(first for first, key in keys if not (folder / array.path / key).exists())
+    absent = [counts[k // steps[0]] for k in range(array.shape[0])]
+    whole = len(grid[1]) * len(grid[2])
+    return [k for k, n in enumerate(absent) if n == whole], [k for k, n in enumerate(absent) if 0 < n < whole]

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Against, Applied, Learner, Summed
+from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.doses import is_blank
+from mrcz_dask.numerics.fingerprint import EXACT, Fingerprinter
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
 from mrcz_dask.runs.gain_options import GainOptions
@@ -140,6 +142,8 @@ class LiveCorrection:
         if frame.data.ndim != 2 or frame.data.dtype.kind not in "iuf":
             kind = f"{frame.data.shape} {frame.data.dtype}"
             raise DtypeError(f"the frame is {kind}; expected (ny, nx) integers or real floats")
+        if frame.data.dtype.kind in "iu" and frame.data.itemsize > 2 and abs(frame.data.mean()) >= EXACT:
+            raise DtypeError("its counts lie on a large offset, beside which float32 loses them; take it off")
         camera = self._cameras.setdefault(frame.stream, _Camera())
         alike = camera.alike
         if alike is None or camera.changes(frame, alike):
@@ -189,7 +193,9 @@ class _Running:
     def __init__(self, frame: Frame, exponent: int, look: int) -> None:
         self.stack, self.n, self.exposed, self.look = frame.stack, 0, 0, look
         self.name = frame.stack or f"frames from {frame.number}"
+        self.digests, self.copy_of = set[int](), ""
         self._sum = FrameSum(frame.data.shape, frame.data.dtype, exponent)
+        self._prints = Fingerprinter((frame.data.shape[0], frame.data.shape[1]))
 
     def add(self, frame: NDArray[Any]) -> float:
         """Add a frame, unless it is blank; return its mean, of finite pixels."""
@@ -197,6 +203,8 @@ class _Running:
         if is_blank(frame):
             return float(frame[0, 0])
         self.exposed += 1
+        digest = self._prints.add(frame)
+        self.digests |= set() if digest is None else {digest}
         found = self._sum.add(frame)
         total = float(found[2]) if found else float(np.sum(frame, where=np.isfinite(frame), dtype=np.float64))
         return total / frame.size
@@ -209,7 +217,8 @@ class _Running:
 
     def complete(self) -> Summed:
         """Return all of it."""
-        return Summed(self.name, self._sum.result())
+        total = self._sum.result()
+        return Summed(self.name, total, self._prints.result(total.values, 2.0**-total.exponent))
 
 
 class _Alike:
@@ -231,6 +240,8 @@ class _Alike:
         self._buffer = None if gain is None else np.empty(shape, np.float32)
         self._running = _Running(frame, self._exponent, options.look)
         self._thread, self._waiting = thread, deque[Future[Applied | str]]()
+        # as many as may be in windows
+        self._earlier = deque[tuple[str, set[int]]](maxlen=4 * max(options.settings.koma.radius, REACH))
         self._notes: tuple[str, ...] = ()
         self._always, self._applied, self._about = about, Applied(), about
         self._begun = False
@@ -261,7 +272,21 @@ class _Alike:
         if is_blank(frame.data):
             notes = [*self._about["notes"], "a blank frame is kept as it is"]
             return _as_float(frame.data, out), {**self._about, "notes": notes}
+        if same := self._same():
+            notes = [
+                *self._about["notes"],
+                f"{self._running.name}: frames of {same} again: no pattern is off",
+            ]
+            about = {**self._about, "reference": None, "notes": notes}
+            return self._apply(frame.data, mean, out, pattern=False), about
         return self._apply(frame.data, mean, out), self._about
+
+    def _same(self) -> str:
+        """Return the earlier stack whose frames the running one has: its own data are in the pattern."""
+        running = self._running
+        if not running.copy_of:
+            running.copy_of = next((name for name, seen in self._earlier if seen & running.digests), "")
+        return running.copy_of
 
     def _is_next(self, frame: Frame) -> bool:
         """Whether a frame is of the next stack."""
@@ -270,6 +295,7 @@ class _Alike:
         return frame.stack != running.stack or full
 
     def _complete(self) -> None:
+        self._earlier.append((self._running.name, self._running.digests))
         if not self._running.exposed:
             self._note(f"{self._running.name}: all its frames are blank; not learned from")
         elif len(self._waiting) < MOST_WAITING:
@@ -299,13 +325,14 @@ class _Alike:
         self._notes = notes
         self._about = {**self._about, "notes": [*self._always["notes"], *notes]}
 
-    def _apply(self, frame: NDArray[Any], mean: float, out: Image | None) -> Image:
+    def _apply(self, frame: NDArray[Any], mean: float, out: Image | None, *, pattern: bool = True) -> Image:
         ready, level = self._applied.ready, self._applied.level
         if ready is None:
             return _as_float(frame, out) if self._gain is None else self._gain.apply(frame, out)
         gained = frame if self._gain is None else self._gain.apply(frame, self._buffer)
         factor = max(0.0, self._learner.level(mean) / level) if level > 0 else 1.0
-        return ready.at_dose(factor).apply(gained, out)
+        made = ready.at_dose(factor)
+        return (made if pattern else made.without_pattern()).apply(gained, out)
 
 
 def _found(work: Callable[[Summed], Applied], stack: Summed) -> Applied | str:

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.live.last_stacks import Kept, LastStacks
+from mrcz_dask.numerics.copies import Copies
 from mrcz_dask.numerics.correction import ReadyCorrection, make_correction
+from mrcz_dask.numerics.fingerprint import Fingerprint
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
@@ -57,10 +59,11 @@ class Applied:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summed:
-    """A stack, or what there is of it so far: its name, and its exact sum before the gain."""
+    """A stack, or what there is of it so far: its name, its exact sum before the gain, what tells copies."""
 
     name: str
     total: StackSum
+    prints: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +108,7 @@ class Learner:
         self._exponent = exponent if gain is None else gained_exponent(nothing, gain)
         self._dark = 0.0 if gain is None or gain.dark is None else float(gain.dark.mean(dtype=np.float64))
         self._stacks = LastStacks(settings)
+        self._copies, self._names = Copies(), list[str]()
         self._windows = self._new_windows()
         self._fits: tuple[BandFit, ...] = ()
         self._known: _Known | None = None
@@ -161,13 +165,25 @@ class Learner:
             No pixel of it is finite.
         """
         total, mask = self._masked(stack.total)
-        if mask.usable and mask.mean >= SMALLEST_MEAN:
+        same = self._same(stack)
+        if same:
+            notes: tuple[str, ...] = (f"{stack.name}: holds the same data as {same}: not learned from again",)
+        elif mask.usable and mask.mean >= SMALLEST_MEAN:
             notes = self._take_in(stack, total, mask)
             self._compare(stack.total, mask)
         else:
             notes = (f"{stack.name}: outlier mask {mask.status}, mean {mask.mean:.3g}: not learned from",)
         applied = Applied() if self._known is None else self._applied(self._known)
         return replace(applied, notes=(*self._told, *notes))
+
+    def _same(self, stack: Summed) -> str:
+        """Return the name of an earlier stack that holds the data of this one; '' for none."""
+        if stack.prints is None:
+            return ""
+        self._copies.add(stack.prints)
+        found = self._copies.of(len(self._names))
+        self._names.append(stack.name)
+        return self._names[found[0]] if found else ""
 
     def _compare(self, before: StackSum, mask: OutlierMask) -> None:
         """Compare the gain with the pattern of the first stacks, once it can be told or there are five."""

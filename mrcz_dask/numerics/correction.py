@@ -152,10 +152,14 @@ class ReadyCorrection:
         if factor == 1.0:
             return self
         if factor is None:
-            nothing = replace(one, form="subtract", step=0.0, fill=one.fill[:0], scale=None)
-            return replace(self, correction=nothing, where=self.where[:0], share=self.share[:0])
+            whole = replace(self.without_pattern(), where=self.where[:0], share=self.share[:0])
+            return replace(whole, correction=replace(whole.correction, fill=one.fill[:0]))
         step = one.step * factor if one.form == "subtract" else one.step
         return replace(self, correction=replace(one, step=step, fill=one.fill * np.float32(factor)))
+
+    def without_pattern(self) -> ReadyCorrection:
+        """Return the correction that fills outliers alone."""
+        return replace(self, correction=replace(self.correction, form="subtract", step=0.0, scale=None))
 
     @property
     def shape(self) -> tuple[int, ...]:

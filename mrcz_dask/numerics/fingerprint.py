@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 PATCH = 256  # pixels a side whose values are digested: shot noise makes them unique
 BLOCKS = 64  # of 2 x 2 pixels a side, whose signs are kept
 MOST_FRAMES = 256
+EXACT = 2.0**24  # float32 holds all integers below
 STEPS = ((1, 1), (-1, -1), (1, -1), (-1, 1))  # the last two are one flip
 
 Floats = NDArray[np.float64]
@@ -135,15 +136,16 @@ class Fingerprinter:
         self._rows, self._columns = (_middle(n) for n in self.shape)
         self._halves = [np.zeros((self._rows.size // 2, self._columns.size // 2)) for _ in range(2)]
 
-    def add(self, frame: NDArray[Any]) -> None:
-        """Take the next frame (ny, nx), any real dtype; a blank one counts for nothing."""
+    def add(self, frame: NDArray[Any]) -> int | None:
+        """Take the next frame (ny, nx), any real dtype, and return its digest; None for a blank one."""
         digest = value_digest(frame)
         if digest is None:
-            return
+            return None
         half = self._halves[len(self._digests) % 2]
         with np.errstate(invalid="ignore"):
             half += _diagonal(frame[np.ix_(self._rows, self._columns)].astype(np.float64))
         self._digests.append(digest)
+        return digest
 
     def result(self, total: NDArray[Any], unit: float = 1.0) -> Fingerprint:
         """Return the fingerprint.
@@ -178,10 +180,12 @@ def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
     patch = inside[tuple(slices)]
     values = inside if (patch == patch[0, 0]).all() else patch
     with np.errstate(over="ignore", invalid="ignore"):
-        plain = np.ascontiguousarray(values * unit, np.float32) + np.float32(0)  # no -0
-    if values.dtype.kind in "iu" and unit == 1 and (plain != values).any():
-        plain = values.astype(np.float64)  # counts beside a large offset, which float32 does not hold
-    return int.from_bytes(hashlib.blake2b(plain.view(np.uint8).data, digest_size=8).digest(), "little")
+        plain = np.multiply(values, unit, dtype=np.float64) + 0.0  # no -0
+        if np.abs(plain).max() < EXACT:  # else float32 would make frames on a large offset equal
+            plain = plain.astype(np.float32)
+    return int.from_bytes(
+        hashlib.blake2b(np.ascontiguousarray(plain).view(np.uint8).data, digest_size=8).digest(), "little"
+    )
 
 
 def _without_border(frame: NDArray[Any]) -> NDArray[Any] | None:

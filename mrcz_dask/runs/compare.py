@@ -21,6 +21,7 @@ from mrcz_dask.runs.noise_kept import FOLDER
 from mrcz_dask.runs.noise_report import mean_score
 from mrcz_dask.runs.noise_results import Score
 from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.tasks import copies_in
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.records import Failure
@@ -43,6 +44,8 @@ class Comparison:
         error. Differences are taken stack by stack, so that what the methods share drops out.
     failures
         Stacks that could not be scored.
+    copies
+        By name of a stack, the others that hold the same data.
     """
 
     plan: Plan
@@ -50,6 +53,7 @@ class Comparison:
     stacks: tuple[StackComparison, ...]
     means: dict[str, Score]
     failures: tuple[Failure, ...]
+    copies: dict[str, list[str]]
 
     @property
     def not_done(self) -> int:
@@ -65,6 +69,7 @@ class Comparison:
             "stacks": [one.to_dict() for one in self.stacks],
             "means": self.means,
             "failures": [one.to_dict() for one in self.failures],
+            "copies": self.copies,
             "rejected": rejected,
         }
 
@@ -106,9 +111,8 @@ class CompareRun(Scoring):
         part: Part[CompareTask, StackComparison] = Part("compare", score_comparison, StackComparison)
         found = self._carry_out(part, tasks)
         failures = sorted(self._failures, key=lambda one: (one.name, one.phase))
-        return Comparison(
-            self._plan, self._params, tuple(found), means_of(found, self._params.methods), tuple(failures)
-        )
+        means = means_of(found, self._params.methods)
+        return Comparison(self._plan, self._params, tuple(found), means, tuple(failures), copies_in(ready))
 
 
 def means_of(stacks: Sequence[StackComparison], methods: Sequence[str]) -> dict[str, Score]:

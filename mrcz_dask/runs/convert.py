@@ -36,7 +36,7 @@ from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.runs.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
 from mrcz_dask.runs.space import forbid_overwriting, make_folder
-from mrcz_dask.values.errors import FormatError, OutputExistsError
+from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError
 from mrcz_dask.values.params import InputParams, OutputFormat
 
 Frame = NDArray[Any]
@@ -224,10 +224,17 @@ def decompress(
 
     Raises
     ------
+    DtypeError
+        For counts on an offset that float32 cannot hold.
     OutputExistsError, SessionError, FormatError, OSError
         For an output that is there or is the input, a bad input, a full disk.
     """
     with open_source(path, params) as reader:
+        if reader.quantised and reader.physical_dtype == np.float64:
+            raise DtypeError(
+                f"{path}: its counts lie on a constant offset of {reader.offset:g}, beside which float32 "
+                "loses them. `recompress --format mrcs` keeps stored integers; the footer says the offset"
+            )
         asked, suffix = {"input": params.to_dict()}, ".mrcs" if len(reader) > 1 else ".mrc"
         done = ("decompress", asked) if resume else None
         target, before = target_of(path, folder, suffix, stem, overwrite, done)

@@ -106,6 +106,13 @@ def _unfit(movie: Movie, program: Program) -> str | None:
     """Return why a program cannot take a movie, or None."""
     if movie.shape[0] < FEWEST_FRAMES:
         return f"{movie.shape[0]} frames; {FEWEST_FRAMES} at least"
+    if not movie.counts and movie.dtype == np.float64:
+        return (
+            "its counts lie on a constant offset, beside which float32 loses them; "
+            "export outputs of koma --write recompressed, whose movies are without it"
+        )
+    if program == "motioncor" and movie.counts and movie.dtype.itemsize > 2 and movie.dtype.kind in "iu":
+        return f"MotionCor reads no {movie.dtype} counts; write them as uint16 or float32, run koma again"
     if program == "relion" and not is_word(movie.stem):
         return "a STAR file cannot hold a name with a quote or a line break; rename the stack, run koma again"
     return None

@@ -52,6 +52,8 @@ class Movie:
         Counts per pixel and frame.
     shape
         (n, ny, nx).
+    dtype
+        Of its frames in their unit.
     gain
         What a run applied before all else, with the stack's gamma.
     top_down, input_top_down
@@ -65,6 +67,7 @@ class Movie:
     counts: bool
     dose: float
     shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
     gain: GainParams
     top_down: bool
     input_top_down: bool
@@ -124,6 +127,7 @@ def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str
         counts=recipe is not None,
         dose=float(steps["outliers"]["results"]["dose_per_frame"]),
         shape=reader.shape,
+        dtype=reader.physical_dtype,
         gain=GainParams(digest, (gain["results"]["gamma"],)) if gain else GainParams(),
         top_down=top_down,
         input_top_down=top_down != _reversed_since(reader.provenance),

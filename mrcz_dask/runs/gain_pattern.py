@@ -13,6 +13,7 @@ from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.numerics.contrast import Usability, block_means, judge
 from mrcz_dask.numerics.copies import Copies
+from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.fingerprint import Fingerprint, Fingerprinter
 from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.noise import FINENESS
@@ -34,8 +35,10 @@ class StackLook:
     ----------
     path
         Of the stack.
+    frames
+        How many it has.
     total
-        Its exact sum.
+        The exact sum of those that are not blank.
     mask
         Its outliers.
     format, first_row
@@ -45,6 +48,7 @@ class StackLook:
     """
 
     path: Path
+    frames: int
     total: StackSum
     mask: OutlierMask
     format: str
@@ -65,26 +69,28 @@ def look_at(
     Raises
     ------
     FormatError, OSError, OutlierError
-        It cannot be read, holds quantised pixels, or nothing finite.
+        It cannot be read, holds quantised pixels, blank frames alone, or nothing finite.
     """
     with open_source(path, inputs) as source:
         if source.quantised:
             raise FormatError(f"{path}: its pixels are quantised (an output); expected counts")
         total, prints = _summed(source)
-        return StackLook(path, total, outlier_mask(total, outliers), source.format, source.first_row, prints)
+        if not total.n:
+            raise FormatError(f"{path}: all its frames are blank; leave it out")
+        mask = outlier_mask(total, outliers)
+        return StackLook(path, len(source), total, mask, source.format, source.first_row, prints)
 
 
 def _summed(source: FrameSource) -> tuple[StackSum, Fingerprint]:
-    """Return the exact sum of a stack, and its fingerprint, from one look at each frame of counts."""
+    """Return the exact sum of a stack without blank frames, and its fingerprint; counts are read once."""
     shape = source.shape[1], source.shape[2]
-    numbers = range(source.shape[0])
     floats = source.dtype.kind == "f"
-    exponent = common_exponent(source.frame(k) for k in numbers) if floats else None
+    exponent = common_exponent(frame for frame in source if not is_blank(frame)) if floats else None
     summed, prints = FrameSum(shape, source.dtype, exponent), Fingerprinter(shape)
-    for k in numbers:
-        frame = source.frame(k)
-        summed.add(frame)
-        prints.add(frame)
+    for frame in source:
+        if not is_blank(frame):
+            summed.add(frame)
+            prints.add(frame)
     total = summed.result()
     return total, prints.result(total.values, 2.0**-total.exponent)
 

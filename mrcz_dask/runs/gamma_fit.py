@@ -160,7 +160,7 @@ def _flats(
 
 def _flat(one: StackLook, prepared: PreparedGain, time: float | None, side: int) -> Flat:
     exposure = stated_exposure(find_mdoc(one.path))
-    seconds = time or (exposure and exposure / one.total.n)
+    seconds = time or (exposure and exposure / one.frames)
     if seconds is None:
         raise ParameterError(
             f"{one.path}: the time of a frame is not known; expected ExposureTime in its .mdoc, or "

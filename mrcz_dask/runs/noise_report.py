@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from mrcz_dask.runs.noise_results import (
 )
 from mrcz_dask.runs.noise_work import middles_of
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.tasks import Ready
+from mrcz_dask.runs.tasks import Ready, copies_in
 from mrcz_dask.values.records import Failure
 
 SUMS = ("raw", "filtered")
@@ -144,6 +144,8 @@ class NoiseReport:
         What could not be said, and why.
     failures
         Stacks that could not be scored.
+    copies
+        By name of a stack, the others that hold the same data.
     """
 
     plan: Plan
@@ -154,6 +156,7 @@ class NoiseReport:
     over_radius: OverRadius | None
     words: tuple[str, ...]
     failures: tuple[Failure, ...]
+    copies: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def not_done(self) -> int:
@@ -172,6 +175,7 @@ class NoiseReport:
             "over_radius": self.over_radius and self.over_radius.to_dict(),
             "words": list(self.words),
             "failures": [one.to_dict() for one in self.failures],
+            "copies": self.copies,
             "rejected": [{"name": r.path.name, "reason": r.reason} for r in found.rejected],
         }
 
@@ -205,7 +209,15 @@ def make_report(
         words.append("against the radius: three usable stacks with a sound mask are needed, of two frames")
     in_order = sorted(failures, key=lambda one: (one.name, one.phase))
     return NoiseReport(
-        plan, params, lines, _means(lines), over_dose, over_radius, tuple(words), tuple(in_order)
+        plan,
+        params,
+        lines,
+        _means(lines),
+        over_dose,
+        over_radius,
+        tuple(words),
+        tuple(in_order),
+        copies_in(ready),
     )
 
 

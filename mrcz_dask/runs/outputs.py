@@ -354,7 +354,7 @@ def _storage(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> tupl
         raise DtypeError(
             f"{task.path}: its pixels reach from {low + record.offset:g} to {high + record.offset:g} with a "
             f"noise of {_noise(record):.3g} counts a frame, which {settings.dtype} cannot hold together; "
-            "write --dtype int16 --format mrcz, or take the offset off first (--gain, --dark)"
+            "write --dtype int16 --format mrcz, or take the offset off in the file first"
         )
     return found
 

@@ -32,7 +32,7 @@ from mrcz_dask.numerics.sketch import sketch
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.runs.gaining import gamma_of, stored_gain
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.values.errors import FormatError, OutlierError
+from mrcz_dask.values.errors import DtypeError, FormatError, OutlierError
 from mrcz_dask.values.params import OutlierParams, Settings
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
@@ -135,13 +135,20 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
     ------
     OutlierError
         When no pixel of it is finite.
+    DtypeError
+        For a gain and counts on a constant offset, beside which float32 loses them.
     """
     settings, shape, dtype, notes = task.settings, reader.shape, reader.dtype, reader.notes
     with phase("sum"):
         collected = _read(reader)
     with phase("sum"):
         before = Sums(collected.even.result_with(collected.odd), collected.even.result())
-        offset = 0 if settings.gain.gain else constant_offset(*before)
+        offset = constant_offset(*before)
+        if offset and settings.gain.gain:
+            raise DtypeError(
+                f"{task.path}: its counts lie on a constant offset of about {offset:g}, beside which gain "
+                "and dark, float32, lose them. Take the offset off in the file, and run again"
+            )
         before = Sums(before.total.less(offset), before.even.less(offset))
         statistics = combine(collected.statistics)
     with phase("fit"):

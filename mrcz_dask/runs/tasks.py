@@ -146,6 +146,11 @@ def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settin
     return assessment.ready
 
 
+def copies_in(ready: Sequence[Ready]) -> dict[str, list[str]]:
+    """Return by the name of each stack that shares data with others the names of these."""
+    return {one.entry.name: [ready[k].entry.name for k in one.copies] for one in ready if one.copies}
+
+
 def finish_tasks(
     plan: Plan,
     ready: Sequence[Ready],

@@ -52,6 +52,9 @@ def test_zarr_without_some_of_its_chunks(tmp_path: Path, format: Any) -> None:
     with open_source(path) as source:
         assert "chunks of frames 3-7 are not stored" in source.notes[0]
         np.testing.assert_array_equal(source.frames(slice(3)), COUNTS[:3])
+    array[3:, :10] = COUNTS[3:, :10]
+    with pytest.raises(TruncatedError, match=r"some chunks of frames 3-7 are not there"):
+        open_source(path)
     array[3:] = COUNTS[3:]
     with open_source(path) as source:
         assert source.notes == ()

@@ -373,3 +373,21 @@ def test_a_blank_frame_stays_blank_and_teaches_nothing(form: Any, value: int) ->
     assert (kept[:, [0, 4, 8]] == value).all()
     np.testing.assert_array_equal(kept[:, [1, 2, 3, 5, 6, 7]].reshape(-1, *SHAPE), found[1])
     assert "blank" in about(corrected(stream([blank]), options)[0])["notes"][0]
+
+
+def test_a_stack_that_comes_again_is_not_its_own_neighbour() -> None:
+    stacks = noise(9)
+    stacks[1:1] = [stacks[1][:, ::-1]]  # seen when it is complete
+    last = corrected(stream([*stacks, stacks[6], noise(10)[9]]))[-12:]
+    for k, frame in enumerate(last[:6]):
+        (note,) = (text for text in about(frame)["notes"] if "again" in text)
+        assert "frames of s6 again" in note and about(frame)["reference"] is None
+        good = frame.data == stacks[6][k]
+        assert good.mean() > 0.9  # outliers alone are filled
+    assert about(last[6])["reference"]["newest"] == "s9"
+    assert "s10: holds the same data as s6: not learned from again" in about(last[6])["notes"]
+
+
+def test_counts_that_float32_loses_are_named() -> None:
+    (frame,) = corrected(stream([noise(1)[0][:1].astype(np.uint32) + np.uint32(4_200_000_000)]))
+    assert "counts lie on a large offset" in about(frame)["notes"][0]

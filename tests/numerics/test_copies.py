@@ -52,6 +52,18 @@ def test_equal_frames_are_equal_whatever_their_type_and_border():
     assert value_digest(frame * 0 + 7) is None
 
 
+@pytest.mark.parametrize(("dtype", "offset"), [(np.uint32, 4_200_000_000), (np.int32, -(2**31))])
+def test_other_counts_on_a_large_offset_are_no_copies(dtype, offset):
+    made = [(stack + offset).astype(dtype) for stack in poisson(1, 1, (96, 112))]
+    assert find_copies([print_of(one) for one in [*made, made[1].astype(np.float64)]]) == [
+        (),
+        (4,),
+        (),
+        (),
+        (1,),
+    ]
+
+
 def test_nothing_is_found_in_stacks_of_one_frame_or_of_few_pixels_but_equal_frames():
     r = np.random.default_rng(0)
     made = [r.poisson(1, (1, 5, 6)) for _ in range(3)]

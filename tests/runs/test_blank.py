@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 import mrcz_dask
 from mrcz_dask.runs.filtering import filter_outliers
 from mrcz_dask.runs.gain_options import GainOptions
+from mrcz_dask.runs.gain_pattern import look_at
 from mrcz_dask.runs.koma import Outcome
 from mrcz_dask.runs.opening import open_stack
 from mrcz_dask.runs.prepare import StackRecord
 from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.params import OutlierParams
 
 Koma = Callable[..., Outcome]
@@ -141,3 +143,13 @@ def test_outliers_alone(tmp_path: Path, dtype: Any) -> None:
     found = mrcz_dask.read(tmp_path / "out" / "a.mrcz")
     assert not found[[2, 9]].any() and "2 of 10 frames are blank (2, 9)" in done.findings["notes"][0]
     assert abs(found[6][HOT].mean() / 400 - 1) < 0.1  # 5 before the blank one was put in
+
+
+def test_a_gain_is_estimated_without_blank_frames(tmp_path: Path) -> None:
+    put = put_in(counts(3), (2, 9))
+    for k, frames in enumerate((put, counts(3), np.zeros((4, *SHAPE), np.uint16))):
+        mrcz_dask.write(tmp_path / f"{k}.mrc", frames, codec="none")
+    one, other = (look_at(tmp_path / f"{k}.mrc") for k in (0, 1))
+    assert one.dose == other.dose and (one.frames, one.total.n) == (len(put), len(put) - 2)
+    with pytest.raises(FormatError, match="all its frames are blank"):
+        look_at(tmp_path / "2.mrc")

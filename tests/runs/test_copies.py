@@ -159,9 +159,11 @@ def test_most_of_a_session_equal_is_not_done(tmp_path: Path, equal: int) -> None
     found = CompareRun(make_plan(folder, None, SETTINGS), CompareParams(), SerialClient()).execute()
     assert found.failures
     assert not found.stacks
+    assert "s1.mrc" in found.to_dict()["copies"]["s0.mrc"]
     params = NoiseParams(parts=("stacks",))
     report = NoiseRun(make_plan(folder, None, SETTINGS), params, SerialClient()).execute()
     assert len(report.failures) == 7
+    assert report.to_dict()["copies"] == found.to_dict()["copies"]
 
 
 def test_following_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.runs.convert import decompress
+from mrcz_dask.runs.export import export
+from mrcz_dask.runs.export_texts import Optics
 from mrcz_dask.runs.filtering import filter_outliers
+from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gain_pattern import session_pattern
 from mrcz_dask.values.errors import DtypeError, SessionError
 from mrcz_dask.values.params import OutlierParams
@@ -97,8 +100,27 @@ def test_an_offset_is_taken_off_and_recorded(tmp_path: Path, koma: Any, dtype: A
         assert any("constant offset" in text for text in result.caveats)
     stack = mrcz_dask.open_stack(folder / "koma" / "s1.mrcz")
     assert stack.dtype == np.float64
-    with pytest.raises(DtypeError, match="float64"):
+    with pytest.raises(DtypeError, match=r"constant offset of .*recompress --format mrcs"):
         decompress(folder / "koma" / "s1.mrcz", tmp_path)
+    with pytest.raises(SessionError, match=r"s1 \(its counts lie on a constant offset"):
+        export(folder / "koma", tmp_path / "out", "relion", Optics(pixel_size=1.0))
+
+
+@pytest.mark.parametrize("method", ["plain", "session"])
+def test_an_offset_comes_back_with_every_method(tmp_path: Path, koma: Any, method: str) -> None:
+    folder = session(tmp_path / "s", np.uint32, lambda frames: frames + 4_200_000_000)
+    assert koma(folder, radius=3, method=method).complete
+    assert abs(off(folder).mean()) < 1e-2 and off(folder).std() < 0.2
+
+
+@pytest.mark.parametrize("reference", ["gain", "dark"])
+def test_a_gain_on_an_offset_is_refused(tmp_path: Path, koma: Any, reference: str) -> None:
+    folder = session(tmp_path / "s", np.uint32, lambda frames: frames + 4_200_000_000)
+    image = np.full(SHAPE[1:], 1 if reference == "gain" else 4.2e9 - 300, np.float32)
+    mrcz_dask.write(tmp_path / "reference.mrc", image, codec="none")
+    options = GainOptions(**{reference: tmp_path / "reference.mrc"}, force=True)
+    outcome = koma(folder, radius=3, gain=options)
+    assert not outcome.results and "Take the offset off in the file" in outcome.failures[0].reason
 
 
 @pytest.mark.parametrize(
@@ -133,6 +155,10 @@ def test_an_offset_in_a_recipe_gives_the_same_pixels(tmp_path: Path, koma: Any) 
     assert (mrcz_dask.read(path) == mrcz_dask.read(folder / "s2.mrc")).all()
     corrected = mrcz_dask.open_stack(path, corrected=True)[0].compute()
     assert corrected.std() == pytest.approx(1, abs=0.1)
+    export(folder / "koma", tmp_path / "out", "relion", Optics(pixel_size=1.0))
+    assert (mrcz_dask.read(tmp_path / "out" / "movies" / "s2.mrcs")[0] == corrected).all()
+    with pytest.raises(SessionError, match="MotionCor reads no uint32"):
+        export(folder / "koma", tmp_path / "out", "motioncor", Optics(pixel_size=1.0))
 
 
 @pytest.mark.parametrize("pedestal", [1172, 60_000])
