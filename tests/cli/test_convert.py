@@ -183,8 +183,8 @@ def test_a_folder_done_in_another_way_is_left_alone(archive: Path, mrcz: Any) ->
     (archive / "loop.mrc").unlink()
     assert mrcz("recompress", archive, "-o", archive / "out", "--codec", "zlib:1").code == 0
     shown = mrcz("recompress", archive, "-o", archive / "out", "--codec", "lz4:9")
-    assert shown.code == 1 and "use --overwrite" in shown.err
-    assert mrcz("recompress", archive, "-o", archive).code == 1
+    assert shown.code == 2 and "use --overwrite" in shown.err
+    assert mrcz("recompress", archive, "-o", archive).code == 2
 
 
 def test_stacks_of_one_name_that_are_given_one_by_one(archive: Path, mrcz: Any) -> None:

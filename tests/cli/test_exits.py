@@ -146,6 +146,7 @@ def test_the_command_that_installs_an_extra_works_where_the_package_is(
         ("gain fit-gamma empty --gain s/s0.mrcz", "empty: is a folder; expected a file"),
         ("gain estimate s -o none/x.mrc", "folder is not there; make it first"),
         ("reproduce empty", "empty: is a folder"),
+        ("reproduce s/s0.mrcz", "expected an output of `mrcz-dask koma`"),
         ("events to-stack empty -o x", "no event list; expected a folder .events.zarr"),
         ("recompress s -o text", "text is a file; expected a folder for the outputs"),
         ("count no.mrc -o x", "no.mrc: is not there; expected a stack of raw frames; check the path"),
