@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -31,10 +31,23 @@ from mrcz_dask.cli import (
 from mrcz_dask.cli.console import complain, tell_stopped
 from mrcz_dask.cli.exits import failed
 from mrcz_dask.cli.interrupts import heed_signals
-from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.errors import FormatError, MrczDaskError, TruncatedError
+
+
+class Commands(typer.core.TyperGroup):
+    """The commands; of an `EOFError`, which `TruncatedError` is, click would say nothing but "Aborted."."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except TruncatedError as error:
+            raise FormatError(str(error)) from error
+
 
 app = typer.Typer(
     name="mrcz-dask",
+    cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -159,8 +159,10 @@ class Each:
         from mrcz_dask.engine.memory import Need, parse_memory
         from mrcz_dask.engine.where import Where, open_client
         from mrcz_dask.runs.batch import choose
+        from mrcz_dask.runs.space import check_space
 
         where = Where(workers, threads, None if memory is None else parse_memory(memory))
+        check_space(self.output, 0)
         batch = choose(self.paths, self.output, self.inputs, recursive=self.recursive, movies=self.movies)
         for path, reason in batch.failed.items():
             errors().print(f"{path}: {reason}", style="red", markup=False, highlight=False)

@@ -24,7 +24,7 @@ from mrcz_dask.cli.gain_options import (
 )
 from mrcz_dask.cli.options import AsJson, Overwrite
 from mrcz_dask.cli.progress import Bars
-from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
+from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceError, SessionError
 
 if TYPE_CHECKING:
     from mrcz_dask.numerics.orientation import Score
@@ -61,7 +61,7 @@ def estimate(
 ) -> None:
     """Estimate a gain from the session: outliers masked, carbon, thick ice and copies left out; 0 = defect.
 
-    What is the same in all stacks goes into it, the illumination too.
+    It contains everything that is constant through the session, so uneven illumination too.
     """
     from mrcz_dask.formats.gains import write_reference
     from mrcz_dask.runs.gain_pattern import session_pattern
@@ -107,6 +107,8 @@ def _chosen(session: Path, stacks: int, inputs: InputParams) -> list[StackEntry]
 def _forbid(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} is there; use --overwrite to replace it, or give another name")
+    if not output.absolute().parent.is_dir():
+        raise PlaceError(f"--output is {output}; its folder is not there; make it first")
     if output.suffix.lower() != ".mrc":
         raise ParameterError(f"--output is {output}; expected a name that ends in .mrc")
 

@@ -16,7 +16,7 @@ from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.koma_options import Recursive
 from mrcz_dask.cli.options import AsJson, StacksOrFolders
-from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, measure
+from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, is_zarr, measure
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, told
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import some
@@ -164,13 +164,14 @@ def verify(
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
-    In an output folder of `koma`, outputs that are gone or are not those that the run wrote are named, too.
+    In an output folder of `koma` or `count`, outputs that are gone or are not those that the run wrote are
+    named, too.
 
     Exit code: 0 all sound, 3 something is damaged or gone, 4 nothing damaged but no footer to check against,
     1 a file cannot be read at all, 2 it is not there, or a folder has no stacks.
     """
     reports = [_verify(path) for path in _files(paths, recursive, events=True)]
-    for folder in (path for path in paths if path.is_dir() and not _is_store(path)):
+    for folder in (path for path in paths if path.is_dir() and not is_zarr(path)):
         reports = _with_lost(reports, folder)
     if as_json:
         print_json(reports)
@@ -196,10 +197,13 @@ def verify(
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
     from mrcz_dask.runs.logbook import last_results, read_events
-    from mrcz_dask.runs.manifest import lost
+    from mrcz_dask.runs.manifest import Output, lost
+    from mrcz_dask.values.records import StackResult, Written
 
-    results = {one.name: one for one in last_results(read_events(folder)).values()}
-    found = {str(folder / name): text for name, text in lost(folder, results.values(), read=True).items()}
+    moments = tuple(read_events(folder))
+    known: list[Output] = [*last_results(moments, StackResult).values()]
+    results = {one.name: one for one in [*known, *last_results(moments, Written).values()]}.values()
+    found = {str(folder / name): text for name, text in lost(folder, results, read=True).items()}
     there = {one["path"] for one in reports}
     marked = [
         {**one, "status": "damaged", "problems": [*one["problems"], found[one["path"]]]}
@@ -222,7 +226,7 @@ def _files(paths: list[Path], recursive: bool, *, events: bool = False) -> list[
     """Return the stacks that are named, of folders those within, and event lists if asked for."""
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir() or _is_store(path):
+        if not path.is_dir() or is_zarr(path):
             found.append(path)
             continue
         within = sorted(path.iterdir())
@@ -240,12 +244,6 @@ def _is_below(path: Path) -> bool:
 
 def _none(paths: list[Path]) -> NoStacksError:
     return NoStacksError(f"{some(paths)}: no stack there; looked for {LOOKED_FOR}; check the folder")
-
-
-def _is_store(path: Path) -> bool:
-    from mrcz_dask.formats.atomic_folder import ZARR_FILES
-
-    return any((path / name).is_file() for name in ZARR_FILES)
 
 
 def _is_stack(path: Path) -> bool:

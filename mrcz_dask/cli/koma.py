@@ -244,9 +244,10 @@ class Job:
         """Return what is there of a run that was stopped, and how to go on."""
         from mrcz_dask.runs.logbook import last_results, read_events
         from mrcz_dask.runs.plan import output_folder
+        from mrcz_dask.values.records import StackResult
 
         out = output_folder(self.session, self.output)
-        done = sum((out / name).exists() for name in last_results(read_events(out)))
+        done = sum((out / name).exists() for name in last_results(read_events(out), StackResult))
         there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
         return f"{there}, and nothing half written; run the same command again to go on"
 

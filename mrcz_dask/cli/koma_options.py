@@ -47,16 +47,16 @@ Write = Annotated[
 Format = Annotated[
     Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"],
     typer.Option(
-        help="Of the outputs: MRCZ; plain MRC, zstd-compressed MRC or TIFF for other programs, with a .json "
-        "beside each; Zarr.",
+        help="Format of the outputs: MRCZ; plain MRC, zstd-compressed MRC or TIFF for other programs, with "
+        "a .json beside each; Zarr.",
         rich_help_panel=OUTPUT,
     ),
 ]
 Dtype = Annotated[
     Literal["int16", "float32", "float16"] | None,
     typer.Option(
-        help="Of normalized pixels. [default: int16 in mrcz and zarr, else float32] int16 has a scale; "
-        "float16 is MRC mode 12, which python-mrcz and many other programs cannot read.",
+        help="Pixel type of normalized outputs. [default: int16 in mrcz and zarr, else float32] int16 has "
+        "a scale; float16 is MRC mode 12, which python-mrcz and many other programs cannot read.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -120,8 +120,8 @@ LongOption = Annotated[
     Literal["before", "around"],
     typer.Option(
         "--long",
-        help="Of `fit`: the long window has up to 200 stacks that end with the short one, or that are to "
-        "either side, which removes more and makes results final later.",
+        help="Stacks that `fit` uses beside the window: up to 200 before it, or on both sides (removes more, "
+        "but results come later).",
         rich_help_panel=METHOD,
     ),
 ]

@@ -26,7 +26,9 @@ CODEC_HELP = (
 )
 FormatOption = Annotated[
     Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"],
-    typer.Option(help="Of the outputs; mrcs, mrcs.zst and tiff are for other programs, with a .json beside."),
+    typer.Option(
+        help="Format of the outputs; mrcs, mrcs.zst and tiff are for other programs, with a .json beside."
+    ),
 ]
 
 

@@ -69,7 +69,7 @@ def _looks(output: Path) -> Iterator[tuple[Report, str | None]]:
     from mrcz_dask.monitor.state import SessionState
     from mrcz_dask.monitor.tail import Tail
     from mrcz_dask.runs.lock import holder
-    from mrcz_dask.runs.manifest import lost
+    from mrcz_dask.runs.manifest import Output, lost
 
     tail, state = Tail(output), SessionState()
     while True:
@@ -77,7 +77,9 @@ def _looks(output: Path) -> Iterator[tuple[Report, str | None]]:
         for moment, event in tail.new():
             state.take(event, moment)
         found = report(state, datetime.now(UTC), alive=by is not None)
-        gone = lost(output, (one.result for one in state.stacks.values() if one.result), read=False)
+        known: list[Output] = [one.result for one in state.stacks.values() if one.result]
+        known += state.written.values()
+        gone = lost(output, known, read=False)
         troubles = (Trouble(None, name, "output", text) for name, text in gone.items())
         yield replace(found, troubles=(*found.troubles, *troubles)), by
 

@@ -53,13 +53,13 @@ Jobs = Annotated[
     str | None, _option("--jobs", "N, or MIN:MAX: as many as there are stacks for. [default: 1]")
 ]
 Cores = Annotated[
-    int | None, _option("--cores", "Of each job; one worker for each, if memory allows. [default: 1]")
+    int | None, _option("--cores", "Cores of each job; one worker for each, if memory allows. [default: 1]")
 ]
 JobMemory = Annotated[
-    str | None, _option("--job-memory", "Of each job, such as 16GB. [default: what the stacks need]")
+    str | None, _option("--job-memory", "Memory of each job, such as 16GB. [default: what the stacks need]")
 ]
 Walltime = Annotated[
-    str | None, _option("--walltime", "Of each job: 90m, 8h, 1d 12h, 08:00:00. [default: 4h]")
+    str | None, _option("--walltime", "Wall time of each job: 90m, 8h, 1d 12h, 08:00:00. [default: 4h]")
 ]
 Queue = Annotated[str | None, _option("--queue", "Queue or partition of the jobs.")]
 Account = Annotated[str | None, _option("--account", "Account or project of the jobs.")]

@@ -23,7 +23,7 @@ from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.formats.vouched import VouchedSource
 from mrcz_dask.formats.written import JoinedStacks, absent_frames, linked_stacks, unwritten_frames
 from mrcz_dask.values.checks import in_runs
-from mrcz_dask.values.errors import FormatError, NoStackError, TruncatedError
+from mrcz_dask.values.errors import FormatError, HeaderError, NoStackError, TruncatedError
 from mrcz_dask.values.timing import phase
 
 _LARGEST_PIXEL = 1000.0  # Angstrom
@@ -197,7 +197,7 @@ def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]
         chosen = found.get(inside.strip("/"), root.get(inside))
         there = isinstance(chosen, (kind, JoinedStacks))
         if not there or len(getattr(chosen, "shape", ())) not in (2, 3):
-            raise FormatError(f"{name}: no three-dimensional array at {inside}, nor image; {_listed(found)}")
+            raise HeaderError(f"{name}: no three-dimensional array at {inside}, nor image; {_listed(found)}")
         return chosen, inside
     stacks = {path: one for path, one in found.items() if len(one.shape) == 3 and one.dtype.kind in "iuf"}
     largest = max((one.size for one in stacks.values()), default=0)
@@ -206,7 +206,7 @@ def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]
     if not paths:
         raise NoStackError(f"{name}: no three-dimensional array in it; {how}")
     if len(paths) > 1:
-        raise FormatError(f"{name}: has {len(paths)} three-dimensional arrays of equal size; {how}")
+        raise HeaderError(f"{name}: has {len(paths)} three-dimensional arrays of equal size; {how}")
     return stacks[paths[0]], paths[0]
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.values.errors import SpaceError
 from mrcz_dask.values.timing import phase
-
-ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 
 
 class AtomicFolder:
@@ -95,7 +94,7 @@ def check_store(path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise SpaceError(f"cannot write {path}: the folder {path.parent} is not there; make it first")
-    if path.exists() and not any((path / name).is_file() for name in ZARR_FILES):
+    if path.exists() and not is_zarr(path):
         raise SpaceError(f"cannot write {path}: it is there and no Zarr store; give another name")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -92,10 +93,15 @@ def file_digest(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def files_in(places: Iterable[Path], folder: Path) -> tuple[tuple[str, str], ...]:
+    """Return names relative to `folder` and SHA-256 of files, and of all files in folders."""
+    files = [one for place in places for one in (place.rglob("*") if place.is_dir() else [place])]
+    found = []
+    for one in filter(Path.is_file, files):
+        with one.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        found.append((one.relative_to(folder).as_posix(), digest))
+    return tuple(sorted(found))
 
 
 def whole_digest(path: Path) -> str:

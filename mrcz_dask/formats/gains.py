@@ -14,7 +14,7 @@ from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writer import write
-from mrcz_dask.values.errors import FormatError, MissingFileError, MrczDaskError, ParameterError
+from mrcz_dask.values.errors import FormatError, MissingFileError, MrczDaskError, ParameterError, PlaceError
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +87,8 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
         without it.
     ParameterError
         No pixel of it can be used.
-    MissingFileError
-        There is no such file.
+    MissingFileError, PlaceError
+        There is no such file; it is a folder.
     OSError
         It may not be read.
     """
@@ -103,7 +103,8 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
             image = source.physical(0).astype(np.float32)
             kind, first_row = source.format, source.first_row
     except MrczDaskError as error:
-        raise FormatError(f"{what} {path}: {_plain(error, path)}") from error
+        kind_of = PlaceError if isinstance(error, PlaceError) else FormatError
+        raise kind_of(f"{what} {path}: {_plain(error, path)}") from error
     known = np.isfinite(image) & ((image > 0) | (what != "gain"))
     if not known.any():
         raise ParameterError(

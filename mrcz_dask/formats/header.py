@@ -187,7 +187,8 @@ class Header:
                 return header
         text = "; ".join(problems[0])
         kind = HeaderError if text.startswith(_NOT_IN_FILE) else FormatError
-        raise kind(f"{name}: no MRC file that can be read: {text}")
+        remedy = "; correct the header" if kind is HeaderError else ""
+        raise kind(f"{name}: no MRC file that can be read: {text}{remedy}")
 
     def to_bytes(self) -> bytes:
         """Return 1024 bytes and the extended header."""

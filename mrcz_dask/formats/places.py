@@ -18,6 +18,7 @@ HDF5 = (".h5", ".hdf5", ".hdf", ".emd")
 ZARR = (".zarr",)
 _WRAPPED = tuple(end + wrapper for end in MRC for wrapper in WRAPPERS)
 KINDS = {"MRC": (*MRC, *_WRAPPED), "TIFF": TIFF, "EER": EER, "DM": DM, "HDF5": HDF5, "Zarr": ZARR}
+ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
 SUFFIXES = tuple(end for ends in KINDS.values() for end in ends)
 _INSIDE = "::"
 _others = ", ".join(end for kind, ends in KINDS.items() if kind != "MRC" for end in ends)
@@ -46,6 +47,11 @@ class Place:
         if not mark or Path(text).exists():
             return cls(Path(text))
         return cls(Path(before), inside.strip("/") or "/")
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a path is that of a Zarr array or group."""
+    return any((path / name).is_file() for name in ZARR_FILES)
 
 
 def suffix_of(name: str) -> str:

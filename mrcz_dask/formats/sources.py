@@ -13,7 +13,7 @@ from mrcz_dask.formats.eer import EerReader, is_eer
 from mrcz_dask.formats.frames import Frames, FrameSource
 from mrcz_dask.formats.layout import Complain, lenient, load_footer, strict
 from mrcz_dask.formats.parallel import available_cores
-from mrcz_dask.formats.places import Place, expected_kind
+from mrcz_dask.formats.places import Place, expected_kind, is_zarr
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Readable, Source
@@ -21,7 +21,7 @@ from mrcz_dask.formats.tiff import TiffPages, TiffReader
 from mrcz_dask.formats.tiff_pages import MAGIC as TIFF
 from mrcz_dask.formats.wrapped import MAGIC as WRAPPED
 from mrcz_dask.formats.wrapped import open_wrapped
-from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.errors import FormatError, PlaceError
 from mrcz_dask.values.params import InputParams
 
 __all__ = ["FrameSource", "open_source", "read", "read_footer"]
@@ -56,11 +56,15 @@ def open_source(
     ------
     FormatError, TruncatedError, DamagedError, FooterError
         No stack, or a broken one.
+    PlaceError
+        A folder that is no Zarr store.
     MissingLibraryError
         The package that reads the format is not installed; names the extra.
     """
     place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
     if place is not None and place.path.is_dir():
+        if place.path.suffix.casefold() != ".zarr" and not is_zarr(place.path):
+            raise PlaceError(f"{place.path}: is a folder; expected a file, or a Zarr array or group")
         return open_zarr(place.path, place.inside)
     source = Source(path if place is None else place.path)
     try:

@@ -71,7 +71,7 @@ def outliers(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
     """Return the held-out correlated noise."""
-    label = f"R ({NOISE_FLOOR:.0e}: that or less)"
+    label = f"R (values below {NOISE_FLOOR:.0e} drawn there)"
     plot = _figure("noise", "Correlated noise, held out", x, y_axis_type="log", y_axis_label=label)
     raw = _line(plot, source, "raw", GREY, "circle")
     filtered = _line(plot, source, "filtered", ORANGE, "triangle")
@@ -85,7 +85,7 @@ def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 def thresholds(source: ColumnDataSource, x: DataRange1d) -> Figure:
     """Return where outliers begin, to both sides of the centre of the sum's pixels, and that centre."""
-    plot = _figure("thresholds", "Outliers begin at; centre of the sum", x, y_axis_label="sigma")
+    plot = _figure("thresholds", "Outlier thresholds (sigma) and mean counts", x, y_axis_label="sigma")
     high = _line(plot, source, "t_hot", VERMILION, "circle")
     low = _line(plot, source, "t_dark", BLUE, "triangle")
     centre = _line_on_the_right(plot, source, "mu", GREEN, "square", "counts/pixel")

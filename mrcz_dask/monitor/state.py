@@ -10,7 +10,7 @@ from typing import Literal
 
 from mrcz_dask.runs.logbook import Moment
 from mrcz_dask.values import events
-from mrcz_dask.values.records import StackResult, Summed
+from mrcz_dask.values.records import StackResult, Summed, Written
 
 State = Literal["found", "summed", "provisional", "done", "failed"]
 STATES: tuple[State, ...] = ("found", "summed", "provisional", "done", "failed")
@@ -100,6 +100,8 @@ class SessionState:
         What a run that follows a folder waits for; None while it does not.
     stacks
         By name, in the order in which they were found.
+    written
+        Outputs of `count`, by the name of the stack.
     left_out
         Files that are no stacks of the session.
     warnings
@@ -117,6 +119,7 @@ class SessionState:
     phases: list[str] = field(default_factory=list)
     waiting: events.Waiting | None = None
     stacks: dict[str, StackState] = field(default_factory=dict)
+    written: dict[str, Written] = field(default_factory=dict)
     left_out: dict[str, events.StackLeftOut] = field(default_factory=dict)
     warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_TEXTS))
     failures: int = 0
@@ -180,6 +183,9 @@ class SessionState:
                 stack.state = "summed" if stack.summed else "found"
 
     def _done(self, event: events.StackDone, time: datetime) -> None:
+        if isinstance(event.found, Written):
+            self.written[event.name] = event.found
+            return
         stack = self.stacks.get(event.name)
         if stack is None or event.found is None:
             return

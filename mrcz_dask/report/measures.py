@@ -85,7 +85,10 @@ def noise_words(before: str, after: str) -> Callable[[SessionData], str]:
     def words(data: SessionData) -> str:
         pairs = _pairs(data, before, after)
         means = [statistics.fmean(values) for values in zip(*pairs, strict=True)]
-        return f"mean R from {means[0]:.2e} to {means[1]:.2e}, held out" if means else ""
+        if not means or means[0] <= 0:
+            return ""
+        was, now = means
+        return f"by {abs(now / was - 1):.0%}, {1000 * was:.2f} to {1000 * now:.2f} (x 1000)"
 
     return words
 

@@ -70,19 +70,19 @@ class Rule:
         """Return a number of this rule as people read it."""
         if value is None:
             return "-"
-        match self.unit:
-            case "%":
-                return f"{_plain(100 * value)} %"
-            case "standard errors" if value < 0:
-                return f"no, lowered by {_plain(-value)} standard errors"
-            case unit:
-                return f"{_plain(value)} {unit}".rstrip()
+        if self.unit == "standard errors":
+            moved = "yes, R fell" if value < 0 else "no, R rose"
+            return f"{moved} by {_plain(abs(value))} standard errors"
+        return self._number(value)
+
+    def _number(self, value: float) -> str:
+        return f"{_plain(100 * value)} %" if self.unit == "%" else f"{_plain(value)} {self.unit}".rstrip()
 
     @property
     def limits(self) -> str:
         """The thresholds, in words."""
         known = [("look", self.look), ("act", self.act)]
-        return ", ".join(f"{name} above {self.written(v)}" for name, v in known if v is not None)
+        return ", ".join(f"{name} above {self._number(v)}" for name, v in known if v is not None)
 
 
 def _plain(value: float) -> str:
@@ -135,7 +135,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "hot_growth",
-        "Do hot pixels become more through the session?",
+        "Is the number of hot pixels rising?",
         "times",
         1.5,
         3.0,
@@ -166,7 +166,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "filter_raised_noise",
-        "Did the outlier filter raise correlated noise?",
+        "Did the outlier filter help?",
         "standard errors",
         2,
         5,
@@ -177,7 +177,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "correction_raised_noise",
-        "Did the correction of the pattern raise correlated noise?",
+        "Did the pattern correction help?",
         "standard errors",
         2,
         5,
@@ -251,7 +251,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "gain",
-        "How much do pixels of a sum differ beyond counting?",
+        "Do frames look gain-corrected: do pixels vary little beyond counting noise?",
         "%",
         0.1,
         RAW_SPREAD,
@@ -283,7 +283,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "disagreement",
-        "Do outputs say something else than the session store?",
+        "How many output files disagree with the records of the run?",
         "outputs",
         None,
         0,

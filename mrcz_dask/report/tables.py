@@ -132,9 +132,9 @@ def turnover(data: SessionData) -> FigureData | None:
     return FigureData(
         "turnover",
         "Hot pixels that appear and go, against the stack before",
-        "Where births stay above deaths the population grows. Both together far above the lifetimes below "
-        "are pixels near the threshold, which come and go with counting noise. A stack with many of both "
-        "differs from its neighbours: look at it.",
+        "Where births stay above deaths the population grows. If many appear and go in every stack, they are "
+        "pixels close to the threshold, not real births. A stack with many of both differs from its "
+        "neighbours: look at it.",
         "Fig. 7a",
         _columns(stacks, **getters),
         _time(data),

@@ -12,14 +12,13 @@ import numpy as np
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.engine.memory import Need, need
-from mrcz_dask.formats.atomic_folder import ZARR_FILES
-from mrcz_dask.formats.places import measure, stems_of
+from mrcz_dask.formats.places import is_zarr, measure, stems_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.runs.convert import Converted
 from mrcz_dask.runs.discovery import session_folder
 from mrcz_dask.runs.entries import Rejected, Skipped, StackEntry, relative_name
 from mrcz_dask.runs.listing import list_stacks
-from mrcz_dask.runs.looks import Look, look
+from mrcz_dask.runs.looks import Look, broken_link, look
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
@@ -62,10 +61,14 @@ class Batch:
     asked_wrongly: bool = True  # as far as there are failures
     _found: dict[One, Converted] = field(default_factory=dict)
 
-    def fail(self, path: Path, reason: str, *, asked_wrongly: bool = False) -> None:
-        """Note what could not be done, and whether what was asked for is to blame."""
+    def fail(self, path: Path, reason: str, *, asked_wrongly: bool = False) -> str:
+        """Note what could not be done, and whether what was asked for is to blame; return the reason."""
+        for name in (path, path.absolute()):
+            reason = reason.removeprefix(f"{name}: ")
+        reason = reason.replace(" (--exclude)", "")  # which these commands do not have
         self.failed[str(path)] = reason
         self.asked_wrongly &= asked_wrongly
+        return reason
 
     def kept(self) -> str:
         """Return what is said where a signal ends the batch."""
@@ -80,8 +83,8 @@ class Batch:
         tasks = [Task(f"{phase}-stack", phase, work, one, k) for k, one in enumerate(self.ones)]
         for one, made in carry_out(client, tasks):
             if isinstance(made, Failure):
-                self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
-                listen(events.StackFailed(phase, str(one.path), made.reason, 0))
+                reason = self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
+                listen(events.StackFailed(phase, str(one.path), reason, 0))
             else:
                 self._found[one] = replace(made, name=one.name)
                 listen(events.StackDone(phase, one.name, 0))
@@ -120,7 +123,7 @@ def choose(
     """
     batch, named = Batch(), []
     for path in paths:
-        if path.is_dir() and not any((path / name).is_file() for name in ZARR_FILES):
+        if path.is_dir() and not is_zarr(path):
             try:
                 named += list(_within(path, output, inputs, batch, recursive=recursive, movies=movies))
             except (MrczDaskError, OSError) as error:
@@ -129,7 +132,7 @@ def choose(
         try:
             measure(path)
         except OSError as error:
-            batch.fail(path, told(error).removeprefix(f"{path}: "), asked_wrongly=True)
+            batch.fail(path, told(error), asked_wrongly=True)
         else:
             named.append((path, path.name, False))
     names = [name for _, name, _ in named]
@@ -159,8 +162,10 @@ def _within(
                 yield path, relative_name(path, root), True
 
 
-def _opened(path: Path, inputs: InputParams) -> Skipped | None:
+def _opened(path: Path, inputs: InputParams) -> Skipped | Rejected | None:
     """Return why a file has no pixels to write; those that are damaged are named when their turn comes."""
+    if text := broken_link(path):
+        return Rejected(path, text)
     try:
         open_source(path, inputs).close()
     except NoStackError as error:

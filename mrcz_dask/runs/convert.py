@@ -236,7 +236,9 @@ def decompress(
                 "loses them. `recompress --format mrcs` keeps stored integers; the footer says the offset"
             )
         asked, suffix = {"input": params.to_dict()}, ".mrcs" if len(reader) > 1 else ".mrc"
-        done = ("decompress", asked) if resume else None
+        beside = sidecar_path(folder / f"{stem or stem_of(path.name)}{suffix}").exists()
+        as_before = beside == (keep == "sidecar")  # else the provenance of what is there is elsewhere
+        done = ("decompress", asked) if resume and as_before else None
         target, before = target_of(path, folder, suffix, stem, overwrite, done)
         if before is not None:
             return converted(path, target, {"skipped": before.get("skipped", [])}, kept=True)

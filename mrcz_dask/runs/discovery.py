@@ -231,5 +231,5 @@ def _none_good(root: Path, skipped: Sequence[Skipped], rejected: Sequence[Reject
     reasons = [f"{one.path.name} ({one.reason})" for one in skipped] + [one.reason for one in rejected]
     return (
         f"{root}: no stack that can be processed; {len(skipped)} files skipped, {len(rejected)} rejected:"
-        f" {some(reasons)}; check the folder, or use --recursive for a tree of folders"
+        f" {some(reasons, 1)}; check the folder, or use --recursive for a tree of folders"
     )

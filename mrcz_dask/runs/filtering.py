@@ -88,7 +88,7 @@ def filter_outliers(
         For an output that is there or is the input, a bad input, a full disk.
     """
     check_codec(codec, format, may_keep=False)
-    about = outliers.to_dict() | {"input": params.to_dict()}
+    about = outliers.to_dict() | {"codec": codec, "input": params.to_dict()}
     done = ("outliers", about) if resume else None
     target, before = target_of(path, folder, SUFFIXES[format], stem, overwrite, done)
     if before is not None:

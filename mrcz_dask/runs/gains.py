@@ -38,6 +38,7 @@ from mrcz_dask.values.params import GainParams, InputParams
 Bools = NDArray[np.bool_]
 Patterns = Callable[[int], SessionPattern]
 
+AS_FRAMES, SAME_SIZE = "as the frames", "same size as the frames"
 FIRST, MORE = 5, 20
 SEEN, FEWEST_SEEN = 0.3, 3
 USUAL = (0.5, 2.0)
@@ -85,13 +86,18 @@ class PreparedGain:
 
 
 def _described(about: dict[str, Any]) -> str:
-    """Return such as ``gain.mrc, as the frames, multiply, rotate 1, flip 1 (stacks)``."""
-    words = [about["name"], *(about[key] for key in ("size", "sense") if key in about)]
+    """Return such as ``gain.mrc, same size as the frames, multiplied, --gain-rotate 1 ...``."""
+    words = [about["name"]]
+    if "size" in about:
+        words.append(SAME_SIZE if about["size"] == AS_FRAMES else about["size"])
+    if "sense" in about:
+        words.append({"multiply": "multiplied", "divide": "divided by"}[about["sense"]])
     if "pixels" in about:
         words.append(f"{about['pixels']} pixels")
     if "orientation" in about:
         way = about["orientation"]
-        words.append(f"rotate {way['turns']}, flip {int(way['flip_rows'])} ({way['said_by']})")
+        by = "found by comparing with the stacks" if way["said_by"] == "stacks" else "as the options say"
+        words.append(f"--gain-rotate {way['turns']} --gain-flip {int(way['flip_rows'])} ({by})")
     return ", ".join(words)
 
 
@@ -301,7 +307,7 @@ def _fitted(path: str, fit: Callable[[], NDArray[Any]]) -> NDArray[Any]:
 
 def _size(factor: int, how: str) -> str:
     if factor == 1:
-        return "as the frames"
+        return AS_FRAMES
     return f"repeated {factor} x {factor}" if factor > 1 else f"{how} of {-factor} x {-factor}"
 
 

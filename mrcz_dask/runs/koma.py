@@ -157,7 +157,7 @@ def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log
     store.drop_blocks()
     if plan.gain is not None:
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-    known = last_results(read_events(plan.folder))
+    known = last_results(read_events(plan.folder), StackResult)
     manifest = Manifest(plan.folder, known.values(), listen)
     log = Log(events.several(Logbook(plan.folder, listen), manifest, listen), known)
     log.listen(

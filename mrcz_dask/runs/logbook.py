@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import FormatError
-from mrcz_dask.values.records import Record, StackResult, Summed
+from mrcz_dask.values.records import Record, StackResult, Summed, Written
 
 NAME = "events.jsonl"
 VERSION = 1
@@ -26,8 +27,13 @@ KINDS: Mapping[str, type[events.Event]] = {
     for name, kind in vars(events).items()
     if isinstance(kind, type) and issubclass(kind, events.Event) and kind is not events.Event
 }
-_FOUND: Mapping[str, type[Record]] = {events.SUMS: Summed, events.CORRECTION: StackResult}
+_FOUND: Mapping[str, type[Record]] = {
+    events.SUMS: Summed,
+    events.CORRECTION: StackResult,
+    events.COUNTED: Written,
+}
 
+_Kind = TypeVar("_Kind", StackResult, Written)
 Moment = tuple[datetime, events.Event]
 
 
@@ -83,11 +89,11 @@ def read_events(folder: Path) -> Iterator[Moment]:
         return
 
 
-def last_results(moments: Iterable[Moment]) -> dict[str, StackResult]:
-    """Return the last result of every output, by its name; the latest last."""
-    results: dict[str, StackResult] = {}
+def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kind]:
+    """Return the last result of every output of `koma` or of `count`, by its name; the latest last."""
+    results: dict[str, _Kind] = {}
     for _, event in moments:
-        if isinstance(event, events.StackDone) and isinstance(event.found, StackResult):
+        if isinstance(event, events.StackDone) and isinstance(event.found, kind):
             results.pop(event.found.output, None)
             results[event.found.output] = event.found
     return results

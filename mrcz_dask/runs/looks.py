@@ -67,8 +67,8 @@ def look(
     if master != path.name and path.with_name(master).exists():
         return Look(Skipped(path, f"frames of {master}"))
     try:
-        if path.is_symlink() and not path.exists():
-            raise FormatError(f"{path}: is a link that leads nowhere ({path.readlink()})")
+        if text := broken_link(path):
+            raise HeaderError(text)
         size = measure(path)
         _check_file(path, size)
         with open_source(path, inputs) as reader:
@@ -78,6 +78,12 @@ def look(
         return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
     except (MrczDaskError, OSError) as error:
         return Look(Rejected(path, _broken(path, error)))
+
+
+def broken_link(path: Path) -> str:
+    """Return what is said of a link that leads nowhere, and nothing of other paths."""
+    broken = path.is_symlink() and not path.exists()
+    return f"{path}: is a link that leads nowhere ({path.readlink()}); mend the link" if broken else ""
 
 
 def _check_file(path: Path, size: Measured) -> None:
@@ -138,7 +144,7 @@ def _stack(
     reader: FrameSource,
 ) -> Look:
     if reader.dtype.kind not in "iuf":
-        raise FormatError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
+        raise HeaderError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc, warnings = _mdoc(mdoc_path)
     if mdoc is not None and (tilts := len(mdoc.tilts)):

@@ -10,11 +10,12 @@ from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.values import events
-from mrcz_dask.values.records import StackResult
+from mrcz_dask.values.records import StackResult, Written
 from mrcz_dask.values.sizes import some
 
 NAME = "MANIFEST"
-REMEDY = "copy it back, or run koma again"
+REMEDY = "copy it back, or run the same command again"
+Output = StackResult | Written
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 
 
@@ -31,14 +32,16 @@ class Manifest:
         Is told when it cannot be written.
     """
 
-    def __init__(self, folder: Path, known: Iterable[StackResult], warn: events.Listener) -> None:
+    def __init__(self, folder: Path, known: Iterable[Output], warn: events.Listener) -> None:
         self._path, self._warn = folder / NAME, warn
         self._files = {one.name: one.files for one in known}
 
     def __call__(self, event: events.Event) -> None:
         """Take in one event."""
         match event:
-            case events.StackDone(found=StackResult() as found) if self._files.get(found.name) != found.files:
+            case events.StackDone(found=StackResult() | Written() as found) if (
+                self._files.get(found.name) != found.files
+            ):
                 self._files[found.name] = found.files
             case events.StackDue() if event.name in self._files:
                 del self._files[event.name]
@@ -62,7 +65,7 @@ def _line(name: str, sha256: str) -> str:
     return f"{'' if escaped == name else chr(92)}{sha256}  {escaped}\n"
 
 
-def lost(folder: Path, results: Iterable[StackResult], *, read: bool) -> dict[str, str]:
+def lost(folder: Path, results: Iterable[Output], *, read: bool) -> dict[str, str]:
     """Return by name the outputs that are no longer what a run left in a folder, and what is wrong.
 
     Parameters
@@ -78,7 +81,7 @@ def lost(folder: Path, results: Iterable[StackResult], *, read: bool) -> dict[st
     return {output: problem for output, problem in found.items() if problem}
 
 
-def _problem(folder: Path, one: StackResult, *, read: bool) -> str:
+def _problem(folder: Path, one: Output, *, read: bool) -> str:
     path = folder / one.output
     gone = [name for name in dict(one.files) or [one.output] if not (folder / name).exists()]
     if gone:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.digest import PixelDigest, sha256_of
+from mrcz_dask.formats.digest import PixelDigest, files_in
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import sidecar_path
@@ -172,10 +172,7 @@ def output_files(task: FinishTask) -> tuple[tuple[str, str], ...]:
             places += [store.path / "corrections" / stem]
         case "references":
             places += [mask_path(task), *(store.path / group / stem for group in ("references", "outliers"))]
-    files = [one for place in places for one in (place.rglob("*") if place.is_dir() else [place])]
-    folder = Path(task.folder)
-    found = ((one.relative_to(folder).as_posix(), sha256_of(one)) for one in files if one.is_file())
-    return tuple(sorted(found))
+    return files_in(places, Path(task.folder))
 
 
 def mask_path(task: FinishTask) -> Path:

@@ -24,7 +24,7 @@ from mrcz_dask.runs.prepare import PrepareTask, prepare
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef, member_ref
-from mrcz_dask.values.errors import FormatError, ReferenceNotFoundError, SessionError
+from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundError, SessionError
 from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import Break, StackRecord
@@ -77,8 +77,8 @@ def reproduce(
 
     Raises
     ------
-    FormatError
-        When the footer does not say how the file was made.
+    PlaceError, FormatError
+        When the file is no output of `koma`, or its footer does not say how it was made.
     ReferenceNotFoundError
         When an input is not where it should be.
     SessionError
@@ -132,7 +132,7 @@ def _steps(path: Path) -> Steps:
     steps = last_steps(footer)
     missing = [name for name in ("outliers", "koma", "write") if name not in steps]
     if missing:
-        raise FormatError(
+        raise PlaceError(
             f"{path}: its footer has no step {', '.join(missing)}; expected an output of `mrcz-dask koma` "
             "or `count`"
         )

@@ -28,7 +28,7 @@ def check_space(folder: Path, needed: int) -> None:
     """
     place = _existing(folder)
     if not place.is_dir():
-        raise PlaceError(f"{place} is no folder, so that {folder} cannot be made; choose another output")
+        raise PlaceError(f"{place} is a file; expected a folder for the outputs; choose another (-o)")
     if not os.access(place, os.W_OK | os.X_OK):
         raise SpaceError(f"{place} cannot be written into; change its permissions or choose another output")
     free = free_bytes(place)

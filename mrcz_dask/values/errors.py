@@ -37,7 +37,7 @@ class DamagedError(FormatError):
 
 
 class HeaderError(FormatError):
-    """The numbers of the header do not fit the size of the file, and copying it again will not help."""
+    """What the file says of itself does not do, such as its size; copying it again will not help."""
 
 
 class NoStackError(FormatError):
@@ -92,6 +92,7 @@ def told(error: BaseException) -> str:
         errno.ENOENT: "check the path",
         errno.ENOTDIR: "check the path",
         errno.EISDIR: "expected a file",
+        errno.ELOOP: "mend the link",
         errno.EACCES: "change its permissions",
     }.get(error.errno or 0, "try again")
     return f"{error.filename}: {error.strerror or error}; {remedy}"

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mrcz_dask.values.records import Record, StackResult, Summed
+from mrcz_dask.values.records import Record, StackResult, Summed, Written
 from mrcz_dask.values.timing import Timing
 
-SUMS, CORRECTION = "sums and masks", "correction"
+SUMS, CORRECTION, COUNTED = "sums and masks", "correction", "counted frames"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class StackDone(Event):
     name: str
     bytes: int
     timing: Timing | None = None
-    found: Summed | StackResult | None = None
+    found: Summed | StackResult | Written | None = None
 
 
 @dataclass(frozen=True, slots=True)

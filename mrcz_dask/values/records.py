@@ -227,6 +227,18 @@ def only_copies(failures: Sequence[Failure]) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Written(Record):
+    """The files that a stack's output consists of; the attributes are those of `StackResult`."""
+
+    name: str
+    output: str
+    bytes_out: int
+    digest: str
+    files: tuple[tuple[str, str], ...]
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StackResult(Record):
     """What the second pass did with a stack.
 

@@ -135,3 +135,54 @@ def test_the_command_that_installs_an_extra_works_where_the_package_is(
     (root / "pyproject.toml").touch()
     monkeypatch.setattr("mrcz_dask.__file__", str(root / "mrcz_dask" / "__init__.py"))
     assert libraries.install("tiff") == f"pip install -e '{root}[tiff]'"
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("koma s --gain empty --workers 0", "empty: is a folder; expected a file"),
+        ("koma s --dark empty --workers 0", "empty: is a folder; expected a file"),
+        ("koma s -o text", "text is a file; expected a folder for the outputs"),
+        ("gain fit-gamma empty --gain s/s0.mrcz", "empty: is a folder; expected a file"),
+        ("gain estimate s -o none/x.mrc", "folder is not there; make it first"),
+        ("reproduce empty", "empty: is a folder"),
+        ("reproduce s/s0.mrcz", "expected an output of `mrcz-dask koma`"),
+        ("events to-stack empty -o x", "no event list; expected a folder .events.zarr"),
+        ("recompress s -o text", "text is a file; expected a folder for the outputs"),
+        ("count no.mrc -o x", "no.mrc: is not there; expected a stack of raw frames; check the path"),
+    ],
+)
+def test_places_that_cannot_be_what_they_were_named_for(
+    here: Path, mrcz: Any, command: str, says: str
+) -> None:
+    (here / "empty").mkdir()
+    (here / "text").write_text("hello")
+    shown = mrcz(*command.split())
+    assert shown.code == 2 and says in shown.err, shown
+    assert "--exclude" not in shown.err and "Zarr store" not in shown.err
+
+
+def test_a_path_is_said_once(here: Path, mrcz: Any) -> None:
+    (here / "cut.mrc").write_bytes(b"short")
+    (here / "empty").mkdir()
+    for command in ("recompress no.mrc -o x", "outliers cut.mrc -o x", "decompress empty -o x"):
+        shown = mrcz(*command.split())
+        assert shown.err.count(command.split()[1]) == 1, shown
+
+
+def test_a_link_that_leads_nowhere_is_to_be_mended(here: Path, mrcz: Any) -> None:
+    (here / "s" / "loop.mrc").symlink_to("loop.mrc")
+    (here / "s" / "gone.tif").symlink_to("none.tif")
+    for command in ("koma s -o x --workers 0 --radius 1", "recompress s -o y", "outliers s -o z"):
+        shown = mrcz(*command.split())
+        said = [line for line in (shown.out + shown.err).splitlines() if "leads nowhere" in line]
+        assert shown.code == 3 and len(said) == 2, shown
+        assert all("mend the link" in line and "copy it" not in line for line in said)
+    assert "mend the link" in mrcz("info", "s/loop.mrc").err
+
+
+def test_a_file_that_ends_early_is_named_by_every_command(here: Path, mrcz: Any) -> None:
+    mrcz_dask.write(here / "gain.mrc", np.ones((16, 24), np.float32))
+    (here / "cut.mrc").write_bytes(b"short")
+    shown = mrcz("gain", "fit-gamma", "cut.mrc", "--gain", "gain.mrc")
+    assert shown.code == 1 and "cut.mrc: 5 bytes" in shown.err and "Aborted" not in shown.err

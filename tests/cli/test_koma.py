@@ -367,7 +367,7 @@ def test_gain_dark_and_defects(night: Path, tmp_path: Path) -> None:
     done = run(*command, "--gain-force")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning: gain.mrc: compared with 5 stacks, this gain adds pattern" in done.stderr
-    assert "gain: gain.mrc, as the frames, multiply, rotate 0, flip 0 (options)" in done.stderr
+    assert "gain: gain.mrc, same size as the frames, multiplied, --gain-rotate 0 --gain-flip 0" in done.stderr
     assert "defects: defects.txt, 6 pixels" in done.stderr
     path = next((tmp_path / "out").glob("*.mrcz"))
     step = next(s for s in (mrcz_dask.read_footer(path) or {})["provenance"] if s["name"] == "gain")

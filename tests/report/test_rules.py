@@ -180,8 +180,8 @@ def test_the_worst_comes_first(quiet: SessionData) -> None:
         ("%", 0.1234, "12.3 %"),
         ("per hour", 2236.4, "2236 per hour"),
         ("", 0.0027, "0.0027"),
-        ("standard errors", -25.72, "no, lowered by 25.7 standard errors"),
-        ("standard errors", 3.0, "3 standard errors"),
+        ("standard errors", -25.72, "yes, R fell by 25.7 standard errors"),
+        ("standard errors", 3.0, "no, R rose by 3 standard errors"),
         ("", None, "-"),
     ],
 )

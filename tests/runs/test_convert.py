@@ -293,3 +293,13 @@ class TestDecompress:
         assert "recipe" not in footer
         assert "recipe" in footer["provenance"][-1]["skipped"][0]
         assert "recipe" in made.findings["skipped"][0]
+
+
+def test_an_output_with_its_provenance_elsewhere_is_not_kept(tmp_path: Path) -> None:
+    mrcz_dask.write(tmp_path / "a.mrcz", np.arange(3 * 8 * 9, dtype=np.int16).reshape(3, 8, 9))
+    for keep, other in (("sidecar", "footer"), ("footer", "sidecar")):
+        out = tmp_path / keep
+        decompress(tmp_path / "a.mrcz", out, keep=keep)
+        assert decompress(tmp_path / "a.mrcz", out, keep=keep, resume=True).kept
+        with pytest.raises(OutputExistsError, match="--overwrite"):
+            decompress(tmp_path / "a.mrcz", out, keep=other, resume=True)

@@ -9,7 +9,7 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import SUFFIXES
 from mrcz_dask.runs.filtering import filter_outliers
-from mrcz_dask.values.errors import OutlierError, ParameterError
+from mrcz_dask.values.errors import OutlierError, OutputExistsError, ParameterError
 from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
 
 BEFORE = provenance.append(None, provenance.step("camera", parameters={"mode": "counting"}))
@@ -86,3 +86,12 @@ def test_pixels_that_are_not_finite_are_filled(tmp_path: Path) -> None:
     frames[2, 10, 10] = np.nan
     made = filter_outliers(stack(tmp_path / "a.mrcz", frames), tmp_path / "out", OutlierParams(), "auto")
     assert np.isfinite(mrcz_dask.read(made.output)).all()
+
+
+def test_an_output_of_another_codec_is_not_kept(tmp_path: Path) -> None:
+    mrcz_dask.write(tmp_path / "a.mrc", np.random.default_rng(3).poisson(2, (4, 32, 48)).astype(np.uint16))
+    options: dict[str, Any] = {"outliers": OutlierParams(), "resume": True}
+    filter_outliers(tmp_path / "a.mrc", tmp_path / "out", codec="zstd", **options)
+    assert filter_outliers(tmp_path / "a.mrc", tmp_path / "out", codec="zstd", **options).kept
+    with pytest.raises(OutputExistsError, match="--overwrite"):
+        filter_outliers(tmp_path / "a.mrc", tmp_path / "out", codec="lz4", **options)

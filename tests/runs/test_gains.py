@@ -63,7 +63,8 @@ def test_given_orientation_needs_no_stack(gain: np.ndarray, tmp_path: Path) -> N
     assert (about["name"], about["sense"], about["size"]) == ("g.mrc", "multiply", "as the frames")
     assert about["orientation"] == {"turns": 1, "flip_rows": True, "said_by": "options"}
     lines = list(found.lines())
-    assert lines[0] == "gain: g.mrc, as the frames, multiply, rotate 1, flip 1 (options)"
+    said = "same size as the frames, multiplied, --gain-rotate 1 --gain-flip 1 (as the options say)"
+    assert lines[0] == f"gain: g.mrc, {said}"
     assert lines[1] == "for relion     --gain_rot 1 --gain_flip 1"
     assert lines[2] == "for motioncor  -RotGain 1 -FlipGain 1"
     assert not found.caveats

@@ -87,7 +87,7 @@ def test_one_line_an_event_with_the_name_of_its_stack(tmp_path: Path) -> None:
     assert [one["event"] for one in lines(tmp_path)] == [type(e).__name__ for e in EVENTS]
     assert all("name" in one for one in lines(tmp_path) if one["event"].startswith("Stack"))
     assert [event for _, event in read_events(tmp_path)] == EVENTS
-    assert last_results(read_events(tmp_path)) == {"a.mrcz": RESULT}
+    assert last_results(read_events(tmp_path), StackResult) == {"a.mrcz": RESULT}
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:

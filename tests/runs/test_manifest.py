@@ -130,7 +130,7 @@ def test_outputs_of_an_older_log_are_hashed(session: Path, tmp_path: Path) -> No
 def test_what_became_of_outputs(session: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(session, out, format="mrcs", dtype="float32")
-    results = last_results(read_events(out))
+    results = last_results(read_events(out), StackResult)
     assert lost(out, results.values(), read=True) == {}
     (out / "s0.mrcs.json").unlink()
     shutil.copy(out / "s1.mrcs", out / "s2.mrcs")

@@ -163,6 +163,7 @@ def count_plan(
     fractions: FractionParams | None = None,
     *,
     inputs: InputParams | None = None,
+    exclude: Sequence[str] | None = None,
     events: bool = False,
     gain: GainOptions = NO_GAIN,
     calibration: Path | str | None = None,
@@ -181,6 +182,8 @@ def count_plan(
         How electrons are found, and made into frames.
     inputs
         How stacks are read where they do not say it.
+    exclude
+        Names or patterns of stacks in the folders that are left out, as `discover` takes them.
     events
         Write event lists, too.
     gain
@@ -200,7 +203,7 @@ def count_plan(
         Options that do not go together.
     """
     read, out = inputs or InputParams(), Path(folder).absolute()
-    stacks, bad = _stacks([Path(one) for one in paths], out, read)
+    stacks, bad = _stacks([Path(one) for one in paths], out, read, exclude)
     made = CountPlan(
         stacks=tuple(stacks),
         bad=tuple(bad),
@@ -229,12 +232,14 @@ def usual_shape(stacks: Sequence[StackEntry]) -> tuple[int, int]:
     return max(counts, key=counts.__getitem__)
 
 
-def _stacks(paths: list[Path], out: Path, inputs: InputParams) -> tuple[list[StackEntry], list[Rejected]]:
+def _stacks(
+    paths: list[Path], out: Path, inputs: InputParams, exclude: Sequence[str] | None
+) -> tuple[list[StackEntry], list[Rejected]]:
     stacks: list[StackEntry] = []
     bad: list[Rejected] = []
     for path in paths:
         if path.is_dir() and path.suffix != ".zarr":
-            found = discover(path, output=out, inputs=inputs)
+            found = discover(path, exclude=exclude, output=out, inputs=inputs)
             stacks += found.stacks
             bad += found.rejected
             continue
@@ -249,12 +254,14 @@ def _stacks(paths: list[Path], out: Path, inputs: InputParams) -> tuple[list[Sta
 
 
 def _look(path: Path, inputs: InputParams) -> StackEntry | Rejected:
-    if not path.parent.is_dir():
-        return Rejected(path, f"{path}: is not there; expected a stack of raw frames")
+    if not path.exists():
+        return Rejected(path, f"{path}: is not there; expected a stack of raw frames; check the path")
     mdocs = {path.parent: mdoc_index(one.name for one in path.parent.iterdir())}
     found = look(path.parent, mdocs, path, inputs).found
     if isinstance(found, Skipped):
         return Rejected(path, f"{path}: {found.reason}; expected a stack of raw frames")
+    if isinstance(found, Rejected):  # which is not in a folder that it may be left out of
+        return replace(found, reason=found.reason.replace(" (--exclude)", ""))
     return found
 
 

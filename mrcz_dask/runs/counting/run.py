@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,12 +28,14 @@ from mrcz_dask.runs.counting.tasks import (
     write_outputs,
 )
 from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.logbook import Logbook
+from mrcz_dask.runs.logbook import Logbook, last_results, read_events
+from mrcz_dask.runs.manifest import Manifest
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError
-from mrcz_dask.values.records import Failure
+from mrcz_dask.values.records import Failure, Written
 
-COUNTING, WRITING, KEEPING = "electrons", "counted frames", "existing output"
+COUNTING, WRITING, KEEPING = "electrons", events.COUNTED, "existing output"
+FIRST, AGAIN = "no output yet", "its output is replaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +106,17 @@ class CountRun:
         """
         plan = self._plan
         plan.folder.mkdir(parents=True, exist_ok=True)
-        self._listen = events.several(Logbook(plan.folder, self._listen), self._listen)
+        known = last_results(read_events(plan.folder), Written).values()
+        manifest = Manifest(plan.folder, known, self._listen)
+        self._listen = events.several(Logbook(plan.folder, self._listen), manifest, self._listen)
         with self._told():
             calibration, path = self._calibrated()
             method = Method(str(path), calibration.digest, plan.script)
             results, failures = self._sorted_out(method)
             left = [one for one in plan.stacks if one.name not in results and one.name not in failures]
+            for one in left:
+                reason = AGAIN if plan.target(one).exists() else FIRST
+                self._listen(events.StackDue(one.name, reason))
             with CountJob(plan, left, method, self._listen) as job:
                 Loop(self._client).run(job)
             results |= job.results
@@ -171,6 +178,7 @@ class CountRun:
                 continue
             if found is not None:
                 kept[one.name] = found
+                self._listen(events.StackDone(WRITING, one.name, 0, None, replace(found.written, kept=True)))
         return kept, refused
 
 
@@ -272,7 +280,7 @@ class CountJob:
             self._listen(events.StackFailed(phase, name, found.reason, size))
         else:
             self.results[name] = found
-            self._listen(events.StackDone(phase, name, size))
+            self._listen(events.StackDone(phase, name, size, None, found.written))
 
     def _spool(self, name: str) -> EventSpool:
         if name not in self._spools:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic_folder import AtomicFolder
+from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.runs.counting.packing import CHARGE_STEPS, STEPS, Found, pixels
 from mrcz_dask.values.errors import FormatError, ParameterError, PlaceError
@@ -63,14 +64,15 @@ class Events:
         self.path = Path(path)
         if not self.path.exists():
             raise PlaceError(f"{path}: no event list: it is not there; check the path")
+        what = f"expected a folder {SUFFIX} of `mrcz-dask count --events`"
+        if not is_zarr(self.path):
+            raise PlaceError(f"{path}: no event list; {what}")
         try:
             self._group = zarr.open_group(self.path, mode="r")
             version = self._group.attrs.get(MARK)
             self._first = np.asarray(self._array("first")[:])
         except (OSError, KeyError, ValueError) as error:
-            raise FormatError(
-                f"{path}: no event list ({error}); expected a folder {SUFFIX} of `mrcz-dask count --events`"
-            ) from error
+            raise FormatError(f"{path}: no event list ({error}); {what}") from error
         if version != VERSION:
             raise FormatError(f"{path}: event list version {version!r}; expected {VERSION}; count again")
         self.about: dict[str, Any] = dict(self._group.attrs["about"])  # type: ignore[arg-type]

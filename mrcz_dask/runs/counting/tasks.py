@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.engine.memory import Need
+from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.graphs.stacks import shared_reader
 from mrcz_dask.numerics.counting.detector import Detector
@@ -24,6 +25,7 @@ from mrcz_dask.runs.counting.spool import SpoolReader
 from mrcz_dask.runs.counting.store import SUFFIX, write_events
 from mrcz_dask.values.errors import DamagedError, SessionError
 from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.records import Written
 from mrcz_dask.values.timing import phase
 
 # A process with the compiled code; bytes per pixel of the detector in it, of a task's frame as read,
@@ -199,6 +201,8 @@ class Counted:
         As `recording.coincidence` has it.
     dose, corrected_dose
         Electrons per pixel of the detector in all of the stack: counted, and corrected (None = not known).
+    written
+        Its files.
     kept
         Whether it was there already.
     """
@@ -213,6 +217,7 @@ class Counted:
     coincidence: dict[str, float | None]
     dose: float
     corrected_dose: float | None
+    written: Written
     kept: bool = False
 
 
@@ -319,6 +324,9 @@ def counted_of(
         coincidence=step["coincidence"],
         dose=dose,
         corrected_dose=None if factor is None else dose * factor,
+        written=Written(
+            name, target.name, measure(target).size, whole_digest(target), files_in(outputs, target.parent)
+        ),
         kept=kept,
     )
 

@@ -1,11 +1,14 @@
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import mrcz_dask
+from mrcz_dask.cli.app import app
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.raw import RawParams
@@ -206,3 +209,24 @@ def test_the_background_of_sound_frames_fits(occupancy: float, noise: float) -> 
     detector = Detector(stack.offset, stack.noise, None, stack.gain <= 0)
     for k in range(2):
         tasks.check_background(stack.frame(k).values, detector, "a")
+
+
+def test_manifest_lists_counted_stacks_and_lost_ones_are_noticed(
+    raw_stacks: list[Path], calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted(raw_stacks, tmp_path, calibration, events=True)
+    listed = (tmp_path / "MANIFEST").read_text()
+    for line in listed.splitlines():
+        digest, name = line.split("  ", 1)
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
+    assert all(f"  {path.stem}.mrcz\n" in listed for path in raw_stacks) and ".zarr/" in listed
+    invoke = CliRunner().invoke
+    assert invoke(app, ["verify", str(tmp_path)]).exit_code == 0
+    (tmp_path / f"{raw_stacks[0].stem}.mrcz").unlink()
+    for command in ("verify", "status"):
+        shown = invoke(app, [command, str(tmp_path)])
+        assert shown.exit_code == 3 and f"{raw_stacks[0].stem}.mrcz is gone" in shown.output
+    (tmp_path / "MANIFEST").unlink()
+    counted(raw_stacks, tmp_path, calibration, events=True)
+    assert (tmp_path / "MANIFEST").read_text() == listed
+    assert invoke(app, ["status", str(tmp_path)]).exit_code == 0
