@@ -345,7 +345,10 @@ class KomaPlan:
 
     @property
     def corrected(self) -> Sequence[da.Array]:
-        """Of each stack its corrected frames, (n, ny, nx) float32 counts, a chunk a frame."""
+        """Of each stack its corrected frames, (n, ny, nx) float32 counts, a chunk a frame.
+
+        A large constant offset, beside which float32 loses counts, is taken off.
+        """
         return Lazily(self._lazy.corrected, len(self.discovery.stacks))
 
     @property
