@@ -127,7 +127,10 @@ class KomaPlan:
 
     @property
     def corrected(self) -> Sequence[da.Array]:
-        """Corrected frames of each movie, (n, ny, nx) float32 counts, one chunk a frame."""
+        """Corrected frames of each movie, (n, ny, nx) float32 counts, one chunk a frame.
+
+        A large constant offset, beside which float32 loses counts, is taken off.
+        """
         return Lazily(self._lazy.corrected, len(self.discovery.stacks))
 
     @property
