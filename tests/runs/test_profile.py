@@ -63,7 +63,7 @@ def test_the_floor_is_decoding_twice_encoding_and_the_disk() -> None:
 
 def test_as_json() -> None:
     said = json.loads(json.dumps(profile(FIRST, SECOND).to_dict()))
-    assert said["floor"] == {"phases": list(FLOOR), "seconds": 7.0, "ratio": 20.0 / 7.0}
+    assert said["floor"] == {"phases": list(FLOOR), "seconds": 7.0, "ratio": 24.0 / 7.0}
     assert said["executor"]["workers"] == said["slots"] == 2
     assert {"python", "mrcz_dask", "numpy", "blosc2"} <= set(said["versions"])
     phases = said["phases"]
