@@ -14,7 +14,7 @@ from mrcz_dask.runs.segments import Segments
 from mrcz_dask.runs.tasks import more_until_final, windows_of
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams
-from tests.runs.test_follow import Step, bring, follow, stacks  # noqa: F401 - a fixture
+from tests.runs.test_follow import Step, bring, followed, stacks  # noqa: F401 - a fixture
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -54,7 +54,7 @@ def test_a_run_that_follows_tells_it(tmp_path: Path, stacks: list[Path]) -> None
     bring(stacks[0], live)()
     steps: list[Step | None] = [one for path in stacks[1:5] for one in (bring(path, live), None, None, None)]
     heard: list[events.Event] = []
-    follow(live, tmp_path / "out", steps, heard.append)
+    followed(live, tmp_path / "out", steps, heard.append)
     told = [one for one in heard if isinstance(one, events.Waiting)]
     assert [(one.place, one.more) for one in told] == [(1, 3), (1, 2), (1, 1), (3, 1), (4, 1)]
     assert str(told[0]) == f"stack 1 ({stacks[0].name}) is final after 3 more"
