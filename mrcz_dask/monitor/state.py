@@ -94,8 +94,8 @@ class SessionState:
         The last run's end; None while it goes on, and after a crash.
     updated
         The time of the last event.
-    phase
-        The pass that is going on; None between passes.
+    going
+        The passes that are going on, in the order in which they began.
     waiting
         What a run that follows a folder waits for; None while it does not.
     stacks
@@ -116,7 +116,7 @@ class SessionState:
     began: datetime | None = None
     ended: events.RunFinished | None = None
     updated: datetime | None = None
-    phase: str | None = None
+    going: list[str] = field(default_factory=list)
     waiting: events.Waiting | None = None
     stacks: dict[str, StackState] = field(default_factory=dict)
     written: dict[str, Written] = field(default_factory=dict)
@@ -124,6 +124,11 @@ class SessionState:
     warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_TEXTS))
     failures: int = 0
     marks: dict[str, deque[Mark]] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> str | None:
+        """The first pass that is going on; None between passes."""
+        return self.going[0] if self.going else None
 
     @classmethod
     def of(cls, moments: Iterable[Moment]) -> SessionState:
@@ -147,9 +152,9 @@ class SessionState:
             case events.StackDue():
                 self._due(event)
             case events.PhaseStarted():
-                self.phase = event.phase
+                self.going = [*(one for one in self.going if one != event.phase), event.phase]
             case events.PhaseFinished():
-                self.phase = None
+                self.going = [one for one in self.going if one != event.phase]
             case events.StackDone():
                 self._done(event, time)
             case events.StackFailed():
@@ -159,13 +164,14 @@ class SessionState:
             case events.Warned():
                 self.warnings.append((time, event.message))
             case events.RunFinished():
-                self.ended, self.phase, self.waiting = event, None, None
+                self.ended, self.going, self.waiting = event, [], None
             case _:
                 pass
 
     def _start(self, event: events.RunStarted, time: datetime) -> None:
         self.run, self.began = event, time
-        self.ended = self.phase = self.waiting = None
+        self.ended = self.waiting = None
+        self.going = []
         self.failures = 0
         for kept in (self.stacks, self.left_out, self.warnings, self.marks):
             kept.clear()
