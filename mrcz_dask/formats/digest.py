@@ -100,7 +100,7 @@ def files_in(places: Iterable[Path], folder: Path) -> tuple[tuple[str, str], ...
     for one in filter(Path.is_file, files):
         with one.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        found.append((one.relative_to(folder).as_posix(), digest))
+        found.append((Path(os.path.relpath(one, folder)).as_posix(), digest))
     return tuple(sorted(found))
 
 

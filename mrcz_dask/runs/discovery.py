@@ -228,8 +228,9 @@ def _disagreeing(stacks: Sequence[StackEntry]) -> Iterator[str]:
 
 
 def _none_good(root: Path, skipped: Sequence[Skipped], rejected: Sequence[Rejected]) -> str:
-    reasons = [f"{one.path.name} ({one.reason})" for one in skipped] + [one.reason for one in rejected]
+    reasons = [f"{one.path.name} ({one.reason})" for one in skipped[:1]]
+    reasons += [some([one.reason for one in rejected], 1)] if rejected else []
     return (
         f"{root}: no stack that can be processed; {len(skipped)} files skipped, {len(rejected)} rejected:"
-        f" {some(reasons, 1)}; check the folder, or use --recursive for a tree of folders"
+        f" {'; '.join(reasons)}; check the folder, or use --recursive for a tree of folders"
     )

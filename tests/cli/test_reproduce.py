@@ -75,7 +75,7 @@ def test_a_file_that_was_changed_differs(night: Path, mrcz: Any) -> None:
 
 def test_what_is_no_output(night: Path, mrcz: Any) -> None:
     shown = mrcz("reproduce", sorted(night.glob("*.mrcz"))[0])
-    assert shown.code == 1
+    assert shown.code == 2
     assert "expected an output" in shown.err
     assert mrcz("reproduce", night / "missing.mrcz").code == 2
 

@@ -303,10 +303,10 @@ class TestManyFiles:
         here = discover(tmp_path)
         threads = set()
 
-        def slow(*arguments: Any, inputs: InputParams | None) -> Any:
+        def slow(*arguments: Any, **options: Any) -> Any:
             threads.add(threading.get_ident())
             time.sleep(0.005)
-            return looks.look(*arguments, inputs=inputs)
+            return looks.look(*arguments, **options)
 
         monkeypatch.setattr(discovery, "look", slow)
         assert discover(tmp_path) == here
