@@ -10,7 +10,7 @@ from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.files import KINDS, NAME, all_data, csv_of, file_name, write_figures, write_page
 from mrcz_dask.report.pictures import figures
 from mrcz_dask.report.rules import RULES
-from mrcz_dask.values.errors import OutputExistsError, SpaceError
+from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 
 def test_the_page_is_in_the_output_folder(copy: Path) -> None:
@@ -42,7 +42,7 @@ def test_every_figure_has_its_files(
 
 def test_a_folder_that_cannot_be_made(data: SessionData, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpaceError):
+    with pytest.raises(PlaceError):
         write_figures(data, tmp_path / "file" / "figures")
 
 
