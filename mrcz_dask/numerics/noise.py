@@ -99,7 +99,12 @@ def constant_offset(total: StackSum, even: StackSum) -> int:
         float(np.median(total.values[noise_rows(total.shape)])) / total.n,
         frame_noise(total, even),
     )
-    if noise is None or np.spacing(np.float32(abs(middle))) <= noise / FINENESS:
+    return 0 if noise is None else offset_below(middle, noise / FINENESS)
+
+
+def offset_below(middle: float, finest: float) -> int:
+    """Return a multiple of 2**16 below a number beside which float32 has no such fine steps; else 0."""
+    if np.spacing(np.float32(abs(middle))) <= finest:
         return 0
     return (math.floor(middle / OFFSET_STEP) - 1) * OFFSET_STEP
 

@@ -25,7 +25,7 @@ from mrcz_dask.numerics.doses import blank_frames, blank_note, is_blank
 from mrcz_dask.numerics.fingerprint import Fingerprinter
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
-from mrcz_dask.numerics.noise import constant_offset, frame_noise
+from mrcz_dask.numerics.noise import constant_offset, frame_noise, offset_below
 from mrcz_dask.numerics.outliers import OutlierMask
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.sketch import sketch
@@ -143,14 +143,16 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         collected = _read(reader)
     with phase("sum"):
         before = Sums(collected.even.result_with(collected.odd), collected.even.result())
+        statistics = combine(collected.statistics)
         offset = constant_offset(*before)
+        if len(collected.constant) == shape[0] and dtype.kind in "iu":  # blank frames are in no sum
+            offset = offset_below(float(statistics.minimum), 1.0)
         if offset and settings.gain.gain:
             raise DtypeError(
                 f"{task.path}: its counts lie on a constant offset of about {offset:g}, beside which gain "
                 "and dark, float32, lose them. Take the offset off in the file, and run again"
             )
         before = Sums(before.total.less(offset), before.even.less(offset))
-        statistics = combine(collected.statistics)
     with phase("fit"):
         gamma, sums = _gained(before, task, shape[0])
         total, even = sums.total, sums.even
