@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial, reduce
 from itertools import count
@@ -39,7 +39,7 @@ class Step:
     argument
         Plain values.
     chain
-        Number of the chain.
+        Name of the chain.
     needs
         Tasks that several states share, whose results the function gets behind the argument.
     """
@@ -47,7 +47,7 @@ class Step:
     name: str
     function: Callable[..., Any]
     argument: Any
-    chain: int
+    chain: Hashable
     needs: tuple[Task, ...] = ()
 
 
@@ -111,7 +111,7 @@ class Loop:
     take_times: bool = False
     _waiting: list[tuple[int, int, Task]] = field(default_factory=list)
     _running: dict[Any, Task] = field(default_factory=dict)
-    _chains: OrderedDict[int, Any] = field(default_factory=OrderedDict)
+    _chains: OrderedDict[Hashable, Any] = field(default_factory=OrderedDict)
     _shared: OrderedDict[Named, Any] = field(default_factory=OrderedDict)
     _order: Iterator[int] = field(default_factory=count)
 

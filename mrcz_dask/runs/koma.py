@@ -208,7 +208,7 @@ class KomaJob(SumJob):
         self._results: dict[str, StackResult] = {}
         self._refused: dict[str, tuple[str, Failure]] = {}
         self._assessment = Assessment(plan.settings)
-        self._chains: set[int] = set()
+        self._chains: set[tuple[int, int]] = set()
         self._told: set[Break] = set()
         self._blocked, self._hinted = False, False
         self._next = 0
@@ -316,7 +316,7 @@ class KomaJob(SumJob):
     def _correction(self, index: int, task: FinishTask) -> Task:
         """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
         length = min(CHAIN, max(SHORTEST, len(self.plan.stacks) // (CHAINS * self._slots)))
-        chain = PROVISIONAL if task.provisional else index // length
+        chain = self._generation, PROVISIONAL if task.provisional else index // length
         blocks = () if chain in self._chains else self._blocks(task)
         self._chains.add(chain)
         asked = window_task(task, blocks=blocks)

@@ -46,6 +46,7 @@ class SumJob:
         self._failed: dict[str, tuple[StackEntry, Failure]] = {}
         self._summing: dict[str, StackEntry] = {}
         self._correcting: dict[str, str] = {}
+        self._generation = 0
         self._news = True
         announce(plan, listen)
 
@@ -103,7 +104,8 @@ class SumJob:
         for phase in self.phases:
             listen(events.PhaseStarted(phase, len(new), size))
         for k, entry in new:
-            self._records.pop(entry.name, None)
+            # windows that hold the sum of before must not be advanced: it is no longer there to take out
+            self._generation += self._records.pop(entry.name, None) is not None
             self._failed.pop(entry.name, None)
             record, self._news = known_record(self.plan, store, entry), True
             if record is None:

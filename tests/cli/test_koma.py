@@ -165,7 +165,7 @@ class TestOutputFolders:
         (tmp_path / "file").write_text("")
         shown = mrcz("koma", night, "-o", tmp_path / "file")
         assert shown.code == 2
-        assert "no folder" in shown.err
+        assert "is a file; expected a folder" in shown.err
 
     def test_a_folder_that_cannot_be_written(
         self, night: Path, tmp_path: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch

@@ -108,7 +108,7 @@ def test_what_was_taken_goes_with_the_output(tmp_path: Path, foreign_chunks: Any
     frames = UNSIGNED_BYTES["120 counts"](np.random.default_rng(0)).astype("u1")
     (tmp_path / "a.mrcz").write_bytes(foreign_chunks(frames.view("i1")))
     made = filter_outliers(tmp_path / "a.mrcz", tmp_path / "out", OutlierParams(), "auto")
-    assert any("taken as unsigned" in text for text in made.findings["caveats"])
+    assert any("taken as unsigned" in text for text in made.findings["notes"])
     assert mrcz_dask.read(made.output).mean() == pytest.approx(120, abs=1)
 
 

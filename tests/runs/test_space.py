@@ -28,7 +28,7 @@ def test_too_little_space_says_the_figures(tmp_path: Path) -> None:
 
 def test_a_file_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
-    with pytest.raises(PlaceError, match="is no folder"):
+    with pytest.raises(PlaceError, match="is a file; expected a folder"):
         check_space(tmp_path / "out" / "deeper", 1)
 
 
