@@ -75,8 +75,8 @@ CalibrationOption = Annotated[
     Path | None,
     typer.Option(
         "--calibration",
-        help="Of an earlier run of this detector, or the output folder it is in. [default: that in -o, else "
-        "a new one from the frames]",
+        help="Of an earlier run of this detector, or the output folder it is in. Default: that in -o, else "
+        "a new one from the frames.",
         rich_help_panel=FINDING,
         show_default=False,
     ),
@@ -125,7 +125,7 @@ Backlog = Annotated[
 ZeroBelow = Annotated[
     float | None,
     typer.Option(
-        help="LOSSY: pixels below so many read noises are sent to workers as 0. [default: nothing is lost]",
+        help="LOSSY: pixels below so many read noises are sent to workers as 0. Default: nothing is lost.",
         rich_help_panel=STREAM,
         show_default=False,
     ),

@@ -29,12 +29,12 @@ def export(
         typer.Option(
             "-o",
             "--output",
-            help="Folder for what it takes. [default: OUTPUTS/PROGRAM]",
+            help="Folder for what it takes. Default: OUTPUTS/PROGRAM.",
             show_default=False,
         ),
     ] = None,
     pixel_size: Annotated[
-        float | None, typer.Option(help="Angstrom. [default: what the stacks say]", show_default=False)
+        float | None, typer.Option(help="Angstrom. Default: what the stacks say.", show_default=False)
     ] = None,
     voltage: Annotated[float, typer.Option(help="Kilovolt.")] = 300.0,
     cs: Annotated[float, typer.Option(help="Spherical aberration, millimetre.")] = 2.7,

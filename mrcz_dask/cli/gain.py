@@ -200,7 +200,7 @@ def fit_gamma(
     gain_force: GainForce = False,
     frame_time: Annotated[
         list[float] | None,
-        typer.Option(help="Seconds per frame, once or for each flat. [default: ExposureTime of the .mdoc]"),
+        typer.Option(help="Seconds per frame, once or for each flat. Default: ExposureTime of the .mdoc."),
     ] = None,
     side: Annotated[int, typer.Option(help="Average over squares of so many pixels.")] = 16,
     plot: Annotated[

@@ -66,7 +66,7 @@ GainGamma = Annotated[
     typer.Option(
         metavar="auto|VALUE|a1,b1,a2,a3",
         help="Exponent of the gain: auto = the preprint's curve of a K2 over the dose rate (Eq. 11); a "
-        "number; or a curve of your own (mrcz-dask gain fit-gamma). [default: 1]",
+        "number; or a curve of your own (mrcz-dask gain fit-gamma). Default: 1.",
         show_default=False,
         rich_help_panel=PANEL,
     ),
@@ -74,7 +74,7 @@ GainGamma = Annotated[
 FrameTime = Annotated[
     float | None,
     typer.Option(
-        help="Seconds per frame, for --gain-gamma. [default: ExposureTime of each .mdoc]",
+        help="Seconds per frame, for --gain-gamma. Default: ExposureTime of each .mdoc.",
         show_default=False,
         rich_help_panel=PANEL,
     ),

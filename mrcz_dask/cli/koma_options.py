@@ -33,7 +33,7 @@ RadiusOrAuto = Annotated[
 Output = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Folder for the outputs. [default: SESSION/koma]", rich_help_panel=OUTPUT
+        "-o", "--output", help="Folder for the outputs. Default: SESSION/koma.", rich_help_panel=OUTPUT
     ),
 ]
 Write = Annotated[
@@ -55,7 +55,7 @@ Format = Annotated[
 Dtype = Annotated[
     Literal["int16", "float32", "float16"] | None,
     typer.Option(
-        help="Pixel type of normalized outputs. [default: int16 in mrcz and zarr, else float32] int16 has "
+        help="Pixel type of normalized outputs. Default: int16 in mrcz and zarr, else float32. int16 has "
         "a scale; float16 is MRC mode 12, which python-mrcz and many other programs cannot read.",
         rich_help_panel=OUTPUT,
     ),
@@ -64,7 +64,7 @@ Step = Annotated[
     float | None,
     typer.Option(
         help="Quantisation step of int16 in counts, a power of two. "
-        "[default: 0.0625, or finer where the noise is small]",
+        "Default: 0.0625, or finer where the noise is small.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -110,8 +110,8 @@ BreaksOption = Annotated[
 BreakAfter = Annotated[
     str | None,
     typer.Option(
-        help="Windows do not cross so long a time without a stack either, such as 6h. [default: any is "
-        "crossed]",
+        help="Windows do not cross so long a time without a stack either, such as 6h. Default: any is "
+        "crossed.",
         show_default=False,
         rich_help_panel=METHOD,
     ),
@@ -172,7 +172,7 @@ Settle = Annotated[
 UntilIdle = Annotated[
     str | None,
     typer.Option(
-        help="Finish when nothing new has come for so long, such as 30m. [default: not before Ctrl-C]",
+        help="Finish when nothing new has come for so long, such as 30m. Default: not before Ctrl-C.",
         show_default=False,
         rich_help_panel=FOLLOW,
     ),
@@ -193,8 +193,8 @@ Page = Annotated[
     str | None,
     typer.Option(
         metavar="[HOST:]PORT",
-        help="Serve the page of the session, and its metrics, there; `none`: no page. [default: in the "
-        "dashboard of a cluster that is made; with --scheduler on loopback, any port; with --workers 0 none]",
+        help="Serve the page of the session, and its metrics, there; `none`: no page. Default: in the "
+        "dashboard of a cluster that is made; with --scheduler on loopback, any port; with --workers 0 none.",
         show_default=False,
         rich_help_panel=WHERE,
     ),

@@ -57,9 +57,7 @@ ReplayOption = Annotated[
         show_default=False,
     ),
 ]
-Fps = Annotated[
-    float | None, _of(FROM, "--fps", "Frames a second of --replay. [default: as fast as it goes]")
-]
+Fps = Annotated[float | None, _of(FROM, "--fps", "Frames a second of --replay. Default: as fast as it goes.")]
 Loop = Annotated[bool, _of(FROM, "--loop", "Begin --replay again at its end.")]
 ListenOption = Annotated[
     str | None,

@@ -38,14 +38,14 @@ Output = Annotated[
     typer.Option(
         "-o",
         "--output",
-        help="Output folder of `koma`, whose session store is used, or made. [default: SESSION/koma]",
+        help="Output folder of `koma`, whose session store is used, or made. Default: SESSION/koma.",
         rich_help_panel=FILES,
     ),
 ]
 Only = Annotated[
     Literal["stacks", "dose", "radius"] | None,
     typer.Option(
-        help="One part: every stack, sums over dose, or against the radius. [default: all three]",
+        help="One part: every stack, sums over dose, or against the radius. Default: all three.",
         show_default=False,
     ),
 ]
@@ -55,7 +55,7 @@ Sample = Annotated[
 Radii = Annotated[
     Many,
     typer.Option(
-        help="Radii that are compared, such as 3,6,12. [default: 1 to 48, as many as fit, and --radius]",
+        help="Radii that are compared, such as 3,6,12. Default: 1 to 48, as many as fit, and --radius.",
         show_default=False,
     ),
 ]

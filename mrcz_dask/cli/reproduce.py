@@ -25,12 +25,12 @@ def reproduce(
         typer.Argument(help="An output of `koma`, a counted stack, or an event list.", show_default=False),
     ],
     session: Annotated[
-        Path | None, typer.Option(help="Folder of the inputs. [default: the one above the file]")
+        Path | None, typer.Option(help="Folder of the inputs. Default: the one above the file.")
     ] = None,
     calibration: Annotated[
         Path | None,
         typer.Option(
-            help="Calibration that a counted stack was counted with, or its folder. [default: beside it]",
+            help="Calibration that a counted stack was counted with, or its folder. Default: beside it.",
             show_default=False,
         ),
     ] = None,

@@ -27,8 +27,8 @@ Workers = Annotated[
     int | None,
     typer.Option(
         min=0,
-        help="Worker processes of the local cluster; 0 runs without one. [default: one for each core, or "
-        "as many as there is memory for]",
+        help="Worker processes of the local cluster; 0 runs without one. Default: one for each core, or "
+        "as many as there is memory for.",
         rich_help_panel=WHERE,
     ),
 ]
@@ -38,7 +38,7 @@ Memory = Annotated[
     _option(
         "--memory",
         "Memory of each local worker at most, such as 4GB: so many stacks at a time in each as fit. "
-        "[default: the machine's, shared out]",
+        "Default: the machine's, shared out.",
     ),
 ]
 Cluster = Annotated[
@@ -49,17 +49,15 @@ ProfileFile = Annotated[
     Path | None,
     _option("--profile-file", "TOML file about the cluster, see `cluster init`; options win over it."),
 ]
-Jobs = Annotated[
-    str | None, _option("--jobs", "N, or MIN:MAX: as many as there are stacks for. [default: 1]")
-]
+Jobs = Annotated[str | None, _option("--jobs", "N, or MIN:MAX: as many as there are stacks for. Default: 1.")]
 Cores = Annotated[
-    int | None, _option("--cores", "Cores of each job; one worker for each, if memory allows. [default: 1]")
+    int | None, _option("--cores", "Cores of each job; one worker for each, if memory allows. Default: 1.")
 ]
 JobMemory = Annotated[
-    str | None, _option("--job-memory", "Memory of each job, such as 16GB. [default: what the stacks need]")
+    str | None, _option("--job-memory", "Memory of each job, such as 16GB. Default: what the stacks need.")
 ]
 Walltime = Annotated[
-    str | None, _option("--walltime", "Wall time of each job: 90m, 8h, 1d 12h, 08:00:00. [default: 4h]")
+    str | None, _option("--walltime", "Wall time of each job: 90m, 8h, 1d 12h, 08:00:00. Default: 4h.")
 ]
 Queue = Annotated[str | None, _option("--queue", "Queue or partition of the jobs.")]
 Account = Annotated[str | None, _option("--account", "Account or project of the jobs.")]
@@ -68,7 +66,7 @@ Interface = Annotated[
 ]
 DashboardAddress = Annotated[
     str | None,
-    _option("--dashboard-address", "HOST:PORT of the dashboard. [default: 127.0.0.1, any free port]"),
+    _option("--dashboard-address", "HOST:PORT of the dashboard. Default: 127.0.0.1, any free port."),
 ]
 Scheduler = Annotated[
     str | None,
@@ -79,7 +77,7 @@ TlsCa = Annotated[
 ]
 TlsCert = Annotated[Path | None, _option("--tls-cert", "Certificate of this side, PEM.")]
 TlsKey = Annotated[
-    Path | None, _option("--tls-key", "Key of this side, PEM. [default: in the file of --tls-cert]")
+    Path | None, _option("--tls-key", "Key of this side, PEM. Default: in the file of --tls-cert.")
 ]
 
 
