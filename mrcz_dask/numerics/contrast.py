@@ -89,8 +89,10 @@ def _block_of(n: int, blocks: int) -> NDArray[np.intp]:
     return np.asarray(np.searchsorted(starts, np.arange(n), side="right") - 1, np.intp)
 
 
-def judge(grids: Sequence[BlockMeans | None], radius: int, params: ContrastParams) -> list[Usability]:
-    """Decide for every stack of a session whether it may be a reference.
+def judge(
+    grids: Sequence[BlockMeans | None], radius: int, params: ContrastParams, start: int = 0
+) -> list[Usability]:
+    """Decide for every stack of a session, or those from `start` on, whether it may be a reference.
 
     Stack j is decided from the at most `history` stacks that end with j + radius, so that later stacks
     change nothing that is final.
@@ -103,6 +105,8 @@ def judge(grids: Sequence[BlockMeans | None], radius: int, params: ContrastParam
         Window radius of the moving average, less than the history.
     params
         Grid, floor and factor.
+    start
+        Index of the first stack that is asked for.
 
     Notes
     -----
@@ -112,21 +116,32 @@ def judge(grids: Sequence[BlockMeans | None], radius: int, params: ContrastParam
     for shape in {g.means.shape for g in grids if g is not None}:
         places = np.array([j for j, g in enumerate(grids) if g is not None and g.means.shape == shape])
         alike = [g for g in grids if g is not None and g.means.shape == shape]
-        for j, verdict in zip(places, _judge_alike(alike, places, len(grids), radius, params), strict=True):
-            verdicts[j] = verdict
-    return verdicts
+        wanted = places[np.searchsorted(places, start) :]
+        if len(wanted):
+            found = _judge_alike(alike, places, wanted, len(grids), radius, params)
+            for j, verdict in zip(wanted, found, strict=True):
+                verdicts[j] = verdict
+    return verdicts[start:]
 
 
 def _judge_alike(
-    grids: Sequence[BlockMeans], places: NDArray[np.intp], number: int, radius: int, params: ContrastParams
+    grids: Sequence[BlockMeans],
+    places: NDArray[np.intp],
+    wanted: NDArray[np.intp],
+    number: int,
+    radius: int,
+    params: ContrastParams,
 ) -> list[Usability]:
-    """Return the verdicts on grids of one shape, which are at `places` among the `number` of the session."""
+    """Return the verdicts on the last grids of one shape.
+
+    The grids are at `places` among the `number` of the session, the wanted ones at the last of these.
+    """
     relative = np.stack([g.relative().ravel() for g in grids])
     poisson = np.array([g.poisson() for g in grids])
-    stop = np.minimum(places + radius + 1, number)
-    start = np.minimum(np.maximum(0, stop - params.history), places)
+    stop = np.minimum(wanted + radius + 1, number)
+    start = np.minimum(np.maximum(0, stop - params.history), wanted)
     groups = np.searchsorted(places, np.stack([start, stop], axis=1))
-    found = np.full((len(grids), 2), np.nan)
+    found = np.full((len(wanted), 2), np.nan)
     score_groups(relative, poisson, groups, params.floor, params.factor, found)
     few = groups[:, 1] - groups[:, 0] < FEWEST
     usable = few | (found[:, 0] <= found[:, 1])
@@ -142,7 +157,7 @@ def score_groups(
     factor: float,
     found: NDArray[np.float64],
 ) -> None:
-    """Score every stack within its group; groups of fewer than `FEWEST` are left as they are.
+    """Score the last stacks within their groups; groups of fewer than `FEWEST` are left as they are.
 
     Parameters
     ----------
@@ -151,11 +166,11 @@ def score_groups(
     poisson
         (stacks,) variance that counting gives to them.
     groups
-        (stacks, 2) first stack of a stack's group, and the one after the last; neither ever goes back.
+        (scored, 2) first stack of a stack's group, and the one after the last; neither ever goes back.
     floor, factor
         Of `ContrastParams`.
     found
-        (stacks, 2) score and limit, filled in.
+        (scored, 2) score and limit, filled in.
 
     Notes
     -----
@@ -167,7 +182,7 @@ def score_groups(
     counts = np.zeros(relative.shape[1], np.int64)
     typical = np.empty(relative.shape[1])
     first, after = groups[0, 0], groups[0, 0]
-    for k in range(len(relative)):
+    for k in range(len(groups)):
         for row in range(first, groups[k, 0]):
             _take_out(relative[row], row, values, rows, counts)
         for row in range(after, groups[k, 1]):
@@ -183,7 +198,7 @@ def score_groups(
             before, accepted = accepted, scores <= limit
             if (before == accepted).all() or accepted.sum() < FEWEST:
                 break
-        found[k] = scores[k - first], limit
+        found[k] = scores[len(relative) - len(groups) + k - first], limit
 
 
 @compiled

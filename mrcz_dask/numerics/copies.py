@@ -37,6 +37,10 @@ class Copies:
         """Return the stacks that share data with stack `j`, in order."""
         return tuple(sorted(self._found[j]))
 
+    def share(self, a: int, b: int) -> bool:
+        """Return whether two stacks share data."""
+        return a in self._found[b]
+
     def add(self, one: Fingerprint) -> None:
         """Take in the next stack."""
         j = len(self._found)

@@ -33,8 +33,8 @@ KEEPING = "existing output"
 WORTH = 3 * BLOCK
 # Corrections that are under way at most, for each task that can run: their tasks are large.
 UNDER_WAY = 28
-# Chains for each task that can run, and the shortest chain.
-CHAINS, SHORTEST = 2, 4
+# Chains for each task that can run, so that all end at about the same time, and the shortest chain.
+CHAINS, SHORTEST = 8, 4
 PROVISIONAL = -1
 
 
@@ -317,11 +317,14 @@ class KomaJob(SumJob):
         """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
         length = min(CHAIN, max(SHORTEST, len(self.plan.stacks) // (CHAINS * self._slots)))
         chain = self._generation, PROVISIONAL if task.provisional else index // length
-        blocks = () if chain in self._chains else self._blocks(task)
+        new = chain not in self._chains
+        blocks = self._blocks(task) if new else ()
         self._chains.add(chain)
         asked = window_task(task, blocks=blocks)
         needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
-        step = Step("window", window, asked, chain, needs) if asked.windows else None
+        # Dask lets tasks of one name wait for a free worker if none of them needs another one's result
+        name = "first-window" if new else "window"
+        step = Step(name, window, asked, chain, needs) if asked.windows else None
         return Task("correct-stack", events.CORRECTION, finish, task, priority=index, step=step)
 
     def _blocks(self, task: FinishTask) -> tuple[Block, ...]:

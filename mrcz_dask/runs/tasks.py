@@ -91,6 +91,7 @@ class Assessment:
         self.ready: list[Ready] = []
         self.segments = Segments(0, (), (), 0)
         self._copies = Copies()
+        self._grids: list[BlockMeans | None] = []
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         """Take in the stacks that are there now, in order of time."""
@@ -105,24 +106,25 @@ class Assessment:
         koma = self._settings.koma
         undecided = max(0, len(self.ready) - koma.radius)
         start = max(0, undecided - self._lead)
-        verdicts = judge([_grid(r) for _, r in stacks[start:]], koma.radius, self._settings.contrast)
-        for _, record in stacks[len(self.ready) :]:
+        changed: set[int] = set()
+        for j in range(len(self.ready), len(stacks)):
+            record = stacks[j][1]
+            self._grids.append(_grid(record))
             self._copies.add(Fingerprint.from_text(record.frames, record.grain))
-        decided = self.ready[:undecided]
-        self.ready = [
-            one if one.copies == copies else replace(one, copies=copies)
-            for one, copies in zip(decided, map(self._copies.of, range(undecided)), strict=True)
-        ]
+            changed.update(self._copies.of(j))
+        verdicts = judge(self._grids[start:], koma.radius, self._settings.contrast, undecided - start)
+        del self.ready[undecided:]
+        for j in changed.intersection(range(undecided)):
+            self.ready[j] = replace(self.ready[j], copies=self._copies.of(j))
         for j in range(undecided, len(stacks)):
             copies = self._copies.of(j)
             original = next((k for k in copies if k < j and self.ready[k].usable), None)
             known = [k for k in copies if k <= j + koma.radius]
-            if any(a not in self._copies.of(b) for a, b in pairwise(known)):
-                original = known[
-                    0
-                ]  # of several stacks, as a tilt series is: these are neighbours, it is none
+            if not all(self._copies.share(a, b) for a, b in pairwise(known)):
+                # of several stacks, as a tilt series is: these are neighbours, it is none
+                original = known[0]
             raw = koma.form == "subtract-raw"
-            self.ready.append(Ready(*stacks[j], verdicts[j - start], raw, copies, original))
+            self.ready.append(Ready(*stacks[j], verdicts[j - undecided], raw, copies, original))
 
     def _find_breaks(self) -> None:
         decided = self.segments.decided
@@ -232,8 +234,9 @@ def windows_of(
         Indices of stacks that hold data of this one.
     """
     if copies:
-        candidates = [k for k in candidates if k not in copies]
-        usable = [good and k not in copies for k, good in enumerate(usable)]
+        excluded = {*copies}
+        candidates = [k for k in candidates if k not in excluded]
+        usable = [good and k not in excluded for k, good in enumerate(usable)]
     start, stop = segments.around(i)
     inside = candidates[bisect_left(candidates, start) : bisect_left(candidates, stop)]
     place = bisect_left(inside, i)
