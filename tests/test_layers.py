@@ -1,6 +1,7 @@
 """Imports only go down, layer by layer."""
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,10 @@ FORBIDDEN = {
     "api": {"typer", "rich"},
     "cli": set(),
 }
+EVERY = {
+    ".".join(p.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): p
+    for p in sorted(ROOT.rglob("*.py"))
+}
 MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT]
 
 
@@ -79,3 +84,12 @@ def test_a_layer_keeps_to_its_libraries(path: Path) -> None:
         assert roots <= set(sys.stdlib_module_names)
     else:
         assert not roots & FORBIDDEN[layer(path)]
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    """Imports under TYPE_CHECKING and inside functions count: one that is put off is still a circle."""
+    graph = {
+        module: {name if name in EVERY else name.rpartition(".")[0] for name in imported(path)} & set(EVERY)
+        for module, path in EVERY.items()
+    }
+    TopologicalSorter(graph).prepare()  # CycleError names the circle

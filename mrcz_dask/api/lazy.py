@@ -23,7 +23,7 @@ from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.corrections import corrections
 from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare, sum_frames

@@ -162,11 +162,13 @@ def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Compa
 
 
 def _files(found: Comparison, csv: Path | None, plot: Path | None, *, overwrite: bool) -> Iterator[Path]:
-    from mrcz_dask.runs.compare import write_figure, write_table
-
     if csv is not None:
+        from mrcz_dask.runs.compare import write_table
+
         yield from write_table(found, csv, overwrite=overwrite)
     if plot is not None:
+        from mrcz_dask.runs.compare_plots import write_figure
+
         yield from write_figure(found, plot, overwrite=overwrite)
 
 

@@ -213,11 +213,13 @@ def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseRe
 
 
 def _files(report: NoiseReport, csv: Path | None, plot: Path | None, *, overwrite: bool) -> Iterator[Path]:
-    from mrcz_dask.runs.noise_files import write_csv, write_plots
-
     if csv is not None:
+        from mrcz_dask.runs.noise_files import write_csv
+
         yield from write_csv(report, csv, overwrite=overwrite)
     if plot is not None:
+        from mrcz_dask.runs.noise_plots import write_plots
+
         yield from write_plots(report, plot, overwrite=overwrite)
 
 

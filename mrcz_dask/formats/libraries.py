@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-import mrcz_dask
 from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
 
 
@@ -41,7 +40,7 @@ def library(module: str, extra: str, purpose: str) -> Any:
 
 def install(extra: str) -> str:
     """Return the command that installs an extra: of the checkout that this package runs from, if it does."""
-    root = Path(mrcz_dask.__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if (root / "pyproject.toml").is_file():
         return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
     return f"pip install 'mrcz-dask[{extra}]'"
