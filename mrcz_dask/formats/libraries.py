@@ -40,10 +40,16 @@ def library(module: str, extra: str, purpose: str) -> Any:
 
 def install(extra: str) -> str:
     """Return the command that installs an extra: of the checkout that this package runs from, if it does."""
+    root = checkout()
+    if root is None:
+        return f"pip install 'mrcz-dask[{extra}]'"
+    return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+
+
+def checkout() -> Path | None:
+    """Return the source tree that this package runs from; None for an installed package."""
     root = Path(__file__).resolve().parents[2]
-    if (root / "pyproject.toml").is_file():
-        return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
-    return f"pip install 'mrcz-dask[{extra}]'"
+    return root if (root / "pyproject.toml").is_file() else None
 
 
 @contextmanager
