@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -48,7 +49,8 @@ def install(extra: str) -> str:
 
 def checkout() -> Path | None:
     """Return the source tree that this package runs from; None for an installed package."""
-    root = Path(__file__).resolve().parents[2]
+    package = sys.modules["mrcz_dask"]  # nothing in the package imports it: that would be a circle
+    root = Path(str(package.__file__)).resolve().parents[1]
     return root if (root / "pyproject.toml").is_file() else None
 
 
