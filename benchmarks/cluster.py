@@ -26,7 +26,7 @@ from mrcz_dask.engine.loop import Step, Task
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, cores, open_client
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from mrcz_dask.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from mrcz_dask.api.counting import count as count
     from mrcz_dask.api.koma import KomaPlan as KomaPlan
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from mrcz_dask.values.params import OutlierParams as OutlierParams
     from mrcz_dask.values.params import WriteParams as WriteParams
     from mrcz_dask.values.windows import koma_window as koma_window
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "read": "formats.sources",

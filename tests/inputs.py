@@ -192,3 +192,29 @@ WRITERS: dict[str, Callable[[Path, str, Counts], Path]] = {
     "hdf5": as_hdf5,
     "zarr": as_zarr,
 }
+
+
+def read_star(text: str) -> dict[str, dict[str, list[str]]]:
+    """Return the tables of a STAR file, loops and pairs alike, values as text."""
+    blocks: dict[str, dict[str, list[str]]] = {}
+    table: dict[str, list[str]] = {}
+    loop = False
+    for line in text.splitlines():
+        words = _words(line)
+        if not words or words[0].startswith("#"):
+            continue
+        if words[0].startswith("data_"):
+            table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
+        elif words[0] == "loop_":
+            loop = True
+        elif words[0].startswith("_"):
+            table[words[0][1:]] = [] if loop else words[1:2]
+        else:
+            for column, word in zip(table.values(), words, strict=True):
+                column.append(word)
+    return blocks
+
+
+def _words(line: str) -> list[str]:
+    parts = line.split('"')
+    return [w for k, part in enumerate(parts) for w in ([part] if k % 2 else part.split())]

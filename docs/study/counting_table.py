@@ -22,9 +22,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from numpy.typing import NDArray
 
-from mrcz_dask.numerics.counting.binning import counted_image
-from mrcz_dask.numerics.counting.coincidence import geometric_limit, loss_curve
+from mrcz_dask.numerics.counting.binning import add_events
+from mrcz_dask.numerics.counting.coincidence import loss_curve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder, significance_for
 from mrcz_dask.numerics.counting.params import CountingParams
@@ -82,6 +83,12 @@ out = [np.nonzero(f) for f in found]
 json.dump({"y": [a[0].tolist() for a in out], "x": [a[1].tolist() for a in out], "s": times},
           open(folder + "/out", "w"))
 """
+
+
+def geometric_limit(occupancy: float) -> float:
+    """Return the share of electrons that ideal 3 x 3 maxima find: one for each 9 pixels that hold any."""
+    area = 9 * occupancy
+    return -math.expm1(-area) / area if area > 0 else 1.0
 
 
 def frames_of(occupancy: float, electrons: int) -> int:
@@ -198,6 +205,19 @@ def spectrum(image_of: Callable[[int], Any], frames: int) -> tuple[Any, Any]:
     which = np.digitize(f, bins)
     power = [total[which == b].mean() / n for b in range(1, bins.size)]
     return (bins[1:] + bins[:-1]) / 2, np.array(power)
+
+
+def counted_image(
+    y: NDArray[Any],
+    x: NDArray[Any],
+    shape: tuple[int, int],
+    upsampling: int = 1,
+    dtype: type[np.unsignedinteger[Any]] = np.uint8,
+) -> NDArray[Any]:
+    """Return the counted image of some electrons; see `add_events`. shape is the detector's."""
+    image = np.zeros((shape[0] * upsampling, shape[1] * upsampling), dtype)
+    add_events(y, x, upsampling, image)
+    return image
 
 
 def spectra(frames: int) -> Iterator[str]:

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
-from mrcz_dask.graphs.stacks import identity, shared_reader
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.corrections import corrections
 from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare, sum_frames
+from mrcz_dask.runs.shared_readers import identity, shared_reader
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.summing import known_record, prepare_task
 from mrcz_dask.runs.tasks import finish_tasks, judged

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-import mrcz_dask
 from mrcz_dask.cli import (
     bench,
     cluster,
@@ -32,6 +31,7 @@ from mrcz_dask.cli.console import complain, tell_stopped
 from mrcz_dask.cli.exits import failed
 from mrcz_dask.cli.interrupts import heed_signals
 from mrcz_dask.values.errors import FormatError, MrczDaskError, TruncatedError
+from mrcz_dask.version import __version__
 
 
 class Commands(typer.core.TyperGroup):
@@ -77,7 +77,7 @@ for module in (
 
 def _version(asked: bool) -> None:
     if asked:
-        typer.echo(mrcz_dask.__version__)
+        typer.echo(__version__)
         raise typer.Exit
 
 

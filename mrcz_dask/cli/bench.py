@@ -1,196 +1,38 @@
-"""`bench`: the benchmarks of J. Struct. Biol. 201, 252 again, on this machine."""
+"""`bench`: the benchmarks, which are no part of the package, from the source tree that it runs from."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+import sys
+from importlib import import_module
+from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mrcz_dask.cli.console import errors, print_json, results, say, table
-from mrcz_dask.cli.options import AsJson, Many, Overwrite, numbers_of, texts_of
+from mrcz_dask.formats.libraries import checkout
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Event
-
-if TYPE_CHECKING:
-    from mrcz_dask.runs.bench_results import BenchReport
-
-_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("bench")(bench)
+    """Add the group of commands."""
+    group = typer.Typer(no_args_is_help=True, help="Benchmarks against other programs, on this machine.")
+    as_they_are = {"ignore_unknown_options": True, "help_option_names": []}
+    group.command("codecs", context_settings=as_they_are)(codecs)
+    app.add_typer(group, name="bench")
 
 
-def bench(
-    what: Annotated[Literal["codecs"], typer.Argument(help="What is measured.", show_default=False)],
-    doses: Annotated[
-        Many, typer.Option(help="Of the Poisson counts, e-/pixel/frame. Default 0.1,0.25,0.5,1,1.5,2,4.")
-    ] = None,
-    table_dose: Annotated[
-        float | None, typer.Option(help="Of the counts of Table 1. Default 2, about that of the paper's.")
-    ] = None,
-    codecs: Annotated[
-        Many, typer.Option(help="NAME[:LEVEL[:FILTER]] or auto. Default lz4:9,zlib:1,zstd:1,zstd:5,auto.")
-    ] = None,
-    levels: Annotated[
-        Many, typer.Option(help="Of each codec in Fig. 2b, at the dose nearest to 1.5. Default 1 to 9.")
-    ] = None,
-    threads: Annotated[
-        Many, typer.Option(help="Numbers of threads; Table 1 takes the largest. Default 1 and all cores.")
-    ] = None,
-    block_sizes: Annotated[
-        Many,
-        typer.Option(
-            help="Bytes, or 64K, 1M, ...; 0 for the codec's own. Table 1 takes the first. Default 0,64K."
-        ),
-    ] = None,
-    shape: Annotated[
-        str | None,
-        typer.Option(help="FRAMES,Y,X of the counts. Default 6,1919,1855: three minutes on two cores."),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option(help="Measure so often, in turns; what took 10 s is not repeated.")
-    ] = 3,
-    stack: Annotated[
-        Path | None, typer.Option("--input", help="Take this stack instead of Poisson counts.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder for codecs.json, tables and plots.")
-    ] = None,
-    only: Annotated[
-        Literal["table1", "dose", "level", "metadata"] | None,
-        typer.Option(help="One part, table1, dose, level or metadata, instead of all four."),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of counts and metadata.")] = 0,
-    metadata_size: Annotated[
-        float, typer.Option(help="Of the nested metadata as JSON, in MB, about.")
-    ] = 25.0,
-    overwrite: Overwrite = False,
-    as_json: AsJson = False,
+def codecs(
+    options: Annotated[list[str] | None, typer.Argument(help="Options of the benchmark, or --help.")] = None,
 ) -> None:
     """Measure codecs as J. Struct. Biol. 201, 252 (2018) did: Table 1, Fig. 2 and Fig. 3 (metadata).
 
-    Lists take commas, or the option several times. What is not installed is named and left out: programs of
-    Table 1 (gzip, pigz, lbzip2, xz), imagecodecs (JPEG2000, bzip2), orjson. All that is compressed is decoded
-    and compared; a difference is an error.
+    The benchmarks are beside the package in its source tree, and run from there alone.
     """
-    from mrcz_dask.formats.parallel import available_cores
-    from mrcz_dask.runs import bench_params
-    from mrcz_dask.runs.bench import run_bench
-
-    if stack is not None and (doses or table_dose or shape):
+    root = checkout()
+    if root is None:
         raise ParameterError(
-            "--input is there together with --doses, --table-dose or --shape; these are of Poisson counts,"
-            " leave them out or leave --input out"
+            "the benchmarks are not in the installed package; expected its source tree; run there: "
+            "python typer_cli.py bench codecs, or install the package from it: pip install -e ."
         )
-    params = bench_params.BenchParams(
-        threads=numbers_of(threads, "--threads", int) or tuple(sorted({1, available_cores()})),
-        doses=numbers_of(doses, "--doses", float) or bench_params.DOSES,
-        table_dose=bench_params.TABLE_DOSE if table_dose is None else table_dose,
-        codecs=tuple(text.lower() for text in texts_of(codecs)) or bench_params.CODECS,
-        levels=numbers_of(levels, "--levels", int) or bench_params.LEVELS,
-        block_sizes=numbers_of(block_sizes, "--block-sizes", _bytes) or bench_params.BLOCK_SIZES,
-        shape=bench_params.SHAPE if shape is None else _shape(shape),
-        repeats=repeats,
-        seed=seed,
-        metadata_bytes=round(metadata_size * 1e6),
-        stack=stack,
-        only=only,
-    )
-    _prepare(output, overwrite)
-    with _Bar() as bar:
-        report = run_bench(params, bar)
-    if as_json:
-        print_json(report.to_dict())
-    else:
-        _show(report)
-    if output is not None:
-        _write(report, output, quiet=as_json)
-
-
-def _shape(text: str) -> tuple[int, ...]:
-    parts = text.replace("x", ",").split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() for part in parts):
-        raise ParameterError(f"--shape is {text!r}; expected frames, rows and columns, such as 6,1919,1855")
-    return tuple(map(int, parts))
-
-
-def _bytes(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([KM]?)(I?B)?", text.upper())
-    if found is None:
-        raise ValueError(text)
-    return int(found[1]) * _UNITS[found[2]]
-
-
-def _prepare(output: Path | None, overwrite: bool) -> None:
-    if output is not None:
-        from mrcz_dask.runs.bench_files import prepare_folder
-
-        prepare_folder(output, overwrite=overwrite)
-
-
-def _show(report: BenchReport) -> None:
-    from mrcz_dask.runs.bench_tables import text_tables
-
-    for one in text_tables(report):
-        made = table(*one.columns, right=one.columns[one.names :])
-        made.title, made.caption = one.title, one.caption
-        made.title_justify = made.caption_justify = "left"
-        for cells in one.rows:
-            made.add_row(*cells)
-        results().print(made)
-        say("")
-    for text in (*map(str, report.left_out), *report.notes):
-        say(text)
-
-
-def _write(report: BenchReport, output: Path, *, quiet: bool) -> None:
-    from mrcz_dask.runs.bench_files import write_report
-
-    written = write_report(report, output)
-    if not quiet:
-        say(f"{', '.join(path.name for path in written)} in {output}")
-
-
-class _Bar:
-    """A listener that draws how far a benchmark is, on standard error; on a pipe it names the parts."""
-
-    def __init__(self) -> None:
-        console = errors()
-        columns = (
-            TextColumn("{task.description:<32}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-        )
-        self._progress = Progress(
-            *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-        )
-        self._tasks: dict[str, TaskID] = {}
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def __call__(self, event: Event) -> None:
-        """Take in one measurement."""
-        from mrcz_dask.runs.bench_timing import BenchStep
-
-        if isinstance(event, BenchStep):
-            self._advance(event.part, event.name, event.done, event.of)
-
-    def _advance(self, part: str, name: str, done: int, total: int) -> None:
-        if part not in self._tasks:
-            if self._progress.disable:
-                self._progress.console.print(f"{part}: {total} measurements", markup=False, highlight=False)
-            self._tasks[part] = self._progress.add_task(part, total=total)
-        self._progress.update(self._tasks[part], completed=done, description=f"{part}: {name}")
+    sys.path.insert(0, str(root))
+    benchmark = import_module("benchmarks.codecs.command").app
+    raise typer.Exit(benchmark(options or [], "mrcz-dask bench codecs", standalone_mode=False) or 0)

@@ -18,7 +18,7 @@ from mrcz_dask.cli import live_options as of_live
 from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, results, say, table
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.cli.options import AsJson, Overwrite, grouped
 from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, ParameterError
@@ -39,6 +39,7 @@ def register(app: typer.Typer) -> None:
     app.command("count")(count)
 
 
+@grouped(running=on.running)
 def count(
     raw: of.Raw = None,
     output: of.Output = Path("counted"),
@@ -58,6 +59,7 @@ def count(
     codec: of.Codec = "auto",
     exclude: of_koma.Exclude = None,
     overwrite: Overwrite = False,
+    *,
     gain: gains.GainFile = None,
     gain_divide: gains.GainDivide = False,
     gain_rotate: gains.GainRotate = 0,
@@ -73,23 +75,7 @@ def count(
     zero_below: of.ZeroBelow = None,
     mode0: reading.Mode0 = "auto",
     four_bit: reading.FourBit = "auto",
-    workers: on.Workers = None,
-    threads: on.Threads = 1,
-    memory: on.Memory = None,
-    cluster: on.Cluster = None,
-    profile_file: on.ProfileFile = None,
-    jobs: on.Jobs = None,
-    cores: on.Cores = None,
-    job_memory: on.JobMemory = None,
-    walltime: on.Walltime = None,
-    queue: on.Queue = None,
-    account: on.Account = None,
-    interface: on.Interface = None,
-    dashboard_address: on.DashboardAddress = None,
-    scheduler: on.Scheduler = None,
-    tls_ca: on.TlsCa = None,
-    tls_cert: on.TlsCert = None,
-    tls_key: on.TlsKey = None,
+    running: on.Running,
     dry_run: of_koma.DryRun = False,
     as_json: AsJson = False,
     log_json: of_koma.LogJson = False,
@@ -104,27 +90,12 @@ def count(
 
     Exit code: 0 all done, 3 some stacks could not be counted, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.engine.memory import parse_memory
-    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.counting import FindParams, FractionParams, count_plan
     from mrcz_dask.runs.counting.counting import carry_out
 
     find = FindParams(method, clusters, sigma, charge, width, sharing, xray, sample)
     fractions = FractionParams(int(upsampling), fraction, codec)
-    queued = on.queue_profile(
-        cluster,
-        profile_file,
-        jobs=jobs,
-        cores=cores,
-        memory=job_memory,
-        walltime=walltime,
-        queue=queue,
-        account=account,
-        interface=interface,
-    )
-    tls = on.tls_files(tls_ca, tls_cert, tls_key)
-    limit = None if memory is None else parse_memory(memory)
-    where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
+    where = running()
     asked = gain_options(
         gain,
         dark,

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from mrcz_dask.api.settings import gain_options
+
+if TYPE_CHECKING:
+    from mrcz_dask.runs.gain_options import GainOptions
+
 PANEL = "Gain, dark and defects"
+Gain = Callable[[], "GainOptions"]
 
 GainFile = Annotated[
     Path | None,
@@ -79,3 +86,30 @@ FrameTime = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+
+
+def applied(
+    gain: GainFile = None,
+    gain_divide: GainDivide = False,
+    gain_rotate: GainRotate = 0,
+    gain_flip: GainFlip = 0,
+    gain_orient: GainOrient = "given",
+    gain_gamma: GainGamma = None,
+    frame_time: FrameTime = None,
+    gain_force: GainForce = False,
+    dark: Dark = None,
+    defects: Defects = None,
+) -> "GainOptions":  # noqa: UP037 - `grouped` evaluates the annotations
+    """Return how gain, dark and defects are applied, from the options; see `gain_options`."""
+    return gain_options(
+        gain,
+        dark,
+        defects,
+        divide=gain_divide,
+        rotate=gain_rotate,
+        flip=gain_flip,
+        orient=gain_orient,
+        gamma=gain_gamma,
+        frame_time=frame_time,
+        force=gain_force,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from mrcz_dask.values.params import InputParams
 
 READING = "Reading"
+Inputs = Callable[[], InputParams]
 
 Mode0 = Annotated[
     Literal["auto", "signed", "unsigned"],
@@ -41,12 +43,12 @@ EerUpsampling = Annotated[
 
 
 def input_params(
-    mode0: Literal["auto", "signed", "unsigned"] = "auto",
-    four_bit: Literal["auto", "packed", "plain"] = "auto",
-    eer_frames: int = 40,
-    eer_upsampling: Literal["1", "2", "4"] = "1",
+    mode0: Mode0 = "auto",
+    four_bit: FourBit = "auto",
+    eer_frames: EerFrames = 40,
+    eer_upsampling: EerUpsampling = "1",
 ) -> InputParams:
-    """Return the parameters of these options.
+    """Return how inputs are read, from the options.
 
     Raises
     ------

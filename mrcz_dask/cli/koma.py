@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, stopping, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.options import grouped
 from mrcz_dask.cli.progress import Bars, Teller, teller
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
@@ -47,6 +47,7 @@ def register(app: typer.Typer) -> None:
     app.command("koma")(koma)
 
 
+@grouped(inputs=reading.input_params, gain=gains.applied, running=on.running)
 def koma(
     session: of.Session = Path(),
     radius: of.RadiusOrAuto = "12",
@@ -65,43 +66,16 @@ def koma(
     include: of.Include = None,
     exclude: of.Exclude = None,
     recursive: of.Recursive = False,
-    mode0: reading.Mode0 = "auto",
-    four_bit: reading.FourBit = "auto",
-    eer_frames: reading.EerFrames = 40,
-    eer_upsampling: reading.EerUpsampling = "1",
-    gain: gains.GainFile = None,
-    gain_divide: gains.GainDivide = False,
-    gain_rotate: gains.GainRotate = 0,
-    gain_flip: gains.GainFlip = 0,
-    gain_orient: gains.GainOrient = "given",
-    gain_gamma: gains.GainGamma = None,
-    frame_time: gains.FrameTime = None,
-    gain_force: gains.GainForce = False,
-    dark: gains.Dark = None,
-    defects: gains.Defects = None,
+    *,
+    inputs: reading.Inputs,
+    gain: gains.Gain,
     overwrite: of.OverwriteOption = False,
     follow: of.FollowOption = False,
     settle: of.Settle = "60s",
     until_idle: of.UntilIdle = None,
     poll: of.Poll = "5s",
     provisional: of.Provisional = False,
-    workers: on.Workers = None,
-    threads: on.Threads = 1,
-    memory: on.Memory = None,
-    cluster: on.Cluster = None,
-    profile_file: on.ProfileFile = None,
-    jobs: on.Jobs = None,
-    cores: on.Cores = None,
-    job_memory: on.JobMemory = None,
-    walltime: on.Walltime = None,
-    queue: on.Queue = None,
-    account: on.Account = None,
-    interface: on.Interface = None,
-    dashboard_address: on.DashboardAddress = None,
-    scheduler: on.Scheduler = None,
-    tls_ca: on.TlsCa = None,
-    tls_cert: on.TlsCert = None,
-    tls_key: on.TlsKey = None,
+    running: on.Running,
     page: of.Page = None,
     dry_run: of.DryRun = False,
     profile: of.ProfileOption = False,
@@ -125,31 +99,16 @@ def koma(
         outliers=OutlierParams(rule=rule),
         koma=koma_params(_radius(radius), method, form, breaks, break_after, long),
         write=write_params(write, format, codec, dtype, step),
-        input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
+        input=inputs(),
     )
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet, following=follow)
     if not dry_run:  # before what takes seconds to load
         _note(tell, f"looking for stacks in {session.absolute()}")
-    from mrcz_dask.engine.memory import parse_memory
-    from mrcz_dask.engine.where import Where
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.runs.follow import FollowParams
     from mrcz_dask.runs.outputs import check_codec
 
-    queued = on.queue_profile(
-        cluster,
-        profile_file,
-        jobs=jobs,
-        cores=cores,
-        memory=job_memory,
-        walltime=walltime,
-        queue=queue,
-        account=account,
-        interface=interface,
-    )
-    tls = on.tls_files(tls_ca, tls_cert, tls_key)
-    limit = None if memory is None else parse_memory(memory)
-    where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
+    where = running()
     check_codec(codec, format, may_keep=write == "recompressed")
     idle = None if until_idle is None else parse_seconds(until_idle, "--until-idle")
     if follow and profile:
@@ -157,18 +116,7 @@ def koma(
     following = FollowParams(
         parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
     )
-    applied = gain_options(
-        gain,
-        dark,
-        defects,
-        divide=gain_divide,
-        rotate=gain_rotate,
-        flip=gain_flip,
-        orient=gain_orient,
-        gamma=gain_gamma,
-        frame_time=frame_time,
-        force=gain_force,
-    )
+    applied = gain()
     automatic = radius == AUTO
     if automatic and follow:
         raise ParameterError(

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.table import Table
 
-from mrcz_dask.api.settings import gain_options
 from mrcz_dask.cli import gain_options as gains
 from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli import koma_options as of
 from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import Many, numbers_of
+from mrcz_dask.cli.options import Many, grouped, numbers_of
 from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 from mrcz_dask.values.records import only_copies
@@ -78,6 +77,7 @@ def register(app: typer.Typer) -> None:
     app.command("noise")(noise)
 
 
+@grouped(inputs=reading.input_params, gain=gains.applied, running=on.running)
 def noise(
     session: Session,
     radius: of.Radius = 12,
@@ -95,37 +95,10 @@ def noise(
     include: of.Include = None,
     exclude: of.Exclude = None,
     recursive: of.Recursive = False,
-    mode0: reading.Mode0 = "auto",
-    four_bit: reading.FourBit = "auto",
-    eer_frames: reading.EerFrames = 40,
-    eer_upsampling: reading.EerUpsampling = "1",
-    gain: gains.GainFile = None,
-    gain_divide: gains.GainDivide = False,
-    gain_rotate: gains.GainRotate = 0,
-    gain_flip: gains.GainFlip = 0,
-    gain_orient: gains.GainOrient = "given",
-    gain_gamma: gains.GainGamma = None,
-    frame_time: gains.FrameTime = None,
-    gain_force: gains.GainForce = False,
-    dark: gains.Dark = None,
-    defects: gains.Defects = None,
-    workers: on.Workers = None,
-    threads: on.Threads = 1,
-    memory: on.Memory = None,
-    cluster: on.Cluster = None,
-    profile_file: on.ProfileFile = None,
-    jobs: on.Jobs = None,
-    cores: on.Cores = None,
-    job_memory: on.JobMemory = None,
-    walltime: on.Walltime = None,
-    queue: on.Queue = None,
-    account: on.Account = None,
-    interface: on.Interface = None,
-    dashboard_address: on.DashboardAddress = None,
-    scheduler: on.Scheduler = None,
-    tls_ca: on.TlsCa = None,
-    tls_cert: on.TlsCert = None,
-    tls_key: on.TlsKey = None,
+    *,
+    inputs: reading.Inputs,
+    gain: gains.Gain,
+    running: on.Running,
     as_json: of.JsonOption = False,
     log_json: of.LogJson = False,
     verbose: of.Verbose = False,
@@ -139,43 +112,17 @@ def noise(
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.engine.memory import parse_memory
-    from mrcz_dask.engine.where import Where
     from mrcz_dask.runs.noise_plan import choose, noise_plan
     from mrcz_dask.runs.noise_results import PARTS, NoiseParams
 
     settings = Settings(
         outliers=OutlierParams(rule=rule),
         koma=KomaParams(radius=radius, method=method, form=form),
-        input=reading.input_params(mode0, four_bit, eer_frames, eer_upsampling),
+        input=inputs(),
     )
     params = NoiseParams((only,) if only else PARTS, sample, anchors, numbers_of(radii, "--radii", int))
-    queued = on.queue_profile(
-        cluster,
-        profile_file,
-        jobs=jobs,
-        cores=cores,
-        memory=job_memory,
-        walltime=walltime,
-        queue=queue,
-        account=account,
-        interface=interface,
-    )
-    tls = on.tls_files(tls_ca, tls_cert, tls_key)
-    limit = None if memory is None else parse_memory(memory)
-    where = Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
-    applied = gain_options(
-        gain,
-        dark,
-        defects,
-        divide=gain_divide,
-        rotate=gain_rotate,
-        flip=gain_flip,
-        orient=gain_orient,
-        gamma=gain_gamma,
-        frame_time=frame_time,
-        force=gain_force,
-    )
+    where = running()
+    applied = gain()
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     with tell:
         chosen = choose(session, include, exclude, recursive=recursive)
@@ -213,11 +160,13 @@ def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseRe
 
 
 def _files(report: NoiseReport, csv: Path | None, plot: Path | None, *, overwrite: bool) -> Iterator[Path]:
-    from mrcz_dask.runs.noise_files import write_csv, write_plots
-
     if csv is not None:
+        from mrcz_dask.runs.noise_files import write_csv
+
         yield from write_csv(report, csv, overwrite=overwrite)
     if plot is not None:
+        from mrcz_dask.runs.noise_plots import write_plots
+
         yield from write_plots(report, plot, overwrite=overwrite)
 
 

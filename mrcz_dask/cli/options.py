@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial, wraps
+from inspect import Parameter, signature
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -30,6 +32,39 @@ FormatOption = Annotated[
         help="Format of the outputs; mrcs, mrcs.zst and tiff are for other programs, with a .json beside."
     ),
 ]
+
+
+def grouped(**groups: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator that puts options which several commands share in the place of one parameter.
+
+    The command is given a function that makes the parameter's value of the options, so that it decides when
+    what this needs is loaded, which takes seconds.
+
+    Parameters
+    ----------
+    **groups
+        Functions whose parameters are the options, by the names of the command's parameters.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = {name: signature(make, eval_str=True).parameters for name, make in groups.items()}
+        own = signature(command, eval_str=True).parameters.values()
+        every = [one for mine in own for one in options.get(mine.name, {mine.name: mine}).values()]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            for name, make in groups.items():
+                given[name] = partial(make, **{option: given.pop(option) for option in options[name]})
+            command(**given)
+
+        shown = signature(command).replace(
+            parameters=[one.replace(kind=Parameter.KEYWORD_ONLY) for one in every]
+        )
+        run.__signature__ = shown  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in every}
+        return run
+
+    return decorate
 
 
 def texts_of(given: Many) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mrcz_dask.runs.plan import Plan
 
 WHERE = "Running"
+Running = Callable[[], "Where"]
 
 
 def _option(name: str, text: str) -> Any:
@@ -79,6 +81,51 @@ TlsCert = Annotated[Path | None, _option("--tls-cert", "Certificate of this side
 TlsKey = Annotated[
     Path | None, _option("--tls-key", "Key of this side, PEM. Default: in the file of --tls-cert.")
 ]
+
+
+def running(
+    workers: Workers = None,
+    threads: Threads = 1,
+    memory: Memory = None,
+    cluster: Cluster = None,
+    profile_file: ProfileFile = None,
+    jobs: Jobs = None,
+    cores: Cores = None,
+    job_memory: JobMemory = None,
+    walltime: Walltime = None,
+    queue: Queue = None,
+    account: Account = None,
+    interface: Interface = None,
+    dashboard_address: DashboardAddress = None,
+    scheduler: Scheduler = None,
+    tls_ca: TlsCa = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+) -> "Where":  # noqa: UP037 - `grouped` evaluates the annotations
+    """Return where tasks run, from the options.
+
+    Raises
+    ------
+    ParameterError
+        When a value is out of its range, or options do not go together.
+    """
+    from mrcz_dask.engine.memory import parse_memory
+    from mrcz_dask.engine.where import Where
+
+    queued = queue_profile(
+        cluster,
+        profile_file,
+        jobs=jobs,
+        cores=cores,
+        memory=job_memory,
+        walltime=walltime,
+        queue=queue,
+        account=account,
+        interface=interface,
+    )
+    tls = tls_files(tls_ca, tls_cert, tls_key)
+    limit = None if memory is None else parse_memory(memory)
+    return Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
 
 
 def queue_profile(cluster: str | None, file: Path | None, **options: object) -> QueueProfile | None:

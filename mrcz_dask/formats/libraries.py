@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-import mrcz_dask
 from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
 
 
@@ -41,10 +41,17 @@ def library(module: str, extra: str, purpose: str) -> Any:
 
 def install(extra: str) -> str:
     """Return the command that installs an extra: of the checkout that this package runs from, if it does."""
-    root = Path(mrcz_dask.__file__).resolve().parents[1]
-    if (root / "pyproject.toml").is_file():
-        return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
-    return f"pip install 'mrcz-dask[{extra}]'"
+    root = checkout()
+    if root is None:
+        return f"pip install 'mrcz-dask[{extra}]'"
+    return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+
+
+def checkout() -> Path | None:
+    """Return the source tree that this package runs from; None for an installed package."""
+    package = sys.modules["mrcz_dask"]  # nothing in the package imports it: that would be a circle
+    root = Path(str(package.__file__)).resolve().parents[1]
+    return root if (root / "pyproject.toml").is_file() else None
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from mrcz_dask import __version__
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.header import HEADER_SIZE, Header
 from mrcz_dask.formats.index import FrameIndex
 from mrcz_dask.formats.provenance import PACKAGE, plain
+from mrcz_dask.version import __version__
 
 WRITER = f"MRCZ-dask {__version__}"
 # in the header, so that a file that lost its footer is not taken for one that never had any

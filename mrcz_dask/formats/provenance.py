@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from mrcz_dask import __version__
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.version import __version__
 
 PACKAGE = "mrcz-dask"
 _SEAL = "digest"

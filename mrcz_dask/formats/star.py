@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.values.errors import FormatError, ParameterError
+from mrcz_dask.values.errors import ParameterError
 
 # Names of columns, each with as many values.
 Table = Mapping[str, Sequence[Any]]
@@ -48,39 +48,3 @@ def _word(value: Any) -> str:
 def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Table]) -> None:
     """Write tables, whole or not at all; see `star_text`."""
     write_atomic(path, star_text(blocks).encode())
-
-
-def read_star(text: str) -> dict[str, dict[str, list[str]]]:
-    """Return the tables of a STAR file, loops and pairs alike, values as text.
-
-    Raises
-    ------
-    FormatError
-        A line has another number of values than there are labels.
-    """
-    blocks: dict[str, dict[str, list[str]]] = {}
-    table: dict[str, list[str]] = {}
-    loop = False
-    for number, line in enumerate(text.splitlines(), 1):
-        words = _words(line)
-        if not words or words[0].startswith("#"):
-            continue
-        if words[0].startswith("data_"):
-            table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
-        elif words[0] == "loop_":
-            loop = True
-        elif words[0].startswith("_"):
-            table[words[0][1:]] = [] if loop else words[1:2]
-        elif len(words) == len(table):
-            for column, word in zip(table.values(), words, strict=True):
-                column.append(word)
-        else:
-            raise FormatError(
-                f"line {number}: {len(words)} values; expected {len(table)}, one for each label"
-            )
-    return blocks
-
-
-def _words(line: str) -> list[str]:
-    parts = line.split('"')
-    return [w for k, part in enumerate(parts) for w in ([part] if k % 2 else part.split())]

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
+from mrcz_dask.runs.counting.spool import checksum, read_bytes
 from mrcz_dask.values.errors import FormatError
 
 MARK = b"MZS1"
@@ -267,23 +267,23 @@ def pack(said: Mapping[str, Any], chunk: bytes) -> bytes:
     """Return a record."""
     header = json.dumps(said).encode()
     lengths = _LENGTHS.pack(len(header), len(chunk))
-    return _HEAD.pack(MARK, len(header), len(chunk), _sum(lengths, header, chunk)) + header + chunk
+    return _HEAD.pack(MARK, len(header), len(chunk), checksum(lengths, header, chunk)) + header + chunk
 
 
 def scan(handle: int) -> Iterator[Record]:
     """Yield the whole records of an open file, up to the first that is not."""
     size, start = os.fstat(handle).st_size, 0
     while start + _HEAD.size <= size:
-        mark, nheader, nchunk, found = _HEAD.unpack(_read(handle, _HEAD.size, start))
+        mark, nheader, nchunk, found = _HEAD.unpack(read_bytes(handle, _HEAD.size, start))
         offset = start + _HEAD.size + nheader
         end = offset + nchunk
         if mark != MARK or nheader > _LARGEST_HEADER or end > size:
             return
         header, chunk = (
-            _read(handle, nheader, start + _HEAD.size),
-            _read(handle, nchunk, offset),
+            read_bytes(handle, nheader, start + _HEAD.size),
+            read_bytes(handle, nchunk, offset),
         )
-        if _sum(_LENGTHS.pack(nheader, nchunk), header, chunk) != found:
+        if checksum(_LENGTHS.pack(nheader, nchunk), header, chunk) != found:
             return
         yield Record(json.loads(header), offset, nchunk, end)
         start = end
@@ -301,20 +301,4 @@ def spooled(path: Path) -> Iterator[tuple[About, Frame]]:
         if first is not None:
             about = About.parse(first.said)
             for one in records:
-                yield about, one.entry().frame(about, _read(handle, one.nbytes, one.offset))
-
-
-def _read(handle: int, count: int, offset: int) -> bytes:
-    """Return bytes; on Linux one read ends at 2 GiB."""
-    parts: list[bytes] = []
-    while count and (part := os.pread(handle, count, offset)):
-        parts.append(part)
-        count, offset = count - len(part), offset + len(part)
-    return b"".join(parts)
-
-
-def _sum(*parts: bytes) -> int:
-    digest = xxhash.xxh3_64()
-    for part in parts:
-        digest.update(part)
-    return digest.intdigest()
+                yield about, one.entry().frame(about, read_bytes(handle, one.nbytes, one.offset))

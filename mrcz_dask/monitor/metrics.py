@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from mrcz_dask import __version__
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.snapshot import Running, Snapshot
 from mrcz_dask.monitor.state import STATES
+from mrcz_dask.version import __version__
 
 PREFIX = "mrcz_dask"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -66,14 +65,6 @@ class Copies:
         found = {before[k][0] for k in _like(grain, tuple(other for _, other in before))}
         before.append((j, grain))
         return found
-
-
-def find_copies(prints: Sequence[Fingerprint]) -> list[tuple[int, ...]]:
-    """Return for every stack, in order of time, the others that share recorded data with it; see `Copies`."""
-    copies = Copies()
-    for one in prints:
-        copies.add(one)
-    return [copies.of(j) for j in range(len(prints))]
 
 
 def _like(grain: Grain, before: tuple[Grain, ...]) -> tuple[int, ...]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from mrcz_dask.runs.logbook import Moment
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Record
 
@@ -153,14 +151,6 @@ class RunLog:
     def runs(self) -> tuple[RunTimes, ...]:
         """Return the runs so far, the first one first."""
         return tuple(run.times() for run in self._runs)
-
-
-def run_times(moments: Iterable[Moment]) -> tuple[RunTimes, ...]:
-    """Return the runs that a logbook tells of."""
-    log = RunLog()
-    for time, event in moments:
-        log.take(event, time)
-    return log.runs()
 
 
 def _where(start: events.RunStarted) -> str:

@@ -148,10 +148,3 @@ def rows(found: Comparison) -> Iterator[Row]:
     for one in found.stacks:
         yield [one.name, one.frames, *(value for name in names for value in one.scores[name])]
     yield ["mean", "", *(value for name in names for value in found.means[name])]
-
-
-def write_figure(found: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Draw the figure as PNG and SVG; see `noise_files.write_plots`."""
-    from mrcz_dask.runs.compare_plots import plots
-
-    return write_files(plots(found), folder, overwrite)

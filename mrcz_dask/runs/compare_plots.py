@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from mrcz_dask.runs.compare import FIGURE, Comparison
+from mrcz_dask.runs.noise_files import write_files
 from mrcz_dask.runs.plotting import COLOURS, LINE, rendered
 
 MILLI = 1e3
 
 
-def plots(found: Comparison) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of the figure."""
-    return rendered([(FIGURE, compare_figure(found))])
+def write_figure(found: Comparison, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Draw the figure as PNG and SVG; see `noise_files.write_files`."""
+    return write_files(rendered([(FIGURE, compare_figure(found))]), folder, overwrite)
 
 
 def compare_figure(found: Comparison) -> Figure:

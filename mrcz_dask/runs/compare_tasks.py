@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mrcz_dask import __version__
 from mrcz_dask.numerics.koma import Finder
 from mrcz_dask.numerics.noise import noise_rows
-from mrcz_dask.runs.finish import FinishTask, digest_of
+from mrcz_dask.runs.finish_task import FinishTask, digest_of
 from mrcz_dask.runs.noise_pairs import spread_evenly
 from mrcz_dask.runs.noise_results import Score, against
 from mrcz_dask.runs.noise_tasks import EVEN, Ready, Scores, Side, opened
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.tasks import Ready as Stack
+from mrcz_dask.runs.segments import Ready as Stack
 from mrcz_dask.runs.tasks import finish_tasks
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Method, Parameters
 from mrcz_dask.values.records import Record
+from mrcz_dask.version import __version__
 
 ALONE = ("raw", "outliers")
 CHOICES = (*ALONE, "plain", "fit", "session")

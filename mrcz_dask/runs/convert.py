@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask import __version__
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.extended import JSON
@@ -32,12 +31,13 @@ from mrcz_dask.formats.writers import (
     row_order,
     stored_type,
 )
-from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.runs.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.runs.readback import pixel_digest, read_back
+from mrcz_dask.runs.shared_readers import USUAL
 from mrcz_dask.runs.space import forbid_overwriting, make_folder
 from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError
 from mrcz_dask.values.params import InputParams, OutputFormat
+from mrcz_dask.version import __version__
 
 Frame = NDArray[Any]
 Change = Callable[[Frame, int], Frame]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from mrcz_dask.numerics.neighbours import near_another
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.references import Member
 from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import (
     Block,
@@ -28,9 +28,6 @@ from mrcz_dask.runs.window import (
 )
 from mrcz_dask.runs.window import Sums as WindowSums
 from mrcz_dask.values.timing import phase
-
-if TYPE_CHECKING:
-    from mrcz_dask.runs.finish import FinishTask
 
 Image = NDArray[np.float32]
 

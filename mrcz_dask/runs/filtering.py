@@ -14,7 +14,6 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
-from mrcz_dask.graphs.stacks import USUAL
 from mrcz_dask.numerics.correction import make_correction
 from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
 from mrcz_dask.numerics.filling import fill_values
@@ -36,6 +35,7 @@ from mrcz_dask.runs.convert import (
 )
 from mrcz_dask.runs.outputs import check_codec
 from mrcz_dask.runs.readback import pixel_digest
+from mrcz_dask.runs.shared_readers import USUAL
 from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
 
 Frame = NDArray[Any]

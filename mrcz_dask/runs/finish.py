@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +10,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask import __version__
-from mrcz_dask.engine.attempt import CopiesError
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, whole_digest
 from mrcz_dask.formats.places import measure
-from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.numerics.correction import Correction
@@ -27,6 +22,7 @@ from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.quiet import middle_rows, noise_taken_off
 from mrcz_dask.runs.corrections import HeldOut, corrections
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import (
     copies_chunks,
@@ -37,123 +33,16 @@ from mrcz_dask.runs.outputs import (
     output_path,
     write_references,
 )
-from mrcz_dask.runs.prepare import places
 from mrcz_dask.runs.recording import NO_GOOD, Findings, Noise, steps
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
-from mrcz_dask.runs.window import MemberRef, Sums
+from mrcz_dask.runs.window import Sums
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import QUIET, Break, StackRecord, StackResult
+from mrcz_dask.values.records import QUIET, StackResult
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
 
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
-
-
-@dataclass(frozen=True, slots=True)
-class FinishTask:
-    """What the second pass needs of one stack.
-
-    Attributes
-    ----------
-    path, folder, store
-        Of the input, the outputs' folder, and the session store.
-    record
-        What the first pass found.
-    short, long
-        Members of the two windows; `long` is empty where it is the same or not asked for.
-    usable, score
-        Whether the stack may be a reference, and its contrast score (None where not judged), which is told
-        and not written: it changes a little with every other stack.
-    breaks
-        Those that cut its windows: the first stack after each, and why it is one.
-    provisional
-        Whether stacks that come later may change the window.
-    settings
-        Of the run.
-    acquired, acquired_from
-        Time of acquisition in ISO form, and where it came from.
-    pixel_size, mdoc
-        Angstrom or None; path or None.
-    copies
-        Names of stacks that hold data of this one; none of them is in its windows.
-    refusal
-        Why it must not be corrected; empty where it may.
-    key
-        Digest of all that the output depends on.
-    """
-
-    path: str
-    folder: str
-    store: str
-    record: StackRecord
-    short: tuple[MemberRef, ...]
-    long: tuple[MemberRef, ...]
-    usable: bool
-    score: float | None
-    breaks: tuple[Break, ...]
-    provisional: bool
-    settings: Settings
-    acquired: str
-    acquired_from: str
-    pixel_size: float | None
-    mdoc: str | None
-    copies: tuple[str, ...] = ()
-    refusal: str = ""
-    key: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        depends = {
-            "version": __version__,
-            "settings": _digest_of_settings(self.settings),
-            "stack": [self.record.name, self.record.digest, self.record.gamma],
-            "short": _digest_of_members(self.short),
-            "long": _digest_of_members(self.long),
-            "usable": self.usable,
-            "breaks": [one.to_dict() for one in self.breaks],
-            "provisional": self.provisional,
-            "acquired": [self.acquired, self.acquired_from],
-            "pixel_size": self.pixel_size,
-            **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
-        }
-        object.__setattr__(self, "key", digest_of(depends))
-
-    def check(self) -> None:
-        """Return if the stack may be corrected.
-
-        Raises
-        ------
-        CopiesError
-            Most stacks around it are one and the same.
-        """
-        if self.refusal:
-            raise CopiesError(self.refusal)
-
-    @property
-    def name(self) -> str:
-        """Of the stack, relative to the session."""
-        return self.record.name
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """What must be there: the stack's folder, and the store in that of the outputs."""
-        return places(self.path, self.store)
-
-
-def digest_of(values: Any) -> str:
-    """Return xxh3-128 over plain values."""
-    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
-
-
-@lru_cache(maxsize=1)
-def _digest_of_settings(settings: Settings) -> str:
-    return digest_of(settings.to_dict())
-
-
-def _digest_of_members(members: Sequence[MemberRef]) -> str:
-    names = "\0".join([f"{m.digest} {m.mean!r} {m.name}" for m in members])
-    return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
 
 
 class NoiseScore:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask import __version__
 from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.outputs import mask_path, output_files, output_name, output_path
 from mrcz_dask.runs.recording import settings_in
 from mrcz_dask.runs.store import SessionStore
@@ -21,6 +20,7 @@ from mrcz_dask.values.errors import FormatError, OutputExistsError
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackResult
 from mrcz_dask.values.sizes import some
+from mrcz_dask.version import __version__
 
 LONGEST = 40
 ASK = "use --overwrite to replace it, or another output folder (-o)"

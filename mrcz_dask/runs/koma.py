@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask import __version__
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
 from mrcz_dask.runs.corrections import window_task
-from mrcz_dask.runs.finish import FinishTask, finish
+from mrcz_dask.runs.finish import finish
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.keeping import Due, kept_result
 from mrcz_dask.runs.logbook import Logbook, last_results, read_events
 from mrcz_dask.runs.manifest import Manifest
@@ -27,6 +27,7 @@ from mrcz_dask.runs.window import BLOCK, CHAIN, Block, member_ref, sum_block, wi
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Break, Failure, StackResult
+from mrcz_dask.version import __version__
 
 KEEPING = "existing output"
 # A block is worth it where a chain's first window would else read so many sums.

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Step, Task, carry_out
 from mrcz_dask.runs.corrections import window_task
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.noise_kept import Kept
 from mrcz_dask.runs.noise_pairs import PairTask, score_pairs
 from mrcz_dask.runs.noise_report import NoiseReport, make_report
@@ -17,8 +17,9 @@ from mrcz_dask.runs.noise_results import NoiseParams, StackCurve, StackNoise, St
 from mrcz_dask.runs.noise_tasks import CurveTask, score_curve, score_stack
 from mrcz_dask.runs.noise_work import curve_tasks, pair_tasks
 from mrcz_dask.runs.plan import Plan
+from mrcz_dask.runs.segments import Ready
 from mrcz_dask.runs.summing import sum_session
-from mrcz_dask.runs.tasks import Ready, finish_tasks
+from mrcz_dask.runs.tasks import finish_tasks
 from mrcz_dask.runs.window import CHAIN, window
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Failure, Record

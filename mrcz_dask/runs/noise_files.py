@@ -12,12 +12,11 @@ from typing import Any
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.numerics.decay import DecayFit
 from mrcz_dask.runs.noise_kept import FOLDER
-from mrcz_dask.runs.noise_report import SUMS, WAYS, NoiseReport
+from mrcz_dask.runs.noise_report import FIGURES, SUMS, WAYS, NoiseReport
 from mrcz_dask.runs.noise_results import KINDS, VARIANTS
 from mrcz_dask.runs.space import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 
-FIGURES = ("noise_stacks", "noise_dose", "noise_radius")
 Row = Sequence[Any]
 
 
@@ -34,7 +33,7 @@ def keep_report(report: NoiseReport) -> Path:
 
 def keep_json(values: dict[str, Any], path: Path) -> Path:
     """Write plain values as JSON, and return the path; see `keep_report`."""
-    _make(path.parent)
+    make_folder(path.parent)
     text = json.dumps(values, indent=1, ensure_ascii=False)
     write_atomic(path, f"{text}\n".encode("utf-8", "backslashreplace"))
     return path
@@ -53,19 +52,6 @@ def write_csv(report: NoiseReport, folder: Path, *, overwrite: bool = False) -> 
     return write_files(((f"{name}.csv", as_csv(rows)) for name, rows in tables(report)), folder, overwrite)
 
 
-def write_plots(report: NoiseReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Draw the figures as PNG and SVG.
-
-    Raises
-    ------
-    OutputExistsError, SpaceError
-        See `write_csv`.
-    """
-    from mrcz_dask.runs.noise_plots import plots
-
-    return write_files(plots(report), folder, overwrite)
-
-
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: bool) -> list[Path]:
     """Write files into a folder, all or none.
 
@@ -81,14 +67,10 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: boo
             f"{folder / others[0]} is there already and differs; use --overwrite to replace it, or another "
             "folder"
         )
-    _make(folder)
+    make_folder(folder)
     for path, data in new:
         write_atomic(path, data)
     return [path for path, _ in new]
-
-
-def _make(folder: Path) -> None:
-    make_folder(folder)
 
 
 def as_csv(rows: Iterable[Row]) -> bytes:

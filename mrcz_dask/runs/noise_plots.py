@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mrcz_dask.numerics.decay import DecayFit
-from mrcz_dask.runs.noise_files import FIGURES
-from mrcz_dask.runs.noise_report import NoiseReport, OverDose, OverRadius
+from mrcz_dask.runs.noise_files import write_files
+from mrcz_dask.runs.noise_report import FIGURES, NoiseReport, OverDose, OverRadius
 from mrcz_dask.runs.noise_results import KINDS, Score
 from mrcz_dask.runs.plotting import COLOURS, LINE, legend_below, rendered
 
@@ -36,9 +37,9 @@ FAR = 1e4
 POINTS = 60
 
 
-def plots(report: NoiseReport) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of the figures."""
-    return rendered(_figures(report))
+def write_plots(report: NoiseReport, folder: Path, *, overwrite: bool = False) -> list[Path]:
+    """Draw the figures as PNG and SVG; see `write_files`."""
+    return write_files(rendered(_figures(report)), folder, overwrite)
 
 
 def _figures(report: NoiseReport) -> Iterator[tuple[str, Figure]]:

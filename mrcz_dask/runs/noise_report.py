@@ -24,10 +24,12 @@ from mrcz_dask.runs.noise_results import (
 )
 from mrcz_dask.runs.noise_work import middles_of
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.tasks import Ready, copies_in
+from mrcz_dask.runs.segments import Ready
+from mrcz_dask.runs.tasks import copies_in
 from mrcz_dask.values.records import Failure
 
 SUMS = ("raw", "filtered")
+FIGURES = ("noise_stacks", "noise_dose", "noise_radius")
 WAYS = ("held_out", "in_sample")
 Floats = NDArray[np.float64]
 

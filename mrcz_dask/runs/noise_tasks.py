@@ -20,7 +20,7 @@ from mrcz_dask.numerics.noise_error import BlockedCorrelation, Correlation
 from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.weights import WEIGHT_STEPS
 from mrcz_dask.runs.corrections import Image, Sums, references_of
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.noise_results import KINDS, VARIANTS, Score, StackCurve, StackNoise, against, score
 from mrcz_dask.runs.store import SessionStore

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from mrcz_dask import __version__
-from mrcz_dask.runs.finish import FinishTask, digest_of
+from mrcz_dask.runs.finish_task import FinishTask, digest_of
 from mrcz_dask.runs.noise_pairs import PairTask, pairs, spread_evenly
 from mrcz_dask.runs.noise_results import RADII, NoiseParams
 from mrcz_dask.runs.noise_tasks import CurveTask
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.segments import find_segments
-from mrcz_dask.runs.tasks import Ready, long_members
+from mrcz_dask.runs.segments import Ready, find_segments
+from mrcz_dask.runs.tasks import long_members
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.windows import centred
+from mrcz_dask.version import __version__
 
 Window = tuple[int, tuple[MemberRef, ...], tuple[MemberRef, ...]]
 

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.graphs.stacks import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.numerics.correction import ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.outputs import RECIPE_VERSION, REVERSED, store_of
+from mrcz_dask.runs.shared_readers import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.runs.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
 from mrcz_dask.values.params import GainParams, InputParams

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ from mrcz_dask.numerics.noise import FINENESS
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.rounding import TOLERATED, fine_step, int16_steps, round_to_half, step_that_fits
 from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gaining import Exposed
 from mrcz_dask.runs.readback import read_back
 from mrcz_dask.runs.recording import Findings, Noise, steps
@@ -43,9 +44,6 @@ from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
-
-if TYPE_CHECKING:
-    from mrcz_dask.runs.finish import FinishTask
 
 Image = NDArray[np.float32]
 STORE_NAME = "session.zarr"

@@ -13,7 +13,6 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask import __version__
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.places import Measured, measure
 from mrcz_dask.formats.provenance import canonical, plain
@@ -36,6 +35,7 @@ from mrcz_dask.values.errors import DtypeError, FormatError, OutlierError
 from mrcz_dask.values.params import OutlierParams, Settings
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
+from mrcz_dask.version import __version__
 
 
 @dataclass(frozen=True, slots=True)

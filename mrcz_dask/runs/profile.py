@@ -11,8 +11,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask import __version__
 from mrcz_dask.values.timing import PHASES, Phase, Spent, Timing
+from mrcz_dask.version import __version__
 
 VERSION = 1
 PROFILE, REPORT = "profile.json", "dask-report.html"

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.noise import noise_rows
 from mrcz_dask.numerics.quiet import far_below_zero
 from mrcz_dask.numerics.regression import BandFit
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.window import MemberRef
 from mrcz_dask.values.params import GainParams
 from mrcz_dask.values.records import QUIET, is_too_quiet
-
-if TYPE_CHECKING:
-    from mrcz_dask.runs.finish import FinishTask
 
 Noise = dict[str, float | None]
 NO_GOOD = "Some of its own data are in its reference: look for copies of it; this is no improvement"

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mrcz_dask import __version__
 from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source, read_footer
 from mrcz_dask.runs.counting.again import count_again, differing, is_counted, is_events, steps_of
 from mrcz_dask.runs.counting.to_stack import stem_of_events
-from mrcz_dask.runs.finish import FinishTask, finish
+from mrcz_dask.runs.finish import finish
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.keeping import last_steps
 from mrcz_dask.runs.outputs import STORE_NAME, output_stem, store_of
@@ -28,6 +28,7 @@ from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundEr
 from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import Break, StackRecord
+from mrcz_dask.version import __version__
 
 Steps = dict[str, dict[str, Any]]
 

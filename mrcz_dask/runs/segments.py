@@ -1,4 +1,4 @@
-"""The segments of a session between its breaks: windows hold stacks of one segment alone."""
+"""The stacks of a session with their verdicts, and the segments between its breaks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,49 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from mrcz_dask.numerics.breaks import Found, decided_places, find_breaks, gather
+from mrcz_dask.numerics.contrast import Usability
+from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.values.params import KomaParams
-from mrcz_dask.values.records import Break
-
-if TYPE_CHECKING:
-    from mrcz_dask.runs.tasks import Ready
+from mrcz_dask.values.records import Break, StackRecord
 
 HOUR = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A stack that went through the first pass, and whether it may be a reference for others.
+
+    Attributes
+    ----------
+    entry, record, verdict
+        The file, what was found in it, and whether its contrast is too high.
+    raw
+        Whether references are in counts, so that none needs a dose.
+    copies, original
+        Places of the stacks that hold data of this one, and of the one that stands for it; None if it stands
+        for itself.
+    """
+
+    entry: StackEntry
+    record: StackRecord
+    verdict: Usability
+    raw: bool
+    copies: tuple[int, ...] = ()
+    original: int | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether the stack by itself may be a member of windows: those scaled to a dose need one."""
+        if not self.record.sound:
+            return False
+        return self.verdict.usable if self.record.has_dose else self.raw
+
+    @property
+    def usable(self) -> bool:
+        """Whether the stack may be a member of windows: of copies of the same data, only the first."""
+        return self.good and self.original is None
 
 
 @dataclass(frozen=True, slots=True)

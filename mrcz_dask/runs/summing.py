@@ -15,8 +15,9 @@ from mrcz_dask.runs.gains import PreparedGain
 from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.plan import Plan
 from mrcz_dask.runs.prepare import PrepareTask, made_with, prepare
+from mrcz_dask.runs.segments import Ready
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Assessment, Ready, looks_raw
+from mrcz_dask.runs.tasks import Assessment, looks_raw
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Failure, StackRecord, Summed
 from mrcz_dask.values.sizes import some

@@ -11,13 +11,13 @@ from itertools import count, islice, pairwise
 import numpy as np
 
 from mrcz_dask.numerics.breaks import REACH
-from mrcz_dask.numerics.contrast import BlockMeans, Usability, judge
+from mrcz_dask.numerics.contrast import BlockMeans, judge
 from mrcz_dask.numerics.copies import Copies
 from mrcz_dask.numerics.fingerprint import Fingerprint
 from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.finish import FinishTask
+from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.segments import Segments, find_segments
+from mrcz_dask.runs.segments import Ready, Segments, find_segments
 from mrcz_dask.runs.window import MemberRef, member_ref
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Break, StackRecord
@@ -28,41 +28,6 @@ from mrcz_dask.values.windows import centred, long_window
 RAW_SPREAD = 0.15
 # Usable stacks before the first undecided one that are looked at for breaks, which takes some twenty.
 LEAD_OF_BREAKS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A stack that went through the first pass, and whether it may be a reference for others.
-
-    Attributes
-    ----------
-    entry, record, verdict
-        The file, what was found in it, and whether its contrast is too high.
-    raw
-        Whether references are in counts, so that none needs a dose.
-    copies, original
-        Places of the stacks that hold data of this one, and of the one that stands for it; None if it stands
-        for itself.
-    """
-
-    entry: StackEntry
-    record: StackRecord
-    verdict: Usability
-    raw: bool
-    copies: tuple[int, ...] = ()
-    original: int | None = None
-
-    @property
-    def good(self) -> bool:
-        """Whether the stack by itself may be a member of windows: those scaled to a dose need one."""
-        if not self.record.sound:
-            return False
-        return self.verdict.usable if self.record.has_dose else self.raw
-
-    @property
-    def usable(self) -> bool:
-        """Whether the stack may be a member of windows: of copies of the same data, only the first."""
-        return self.good and self.original is None
 
 
 class Assessment:

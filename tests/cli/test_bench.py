@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.runs import bench_peers
+from mrcz_dask.cli import bench
 
 SMALL = ["--shape", "2,24,40", "--repeats", 1, "--metadata-size", 0.004, "--doses", "0.5,1", "--threads", "1"]
 
@@ -84,6 +84,20 @@ def test_what_is_measured_has_to_be_said(mrcz: Any) -> None:
     assert mrcz("bench").code == 2
 
 
+def test_its_help_lists_the_options_of_the_benchmark(mrcz: Any) -> None:
+    shown = mrcz("bench", "codecs", "--help")
+    assert shown.code == 0 and "--table-dose" in shown.out
+
+
+def test_an_installed_package_says_that_it_needs_the_source_tree(
+    mrcz: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench, "checkout", lambda: None)
+    shown = mrcz("bench", "codecs", *SMALL)
+    assert shown.code == 2
+    assert "pip install -e ." in shown.err
+
+
 def test_an_earlier_report_is_kept(tmp_path: Path, mrcz: Any) -> None:
     arguments = ["bench", "codecs", *SMALL, "--only", "metadata", "-o", tmp_path]
     assert mrcz(*arguments).code == 0
@@ -120,6 +134,6 @@ def test_programs_that_are_absent_are_named(
     shown = mrcz("bench", "codecs", *SMALL, "--only", "table1", "-o", tmp_path / "out")
     assert shown.code == 0
     said = json.loads((tmp_path / "out" / "codecs.json").read_text())
-    for one in bench_peers.PROGRAMS:
-        assert f"not installed: {one.name}" in shown.out
-        assert {"name": one.name, "reason": "not installed"} in said["left_out"]
+    for name in ("gzip", "pigz", "lbzip2", "xz"):
+        assert f"not installed: {name}" in shown.out
+        assert {"name": name, "reason": "not installed"} in said["left_out"]

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 import mrcz_dask
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.formats.star import read_star
 from mrcz_dask.numerics.simulate import SimulatedSession, SimulationParams, named
 from mrcz_dask.runs.discovery import discover
 from mrcz_dask.runs.export import export
@@ -25,6 +24,7 @@ from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
+from tests.inputs import read_star
 
 pytestmark = [pytest.mark.downstream, pytest.mark.usefixtures("relion")]
 

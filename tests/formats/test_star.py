@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.star import read_star, star_text
-from mrcz_dask.values.errors import FormatError, ParameterError
+from mrcz_dask.formats.star import star_text
+from mrcz_dask.values.errors import ParameterError
+from tests.inputs import read_star
 
 words = st.text(
     st.characters(codec="ascii", exclude_categories=["C"], exclude_characters="\"'#"), max_size=20
@@ -36,8 +37,3 @@ def test_names_that_cannot_be_in_it(name: str) -> None:
 def test_columns_of_one_length() -> None:
     with pytest.raises(ParameterError, match="length"):
         star_text({"movies": {"rlnA": [1, 2], "rlnB": [1]}})
-
-
-def test_a_line_that_is_cut_off() -> None:
-    with pytest.raises(FormatError, match="line 6: 1 values; expected 2"):
-        read_star("data_x\n\nloop_\n_rlnA #1\n_rlnB #2\n1\n")

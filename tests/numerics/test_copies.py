@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics.copies import find_copies
+from mrcz_dask.numerics.copies import Copies
 from mrcz_dask.numerics.fingerprint import Fingerprint, Fingerprinter, value_digest
+
+
+def find_copies(prints):
+    copies = Copies()
+    for one in prints:
+        copies.add(one)
+    return [copies.of(j) for j in range(len(prints))]
 
 
 def print_of(stack):

@@ -1,15 +1,23 @@
 """The runs that a logbook tells of."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from mrcz_dask.report.progress import run_times
+from mrcz_dask.report.progress import RunLog, RunTimes
 from mrcz_dask.runs.logbook import Moment, read_events
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Summed
 
 BEGAN = datetime(2026, 3, 1, 20, tzinfo=UTC)
 FOUND = Summed(1.5, 10, 1, 3, -4.0, 3.5, 60.0, 8.0, 0.01, "ok")
+
+
+def run_times(moments: Iterable[Moment]) -> tuple[RunTimes, ...]:
+    log = RunLog()
+    for time, event in moments:
+        log.take(event, time)
+    return log.runs()
 
 
 def at(seconds: float, event: events.Event) -> Moment:

@@ -13,9 +13,9 @@ from mrcz_dask.runs.compare import (
     Comparison,
     keep_comparison,
     rows,
-    write_figure,
     write_table,
 )
+from mrcz_dask.runs.compare_plots import write_figure
 from mrcz_dask.runs.compare_tasks import CHOICES, CompareParams, with_method
 from mrcz_dask.runs.noise_plan import choose, noise_need, noise_plan
 from mrcz_dask.runs.plan import Plan

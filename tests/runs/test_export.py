@@ -10,7 +10,6 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.defects import read_defects
-from mrcz_dask.formats.star import read_star
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.runs.convert import decompress, recompress
 from mrcz_dask.runs.export import PROGRAMS, Program, export
@@ -19,6 +18,7 @@ from mrcz_dask.runs.export_texts import Optics
 from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError, SessionError
+from tests.inputs import read_star
 
 OPTICS = Optics(pixel_size=1.05)
 

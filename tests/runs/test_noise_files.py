@@ -11,8 +11,9 @@ import pytest
 
 from mrcz_dask.numerics.decay import fit_decay
 from mrcz_dask.numerics.radius import choose_radius
-from mrcz_dask.runs.noise_files import keep_report, tables, write_csv, write_plots
+from mrcz_dask.runs.noise_files import keep_report, tables, write_csv
 from mrcz_dask.runs.noise_plan import choose, noise_plan
+from mrcz_dask.runs.noise_plots import write_plots
 from mrcz_dask.runs.noise_report import NoiseReport, OverDose, OverRadius, StackLine, mean_score
 from mrcz_dask.runs.noise_results import KINDS, VARIANTS, NoiseParams, StackNoise, StackPairs
 from mrcz_dask.values.errors import OutputExistsError

@@ -11,8 +11,9 @@ import pytest
 import mrcz_dask
 from mrcz_dask.runs.plan import Plan, make_plan
 from mrcz_dask.runs.prepare import PrepareTask, prepare
+from mrcz_dask.runs.segments import Ready
 from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import Assessment, Ready, finish_tasks, judged
+from mrcz_dask.runs.tasks import Assessment, finish_tasks, judged
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.windows import koma_window

@@ -37,16 +37,3 @@ def add_events(y: NDArray[Any], x: NDArray[Any], upsampling: int, image: NDArray
     """
     raise_all("counted image", one_of("upsampling", upsampling, (1, 2, 4)))
     return int(_add(y, x, upsampling, image, int(np.iinfo(image.dtype).max)))
-
-
-def counted_image(
-    y: NDArray[Any],
-    x: NDArray[Any],
-    shape: tuple[int, int],
-    upsampling: int = 1,
-    dtype: type[np.unsignedinteger[Any]] = np.uint8,
-) -> NDArray[Any]:
-    """Return the counted image of some electrons; see `add_events`. shape is the detector's."""
-    image = np.zeros((shape[0] * upsampling, shape[1] * upsampling), dtype)
-    add_events(y, x, upsampling, image)
-    return image

@@ -69,12 +69,6 @@ class LossCurve(NamedTuple):
         return self.true(counted) / counted
 
 
-def geometric_limit(occupancy: float) -> float:
-    """Return the share of electrons that ideal 3 x 3 maxima find: one for each 9 pixels that hold any."""
-    area = 9 * occupancy
-    return -math.expm1(-area) / area if area > 0 else 1.0
-
-
 def loss_curve(params: CountingParams, quantum: float = 0.0, seed: int = SEED) -> LossCurve:
     """Return the loss curve of a detector as the parameters describe it, from simulated frames.
 

@@ -165,11 +165,6 @@ def _events(*columns: NDArray[Any]) -> Events:
     return Events(*(column.astype(np.float32) for column in columns))
 
 
-def find_events(frame: NDArray[Any], detector: Detector, params: CountingParams | None = None) -> Events:
-    """Return the electrons of one raw frame; for many frames keep an `EventFinder`."""
-    return EventFinder(detector, params).find(frame)
-
-
 def false_rate(sigma: float) -> float:
     """Return the false events per pixel per frame that noise alone gives above a significance.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from mrcz_dask.formats.codecs import check_codec
 from mrcz_dask.numerics.counting.params import CountingParams, Position
@@ -104,8 +104,3 @@ def frame_bounds(raw: int, each: int) -> tuple[int, ...]:
     """Return the raw frame at which each counted frame begins, and the end."""
     count = max(1, raw // each)
     return tuple(k * raw // count for k in range(count + 1))
-
-
-def plainly(**groups: Parameters) -> dict[str, Any]:
-    """Return groups of parameters as plain values."""
-    return {name: one.to_dict() for name, one in groups.items()}

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
-from mrcz_dask import __version__
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Task
@@ -33,6 +32,7 @@ from mrcz_dask.runs.manifest import Manifest
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure, Written
+from mrcz_dask.version import __version__
 
 COUNTING, WRITING, KEEPING = "electrons", events.COUNTED, "existing output"
 FIRST, AGAIN = "no output yet", "its output is replaced"

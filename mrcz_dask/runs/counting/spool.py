@@ -102,7 +102,7 @@ class SpoolReader:
         DamagedError
             They cannot be read.
         """
-        data = _read(self._handle, one.nbytes, one.offset)
+        data = read_bytes(self._handle, one.nbytes, one.offset)
         if len(data) != one.nbytes:
             raise DamagedError(f"{self.path}: a batch of frame {one.first} is not all there; count it again")
         return unpack(data)
@@ -160,7 +160,7 @@ class EventSpool(SpoolReader):
 
     def _write(self, header: bytes, body: bytes) -> int:
         lengths = _LENGTHS.pack(len(header), len(body))
-        head = _HEAD.pack(_MARK, len(header), len(body), _sum(lengths, header, body))
+        head = _HEAD.pack(_MARK, len(header), len(body), checksum(lengths, header, body))
         data = memoryview(b"".join([head, header, body]))
         try:
             written = 0
@@ -180,7 +180,7 @@ class EventSpool(SpoolReader):
         beside = self.path.with_name(f"{self.path.name}.part")
         made = EventSpool.create(beside, self.about)
         for one in whole:
-            packed = _read(self._handle, one.nbytes, one.offset)
+            packed = read_bytes(self._handle, one.nbytes, one.offset)
             made.append(Batch(one.first, packed, one.frames), **one.said)
         os.fdatasync(made._handle)
         self.close()
@@ -204,18 +204,19 @@ def _scan(handle: int) -> Iterator[tuple[dict[str, Any], int, int]]:
     """Yield the header, offset and bytes of the body of every whole record."""
     start, size = 0, os.fstat(handle).st_size
     while start + _HEAD.size <= size:
-        mark, nheader, nbody, found = _HEAD.unpack(_read(handle, _HEAD.size, start))
+        mark, nheader, nbody, found = _HEAD.unpack(read_bytes(handle, _HEAD.size, start))
         offset = start + _HEAD.size + nheader
         if mark != _MARK or offset + nbody > size:
             return
-        header, body = _read(handle, nheader, start + _HEAD.size), _read(handle, nbody, offset)
-        if _sum(_LENGTHS.pack(nheader, nbody), header, body) != found:
+        header, body = read_bytes(handle, nheader, start + _HEAD.size), read_bytes(handle, nbody, offset)
+        if checksum(_LENGTHS.pack(nheader, nbody), header, body) != found:
             return
         yield json.loads(header), offset, nbody
         start = offset + nbody
 
 
-def _read(handle: int, count: int, offset: int) -> bytes:
+def read_bytes(handle: int, count: int, offset: int) -> bytes:
+    """Return bytes of an open file, fewer at its end; on Linux one read ends at 2 GiB."""
     parts: list[bytes] = []
     while count and (part := os.pread(handle, count, offset)):
         parts.append(part)
@@ -223,7 +224,8 @@ def _read(handle: int, count: int, offset: int) -> bytes:
     return b"".join(parts)
 
 
-def _sum(*parts: bytes) -> int:
+def checksum(*parts: bytes) -> int:
+    """Return the xxh3-64 of some bytes after each other."""
     digest = xxhash.xxh3_64()
     for part in parts:
         digest.update(part)

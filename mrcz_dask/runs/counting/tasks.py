@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
-from mrcz_dask.graphs.stacks import shared_reader
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.runs.counting.calibration import kept_calibration
 from mrcz_dask.runs.counting.counter import Batch, Method, counter_of
@@ -23,6 +22,7 @@ from mrcz_dask.runs.counting.recording import USUAL, Origin, Summary, about_stac
 from mrcz_dask.runs.counting.rendering import write_counted
 from mrcz_dask.runs.counting.spool import SpoolReader
 from mrcz_dask.runs.counting.store import SUFFIX, write_events
+from mrcz_dask.runs.shared_readers import shared_reader
 from mrcz_dask.values.errors import DamagedError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Written

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.counting.coincidence import LossCurve, geometric_limit, loss_curve
+from mrcz_dask.numerics.counting.coincidence import LossCurve, loss_curve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.params import CountingParams
@@ -50,9 +50,3 @@ def test_beyond_the_curve():
     assert CURVE.true(5e-5) == 0
     assert CURVE.loss(1e-6) == pytest.approx(0, abs=1e-5)
     assert CURVE.loss(0.05) == pytest.approx(1 - np.exp(-0.15 - 0.005 + 0.00625))
-
-
-def test_the_limit_of_ideal_maxima():
-    assert geometric_limit(0.01) == pytest.approx(0.956, abs=1e-3)
-    assert geometric_limit(0.02) == pytest.approx(0.915, abs=1e-3)
-    assert geometric_limit(0.0) == 1

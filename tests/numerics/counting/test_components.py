@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from mrcz_dask.numerics.counting.detector import Detector
-from mrcz_dask.numerics.counting.events import find_events
+from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
@@ -21,7 +21,7 @@ def test_clusters_are_those_of_scipy(seed, occupancy):
     detector, frame = Detector(stack.offset, stack.noise), stack.frame(0).values
     z = frame.astype(np.float32) * detector.inverse - detector.offset
     labels, n = ndimage.label(z > 4, np.ones((3, 3)))
-    found = find_events(frame, detector, COUNTING)
+    found = EventFinder(detector, COUNTING).find(frame)
     assert found.y.size == n
     at = range(1, n + 1)
     centres = np.array(ndimage.center_of_mass(z, labels, at)).reshape(-1, 2) + 0.5
@@ -36,5 +36,5 @@ def test_the_largest_pixel_and_xrays():
     frame = np.full((32, 32), 100, np.uint16)
     frame[5, 5:8], frame[20, 20] = (130, 150, 120), 3000
     own = CountingParams(clusters="components", position="maximum")
-    found = find_events(frame, Detector(np.full((32, 32), 100.0), 4.0), own)
+    found = EventFinder(Detector(np.full((32, 32), 100.0), 4.0), own).find(frame)
     np.testing.assert_array_equal(np.c_[found.y, found.x], [[5.5, 6.5]])

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_results import PUBLISHED, BenchReport, FileRow, LeftOut, MetadataRow
-from mrcz_dask.runs.bench_timing import Timing
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.results import PUBLISHED, BenchReport, FileRow, LeftOut, MetadataRow
+from benchmarks.codecs.timing import Timing
 
 TIMING = Timing(wall=0.5, cpu=0.75, lowest=0.25, highest=1.0)
 ROW = FileRow(

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mrcz_dask.runs.bench import run_bench
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_results import BenchReport, LeftOut
-from mrcz_dask.runs.bench_tables import block_name, csv_text, dose_table, markdown, table1, text_tables
+from benchmarks.codecs.measure import run_bench
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.results import BenchReport, LeftOut
+from benchmarks.codecs.tables import block_name, csv_text, dose_table, markdown, table1, text_tables
 
 
 @pytest.fixture(scope="module")

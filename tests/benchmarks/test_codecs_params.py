@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.runs.bench_params import PARTS, BenchParams
+from benchmarks.codecs.params import PARTS, BenchParams
 from mrcz_dask.values.errors import ParameterError
 
 

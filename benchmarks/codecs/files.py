@@ -6,11 +6,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.codecs.params import PARTS
+from benchmarks.codecs.plots import plots
+from benchmarks.codecs.results import BenchReport
+from benchmarks.codecs.tables import csv_text, markdown
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.runs.bench_params import PARTS
-from mrcz_dask.runs.bench_plots import plots
-from mrcz_dask.runs.bench_results import BenchReport
-from mrcz_dask.runs.bench_tables import csv_text, markdown
 from mrcz_dask.runs.space import check_space, make_folder
 from mrcz_dask.values.errors import OutputExistsError
 

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.results import LeftOut
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.payload import section
 from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_results import LeftOut
 from mrcz_dask.values.errors import DamagedError
 
 NOT_INSTALLED = "not installed"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.runs.bench_timing import Sample, Timing, timed, turns
+from benchmarks.codecs.timing import Sample, Timing, timed, turns
 
 
 @given(st.lists(st.text(), max_size=6), st.integers(1, 5))

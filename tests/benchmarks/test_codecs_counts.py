@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import poisson
 
 import mrcz_dask
-from mrcz_dask.runs.bench_counts import Counts, entropy, poisson_counts, poisson_entropy
+from benchmarks.codecs.counts import Counts, entropy, poisson_counts, poisson_entropy
 
 
 @given(hnp.arrays(hnp.integer_dtypes(endianness="="), (2, 3, 5), elements=st.integers(-100, 100).map(abs)))

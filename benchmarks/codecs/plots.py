@@ -9,8 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from mrcz_dask.runs.bench_results import BenchReport, FileRow, MetadataRow
-from mrcz_dask.runs.bench_tables import block_name
+from benchmarks.codecs.results import BenchReport, FileRow, MetadataRow
+from benchmarks.codecs.tables import block_name
 from mrcz_dask.runs.plotting import COLOURS, LINE, legend_below, rendered
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.runs import bench_race
-from mrcz_dask.runs.bench_counts import Counts
-from mrcz_dask.runs.bench_peers import Contender, mrcz
-from mrcz_dask.runs.bench_race import Entrant, race
-from mrcz_dask.runs.bench_timing import BenchStep
+from benchmarks.codecs.counts import Counts
+from benchmarks.codecs.peers import Contender, mrcz
+from benchmarks.codecs.race import Entrant, race
+from benchmarks.codecs.timing import BenchStep
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.events import Event, silent
 
@@ -47,7 +46,7 @@ def test_who_is_slow_gets_no_second_turn(tmp_path: Path, monkeypatch: pytest.Mon
         one.contender.write()
 
     counted = Entrant(replace(one.contender, write=write), COUNTS)
-    monkeypatch.setattr(bench_race, "PATIENCE", 1e-9)
+    monkeypatch.setattr("benchmarks.codecs.race.PATIENCE", 1e-9)
     assert race([counted], 3, "dose", silent)[0].repeats == len(calls) == 1
 
 

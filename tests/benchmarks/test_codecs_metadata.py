@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.runs import bench_metadata
-from mrcz_dask.runs.bench_metadata import (
+from benchmarks.codecs import metadata
+from benchmarks.codecs.metadata import (
     CODECS,
     ENCODINGS,
     Serialiser,
@@ -14,7 +14,7 @@ from mrcz_dask.runs.bench_metadata import (
     measure_metadata,
     nested_metadata,
 )
-from mrcz_dask.runs.bench_params import BenchParams
+from benchmarks.codecs.params import BenchParams
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.events import silent
 
@@ -68,7 +68,7 @@ def test_rows() -> None:
 
 
 def test_values_that_change_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    lossy = bench_metadata.Encoding("lossy", ENCODINGS[0].dumps, lambda data: {})
-    monkeypatch.setattr(bench_metadata, "encodings", lambda: (lossy,))
+    lossy = metadata.Encoding("lossy", ENCODINGS[0].dumps, lambda data: {})
+    monkeypatch.setattr(metadata, "encodings", lambda: (lossy,))
     with pytest.raises(DamagedError, match="lossy, none"):
         measure_metadata(BenchParams(threads=(1,), metadata_bytes=2000, repeats=1), silent)

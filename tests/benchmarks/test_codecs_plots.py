@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from mrcz_dask.runs.bench import run_bench
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_plots import dose_figure, level_figure, plots, settings_figure, table1_figure
-from mrcz_dask.runs.bench_results import BenchReport
+from benchmarks.codecs.measure import run_bench
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.plots import dose_figure, level_figure, plots, settings_figure, table1_figure
+from benchmarks.codecs.results import BenchReport
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,6 @@ def test_floats_have_no_limit_to_draw(report: BenchReport) -> None:
 
 
 def test_no_display_is_looked_for() -> None:
-    code = "import sys, mrcz_dask.runs.bench_plots; print('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, benchmarks.codecs.plots; print('matplotlib.pyplot' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

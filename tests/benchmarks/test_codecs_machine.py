@@ -3,7 +3,7 @@ import json
 import platform
 from pathlib import Path
 
-from mrcz_dask.runs.bench_machine import machine, processor
+from benchmarks.codecs.machine import machine, processor
 
 
 def test_what_matters_is_there_and_nothing_that_names_anybody() -> None:

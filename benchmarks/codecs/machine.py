@@ -13,8 +13,8 @@ from typing import Any
 import blosc2
 
 import mrcz_dask
+from benchmarks.codecs.peers import versions
 from mrcz_dask.formats.parallel import available_cores
-from mrcz_dask.runs.bench_peers import versions
 
 _PACKAGES = ("numpy", "blosc2", "numcodecs", "msgpack")
 _OPTIONAL = ("imagecodecs", "orjson")

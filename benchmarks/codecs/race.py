@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.runs.bench_counts import Counts
-from mrcz_dask.runs.bench_peers import Contender
-from mrcz_dask.runs.bench_results import FileRow
-from mrcz_dask.runs.bench_timing import BenchStep, Sample, Timing, timed, turns
+from benchmarks.codecs.counts import Counts
+from benchmarks.codecs.peers import Contender
+from benchmarks.codecs.results import FileRow
+from benchmarks.codecs.timing import BenchStep, Sample, Timing, timed, turns
 from mrcz_dask.values.events import Listener
 
 # Seconds after which a contender takes no more turns.

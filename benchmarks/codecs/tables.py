@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from mrcz_dask.runs.bench_results import BenchReport, FileRow, MetadataRow
+from benchmarks.codecs.results import BenchReport, FileRow, MetadataRow
 from mrcz_dask.values.sizes import readable
 
 Cells = tuple[str, ...]

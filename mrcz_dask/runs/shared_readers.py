@@ -1,4 +1,4 @@
-"""A stack as a dask array of one chunk a frame."""
+"""Frames of a stack as a dask array, one chunk a frame, from readers that the threads of a process share."""
 
 from __future__ import annotations
 

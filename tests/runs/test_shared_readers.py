@@ -7,8 +7,8 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.reader import StackReader
-from mrcz_dask.graphs import stacks
-from mrcz_dask.graphs.stacks import frames_array, identity, physical_frame, shared_reader
+from mrcz_dask.runs import shared_readers as stacks
+from mrcz_dask.runs.shared_readers import frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.values.errors import FormatError
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from benchmarks.codecs.counts import shannon
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.results import MetadataRow
+from benchmarks.codecs.timing import BenchStep, Sample, Timing, timed, turns
 from mrcz_dask.formats.chunks import ChunkHeader, decompress_into
 from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.runs.bench_counts import shannon
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_results import MetadataRow
-from mrcz_dask.runs.bench_timing import BenchStep, Sample, Timing, timed, turns
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.events import Listener
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_timing import Timing
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.timing import Timing
 
 SCHEMA = 1
 PAPER = "McLeod, Righetto, Stewart, Stahlberg, J. Struct. Biol. 201, 252 (2018)"

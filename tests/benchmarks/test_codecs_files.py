@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.runs.bench import run_bench
-from mrcz_dask.runs.bench_files import NAMES, prepare_folder, write_report
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_results import BenchReport
+from benchmarks.codecs.files import NAMES, prepare_folder, write_report
+from benchmarks.codecs.measure import run_bench
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.results import BenchReport
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 

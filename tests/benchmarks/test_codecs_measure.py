@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.runs import bench_peers
-from mrcz_dask.runs.bench import run_bench
-from mrcz_dask.runs.bench_params import BenchParams
+from benchmarks.codecs import peers
+from benchmarks.codecs.measure import run_bench
+from benchmarks.codecs.params import BenchParams
 from mrcz_dask.values.errors import FormatError, SpaceError
 
 TINY = BenchParams(
@@ -37,7 +37,7 @@ def test_all_parts(temporary: Path) -> None:
     report = run_bench(TINY)
     assert [row.compressor for row in report.table1][:4] == ["uncompressed", "uint4", "lz4:9:bit", "auto"]
     measured = {row.compressor.split()[0] for row in report.table1} | {one.name for one in report.left_out}
-    assert {one.name for one in bench_peers.PROGRAMS} < measured
+    assert {one.name for one in peers.PROGRAMS} < measured
     # lz4 with two block sizes and auto with its own, each with two numbers of threads, at two doses
     assert len(report.dose) == (2 + 1) * 2 * 2
     assert [row.compressor for row in report.level] == [f"lz4:{level}:bit" for level in range(1, 10)]
@@ -116,7 +116,7 @@ def test_temporary_files_are_gone_after_an_error(temporary: Path, monkeypatch: p
     def fail(*arguments: object) -> Callable[[object], None]:
         raise ChildProcessError("xz -6 ended with 1")
 
-    monkeypatch.setattr(bench_peers, "mrcz", fail)
+    monkeypatch.setattr(peers, "mrcz", fail)
     with pytest.raises(ChildProcessError):
         run_bench(replace(TINY, only="dose"))
     assert list(temporary.iterdir()) == []

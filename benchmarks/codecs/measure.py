@@ -10,13 +10,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
-from mrcz_dask.runs.bench_counts import Counts
-from mrcz_dask.runs.bench_machine import machine
-from mrcz_dask.runs.bench_metadata import ENCODINGS, encodings, measure_metadata
-from mrcz_dask.runs.bench_params import BenchParams
-from mrcz_dask.runs.bench_peers import NOT_INSTALLED, dose_contenders, mrcz, table_contenders
-from mrcz_dask.runs.bench_race import Entrant, race
-from mrcz_dask.runs.bench_results import BenchReport, FileRow, LeftOut
+from benchmarks.codecs.counts import Counts
+from benchmarks.codecs.machine import machine
+from benchmarks.codecs.metadata import ENCODINGS, encodings, measure_metadata
+from benchmarks.codecs.params import BenchParams
+from benchmarks.codecs.peers import NOT_INSTALLED, dose_contenders, mrcz, table_contenders
+from benchmarks.codecs.race import Entrant, race
+from benchmarks.codecs.results import BenchReport, FileRow, LeftOut
 from mrcz_dask.runs.space import check_space
 from mrcz_dask.values.events import Listener, silent
 
