@@ -104,7 +104,7 @@ class CountPlan:
             "fractions": self.fractions.to_dict(),
             "detector": None if self.script is None else self.script.about(),
             "calibration": self._calibration(),
-            "references": self.given.about or {},
+            "references": self.given.about,
             "events": self.events,
             "frames_per_task": batch_frames(self.shape),
             "stacks": [
@@ -145,7 +145,8 @@ class CountPlan:
         )
         yield f"method: {how}; threshold {self.find.sigma:g} read noises"
         yield f"detector: {self._calibration()}"
-        yield from (f"{key}: {value['name']}" for key, value in (self.given.about or {}).items())
+        yield from (f"{key}: {value['name']}" for key, value in self.given.about.items())
+        yield from (f"warning: {text}" for text in self.given.caveats)
         up, each = self.fractions.upsampling, self.fractions.fraction
         yield f"counted frames of {ny * up} x {nx * up}, each of {each} raw frames, into {self.folder}"
         yield f"tasks of {batch_frames(self.shape)} frames; event lists: {'yes' if self.events else 'no'}"
@@ -308,6 +309,8 @@ def given_of(
         bad=None if found is None else found.bad,
         dark_stack=dark.absolute() if is_stack and dark is not None else None,
         about=about,
+        prepared=made,
+        force=gain.force,
     )
 
 
