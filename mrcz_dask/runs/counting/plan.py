@@ -26,7 +26,7 @@ from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.looks import look
 from mrcz_dask.runs.space import check_space, forbid_overwriting
-from mrcz_dask.values.errors import ParameterError, PlaceError, SessionError
+from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import readable
 
@@ -295,7 +295,7 @@ def given_of(
             "--gain-orient auto and --gain-gamma are of counted stacks; say --gain-rotate and --gain-flip"
         )
     dark = None if gain.dark is None else Path(gain.dark)
-    is_stack = dark is not None and dark.exists() and _frames(dark, inputs) > 1
+    is_stack = dark is not None and _is_stack(dark, inputs)
     asked = replace(gain, dark=None) if is_stack else gain
     made = prepare_gain(asked, shape, stacks[0].first_row, [], inputs=inputs)
     about = {key: value for key, value in (made.about if made else {}).items() if isinstance(value, dict)}
@@ -314,9 +314,12 @@ def given_of(
     )
 
 
-def _frames(path: Path, inputs: InputParams) -> int:
-    with open_source(path, inputs) as source:
-        return len(source)
+def _is_stack(dark: Path, inputs: InputParams) -> bool:
+    try:
+        with open_source(dark, inputs) as source:
+            return len(source) > 1
+    except (MrczDaskError, OSError):  # which is told where it is read as an image
+        return False
 
 
 def _check_dark(path: Path, shape: tuple[int, int], inputs: InputParams) -> None:
