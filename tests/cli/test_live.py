@@ -132,7 +132,8 @@ def test_a_folder_is_followed_and_frames_are_corrected(mrcz: Any, tmp_path: Path
         "@processor(Scalar('hot'), Scalar('corrected'))\n"
         "def hot(frame, info): return {'hot': frame.max(), 'corrected': info.corrected}\n"
     )
-    options = ("--settle", 0.2, "--until-idle", "2s", "--correct", "--no-page", "--store", tmp_path / "s.zarr")
+    times = ("--settle", 0.2, "--until-idle", "2s")
+    options = (*times, "--correct", "--no-page", "--store", tmp_path / "s.zarr")
     shown = mrcz("live", folder, "-p", script, *options)
     assert shown.code == 0 and "18 frames, 0 missing, from folder night" in shown.out
     caught_up = mrcz("live", folder, "-p", script, "--catch-up", "--store", tmp_path / "s.zarr")
