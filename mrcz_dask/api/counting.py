@@ -42,6 +42,7 @@ def count(
     gain_divide: bool = False,
     gain_rotate: int = 0,
     gain_flip: int = 0,
+    gain_force: bool = False,
     dark: PathLike | None = None,
     defects: PathLike | None = None,
     inputs: InputParams | None = None,
@@ -85,6 +86,8 @@ def count(
         Compression of the counted stacks, such as ``zstd:1``.
     gain, gain_divide, gain_rotate, gain_flip
         Gain reference; whether frames are divided by it; quarter turns; 1 upside down, 2 left to right.
+    gain_force
+        Whether a gain or dark is used that the frames show to be wrong in every orientation.
     dark
         Dark image, or a stack of at least 8 dark frames: then the noise is found in it, too.
     defects
@@ -117,7 +120,9 @@ def count(
         fractions=FractionParams(upsampling, fraction, codec),
         inputs=inputs,
         events=events,
-        gain=gain_options(gain, dark, defects, divide=gain_divide, rotate=gain_rotate, flip=gain_flip),
+        gain=gain_options(
+            gain, dark, defects, divide=gain_divide, rotate=gain_rotate, flip=gain_flip, force=gain_force
+        ),
         calibration=None if calibration is None else Path(calibration),
         detector=detector,
         overwrite=overwrite,

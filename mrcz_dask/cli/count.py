@@ -64,6 +64,7 @@ def count(
     gain_divide: gains.GainDivide = False,
     gain_rotate: gains.GainRotate = 0,
     gain_flip: gains.GainFlip = 0,
+    gain_force: gains.GainForce = False,
     dark: gains.Dark = None,
     defects: gains.Defects = None,
     listen: of.ListenOption = None,
@@ -106,6 +107,7 @@ def count(
         orient="given",
         gamma=None,
         frame_time=None,
+        force=gain_force,
     )
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
     if listen is not None:

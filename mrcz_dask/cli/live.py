@@ -19,6 +19,7 @@ from mrcz_dask.cli.console import results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.progress import teller
 from mrcz_dask.formats.libraries import install
+from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 
@@ -49,7 +50,7 @@ def live(
     token: of_live.Token = "",
     until_closed: of_live.UntilClosed = False,
     new: of_live.New = False,
-    settle: of_live.Settle = 5.0,
+    settle: of_live.Settle = "5s",
     until_idle: of_live.UntilIdle = None,
     catch_up: of_live.CatchUp = False,
     store: of_live.Store = None,
@@ -77,7 +78,7 @@ def live(
     eer_frames: reading.EerFrames = 40,
     eer_upsampling: reading.EerUpsampling = "1",
     memory: of_live.Memory = "2GB",
-    timeout: of_live.Timeout = 30.0,
+    timeout: of_live.Timeout = "30s",
     dashboard_address: on.DashboardAddress = None,
     scheduler: on.Scheduler = None,
     tls_ca: on.TlsCa = None,
@@ -119,8 +120,10 @@ def live(
         gamma=gain_gamma,
         frame_time=frame_time,
     )
+    said = {"--settle": settle, "--until-idle": until_idle, "--timeout": timeout}
+    seconds = {name: parse_seconds(text, name) for name, text in said.items() if text is not None}
     rois = {name: Roi.parse(text) for name, _, text in (one.rpartition("=") for one in roi or [])}
-    params = LiveParams(rois.pop("", None), catch_up, parse_memory(memory), timeout, rois)
+    params = LiveParams(rois.pop("", None), catch_up, parse_memory(memory), seconds["--timeout"], rois)
     if catch_up:
         made = _recording(source, store, record, replay or listen)
     elif replay:
@@ -128,7 +131,8 @@ def live(
     elif listen is not None:
         made = _listener(listen, token, tell, until_closed=until_closed)
     else:
-        made = Folder(_folder(source), tell, settle=settle, idle=until_idle, new=new, inputs=inputs)
+        idle = seconds.get("--until-idle")
+        made = Folder(_folder(source), tell, settle=seconds["--settle"], idle=idle, new=new, inputs=inputs)
     _one_source({"SOURCE": source, "--replay": replay, "--listen": listen})
     with (
         tell,

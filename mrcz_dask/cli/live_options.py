@@ -73,13 +73,15 @@ Token = Annotated[
 ]
 UntilClosed = Annotated[bool, _of(FROM, "--until-closed", "End with the last sender.")]
 New = Annotated[bool, _of(FROM, "--new", "Leave out what is in the folder at the beginning.")]
-Settle = Annotated[float, _of(FROM, "--settle", "Seconds without a change after which a stack is taken.")]
+Settle = Annotated[
+    str, _of(FROM, "--settle", "Take a stack when it has not changed for so long, such as 5s or 1m.")
+]
 UntilIdle = Annotated[
-    float | None,
+    str | None,
     _of(
         FROM,
         "--until-idle",
-        "End when no frame came for so many seconds, and all files have settled.",
+        "End when no frame came for so long, such as 10m, and all files have settled.",
         show_default=False,
     ),
 ]
@@ -116,9 +118,9 @@ Memory = Annotated[
     str, typer.Option(help="Memory that a processor may take, such as 2GB.", rich_help_panel=on.WHERE)
 ]
 Timeout = Annotated[
-    float,
+    str,
     typer.Option(
-        help="Seconds that a frame may take in a processor before its worker is replaced.",
+        help="Time that a frame may take in a processor before its worker is replaced, such as 30s.",
         rich_help_panel=on.WHERE,
     ),
 ]

@@ -50,15 +50,7 @@ def _stacks(done: Sequence[StackResult]) -> object:
             *("-" if value is None else f"{1000 * value:.2f}" for value in noise),
             readable(one.bytes_in),
             readable(one.bytes_out),
-            "too quiet"
-            if one.too_quiet
-            else "kept"
-            if one.kept
-            else ""
-            if one.usable
-            else "no reference"
-            if one.score is None
-            else "high contrast",
+            one.remark,
         )
     return made
 

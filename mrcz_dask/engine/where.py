@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +16,7 @@ from mrcz_dask.engine.allocator import environment, give_back
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, begin_jobs, look_at_jobs, open_cluster
+from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
 from mrcz_dask.engine.memory import Crew, Need, crew
 from mrcz_dask.engine.queues import ADDRESS, QueueProfile, clock
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -25,7 +25,7 @@ from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
     from dask_jobqueue.core import JobQueueCluster
-    from distributed import Client, Security, WorkerPlugin
+    from distributed import Client, Security
 
 # Of the limit of somebody else's workers: they pause above, if nothing else is configured.
 SHARE = 0.8
@@ -198,25 +198,20 @@ def is_loopback(address: str) -> bool:
 @contextmanager
 def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
     import dask
-    from distributed import Client, LocalCluster
 
     settings = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
     dashboard = where.dashboard or f"{LOOPBACK}:0"
     with (
         dask.config.set(settings),
-        LocalCluster(
-            n_workers=planned.workers,
+        local_cluster(
+            planned.workers,
+            again=True,
             threads_per_worker=planned.tasks,
             memory_limit=planned.limit,
-            host=LOOPBACK,
             dashboard_address=dashboard,
             silence_logs="ERROR",
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
+        ) as (cluster, client),
     ):
-        # Dask starts a worker that ended again, but not one that ended while it started.
-        cluster.adapt(minimum=planned.workers, maximum=planned.workers)
-        client.register_plugin(deaf_to_interrupts())
         _warn_of_dashboard(dashboard, listen)
         listen(
             ClusterReady(planned.workers, planned.tasks, cluster.scheduler_address, cluster.dashboard_link)
@@ -288,17 +283,6 @@ def _link(client: Client, dashboard: str) -> str:
     return f"http://{host}:{port}/status"
 
 
-def deaf_to_interrupts() -> WorkerPlugin:
-    """Return what makes workers ignore Ctrl-C, which a terminal sends to them, too: we end them in order."""
-    from distributed import WorkerPlugin
-
-    class DeafToInterrupts(WorkerPlugin):
-        def setup(self, worker: object) -> None:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    return DeafToInterrupts()
-
-
 @contextmanager
 def connected(where: Where, needed: Need, listen: Listener) -> Iterator[DaskClient]:
     """Give a client of a scheduler that runs already.
@@ -368,7 +352,7 @@ def _security(scheduler: str, tls: Tls | None) -> Security | None:
 def _threads(client: Client, scheduler: str) -> dict[str, int]:
     """Return the threads of every worker; there must be one, of the same versions as this process."""
     try:
-        client.wait_for_workers(1, timeout=CONNECT_SECONDS)
+        wait_for_workers(client, 1, CONNECT_SECONDS)
     except TimeoutError as error:
         raise SessionError(
             f"--scheduler {scheduler}: no worker is there; start some with `dask worker {scheduler}`"

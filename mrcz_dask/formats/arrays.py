@@ -1,13 +1,13 @@
 """HDF5 and Zarr: a three-dimensional array somewhere in a tree of groups, read frame by frame.
 
 Frames that were never written are no frames of zeros. HDF5 knows which these are. Zarr leaves chunks of zeros
-out, too, so that of whole frames it can only be said.
+out, too, unless it is told to write them; it cannot be known which they are, so that they are refused.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +63,11 @@ class ArrayReader(VouchedSource):
         inside: str,
         frames_last: bool,
         close: Callable[[], None],
-        unwritten: Collection[int] = (),
+        unwritten: Sequence[int] = (),
     ) -> None:
         self.name, self.format = name, kind
         self._array, self._inside, self._last, self._close = array, inside, frames_last, close
-        self._unwritten = unwritten
+        self.unwritten = unwritten
         n, ny, nx = np.roll(array.shape, 1).tolist() if frames_last else (1, *array.shape)[-3:]
         if min(n, ny, nx) < 1:
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
@@ -90,7 +90,7 @@ class ArrayReader(VouchedSource):
 
     def decode(self, i: int, out: NDArray[Any]) -> None:
         """Decode frame `i`, (ny, nx); nothing is compared."""
-        if i in self._unwritten:
+        if i in self.unwritten:
             raise TruncatedError(f"{self.name}: frame {i} was never written; copy the file again")
         image = len(self._array.shape) == 2
         with decoding(self.name, i), phase("decode", out.nbytes):
@@ -127,18 +127,18 @@ def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
             found = _datasets(file, h5py.Dataset) | linked_stacks(file, source)
             array, path = _choose(source.name, inside, file, h5py.Dataset, found)
             unwritten = unwritten_frames(array, source, -1 if _is_velox(path) else 0)
+        reader = ArrayReader(
+            source.name, "HDF5", array, path, _is_velox(path), _both(file, source), unwritten
+        )
         if unwritten:
-            n = array.shape[-1 if _is_velox(path) else 0]
-            which = f"{len(unwritten)} of {n} frames were never written ({in_runs(unwritten)})"
-            complain(TruncatedError(f"{source.name}: {which}; copy it again"))
-        close = _both(file, source)
-        return ArrayReader(source.name, "HDF5", array, path, _is_velox(path), close, unwritten)
+            complain(_never_written(reader, "copy it again"))
+        return reader
     except BaseException:
         file.close()
         raise
 
 
-def open_zarr(path: Path, inside: str) -> FrameSource:
+def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
     """Open a Zarr array (version 2 or 3), the largest three-dimensional one of a group, or that at `inside`.
 
     Raises
@@ -146,7 +146,7 @@ def open_zarr(path: Path, inside: str) -> FrameSource:
     FormatError
         There is none, or several are of the largest size; says what there is.
     TruncatedError
-        Of some frames not all chunks are there.
+        Of some frames not all chunks are there, unless `complain` does not raise.
     """
     zarr = library("zarr", "formats", "Zarr stores")
     name = str(path)
@@ -158,18 +158,23 @@ def open_zarr(path: Path, inside: str) -> FrameSource:
             root, found = {"/": root}, {"/": root}
         array, at = _choose(name, inside, root, zarr.Array, found)
         reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
-        if reader.footer is None and array.nchunks_initialized < array.nchunks:
-            absent, torn = absent_frames(array, path)
-            if torn:
-                raise TruncatedError(
-                    f"{name}: some chunks of frames {in_runs(torn)} are not there, others are; copy it "
-                    f"again. If all their pixels are {array.fill_value}, write with write_empty_chunks=True"
-                )
-            reader.notes = (
-                f"chunks of frames {in_runs(absent)} are not stored: never written, or left out as all their "
-                f"pixels are {array.fill_value}",
+        if reader.footer is None:  # one with checksums is compared with them
+            reader.unwritten = absent_frames(array, path)
+    if reader.unwritten:
+        complain(
+            _never_written(
+                reader,
+                f"copy it again. If all their pixels are {array.fill_value}, which Zarr leaves out, write "
+                "them with write_empty_chunks=True",
             )
-        return reader
+        )
+    return reader
+
+
+def _never_written(reader: ArrayReader, remedy: str) -> TruncatedError:
+    numbers = reader.unwritten
+    which = f"{len(numbers)} of {len(reader)} frames were never written ({in_runs(numbers)})"
+    return TruncatedError(f"{reader.name}: {which}; {remedy}")
 
 
 def _both(file: Any, source: Source) -> Callable[[], None]:

@@ -25,7 +25,7 @@ from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writer import write
-from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, told
 
 Bools = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -81,7 +81,7 @@ def turned(mask: Bools, one: FirstRow, other: FirstRow) -> Bools:
     return mask if one == other else np.ascontiguousarray(mask[::-1])
 
 
-def read_defects(path: str | os.PathLike[str], shape: tuple[int, int]) -> Defects:
+def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) -> Defects:
     """Read a list or map of defects.
 
     Parameters
@@ -89,18 +89,27 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int]) -> Defect
     path
         Text of SerialEM or lines of ``x y w h`` (``#`` begins a comment), or a one-image MRC or TIFF file.
     shape
-        (ny, nx) of the frames, which boxes must not leave.
+        (ny, nx) of the frames, which boxes must not leave; None = not known yet.
 
     Raises
     ------
-    FormatError
+    UnfitReferenceError
         What cannot be understood, with the line; a map that marks more than half of its pixels.
     MissingFileError
         There is no such file.
-    OSError
-        It may not be read.
+    MissingLibraryError
+        A package is needed to read it.
     """
     path = check_there(path, "defects")
+    try:
+        return _read(path, shape)
+    except (MissingLibraryError, UnfitReferenceError):
+        raise
+    except (MrczDaskError, OSError) as error:
+        raise UnfitReferenceError(f"defects {told(error)}") from error
+
+
+def _read(path: Path, shape: tuple[int, int] | None) -> Defects:
     text, notes = _text(path), tuple[str, ...]()
     first_row: FirstRow = "bottom"
     if text is None:
@@ -128,11 +137,11 @@ def _text(path: Path) -> str | None:
 def _map(path: Path) -> tuple[Bools, FirstRow]:
     with open_source(path) as source:
         if source.shape[0] != 1:
-            raise FormatError(f"{path}: {source.shape[0]} frames; expected a defect map of one image")
+            raise UnfitReferenceError(f"{path}: {source.shape[0]} frames; expected a defect map of one image")
         image, first_row = source.frame(0), source.first_row
     mask = ~np.isfinite(image) | (image != 0)
     if mask.mean() > MOST:
-        raise FormatError(
+        raise UnfitReferenceError(
             f"{path}: {mask.mean():.0%} of the pixels are not 0; expected 0 = good, 1 = defect; invert it"
         )
     return mask, first_row
@@ -152,22 +161,25 @@ def _integers(name: str, number: int, words: list[str], what: str, count: int | 
     except ValueError:
         values = []
     if not values or min(values) < 0 or (count is not None and len(values) != count):
-        raise FormatError(f"{name}: line {number} has {' '.join(words)[:80]!r}; expected {what}")
+        raise UnfitReferenceError(f"{name}: line {number} has {' '.join(words)[:80]!r}; expected {what}")
     return values
 
 
-def _boxes(name: str, text: str, shape: tuple[int, int]) -> Bools:
-    mask = np.zeros(shape, bool)
+def _boxes(name: str, text: str, shape: tuple[int, int] | None) -> Bools:
+    what, found = "four whole numbers: x y width height", list[tuple[str, Box]]()
     for number, words in _lines(text):
-        x, y, w, h = _integers(name, number, words, "four whole numbers: x y width height", 4)
-        _mark(mask, (x, y, w, h), f"{name}: line {number}")
+        x, y, w, h = _integers(name, number, words, what, 4)
+        found.append((f"{name}: line {number}", (x, y, w, h)))
+    mask = np.zeros(shape or (0, 0), bool)
+    for where, box in found if shape else ():
+        _mark(mask, box, where)
     return mask
 
 
 def _mark(mask: Bools, box: Box, where: str) -> None:
     x, y, w, h = box
     if w < 1 or h < 1 or y + h > mask.shape[0] or x + w > mask.shape[1]:
-        raise FormatError(
+        raise UnfitReferenceError(
             f"{where}: the box x {x}, y {y}, width {w}, height {h} is empty or leaves the "
             f"{mask.shape[0]} rows of {mask.shape[1]} pixels; give the list of this camera, turned so"
         )
@@ -193,7 +205,7 @@ class _Serialem:
             self._line(number, words[0], words[1:])
         shape = self._size["CameraSizeY"], self._size["CameraSizeX"]
         if min(shape) < 1:
-            raise FormatError(
+            raise UnfitReferenceError(
                 f"{self._name}: the camera is {shape[0]} x {shape[1]}; expected CameraSizeX and CameraSizeY"
             )
         mask = np.zeros(shape, bool)
@@ -213,7 +225,9 @@ class _Serialem:
         )
         values = _integers(self._name, number, words, what, len(due) or None)
         if key == "BadPixels" and len(values) % 2:
-            raise FormatError(f"{self._name}: line {number} has {len(values)} numbers; expected pairs of x y")
+            raise UnfitReferenceError(
+                f"{self._name}: line {number} has {len(values)} numbers; expected pairs of x y"
+            )
         if key in self._size:
             self._size[key] = values[0]
         elif key == "WasScaled":
@@ -227,12 +241,12 @@ class _Serialem:
         """Return the key that a word is or begins; None of one that is no key, which is noted."""
         keys = [key for key in _KEYS if key.startswith(word)]
         if len(keys) > 1 and word not in keys:
-            raise FormatError(
+            raise UnfitReferenceError(
                 f"{self._name}: line {number} begins with {word!r}, which may be {' or '.join(keys)}; "
                 "expected one of them"
             )
         if not keys and not word[0].isalpha():
-            raise FormatError(
+            raise UnfitReferenceError(
                 f"{self._name}: line {number} begins with {word[:80]!r}; expected a key of SerialEM's defect "
                 f"list, such as {', '.join(_MARKS)}"
             )

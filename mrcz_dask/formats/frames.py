@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.header import foreign_labels
 from mrcz_dask.formats.parallel import Pipeline
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
 from mrcz_dask.values.stopping import check_stop
@@ -138,6 +139,11 @@ class FrameSource(ABC):
     def not_kept(self) -> tuple[str, ...]:
         """Texts about what is in the file and in none of these."""
         return ()
+
+    @property
+    def labelled_header(self) -> bytes:
+        """`mrc_header` if it has labels of other programs, kept with corrected frames; or b""."""
+        return self.mrc_header if self.mrc_header and foreign_labels(self.mrc_header) else b""
 
     def carried(self) -> dict[str, Any]:
         """Return what the file says beside its pixels, as `open_writer` takes it."""

@@ -14,7 +14,16 @@ from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writer import write
-from mrcz_dask.values.errors import FormatError, MissingFileError, MrczDaskError, ParameterError, PlaceError
+from mrcz_dask.values.errors import (
+    FormatError,
+    MissingFileError,
+    MissingLibraryError,
+    MrczDaskError,
+    ParameterError,
+    PlaceError,
+    UnfitReferenceError,
+    told,
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,15 +91,15 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
 
     Raises
     ------
-    FormatError
+    UnfitReferenceError
         It cannot be read, has several frames, or pixels that are not real numbers. Nothing is corrected
         without it.
     ParameterError
         No pixel of it can be used.
     MissingFileError, PlaceError
         There is no such file; it is a folder.
-    OSError
-        It may not be read.
+    MissingLibraryError
+        A package is needed to read it.
     """
     path = check_there(path, what)
     try:
@@ -102,8 +111,10 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
                 )
             image = source.physical(0).astype(np.float32)
             kind, first_row = source.format, source.first_row
-    except MrczDaskError as error:
-        kind_of = PlaceError if isinstance(error, PlaceError) else FormatError
+    except MissingLibraryError:
+        raise
+    except (MrczDaskError, OSError) as error:
+        kind_of = PlaceError if isinstance(error, PlaceError) else UnfitReferenceError
         raise kind_of(f"{what} {path}: {_plain(error, path)}") from error
     known = np.isfinite(image) & ((image > 0) | (what != "gain"))
     if not known.any():
@@ -114,8 +125,8 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
     return Reference(path.name, image, kind, first_row, path.stat().st_size, file_digest(path))
 
 
-def _plain(error: MrczDaskError, path: Path) -> str:
-    return str(error).removeprefix(f"{path}: ")
+def _plain(error: Exception, path: Path) -> str:
+    return told(error).removeprefix(f"{path}: ")
 
 
 def write_reference(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:

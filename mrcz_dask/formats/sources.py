@@ -62,13 +62,13 @@ def open_source(
         The package that reads the format is not installed; names the extra.
     """
     place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
+    told = complain or (lenient if permissive else strict)
     if place is not None and place.path.is_dir():
         if place.path.suffix.casefold() != ".zarr" and not is_zarr(place.path):
             raise PlaceError(f"{place.path}: is a folder; expected a file, or a Zarr array or group")
-        return open_zarr(place.path, place.inside)
+        return open_zarr(place.path, place.inside, told)
     source = Source(path if place is None else place.path)
     try:
-        told = complain or (lenient if permissive else strict)
         return _open(source, "" if place is None else place.inside, params or InputParams(), told)
     except BaseException:
         source.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+import os
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.source import Source
@@ -133,20 +135,48 @@ def _check_sources(array: Any, source: Source) -> None:
                 raise TruncatedError(f"{source.name}: has frames in {path} that were never written there")
 
 
-def absent_frames(array: Any, folder: Path) -> tuple[list[int], list[int]]:
-    """Return the numbers of the frames of a Zarr array of which no chunk is stored, and not all chunks are.
+def absent_frames(array: Any, folder: Path) -> list[int]:
+    """Return the numbers of the frames of a Zarr array of which not all chunks are stored.
 
     Parameters
     ----------
     array
-        A Zarr array, (n, y, x).
+        A Zarr array, (n, y, x), or (y, x): one frame.
     folder
         Of the store.
     """
-    steps = array.shards or array.chunks
-    grid = [range(-(-size // step)) for size, step in zip(array.shape, steps, strict=True)]
-    keys = ((at[0], array.metadata.encode_chunk_key(at)) for at in product(*grid))
-    counts = Counter(first for first, key in keys if not (folder / array.path / key).exists())
-    absent = [counts[k // steps[0]] for k in range(array.shape[0])]
-    whole = len(grid[1]) * len(grid[2])
-    return [k for k, n in enumerate(absent) if n == whole], [k for k, n in enumerate(absent) if 0 < n < whole]
+    shape, outer, inner = (
+        (1, *one)[-3:] for one in (array.shape, array.shards or array.chunks, array.chunks)
+    )
+    within = [o // i for o, i in zip(outer, inner, strict=True)]
+    sharding = next((c for c in getattr(array.metadata, "codecs", ()) if isinstance(c, _sharding())), None)
+    found = np.zeros(shape[0], bool)
+    for at in product(*(range(-(-size // step)) for size, step in zip(shape, outer, strict=True))):
+        file = folder / array.path / array.metadata.encode_chunk_key(at[-len(array.shape) :])
+        there = np.full(within, file.exists())
+        if sharding is not None and there.all():
+            there = _in_shard(file, sharding, within)
+        first = at[0] * outer[0]
+        used = [-(-min(o, n - k * o) // i) for k, o, n, i in zip(at, outer, shape, inner, strict=True)]
+        whole = there[: used[0], : used[1], : used[2]].all(axis=(1, 2)).repeat(inner[0])
+        found[first : first + outer[0]] |= ~whole[: len(found) - first]
+    return np.flatnonzero(found).tolist()
+
+
+def _sharding() -> Any:
+    return library("zarr.codecs", "formats", "Zarr stores").ShardingCodec
+
+
+def _in_shard(file: Path, sharding: Any, within: list[int]) -> NDArray[np.bool_]:
+    """Return which chunks of a shard are in it, by its index: offset and size of each, all bits 1 = none."""
+    count = math.prod(within)
+    checked = len(sharding.index_codecs) > 1  # a crc32c of 4 bytes behind it
+    size = 16 * count + 4 * checked
+    with file.open("rb") as stream:
+        at_end = str(sharding.index_location.value) == "end"
+        stream.seek(*((-min(size, file.stat().st_size), os.SEEK_END) if at_end else (0,)))
+        index = stream.read(16 * count)
+    if len(index) < 16 * count:
+        raise TruncatedError(f"{file}: is shorter than its index of {size} bytes; copy it again")
+    entries = np.frombuffer(index, "<u8").reshape(*within, 2)
+    return np.asarray((entries != np.iinfo(np.uint64).max).any(axis=-1))

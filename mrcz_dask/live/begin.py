@@ -172,7 +172,8 @@ def _recorder(keep: Keep, listen: Listener, opened: ExitStack) -> Recorder | Non
 
 
 def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:
-    from mrcz_dask.formats.gains import check_there, read_reference
+    from mrcz_dask.formats.defects import read_defects
+    from mrcz_dask.formats.gains import read_reference
     from mrcz_dask.live.correcting import LiveCorrection
     from mrcz_dask.runs.gain_options import GainOptions
 
@@ -181,5 +182,5 @@ def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:
         if path is not None:
             read_reference(path, what)  # an error before the night begins, not with its first frame
     if asked.defects is not None:
-        check_there(asked.defects, "defects")
+        read_defects(asked.defects, None)
     return LiveCorrection(options, listen)

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.client import workers_there
 from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD
-from mrcz_dask.engine.where import Where, connected, deaf_to_interrupts
+from mrcz_dask.engine.local import local_cluster
+from mrcz_dask.engine.where import Where, connected
 from mrcz_dask.live.host import Host
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import ClusterReady, Listener, Warned
@@ -248,7 +249,6 @@ def _warn_of_few(client: Client, processors: int, listen: Listener) -> None:
 @contextmanager
 def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
     import dask
-    from distributed import Client, LocalCluster
 
     settings = {
         "distributed.nanny.pre-spawn-environ": ONE_THREAD,
@@ -260,16 +260,15 @@ def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iter
     }
     with (
         dask.config.set(settings),
-        LocalCluster(
-            n_workers=processors,
+        local_cluster(
+            processors,
+            again=False,
+            direct=True,
             threads_per_worker=1,
             memory_limit=memory + PROCESS,
-            host=LOOPBACK,
             dashboard_address=where.dashboard or f"{LOOPBACK}:0",
             silence_logs="CRITICAL",
-        ) as cluster,
-        Client(cluster, set_as_default=False, direct_to_workers=True) as client,
+        ) as (cluster, client),
     ):
-        client.register_plugin(deaf_to_interrupts())
         listen(ClusterReady(processors, 1, cluster.scheduler_address, cluster.dashboard_link))
         yield Pool(client, memory, cluster, processors)

@@ -145,6 +145,7 @@ def _filtered_writer(
         provenance=reader.provenance,
         pixels={**about, "dtype": dtype_text(made), **row_order(reader, format)},
         four_bit=four_bit,
+        mrc_header=reader.labelled_header,
         reverse_rows=reversed_rows(reader, format),
     )
 

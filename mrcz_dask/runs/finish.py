@@ -38,7 +38,7 @@ from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.thumbnails import keep_thumbnails
 from mrcz_dask.runs.window import Sums
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.records import QUIET, StackResult
+from mrcz_dask.values.records import COPY, QUIET, UNTOUCHED, StackResult
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
 
@@ -134,21 +134,20 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
 def _caveats(task: FinishTask) -> tuple[str, ...]:
     found = list(task.record.caveats)
     if task.copies:
-        found.append(f"holds the same data as {some(task.copies)}: not used as each other's reference")
+        found.append(f"{COPY} {some(task.copies)}: not used as each other's reference")
     members = (*task.short, *task.long)
     doses = [m.mean / m.n for m in members]
     if not task.record.sound:
         found.append(
-            f"outlier mask {task.record.status}: no pattern was taken off, only pixels that are not finite "
-            "were filled"
+            f"outlier mask {task.record.status}: {UNTOUCHED}, only pixels that are not finite were filled"
         )
     elif not task.record.has_dose and task.settings.koma.form != "subtract-raw":
         found.append(
             f"the mean of its sum is {task.record.mean:.3g} counts, too little to scale by: no reference, "
-            "and no pattern was taken off; --form subtract-raw needs no dose"
+            f"and {UNTOUCHED}; --form subtract-raw needs no dose"
         )
     elif not members:
-        found.append("no usable neighbour: no pattern was taken off")
+        found.append(f"no usable neighbour: {UNTOUCHED}")
     elif spread(doses) > task.settings.koma.dose_spread:
         found.append(f"doses in the window spread by {spread(doses):.0%} of their median")
     if task.record.sound and task.score is not None and not task.usable:

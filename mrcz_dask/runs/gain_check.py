@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,11 @@ from mrcz_dask.numerics.orientation import (
     score_darks,
     score_orientations,
 )
-from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.params import GainParams
 
 FEWEST_COUNTS = 10.0  # below, logarithms of counts follow a gain by half or less, and a right one seems wrong
+LARGEST_EXCESS = 50.0  # of a pixel's charge over the mean, so that its exponential is finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def compare(
     """
     response, good = pattern.response, pattern.good
     if gain.dark is not None and "dark" in about:
-        yield from _dark(about, gain.dark, way, pattern)
+        yield from compare_dark(about, gain.dark, way, replace(pattern, response=response * pattern.dose))
         signal = response * pattern.dose - gain.dark
         mean = float(signal[good].mean())
         if mean <= 0:
@@ -97,26 +98,51 @@ def compare(
         good = good & (signal > LEAST_RESPONSE * mean)
         response = np.where(good, signal / mean, 1)
     if "gain" in about:
-        power = 1.0 if params.by_rate else params.gamma[0]
-        told = f"{about['gain']['name']}: compared with {pattern.stacks} stacks, this gain"
-        image = np.where(gain.bad, 0, gain.at(power).image)
-        yield from _gain(told, image, response, good, way, pattern.counts)
+        yield from compare_gain(gain, params, about, way, replace(pattern, response=response, good=good))
 
 
-def _gain(
-    told: str,
-    image: NDArray[Any],
-    response: NDArray[Any],
-    good: NDArray[np.bool_],
+def accepted(found: Iterable[Finding], *, force: bool) -> tuple[str, ...]:
+    """Return the texts of findings.
+
+    Raises
+    ------
+    ParameterError
+        A reference is worse than none in every orientation, unless it is forced.
+    """
+    found = tuple(found)
+    worse = [one.text for one in found if one.worse]
+    if worse and not force:
+        raise ParameterError("; ".join([*worse, "or apply it all the same: --gain-force"]))
+    return tuple(one.text for one in found)
+
+
+def compare_gain(
+    gain: Gain,
+    params: GainParams,
+    about: Mapping[str, Any],
     way: Way,
-    counts: float,
+    pattern: SessionPattern,
+    *,
+    charge: bool = False,
 ) -> Iterator[Finding]:
+    """Yield what a pattern without dark says against a gain; `charge`: that of electrons in raw frames.
+
+    Notes
+    -----
+    Pixels without counts are not in the pattern of stacks, which therefore follows a gain by half or less
+    where counts are few. That of charge holds all pixels, and is compared as it is, not its logarithm.
+    """
+    told = f"{about['gain']['name']}: compared with {pattern.stacks} stacks, this gain"
+    image = np.where(gain.bad, 0, gain.at(1.0 if params.by_rate else params.gamma[0]).image)
+    response, good, counts = pattern.response, pattern.good, pattern.counts
+    if charge:
+        response = np.exp(np.minimum(response - 1, LARGEST_EXCESS))
     given = score_orientations(response, good, image, (IDENTITY,))
     applied = next(score for score in given if score.sense == "multiply")
     if applied.added < -CERTAIN:
         return
     scores = score_orientations(response, good, image)
-    if _all_worse(scores) and counts >= FEWEST_COUNTS:
+    if _all_worse(scores) and (charge or counts >= FEWEST_COUNTS):
         yield Finding(
             f"{told} adds pattern in every orientation (as given by {applied.added:.0f} standard errors): "
             "none is better. Are the frames corrected already, do they need --dark, or is it of another "
@@ -139,12 +165,13 @@ def _gain(
         )
 
 
-def _dark(
-    about: Mapping[str, Any], dark: NDArray[np.float32], way: Way, pattern: SessionPattern
+def compare_dark(
+    about: Mapping[str, Any], dark: NDArray[Any], way: Way, pattern: SessionPattern
 ) -> Iterator[Finding]:
+    """Yield what the mean frame, in counts as the pattern's response, says against a dark."""
     told = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
     level = float(dark[pattern.good].mean(dtype=np.float64))
-    scores = score_darks(pattern.response * pattern.dose, pattern.good, dark)
+    scores = score_darks(pattern.response, pattern.good, dark)
     best = _decided(scores)
     if level >= pattern.dose:
         yield Finding(
@@ -161,6 +188,8 @@ def _dark(
     elif best is not None and best.orientation != IDENTITY:
         wanted = Way(way.orientation, divide=False).options(best)
         remedy = f"Write the dark the way round that {about['gain']['name']} has" if "gain" in about else ""
+        if "turned_as" not in about["dark"]:  # a stack of dark frames, which options do not turn
+            remedy = "Give its mean as one image, with these options"
         yield Finding(
             f"{told} fits the frames with {wanted} ({best.z:.0f} standard errors), not as given. "
             f"{remedy or 'Give these options'}"

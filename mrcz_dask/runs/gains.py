@@ -27,7 +27,7 @@ from mrcz_dask.numerics.orientation import (
     rotated_flipped,
     score_orientations,
 )
-from mrcz_dask.runs.gain_check import Finding, Way, compare
+from mrcz_dask.runs.gain_check import Finding, Way, accepted, compare
 from mrcz_dask.runs.gain_flags import ProgramFlags, program_flags, told
 from mrcz_dask.runs.gain_options import GainOptions, parse_gamma
 from mrcz_dask.runs.gain_pattern import session_pattern
@@ -208,11 +208,10 @@ def _checked(made: PreparedGain, patterns: _Patterns, *, force: bool) -> Prepare
                 break
     except SessionError as error:
         return replace(made, caveats=(*made.caveats, f"gain and dark are not compared with stacks: {error}"))
-    if worse := [one.text for one in found if one.worse]:
-        if not force:
-            raise ParameterError("; ".join([*worse, "or apply it all the same: --gain-force"]))
+    told = accepted(found, force=force)
+    if any(one.worse for one in found):
         made.about["forced"] = True
-    return replace(made, caveats=(*made.caveats, *(one.text for one in found)))
+    return replace(made, caveats=(*made.caveats, *told))
 
 
 class _Patterns:
@@ -315,7 +314,7 @@ def _unusual(name: str, multiplier: NDArray[np.float32]) -> Iterator[str]:
     good = multiplier[multiplier > 0]
     middle = float(np.median(good)) if good.size else 1.0
     if not USUAL[0] <= middle <= USUAL[1]:
-        yield f"{name}: the median of the gain is {middle:.4g}; after it counts are not electrons"
+        yield f"{name}: the median of the gain is {middle:.4g}, not about 1; it changes the unit of counts"
 
 
 def _dark(

@@ -208,6 +208,7 @@ def open_output(
         meta=reader.meta or None,
         pixels=_kept(stored),
         provenance=reader.provenance,
+        mrc_header=reader.labelled_header,
         reverse_rows=reversed_rows(reader, params.format),
     ) as writer:
         yield NormalizedOutput(task, findings, writer, stored, ready=ready)

@@ -7,7 +7,7 @@ import re
 from mrcz_dask.values.errors import ParameterError
 
 _UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
-_DURATION = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)\s*")
+_DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|m|min|h|d|)\s*")
 
 
 def parse_seconds(text: str, name: str) -> float:

@@ -28,6 +28,10 @@ class FormatError(MrczDaskError, ValueError):
     """The bytes are not what the format asks for."""
 
 
+class UnfitReferenceError(FormatError, ParameterError):
+    """A gain, dark or list of defects that an option names cannot be used as it is."""
+
+
 class TruncatedError(FormatError, EOFError):
     """The file ends before its content does."""
 

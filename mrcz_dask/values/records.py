@@ -10,6 +10,7 @@ from typing import Any, Self
 # Counts of the sum: what windows weigh stacks with is rounded to 2**-20.
 SMALLEST_MEAN = 2.0**-10
 QUIET = "quieter than counting allows"  # caveats of stacks whose own data were taken off begin so
+COPY, UNTOUCHED = "holds the same data as", "no pattern was taken off"  # in caveats of such stacks
 COPIES = "copies"  # phase of stacks that were not corrected, as most around them hold the same data
 
 
@@ -285,6 +286,21 @@ class StackResult(Record):
     provisional: bool = False
     kept: bool = False
     files: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """What sets it apart, in two words; '' for an ordinary stack."""
+        if self.too_quiet:
+            return "too quiet"
+        if self.kept:
+            return "kept"
+        if any(text.startswith(COPY) for text in self.caveats):
+            return "copy"
+        if any(UNTOUCHED in text for text in self.caveats):
+            return "pattern kept"
+        if self.usable:
+            return ""
+        return "not a neighbour" if self.score is None else "high contrast"
 
     @property
     def too_quiet(self) -> bool:

@@ -62,6 +62,53 @@ def test_what_is_not_there_was_asked_for_wrongly(here: Path, mrcz: Any, command:
     assert not (here / "out").exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "koma s -o out --dry-run",
+        "noise s -o out",
+        "compare s -o out --workers 0",
+        "count s -o out --workers 0",
+        "live s --correct --no-page --until-idle 1 --record rec",
+    ],
+)
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--defects {wrong.txt}",
+        "--defects {outside.txt}",
+        "--defects {serialem.txt}",
+        "--defects {bad.mrc}",
+        "--defects {two.mrc}",
+        "--gain {bad.mrc}",
+        "--gain {two.mrc}",
+        "--gain {small.mrc}",
+        "--gain {zero.mrc}",
+        "--dark {bad.mrc}",
+        "--dark {small.mrc}",
+        "--gain {folder}",
+    ],
+)
+def test_a_reference_that_cannot_be_used_was_asked_for_wrongly(
+    here: Path, mrcz: Any, command: str, option: str
+) -> None:
+    flag, name = option.split()
+    if command.startswith("live") and name in ("{small.mrc}", "{outside.txt}"):
+        pytest.skip("sizes are known with the first frame")
+    images = {"two": np.ones((2, 16, 24)), "small": np.ones((7, 9)), "zero": np.zeros((16, 24))}
+    for stem, image in images.items():
+        mrcz_dask.write(here / f"{stem}.mrc", image.astype(np.float32), codec="none")
+    (here / "bad.mrc").write_bytes(b"\0 no image" * 200)
+    (here / "wrong.txt").write_text("1 2 3 4\n1 2 x 4\n")
+    (here / "outside.txt").write_text("1 2 300 4\n")
+    (here / "serialem.txt").write_text("CameraSizeX 24\nCameraSizeY 16\nPartialBadColumn 1 2 3\n")
+    (here / "folder").mkdir()
+    shown = mrcz(*command.split(), flag, name.strip("{}"))
+    assert shown.code == 2, shown
+    assert name.strip("{}") in shown.err and "copy it again" not in shown.err
+    assert not (here / "out").exists() or not list((here / "out").iterdir())
+
+
 @pytest.mark.parametrize("command", ["verify", "info", "provenance", "koma", "noise", "report", "status"])
 def test_a_folder_with_nothing_in_it(here: Path, mrcz: Any, command: str) -> None:
     (here / "empty").mkdir()

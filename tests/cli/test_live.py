@@ -132,7 +132,8 @@ def test_a_folder_is_followed_and_frames_are_corrected(mrcz: Any, tmp_path: Path
         "@processor(Scalar('hot'), Scalar('corrected'))\n"
         "def hot(frame, info): return {'hot': frame.max(), 'corrected': info.corrected}\n"
     )
-    options = ("--settle", 0.2, "--until-idle", 2, "--correct", "--no-page", "--store", tmp_path / "s.zarr")
+    times = ("--settle", 0.2, "--until-idle", "2s")
+    options = (*times, "--correct", "--no-page", "--store", tmp_path / "s.zarr")
     shown = mrcz("live", folder, "-p", script, *options)
     assert shown.code == 0 and "18 frames, 0 missing, from folder night" in shown.out
     caught_up = mrcz("live", folder, "-p", script, "--catch-up", "--store", tmp_path / "s.zarr")
@@ -154,3 +155,9 @@ def test_a_region_for_each_processor_is_kept_for_catching_up(mrcz: Any, stack: P
     for name, size in (("one", 12.0), ("two", 2.0)):
         with xarray.open_zarr(tmp_path / "live.zarr", group=name, consolidated=False) as found:
             assert found["size"].values.tolist() == [size] * 8
+
+
+@pytest.mark.parametrize("option", ["--settle", "--until-idle", "--timeout"])
+def test_times_are_written_as_for_other_commands(tmp_path: Path, mrcz: Any, option: str) -> None:
+    shown = mrcz("live", tmp_path, "--record", tmp_path / "r", option, "soon")
+    assert shown.code == 2 and f"{option} is 'soon'; expected a time such as 90s" in shown.err

@@ -35,7 +35,8 @@ def test_every_type_comes_back(
             "a", data=stack, chunks=chunks, compression=data.draw(st.sampled_from([None, "gzip"]))
         )
     version = data.draw(st.sampled_from([2, 3]))
-    zarr.create_array(f"{path}.zarr", data=stack, chunks=chunks, zarr_format=version)
+    kept = {"write_empty_chunks": True}
+    zarr.create_array(f"{path}.zarr", data=stack, chunks=chunks, zarr_format=version, config=kept)  # type: ignore[arg-type]
     for end in ("h5", "zarr"):
         with open_source(f"{path}.{end}") as source:
             assert (source.shape, source.dtype) == (stack.shape, array.dtype)

@@ -7,7 +7,9 @@ import h5py
 import numpy as np
 import pytest
 import zarr
+from typer.testing import CliRunner
 
+from mrcz_dask.cli.app import app
 from mrcz_dask.formats.sources import open_source, read
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import FormatError, TruncatedError
@@ -42,22 +44,74 @@ def test_hdf5_of_which_not_all_was_written(tmp_path: Path, name: str, chunks: An
             np.testing.assert_array_equal(source.frames(slice(3)), COUNTS[:3])
 
 
-@pytest.mark.parametrize("format", [2, 3])
-def test_zarr_without_some_of_its_chunks(tmp_path: Path, format: Any) -> None:
+LAYOUTS = [
+    {"zarr_format": 2, "chunks": (1, 10, 30)},
+    {"zarr_format": 2, "chunks": (3, 20, 30), "chunk_key_encoding": {"name": "v2", "separator": "/"}},
+    {"zarr_format": 3, "chunks": (1, 20, 30)},
+    {"zarr_format": 3, "chunks": (1, 10, 15), "shards": (3, 20, 30)},
+    {"zarr_format": 3, "chunks": (1, 10, 15), "shards": (8, 20, 30)},
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_zarr_without_some_of_its_chunks(tmp_path: Path, layout: dict[str, Any]) -> None:
     path = tmp_path / "a.zarr"
-    array = zarr.create_array(
-        str(path), shape=(8, 20, 30), chunks=(1, 10, 30), dtype="u2", zarr_format=format, fill_value=0
-    )
+    array = zarr.create_array(str(path), shape=(8, 20, 30), dtype="u2", fill_value=0, **layout)
     array[:3] = COUNTS[:3]
-    with open_source(path) as source:
-        assert "chunks of frames 3-7 are not stored" in source.notes[0]
-        np.testing.assert_array_equal(source.frames(slice(3)), COUNTS[:3])
-    array[3:, :10] = COUNTS[3:, :10]
-    with pytest.raises(TruncatedError, match=r"some chunks of frames 3-7 are not there"):
+    whole = r"a\.zarr: 5 of 8 frames were never written \(3-7\); .*write_empty_chunks=True"
+    with pytest.raises(TruncatedError, match=whole):
         open_source(path)
+    report = verify_file(path)
+    assert report.status == "damaged" and report.frames == 3
+    with open_source(path, complain=lambda error: None) as source:
+        np.testing.assert_array_equal(source.frames(slice(3)), COUNTS[:3])
+        with pytest.raises(TruncatedError, match="frame 3 was never written"):
+            source.frame(3)
+    array[3:, :10] = COUNTS[3:, :10]
+    if layout["chunks"][1] == 10:
+        with pytest.raises(TruncatedError, match=r"were never written \(3-7\)"):
+            open_source(path)
     array[3:] = COUNTS[3:]
     with open_source(path) as source:
         assert source.notes == ()
+        np.testing.assert_array_equal(source.frames(), COUNTS)
+    lost = sorted(one for one in path.rglob("*") if one.is_file() and one.name not in METADATA)[-1]
+    lost.unlink()
+    with pytest.raises(TruncatedError, match=r"were never written \(.*7\)"):
+        open_source(path)
+
+
+def test_an_image_of_zarr_that_was_never_written(tmp_path: Path) -> None:
+    path = tmp_path / "dark.zarr"
+    zarr.create_array(str(path), shape=(20, 30), chunks=(20, 30), dtype="f4")
+    with pytest.raises(TruncatedError, match="1 of 1 frames were never written"):
+        open_source(f"{path}::/")
+
+
+METADATA = (".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json")
+
+
+def test_blank_frames_of_zarr_that_are_written_are_read(tmp_path: Path) -> None:
+    blank = COUNTS * (np.arange(8) < 6)[:, None, None].astype(np.uint16)
+    for name, layout in enumerate(LAYOUTS):
+        path, keep = str(tmp_path / f"{name}.zarr"), {"write_empty_chunks": True}
+        array = zarr.create_array(path, shape=(8, 20, 30), dtype="u2", config=keep, **layout)  # type: ignore[arg-type]
+        array[:] = blank
+        np.testing.assert_array_equal(read(path), blank)
+
+
+@pytest.mark.parametrize("command", ["koma", "noise", "info", "recompress", "outliers", "count", "verify"])
+def test_no_command_takes_what_was_never_written(tmp_path: Path, command: str) -> None:
+    for k in range(3):
+        path = str(tmp_path / f"s{k}.zarr")
+        array = zarr.create_array(path, shape=(8, 20, 30), chunks=(1, 20, 30), dtype="u2")
+        array[:4] = COUNTS[:4] + k
+    arguments = [] if command in ("info", "verify") else ["-o", str(tmp_path / "out")]
+    arguments += ["--workers", "0"] if command == "koma" else []
+    shown = CliRunner().invoke(app, [command, str(tmp_path), *arguments])
+    said = f"{shown.exception} {shown.output}"
+    assert shown.exit_code in (1, 3) and "never written" in " ".join(said.split()), said
+    assert not list(tmp_path.glob("out/*.mrcz"))
 
 
 def master(folder: Path) -> Path:

@@ -8,8 +8,10 @@ import mrcfile
 import numpy as np
 import pytest
 import tifffile
+from typer.testing import CliRunner
 
 import mrcz_dask
+from mrcz_dask.cli.app import app
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import SUFFIXES
@@ -87,6 +89,27 @@ def test_ten_labels_are_kept_beside_those_of_ours(tmp_path: Path) -> None:
         assert [text in reader.mrc_header.decode("latin-1") for text in ten] == [True] * 10
     bare = decompress(Path(there.output), tmp_path / "bare", keep="none")
     assert any("'label 9'" in text for text in bare.findings["skipped"])
+
+
+@pytest.mark.parametrize("command", ["koma", "outliers"])
+@pytest.mark.parametrize("format", list(SUFFIXES))
+def test_labels_go_along_with_corrected_frames(tmp_path: Path, format: str, command: str) -> None:
+    ten = [*LABELS, *(f"label {k}" for k in range(7))]
+    for k in range(3):
+        path = foreign(tmp_path / f"a{k}.mrc", ten if k else LABELS)
+        others = np.random.default_rng(k).poisson(3, FRAMES.shape).astype("<u2")
+        path.write_bytes(path.read_bytes()[:1024] + others.tobytes())
+    options = ["--radius", "2", "--workers", "0"] if command == "koma" else []
+    done = [command, str(tmp_path), "-o", str(tmp_path / "out"), "--format", format, *options]
+    assert CliRunner().invoke(app, done).exit_code == 0
+    for k, kept in ((0, LABELS), (1, ten[: 9 if format != "mrcz" else 8])):
+        path = tmp_path / "out" / f"a{k}{SUFFIXES[format]}"  # type: ignore[index]
+        with open_source(path) as reader:
+            assert all(text in reader.mrc_header.decode("latin-1") for text in kept)
+            if format in ("mrcz", "mrcs", "mrcs.zst"):
+                assert [text for text in reader.labels if text in ten] == kept
+                assert 1 <= len(reader.labels) - len(kept) <= 2 and len(reader.labels) <= 10
+        assert verify_file(path).status == "sound"
 
 
 def test_imods_flags_are_those_of_what_is_written(tmp_path: Path) -> None:

@@ -97,6 +97,7 @@ def test_a_copy_is_nobodys_second_neighbour_and_never_its_own(tmp_path: Path, na
     made = stacks()
     copy = name.replace("_", ".")
     outcome = koma(session(tmp_path / "night", made, **{name: RELATIVES[name](made[3])}))
+    assert {one.name for one in outcome.results if one.remark == "copy"} == {copy, "s3.mrc"}
     assert outcome.complete
     assert "s3.mrc" not in windows(outcome, copy)
     for k in range(7):

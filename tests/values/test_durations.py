@@ -15,6 +15,8 @@ from mrcz_dask.values.errors import ParameterError
         ("1d", 86400),
         (" 5 s ", 5),
         ("0", 0),
+        (".5", 0.5),
+        ("2.0", 2),
     ],
 )
 def test_durations(text: str, seconds: float) -> None:

@@ -1,6 +1,10 @@
 """Records come back from JSON as they were."""
 
 import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from mrcz_dask.values.records import Failure, StackRecord, StackResult, Summed
 
@@ -88,3 +92,20 @@ def test_thresholds_that_are_off_are_none():
 def test_only_a_mask_that_was_found_is_sound():
     assert RECORD.sound
     assert not StackRecord.from_dict(RECORD.to_dict() | {"status": "degenerate"}).sound
+
+
+@pytest.mark.parametrize(
+    ("more", "remark"),
+    [
+        ({}, ""),
+        ({"caveats": ("holds the same data as s3.mrc: ...",), "usable": False, "score": None}, "copy"),
+        ({"caveats": ("outlier mask hot: no pattern was taken off",), "usable": False}, "pattern kept"),
+        ({"usable": False, "score": 3.0}, "high contrast"),
+        ({"usable": False, "score": None}, "not a neighbour"),
+        ({"kept": True}, "kept"),
+        ({"caveats": ("quieter than counting allows: ...",), "kept": True}, "too quiet"),
+    ],
+)
+def test_what_sets_a_stack_apart_is_said_in_two_words(more: dict[str, Any], remark: str) -> None:
+    ordinary: dict[str, Any] = {"usable": True, "kept": False, "caveats": ()}
+    assert replace(RESULT, **(ordinary | more)).remark == remark

@@ -35,7 +35,7 @@ def own_calibration(plan: CountPlan) -> Calibration | None:
     found = Calibration.load(plan.own_calibration)
     asked = plan.find.counting(plan.find.charge or found.params.charge, plan.find.width or found.params.width)
     changes = settings_changes(found.params.to_dict(), asked.to_dict())
-    given = plan.given.about or {}
+    given = plan.given.about
     changes += [
         name
         for name in ("gain", "dark", "defects")

@@ -26,7 +26,7 @@ from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.runs.looks import look
 from mrcz_dask.runs.space import check_space, forbid_overwriting
-from mrcz_dask.values.errors import ParameterError, PlaceError, SessionError
+from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import readable
 
@@ -104,7 +104,7 @@ class CountPlan:
             "fractions": self.fractions.to_dict(),
             "detector": None if self.script is None else self.script.about(),
             "calibration": self._calibration(),
-            "references": self.given.about or {},
+            "references": self.given.about,
             "events": self.events,
             "frames_per_task": batch_frames(self.shape),
             "stacks": [
@@ -145,7 +145,8 @@ class CountPlan:
         )
         yield f"method: {how}; threshold {self.find.sigma:g} read noises"
         yield f"detector: {self._calibration()}"
-        yield from (f"{key}: {value['name']}" for key, value in (self.given.about or {}).items())
+        yield from (f"{key}: {value['name']}" for key, value in self.given.about.items())
+        yield from (f"warning: {text}" for text in self.given.caveats)
         up, each = self.fractions.upsampling, self.fractions.fraction
         yield f"counted frames of {ny * up} x {nx * up}, each of {each} raw frames, into {self.folder}"
         yield f"tasks of {batch_frames(self.shape)} frames; event lists: {'yes' if self.events else 'no'}"
@@ -294,7 +295,7 @@ def given_of(
             "--gain-orient auto and --gain-gamma are of counted stacks; say --gain-rotate and --gain-flip"
         )
     dark = None if gain.dark is None else Path(gain.dark)
-    is_stack = dark is not None and dark.exists() and _frames(dark, inputs) > 1
+    is_stack = dark is not None and _is_stack(dark, inputs)
     asked = replace(gain, dark=None) if is_stack else gain
     made = prepare_gain(asked, shape, stacks[0].first_row, [], inputs=inputs)
     about = {key: value for key, value in (made.about if made else {}).items() if isinstance(value, dict)}
@@ -308,12 +309,17 @@ def given_of(
         bad=None if found is None else found.bad,
         dark_stack=dark.absolute() if is_stack and dark is not None else None,
         about=about,
+        prepared=made,
+        force=gain.force,
     )
 
 
-def _frames(path: Path, inputs: InputParams) -> int:
-    with open_source(path, inputs) as source:
-        return len(source)
+def _is_stack(dark: Path, inputs: InputParams) -> bool:
+    try:
+        with open_source(dark, inputs) as source:
+            return len(source) > 1
+    except (MrczDaskError, OSError):  # which is told where it is read as an image
+        return False
 
 
 def _check_dark(path: Path, shape: tuple[int, int], inputs: InputParams) -> None:

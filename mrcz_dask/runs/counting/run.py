@@ -111,6 +111,8 @@ class CountRun:
         self._listen = events.several(Logbook(plan.folder, self._listen), manifest, self._listen)
         with self._told():
             calibration, path = self._calibrated()
+            for text in calibration.about.get("caveats", ()):
+                self._listen(events.Warned(text))
             method = Method(str(path), calibration.digest, plan.script)
             results, failures = self._sorted_out(method)
             left = [one for one in plan.stacks if one.name not in results and one.name not in failures]

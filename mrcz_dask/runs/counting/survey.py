@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +33,11 @@ from mrcz_dask.numerics.counting.noise import (
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.places import LEAST, PlaceMap, learn_places
 from mrcz_dask.runs.counting.calibration import Calibration
+from mrcz_dask.runs.counting.comparing import compare_with_frames
 from mrcz_dask.runs.counting.params import FEWEST, FindParams
 from mrcz_dask.runs.entries import StackEntry
+from mrcz_dask.runs.gain_check import accepted
+from mrcz_dask.runs.gains import PreparedGain
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
@@ -42,6 +45,7 @@ from mrcz_dask.values.params import InputParams
 PHASE = "detector"
 OVERLAP = 8
 BAND_PIXELS = 1 << 25  # of all frames of a band
+COMPARED_PIXELS = 1 << 28  # of all frames that gain and dark are compared with
 FEWEST_CHARGES = 500
 CLOUD_NOISE = 1.75  # of a fitted charge, in read noises
 SPECTRUM = 200_000
@@ -134,13 +138,24 @@ class Given:
         A stack of frames without electrons; None = there is none.
     about
         Names and digests of all that, plain values.
+    prepared
+        The references as they were turned and fitted, to be compared with the frames; None = there are none.
+    force
+        Use them even if the frames show that they are wrong.
     """
 
     dark: NDArray[np.float32] | None = None
     gain: NDArray[np.float32] | None = None
     bad: NDArray[np.bool_] | None = None
     dark_stack: Path | None = None
-    about: dict[str, Any] | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    prepared: PreparedGain | None = None
+    force: bool = False
+
+    @property
+    def caveats(self) -> tuple[str, ...]:
+        """What a person should know of the references."""
+        return () if self.prepared is None else self.prepared.caveats
 
 
 class Survey:
@@ -182,27 +197,46 @@ class Survey:
         ------
         SessionError
             There are too few frames that can be read.
+        ParameterError
+            Gain or dark are worse than none in every orientation.
         """
         dark, noise = self._dark_and_noise()
         fewest = 1 if self._given.dark_stack else FEWEST
         sample = sample_of(self._stacks, self._params.sample, fewest)
         detector = self._detector(dark, noise)
+        said = self._compared(detector)
         frames = self._some_frames(sample)
         params, charges = self._charge(detector, frames)
         places = _places(detector, params, frames)
         integer = self._stacks[0].dtype.kind in "iu"
         curve = loss_curve(params, detector.unit if integer else 0.0)
         about = {
-            **(self._given.about or {}),
+            **self._given.about,
             "noise_from": "dark frames" if self._given.dark_stack else "frames",
             "sample": [{"name": e.name, "frames": n} for e, n in _counted(self._stacks, sample)],
             "charge_from": charges,
+            **said,
         }
         dark32, noise32, gain32 = (
             one.astype(np.float32) for one in (detector.dark, detector.noise, detector.gain)
         )
         used = np.asarray(detector.used)
         return Calibration(dark32, noise32, gain32, used, params, places, curve, about)
+
+    def _compared(self, detector: Detector) -> dict[str, Any]:
+        """Return what the frames say against gain and dark, for the record."""
+        given, asked = self._given, self._params
+        if not {"gain", "dark"} & given.about.keys():
+            return {"caveats": list(given.caveats)} if given.caveats else {}
+        number = max(FEWEST, COMPARED_PIXELS // (self._shape[0] * self._shape[1]))
+        frames = sample_of(self._stacks, number, 1)
+        charge = asked.charge or ASSUMED
+        found = compare_with_frames(
+            detector, given.prepared, given.about, frames, self._inputs, asked.sigma, charge
+        )
+        told = [*given.caveats, *accepted(found, force=given.force)]
+        forced = {"forced": True} if any(one.worse for one in found) else {}
+        return forced | ({"caveats": told} if told else {})
 
     def _dark_and_noise(self) -> tuple[Floats, Floats]:
         """Return dark and noise, without the stacks that cannot be read."""

@@ -1,0 +1,120 @@
+"""Workers on this machine: their start, which a signal ends at once."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from mrcz_dask.engine.jobs import LOOPBACK
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.stopping import check_stop
+
+if TYPE_CHECKING:
+    from distributed import Client, LocalCluster, WorkerPlugin
+
+START_SECONDS = 300
+
+
+def wait_for_workers(client: Client, number: int, seconds: float) -> None:
+    """Return when so many workers are there, or end if a signal asks for it.
+
+    Raises
+    ------
+    TimeoutError
+        When they are not there for long.
+    """
+    begun = time.monotonic()
+    while True:
+        check_stop()
+        with suppress(TimeoutError):
+            client.wait_for_workers(number, timeout=0.1)
+            return
+        if time.monotonic() - begun > seconds:
+            raise TimeoutError(f"{number} workers have not started within {seconds:g} s")
+
+
+@contextmanager
+def local_cluster(
+    number: int, *, again: bool, direct: bool = False, **options: Any
+) -> Iterator[tuple[LocalCluster, Client]]:
+    """Give a cluster of so many workers on this machine, and a client of it; a signal ends their start, too.
+
+    Parameters
+    ----------
+    number
+        How many.
+    again
+        Whether a worker that ends while it starts is started again, which Dask does for others alone.
+    direct
+        Whether the client talks to workers itself.
+    options
+        As `distributed.LocalCluster` takes them.
+
+    Raises
+    ------
+    SessionError
+        The workers do not start.
+    """
+    from distributed import Client, LocalCluster
+
+    check_stop()  # after what takes seconds to load
+    with (
+        _killing() as kill,
+        LocalCluster(n_workers=0, host=LOOPBACK, **options) as cluster,
+        Client(cluster, set_as_default=False, direct_to_workers=direct) as client,
+    ):
+        try:
+            cluster.scale(number)
+            if again:
+                cluster.adapt(minimum=number, maximum=number)
+            wait_for_workers(client, number, START_SECONDS)
+        except TimeoutError as error:
+            kill()
+            raise SessionError(f"{error}; give fewer --workers, or run again") from error
+        except BaseException:
+            kill()
+            raise
+        client.register_plugin(deaf_to_interrupts())
+        yield cluster, client
+
+
+@contextmanager
+def _killing() -> Iterator[Callable[[], None]]:
+    """Give what kills the processes that are started in the block, until it ends: Dask waits for them."""
+    before, over, quiet = (
+        set(multiprocessing.active_children()),
+        threading.Event(),
+        logging.root.manager.disable,
+    )
+
+    def kill() -> None:
+        while not over.wait(0.05):
+            for one in set(multiprocessing.active_children()) - before:
+                one.kill()
+
+    def begin() -> None:
+        logging.disable(logging.CRITICAL)  # what Dask writes of workers that it could not start
+        threading.Thread(target=kill, daemon=True).start()
+
+    try:
+        yield begin
+    finally:
+        over.set()
+        logging.disable(quiet)
+
+
+def deaf_to_interrupts() -> WorkerPlugin:
+    """Return what makes workers ignore Ctrl-C, which a terminal sends to them, too: we end them in order."""
+    from distributed import WorkerPlugin
+
+    class DeafToInterrupts(WorkerPlugin):
+        def setup(self, worker: object) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return DeafToInterrupts()

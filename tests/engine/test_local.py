@@ -1,0 +1,47 @@
+"""A signal while workers start ends that, and leaves nothing behind."""
+
+import logging
+import multiprocessing
+import signal
+
+import pytest
+
+from mrcz_dask.engine import local
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.values.events import silent
+from mrcz_dask.values.stopping import ask_to_stop
+
+LITTLE = Need(100_000_000, 1_000_000)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("spawned", [False, True])
+def test_a_signal_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], number: int, spawned: bool
+) -> None:
+    before = set(multiprocessing.active_children())
+    wait = local.wait_for_workers
+
+    def ask(client: object, workers: int, seconds: float) -> None:
+        while spawned and not set(multiprocessing.active_children()) - before:
+            pass
+        ask_to_stop(number)
+        wait(client, workers, seconds)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(local, "wait_for_workers", ask)
+    with pytest.raises((KeyboardInterrupt, SystemExit)), open_client(Where(2), LITTLE, silent):
+        pytest.fail("the workers started")
+    assert not set(multiprocessing.active_children()) - before
+    assert not logging.root.manager.disable
+    assert "Traceback" not in "".join(capfd.readouterr())
+
+
+def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "START_SECONDS", 0)
+    with (
+        pytest.raises(SessionError, match="2 workers have not started within 0 s; give fewer --workers"),
+        open_client(Where(2), LITTLE, silent),
+    ):
+        pytest.fail("the workers started")
