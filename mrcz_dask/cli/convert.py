@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -169,7 +169,7 @@ class Each:
         if batch.ones:
             needed = batch.need(self.inputs) if workers else Need(0, 1)
             with stopping(batch.kept), Bars() as tell, open_client(where, needed, tell) as client:
-                batch.run(partial(_do, work), self.phase, client, tell)
+                batch.run(partial(_do, work, self.output), self.phase, client, tell)
         if self.as_json:
             done = [asdict(one) for one in batch.done]
             print_json({"done": done, "skipped": batch.skipped, "failed": batch.failed})
@@ -182,19 +182,24 @@ class Each:
         raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
 
 
-def _do(work: Callable[..., Converted], one: One) -> Converted:
-    return work(one.path, stem=one.stem, resume=one.found)
+def _do(work: Callable[..., Converted], folder: Path, one: One) -> Converted:
+    from mrcz_dask.formats.digest import files_in
+    from mrcz_dask.formats.sidecar import sidecar_path
+
+    made = work(one.path, stem=one.stem, resume=one.found)
+    target = Path(made.output)
+    return replace(made, files=files_in((target, sidecar_path(target)), folder))
 
 
 def _show(done: list[Converted]) -> None:
     found = "n_hot" in done[0].findings
     numbers = ("hot", "dead", "t dark", "t hot") if found else ()
-    made = table("stack", "output", *numbers, "in", "out", right=(*numbers, "in", "out"))
+    made = table("stack", "output", *numbers, "in", "out", "", right=(*numbers, "in", "out"))
     for one in done:
         values = [one.findings[k] for k in ("n_hot", "n_dead")] if found else []
         limits = [f"{float(one.findings[k]):.2f}" for k in ("t_dark", "t_hot")] if found else []
         sizes = [readable(one.bytes_in), readable(one.bytes_out)]
-        made.add_row(one.name, one.output, *map(str, values), *limits, *sizes)
+        made.add_row(one.name, one.output, *map(str, values), *limits, *sizes, "kept" if one.kept else "")
     results().print(made)
     for one in done:
         for text in (*one.findings.get("caveats", ()), *one.findings.get("notes", ())):

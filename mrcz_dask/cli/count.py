@@ -204,6 +204,8 @@ def _show_outcome(outcome: CountOutcome) -> None:
     )
     kept = sum(one.kept for one in outcome.results)
     before = f" ({kept} kept from before)" if kept else ""
+    for one in outcome.plan.bad:
+        say(f"not done: {one.reason}")
     not_done = len(outcome.failures) + len(outcome.plan.bad)
     say(f"{len(outcome.results)} stacks counted{before}, {not_done} not, in {outcome.plan.folder}")
 

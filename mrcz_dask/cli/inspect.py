@@ -164,8 +164,7 @@ def verify(
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
-    In an output folder of `koma` or `count`, outputs that are gone or are not those that the run wrote are
-    named, too.
+    In an output folder, outputs that are gone or are not those that were written there are named, too.
 
     Exit code: 0 all sound, 3 something is damaged or gone, 4 nothing damaged but no footer to check against,
     1 a file cannot be read at all, 2 it is not there, or a folder has no stacks.
@@ -197,13 +196,14 @@ def verify(
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
     from mrcz_dask.runs.logbook import last_results, read_events
-    from mrcz_dask.runs.manifest import Output, lost
+    from mrcz_dask.runs.manifest import Output, listed, lost
     from mrcz_dask.values.records import StackResult, Written
 
     moments = tuple(read_events(folder))
     known: list[Output] = [*last_results(moments, StackResult).values()]
-    results = {one.name: one for one in [*known, *last_results(moments, Written).values()]}.values()
-    found = {str(folder / name): text for name, text in lost(folder, results, read=True).items()}
+    results = {one.name: one for one in [*known, *last_results(moments, Written).values()]}
+    outputs = [*results.values(), *listed(folder, results.values())]
+    found = {str(folder / name): text for name, text in lost(folder, outputs, read=True).items()}
     there = {one["path"] for one in reports}
     marked = [
         {**one, "status": "damaged", "problems": [*one["problems"], found[one["path"]]]}

@@ -46,13 +46,14 @@ def zarr_view(
     except SessionError:  # as in the folder of a run
         found = discover(session, recursive=recursive, outputs=True)
     made = view(found.stacks)
-    for name, reason in made.left_out.items():
-        warn(f"{name}: left out: {reason}")
+    left_out = {found.name_of(one.path): one.reason for one in found.rejected} | made.left_out
+    for name, reason in left_out.items():
+        warn(f"{name}: left out: {reason.replace(' (--exclude)', '')}")
     if not made.arrays:
         raise typer.Exit(FAILED)
     made.write(output)
     if as_json:
-        print_json({"output": str(output), "arrays": list(made.arrays), "left_out": made.left_out})
+        print_json({"output": str(output), "arrays": list(made.arrays), "left_out": left_out})
     else:
         say(f"{output}: {len(made.arrays)} arrays, {len(made.references)} references")
-    raise typer.Exit(PARTLY if made.left_out else DONE)
+    raise typer.Exit(PARTLY if left_out else DONE)

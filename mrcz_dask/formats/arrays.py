@@ -206,7 +206,7 @@ def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]
         return chosen, inside
     stacks = {path: one for path, one in found.items() if len(one.shape) == 3 and one.dtype.kind in "iuf"}
     largest = max((one.size for one in stacks.values()), default=0)
-    paths = [path for path, one in stacks.items() if one.size == largest]
+    paths = sorted(path for path, one in stacks.items() if one.size == largest)
     how = f"{_listed(found)}; expected one stack, or its path: {name}::/path"
     if not paths:
         raise NoStackError(f"{name}: no three-dimensional array in it; {how}")
@@ -216,7 +216,7 @@ def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]
 
 
 def _listed(found: Mapping[str, Any]) -> str:
-    some = [f"{path} {tuple(one.shape)} {one.dtype}" for path, one in list(found.items())[:8]]
+    some = [f"{path} {tuple(one.shape)} {one.dtype}" for path, one in sorted(found.items())[:8]]
     return f"it has {', '.join(some)}{' ...' if len(found) > 8 else ''}" if some else "it has no arrays"
 
 

@@ -21,6 +21,7 @@ OWN_LABELS = ("MRCZ-dask ", "footer: checksums and provenance")
 _IMOD = 1146047817  # its stamp, behind which are its flags
 _SIGNED, _PACKED = 1, 16
 _NOT_IN_FILE = "its frames are not in the file: "
+_NEGATIVE = "NSYMBT is "
 
 
 class Statistics(NamedTuple):
@@ -186,7 +187,7 @@ class Header:
                     header = replace(header, extended=bytes(data[HEADER_SIZE : header.data_offset]))
                 return header
         text = "; ".join(problems[0])
-        kind = HeaderError if text.startswith(_NOT_IN_FILE) else FormatError
+        kind = HeaderError if text.startswith((_NOT_IN_FILE, _NEGATIVE)) else FormatError
         remedy = "; correct the header" if kind is HeaderError else ""
         raise kind(f"{name}: no MRC file that can be read: {text}{remedy}")
 
@@ -289,7 +290,7 @@ def _problems(raw: bytes, order: ByteOrder, file_size: int | None) -> list[str]:
     if min(nx, ny, nz) < 1:
         found.append(f"its sizes are NX {nx}, NY {ny}, NZ {nz}, each expected to be at least 1")
     if extended < 0:
-        found.append(f"its extended header has {extended} bytes")
+        found.append(f"{_NEGATIVE}{extended}; expected 0 or more")
     try:
         split_mode(mode)
     except FormatError as error:

@@ -14,7 +14,7 @@ from mrcz_dask.formats.index import FrameIndex, from_footer, locate
 from mrcz_dask.formats.payload import PROMISE, mismatches
 from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Source
-from mrcz_dask.values.errors import DamagedError, FooterError, FormatError, HeaderError, MrczDaskError
+from mrcz_dask.values.errors import FooterError, FormatError, HeaderError, MrczDaskError
 
 Complain = Callable[[MrczDaskError], None]
 
@@ -37,6 +37,10 @@ def strict(error: MrczDaskError) -> None:
 def lenient(error: MrczDaskError) -> None:
     """Warn."""
     warnings.warn(str(error), stacklevel=4)
+
+
+def _said_already(error: MrczDaskError) -> None:
+    """Pass over what follows from a contradiction between header and footer, which was told."""
 
 
 def load_header(source: Source) -> Header:
@@ -73,15 +77,16 @@ def load_layout(source: Source, complain: Complain) -> Layout:
     if found is not None:
         raw = bytes(source.read_at(0, header.data_offset))
         for problem in mismatches(found.payload, header, raw):
-            complain(DamagedError(f"{source.name}: {problem}"))
+            complain(type(problem)(f"{source.name}: {problem}"))
         try:
             index = from_footer(found.payload, header, found.offset)
             return Layout(header, found.payload, index, _notes(found) + _stamp_note(header))
         except FooterError as error:
             complain(FooterError(f"{source.name}: broken footer: {error}"))
-    index, notes = _search(source, header, complain), _stamp_note(header)
+    index = _search(source, header, complain if found is None else _said_already)
+    notes = _stamp_note(header)
     cut_off = len(index.offsets) < header.shape[0]  # as was said
-    behind = 0 if promised or cut_off else source.size - index.end
+    behind = 0 if promised or cut_off or found is not None else source.size - index.end
     if header.compressed and 0 < behind < CHUNK_HEADER:
         notes += (f"{behind} bytes behind the last frame are no footer",)
     elif behind:
@@ -98,7 +103,7 @@ def load_footer(source: Source, complain: Complain, *, promised: bool = False) -
         complain(error)
         return None
     if found is None and beside is None and promised:
-        complain(FooterError(f"{source.name}: its footer is gone; was it cut off? Copy it again"))
+        complain(FooterError(f"{source.name}: its footer is gone, as after a cut; copy it again"))
     return found if beside is None else Footer(beside, VERSION, source.size, 0)
 
 

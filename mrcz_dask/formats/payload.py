@@ -9,6 +9,7 @@ from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.header import HEADER_SIZE, Header
 from mrcz_dask.formats.index import FrameIndex
 from mrcz_dask.formats.provenance import PACKAGE, plain
+from mrcz_dask.values.errors import DamagedError, FooterError, HeaderError, MrczDaskError
 from mrcz_dask.version import __version__
 
 WRITER = f"MRCZ-dask {__version__}"
@@ -91,17 +92,24 @@ def kept_extended(payload: dict[str, Any] | None) -> tuple[str, bytes]:
         return "", b""
 
 
-def mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[str]:
+def mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[MrczDaskError]:
     """Return how the header differs from what the footer says about it; empty if it does not."""
-    said = payload.get("header")
+    said, first = payload.get("header"), section(payload, "frames").get("offset")
     if not isinstance(said, dict):
-        return ["the footer says nothing about the header"]
-    problems = []
-    if said.get("xxh3") != checksum(header_bytes):
-        problems.append("the header is not the one that was written (its checksum does not match)")
+        return [FooterError("the footer says nothing about the header")]
+    problems: list[MrczDaskError] = []
+    begin = first[0] if isinstance(first, list) and first else None
+    if isinstance(begin, int) and begin != header.data_offset:
+        asked = f"the header asks for NSYMBT {header.extended_size}, so frames begin at {header.data_offset}"
+        fitting = f"the footer has them at {begin}, as for NSYMBT {begin - HEADER_SIZE}"
+        problems.append(HeaderError(f"{asked}; {fitting}; correct the header"))
     for key, found in (("shape", list(header.shape)), ("dtype", header.dtype.str)):
         if said.get(key) != found:
-            problems.append(f"the header says {key} {found}, the footer {said.get(key)!r}")
+            text = f"the header says {key} {found}, the footer {said.get(key)!r}; correct the header"
+            problems.append(HeaderError(text))
+    if said.get("xxh3") != checksum(header_bytes):
+        text = "the header is not the one that was written (its checksum does not match)"
+        problems.append(DamagedError(text))
     return problems
 
 

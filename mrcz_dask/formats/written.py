@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.source import Source
-from mrcz_dask.values.errors import FormatError, TruncatedError
+from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 
 _LARGEST_TREE = 10_000  # groups: what is larger was not made by a detector
 
@@ -74,9 +74,9 @@ def _check_link(source: Source, name: str) -> None:
     folder = source.path.resolve().parent
     target = folder / name
     if not target.resolve().is_relative_to(folder):
-        raise FormatError(f"{source.name}: links to {name}, outside of its folder; put it beside this file")
+        raise HeaderError(f"{source.name}: links to {name}, outside of its folder; put it beside this file")
     if not target.exists():
-        raise TruncatedError(f"{source.name}: links to {name}, which is not there; copy it beside this file")
+        raise TruncatedError(f"{source.name}: links to {name}, which is not there; copy it again")
 
 
 def unwritten_frames(array: Any, source: Source, axis: int) -> list[int]:

@@ -14,11 +14,12 @@ from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.engine.memory import Need, need
 from mrcz_dask.formats.places import is_zarr, measure, stems_of
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.runs import manifest
 from mrcz_dask.runs.convert import Converted
 from mrcz_dask.runs.discovery import session_folder
 from mrcz_dask.runs.entries import Rejected, Skipped, StackEntry, relative_name
 from mrcz_dask.runs.listing import list_stacks
-from mrcz_dask.runs.looks import Look, broken_link, look
+from mrcz_dask.runs.looks import Look, broken_link, look, part_of_master
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
@@ -52,8 +53,9 @@ Work = Callable[[One], Converted]
 
 @dataclass(slots=True)
 class Batch:
-    """The stacks that paths stand for, what was done with them, and what could not be, by path."""
+    """The stacks that paths stand for, the outputs' folder, what was done, and what could not be, by path."""
 
+    folder: Path
     ones: list[One] = field(default_factory=list)
     done: list[Converted] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
@@ -81,15 +83,18 @@ class Batch:
         """Do something with every stack; one that fails is named and stops no other."""
         listen(events.PhaseStarted(phase, len(self.ones), 0))
         tasks = [Task(f"{phase}-stack", phase, work, one, k) for k, one in enumerate(self.ones)]
-        for one, made in carry_out(client, tasks):
-            if isinstance(made, Failure):
-                reason = self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
-                listen(events.StackFailed(phase, str(one.path), reason, 0))
-            else:
-                self._found[one] = replace(made, name=one.name)
-                listen(events.StackDone(phase, one.name, 0))
-        listen(events.PhaseFinished(phase))
-        self.done = [self._found[one] for one in self.ones if one in self._found]
+        try:
+            for one, made in carry_out(client, tasks):
+                if isinstance(made, Failure):
+                    reason = self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
+                    listen(events.StackFailed(phase, str(one.path), reason, 0))
+                else:
+                    self._found[one] = replace(made, name=one.name)
+                    listen(events.StackDone(phase, one.name, 0))
+            listen(events.PhaseFinished(phase))
+        finally:
+            self.done = [self._found[one] for one in self.ones if one in self._found]
+            manifest.add(self.folder, (file for one in self.done for file in one.files), listen)
 
     def need(self, inputs: InputParams) -> Need:
         """Return the memory that a worker needs: that of the stack with the largest frames."""
@@ -121,7 +126,7 @@ def choose(
     movies
         Leave out, of folders, single images and outputs of `koma`, as `koma` does.
     """
-    batch, named = Batch(), []
+    batch, named = Batch(output), []
     for path in paths:
         if path.is_dir() and not is_zarr(path):
             try:
@@ -166,6 +171,8 @@ def _opened(path: Path, inputs: InputParams) -> Skipped | Rejected | None:
     """Return why a file has no pixels to write; those that are damaged are named when their turn comes."""
     if text := broken_link(path):
         return Rejected(path, text)
+    if (part := part_of_master(path)) is not None:
+        return part
     try:
         open_source(path, inputs).close()
     except NoStackError as error:

@@ -47,7 +47,7 @@ FOOTERS: dict[str, bool | Literal["sidecar"]] = {"footer": True, "sidecar": "sid
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What became of a stack: names, sizes in bytes, findings, and whether it was there before."""
+    """What became of a stack: names, sizes in bytes, findings, whether it was kept, SHA-256 of its files."""
 
     name: str
     output: str
@@ -55,6 +55,7 @@ class Converted:
     bytes_out: int
     findings: dict[str, Any]
     kept: bool = False
+    files: tuple[tuple[str, str], ...] = ()
 
 
 def recompress(

@@ -29,6 +29,7 @@ from mrcz_dask.values.params import InputParams
 _REFERENCE = re.compile(r"gain|dark|flat|defect|mask|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
 _PICTURE = re.compile(r"picture|photo|atlas|view|snapshot", re.IGNORECASE)
 _DECTRIS = re.compile(r"^(.*)_data_\d+(\.h5)$")
+_COPY = re.compile(r"; copy (it|the file) again$")
 _REMEDY = "copy it again from where it came from, or leave it out (--exclude)"
 _OURS = "koma"  # the step that marks what came out of a run
 
@@ -63,9 +64,8 @@ def look(
     outputs
         Take outputs of KOMA, too.
     """
-    master = _DECTRIS.sub(r"\1_master\2", path.name)
-    if master != path.name and path.with_name(master).exists():
-        return Look(Skipped(path, f"frames of {master}"))
+    if (part := part_of_master(path)) is not None:
+        return Look(part)
     try:
         if text := broken_link(path):
             raise HeaderError(text)
@@ -78,6 +78,13 @@ def look(
         return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
     except (MrczDaskError, OSError) as error:
         return Look(Rejected(path, _broken(path, error)))
+
+
+def part_of_master(path: Path) -> Skipped | None:
+    """Return why a file of frames is passed over whose master file, of Dectris, is beside it."""
+    master = _DECTRIS.sub(r"\1_master\2", path.name)
+    is_part = master != path.name and path.with_name(master).exists()
+    return Skipped(path, f"frames of {master}") if is_part else None
 
 
 def broken_link(path: Path) -> str:
@@ -101,7 +108,7 @@ def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     named = found if found.startswith(str(path)) else f"{path}: {found}"
     if isinstance(error, HeaderError | MissingLibraryError):  # the file is as good as any copy of it
         return f"{named}; or leave it out (--exclude)"
-    return f"{named.removesuffix('; copy it again')}; {_REMEDY}"
+    return f"{_COPY.sub('', named)}; {_REMEDY}"
 
 
 def _no_stack(

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.digest import whole_digest
+from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.values import events
 from mrcz_dask.values.records import StackResult, Written
@@ -17,6 +17,8 @@ NAME = "MANIFEST"
 REMEDY = "copy it back, or run the same command again"
 Output = StackResult | Written
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
+_LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
+_PART = re.compile(r"(.*?\.zarr(?=/)|.*(?=\.json$)).*", re.DOTALL)
 
 
 class Manifest:
@@ -49,15 +51,61 @@ class Manifest:
                 pass
             case _:
                 return
-        files = sorted(one for files in self._files.values() for one in files)
-        text = "".join(_line(*one) for one in files).encode("utf-8", "surrogateescape")
-        try:
-            if not text:  # which sha256sum would not take
-                self._path.unlink(missing_ok=True)
-            elif not self._path.exists() or self._path.read_bytes() != text:
-                write_atomic(self._path, text)
-        except OSError as error:  # the stacks matter more
-            self._warn(events.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
+        _write(self._path, (one for files in self._files.values() for one in files), self._warn)
+
+
+def add(folder: Path, files: Iterable[tuple[str, str]], warn: events.Listener) -> None:
+    """List files of outputs beside those that the folder's ``MANIFEST`` lists, for commands without a log."""
+    path = folder / NAME
+    known, new = _listed(path), dict(files)
+    if known is None:
+        warn(events.Warned(f"{path}: is no list of sha256sum, and is left as it is; outputs are not listed"))
+    elif new:
+        again = {_of_stack(name) for name in new}
+        others = {name: sha256 for name, sha256 in known.items() if _of_stack(name) not in again}
+        _write(path, (others | new).items(), warn)
+
+
+def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
+    """Return the outputs that a folder's ``MANIFEST`` lists, by their files; without those of results."""
+    others = {name for one in results for name, _ in one.files}
+    files = {name: one for name, one in (_listed(folder / NAME) or {}).items() if name not in others}
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, sha256 in files.items():
+        found.setdefault(_of_stack(name), []).append((name, sha256))
+    return [Written(output, output, 0, "", tuple(of)) for output, of in found.items()]
+
+
+def _of_stack(name: str) -> str:
+    """Return the output that a file is part of: the folder of a Zarr array, what a sidecar is about."""
+    return _PART.sub(r"\1", name)
+
+
+def _listed(path: Path) -> dict[str, str] | None:
+    """Return the SHA-256 of each file; None if it is a file of another kind."""
+    if not path.exists():
+        return {}
+    lines = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+    found = [_LINE.fullmatch(line) for line in lines]
+    if not all(found):
+        return None
+    back = {value: key for key, value in _ESCAPES.items()}
+    texts = [(one[1], one[2], one[3]) for one in found if one]
+    return {
+        re.sub(r"\\[\\nr]", lambda it: back[it[0]], name) if escaped else name: sha256
+        for escaped, sha256, name in texts
+    }
+
+
+def _write(path: Path, files: Iterable[tuple[str, str]], warn: events.Listener) -> None:
+    text = "".join(_line(*one) for one in sorted(files)).encode("utf-8", "surrogateescape")
+    try:
+        if not text:  # which sha256sum would not take
+            path.unlink(missing_ok=True)
+        elif not path.exists() or path.read_bytes() != text:
+            write_atomic(path, text)
+    except OSError as error:  # the stacks matter more
+        warn(events.Warned(f"{path}: cannot be written ({error.strerror or error})"))
 
 
 def _line(name: str, sha256: str) -> str:
@@ -86,6 +134,9 @@ def _problem(folder: Path, one: Output, *, read: bool) -> str:
     gone = [name for name in dict(one.files) or [one.output] if not (folder / name).exists()]
     if gone:
         return f"{some(gone)} is gone; {REMEDY}"
+    if not one.digest:  # of a command without a log
+        changed = read and set(files_in([folder / name for name, _ in one.files], folder)) != set(one.files)
+        return f"{one.output} is not what {NAME} lists (by its SHA-256); {REMEDY}" if changed else ""
     size = measure(path).size
     if size != one.bytes_out:
         return f"{one.output} has {size} bytes; the run wrote {one.bytes_out}; {REMEDY}"

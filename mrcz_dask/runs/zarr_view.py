@@ -110,7 +110,7 @@ def references_to(reader: StackReader, stack: StackEntry) -> References:
         "scale": reader.scale,
         "offset": reader.offset,
     }
-    url = stack.path.as_uri()
+    url = f"file://{stack.path.as_posix()}"  # fsspec takes names as they are, with blanks and all
     chunks = zip(reader.frame_index.offsets, reader.frame_index.nbytes, strict=True)
     return {
         f"{stack.stem}/.zarray": _json(array),

@@ -1,7 +1,10 @@
 import json
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -72,7 +75,7 @@ def test_decompress_places_of_provenance(stacks: list[Path], tmp_path: Path, mrc
     for options, count in (([], 2), (["--footer"], 1), (["--no-sidecar"], 1)):
         out = tmp_path / f"out{'-'.join(options)}"
         assert mrcz("decompress", stacks[0], "-o", out, *options).code == 0
-        assert len(list(out.iterdir())) == count
+        assert len(list(out.iterdir())) == count + 1  # and MANIFEST
 
 
 @pytest.mark.parametrize("format", list(SUFFIXES))
@@ -201,3 +204,50 @@ def test_workers_write_the_same_bytes(archive: Path, mrcz: Any) -> None:
         assert mrcz("outliers", archive, "-o", archive / f"out{workers}", "--workers", workers).code == 0
     for path in (archive / "out0").iterdir():
         assert path.read_bytes() == (archive / "out2" / path.name).read_bytes()
+
+
+@pytest.mark.parametrize("format", ["mrcz", "tiff", "zarr"])
+@pytest.mark.parametrize("command", ["recompress", "outliers", "decompress"])
+def test_outputs_are_listed_and_lost_ones_are_noticed(
+    archive: Path, tmp_path: Path, mrcz: Any, command: str, format: str
+) -> None:
+    out, options = tmp_path / "out", () if command == "decompress" else ("--format", format)
+    odd = archive / "new\nline \u2028.mrcz"
+    mrcz_dask.write(odd, mrcz_dask.read(archive / "s0.mrcz")[::-1])
+    (archive / "loop.mrc").unlink()
+    done = mrcz(command, archive, "--recursive", "-o", out, *options)
+    assert done.code == 0 and "kept" not in done.out
+    before = (out / "MANIFEST").read_bytes()
+    if shutil.which("sha256sum"):
+        assert (
+            subprocess.run(["sha256sum", "--quiet", "-c", "MANIFEST"], cwd=out, check=False).returncode == 0
+        )
+    assert mrcz("verify", out, "--recursive").code == 0
+    lost = next(one for one in (out / "a").iterdir() if one.suffix != ".json")
+    shutil.rmtree(lost) if lost.is_dir() else lost.unlink()
+    shown = mrcz("verify", out)
+    assert shown.code == 3 and f"{lost}: gone" in shown.out
+    again = mrcz(command, archive, "--recursive", "-o", out, *options)
+    assert (again.code, again.out.count("kept")) == (0, done.out.count(f"{out}/") - 1)
+    assert (out / "MANIFEST").read_bytes() == before
+
+
+def test_a_manifest_of_another_kind_is_left_alone(stacks: list[Path], tmp_path: Path, mrcz: Any) -> None:
+    (tmp_path / "MANIFEST").write_text("include README\n")
+    shown = mrcz("decompress", *stacks, "-o", tmp_path)
+    assert shown.code == 0 and "is no list of sha256sum" in shown.err
+    assert (tmp_path / "MANIFEST").read_text() == "include README\n"
+
+
+def test_frames_of_a_master_file_are_not_written_twice(tmp_path: Path, mrcz: Any) -> None:
+    frames = np.arange(120, dtype=np.uint16).reshape(6, 4, 5)
+    with h5py.File(tmp_path / "d_master.h5", "w") as master:
+        for k in (1, 2):
+            name = f"d_data_00000{k}.h5"
+            with h5py.File(tmp_path / name, "w") as file:
+                file["entry/data/data"] = frames[3 * k - 3 : 3 * k]
+            master[f"entry/data/data_00000{k}"] = h5py.ExternalLink(name, "/entry/data/data")
+    shown = mrcz("recompress", tmp_path, "-o", tmp_path / "out")
+    assert shown.code == 0 and "d_data_000001.h5: frames of d_master.h5" in shown.out
+    assert [one.name for one in (tmp_path / "out").glob("*.mrcz")] == ["d_master.mrcz"]
+    assert np.array_equal(mrcz_dask.read(tmp_path / "out" / "d_master.mrcz"), frames)

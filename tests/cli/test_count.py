@@ -35,6 +35,7 @@ def test_a_bad_stack_gives_3_and_its_reason(
     stacks = [raw_stacks[0], tmp_path / "bad.mrcz"]
     shown = mrcz("count", *stacks, "-o", tmp_path / "out", "--calibration", calibration, *SMALL)
     assert shown.code == 3 and "1 stacks counted, 1 not" in shown.out
+    assert f"not done: {tmp_path / 'bad.mrcz'}: " in shown.out
     assert mrcz("count", tmp_path / "bad.mrcz", "-o", tmp_path / "out", *SMALL).code == 1
 
 

@@ -54,3 +54,18 @@ def test_a_session_that_has_both_gives_its_stacks(night: Path, tmp_path: Path, m
     assert mrcz("koma", night, "--radius", 2, "--workers", 0).code == 0
     shown = mrcz("zarr-view", night, "-o", tmp_path / "view.json", "--recursive", "--json")
     assert len(json.loads(shown.out)["arrays"]) == 5
+
+
+def test_odd_names_are_reached_and_broken_links_are_named(tmp_path: Path, mrcz: Any) -> None:
+    folder, place, frames = tmp_path / "a b", tmp_path / "view.json", np.ones((2, 4, 6), np.int16)
+    folder.mkdir()
+    names = ["sp ace", "\xfcn\xef", "[red]c", 'q"uote', "100%25"]
+    for k, name in enumerate(names):
+        mrcz_dask.write(folder / f"{name}.mrcz", frames + np.int16(k))
+    (folder / "loop.mrc").symlink_to("loop.mrc")
+    shown = mrcz("zarr-view", folder, "-o", place, "--json")
+    assert shown.code == 3 and "loop.mrc" in json.loads(shown.out)["left_out"]
+    fs = fsspec.filesystem("reference", fo=str(place), asynchronous=True)
+    group = zarr.open_group(FsspecStore(fs, read_only=True, path=""), mode="r", zarr_format=2)
+    for k, name in enumerate(names):
+        assert (np.asarray(group[name][...]) == 1 + k).all()

@@ -78,7 +78,12 @@ def test_nonsense_is_refused_with_what_was_found() -> None:
         Header.parse(bytes(12), name="x")
     with pytest.raises(FormatError, match=r"x: no MRC.*expected b'MAP '.*NX 0, NY 0, NZ 0"):
         Header.parse(bytes(1024), name="x")
-    for at, value, text in [(0, -7, "NX -7"), (8, 0, "NZ 0"), (12, 77, "MODE is 77"), (92, -1, "-1 bytes")]:
+    for at, value, text in [
+        (0, -7, "NX -7"),
+        (8, 0, "NZ 0"),
+        (12, 77, "MODE is 77"),
+        (92, -1, "NSYMBT is -1"),
+    ]:
         raw = bytearray(PLAIN.to_bytes())
         struct.pack_into("<i", raw, at, value)
         with pytest.raises(FormatError, match=text):

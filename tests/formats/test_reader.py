@@ -15,10 +15,12 @@ from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.header import HEADER_SIZE, Header
 from mrcz_dask.formats.reader import StackReader, open_reader, read_header
 from mrcz_dask.formats.sources import read, read_footer
+from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import (
     DamagedError,
     FooterError,
     FormatError,
+    HeaderError,
     MrczDaskError,
     ParameterError,
     TruncatedError,
@@ -188,8 +190,23 @@ def test_a_lost_footer_is_missed(stack: Stack, file_of: Any) -> None:
 def test_a_header_of_another_file(stack: Stack, file_of: Any) -> None:
     data = file_of(stack)
     other = replace(Header.parse(data), shape=(5, 50, 40)).to_bytes() + data[HEADER_SIZE:]
-    with pytest.raises(DamagedError, match="not the one that was written"):
+    with pytest.raises(HeaderError, match=r"shape \[5, 50, 40\], the footer \[\d+, 50, 40\]; correct"):
         read(other)
+
+
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+@pytest.mark.parametrize("asked", [1536, 131072])
+def test_nsymbt_of_another_header_before_a_footer(
+    stack: Stack, file_of: Any, asked: int, codec: str, tmp_path: Path
+) -> None:
+    path, data = tmp_path / "a.mrc", bytearray(file_of(stack, codec=codec))
+    struct.pack_into("<i", data, 92, asked)
+    path.write_bytes(data)
+    problems = verify_file(path).problems
+    assert f"NSYMBT {asked}" in problems[0] or "cannot be in" in problems[0]
+    assert "correct the header" in problems[0] and not any("NSYMBT 327" in one for one in problems)
+    with pytest.raises(HeaderError, match=r"as for NSYMBT 0; correct|cannot be in .*; correct"):
+        read(bytes(data))
 
 
 def test_quantised_pixels(stack: Stack, file_of: Any) -> None:

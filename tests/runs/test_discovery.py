@@ -379,3 +379,17 @@ def test_names_are_taken_literally_before_they_are_patterns(tmp_path: Path) -> N
     assert left_out(str(tmp_path / "list.txt")) == {"s#1.mrc", "with (1) [x].mrc"}
     chosen = discover(tmp_path, include=["with (1) [x].mrc", "*.mrc"])
     assert sorted(names(chosen)) == ["*.mrc", "with (1) [x].mrc"]
+
+
+def test_a_damaged_file_has_one_remedy(tmp_path: Path) -> None:
+    mrc(tmp_path / "s.mrc")
+    (tmp_path / "a.mrc.zst").write_bytes(b"\x28\xb5\x2f\xfd" + bytes(90))
+    (tmp_path / "b.eer").write_bytes(b"II\x2b\0" + bytes(range(200)))
+    write(tmp_path / "c.mrcz", np.ones((3, 4, 5), np.int16))
+    (tmp_path / "c.mrcz").write_bytes((tmp_path / "c.mrcz").read_bytes()[:1100])
+    (tmp_path / "d.tif").write_bytes(b"no picture at all")
+    reasons = [one.reason for one in discover(tmp_path).rejected]
+    assert len(reasons) == 4
+    assert all(one.count("copy") == 1 and one.endswith("leave it out (--exclude)") for one in reasons), (
+        reasons
+    )
