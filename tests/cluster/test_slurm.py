@@ -330,6 +330,19 @@ def test_a_command_that_is_stopped_takes_its_jobs_along(
     assert until(lambda: slurm.jobs() == [])
 
 
+def run_script(name: str, night: Path, home: Path, slurm: Any, *options: str) -> str:
+    """Submit a script of workflows/slurm, wait for its end, and return its log."""
+    shutil.copy(WORKFLOW / name, home)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    submit = ["sbatch", "--parsable", *options, name, str(night), str(home / "out")]
+    environment = {**slurm.environment, "HOME": str(home), "PATH": path, "RADIUS": str(RADIUS)}
+    job = subprocess.run(submit, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert until(lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), 300)
+    log = (home / f"koma-{job}.log").read_text()
+    assert slurm.state(job) == "COMPLETED", log
+    return log
+
+
 def test_the_batch_script_runs_the_command_as_a_job(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
 ) -> None:
@@ -337,13 +350,14 @@ def test_the_batch_script_runs_the_command_as_a_job(
     assert QueueProfile.of(read_profile(WORKFLOW / "profile.toml")).jobs == (1, 8)
     # This node has fewer cores than the profile's jobs, and the command takes one.
     (home / "profile.toml").write_text(text.replace("cores = 4", "cores = 1"))
-    shutil.copy(WORKFLOW / "koma.sbatch", home)
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    submit = ["sbatch", "--parsable", "koma.sbatch", str(night), str(home / "out")]
-    environment = {**slurm.environment, "HOME": str(home), "PATH": path, "RADIUS": str(RADIUS)}
-    job = subprocess.run(submit, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    assert until(lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"))
-    log = (home / f"koma-{job}.log").read_text()
-    assert slurm.state(job) == "COMPLETED", log
-    assert "16 stacks done, 0 not done" in log
+    assert "16 stacks done, 0 not done" in run_script("koma.sbatch", night, home, slurm)
     assert outputs(home / "out") == serial
+
+
+def test_the_script_of_one_allocation_submits_no_job(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
+) -> None:
+    log = run_script("allocation.sbatch", night, home, slurm, "--ntasks=3", "--mem-per-cpu=700M")
+    assert "16 stacks done, 0 not done" in log and "is not encrypted" not in log
+    assert "tls://" in log and outputs(home / "out") == serial
+    assert not list(home.glob(".koma-*")), "certificates were left"
