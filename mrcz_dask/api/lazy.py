@@ -25,7 +25,7 @@ from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.finish_task import FinishTask
 from mrcz_dask.runs.gaining import Exposed, gain_for
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.prepare import PrepareTask, prepare, sum_frames
+from mrcz_dask.runs.prepare import PrepareTask, mask_stack, prepare, sum_frames
 from mrcz_dask.runs.shared_readers import identity, shared_reader
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.summing import known_record, prepare_task
@@ -189,7 +189,8 @@ def sum_array(
     task: PrepareTask, mask: NDArray[np.bool_] | None, dose: float | None, frames: Sequence[NDArray[Any]]
 ) -> StackRecord:
     """Sum a stack that is in memory; take a mask and a dose that are given in place of those found."""
-    record, store = sum_frames(task, Frames(frames), Measured(0, 0)), SessionStore(task.store)
+    sums = sum_frames(task, Frames(frames), Measured(0, 0))
+    record, store = mask_stack(task, sums), SessionStore(task.store)
     if mask is None and dose is None:
         return record
     names = ("sum", "weight", "sum_even", *(("weight_even",) if record.outliers_even else ()))

@@ -42,6 +42,8 @@ WORKER_MEMORY = {
 }
 # Seconds between Dask's looks at how many jobs the work asks for.
 LOOK = 2.0
+# Seconds after which a job that was refused is submitted again: queues are full, or away for a while.
+AGAIN = 30.0
 # Seconds that a worker looks for its scheduler.
 DEATH_TIMEOUT = 60
 # What shows jobs, given their numbers.
@@ -102,9 +104,8 @@ def begin_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> None:
         When the queue system takes no job; with what it says.
     """
     low, high = profile.jobs
-    cluster.scale(jobs=max(1, low))
     try:
-        cluster.sync(_settled, cluster)
+        cluster.sync(_submit, cluster, max(1, low))
     except RuntimeError as error:
         said = re.search(r"stderr:\n(.*)", str(error), re.DOTALL)
         text = "; ".join((said[1] if said else str(error)).strip().splitlines())
@@ -113,10 +114,30 @@ def begin_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> None:
             "(`mrcz-dask cluster script` prints the job)"
         ) from None
     cluster.adapt(minimum_jobs=low, maximum_jobs=high, interval=f"{LOOK}s")
+    cluster.sync(_submit_again, cluster)
 
 
-async def _settled(cluster: JobQueueCluster) -> None:
+async def _submit(cluster: JobQueueCluster, number: int) -> None:
+    # not with `scale`, in whose own task an error is lost
+    while len(cluster.worker_spec) < number:
+        cluster.worker_spec.update(cluster.new_worker_spec())
     await cluster
+
+
+async def _submit_again(cluster: JobQueueCluster) -> None:
+    """Submit jobs again now and then that were refused: `adapt` takes them for submitted ever after."""
+    from distributed.core import Status
+    from tornado.ioloop import PeriodicCallback
+
+    async def again() -> None:
+        if cluster.status != Status.running:
+            callback.stop()
+            return
+        with suppress(RuntimeError):
+            await cluster
+
+    callback = PeriodicCallback(again, AGAIN * 1000)
+    callback.start()
 
 
 def look_at_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> str:
@@ -210,8 +231,16 @@ def _make_folder(profile: QueueProfile) -> None:
 
 def _exact(profile: QueueProfile, needed: Need, job: Any) -> Any:
     """Return a kind of job whose workers have one thread each, and their limit to the byte."""
+
+    async def close(self: Any) -> None:
+        from distributed.core import Status
+
+        await job.close(self)
+        self.status = Status.closed  # a cluster that closes insists on it
+
     limit = profile.crew(needed).limit
-    return type(job.__name__, (job,), {"worker_process_threads": 1, "worker_process_memory": f"{limit}B"})
+    own = {"worker_process_threads": 1, "worker_process_memory": f"{limit}B", "close": close}
+    return type(job.__name__, (job,), own)
 
 
 def _job(profile: QueueProfile, needed: Need) -> dict[str, Any]:

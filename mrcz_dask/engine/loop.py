@@ -25,7 +25,7 @@ CHAINS, SHARED = 2, 256
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The next state of a chain, which a task gets beside its own argument.
+    """What a task gets beside its own argument: what a task before it made, or the next state of a chain.
 
     A state is made from the one before it in its chain, on the worker that has that, and again from the
     beginning of the chain where it was lost. Chains are short, as the scheduler keeps all tasks of one.
@@ -39,7 +39,7 @@ class Step:
     argument
         Plain values.
     chain
-        Name of the chain.
+        Name of the chain; None = it is of no chain, and gone when the task is done.
     needs
         Tasks that several states share, whose results the function gets behind the argument.
     """
@@ -47,7 +47,7 @@ class Step:
     name: str
     function: Callable[..., Any]
     argument: Any
-    chain: Hashable
+    chain: Hashable | None
     needs: tuple[Task, ...] = ()
 
 
@@ -151,10 +151,11 @@ class Loop:
 
     def _state(self, step: Step, priority: int) -> Any:
         needs = [self._result(task) for task in step.needs]
-        before = self._chains.pop(step.chain, None)
+        before = None if step.chain is None else self._chains.pop(step.chain, None)
         work = partial(_advance, step.function, self.take_times)
         made = self.client.submit(step.name, work, before, step.argument, *needs, priority=priority)
-        self._chains[step.chain] = made
+        if step.chain is not None:
+            self._chains[step.chain] = made
         while len(self._chains) > CHAINS:
             self._chains.popitem(last=False)
         return made

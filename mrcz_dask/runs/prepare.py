@@ -97,17 +97,58 @@ class Pass:
     constant: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class StackSums:
+    """What reading a stack once gives.
+
+    Attributes
+    ----------
+    file
+        Size and modification time of its file.
+    shape, dtype, notes
+        (n, ny, nx), type of the pixels, and caveats of its reader.
+    sums
+        Of its frames before a gain, less `offset`.
+    offset
+        Counts that every pixel has too many.
+    statistics
+        Of each frame; None where there are none.
+    constant
+        Numbers of the frames whose pixels are all equal.
+    digest, chunks
+        Of the pixels, and of the stored bytes.
+    frames, grain
+        Fingerprint of the frames and their noise, as text.
+    """
+
+    file: Measured
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    notes: tuple[str, ...]
+    sums: Sums
+    offset: int
+    statistics: list[FrameStats | None]
+    constant: list[int]
+    digest: str
+    chunks: str
+    frames: str
+    grain: str
+
+
 def prepare(task: PrepareTask) -> StackRecord:
-    """Read a stack once, keep its sums and weights in the store, and return its record.
+    """Sum and mask a stack, keep both in the store, and return its record; see `sum_stack`, `mask_stack`."""
+    return mask_stack(task, sum_stack(task))
+
+
+def sum_stack(task: PrepareTask) -> StackSums:
+    """Read a stack once, and return its sums.
 
     Raises
     ------
     FormatError, OSError
         When the stack cannot be read.
-    OutlierError
-        When no pixel of it is finite.
-    ParameterError
-        When gamma goes by dose rate, and nothing says how long the stack was exposed.
+    DtypeError
+        For a gain and counts on a constant offset, beside which float32 loses them.
     """
     file = measure(task.path)
     with open_source(task.path, task.settings.input) as reader:
@@ -119,58 +160,64 @@ def prepare(task: PrepareTask) -> StackRecord:
         return sum_frames(task, reader, file)
 
 
-def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackRecord:
-    """Sum the frames of a stack, keep its sums and weights in the store, and return its record.
+def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackSums:
+    """Return the sums of frames that were opened already; see `sum_stack`."""
+    with phase("sum"):
+        read = _read(reader)
+    with phase("sum"):
+        sums = Sums(read.even.result_with(read.odd), read.even.result())
+        offset = constant_offset(*sums)
+        if len(read.constant) == reader.shape[0] and reader.dtype.kind in "iu":  # blank frames are in no sum
+            offset = offset_below(float(combine(read.statistics).minimum), 1.0)
+        if offset and task.settings.gain.gain:
+            raise DtypeError(
+                f"{task.path}: its counts lie on a constant offset of about {offset:g}, beside which gain "
+                "and dark, float32, lose them. Take the offset off in the file, and run again"
+            )
+        sums = Sums(sums.total.less(offset), sums.even.less(offset))
+        frames, grain = read.prints.result(sums.total.values, 2.0**-sums.total.exponent).to_text()
+    return StackSums(
+        file=file,
+        shape=reader.shape,
+        dtype=reader.dtype,
+        notes=reader.notes,
+        sums=sums,
+        offset=offset,
+        statistics=read.statistics,
+        constant=read.constant,
+        digest=read.digest.hexdigest(),
+        chunks=read.chunks.hexdigest(),
+        frames=frames,
+        grain=grain,
+    )
 
-    Parameters
-    ----------
-    task
-        Of the stack.
-    reader
-        Its frames.
-    file
-        Size and modification time of its file.
+
+def mask_stack(task: PrepareTask, read: StackSums) -> StackRecord:
+    """Find the outliers of a stack, keep its sums and weights in the store, and return its record.
 
     Raises
     ------
     OutlierError
         When no pixel of it is finite.
-    DtypeError
-        For a gain and counts on a constant offset, beside which float32 loses them.
+    ParameterError
+        When gamma goes by dose rate, and nothing says how long the stack was exposed.
     """
-    settings, shape, dtype, notes = task.settings, reader.shape, reader.dtype, reader.notes
-    with phase("sum"):
-        collected = _read(reader)
-    with phase("sum"):
-        before = Sums(collected.even.result_with(collected.odd), collected.even.result())
-        statistics = combine(collected.statistics)
-        offset = constant_offset(*before)
-        if len(collected.constant) == shape[0] and dtype.kind in "iu":  # blank frames are in no sum
-            offset = offset_below(float(statistics.minimum), 1.0)
-        if offset and settings.gain.gain:
-            raise DtypeError(
-                f"{task.path}: its counts lie on a constant offset of about {offset:g}, beside which gain "
-                "and dark, float32, lose them. Take the offset off in the file, and run again"
-            )
-        before = Sums(before.total.less(offset), before.even.less(offset))
+    settings, n, statistics = task.settings, read.shape[0], combine(read.statistics)
     with phase("fit"):
-        gamma, sums = _gained(before, task, shape[0])
-        total, even = sums.total, sums.even
-        mask = gained_mask(before.total, total, settings.outliers)
-        mask_even = _mask_or_none(before.even, even, settings.outliers) if even.n else None
-        blank = _blank(collected, task)
-        stack_digest = collected.digest.hexdigest()
-        frames, grain = collected.prints.result(before.total.values, 2.0**-before.total.exponent).to_text()
+        gamma, (total, even) = _gained(read.sums, task, n)
+        mask = gained_mask(read.sums.total, total, settings.outliers)
+        mask_even = _mask_or_none(read.sums.even, even, settings.outliers) if even.n else None
+        blank = _blank(read, task)
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
         stem=task.stem,
-        shape=shape,
-        dtype=dtype.name,
-        size=file.size,
-        mtime_ns=file.mtime_ns,
-        digest=stack_digest,
-        chunks=collected.chunks.hexdigest(),
+        shape=read.shape,
+        dtype=read.dtype.name,
+        size=read.file.size,
+        mtime_ns=read.file.mtime_ns,
+        digest=read.digest,
+        chunks=read.chunks,
         exponent=total.exponent,
         low=float(statistics.minimum),
         high=float(statistics.maximum),
@@ -183,16 +230,16 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=(*notes, *mask.caveats, *_of_offset(offset), *blank_note(blank, shape[0])),
+        caveats=(*read.notes, *mask.caveats, *_of_offset(read.offset), *blank_note(blank, n)),
         gamma=gamma,
-        sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
+        sketch=b64encode(sketch(total.values, mask.mask, key_of(read.digest))).decode("ascii"),
         made_with=made_with(task),
         blank=blank,
-        brightest=max((one.mean for one in collected.statistics if one is not None), default=0.0),
+        brightest=max((one.mean for one in read.statistics if one is not None), default=0.0),
         noise=frame_noise(total, even),
-        offset=offset,
-        frames=frames,
-        grain=grain,
+        offset=read.offset,
+        frames=read.frames,
+        grain=read.grain,
     )
     store = SessionStore(task.store)
     store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
@@ -238,14 +285,14 @@ def _take(reader: FrameSource, k: int, frame: NDArray[Any], collected: Pass) -> 
         reader.frame(k, frame)
 
 
-def _blank(collected: Pass, task: PrepareTask) -> tuple[int, ...]:
+def _blank(read: StackSums, task: PrepareTask) -> tuple[int, ...]:
     """Return the numbers of the blank frames."""
     gain = task.settings.gain.gain
     dark = stored_gain(task.store, gain, 1.0).dark if gain else None
     level = 0.0 if dark is None else float(dark.mean(dtype=np.float64))
-    found = [one or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in collected.statistics]
+    found = [one or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in read.statistics]
     errors = [math.sqrt(max(0.0, one.squares)) / one.count for one in found]
-    return blank_frames(collected.constant, [one.mean - level for one in found], errors)
+    return blank_frames(read.constant, [one.mean - level for one in found], errors)
 
 
 def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:

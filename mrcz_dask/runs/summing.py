@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, ClassVar
 
-from mrcz_dask.engine.attempt import Timed
+from mrcz_dask.engine.attempt import Timed, attempt
 from mrcz_dask.engine.client import Client
-from mrcz_dask.engine.loop import Loop, Task
+from mrcz_dask.engine.loop import Loop, Step, Task
 from mrcz_dask.runs.entries import StackEntry
 from mrcz_dask.runs.gain_options import stated_exposure
 from mrcz_dask.runs.gains import PreparedGain
 from mrcz_dask.runs.outputs import output_name
 from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.prepare import PrepareTask, made_with, prepare
+from mrcz_dask.runs.prepare import PrepareTask, StackSums, made_with, mask_stack, sum_stack
 from mrcz_dask.runs.segments import Ready
 from mrcz_dask.runs.store import SessionStore
 from mrcz_dask.runs.tasks import Assessment, looks_raw
@@ -112,7 +112,8 @@ class SumJob:
             if record is None:
                 self._summing[entry.name] = entry
                 task = prepare_task(self.plan, entry)
-                yield Task("sum-stack", events.SUMS, prepare, task, priority=len(self.plan.stacks) + k)
+                step = Step("sum-stack", _sum, task, chain=None)
+                yield Task("mask-stack", events.SUMS, _mask, task, len(self.plan.stacks) + k, step)
             else:
                 self._records[entry.name] = entry, record
                 found = Summed.of(record, kept=True)
@@ -124,6 +125,14 @@ class SumJob:
         """Whether a stack, as its file is now, has a record or cannot have one."""
         found = self._records.get(entry.name) or self._failed.get(entry.name)
         return found is not None and found[0] == entry
+
+
+def _sum(before: None, task: PrepareTask) -> StackSums | Failure:
+    return attempt(sum_stack, events.SUMS, task)
+
+
+def _mask(task: PrepareTask, read: StackSums | Failure) -> StackRecord | Failure:
+    return read if isinstance(read, Failure) else mask_stack(task, read)
 
 
 def sum_session(plan: Plan, client: Client, listen: events.Listener) -> tuple[list[Ready], list[Failure]]:

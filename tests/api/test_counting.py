@@ -40,7 +40,9 @@ def test_a_dask_client_counts_and_stays_open(
 ) -> None:
     from distributed import Client
 
-    with Client(processes=False, n_workers=1, threads_per_worker=2, dashboard_address=None) as client:
+    with Client(
+        processes=False, n_workers=1, threads_per_worker=2, dashboard_address="127.0.0.1:0"
+    ) as client:
         done = mrcz_dask.count(
             raw_stacks[0], output=tmp_path / "a", calibration=calibration, fraction=7, client=client
         )

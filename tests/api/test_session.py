@@ -155,7 +155,9 @@ def test_a_dask_client_runs_it_and_stays_open(night: Path, tmp_path: Path) -> No
 
     plan = mrcz_dask.open_session(night).koma(radius=2, dtype="float32")
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+        ) as cluster,
         Client(cluster) as client,
     ):
         outcome = plan.run(tmp_path / "out", client, report=False)

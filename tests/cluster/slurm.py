@@ -18,6 +18,8 @@ from pathlib import Path
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 NODE, PARTITION = "here", "night"
+# What SLURM gives away, whatever this machine has.
+CORES = 4
 # Seconds.
 INSTALL, START, END = 600, 60, 30
 # apt starts no service: daemons of its own would take the ports, and need a configuration.
@@ -50,6 +52,7 @@ SchedulerParameters=sched_interval=2,bf_interval=2
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
+SlurmdParameters=config_overrides
 KillWait=5
 MinJobAge=300
 InactiveLimit=0
@@ -69,10 +72,13 @@ class Slurm:
         With its state and logs.
     environment
         That its commands need.
+    cores
+        Of its node.
     """
 
     folder: Path
     environment: dict[str, str]
+    cores: int = CORES
 
     def run(self, *command: str) -> str:
         done = subprocess.run(
@@ -169,7 +175,7 @@ def _configure(folder: Path) -> None:
         user="root",
         controller=controller,
         daemon=daemon,
-        cores=os.cpu_count(),
+        cores=CORES,
         memory=_memory_mib(),
     )
     (folder / "slurm.conf").write_text(text)

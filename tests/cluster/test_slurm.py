@@ -22,9 +22,11 @@ from mrcz_dask.engine.loop import carry_out as carry_out_tasks
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile, read_profile
 from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs.koma import carry_out
 from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.runs.readback import swept
+from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import Event, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
@@ -37,10 +39,15 @@ LITTLE = Need(320_000_000, 20_000_000)
 PATIENCE = 90
 
 
-@pytest.fixture(autouse=True)
-def in_slurm(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def in_environment(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(home))
     for name in ("SLURM_CONF", "PATH"):
         monkeypatch.setenv(name, slurm.environment[name])
+
+
+@pytest.fixture(autouse=True)
+def in_slurm(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    in_environment(slurm, home, monkeypatch)
     monkeypatch.setattr(where, "GRACE", 3.0)
     monkeypatch.setattr(jobs, "LOOK", 1.0)
     yield
@@ -49,8 +56,8 @@ def in_slurm(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     assert not list(home.rglob("*.pem")), "certificates were left"
 
 
-def until(true: Callable[[], bool]) -> bool:
-    end = time.monotonic() + PATIENCE
+def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         if true():
             return True
@@ -125,10 +132,9 @@ def test_two_workers_in_a_job_of_two_cores(
 def test_a_run_uses_jobs_that_start_later(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
 ) -> None:
-    """One core is taken at first, so that one job waits until the run is on its way."""
-    taken = slurm.run(
-        "sbatch", "--parsable", "-n", "1", "--mem=100M", "--output=/dev/null", "--wrap", "sleep 300"
-    )
+    """All cores but one are taken at first, so that one job waits until the run is on its way."""
+    sleep = (f"-n{slurm.cores - 1}", "--mem=100M", "--output=/dev/null", "--wrap", "sleep 300")
+    taken = slurm.run("sbatch", "--parsable", *sleep)
     assert until(lambda: slurm.state(taken.strip()) == "RUNNING")
     rooms: list[int] = []
 
@@ -172,12 +178,16 @@ def test_workers_end_before_their_job_is_ended(
     slurm: Any,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The first one ends between sums and corrections, which its successor makes."""
     monkeypatch.setattr(where, "GRACE", 15.0)
-    with opened(jobs=(1, 1), lifetime=4, stagger=0) as client:
+    with opened(jobs=(1, 1), lifetime=15, stagger=0) as client:
         (first,) = slurm.jobs()
-        time.sleep(2)  # so that the end comes in the middle; if it does not, nothing is lost
-        koma(night, home / "out", client)
-        assert until(lambda: slurm.state(first) != "RUNNING")
+
+        def listen(event: Event) -> None:
+            if isinstance(event, StackDone) and event.phase == "sums and masks":
+                assert until(lambda: slurm.state(first) != "RUNNING")
+
+        koma(night, home / "out", client, listen)
         assert slurm.state(first) in ("COMPLETING", "COMPLETED")
         assert until(lambda: slurm.jobs() not in ([], [first]))
     assert outputs(home / "out") == serial
@@ -195,6 +205,83 @@ def test_jobs_follow_the_work(slurm: Any) -> None:
         assert len(rooms) == 150 and max(rooms) == 2
         assert until(lambda: slurm.jobs() == [])
         assert len(list(napping(client, 3))) == 3
+
+
+def test_200_stacks_bring_four_jobs_and_then_none(
+    tmp_path_factory: pytest.TempPathFactory, home: Path, slurm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the client stays; a command that is over ends its jobs at once."""
+    monkeypatch.undo()  # the times of the program itself
+    in_environment(slurm, home, monkeypatch)
+    folder = tmp_path_factory.mktemp("many")
+    write_session(folder, named("standard", shape=(320, 336), frames=8, stacks=200, seed=5, dose=2))
+    most = 0
+
+    def listen(event: Event) -> None:
+        nonlocal most
+        if isinstance(event, StackDone):
+            most = max(most, len(client.room()))
+
+    with opened(jobs=(0, 4)) as client:
+        koma(folder, home / "out", client, listen)
+        assert most == 4
+        assert until(lambda: slurm.jobs() == [], 60)
+
+
+def test_a_job_that_was_refused_is_submitted_again(
+    home: Path, slurm: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "AGAIN", 2.0)
+    full, refused = home / "full", home / "refused"
+    program = home / "sbatch"
+    program.write_text(
+        f'#!/bin/sh\nif [ -e {full} ]; then touch {refused}; echo "limit of jobs" >&2; exit 1; fi\n'
+        f'exec {shutil.which("sbatch")} "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{home}:{os.environ['PATH']}")
+    with opened(jobs=(1, 1)) as client:
+        full.touch()
+        slurm.run("scancel", *slurm.jobs())
+        assert until(refused.exists)
+        full.unlink()
+        assert until(lambda: len(client.room()) == 1 and len(slurm.jobs()) == 1)
+        full.touch()
+        with pytest.raises(SessionError, match="slurm takes no job: limit of jobs"), opened():
+            pass
+
+
+@pytest.mark.parametrize("how", ["worker", "job"])
+def test_the_only_worker_is_lost(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any, how: str
+) -> None:
+    lost: list[object] = []
+    with opened(jobs=(1, 1)) as client:
+
+        def lose(event: Event) -> None:
+            if isinstance(event, StackDone) and not lost:
+                lost.extend(client.client.run(os.getpid).values() if how == "worker" else slurm.jobs())
+                if how == "worker":
+                    os.kill(lost[0], signal.SIGKILL)
+                else:
+                    slurm.run("scancel", *lost)
+
+        koma(night, home / "out", client, lose)
+    assert lost and outputs(home / "out") == serial
+
+
+def test_outputs_of_jobs_are_reproduced_and_counts_are_those_of_one_process(
+    night: Path, raw_stacks: list[Path], calibration: Path, home: Path, mrcz: Any, outputs: Any
+) -> None:
+    options = ("--calibration", calibration, "--fraction", 7, "--events")
+    alone = mrcz("count", *raw_stacks, "-o", home / "alone", *options, "--workers", 0)
+    queued = mrcz("count", *raw_stacks, "-o", home / "out", *options, "--cluster", "slurm", "--jobs", 2)
+    assert alone.code == queued.code == 0, queued
+    assert "at tls://" in queued.err
+    assert outputs(home / "out") == outputs(home / "alone")
+    made = home / "out" / raw_stacks[0].name
+    again = mrcz("reproduce", made, "--session", raw_stacks[0].parent, "--calibration", calibration)
+    assert again.code == 0, again
 
 
 def test_check_finds_everything_fine(night: Path, mrcz: Any) -> None:
@@ -222,10 +309,9 @@ def test_without_tls_there_is_a_warning(night: Path, home: Path, mrcz: Any) -> N
 
 
 def test_a_job_that_does_not_start_is_looked_at(slurm: Any) -> None:
-    cores = (os.cpu_count() or 1) + 1
     with (
         pytest.raises(SessionError, match=r"no job has started within 00:00:04 .*squeue .*PENDING"),
-        opened(jobs=(1, 1), cores=cores, wait=4),
+        opened(jobs=(1, 1), cores=slurm.cores + 1, wait=4),
     ):
         pass
 
@@ -244,6 +330,19 @@ def test_a_command_that_is_stopped_takes_its_jobs_along(
     assert until(lambda: slurm.jobs() == [])
 
 
+def run_script(name: str, night: Path, home: Path, slurm: Any, *options: str) -> str:
+    """Submit a script of workflows/slurm, wait for its end, and return its log."""
+    shutil.copy(WORKFLOW / name, home)
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    submit = ["sbatch", "--parsable", *options, name, str(night), str(home / "out")]
+    environment = {**slurm.environment, "HOME": str(home), "PATH": path, "RADIUS": str(RADIUS)}
+    job = subprocess.run(submit, env=environment, capture_output=True, text=True, check=True).stdout.strip()
+    assert until(lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"), 300)
+    log = (home / f"koma-{job}.log").read_text()
+    assert slurm.state(job) == "COMPLETED", log
+    return log
+
+
 def test_the_batch_script_runs_the_command_as_a_job(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
 ) -> None:
@@ -251,13 +350,14 @@ def test_the_batch_script_runs_the_command_as_a_job(
     assert QueueProfile.of(read_profile(WORKFLOW / "profile.toml")).jobs == (1, 8)
     # This node has fewer cores than the profile's jobs, and the command takes one.
     (home / "profile.toml").write_text(text.replace("cores = 4", "cores = 1"))
-    shutil.copy(WORKFLOW / "koma.sbatch", home)
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    submit = ["sbatch", "--parsable", "koma.sbatch", str(night), str(home / "out")]
-    environment = {**slurm.environment, "HOME": str(home), "PATH": path, "RADIUS": str(RADIUS)}
-    job = subprocess.run(submit, env=environment, capture_output=True, text=True, check=True).stdout.strip()
-    assert until(lambda: slurm.state(job) not in ("PENDING", "RUNNING", "COMPLETING"))
-    log = (home / f"koma-{job}.log").read_text()
-    assert slurm.state(job) == "COMPLETED", log
-    assert "16 stacks done, 0 not done" in log
+    assert "16 stacks done, 0 not done" in run_script("koma.sbatch", night, home, slurm)
     assert outputs(home / "out") == serial
+
+
+def test_the_script_of_one_allocation_submits_no_job(
+    night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
+) -> None:
+    log = run_script("allocation.sbatch", night, home, slurm, "--ntasks=3", "--mem-per-cpu=700M")
+    assert "16 stacks done, 0 not done" in log and "is not encrypted" not in log
+    assert "tls://" in log and outputs(home / "out") == serial
+    assert not list(home.glob(".koma-*")), "certificates were left"

@@ -248,7 +248,7 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
     with (
-        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address=None) as empty,
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(SessionError, match="no worker"),
         open_client(Where(scheduler=empty.scheduler_address), LITTLE, silent),
     ):

@@ -336,7 +336,7 @@ def test_workers_that_are_killed_change_nothing(
     (tmp_path / "two").mkdir()
     killed: list[int] = []
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         executor = DaskClient(client, need((96, 112), 2))

@@ -50,7 +50,7 @@ def test_killed_workers_change_nothing(
     count(*raw_stacks, output=tmp_path / "one", **options)
     plan = count_plan(raw_stacks, tmp_path / "killed", **options)
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
         killed: list[int] = []
