@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.doses import constant_ends
+
 PATCH = 256  # pixels a side whose values are digested: shot noise makes them unique
 BLOCKS = 64  # of 2 x 2 pixels a side, whose signs are kept
 MOST_FRAMES = 256
@@ -190,21 +192,11 @@ def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
 
 def _without_border(frame: NDArray[Any]) -> NDArray[Any] | None:
     """Return a frame without the rows and columns at its edges that are constant; None if all are."""
-    top, bottom = _ends(frame)
+    top, bottom = constant_ends(frame)
     if top == bottom:
         return None
-    left, right = _ends(frame[top:bottom].T)
+    left, right = constant_ends(frame[top:bottom].T)
     return None if left == right else frame[top:bottom, left:right]
-
-
-def _ends(lines: NDArray[Any]) -> tuple[int, int]:
-    """Return the first line that is not constant, and the one after the last."""
-    start, stop = 0, len(lines)
-    while start < stop and (lines[start] == lines[start, 0]).all():
-        start += 1
-    while start < stop and (lines[stop - 1] == lines[stop - 1, 0]).all():
-        stop -= 1
-    return start, stop
 
 
 def _middle(n: int) -> NDArray[np.intp]:

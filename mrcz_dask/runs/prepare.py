@@ -21,7 +21,14 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
-from mrcz_dask.numerics.doses import blank_frames, blank_note, is_blank
+from mrcz_dask.numerics.doses import (
+    blank_frames,
+    blank_note,
+    constant_ends,
+    is_blank,
+    level_without_hot,
+    partly_blank_note,
+)
 from mrcz_dask.numerics.fingerprint import Fingerprinter
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
@@ -94,6 +101,8 @@ class Pass:
     prints: Fingerprinter
     chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
     statistics: list[FrameStats | None] = field(default_factory=list)
+    levels: list[tuple[float, float]] = field(default_factory=list)
+    ends: list[tuple[int, int]] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
 
 
@@ -159,6 +168,8 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         mask = gained_mask(before.total, total, settings.outliers)
         mask_even = _mask_or_none(before.even, even, settings.outliers) if even.n else None
         blank = _blank(collected, task)
+        means = [one.mean - offset if one else 0.0 for one in collected.statistics]
+        partly = partly_blank_note(collected.ends, blank, means, shape[1:])
         stack_digest = collected.digest.hexdigest()
         frames, grain = collected.prints.result(before.total.values, 2.0**-before.total.exponent).to_text()
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
@@ -183,7 +194,7 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackR
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=(*notes, *mask.caveats, *_of_offset(offset), *blank_note(blank, shape[0])),
+        caveats=(*notes, *mask.caveats, *_of_offset(offset), *blank_note(blank, shape[0]), *partly),
         gamma=gamma,
         sketch=b64encode(sketch(total.values, mask.mask, key_of(stack_digest))).decode("ascii"),
         made_with=made_with(task),
@@ -219,6 +230,8 @@ def _read(reader: FrameSource) -> Pass:
         _take(reader, k, frame, collected)
         collected.digest.update(frame)
         collected.prints.add(frame)
+        collected.levels.append(level_without_hot(frame))
+        collected.ends.append(constant_ends(frame))
         found = None
         if is_blank(frame):
             collected.constant.append(k)
@@ -245,7 +258,11 @@ def _blank(collected: Pass, task: PrepareTask) -> tuple[int, ...]:
     level = 0.0 if dark is None else float(dark.mean(dtype=np.float64))
     found = [one or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in collected.statistics]
     errors = [math.sqrt(max(0.0, one.squares)) / one.count for one in found]
-    return blank_frames(collected.constant, [one.mean - level for one in found], errors)
+    all_pixels = blank_frames(collected.constant, [one.mean - level for one in found], errors)
+    level = 0.0 if dark is None else level_without_hot(dark)[0]
+    levels, of_levels = zip(*collected.levels, strict=True)
+    usual = blank_frames(collected.constant, [one - level for one in levels], of_levels)
+    return tuple(sorted({*all_pixels, *usual}))  # few counts are in no usual pixel
 
 
 def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:
