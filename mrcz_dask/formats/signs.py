@@ -15,7 +15,7 @@ DRIFT = 1 / 16  # of the range: a dark that is too bright makes pixels no more n
 
 
 def unsigned_by_pixels(stored: NDArray[Any]) -> tuple[bool, str]:
-    """Decide by the histogram of pixels whether they are unsigned, and say why; empty where nothing is doubtful.
+    """Decide by the histogram of pixels whether they are unsigned, and say why where it is doubtful.
 
     The histogram of signed pixels goes on across 0, that of unsigned bytes across 127. Bytes that do neither
     are counts, which are never negative. For 16 bits, as MRC has an unsigned mode of its own, that must be
