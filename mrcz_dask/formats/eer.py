@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.libraries import decoding, library
 from mrcz_dask.formats.tiff import LARGEST_PIXEL, TiffPages
-from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.errors import FormatError, HeaderError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
@@ -158,8 +158,8 @@ def _groups(name: str, raw: int, each: int) -> tuple[int, ...]:
     """Return where each frame begins, and the end; what is left over is spread evenly."""
     count = raw // each
     if not count:
-        raise FormatError(
-            f"{name}: has {raw} raw frames, fewer than one frame of {each}; take --eer-frames {raw} or "
-            "fewer, or leave it out (--exclude)"
+        raise HeaderError(
+            f"{name}: has {raw} raw frames, fewer than one frame of {each}; take --eer-frames "
+            f"{max(1, raw // 2)} or fewer"
         )
     return tuple(k * raw // count for k in range(count + 1))

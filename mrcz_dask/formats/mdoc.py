@@ -62,7 +62,8 @@ class Mdoc:
     @property
     def time(self) -> datetime | None:
         """When the acquisition began (local time, no zone), or None."""
-        return next((time for time in map(find_time, self._all("DateTime")) if time is not None), None)
+        found = (find_time(text, alone=True) for text in self._all("DateTime"))
+        return next((time for time in found if time is not None), None)
 
     @property
     def unread_time(self) -> str | None:

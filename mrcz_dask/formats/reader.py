@@ -109,7 +109,7 @@ class StackReader(FrameSource):
         found, why = unsigned_by_pixels(self._sample())
         taken, other = ("unsigned", "signed") if found else ("signed", "unsigned")
         bits = 8 * self.header.dtype.itemsize
-        if why and (found or bits == 8):  # 16 bits are signed unless something speaks against it
+        if why:
             text = f"its {bits}-bit pixels are taken as {taken}: {why}. --mode0 {other} takes them as {other}"
             self.notes = (*self.notes, text)
         return found

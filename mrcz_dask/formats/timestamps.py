@@ -7,7 +7,7 @@ from datetime import datetime
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _CLOCK = r"[ T_]+(?P<hour>\d{1,2}):(?P<minute>\d\d):(?P<second>\d\d)(?:[.,](?P<fraction>\d{1,9}))?"
-_CLOCK += r"(?:\s?(?P<half>[AaPp])\.?[Mm]\b\.?)?"
+_CLOCK += r"(?:\s?(?P<half>[AaPp])\.?\s?[Mm]\b\.?)?"
 _ZONE = r"\s?(?P<zone>Z\b|[+-]\d\d:?\d\d)?"
 _FORMS = (
     re.compile(r"(?<!\d)(?P<year>\d{4})[-/](?P<month>\d\d)[-/](?P<day>\d\d)" + _CLOCK + _ZONE),
@@ -16,7 +16,7 @@ _FORMS = (
 )
 
 
-def find_time(text: str) -> datetime | None:
+def find_time(text: str, *, alone: bool = False) -> datetime | None:
     """Return the first date and time in `text`, or None.
 
     Read are ISO 8601 (``2026-10-14 19:06:33``, ``2026-10-14T19:06:33.5+02:00``) and the form of SerialEM
@@ -26,6 +26,8 @@ def find_time(text: str) -> datetime | None:
     ----------
     text
         A value of an .mdoc, a label of an MRC header, a string of the metadata.
+    alone
+        Nothing may stand behind it: it could be the half of the day in another language.
 
     Returns
     -------
@@ -35,7 +37,7 @@ def find_time(text: str) -> datetime | None:
     for form in _FORMS:
         for match in form.finditer(text):
             time = moment(**match.groupdict())
-            if time is not None:
+            if time is not None and not (alone and text[match.end() :].strip()):
                 return time
     return None
 

@@ -133,6 +133,14 @@ def _check_sources(array: Any, source: Source) -> None:
             part = file.get(one.dset_name)
             if part is None or (not part.is_virtual and unwritten_frames(part, source, 0)):
                 raise TruncatedError(f"{source.name}: has frames in {path} that were never written there")
+    fixed = None not in array.maxshape  # selections without an end cannot be counted
+    parts = (one.vspace.get_select_npoints() for one in array.virtual_sources() if fixed)
+    missing = array.size - sum(parts)
+    if fixed and missing > 0:
+        raise TruncatedError(
+            f"{source.name}: {missing} of its {array.size} pixels are in no file that it is made of; "
+            "expected all; make it again when all are written"
+        )
 
 
 def absent_frames(array: Any, folder: Path) -> list[int]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mrcz_dask.numerics.fingerprint import Fingerprint, Grain, correlation
 
 REACH = 256  # earlier stacks whose grain is compared: as far as windows reach
-QUICK = 8  # words of 64 bits that tell unrelated stacks apart
-COPIES = 0.5  # correlation of shot noise; half of the frames give .7
+QUICK = 16  # words of 64 bits that tell unrelated stacks apart
+COPIES = 0.25  # correlation of shot noise; a quarter of the frames give .5, a tilt of seven .4
 SURE = 6.0  # standard errors
 KEPT = 512  # stacks whose words are remembered
 
@@ -62,7 +62,8 @@ class Copies:
         if not grain.shared < 1:
             return set()
         before = self._grains.setdefault(grain.signs.shape, deque(maxlen=REACH))
-        found = {before[k][0] for k in _like(grain, tuple(other for _, other in before))}
+        others = tuple(other for _, other in before)
+        found = {before[k][0] for k in (*_like(grain, others), *_with_frames_like(grain, others))}
         before.append((j, grain))
         return found
 
@@ -76,12 +77,33 @@ def _like(grain: Grain, before: tuple[Grain, ...]) -> tuple[int, ...]:
     signs, known = (_packed(one) for one in grain.orientations())
     quick = others[0][:, :QUICK], others[1][:, :QUICK]
     both, differing = _compare(signs[:, None, :QUICK], known[:, None, :QUICK], quick)
-    # with a correlation of .5, a third of the signs differ
-    way, row = np.nonzero(differing <= both / 3 + 2 * np.sqrt(both))
+    way, row = np.nonzero(differing <= both * np.arccos(COPIES) / np.pi + np.sqrt(both))
     both, differing = _compare(signs[way], known[way], (others[0][row], others[1][row]))
     shared = np.array([one.shared for one in before])[row]
     copies = _copies(both, differing, np.sqrt(shared * grain.shared))
     return tuple(sorted(set(row[copies].tolist())))
+
+
+def _with_frames_like(grain: Grain, before: tuple[Grain, ...]) -> tuple[int, ...]:
+    """Return which earlier stacks have a frame that is this stack's sum, or a sum that is one of its frames.
+
+    So are the movies of a tilt series in its own stack, scaled or not.
+    """
+    frames, sums = [one.tiles for one in before], [_tile(one) for one in before]
+    shared = np.sqrt([one.shared * grain.shared for one in before])
+    found: set[int] = set()
+    for theirs, own in ((frames, grain.tile), (sums, grain.tiles)):
+        row = np.repeat(np.arange(len(before)), [len(one) for one in theirs])
+        for one in own if row.size else ():
+            differing = np.bitwise_count(np.concatenate(theirs) ^ one).sum(axis=1, dtype=np.int64)
+            both = np.full(row.size, 64 * one.size)
+            found.update(row[_copies(both, differing, shared[row])].tolist())
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=KEPT)
+def _tile(grain: Grain) -> Words:
+    return grain.tile
 
 
 @lru_cache(maxsize=KEPT)

@@ -18,12 +18,39 @@ SHARE = 0.02
 # A frame whose mean is below this share of the usual one is blank: the shutter was closed.
 CLOSED = 0.01
 LANES = 128
+HOT = 0.01  # share of a frame's pixels that are lit in the dark, too
+SAMPLE = 256  # pixels a side that tell a frame's level
+PART = 1 / 16  # of the rows
+CERTAIN = 30.0  # counts: so many are missed by chance once in 10**13
 
 
 def is_blank(frame: NDArray[Any]) -> bool:
     """Return whether all pixels of a frame (ny, nx) have one value: nothing was recorded, or written."""
     first = frame[0, 0]
     return bool((frame[0] == first).all() and (frame == first).all())
+
+
+def constant_ends(lines: NDArray[Any]) -> tuple[int, int]:
+    """Return the first line (of lines, pixels) that is not of one value, and the one after the last."""
+    start, stop = 0, len(lines)
+    while start < stop and (lines[start] == lines[start, 0]).all():
+        start += 1
+    while start < stop and (lines[stop - 1] == lines[stop - 1, 0]).all():
+        stop -= 1
+    return start, stop
+
+
+def level_without_hot(frame: NDArray[Any]) -> tuple[float, float]:
+    """Return the mean of a frame (ny, nx) without its brightest hundredth, and the standard error.
+
+    Every so many pixels are looked at where there are more than 256 a side.
+    """
+    ny, nx = frame.shape
+    sample = frame[:: -(-ny // SAMPLE), :: -(-nx // SAMPLE)].astype(np.float64).reshape(-1)
+    kept = np.partition(sample, sample.size - 1 - int(HOT * sample.size))
+    kept = kept[: sample.size - int(HOT * sample.size)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        return float(kept.mean()), float(kept.std() / math.sqrt(kept.size))
 
 
 def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequence[float]) -> tuple[int, ...]:
@@ -92,6 +119,39 @@ def _deviations(values: NDArray[Any], weight: NDArray[np.uint8], dose: float) ->
             sums[j] += d
             squares[j] += d * d
     return counts.sum(), sums.sum(), squares.sum()
+
+
+def partly_blank_note(
+    ends: Sequence[tuple[int, int]], blank: Sequence[int], means: Sequence[float], shape: tuple[int, int]
+) -> tuple[str, ...]:
+    """Return what there is to say of frames whose first or last rows hold one value, unlike the others'.
+
+    Parameters
+    ----------
+    ends
+        Of every frame, the first row that is not constant and the one after the last.
+    blank
+        Numbers of the frames that are blank as a whole.
+    means
+        Of every frame, counts per pixel.
+    shape
+        (ny, nx) of a frame.
+    """
+    ny, nx = shape
+    lit = [k for k in range(len(ends)) if k not in blank]
+    if not lit:
+        return ()
+    usual = np.median([(ends[k][0], ny - ends[k][1]) for k in lit], axis=0).sum()
+    missing = {k: ny - (ends[k][1] - ends[k][0]) - usual for k in lit}
+    found = [k for k, rows in missing.items() if rows >= PART * ny and means[k] * rows * nx > CERTAIN]
+    if not found:
+        return ()
+    first = found[0]
+    return (
+        f"{len(found)} of {len(ends)} frames ({in_runs(found)}) hold one value in their first or last rows, "
+        f"unlike the others (frame {first}: in {ny - (ends[first][1] - ends[first][0])} of {ny} rows): were "
+        "they written whole? Look at the file; these rows are corrected like all others",
+    )
 
 
 def blank_note(blank: Sequence[int], n: int) -> tuple[str, ...]:

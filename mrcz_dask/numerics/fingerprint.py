@@ -11,10 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.doses import constant_ends
+
 PATCH = 256  # pixels a side whose values are digested: shot noise makes them unique
 BLOCKS = 64  # of 2 x 2 pixels a side, whose signs are kept
 MOST_FRAMES = 256
+TILE = 16  # blocks a side, of which the signs of single frames are kept
+MOST_TILES = 128
+DENSE = 0.8  # share of a tile's differences that are not 0
 EXACT = 2.0**24  # float32 holds all integers below
+_NO_TILES = np.zeros((0, TILE * TILE // 64), np.uint64)
 STEPS = ((1, 1), (-1, -1), (1, -1), (-1, 1))  # the last two are one flip
 
 Floats = NDArray[np.float64]
@@ -32,15 +38,19 @@ class Grain:
     shared
         Correlation that two such sums would have if all but their counting noise were the same; not a number
         where it could not be measured.
+    tiles
+        (frames, words) uint64: the signs of single frames of many counts, in the middle 16 x 16 blocks. A
+        frame of a tilt series is the sum of a movie.
     """
 
     signs: NDArray[np.bool_]
     known: NDArray[np.bool_]
     shared: float
+    tiles: Words
 
     @classmethod
-    def of(cls, even: Floats, odd: Floats) -> Grain:
-        """Return the grain of a stack from the differences of two halves of its frames.
+    def of(cls, even: Floats, odd: Floats, tiles: Words) -> Grain:
+        """Return the grain of a stack from the differences of two halves of its frames, and of their tiles.
 
         Notes
         -----
@@ -53,12 +63,17 @@ class Grain:
         both = np.isfinite(total) & (even != 0) & (odd != 0)
         count = int(both.sum())
         if not count:
-            return cls((total > 0) & known, known, np.nan)
+            return cls((total > 0) & known, known, np.nan, tiles)
         agreeing = float(((even > 0) == (odd > 0))[both].mean())
         found = max(0.0, float(correlation(agreeing)))
         spread = np.pi * np.sqrt(max(0.0, (1 - found**2) * agreeing * (1 - agreeing) / count))
         shared = 2 * found / (1 + found) + 3 * spread * 2 / (1 + found) ** 2
-        return cls((total > 0) & known, known, float(min(1.0, shared)))
+        return cls((total > 0) & known, known, float(min(1.0, shared)), tiles)
+
+    @property
+    def tile(self) -> Words:
+        """The signs of the sum where those of `tiles` are, (1, words); (0, words) if it has few counts."""
+        return _tile(self.signs, self.known)
 
     def orientations(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Return signs and known (ways, rows, columns) of the sum turned and flipped.
@@ -101,19 +116,23 @@ class Fingerprint:
         bits = np.packbits(np.stack([grain.signs, grain.known])).tobytes()
         digests = base64.b64encode(self.frames.astype("<u8").tobytes()).decode("ascii")
         rows = grain.signs.shape[0]
-        return digests, f"{rows} {grain.shared!r} {base64.b64encode(bits).decode('ascii')}"
+        tiles = base64.b64encode(grain.tiles.astype("<u8").tobytes()).decode("ascii")
+        return digests, f"{rows} {grain.shared!r} {base64.b64encode(bits).decode('ascii')} {tiles}"
 
     @classmethod
     @lru_cache(maxsize=8192)
     def from_text(cls, frames: str, grain: str) -> Fingerprint:
         """Return the fingerprint that `to_text` wrote; an empty one for empty texts."""
         digests = np.frombuffer(base64.b64decode(frames), "<u8").astype(np.uint64)
-        rows, shared, bits = grain.split(" ") if grain else ("0", "nan", "")
+        rows, shared, bits, tiles = grain.split(" ") if grain else ("0", "nan", "", "")
         height = int(rows)
         flat = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8)).astype(np.bool_)
         # rows and columns are multiples of 2, so that two images of bits never leave part of a byte
         signs, known = flat.reshape(2, height, -1) if height else np.zeros((2, 0, 0), np.bool_)
-        return cls(digests, Grain(signs, known, float(shared)))
+        words = (
+            np.frombuffer(base64.b64decode(tiles), "<u8").astype(np.uint64).reshape(-1, _NO_TILES.shape[1])
+        )
+        return cls(digests, Grain(signs, known, float(shared), words))
 
 
 @dataclass(slots=True)
@@ -131,6 +150,7 @@ class Fingerprinter:
     _columns: NDArray[np.intp] = field(init=False)
     _halves: list[Floats] = field(init=False)
     _digests: list[int] = field(default_factory=list)
+    _tiles: list[Words] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._rows, self._columns = (_middle(n) for n in self.shape)
@@ -143,7 +163,10 @@ class Fingerprinter:
             return None
         half = self._halves[len(self._digests) % 2]
         with np.errstate(invalid="ignore"):
-            half += _diagonal(frame[np.ix_(self._rows, self._columns)].astype(np.float64))
+            found = _diagonal(frame[np.ix_(self._rows, self._columns)].astype(np.float64))
+            half += found
+            if len(self._digests) < MOST_TILES:
+                self._tiles.append(_tile(found > 0, (found != 0) & np.isfinite(found)))
         self._digests.append(digest)
         return digest
 
@@ -159,7 +182,20 @@ class Fingerprinter:
         """
         found = [*self._digests, value_digest(total, unit)]
         digests = np.unique(np.array([one for one in found if one is not None], np.uint64))
-        return Fingerprint(digests[:MOST_FRAMES], Grain.of(*self._halves))
+        even, odd = self._halves
+        grain = Grain.of(even, odd, np.concatenate([_NO_TILES, *self._tiles]))
+        return Fingerprint(digests[:MOST_FRAMES], grain)
+
+
+def _tile(signs: NDArray[np.bool_], known: NDArray[np.bool_]) -> Words:
+    """Return the signs of the middle blocks as (1, words); (0, words) where too few are known."""
+    if min(signs.shape) < TILE:
+        return _NO_TILES
+    top, left = ((n - TILE) // 2 for n in signs.shape)
+    middle = slice(top, top + TILE), slice(left, left + TILE)
+    if known[middle].mean() < DENSE:
+        return _NO_TILES
+    return np.packbits(signs[middle]).view(np.uint64)[None]
 
 
 def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
@@ -190,21 +226,11 @@ def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
 
 def _without_border(frame: NDArray[Any]) -> NDArray[Any] | None:
     """Return a frame without the rows and columns at its edges that are constant; None if all are."""
-    top, bottom = _ends(frame)
+    top, bottom = constant_ends(frame)
     if top == bottom:
         return None
-    left, right = _ends(frame[top:bottom].T)
+    left, right = constant_ends(frame[top:bottom].T)
     return None if left == right else frame[top:bottom, left:right]
-
-
-def _ends(lines: NDArray[Any]) -> tuple[int, int]:
-    """Return the first line that is not constant, and the one after the last."""
-    start, stop = 0, len(lines)
-    while start < stop and (lines[start] == lines[start, 0]).all():
-        start += 1
-    while start < stop and (lines[stop - 1] == lines[stop - 1, 0]).all():
-        stop -= 1
-    return start, stop
 
 
 def _middle(n: int) -> NDArray[np.intp]:

@@ -163,6 +163,11 @@ def compare_gain(
             f"{told} fits the frames in another way than as given: give {way.options(best)} "
             f"({best.z:.0f} standard errors; as given {applied.z:.0f}), or --gain-orient auto"
         )
+    elif applied.z > 2 * CERTAIN and applied.added > -applied.z / 4:  # -z / 2 if it is right, 0 if squared
+        yield Finding(
+            f"{told} is turned as the frames are, but too strong: it leaves about as much pattern as there "
+            "was. Is it squared, or --gain-gamma too large? mrcz-dask gain fit-gamma finds the exponent"
+        )
 
 
 def compare_dark(

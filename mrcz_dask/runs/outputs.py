@@ -347,10 +347,11 @@ def _storage(task: FinishTask, ready: ReadyCorrection, exposed: Exposed) -> tupl
     low, high = min(least for least, _ in ends), max(most for _, most in ends)
     found = int16_steps(asked, low, high, coarsest) if settings.dtype == "int16" else None
     if found is None and (record.offset or not _float_tells(task, max(-low, high))):
+        other = "" if settings.dtype == "int16" else "write --dtype int16 --format mrcz, or "
         raise DtypeError(
             f"{task.path}: its pixels reach from {low + record.offset:g} to {high + record.offset:g} with a "
             f"noise of {_noise(record):.3g} counts a frame, which {settings.dtype} cannot hold together; "
-            "write --dtype int16 --format mrcz, or take the offset off in the file first"
+            f"{other}take the offset off in the file first"
         )
     return found
 

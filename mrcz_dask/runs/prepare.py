@@ -20,7 +20,14 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.numerics.contrast import block_means
-from mrcz_dask.numerics.doses import blank_frames, blank_note, is_blank
+from mrcz_dask.numerics.doses import (
+    blank_frames,
+    blank_note,
+    constant_ends,
+    is_blank,
+    level_without_hot,
+    partly_blank_note,
+)
 from mrcz_dask.numerics.fingerprint import Fingerprinter
 from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.kept_fit import kept_fit
@@ -94,6 +101,8 @@ class Pass:
     prints: Fingerprinter
     chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
     statistics: list[FrameStats | None] = field(default_factory=list)
+    levels: list[tuple[float, float]] = field(default_factory=list)
+    ends: list[tuple[int, int]] = field(default_factory=list)
     constant: list[int] = field(default_factory=list)
 
 
@@ -115,6 +124,8 @@ class StackSums:
         Of each frame; None where there are none.
     constant
         Numbers of the frames whose pixels are all equal.
+    levels, ends
+        Of each frame: its level without hot pixels and the error of that, and its constant rows at both ends.
     digest, chunks
         Of the pixels, and of the stored bytes.
     frames, grain
@@ -129,6 +140,8 @@ class StackSums:
     offset: int
     statistics: list[FrameStats | None]
     constant: list[int]
+    levels: list[tuple[float, float]]
+    ends: list[tuple[int, int]]
     digest: str
     chunks: str
     frames: str
@@ -185,6 +198,8 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackS
         offset=offset,
         statistics=read.statistics,
         constant=read.constant,
+        levels=read.levels,
+        ends=read.ends,
         digest=read.digest.hexdigest(),
         chunks=read.chunks.hexdigest(),
         frames=frames,
@@ -208,6 +223,8 @@ def mask_stack(task: PrepareTask, read: StackSums) -> StackRecord:
         mask = gained_mask(read.sums.total, total, settings.outliers)
         mask_even = _mask_or_none(read.sums.even, even, settings.outliers) if even.n else None
         blank = _blank(read, task)
+        means = [one.mean - read.offset if one else 0.0 for one in read.statistics]
+        partly = partly_blank_note(read.ends, blank, means, read.shape[1:])
         grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
     record = StackRecord(
         name=task.name,
@@ -230,7 +247,7 @@ def mask_stack(task: PrepareTask, read: StackSums) -> StackRecord:
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=(*read.notes, *mask.caveats, *_of_offset(read.offset), *blank_note(blank, n)),
+        caveats=(*read.notes, *mask.caveats, *_of_offset(read.offset), *blank_note(blank, n), *partly),
         gamma=gamma,
         sketch=b64encode(sketch(total.values, mask.mask, key_of(read.digest))).decode("ascii"),
         made_with=made_with(task),
@@ -266,6 +283,8 @@ def _read(reader: FrameSource) -> Pass:
         _take(reader, k, frame, collected)
         collected.digest.update(frame)
         collected.prints.add(frame)
+        collected.levels.append(level_without_hot(frame))
+        collected.ends.append(constant_ends(frame))
         found = None
         if is_blank(frame):
             collected.constant.append(k)
@@ -292,7 +311,11 @@ def _blank(read: StackSums, task: PrepareTask) -> tuple[int, ...]:
     level = 0.0 if dark is None else float(dark.mean(dtype=np.float64))
     found = [one or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in read.statistics]
     errors = [math.sqrt(max(0.0, one.squares)) / one.count for one in found]
-    return blank_frames(read.constant, [one.mean - level for one in found], errors)
+    all_pixels = blank_frames(read.constant, [one.mean - level for one in found], errors)
+    level = 0.0 if dark is None else level_without_hot(dark)[0]
+    levels, of_levels = zip(*read.levels, strict=True)
+    usual = blank_frames(read.constant, [one - level for one in levels], of_levels)
+    return tuple(sorted({*all_pixels, *usual}))  # few counts are in no usual pixel
 
 
 def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:

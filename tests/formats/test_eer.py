@@ -97,7 +97,7 @@ def test_what_the_camera_says(tmp_path: Path) -> None:
 def test_too_few_raw_frames_are_named(tmp_path: Path) -> None:
     path = write_eer(tmp_path / "a.eer", np.zeros((8, 8, 8), bool))
     with pytest.raises(
-        FormatError, match=r"a\.eer: has 8 raw frames, fewer than one frame of 40; .*--eer-frames"
+        FormatError, match=r"a\.eer: has 8 raw frames, fewer than one frame of 40; .*--eer-frames 4 or fewer"
     ):
         open_source(path)
 

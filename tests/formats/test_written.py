@@ -140,6 +140,20 @@ def test_links_to_files_of_the_same_folder_are_followed(tmp_path: Path) -> None:
         open_source(path)
 
 
+def test_frames_of_a_virtual_dataset_that_are_in_no_file(tmp_path: Path) -> None:
+    master(tmp_path)
+    source = h5py.VirtualSource("x_data_000001.h5", "entry/data/data", (5, 20, 30), maxshape=(None, 20, 30))
+    end = h5py.h5s.UNLIMITED
+    for shape, most, taken in (((8, 20, 30), None, slice(5)), ((5, 20, 30), (None, 20, 30), slice(0, end))):
+        layout = h5py.VirtualLayout(shape, "u2", maxshape=most)
+        layout[taken] = source[taken] if most else source
+        with h5py.File(tmp_path / f"v{shape[0]}.h5", "w") as file:
+            file.create_virtual_dataset("movie", layout)
+    with pytest.raises(TruncatedError, match="1800 of its 4800 pixels are in no file"):
+        open_source(tmp_path / "v8.h5")
+    np.testing.assert_array_equal(read(tmp_path / "v5.h5"), COUNTS[:5])
+
+
 def test_a_virtual_dataset_whose_file_is_gone(tmp_path: Path) -> None:
     master(tmp_path)
     layout = h5py.VirtualLayout((5, 20, 30), "u2")

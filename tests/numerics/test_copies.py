@@ -43,6 +43,37 @@ def test_orientations_scales_and_sums_are_found_and_nothing_else(shape, dose):
         assert found == [(), (4,), (), (), (1,)]
 
 
+@pytest.mark.parametrize("number", [7, 41])
+@pytest.mark.parametrize("pattern", [0.06, 0.2])
+def test_a_tilt_series_is_found_whatever_its_scale(number, pattern):
+    r = np.random.default_rng(2)
+    response = np.abs(1 + pattern * r.standard_normal((96, 112)))
+    made = [r.poisson(response, (8, *response.shape)) for _ in range(number + 5)]
+    series = np.stack([one.sum(axis=0) for one in made[:number]])
+    for scaled in (series / 8, series * np.float32(2.7) + 100, (series * 2.5).astype(np.int16)):
+        assert find_copies([print_of(one) for one in [*made, scaled]])[-1] == tuple(range(number))
+    found = find_copies([print_of(one) for one in [series / 8, *made]])
+    assert found[0] == tuple(range(1, number + 1)) and not any(found[number + 1 :])
+
+
+@pytest.mark.parametrize("dose", [0.1, 1, 20])
+def test_a_part_that_is_scaled_is_found(dose):
+    made = poisson(3, dose, (96, 112))
+    for part in (made[1][:2] * 2.5, made[1][1::2] * 3):
+        assert find_copies([print_of(one) for one in [*made, part]]) == [(), (4,), (), (), (1,)]
+
+
+@pytest.mark.parametrize("frames", [2, 3, 8])
+@pytest.mark.parametrize("dose", [0.02, 2, 200])
+def test_stacks_of_one_pattern_and_specimen_are_no_copies(dose, frames):
+    r = np.random.default_rng(3)
+    response = np.abs(1 + 0.3 * r.standard_normal((64, 64)) + (r.random((64, 64)) < 0.01) * 50)
+    made = [
+        r.poisson(dose * response * r.uniform(0.5, 1.5, (frames, 1, 1)), (frames, 64, 64)) for _ in range(40)
+    ]
+    assert find_copies([print_of(one) for one in made]) == [()] * 40
+
+
 def test_a_strong_pattern_without_noise_is_no_copy_by_its_grain():
     r = np.random.default_rng(0)
     pattern = r.uniform(50, 150, (64, 64))

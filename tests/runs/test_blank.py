@@ -110,6 +110,32 @@ def test_a_frame_of_another_dose_gets_its_own_share(tmp_path: Path, koma: Koma, 
     assert record(night / "koma").blank == (7,)  # the shutter was closed
 
 
+@pytest.mark.parametrize("dark", [0.0, 0.01])
+def test_frames_of_hot_pixels_alone_are_blank(tmp_path: Path, koma: Koma, dark: float) -> None:
+    frames = counts(3).astype(np.float32)
+    frames[[5, 6, 7]] = 40.0 * HOT + dark * np.random.default_rng(0).standard_normal((3, *SHAPE))
+    night = session(tmp_path / "a", frames)
+    found = mrcz_dask.read(run(koma, night))
+    made = record(night / "koma")
+    assert made.blank == (5, 6, 7) and abs(made.dose - 4) < 0.2
+    assert np.abs(found[5:]).max() < 0.2
+
+
+@pytest.mark.parametrize("dose", [4.0, 0.05])
+def test_a_frame_of_which_a_part_was_never_written_is_named(tmp_path: Path, koma: Koma, dose: float) -> None:
+    frames = counts(3, (dose,) * 8)
+    frames[5, 40:] = frames[6:] = 0
+    night = session(tmp_path / "a", frames, dose)
+    run(koma, night)
+    told = record(night / "koma").caveats
+    assert any("2 of 8 frames are blank (6-7)" in text for text in told)
+    assert any("1 of 8 frames (5) hold one value" in text and "24 of 64 rows" in text for text in told)
+    border = np.pad(counts(3, (dose,) * 8)[:, 8:-8], ((0, 0), (8, 8), (0, 0)))
+    night = session(tmp_path / "b", border, float(border.mean()))
+    run(koma, night)
+    assert not any("one value in" in text for text in record(night / "koma").caveats)
+
+
 def test_recipe_gives_what_normalized_pixels_are(tmp_path: Path, koma: Koma) -> None:
     frames = put_in(counts(3, (4, 4, 4, 1, 4, 4, 9, 4)), (8, 9))
     night = session(tmp_path / "a", frames)

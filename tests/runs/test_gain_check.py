@@ -106,6 +106,14 @@ def test_the_gain_of_another_camera_and_a_wrong_power_are_errors(raw: list[Path]
     assert not prepared(raw, gain=right, gamma="0.8").caveats
 
 
+def test_a_gain_that_is_too_strong_is_told(tmp_path: Path) -> None:
+    stacks = session(tmp_path, 10.0)
+    for image, options in ((GAIN**2, {}), (GAIN, {"gamma": "2"}), (RESPONSE**2, {"divide": True})):
+        (told,) = prepared(stacks, gain=saved(tmp_path, image), **options).caveats
+        assert "too strong" in told
+    assert not prepared(stacks, gain=saved(tmp_path, GAIN)).caveats
+
+
 def test_what_cannot_be_decided_is_a_caveat(raw: list[Path], tmp_path: Path) -> None:
     (told,) = prepared(raw, gain=saved(tmp_path, np.ones(SHAPE))).caveats
     assert "compared with 7 stacks" in told and "cannot be judged" in told

@@ -63,6 +63,17 @@ def test_frames_of_one_name_in_two_series(tmp_path: Path) -> None:
     assert "give different times for it" in "".join(found.warnings)
 
 
+@pytest.mark.parametrize("half", ["μ.μ.", "下午", "UTC"])
+def test_a_half_of_the_day_in_another_language_is_not_passed_over(half: str, tmp_path: Path) -> None:
+    movies(tmp_path, "a", 1)
+    (tmp_path / "a_0.mrcz.mdoc").write_text(
+        f"[FrameSet = 0]\nDateTime = 06-Mar-20  02:47:33 {half}\n", "utf-8"
+    )
+    found = discover(tmp_path)
+    assert found.stacks[0].acquired.source == "mtime"
+    assert half in found.warnings[0] and "not understood" in found.warnings[0]
+
+
 @pytest.mark.parametrize("own", [True, False])
 def test_a_time_that_is_not_understood_is_said(own: bool, tmp_path: Path) -> None:
     movies(tmp_path, "a", 2)
