@@ -4,7 +4,9 @@ A command is a process of its own, with the folder, environment, input and outpu
 that are sent to the caller, and an exit code that the caller takes over.
 """
 
+import atexit
 import contextlib
+import gc
 import importlib
 import marshal
 import os
@@ -14,8 +16,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
+
+import numba
 
 ROOT = Path(__file__).parents[1]
 PRELOADED = ("cli", "engine", "formats", "numerics", "report", "runs", "values")
@@ -59,9 +65,12 @@ def serve(address: str) -> None:
         package = importlib.import_module(f"mrcz_dask.{layer}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
+    numba.njit(lambda: None)()  # what Numba imports when it is first used
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
     listening.listen()
+    gc.collect()
+    gc.freeze()  # what is collected no more is not copied either
     print("ready", flush=True)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that answer
     while True:
@@ -94,7 +103,18 @@ def answer(talk: socket.socket) -> None:
     os.environ.update(environment)
     from mrcz_dask.cli.app import main
 
-    main()
+    code: object = 1
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:  # noqa: BLE001
+        traceback.print_exc()
+    threading._shutdown()  # as at the end of Python, which would also take a second to tear its modules down
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else code is not None)
 
 
 if __name__ == "__main__":
