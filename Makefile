@@ -34,7 +34,7 @@ types: $(TOOLS)
 	$(BIN)/mypy
 
 unit: $(TOOLS)
-	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal -m "not slow and not cluster and not downstream"
+	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 -m "not slow and not cluster and not downstream"
 
 test-slow: $(TOOLS)
 	$(BIN)/python -m pytest -q -m slow

@@ -1,10 +1,13 @@
 """Fixtures that several layers use."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.forking import forking
 
 settings.register_profile("no-deadline", deadline=None)  # machines that run tests are often busy
 settings.load_profile("no-deadline")
@@ -18,6 +21,13 @@ def session_folder(tmp_path: Path) -> Path:
     if not EXAMPLE.is_dir():
         pytest.skip("the example session is not beside this checkout")
     return Path(shutil.copytree(EXAMPLE, tmp_path / "session"))
+
+
+@pytest.fixture(scope="session")
+def command() -> Iterator[Path]:
+    """The command `mrcz-dask`, which starts at once."""
+    with forking() as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

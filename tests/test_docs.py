@@ -11,7 +11,6 @@ import re
 import shutil
 import stat
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -63,7 +62,7 @@ def preparations(page: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared(tmp_path_factory: pytest.TempPathFactory, command: Path) -> Path:
     """A folder with a small `session`, its first stack called first.mrcz, and a command that is quick."""
     from mrcz_dask.numerics.simulate import SimulationParams
     from mrcz_dask.runs.simulation import write_session
@@ -76,7 +75,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Path(f"{first}.mdoc").rename(session / "first.mrcz.mdoc")
     shim = folder / "bin" / "mrcz-dask"
     shim.parent.mkdir()
-    shim.write_text(SHIM.format(command=f"'{sys.executable}' '{ROOT / 'typer_cli.py'}'"))
+    shim.write_text(SHIM.format(command=command))
     shim.chmod(shim.stat().st_mode | stat.S_IXUSR)
     return folder
 

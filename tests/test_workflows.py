@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,16 +19,21 @@ RECIPES = sorted(path for path in WORKFLOWS.iterdir() if path.suffix in (".py", 
 LONGEST = 80
 
 
-def run(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
-    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    return subprocess.run(
-        arguments,
-        env={**os.environ, **environment, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(command: Path) -> Run:
+    """run(arguments, **environment), with the command that starts at once before others on the PATH."""
+    path = os.pathsep.join((str(command.parent), os.environ["PATH"]))
+
+    def call(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+        env = {**os.environ, **environment, "PATH": path}
+        return subprocess.run(
+            arguments, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,7 @@ def test_recipes_use_public_names_only(path: Path) -> None:
             assert node.value.id != "mrcz_dask" or node.attr in mrcz_dask.__all__
 
 
-def test_one_machine_simulates_runs_on_a_cluster_and_runs_again(tmp_path: Path) -> None:
+def test_one_machine_simulates_runs_on_a_cluster_and_runs_again(run: Run, tmp_path: Path) -> None:
     command = ["sh", str(WORKFLOWS / "one_machine.sh"), str(tmp_path / "demo")]
     sizes = {"STACKS": "5", "FRAMES": "4", "SHAPE": "64,64", "RADIUS": "2", "CARBON": "1"}
     done = run(command, **sizes)
@@ -77,7 +83,7 @@ def test_one_machine_simulates_runs_on_a_cluster_and_runs_again(tmp_path: Path) 
     assert again.returncode == 0 and "(5 kept from before)" in again.stdout
 
 
-def test_nightly_names_what_is_bad_and_goes_on(night: Path, tmp_path: Path) -> None:
+def test_nightly_names_what_is_bad_and_goes_on(run: Run, night: Path, tmp_path: Path) -> None:
     done = run(["sh", str(WORKFLOWS / "nightly.sh"), str(night), str(tmp_path / "out")], WORKERS="0")
     lines = (tmp_path / "out" / "night.txt").read_text().splitlines()
     assert done.returncode == 3, done.stderr
@@ -89,7 +95,7 @@ def test_nightly_names_what_is_bad_and_goes_on(night: Path, tmp_path: Path) -> N
         assert "recipe" in (mrcz_dask.read_footer(output) or {})
 
 
-def test_walkthrough(night: Path, tmp_path: Path) -> None:
+def test_walkthrough(run: Run, night: Path, tmp_path: Path) -> None:
     done = run([sys.executable, str(WORKFLOWS / "walkthrough.py"), str(night / "grid1"), str(tmp_path)])
     assert done.returncode == 0, done.stderr
     assert "window of stack 2, radius 3: [0, 1, 3, 5]" in done.stdout
@@ -98,9 +104,9 @@ def test_walkthrough(night: Path, tmp_path: Path) -> None:
     assert "6 movies corrected, 0 not" in done.stdout and (tmp_path / "koma" / "report.html").exists()
 
 
-def test_own_analysis_of_corrected_frames(night: Path, tmp_path: Path) -> None:
-    koma = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night / "grid1"), "--radius", "2"]
-    made = run([*koma, "--workers", "0", "--write", "recompressed", "-o", str(tmp_path)])
+def test_own_analysis_of_corrected_frames(run: Run, night: Path, tmp_path: Path) -> None:
+    koma = ["mrcz-dask", "koma", str(night / "grid1"), "--radius", "2"]
+    made = run([*koma, "--workers", "0", "--no-report", "--write", "recompressed", "-o", str(tmp_path)])
     assert made.returncode == 0, made.stderr
     done = run([sys.executable, str(WORKFLOWS / "own_analysis.py"), str(tmp_path)])
     assert done.returncode == 0, done.stderr

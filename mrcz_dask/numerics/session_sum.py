@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy import special
 
 from mrcz_dask.numerics import kernels
 from mrcz_dask.numerics.correction import ONE
@@ -122,7 +122,8 @@ def factors(variance: Image, members: int) -> Image:
     if not typical > 0:
         return np.ones(variance.shape, np.float32)
     low, high = np.quantile(known / typical, QUANTILES)
-    least, most = chi2.ppf(QUANTILES, members - 1) / chi2.ppf(0.5, members - 1)
+    half = (members - 1) / 2  # of chi-squared; scipy.stats, which has it, takes half a second to import
+    least, most = special.gammaincinv(half, QUANTILES) / special.gammaincinv(half, 0.5)
     share = max(0.0, 1 - ((most - least) / (high - low)) ** 2) if high > low else 0.0
     relative = 1 + np.float32(share) * (variance / np.float32(typical) - 1)
     with np.errstate(divide="ignore"):

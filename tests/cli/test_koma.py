@@ -1,9 +1,8 @@
 import json
 import os
-import signal
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,9 @@ def first(folder: Path) -> Path:
     return sorted(folder.glob("*.mrcz"))[0]
 
 
-def run(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own."""
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", *map(str, arguments), "--no-report"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **more)
-
-
 def test_the_main_job_typed_inside_the_session(night: Path) -> None:
-    done = run("koma", "--radius", 2, "--workers", 1, cwd=night)
+    koma = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", "--radius", "2", "--workers", "1"]
+    done = subprocess.run([*koma, "--no-report"], cwd=night, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0
     assert len(list((night / "koma").glob("*.mrcz"))) == 5
     assert "dashboard http://127.0.0.1" in done.stderr
@@ -193,16 +187,18 @@ class TestOutputFolders:
         assert mrcz("koma", night, "-o", tmp_path / "link", "--overwrite").code == 2
 
     @pytest.mark.parametrize("write", ["normalized", "recompressed", "references"])
-    def test_a_disk_that_is_full_half_way(self, night: Path, write: str) -> None:
-        limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000));"
-        code = limit + "import sys; sys.argv[0] = 'mrcz-dask'; from mrcz_dask.cli.app import main; main()"
-        done = subprocess.run(
-            [sys.executable, "-c", code, "koma", str(night), "--workers", "0", "--write", write],
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        assert "free some space" in done.stdout
+    def test_a_disk_that_is_full_half_way(self, night: Path, tmp_path: Path, mrcz: Any, write: str) -> None:
+        command = ("koma", night, *SERIAL, "--write", write)
+        assert mrcz(*command, "-o", tmp_path / "compiled").code == 0  # else that fails to be kept
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (9000, before[1]))
+        try:
+            shown = mrcz(*command)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert shown.code == 1
+        assert "Traceback" not in shown.err
+        assert "free some space" in shown.out
         assert {p.name for p in (night / "koma").iterdir()} <= {
             "session.zarr",
             "events.jsonl",
@@ -273,37 +269,6 @@ def test_a_scheduler_that_does_not_answer(night: Path, mrcz: Any, monkeypatch: p
     assert "tcp://127.0.0.1:9" in shown.err
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_ends_everything_and_leaves_no_half(night: Path, tmp_path: Path, workers: int) -> None:
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), "--workers", str(workers)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("correction"):
-                break
-        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers, too
-        rest = process.stderr.read()
-        assert process.wait(60) in (130, 3, 0)
-    assert "Traceback" not in rest
-    assert [p.name for p in (night / "koma").iterdir() if p.name.startswith(".")] == [".koma.lock"]
-    deadline = time.monotonic() + 10
-    while _members(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert _members(process.pid) == []
-
-
-def _members(group: int) -> list[int]:
-    found = []
-    for one in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = one.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            found.append(int(one.parent.name))
-    return found
-
-
 def test_parameters_of_normalized_pixels_go_with_no_other_way_to_write(night, mrcz):
     shown = mrcz("koma", night, "--write", "recompressed", "--dtype", "float32")
     assert shown.code == 2
@@ -335,25 +300,7 @@ def test_an_output_that_was_cut_off_is_made_again_and_the_others_are_kept(night,
     assert mrcz("verify", output).code == 0
 
 
-@pytest.mark.parametrize("phase", ["sums and masks", "correction"])
-def test_sigterm_ends_in_order_and_leaves_no_half(tmp_path, phase):
-    session = tmp_path / "night"
-    write_session(session, named("standard", shape=(512, 512), frames=12, stacks=12, seed=1))
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(session), "--workers", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith(phase):
-                break
-        process.send_signal(signal.SIGTERM)
-        rest = process.stderr.read()
-        assert process.wait(60) == 128 + signal.SIGTERM
-    assert "Traceback" not in rest
-    left = {p.suffix for p in (session / "koma").iterdir() if p.name != "MANIFEST"}
-    assert left <= {".zarr", ".mrcz", ".mdoc", ".jsonl", ".lock"}
-
-
-def test_gain_dark_and_defects(night: Path, tmp_path: Path) -> None:
+def test_gain_dark_and_defects(night: Path, tmp_path: Path, mrcz: Any) -> None:
     """Told at the beginning, recorded in the footer, refused where they do not fit."""
     shape = mrcz_dask.read(next(night.glob("*.mrcz")), 0).shape
     gain = np.random.default_rng(1).normal(1, 0.03, shape).astype(np.float32)
@@ -362,43 +309,43 @@ def test_gain_dark_and_defects(night: Path, tmp_path: Path) -> None:
     (tmp_path / "defects.txt").write_text("5 6 2 3\n")
     options = ("--gain", tmp_path / "gain.mrc", "--gain-gamma", 1.1, "--defects", tmp_path / "defects.txt")
     command = ("koma", night, "--workers", 0, "--radius", 2, *options, "-o", tmp_path / "out")
-    worse = run(*command)
-    assert worse.returncode == 2 and "--gain-force" in worse.stderr and not (tmp_path / "out").exists()
-    done = run(*command, "--gain-force")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "warning: gain.mrc: compared with 5 stacks, this gain adds pattern" in done.stderr
-    assert "gain: gain.mrc, same size as the frames, multiplied, --gain-rotate 0 --gain-flip 0" in done.stderr
-    assert "defects: defects.txt, 6 pixels" in done.stderr
+    worse = mrcz(*command)
+    assert worse.code == 2 and "--gain-force" in worse.err and not (tmp_path / "out").exists()
+    done = mrcz(*command, "--gain-force")
+    assert done.code == 0, done.out + done.err
+    assert "warning: gain.mrc: compared with 5 stacks, this gain adds pattern" in done.err
+    assert "gain: gain.mrc, same size as the frames, multiplied, --gain-rotate 0 --gain-flip 0" in done.err
+    assert "defects: defects.txt, 6 pixels" in done.err
     path = next((tmp_path / "out").glob("*.mrcz"))
     step = next(s for s in (mrcz_dask.read_footer(path) or {})["provenance"] if s["name"] == "gain")
     assert step["results"]["gamma"] == 1.1
-    refused = run("koma", night, "--workers", 0, "--gain", tmp_path / "turned.mrc", "-o", tmp_path / "other")
-    assert refused.returncode == 2
-    assert "the gain is" in refused.stderr and not (tmp_path / "other").exists()
-    missing = run("koma", night, "--workers", 0, "--gain", tmp_path / "none.mrc", "-o", tmp_path / "other")
-    assert missing.returncode == 2 and "there is no such file" in missing.stderr
+    refused = mrcz("koma", night, "--workers", 0, "--gain", tmp_path / "turned.mrc", "-o", tmp_path / "other")
+    assert refused.code == 2
+    assert "the gain is" in refused.err and not (tmp_path / "other").exists()
+    missing = mrcz("koma", night, "--workers", 0, "--gain", tmp_path / "none.mrc", "-o", tmp_path / "other")
+    assert missing.code == 2 and "there is no such file" in missing.err
     assert not (tmp_path / "other").exists()
-    planned = run(*command, "--gain-force", "--dry-run")
-    assert "gain: gain.mrc" in planned.stdout and "adds pattern" in planned.stdout
+    planned = mrcz(*command, "--gain-force", "--dry-run")
+    assert "gain: gain.mrc" in planned.out and "adds pattern" in planned.out
 
 
-def test_formats(night: Path, tmp_path: Path) -> None:
-    done = run("koma", night, "--workers", 0, "--radius", 2, "--format", "tiff", "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_formats(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    done = mrcz("koma", night, "--workers", 0, "--radius", 2, "--format", "tiff", "-o", tmp_path / "out")
+    assert done.code == 0, done.out + done.err
     assert len(list((tmp_path / "out").glob("*.tif"))) == len(list((tmp_path / "out").glob("*.tif.json"))) > 0
     for wrong in (["--format", "tiff", "--codec", "zstd:1"], ["--format", "mrcs", "--dtype", "float16"]):
-        assert run("koma", night, "--workers", 0, *wrong, "-o", tmp_path / "no").returncode == 2
-    warned = run("koma", night, "--workers", 0, "--format", "mrcs", "--dtype", "int16", "-o", tmp_path / "i")
-    assert "steps for counts" in warned.stderr
+        assert mrcz("koma", night, "--workers", 0, *wrong, "-o", tmp_path / "no").code == 2
+    warned = mrcz("koma", night, "--workers", 0, "--format", "mrcs", "--dtype", "int16", "-o", tmp_path / "i")
+    assert "steps for counts" in warned.err
 
 
-def test_the_radius_that_the_session_asks_for(night: Path, tmp_path: Path) -> None:
-    done = run("koma", night, *SERIAL, "--radius", "auto", "-o", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert "radius " in done.stderr and len(list((tmp_path / "out").glob("*.mrcz"))) == 5
+def test_the_radius_that_the_session_asks_for(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    done = mrcz("koma", night, *SERIAL, "--radius", "auto", "-o", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert "radius " in done.err and len(list((tmp_path / "out").glob("*.mrcz"))) == 5
     for wrong in (["--radius", "far"], ["--radius", "0"], ["--radius", "auto", "--follow"]):
-        refused = run("koma", night, *SERIAL, *wrong, "-o", tmp_path / "no")
-        assert refused.returncode == 2 and "--radius" in refused.stderr + "--radius" * ("0" in wrong)
+        refused = mrcz("koma", night, *SERIAL, *wrong, "-o", tmp_path / "no")
+        assert refused.code == 2 and "--radius" in refused.err + "--radius" * ("0" in wrong)
 
 
 def test_breaks_are_asked_for_in_hours(night: Path, mrcz: Any) -> None:

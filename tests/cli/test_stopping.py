@@ -1,6 +1,10 @@
 """What is said when a signal ends a command, in a run's first seconds, and at its end."""
 
+import os
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +12,9 @@ import pytest
 
 from mrcz_dask.cli import console
 from mrcz_dask.cli.progress import Bars
+from mrcz_dask.numerics.simulate import named
 from mrcz_dask.runs import convert, koma
+from mrcz_dask.runs.simulation import write_session
 from mrcz_dask.values import events
 
 
@@ -77,3 +83,60 @@ def test_a_run_that_follows_shows_no_time_left(capsys: pytest.CaptureFixture[str
 def test_an_interrupt_without_notes_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     console.tell_stopped(KeyboardInterrupt())
     assert "run the same command again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_ends_everything_and_leaves_no_half(night: Path, tmp_path: Path, workers: int) -> None:
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), "--workers", str(workers)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("correction"):
+                break
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to workers, too
+        rest = process.stderr.read()
+        assert process.wait(60) in (130, 3, 0)
+    assert "Traceback" not in rest
+    assert [p.name for p in (night / "koma").iterdir() if p.name.startswith(".")] == [".koma.lock"]
+    deadline = time.monotonic() + 10
+    while _members(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _members(process.pid) == []
+
+
+def _members(group: int) -> list[int]:
+    found = []
+    for one in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = one.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(int(one.parent.name))
+    return found
+
+
+@pytest.fixture(scope="module")
+def long_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session that takes long enough for a signal to come before its end."""
+    folder = tmp_path_factory.mktemp("long") / "night"
+    write_session(folder, named("standard", shape=(512, 512), frames=8, stacks=12, seed=1))
+    return folder
+
+
+@pytest.mark.parametrize("phase", ["sums and masks", "correction"])
+def test_sigterm_ends_in_order_and_leaves_no_half(long_night: Path, tmp_path: Path, phase: str) -> None:
+    out = tmp_path / "out"
+    options = ["--workers", "0", "-o", str(out)]
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(long_night), *options]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(phase):
+                break
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert "Traceback" not in rest
+    left = {p.suffix for p in out.iterdir() if p.name != "MANIFEST"}
+    assert left <= {".zarr", ".mrcz", ".mdoc", ".jsonl", ".lock"}

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from bokeh.document import Document
+from bokeh.events import ButtonClick
+from bokeh.models import Div
 from numpy.typing import NDArray
 
 from mrcz_dask.live.declare import Image, Output, Parameter, Profile, Range, Scalar, Spec, Value
 from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.page import LivePage
 from mrcz_dask.live.view import PanelState, Result, SourceState
 
 SCALAR, PROFILE, IMAGE = (
@@ -102,3 +108,45 @@ class Double:
 def ramp(ny: int, nx: int) -> NDArray[np.float32]:
     """Return an image that grows downwards and to the right."""
     return (np.arange(ny)[:, None] * 10 + np.arange(nx)).astype(np.float32)
+
+
+class Seen:
+    """A page of a session in a document."""
+
+    def __init__(self, view: Double) -> None:
+        self.document, self.sent = Document(), list[Any]()
+        self.threads = ThreadPoolExecutor(1)
+        self.page = LivePage(view, self.threads)
+        self.page.attach(self.document)
+        self.document.on_change(self.sent.append)
+
+    def update(self) -> None:
+        self.sent.clear()
+        self.page.update()
+
+    def settle(self) -> None:
+        """Update until the frame at hand is shown."""
+        self.page.update()
+        self.threads.submit(time.sleep, 0).result()
+        self.page.update()
+
+    def get(self, name: str) -> Any:
+        found = self.document.get_model_by_name(name)
+        assert found is not None, name
+        return found
+
+    def data(self, name: str) -> dict[str, Any]:
+        return dict(self.get(name).data)
+
+    def text(self) -> str:
+        return " ".join(one.text for one in self.document.select({"type": Div}))
+
+    def widget(self, panel: str, name: str) -> Any:
+        return next(
+            one
+            for one in self.get(f"{panel}.controls").children
+            if name in (getattr(one, "title", None), getattr(one, "label", None))
+        )
+
+    def press(self, name: str) -> None:
+        self.get(name)._trigger_event(ButtonClick(self.get(name)))

@@ -1,72 +1,18 @@
 """The live page's document: what is new is shown and sent, what a person asks for is asked of the session."""
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from bokeh.document import Document
-from bokeh.events import ButtonClick, RangesUpdate
-from bokeh.models import Model
 
 from mrcz_dask.live.declare import Image, Parameter, Profile, Range, Scalar
-from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.page import LivePage
 from mrcz_dask.live.plots import LINES, POINTS
 
-from .double import IMAGE, PARAMETERS, PROFILE, SCALAR, Double, ramp, spec
+from .double import IMAGE, PARAMETERS, PROFILE, SCALAR, Double, Seen, ramp, spec
 
 SCRIPT = "<script>alert(1)</script>"
-
-
-class Seen:
-    """A page of a session in a document."""
-
-    def __init__(self, view: Double) -> None:
-        self.document, self.sent = Document(), list[Any]()
-        self.threads = ThreadPoolExecutor(1)
-        self.page = LivePage(view, self.threads)
-        self.page.attach(self.document)
-        self.document.on_change(self.sent.append)
-
-    def update(self) -> None:
-        self.sent.clear()
-        self.page.update()
-
-    def settle(self) -> None:
-        """Update until the frame at hand is shown."""
-        self.page.update()
-        self.threads.submit(time.sleep, 0).result()
-        self.page.update()
-
-    def get(self, name: str) -> Any:
-        found = self.document.get_model_by_name(name)
-        assert found is not None, name
-        return found
-
-    def data(self, name: str) -> dict[str, Any]:
-        return dict(self.get(name).data)
-
-    def text(self) -> str:
-        return " ".join(one.text for one in self.document.select({"type": _div()}))
-
-    def widget(self, panel: str, name: str) -> Any:
-        return next(
-            one
-            for one in self.get(f"{panel}.controls").children
-            if name in (getattr(one, "title", None), getattr(one, "label", None))
-        )
-
-    def press(self, name: str) -> None:
-        self.get(name)._trigger_event(ButtonClick(self.get(name)))
-
-
-def _div() -> type[Model]:
-    from bokeh.models.widgets import Div
-
-    return Div
 
 
 @pytest.fixture
@@ -302,131 +248,6 @@ def test_pause_and_go_on(view: Double) -> None:
     assert view.asked == [
         ("pause", on, who) for on, who in ((True, "all"), (False, "all"), (True, None), (False, None))
     ]
-
-
-def test_the_newest_frame_is_shown_in_greys(view: Double) -> None:
-    view.show(0, ramp(1200, 1000))
-    seen = Seen(view)
-    seen.settle()
-    data = seen.data("source.image")
-    image = data["image"][0]
-    assert image.shape == (400, 333) and image.dtype == np.uint8
-    assert (data["x"], data["y"], data["dw"], data["dh"]) == ([0], [0], [999], [1200])
-    assert image[0, 0] == 0 and image[-1, -1] == 255 and image[-1, 0] > image[0, -1]
-    assert seen.get("source.plot").aspect_ratio < 1000 / 1000
-
-
-def test_a_frame_is_sent_once(view: Double) -> None:
-    view.show(0, ramp(20, 30))
-    seen = Seen(view)
-    seen.settle()
-    seen.update()
-    assert {one.attr for one in seen.sent} == {"tags"}
-
-
-def test_contrast(view: Double) -> None:
-    image = np.zeros((100, 100), np.float32)
-    image[0, 0], image[:50] = 1000, 10
-    view.show(0, image)
-    seen = Seen(view)
-    scale = seen.get("source.scale")
-    seen.settle()
-    assert (scale.low, scale.high) == (0, 10)
-    image[0, 0] = 1000
-    seen.get("source.contrast").value = "min-max"
-    seen.settle()
-    assert (scale.low, scale.high) == (0, 1000)
-    seen.get("source.contrast").value = "fixed"
-    assert seen.get("source.fixed").visible and seen.get("source.fixed").value == (0, 1000)
-    seen.get("source.fixed").value = (2, 6)
-    seen.settle()
-    assert (scale.low, scale.high) == (2, 6)
-    assert sorted(set(seen.data("source.image")["image"][0].ravel().tolist())) == [0, 255]
-
-
-def test_frames_without_a_finite_pixel_are_shown(view: Double) -> None:
-    view.show(0, np.full((8, 8), np.nan, np.float32))
-    seen = Seen(view)
-    seen.settle()
-    assert not seen.data("source.image")["image"][0].any()
-
-
-def test_the_part_that_is_seen_is_sent_in_full(view: Double) -> None:
-    view.show(0, ramp(2000, 2000))
-    seen = Seen(view)
-    seen.settle()
-    plot = seen.get("source.plot")
-    plot._trigger_event(RangesUpdate(plot, x0=100, x1=300, y0=900, y1=700))
-    seen.settle()
-    data = seen.data("source.image")
-    assert (data["x"], data["y"], data["dw"], data["dh"]) == ([50], [650], [301], [301])
-    assert data["image"][0].shape == (301, 301)
-
-
-def box(x0: float, x1: float, y0: float, y1: float) -> dict[str, list[float]]:
-    return {"x": [(x0 + x1) / 2], "y": [(y0 + y1) / 2], "width": [x1 - x0], "height": [y1 - y0]}
-
-
-def test_a_region_that_is_drawn_is_set(view: Double) -> None:
-    view.show(0, ramp(100, 200))
-    seen = Seen(view)
-    seen.settle()
-    seen.get("source.region").data = box(150.2, 250, -20, 40.4)
-    assert view.asked == [("roi", Roi(0, 40, 150, 200))]
-    seen.update()
-    assert seen.data("source.region") == box(150, 200, 0, 40) and len(view.asked) == 1
-    assert "0:40, 150:200" in seen.text()
-
-
-def test_a_click_is_no_region_and_a_deleted_one_is_none(view: Double) -> None:
-    view.show(0, ramp(100, 200))
-    view.set_roi(Roi(10, 20, 30, 40))
-    seen = Seen(view)
-    seen.settle()
-    view.asked.clear()
-    region = seen.get("source.region")
-    region.data = box(5, 5, 5, 5)
-    assert not view.asked and seen.data("source.region") == box(30, 40, 10, 20)
-    region.data = {name: [] for name in region.data}
-    assert view.asked == [("roi", None)]
-
-
-def test_a_region_that_was_set_elsewhere_is_shown_and_can_be_cleared(view: Double) -> None:
-    view.show(0, ramp(100, 200))
-    seen = Seen(view)
-    seen.settle()
-    view.set_roi(Roi(10, 20, 30, 40))
-    view.asked.clear()
-    seen.update()
-    assert seen.data("source.region") == box(30, 40, 10, 20) and not view.asked
-    seen.press("source.clear")
-    seen.update()
-    assert view.asked[0] == ("roi", None) and not seen.data("source.region")["x"]
-
-
-def test_a_region_is_drawn_for_the_processor_that_is_chosen() -> None:
-    first, other = "one", "other"
-    view = Double(spec(first, SCALAR), spec(other, SCALAR))
-    view.show(0, ramp(100, 200))
-    seen = Seen(view)
-    seen.settle()
-    seen.get("source.region of").value = other
-    seen.get("source.region").data = box(10, 30, 20, 50)
-    assert view.asked == [("roi", Roi(20, 50, 10, 30), other)]
-    seen.update()
-    assert "region 20:50, 10:30" in seen.text()
-    seen.get("source.region of").value = first
-    assert not seen.data("source.region")["x"]
-    seen.get("source.region of").value = other
-    assert seen.data("source.region") == box(10, 30, 20, 50) and len(view.asked) == 1
-    seen.press("source.clear")
-    assert view.asked[1] == ("roi", None, other)
-
-
-def test_colours(view: Double) -> None:
-    seen = Seen(view)
-    seen.get("source.colours").value = "inferno"
-    assert seen.get("source.scale").palette[-1] == "#FCFEA4"
 
 
 def test_what_is_wrong_with_a_source_is_said(view: Double) -> None:

@@ -17,25 +17,28 @@ from mrcz_dask.values.records import Break
 from .conftest import session_data
 
 
-def test_every_figure_is_drawn(data: SessionData) -> None:
-    kinds = set()
-    for one in figures(data):
-        made = drawn(one, "svg", "png", dpi=40)
+@pytest.fixture(scope="module")
+def drawings(data: SessionData) -> dict[str, dict[str, bytes]]:
+    """Of each figure, by its key, the SVG and the PNG."""
+    return {one.key: drawn(one, "svg", "png", dpi=40) for one in figures(data)}
+
+
+def test_every_figure_is_drawn(data: SessionData, drawings: dict[str, dict[str, bytes]]) -> None:
+    for made in drawings.values():
         assert ElementTree.fromstring(made["svg"]).tag.endswith("svg")
         assert imread(io.BytesIO(made["png"])).shape[1] > 200
-        kinds.add(one.kind)
-    assert kinds == set(DRAW)
+    assert {one.kind for one in figures(data)} == set(DRAW)
 
 
-def test_the_same_data_give_the_same_bytes(data: SessionData) -> None:
+def test_the_same_data_give_the_same_bytes(data: SessionData, drawings: dict[str, dict[str, bytes]]) -> None:
     for one in figures(data):
-        assert drawn(one, "svg") == drawn(one, "svg"), one.key
+        assert drawn(one, "svg", "png", dpi=40) == drawings[one.key], one.key
 
 
-def test_nothing_in_a_figure_needs_the_network(data: SessionData) -> None:
-    for one in figures(data):
-        text = drawn(one, "svg")["svg"].decode()
-        assert 'href="http' not in text and "url(http" not in text, one.key
+def test_nothing_in_a_figure_needs_the_network(drawings: dict[str, dict[str, bytes]]) -> None:
+    for key, made in drawings.items():
+        text = made["svg"].decode()
+        assert 'href="http' not in text and "url(http" not in text, key
 
 
 def test_long_sessions_make_no_larger_figures() -> None:

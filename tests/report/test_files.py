@@ -14,9 +14,9 @@ from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 
 def test_the_page_is_in_the_output_folder(copy: Path) -> None:
+    (copy / NAME).write_text("of an earlier run")
     path = write_page(copy)
     assert path == copy / NAME and path.read_text(encoding="utf-8").startswith("<!doctype html>")
-    assert write_page(copy) == path
 
 
 def test_the_data_of_a_figure_come_back(data: SessionData) -> None:
@@ -32,12 +32,16 @@ def test_every_figure_has_its_files(
     data: SessionData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mrcz_dask.report.files.PAPER_DPI", 40)
-    paths = write_figures(data, tmp_path / "figures")
     expected = {file_name(one, kind) for one in figures(data) for kind in KINDS}
-    assert {p.name for p in paths} == expected == {p.name for p in (tmp_path / "figures").iterdir()}
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    (folder / max(expected)).write_text("of an earlier run")
     with pytest.raises(OutputExistsError, match="--overwrite"):
-        write_figures(data, tmp_path / "figures")
-    assert len(write_figures(data, tmp_path / "figures", overwrite=True)) == len(paths)
+        write_figures(data, folder)
+    assert [p.name for p in folder.iterdir()] == [max(expected)]
+    paths = write_figures(data, folder, overwrite=True)
+    assert {p.name for p in paths} == expected == {p.name for p in folder.iterdir()}
+    assert (folder / max(expected)).read_bytes() != b"of an earlier run"
 
 
 def test_a_folder_that_cannot_be_made(data: SessionData, tmp_path: Path) -> None:

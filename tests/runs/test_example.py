@@ -22,7 +22,7 @@ HIGH_CONTRAST = ["FoilHole_470646_Data_6192.mrcz", "FoilHole_923211_Data_6205.mr
 
 
 def koma(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", "--radius", "12", *options]
+    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", "--radius", "12", "--no-report", *options]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
 
 
