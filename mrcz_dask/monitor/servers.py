@@ -112,7 +112,7 @@ class Pages:
     def __init__(self, site: Site, template: Template, variables: dict[str, Any]) -> None:
         self._site, self._template, self._variables = site, template, variables
         self._open: dict[Document, Shown] = {}
-        self._reader = ThreadPoolExecutor(1, "reader")
+        self._reader = ThreadPoolExecutor(1, "reader")  # not shut down: pages ask it to the last moment
 
     def application(self, host: str) -> BokehTornado:
         """Return the application for a server that listens at an address."""
@@ -138,7 +138,6 @@ class Pages:
             for document, page in list(self._open.items()):
                 document.add_next_tick_callback(page.update)
             await asyncio.sleep(LAST_SECONDS)
-        self._reader.shutdown(wait=False)
 
 
 class InDashboard:

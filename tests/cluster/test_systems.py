@@ -47,7 +47,7 @@ def test_a_session_gives_the_bytes_of_the_serial_run(
     system: str, night: Path, serial: dict[str, bytes], home: Path, mrcz: Any, outputs: Any
 ) -> None:
     options = ("--cluster", system, "--jobs", 2, "--interface", "lo", "--walltime", "10m")
-    done = mrcz("koma", night, "-o", home / "out", "--radius", RADIUS, *options)
+    done = mrcz("koma", night, "-o", home / "out", "--radius", RADIUS, "--no-report", *options)
     assert done.code == 0, done
     assert "at tls://127.0.0.1:" in done.err
     assert outputs(home / "out") == serial

@@ -46,7 +46,7 @@ def after(phase: str, client: Any, number: signal.Signals) -> tuple[Callable[[Ev
 
 def koma(night: Path, out: Path, client: Any, listen: Callable[[Event], None]) -> None:
     plan = mrcz_dask.open_session(night).koma(RADIUS)
-    assert plan.run(out, client, listen=listen).complete
+    assert plan.run(out, client, report=False, listen=listen).complete
 
 
 def test_every_stack_has_its_tasks_by_name(
@@ -55,7 +55,9 @@ def test_every_stack_has_its_tasks_by_name(
     """Windows may be shared, at the ends of a session."""
     with scheduler(3) as client:
         prefixes, address = client.cluster.scheduler.task_prefixes, client.cluster.scheduler_address
-        done = mrcz("koma", night, "-o", home / "out", "--radius", RADIUS, "--scheduler", address)
+        done = mrcz(
+            "koma", night, "-o", home / "out", "--radius", RADIUS, "--no-report", "--scheduler", address
+        )
         made = {name: prefix.state_counts["memory"] for name, prefix in prefixes.items()}
     assert done.code == 0, done
     assert outputs(home / "out") == serial
