@@ -41,7 +41,7 @@ def wait_for_workers(client: Client, number: int, seconds: float) -> None:
 
 @contextmanager
 def local_cluster(
-    number: int, *, again: bool, direct: bool = False, **options: Any
+    number: int, settings: dict[str, Any], *, again: bool, direct: bool | None = None, **options: Any
 ) -> Iterator[tuple[LocalCluster, Client]]:
     """Give a cluster of so many workers on this machine, and a client of it; a signal ends their start, too.
 
@@ -49,6 +49,8 @@ def local_cluster(
     ----------
     number
         How many.
+    settings
+        Of Dask's configuration, as long as the cluster is there.
     again
         Whether a worker that ends while it starts is started again, which Dask does for others alone.
     direct
@@ -61,11 +63,13 @@ def local_cluster(
     SessionError
         The workers do not start.
     """
-    from distributed import Client, LocalCluster
+    import dask
+    from distributed import Client, LocalCluster  # before its configuration is changed, which it brings along
 
     check_stop()  # after what takes seconds to load
     with (
         _killing() as kill,
+        dask.config.set(settings),
         LocalCluster(n_workers=0, host=LOOPBACK, **options) as cluster,
         Client(cluster, set_as_default=False, direct_to_workers=direct) as client,
     ):
@@ -74,6 +78,9 @@ def local_cluster(
             if again:
                 cluster.adapt(minimum=number, maximum=number)
             wait_for_workers(client, number, START_SECONDS)
+            while len(cluster.workers) < number:  # it notes them a moment after the scheduler does
+                check_stop()
+                time.sleep(0.01)
         except TimeoutError as error:
             kill()
             raise SessionError(f"{error}; give fewer --workers, or run again") from error

@@ -197,14 +197,12 @@ def is_loopback(address: str) -> bool:
 
 @contextmanager
 def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
-    import dask
-
     settings = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
     dashboard = where.dashboard or f"{LOOPBACK}:0"
     with (
-        dask.config.set(settings),
         local_cluster(
             planned.workers,
+            settings,
             again=True,
             threads_per_worker=planned.tasks,
             memory_limit=planned.limit,

@@ -248,8 +248,6 @@ def _warn_of_few(client: Client, processors: int, listen: Listener) -> None:
 
 @contextmanager
 def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
-    import dask
-
     settings = {
         "distributed.nanny.pre-spawn-environ": ONE_THREAD,
         "distributed.scheduler.allowed-failures": 0,
@@ -259,9 +257,9 @@ def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iter
         "distributed.worker.memory.terminate": 1.0,
     }
     with (
-        dask.config.set(settings),
         local_cluster(
             processors,
+            settings,
             again=False,
             direct=True,
             threads_per_worker=1,
