@@ -20,19 +20,19 @@ import numpy as np
 
 from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
 from benchmarks.koma import floor, make_session
+from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.plan import Plan, make_plan
+from mrcz_dask.correction.prepare import PrepareTask, prepare
+from mrcz_dask.correction.run import carry_out
+from mrcz_dask.correction.tasks import finish_tasks, judged
+from mrcz_dask.correction.window import CHAIN
 from mrcz_dask.engine import loop
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
 from mrcz_dask.engine.loop import Step, Task
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, cores, open_client
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs.finish_task import FinishTask
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import Plan, make_plan
-from mrcz_dask.runs.prepare import PrepareTask, prepare
-from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import finish_tasks, judged
-from mrcz_dask.runs.window import CHAIN
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.events import silent
 from mrcz_dask.values.params import KomaParams, Settings
 

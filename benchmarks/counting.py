@@ -20,6 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Amounts, Bench, at_least, row
+from mrcz_dask.counting import Calibration
+from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.packing import unpack
+from mrcz_dask.counting.tasks import batch_frames, need
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.codecs import Codec
@@ -28,10 +32,6 @@ from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
-from mrcz_dask.runs.counting import Calibration
-from mrcz_dask.runs.counting.counter import Batch, Method
-from mrcz_dask.runs.counting.packing import unpack
-from mrcz_dask.runs.counting.tasks import batch_frames, need
 from mrcz_dask.values.events import silent
 
 OCCUPANCIES = (0.01, 0.03, 0.1)

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.harness import Bench, Pair, at_most, movie, row
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.allocator import keep_memory
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.codecs import Codec
@@ -16,8 +18,6 @@ from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.writer import write
 from mrcz_dask.numerics.outliers import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
 STACKS = 4

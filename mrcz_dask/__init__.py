@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mrcz_dask.api.koma import koma as koma
     from mrcz_dask.api.session import Session as Session
     from mrcz_dask.api.session import open_session as open_session
+    from mrcz_dask.correction.opening import open_stack as open_stack
     from mrcz_dask.formats.reader import read_header as read_header
     from mrcz_dask.formats.sources import read as read
     from mrcz_dask.formats.sources import read_footer as read_footer
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
     from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
     from mrcz_dask.numerics.outliers import outlier_mask as outlier_mask
-    from mrcz_dask.runs.opening import open_stack as open_stack
     from mrcz_dask.values.errors import MrczDaskError as MrczDaskError
     from mrcz_dask.values.params import ContrastParams as ContrastParams
     from mrcz_dask.values.params import InputParams as InputParams
@@ -37,7 +37,7 @@ _HOMES = {
     "read_header": "formats.reader",
     "read_footer": "formats.sources",
     "write": "formats.writer",
-    "open_stack": "runs.opening",
+    "open_stack": "correction.opening",
     "correlated_noise": "numerics.noise",
     "outlier_mask": "numerics.outliers",
     "OutlierMask": "numerics.outliers",

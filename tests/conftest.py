@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 
 from tests.forking import forking
+from tests.nights import koma, night, simulated_night  # noqa: F401 - fixtures of several folders
 
 settings.register_profile("no-deadline", deadline=None)  # machines that run tests are often busy
 settings.load_profile("no-deadline")
@@ -33,8 +34,8 @@ def command() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def raw_stacks(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Two simulated raw stacks of 40 and 40 frames, 96 x 112 uint16, and dark frames in dark.mrcz."""
+    from mrcz_dask.counting.simulation import write_raw
     from mrcz_dask.numerics.counting.raw import RawParams
-    from mrcz_dask.runs.counting.simulation import write_raw
 
     folder = tmp_path_factory.mktemp("counting") / "raw"
     return list(write_raw(folder, RawParams(shape=(96, 112), frames=40, seed=5), stacks=2, dark_frames=16))
@@ -45,11 +46,11 @@ def calibration(raw_stacks: list[Path]) -> Path:
     """The calibration of their detector as it truly is, so that no test waits for one to be found."""
     import numpy as np
 
+    from mrcz_dask.counting import Calibration
     from mrcz_dask.numerics.counting.coincidence import LossCurve
     from mrcz_dask.numerics.counting.params import CountingParams
     from mrcz_dask.numerics.counting.raw import RawParams
     from mrcz_dask.numerics.counting.simulate import RawStack
-    from mrcz_dask.runs.counting import Calibration
 
     stack = RawStack(RawParams(shape=(96, 112), frames=40, seed=5))
     images = [one.astype(np.float32) for one in (stack.offset, stack.noise, np.maximum(stack.gain, 0.01))]

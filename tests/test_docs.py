@@ -65,7 +65,7 @@ def preparations(page: Path) -> list[str]:
 def prepared(tmp_path_factory: pytest.TempPathFactory, command: Path) -> Path:
     """A folder with a small `session`, its first stack called first.mrcz, and a command that is quick."""
     from mrcz_dask.numerics.simulate import SimulationParams
-    from mrcz_dask.runs.simulation import write_session
+    from mrcz_dask.session.simulation import write_session
 
     folder = tmp_path_factory.mktemp("docs")
     session = folder / "session"

@@ -12,7 +12,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.numerics.simulate import SimulationParams
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
 RECIPES = sorted(path for path in WORKFLOWS.iterdir() if path.suffix in (".py", ".sh"))

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mrcz_dask.api.settings import PathLike, gain_options
+from mrcz_dask.counting.counting import count as count_stacks
+from mrcz_dask.counting.params import FindParams, FractionParams
+from mrcz_dask.counting.run import CountOutcome
 from mrcz_dask.engine.where import Where
-from mrcz_dask.runs.counting.counting import count as count_stacks
-from mrcz_dask.runs.counting.params import FindParams, FractionParams
-from mrcz_dask.runs.counting.run import CountOutcome
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import InputParams
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params
+from mrcz_dask.correction.plan import NO_GAIN, Plan, plan_over, ranges
+from mrcz_dask.correction.run import Outcome
 from mrcz_dask.engine.where import Where
-from mrcz_dask.runs.entries import Discovery, StackEntry
-from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import Outcome
-from mrcz_dask.runs.plan import NO_GAIN, Plan, plan_over, ranges
-from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.times import Acquired
+from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.session.entries import Discovery, StackEntry
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.session.times import Acquired
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Rule, Settings

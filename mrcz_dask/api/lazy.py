@@ -14,22 +14,22 @@ import numpy as np
 from dask.base import tokenize
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.corrections import corrections
+from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.prepare import PrepareTask, mask_stack, prepare, sum_frames
+from mrcz_dask.correction.summing import known_record, prepare_task
+from mrcz_dask.correction.tasks import finish_tasks, judged
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
+from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.numerics.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.weights import is_masked
-from mrcz_dask.runs.corrections import corrections
-from mrcz_dask.runs.entries import StackEntry
-from mrcz_dask.runs.finish_task import FinishTask
-from mrcz_dask.runs.gaining import Exposed, gain_for
-from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.prepare import PrepareTask, mask_stack, prepare, sum_frames
-from mrcz_dask.runs.shared_readers import identity, shared_reader
-from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.summing import known_record, prepare_task
-from mrcz_dask.runs.tasks import finish_tasks, judged
+from mrcz_dask.session.entries import StackEntry
+from mrcz_dask.session.shared_readers import identity, shared_reader
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.records import Failure, StackRecord
 from mrcz_dask.values.windows import koma_window

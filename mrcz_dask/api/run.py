@@ -7,23 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mrcz_dask.correction.follow import FollowParams, follow
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.profiling import run_profiled
+from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.where import Where, local_crew, open_client
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.runs.follow import FollowParams, follow
-from mrcz_dask.runs.koma import Outcome, carry_out
-from mrcz_dask.runs.lock import locked
-from mrcz_dask.runs.plan import Plan
-from mrcz_dask.runs.profiling import run_profiled
-from mrcz_dask.runs.radius_auto import with_found_radius
-from mrcz_dask.runs.readback import swept
-from mrcz_dask.runs.watching import Watcher
+from mrcz_dask.noise.radius_auto import with_found_radius
+from mrcz_dask.session.lock import locked
+from mrcz_dask.session.readback import swept
+from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.events import Listener, Warned, silent
 
 if TYPE_CHECKING:
     import distributed
 
-    from mrcz_dask.runs.profile import Profile
+    from mrcz_dask.correction.profile import Profile
 
 
 @contextmanager

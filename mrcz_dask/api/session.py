@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from mrcz_dask.api.counting import Clusters, count
 from mrcz_dask.api.koma import KomaPlan
 from mrcz_dask.api.settings import CONTRAST, PathLike, gain_options, koma_params, write_params
-from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.entries import Discovery, StackEntry
-from mrcz_dask.runs.opening import open_stack
-from mrcz_dask.runs.times import Acquired
+from mrcz_dask.correction.opening import open_stack
+from mrcz_dask.session.discovery import discover
+from mrcz_dask.session.entries import Discovery, StackEntry
+from mrcz_dask.session.times import Acquired
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Listener, silent
 from mrcz_dask.values.params import (
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     import dask.array as da
     import distributed
 
+    from mrcz_dask.counting.run import CountOutcome
     from mrcz_dask.engine.where import Where
     from mrcz_dask.numerics.counting.params import Position
-    from mrcz_dask.runs.counting.run import CountOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from mrcz_dask.values.params import (
 )
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.gain_options import GainOptions
+    from mrcz_dask.gain.options import GainOptions
 
 PathLike = str | os.PathLike[str]
 CONTRAST = ContrastParams()
@@ -77,7 +77,7 @@ def gain_options(
     ParameterError
         For options that do not go together.
     """
-    from mrcz_dask.runs.gain_options import GainOptions
+    from mrcz_dask.gain.options import GainOptions
 
     paths = {"gain": gain, "dark": dark, "defects": defects}
     return GainOptions(

@@ -21,11 +21,11 @@ from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 
 if TYPE_CHECKING:
+    from mrcz_dask.correction.plan import Plan
     from mrcz_dask.engine.where import Where
-    from mrcz_dask.runs.compare import Comparison
-    from mrcz_dask.runs.compare_tasks import CompareParams
-    from mrcz_dask.runs.noise_results import Score
-    from mrcz_dask.runs.plan import Plan
+    from mrcz_dask.noise.compare import Comparison
+    from mrcz_dask.noise.compare_tasks import CompareParams
+    from mrcz_dask.noise.results import Score
 
 Methods = Annotated[
     str, typer.Option(help="Some of raw, outliers, plain, fit, session, with commas between them.")
@@ -70,8 +70,8 @@ def compare(
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.runs.compare_tasks import CompareParams
-    from mrcz_dask.runs.noise_plan import choose, noise_plan
+    from mrcz_dask.noise.compare_tasks import CompareParams
+    from mrcz_dask.noise.plan import choose, noise_plan
 
     params = CompareParams(tuple(name.strip() for name in methods.split(",") if name.strip()), stacks)
     settings = Settings(
@@ -95,9 +95,9 @@ def compare(
 
 def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Comparison:
     from mrcz_dask.engine.where import local_crew, open_client
-    from mrcz_dask.runs.compare import CompareRun, keep_comparison
-    from mrcz_dask.runs.lock import locked
-    from mrcz_dask.runs.noise_plan import noise_need
+    from mrcz_dask.noise.compare import CompareRun, keep_comparison
+    from mrcz_dask.noise.plan import noise_need
+    from mrcz_dask.session.lock import locked
 
     for text in plan.discovery.warnings:
         warn(text)
@@ -111,11 +111,11 @@ def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Compa
 
 def _files(found: Comparison, csv: Path | None, plot: Path | None, *, overwrite: bool) -> Iterator[Path]:
     if csv is not None:
-        from mrcz_dask.runs.compare import write_table
+        from mrcz_dask.noise.compare import write_table
 
         yield from write_table(found, csv, overwrite=overwrite)
     if plot is not None:
-        from mrcz_dask.runs.compare_plots import write_figure
+        from mrcz_dask.noise.compare_plots import write_figure
 
         yield from write_figure(found, plot, overwrite=overwrite)
 

@@ -23,8 +23,8 @@ from mrcz_dask.values.sizes import readable
 CODEC_MORE = "keep (mrcz) copies chunks; uint4 (mrcs) insists on 4 bits, two pixels of 0..15 in a byte."
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.batch import One
-    from mrcz_dask.runs.convert import Converted
+    from mrcz_dask.convert.batch import One
+    from mrcz_dask.convert.recompress import Converted
 
 Workers = Annotated[
     int,
@@ -61,8 +61,8 @@ def recompress(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.runs import convert
-    from mrcz_dask.runs.outputs import check_codec
+    from mrcz_dask.convert import recompress as convert
+    from mrcz_dask.correction.outputs import check_codec
 
     params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
     check_codec(codec, format, may_keep=True)
@@ -96,7 +96,7 @@ def decompress(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.runs import convert
+    from mrcz_dask.convert import recompress as convert
 
     params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
     keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
@@ -131,8 +131,8 @@ def outliers(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.runs import filtering
-    from mrcz_dask.runs.outputs import check_codec
+    from mrcz_dask.convert import filtering
+    from mrcz_dask.correction.outputs import check_codec
 
     reading = input_params(mode0, four_bit, eer_frames, eer_upsampling)
     check_codec(codec, format, may_keep=False)
@@ -156,10 +156,10 @@ class Each:
 
     def run(self, work: Callable[..., Converted], workers: int, threads: int, memory: str | None) -> None:
         """Do it; a stack that fails is named and does not stop the others."""
+        from mrcz_dask.convert.batch import choose
         from mrcz_dask.engine.memory import Need, parse_memory
         from mrcz_dask.engine.where import Where, open_client
-        from mrcz_dask.runs.batch import choose
-        from mrcz_dask.runs.space import check_space
+        from mrcz_dask.session.space import check_space
 
         where = Where(workers, threads, None if memory is None else parse_memory(memory))
         check_space(self.output, 0)

@@ -26,10 +26,10 @@ from mrcz_dask.values.events import Noted
 from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
+    from mrcz_dask.counting import CountOutcome
+    from mrcz_dask.counting.tasks import Counted
     from mrcz_dask.engine.where import Where
     from mrcz_dask.live.counting import StreamOptions
-    from mrcz_dask.runs.counting import CountOutcome
-    from mrcz_dask.runs.counting.tasks import Counted
 
 _NUMBERS = ("frames", "electrons", "occupancy", "lost", "dose", "corrected", "out")
 
@@ -91,8 +91,8 @@ def count(
 
     Exit code: 0 all done, 3 some stacks could not be counted, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.runs.counting import FindParams, FractionParams, count_plan
-    from mrcz_dask.runs.counting.counting import carry_out
+    from mrcz_dask.counting import FindParams, FractionParams, count_plan
+    from mrcz_dask.counting.counting import carry_out
 
     find = FindParams(method, clusters, sigma, charge, width, sharing, xray, sample)
     fractions = FractionParams(int(upsampling), fraction, codec)
@@ -156,8 +156,8 @@ def count(
 
 
 def _stream(output: Path, calibration: Path, **options: Any) -> StreamOptions:
+    from mrcz_dask.counting.plan import calibration_path
     from mrcz_dask.live.counting import StreamOptions
-    from mrcz_dask.runs.counting.plan import calibration_path
 
     return StreamOptions(output, calibration_path(calibration), **options)
 

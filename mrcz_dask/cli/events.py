@@ -42,8 +42,8 @@ def to_stack(
     as_json: AsJson = False,
 ) -> None:
     """Make counted stacks of event lists: the bytes that `count` writes with the same options."""
-    from mrcz_dask.runs.counting import FractionParams, events_to_stack
-    from mrcz_dask.runs.counting.to_stack import stem_of_events
+    from mrcz_dask.counting import FractionParams, events_to_stack
+    from mrcz_dask.counting.to_stack import stem_of_events
 
     params = FractionParams(int(upsampling), fraction, codec)
     done: list[str] = []

@@ -49,8 +49,8 @@ def export(
 
     Exit code: 0 all movies, 3 some were left out, 1 nothing could be done, 2 wrong usage.
     """
-    from mrcz_dask.runs.export import export
-    from mrcz_dask.runs.export_texts import Optics
+    from mrcz_dask.export.run import export
+    from mrcz_dask.export.texts import Optics
 
     optics = Optics(voltage, cs, contrast, pixel_size)
     with Bars() as bars:

@@ -27,9 +27,9 @@ from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceError, SessionError
 
 if TYPE_CHECKING:
+    from mrcz_dask.gain.gamma_fit import GammaFit
     from mrcz_dask.numerics.orientation import Score
-    from mrcz_dask.runs.entries import StackEntry
-    from mrcz_dask.runs.gamma_fit import GammaFit
+    from mrcz_dask.session.entries import StackEntry
     from mrcz_dask.values.params import InputParams
 
 HELP = "Gain references: estimate one, find which way round it is, fit its exponent over dose rates."
@@ -64,7 +64,7 @@ def estimate(
     It contains everything that is constant through the session, so uneven illumination too.
     """
     from mrcz_dask.formats.gains import write_reference
-    from mrcz_dask.runs.gain_pattern import session_pattern
+    from mrcz_dask.gain.pattern import session_pattern
 
     _forbid(output, overwrite)
     inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
@@ -95,7 +95,7 @@ def _say_estimate(told: dict[str, Any]) -> None:
 
 def _chosen(session: Path, stacks: int, inputs: InputParams) -> list[StackEntry]:
     """Return at most so many stacks, evenly spaced in time."""
-    from mrcz_dask.runs.discovery import discover
+    from mrcz_dask.session.discovery import discover
 
     if stacks < 1:
         raise ParameterError(f"--stacks is {stacks}; expected at least 1")
@@ -135,10 +135,10 @@ def orient(
     Exit code: 0 decided, 1 not.
     """
     from mrcz_dask.formats.gains import read_reference, write_reference
+    from mrcz_dask.gain.flags import program_flags, told
+    from mrcz_dask.gain.pattern import session_pattern
+    from mrcz_dask.gain.prepared import turned_by, turned_multiplier
     from mrcz_dask.numerics.orientation import score_orientations
-    from mrcz_dask.runs.gain_flags import program_flags, told
-    from mrcz_dask.runs.gain_pattern import session_pattern
-    from mrcz_dask.runs.gains import turned_by, turned_multiplier
 
     if output is not None:
         _forbid(output, overwrite)
@@ -215,7 +215,7 @@ def fit_gamma(
 
     Exit code: 0 fitted, 3 too few dose rates for the curve.
     """
-    from mrcz_dask.runs.gamma_fit import fit_gamma as fit
+    from mrcz_dask.gain.gamma_fit import fit_gamma as fit
 
     options = gain_options(
         gain,

@@ -11,7 +11,7 @@ import typer
 from mrcz_dask.api.settings import gain_options
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.gain_options import GainOptions
+    from mrcz_dask.gain.options import GainOptions
 
 PANEL = "Gain, dark and defects"
 Gain = Callable[[], "GainOptions"]

@@ -195,8 +195,8 @@ def verify(
 
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
-    from mrcz_dask.runs.logbook import last_results, read_events
-    from mrcz_dask.runs.manifest import Output, listed, lost
+    from mrcz_dask.session.logbook import last_results, read_events
+    from mrcz_dask.session.manifest import Output, listed, lost
     from mrcz_dask.values.records import StackResult, Written
 
     moments = tuple(read_events(folder))
@@ -248,7 +248,7 @@ def _none(paths: list[Path]) -> NoStacksError:
 
 def _is_stack(path: Path) -> bool:
     """Whether a file in a folder is a stack by its name; the stores of runs are none."""
-    from mrcz_dask.runs.listing import STORES
+    from mrcz_dask.session.listing import STORES
 
     if path.name.startswith(".") or path.name in STORES:
         return False
@@ -257,15 +257,15 @@ def _is_stack(path: Path) -> bool:
 
 
 def _is_events(path: Path) -> bool:
-    from mrcz_dask.runs.listing import EVENTS
+    from mrcz_dask.session.listing import EVENTS
 
     return path.name.endswith(EVENTS)
 
 
 def _verify(path: Path) -> dict[str, Any]:
+    from mrcz_dask.correction.opening import recipe_problem
+    from mrcz_dask.counting.checking import event_problems
     from mrcz_dask.formats.verify import verify_file
-    from mrcz_dask.runs.counting.checking import event_problems
-    from mrcz_dask.runs.opening import recipe_problem
 
     if _is_events(path) and path.is_dir():
         problems = event_problems(path)

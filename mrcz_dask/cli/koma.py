@@ -32,13 +32,13 @@ from mrcz_dask.values.sizes import readable
 AUTO = "auto"
 
 if TYPE_CHECKING:
+    from mrcz_dask.correction.follow import FollowParams
+    from mrcz_dask.correction.plan import Plan
+    from mrcz_dask.correction.profile import Profile
+    from mrcz_dask.correction.run import Outcome
     from mrcz_dask.engine.where import Where
+    from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.monitor.serving import PageParams
-    from mrcz_dask.runs.follow import FollowParams
-    from mrcz_dask.runs.gain_options import GainOptions
-    from mrcz_dask.runs.koma import Outcome
-    from mrcz_dask.runs.plan import Plan
-    from mrcz_dask.runs.profile import Profile
     from mrcz_dask.values.events import Listener
 
 
@@ -104,9 +104,9 @@ def koma(
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet, following=follow)
     if not dry_run:  # before what takes seconds to load
         _note(tell, f"looking for stacks in {session.absolute()}")
+    from mrcz_dask.correction.follow import FollowParams
+    from mrcz_dask.correction.outputs import check_codec
     from mrcz_dask.monitor.serving import PageParams
-    from mrcz_dask.runs.follow import FollowParams
-    from mrcz_dask.runs.outputs import check_codec
 
     where = running()
     check_codec(codec, format, may_keep=write == "recompressed")
@@ -173,7 +173,7 @@ class Job:
 
     def plan(self, listen: Listener) -> Plan:
         """Return the plan over what is there now."""
-        from mrcz_dask.runs.plan import make_plan
+        from mrcz_dask.correction.plan import make_plan
 
         return make_plan(
             self.session,
@@ -190,8 +190,8 @@ class Job:
 
     def kept(self) -> str:
         """Return what is there of a run that was stopped, and how to go on."""
-        from mrcz_dask.runs.logbook import last_results, read_events
-        from mrcz_dask.runs.plan import output_folder
+        from mrcz_dask.correction.plan import output_folder
+        from mrcz_dask.session.logbook import last_results, read_events
         from mrcz_dask.values.records import StackResult
 
         out = output_folder(self.session, self.output)
@@ -226,10 +226,10 @@ def _follow(
     """Run over what is there and what comes."""
     from mrcz_dask.api.run import run_following
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.runs.follow import first_stacks
-    from mrcz_dask.runs.gains import FIRST
-    from mrcz_dask.runs.plan import output_folder, plan_over
-    from mrcz_dask.runs.watching import Watcher
+    from mrcz_dask.correction.follow import first_stacks
+    from mrcz_dask.correction.plan import output_folder, plan_over
+    from mrcz_dask.gain.prepared import FIRST
+    from mrcz_dask.session.watching import Watcher
 
     out = output_folder(job.session, job.output)
     inputs = job.settings.input

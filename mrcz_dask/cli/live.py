@@ -24,10 +24,10 @@ from mrcz_dask.values.errors import MissingLibraryError, ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 
 if TYPE_CHECKING:
+    from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.live.begin import Source
     from mrcz_dask.live.correcting import LiveOptions
     from mrcz_dask.live.session import Session
-    from mrcz_dask.runs.gain_options import GainOptions
     from mrcz_dask.values.events import Listener
 
 _COLUMNS = ("processor", "done", "skipped", "failed", "restarts", "lag, s")

@@ -21,10 +21,10 @@ from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
+    from mrcz_dask.correction.plan import Plan
     from mrcz_dask.engine.where import Where
-    from mrcz_dask.runs.noise_report import NoiseReport
-    from mrcz_dask.runs.noise_results import NoiseParams, Score
-    from mrcz_dask.runs.plan import Plan
+    from mrcz_dask.noise.report import NoiseReport
+    from mrcz_dask.noise.results import NoiseParams, Score
 
 FILES = "Files"
 SHOWN = {"raw": "raw", "filter": "filter", "koma": "KOMA", "both": "both"}
@@ -112,8 +112,8 @@ def noise(
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.runs.noise_plan import choose, noise_plan
-    from mrcz_dask.runs.noise_results import PARTS, NoiseParams
+    from mrcz_dask.noise.plan import choose, noise_plan
+    from mrcz_dask.noise.results import PARTS, NoiseParams
 
     settings = Settings(
         outliers=OutlierParams(rule=rule),
@@ -144,10 +144,10 @@ def noise(
 
 def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseReport:
     from mrcz_dask.engine.where import local_crew, open_client
-    from mrcz_dask.runs.lock import locked
-    from mrcz_dask.runs.noise import NoiseRun
-    from mrcz_dask.runs.noise_files import keep_report
-    from mrcz_dask.runs.noise_plan import noise_need
+    from mrcz_dask.noise.files import keep_report
+    from mrcz_dask.noise.plan import noise_need
+    from mrcz_dask.noise.run import NoiseRun
+    from mrcz_dask.session.lock import locked
 
     for text in plan.discovery.warnings:
         warn(text)
@@ -161,11 +161,11 @@ def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseRe
 
 def _files(report: NoiseReport, csv: Path | None, plot: Path | None, *, overwrite: bool) -> Iterator[Path]:
     if csv is not None:
-        from mrcz_dask.runs.noise_files import write_csv
+        from mrcz_dask.noise.files import write_csv
 
         yield from write_csv(report, csv, overwrite=overwrite)
     if plot is not None:
-        from mrcz_dask.runs.noise_plots import write_plots
+        from mrcz_dask.noise.plots import write_plots
 
         yield from write_plots(report, plot, overwrite=overwrite)
 

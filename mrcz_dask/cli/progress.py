@@ -59,7 +59,7 @@ class Lines:
 
     def __call__(self, event: events.Event) -> None:
         """Print one event."""
-        from mrcz_dask.runs.logbook import to_line
+        from mrcz_dask.session.logbook import to_line
 
         sys.stderr.write(to_line(event, datetime.now(UTC)) + "\n")
         sys.stderr.flush()

@@ -48,8 +48,8 @@ def reproduce(
 
     Exit code: 0 the same, 3 not the same, 1 an input is missing or changed.
     """
-    from mrcz_dask.runs.reproduce import made_by_this_version
-    from mrcz_dask.runs.reproduce import reproduce as run_again
+    from mrcz_dask.api.reproduce import made_by_this_version
+    from mrcz_dask.api.reproduce import reproduce as run_again
 
     with Bars() as bars:
         found = run_again(path, session, bars, calibration=calibration, detector=detector)

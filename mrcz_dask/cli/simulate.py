@@ -63,7 +63,7 @@ def simulate(
 ) -> None:
     """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
     from mrcz_dask.numerics.simulate import named
-    from mrcz_dask.runs.simulation import write_session
+    from mrcz_dask.session.simulation import write_session
 
     jumps = [_jump(text) for text in dose_jump or ()]
     params = named(
@@ -105,8 +105,8 @@ def simulate_raw(
     as_json: AsJson = False,
 ) -> None:
     """Simulate raw frames of a linear detector, to be counted, with their electrons beside them in Zarr."""
+    from mrcz_dask.counting.simulation import write_raw
     from mrcz_dask.numerics.counting.raw import LARGEST, RawParams
-    from mrcz_dask.runs.counting.simulation import write_raw
 
     saturation = min(4095.0, LARGEST[dtype])
     params = RawParams(_shape(shape), frames, occupancy, seed, saturation=saturation, dtype=dtype)

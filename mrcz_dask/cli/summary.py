@@ -13,7 +13,7 @@ from mrcz_dask.values.records import StackResult
 from mrcz_dask.values.sizes import readable, some
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.koma import Outcome
+    from mrcz_dask.correction.run import Outcome
 
 
 LEGEND = (

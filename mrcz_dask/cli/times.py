@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import results, say, table
-from mrcz_dask.runs.profile import PROFILE, REPORT
+from mrcz_dask.correction.profile import PROFILE, REPORT
 
 if TYPE_CHECKING:
-    from mrcz_dask.runs.profile import Pass, Profile, Total
+    from mrcz_dask.correction.profile import Pass, Profile, Total
 
 CAPTION = (
     "seconds of all threads; sum: with statistics and digests; fit: with masks; disk: with the store; "

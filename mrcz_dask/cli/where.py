@@ -12,10 +12,10 @@ from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.values.errors import ParameterError
 
 if TYPE_CHECKING:
+    from mrcz_dask.correction.plan import Plan
+    from mrcz_dask.counting.plan import CountPlan
     from mrcz_dask.engine.queues import QueueProfile
     from mrcz_dask.engine.where import Tls, Where
-    from mrcz_dask.runs.counting.plan import CountPlan
-    from mrcz_dask.runs.plan import Plan
 
 WHERE = "Running"
 Running = Callable[[], "Where"]

@@ -38,8 +38,8 @@ def zarr_view(
     """
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output}: is there; use --overwrite to replace it")
-    from mrcz_dask.runs.discovery import discover
-    from mrcz_dask.runs.zarr_view import view
+    from mrcz_dask.convert.zarr_view import view
+    from mrcz_dask.session.discovery import discover
 
     try:
         found = discover(session, recursive=recursive)

@@ -14,7 +14,7 @@ from mrcz_dask.values.sizes import readable
 
 # A process before its first stack, and the bytes per image pixel that a task holds (windows, transforms,
 # corrections, noise scores, a frame as read and as written); measured with 512 to 11520 pixels a side, and
-# with malloc as `runs.allocator` sets it. `python -m benchmarks --only estimate` compares them with the peak.
+# with malloc as `engine.allocator` sets it. `python -m benchmarks --only estimate` compares it with the peak.
 PROCESS_BYTES = 350_000_000
 BYTE_PIXEL, WIDE_PIXEL, FLOAT_PIXEL = 80, 115, 140
 HALF_OUTPUT = 20

@@ -174,8 +174,8 @@ def _recorder(keep: Keep, listen: Listener, opened: ExitStack) -> Recorder | Non
 def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:
     from mrcz_dask.formats.defects import read_defects
     from mrcz_dask.formats.gains import read_reference
+    from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.live.correcting import LiveCorrection
-    from mrcz_dask.runs.gain_options import GainOptions
 
     asked = options.gain or GainOptions()
     for what, path in (("gain", asked.gain), ("dark", asked.dark)):

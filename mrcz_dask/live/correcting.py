@@ -14,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.gain.applied import stack_gamma
+from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Against, Applied, Learner, Summed
 from mrcz_dask.numerics.breaks import REACH
@@ -21,9 +24,6 @@ from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.fingerprint import EXACT, Fingerprinter
 from mrcz_dask.numerics.gain import Gain
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
-from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.gaining import stack_gamma
-from mrcz_dask.runs.gains import prepare_gain
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import DtypeError, MrczDaskError, ParameterError
 from mrcz_dask.values.events import Listener, Noted, Warned, silent

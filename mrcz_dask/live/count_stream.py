@@ -17,6 +17,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
+from mrcz_dask.counting.calibration import Calibration
+from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.detectors import DetectorScript
+from mrcz_dask.counting.spool import SUFFIX, EventSpool
+from mrcz_dask.counting.tasks import Counted, batch_frames, write_outputs
 from mrcz_dask.engine.client import Client
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.live.counted_stacks import (
@@ -34,11 +39,6 @@ from mrcz_dask.live.shipping import SentTask, Shipping
 from mrcz_dask.live.spool import About
 from mrcz_dask.live.stacks import recorded_streams
 from mrcz_dask.live.wire import plain_meta
-from mrcz_dask.runs.counting.calibration import Calibration
-from mrcz_dask.runs.counting.counter import Batch, Method
-from mrcz_dask.runs.counting.detectors import DetectorScript
-from mrcz_dask.runs.counting.spool import SUFFIX, EventSpool
-from mrcz_dask.runs.counting.tasks import Counted, batch_frames, write_outputs
 from mrcz_dask.values import events, live_events
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.params import FindParams, FractionParams
+from mrcz_dask.counting.recording import Origin
+from mrcz_dask.counting.spool import EventSpool, SpoolReader
+from mrcz_dask.counting.tasks import WriteTask, events_path
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.spool import About
 from mrcz_dask.live.stacks import ranges, stack_name
-from mrcz_dask.runs.counting.counter import Method
-from mrcz_dask.runs.counting.params import FindParams, FractionParams
-from mrcz_dask.runs.counting.recording import Origin
-from mrcz_dask.runs.counting.spool import EventSpool, SpoolReader
-from mrcz_dask.runs.counting.tasks import WriteTask, events_path
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import OutputExistsError
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.counting.calibration import Calibration
+from mrcz_dask.counting.tasks import need
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.live.count_stream import CountStream
 from mrcz_dask.live.counted_stacks import StreamOptions
 from mrcz_dask.live.frames import Frame, FrameStream, Publish
-from mrcz_dask.runs.counting.calibration import Calibration
-from mrcz_dask.runs.counting.tasks import need
-from mrcz_dask.runs.lock import locked
-from mrcz_dask.runs.logbook import Logbook
+from mrcz_dask.session.lock import locked
+from mrcz_dask.session.logbook import Logbook
 from mrcz_dask.values import events
 
 __all__ = ["CountStream", "Generated", "StreamOptions", "count_stream"]

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.counting.counter import Batch
 from mrcz_dask.engine.client import LONGEST_WAIT, DaskClient
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.live.shipping import SentTask, count_sent
-from mrcz_dask.runs.counting.counter import Batch
 from mrcz_dask.values.errors import SessionError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.live.frames import Publish
 from mrcz_dask.live.replay import stack_frames
-from mrcz_dask.runs.entries import Discovery
-from mrcz_dask.runs.watching import Watcher
+from mrcz_dask.session.entries import Discovery
+from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.events import Listener, StackLeftOut, Warned
 from mrcz_dask.values.params import InputParams

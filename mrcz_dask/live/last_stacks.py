@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mrcz_dask.correction.segments import reason_of
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.numerics.breaks import FEWEST, REACH, find_breaks, gather
@@ -15,7 +16,6 @@ from mrcz_dask.numerics.outliers import OutlierMask
 from mrcz_dask.numerics.references import Member
 from mrcz_dask.numerics.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
-from mrcz_dask.runs.segments import reason_of
 from mrcz_dask.values.params import Settings
 
 PACKED = Codec("zstd", 1)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.gain.check import Finding
+from mrcz_dask.gain.prepared import FIRST
 from mrcz_dask.live.last_stacks import Kept, LastStacks
 from mrcz_dask.numerics.copies import Copies
 from mrcz_dask.numerics.correction import ReadyCorrection, make_correction
@@ -24,8 +26,6 @@ from mrcz_dask.numerics.parts import MeanImage
 from mrcz_dask.numerics.regression import BandFit
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.numerics.weights import WEIGHT_STEPS, is_masked
-from mrcz_dask.runs.gain_check import Finding
-from mrcz_dask.runs.gains import FIRST
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import SMALLEST_MEAN
 

@@ -22,7 +22,7 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.spool import About, Spool
 from mrcz_dask.live.stacks import SPOOL, recorded, stack_name, write_stack
 from mrcz_dask.live.wire import check_chunk, check_pixels, plain_meta
-from mrcz_dask.runs.lock import locked
+from mrcz_dask.session.lock import locked
 from mrcz_dask.values import events
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import FormatError, MrczDaskError, ParameterError

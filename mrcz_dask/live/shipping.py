@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.counting.calibration import Calibration
+from mrcz_dask.counting.counter import Batch, Method, counter_of
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.zeroing import fill_zeros, zero_below
-from mrcz_dask.runs.counting.calibration import Calibration
-from mrcz_dask.runs.counting.counter import Batch, Method, counter_of
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import ParameterError
 

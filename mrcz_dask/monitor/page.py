@@ -15,6 +15,7 @@ from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, InlineStyleShe
 from bokeh.models.widgets import Div
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.outputs import STORE_NAME, output_stem
 from mrcz_dask.monitor import figures
 from mrcz_dask.monitor.columns import Row, columns
 from mrcz_dask.monitor.live import Cursor, Live
@@ -22,8 +23,7 @@ from mrcz_dask.monitor.report import Fact, Report, Trouble, clock, facts, headli
 from mrcz_dask.monitor.snapshot import Snapshot
 from mrcz_dask.monitor.state import STATES, State
 from mrcz_dask.monitor.template import TEXT_STYLE, TITLE
-from mrcz_dask.runs.outputs import STORE_NAME, output_stem
-from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 
 PERIOD_MS = 1000

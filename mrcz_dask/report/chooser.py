@@ -13,7 +13,7 @@ from mrcz_dask.report.data import Look, SessionData, StackData
 from mrcz_dask.report.markup import Markup, element, embedded, png
 from mrcz_dask.report.pictures import histogram
 from mrcz_dask.report.tables import FigureData
-from mrcz_dask.runs.thumbnails import in_greys
+from mrcz_dask.session.thumbnails import in_greys
 
 # Of a histogram in the page; the files of `--figures` and `--json` have all bins.
 MOST_BINS = 256

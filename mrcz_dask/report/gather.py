@@ -10,6 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mrcz_dask.correction.outputs import STORE_NAME, output_stem
+from mrcz_dask.correction.resume import last_steps
+from mrcz_dask.correction.tasks import spread_beyond_counting
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
 from mrcz_dask.numerics.population import Census, Packed, Turnover, lifetime
@@ -25,11 +28,8 @@ from mrcz_dask.report.data import (
     sample,
 )
 from mrcz_dask.report.progress import RunLog
-from mrcz_dask.runs.keeping import last_steps
-from mrcz_dask.runs.logbook import NAME, read_events
-from mrcz_dask.runs.outputs import STORE_NAME, output_stem
-from mrcz_dask.runs.store import SessionStore
-from mrcz_dask.runs.tasks import spread_beyond_counting
+from mrcz_dask.session.logbook import NAME, read_events
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import events
 from mrcz_dask.values.errors import MrczDaskError, PlaceError
 from mrcz_dask.values.records import Break, StackRecord

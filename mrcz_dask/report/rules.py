@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mrcz_dask.correction.tasks import RAW_SPREAD
 from mrcz_dask.report import measures
 from mrcz_dask.report.data import SessionData
-from mrcz_dask.runs.tasks import RAW_SPREAD
 
 Level = Literal["good", "look", "act", "unknown"]
 LEVELS: tuple[Level, ...] = ("good", "unknown", "look", "act")

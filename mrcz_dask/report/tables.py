@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from mrcz_dask.noise.work import middles_of
 from mrcz_dask.numerics.population import Places
 from mrcz_dask.report.data import KINDS, SessionData, StackData
-from mrcz_dask.runs.noise_work import middles_of
 
 Column = Sequence[Any]
 

@@ -9,7 +9,7 @@ import pytest
 
 from mrcz_dask.cli import app
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 
 NIGHT = named("standard", shape=(64, 80), frames=6, stacks=5, seed=3, hot=(0.005, 0.01), dead=0.001, dose=2)
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.correction.resume import settings_changes
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats import libraries
-from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.keeping import settings_changes
+from mrcz_dask.session.discovery import discover
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, SessionError, told
 from mrcz_dask.values.records import Failure
 

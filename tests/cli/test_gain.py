@@ -10,7 +10,7 @@ from mrcz_dask.formats.writer import write
 from mrcz_dask.numerics.gain import K2
 from mrcz_dask.numerics.orientation import Orientation
 from mrcz_dask.numerics.simulate import SimulationParams, named, simulate_session
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 
 SHAPE = (72, 88)
 PARAMS = SimulationParams(stacks=7, frames=16, shape=SHAPE, seed=5)

@@ -11,8 +11,8 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs import space
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session import space
+from mrcz_dask.session.simulation import write_session
 
 SERIAL = ("--workers", 0)
 

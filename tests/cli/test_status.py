@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mrcz_dask.cli import status as command
-from mrcz_dask.runs.lock import locked
-from mrcz_dask.runs.logbook import NAME
+from mrcz_dask.session.lock import locked
+from mrcz_dask.session.logbook import NAME
 
 Command = Callable[..., Any]
 
@@ -18,9 +18,9 @@ Command = Callable[..., Any]
 @pytest.fixture(scope="module")
 def finished(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The outputs of a run over five stacks."""
+    from mrcz_dask.correction.plan import make_plan
+    from mrcz_dask.correction.run import carry_out
     from mrcz_dask.engine.client import SerialClient
-    from mrcz_dask.runs.koma import carry_out
-    from mrcz_dask.runs.plan import make_plan
     from mrcz_dask.values.params import KomaParams, Settings
 
     out = tmp_path_factory.mktemp("status") / "out"

@@ -12,9 +12,10 @@ import pytest
 
 from mrcz_dask.cli import console
 from mrcz_dask.cli.progress import Bars
+from mrcz_dask.convert import recompress as convert
+from mrcz_dask.correction import run as koma
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs import convert, koma
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values import events
 
 
@@ -51,7 +52,7 @@ def test_other_commands_say_how_far_they_came(
             raise KeyboardInterrupt
         return work(path, *others, **more)
 
-    monkeypatch.setattr("mrcz_dask.runs.convert.recompress", stop)
+    monkeypatch.setattr("mrcz_dask.convert.recompress.recompress", stop)
     shown = mrcz("recompress", first, second, "-o", tmp_path / "out")
     assert shown.code == 130
     assert f"stopped: 1 of 2 files are done and kept; go on with {second}" in shown.err

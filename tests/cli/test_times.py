@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.cli.times import show_profile
-from mrcz_dask.runs.profile import Pass, Profile, StackTime
+from mrcz_dask.correction.profile import Pass, Profile, StackTime
 from mrcz_dask.values.timing import Spent, Timing
 
 DECODE = Spent("decode", False, 2.0, 1.5, 4_000_000_000)

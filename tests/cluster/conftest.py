@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 
 RADIUS = 3
 # What a shell would run, if any were given it.

@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine import jobs, where
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.loop import Task
@@ -23,10 +25,8 @@ from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile, read_profile
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.readback import swept
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.readback import swept
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.events import Event, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.formats.writer import write
-from mrcz_dask.runs.convert import recompress
 from mrcz_dask.values.params import OutputFormat
 from tests.inputs import as_tiff
 

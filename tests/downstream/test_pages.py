@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 from tests.test_docs import ROOT, SHIM, blocks, preparations, run_bash
 
 pytestmark = [pytest.mark.downstream, pytest.mark.usefixtures("relion")]

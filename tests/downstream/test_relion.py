@@ -14,15 +14,15 @@ import zarr
 from numpy.typing import NDArray
 
 import mrcz_dask
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.export.run import export
+from mrcz_dask.export.texts import Optics
+from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.simulate import SimulatedSession, SimulationParams, named
-from mrcz_dask.runs.discovery import discover
-from mrcz_dask.runs.export import export
-from mrcz_dask.runs.export_texts import Optics
-from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.discovery import discover
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 from tests.inputs import read_star
 

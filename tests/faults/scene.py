@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings
 
 RADIUS = 4

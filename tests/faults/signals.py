@@ -20,16 +20,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import mrcz_dask.engine.where
-import mrcz_dask.live.begin
-import mrcz_dask.monitor.serving
-import mrcz_dask.numerics.kernels
-import mrcz_dask.runs.koma
-import mrcz_dask.runs.plan  # noqa: F401
 from mrcz_dask.cli import app
 from mrcz_dask.cli.interrupts import SAME_SECONDS, heed_signals
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 from tests.faults.scene import contents, half_written
 
 ONCE = (signal.SIGTERM, signal.SIGINT)

@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 import mrcz_dask
+from mrcz_dask.convert.filtering import filter_outliers
 from mrcz_dask.formats.header import Header, Statistics
 from mrcz_dask.formats.signs import unsigned_by_pixels
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.runs.filtering import filter_outliers
 from mrcz_dask.values.params import InputParams, Mode0, OutlierParams
 
 SHAPE = (4, 64, 80)

@@ -13,16 +13,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.live.correcting import LiveCorrection, LiveOptions
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Learner
 from mrcz_dask.numerics.noise import correlated_noise
 from mrcz_dask.numerics.simulate import SimulatedSession, named, simulate_session
-from mrcz_dask.runs.gain_options import GainOptions
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Event, Noted, Warned
 from mrcz_dask.values.params import KomaParams, Settings

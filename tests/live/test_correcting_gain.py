@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.live.begin import start
 from mrcz_dask.live.correcting import LiveCorrection
 from mrcz_dask.live.replay import Replay
 from mrcz_dask.numerics.gain import K2
-from mrcz_dask.runs.gain_options import GainOptions
 from mrcz_dask.values.errors import MissingFileError
 from mrcz_dask.values.events import Event, Warned
 from tests.live.test_correcting import OPTIONS, SHAPE, about, corrected, noise, stream

@@ -16,6 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 import mrcz_dask
+from mrcz_dask.counting import Calibration, FractionParams, count, open_events
+from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.packing import unpack
+from mrcz_dask.counting.tasks import need
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.where import Where
 from mrcz_dask.live import sender as sender_module
@@ -24,10 +28,6 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.listen import Listen
 from mrcz_dask.live.sender import FrameSender
 from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
-from mrcz_dask.runs.counting import Calibration, FractionParams, count, open_events
-from mrcz_dask.runs.counting.counter import Method
-from mrcz_dask.runs.counting.packing import unpack
-from mrcz_dask.runs.counting.tasks import need
 from mrcz_dask.values import events, live_events
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, ProcessorError
 
@@ -268,7 +268,7 @@ import sys
 from pathlib import Path
 from mrcz_dask.live.counting import StreamOptions, count_stream
 from mrcz_dask.live.listen import Listen
-from mrcz_dask.runs.counting import FractionParams
+from mrcz_dask.counting import FractionParams
 import mrcz_dask.live.count_stream as counting_module
 
 counting_module.batch_frames = lambda shape: 3

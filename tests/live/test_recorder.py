@@ -19,7 +19,7 @@ from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.live import recorder as module
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.recorder import Recorder, recorded
-from mrcz_dask.runs.discovery import discover
+from mrcz_dask.session.discovery import discover
 from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError, ParameterError, SpaceError
 from mrcz_dask.values.events import Event, Warned
 from tests.live.streaming import pixels

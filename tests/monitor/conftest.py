@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.logbook import Moment, read_events
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.logbook import Moment, read_events
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import StackResult, Summed

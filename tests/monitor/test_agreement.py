@@ -9,14 +9,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from mrcz_dask.cli.summary import show_outcome
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.monitor.tail import Tail
-from mrcz_dask.runs.koma import Outcome, carry_out
-from mrcz_dask.runs.plan import make_plan
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.sizes import readable

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 
 from .conftest import Made
 from .test_page import SCRIPT
@@ -127,7 +127,7 @@ def served(out: Path) -> Iterator[str]:
     """Serve the page of a run that is over."""
     from mrcz_dask.monitor.live import Live
     from mrcz_dask.monitor.servers import Alone
-    from mrcz_dask.runs.logbook import read_events
+    from mrcz_dask.session.logbook import read_events
 
     live = Live()
     for _, event in read_events(out):

@@ -16,13 +16,13 @@ from urllib.request import urlopen
 
 import pytest
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.logbook import Moment
-from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.session.logbook import Moment
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams, Settings
 

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.report import headline
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.logbook import read_events
-from mrcz_dask.runs.plan import make_plan
+from mrcz_dask.session.logbook import read_events
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams, Settings
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.population import Lifetime, Survival, Turnover
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.report.data import Band, Health, MaskFacts, SessionData, StackData
 from mrcz_dask.report.gather import gather
 from mrcz_dask.report.progress import PassSpeed, RunTimes
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.simulation import write_session
+from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings
 
 # Hot pixels far above the rest, so that the filter finds all of them.

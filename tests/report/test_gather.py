@@ -12,16 +12,16 @@ import pytest
 import zarr
 
 import mrcz_dask
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.resume import last_steps
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.report import gather as module
 from mrcz_dask.report.data import SessionData, sample, worst
 from mrcz_dask.report.gather import gather
-from mrcz_dask.runs.keeping import last_steps
-from mrcz_dask.runs.koma import carry_out
-from mrcz_dask.runs.plan import make_plan
-from mrcz_dask.runs.simulation import TRUTH
-from mrcz_dask.runs.store import SessionStore
+from mrcz_dask.session.simulation import TRUTH
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mrcz_dask.report.progress import RunLog, RunTimes
-from mrcz_dask.runs.logbook import Moment, read_events
+from mrcz_dask.session.logbook import Moment, read_events
 from mrcz_dask.values import events
 from mrcz_dask.values.records import Summed
 

@@ -1,0 +1,265 @@
+"""Running what a footer says again, and comparing bit for bit."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mrcz_dask.correction.finish import finish
+from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.outputs import STORE_NAME, output_stem, store_of
+from mrcz_dask.correction.prepare import PrepareTask, prepare
+from mrcz_dask.correction.recording import settings_in
+from mrcz_dask.correction.resume import last_steps
+from mrcz_dask.correction.window import MemberRef, member_ref
+from mrcz_dask.counting.again import count_again, differing, is_counted, is_events, steps_of
+from mrcz_dask.counting.to_stack import stem_of_events
+from mrcz_dask.formats.digest import whole_digest
+from mrcz_dask.formats.mdoc import find_mdoc
+from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.sources import open_source, read_footer
+from mrcz_dask.gain.options import stated_exposure
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundError, SessionError
+from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
+from mrcz_dask.values.params import Settings
+from mrcz_dask.values.records import Break, StackRecord
+from mrcz_dask.version import __version__
+
+Steps = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """What came of it.
+
+    Attributes
+    ----------
+    path
+        The file that was made again.
+    same
+        Whether every byte of it is the same.
+    frames
+        Frames whose pixels differ; none where only what is said of them does.
+    version
+        The version that the file was made with.
+    """
+
+    path: str
+    same: bool
+    frames: tuple[int, ...]
+    version: str
+
+
+def reproduce(
+    path: Path,
+    session: Path | None = None,
+    listen: Listener = silent,
+    *,
+    calibration: Path | None = None,
+    detector: str | None = None,
+) -> Reproduction:
+    """Make an output of `koma` or `count` again from its inputs and its provenance, and compare.
+
+    Parameters
+    ----------
+    path
+        An output of `koma`, normalised or recompressed; a counted stack, or an event list.
+    session
+        Folder of the inputs; by default the folder above the file or its own.
+    listen
+        Is told what happens.
+    calibration, detector
+        Of counted stacks, where they are not beside it: see `count_again`.
+
+    Raises
+    ------
+    PlaceError, FormatError
+        When the file is no output of `koma`, or its footer does not say how it was made.
+    ReferenceNotFoundError
+        When an input is not where it should be.
+    SessionError
+        When an input is not the one that was used.
+    """
+    counted = steps_of(path)
+    if is_counted(counted):
+        return _counted(path, counted, session, listen, calibration, detector)
+    steps = _steps(path)
+    folder = session or _session(path, steps["outliers"]["inputs"][0]["name"])
+    version = str(steps["koma"].get("version"))
+    with _workplace() as place:
+        (place / "again").mkdir()
+        store = SessionStore(place / "again" / STORE_NAME)
+        store.create()
+        own = _stem(path, steps)
+        _take_gain(path, own, settings_of(steps).gain.gain, store)
+        records = _prepare_all(folder, own, steps, store, listen)
+        again = _finish(path, steps, records, folder, place)
+        same = whole_digest(again) == whole_digest(path)
+        return Reproduction(str(path), same, () if same else _differing(path, again), version)
+
+
+def _counted(
+    path: Path,
+    steps: list[dict[str, Any]],
+    session: Path | None,
+    listen: Listener,
+    calibration: Path | None,
+    detector: str | None,
+) -> Reproduction:
+    count = next(one for one in reversed(steps) if one["name"] == "count")
+    raw = count["inputs"][0]
+    if "size" not in raw:
+        raise FormatError(f"{path}: its frames came from a stream; expected an output of raw frames in files")
+    # the stack beside an event list may be called as its input is
+    stack = path.with_name(f"{stem_of_events(path)}.mrcz") if is_events(path) else path
+    found = (session or _session(stack, raw["name"])) / raw["name"]
+    if not found.exists():
+        raise ReferenceNotFoundError(f"{found}: an input of this file, and not there; give --session")
+    with _workplace() as place:
+        again = count_again(path, found, place, listen, calibration, detector)
+        again = again.rename(again.with_name(path.name))
+        same = whole_digest(again) == whole_digest(path)
+        differ = differing if is_events(path) else _differing
+        return Reproduction(str(path), same, () if same else differ(path, again), str(count["version"]))
+
+
+def _steps(path: Path) -> Steps:
+    footer = read_footer(path) or {}
+    steps = last_steps(footer)
+    missing = [name for name in ("outliers", "koma", "write") if name not in steps]
+    if missing:
+        raise PlaceError(
+            f"{path}: its footer has no step {', '.join(missing)}; expected an output of `mrcz-dask koma` "
+            "or `count`"
+        )
+    after = footer["provenance"][-1]["name"]
+    if after != "write":
+        raise FormatError(
+            f"{path}: the step {after!r} came after koma's; reproduce the file that koma wrote, whose pixels "
+            "this one took over"
+        )
+    return steps
+
+
+def _session(path: Path, name: str) -> Path:
+    """Return the folder of the inputs: that of the output's folder, as `koma` makes it, or its own."""
+    parents = path.absolute().parents
+    above = parents[min(name.count("/"), len(parents) - 1)]  # outputs keep the tree of their inputs
+    for folder in (above.parent, above, parents[0].parent, parents[0]):
+        if (folder / name).exists() and (folder / name).absolute() != path.absolute():
+            return folder
+    raise ReferenceNotFoundError(
+        f"{path}: its input {name} is neither in {above.parent} nor in {above}; say where with --session"
+    )
+
+
+def _stem(path: Path, steps: Steps) -> str:
+    """Return the stem that a stack had in its run: its name's, with the suffix where the output has it."""
+    recipe: dict[str, str] = (read_footer(path) or {}).get("recipe", {})
+    if recipe:
+        return recipe["stem"]
+    name: str = steps["outliers"]["inputs"][0]["name"]
+    file = PurePosixPath(name).name
+    return name.removesuffix(file) + (file if output_stem(path.name) == file else stem_of(file))
+
+
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as place:
+        yield Path(place)
+
+
+def settings_of(steps: Steps) -> Settings:
+    """Return the settings that provenance steps record."""
+    return Settings.from_dict(settings_in(steps))
+
+
+def _inputs(steps: Steps) -> dict[str, str]:
+    """Return name and digest of every input: the stack itself first, then the members of its windows."""
+    own = steps["outliers"]["inputs"][0]
+    found = {own["name"]: own["digest"]}
+    for window in steps["koma"]["inputs"]:
+        found |= dict(zip(window["names"], window["digests"], strict=True))
+    return found
+
+
+def _take_gain(path: Path, own: str, digest: str, store: SessionStore) -> None:
+    """Take over the gain that an output was made with, which the store beside it keeps."""
+    if not digest:
+        return
+    beside = SessionStore(store_of(path, own))
+    about = beside.gain_about(digest)
+    if about is None:
+        raise ReferenceNotFoundError(
+            f"{beside.path}: the gain {digest} that {path.name} was made with is not there; expected the "
+            "session store of its run beside it"
+        )
+    store.put_gain(digest, beside.gain(digest), about)
+
+
+def _prepare_all(
+    folder: Path, own: str, steps: Steps, store: SessionStore, listen: Listener
+) -> dict[str, StackRecord]:
+    settings, inputs = settings_of(steps), _inputs(steps)
+    listen(PhaseStarted("inputs", len(inputs), 0))
+    records: dict[str, StackRecord] = {}
+    for k, (name, digest) in enumerate(inputs.items()):
+        path = folder / name
+        if not path.exists():
+            raise ReferenceNotFoundError(f"{path}: an input of this file, and not there; give --session")
+        stem = f"{own}/{k}" if k else own  # inputs may have one stem, in two formats or folders
+        exposure = stated_exposure(find_mdoc(path)) if settings.gain.by_rate else None
+        task = PrepareTask(str(path), name, stem, str(store.path), settings, exposure)
+        records[name] = prepare(task)
+        if records[name].digest != digest:
+            raise SessionError(
+                f"{path}: its pixels have digest {records[name].digest}, the footer names {digest}; "
+                "it is not the input that was used"
+            )
+        listen(StackDone("inputs", name, 0))
+    return records
+
+
+def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: Path, place: Path) -> Path:
+    koma, write = steps["koma"], steps["write"]["results"]
+    members = [_members(window["names"], records) for window in koma["inputs"]]
+    own = records[steps["outliers"]["inputs"][0]["name"]]
+    task = FinishTask(
+        path=str(folder / own.name),
+        folder=str(place / "again"),
+        store=str(place / "again" / STORE_NAME),
+        record=own,
+        short=members[0],
+        long=members[1],
+        usable=koma["results"]["usable_as_reference"],
+        score=None,
+        breaks=tuple(Break.from_dict(one) for one in koma["results"]["breaks"]),
+        provisional=koma["results"]["provisional"],
+        settings=settings_of(steps),
+        acquired=koma["results"]["acquired"],
+        acquired_from=koma["results"]["acquired_from"],
+        pixel_size=write["pixel_size"],
+        mdoc=None,
+    )
+    return place / "again" / finish(task).output
+
+
+def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:
+    return tuple(member_ref(records[name]) for name in names)
+
+
+def _differing(path: Path, again: Path) -> tuple[int, ...]:
+    with open_source(path) as a, open_source(again) as b:
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            return tuple(range(len(a)))
+        return tuple(k for k in range(len(a)) if a.frame(k).tobytes() != b.frame(k).tobytes())
+
+
+def made_by_this_version(found: Reproduction) -> bool:
+    """Return whether the file comes from the version that runs now."""
+    return found.version == __version__

@@ -1,0 +1,184 @@
+"""The outliers of one stack at a time, without its neighbours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.convert.recompress import (
+    Converted,
+    converted,
+    dtype_text,
+    input_of,
+    range_of,
+    stored_as,
+    target_of,
+)
+from mrcz_dask.correction.outputs import check_codec
+from mrcz_dask.formats import provenance
+from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.sources import FrameSource, open_source
+from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
+from mrcz_dask.numerics.correction import make_correction
+from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
+from mrcz_dask.numerics.filling import fill_values
+from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.philox import key_of
+from mrcz_dask.numerics.replacing import Replacement
+from mrcz_dask.numerics.sums import StackSum, sum_stack
+from mrcz_dask.numerics.thresholds import QUIET
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.session.readback import pixel_digest
+from mrcz_dask.session.shared_readers import USUAL
+from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
+
+Frame = NDArray[Any]
+Change = Callable[[Frame, int], Frame]
+
+
+def filter_outliers(
+    path: Path,
+    folder: Path,
+    outliers: OutlierParams,
+    codec: str,
+    format: OutputFormat = "mrcz",
+    *,
+    stem: str | None = None,
+    params: InputParams = USUAL,
+    overwrite: bool = False,
+    resume: bool = False,
+) -> Converted:
+    """Find and fill the outliers of one stack, without KOMA.
+
+    Counts stay counts: each outlier is kept, or replaced as a whole by a Poisson draw round the mean of its
+    neighbours, with the probability that its weight says. Floats are blended with the fill.
+
+    Parameters
+    ----------
+    path
+        Of the stack.
+    folder
+        Where STEM and the format's suffix go.
+    outliers
+        How they are found.
+    codec
+        As `check_format_codec` has it.
+    format
+        Of the output; see `recompress`.
+    stem, resume
+        See `recompress`.
+    params
+        How the stack is read where it does not say it.
+    overwrite
+        Replace an output that is there.
+
+    Raises
+    ------
+    OutlierError
+        When the stack has no finite pixel.
+    DtypeError
+        The format cannot hold the pixels; says what to do.
+    OutputExistsError, SessionError, FormatError, OSError
+        For an output that is there or is the input, a bad input, a full disk.
+    """
+    check_codec(codec, format, may_keep=False)
+    about = outliers.to_dict() | {"codec": codec, "input": params.to_dict()}
+    done = ("outliers", about) if resume else None
+    target, before = target_of(path, folder, SUFFIXES[format], stem, overwrite, done)
+    if before is not None:
+        return converted(path, target, before["results"]["mask"] | {"caveats": before["caveats"]}, kept=True)
+    with open_source(path, params) as reader:
+        blank = [k for k in range(len(reader)) if is_blank(reader.physical(k))]
+        total = sum_stack(_Physical(reader, () if len(blank) == len(reader) else blank))
+        mask = outlier_mask(total, outliers)
+        digest = pixel_digest(reader)
+        counts = reader.dtype.kind in "iu" and not reader.quantised
+        dose = float(mask.mean) / total.n
+        change = _replacing(mask, total, digest, dose) if counts else _blending(mask, total, dose)
+        notes = (*reader.notes, *blank_note(blank, len(reader)))
+        reverse = reversed_rows(reader, format)
+        with _filtered_writer(reader, target, codec, format, (counts, change), dose) as writer:
+            for k in range(len(reader)):
+                writer.append(change(reader.physical(k), k))
+            step = provenance.step(
+                "outliers",
+                parameters=about,
+                inputs=[input_of(path, digest)],
+                results={
+                    "mask": mask.summary(),
+                    "filled": "poisson draws" if counts else "blended",
+                    **stored_as(writer, reverse),
+                },
+                caveats=[*mask.caveats, *notes],
+            )
+            writer.provenance = provenance.append(writer.provenance, step)
+    return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)}, notes)
+
+
+def _filtered_writer(
+    reader: FrameSource,
+    target: Path,
+    codec: str,
+    format: OutputFormat,
+    how: tuple[bool, Change],
+    dose: float,
+) -> FrameWriter:
+    counts, change = how
+    made = reader.dtype if counts else np.dtype(np.float32)
+    frames = (change(reader.physical(k), k) for k in range(len(reader)))
+    dtype, four_bit = stored_type(format, made, *range_of(frames, made, format))
+    about = {"unit": "counts", "dose_per_frame": dose}
+    return open_writer(
+        target,
+        format,
+        reader.shape,
+        dtype,
+        codec=codec,
+        pixel_size=reader.pixel_size,
+        meta=reader.meta or None,
+        provenance=reader.provenance,
+        pixels={**about, "dtype": dtype_text(made), **row_order(reader, format)},
+        four_bit=four_bit,
+        mrc_header=reader.labelled_header,
+        reverse_rows=reversed_rows(reader, format),
+    )
+
+
+class _Physical:
+    """The frames of a stack, some of them left out, to be gone through more than once."""
+
+    def __init__(self, reader: FrameSource, without: Collection[int]) -> None:
+        self._reader, self._without = reader, without
+
+    def __iter__(self) -> Iterator[Frame]:
+        return (self._reader.physical(k) for k in range(len(self._reader)) if k not in self._without)
+
+
+def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> Change:
+    """Draw with the noise of counting, or where integers are quieter than that with theirs, on a pedestal."""
+    weight, variance = mask.weight255, mask.sigma**2 / total.n
+    quiet = variance < QUIET**2 * mask.mean / total.n
+    pedestal = math.floor(dose - variance) if quiet else 0
+    mean = (total.less(pedestal).total() / total.n).astype(np.float32)
+    fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
+    made = Replacement.make(weight, fill, key_of(digest), pedestal)
+
+    def change(frame: Frame, k: int) -> Frame:
+        factor = relative_dose(frame, weight, dose)
+        if pedestal and factor is not None:
+            factor = 1 + (factor - 1) * dose / (dose - pedestal)
+        return made.at_dose(factor).apply(frame, k)
+
+    return change
+
+
+def _blending(mask: OutlierMask, total: StackSum, dose: float) -> Change:
+    weight, mean = mask.weight255, (total.total() / total.n).astype(np.float32)
+    made = make_correction("subtract", None, MeanImage(mean), weight, mask.neighbourly).ready()
+    return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame)

@@ -1,0 +1,155 @@
+"""A session as a Zarr hierarchy whose chunks are the bytes in the MRCZ files: nothing is copied.
+
+The view is a JSON file of references, as kerchunk lays them out (version 1): for every chunk of every array a
+URL, an offset and a length. Each stack is an array (frame, y, x) of Zarr version 2, a frame a chunk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.wrapped import MAGIC as WRAPPED
+from mrcz_dask.session.entries import StackEntry
+from mrcz_dask.values.errors import FormatError, MrczDaskError
+
+KERCHUNK = 1
+AXES = ["frame", "y", "x"]
+References = dict[str, str | list[Any]]
+# Zarr has this codec for all chunks of version 2; what they were compressed with is in themselves.
+BLOSC = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 2, "blocksize": 0}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """The references to a session.
+
+    Attributes
+    ----------
+    references
+        By their keys in the hierarchy.
+    arrays
+        Names of the stacks that are in it.
+    left_out
+        Names of those that cannot be, with reasons.
+    """
+
+    references: References
+    arrays: tuple[str, ...]
+    left_out: dict[str, str]
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the JSON file, whole or not at all.
+
+        Raises
+        ------
+        SpaceError
+            When the folder cannot take it.
+        """
+        content = {"version": KERCHUNK, "refs": self.references}
+        write_atomic(path, json.dumps(content, separators=(",", ":")).encode())
+
+
+def view(stacks: Iterable[StackEntry]) -> View:
+    """Return references to the stacks of a session; only headers and footers are read.
+
+    Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels, and
+    other formats.
+    """
+    references: References = {".zgroup": _json({"zarr_format": 2}), ".zattrs": _json({})}
+    arrays, left_out = [], {}
+    for stack in stacks:
+        try:
+            with open_source(stack.path) as reader:
+                references |= references_to(_frames_of(stack, reader), stack)
+        except (MrczDaskError, OSError) as error:
+            left_out[stack.name] = str(error)
+        else:
+            arrays.append(stack.stem)
+            folders = PurePosixPath(stack.stem).parents[:-1]
+            references |= {f"{folder}/.zgroup": references[".zgroup"] for folder in folders}
+    return View(references, tuple(arrays), left_out)
+
+
+def references_to(reader: StackReader, stack: StackEntry) -> References:
+    """Return the references to one stack, under its stem.
+
+    Raises
+    ------
+    FormatError
+        When Zarr cannot decode it as it is.
+    """
+    _check(reader, stack)
+    array = {
+        "zarr_format": 2,
+        "shape": list(reader.shape),
+        "chunks": [1, *reader.shape[1:]],
+        "dtype": _stored(reader).str,
+        "compressor": BLOSC if reader.chunk_version else None,
+        "fill_value": None,
+        "filters": None,
+        "order": "C",
+    }
+    about = {
+        "_ARRAY_DIMENSIONS": AXES,
+        "acquired": stack.acquired.time.isoformat(),
+        "acquired_from": stack.acquired.source,
+        "pixel_size": stack.pixel_size,
+        "pixel_size_unit": "Angstrom",
+        "scale": reader.scale,
+        "offset": reader.offset,
+    }
+    url = f"file://{stack.path.as_posix()}"  # fsspec takes names as they are, with blanks and all
+    chunks = zip(reader.frame_index.offsets, reader.frame_index.nbytes, strict=True)
+    return {
+        f"{stack.stem}/.zarray": _json(array),
+        f"{stack.stem}/.zattrs": _json(plain(about)),
+        **{f"{stack.stem}/{k}.0.0": [url, start, size] for k, (start, size) in enumerate(chunks)},
+    }
+
+
+def _check(reader: StackReader, stack: StackEntry) -> None:
+    if reader.chunk_version == 5:
+        found = "its chunks are of version 5 (blosc2)"
+    elif reader.header.four_bit:
+        found = "its pixels have four bits"
+    else:
+        return
+    raise FormatError(
+        f"{stack.path}: {found}, which Zarr cannot read as they are; write it again with mrcz-dask recompress"
+    )
+
+
+def _frames_of(stack: StackEntry, reader: FrameSource) -> StackReader:
+    """Return the reader of a file in which every frame has its bytes; refuse others."""
+    if reader.format == "Zarr":
+        raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
+    with stack.path.open("rb") as file:
+        is_wrapped = file.read(8).startswith(tuple(WRAPPED))
+    if isinstance(reader, StackReader) and not is_wrapped:
+        return reader
+    raise FormatError(
+        f"{stack.path}: is {'compressed as a whole' if is_wrapped else reader.format}; a view refers to the "
+        "frames of MRC and MRCZ files; write it again with mrcz-dask recompress, or koma without --format"
+    )
+
+
+def _stored(reader: StackReader) -> np.dtype[Any]:
+    """Return the type of the pixels in the file: bytes may be unsigned, and wider than what they hold."""
+    in_file = reader.header.dtype
+    return reader.dtype if in_file.itemsize == reader.dtype.itemsize == 1 else in_file
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, separators=(",", ":"))

@@ -1,0 +1,1 @@
+"""The main job: sums and masks, windows, corrections, and the outputs with their provenance."""

@@ -1,0 +1,226 @@
+"""Following the microscope: the main job on a folder that grows, to the same bytes as on the finished one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from time import monotonic
+
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.run import KomaJob, Log, Outcome, started
+from mrcz_dask.correction.summing import announce
+from mrcz_dask.correction.tasks import more_until_final
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Loop, Task
+from mrcz_dask.session.entries import Discovery, Rejected, StackEntry
+from mrcz_dask.session.watching import Watcher
+from mrcz_dask.values import events
+from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.stopping import check_stop
+
+
+@dataclass(frozen=True, slots=True)
+class FollowParams:
+    """How a folder is followed.
+
+    Attributes
+    ----------
+    settle
+        Seconds without a change after which a stack is taken.
+    poll
+        Seconds between looks at the folder.
+    until_idle
+        Seconds without anything new after which the session is taken as finished; None = until it is stopped.
+    provisional
+        Write a first result of each stack as soon as it is there, from the stacks before it.
+    """
+
+    settle: float = 60.0
+    poll: float = 5.0
+    until_idle: float | None = None
+    provisional: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("settle", "poll", "until_idle"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ParameterError(f"{name} is {value}; expected seconds, not negative")
+
+
+def first_stacks(
+    watcher: Watcher, params: FollowParams, stop: threading.Event, listen: events.Listener, fewest: int = 1
+) -> Discovery:
+    """Return what is there as soon as there are `fewest` stacks, or what there is when no more come.
+
+    Raises
+    ------
+    SessionError
+        When none has come until `stop` is set, or for `until_idle`.
+    """
+    since, said = monotonic(), False
+    while not stop.is_set():
+        seen = watcher.look()
+        found = seen.discovery
+        if len(found.stacks) >= fewest:
+            return found
+        if not said:
+            there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
+            listen(events.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
+            said = True
+        if seen.unsettled:
+            since = monotonic()
+        if params.until_idle is not None and monotonic() - since >= params.until_idle:
+            break
+        stop.wait(params.poll)
+    check_stop()
+    found = watcher.look().discovery
+    if found.stacks:
+        return found
+    raise SessionError(f"{watcher.folder}: no stack has come; check the folder, or use --recursive")
+
+
+def follow(
+    watcher: Watcher,
+    plan: Plan,
+    client: Client,
+    listen: events.Listener,
+    params: FollowParams,
+    stop: threading.Event,
+    clock: Callable[[], float] = monotonic,
+) -> Outcome:
+    """Carry a plan out over a folder that grows, until it is stopped or idle, then finish what is there.
+
+    Parameters
+    ----------
+    watcher
+        Looks at the folder.
+    plan
+        Over the stacks that were there first.
+    client
+        Where.
+    listen
+        Is told what happens.
+    params
+        How.
+    stop
+        Set to end: what is there is finished.
+    clock
+        Seconds that only grow.
+
+    Raises
+    ------
+    MrczDaskError, OSError
+        When nothing can be done at all.
+    """
+    with started(plan, client, listen) as log:
+        job = FollowJob(plan, log, client.slots, watcher, params, stop, clock)
+        Loop(client).run(job)
+        return log.end(job.outcome())
+
+
+class FollowJob(KomaJob):
+    """The main job over stacks that come while it runs.
+
+    Parameters
+    ----------
+    plan, log, slots
+        See `KomaJob`.
+    watcher, params, stop, clock
+        See `follow`.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        log: Log,
+        slots: int,
+        watcher: Watcher,
+        params: FollowParams,
+        stop: threading.Event,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(plan, log, slots)
+        self._watcher, self._params, self._stop, self._clock = watcher, params, stop, clock
+        self._announced: dict[str, StackEntry] = {e.name: e for e in plan.stacks}
+        self._left_out: set[Rejected] = set(plan.discovery.rejected)
+        self._looked, self._quiet_since, self._ending = -params.poll, clock(), False
+        self._told_waiting: events.Waiting | None = None
+
+    def ready(self) -> Iterable[Task]:
+        """Look at the folder, if it is time; return what has become possible."""
+        if not self._ending and self._clock() - self._looked >= self._params.poll:
+            self._look()
+        yield from self._sums()
+        if self._news:
+            self._news = False
+            complete = self._ending and self.all_known()
+            yield from self._corrections(complete=complete, provisional=self._params.provisional)
+            self._tell_waiting()
+
+    def over(self) -> bool:
+        """Wait for more to come; at the end try once more what failed, and take what is there as all."""
+        if self._ending:
+            return super().over()
+        if self._stop.is_set() or self._idle():
+            self._look()
+            self._failed.clear()
+            self._refused.clear()
+            self._ending = self._news = True
+            self._next = 0
+        else:
+            self._stop.wait(max(0.0, self._looked + self._params.poll - self._clock()))
+        return False
+
+    def _tell_waiting(self) -> None:
+        """Tell which stack is final after how many more, once all that is there is summed."""
+        if self._waiting is None or not self.all_known():
+            return
+        index, name = self._waiting
+        assessed = self._assessment
+        more = more_until_final(index, assessed.ready, assessed.segments, self.plan.settings.koma)
+        waiting = events.Waiting(name, index + 1, more)
+        if waiting != self._told_waiting:
+            self._listen(waiting)
+        self._told_waiting = waiting
+
+    def _idle(self) -> bool:
+        limit = self._params.until_idle
+        return limit is not None and self._clock() - self._quiet_since >= limit
+
+    def _look(self) -> None:
+        """Take in what is in the folder now; nothing while it cannot be read."""
+        self._looked = self._clock()
+        try:
+            seen = self._watcher.look()
+        except (OSError, SessionError) as error:
+            self._listen(events.Warned(f"the session cannot be looked at ({error}); trying again"))
+            self._quiet_since = self._looked
+            return
+        if self._take_in(seen.discovery) or seen.unsettled:
+            self._quiet_since = self._looked
+
+    def _take_in(self, found: Discovery) -> bool:
+        """Go on with what is there now; tell of what is new; return whether anything has changed."""
+        present = {e.name for e in found.stacks}
+        gone = [e for e in self.plan.stacks if e.name not in present and self._stays(e, found)]
+        stacks = sorted([*found.stacks, *gone], key=lambda entry: (entry.acquired.time, entry.name))
+        now = replace(found, stacks=tuple(stacks))
+        new = tuple(e for e in now.stacks if self._announced.get(e.name) != e)
+        left_out = tuple(r for r in now.rejected if r not in self._left_out)
+        told = replace(now, stacks=new, rejected=left_out, skipped=())
+        announce(replace(self.plan, discovery=told), self._listen)
+        changed = bool(new or left_out) or len(now.stacks) != len(self._announced)
+        self._announced = {e.name: e for e in now.stacks}
+        self._left_out |= set(left_out)
+        self.plan = replace(self.plan, discovery=now)
+        self._news |= changed
+        return changed
+
+    def _stays(self, entry: StackEntry, found: Discovery) -> bool:
+        """Whether a stack whose file is gone stays in windows: its sum is there, and it was not renamed."""
+        _, record = self._records.get(entry.name, (entry, None))
+        if record is None or entry.path in {r.path for r in found.rejected}:
+            return False
+        others = (r for name, (_, r) in self._records.items() if name != entry.name)
+        return all(other.digest != record.digest for other in others)

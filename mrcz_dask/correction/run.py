@@ -1,0 +1,342 @@
+"""The main job: a record of each stack, then its correction as soon as its window is final."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mrcz_dask.correction.corrections import window_task
+from mrcz_dask.correction.finish import finish
+from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.outputs import output_name
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.resume import Due, kept_result
+from mrcz_dask.correction.summing import SumJob, tell_of, warn_of_session
+from mrcz_dask.correction.tasks import Assessment, finish_tasks
+from mrcz_dask.correction.window import BLOCK, CHAIN, Block, member_ref, sum_block, window
+from mrcz_dask.engine.attempt import Timed, failure
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Loop, Step, Task
+from mrcz_dask.session.logbook import Logbook, last_results, read_events
+from mrcz_dask.session.manifest import Manifest
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values import events
+from mrcz_dask.values.errors import MrczDaskError
+from mrcz_dask.values.records import Break, Failure, StackResult
+from mrcz_dask.version import __version__
+
+KEEPING = "existing output"
+# A block is worth it where a chain's first window would else read so many sums.
+WORTH = 3 * BLOCK
+# Corrections that are under way at most, for each task that can run: their tasks are large.
+UNDER_WAY = 28
+# Chains for each task that can run, so that all end at about the same time, and the shortest chain.
+CHAINS, SHORTEST = 8, 4
+PROVISIONAL = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run did.
+
+    Attributes
+    ----------
+    plan
+        What it set out to do.
+    results
+        Of the stacks that are done, in order of acquisition.
+    failures
+        Of the stacks that could not be, in order of acquisition.
+    """
+
+    plan: Plan
+    results: tuple[StackResult, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every file that should have been a stack was processed."""
+        return self.not_done == 0
+
+    @property
+    def not_done(self) -> int:
+        """How many files that should have been stacks were not processed."""
+        return len(self.failures) + len(self.plan.discovery.rejected)
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """The files that are there now, in order of acquisition."""
+        return tuple(self.plan.folder / one.output for one in self.results)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Why stacks could not be done, by name; bad files among them."""
+        rejected = {one.path.name: one.reason for one in self.plan.discovery.rejected}
+        return rejected | {one.name: one.reason for one in self.failures}
+
+    @property
+    def skipped(self) -> dict[str, str]:
+        """Why files are no stacks of the session, by name."""
+        return {one.path.name: one.reason for one in self.plan.discovery.skipped}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        found = self.plan.discovery
+        return {
+            "session": str(found.folder),
+            "output": str(self.plan.folder),
+            "settings": self.plan.settings.to_dict(),
+            "results": [r.to_dict() for r in self.results],
+            "failures": [f.to_dict() for f in self.failures],
+            "rejected": [{"name": found.name_of(r.path), "reason": r.reason} for r in found.rejected],
+            "skipped": [{"name": found.name_of(s.path), "reason": s.reason} for s in found.skipped],
+            "warnings": list(found.warnings),
+        }
+
+
+def carry_out(
+    plan: Plan, client: Client, listen: events.Listener = events.silent, *, take_times: bool = False
+) -> Outcome:
+    """Carry a plan out; a stack that cannot be done is a failure of its own.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    client
+        Where.
+    listen
+        Is told what happens.
+    take_times
+        Whether the messages of stacks say where their time went.
+
+    Raises
+    ------
+    MrczDaskError, OSError
+        When nothing can be done at all: no output folder, no store.
+    """
+    with started(plan, client, listen) as log:
+        job = KomaJob(plan, log, client.slots)
+        Loop(client, take_times).run(job)
+        return log.end(job.outcome())
+
+
+@dataclass(slots=True)
+class Log:
+    """What a run tells, what it knows of earlier ones, and what came out at the end.
+
+    Attributes
+    ----------
+    listen
+        Tells the logbook and whoever else listens.
+    known
+        The last result of every output.
+    outcome
+        None until the run is over.
+    """
+
+    listen: events.Listener
+    known: dict[str, StackResult]
+    outcome: Outcome | None = None
+
+    def end(self, outcome: Outcome) -> Outcome:
+        """Keep and return the outcome."""
+        self.outcome = outcome
+        return outcome
+
+
+@contextmanager
+def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log]:
+    """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    store = SessionStore(plan.store)
+    store.create()
+    store.drop_blocks()
+    if plan.gain is not None:
+        store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
+    known = last_results(read_events(plan.folder), StackResult)
+    manifest = Manifest(plan.folder, known.values(), listen)
+    log = Log(events.several(Logbook(plan.folder, listen), manifest, listen), known)
+    log.listen(
+        events.RunStarted(
+            version=__version__,
+            session=str(plan.discovery.folder),
+            output=str(plan.folder),
+            settings=plan.settings.to_dict(),
+            executor=client.describe(),
+            platform=f"Python {platform.python_version()}, {platform.platform()}",
+        )
+    )
+    if plan.gain is not None:
+        tell_of(plan.gain, log.listen)
+    try:
+        yield log
+    except BaseException as error:
+        by = {KeyboardInterrupt: "Ctrl-C", SystemExit: f"signal {error}"}.get(type(error), str(error))
+        log.listen(events.RunFinished(0, 0, by or type(error).__name__))
+        raise
+    finally:
+        store.drop_blocks()
+    if log.outcome is not None:
+        log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))
+
+
+class KomaJob(SumJob):
+    """Sums every stack, decides from the records what is final, and corrects that.
+
+    A folder that grows is the same job with stacks that are added; see `follow.FollowJob`.
+
+    Parameters
+    ----------
+    plan
+        Over the stacks that are there.
+    log
+        Of the run.
+    slots
+        How many tasks run at a time.
+    """
+
+    phases = (events.SUMS, events.CORRECTION)
+
+    def __init__(self, plan: Plan, log: Log, slots: int) -> None:
+        super().__init__(plan, log.listen)
+        self._slots = slots
+        self._log = log
+        self._results: dict[str, StackResult] = {}
+        self._refused: dict[str, tuple[str, Failure]] = {}
+        self._assessment = Assessment(plan.settings)
+        self._chains: set[tuple[int, int]] = set()
+        self._told: set[Break] = set()
+        self._blocked, self._hinted = False, False
+        self._next = 0
+        self._waiting: tuple[int, str] | None = None  # the first stack that is not final
+
+    def ready(self) -> Iterable[Task]:
+        """Return the sums of new stacks, and the corrections that have become final."""
+        yield from self._sums()
+        if self._news:
+            self._news = False
+            yield from self._corrections(complete=self.all_known())
+
+    def take(self, task: Task, made: Timed[Any]) -> None:
+        """Take in the record or the result of a stack, or its failure."""
+        if not isinstance(task.argument, FinishTask):
+            super().take(task, made)
+            return
+        corrected, found = task.argument, made.result
+        name, size = corrected.name, corrected.record.size
+        self._correcting.pop(name, None)
+        self._news |= self._blocked
+        if isinstance(found, Failure):
+            self._refused[name] = corrected.key, found
+            self._listen(events.StackFailed(task.phase, name, found.reason, size, made.timing))
+        else:
+            self._results[name] = found
+            self._log.known[found.output] = found
+            self._listen(events.StackDone(task.phase, name, size, made.timing, found))
+
+    def over(self) -> bool:
+        """Tell that corrections are over; return that nothing is left."""
+        self._listen(events.PhaseFinished(events.CORRECTION))
+        return True
+
+    def outcome(self) -> Outcome:
+        """Return what came out, in order of acquisition."""
+        place = {entry.name: k for k, entry in enumerate(self.plan.stacks)}
+        failed = [f for _, f in (*self._failed.values(), *self._refused.values()) if f.name in place]
+        names = {f.name for f in failed}
+        results = [r for name, r in self._results.items() if name in place and name not in names]
+        return Outcome(
+            self.plan,
+            tuple(sorted(results, key=lambda r: place[r.name])),
+            tuple(sorted({f.name: f for f in failed}.values(), key=lambda f: place[f.name])),
+        )
+
+    def _corrections(self, *, complete: bool, provisional: bool = False) -> Iterator[Task]:
+        """Yield the corrections of stacks whose windows are final, and provisional ones where asked for."""
+        self._blocked, self._waiting, assessed = False, None, self._assessment
+        assessed.update(self.known_stacks())
+        self._next = min(self._next, assessed.changed_at)
+        segments = assessed.segments
+        self._tell_breaks(segments.breaks if complete else segments.before(segments.decided))
+        if complete and not self._hinted:
+            self._hinted = True
+            warn_of_session(assessed.ready, self._listen)
+        tasks = finish_tasks(self.plan, assessed.ready, segments, start=self._next, more_to_come=not complete)
+        for index, task in enumerate(tasks, self._next):
+            if task.provisional:
+                self._waiting = self._waiting or (index, task.name)
+                if not provisional:
+                    break
+            if (
+                len(self._correcting) >= UNDER_WAY * self._slots
+                or self._correcting.get(task.name, task.key) != task.key
+            ):
+                self._blocked = True
+                break
+            self._next += not task.provisional
+            if self._wanted(task) and self._is_due(task):
+                self._correcting[task.name] = task.key
+                yield self._correction(index, task)
+
+    def _tell_breaks(self, breaks: Sequence[Break]) -> None:
+        for one in breaks:
+            if one not in self._told:
+                self._listen(events.Noted(str(one)))
+        self._told |= set(breaks)
+
+    def _wanted(self, task: FinishTask) -> bool:
+        """Whether an output is not what it should be, as far as this run knows, and not under way."""
+        there, refused = self._results.get(task.name), self._refused.get(task.name)
+        if (refused is not None and refused[0] == task.key) or self._correcting.get(task.name) == task.key:
+            return False
+        return there is None or (not task.provisional and there.key != task.key)
+
+    def _is_due(self, task: FinishTask) -> bool:
+        """Whether the output is to be written; tell why. One that is there is kept, or not to be replaced."""
+        output = output_name(task.record.stem, self.plan.settings.write)
+        listen, size = self._listen, task.record.size
+        try:
+            found = kept_result(task, self._log.known.get(output), overwrite=self.plan.overwrite)
+        except (MrczDaskError, OSError) as error:
+            refused = failure(task, KEEPING, error)
+            self._refused[task.name] = task.key, refused
+            listen(events.StackFailed(KEEPING, task.name, refused.reason, size))
+            return False
+        if isinstance(found, Due):
+            listen(events.StackDue(task.name, found.reason))
+            return True
+        self._results[task.name] = found
+        listen(events.StackDone(events.CORRECTION, task.name, size, None, found))
+        return False
+
+    def _correction(self, index: int, task: FinishTask) -> Task:
+        """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
+        length = min(CHAIN, max(SHORTEST, len(self.plan.stacks) // (CHAINS * self._slots)))
+        chain = self._generation, PROVISIONAL if task.provisional else index // length
+        new = chain not in self._chains
+        blocks = self._blocks(task) if new else ()
+        self._chains.add(chain)
+        asked = window_task(task, blocks=blocks)
+        needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
+        # Dask lets tasks of one name wait for a free worker if none of them needs another one's result
+        name = "first-window" if new else "window"
+        step = Step(name, window, asked, chain, needs) if asked.windows else None
+        return Task("correct-stack", events.CORRECTION, finish, task, priority=index, step=step)
+
+    def _blocks(self, task: FinishTask) -> tuple[Block, ...]:
+        """Return the whole blocks of the session's usable stacks that the long window of a stack holds."""
+        if len(task.long) < WORTH:
+            return ()
+        ready, raw = self._assessment.ready, task.settings.koma.form == "subtract-raw"
+        wanted = {*task.long, *((member_ref(task.record),) if task.usable else ())}
+        found = []
+        for start in range(0, len(ready), BLOCK):
+            members = tuple(member_ref(one.record) for one in ready[start : start + BLOCK] if one.usable)
+            if len({m.exponent for m in members}) == 1 and wanted.issuperset(members):
+                found.append(Block(str(self.plan.store), members, raw, task.record.shape[1:]))
+        return tuple(found)

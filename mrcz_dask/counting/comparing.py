@@ -1,0 +1,78 @@
+"""Whether gain and dark fit raw frames, as the charge of their electrons and their mean show it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.formats.sources import open_source
+from mrcz_dask.gain.check import Finding, Way, compare_dark, compare_gain
+from mrcz_dask.gain.prepared import PreparedGain
+from mrcz_dask.numerics.counting.detector import Detector
+from mrcz_dask.numerics.gain_estimate import SessionPattern
+from mrcz_dask.numerics.orientation import IDENTITY
+from mrcz_dask.values.params import InputParams
+
+
+def compare_with_frames(
+    detector: Detector,
+    prepared: PreparedGain | None,
+    about: Mapping[str, Any],
+    frames: Sequence[tuple[str, int]],
+    inputs: InputParams,
+    sigma: float,
+    charge: float,
+) -> tuple[Finding, ...]:
+    """Return what raw frames say against gain and dark; nothing of those that are right.
+
+    Parameters
+    ----------
+    detector
+        Dark, noise and pixels that are used.
+    prepared
+        The references as they were turned; None = only a stack of dark frames.
+    about
+        Names of what was given, "gain" and "dark".
+    frames
+        Path of the stack and number of each; those that cannot be read are left out.
+    inputs
+        How stacks are read.
+    sigma
+        Pixels above so many read noises hold charge of electrons; the others are only noise.
+    charge
+        Of an electron, read noises.
+
+    Notes
+    -----
+    The sum of a pixel's charge follows its gain without the dark and nearly without the read noise.
+    """
+    dark = detector.dark.astype(np.float32)
+    limit = (sigma * detector.noise).astype(np.float32)
+    total, found = np.zeros(dark.shape), np.zeros(dark.shape)
+    stacks = number = 0
+    for path, group in groupby(frames, key=lambda one: one[0]):
+        with suppress(ValueError, OSError), open_source(path, inputs) as source:
+            for _, k in group:
+                frame = source.physical(k)
+                above = frame - dark
+                total += frame
+                found += np.where(above > limit, above, 0)
+                number += 1
+            stacks += 1
+    good, said = detector.used, list[Finding]()
+    if number and "dark" in about:
+        mean = total / number
+        pattern = SessionPattern(mean, good, 0.0, stacks, float(mean[good].mean()))
+        way = Way(IDENTITY, divide=False) if prepared is None else prepared.way
+        said += compare_dark(about, detector.dark, way, pattern)
+    level = float(found[good].mean())
+    if level > 0 and prepared is not None and "gain" in about:
+        unit = charge * float(np.median(detector.noise[good]))
+        pattern = SessionPattern(found / level, good, level / unit, stacks, level / max(1, number))
+        way, params = prepared.way, prepared.params
+        said += compare_gain(prepared.gain, params, about, way, pattern, charge=True)
+    return tuple(said)

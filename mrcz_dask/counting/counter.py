@@ -1,0 +1,122 @@
+"""From raw frames to packed electrons, in whatever process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xxhash
+from numpy.typing import NDArray
+
+from mrcz_dask.counting.calibration import Calibration, kept_calibration
+from mrcz_dask.counting.detectors import Camera, DetectorScript
+from mrcz_dask.counting.packing import Triple, pack, quantised
+from mrcz_dask.numerics.counting.events import EventFinder
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.timing import phase
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """With what electrons are found: small, to be sent to workers.
+
+    Attributes
+    ----------
+    calibration, digest
+        Path and digest of the calibration.
+    script
+        The user's function; None = the package's.
+    """
+
+    calibration: str
+    digest: str
+    script: DetectorScript | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Electrons of consecutive frames as they are sent and kept.
+
+    Attributes
+    ----------
+    first
+        Number of the first frame in its stack.
+    packed
+        As `packing.pack` gives them.
+    frames
+        xxh3-128 of each frame's pixels, 16 bytes each.
+    """
+
+    first: int
+    packed: bytes
+    frames: bytes
+
+    @property
+    def count(self) -> int:
+        """Return the number of frames."""
+        return len(self.frames) // 16
+
+
+class Counter:
+    """Finds electrons with what it keeps; for one thread.
+
+    Parameters
+    ----------
+    calibration
+        Of the detector.
+    script
+        A user's function; None = the package's own.
+
+    Raises
+    ------
+    ProcessorError
+        The user's file does not run.
+    """
+
+    def __init__(self, calibration: Calibration, script: DetectorScript | None = None) -> None:
+        self.calibration, self._script = calibration, script
+        parts = calibration.detector, calibration.params, calibration.places
+        if script is None:
+            self._finder = EventFinder(*parts)
+        else:
+            self._camera, self._function = Camera(*parts), script.load()
+
+    def find(self, frame: NDArray[Any]) -> Triple:
+        """Return y, x in pixels and charge in ADU of the electrons of one raw frame (ny, nx)."""
+        shape = self.calibration.shape
+        if frame.shape != shape:
+            raise ParameterError(
+                f"frames are {frame.shape}; expected {shape}, as the detector's calibration; count it apart"
+            )
+        if self._script is not None:
+            return self._script.find(self._function, frame, self._camera)
+        found = self._finder.find(frame)
+        return found.y, found.x, found.charge
+
+    def batch(self, first: int, frames: Iterable[NDArray[Any]]) -> Batch:
+        """Return the electrons of consecutive frames, packed."""
+        digests: list[bytes] = []
+
+        def found() -> Iterable[Triple]:
+            for frame in frames:
+                items = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
+                digests.append(xxhash.xxh3_128_digest(items.view(np.uint8).data))
+                with phase("apply"):
+                    yield self.find(frame)
+
+        events = quantised(found(), self.calibration.shape, self.calibration.detector.unit)
+        return Batch(first, pack(events), b"".join(digests))
+
+
+_own = threading.local()
+
+
+def counter_of(method: Method) -> Counter:
+    """Return this thread's counter for a method."""
+    if getattr(_own, "method", None) != method:
+        calibration = kept_calibration(method.calibration, method.digest)
+        _own.counter, _own.method = Counter(calibration, method.script), method
+    return _own.counter  # type: ignore[no-any-return]

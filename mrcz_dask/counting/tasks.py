@@ -1,0 +1,336 @@
+"""What workers do: count some frames of a stack; write the outputs of one that is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.counting.calibration import kept_calibration
+from mrcz_dask.counting.counter import Batch, Method, counter_of
+from mrcz_dask.counting.packing import Found, joined
+from mrcz_dask.counting.params import FindParams, FractionParams
+from mrcz_dask.counting.recording import USUAL, Origin, Summary, about_stack
+from mrcz_dask.counting.rendering import write_counted
+from mrcz_dask.counting.spool import SpoolReader
+from mrcz_dask.counting.store import SUFFIX, write_events
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.formats.digest import files_in, whole_digest
+from mrcz_dask.formats.places import measure
+from mrcz_dask.numerics.counting.detector import Detector
+from mrcz_dask.session.shared_readers import shared_reader
+from mrcz_dask.values.errors import DamagedError, SessionError
+from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.records import Written
+from mrcz_dask.values.timing import phase
+
+# A process with the compiled code; bytes per pixel of the detector in it, of a task's frame as read,
+# standardised and compressed, and of a counted frame on its way into a file.
+PROCESS_BYTES = 350_000_000
+DETECTOR_PIXEL, FRAME_PIXEL, COUNTED_PIXEL = 80, 24, 6
+# Electrons raise the median of a raw frame above its dark by `RISE` times what they add to its spread below
+# the median (.16 and 1.05 read noises at 3 % occupancy, 1.4 and 1.7 at 20 %). What is off by more than
+# `MISFIT` and a step of whole numbers is not a frame of this detector. So many rows tell.
+RISE, MISFIT, STEP_SLACK, CHECKED_ROWS = 2.1, 1.2, 1.0, 64
+BATCH_PIXELS, LONGEST_BATCH = 1 << 26, 64
+
+
+def need(shape: tuple[int, int], upsampling: int) -> Need:
+    """Return the memory that counting takes: the same for any number of stacks and of frames."""
+    size = shape[0] * shape[1]
+    task = size * max(FRAME_PIXEL, COUNTED_PIXEL * upsampling**2)
+    return Need(PROCESS_BYTES + size * DETECTOR_PIXEL, task + (64 << 20))
+
+
+def batch_frames(shape: tuple[int, int]) -> int:
+    """Return how many frames a task counts: some 64 Mpx."""
+    return int(np.clip(BATCH_PIXELS // (shape[0] * shape[1]), 1, LONGEST_BATCH))
+
+
+@dataclass(frozen=True, slots=True)
+class CountTask:
+    """Consecutive raw frames of a stack.
+
+    Attributes
+    ----------
+    path, size, mtime_ns, inputs
+        Of the stack, and how it is read.
+    name
+        Of the stack in messages.
+    first, count
+        The frames.
+    method
+        How they are counted.
+    """
+
+    path: str
+    size: int
+    mtime_ns: int
+    inputs: InputParams
+    name: str
+    first: int
+    count: int
+    method: Method
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Files that must be there."""
+        return (self.path, self.method.calibration)
+
+
+def check_background(frame: NDArray[Any], detector: Detector, name: str) -> None:
+    """Return if what lies between the electrons of a raw frame is the detector's dark and read noise.
+
+    Parameters
+    ----------
+    frame
+        (ny, nx) raw.
+    detector
+        With which it is to be counted.
+    name
+        Of stack and frame, for the message.
+
+    Raises
+    ------
+    SessionError
+        Its median or its spread below that are impossible: every electron in it would be wrong.
+    """
+    sparse = np.s_[:: max(1, frame.shape[0] // CHECKED_ROWS)]
+    used = detector.used[sparse]
+    z = (frame[sparse].astype(np.float64) - detector.dark[sparse])[used] / detector.noise[sparse][used]
+    z = z[np.isfinite(z)]
+    low, middle = np.quantile(z, (0.1587, 0.5)) if z.size else (0.0, np.inf)
+    steps = STEP_SLACK / detector.unit if frame.dtype.kind in "iu" else 0.0
+    if abs(middle - RISE * (middle - low - 1)) < MISFIT + steps:
+        return
+    raise SessionError(
+        f"{name}: its background lies {middle:.1f} read noises above the dark, with a spread of "
+        f"{middle - low:.1f}; expected about 0 and 1. It is blank, or dark or calibration are not of this "
+        "camera and session: leave it out, or give another --dark or --calibration"
+    )
+
+
+def count_frames(task: CountTask) -> Batch:
+    """Return the electrons of some frames.
+
+    Raises
+    ------
+    SessionError
+        As `check_background`; functions of the user's own have backgrounds of their own.
+    """
+    counter = counter_of(task.method)
+    with shared_reader(task.path, task.size, task.mtime_ns, task.inputs) as reader:
+
+        def frames() -> Iterator[NDArray[Any]]:
+            for k in range(task.first, task.first + task.count):
+                with phase("decode"):
+                    frame = reader.physical(k)
+                if task.method.script is None and frame.shape == counter.calibration.shape:
+                    check_background(frame, counter.calibration.detector, f"{task.name}, frame {k}")
+                yield frame
+
+        return counter.batch(task.first, frames())
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTask:
+    """A stack whose electrons are all in its spool.
+
+    Attributes
+    ----------
+    spool
+        Path.
+    origin
+        Of the frames.
+    frames
+        How many there must be.
+    method
+        How they were counted.
+    find, fractions
+        Parameters.
+    target
+        Path of the counted stack.
+    events
+        Path of the event list; None = not asked for.
+    more, caveats
+        What else is said of the frames.
+    inputs
+        How they were read.
+    """
+
+    spool: str
+    origin: Origin
+    frames: int
+    method: Method
+    find: FindParams
+    fractions: FractionParams
+    target: str
+    events: str | None
+    more: dict[str, Any] | None = None
+    caveats: tuple[str, ...] = ()
+    inputs: InputParams = USUAL
+
+    @property
+    def name(self) -> str:
+        """Of the stack."""
+        return self.origin.name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Files that must be there."""
+        return self.spool, self.method.calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What became of a stack.
+
+    Attributes
+    ----------
+    name, output, events_output
+        Of the input; paths of the outputs ('' = none).
+    frames, events
+        Raw frames, and electrons in them.
+    bytes_in, bytes_out
+        Of the input, and of the outputs.
+    coincidence
+        As `recording.coincidence` has it.
+    dose, corrected_dose
+        Electrons per pixel of the detector in all of the stack: counted, and corrected (None = not known).
+    written
+        Its files.
+    kept
+        Whether it was there already.
+    """
+
+    name: str
+    output: str
+    events_output: str
+    frames: int
+    events: int
+    bytes_in: int
+    bytes_out: int
+    coincidence: dict[str, float | None]
+    dose: float
+    corrected_dose: float | None
+    written: Written
+    kept: bool = False
+
+
+class SpooledEvents:
+    """The electrons of a stack in its spool; an `EventSource`.
+
+    Parameters
+    ----------
+    spool
+        With all batches.
+
+    Attributes
+    ----------
+    about
+        Set when it is known.
+    """
+
+    def __init__(self, spool: SpoolReader) -> None:
+        self._spool, self.about = spool, dict[str, Any]()
+        self._whole = spool.whole()
+        self._last: tuple[int, Found] | None = None
+
+    def parts(self) -> Iterator[tuple[bytes, Found]]:
+        """Yield the digests and electrons of each batch, in order."""
+        for one in self._whole:
+            yield one.frames, self._spool.read(one)
+
+    def found(self, start: int, stop: int) -> Found:
+        """Return the electrons of frames start <= k < stop."""
+        near = [k for k, one in enumerate(self._whole) if one.first < stop and one.first + one.count > start]
+        return joined([_cut(self._read(k), self._whole[k].first, start, stop) for k in near])
+
+    def _read(self, k: int) -> Found:
+        if self._last is None or self._last[0] != k:
+            self._last = (k, self._spool.read(self._whole[k]))
+        return self._last[1]
+
+
+def _cut(found: Found, first: int, start: int, stop: int) -> Found:
+    a, b = max(start - first, 0), min(stop - first, found.counts.size)
+    bounds = np.concatenate([[0], np.cumsum(found.counts, dtype=np.int64)])
+    here = slice(int(bounds[a]), int(bounds[b]))
+    return Found(found.counts[a:b], found.y[here], found.x[here], found.charge[here])
+
+
+def write_outputs(task: WriteTask) -> Counted:
+    """Write the event list, if it is asked for, and then the counted stack of a stack."""
+    spool = SpoolReader.open(Path(task.spool))
+    if spool is None:
+        raise DamagedError(f"{task.spool}: holds nothing; count again")
+    try:
+        source = SpooledEvents(spool)
+        source.about = _about(task, source)
+        if task.events is not None:
+            write_events(Path(task.events), source.about, (found for _, found in source.parts()))
+        write_counted(Path(task.target), source, task.fractions)
+        return counted_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
+    finally:
+        spool.close()
+
+
+def _about(task: WriteTask, source: SpooledEvents) -> dict[str, Any]:
+    summary = Summary()
+    for digests, found in source.parts():
+        summary.add(digests, found)
+    if summary.frames != task.frames:
+        raise DamagedError(f"{task.spool}: holds {summary.frames} of {task.frames} frames; count again")
+    calibration = kept_calibration(task.method.calibration, task.method.digest)
+    script = task.method.script
+    return about_stack(
+        task.origin,
+        calibration,
+        task.find,
+        summary,
+        inputs=task.inputs,
+        detector=None if script is None else script.about(),
+        more=task.more,
+        caveats=task.caveats,
+    )
+
+
+def counted_of(
+    name: str,
+    target: Path,
+    events: str | None,
+    about: dict[str, Any],
+    bytes_in: int,
+    *,
+    kept: bool = False,
+) -> Counted:
+    """Return what became of a stack, from what its outputs say."""
+    step = about["provenance"][-1]["results"]
+    dose = about["events"] / (about["shape"][1] * about["shape"][2])
+    factor = step["coincidence"]["factor"]
+    outputs = [target, *([] if events is None else [Path(events)])]
+    return Counted(
+        name=name,
+        output=target.name,
+        events_output="" if events is None else Path(events).name,
+        frames=about["frames"],
+        events=about["events"],
+        bytes_in=bytes_in,
+        bytes_out=sum(measure(one).size for one in outputs),
+        coincidence=step["coincidence"],
+        dose=dose,
+        corrected_dose=None if factor is None else dose * factor,
+        written=Written(
+            name, target.name, measure(target).size, whole_digest(target), files_in(outputs, target.parent)
+        ),
+        kept=kept,
+    )
+
+
+def events_path(folder: Path, stem: str) -> Path:
+    """Return where the event list of a stack goes."""
+    return folder / f"{stem}{SUFFIX}"

@@ -1,0 +1,1 @@
+"""What the next programs read: STAR files, movies, lists."""

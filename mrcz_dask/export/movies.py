@@ -1,0 +1,227 @@
+"""A run's outputs as movies and defects for other programs: plain MRC, rows as those programs show them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.correction.opening import open_stack
+from mrcz_dask.correction.outputs import REVERSED
+from mrcz_dask.correction.resume import last_steps
+from mrcz_dask.formats.defects import Kind, write_defects
+from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.writer import StackWriter, write
+from mrcz_dask.formats.writers import SUFFIXES, is_top_down
+from mrcz_dask.gain.applied import gain_for
+from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.session.entries import relative_name
+from mrcz_dask.session.listing import list_stacks
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.errors import MrczDaskError, NoStacksError, ParameterError, PlaceError
+from mrcz_dask.values.params import GainParams
+
+MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
+FORMS: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
+
+
+@dataclass(frozen=True, slots=True)
+class Movie:
+    """An output of a run.
+
+    Attributes
+    ----------
+    path
+        Of the output.
+    stem
+        What its files are called, with the folders that it is in.
+    acquired
+        When the stack was recorded, in ISO form.
+    pixel_size
+        Angstrom, or None.
+    counts
+        Whether the file holds the counts, and what corrects them is in the store.
+    dose
+        Counts per pixel and frame.
+    shape
+        (n, ny, nx).
+    dtype
+        Of its frames in their unit.
+    gain
+        What a run applied before all else, with the stack's gamma.
+    top_down, input_top_down
+        Whether the rows of the output, and of the input, are in the order of TIFF: programs reverse these.
+    """
+
+    path: Path
+    stem: str
+    acquired: str
+    pixel_size: float | None
+    counts: bool
+    dose: float
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    gain: GainParams
+    top_down: bool
+    input_top_down: bool
+
+    def as_shown(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return an image in the rows of the input as an MRC file holds it."""
+        return image[::-1] if self.input_top_down else image
+
+
+def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
+    """Return the outputs in a run's folder and below, in order of acquisition, and why others are none.
+
+    Raises
+    ------
+    SessionError
+        When there is none.
+    """
+    found: list[Movie] = []
+    bad: dict[str, str] = {}
+    try:
+        files = list_stacks(folder, recursive=True).files
+    except (NoStacksError, FileNotFoundError):
+        files = ()
+    for path in (path for path in files if path.name.endswith(tuple(SUFFIXES.values()))):
+        name = relative_name(path, folder)
+        try:
+            with open_source(path) as reader:
+                steps = last_steps(reader.footer or {})
+                movie = _movie(path, name, reader, steps) if _is_output(name, steps) else None
+        except (MrczDaskError, OSError) as error:
+            bad[name] = str(error)
+            continue
+        if movie is not None:
+            found.append(movie)
+    if not found:
+        raise PlaceError(f"{folder}: no outputs of koma; expected files that a run wrote there")
+    return sorted(found, key=lambda movie: (movie.acquired, movie.stem)), bad
+
+
+def _is_output(name: str, steps: dict[str, dict[str, Any]]) -> bool:
+    """Return whether koma made a file, and put it into this folder: copies in others are of no concern."""
+    if "koma" not in steps or "/" not in name:
+        return "koma" in steps
+    return PurePosixPath(steps["outliers"]["inputs"][0]["name"]).parent == PurePosixPath(name).parent
+
+
+def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str, Any]]) -> Movie:
+    recipe = (reader.footer or {}).get("recipe")
+    gain = steps.get("gain")
+    digest = gain["parameters"]["gain"] if gain else ""
+    top_down = is_top_down(reader)
+    return Movie(
+        path=path,
+        stem=name.removesuffix(path.name) + stem_of(path.name),
+        acquired=steps["koma"]["results"]["acquired"],
+        pixel_size=reader.pixel_size[0] if reader.pixel_size else None,
+        counts=recipe is not None,
+        dose=float(steps["outliers"]["results"]["dose_per_frame"]),
+        shape=reader.shape,
+        dtype=reader.physical_dtype,
+        gain=GainParams(digest, (gain["results"]["gamma"],)) if gain else GainParams(),
+        top_down=top_down,
+        input_top_down=top_down != _reversed_since(reader.provenance),
+    )
+
+
+def _reversed_since(chain: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the rows of an output are in the other order than those of the run's input were."""
+    last = max(k for k, step in enumerate(chain) if step["name"] == "write")
+    return sum(bool((step.get("results") or {}).get(REVERSED)) for step in chain[last:]) % 2 == 1
+
+
+def mask_of(store: SessionStore, stem: str) -> NDArray[np.bool_]:
+    """Return the outliers of a stack, (ny, nx), True = outlier, in the rows of the input."""
+    return is_masked(store.load(stem, "weight"))
+
+
+def shown_mask(store: SessionStore, movie: Movie) -> NDArray[np.bool_]:
+    """Return the outliers of a movie as an MRC file holds them."""
+    return np.ascontiguousarray(movie.as_shown(mask_of(store, movie.stem)))
+
+
+def place_of(movie: Movie, folder: Path, end: str) -> Path:
+    """Return the path of a movie's file in a folder, which is made."""
+    path = folder / f"{movie.stem}{end}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_corrected(movie: Movie, target: Path) -> None:
+    """Write a movie as plain MRC, corrected, float32 counts."""
+    stack = open_stack(movie.path, corrected=movie.counts)
+    frames = (np.asarray(stack[k].compute(), np.float32) for k in range(movie.shape[0]))
+    _write_plain(movie, target, np.dtype(np.float32), frames)
+
+
+def write_counts(movie: Movie, target: Path) -> None:
+    """Write a movie's counts as they are; bytes as 16-bit integers, whose sign programs agree about."""
+    with open_source(movie.path) as reader:
+        dtype = np.dtype(np.int16) if reader.dtype.itemsize == 1 else reader.dtype
+        _write_plain(movie, target, dtype, (frame.astype(dtype) for frame in reader))
+
+
+def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Iterator[NDArray[Any]]) -> None:
+    with StackWriter(
+        place_of(movie, target / MOVIES, ".mrcs"),
+        movie.shape,
+        dtype,
+        codec="none",
+        pixel_size=movie.pixel_size,
+        footer=False,
+        reverse_rows=movie.top_down,
+    ) as writer:
+        for frame in frames:
+            writer.append(frame)
+
+
+def write_mask(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write the outliers of a movie in every form."""
+    mask = shown_mask(store, movie)
+    for end, form in FORMS.items():
+        write_defects(place_of(movie, target / DEFECTS, end), mask, form, "bottom")
+
+
+def gain_of(movie: Movie, store: SessionStore) -> Gain:
+    """Return the gain that the run applied to a movie; ones where there was none."""
+    return gain_for(str(store.path), movie.gain, movie.gain.gamma[0]) or Gain.of(np.ones(movie.shape[1:]))
+
+
+def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write what makes MotionCor's (frame - dark) * gain the corrected frame: dark and pattern over gain.
+
+    The scale of the method `session` is part of that gain.
+
+    Raises
+    ------
+    ParameterError
+        The pattern was divided by, and is no dark.
+    """
+    correction, gain = store.correction(movie.stem), gain_of(movie, store)
+    if correction.form == "divide":
+        raise ParameterError(
+            f"{movie.path}: --form divide has no additive reference for MotionCor; use --form subtract"
+        )
+    image = correction.pattern.astype(np.float32) * np.float32(correction.step) / gain.image
+    if (scale := correction.factor()) is not None:
+        image /= scale
+    if gain.dark is not None:
+        image += gain.dark
+    write(place_of(movie, target / DARK, ".mrc"), np.ascontiguousarray(movie.as_shown(image)), footer=False)
+
+
+def write_gain(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write the gain of a movie, gamma and scale taken, with zeros at its defects: to be multiplied with."""
+    gain, scale = gain_of(movie, store), store.correction(movie.stem).factor()
+    image = np.where(gain.bad, np.float32(0), gain.image if scale is None else gain.image * scale)
+    write(place_of(movie, target / GAINS, ".mrc"), np.ascontiguousarray(movie.as_shown(image)), footer=False)

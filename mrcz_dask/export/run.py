@@ -1,0 +1,161 @@
+"""Handing a run's outputs on to the next program: movies, defects, gains, tables, the commands."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from mrcz_dask.correction.outputs import STORE_NAME
+from mrcz_dask.export.movies import (
+    DEFECTS,
+    MOVIES,
+    Movie,
+    movies_of,
+    shown_mask,
+    write_corrected,
+    write_counts,
+    write_dark,
+    write_gain,
+    write_mask,
+)
+from mrcz_dask.export.texts import GAIN, TEXTS, Optics
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.star import is_word
+from mrcz_dask.formats.writer import write
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values import events
+from mrcz_dask.values.errors import OutputExistsError, SessionError
+from mrcz_dask.values.events import Listener
+from mrcz_dask.values.sizes import some
+
+Program = Literal["relion", "motioncor", "cryosparc", "warp"]
+PROGRAMS: tuple[Program, ...] = ("relion", "motioncor", "cryosparc", "warp")
+FEWEST_FRAMES = 3  # RELION skips shorter movies
+PHASE = "export"
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What was written: the folder, the movies, and what could not be."""
+
+    folder: Path
+    movies: tuple[str, ...]
+    left_out: dict[str, str]
+
+
+def export(
+    folder: Path, target: Path, program: Program, optics: Optics, listen: Listener = events.silent
+) -> Exported:
+    """Write what a program takes into a folder of its own.
+
+    Parameters
+    ----------
+    folder
+        A run's output folder.
+    target
+        A folder that is not there yet, or empty.
+    program
+        Which one.
+    optics
+        Of the microscope.
+    listen
+        Is told of every movie.
+
+    Raises
+    ------
+    OutputExistsError
+        When something is in the target folder.
+    SessionError
+        When there is nothing to hand on, or two outputs of one stack.
+    SpaceError, FormatError
+        When the disk is full, or an output is damaged.
+    """
+    found, left_out = movies_of(folder)
+    number = Counter(m.stem for m in found)
+    twice = sorted(m.path.name for m in found if number[m.stem] > 1)
+    if twice:
+        raise SessionError(f"{folder}: {', '.join(twice)}: several outputs of one stack; leave one of each")
+    left_out |= {movie.stem: reason for movie in found if (reason := _unfit(movie, program))}
+    good = [movie for movie in found if movie.stem not in left_out]
+    if not good:
+        raise SessionError(
+            f"{folder}: no movie to hand on: {some(f'{n} ({why})' for n, why in left_out.items())}"
+        )
+    store = SessionStore(folder / STORE_NAME)
+    with _whole(target) as place:
+        _write_movies(good, place, store, program, listen)
+        write(place / GAIN, np.ones(good[0].shape[1:], np.float32), footer=False)
+        _common_defects(good, place, store)
+        text = TEXTS[program](good, place, store, optics)
+        write_atomic(place / "README.md", text.encode())
+    return Exported(target, tuple(m.stem for m in good), left_out)
+
+
+def _unfit(movie: Movie, program: Program) -> str | None:
+    """Return why a program cannot take a movie, or None."""
+    if movie.shape[0] < FEWEST_FRAMES:
+        return f"{movie.shape[0]} frames; {FEWEST_FRAMES} at least"
+    if not movie.counts and movie.dtype == np.float64:
+        return (
+            "its counts lie on a constant offset, beside which float32 loses them; "
+            "export outputs of koma --write recompressed, whose movies are without it"
+        )
+    if program == "motioncor" and movie.counts and movie.dtype.itemsize > 2 and movie.dtype.kind in "iu":
+        return f"MotionCor reads no {movie.dtype} counts; write them as uint16 or float32, run koma again"
+    if program == "relion" and not is_word(movie.stem):
+        return "a STAR file cannot hold a name with a quote or a line break; rename the stack, run koma again"
+    return None
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """Give a hidden folder that gets the target's name when the block ends without an error."""
+    if target.exists() and any(target.iterdir()):
+        raise OutputExistsError(f"{target}: is not empty; choose another folder (-o)")
+    place = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        for name in (MOVIES, DEFECTS):
+            (place / name).mkdir(parents=True)
+        yield place
+        if target.exists():
+            target.rmdir()
+        place.rename(target)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _write_movies(
+    good: Sequence[Movie], target: Path, store: SessionStore, program: Program, listen: Listener
+) -> None:
+    sizes = {movie.stem: measure(movie.path).size for movie in good}
+    listen(events.PhaseStarted(PHASE, len(good), sum(sizes.values())))
+    for movie in good:
+        if program == "motioncor" and movie.counts:
+            write_dark(movie, target, store)
+            write_gain(movie, target, store)
+            write_counts(movie, target)
+        else:
+            write_corrected(movie, target)
+        write_mask(movie, target, store)
+        listen(events.StackDone(PHASE, movie.stem, sizes[movie.stem]))
+    listen(events.PhaseFinished(PHASE))
+
+
+def _common_defects(good: Sequence[Movie], target: Path, store: SessionStore) -> None:
+    """Write the pixels that are outliers in every stack: for programs that take one list for all."""
+    common = reduce(np.logical_and, (shown_mask(store, movie) for movie in good))
+    write_defects(target / "defects_common.txt", common, "boxes", "bottom")
+    write_defects(target / "defects_common.mrc", common, "map", "bottom")
+    gain = np.where(common, np.float32(0), np.float32(1))
+    write(target / "gain_ones_zero_at_defects.mrc", gain, footer=False)

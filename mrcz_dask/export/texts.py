@@ -1,0 +1,175 @@
+"""What a person is told of an exported folder, and the tables that a program reads: one function for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+
+import numpy as np
+
+from mrcz_dask.export.movies import DARK, DEFECTS, GAINS, MOVIES, Movie, place_of, shown_mask
+from mrcz_dask.formats.star import write_star
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.errors import ParameterError
+
+GAIN = "gain_ones.mrc"
+
+
+@dataclass(frozen=True, slots=True)
+class Optics:
+    """What the microscope was set to.
+
+    Attributes
+    ----------
+    voltage
+        Kilovolt.
+    cs
+        Spherical aberration, millimetre.
+    contrast
+        Amplitude contrast, 0 to 1.
+    pixel_size
+        Angstrom; None = what the stacks say.
+    """
+
+    voltage: float = 300.0
+    cs: float = 2.7
+    contrast: float = 0.1
+    pixel_size: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, low, high in (("voltage", 10, 2000), ("cs", 0, 100), ("contrast", 0, 1)):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ParameterError(f"{name} is {value}; expected {low} to {high}")
+
+
+def _pixel_size(good: Sequence[Movie], optics: Optics) -> float:
+    found = optics.pixel_size or next((m.pixel_size for m in good if m.pixel_size), None)
+    if found is None:
+        raise ParameterError("the stacks say no pixel size; give it with --pixel-size")
+    return found
+
+
+ABOUT = """# {n} movies for {program}
+
+In `{movies}/` are plain MRC movies{kind}. Where a program demands a gain, `{gain}` is one of ones.
+`{defects}/` lists the outliers of each movie as a map (`.mrc`, 1 = defect), as boxes `x y w h` (`.txt`,
+from 0, row 0 the first in the file) and as SerialEM's text (`_serialem.txt`, row 0 at the top).
+`defects_common.*` has those that are outliers in every movie.
+
+Movies are in order of acquisition in every list. Dose: {dose:.4g} counts/pixel/frame on average.
+
+"""
+CORRECTED = (
+    " in float32, corrected: outliers filled, fixed pattern subtracted, mean dose\nkept. **Apply no gain "
+    "reference to them**: it was applied before, and what of the pattern was left was taken off"
+)
+COUNTS = (
+    " of the counts as they are. **Apply no other gain or dark to them\nthan each movie's own** (below), "
+    "which take off the fixed pattern, too"
+)
+
+
+def _about(good: Sequence[Movie], program: str, kind: str = CORRECTED) -> str:
+    dose = float(np.mean([movie.dose for movie in good]))
+    return ABOUT.format(
+        n=len(good), program=program, movies=MOVIES, kind=kind, gain=GAIN, defects=DEFECTS, dose=dose
+    )
+
+
+def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
+    """Write the tables and return what a person is told who goes on with RELION."""
+    size = _pixel_size(good, optics)
+    write_star(
+        target / "movies.star",
+        {
+            "optics": {
+                "rlnOpticsGroupName": ["opticsGroup1"],
+                "rlnOpticsGroup": [1],
+                "rlnMicrographOriginalPixelSize": [float(size)],
+                "rlnVoltage": [float(optics.voltage)],
+                "rlnSphericalAberration": [float(optics.cs)],
+                "rlnAmplitudeContrast": [float(optics.contrast)],
+            },
+            "movies": {
+                "rlnMicrographMovieName": [f"{MOVIES}/{movie.stem}.mrcs" for movie in good],
+                "rlnOpticsGroup": [1] * len(good),
+            },
+        },
+    )
+    for movie in good:
+        y, x = np.nonzero(shown_mask(store, movie))
+        columns = {"rlnCoordinateX": x.astype(float).tolist(), "rlnCoordinateY": y.astype(float).tolist()}
+        write_star(place_of(movie, target / "hot_pixels", ".star"), {"hot_pixels": columns})
+    return _about(good, "RELION") + (
+        "Run in this folder, which then is the project's:\n\n"
+        "    relion_run_motioncorr --i movies.star --o MotionCorr/job001/ --use_own --bfactor 150 --j 4 "
+        f"--dose_per_frame {np.mean([m.dose for m in good]) / size**2:.4g} --patch_x 5 --patch_y 5\n\n"
+        "`--dose_per_frame` is in electrons per square Angstrom, if a count is an electron. `hot_pixels/` "
+        "has the tables `data_hot_pixels` as RELION writes them into each movie's STAR file.\n"
+    )
+
+
+def for_motioncor(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
+    """Return what a person is told who goes on with MotionCor."""
+    size, raw, first = _pixel_size(good, optics), good[0].counts, good[0].stem
+    movie, gain, dark, defects = (
+        quote(f"{folder}/{first}{end}")
+        for folder, end in ((MOVIES, ".mrcs"), (GAINS, ".mrc"), (DARK, ".mrc"), (DEFECTS, ".mrc"))
+    )
+    aligned = quote(f"{first.replace('/', '_')}_aligned.mrc")
+    applied = f"-Gain {gain} -Dark {dark}" if raw else f"-Gain {GAIN}"
+    return _about(good, "MotionCor", COUNTS if raw else CORRECTED) + (
+        "For each movie, such as the first:\n\n"
+        f"    MotionCor3 -InMrc {movie} -OutMrc {aligned} -PixSize {size:g} "
+        f"-kV {optics.voltage:g} {applied} -DefectMap {defects}\n\n"
+        + (OF_COUNTS if raw else "`-Gain` is a gain of ones.\n")
+    )
+
+
+OF_COUNTS = (
+    f"`{DARK}/` has what is to be taken off every frame of a movie before its gain, `{GAINS}/` its gain: the "
+    "camera's if the run\nwas given one (gamma taken, 0 at defects), else ones, as MotionCor applies a dark "
+    "only together with a gain.\n"
+)
+
+
+def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
+    """Return what a person is told who goes on with cryoSPARC."""
+    size = _pixel_size(good, optics)
+    depths = {movie.stem.count("/") for movie in good}
+    paths = ", ".join(f"`{MOVIES}/{'*/' * depth}*.mrcs`" for depth in sorted(depths))
+    return _about(good, "cryoSPARC") + (
+        "Import Movies:\n\n"
+        f"- Movies data path: {paths}\n- Gain reference path: none\n"
+        "- Defect file path: `defects_common.txt` (boxes), or as gain reference "
+        "`gain_ones_zero_at_defects.mrc`\n"
+        f"- Raw pixel size (A): {size:g}\n- Accelerating voltage (kV): {optics.voltage:g}\n"
+        f"- Spherical aberration (mm): {optics.cs:g}\n"
+        f"- Total exposure dose (e/A^2): {np.mean([m.dose * m.shape[0] for m in good]) / size**2:.4g}, "
+        "if a count is an electron\n"
+    )
+
+
+def for_warp(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
+    """Return what a person is told who goes on with Warp."""
+    size = _pixel_size(good, optics)
+    below = " --recursive" if any("/" in movie.stem for movie in good) else ""
+    return _about(good, "Warp") + (
+        "Run in this folder:\n\n"
+        f"    WarpTools create_settings --folder_data {MOVIES} --folder_processing warp "
+        f"--output warp.settings --extension '*.mrcs'{below} --angpix {size:g} --exposure "
+        f"{np.mean([m.dose * m.shape[0] for m in good]) / size**2:.4g}\n\n"
+        "Give no `--gain_path`. `--exposure` is the whole movie's dose per square Angstrom, if a count is an "
+        "electron. In Warp's window `defects_common.mrc` can be chosen as the defect map.\n"
+    )
+
+
+TEXTS: Mapping[str, Callable[[Sequence[Movie], Path, SessionStore, Optics], str]] = {
+    "relion": for_relion,
+    "motioncor": for_motioncor,
+    "cryosparc": for_cryosparc,
+    "warp": for_warp,
+}

@@ -1,0 +1,160 @@
+"""Gain, dark and defects as the tasks of a run apply them: from the session store, a power for each stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.numerics.doses import is_blank
+from mrcz_dask.numerics.gain import Gain, GammaCurve
+from mrcz_dask.numerics.gained import gained_mask, gained_sum
+from mrcz_dask.numerics.sums import StackSum
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import GainParams, OutlierParams
+
+# A worker has few gains at a time: one, and where gamma goes by dose rate its powers.
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class GammaRule:
+    """Which exponent a stack's gain gets.
+
+    Attributes
+    ----------
+    curve
+        By dose rate (Eq. 11); None = `value` for all.
+    value
+        The exponent if there is no curve.
+    """
+
+    curve: GammaCurve | None = None
+    value: float = 1.0
+
+    @classmethod
+    def of(cls, gamma: tuple[float, ...]) -> GammaRule:
+        """Make it of `GainParams.gamma`."""
+        return cls(value=gamma[0]) if len(gamma) == 1 else cls(GammaCurve(*gamma))
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """What `of` takes."""
+        c = self.curve
+        return (self.value,) if c is None else (c.a1, c.b1, c.a2, c.a3, c.low, c.high)
+
+    def at(self, rate: float | None) -> float:
+        """Return gamma at a dose rate in e-/pixel/s of the sensor.
+
+        Raises
+        ------
+        ParameterError
+            If there is a curve and no rate.
+        """
+        if self.curve is None:
+            return self.value
+        if rate is None:
+            raise ParameterError(
+                "gamma by dose rate needs the time of a frame, and nothing beside this stack says it; "
+                "expected ExposureTime in its .mdoc, or --frame-time SECONDS; or give --gain-gamma a number"
+            )
+        return self.curve.at(rate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        if self.curve is None:
+            return {"value": self.value}
+        c = self.curve
+        return {"curve": [c.a1, c.b1, c.a2, c.a3], "calibrated": [c.low, c.high]}
+
+
+def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float:
+    """Return a stack's gamma.
+
+    Parameters
+    ----------
+    params
+        The rule, and what the user said of frame times, which comes first.
+    dose
+        Mean of its unmasked pixels after the dark, before the gain, counts/pixel/frame.
+    seconds
+        Of a frame, as its metadata say.
+
+    Raises
+    ------
+    ParameterError
+        If gamma goes by dose rate and no time is known.
+    """
+    time = params.frame_time or seconds
+    return GammaRule.of(params.gamma).at(None if time is None else dose * params.subpixels / time)
+
+
+def gamma_of(
+    gain: Gain, params: GainParams, total: StackSum, seconds: float | None, outliers: OutlierParams
+) -> float:
+    """Return the gamma of a stack from its sum before dark and gain; see `stack_gamma`."""
+    if not params.by_rate:
+        return stack_gamma(params, 0.0, None)
+    mask = gained_mask(total, without_dark(total, gain), outliers)
+    return stack_gamma(params, mask.mean / total.n, seconds)
+
+
+def without_dark(total: StackSum, gain: Gain) -> StackSum:
+    """Return the sum of a stack after the dark alone: the dose is that of the electrons."""
+    return total if gain.dark is None else gained_sum(total, gain.at(0.0))
+
+
+@lru_cache(maxsize=KEPT)
+def stored_gain(store: str, digest: str, gamma: float) -> Gain:
+    """Return a gain of the session store, raised to `gamma`; kept for the next stack.
+
+    Raises
+    ------
+    DamagedError
+        It is not there, or not what was written.
+    """
+    return SessionStore(store).gain(digest).at(gamma)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Exposed:
+    """A stack together with the gain that is applied to its frames.
+
+    Attributes
+    ----------
+    source
+        The frames as read.
+    gain
+        Of this stack, its power taken; None = nothing is applied.
+    offset
+        Counts that are taken off before all else; see `StackRecord`.
+    """
+
+    source: FrameSource
+    gain: Gain | None
+    offset: int = 0
+
+    def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """Return a frame (ny, nx) after the gain, float32; itself where there is none, or if it is blank."""
+        if self.offset:
+            frame = (frame.astype(np.float64) - self.offset).astype(np.float32)
+        return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
+
+    def largest(self, low: float, high: float) -> float:
+        """Return a bound of the pixels after the gain, absolute, from those before."""
+        low, high = low - self.offset, high - self.offset
+        return max(abs(low), abs(high)) if self.gain is None else self.gain.largest(low, high)
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return (self.gained(frame) for frame in self.source)
+
+
+def gain_for(store: str, params: GainParams, gamma: float) -> Gain | None:
+    """Return what is applied to the frames of a stack; None for nothing."""
+    return stored_gain(store, params.gain, gamma) if params.gain else None

@@ -1,0 +1,1 @@
+"""Correlated noise of a session, and comparisons of methods."""

@@ -1,0 +1,1 @@
+"""Sessions on disk: which stacks there are, their order, the store of sums, the log and the lock."""

@@ -1,0 +1,236 @@
+"""Find the stacks of a session and put them in order of acquisition."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from time import perf_counter, thread_time
+from typing import TypeVar
+
+from mrcz_dask.formats.places import stem_of, stems_of
+from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
+from mrcz_dask.session.listing import Listing, list_stacks
+from mrcz_dask.session.looks import Look, look
+from mrcz_dask.session.tilts import with_tilts
+from mrcz_dask.values.errors import PlaceError, SessionError
+from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.sizes import some
+
+__all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
+
+_Found = TypeVar("_Found", StackEntry, Skipped, Single, Rejected)
+_DIGITS = re.compile(r"\d+")
+# A look is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
+# computes, and threads that wait for each other's turn take twice as long as one. The first ones tell.
+_THREADS = 8
+_FIRST = 32
+_WAITING = 0.5
+_SAME_TIME = timedelta(minutes=2)  # names give the minute, and files are written after their exposure
+WHERE = {"mdoc": ".mdoc", "header": "the header", "name": "the name"}
+
+
+def discover(
+    folder: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    recursive: bool = False,
+    inputs: InputParams | None = None,
+    outputs: bool = False,
+) -> Discovery:
+    """Find the stacks of a session: files of several frames, of any format that is read.
+
+    Only headers, footers and the texts beside the stacks are read, no frame.
+
+    Parameters
+    ----------
+    folder
+        The session's folder.
+    output
+        Where outputs go; left out if it lies in the session.
+    include
+        Patterns (``*``, ``?``, ``[...]``) of relative path, name or stem; a stack has to match one of them.
+    exclude
+        Such patterns, or text files that list them (``#`` begins a comment); a stack may match none.
+    recursive
+        Look into the folders below, too.
+    inputs
+        How files are read where they do not say it: the sign of 8-bit MRC, raw frames of EER.
+    outputs
+        Take outputs of KOMA as stacks, too.
+
+    Returns
+    -------
+    Discovery
+        The stacks in order of acquisition, what was skipped or rejected and why, and what is doubtful.
+
+    Raises
+    ------
+    SessionError
+        If there is no such folder or no stack in it, or if it is the output folder itself.
+    """
+    root = session_folder(Path(folder), None if output is None else Path(output))
+    listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
+    found = assemble(
+        root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
+    )
+    if not found.stacks:
+        raise SessionError(_none_good(root, found.skipped, found.rejected))
+    return found
+
+
+def session_folder(folder: Path, output: Path | None) -> Path:
+    """Return the absolute path of a session's folder.
+
+    Raises
+    ------
+    SessionError
+        If it is not there, no folder, or the output folder.
+    """
+    if not folder.is_dir():
+        what = "no folder" if folder.exists() else "not there"
+        raise PlaceError(f"session {folder} is {what}; expected a folder with stacks; check the path")
+    root = folder.resolve()
+    if output is not None and output.resolve() == root:
+        other = root / "koma"
+        raise PlaceError(f"output folder {output} is the session's folder; choose another, such as {other}")
+    return root
+
+
+def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
+    """Return what was found in a session's folder, in order; there may be no stack."""
+    timed, unread = with_tilts(root, listing.mdocs, list(_of(StackEntry, looks)))
+    entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
+    alike, odd = _alike(entries)
+    stems = stems_of([entry.name for entry in alike])
+    stacks = [replace(entry, stem=stem) for entry, stem in zip(alike, stems, strict=True)]
+    cut = [one for one in _of(Single, looks) if _was_a_movie(one, stacks)]
+    odd += [Rejected(one.path, _too_few(one.path, stacks[0])) for one in cut]
+    rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
+    images = (one for one in _of(Skipped, looks) if one not in cut)
+    skipped = sorted((*listing.skipped, *images), key=lambda one: one.path)
+    of_mdocs = dict.fromkeys((*(text for one in looks for text in one.warnings), *unread))
+    doubts = (*listing.warnings, *of_mdocs, *_doubts(stacks))
+    return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
+
+
+def _map(function: Callable[[Path], Look], files: Sequence[Path]) -> list[Look]:
+    """Return what the function gives for every file, in threads if it waits for most of the time."""
+    wall, processor = perf_counter(), thread_time()
+    first = [function(path) for path in files[:_FIRST]]
+    wall, processor = perf_counter() - wall, thread_time() - processor
+    threads = _THREADS if wall - processor > _WAITING * wall else 1
+    if threads == 1:
+        return first + [function(path) for path in files[_FIRST:]]
+    with ThreadPoolExecutor(threads) as pool:
+        return first + list(pool.map(function, files[_FIRST:]))
+
+
+def _of(kind: type[_Found], looks: Iterable[Look]) -> Iterator[_Found]:
+    return (one.found for one in looks if isinstance(one.found, kind))
+
+
+def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Rejected]]:
+    """Return the stacks of the most frequent kind (the earliest's, of several), and the others rejected."""
+    counts = Counter(entry.kind for entry in entries)
+    usual = max(counts, key=counts.__getitem__, default="")
+    remedy = "process these apart (--include), or leave them out (--exclude)"
+    odd = [
+        Rejected(
+            e.path,
+            f"{e.path}: found {e.kind} pixels; expected {usual}, as {counts[usual]} of {len(entries)} stacks"
+            f" have; {remedy}",
+        )
+        for e in entries
+        if e.kind != usual
+    ]
+    return [entry for entry in entries if entry.kind == usual], odd
+
+
+def _was_a_movie(one: Single, stacks: Sequence[StackEntry]) -> bool:
+    """Return whether an image has size and type of the session's stacks, so that it lost its other frames.
+
+    A gain reference may have both where pixels are floats: then it must also be called as the stacks are.
+    """
+    alike = [stack for stack in stacks if one.kind and one.kind[:2] == (stack.shape[1:], stack.dtype)]
+    if one.kind and one.kind[2]:
+        alike = [
+            stack
+            for stack in alike
+            if _DIGITS.sub("#", stem_of(stack.path.name)) == _DIGITS.sub("#", stem_of(one.path.name))
+        ]
+    return bool(alike)
+
+
+def _too_few(path: Path, stack: StackEntry) -> str:
+    return (
+        f"{path}: has one frame, of the size and type of the session's stacks; expected 2 or more, as other "
+        f"stacks have ({stack.name}: {stack.shape[0]}); copy it again from where it came from, or leave it "
+        "out (--exclude)"
+    )
+
+
+def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
+    """Yield what makes the order of acquisition doubtful."""
+    sources = Counter(stack.acquired.source for stack in stacks)
+    if len(sources) > 1:
+        mixed = ", ".join(f"{source} ({count})" for source, count in sources.most_common())
+        yield f"the order mixes times from different sources, whose clocks may differ: {mixed}"
+    modified = [stack.name for stack in stacks if stack.acquired.source == "mtime"]
+    if modified:
+        yield (
+            f"{len(modified)} of {len(stacks)} stacks have no time that is understood in .mdoc, header or"
+            f" name, so that the time of their last modification was taken: {some(modified)}"
+        )
+    yield from _disagreeing(stacks)
+    same: defaultdict[datetime, list[str]] = defaultdict(list)
+    for stack in stacks:
+        same[stack.acquired.time].append(stack.name)
+    tiff = [stack.name for stack in stacks if stack.format == "TIFF"]
+    if 0 < len(tiff) < len(stacks):
+        yield (
+            f"{len(tiff)} of {len(stacks)} stacks are TIFF, whose rows other programs reverse when they read "
+            "them; rows are taken in the order of each file: if one camera wrote both, see that they agree"
+        )
+    yield from (
+        f"{some(names)} have the same time {time.isoformat(' ')}: ordered by name"
+        for time, names in same.items()
+        if len(names) > 1
+    )
+
+
+def _disagreeing(stacks: Sequence[StackEntry]) -> Iterator[str]:
+    """Yield which sources give other times, or another order, than those that were taken."""
+    found: defaultdict[tuple[str, str], list[tuple[str, timedelta]]] = defaultdict(list)
+    latest: dict[str, datetime] = {}
+    for stack in stacks:
+        taken = stack.acquired
+        for source, time in taken.others:
+            apart, before = abs(time - taken.time), latest.get(source, time)
+            if apart > _SAME_TIME or time < before:
+                found[taken.source, source].append((stack.name, apart))
+            latest[source] = max(time, before)
+    for (taken_from, other), differing in found.items():
+        most = max(apart for _, apart in differing)
+        yield (
+            f"times in {WHERE[taken_from]} and in {WHERE[other]} disagree for {len(differing)} of "
+            f"{len(stacks)} stacks, by up to {timedelta(seconds=round(most.total_seconds()))}; those in "
+            f"{WHERE[taken_from]} decide: {some(name for name, _ in differing)}"
+        )
+
+
+def _none_good(root: Path, skipped: Sequence[Skipped], rejected: Sequence[Rejected]) -> str:
+    reasons = [f"{one.path.name} ({one.reason})" for one in skipped[:1]]
+    reasons += [some([one.reason for one in rejected], 1)] if rejected else []
+    return (
+        f"{root}: no stack that can be processed; {len(skipped)} files skipped, {len(rejected)} rejected:"
+        f" {'; '.join(reasons)}; check the folder, or use --recursive for a tree of folders"
+    )

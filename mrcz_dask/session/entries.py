@@ -1,0 +1,158 @@
+"""What was found in a session's folder, as frozen values that print themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.session.times import Acquired
+from mrcz_dask.values.sizes import readable
+
+PixelSizeSource = Literal["header", "footer", "mdoc"]
+
+
+@dataclass(frozen=True, slots=True)
+class StackEntry:
+    """A stack of the session, as its header and the texts beside it describe it.
+
+    Attributes
+    ----------
+    path
+        Absolute path.
+    name
+        Path relative to the session's folder, with forward slashes.
+    shape
+        (frames, y, x).
+    dtype
+        Type of the pixels as they are stored.
+    size
+        Bytes of the file.
+    mtime_ns
+        Its modification time, in nanoseconds since 1970.
+    stem
+        What its outputs are called, relative to their folder: `name` without suffix, or with it where two
+        formats of one name are there.
+    acquired
+        When it was taken, and what says so.
+    pixel_size
+        Edge of a pixel in Angstrom, or None; `pixel_size_source` says what says so.
+    mdoc
+        Path of its .mdoc, or None.
+    codec
+        Name of the codec that the header gives, or None if the frames are not compressed.
+    meta
+        The metadata of the footer or extended header.
+    format, first_row
+        Of the file, and whether its row 0 is at the ``bottom`` of the image or at the ``top``.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype[Any]
+    size: int
+    mtime_ns: int
+    stem: str
+    acquired: Acquired
+    pixel_size: float | None = None
+    pixel_size_source: PixelSizeSource | None = None
+    mdoc: Path | None = None
+    codec: str | None = None
+    meta: dict[str, Any] = field(default_factory=dict, hash=False)
+    format: str = "MRC"
+    first_row: FirstRow = "bottom"
+
+    @property
+    def kind(self) -> str:
+        """Size of a frame and sort of pixels, such as ``480 x 464 integer``; equal in all of a session."""
+        sort = "integer" if self.dtype.kind in "iu" else "float"
+        return f"{' x '.join(map(str, self.shape[1:]))} {sort}"
+
+
+def relative_name(path: Path, folder: Path) -> str:
+    """Return a path relative to a folder above it, with forward slashes, whatever characters it has."""
+    return path.as_posix().removeprefix(folder.as_posix().rstrip("/") + "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is rightly no stack of the session, and why."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Single(Skipped):
+    """A file of one frame: an image, unless it is of the kind of the session's stacks.
+
+    Attributes
+    ----------
+    kind
+        (y, x) and type of its pixels, and whether their mean is near 1, as of a gain reference; None where
+        its name says that it is one, or a picture.
+    """
+
+    kind: tuple[tuple[int, ...], np.dtype[Any], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A file that should have been a stack of the session and is not; says what was found and expected."""
+
+    path: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """The stacks of a session in order of acquisition, and what else was found.
+
+    Attributes
+    ----------
+    folder
+        The session's folder, absolute.
+    stacks
+        In order of acquisition, all of one shape and of integers or floats alike.
+    skipped
+        Gain references, images, outputs, excluded files.
+    rejected
+        Bad files: a run that leaves them out is not a whole one.
+    warnings
+        What is doubtful about the order.
+    """
+
+    folder: Path
+    stacks: tuple[StackEntry, ...]
+    skipped: tuple[Skipped, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, y, x) of every stack."""
+        return self.stacks[0].shape
+
+    def name_of(self, path: Path) -> str:
+        """Return a path relative to the session's folder, with forward slashes."""
+        return relative_name(path, self.folder)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all stacks' files."""
+        return sum(stack.size for stack in self.stacks)
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        yield f"{len(self.stacks)} stacks of {self.stacks[0].kind} ({readable(self.size)}) in {self.folder}"
+        yield from (f"  {stack.acquired}  {stack.name}" for stack in self.stacks)
+        yield from (f"skipped: {self.name_of(one.path)}: {one.reason}" for one in self.skipped)
+        yield from (f"rejected: {one.reason}" for one in self.rejected)
+        yield from (f"warning: {text}" for text in self.warnings)

@@ -1,0 +1,225 @@
+"""Which files of a folder may be stacks: suffixes, patterns, links, folders that are left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from mrcz_dask.formats.mdoc import mdoc_index
+from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, stem_of, suffix_of
+from mrcz_dask.session.entries import Rejected, Skipped
+from mrcz_dask.values.errors import NoStacksError, PlaceError
+from mrcz_dask.values.sizes import some
+
+LISTS = {".txt", ".lst", ".list", ".csv"}
+_HIDDEN = (".", "~", "#")
+STORES = ("session.zarr", "truth.zarr", "calibration.zarr")  # of runs, of a simulation
+EVENTS = ".events.zarr"  # of a counted stack
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files that may be stacks, by name, and what a look at the folders alone tells.
+
+    Attributes
+    ----------
+    files
+        Paths of the candidates, sorted by their names relative to the session.
+    mdocs
+        For every folder: its .mdoc files by case-folded name.
+    skipped
+        The output folder, excluded files.
+    rejected
+        Folders that cannot be listed.
+    warnings
+        Links to a file that is there already, patterns that match nothing.
+    """
+
+    files: tuple[Path, ...]
+    mdocs: dict[Path, dict[str, str]]
+    skipped: tuple[Skipped, ...]
+    rejected: tuple[Rejected, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Walk:
+    """Folders and files as they are met."""
+
+    root: Path
+    output: Path | None
+    recursive: bool
+    files: list[Path] = field(default_factory=list)
+    mdocs: dict[Path, dict[str, str]] = field(default_factory=dict)
+    skipped: list[Skipped] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    suffixes: Counter[str] = field(default_factory=Counter)
+    seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def folder(self, folder: Path) -> None:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in self.seen:
+            return  # a link back to a folder above
+        self.seen.add((status.st_dev, status.st_ino))
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted((e for e in found if not e.name.startswith(_HIDDEN)), key=lambda e: e.name)
+        except OSError as error:
+            reason = f"{folder}: cannot be listed ({error.strerror}); expected a folder that may be read"
+            self.rejected.append(Rejected(folder, f"{reason}; change its permissions"))
+            return
+        self.mdocs[folder] = mdoc_index(e.name for e in entries)
+        for entry in entries:
+            path = folder / entry.name
+            is_store = path.suffix.casefold() in ZARR
+            ours = entry.name in STORES or entry.name.endswith(EVENTS)
+            if not _is_folder(entry) or (is_store and not ours):
+                self._file(path)
+            elif self.recursive and not is_store:
+                self._below(path)
+
+    def _file(self, path: Path) -> None:
+        suffix = suffix_of(path.name)
+        self.suffixes[suffix] += 1
+        if suffix in SUFFIXES:
+            self.files.append(path)
+
+    def _below(self, path: Path) -> None:
+        if path.resolve() == self.output:
+            self.skipped.append(Skipped(path, "the output folder"))
+        else:
+            self.folder(path)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or through a folder that may not be read
+        return False
+
+
+def list_stacks(
+    folder: Path,
+    output: Path | None = None,
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] | None = None,
+    recursive: bool = False,
+) -> Listing:
+    """Return the files below `folder` (absolute, resolved) that may be stacks; see `discover`.
+
+    Raises
+    ------
+    NoStacksError
+        If there is no file that may be a stack; says what was looked for and what is there.
+    """
+    walk = _Walk(folder, None if output is None else output.resolve(), recursive)
+    walk.folder(folder)
+    names = _Names(folder, walk.files)
+    chosen = names.matching(include or ())
+    wanted = [path for path in walk.files if not include or path in chosen]
+    patterns = [pattern for one in exclude or () for pattern in _lines(one, names)]
+    reasons = names.matching(patterns)
+    left = [path for path in wanted if path not in reasons]
+    if not left:
+        raise NoStacksError(_nothing(walk, include, len(wanted)))
+    files, doubles = _once(left)
+    excluded = [Skipped(path, f"excluded by {reasons[path]!r}") for path in wanted if path in reasons]
+    idle = _idle("include", include or (), names) + _idle("exclude", patterns, names)
+    return Listing(
+        tuple(files), walk.mdocs, (*walk.skipped, *excluded), tuple(walk.rejected), (*doubles, *idle)
+    )
+
+
+class _Names:
+    """The names of files, which patterns match.
+
+    Parameters
+    ----------
+    folder
+        The session's folder.
+    files
+        Paths in it.
+    """
+
+    def __init__(self, folder: Path, files: Sequence[Path]) -> None:
+        self._names: dict[Path, tuple[str, ...]] = {}
+        self._literal: defaultdict[str, list[Path]] = defaultdict(list)
+        for path in files:
+            name = path.relative_to(folder).as_posix()
+            self._names[path] = names = (name, f"./{name}", path.name, stem_of(path.name))
+            for one in dict.fromkeys(names):
+                self._literal[one].append(path)
+
+    def literal(self, pattern: str) -> list[Path] | None:
+        """Return the files that are called as a pattern is, whatever characters it has; None without any."""
+        return self._literal.get(pattern)
+
+    def meant(self, pattern: str) -> list[Path]:
+        """Return the files that a name, or else a pattern, stands for."""
+        found = self.literal(pattern)
+        if found is not None:
+            return found
+        return [p for p, names in self._names.items() if any(fnmatchcase(one, pattern) for one in names)]
+
+    def matching(self, patterns: Sequence[str]) -> dict[Path, str]:
+        """Return the files that patterns stand for, each with the first of its patterns."""
+        return {path: pattern for pattern in reversed(patterns) for path in self.meant(pattern)}
+
+
+def _lines(pattern: str, names: _Names) -> Iterator[str]:
+    """Yield a pattern, or the lines of a text file in the place of its name (``#`` begins a comment)."""
+    path = Path(pattern)
+    if names.literal(pattern):
+        yield pattern
+        return
+    if path.suffix.casefold() in LISTS and not path.is_file():
+        raise PlaceError(
+            f"--exclude {pattern}: no such list; expected a text file with a pattern in each line"
+        )
+    if suffix_of(path.name) in SUFFIXES or not path.is_file():
+        yield pattern
+        return
+    for line in path.read_text(errors="replace").splitlines():
+        text = line if names.literal(line) else line.partition("#")[0].strip()
+        yield from [text] if text else []
+
+
+def _idle(option: str, patterns: Sequence[str], names: _Names) -> list[str]:
+    idle = [pattern for pattern in patterns if not names.meant(pattern)]
+    return [f"{option}: nothing matches {some(map(repr, idle))}"] if idle else []
+
+
+def _once(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return each file once, by name, and a warning for every further link to it."""
+    kept: dict[object, Path] = {}
+    warnings = []
+    for path in sorted(files, key=lambda p: (p.is_symlink(), p.as_posix())):
+        first = kept.setdefault(_identity(path), path)
+        if first is not path:
+            warnings.append(f"{path} and {first} are the same file; only the latter is used")
+    return sorted(kept.values(), key=lambda p: p.as_posix()), warnings
+
+
+def _identity(path: Path) -> object:
+    try:
+        status = path.stat()
+    except OSError:
+        return path  # said when it is opened
+    return status.st_dev, status.st_ino
+
+
+def _nothing(walk: _Walk, include: Sequence[str] | None, excluded: int) -> str:
+    where = f"{walk.root} and the folders below it" if walk.recursive else f"{walk.root}"
+    counts = sorted(walk.suffixes.items())
+    found = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts)
+    looked = f"{where}: no stacks; looked for {LOOKED_FOR} (in any case)"
+    chosen = f" that match {some(map(repr, include))}" if include else ""
+    left = f", {excluded} of them excluded" if excluded else ""
+    tree = "" if walk.recursive else ", or use --recursive for a tree of folders"
+    unread = "".join(f"; {one.reason}" for one in walk.rejected)
+    seen = f"found {found or 'no files'}{left}{unread}"
+    return f"{looked}{chosen}; {seen}; check the folder and the patterns{tree}"

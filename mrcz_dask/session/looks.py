@@ -1,0 +1,201 @@
+"""Look at one file of a session: a stack, something else, or something broken; no frame is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from mrcz_dask.formats.eer import EerReader
+from mrcz_dask.formats.mdoc import Mdoc, find_mdoc, read_mdoc
+from mrcz_dask.formats.payload import section
+from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
+from mrcz_dask.formats.sources import FrameSource, open_source
+from mrcz_dask.session.entries import PixelSizeSource, Rejected, Single, Skipped, StackEntry, relative_name
+from mrcz_dask.session.tilts import not_understood
+from mrcz_dask.session.times import acquisition_time
+from mrcz_dask.values.errors import (
+    FormatError,
+    HeaderError,
+    MissingLibraryError,
+    MrczDaskError,
+    NoStackError,
+    TruncatedError,
+)
+from mrcz_dask.values.params import InputParams
+
+_REFERENCE = re.compile(r"gain|dark|flat|defect|mask|(?:^|[\W_]|count|super|lin)ref", re.IGNORECASE)
+_PICTURE = re.compile(r"picture|photo|atlas|view|snapshot", re.IGNORECASE)
+_DECTRIS = re.compile(r"^(.*)_data_\d+(\.h5)$")
+_COPY = re.compile(r"; copy (it|the file) again$")
+_REMEDY = "copy it again from where it came from, or leave it out (--exclude)"
+_OURS = "koma"  # the step that marks what came out of a run
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a file is, and what is doubtful about the texts beside it."""
+
+    found: StackEntry | Skipped | Rejected
+    warnings: tuple[str, ...] = ()
+
+
+def look(
+    root: Path,
+    mdocs: Mapping[Path, Mapping[str, str]],
+    path: Path,
+    inputs: InputParams | None = None,
+    outputs: bool = False,
+) -> Look:
+    """Return what the file at `path` is; a bad file is a result, never an error.
+
+    Parameters
+    ----------
+    root
+        The session's folder.
+    mdocs
+        For every folder: its .mdoc files by case-folded name.
+    path
+        A file in one of these folders.
+    inputs
+        How it is read.
+    outputs
+        Take outputs of KOMA, too.
+    """
+    if (part := part_of_master(path)) is not None:
+        return Look(part)
+    try:
+        if text := broken_link(path):
+            raise HeaderError(text)
+        size = measure(path)
+        _check_file(path, size)
+        with open_source(path, inputs) as reader:
+            other = _no_stack(path, reader, mdocs, outputs)
+            return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
+    except NoStackError as error:
+        return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
+    except (MrczDaskError, OSError) as error:
+        return Look(Rejected(path, _broken(path, error)))
+
+
+def part_of_master(path: Path) -> Skipped | None:
+    """Return why a file of frames is passed over whose master file, of Dectris, is beside it."""
+    master = _DECTRIS.sub(r"\1_master\2", path.name)
+    is_part = master != path.name and path.with_name(master).exists()
+    return Skipped(path, f"frames of {master}") if is_part else None
+
+
+def broken_link(path: Path) -> str:
+    """Return what is said of a link that leads nowhere, and nothing of other paths."""
+    broken = path.is_symlink() and not path.exists()
+    return f"{path}: is a link that leads nowhere ({path.readlink()}); mend the link" if broken else ""
+
+
+def _check_file(path: Path, size: Measured) -> None:
+    expected = f"expected {expected_kind(path.name) or 'MRC'}"
+    if not path.is_file() and not path.is_dir():
+        raise FormatError(f"{path}: is no regular file; {expected}")
+    if size.size == 0:
+        raise FormatError(f"{path}: is empty; {expected}")
+
+
+def _broken(path: Path, error: MrczDaskError | OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"{path}: is not there; put it back, or leave it out (--exclude)"
+    found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
+    named = found if found.startswith(str(path)) else f"{path}: {found}"
+    if isinstance(error, HeaderError | MissingLibraryError):  # the file is as good as any copy of it
+        return f"{named}; or leave it out (--exclude)"
+    return f"{_COPY.sub('', named)}; {_REMEDY}"
+
+
+def _no_stack(
+    path: Path, reader: FrameSource, mdocs: Mapping[Path, Mapping[str, str]], outputs: bool
+) -> Skipped | None:
+    made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
+    if made and not outputs:
+        return Skipped(path, "an output of KOMA, as its footer says")
+    if reader.shape[0] > 1:
+        return None
+    if isinstance(reader, EerReader):
+        raise HeaderError(
+            f"{path}: has {reader.bounds[-1]} raw frames, which give a single frame; expected 2 or more: "
+            f"take --eer-frames {max(1, reader.bounds[-1] // 2)} or fewer"
+        )
+    mdoc_path = find_mdoc(path, mdocs[path.parent])
+    mdoc = _mdoc(mdoc_path)[0]
+    if mdoc is not None and mdoc.frames > 1:
+        raise TruncatedError(f"{path}: has one frame, and {mdoc_path} says {mdoc.frames}; copy it again")
+    mean_of_one = reader.dtype.kind == "f" and 0.5 < (reader.stated_mean or 0) < 2
+    named = _REFERENCE.search(stem_of(path.name)) is not None
+    looks = "; looks like a gain reference" if mean_of_one or named else ""
+    kind = (
+        None
+        if named or _PICTURE.search(stem_of(path.name))
+        else (reader.shape[1:], reader.dtype, mean_of_one)
+    )
+    return Single(path, f"a single image, no stack{looks}", kind)
+
+
+def _step_name(step: object) -> object:
+    return step.get("name") if isinstance(step, Mapping) else None
+
+
+def _stack(
+    root: Path,
+    mdocs: Mapping[Path, Mapping[str, str]],
+    path: Path,
+    size: Measured,
+    reader: FrameSource,
+) -> Look:
+    if reader.dtype.kind not in "iuf":
+        raise HeaderError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
+    mdoc_path = find_mdoc(path, mdocs[path.parent])
+    mdoc, warnings = _mdoc(mdoc_path)
+    if mdoc is not None and (tilts := len(mdoc.tilts)):
+        mdoc = mdoc.of_frames(path.name)
+        if mdoc is None:
+            return Look(Skipped(path, f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"), warnings)
+    warnings += tuple(f"{path.name}: {note}" for note in reader.notes)
+    pixel_size, source = _pixel_size(reader, mdoc)
+    modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
+    name = relative_name(path, root)
+    entry = StackEntry(
+        path=path,
+        name=name,
+        shape=reader.shape,
+        dtype=reader.dtype,
+        size=size.size,
+        mtime_ns=size.mtime_ns,
+        stem=name.removesuffix(path.name) + stem_of(path.name),
+        acquired=acquisition_time(path.name, modified, mdoc=mdoc, labels=reader.labels, meta=reader.meta),
+        pixel_size=pixel_size,
+        pixel_size_source=source,
+        mdoc=None if mdoc is None else mdoc_path,
+        codec=reader.codec,
+        meta=reader.meta,
+        format=reader.format,
+        first_row=reader.first_row,
+    )
+    return Look(entry, warnings)
+
+
+def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
+    if path is None:
+        return None, ()
+    try:
+        mdoc = read_mdoc(path)
+    except OSError as error:
+        return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
+    return mdoc, not_understood(path, mdoc)
+
+
+def _pixel_size(reader: FrameSource, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:
+    if reader.pixel_size is not None:
+        in_footer = "pixel_size" in section(reader.footer, "pixels")
+        return reader.pixel_size[0], "footer" if in_footer else "header"
+    if mdoc is not None and mdoc.pixel_size is not None:
+        return mdoc.pixel_size, "mdoc"
+    return None, None

@@ -1,0 +1,141 @@
+"""Small images of a stack before and after its correction, to be looked at, and a piece of it in full."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.correction import Correction
+from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.errors import MrczDaskError
+
+SIDE = 192
+PATCH = 96
+# Of each block so many rows are looked at, evenly spread: all of them would take four times as long.
+ROWS = 2
+# Share of the pixels of the image after the correction that is darker than black, and brighter than white.
+CLIPPED = 0.005
+GREYS = 255
+
+Image = NDArray[np.float32]
+
+
+def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction: Correction) -> None:
+    """Keep thumbnails and patch of a stack in the session store; a stack is done without them, too.
+
+    Parameters
+    ----------
+    store
+        Where.
+    stem
+        Of the stack's output.
+    mean
+        Its mean image over frames, counts.
+    correction
+        What is done to each of its frames.
+    """
+    images, (low, high) = in_greys(*thumbnails(mean, correction))
+    piece, weight, at = patch(mean, correction)
+    with suppress(MrczDaskError, OSError):
+        store.put_thumbnails(
+            stem,
+            {"images": images, "patch": piece, "patch_weight": weight},
+            {"low": low, "high": high, "patch_at": list(at)},
+        )
+
+
+def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
+    """Return block means of a stack's mean image, before and after its correction.
+
+    Parameters
+    ----------
+    mean
+        (ny, nx), counts per frame.
+    correction
+        Of the frames.
+
+    Returns
+    -------
+    before, after
+        (y, x) float32, counts per frame, at most 192 pixels a side. Blocks that are cut off by the last rows
+        and columns are left out; of high blocks two rows are looked at.
+    """
+    ny, nx = mean.values.shape
+    block = max(1, -(-max(ny, nx) // SIDE))
+    rows = _rows(ny, min(block, ny))
+    before = mean.values[rows].astype(np.float32) * np.float32(mean.factor)
+    after = correction.take_rows(rows).ready().apply(before)
+    return _binned(before, min(ROWS, block, ny), block), _binned(after, min(ROWS, block, ny), block)
+
+
+def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.uint8], tuple[int, int]]:
+    """Return the place of a stack with most outliers, in full.
+
+    Parameters
+    ----------
+    mean
+        (ny, nx), counts per frame.
+    correction
+        Of the frames.
+
+    Returns
+    -------
+    images, weight, corner
+        (2, y, x) float32, counts per frame, before and after the correction, at most 96 pixels a side;
+        (y, x) uint8, the weight in 255ths; row and column of the first pixel.
+    """
+    weight = correction.weight
+    y, x = corner(weight)
+    rows, columns = (np.arange(k, min(k + PATCH, n)) for k, n in zip((y, x), weight.shape, strict=True))
+    before = mean.values[rows].astype(np.float32) * np.float32(mean.factor)
+    after = correction.take_rows(rows).ready().apply(before)
+    images = np.stack([before[:, columns], after[:, columns]])
+    return images, np.ascontiguousarray(weight[np.ix_(rows, columns)]), (y, x)
+
+
+def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
+    """Return where the patch begins, on a grid of half patches, in which most outliers are."""
+    half = PATCH // 2
+    ny, nx = weight.shape
+    down, across = (max(2, -(-n // half)) for n in weight.shape)
+    found = np.flatnonzero(is_masked(weight))
+    cells = np.bincount(found // nx // half * across + found % nx // half, minlength=down * across)
+    grid = cells.reshape(down, across)
+    four = grid[:-1, :-1] + grid[1:, :-1] + grid[:-1, 1:] + grid[1:, 1:]
+    row, column = np.unravel_index(int(four.argmax()), four.shape)
+    return min(int(row) * half, max(0, ny - PATCH)), min(int(column) * half, max(0, nx - PATCH))
+
+
+def in_greys(before: Image, after: Image) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """Return two images on one grey scale: black and white are what few pixels of the second one exceed.
+
+    Returns
+    -------
+    images, range
+        (2, y, x) uint8, and the counts per frame that are 0 and 255.
+    """
+    low, high = (float(v) for v in np.quantile(after, (CLIPPED, 1 - CLIPPED)))
+    scale = GREYS / (high - low) if high > low else 0.0
+    greys = np.clip((np.stack([before, after]).astype(np.float64) - low) * scale, 0, GREYS)
+    return np.rint(greys).astype(np.uint8), (low, high)
+
+
+def _rows(ny: int, block: int) -> NDArray[np.intp]:
+    """Return the rows that are looked at, block by block."""
+    count = min(ROWS, block)
+    inside = np.arange(count) * block // count
+    starts = np.arange(ny // block) * block
+    return np.asarray((starts[:, None] + inside).ravel(), np.intp)
+
+
+def _binned(image: NDArray[Any], rows: int, block: int) -> Image:
+    """Return means over groups of rows and blocks of columns."""
+    columns = min(block, image.shape[1])
+    across = image.shape[1] // columns
+    whole = image[:, : across * columns].reshape(image.shape[0] // rows, rows, across, columns)
+    return np.asarray(whole.mean(axis=(1, 3), dtype=np.float32))

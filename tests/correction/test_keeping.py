@@ -1,0 +1,223 @@
+"""Run again: what is kept, what is refused, what is made again."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.correction import resume as keeping
+from mrcz_dask.values.errors import OutputExistsError
+from mrcz_dask.values.events import Event, StackDue
+
+WRITES = ["normalized", "recompressed", "references"]
+SHAPE = (4, 64, 80)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every byte of the outputs, the journal (times, platform) and the store's own layout apart."""
+    return {
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
+    }
+
+
+def damaged(data: bytes) -> bytes:
+    """Return the bytes with one of them changed."""
+    return data[:3000] + bytes([data[3000] ^ 1]) + data[3001:]
+
+
+def change(path: Path) -> Path:
+    """Change a pixel of a stack."""
+    frames = mrcz_dask.read(path)
+    frames[0, 5, 5] += 1
+    path.unlink()
+    mrcz_dask.write(path, frames)
+    return path
+
+
+def reasons(heard: list[Event]) -> dict[str, str]:
+    """Return why stacks were corrected."""
+    return {e.name: e.reason for e in heard if isinstance(e, StackDue)}
+
+
+class TestRunAgain:
+    """What is there and sound for the same inputs and parameters is kept."""
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_keeps_and_rewrites_nothing(self, night: Path, koma: Any, write: str) -> None:
+        first = koma(night, write=write)
+        before = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "events.jsonl"}
+        second = koma(night, write=write)
+        after = {p: p.stat().st_mtime_ns for p in (night / "koma").rglob("*") if p.name != "events.jsonl"}
+        assert before == after
+        assert all(r.kept for r in second.results)
+        assert [(r.digest, r.noise, r.hot, r.caveats) for r in first.results] == [
+            (r.digest, r.noise, r.hot, r.caveats) for r in second.results
+        ]
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_changed_parameter_is_refused_and_overwrite_works(
+        self, night: Path, tmp_path: Path, koma: Any, write: str
+    ) -> None:
+        koma(night, write=write)
+        before = contents(night / "koma")
+        with pytest.raises(OutputExistsError, match="--overwrite"):
+            koma(night, write=write, radius=1)
+        assert contents(night / "koma") == before
+        again = koma(night, write=write, radius=1, overwrite=True)
+        assert again.complete
+        assert contents(night / "koma") != before
+        koma(night, tmp_path / "fresh", write=write, radius=1)
+        assert contents(night / "koma") == contents(tmp_path / "fresh")
+
+    @pytest.mark.parametrize("first", WRITES)
+    @pytest.mark.parametrize("then", WRITES)
+    def test_another_way_to_write_is_refused(self, night: Path, koma: Any, first: str, then: str) -> None:
+        if first == then:
+            return
+        koma(night, write=first)
+        with pytest.raises(OutputExistsError, match="--overwrite"):
+            koma(night, write=then)
+
+    def test_a_damaged_output_is_made_again(self, night: Path, koma: Any) -> None:
+        outcome = koma(night)
+        path = night / "koma" / outcome.results[2].output
+        good = path.read_bytes()
+        path.write_bytes(damaged(good))
+        heard: list[Event] = []
+        again = koma(night, listen=heard.append)
+        assert [r.kept for r in again.results] == [True] * 2 + [False] + [True] * 4
+        assert path.read_bytes() == good
+        ((name, reason),) = reasons(heard).items()
+        assert name == outcome.results[2].name and reason.startswith("output damaged: ")
+
+    def test_a_damaged_file_that_no_run_is_known_to_have_made_is_refused(
+        self, night: Path, koma: Any
+    ) -> None:
+        outcome = koma(night)
+        path = night / "koma" / outcome.results[2].output
+        path.write_bytes(damaged(path.read_bytes()))
+        (night / "koma" / "events.jsonl").unlink()
+        before = path.read_bytes()
+        again = koma(night)
+        assert len(again.results) == 6
+        (failure,) = again.failures
+        assert failure.name == outcome.results[2].name
+        assert "damaged" in failure.reason and "--overwrite" in failure.reason and path.name in failure.reason
+        assert path.read_bytes() == before
+        assert koma(night, overwrite=True).results[2].digest == outcome.results[2].digest
+
+    def test_a_file_that_is_no_output_is_refused(self, night: Path, koma: Any) -> None:
+        outcome = koma(night)
+        path = night / "koma" / outcome.results[2].output
+        mrcz_dask.write(path, np.zeros((2, 4, 4), np.int16), footer=False)
+        before = path.read_bytes()
+        (failure,) = koma(night).failures
+        assert "no run over this folder is known to have made it" in failure.reason
+        mrcz_dask.write(path, np.zeros((2, 4, 4), np.int16))
+        with pytest.raises(OutputExistsError, match="no output of a run"):
+            koma(night)
+        assert path.read_bytes() != before and koma(night, overwrite=True).complete
+
+    def test_without_a_logbook_the_outputs_are_read_and_kept(self, night: Path, koma: Any) -> None:
+        koma(night)
+        (night / "koma" / "events.jsonl").unlink()
+        assert all(r.kept for r in koma(night).results)
+
+    def test_a_known_output_is_not_read_again(
+        self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        koma(night)
+        monkeypatch.delattr(keeping, "verify_file")
+        assert all(r.kept for r in koma(night).results)
+
+    def test_overwrite_replaces_what_differs_alone(self, night: Path, koma: Any) -> None:
+        koma(night)
+        assert all(r.kept for r in koma(night, overwrite=True).results)
+
+    def test_parameters_that_changed_are_named(self, night: Path, koma: Any) -> None:
+        koma(night)
+        with pytest.raises(OutputExistsError, match="parameters changed: radius 2 -> 3"):
+            koma(night, radius=3)
+        heard: list[Event] = []
+        koma(night, radius=1, method="plain", overwrite=True, listen=heard.append)
+        assert set(reasons(heard).values()) == {"parameters changed: method fit -> plain, radius 2 -> 1"}
+
+    def test_a_missing_output_alone_is_written(self, night: Path, koma: Any) -> None:
+        outcome = koma(night)
+        path = night / "koma" / outcome.results[4].output
+        data = path.read_bytes()
+        path.unlink()
+        again = koma(night)
+        assert [r.kept for r in again.results] == [True] * 4 + [False] + [True] * 2
+        assert path.read_bytes() == data
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_changed_input_redoes_it_and_those_whose_windows_hold_it(
+        self, night: Path, tmp_path: Path, koma: Any, write: str
+    ) -> None:
+        outcome = koma(night, write=write, method="plain", radius=1)
+        changed = change(night / outcome.results[3].name)
+        heard: list[Event] = []
+        again = koma(night, write=write, method="plain", radius=1, listen=heard.append)
+        assert again.complete
+        names = [r.name for r in outcome.results]
+        assert reasons(heard) == {
+            names[2]: f"neighbour changed: {changed.name}",
+            names[3]: "input changed",
+            names[4]: f"neighbour changed: {changed.name}",
+        }
+        koma(night, tmp_path / "fresh", write=write, method="plain", radius=1)
+        assert contents(night / "koma") == contents(tmp_path / "fresh")
+
+    def test_an_input_that_was_touched_alone_changes_nothing(self, night: Path, koma: Any) -> None:
+        outcome = koma(night)
+        (night / outcome.results[3].name).touch()
+        assert all(r.kept for r in koma(night).results)
+
+    def test_a_new_stack_redoes_those_whose_windows_it_joins(
+        self, night: Path, tmp_path: Path, koma: Any
+    ) -> None:
+        names = [r.name for r in koma(night, tmp_path / "all").results]
+        late = night / names[-1]
+        late.rename(tmp_path / late.name)
+        koma(night, method="plain", radius=1)
+        (tmp_path / late.name).rename(late)
+        heard: list[Event] = []
+        assert koma(night, method="plain", radius=1, listen=heard.append).complete
+        assert reasons(heard) == {
+            names[-2]: f"neighbours changed: {names[-1]} joined, {names[-4]} left",
+            names[-1]: "no output yet",
+        }
+
+    @pytest.mark.parametrize("write", ["recompressed", "references"])
+    def test_a_lost_store_is_made_again(self, night: Path, koma: Any, write: str) -> None:
+        outcome = koma(night, write=write)
+        before = contents(night / "koma")
+        shutil.rmtree(night / "koma" / "session.zarr")
+        assert koma(night, write=write).complete
+        assert contents(night / "koma") == before
+        if write == "recompressed":
+            path = night / "koma" / outcome.results[0].output
+            assert mrcz_dask.open_stack(path, corrected=True).compute().dtype == np.float32
+
+    def test_a_lost_mask_is_made_again(self, night: Path, koma: Any) -> None:
+        outcome = koma(night, write="references")
+        mask = night / "koma" / f"{Path(outcome.results[0].name).stem}_mask.mrc"
+        data = mask.read_bytes()
+        mask.unlink()
+        assert koma(night, write="references").complete
+        assert mask.read_bytes() == data
+
+
+def test_a_record_of_another_layout_is_made_again(night: Path, koma: Any) -> None:
+    import zarr
+
+    outcome = koma(night)
+    stem = outcome.plan.stacks[0].stem
+    zarr.open_group(night / "koma" / "session.zarr", path=f"stacks/{stem}", mode="a").attrs.put(
+        {"name": "old"}
+    )
+    assert all(r.kept for r in koma(night).results)

@@ -1,0 +1,290 @@
+"""The main job as a whole: the same bytes in any order, small sessions, and what goes wrong."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.correction import finish as finishing
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.values.errors import MrczDaskError, SessionError
+from mrcz_dask.values.events import Event, PhaseFinished, PhaseStarted, StackDone, StackFailed, Warned
+from mrcz_dask.values.params import Settings
+
+WRITES = ["normalized", "recompressed", "references"]
+SHAPE = (4, 64, 80)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every byte of the outputs, the journal (times, platform) and the store's own layout apart."""
+    return {
+        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
+    }
+
+
+def hidden(folder: Path) -> list[str]:
+    return [p.name for p in folder.rglob("*") if p.name.startswith(".")]
+
+
+def poisson(
+    folder: Path, name: str, mean: float = 3, seed: int = 0, dtype: Any = np.uint8, n: int = 4
+) -> Path:
+    frames = np.random.default_rng([seed, *name.encode()]).poisson(mean, (n, *SHAPE[1:])).astype(dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    mrcz_dask.write(folder / name, frames, durable=False)
+    return folder / name
+
+
+@pytest.fixture
+def plain_session(tmp_path: Path) -> Path:
+    for k in range(5):
+        poisson(tmp_path / "plain", f"stack_2026-01-02_03.04.{k:02d}.mrcz", seed=k)
+    return tmp_path / "plain"
+
+
+class Shuffled(SerialClient):
+    """Runs every task twice, and gives results in any order."""
+
+    slots = threads = ahead = 5
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._random = random.Random(seed)
+
+    def submit(self, *arguments: Any, **more: Any) -> Any:
+        super().submit(*arguments, **more)
+        return super().submit(*arguments, **more)
+
+    def finished(self, seconds: float) -> list[tuple[Any, Any]]:
+        self._random.shuffle(self._finished)
+        found, self._finished = self._finished[:2], self._finished[2:]
+        return found
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_order_and_repetition_change_nothing(night: Path, tmp_path: Path, koma: Any, write: str) -> None:
+    one = koma(night, tmp_path / "one", write=write)
+    two = koma(night, tmp_path / "two", Shuffled(5), write=write)
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+    assert one.results == two.results
+    assert one.complete
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_every_output_is_sound_and_nothing_is_left_over(
+    night: Path, tmp_path: Path, koma: Any, write: str
+) -> None:
+    outcome = koma(night, tmp_path / "out", write=write)
+    for result in outcome.results:
+        path = tmp_path / "out" / result.output
+        assert verify_file(path).status == "sound"
+        assert Path(f"{path}.mdoc").read_bytes() == (night / f"{result.name}.mdoc").read_bytes()
+    assert hidden(tmp_path / "out") == []
+
+
+def test_inputs_are_not_touched(night: Path, koma: Any) -> None:
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in night.iterdir() if p.is_file()}
+    koma(night)
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in night.iterdir() if p.is_file()} == before
+
+
+def test_results_come_in_order_of_acquisition(night: Path, koma: Any) -> None:
+    outcome = koma(night, client=Shuffled(1))
+    assert [r.name for r in outcome.results] == [s.name for s in outcome.plan.stacks]
+    assert [r.name for r in outcome.results] != sorted(r.name for r in outcome.results)
+
+
+def test_the_listener_is_told(night: Path, koma: Any) -> None:
+    heard: list[Event] = []
+    koma(night, listen=heard.append)
+    phases = [e.phase for e in heard if isinstance(e, PhaseStarted)]
+    assert (
+        phases == [e.phase for e in heard if isinstance(e, PhaseFinished)] == ["sums and masks", "correction"]
+    )
+    assert sum(isinstance(e, StackDone) for e in heard) == 14
+    started = [e for e in heard if isinstance(e, PhaseStarted)]
+    assert {e.bytes for e in started} == {sum(p.stat().st_size for p in night.glob("*.mrcz"))}
+
+
+class TestSmallSessions:
+    """Sessions and stacks shorter than the algorithms would like."""
+
+    @pytest.mark.parametrize("stacks", [1, 2, 3])
+    @pytest.mark.parametrize("method", ["fit", "plain"])
+    def test_few_stacks(self, tmp_path: Path, koma: Any, stacks: int, method: str) -> None:
+        for k in range(stacks):
+            poisson(tmp_path / "s", f"{k}.mrcz")
+        outcome = koma(tmp_path / "s", radius=12, method=method)
+        assert outcome.complete
+        assert len(outcome.results) == stacks
+        alone = any("no usable neighbour" in text for r in outcome.results for text in r.caveats)
+        assert alone == (stacks == 1)
+
+    @pytest.mark.parametrize("n", [2, 3])
+    def test_few_frames_have_no_held_out_noise(self, tmp_path: Path, koma: Any, n: int) -> None:
+        for k in range(3):
+            poisson(tmp_path / "s", f"{k}.mrcz", n=n)
+        for result in koma(tmp_path / "s").results:
+            assert [result.noise[k] for k in ("raw", "filtered", "corrected")] == [None] * 3
+            assert result.noise["raw_in_sample"] is not None
+
+    def test_four_frames_have(self, tmp_path: Path, koma: Any) -> None:
+        for k in range(3):
+            poisson(tmp_path / "s", f"{k}.mrcz", n=4)
+        assert all(r.noise["corrected"] is not None for r in koma(tmp_path / "s").results)
+
+    def test_images_are_no_stacks(self, tmp_path: Path, koma: Any) -> None:
+        poisson(tmp_path / "s", "image.mrcz", n=1)
+        with pytest.raises(SessionError, match="no stack"):
+            koma(tmp_path / "s")
+        assert not (tmp_path / "s" / "koma").exists()
+
+
+class TestWhatGoesWrong:
+    """One bad stack is its own failure; nothing half-written remains."""
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_stack_that_changes_between_the_passes(self, night: Path, koma: Any, write: str) -> None:
+        victim = sorted(night.glob("*.mrcz"))[0]
+
+        def change(event: Event) -> None:
+            if event == PhaseFinished("sums and masks"):
+                frames = mrcz_dask.read(victim)
+                frames[2, 3, 4] += 1
+                mrcz_dask.write(victim, frames)
+
+        outcome = koma(night, write=write, listen=change)
+        (failure,) = outcome.failures
+        assert failure.name == victim.name
+        assert "first pass" in failure.reason and "run again" in failure.reason
+        assert len(outcome.results) == 6
+        assert not list((night / "koma").glob(f"{victim.stem}*"))
+        assert hidden(night / "koma") == []
+
+    def test_a_stack_that_goes_away_between_the_passes(self, night: Path, koma: Any) -> None:
+        victim = sorted(night.glob("*.mrcz"))[3]
+        outcome = koma(
+            night, listen=lambda e: victim.unlink() if e == PhaseFinished("sums and masks") else None
+        )
+        (failure,) = outcome.failures
+        assert victim.name in failure.reason
+        assert len(outcome.results) == 6
+
+    @pytest.mark.parametrize("write", WRITES)
+    def test_a_full_disk_is_named_and_leaves_nothing(
+        self, night: Path, koma: Any, write: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(handle: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        def fill(event: Event) -> None:
+            if event == PhaseFinished("sums and masks"):
+                monkeypatch.setattr(os, "fsync", full)
+
+        heard: list[Event] = []
+        outcome = koma(night, write=write, listen=lambda e: (heard.append(e), fill(e)))
+        assert outcome.results == ()
+        assert len(outcome.failures) == 7
+        assert all("No space left" in f.reason and "free some space" in f.reason for f in outcome.failures)
+        assert sum(isinstance(e, StackFailed) for e in heard) == 7
+        assert {p.name for p in (night / "koma").iterdir()} <= {"session.zarr", "events.jsonl", "MANIFEST"}
+
+    def test_a_journal_that_cannot_be_written_is_a_warning(self, night: Path, koma: Any) -> None:
+        (night / "koma" / "events.jsonl").mkdir(parents=True)
+        heard: list[Event] = []
+        assert koma(night, listen=heard.append).complete
+        assert any(isinstance(e, Warned) and "events.jsonl" in e.message for e in heard)
+
+    def test_a_bug_in_one_stack_stops_no_other(
+        self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        inner = finishing.corrections
+        calls = iter(range(100))
+
+        def sometimes(*args: Any, **more: Any) -> Any:
+            if next(calls) == 0:
+                raise ZeroDivisionError("nobody foresaw this")
+            return inner(*args, **more)
+
+        monkeypatch.setattr(finishing, "corrections", sometimes)
+        outcome = koma(night)
+        assert [f.reason for f in outcome.failures] == ["ZeroDivisionError: nobody foresaw this"]
+        assert len(outcome.results) == 6
+
+    def test_an_interrupted_run_leaves_nothing_half_written(
+        self, night: Path, tmp_path: Path, koma: Any
+    ) -> None:
+        done = []
+
+        def interrupt(event: Event) -> None:
+            if isinstance(event, StackDone) and event.phase == "correction":
+                done.append(event.name)
+                if len(done) == 3:
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            koma(night, listen=interrupt)
+        assert hidden(night / "koma") == []
+        assert all(verify_file(p).status == "sound" for p in (night / "koma").glob("*.mrcz"))
+        again = koma(night)
+        assert sum(r.kept for r in again.results) == 3
+        koma(night, tmp_path / "fresh")
+        assert contents(night / "koma") == contents(tmp_path / "fresh")
+
+    def test_mixed_shapes(self, plain_session: Path, koma: Any) -> None:
+        mrcz_dask.write(plain_session / "other.mrcz", np.ones((4, 64, 64), np.uint8))
+        outcome = koma(plain_session)
+        assert len(outcome.results) == 5
+        assert not outcome.complete
+        assert "64 x 64" in outcome.to_dict()["rejected"][0]["reason"]
+
+    def test_two_stacks_at_the_same_time_go_by_name_with_a_warning(self, tmp_path: Path, koma: Any) -> None:
+        for name in ("b", "a", "c"):
+            poisson(tmp_path / "s", f"{name}_2026-01-02_03.04.05.mrcz")
+        outcome = koma(tmp_path / "s")
+        assert outcome.complete
+        assert [r.name[0] for r in outcome.results] == ["a", "b", "c"]
+        assert any("same time" in text for text in outcome.to_dict()["warnings"])
+
+
+def test_a_damaged_store_is_found_and_not_used(night: Path, koma: Any) -> None:
+    koma(night)
+    stem = make_plan(night, None, Settings(), overwrite=True).stacks[3].stem
+    array = night / "koma" / "session.zarr" / "stacks" / stem / "sum"
+    for chunk in (array / "c").rglob("*"):
+        if chunk.is_file():
+            chunk.unlink()
+    outcome = koma(night, radius=1, overwrite=True)
+    assert outcome.failures
+    assert all("session.zarr" in f.reason and stem in f.reason for f in outcome.failures)
+
+
+def test_a_store_of_another_version_is_refused(night: Path, koma: Any) -> None:
+    import zarr
+
+    koma(night)
+    zarr.open_group(night / "koma" / "session.zarr", mode="a").attrs.put({"mrcz_dask_store": 99})
+    with pytest.raises(MrczDaskError, match="layout 99"):
+        koma(night)
+
+
+def test_a_session_without_gain_reference_is_said_to_look_raw(tmp_path: Path, koma: Any) -> None:
+    rng = np.random.default_rng(4)
+    gain = rng.normal(1, 0.2, SHAPE[1:]).clip(0.2)
+    (tmp_path / "s").mkdir()
+    for k in range(4):
+        frames = rng.poisson(200 * gain, SHAPE).astype(np.uint16)
+        mrcz_dask.write(tmp_path / "s" / f"{k}.mrcz", frames)
+    heard: list[Event] = []
+    koma(tmp_path / "s", listen=heard.append)
+    assert any(isinstance(e, Warned) and "gain reference" in e.message for e in heard)
+
+
+def test_the_serial_client_says_what_it_is() -> None:
+    assert SerialClient().describe() == {"kind": "serial"}

@@ -1,0 +1,188 @@
+"""Runs with their times: the phases agree with the wall time, and nothing else changes by a bit."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mrcz_dask.correction.plan import Plan, make_plan
+from mrcz_dask.correction.profile import Profile
+from mrcz_dask.correction.profiling import Collector, run_profiled
+from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.engine.client import DaskClient, SerialClient
+from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.values import events
+from mrcz_dask.values.params import KomaParams, Settings, WriteMode, WriteParams
+from mrcz_dask.values.timing import Timing
+
+WRITES = ["normalized", "recompressed", "references"]
+RECORDS = {"profile.json", "dask-report.html", "events.jsonl"}
+
+
+def plan(night: Path, out: Path, write: WriteMode = "normalized") -> Plan:
+    return make_plan(night, out, Settings(koma=KomaParams(radius=2), write=WriteParams(write=write)))
+
+
+def profiled(night: Path, out: Path, **more: Any) -> tuple[Outcome, Profile]:
+    return run_profiled(plan(night, out, **more), SerialClient())
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Every byte of outputs and session store."""
+    found = (p for p in folder.rglob("*") if p.is_file() and p.name not in RECORDS)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in found}
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_outputs_and_store_are_the_same_bytes(night: Path, tmp_path: Path, write: WriteMode) -> None:
+    bare = carry_out(plan(night, tmp_path / "bare", write), SerialClient())
+    outcome, _ = profiled(night, tmp_path / "timed", write=write)
+    assert outcome.results == bare.results
+    assert everything(tmp_path / "timed") == everything(tmp_path / "bare")
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_phases_add_up_to_the_wall_time(night: Path, tmp_path: Path, write: WriteMode) -> None:
+    _, found = profiled(night, tmp_path / "out", write=write)
+    assert [one.name for one in found.passes] == ["sums and masks", "correction"]
+    for one in found.passes:
+        assert len(one.timings) == 7
+        for timing in one.timings:
+            own = [s for s in timing.spent if not s.helpers]
+            assert sum(s.wall for s in own) == pytest.approx(timing.wall)
+            named = sum(s.wall for s in own if s.phase not in ("other", "blocked"))
+            assert timing.wall / 2 <= named <= timing.wall
+        busy = sum(t.wall for t in one.timings)
+        assert busy <= one.wall <= found.wall
+    assert found.slot_seconds == found.wall
+    assert 0 <= found.waiting <= found.wall / 2
+
+
+def test_every_phase_is_marked_with_its_bytes(night: Path, tmp_path: Path) -> None:
+    _, found = profiled(night, tmp_path / "out")
+    first, second = (one.totals for one in found.passes)
+    assert {"decode", "sum", "fit", "disk"} <= set(first)
+    assert {"decode", "sum", "fit", "window", "apply", "encode", "disk"} <= set(second)
+    pixels = 7 * 6 * 64 * 80
+    assert (first["decode"].bytes, second["decode"].bytes) == (pixels, pixels)
+    assert second["encode"].bytes == 2 * pixels  # int16
+    assert second["disk"].bytes > sum(p.stat().st_size for p in (tmp_path / "out").glob("*.mrcz"))
+
+
+def test_the_file_holds_the_profile(night: Path, tmp_path: Path) -> None:
+    _, found = profiled(night, tmp_path / "out")
+    said = json.loads((tmp_path / "out" / "profile.json").read_text())
+    assert said["profile"] == 1
+    assert said["executor"] == {"kind": "serial"}
+    assert said["wall"] == found.wall
+    assert [len(one["stacks"]) for one in said["passes"]] == [7, 7]
+    assert not (tmp_path / "out" / "dask-report.html").exists()
+
+
+def test_a_stack_that_fails_has_its_time_too(night: Path, tmp_path: Path) -> None:
+    bad = sorted(night.glob("*.mrcz"))[0]
+    data = bytearray(bad.read_bytes())
+    data[5000] ^= 255
+    bad.write_bytes(data)
+    outcome, found = profiled(night, tmp_path / "out")
+    assert len(outcome.failures) == 1
+    (failed,) = (s for s in found.passes[0].stacks if not s.done)
+    assert failed.name == bad.name
+    assert isinstance(failed.timing, Timing)
+
+
+def test_a_run_that_keeps_everything_has_no_floor(night: Path, tmp_path: Path) -> None:
+    profiled(night, tmp_path / "out")
+    outcome, found = profiled(night, tmp_path / "out")
+    assert all(one.kept for one in outcome.results)
+    assert found.ratio is None
+    assert found.totals == {}
+
+
+def test_a_profile_that_cannot_be_written_is_a_warning(night: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "profile.json").mkdir(parents=True)
+    heard: list[events.Event] = []
+    outcome, _ = run_profiled(plan(night, tmp_path / "out"), SerialClient(), heard.append)
+    assert outcome.complete
+    (warned,) = (e for e in heard if isinstance(e, events.Warned))
+    assert "profile.json" in warned.message
+
+
+def test_times_are_taken_only_if_asked_for(night: Path, tmp_path: Path) -> None:
+    heard: list[events.Event] = []
+    carry_out(plan(night, tmp_path / "out"), SerialClient(), heard.append)
+    assert {e.timing for e in heard if isinstance(e, events.StackDone)} == {None}
+
+
+def test_the_collector_takes_the_time_of_passes() -> None:
+    collector = Collector(iter([1.0, 2.0, 4.0, 5.5]).__next__)
+    timing = Timing("a:1", 0.0, 2.0, ())
+    for event in (
+        events.PhaseStarted("sums", 2, 9),
+        events.PhaseStarted("correction", 2, 9),
+        events.StackDone("sums", "a", 4, timing),
+        events.StackDone("correction", "a", 4, timing),
+        events.StackFailed("sums", "b", "worker lost", 5),
+        events.PhaseFinished("sums"),
+        events.Warned("x"),
+        events.PhaseFinished("correction"),
+    ):
+        collector(event)
+    sums, correction = collector.passes
+    assert (sums.wall, [(s.name, s.done) for s in sums.stacks]) == (3.0, [("a", True), ("b", False)])
+    assert (correction.wall, [s.name for s in correction.stacks]) == (3.5, ["a"])
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[DaskClient]:
+    with open_client(Where(2), Need(0, 1), events.silent) as executor:
+        assert isinstance(executor, DaskClient)
+        yield executor
+
+
+class TestOnACluster:
+    def test_dasks_report_is_written_beside(self, night: Path, tmp_path: Path, processes: DaskClient) -> None:
+        from distributed import Client
+
+        outcome, found = run_profiled(plan(night, tmp_path / "out"), processes)
+        assert outcome.complete
+        page = (tmp_path / "out" / "dask-report.html").read_text()
+        assert "Dask Performance Report" in page and "number of tasks: 21" in page
+        with pytest.raises(ValueError, match="client"):
+            Client.current()
+        assert found.slots == 2
+        assert 1 <= len({t.worker for one in found.passes for t in one.timings}) <= 2
+        assert {t.worker.partition(":")[2] for one in found.passes for t in one.timings} != {""}
+
+    def test_the_same_bytes(self, night: Path, tmp_path: Path, processes: DaskClient) -> None:
+        carry_out(plan(night, tmp_path / "bare"), SerialClient())
+        run_profiled(plan(night, tmp_path / "timed"), processes)
+        assert everything(tmp_path / "timed") == everything(tmp_path / "bare")
+
+    def test_a_report_that_cannot_be_made_is_a_warning(
+        self, night: Path, tmp_path: Path, processes: DaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def broken(*_: object, **__: object) -> str:
+            raise ImportError("no bokeh")
+
+        monkeypatch.setattr(processes.client.scheduler, "performance_report", broken, raising=False)
+        heard: list[events.Event] = []
+        outcome, _ = run_profiled(plan(night, tmp_path / "out"), processes, heard.append)
+        assert outcome.complete
+        (warned,) = (e for e in heard if isinstance(e, events.Warned))
+        assert "dask-report.html" in warned.message and "no bokeh" in warned.message
+        assert not (tmp_path / "out" / "dask-report.html").exists()
+
+    def test_an_error_leaves_no_report(
+        self, night: Path, tmp_path: Path, processes: DaskClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fails(event: events.Event) -> None:
+            if isinstance(event, events.PhaseFinished):
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            run_profiled(plan(night, tmp_path / "out"), processes, fails)
+        assert not {"profile.json", "dask-report.html"} & {p.name for p in (tmp_path / "out").iterdir()}
