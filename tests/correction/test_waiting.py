@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.correction.test_follow import Step, bring, followed, stacks  # noqa: F401 - a fixture
 
 from mrcz_dask.correction.segments import Segments
 from mrcz_dask.correction.tasks import more_until_final, windows_of
@@ -15,6 +14,7 @@ from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams
+from tests.correction.test_follow import Step, bring, followed, stacks  # noqa: F401 - a fixture
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
