@@ -187,7 +187,9 @@ def prepare_gain(
             f"expected at most {MOST:.0%}. Give the references and the list of this camera"
         )
     rule = parse_gamma(options.gamma)
-    params = GainParams(_digest(gain), rule.numbers, subpixels, options.frame_time)
+    arrays = [gain.image, gain.bad.view(np.uint8), *([] if gain.dark is None else [gain.dark])]
+    digest = digest_bytes(" ".join(map(digest_array, arrays)).encode())
+    params = GainParams(digest, rule.numbers, subpixels, options.frame_time)
     flags = None
     if reference is not None:
         flags = program_flags(turned.orientation, turned.sense, reference, frames_format)
@@ -390,12 +392,6 @@ def place_defects(
     if best != IDENTITY and clear:
         return best, shares[best], "stacks"
     return IDENTITY, shares.get(IDENTITY, 0.0), "convention"
-
-
-def _digest(gain: Gain) -> str:
-    arrays: list[NDArray[Any]] = [gain.image, gain.bad.view(np.uint8)]
-    arrays += [] if gain.dark is None else [gain.dark]
-    return digest_bytes(" ".join(digest_array(a) for a in arrays).encode())
 
 
 def turned_multiplier(reference: Reference, turned: Turned) -> NDArray[np.float32]:
