@@ -187,8 +187,9 @@ def prepare_gain(
             f"expected at most {MOST:.0%}. Give the references and the list of this camera"
         )
     rule = parse_gamma(options.gamma)
-    arrays = [gain.image, gain.bad.view(np.uint8), *([] if gain.dark is None else [gain.dark])]
-    digest = digest_bytes(" ".join(map(digest_array, arrays)).encode())
+    arrays: list[NDArray[Any]] = [gain.image, gain.bad.view(np.uint8)]
+    arrays += [] if gain.dark is None else [gain.dark]
+    digest = digest_bytes(" ".join(digest_array(a) for a in arrays).encode())
     params = GainParams(digest, rule.numbers, subpixels, options.frame_time)
     flags = None
     if reference is not None:
