@@ -107,22 +107,25 @@ class _Sent:
                 time.sleep(PAUSE)
 
     def done(self) -> bool:
-        if not self._future.done():
-            return False
         if self._future.status in _LOST and self._tries < RETRIES:
-            self._tries += 1
-            self._future = self._send()
-            return False
-        return True
+            self._send_again()
+        return bool(self._future.done())
 
     def result(self) -> Any:
-        try:
-            return self._future.result()
-        except CancelledError as error:
-            raise SessionError(
-                f"frames were sent to {self._tries + 1} workers that were lost; is there too little memory? "
-                "what was acknowledged is safe: run again to go on"
-            ) from error
+        while True:
+            try:
+                return self._future.result()
+            except CancelledError as error:  # also of a worker that is lost between the end and this
+                if self._tries == RETRIES:
+                    raise SessionError(
+                        f"frames were sent to {self._tries + 1} workers that were lost; is there too little "
+                        "memory? what was acknowledged is safe: run again to go on"
+                    ) from error
+                self._send_again()
+
+    def _send_again(self) -> None:
+        self._tries += 1
+        self._future = self._send()
 
 
 def _count(task: SentTask, sizes: tuple[int, ...], blob: NDArray[np.uint8]) -> Batch:

@@ -1,5 +1,6 @@
 """Across breaks the correction is never worse than none, and right after one as good as elsewhere."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,18 @@ SESSIONS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
 
 def scores(folder: Path, out: Path, **koma: Any) -> tuple[np.ndarray, list[str]]:
     """Held-out noise of every stack (filter only, corrected), and the breaks that were told."""
-    told: list[str] = []
+    told: list[tuple[str, str]] = []
 
     def listen(event: Any) -> None:
+        nonlocal told
         if isinstance(event, Noted):
-            told.append(event.message)
+            told += re.findall(r"^At (\S+) the session breaks: (.*?)\. ", event.message)
 
     settings = Settings(koma=KomaParams(**koma), write=WriteParams(codec="lz4:1"))
     plan = make_plan(folder, out, settings)
     outcome = carry_out(plan, SerialClient(), listen)
     names = [entry.name for entry in plan.stacks]
-    placed = [f"{names.index(text.split(':')[0].split()[-1])}:{text.split(':')[1]}" for text in told]
+    placed = [f"{names.index(name)}: {reason}" for name, reason in told]
     return np.array([[r.noise["filtered"], r.noise["corrected"]] for r in outcome.results], float), placed
 
 
