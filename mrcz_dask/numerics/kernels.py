@@ -115,6 +115,7 @@ def add_member(total: NDArray[Any], values: NDArray[Any], masked: NDArray[np.int
 @compiled
 def ratio(
     numerator: NDArray[Any],
+    masked: NDArray[np.int64],
     missing: NDArray[np.int64],
     own: NDArray[Any],
     own_mask: NDArray[np.bool_],
@@ -125,11 +126,15 @@ def ratio(
 ) -> int:
     """Put (numerator - own) * factor over the weight of a pixel into out, all flat; an empty own is 0.
 
+    The weight of a pixel is `weight` less what it is `missing`, given for the pixels of `masked`, in order.
     Returns how many pixels have no weight; they are not a number.
     """
-    empty = 0
+    empty = next_masked = 0
     for i in range(out.size):
-        value, left = np.int64(numerator[i]), weight - missing[i]
+        value, left = np.int64(numerator[i]), weight
+        if next_masked < masked.size and masked[next_masked] == i:
+            left -= missing[next_masked]
+            next_masked += 1
         if own.size:
             if own_mask[i]:
                 left += own_weight

@@ -138,21 +138,32 @@ class MovingSum(ABC, Generic[Ref]):
 class WindowSum(MovingSum[Ref]):
     """Sum over the members of a window, for a reference: numerators, and the weights they are divided by.
 
+    Outliers are few: what the weights of pixels lack is kept for these alone.
+
     Attributes
     ----------
     raw
         True: the denominator counts frames (`subtract-raw`); False: it sums doses.
+    numerator
+        (ny, nx) sum of the members' values where they know them.
+    masked, missing
+        Flat indices, in order, of the pixels that a member does not know, and the weight they lack by that.
+    weight
+        Of a pixel that all members know.
+    bound
+        Largest numerator that there can be.
     """
 
     raw: bool = False
     numerator: NDArray[np.integer[Any]] = field(init=False)
+    masked: NDArray[np.int64] = field(init=False)
     missing: NDArray[np.int64] = field(init=False)
     weight: int = field(init=False)
     bound: int = field(init=False)
 
     def _empty(self) -> None:
         self.numerator = np.zeros(self.shape, np.int32)
-        self.missing = np.zeros(self.shape, np.int64)
+        self.masked, self.missing = np.zeros((2, 0), np.int64)
         self.weight, self.bound = 0, 0
 
     def _add(self, member: Member, sign: int) -> None:
@@ -160,8 +171,18 @@ class WindowSum(MovingSum[Ref]):
         self._make_room(values, sign)
         kernels.add_member(self.numerator.reshape(-1), values, member.masked, sign)
         weight = sign * self._weight_of(member)
-        self.missing.reshape(-1)[member.masked] += weight
+        self._miss(member.masked, np.full(member.masked.size, weight))
         self.weight += weight
+
+    def _miss(self, masked: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
+        """Add weights that pixels lack, given by flat indices in order."""
+        place = np.searchsorted(self.masked, masked)
+        known = np.append(self.masked, -1)[place] == masked
+        self.missing[place[known]] += weights[known]
+        self.masked = np.insert(self.masked, place[~known], masked[~known])
+        self.missing = np.insert(self.missing, place[~known], weights[~known])
+        if not self.missing.all():
+            self.masked, self.missing = self.masked[self.missing != 0], self.missing[self.missing != 0]
 
     def _values(self, member: Member) -> NDArray[np.integer[Any]]:
         return np.ascontiguousarray(_shifted(member.values, member.exponent - self.exponent)).reshape(-1)
@@ -199,7 +220,7 @@ class WindowSum(MovingSum[Ref]):
             own, weight = self._values(without), self._weight_of(without)
             own_mask = np.zeros(image.size, bool)
             own_mask[without.masked] = True
-        sums = self.numerator.reshape(-1), self.missing.reshape(-1), own, own_mask
+        sums = self.numerator.reshape(-1), self.masked, self.missing, own, own_mask
         factor = 2.0**DOSE_BITS * 2.0**-self.exponent
         empty = kernels.ratio(*sums, weight, self.weight - weight, factor, image.reshape(-1))
         if empty:
@@ -212,7 +233,7 @@ class WindowSum(MovingSum[Ref]):
         if self.bound > INT32_MAX:
             self.numerator = self.numerator.astype(np.int64)
         np.add(self.numerator, other.numerator, out=self.numerator, casting="unsafe")
-        np.add(self.missing, other.missing, out=self.missing)
+        self._miss(other.masked, other.missing)
         self.weight += other.weight
         self.members |= other.members
 

@@ -48,6 +48,7 @@ CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
 SCALE = "scale"
 LONGEST_KEY = 200  # bytes; file systems take 255
+SUM_ARRAYS = ("numerator", "masked", "missing")
 FIT_CURVES = ("edges", "z", "residual", "weight")
 GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains", "blocks")
 
@@ -196,7 +197,8 @@ class SessionStore:
     def put_block(self, digest: str, total: WindowSum[Any]) -> None:
         """Keep the sum of a block of stacks until the run is over."""
         about = {"weight": total.weight, "bound": total.bound, "exponent": total.exponent}
-        self._put(f"blocks/{digest}", {"numerator": total.numerator, "missing": total.missing}, about)
+        arrays = {name: getattr(total, name) for name in SUM_ARRAYS}
+        self._put(f"blocks/{digest}", arrays, about)
 
     def block(self, digest: str, total: WindowSum[Any], members: frozenset[Any]) -> WindowSum[Any]:
         """Return the sum of a block of stacks, which are `members`, as a sum like `total`.
@@ -207,9 +209,8 @@ class SessionStore:
             When it is not there, or not what was written.
         """
         about = self._attributes(f"blocks/{digest}")
-        total.numerator, total.missing = (
-            self._read(f"blocks/{digest}/{name}") for name in ("numerator", "missing")
-        )
+        for name in SUM_ARRAYS:
+            setattr(total, name, self._read(f"blocks/{digest}/{name}"))
         total.weight, total.bound, total.exponent = (about[name] for name in ("weight", "bound", "exponent"))
         total.members = members
         return total
