@@ -142,8 +142,12 @@ class FrameSource(ABC):
 
     @property
     def labelled_header(self) -> bytes:
-        """`mrc_header` if it has labels of other programs, kept with corrected frames; or b""."""
-        return self.mrc_header if self.mrc_header and foreign_labels(self.mrc_header) else b""
+        """Header with labels of other programs, kept with corrected frames, which are a stack; or b""."""
+        raw = bytearray(self.mrc_header)
+        if not raw or not foreign_labels(self.mrc_header):
+            return b""
+        raw[36:40] = raw[88:92] = bytes(4)  # MZ and ISPG, by which others take a volume, or a list of images
+        return bytes(raw)
 
     def carried(self) -> dict[str, Any]:
         """Return what the file says beside its pixels, as `open_writer` takes it."""

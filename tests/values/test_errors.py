@@ -12,6 +12,7 @@ EXPECTED = {
     "DtypeError": TypeError,
     "FormatError": ValueError,
     "HeaderError": ValueError,
+    "UnfitReferenceError": ValueError,
     "TruncatedError": EOFError,
     "DamagedError": ValueError,
     "NoStackError": ValueError,
