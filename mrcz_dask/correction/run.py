@@ -34,8 +34,9 @@ KEEPING = "existing output"
 WORTH = 3 * BLOCK
 # Corrections that are under way at most, for each task that can run: their tasks are large.
 UNDER_WAY = 28
-# Chains for each task that can run, so that all end at about the same time, and the shortest chain.
-CHAINS, SHORTEST = 8, 4
+# Chains get shorter towards the end of a session, so that all workers come to it at about the same time:
+# there are so many for each task that can run in what is left, none of fewer stacks.
+CHAINS, SHORTEST = 2, 4
 PROVISIONAL = -1
 
 
@@ -209,7 +210,7 @@ class KomaJob(SumJob):
         self._results: dict[str, StackResult] = {}
         self._refused: dict[str, tuple[str, Failure]] = {}
         self._assessment = Assessment(plan.settings)
-        self._chains: set[tuple[int, int]] = set()
+        self._chain: tuple[int, int, int] = (0, 0, 0)  # generation, first stack, and the one after the last
         self._told: set[Break] = set()
         self._blocked, self._hinted = False, False
         self._next = 0
@@ -316,13 +317,17 @@ class KomaJob(SumJob):
 
     def _correction(self, index: int, task: FinishTask) -> Task:
         """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
-        length = min(CHAIN, max(SHORTEST, len(self.plan.stacks) // (CHAINS * self._slots)))
-        chain = self._generation, PROVISIONAL if task.provisional else index // length
-        new = chain not in self._chains
+        generation, start, stop = self._chain
+        new = not task.provisional and (generation != self._generation or not start <= index < stop)
+        if new:
+            left = len(self.plan.stacks) - index
+            even = CHAIN if self._slots == 1 else left // (CHAINS * self._slots)
+            start = index
+            self._chain = self._generation, start, start + min(CHAIN, max(SHORTEST, even))
         blocks = self._blocks(task) if new else ()
-        self._chains.add(chain)
         asked = window_task(task, blocks=blocks)
         needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
+        chain = self._generation, PROVISIONAL if task.provisional else start
         # Dask lets tasks of one name wait for a free worker if none of them needs another one's result
         name = "first-window" if new else "window"
         step = Step(name, window, asked, chain, needs) if asked.windows else None
