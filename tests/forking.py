@@ -24,7 +24,7 @@ from pathlib import Path
 import numba
 
 ROOT = Path(__file__).parents[1]
-PRELOADED = ("cli", "engine", "formats", "numerics", "report", "runs", "values")
+PRELOADED = ("cli", "correction", "counting", "engine", "formats", "gain", "numerics", "report", "session")
 
 # This starts for each command, so that it imports next to nothing.
 CALLER = """#!{python} -IS

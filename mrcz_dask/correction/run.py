@@ -328,9 +328,7 @@ class KomaJob(SumJob):
         asked = window_task(task, blocks=blocks)
         needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
         chain = self._generation, PROVISIONAL if task.provisional else start
-        # Dask lets tasks of one name wait for a free worker if none of them needs another one's result
-        name = "first-window" if new else "window"
-        step = Step(name, window, asked, chain, needs) if asked.windows else None
+        step = Step("window", window, asked, chain, needs) if asked.windows else None
         return Task("correct-stack", events.CORRECTION, finish, task, priority=index, step=step)
 
     def _blocks(self, task: FinishTask) -> tuple[Block, ...]:

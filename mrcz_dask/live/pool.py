@@ -250,7 +250,6 @@ def _warn_of_few(client: Client, processors: int, listen: Listener) -> None:
 def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
     settings = {
         "distributed.nanny.pre-spawn-environ": ONE_THREAD,
-        "distributed.scheduler.allowed-failures": 0,
         "distributed.worker.memory.target": False,
         "distributed.worker.memory.spill": False,
         "distributed.worker.memory.pause": False,
@@ -266,6 +265,7 @@ def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iter
             memory_limit=memory + PROCESS,
             dashboard_address=where.dashboard or f"{LOOPBACK}:0",
             silence_logs="CRITICAL",
+            scheduler_kwargs={"allowed_failures": 0},  # not in the configuration, which others share
         ) as (cluster, client),
     ):
         listen(ClusterReady(processors, 1, cluster.scheduler_address, cluster.dashboard_link))

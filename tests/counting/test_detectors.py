@@ -9,7 +9,7 @@ from mrcz_dask.counting import CountOutcome, count
 from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.values.errors import ParameterError
 
-SHIPPED = Path(__file__).parents[3] / "workflows" / "counting"
+SHIPPED = Path(__file__).parents[2] / "workflows" / "counting"
 Run = Callable[[str], CountOutcome]
 
 
