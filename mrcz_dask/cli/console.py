@@ -80,9 +80,22 @@ def finite(values: Any) -> Any:
     return None if bad else values
 
 
+class _Table(Table):
+    """A table whose cells take one line each, whatever is in a name."""
+
+    def add_row(self, *cells: Any, **options: Any) -> None:
+        """Add a row of texts."""
+        super().add_row(*(visible(one) if isinstance(one, str) else one for one in cells), **options)
+
+
+def visible(text: str) -> str:
+    """Return a text with line ends and control characters as Python writes them."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Return a table without lines; on a terminal that is narrow, texts are folded rather than cut."""
-    made = Table(box=None, pad_edge=False, collapse_padding=sys.stdout.isatty())
+    made = _Table(box=None, pad_edge=False, collapse_padding=sys.stdout.isatty())
     for column in columns:
         number = column in right
         made.add_column(

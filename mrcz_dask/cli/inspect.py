@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from mrcz_dask.cli.console import complain, print_json, say
+from mrcz_dask.cli.console import complain, print_json, say, visible
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
 from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
 from mrcz_dask.cli.koma_options import Recursive
@@ -176,7 +176,7 @@ def verify(
         print_json(reports)
     else:
         for one in reports:
-            say(f"{one['path']}: {one['status']}{_counted(one)}")
+            say(f"{visible(one['path'])}: {one['status']}{_counted(one)}")
             for line in (*one["problems"], *one.get("notes", ())):
                 say(f"  {line}")
     states = {one["status"] for one in reports}

@@ -95,4 +95,5 @@ def _raise_named(name: str, error: FormatError, where: str) -> NoReturn:
 
 def said(error: BaseException) -> str:
     """Return what an error says, in one line, or its class."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    text = " ".join(str(error).split())[:200]
+    return text if any(map(str.isalpha, text)) else f"{type(error).__name__} {text}".strip()
