@@ -15,7 +15,7 @@ from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 
 if TYPE_CHECKING:
-    from mrcz_dask.session.verify import Report
+    from mrcz_dask.engine.check_cluster import Report
 
 HELP = "Use a queue system: write a profile, see the job script, check whether it works."
 PROFILE = Path("cluster.toml")
@@ -68,8 +68,8 @@ def script(
     )
     if profile is None:
         raise ParameterError("no queue system; give --profile-file or --cluster")
+    from mrcz_dask.engine.check_cluster import K2
     from mrcz_dask.engine.jobs import job_script
-    from mrcz_dask.session.verify import K2
 
     say(job_script(profile, K2).rstrip())
 
@@ -105,8 +105,8 @@ def check(
         account=account,
         interface=interface,
     )
+    from mrcz_dask.engine.check_cluster import check_cluster
     from mrcz_dask.engine.where import Where
-    from mrcz_dask.session.verify import check_cluster
 
     tls = on.tls_files(tls_ca, tls_cert, tls_key)
     where = Where(scheduler=scheduler, queue=profile, tls=tls, dashboard=dashboard_address)

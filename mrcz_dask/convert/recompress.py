@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,6 @@ from mrcz_dask.values.params import InputParams, OutputFormat
 from mrcz_dask.version import __version__
 
 Frame = NDArray[Any]
-Change = Callable[[Frame, int], Frame]
 QUANTISATION = ("scale", "offset", "rounding", "generator")
 FOOTERS: dict[str, bool | Literal["sidecar"]] = {"footer": True, "sidecar": "sidecar", "none": False}
 

@@ -27,7 +27,7 @@ from mrcz_dask.values.params import FourBit, InputParams
 from mrcz_dask.values.timing import phase
 
 _UNCOMPRESSED = 1
-_DESCRIPTION, _MADE_BY, _WHEN, _UNIT, _PER_UNIT = 270, 305, 306, 296, 282
+_WHEN, _UNIT, _PER_UNIT = 306, 296, 282
 _ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimetre: the two units of a resolution
 LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
 _LONGEST = 4096

@@ -1,4 +1,4 @@
-"""A session by several methods: held-out noise of some stacks, on any executor; no stack is written."""
+"""A session by several methods: held-out noise of some stacks, on any client; no stack is written."""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ from mrcz_dask.numerics.philox import Purpose, uniform16
 SPOTS = 1 << 17
 WORD = 64
 
-Bits = NDArray[np.uint8]
-
 
 def sketch_sizes(shape: tuple[int, int]) -> tuple[int, int]:
     """Return how many bits a sketch of images of a shape (y, x) has: of spots, and of columns and rows."""

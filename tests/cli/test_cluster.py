@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.engine.check_cluster import K2
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import JOB_BYTES
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.session.verify import K2
 from mrcz_dask.values.events import silent
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from mrcz_dask.engine import check_cluster as checking
+from mrcz_dask.engine.check_cluster import K2, Finding, Report, Seen, check_cluster
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.session import verify as checking
-from mrcz_dask.session.verify import K2, Finding, Report, Seen, check_cluster
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import ClusterReady, silent
 
