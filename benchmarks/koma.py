@@ -16,7 +16,7 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.writer import write
-from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 

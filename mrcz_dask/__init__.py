@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from mrcz_dask.formats.sources import read as read
     from mrcz_dask.formats.sources import read_footer as read_footer
     from mrcz_dask.formats.writer import write as write
-    from mrcz_dask.numerics.noise import correlated_noise as correlated_noise
-    from mrcz_dask.numerics.outliers import OutlierMask as OutlierMask
-    from mrcz_dask.numerics.outliers import outlier_mask as outlier_mask
+    from mrcz_dask.numerics.noise.correlation import correlated_noise as correlated_noise
+    from mrcz_dask.numerics.outliers.mask import OutlierMask as OutlierMask
+    from mrcz_dask.numerics.outliers.mask import outlier_mask as outlier_mask
     from mrcz_dask.values.errors import MrczDaskError as MrczDaskError
     from mrcz_dask.values.params import ContrastParams as ContrastParams
     from mrcz_dask.values.params import InputParams as InputParams
@@ -38,9 +38,9 @@ _HOMES = {
     "read_footer": "formats.sources",
     "write": "formats.writer",
     "open_stack": "correction.opening",
-    "correlated_noise": "numerics.noise",
-    "outlier_mask": "numerics.outliers",
-    "OutlierMask": "numerics.outliers",
+    "correlated_noise": "numerics.noise.correlation",
+    "outlier_mask": "numerics.outliers.mask",
+    "OutlierMask": "numerics.outliers.mask",
     "MrczDaskError": "values.errors",
     "OutlierParams": "values.params",
     "ContrastParams": "values.params",

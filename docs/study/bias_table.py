@@ -10,14 +10,14 @@ import sys
 
 import numpy as np
 
-from mrcz_dask.numerics.correction import make_correction
-from mrcz_dask.numerics.neighbours import near_another
-from mrcz_dask.numerics.noise import correlated_noise
-from mrcz_dask.numerics.outliers import outlier_mask
-from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.noise.correlation import correlated_noise
+from mrcz_dask.numerics.outliers.mask import outlier_mask
+from mrcz_dask.numerics.outliers.neighbours import near_another
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.correction import make_correction
+from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.sums import sum_stack
-from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.values.params import OutlierParams
 
 FRAMES = 100

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.contrast import BlockMeans, block_means, judge
-from mrcz_dask.numerics.koma import Finder
-from mrcz_dask.numerics.outliers import outlier_mask
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.references import Member, WindowSum
+from mrcz_dask.numerics.outliers.mask import outlier_mask
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.koma import Finder
+from mrcz_dask.numerics.reference.parts import MeanImage
+from mrcz_dask.numerics.reference.window import Member, WindowSum
+from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.simulate.session import StackTruth
 from mrcz_dask.numerics.sums import sum_stack
-from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.values.params import ContrastParams, KomaParams
 from mrcz_dask.values.windows import koma_window, long_window
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.contrast import BlockMeans, Usability, block_means, judge
-from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.outliers.mask import outlier_mask
+from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, block_means, judge
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import ContrastParams

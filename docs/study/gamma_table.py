@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcz_dask.numerics.gain import GammaCurve
-from mrcz_dask.numerics.gamma import best_gamma, fit_curve
+from mrcz_dask.numerics.gain.gain import GammaCurve
+from mrcz_dask.numerics.gain.gamma import best_gamma, fit_curve
 from mrcz_dask.numerics.simulate import named, simulate_session
 
 K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04, 0.25, 9.0)

@@ -19,22 +19,22 @@ import numpy as np
 from koma_print import print_tables
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.bands import Bands, make_bands
-from mrcz_dask.numerics.contrast import BlockMeans, block_means, judge
-from mrcz_dask.numerics.correction import make_correction
-from mrcz_dask.numerics.koma import Finder, Pattern
-from mrcz_dask.numerics.neighbours import near_another
-from mrcz_dask.numerics.noise import correlated_noise
-from mrcz_dask.numerics.outliers import outlier_mask
-from mrcz_dask.numerics.parts import MeanImage, References, combine, look
-from mrcz_dask.numerics.references import Member, WindowSum
-from mrcz_dask.numerics.regression import LARGEST_SUM, fit_bands, pattern_of
-from mrcz_dask.numerics.session_sum import SessionSum
+from mrcz_dask.numerics.noise.correlation import correlated_noise
+from mrcz_dask.numerics.outliers.mask import outlier_mask
+from mrcz_dask.numerics.outliers.neighbours import near_another
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.bands import Bands, make_bands
+from mrcz_dask.numerics.reference.correction import make_correction
+from mrcz_dask.numerics.reference.koma import Finder, Pattern
+from mrcz_dask.numerics.reference.parts import MeanImage, References, combine, look
+from mrcz_dask.numerics.reference.regression import LARGEST_SUM, fit_bands, pattern_of
+from mrcz_dask.numerics.reference.session_sum import SessionSum
+from mrcz_dask.numerics.reference.window import Member, WindowSum
+from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge
 from mrcz_dask.numerics.simulate import SESSIONS, named, simulate_session
 from mrcz_dask.numerics.simulate.params import SimulationParams
 from mrcz_dask.numerics.simulate.specimen import Specimen
 from mrcz_dask.numerics.sums import sum_stack
-from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.values.params import ContrastParams, KomaParams
 from mrcz_dask.values.windows import koma_window, long_window
 

@@ -24,9 +24,9 @@ from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
 from mrcz_dask.gain.applied import Exposed, gain_for
-from mrcz_dask.numerics.correction import Correction, ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.shared_readers import identity, shared_reader
 from mrcz_dask.session.store import SessionStore

@@ -28,7 +28,7 @@ from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceErro
 
 if TYPE_CHECKING:
     from mrcz_dask.gain.gamma_fit import GammaFit
-    from mrcz_dask.numerics.orientation import Score
+    from mrcz_dask.numerics.gain.orientation import Score
     from mrcz_dask.session.entries import StackEntry
     from mrcz_dask.values.params import InputParams
 
@@ -138,7 +138,7 @@ def orient(
     from mrcz_dask.gain.flags import program_flags, told
     from mrcz_dask.gain.pattern import session_pattern
     from mrcz_dask.gain.prepared import turned_by, turned_multiplier
-    from mrcz_dask.numerics.orientation import score_orientations
+    from mrcz_dask.numerics.gain.orientation import score_orientations
 
     if output is not None:
         _forbid(output, overwrite)

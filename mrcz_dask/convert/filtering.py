@@ -24,16 +24,16 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
-from mrcz_dask.numerics.correction import make_correction
 from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
-from mrcz_dask.numerics.filling import fill_values
-from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
-from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.outliers.filling import fill_values
+from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
+from mrcz_dask.numerics.outliers.replacing import Replacement
+from mrcz_dask.numerics.outliers.thresholds import QUIET
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.philox import key_of
-from mrcz_dask.numerics.replacing import Replacement
+from mrcz_dask.numerics.reference.correction import make_correction
+from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.sums import StackSum, sum_stack
-from mrcz_dask.numerics.thresholds import QUIET
-from mrcz_dask.numerics.weights import is_masked
 from mrcz_dask.session.readback import pixel_digest
 from mrcz_dask.session.shared_readers import USUAL
 from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat

@@ -20,12 +20,12 @@ from mrcz_dask.correction.window import (
     window,
 )
 from mrcz_dask.correction.window import Sums as WindowSums
-from mrcz_dask.numerics.correction import Correction, ReadyCorrection, make_correction
-from mrcz_dask.numerics.koma import Finder, Pattern
-from mrcz_dask.numerics.neighbours import near_another
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.references import Member
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.neighbours import near_another
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection, make_correction
+from mrcz_dask.numerics.reference.koma import Finder, Pattern
+from mrcz_dask.numerics.reference.parts import MeanImage
+from mrcz_dask.numerics.reference.window import Member
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.timing import phase
 

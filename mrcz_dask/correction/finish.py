@@ -29,12 +29,12 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
-from mrcz_dask.numerics.correction import Correction
 from mrcz_dask.numerics.doses import relative_dose
-from mrcz_dask.numerics.koma import spread
-from mrcz_dask.numerics.noise import CorrelationSum, noise_rows
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.quiet import middle_rows, noise_taken_off
+from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
+from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
+from mrcz_dask.numerics.reference.correction import Correction
+from mrcz_dask.numerics.reference.koma import spread
+from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError

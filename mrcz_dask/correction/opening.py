@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.outputs import RECIPE_VERSION, REVERSED, store_of
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
-from mrcz_dask.numerics.correction import ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
+from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.session.shared_readers import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.session.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError

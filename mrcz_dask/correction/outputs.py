@@ -32,10 +32,10 @@ from mrcz_dask.formats.writers import (
     stored_type,
 )
 from mrcz_dask.gain.applied import Exposed
-from mrcz_dask.numerics.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.philox import key_of
-from mrcz_dask.numerics.rounding import round_to_half
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.reference.rounding import round_to_half
 from mrcz_dask.session.readback import read_back
 from mrcz_dask.session.store import SessionStore, correction_digest
 from mrcz_dask.values.errors import ParameterError

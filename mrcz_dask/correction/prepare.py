@@ -20,7 +20,6 @@ from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.gain.applied import gamma_of, stored_gain
-from mrcz_dask.numerics.contrast import block_means
 from mrcz_dask.numerics.doses import (
     blank_frames,
     blank_note,
@@ -29,13 +28,14 @@ from mrcz_dask.numerics.doses import (
     level_without_hot,
     partly_blank_note,
 )
-from mrcz_dask.numerics.fingerprint import Fingerprinter
-from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
-from mrcz_dask.numerics.kept_fit import kept_fit
-from mrcz_dask.numerics.noise import constant_offset, frame_noise, offset_below
-from mrcz_dask.numerics.outliers import OutlierMask
+from mrcz_dask.numerics.gain.sums import gained_exponent, gained_mask, gained_sum
+from mrcz_dask.numerics.noise.correlation import constant_offset, frame_noise, offset_below
+from mrcz_dask.numerics.outliers.kept_fit import kept_fit
+from mrcz_dask.numerics.outliers.mask import OutlierMask
 from mrcz_dask.numerics.philox import key_of
-from mrcz_dask.numerics.sketch import sketch
+from mrcz_dask.numerics.session.contrast import block_means
+from mrcz_dask.numerics.session.fingerprint import Fingerprinter
+from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DtypeError, FormatError, OutlierError

@@ -9,10 +9,10 @@ from typing import Any
 from mrcz_dask.correction.finish_task import FinishTask
 from mrcz_dask.correction.window import MemberRef
 from mrcz_dask.formats import provenance
-from mrcz_dask.numerics.correction import Correction
-from mrcz_dask.numerics.noise import noise_rows
-from mrcz_dask.numerics.quiet import far_below_zero
-from mrcz_dask.numerics.regression import BandFit
+from mrcz_dask.numerics.noise.correlation import noise_rows
+from mrcz_dask.numerics.noise.quiet import far_below_zero
+from mrcz_dask.numerics.reference.correction import Correction
+from mrcz_dask.numerics.reference.regression import BandFit
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import GainParams
 from mrcz_dask.values.records import QUIET, is_too_quiet

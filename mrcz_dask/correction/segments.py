@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mrcz_dask.numerics.breaks import Found, decided_places, find_breaks, gather
-from mrcz_dask.numerics.contrast import Usability
+from mrcz_dask.numerics.session.breaks import Found, decided_places, find_breaks, gather
+from mrcz_dask.numerics.session.contrast import Usability
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break, StackRecord

@@ -9,11 +9,11 @@ import numpy as np
 
 from mrcz_dask.correction.finish_task import FinishTask
 from mrcz_dask.gain.applied import Exposed
-from mrcz_dask.numerics.correction import ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
-from mrcz_dask.numerics.noise import FINENESS
-from mrcz_dask.numerics.rounding import TOLERATED, fine_step, int16_steps, step_that_fits
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.noise.correlation import FINENESS
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.correction import ReadyCorrection
+from mrcz_dask.numerics.reference.rounding import TOLERATED, fine_step, int16_steps, step_that_fits
 from mrcz_dask.values.errors import DtypeError
 from mrcz_dask.values.params import WriteParams
 from mrcz_dask.values.records import StackRecord

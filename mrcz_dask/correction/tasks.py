@@ -14,10 +14,10 @@ from mrcz_dask.correction.finish_task import FinishTask
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.segments import Ready, Segments, find_segments
 from mrcz_dask.correction.window import MemberRef, member_ref
-from mrcz_dask.numerics.breaks import REACH
-from mrcz_dask.numerics.contrast import BlockMeans, judge
-from mrcz_dask.numerics.copies import Copies
-from mrcz_dask.numerics.fingerprint import Fingerprint
+from mrcz_dask.numerics.session.breaks import REACH
+from mrcz_dask.numerics.session.contrast import BlockMeans, judge
+from mrcz_dask.numerics.session.copies import Copies
+from mrcz_dask.numerics.session.fingerprint import Fingerprint
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Break, StackRecord

@@ -10,9 +10,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.references import NOBODY, Member, MovingSum, WindowSum
-from mrcz_dask.numerics.session_sum import SessionSum
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.session_sum import SessionSum
+from mrcz_dask.numerics.reference.window import NOBODY, Member, MovingSum, WindowSum
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.records import Failure, StackRecord
 from mrcz_dask.values.timing import phase
@@ -32,7 +32,7 @@ class MemberRef:
     name, stem, digest
         Of the stack, see `StackRecord`.
     exponent, mean, n
-        Of its sum, see `numerics.references.Member`.
+        Of its sum, see `numerics.reference.window.Member`.
     """
 
     name: str

@@ -13,8 +13,8 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.check import Finding, Way, compare_dark, compare_gain
 from mrcz_dask.gain.prepared import PreparedGain
 from mrcz_dask.numerics.counting.detector import Detector
-from mrcz_dask.numerics.gain_estimate import SessionPattern
-from mrcz_dask.numerics.orientation import IDENTITY
+from mrcz_dask.numerics.gain.estimate import SessionPattern
+from mrcz_dask.numerics.gain.orientation import IDENTITY
 from mrcz_dask.values.params import InputParams
 
 

@@ -20,8 +20,8 @@ from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.formats.writers import SUFFIXES, is_top_down
 from mrcz_dask.gain.applied import gain_for
-from mrcz_dask.numerics.gain import Gain
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.gain.gain import Gain
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.entries import relative_name
 from mrcz_dask.session.listing import list_stacks
 from mrcz_dask.session.store import SessionStore

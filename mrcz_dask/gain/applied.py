@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.numerics.doses import is_blank
-from mrcz_dask.numerics.gain import Gain, GammaCurve
-from mrcz_dask.numerics.gained import gained_mask, gained_sum
+from mrcz_dask.numerics.gain.gain import Gain, GammaCurve
+from mrcz_dask.numerics.gain.sums import gained_mask, gained_sum
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import ParameterError

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.gain import Gain
-from mrcz_dask.numerics.gain_estimate import LEAST_RESPONSE, SessionPattern
-from mrcz_dask.numerics.orientation import (
+from mrcz_dask.numerics.gain.estimate import LEAST_RESPONSE, SessionPattern
+from mrcz_dask.numerics.gain.gain import Gain
+from mrcz_dask.numerics.gain.orientation import (
     CERTAIN,
     IDENTITY,
     Orientation,

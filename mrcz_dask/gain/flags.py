@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mrcz_dask.formats.gains import Reference
-from mrcz_dask.numerics.orientation import Orientation, Sense, as_others_read, warp_flags
+from mrcz_dask.numerics.gain.orientation import Orientation, Sense, as_others_read, warp_flags
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from mrcz_dask.gain.applied import GammaRule, without_dark
 from mrcz_dask.gain.options import GainOptions, stated_exposure
 from mrcz_dask.gain.pattern import StackLook, look_at
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
-from mrcz_dask.numerics.gain import GammaCurve
-from mrcz_dask.numerics.gained import gained_mask
-from mrcz_dask.numerics.gamma import FEWEST, SIDE, best_gamma, fit_curve, relief
+from mrcz_dask.numerics.gain.gain import GammaCurve
+from mrcz_dask.numerics.gain.gamma import FEWEST, SIDE, best_gamma, fit_curve, relief
+from mrcz_dask.numerics.gain.sums import gained_mask
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, Warned, silent
 from mrcz_dask.values.params import OutlierParams

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mrcz_dask.formats.mdoc import read_mdoc
 from mrcz_dask.gain.applied import GammaRule
-from mrcz_dask.numerics.gain import K2, GammaCurve
+from mrcz_dask.numerics.gain.gain import K2, GammaCurve
 from mrcz_dask.values.checks import raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters

@@ -11,13 +11,13 @@ import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.numerics.contrast import Usability, block_means, judge
-from mrcz_dask.numerics.copies import Copies
 from mrcz_dask.numerics.doses import is_blank
-from mrcz_dask.numerics.fingerprint import Fingerprint, Fingerprinter
-from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
-from mrcz_dask.numerics.noise import FINENESS
-from mrcz_dask.numerics.outliers import OutlierMask, outlier_mask
+from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
+from mrcz_dask.numerics.noise.correlation import FINENESS
+from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
+from mrcz_dask.numerics.session.contrast import Usability, block_means, judge
+from mrcz_dask.numerics.session.copies import Copies
+from mrcz_dask.numerics.session.fingerprint import Fingerprint, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
 from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, StackFailed, silent

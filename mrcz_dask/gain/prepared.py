@@ -19,9 +19,9 @@ from mrcz_dask.gain.check import Finding, Way, accepted, compare
 from mrcz_dask.gain.flags import ProgramFlags, program_flags, told
 from mrcz_dask.gain.options import GainOptions, parse_gamma
 from mrcz_dask.gain.pattern import session_pattern
-from mrcz_dask.numerics.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, named, size_factor
-from mrcz_dask.numerics.gain_estimate import SessionPattern
-from mrcz_dask.numerics.orientation import (
+from mrcz_dask.numerics.gain.estimate import SessionPattern
+from mrcz_dask.numerics.gain.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, named, size_factor
+from mrcz_dask.numerics.gain.orientation import (
     ALL,
     IDENTITY,
     Orientation,

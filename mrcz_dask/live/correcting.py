@@ -19,10 +19,10 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Against, Applied, Learner, Summed
-from mrcz_dask.numerics.breaks import REACH
 from mrcz_dask.numerics.doses import is_blank
-from mrcz_dask.numerics.fingerprint import EXACT, Fingerprinter
-from mrcz_dask.numerics.gain import Gain
+from mrcz_dask.numerics.gain.gain import Gain
+from mrcz_dask.numerics.session.breaks import REACH
+from mrcz_dask.numerics.session.fingerprint import EXACT, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import DtypeError, MrczDaskError, ParameterError

@@ -10,11 +10,11 @@ import numpy as np
 from mrcz_dask.correction.segments import reason_of
 from mrcz_dask.formats.chunks import decompress_into
 from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.numerics.breaks import FEWEST, REACH, find_breaks, gather
-from mrcz_dask.numerics.contrast import BlockMeans, block_means, judge
-from mrcz_dask.numerics.outliers import OutlierMask
-from mrcz_dask.numerics.references import Member
-from mrcz_dask.numerics.sketch import sketch
+from mrcz_dask.numerics.outliers.mask import OutlierMask
+from mrcz_dask.numerics.reference.window import Member
+from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather
+from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge
+from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import Settings
 

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from mrcz_dask.gain.check import Finding
 from mrcz_dask.gain.prepared import FIRST
 from mrcz_dask.live.last_stacks import Kept, LastStacks
-from mrcz_dask.numerics.copies import Copies
-from mrcz_dask.numerics.correction import ReadyCorrection, make_correction
-from mrcz_dask.numerics.fingerprint import Fingerprint
-from mrcz_dask.numerics.gain import Gain
-from mrcz_dask.numerics.gain_estimate import PatternSum, SessionPattern
-from mrcz_dask.numerics.gained import gained_exponent, gained_mask, gained_sum
-from mrcz_dask.numerics.koma import scaled
-from mrcz_dask.numerics.neighbours import near_another
-from mrcz_dask.numerics.one_sided import OneSided
-from mrcz_dask.numerics.outliers import OutlierMask, masked_mean
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.regression import BandFit
+from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
+from mrcz_dask.numerics.gain.gain import Gain
+from mrcz_dask.numerics.gain.sums import gained_exponent, gained_mask, gained_sum
+from mrcz_dask.numerics.outliers.mask import OutlierMask, masked_mean
+from mrcz_dask.numerics.outliers.neighbours import near_another
+from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
+from mrcz_dask.numerics.reference.correction import ReadyCorrection, make_correction
+from mrcz_dask.numerics.reference.koma import scaled
+from mrcz_dask.numerics.reference.one_sided import OneSided
+from mrcz_dask.numerics.reference.parts import MeanImage
+from mrcz_dask.numerics.reference.regression import BandFit
+from mrcz_dask.numerics.session.copies import Copies
+from mrcz_dask.numerics.session.fingerprint import Fingerprint
 from mrcz_dask.numerics.sums import StackSum
-from mrcz_dask.numerics.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import SMALLEST_MEAN
 

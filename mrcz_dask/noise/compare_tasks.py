@@ -12,8 +12,8 @@ from mrcz_dask.correction.tasks import finish_tasks
 from mrcz_dask.noise.pairs import spread_evenly
 from mrcz_dask.noise.results import Score, against
 from mrcz_dask.noise.tasks import EVEN, Ready, Scores, Side, opened
-from mrcz_dask.numerics.koma import Finder
-from mrcz_dask.numerics.noise import noise_rows
+from mrcz_dask.numerics.noise.correlation import noise_rows
+from mrcz_dask.numerics.reference.koma import Finder
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Method, Parameters
 from mrcz_dask.values.records import Record

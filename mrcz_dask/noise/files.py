@@ -13,7 +13,7 @@ from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.noise.kept import FOLDER
 from mrcz_dask.noise.report import FIGURES, SUMS, WAYS, NoiseReport
 from mrcz_dask.noise.results import KINDS, VARIANTS
-from mrcz_dask.numerics.decay import DecayFit
+from mrcz_dask.numerics.noise.decay import DecayFit
 from mrcz_dask.session.space import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.window import MemberRef
 from mrcz_dask.noise.results import StackPairs, known
-from mrcz_dask.numerics.noise import noise_rows
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.noise.correlation import noise_rows
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.store import SessionStore
 
 Floats = NDArray[np.float64]

@@ -11,7 +11,7 @@ from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
-from mrcz_dask.numerics.noise import SCORED_PIXELS
+from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
 from mrcz_dask.session.discovery import Discovery, discover
 from mrcz_dask.session.space import check_space
 from mrcz_dask.session.store import key_of

@@ -15,7 +15,7 @@ from mrcz_dask.noise.files import write_files
 from mrcz_dask.noise.plotting import COLOURS, LINE, legend_below, rendered
 from mrcz_dask.noise.report import FIGURES, NoiseReport, OverDose, OverRadius
 from mrcz_dask.noise.results import KINDS, Score
-from mrcz_dask.numerics.decay import DecayFit
+from mrcz_dask.numerics.noise.decay import DecayFit
 
 NAMES = {"raw": "raw", "filter": "outlier filter", "koma": "KOMA", "both": "filter and KOMA"}
 VARIANT_NAMES = {

@@ -24,8 +24,8 @@ from mrcz_dask.noise.results import (
     known,
 )
 from mrcz_dask.noise.work import middles_of
-from mrcz_dask.numerics.decay import SURE, DecayFit, fit_decay
-from mrcz_dask.numerics.radius import RadiusChoice, choose_radius
+from mrcz_dask.numerics.noise.decay import SURE, DecayFit, fit_decay
+from mrcz_dask.numerics.noise.radius import RadiusChoice, choose_radius
 from mrcz_dask.values.records import Failure
 
 SUMS = ("raw", "filtered")

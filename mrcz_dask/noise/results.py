@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import chain
 
-from mrcz_dask.numerics.noise_error import Correlation
+from mrcz_dask.numerics.noise.error import Correlation
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters

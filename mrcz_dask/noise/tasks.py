@@ -17,14 +17,14 @@ from mrcz_dask.correction.window import Sums as WindowSums
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.noise.results import KINDS, VARIANTS, Score, StackCurve, StackNoise, against, score
-from mrcz_dask.numerics.correction import ReadyCorrection
 from mrcz_dask.numerics.doses import relative_dose
-from mrcz_dask.numerics.fused import masked_sum
-from mrcz_dask.numerics.koma import Finder, Pattern
-from mrcz_dask.numerics.noise import noise_rows
-from mrcz_dask.numerics.noise_error import BlockedCorrelation, Correlation
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.weights import WEIGHT_STEPS
+from mrcz_dask.numerics.noise.correlation import noise_rows
+from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
+from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS
+from mrcz_dask.numerics.reference.correction import ReadyCorrection
+from mrcz_dask.numerics.reference.fused import masked_sum
+from mrcz_dask.numerics.reference.koma import Finder, Pattern
+from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import Method
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mrcz_dask.numerics.framewise import add_and_measure
+from mrcz_dask.numerics.reference.framewise import add_and_measure
 from mrcz_dask.values.errors import DtypeError, ParameterError
 
 Array = NDArray[Any]

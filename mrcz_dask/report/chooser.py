@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.report.data import Look, SessionData, StackData
 from mrcz_dask.report.markup import Markup, element, embedded, png
 from mrcz_dask.report.pictures import histogram

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kept_fit import KeptFit
-from mrcz_dask.numerics.population import Lifetime, Places, Survival, Turnover
+from mrcz_dask.numerics.outliers.kept_fit import KeptFit
+from mrcz_dask.numerics.outliers.population import Lifetime, Places, Survival, Turnover
 from mrcz_dask.report.progress import RunTimes
 from mrcz_dask.values.records import Break, Record
 
@@ -20,7 +20,7 @@ KINDS = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
 @dataclass(frozen=True, slots=True)
 class Band(Record):
-    """One band of a stack's pattern; see `numerics.regression.BandFit`."""
+    """One band of a stack's pattern; see `numerics.reference.regression.BandFit`."""
 
     band: str
     modes: int

@@ -15,7 +15,7 @@ from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.correction.tasks import spread_beyond_counting
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
-from mrcz_dask.numerics.population import Census, Packed, Turnover, lifetime
+from mrcz_dask.numerics.outliers.population import Census, Packed, Turnover, lifetime
 from mrcz_dask.report.data import (
     KINDS,
     Band,

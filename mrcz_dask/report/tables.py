@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.noise.work import middles_of
-from mrcz_dask.numerics.population import Places
+from mrcz_dask.numerics.outliers.population import Places
 from mrcz_dask.report.data import KINDS, SessionData, StackData
 
 Column = Sequence[Any]

@@ -32,10 +32,10 @@ from zarr.errors import ArrayNotFoundError, GroupNotFoundError
 from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.places import SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.numerics.correction import Correction
-from mrcz_dask.numerics.gain import Gain
-from mrcz_dask.numerics.kept_fit import KeptFit
-from mrcz_dask.numerics.references import WindowSum
+from mrcz_dask.numerics.gain.gain import Gain
+from mrcz_dask.numerics.outliers.kept_fit import KeptFit
+from mrcz_dask.numerics.reference.correction import Correction
+from mrcz_dask.numerics.reference.window import WindowSum
 from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
 from mrcz_dask.values.params import Form
 from mrcz_dask.values.records import StackRecord

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.correction import Correction
-from mrcz_dask.numerics.parts import MeanImage
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.correction import Correction
+from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 

@@ -73,7 +73,7 @@ class StackRecord(Record):
     gamma
         The exponent that its gain got; 1 without a gain.
     sketch
-        Of its sum, see `numerics.sketch`, in base 64.
+        Of its sum, see `numerics.session.sketch`, in base 64.
     made_with
         Digest of the parameters and the version that made it.
     blank
@@ -85,7 +85,7 @@ class StackRecord(Record):
     offset
         Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
     frames, grain
-        What tells copies of the same data, see `numerics.fingerprint`.
+        What tells copies of the same data, see `numerics.session.fingerprint`.
     """
 
     name: str

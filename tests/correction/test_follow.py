@@ -17,7 +17,7 @@ from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
-from mrcz_dask.numerics.breaks import REACH
+from mrcz_dask.numerics.session.breaks import REACH
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.watching import Watcher

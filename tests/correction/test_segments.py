@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from mrcz_dask.correction.segments import Segments, find_segments
 from mrcz_dask.correction.tasks import Windows, windows_of
-from mrcz_dask.numerics.sketch import sketch_sizes
+from mrcz_dask.numerics.session.sketch import sketch_sizes
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break
 

@@ -11,7 +11,7 @@ from mrcz_dask.correction.segments import Segments
 from mrcz_dask.correction.tasks import more_until_final, windows_of
 from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.numerics.breaks import REACH
+from mrcz_dask.numerics.session.breaks import REACH
 from mrcz_dask.values import events
 from mrcz_dask.values.params import KomaParams
 from tests.correction.test_follow import Step, bring, followed, stacks  # noqa: F401 - a fixture

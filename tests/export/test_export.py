@@ -15,7 +15,7 @@ from mrcz_dask.export.run import PROGRAMS, Program, export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError, SessionError
 from tests.inputs import read_star

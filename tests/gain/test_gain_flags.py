@@ -10,7 +10,7 @@ import pytest
 
 from mrcz_dask.formats.gains import Reference
 from mrcz_dask.gain.flags import program_flags
-from mrcz_dask.numerics.orientation import ALL, ROWS, Orientation
+from mrcz_dask.numerics.gain.orientation import ALL, ROWS, Orientation
 
 
 def reference(kind: str = "MRC", name: str = "gain.mrc") -> Reference:

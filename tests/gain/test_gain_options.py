@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
-from mrcz_dask.numerics.gain import K2
+from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.values.errors import ParameterError
 
 

@@ -16,7 +16,7 @@ from mrcz_dask.formats.defects import write_defects
 from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.formats.writer import write
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.numerics.gain import K2
+from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.simulate import SimulatedSession
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.store import SessionStore

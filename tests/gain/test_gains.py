@@ -13,8 +13,8 @@ from mrcz_dask.formats.sources import read
 from mrcz_dask.gain.applied import stack_gamma
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
-from mrcz_dask.numerics.gain import K2
-from mrcz_dask.numerics.orientation import Orientation
+from mrcz_dask.numerics.gain.gain import K2
+from mrcz_dask.numerics.gain.orientation import Orientation
 from mrcz_dask.numerics.simulate import SimulationParams, named, simulate_session
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.simulation import write_session

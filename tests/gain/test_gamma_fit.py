@@ -10,7 +10,7 @@ from mrcz_dask.formats.sources import read
 from mrcz_dask.formats.writer import write
 from mrcz_dask.gain.gamma_fit import fit_gamma
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.numerics.gain import K2
+from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.values.errors import ParameterError
 

@@ -20,7 +20,7 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.live.correcting import LiveCorrection, LiveOptions
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Learner
-from mrcz_dask.numerics.noise import correlated_noise
+from mrcz_dask.numerics.noise.correlation import correlated_noise
 from mrcz_dask.numerics.simulate import SimulatedSession, named, simulate_session
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import ParameterError

@@ -13,7 +13,7 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.live.begin import start
 from mrcz_dask.live.correcting import LiveCorrection
 from mrcz_dask.live.replay import Replay
-from mrcz_dask.numerics.gain import K2
+from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.values.errors import MissingFileError
 from mrcz_dask.values.events import Event, Warned
 from tests.live.test_correcting import OPTIONS, SHAPE, about, corrected, noise, stream

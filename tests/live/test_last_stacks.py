@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mrcz_dask.live.last_stacks import LastStacks
-from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import KomaParams, Settings
 

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mrcz_dask.live.learning import Learner, Summed
-from mrcz_dask.numerics.gain import Gain
-from mrcz_dask.numerics.outliers import outlier_mask
+from mrcz_dask.numerics.gain.gain import Gain
+from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.errors import OutlierError
 from mrcz_dask.values.params import KomaParams, Settings

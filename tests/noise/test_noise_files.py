@@ -14,8 +14,8 @@ from mrcz_dask.noise.plan import choose, noise_plan
 from mrcz_dask.noise.plots import write_plots
 from mrcz_dask.noise.report import NoiseReport, OverDose, OverRadius, StackLine, mean_score
 from mrcz_dask.noise.results import KINDS, VARIANTS, NoiseParams, StackNoise, StackPairs
-from mrcz_dask.numerics.decay import fit_decay
-from mrcz_dask.numerics.radius import choose_radius
+from mrcz_dask.numerics.noise.decay import fit_decay
+from mrcz_dask.numerics.noise.radius import choose_radius
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.params import Settings
 

@@ -15,7 +15,7 @@ import pytest
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.numerics.population import Lifetime, Survival, Turnover
+from mrcz_dask.numerics.outliers.population import Lifetime, Survival, Turnover
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.report.data import Band, Health, MaskFacts, SessionData, StackData
 from mrcz_dask.report.gather import gather

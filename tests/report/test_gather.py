@@ -16,7 +16,7 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.numerics.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.report import gather as module
 from mrcz_dask.report.data import SessionData, sample, worst
 from mrcz_dask.report.gather import gather

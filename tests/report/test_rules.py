@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.population import Places, Turnover
+from mrcz_dask.numerics.outliers.population import Places, Turnover
 from mrcz_dask.report.data import LeftOut, SessionData
 from mrcz_dask.report.rules import LEVELS, RULES, Level, Rule, verdict
 from mrcz_dask.values.records import QUIET, Break

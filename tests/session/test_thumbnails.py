@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.correction import Correction
-from mrcz_dask.numerics.parts import MeanImage
+from mrcz_dask.numerics.reference.correction import Correction
+from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session import thumbnails as module
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import PATCH, SIDE, corner, in_greys, keep_thumbnails, patch, thumbnails

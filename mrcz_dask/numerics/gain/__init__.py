@@ -1,0 +1,1 @@
+"""Gain references, darks and gamma: applied, fitted, turned."""

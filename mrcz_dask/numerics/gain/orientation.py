@@ -1,0 +1,316 @@
+"""Which way round a gain reference is: eight orientations, two senses, scored on a session's pattern.
+
+An orientation is, in this order: so many quarter turns, each of which takes row r, column c of an image with
+ny rows to row c, column ny - 1 - r (clockwise where the first row is drawn at the top, as relion_display
+does; counter-clockwise where it is drawn at the bottom, as MotionCor and 3dmod do); then, if it flips, the
+order of the rows is reversed. Rows are those of the arrays, which are in the order of the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+from scipy.ndimage import uniform_filter
+
+from mrcz_dask.numerics.gain.gain import Image, as_multiplier, fit_dark, fit_gain, size_factor
+from mrcz_dask.values.errors import ParameterError, SessionError
+
+Sense = Literal["multiply", "divide", "subtract"]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+SIDE = 9  # pixels of the local mean that is taken off: the specimen is coarser, most of a gain finer
+CERTAIN = 6.0
+APART = 2.0
+WIDEST = 7.5  # medians of the absolute values, some five standard deviations
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Orientation:
+    """One of the eight ways round; see the module for the convention.
+
+    Attributes
+    ----------
+    turns
+        Quarter turns, 0 to 3; they come first.
+    flip
+        Whether the order of the rows is reversed then.
+    """
+
+    turns: int = 0
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if self.turns not in range(4) or not isinstance(self.flip, (bool, np.bool_)):
+            raise ParameterError(f"orientation is {self.turns!r}, {self.flip!r}; expected 0-3, True or False")
+
+    def apply(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the image (ny, nx) turned and flipped, C-contiguous."""
+        turned = np.rot90(image, -self.turns)
+        return np.ascontiguousarray(turned[::-1] if self.flip else turned)
+
+    def then(self, other: Orientation) -> Orientation:
+        """Return the orientation that is this one, and `other` after it."""
+        turns = self.turns + (-other.turns if self.flip else other.turns)
+        return Orientation(turns % 4, self.flip != other.flip)
+
+    @property
+    def inverse(self) -> Orientation:
+        """The orientation that undoes this one."""
+        return self if self.flip else Orientation(-self.turns % 4)
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the shape (ny, nx) that an image of `shape` gets."""
+        return shape[::-1] if self.turns % 2 else shape
+
+    def __str__(self) -> str:
+        return f"rotate {self.turns} flip {int(self.flip)}"
+
+
+IDENTITY = Orientation()
+ROWS = Orientation(0, True)
+COLUMNS = Orientation(2, True)
+TRANSPOSE = Orientation(3, True)
+ALL = tuple(Orientation(turns, flip) for flip in (False, True) for turns in range(4))
+
+
+def rotated_flipped(rotate: int, flip: int) -> Orientation:
+    """Return what RELION's ``--gain_rot`` and ``--gain_flip``, MotionCor's ``-RotGain`` and ``-FlipGain`` do.
+
+    Parameters
+    ----------
+    rotate
+        Quarter turns, 0 to 3.
+    flip
+        After them: 0 nothing, 1 upside down (rows), 2 left to right (columns).
+
+    Raises
+    ------
+    ParameterError
+        For other numbers.
+    """
+    if rotate not in range(4) or flip not in range(3):
+        raise ParameterError(f"rotate {rotate!r}, flip {flip!r}; expected 0-3 turns and flip 0-2")
+    return Orientation(rotate).then((IDENTITY, ROWS, COLUMNS)[flip])
+
+
+@dataclass(frozen=True, slots=True)
+class WarpFlags:
+    """What Warp does, in its order: reverse the columns, reverse the rows, swap rows and columns."""
+
+    flip_x: bool
+    flip_y: bool
+    transpose: bool
+
+    @property
+    def orientation(self) -> Orientation:
+        """What these flags come to."""
+        steps = ((self.flip_x, COLUMNS), (self.flip_y, ROWS), (self.transpose, TRANSPOSE))
+        found = IDENTITY
+        for done, step in steps:
+            found = found.then(step) if done else found
+        return found
+
+
+_BITS = (False, True)
+_WARP = {w.orientation: w for w in (WarpFlags(x, y, t) for t in _BITS for y in _BITS for x in _BITS)}
+
+
+def warp_flags(orientation: Orientation) -> WarpFlags:
+    """Return the flags of Warp that come to an orientation."""
+    return _WARP[orientation]
+
+
+def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bool) -> Orientation:
+    """Return the orientation for RELION, MotionCor and Warp, which reverse the rows of every TIFF they read.
+
+    Parameters
+    ----------
+    orientation
+        What turns the gain's rows as they are in its file into the frames' as they are in theirs.
+    gain_tiff, frames_tiff
+        Whether the gain and the frames are in TIFF files.
+    """
+    before = ROWS if gain_tiff else IDENTITY
+    after = ROWS if frames_tiff else IDENTITY
+    return before.then(orientation).then(after)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How well one of the cases undoes a session's pattern.
+
+    Attributes
+    ----------
+    orientation
+        How the reference is turned.
+    sense
+        ``multiply`` or ``divide`` by it; ``subtract`` a dark.
+    z
+        Correlation in standard deviations of what images without a relation give; positive = the case takes
+        pattern away. NaN where the shapes do not fit.
+    correlation
+        The same, -1 to 1.
+    added
+        What the case adds to the variance of the pattern, in standard deviations; negative = it takes away.
+    """
+
+    orientation: Orientation
+    sense: Sense
+    z: float
+    correlation: float
+    added: float = math.nan
+
+    @property
+    def fits(self) -> bool:
+        """Whether the turned reference has the frames' shape, or 2 or 4 times it, or a 2nd or 4th."""
+        return not math.isnan(self.z)
+
+    def __str__(self) -> str:
+        found = f"{self.z:.1f}" if self.fits else "does not fit"
+        return f"{self.orientation} {self.sense}: {found}"
+
+
+def score_orientations(
+    pattern: NDArray[Any],
+    good: Bools,
+    reference: NDArray[Any],
+    orientations: Sequence[Orientation] = ALL,
+) -> tuple[Score, ...]:
+    """Score the 16 cases, best first; those that do not fit come last.
+
+    Parameters
+    ----------
+    pattern
+        (ny, nx) relative response of the session's pixels, positive where `good`.
+    good
+        (ny, nx) bool, True = known (the opposite of a mask).
+    reference
+        2-D gain reference in the order of its file; zero, negative and non-finite pixels are left out.
+    orientations
+        Which are scored, multiplied and divided.
+
+    Notes
+    -----
+    Logarithms of both, less their means over 9 x 9 good pixels, are correlated. The standard deviation is
+    that of the cross-correlation over all cyclic shifts (Parseval), so that columns, rows and waves count as
+    the few independent numbers which they are. What is added to the variance of the pattern is the variance
+    of the reference less twice the covariance.
+    """
+    multiplier = as_multiplier(reference)
+
+    def effect(turn: Orientation) -> Floats:
+        turned = fit_gain(turn.apply(multiplier), (good.shape[0], good.shape[1]))
+        known = good & (turned > 0)
+        return _fine(_logs(turned, known), known)
+
+    spectrum = fft.rfft2(_fine(_logs(pattern, good), good))
+    turns = [(o, size_factor(o.shape(multiplier.shape), good.shape)) for o in orientations]
+    cases = [_scores(spectrum, good, o, effect(o) if fits else None) for o, fits in turns]
+    return _best_first(score for both in cases for score in both)
+
+
+def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
+    """Score the eight ways round of a dark, best first; those that do not fit come last.
+
+    Parameters
+    ----------
+    frame
+        (ny, nx) mean frame of a session, counts, dark included.
+    good
+        (ny, nx) bool, True = known.
+    dark
+        2-D dark reference in the order of its file, counts per frame.
+    """
+
+    def effect(turn: Orientation) -> Floats:
+        turned = fit_dark(turn.apply(dark), (good.shape[0], good.shape[1])).astype(np.float64)
+        return _fine(-turned, good & np.isfinite(turned))
+
+    spectrum = fft.rfft2(_fine(frame, good))
+    turns = [(o, size_factor(o.shape(dark.shape), good.shape)) for o in ALL]
+    cases = [_scores(spectrum, good, o, effect(o) if fits else None)[0] for o, fits in turns]
+    return _best_first(replace(score, sense="subtract") for score in cases)
+
+
+def _best_first(scores: Iterable[Score]) -> tuple[Score, ...]:
+    return tuple(sorted(scores, key=lambda s: -s.z if s.fits else math.inf))
+
+
+def _scores(
+    spectrum: NDArray[np.complex128], good: Bools, o: Orientation, effect: Floats | None
+) -> tuple[Score, Score]:
+    """Return the scores of an image that is added to the pattern, and of one that is subtracted."""
+    if effect is None:
+        return Score(o, "multiply", math.nan, math.nan), Score(o, "divide", math.nan, math.nan)
+    other = fft.rfft2(effect)
+    twice = _twice(good.shape[1])
+    own, others = np.abs(spectrum) ** 2, np.abs(other) ** 2
+    covariance = -float((twice * (spectrum * other.conj()).real).sum())
+    chance = math.sqrt(float((twice * own * others).sum()))
+    power = float((twice * others).sum())
+    norm = math.sqrt(float((twice * own).sum()) * power)
+    z, correlation = _ratio(covariance, chance), _ratio(covariance, norm)
+    half = _ratio(power, 2 * chance)
+    return Score(o, "multiply", z, correlation, half - z), Score(o, "divide", -z, -correlation, half + z)
+
+
+def _twice(nx: int) -> Floats:
+    """Return how often each column of a real image's half spectrum counts."""
+    twice = np.full(nx // 2 + 1, 2.0)
+    twice[0] = 1
+    if nx % 2 == 0:
+        twice[-1] = 1
+    return twice
+
+
+def _ratio(one: float, other: float) -> float:
+    return one / other if other > 0 else 0.0
+
+
+def _logs(image: NDArray[Any], good: Bools) -> Floats:
+    return np.log(np.where(good, image, 1).astype(np.float64))
+
+
+def _fine(image: NDArray[Any], good: Bools) -> Floats:
+    """Return the image less its mean over the good pixels around; 0 where not good."""
+    fine = np.where(good, image, 0).astype(np.float64)
+    known = uniform_filter(good.astype(np.float64), SIDE)
+    fine -= uniform_filter(fine, SIDE) / np.maximum(known, 0.5 / SIDE**2)
+    fine[~good] = 0
+    largest = WIDEST * float(np.median(np.abs(fine[good]))) if good.any() else 0.0
+    return np.clip(fine, -largest, largest)
+
+
+def decide(scores: Sequence[Score]) -> Score:
+    """Return the best of the scores.
+
+    Raises
+    ------
+    SessionError
+        If it is below 6 standard deviations, or less than twice the next orientation's; lists the scores.
+    """
+    fitting = [s for s in scores if s.fits]
+    if not fitting:
+        raise SessionError("the gain fits the frames in no orientation; give the one of this camera")
+    best = max(fitting, key=lambda s: s.z)
+    rest = max((abs(s.z) for s in fitting if s.orientation != best.orientation), default=0.0)
+    if best.z < CERTAIN or best.z < APART * rest:
+        raise SessionError(_undecided(best.z, rest, fitting))
+    return best
+
+
+def _undecided(best: float, rest: float, scores: Iterable[Score]) -> str:
+    listed = "; ".join(map(str, scores))
+    return (
+        f"the gain's orientation cannot be told from these stacks: the best score is {best:.1f} sigma, the "
+        f"next {rest:.1f}; expected at least {CERTAIN:g}, and {APART:g} times the next. Scores: {listed}. "
+        "Say how the gain is turned (--gain-rotate, --gain-flip, --gain-divide), let more stacks decide, or "
+        "give the gain of this camera"
+    )

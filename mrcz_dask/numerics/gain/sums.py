@@ -1,0 +1,129 @@
+"""The sum of a stack after its gain, from the exact sum before it: a gain is linear (Eq. 9)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.gain.gain import Gain, Image
+from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.outliers.mask import OutlierMask, masked_mean, outlier_mask
+from mrcz_dask.numerics.outliers.thresholds import SPARSE_ZEROS
+from mrcz_dask.numerics.sums import StackSum, narrowest
+from mrcz_dask.values.errors import DtypeError
+from mrcz_dask.values.params import OutlierParams
+
+# Sums after a gain are kept in steps of 2**-6 of a raw count: far below the noise of counting.
+STEP_BITS = 6
+# Medians of a multiplier with which what was counts may still be taken for counts.
+COUNTING = (0.8, 1.25)
+LARGEST = 2.0**62
+
+
+def gained_sum(total: StackSum, gain: Gain, exponent: int | None = None) -> StackSum:
+    """Return the sum of the frames after dark and gain: (S - n dark) * image, rounded once.
+
+    Parameters
+    ----------
+    total
+        (y, x) sum S of n frames as they were read.
+    gain
+        Of this stack, its power taken.
+    exponent
+        The result is in multiples of 2**-exponent; None = what `gained_exponent` says.
+
+    Returns
+    -------
+    StackSum
+        0 and marked as not finite where the gain has a defect.
+
+    Raises
+    ------
+    DtypeError
+        The sum leaves 64 bits.
+    """
+    exponent = gained_exponent(total, gain) if exponent is None else exponent
+    bad = gain.bad if total.nonfinite is None else gain.bad | total.nonfinite
+    dark = _NOTHING if gain.dark is None else gain.dark.reshape(-1)
+    values = np.ascontiguousarray(native(total.values)).reshape(-1)
+    steps = np.empty(values.size, np.int64)
+    units = 2.0**-total.exponent, 2.0**exponent
+    largest = _in_steps(
+        values, units[0], float(total.n), dark, gain.image.reshape(-1), bad.reshape(-1), units[1], steps
+    )
+    if largest > LARGEST:
+        raise DtypeError(
+            f"the sum after the gain reaches {largest:.3g}, more than 64 bits hold; check the gain"
+        )
+    stored = steps.reshape(total.shape).astype(narrowest(int(largest)))
+    known = int(np.count_nonzero(gain.bad))
+    return StackSum(stored, exponent, total.n, bad if bad.any() else None, _are_counts(total, gain), known)
+
+
+_NOTHING = np.zeros(0, np.float32)
+
+
+@compiled
+def _in_steps(
+    values: NDArray[Any],
+    unit: float,
+    n: float,
+    dark: Image,
+    image: Image,
+    bad: NDArray[np.bool_],
+    steps_per_count: float,
+    out: NDArray[np.int64],
+) -> float:
+    """Put rint((values unit - n dark) image steps_per_count) into out, 0 where bad; return the largest."""
+    largest = 0.0
+    for i in range(values.size):
+        counts = np.float64(values[i]) * unit
+        if dark.size:
+            counts -= n * np.float64(dark[i])
+        found = 0.0 if bad[i] else np.rint(counts * np.float64(image[i]) * steps_per_count)
+        largest = max(largest, abs(found))
+        out[i] = np.int64(found) if abs(found) <= LARGEST else 0
+    return largest
+
+
+def gained_exponent(total: StackSum, gain: Gain) -> int:
+    """Return the k of the steps 2**-k of a sum after a gain; never 0, which means integers."""
+    if total.exponent:
+        return total.exponent
+    return max(1, STEP_BITS - round(math.log2(gain.typical)))
+
+
+def _are_counts(total: StackSum, gain: Gain) -> bool:
+    return total.is_counts and COUNTING[0] <= gain.typical <= COUNTING[1]
+
+
+def gained_mask(total: StackSum, gained: StackSum, params: OutlierParams) -> OutlierMask:
+    """Return the outlier mask of a stack after its gain; defects have the weight 0.
+
+    Parameters
+    ----------
+    total
+        Its sum before the gain: of few counts these tell outliers, as after the gain nothing is whole.
+    gained
+        Its sum after it.
+    params
+        Rule, thresholds and radius.
+
+    Raises
+    ------
+    OutlierError
+        If no pixel is left.
+    """
+    if not _is_sparse(total):
+        return outlier_mask(gained, params)
+    mask = outlier_mask(replace(total, nonfinite=gained.nonfinite, defects=gained.defects), params)
+    return replace(mask, mean=masked_mean(gained, mask.mask))
+
+
+def _is_sparse(total: StackSum) -> bool:
+    zeros = np.count_nonzero(total.values == 0) if total.is_counts else 0
+    return bool(zeros > SPARSE_ZEROS * total.values.size)

@@ -1,0 +1,1 @@
+"""Correlated noise of stacks: measured, fitted, compared."""

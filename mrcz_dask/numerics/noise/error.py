@@ -1,0 +1,192 @@
+"""Correlated noise (Eq. 7) with its standard error, and the standard error of a difference.
+
+Pairs of frames share frames, so that their scatter is no measure of the error of their mean. Here it comes
+from the image's blocks, as shot noise is independent from one to the next. What is fixed - pattern, hot
+pixels, specimen - differs between blocks as well, and is no error: a second recording would have it again. It
+drops out of what is compared: the frames are dealt in turn into two groups, each of which gives its own R.
+
+With a = sum mu^2 v and c = sum v^2 over pixels (mu the fixed part, v the variance of the rest), and groups of
+m1 and m2 frames, block sums scatter by
+
+    var(R1 - R2)          = 4 a (1/m1 + 1/m2) + 2 c (1/(m1 (m1-1)) + 1/(m2 (m2-1)))
+    var(R1 + R2 - 2 R12)  = 2 c (1/(m1 (m1-1)) + 1/(m2 (m2-1)) + 2/(m1 m2))
+    var(R)                = 4 a / n + 2 c / (n (n-1))
+
+where R12 is of pairs with one frame of each group: two measurements, two unknowns.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.reference.framewise import shifted_sums
+from mrcz_dask.values.errors import ParameterError
+
+BLOCKS = 16
+SMALLEST = 8
+FEWEST = 4
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Correlation:
+    """R of a stack, and what its error is made of.
+
+    Attributes
+    ----------
+    value
+        R; not a number for fewer than two frames.
+    n
+        Frames that went into it.
+    halves, apart
+        (blocks,) R1 - R2 and R1 + R2 - 2 R12 of each block; empty for fewer than four frames.
+    """
+
+    value: float
+    n: int
+    halves: Floats
+    apart: Floats
+
+    @property
+    def error(self) -> float:
+        """Standard error of R: how much a second recording would differ; not a number for too few frames."""
+        return _error(self.n, self.halves, self.apart)
+
+    def less(self, other: Correlation) -> tuple[float, float]:
+        """Return R - R of the other, and its error: small, as the same frames give both.
+
+        Raises
+        ------
+        ParameterError
+            For other numbers of frames or blocks.
+        """
+        if (self.n, self.halves.shape) != (other.n, other.halves.shape):
+            raise ParameterError(
+                f"scores of {self.n} frames in {self.halves.size} blocks and of {other.n} in "
+                f"{other.halves.size}; expected scores of the same frames"
+            )
+        error = _error(self.n, self.halves - other.halves, self.apart - other.apart)
+        return self.value - other.value, error
+
+
+def _error(n: int, halves: Floats, apart: Floats) -> float:
+    if halves.size < 2 or n < FEWEST:
+        return math.nan
+    first, second = n - n // 2, n // 2
+    within = 1 / (first * (first - 1)) + 1 / (second * (second - 1))
+    noise = _variance(apart) / (2 * (within + 2 / (first * second)))
+    fixed = max(0.0, _variance(halves) - 2 * noise * within) / (4 * (1 / first + 1 / second))
+    return math.sqrt(4 * fixed / n + 2 * noise / (n * (n - 1)))
+
+
+def _variance(blocks: Floats) -> float:
+    """Return the variance of the sum of block values."""
+    apart = blocks - blocks.mean()
+    return float((apart * apart).sum()) * blocks.size / (blocks.size - 1)
+
+
+class BlockedCorrelation:
+    """Mean Pearson correlation over all pairs of frames with its error, in one pass.
+
+    Frames that are constant or hold anything not finite are left out. Memory: 8 bytes a pixel, and 256 a
+    column.
+
+    Parameters
+    ----------
+    shape
+        (ny, nx) of the frames.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._edges = tuple(_edges(length) for length in shape)
+        self._totals = np.zeros((2, *shape), np.float32)
+        self._squares = np.zeros((2, self._edges[0].size - 1, shape[1]))
+        self.n = 0
+
+    def add(self, frame: NDArray[Any]) -> None:
+        """Add one frame (ny, nx), any real dtype.
+
+        Raises
+        ------
+        ParameterError
+            For another shape.
+        """
+        shape = self._totals.shape[1:]
+        if frame.shape != shape:
+            raise ParameterError(f"a frame of shape {frame.shape}; expected {shape}, as the others have")
+        values, group = np.ascontiguousarray(native(frame)), self.n % 2
+        self.n += _add(values, self._edges[0], self._totals[group], self._squares[group])
+
+    def result(self) -> Correlation:
+        """Return R of the frames added so far."""
+        n = self.n
+        if n < 2:
+            return Correlation(math.nan, n, np.zeros(0), np.zeros(0))
+        first, second = self._totals
+        t1, t2, both = (self._blocks(*pair) for pair in ((first, first), (second, second), (first, second)))
+        value = float((t1 + t2 + 2 * both).sum() - n) / (n * (n - 1))
+        if n < FEWEST:
+            return Correlation(value, n, np.zeros(0), np.zeros(0))
+        return Correlation(value, n, *self._contrasts(value, t1, t2, both))
+
+    def _contrasts(self, value: float, t1: Floats, t2: Floats, both: Floats) -> tuple[Floats, Floats]:
+        m1, m2 = self.n - self.n // 2, self.n // 2
+        q1, q2 = (_by_columns(squares, self._edges[1]).reshape(-1) for squares in self._squares)
+        r1, r2 = (t1 - q1) / (m1 * (m1 - 1)), (t2 - q2) / (m2 * (m2 - 1))
+        # R is a ratio: what a block has of the variance counts against it
+        halves = r1 - r2 - value * (q1 / m1 - q2 / m2)
+        return halves, r1 + r2 - 2 * both / (m1 * m2)
+
+    def _blocks(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> Floats:
+        """Return the sums of products over blocks."""
+        rows, columns = self._edges
+        lines = [(one[a:b].astype(np.float64) * other[a:b]).sum(axis=0) for a, b in pairwise(rows)]
+        return _by_columns(np.stack(lines), columns).reshape(-1)
+
+
+def _by_columns(lines: Floats, edges: NDArray[np.intp]) -> Floats:
+    return np.asarray(np.add.reduceat(lines, edges[:-1], axis=1), np.float64)
+
+
+def _edges(length: int) -> NDArray[np.intp]:
+    """Return where blocks begin along an axis, and its end."""
+    count = max(1, min(BLOCKS, length // SMALLEST))
+    return np.array([k * length // count for k in range(count + 1)], np.intp)
+
+
+@compiled
+def _add(values: NDArray[Any], edges: NDArray[np.intp], total: NDArray[np.float32], squares: Floats) -> bool:
+    """Add an image, without its mean and of unit norm; its squares by strips of rows and columns.
+
+    Return False, and add nothing, if it is constant or not finite.
+    """
+    flat = values.reshape(-1)
+    shift = np.float64(flat[0])
+    part, power = shifted_sums(flat, shift)
+    mean = part / flat.size
+    norm = power - part * mean
+    if not norm > 0 or not np.isfinite(norm):
+        return False
+    factor, middle = 1 / np.sqrt(norm), mean + shift
+    for k in range(edges.size - 1):
+        for y in range(edges[k], edges[k + 1]):
+            _add_line(values[y], middle, factor, total[y], squares[k])
+    return True
+
+
+@compiled
+def _add_line(
+    line: NDArray[Any], middle: float, factor: float, total: NDArray[np.float32], squares: Floats
+) -> None:
+    for x in range(total.size):
+        d = (np.float64(line[x]) - middle) * factor
+        total[x] += np.float32(d)
+        squares[x] += d * d

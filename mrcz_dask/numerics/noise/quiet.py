@@ -1,0 +1,88 @@
+"""Whether a correction took off a stack's own counting noise, and with it the specimen."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
+from mrcz_dask.numerics.reference.correction import Correction
+
+ROWS = 512  # around the middle; 4000 columns of them know a thousandth
+LEAST = 0.02
+SURE = 5.0
+
+
+def middle_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """Return the rows of an image (ny, nx) that are enough to measure on."""
+    return np.arange(max(0, (shape[0] - ROWS) // 2), min(shape[0], (shape[0] + ROWS) // 2))
+
+
+def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correction: Correction) -> float:
+    """Return the share of its variance that the counting noise of a corrected sum has lost.
+
+    Parameters
+    ----------
+    even, odd
+        (rows, nx) means of frames 0, 2, 4, ... and 1, 3, 5, ... before the correction, counts per frame.
+    frames
+        Of the stack, two or more.
+    correction
+        Of these rows.
+
+    Returns
+    -------
+    float
+        0 where less than 2 % or less than 5 standard errors are missing.
+
+    Notes
+    -----
+    What is the same in all frames is not in the difference of the two halves, counting noise is. Specimen
+    and what is left of the pattern make a sum noisier than that difference; a reference that holds the stack
+    itself makes it quieter. Compared are diagonal differences in blocks of 2 x 2 pixels without an outlier.
+    """
+    # the filter takes its pixels by their sum, and so takes off noise rightly: what it fills is left out
+    everywhere = np.full_like(correction.weight, WEIGHT_STEPS)
+    ready = replace(correction, weight=everywhere, fill=correction.fill[:0]).ready()
+    halves = [ready.apply(np.ascontiguousarray(one, np.float32)) for one in (even, odd)]
+    good = ~_blocks(is_masked(correction.weight)).any(axis=(1, 3))
+    first, second = (_diagonal(one)[good] for one in halves)
+    of_even, of_odd = (frames + 1) // 2 / frames, frames // 2 / frames
+    power = (of_even * first + of_odd * second) ** 2
+    counting = (first - second) ** 2 * (of_even * of_odd)
+    missing, scale = counting - power, float(counting.sum())
+    if missing.size < 2 or not scale > 0 or not math.isfinite(scale):
+        return 0.0
+    error = float(missing.std()) / math.sqrt(missing.size)
+    share = float(missing.sum()) / scale
+    return share if share > LEAST and float(missing.mean()) > SURE * error else 0.0
+
+
+def far_below_zero(after: float | None, before: float | None, frames: int, pixels: int) -> bool:
+    """Return whether correlated noise is below 0, and below what it was, by 5 standard errors.
+
+    Parameters
+    ----------
+    after, before
+        R with and without the correction; None = not known.
+    frames, pixels
+        That it was scored on.
+    """
+    if after is None or before is None or frames < 2:
+        return False
+    limit = SURE * math.sqrt(2 / (frames * (frames - 1) * pixels))
+    return after < -limit and after < before - limit
+
+
+def _blocks(image: NDArray[Any]) -> NDArray[Any]:
+    ny, nx = (n // 2 for n in image.shape)
+    return image[: 2 * ny, : 2 * nx].reshape(ny, 2, nx, 2)
+
+
+def _diagonal(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    blocks = _blocks(image.astype(np.float64))
+    return np.asarray(blocks[:, 0, :, 0] + blocks[:, 1, :, 1] - blocks[:, 0, :, 1] - blocks[:, 1, :, 0])

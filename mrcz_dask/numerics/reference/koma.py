@@ -1,0 +1,137 @@
+"""The fixed pattern of one stack from the references of its window (knock-out moving average)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.reference.bands import make_bands
+from mrcz_dask.numerics.reference.fused import masked_sum
+from mrcz_dask.numerics.reference.parts import MeanImage, References, Sight, look, look_again
+from mrcz_dask.numerics.reference.regression import BandFit, fit_bands, pattern_of
+from mrcz_dask.values.params import KomaParams
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """What is taken off a stack.
+
+    Attributes
+    ----------
+    image
+        (ny, nx) float32: counts per frame, or for the form ``divide`` relative to 1.
+    fits
+        The regression of each band; empty for other methods than ``fit``, or without a reference.
+    scale
+        (ny, nx) float32: what pixels are multiplied with before; None = with nothing.
+    """
+
+    image: Image
+    fits: tuple[BandFit, ...] = ()
+    scale: Image | None = None
+
+
+class Finder:
+    """Finds the pattern of a stack from the references of its window, and that of some of its frames alone.
+
+    Parameters
+    ----------
+    images
+        (ny, nx) float32: the reference of the short window, and of the long one where it differs; relative
+        to the dose, or in counts per frame for ``subtract-raw``. For the method ``session`` mean and factor,
+        see `SessionSum.images`. None at all gives no pattern.
+    params
+        Method, form and bands.
+    """
+
+    def __init__(self, images: Sequence[Image], params: KomaParams) -> None:
+        self._images, self._params = tuple(images), params
+        self._references: References | None = None
+        self._sight: Sight | None = None
+
+    def find(self, mean: MeanImage, dose: float, mask: Mask) -> Pattern:
+        """Return the pattern of a stack; the next call, for some of its frames, uses what this one saw.
+
+        Parameters
+        ----------
+        mean
+            The stack's mean over frames, (ny, nx), counts per frame.
+        dose
+            Its mean over unmasked pixels, d, counts per pixel and frame.
+        mask
+            (ny, nx) bool, True = outlier of this stack.
+
+        Notes
+        -----
+        Section 2.3 of McLeod et al. 2017 (bioRxiv 116533) for ``plain``; ``fit`` regresses the stack on the
+        references; ``session`` gives every pixel the same mean and deviation (Afanasyev et al. 2015).
+        """
+        raw = self._params.form == "subtract-raw"
+        if not self._images or not (raw or dose > 0):
+            return Pattern(np.zeros(mask.shape, np.float32))
+        if self._params.method == "session":
+            return normalised(self._images[0], self._images[1], dose, mask)
+        if self._params.method == "plain":
+            found = Pattern(without_mean(self._images[0], mask))
+        else:
+            found = self._fitted(mean if raw else replace(mean, dose=dose), mask)
+        return found if self._params.form != "subtract" else Pattern(scaled(found.image, dose), found.fits)
+
+    def _fitted(self, mean: MeanImage, mask: Mask) -> Pattern:
+        bands = make_bands((mask.shape[0], mask.shape[1]), self._params.min_modes)
+        if self._references is None or self._sight is None:
+            references = self._references = References.of(self._images, bands)
+            sight = self._sight = look(mean, references, mask, bands)
+        else:
+            references = self._references
+            sight = look_again(mean, references, mask, bands, self._sight)
+        fits = fit_bands(sight, bands)
+        return Pattern(pattern_of(fits, references, bands), fits)
+
+
+def normalised(mean: Image, factor: Image, dose: float, mask: Mask) -> Pattern:
+    """Return what makes factor (I - dose mean) + dose of a frame I: a scale, and a pattern in counts.
+
+    Parameters
+    ----------
+    mean
+        (ny, nx) relative to the dose.
+    factor
+        (ny, nx) of the deviation.
+    dose
+        Counts per pixel and frame.
+    mask
+        (ny, nx) bool, True = outlier: not in the mean of `mean`, which is the dose's 1.
+    """
+    image = factor * mean
+    image -= np.float32(_mean_of(mean, mask))
+    return Pattern(scaled(image, dose), scale=factor)
+
+
+def without_mean(image: Image, mask: Mask) -> Image:
+    """Return image minus its mean over unmasked pixels."""
+    return image - np.float32(_mean_of(image, mask))
+
+
+def _mean_of(image: Image, mask: Mask) -> float:
+    total, good = masked_sum(*MeanImage(image).arguments(), mask)
+    return float(total / good) if good else 0.0
+
+
+def scaled(image: Image, factor: float) -> Image:
+    """Return image * factor, in place."""
+    image *= np.float32(factor)
+    return image
+
+
+def spread(doses: Sequence[float]) -> float:
+    """Return (largest - smallest) / median of the doses of a window; 0 for none."""
+    if not doses:
+        return 0.0
+    return float((max(doses) - min(doses)) / np.median(doses))

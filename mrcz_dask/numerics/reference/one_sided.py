@@ -1,0 +1,194 @@
+"""References of a stack that is not complete: of the stacks before it alone, in exact running sums.
+
+How much of them is taken off is found in the last complete stack, on references without it: what was best for
+that one is applied to references that have it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.reference.bands import Bands, make_bands
+from mrcz_dask.numerics.reference.koma import without_mean
+from mrcz_dask.numerics.reference.parts import MeanImage, References, look
+from mrcz_dask.numerics.reference.regression import BandFit, fit_bands, pattern_of
+from mrcz_dask.numerics.reference.window import Member, WindowSum
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import KomaParams
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+Load = Callable[[int], Member]
+
+
+class Relay:
+    """The sum of the last stacks, of which none has to be kept to be taken out.
+
+    When there are more than `length` of them, a second sum takes over, which began when there were half as
+    many: the sum is of the last length / 2 to length stacks, and exact.
+
+    Parameters
+    ----------
+    length
+        Most stacks.
+    make
+        Gives a sum of nothing.
+    """
+
+    def __init__(self, length: int, make: Callable[[], WindowSum[int]]) -> None:
+        self._length, self._make = length, make
+        self.sum, self._start = make(), 0
+        self._heir: tuple[int, WindowSum[int]] | None = None
+
+    def move(self, within: Sequence[int], usable: Sequence[int], exponent: int, load: Load) -> None:
+        """Let the stacks in `within`, which can be loaded, be members if they are `usable`; others stay."""
+        for start, one in [(self._start, self.sum), *([self._heir] if self._heir else [])]:
+            _move(one, within, [k for k in usable if k >= start], exponent, load)
+
+    def hand_over(self, newest: int) -> None:
+        """Let the second sum take over, or begin, if it is time; `newest` is the last stack's number."""
+        if self._heir is not None and len(self.sum.members) > self._length:
+            (self._start, self.sum), self._heir = self._heir, None
+        if self._heir is None and 2 * len(self.sum.members) >= self._length:
+            self._heir = newest + 1, self._make()
+
+
+def _move(
+    window: WindowSum[int], within: Sequence[int], usable: Sequence[int], exponent: int, load: Load
+) -> None:
+    wanted = (window.members - set(within)) | set(usable)
+    if len(wanted ^ window.members) > len(wanted):
+        wanted = frozenset(usable)  # the sum would begin again, and nothing else can be loaded
+    window.move_to(wanted, exponent, load)
+
+
+class OneSided:
+    """The two windows that end with the last complete stack, and the pattern that they make.
+
+    Parameters
+    ----------
+    shape
+        (ny, nx).
+    exponent
+        Binary exponent of all sums.
+    params
+        Method ``fit`` or ``plain``, form, bands, and lengths: 2 x radius stacks in the short window, at most
+        `long_window` in the long one.
+
+    Raises
+    ------
+    ParameterError
+        For the method ``session``, which needs the whole of it.
+    """
+
+    def __init__(self, shape: tuple[int, int], exponent: int, params: KomaParams) -> None:
+        if params.method == "session":
+            raise ParameterError("method session needs all stacks of a session; expected fit or plain")
+        self._shape, self._exponent, self._params = shape, exponent, params
+        self._short, self._long = self._make(), Relay(params.long_window, self._make)
+        self._seen: tuple[object, tuple[Image, ...]] = (None, ())
+        self._split: tuple[object, References | None] = (None, None)
+
+    def _make(self) -> WindowSum[int]:
+        return WindowSum(self._shape, self._params.form == "subtract-raw")
+
+    @property
+    def members(self) -> tuple[int, int]:
+        """How many stacks are in the short and in the long window; of ``plain`` 0 in the long one."""
+        return len(self._short.members), len(self._long.sum.members) if self._fitted else 0
+
+    @property
+    def _fitted(self) -> bool:
+        return self._params.method == "fit"
+
+    def move(self, within: Sequence[int], usable: Sequence[int], load: Load) -> None:
+        """Set the windows.
+
+        Parameters
+        ----------
+        within
+            Numbers of the last stacks, in order of time: all that can be loaded.
+        usable
+            Those of them that may be references. Older stacks stay in the long window.
+        load
+            Gives the member of a number.
+        """
+        if not self._short.members <= set(within):
+            self._short = self._make()  # a member cannot be loaded any more, and so not be taken out
+        self._short.move_to(usable[-2 * self._params.radius :], self._exponent, load)
+        if self._fitted:
+            self._long.move(within, usable, self._exponent, load)
+
+    def hand_over(self, newest: int) -> None:
+        """Say that the windows are as they are for stack `newest` and those before it; see `Relay`."""
+        self._long.hand_over(newest)
+
+    def images(self) -> tuple[Image, ...]:
+        """Return the references, (ny, nx) float32: of the short window, and of the long one if it differs."""
+        short, long = self._short, self._long.sum
+        key = short.members, long.members
+        if self._seen[0] != key:
+            asked = [one for one in (short, long) if one.members]
+            differ = self._fitted and short.members != long.members
+            self._seen = key, tuple(one.reference() for one in (asked if differ else asked[:1]))
+        return self._seen[1]
+
+    def fit(self, mean: MeanImage, mask: Mask) -> tuple[BandFit, ...]:
+        """Regress a stack that is not in the windows on their references.
+
+        Parameters
+        ----------
+        mean
+            Its mean image, on the scale of the references.
+        mask
+            (ny, nx) bool, True = outlier of this stack.
+
+        Returns
+        -------
+        tuple of BandFit
+            Of each band; none without a reference, or for ``plain``.
+        """
+        references = self._references() if self._fitted else None
+        if references is None:
+            return ()
+        return fit_bands(look(mean, references, mask, self._bands), self._bands)
+
+    def pattern(self, fits: Sequence[BandFit], mask: Mask) -> Image | None:
+        """Return the pattern in the references, (ny, nx) float32, mean zero.
+
+        Relative to the dose, or in counts per frame for ``subtract-raw``. None: no reference, or no fits.
+
+        Parameters
+        ----------
+        fits
+            What `fit` returned for the last stack; ``plain`` takes none.
+        mask
+            (ny, nx) bool, True = outlier, not in the mean that ``plain`` takes off.
+        """
+        images = self.images()
+        if not self._fitted:
+            return without_mean(images[0], mask) if images else None
+        references = self._references() if fits else None
+        if references is None:
+            return None
+        return pattern_of([_of_images(one, len(images)) for one in fits], references, self._bands)
+
+    def _references(self) -> References | None:
+        images = self.images()
+        if self._split[0] is not self._seen[0]:
+            self._split = self._seen[0], References.of(images, self._bands) if images else None
+        return self._split[1]
+
+    @property
+    def _bands(self) -> Bands:
+        return make_bands(self._shape, self._params.min_modes)
+
+
+def _of_images(fit: BandFit, images: int) -> BandFit:
+    """Return a fit for so many images: a second one that was not there when it was made has no share."""
+    coefficients = (*fit.coefficients, 0.0)[:images]
+    return replace(fit, coefficients=coefficients)

@@ -1,0 +1,376 @@
+"""Images split into the parts that bands are made of, their products over bands, and images made of parts.
+
+A stack's mean image and its references are gone through together, in as few passes as there can be; see
+`fused`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement, pairwise
+from typing import Any
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics.reference import fused
+from mrcz_dask.numerics.reference.bands import HALVES, Bands, plane_weight, smooth_width
+
+Image = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class MeanImage:
+    """The mean of a stack over its frames, (ny, nx) float32 = values * factor / dose, made where it is used.
+
+    Attributes
+    ----------
+    values
+        (ny, nx), integers or floats.
+    factor
+        Counts per frame in a unit of `values`.
+    dose
+        What the image is divided by, to be on the scale of references; 1 = counts per frame.
+    """
+
+    values: NDArray[Any]
+    factor: float = 1.0
+    dose: float = 1.0
+
+    def arguments(self) -> tuple[NDArray[Any], np.float32, np.float32]:
+        """Return what compiled passes take."""
+        return self.values, np.float32(self.factor), np.float32(self.dose)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """An image without its mean, split into parts; the image itself is not kept.
+
+    Attributes
+    ----------
+    mean
+        What was taken off.
+    slope
+        Per pixel along y and x, of the plane that was taken off besides; zero where none was.
+    columns, rows
+        (2, nx) and (ny,): the profiles, without what is smooth; zero where they have no band.
+    means
+        Block means of what is left, from level `Bands.first()` to `Bands.level`.
+    spectrum
+        Half plane of the Fourier transform of the last of them.
+    """
+
+    mean: float
+    slope: tuple[float, float]
+    columns: Floats
+    rows: Floats
+    means: tuple[Floats, ...]
+    spectrum: NDArray[np.complex128]
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a pass over a stack and its references saw: without their means, 0 at the stack's mask.
+
+    Without the planes that fit them best as well: an illumination that grows to one side is a jump where the
+    image is continued periodically, and a sawtooth in profiles without what is smooth. It is the same in all
+    images that have one, so that few numbers would decide about the coefficients of whole bands. What is a
+    plane in a reference takes the coefficients of the bands it is in, as `References` holds it.
+
+    Attributes
+    ----------
+    parts
+        Of the stack, then of one or two references.
+    products
+        (images, images, bands): their products over bands.
+    """
+
+    parts: tuple[Parts, ...]
+    products: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """The reference images of a window and the parts that patterns are made of.
+
+    Attributes
+    ----------
+    images
+        One or two (ny, nx) float32: of the short window, and of the long one.
+    parts
+        Of each, without its mean; nothing is masked.
+    """
+
+    images: tuple[Image, ...]
+    parts: tuple[Parts, ...]
+
+    @classmethod
+    def of(cls, images: Sequence[Image], bands: Bands) -> References:
+        """Split one or two images."""
+        first, last = images[0], images[-1]
+        means = np.array(fused.two_sums(first, last)) / first.size
+        sums = _Sums.zero(2, bands)
+        fused.two_profiles(first, last, means, bands.first(), sums.columns, sums.rows, sums.blocks)
+        return cls(tuple(images), tuple(sums.parts(k, float(means[k]), bands) for k in range(len(images))))
+
+    def masked_means(self, mask: Mask, good: int) -> list[float]:
+        """Return the means of the images over the `good` unmasked pixels."""
+        at = np.flatnonzero(mask)
+        taken = [image.reshape(-1)[at].sum(dtype=np.float64) for image in self.images]
+        return [
+            float(part.mean * mask.size - out) / max(good, 1)
+            for part, out in zip(self.parts, taken, strict=True)
+        ]
+
+
+def look(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> Sight:
+    """Split a stack and its references.
+
+    Parameters
+    ----------
+    stack
+        The mean image, on the scale of the references.
+    references
+        Of its window.
+    mask
+        (ny, nx) bool, True = outlier of the stack: zeroed in all images, after their means are removed.
+    bands
+        As `make_bands` gives them for this shape.
+    """
+    first, last = references.images[0], references.images[-1]
+    total, good = fused.masked_sum(*stack.arguments(), mask)
+    of_references = references.masked_means(mask, good)
+    means = np.array([total / max(good, 1), of_references[0], of_references[-1]])
+    sums, full = _Sums.zero(3, bands), np.zeros(6)
+    fused.three_profiles(
+        *stack.arguments(), first, last, mask, means, bands.first(),
+        sums.columns, sums.rows, sums.blocks, full,
+    )  # fmt: skip
+    parts = [sums.without_plane(k, float(means[k]), bands) for k in range(1 + len(references.images))]
+    return Sight(tuple(parts), _table(band_products(full, [*parts, parts[-1]][:3], bands), len(parts)))
+
+
+def _table(products: Floats, images: int) -> Floats:
+    """Return the products of some of three images as (images, images, bands)."""
+    table = np.zeros((3, 3, products.shape[1]))
+    for of_pair, (i, j) in zip(products, combinations_with_replacement(range(3), 2), strict=True):
+        table[i, j] = table[j, i] = of_pair
+    return table[:images, :images]
+
+
+def look_again(stack: MeanImage, references: References, mask: Mask, bands: Bands, before: Sight) -> Sight:
+    """Split another mean image of the same stack, of some of its frames; references stay as seen.
+
+    Parameters
+    ----------
+    stack, references, mask, bands
+        As for `look`; `mask` is that of these frames.
+    before
+        What `look` gave for all frames.
+    """
+    first, last = references.images[0], references.images[-1]
+    total, good = fused.masked_sum(*stack.arguments(), mask)
+    means = np.array([total / max(good, 1), before.parts[1].mean, before.parts[-1].mean])
+    sums, full = _Sums.zero(1, bands), np.zeros(3)
+    fused.one_profile(
+        *stack.arguments(), first, last, mask, means, bands.first(),
+        sums.columns, sums.rows, sums.blocks, full,
+    )  # fmt: skip
+    parts = (sums.without_plane(0, float(means[0]), bands), *before.parts[1:])
+    new = band_products(np.append(full, (0, 0, 0)), [*parts, parts[-1]][:3], bands)
+    products = before.products.copy()
+    products[0] = products[:, 0] = _table(new, len(parts))[0]
+    return Sight(parts, products)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sums:
+    """Sums of images, image first: over columns (each half apart), rows, blocks of the first level."""
+
+    columns: Floats
+    rows: Floats
+    blocks: Floats
+
+    @classmethod
+    def zero(cls, images: int, bands: Bands) -> _Sums:
+        ny, nx = bands.shape
+        blocks = np.zeros((images, *bands.size(bands.first())))
+        return cls(np.zeros((images, HALVES, nx)), np.zeros((images, ny)), blocks)
+
+    def without_plane(self, k: int, mean: float, bands: Bands) -> Parts:
+        """Return the parts of image k without the plane that fits it best; uses up its sums."""
+        (ny, nx), of_columns = bands.shape, self.columns[k].sum(axis=0)
+        return self.parts(k, mean, bands, (_slope(self.rows[k], nx), _slope(of_columns, ny)))
+
+    def parts(self, k: int, mean: float, bands: Bands, slope: tuple[float, float] = (0.0, 0.0)) -> Parts:
+        """Return the parts of image k, without a plane of mean 0; uses up its sums."""
+        ny, nx = bands.shape
+        columns, rows = self.columns[k], self.rows[k]
+        y, x = (one * _centred(n) for one, n in zip(slope, bands.shape, strict=True))
+        columns = _rough(columns / _half_rows(ny)[:, None] - x) if bands.lines[0] else columns * 0
+        rows = _rough(rows / nx - y) if bands.lines[1] else rows * 0
+        sums, means = self.blocks[k], []
+        for level in range(bands.first(), bands.level + 1):
+            coarser = np.empty(bands.size(min(level + 1, bands.level)))
+            if level < bands.level:
+                fused.pair_sums(sums, coarser)
+            _finish(sums, columns + x, rows + y, bands.shape, level)
+            means.append(sums)
+            sums = coarser
+        return Parts(mean, slope, columns, rows, tuple(means), scipy.fft.rfft2(means[-1], workers=1))
+
+
+def _finish(sums: Floats, columns: Floats, rows: Floats, shape: tuple[int, int], level: int) -> None:
+    """Make means of sums over blocks, minus the block means of the two profiles, in place."""
+    tall, wide = (_sizes(n, level) for n in shape)
+    width, top = 1 << level, -(-rows.size // HALVES)
+    across, down = _line_means(columns, width), _line_means(rows, width)
+    # the block that holds the border between the halves takes a share of both
+    share = top % width / tall[top // width] if top % width else 0.0
+    middle = share * across[0] + (1 - share) * across[1]
+    fused.finish_means(sums, tall, wide, down, across, middle, top // width, bool(top % width))
+
+
+def _slope(sums: Floats, width: int) -> float:
+    """Return the slope of the best line through an image along an axis, from its sums over the other one."""
+    place = _centred(sums.size)
+    return float((sums * place).sum() / (width * ((place**2).sum() or 1.0)))
+
+
+def _centred(n: int) -> Floats:
+    """Return the places of n pixels, from the middle."""
+    return np.arange(n, dtype=np.float64) - (n - 1) / 2
+
+
+def _half_rows(ny: int) -> Floats:
+    """Return the number of rows of the top and the bottom half; at least 1, to divide by."""
+    top = -(-ny // 2)
+    return np.array([top, max(1, ny - top)], np.float64)
+
+
+def _rough(profile: Floats) -> Floats:
+    """Return profiles minus their means over blocks: what is smooth along them stays with the image."""
+    width = smooth_width(profile.shape[-1])
+    return np.asarray(profile - _spread(_line_means(profile, width), width, profile.shape[-1]))
+
+
+def _line_means(profile: Floats, width: int) -> Floats:
+    n = profile.shape[-1]
+    starts = np.arange(0, n, width)
+    return np.asarray(np.add.reduceat(profile, starts, axis=-1) / np.diff(np.append(starts, n)))
+
+
+def _spread(values: Floats, width: int, n: int) -> Floats:
+    return np.asarray(np.repeat(values, width, axis=-1)[..., :n])
+
+
+def _sizes(n: int, level: int) -> Floats:
+    """Return the lengths of the blocks of a level along an axis; the last may be shorter."""
+    return np.diff(np.append(np.arange(0, n, 1 << level), n)).astype(np.float64)
+
+
+def band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats:
+    """Return the products of three images in each band, (6, bands): of the images 00, 01, 02, 11, 12, 22.
+
+    Parameters
+    ----------
+    full
+        (6,): the products of the images themselves, over unmasked pixels and without their means; those of
+        the planes that parts are without are taken off here.
+    parts
+        Of the three images.
+    bands
+        The bands.
+    """
+    half_rows, nx = _half_rows(bands.shape[0]), bands.shape[1]
+    full = full - _plane_products(parts, bands.shape)
+    column = np.array([((x.columns * y.columns).sum(axis=1) * half_rows).sum() for x, y in _pairs(parts)])
+    row = np.array([(x.rows * y.rows).sum() * nx for x, y in _pairs(parts)])
+    lines = [v for v, there in zip((column, row), bands.lines, strict=True) if there]
+    left = [full - column - row] if bands.level else []
+    for k, level in enumerate(range(bands.first(), bands.level + 1)):
+        tall, wide = (_sizes(n, level) for n in bands.shape)
+        left.append(np.zeros(6))
+        first, second, third = (p.means[k] for p in parts)
+        fused.block_products(first, second, third, tall, wide, left[-1])
+    scales = [fine - coarse for fine, coarse in pairwise(left)]
+    return np.stack([*lines, *scales, *_shell_products(parts, bands).T], axis=1)
+
+
+def _pairs(parts: Sequence[Parts]) -> Iterator[tuple[Parts, Parts]]:
+    return combinations_with_replacement(parts, 2)
+
+
+def _plane_products(parts: Sequence[Parts], shape: tuple[int, int]) -> Floats:
+    """Return the products of the planes that were taken off images, (6,)."""
+    ny, nx = ((_centred(n) ** 2).sum() for n in shape)
+    y, x = ny * shape[1], nx * shape[0]
+    return np.array([a.slope[0] * b.slope[0] * y + a.slope[1] * b.slope[1] * x for a, b in _pairs(parts)])
+
+
+def _shell_products(parts: Sequence[Parts], bands: Bands) -> Floats:
+    my, mx = bands.size(bands.level)
+    sums = np.zeros((6, int(bands.shells.max()) + 2))
+    first, second, third = (p.spectrum for p in parts)
+    fused.shell_products(first, second, third, bands.fitted, plane_weight(mx), sums)
+    return np.asarray(sums[:, 1:] * (math.prod(bands.shape) / (my * mx) / (my * mx)))
+
+
+def combine(images: Sequence[Image], parts: Sequence[Parts], factors: Floats, bands: Bands) -> Image:
+    """Return the sum over images and bands of factor * part, (ny, nx) float32.
+
+    Parameters
+    ----------
+    images
+        One or two (ny, nx) float32 images.
+    parts
+        Their parts, split without a mask.
+    factors
+        (images, bands).
+    bands
+        The bands.
+    """
+    lines = sum(bands.lines)
+    on_lines = np.zeros((len(images), HALVES))
+    on_lines[:, np.flatnonzero(bands.lines)] = factors[:, :lines]
+    scales, shells = factors[:, lines : lines + bands.level], factors[:, lines + bands.level :]
+    finest = scales[:, 0] if bands.level else np.zeros(len(images))
+    columns = sum((f[0] - k) * p.columns for f, k, p in zip(on_lines, finest, parts, strict=True))
+    rows = sum((f[1] - k) * p.rows for f, k, p in zip(on_lines, finest, parts, strict=True))
+    offset = float(sum(k * p.mean for k, p in zip(finest, parts, strict=True)))
+    small = _combine_coarse(parts, scales, shells, offset, bands)
+    out = np.empty(bands.shape, np.float32)
+    lines_of = np.asarray(columns), np.asarray(rows)
+    fused.add_up(images[0], images[-1], *_two(finest), *lines_of, small, bands.first(), out)
+    return out
+
+
+def _combine_coarse(
+    parts: Sequence[Parts], scales: Floats, shells: Floats, offset: float, bands: Bands
+) -> Floats:
+    """Return what the coarse levels add at the finest of them, minus what the finest scale counts twice."""
+    table = np.concatenate([shells, np.zeros((len(parts), 1))], axis=1)
+    spectrum = sum(p.spectrum * t[bands.shells] for p, t in zip(parts, table, strict=True))
+    small: Floats = scipy.fft.irfft2(spectrum, s=bands.size(bands.level), workers=1)
+    if bands.level:
+        for p, c in zip(parts, scales[:, -1], strict=True):
+            small -= c * p.means[-1]
+    for level in range(bands.level - 1, 0, -1):
+        raised, k = np.empty(bands.size(level)), level - bands.first()
+        own, finer = _two(scales[:, level]), _two(scales[:, level - 1])
+        means = parts[0].means[k], parts[-1].means[k]
+        fused.raise_level(small, *means, *own, *finer, offset if level == 1 else 0.0, raised)
+        small = raised
+    if bands.level <= 1:
+        small -= offset
+    return small
+
+
+def _two(factors: Floats) -> tuple[float, float]:
+    """Return the factors of two images; of one, 0 for the second."""
+    return float(factors[0]), float(factors[1]) if len(factors) > 1 else 0.0

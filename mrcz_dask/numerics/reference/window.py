@@ -1,0 +1,254 @@
+"""The moving window over stacks: integer sums that are exact in any order, and the reference they make."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterable
+from copy import copy
+from dataclasses import dataclass, field, fields
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.numerics import kernels
+from mrcz_dask.numerics.outliers.filling import fill_values
+from mrcz_dask.values.errors import SessionError
+
+DOSE_BITS = 20
+LARGEST_SHIFT = 61  # beyond it nothing but 0 is left of a sum
+INT32_MAX = 2**31 - 1
+NOTHING = np.zeros(0, np.int16)
+NOBODY = np.zeros(0, bool)
+Ref = TypeVar("Ref", bound=Hashable)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One stack as the window sees it.
+
+    Attributes
+    ----------
+    values
+        (ny, nx) integers; the sum over frames is values * 2**-exponent counts.
+    exponent
+        Binary exponent of `values`; 0 for counts.
+    masked
+        Flat indices of the outliers and of pixels that are not finite.
+    mean
+        Mean of the sum over unmasked pixels, n * d, counts.
+    n
+        Number of frames.
+    """
+
+    values: NDArray[np.integer[Any]]
+    exponent: int
+    masked: NDArray[np.int64]
+    mean: float
+    n: int
+
+
+@dataclass(slots=True)
+class MovingSum(ABC, Generic[Ref]):
+    """Integer sums over the members of a window, kept up to date as the window moves.
+
+    Taking a member out gives to the bit what never adding it gives: the order of stacks, the number of
+    workers and retries change nothing.
+
+    Attributes
+    ----------
+    shape
+        (ny, nx).
+    exponent
+        Smallest binary exponent of the members.
+    members
+        The stacks that the window holds.
+    """
+
+    shape: tuple[int, int]
+    exponent: int = field(init=False)
+    members: frozenset[Ref] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._clear(0)
+
+    def _clear(self, exponent: int) -> None:
+        self.members, self.exponent = frozenset(), exponent
+        self._empty()
+
+    @abstractmethod
+    def _empty(self) -> None:
+        """Begin sums of nothing."""
+
+    @abstractmethod
+    def _add(self, member: Member, sign: int) -> None:
+        """Add a member of the right shape, or with sign -1 take it out."""
+
+    @abstractmethod
+    def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
+        """Return what a stack is corrected with, (ny, nx) each, from all members but one."""
+
+    def moved_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> Self:
+        """Return a window over other members, and leave this one as it is; see `move_to`."""
+        moved = copy(self)
+        for name, array in self._arrays().items():
+            setattr(moved, name, array.copy())
+        moved.move_to(members, exponent, load)
+        return moved
+
+    def _arrays(self) -> dict[str, NDArray[Any]]:
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+
+    def __sizeof__(self) -> int:
+        return sum(array.nbytes for array in self._arrays().values())  # Dask keeps large results in place
+
+    def move_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> None:
+        """Change the window to `members`, by the fewest additions and subtractions.
+
+        Parameters
+        ----------
+        members
+            The stacks that the window shall hold, by any hashable name.
+        exponent
+            Smallest binary exponent among them; a change of it starts the sum again.
+        load
+            Gives the member of a name. What it raises leaves a sum of the members moved so far.
+
+        Raises
+        ------
+        SessionError
+            For a member of another shape.
+        """
+        wanted = frozenset(members)
+        if exponent != self.exponent or len(wanted ^ self.members) > len(wanted):
+            self._clear(exponent)
+        for ref in self.members - wanted:
+            self._add(load(ref), -1)
+            self.members -= {ref}
+        for ref in wanted - self.members:
+            member = load(ref)
+            if member.values.shape != self.shape:
+                raise SessionError(f"a stack of shape {member.values.shape} in a window of {self.shape}")
+            self._add(member, +1)
+            self.members |= {ref}
+
+
+@dataclass(slots=True)
+class WindowSum(MovingSum[Ref]):
+    """Sum over the members of a window, for a reference: numerators, and the weights they are divided by.
+
+    Outliers are few: what the weights of pixels lack is kept for these alone.
+
+    Attributes
+    ----------
+    raw
+        True: the denominator counts frames (`subtract-raw`); False: it sums doses.
+    numerator
+        (ny, nx) sum of the members' values where they know them.
+    masked, missing
+        Flat indices, in order, of the pixels that a member does not know, and the weight they lack by that.
+    weight
+        Of a pixel that all members know.
+    bound
+        Largest numerator that there can be.
+    """
+
+    raw: bool = False
+    numerator: NDArray[np.integer[Any]] = field(init=False)
+    masked: NDArray[np.int64] = field(init=False)
+    missing: NDArray[np.int64] = field(init=False)
+    weight: int = field(init=False)
+    bound: int = field(init=False)
+
+    def _empty(self) -> None:
+        self.numerator = np.zeros(self.shape, np.int32)
+        self.masked, self.missing = np.zeros((2, 0), np.int64)
+        self.weight, self.bound = 0, 0
+
+    def _add(self, member: Member, sign: int) -> None:
+        values = self._values(member)
+        self._make_room(values, sign)
+        kernels.add_member(self.numerator.reshape(-1), values, member.masked, sign)
+        weight = sign * self._weight_of(member)
+        self._miss(member.masked, np.full(member.masked.size, weight))
+        self.weight += weight
+
+    def _miss(self, masked: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
+        """Add weights that pixels lack, given by flat indices in order."""
+        place = np.searchsorted(self.masked, masked)
+        known = np.append(self.masked, -1)[place] == masked
+        self.missing[place[known]] += weights[known]
+        self.masked = np.insert(self.masked, place[~known], masked[~known])
+        self.missing = np.insert(self.missing, place[~known], weights[~known])
+        if not self.missing.all():
+            self.masked, self.missing = self.masked[self.missing != 0], self.missing[self.missing != 0]
+
+    def _values(self, member: Member) -> NDArray[np.integer[Any]]:
+        return np.ascontiguousarray(_shifted(member.values, member.exponent - self.exponent)).reshape(-1)
+
+    def _weight_of(self, member: Member) -> int:
+        return member.n << DOSE_BITS if self.raw else round(member.mean * 2**DOSE_BITS)
+
+    def _make_room(self, values: NDArray[np.integer[Any]], sign: int) -> None:
+        """Widen the sum before it could overflow; 64 bits hold any."""
+        self.bound += sign << (8 * values.itemsize - 1)
+        if self.bound > INT32_MAX and self.numerator.dtype == np.int32:
+            self.numerator = self.numerator.astype(np.int64)
+
+    def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
+        """Return the reference alone."""
+        return (self.reference(without),)
+
+    def reference(self, without: Member | None = None) -> NDArray[np.float32]:
+        """Return P (ny, nx): sum M S / sum M n d (`raw`: counts per frame); filled where no weight is.
+
+        Parameters
+        ----------
+        without
+            A member that is left out: the stack which the reference is for.
+
+        Raises
+        ------
+        OutlierError
+            When no pixel has any weight.
+        """
+        image = np.empty(self.shape, np.float32)
+        own: NDArray[np.integer[Any]] = NOTHING
+        own_mask, weight = NOBODY, 0
+        if without is not None:
+            own, weight = self._values(without), self._weight_of(without)
+            own_mask = np.zeros(image.size, bool)
+            own_mask[without.masked] = True
+        sums = self.numerator.reshape(-1), self.masked, self.missing, own, own_mask
+        factor = 2.0**DOSE_BITS * 2.0**-self.exponent
+        empty = kernels.ratio(*sums, weight, self.weight - weight, factor, image.reshape(-1))
+        if empty:
+            fill_empty(image)
+        return image
+
+    def add(self, other: WindowSum[Ref]) -> None:
+        """Take in all members of another sum, of the same shape and exponent, that shares none with this."""
+        self.bound += other.bound
+        if self.bound > INT32_MAX:
+            self.numerator = self.numerator.astype(np.int64)
+        np.add(self.numerator, other.numerator, out=self.numerator, casting="unsafe")
+        self._miss(other.masked, other.missing)
+        self.weight += other.weight
+        self.members |= other.members
+
+
+def fill_empty(image: NDArray[np.float32]) -> None:
+    """Fill the pixels that no member knows, which are not a number, from the others."""
+    empty = np.isnan(image)
+    image[empty] = 0
+    filled = fill_values(image, empty, np.ones_like(empty), where=empty)
+    image[empty] = filled[empty]
+
+
+def _shifted(values: NDArray[np.integer[Any]], bits: int) -> NDArray[np.integer[Any]]:
+    """Return values / 2**bits, rounded half up; bits >= 0."""
+    if bits == 0:
+        return values
+    bits = min(bits, LARGEST_SHIFT)
+    return (values.astype(np.int64) + (1 << (bits - 1))) >> bits

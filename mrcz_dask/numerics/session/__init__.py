@@ -1,0 +1,1 @@
+"""Comparisons between the stacks of a session: contrast, epochs, copies."""
