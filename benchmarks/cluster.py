@@ -33,7 +33,7 @@ from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, cores, open_client
 from mrcz_dask.formats.writer import write
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 from mrcz_dask.values.params import KomaParams, Settings
 
 WORKERS = 64

@@ -32,7 +32,7 @@ from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 
 OCCUPANCIES = (0.01, 0.03, 0.1)
 ZEROS = (None, 2.0, 4.0)  # pixels below so many read noises are sent as 0; None = nothing is lost

@@ -13,7 +13,7 @@ from mrcz_dask.engine.client import Client, SerialClient
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
 
 NIGHT = named("standard", shape=(64, 80), frames=6, stacks=7, seed=3, hot=(0.005, 0.01), dead=0.001, dose=2)

@@ -21,7 +21,7 @@ from mrcz_dask.cli.console import errors, print_json, results, say, table
 from mrcz_dask.cli.options import AsJson, Many, Overwrite, numbers_of, texts_of
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Event
+from mrcz_dask.values.messages import Message
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
@@ -170,10 +170,10 @@ class _Bar:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, message: Message) -> None:
         """Take in one measurement."""
-        if isinstance(event, BenchStep):
-            self._advance(event.part, event.name, event.done, event.of)
+        if isinstance(message, BenchStep):
+            self._advance(message.part, message.name, message.done, message.of)
 
     def _advance(self, part: str, name: str, done: int, total: int) -> None:
         if part not in self._tasks:

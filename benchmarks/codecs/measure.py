@@ -18,7 +18,7 @@ from benchmarks.codecs.peers import NOT_INSTALLED, dose_contenders, mrcz, table_
 from benchmarks.codecs.race import Entrant, race
 from benchmarks.codecs.results import BenchReport, FileRow, LeftOut
 from mrcz_dask.session.space import check_space
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 
 # The plain file, an unpacked one, and one or two that are being written.
 _FILES_AT_ONCE = 4

@@ -20,7 +20,7 @@ from benchmarks.codecs.timing import BenchStep, Sample, Timing, timed, turns
 from mrcz_dask.formats.chunks import ChunkHeader, decompress_into
 from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.values.errors import DamagedError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 
 _FRAMES = 40
 _PARTICLES = 120

@@ -13,7 +13,7 @@ from benchmarks.codecs.counts import Counts
 from benchmarks.codecs.peers import Contender
 from benchmarks.codecs.results import FileRow
 from benchmarks.codecs.timing import BenchStep, Sample, Timing, timed, turns
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 
 # Seconds after which a contender takes no more turns.
 PATIENCE = 10.0

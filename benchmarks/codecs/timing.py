@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Generic, TypeVar
 
-from mrcz_dask.values.events import Event
+from mrcz_dask.values.messages import Message
 from mrcz_dask.values.stopping import check_stop
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class BenchStep(Event):
+class BenchStep(Message):
     """One measurement is done: of which part, of what, and how many there are."""
 
     part: str

@@ -10,7 +10,7 @@ from mrcz_dask.counting.counting import count as count_stacks
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.run import CountOutcome
 from mrcz_dask.engine.where import Where
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:

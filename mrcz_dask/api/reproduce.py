@@ -25,7 +25,7 @@ from mrcz_dask.formats.sources import open_source, read_footer
 from mrcz_dask.gain.options import stated_exposure
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundError, SessionError
-from mrcz_dask.values.events import Listener, PhaseStarted, StackDone, silent
+from mrcz_dask.values.messages import Listener, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import Break, StackRecord
 from mrcz_dask.version import __version__

@@ -18,7 +18,7 @@ from mrcz_dask.noise.radius_auto import with_found_radius
 from mrcz_dask.session.lock import locked
 from mrcz_dask.session.readback import swept
 from mrcz_dask.session.watching import Watcher
-from mrcz_dask.values.events import Listener, Warned, silent
+from mrcz_dask.values.messages import Listener, Warned, silent
 
 if TYPE_CHECKING:
     import distributed

@@ -16,7 +16,7 @@ from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Discovery, StackEntry
 from mrcz_dask.session.times import Acquired
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import (
     Breaks,
     ContrastParams,

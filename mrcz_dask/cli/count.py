@@ -22,7 +22,7 @@ from mrcz_dask.cli.options import AsJson, Overwrite, grouped
 from mrcz_dask.cli.progress import Teller, teller
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, ParameterError
-from mrcz_dask.values.events import Noted
+from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:

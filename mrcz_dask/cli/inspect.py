@@ -195,11 +195,11 @@ def verify(
 
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
-    from mrcz_dask.session.logbook import last_results, read_events
+    from mrcz_dask.session.logbook import last_results, read_messages
     from mrcz_dask.session.manifest import Output, listed, lost
     from mrcz_dask.values.records import StackResult, Written
 
-    moments = tuple(read_events(folder))
+    moments = tuple(read_messages(folder))
     known: list[Output] = [*last_results(moments, StackResult).values()]
     results = {one.name: one for one in [*known, *last_results(moments, Written).values()]}
     outputs = [*results.values(), *listed(folder, results.values())]

@@ -20,7 +20,7 @@ from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.cli.times import show_profile
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Noted
+from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.params import (
     KomaParams,
     OutlierParams,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from mrcz_dask.engine.where import Where
     from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.monitor.serving import PageParams
-    from mrcz_dask.values.events import Listener
+    from mrcz_dask.values.messages import Listener
 
 
 def register(app: typer.Typer) -> None:
@@ -191,11 +191,11 @@ class Job:
     def kept(self) -> str:
         """Return what is there of a run that was stopped, and how to go on."""
         from mrcz_dask.correction.plan import output_folder
-        from mrcz_dask.session.logbook import last_results, read_events
+        from mrcz_dask.session.logbook import last_results, read_messages
         from mrcz_dask.values.records import StackResult
 
         out = output_folder(self.session, self.output)
-        done = sum((out / name).exists() for name in last_results(read_events(out), StackResult))
+        done = sum((out / name).exists() for name in last_results(read_messages(out), StackResult))
         there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
         return f"{there}, and nothing half written; run the same command again to go on"
 

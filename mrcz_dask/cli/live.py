@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mrcz_dask.live.begin import Source
     from mrcz_dask.live.correcting import LiveOptions
     from mrcz_dask.live.session import Session
-    from mrcz_dask.values.events import Listener
+    from mrcz_dask.values.messages import Listener
 
 _COLUMNS = ("processor", "done", "skipped", "failed", "restarts", "lag, s")
 

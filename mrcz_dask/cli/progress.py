@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from mrcz_dask.cli.console import errors
-from mrcz_dask.values import events, live_events
+from mrcz_dask.values import live_messages, messages
 from mrcz_dask.values.records import StackResult
 
 FIRST = "no output yet"
@@ -34,8 +34,8 @@ class Teller(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def __call__(self, event: events.Event) -> None:
-        """Take in one event."""
+    def __call__(self, message: messages.Message) -> None:
+        """Take in one message."""
         ...
 
 
@@ -47,7 +47,7 @@ def teller(
 
 
 class Lines:
-    """A listener that prints every event as a line of JSON on standard error."""
+    """A listener that prints every message as a line of JSON on standard error."""
 
     def __enter__(self) -> Self:
         return self
@@ -57,11 +57,11 @@ class Lines:
     ) -> None:
         pass
 
-    def __call__(self, event: events.Event) -> None:
-        """Print one event."""
+    def __call__(self, message: messages.Message) -> None:
+        """Print one message."""
         from mrcz_dask.session.logbook import to_line
 
-        sys.stderr.write(to_line(event, datetime.now(UTC)) + "\n")
+        sys.stderr.write(to_line(message, datetime.now(UTC)) + "\n")
         sys.stderr.flush()
 
 
@@ -105,64 +105,68 @@ class Bars:
     ) -> None:
         self._progress.stop()
 
-    def __call__(self, event: events.Event) -> None:
-        """Take in one event."""
-        match event:
-            case events.StackFound():
-                self._seen[event.name] = monotonic()
+    def __call__(self, message: messages.Message) -> None:
+        """Take in one message."""
+        match message:
+            case messages.StackFound():
+                self._seen[message.name] = monotonic()
                 if self._verbose:
-                    self._say(f"{event.name}: of {event.acquired} ({event.acquired_from})")
-            case events.StackDone():
-                self._done(event)
-            case events.StackFailed():
-                self._say(f"{event.name}: {event.reason}", "red")
-                self._advance(event.phase, event.bytes)
-                if event.phase != events.CORRECTION and events.CORRECTION in self._tasks:
-                    self._grow(events.CORRECTION, -1, -event.bytes)  # it will not be corrected
-            case events.Warned():
-                self._say(f"warning: {event.message}", "yellow")
-            case live_events.ProcessorFailed() | live_events.ProcessorRestarted():
-                self._say(*failure(event))
-            case live_events.FramesMissing():
-                self._say(f"warning: {event.count} frames before frame {event.frame} never came", "yellow")
-            case _ if not self._quiet:
-                self._chat(event)
-            case _:
-                pass
-
-    def _chat(self, event: events.Event) -> None:
-        match event:
-            case events.ClusterReady():
+                    self._say(f"{message.name}: of {message.acquired} ({message.acquired_from})")
+            case messages.StackDone():
+                self._done(message)
+            case messages.StackFailed():
+                self._say(f"{message.name}: {message.reason}", "red")
+                self._advance(message.phase, message.bytes)
+                if message.phase != messages.CORRECTION and messages.CORRECTION in self._tasks:
+                    self._grow(messages.CORRECTION, -1, -message.bytes)  # it will not be corrected
+            case messages.Warned():
+                self._say(f"warning: {message.message}", "yellow")
+            case live_messages.ProcessorFailed() | live_messages.ProcessorRestarted():
+                self._say(*failure(message))
+            case live_messages.FramesMissing():
                 self._say(
-                    f"{event.workers} workers x {event.threads} threads at {event.scheduler}"
-                    + (f", dashboard {event.dashboard}" if event.dashboard else "")
+                    f"warning: {message.count} frames before frame {message.frame} never came", "yellow"
                 )
-            case events.Noted():
-                self._say(event.message)
-            case events.Waiting():
-                self._say(str(event))
-            case events.PageReady():
-                self._say(f"the session's page: {event.address}")
-            case events.PhaseStarted():
-                self._start(event)
-            case live_events.LiveStarted():
-                self._say(f"{', '.join(event.processors) or 'no processor'} on {event.source}")
-            case live_events.ProcessorLoaded() if event.version > 1 or self._verbose:
-                self._say(f"{event.name}: {event.file} was loaded, version {event.version}")
-            case events.StackDue() if event.reason != FIRST:
-                self._say(f"{event.name}: once more: {event.reason}")
-            case events.StackLeftOut() if self._verbose:
-                self._say(f"{event.name}: {'rejected' if event.rejected else 'skipped'}: {event.reason}")
+            case _ if not self._quiet:
+                self._chat(message)
             case _:
                 pass
 
-    def _start(self, event: events.PhaseStarted) -> None:
+    def _chat(self, message: messages.Message) -> None:
+        match message:
+            case messages.ClusterReady():
+                self._say(
+                    f"{message.workers} workers x {message.threads} threads at {message.scheduler}"
+                    + (f", dashboard {message.dashboard}" if message.dashboard else "")
+                )
+            case messages.Noted():
+                self._say(message.message)
+            case messages.Waiting():
+                self._say(str(message))
+            case messages.PageReady():
+                self._say(f"the session's page: {message.address}")
+            case messages.PhaseStarted():
+                self._start(message)
+            case live_messages.LiveStarted():
+                self._say(f"{', '.join(message.processors) or 'no processor'} on {message.source}")
+            case live_messages.ProcessorLoaded() if message.version > 1 or self._verbose:
+                self._say(f"{message.name}: {message.file} was loaded, version {message.version}")
+            case messages.StackDue() if message.reason != FIRST:
+                self._say(f"{message.name}: once more: {message.reason}")
+            case messages.StackLeftOut() if self._verbose:
+                self._say(
+                    f"{message.name}: {'rejected' if message.rejected else 'skipped'}: {message.reason}"
+                )
+            case _:
+                pass
+
+    def _start(self, message: messages.PhaseStarted) -> None:
         """Begin a bar, or go on with one that is there already."""
         if not self._live:
-            self._say(f"{event.phase}: {event.stacks} stacks")
-        if event.phase not in self._tasks:
-            self._tasks[event.phase] = self._progress.add_task(event.phase, total=0, stacks=0, of=0)
-        self._grow(event.phase, event.stacks, event.bytes)
+            self._say(f"{message.phase}: {message.stacks} stacks")
+        if message.phase not in self._tasks:
+            self._tasks[message.phase] = self._progress.add_task(message.phase, total=0, stacks=0, of=0)
+        self._grow(message.phase, message.stacks, message.bytes)
 
     def _grow(self, phase: str, stacks: int, size: int) -> None:
         """Make a bar longer, or shorter; its end is where all is done that is to be done."""
@@ -172,21 +176,21 @@ class Bars:
         total = (self._progress.tasks[task].total or 0) + size
         self._progress.update(task, total=total, of=of + stacks)
 
-    def _done(self, event: events.StackDone) -> None:
-        kept = event.found is not None and event.found.kept
+    def _done(self, message: messages.StackDone) -> None:
+        kept = message.found is not None and message.found.kept
         if self._verbose:
-            self._say(f"{event.name}: {event.phase}: {'kept' if kept else 'done' + self._since(event)}")
+            self._say(f"{message.name}: {message.phase}: {'kept' if kept else 'done' + self._since(message)}")
         if not kept:
-            self._advance(event.phase, event.bytes)
-        elif event.phase in self._tasks:
-            self._grow(event.phase, -1, -event.bytes)
-        if isinstance(event.found, StackResult) and event.found.provisional:
-            self._grow(event.phase, 1, event.bytes)  # it will be corrected once more
+            self._advance(message.phase, message.bytes)
+        elif message.phase in self._tasks:
+            self._grow(message.phase, -1, -message.bytes)
+        if isinstance(message.found, StackResult) and message.found.provisional:
+            self._grow(message.phase, 1, message.bytes)  # it will be corrected once more
 
-    def _since(self, event: events.StackDone) -> str:
+    def _since(self, message: messages.StackDone) -> str:
         """Return how long a stack took from being taken in to its output."""
-        seen = self._seen.get(event.name)
-        if seen is None or event.phase != events.CORRECTION:
+        seen = self._seen.get(message.name)
+        if seen is None or message.phase != messages.CORRECTION:
             return ""
         return f", {monotonic() - seen:.1f} s after it was taken in"
 
@@ -200,9 +204,9 @@ class Bars:
         self._progress.console.print(text, style=style, markup=False, highlight=False)
 
 
-def failure(event: live_events.ProcessorFailed | live_events.ProcessorRestarted) -> tuple[str, str]:
+def failure(message: live_messages.ProcessorFailed | live_messages.ProcessorRestarted) -> tuple[str, str]:
     """Return what is said of a processor that failed, and how: its last line; the page has the traceback."""
-    where = "" if event.frame < 0 else f" on frame {event.frame}"
-    if isinstance(event, live_events.ProcessorRestarted):
-        return f"{event.name}: gets another worker{where}", "yellow"
-    return f"{event.name}: failed{where}: {event.trace.rstrip().splitlines()[-1]}", "red"
+    where = "" if message.frame < 0 else f" on frame {message.frame}"
+    if isinstance(message, live_messages.ProcessorRestarted):
+        return f"{message.name}: gets another worker{where}", "yellow"
+    return f"{message.name}: failed{where}: {message.trace.rstrip().splitlines()[-1]}", "red"

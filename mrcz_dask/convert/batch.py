@@ -20,7 +20,7 @@ from mrcz_dask.session.discovery import session_folder
 from mrcz_dask.session.entries import Rejected, Skipped, StackEntry, relative_name
 from mrcz_dask.session.listing import list_stacks
 from mrcz_dask.session.looks import Look, broken_link, look, part_of_master
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
@@ -79,19 +79,19 @@ class Batch:
         how = "give the same command again" if again else f"go on with {some(left)}"
         return f"{len(self._found)} of {len(self.ones)} files are done and kept; {how}"
 
-    def run(self, work: Work, phase: str, client: Client, listen: events.Listener) -> None:
+    def run(self, work: Work, phase: str, client: Client, listen: messages.Listener) -> None:
         """Do something with every stack; one that fails is named and stops no other."""
-        listen(events.PhaseStarted(phase, len(self.ones), 0))
+        listen(messages.PhaseStarted(phase, len(self.ones), 0))
         tasks = [Task(f"{phase}-stack", phase, work, one, k) for k, one in enumerate(self.ones)]
         try:
             for one, made in carry_out(client, tasks):
                 if isinstance(made, Failure):
                     reason = self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
-                    listen(events.StackFailed(phase, str(one.path), reason, 0))
+                    listen(messages.StackFailed(phase, str(one.path), reason, 0))
                 else:
                     self._found[one] = replace(made, name=one.name)
-                    listen(events.StackDone(phase, one.name, 0))
-            listen(events.PhaseFinished(phase))
+                    listen(messages.StackDone(phase, one.name, 0))
+            listen(messages.PhaseFinished(phase))
         finally:
             self.done = [self._found[one] for one in self.ones if one in self._found]
             manifest.add(self.folder, (file for one in self.done for file in one.files), listen)

@@ -15,7 +15,7 @@ from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.session.entries import Discovery, Rejected, StackEntry
 from mrcz_dask.session.watching import Watcher
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.stopping import check_stop
 
@@ -49,7 +49,7 @@ class FollowParams:
 
 
 def first_stacks(
-    watcher: Watcher, params: FollowParams, stop: threading.Event, listen: events.Listener, fewest: int = 1
+    watcher: Watcher, params: FollowParams, stop: threading.Event, listen: messages.Listener, fewest: int = 1
 ) -> Discovery:
     """Return what is there as soon as there are `fewest` stacks, or what there is when no more come.
 
@@ -66,7 +66,7 @@ def first_stacks(
             return found
         if not said:
             there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
-            listen(events.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
+            listen(messages.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
             said = True
         if seen.unsettled:
             since = monotonic()
@@ -84,7 +84,7 @@ def follow(
     watcher: Watcher,
     plan: Plan,
     client: Client,
-    listen: events.Listener,
+    listen: messages.Listener,
     params: FollowParams,
     stop: threading.Event,
     clock: Callable[[], float] = monotonic,
@@ -145,7 +145,7 @@ class FollowJob(KomaJob):
         self._announced: dict[str, StackEntry] = {e.name: e for e in plan.stacks}
         self._left_out: set[Rejected] = set(plan.discovery.rejected)
         self._looked, self._quiet_since, self._ending = -params.poll, clock(), False
-        self._told_waiting: events.Waiting | None = None
+        self._told_waiting: messages.Waiting | None = None
 
     def ready(self) -> Iterable[Task]:
         """Look at the folder, if it is time; return what has become possible."""
@@ -179,7 +179,7 @@ class FollowJob(KomaJob):
         index, name = self._waiting
         assessed = self._assessment
         more = more_until_final(index, assessed.ready, assessed.segments, self.plan.settings.koma)
-        waiting = events.Waiting(name, index + 1, more)
+        waiting = messages.Waiting(name, index + 1, more)
         if waiting != self._told_waiting:
             self._listen(waiting)
         self._told_waiting = waiting
@@ -194,7 +194,7 @@ class FollowJob(KomaJob):
         try:
             seen = self._watcher.look()
         except (OSError, SessionError) as error:
-            self._listen(events.Warned(f"the session cannot be looked at ({error}); trying again"))
+            self._listen(messages.Warned(f"the session cannot be looked at ({error}); trying again"))
             self._quiet_since = self._looked
             return
         if self._take_in(seen.discovery) or seen.unsettled:

@@ -20,7 +20,7 @@ from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Discovery, StackEntry, relative_name
 from mrcz_dask.session.space import check_space, forbid_overwriting
 from mrcz_dask.values.errors import FormatError, OutputExistsError, ParameterError
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import FORMATS, Settings, WriteParams
 from mrcz_dask.values.sizes import readable, some
 from mrcz_dask.values.windows import koma_window

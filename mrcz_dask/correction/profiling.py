@@ -14,7 +14,7 @@ from mrcz_dask.correction.profile import PROFILE, REPORT, Pass, Profile, StackTi
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 
 @dataclass(slots=True)
@@ -37,24 +37,24 @@ class Collector:
     _begun: dict[str, float] = field(default_factory=dict)
     _stacks: dict[str, list[StackTime]] = field(default_factory=dict)
 
-    def __call__(self, event: events.Event) -> None:
-        """Take in one event."""
-        match event:
-            case events.PhaseStarted():
-                self._begun[event.phase] = self.now()
-            case events.StackDone() | events.StackFailed():
-                done = isinstance(event, events.StackDone)
-                stacks = self._stacks.setdefault(event.phase, [])
-                stacks.append(StackTime(event.name, done, event.timing))
-            case events.PhaseFinished():
-                wall = self.now() - self._begun[event.phase]
-                self.passes.append(Pass(event.phase, wall, tuple(self._stacks.get(event.phase, ()))))
+    def __call__(self, message: messages.Message) -> None:
+        """Take in one message."""
+        match message:
+            case messages.PhaseStarted():
+                self._begun[message.phase] = self.now()
+            case messages.StackDone() | messages.StackFailed():
+                done = isinstance(message, messages.StackDone)
+                stacks = self._stacks.setdefault(message.phase, [])
+                stacks.append(StackTime(message.name, done, message.timing))
+            case messages.PhaseFinished():
+                wall = self.now() - self._begun[message.phase]
+                self.passes.append(Pass(message.phase, wall, tuple(self._stacks.get(message.phase, ()))))
             case _:
                 pass
 
 
 def run_profiled(
-    plan: Plan, client: Client, listen: events.Listener = events.silent
+    plan: Plan, client: Client, listen: messages.Listener = messages.silent
 ) -> tuple[Outcome, Profile]:
     """Carry a plan out as `carry_out` does, take the times, and write them beside the outputs.
 
@@ -71,9 +71,9 @@ def run_profiled(
         with suppress(OSError):  # of an earlier run; whether there can be new ones shows at the end
             (plan.folder / name).unlink()
 
-    def both(event: events.Event) -> None:
-        collector(event)
-        listen(event)
+    def both(message: messages.Message) -> None:
+        collector(message)
+        listen(message)
 
     began = perf_counter()
     with _reported(client, plan.folder / REPORT, listen):
@@ -84,16 +84,16 @@ def run_profiled(
     return outcome, profile
 
 
-def _write(profile: Profile, listen: events.Listener) -> None:
+def _write(profile: Profile, listen: messages.Listener) -> None:
     path = profile.folder / PROFILE
     try:
         write_atomic(path, json.dumps(profile.to_dict(), indent=2).encode() + b"\n")
     except OSError as error:  # the stacks are done
-        listen(events.Warned(str(error)))
+        listen(messages.Warned(str(error)))
 
 
 @contextmanager
-def _reported(client: Client, path: Path, listen: events.Listener) -> Iterator[None]:
+def _reported(client: Client, path: Path, listen: messages.Listener) -> Iterator[None]:
     """Write Dask's report on what runs in the block, where there is a cluster; without it the run goes on.
 
     It is written with all that it needs to be looked at without a network.
@@ -111,10 +111,10 @@ def _reported(client: Client, path: Path, listen: events.Listener) -> Iterator[N
             _went_well(lambda: report.__exit__(None, None, None), path, listen)
 
 
-def _went_well(step: Callable[[], None], path: Path, listen: events.Listener) -> bool:
+def _went_well(step: Callable[[], None], path: Path, listen: messages.Listener) -> bool:
     try:
         step()
     except Exception as error:  # noqa: BLE001 - a scheduler without bokeh, a full disk
-        listen(events.Warned(f"{path}: cannot be written ({error or type(error).__name__})"))
+        listen(messages.Warned(f"{path}: cannot be written ({error or type(error).__name__})"))
         return False
     return True

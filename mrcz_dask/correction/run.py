@@ -21,10 +21,10 @@ from mrcz_dask.correction.window import BLOCK, CHAIN, Block, member_ref, sum_blo
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
-from mrcz_dask.session.logbook import Logbook, last_results, read_events
+from mrcz_dask.session.logbook import Logbook, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Break, Failure, StackResult
 from mrcz_dask.version import __version__
@@ -100,7 +100,7 @@ class Outcome:
 
 
 def carry_out(
-    plan: Plan, client: Client, listen: events.Listener = events.silent, *, take_times: bool = False
+    plan: Plan, client: Client, listen: messages.Listener = messages.silent, *, take_times: bool = False
 ) -> Outcome:
     """Carry a plan out; a stack that cannot be done is a failure of its own.
 
@@ -140,7 +140,7 @@ class Log:
         None until the run is over.
     """
 
-    listen: events.Listener
+    listen: messages.Listener
     known: dict[str, StackResult]
     outcome: Outcome | None = None
 
@@ -151,7 +151,7 @@ class Log:
 
 
 @contextmanager
-def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log]:
+def started(plan: Plan, client: Client, listen: messages.Listener) -> Iterator[Log]:
     """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
@@ -159,11 +159,11 @@ def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log
     store.drop_blocks()
     if plan.gain is not None:
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-    known = last_results(read_events(plan.folder), StackResult)
+    known = last_results(read_messages(plan.folder), StackResult)
     manifest = Manifest(plan.folder, known.values(), listen)
-    log = Log(events.several(Logbook(plan.folder, listen), manifest, listen), known)
+    log = Log(messages.several(Logbook(plan.folder, listen), manifest, listen), known)
     log.listen(
-        events.RunStarted(
+        messages.RunStarted(
             version=__version__,
             session=str(plan.discovery.folder),
             output=str(plan.folder),
@@ -178,12 +178,12 @@ def started(plan: Plan, client: Client, listen: events.Listener) -> Iterator[Log
         yield log
     except BaseException as error:
         by = {KeyboardInterrupt: "Ctrl-C", SystemExit: f"signal {error}"}.get(type(error), str(error))
-        log.listen(events.RunFinished(0, 0, by or type(error).__name__))
+        log.listen(messages.RunFinished(0, 0, by or type(error).__name__))
         raise
     finally:
         store.drop_blocks()
     if log.outcome is not None:
-        log.listen(events.RunFinished(len(log.outcome.results), log.outcome.not_done))
+        log.listen(messages.RunFinished(len(log.outcome.results), log.outcome.not_done))
 
 
 class KomaJob(SumJob):
@@ -201,7 +201,7 @@ class KomaJob(SumJob):
         How many tasks run at a time.
     """
 
-    phases = (events.SUMS, events.CORRECTION)
+    phases = (messages.SUMS, messages.CORRECTION)
 
     def __init__(self, plan: Plan, log: Log, slots: int) -> None:
         super().__init__(plan, log.listen)
@@ -234,15 +234,15 @@ class KomaJob(SumJob):
         self._news |= self._blocked
         if isinstance(found, Failure):
             self._refused[name] = corrected.key, found
-            self._listen(events.StackFailed(task.phase, name, found.reason, size, made.timing))
+            self._listen(messages.StackFailed(task.phase, name, found.reason, size, made.timing))
         else:
             self._results[name] = found
             self._log.known[found.output] = found
-            self._listen(events.StackDone(task.phase, name, size, made.timing, found))
+            self._listen(messages.StackDone(task.phase, name, size, made.timing, found))
 
     def over(self) -> bool:
         """Tell that corrections are over; return that nothing is left."""
-        self._listen(events.PhaseFinished(events.CORRECTION))
+        self._listen(messages.PhaseFinished(messages.CORRECTION))
         return True
 
     def outcome(self) -> Outcome:
@@ -287,7 +287,7 @@ class KomaJob(SumJob):
     def _tell_breaks(self, breaks: Sequence[Break]) -> None:
         for one in breaks:
             if one not in self._told:
-                self._listen(events.Noted(str(one)))
+                self._listen(messages.Noted(str(one)))
         self._told |= set(breaks)
 
     def _wanted(self, task: FinishTask) -> bool:
@@ -306,13 +306,13 @@ class KomaJob(SumJob):
         except (MrczDaskError, OSError) as error:
             refused = failure(task, KEEPING, error)
             self._refused[task.name] = task.key, refused
-            listen(events.StackFailed(KEEPING, task.name, refused.reason, size))
+            listen(messages.StackFailed(KEEPING, task.name, refused.reason, size))
             return False
         if isinstance(found, Due):
-            listen(events.StackDue(task.name, found.reason))
+            listen(messages.StackDue(task.name, found.reason))
             return True
         self._results[task.name] = found
-        listen(events.StackDone(events.CORRECTION, task.name, size, None, found))
+        listen(messages.StackDone(messages.CORRECTION, task.name, size, None, found))
         return False
 
     def _correction(self, index: int, task: FinishTask) -> Task:
@@ -329,7 +329,7 @@ class KomaJob(SumJob):
         needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
         chain = self._generation, PROVISIONAL if task.provisional else start
         step = Step("window", window, asked, chain, needs) if asked.windows else None
-        return Task("correct-stack", events.CORRECTION, finish, task, priority=index, step=step)
+        return Task("correct-stack", messages.CORRECTION, finish, task, priority=index, step=step)
 
     def _blocks(self, task: FinishTask) -> tuple[Block, ...]:
         """Return the whole blocks of the session's usable stacks that the long window of a stack holds."""

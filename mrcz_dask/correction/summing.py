@@ -18,7 +18,7 @@ from mrcz_dask.gain.options import stated_exposure
 from mrcz_dask.gain.prepared import PreparedGain
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import Failure, StackRecord, Summed
 from mrcz_dask.values.sizes import some
 
@@ -39,9 +39,9 @@ class SumJob:
         Over the stacks that are there by now.
     """
 
-    phases: ClassVar[tuple[str, ...]] = (events.SUMS,)
+    phases: ClassVar[tuple[str, ...]] = (messages.SUMS,)
 
-    def __init__(self, plan: Plan, listen: events.Listener) -> None:
+    def __init__(self, plan: Plan, listen: messages.Listener) -> None:
         self.plan, self._listen = plan, listen
         self._records: dict[str, tuple[StackEntry, StackRecord]] = {}
         self._failed: dict[str, tuple[StackEntry, Failure]] = {}
@@ -71,13 +71,13 @@ class SumJob:
         self._news = True
         if isinstance(found, Failure):
             self._failed[name] = entry, found
-            self._listen(events.StackFailed(task.phase, name, found.reason, entry.size, made.timing))
+            self._listen(messages.StackFailed(task.phase, name, found.reason, entry.size, made.timing))
         else:
             self._records[name] = entry, found
             told = Summed.of(found, kept=False)
-            self._listen(events.StackDone(task.phase, name, entry.size, made.timing, told))
+            self._listen(messages.StackDone(task.phase, name, entry.size, made.timing, told))
         if not self._summing:
-            self._listen(events.PhaseFinished(events.SUMS))
+            self._listen(messages.PhaseFinished(messages.SUMS))
 
     def all_known(self) -> bool:
         """Return whether each stack has a record, or cannot have one."""
@@ -103,7 +103,7 @@ class SumJob:
             return
         store, listen, size = SessionStore(self.plan.store), self._listen, sum(e.size for _, e in new)
         for phase in self.phases:
-            listen(events.PhaseStarted(phase, len(new), size))
+            listen(messages.PhaseStarted(phase, len(new), size))
         for k, entry in new:
             # windows that hold the sum of before must not be advanced: it is no longer there to take out
             self._generation += self._records.pop(entry.name, None) is not None
@@ -113,13 +113,13 @@ class SumJob:
                 self._summing[entry.name] = entry
                 task = prepare_task(self.plan, entry)
                 step = Step("sum-stack", _sum, task, chain=None)
-                yield Task("mask-stack", events.SUMS, _mask, task, len(self.plan.stacks) + k, step)
+                yield Task("mask-stack", messages.SUMS, _mask, task, len(self.plan.stacks) + k, step)
             else:
                 self._records[entry.name] = entry, record
                 found = Summed.of(record, kept=True)
-                listen(events.StackDone(events.SUMS, entry.name, entry.size, None, found))
+                listen(messages.StackDone(messages.SUMS, entry.name, entry.size, None, found))
         if not self._summing:
-            listen(events.PhaseFinished(events.SUMS))
+            listen(messages.PhaseFinished(messages.SUMS))
 
     def _known(self, entry: StackEntry) -> bool:
         """Whether a stack, as its file is now, has a record or cannot have one."""
@@ -128,14 +128,14 @@ class SumJob:
 
 
 def _sum(before: None, task: PrepareTask) -> StackSums | Failure:
-    return attempt(sum_stack, events.SUMS, task)
+    return attempt(sum_stack, messages.SUMS, task)
 
 
 def _mask(task: PrepareTask, read: StackSums | Failure) -> StackRecord | Failure:
     return read if isinstance(read, Failure) else mask_stack(task, read)
 
 
-def sum_session(plan: Plan, client: Client, listen: events.Listener) -> tuple[list[Ready], list[Failure]]:
+def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[list[Ready], list[Failure]]:
     """Sum the stacks of a session; return them in order of time, with verdicts, and the failures."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
@@ -151,7 +151,7 @@ def sum_session(plan: Plan, client: Client, listen: events.Listener) -> tuple[li
     return assessment.ready, job.failures
 
 
-def warn_of_session(ready: Sequence[Ready], listen: events.Listener) -> None:
+def warn_of_session(ready: Sequence[Ready], listen: messages.Listener) -> None:
     """Warn of copies of the same data, and of stacks that look as if no gain reference had been applied."""
     names = [one.entry.name for one in ready]
     copies = [
@@ -161,7 +161,7 @@ def warn_of_session(ready: Sequence[Ready], listen: events.Listener) -> None:
     ]
     if copies:
         listen(
-            events.Warned(
+            messages.Warned(
                 f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbour, "
                 "and do not correct each other"
             )
@@ -169,31 +169,31 @@ def warn_of_session(ready: Sequence[Ready], listen: events.Listener) -> None:
     spread = looks_raw(ready)
     if spread is not None:
         listen(
-            events.Warned(
+            messages.Warned(
                 f"these look like raw frames: pixels of a sum differ by {spread:.0%} beyond counting, "
                 "and no gain reference was applied; apply it before KOMA"
             )
         )
 
 
-def tell_of(gain: PreparedGain, listen: events.Listener) -> None:
+def tell_of(gain: PreparedGain, listen: messages.Listener) -> None:
     """Tell what is applied to the frames before all else."""
     for text in gain.lines():
-        listen(events.Noted(text))
+        listen(messages.Noted(text))
     for text in gain.caveats:
-        listen(events.Warned(text))
+        listen(messages.Warned(text))
 
 
-def announce(plan: Plan, listen: events.Listener) -> None:
+def announce(plan: Plan, listen: messages.Listener) -> None:
     """Tell of the stacks of a plan, and of what was left out."""
     for entry in plan.stacks:
         when = entry.acquired
         name, output = entry.name, output_name(entry.stem, plan.settings.write)
-        listen(events.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
+        listen(messages.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
     for skipped in plan.discovery.skipped:
-        listen(events.StackLeftOut(plan.discovery.name_of(skipped.path), skipped.reason, rejected=False))
+        listen(messages.StackLeftOut(plan.discovery.name_of(skipped.path), skipped.reason, rejected=False))
     for rejected in plan.discovery.rejected:
-        listen(events.StackLeftOut(plan.discovery.name_of(rejected.path), rejected.reason, rejected=True))
+        listen(messages.StackLeftOut(plan.discovery.name_of(rejected.path), rejected.reason, rejected=True))
 
 
 def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | None:

@@ -20,7 +20,7 @@ from mrcz_dask.engine.where import Where
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.session.times import Acquired
 from mrcz_dask.values.errors import ReferenceNotFoundError, SessionError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.params import InputParams
 
 Steps = list[dict[str, Any]]

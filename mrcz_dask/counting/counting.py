@@ -12,7 +12,7 @@ from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.lock import locked
 from mrcz_dask.session.readback import swept
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:

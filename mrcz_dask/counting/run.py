@@ -27,14 +27,14 @@ from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.session.entries import StackEntry
-from mrcz_dask.session.logbook import Logbook, last_results, read_events
+from mrcz_dask.session.logbook import Logbook, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure, Written
 from mrcz_dask.version import __version__
 
-COUNTING, WRITING, KEEPING = "electrons", events.COUNTED, "existing output"
+COUNTING, WRITING, KEEPING = "electrons", messages.COUNTED, "existing output"
 FIRST, AGAIN = "no output yet", "its output is replaced"
 
 
@@ -93,7 +93,7 @@ class CountRun:
         Is told what happens.
     """
 
-    def __init__(self, plan: CountPlan, client: Client, listen: events.Listener = events.silent) -> None:
+    def __init__(self, plan: CountPlan, client: Client, listen: messages.Listener = messages.silent) -> None:
         self._plan, self._client, self._listen = plan, client, listen
 
     def execute(self) -> CountOutcome:
@@ -106,24 +106,24 @@ class CountRun:
         """
         plan = self._plan
         plan.folder.mkdir(parents=True, exist_ok=True)
-        known = last_results(read_events(plan.folder), Written).values()
+        known = last_results(read_messages(plan.folder), Written).values()
         manifest = Manifest(plan.folder, known, self._listen)
-        self._listen = events.several(Logbook(plan.folder, self._listen), manifest, self._listen)
+        self._listen = messages.several(Logbook(plan.folder, self._listen), manifest, self._listen)
         with self._told():
             calibration, path = self._calibrated()
             for text in calibration.about.get("caveats", ()):
-                self._listen(events.Warned(text))
+                self._listen(messages.Warned(text))
             method = Method(str(path), calibration.digest, plan.script)
             results, failures = self._sorted_out(method)
             left = [one for one in plan.stacks if one.name not in results and one.name not in failures]
             for one in left:
                 reason = AGAIN if plan.target(one).exists() else FIRST
-                self._listen(events.StackDue(one.name, reason))
+                self._listen(messages.StackDue(one.name, reason))
             with CountJob(plan, left, method, self._listen) as job:
                 Loop(self._client).run(job)
             results |= job.results
             failures |= job.failures
-            self._listen(events.RunFinished(len(results), len(failures) + len(plan.bad)))
+            self._listen(messages.RunFinished(len(results), len(failures) + len(plan.bad)))
         order = [one.name for one in plan.stacks]
         return CountOutcome(
             plan,
@@ -138,13 +138,13 @@ class CountRun:
         settings = {"find": plan.find.to_dict(), "fractions": plan.fractions.to_dict()}
         where = self._client.describe()
         out = str(plan.folder)
-        self._listen(events.RunStarted(__version__, out, out, settings, where, platform.platform()))
+        self._listen(messages.RunStarted(__version__, out, out, settings, where, platform.platform()))
         for one in plan.bad:
-            self._listen(events.StackLeftOut(one.path.name, one.reason, rejected=True))
+            self._listen(messages.StackLeftOut(one.path.name, one.reason, rejected=True))
         try:
             yield
         except BaseException as error:
-            self._listen(events.RunFinished(0, 0, f"{type(error).__name__}: {error}"))
+            self._listen(messages.RunFinished(0, 0, f"{type(error).__name__}: {error}"))
             raise
 
     def _calibrated(self) -> tuple[Calibration, Path]:
@@ -160,7 +160,7 @@ class CountRun:
         made = survey.calibration()
         made.save(plan.own_calibration)
         self._listen(
-            events.Noted(
+            messages.Noted(
                 f"detector: read noise {made.detector.unit:.4g} ADU, charge {made.params.charge:.3g} read "
                 f"noises, {int((~made.used).sum())} pixels not used"
             )
@@ -176,11 +176,13 @@ class CountRun:
                 found = kept_output(self._plan, one, method)
             except (MrczDaskError, OSError) as error:
                 refused[one.name] = Failure(one.name, KEEPING, str(error))
-                self._listen(events.StackFailed(KEEPING, one.name, str(error), one.size))
+                self._listen(messages.StackFailed(KEEPING, one.name, str(error), one.size))
                 continue
             if found is not None:
                 kept[one.name] = found
-                self._listen(events.StackDone(WRITING, one.name, 0, None, replace(found.written, kept=True)))
+                self._listen(
+                    messages.StackDone(WRITING, one.name, 0, None, replace(found.written, kept=True))
+                )
         return kept, refused
 
 
@@ -205,7 +207,7 @@ class CountJob:
     """
 
     def __init__(
-        self, plan: CountPlan, stacks: Sequence[StackEntry], method: Method, listen: events.Listener
+        self, plan: CountPlan, stacks: Sequence[StackEntry], method: Method, listen: messages.Listener
     ) -> None:
         self._plan, self._method, self._listen = plan, method, listen
         self._stacks = {one.name: one for one in stacks}
@@ -222,7 +224,7 @@ class CountJob:
             for task in self._batches(one, each)
         ]
         for phase in (COUNTING, WRITING) if stacks else ():
-            listen(events.PhaseStarted(phase, len(stacks), sum(one.size for one in stacks)))
+            listen(messages.PhaseStarted(phase, len(stacks), sum(one.size for one in stacks)))
 
     def __enter__(self) -> Self:
         return self
@@ -239,7 +241,7 @@ class CountJob:
     def over(self) -> bool:
         """Return whether nothing is left; tell that the phases are over."""
         for phase in (COUNTING, WRITING) if self._stacks else ():
-            self._listen(events.PhaseFinished(phase))
+            self._listen(messages.PhaseFinished(phase))
         return True
 
     def take(self, task: Task, made: Timed[Any]) -> None:
@@ -264,7 +266,7 @@ class CountJob:
         if lost:
             self._end(COUNTING, name, lost[min(lost)])
             return
-        self._listen(events.StackDone(COUNTING, name, stack.size))
+        self._listen(messages.StackDone(COUNTING, name, stack.size))
         self._spool(name).close()
         try:
             task = self._write_task(stack)
@@ -279,10 +281,10 @@ class CountJob:
         size = self._stacks[name].size
         if isinstance(found, Failure):
             self.failures[name] = Failure(name, found.phase, found.reason)
-            self._listen(events.StackFailed(phase, name, found.reason, size))
+            self._listen(messages.StackFailed(phase, name, found.reason, size))
         else:
             self.results[name] = found
-            self._listen(events.StackDone(phase, name, size, None, found.written))
+            self._listen(messages.StackDone(phase, name, size, None, found.written))
 
     def _spool(self, name: str) -> EventSpool:
         if name not in self._spools:

@@ -38,7 +38,7 @@ from mrcz_dask.numerics.counting.noise import (
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.places import LEAST, PlaceMap, learn_places
 from mrcz_dask.session.entries import StackEntry
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
 
@@ -184,7 +184,7 @@ class Survey:
         inputs: InputParams,
         given: Given,
         client: Client,
-        listen: events.Listener = events.silent,
+        listen: messages.Listener = messages.silent,
     ) -> None:
         self._stacks, self._params, self._inputs, self._given = list(stacks), params, inputs, given
         self._client, self._listen = client, listen
@@ -242,7 +242,7 @@ class Survey:
         """Return dark and noise, without the stacks that cannot be read."""
         while True:
             tasks = self._tasks()
-            self._listen(events.PhaseStarted(PHASE, len(tasks), 0))
+            self._listen(messages.PhaseStarted(PHASE, len(tasks), 0))
             found: dict[tuple[int, int], Band] = {}
             unread: set[str] = set()
             for task, made in carry_out(
@@ -254,8 +254,8 @@ class Survey:
                     found[task.inner] = made
                 else:
                     raise SessionError(f"the detector's noise: {made.reason}")
-                self._listen(events.StackDone(PHASE, task.name, 0))
-            self._listen(events.PhaseFinished(PHASE))
+                self._listen(messages.StackDone(PHASE, task.name, 0))
+            self._listen(messages.PhaseFinished(PHASE))
             if not unread:
                 bands = [found[task.inner] for task in tasks]
                 dark, noise = (

@@ -23,7 +23,7 @@ from mrcz_dask.engine.memory import PROCESS_BYTES, Need, need
 from mrcz_dask.engine.queues import QueueProfile
 from mrcz_dask.engine.where import SHARE, Where, cores, is_loopback, open_client
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.events import ClusterReady, Event, Listener, Warned
+from mrcz_dask.values.messages import ClusterReady, Listener, Message, Warned
 from mrcz_dask.values.sizes import readable
 from mrcz_dask.values.stopping import check_stop
 
@@ -141,11 +141,11 @@ def _one_job(where: Where) -> Where:
 
 
 def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]:
-    heard: list[Event] = []
+    heard: list[Message] = []
 
-    def hear(event: Event) -> None:
-        heard.append(event)
-        listen(event)
+    def hear(message: Message) -> None:
+        heard.append(message)
+        listen(message)
 
     what, begin = ("job" if where.queue else "scheduler"), time.monotonic()
     try:
@@ -153,11 +153,11 @@ def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]
             assert isinstance(client, DaskClient)
             yield _started(where, client, time.monotonic() - begin)
             yield from _of_workers(where, client.client, folder)
-            for event in heard:
-                if isinstance(event, ClusterReady):
-                    yield _dashboard(event)
-                if isinstance(event, Warned) and "not encrypted" in event.message:
-                    yield Finding("encryption", False, event.message, "use tls://")
+            for message in heard:
+                if isinstance(message, ClusterReady):
+                    yield _dashboard(message)
+                if isinstance(message, Warned) and "not encrypted" in message.message:
+                    yield Finding("encryption", False, message.message, "use tls://")
     except (MrczDaskError, OSError) as error:
         yield Finding(what, False, f"{error}", "nothing else can be checked before this works")
 

@@ -20,7 +20,7 @@ from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_w
 from mrcz_dask.engine.memory import Crew, Need, crew
 from mrcz_dask.engine.queues import ADDRESS, QueueProfile, clock
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import ClusterReady, Listener, Warned
+from mrcz_dask.values.messages import ClusterReady, Listener, Warned
 from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:

@@ -34,9 +34,9 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.star import is_word
 from mrcz_dask.formats.writer import write
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError, SessionError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.sizes import some
 
 Program = Literal["relion", "motioncor", "cryosparc", "warp"]
@@ -55,7 +55,7 @@ class Exported:
 
 
 def export(
-    folder: Path, target: Path, program: Program, optics: Optics, listen: Listener = events.silent
+    folder: Path, target: Path, program: Program, optics: Optics, listen: Listener = messages.silent
 ) -> Exported:
     """Write what a program takes into a folder of its own.
 
@@ -139,7 +139,7 @@ def _write_movies(
     good: Sequence[Movie], target: Path, store: SessionStore, program: Program, listen: Listener
 ) -> None:
     sizes = {movie.stem: measure(movie.path).size for movie in good}
-    listen(events.PhaseStarted(PHASE, len(good), sum(sizes.values())))
+    listen(messages.PhaseStarted(PHASE, len(good), sum(sizes.values())))
     for movie in good:
         if program == "motioncor" and movie.counts:
             write_dark(movie, target, store)
@@ -148,8 +148,8 @@ def _write_movies(
         else:
             write_corrected(movie, target)
         write_mask(movie, target, store)
-        listen(events.StackDone(PHASE, movie.stem, sizes[movie.stem]))
-    listen(events.PhaseFinished(PHASE))
+        listen(messages.StackDone(PHASE, movie.stem, sizes[movie.stem]))
+    listen(messages.PhaseFinished(PHASE))
 
 
 def _common_defects(good: Sequence[Movie], target: Path, store: SessionStore) -> None:

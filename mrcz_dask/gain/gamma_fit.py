@@ -20,7 +20,7 @@ from mrcz_dask.numerics.gain.gain import GammaCurve
 from mrcz_dask.numerics.gain.gamma import FEWEST, SIDE, best_gamma, fit_curve, relief
 from mrcz_dask.numerics.gain.sums import gained_mask
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, Warned, silent
+from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, Warned, silent
 from mrcz_dask.values.params import OutlierParams
 
 PHASE = "flats"

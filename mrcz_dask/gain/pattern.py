@@ -20,7 +20,7 @@ from mrcz_dask.numerics.session.copies import Copies
 from mrcz_dask.numerics.session.fingerprint import Fingerprint, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
-from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, StackFailed, silent
+from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, StackFailed, silent
 from mrcz_dask.values.params import ContrastParams, InputParams, OutlierParams
 
 PHASE = "pattern"

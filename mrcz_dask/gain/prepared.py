@@ -32,7 +32,7 @@ from mrcz_dask.numerics.gain.orientation import (
     score_orientations,
 )
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import GainParams, InputParams
 
 Bools = NDArray[np.bool_]

@@ -14,7 +14,7 @@ from mrcz_dask.live.loading import Script
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of, running
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 
 if TYPE_CHECKING:
     from mrcz_dask.live.correcting import LiveCorrection, LiveOptions

@@ -26,7 +26,7 @@ from mrcz_dask.numerics.session.fingerprint import EXACT, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, common_exponent
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import DtypeError, MrczDaskError, ParameterError
-from mrcz_dask.values.events import Listener, Noted, Warned, silent
+from mrcz_dask.values.messages import Listener, Noted, Warned, silent
 from mrcz_dask.values.params import Settings
 
 META = "correction"

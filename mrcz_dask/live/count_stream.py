@@ -39,7 +39,7 @@ from mrcz_dask.live.shipping import SentTask, Shipping
 from mrcz_dask.live.spool import About
 from mrcz_dask.live.stacks import recorded_streams
 from mrcz_dask.live.wire import plain_meta
-from mrcz_dask.values import events, live_events
+from mrcz_dask.values import live_messages, messages
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 
 STATE = ".counting.json"
@@ -74,7 +74,7 @@ class CountStream:
     """
 
     def __init__(
-        self, options: StreamOptions, client: Client, listen: events.Listener = events.silent
+        self, options: StreamOptions, client: Client, listen: messages.Listener = messages.silent
     ) -> None:
         self.options, self._listen = options, listen
         self.results: list[Counted] = []
@@ -200,7 +200,7 @@ class CountStream:
         for frame in run:
             if frame.number > before:
                 self.missing += frame.number - before
-                self._listen(live_events.FramesMissing(frame.number, frame.number - before))
+                self._listen(live_messages.FramesMissing(frame.number, frame.number - before))
             before = frame.number + 1
         self._next[stream] = before
 
@@ -294,7 +294,7 @@ class CountStream:
         try:
             made: Counted = future.result()
         except (MrczDaskError, OSError) as error:
-            self._listen(events.Warned(f"{error}; the electrons are safe in {stack.spool.path}"))
+            self._listen(messages.Warned(f"{error}; the electrons are safe in {stack.spool.path}"))
             stack.spool.close()
             return
         self.results.append(made)
@@ -302,7 +302,7 @@ class CountStream:
         self._written[stream] = max(self._written.get(stream, 0), last + 1)
         write_atomic(self.options.folder / STATE, json.dumps(self._written).encode())
         stack.spool.remove()
-        self._listen(events.StackDone(PHASE, made.output, made.bytes_in))
+        self._listen(messages.StackDone(PHASE, made.output, made.bytes_in))
 
     def close(self) -> None:
         """Count and write what is left."""

@@ -18,7 +18,7 @@ from mrcz_dask.live.counted_stacks import StreamOptions
 from mrcz_dask.live.frames import Frame, FrameStream, Publish
 from mrcz_dask.session.lock import locked
 from mrcz_dask.session.logbook import Logbook
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 __all__ = ["CountStream", "Generated", "StreamOptions", "count_stream"]
 
@@ -54,7 +54,7 @@ def count_stream(
     options: StreamOptions,
     where: Where | None = None,
     stop: Event | None = None,
-    listen: events.Listener = events.silent,
+    listen: messages.Listener = messages.silent,
 ) -> CountStream:
     """Count frames as they come, until there are no more.
 
@@ -85,7 +85,7 @@ def count_stream(
     options.folder.mkdir(parents=True, exist_ok=True)
     with locked(options.folder, listen):
         shape = Calibration.load(options.calibration).shape
-        tell = events.several(Logbook(options.folder, listen), listen)
+        tell = messages.several(Logbook(options.folder, listen), listen)
         needed = need(shape, options.fractions.upsampling)
         with open_client(where or Where(workers=0), needed, tell) as client:
             with CountStream(options, client, tell) as counting:

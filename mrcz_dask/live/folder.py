@@ -14,7 +14,7 @@ from mrcz_dask.live.replay import stack_frames
 from mrcz_dask.session.entries import Discovery
 from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.events import Listener, StackLeftOut, Warned
+from mrcz_dask.values.messages import Listener, StackLeftOut, Warned
 from mrcz_dask.values.params import InputParams
 
 POLL_SECONDS = 0.25

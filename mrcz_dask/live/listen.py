@@ -15,9 +15,9 @@ import zmq
 
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.wire import Announced, BrokenInTransitError, Hello
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DtypeError, FormatError, ParameterError, SessionError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 
 PORT = 5577
 LARGEST = 1 << 30
@@ -91,7 +91,7 @@ class Listen:
         keys: tuple[bytes, bytes] | None = None,
         until_closed: bool = False,
         largest: int = LARGEST,
-        listen: Listener = events.silent,
+        listen: Listener = messages.silent,
     ) -> None:
         self._known, self._token, self._until_closed = next_number, token, until_closed
         self._safe_below, self._told = safe, dict[bytes, int]()
@@ -133,7 +133,7 @@ class Listen:
         open_to = "nothing is encrypted" if keys is None else "the connection is encrypted"
         asked = "a token is asked for" if self._token else "anybody may send"
         self._tell(
-            events.Warned(f"{self.address} can be reached from other machines; {open_to}, and {asked}")
+            messages.Warned(f"{self.address} can be reached from other machines; {open_to}, and {asked}")
         )
 
     def run(self, publish: Publish, stop: Event) -> None:
@@ -304,7 +304,7 @@ class Listen:
         self._complaints += 1
         if self._complaints <= _COMPLAINTS:
             who = f"the sender of stream {peer.stream}" if peer else "a sender"
-            self._tell(events.Warned(f"{self.address}: {who} was refused: {reason}"))
+            self._tell(messages.Warned(f"{self.address}: {who} was refused: {reason}"))
 
     def _put_off(self, error: BaseException) -> None:
         for sender in self._peers:

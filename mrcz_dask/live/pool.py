@@ -23,7 +23,7 @@ from mrcz_dask.engine.local import local_cluster
 from mrcz_dask.engine.where import Where, connected
 from mrcz_dask.live.host import Host
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import ClusterReady, Listener, Warned
+from mrcz_dask.values.messages import ClusterReady, Listener, Warned
 
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster

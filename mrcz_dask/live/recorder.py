@@ -23,10 +23,10 @@ from mrcz_dask.live.spool import About, Spool
 from mrcz_dask.live.stacks import SPOOL, recorded, stack_name, write_stack
 from mrcz_dask.live.wire import check_chunk, check_pixels, plain_meta
 from mrcz_dask.session.lock import locked
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import FormatError, MrczDaskError, ParameterError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 
 __all__ = ["Recorder", "recorded"]
 
@@ -80,7 +80,7 @@ class Recorder:
         codec: str = "auto:fast",
         durable: bool = True,
         name: str = "frames",
-        listen: Listener = events.silent,
+        listen: Listener = messages.silent,
     ) -> None:
         check_codec(codec)
         if codec == "none":
@@ -244,7 +244,7 @@ class Recorder:
                 self._write(self._ended[0])
             except (MrczDaskError, OSError) as error:
                 self._failure = error
-                self._tell(events.Warned(f"{error}; its frames are safe in {self._ended[0].path}"))
+                self._tell(messages.Warned(f"{error}; its frames are safe in {self._ended[0].path}"))
                 return
             self._failure = None
             self._ended.popleft()

@@ -19,8 +19,8 @@ from mrcz_dask.live.results import Series, Setting
 from mrcz_dask.live.view import PanelState, Result
 from mrcz_dask.live.watch import FILE_SECONDS, FileWatch
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.events import Listener
-from mrcz_dask.values.live_events import ProcessorFailed, ProcessorLoaded, ProcessorRestarted
+from mrcz_dask.values.live_messages import ProcessorFailed, ProcessorLoaded, ProcessorRestarted
+from mrcz_dask.values.messages import Listener
 
 IDLE_SECONDS = 0.1
 LOAD_SECONDS = 60.0

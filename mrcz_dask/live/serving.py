@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mrcz_dask.live.view import LiveView
 from mrcz_dask.monitor.serving import LOOPBACK, Place, at_place
-from mrcz_dask.values.events import Listener, PageReady, silent
+from mrcz_dask.values.messages import Listener, PageReady, silent
 
 NAME = "live"
 

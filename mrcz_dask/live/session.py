@@ -24,8 +24,8 @@ from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.runner import Runner
 from mrcz_dask.live.view import PanelState, Result, SourceState
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.events import Listener, Warned
-from mrcz_dask.values.live_events import FramesMissing, LiveStarted, SourceEnded
+from mrcz_dask.values.live_messages import FramesMissing, LiveStarted, SourceEnded
+from mrcz_dask.values.messages import Listener, Warned
 
 MEMORY = 2_000_000_000
 SECONDS = 30.0

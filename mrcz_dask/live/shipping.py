@@ -18,7 +18,7 @@ from mrcz_dask.formats.codecs import Codec
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.zeroing import fill_zeros, zero_below
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import ParameterError
 
 # From small to fast. Pixels are all there again whichever is taken, so that results do not depend on it.
@@ -101,7 +101,7 @@ class Shipping:
         calibration: Calibration,
         zero_below: float | None = None,
         threads: int | None = None,
-        listen: events.Listener = events.silent,
+        listen: messages.Listener = messages.silent,
     ) -> None:
         self._pool = ThreadPoolExecutor(threads or available_cores(), "shipping")
         self._threads = threads or available_cores()
@@ -155,7 +155,7 @@ class Shipping:
         busy = self._work / max(self._threads * (now - self._since), 1e-9)
         if busy > BUSY and self._step < len(LADDER) - 1:
             self._step += 1
-            self._listen(events.Noted(f"frames come fast: they are sent with {self.codec} from here on"))
+            self._listen(messages.Noted(f"frames come fast: they are sent with {self.codec} from here on"))
         self._frames, self._work, self._since = 0, 0.0, now
 
     def close(self) -> None:

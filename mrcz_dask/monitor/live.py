@@ -1,4 +1,4 @@
-"""A session while it is processed: a listener that folds events, and tells other threads what is new."""
+"""A session while it is processed: a listener that folds messages, and tells other threads what is new."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrcz_dask.monitor.columns import Row, row
 from mrcz_dask.monitor.report import Report, report
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult
 
 
@@ -67,11 +67,11 @@ class Live:
         self._generation = 0
         self._newest: tuple[str, str] | None = None
 
-    def __call__(self, event: events.Event) -> None:
-        """Take in one event."""
+    def __call__(self, message: messages.Message) -> None:
+        """Take in one message."""
         with self._lock:
-            self._state.take(event, self._now())
-            self._note(event)
+            self._state.take(message, self._now())
+            self._note(message)
 
     def snapshot(self) -> Snapshot:
         """Return the numbers at this moment."""
@@ -108,24 +108,26 @@ class Live:
         for place in places:
             yield place, row(place, self._state.stacks[self._order[place][1]])
 
-    def _note(self, event: events.Event) -> None:
-        """Note which stacks an event has changed."""
-        match event:
-            case events.RunStarted():
+    def _note(self, message: messages.Message) -> None:
+        """Note which stacks a message has changed."""
+        match message:
+            case messages.RunStarted():
                 self._newest = None
                 self._begin_anew()
-            case events.StackFound():
-                self._place(event.name)
-            case events.StackLeftOut() if event.name in self._places:
+            case messages.StackFound():
+                self._place(message.name)
+            case messages.StackLeftOut() if message.name in self._places:
                 self._begin_anew()
-            case events.StackDue() | events.StackDone() | events.StackFailed() if event.name in self._places:
-                self._touched.append(self._places[event.name])
-                self._look_for_output(event)
+            case messages.StackDue() | messages.StackDone() | messages.StackFailed() if (
+                message.name in self._places
+            ):
+                self._touched.append(self._places[message.name])
+                self._look_for_output(message)
             case _:
                 pass
 
-    def _look_for_output(self, event: events.Event) -> None:
-        found, run = getattr(event, "found", None), self._state.run
+    def _look_for_output(self, message: messages.Message) -> None:
+        found, run = getattr(message, "found", None), self._state.run
         if isinstance(found, StackResult) and run is not None:
             self._newest = run.output, found.output
 

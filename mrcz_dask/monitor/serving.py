@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.engine.where import is_loopback
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import Listener, PageReady, Warned, several
+from mrcz_dask.values.messages import Listener, PageReady, Warned, several
 
 if TYPE_CHECKING:
     from mrcz_dask.monitor.live import Live
@@ -92,7 +92,7 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
     params
         Whether there is a page, and where.
     listen
-        Is told all events, where the page is, and what a person should know of it.
+        Is told all messages, where the page is, and what a person should know of it.
 
     Raises
     ------

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from mrcz_dask.monitor.state import STATES, Mark, SessionState, StackState
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 Running = Literal["nothing yet", "running", "finished", "stopped", "lost"]
 RESULTS = ("provisional", "done")
@@ -33,7 +33,7 @@ class Snapshot:
     phase
         The passes that go on, with commas, or None.
     began, updated
-        Times of the run's beginning and of its last event, or None.
+        Times of the run's beginning and of its last message, or None.
     stacks
         How many are in each state, and their number as ``all``; ``kept`` of ``done`` were there before.
     left_out, rejected
@@ -153,7 +153,7 @@ def _counts(stacks: Sequence[StackState]) -> dict[str, int]:
 def _pace(state: SessionState) -> str:
     """Return the pass whose rate is shown: the last one that goes on and has one, else the last one."""
     passes = [name for name in state.phases if len(state.marks.get(name, ())) > 1] or list(state.marks)
-    return passes[-1] if passes else events.SUMS
+    return passes[-1] if passes else messages.SUMS
 
 
 def _per_minute(state: SessionState, pace: str, now: datetime, amount: Callable[[Mark], int]) -> float | None:
@@ -187,7 +187,7 @@ def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: dateti
     """Return what is left over the rate of the last stacks of both passes, which go on side by side."""
     if state.ended is not None:
         return None
-    costs = {events.SUMS: 1.0, events.CORRECTION: SECOND_PASS}
+    costs = {messages.SUMS: 1.0, messages.CORRECTION: SECOND_PASS}
     done = [(mark, costs[name]) for name in costs for mark in state.marks.get(name, ())]
     last = sorted(done, key=lambda one: one[0].time)[-LAST:]
     rate = _rate([mark for mark, _ in last], [mark.bytes * cost for mark, cost in last], now)

@@ -1,4 +1,4 @@
-"""The state of a session, folded from the events of its runs: live, or from the logbook on disk."""
+"""The state of a session, folded from the messages of its runs: live, or from the logbook on disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Literal
 
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult, Summed, Written
 
 State = Literal["found", "summed", "provisional", "done", "failed"]
@@ -93,7 +93,7 @@ class SessionState:
     ended
         The last run's end; None while it goes on, and after a crash.
     updated
-        The time of the last event.
+        The time of the last message.
     phases
         The passes that are going on, in the order in which they began.
     waiting
@@ -112,15 +112,15 @@ class SessionState:
         When stacks went through the passes in this run, by pass.
     """
 
-    run: events.RunStarted | None = None
+    run: messages.RunStarted | None = None
     began: datetime | None = None
-    ended: events.RunFinished | None = None
+    ended: messages.RunFinished | None = None
     updated: datetime | None = None
     phases: list[str] = field(default_factory=list)
-    waiting: events.Waiting | None = None
+    waiting: messages.Waiting | None = None
     stacks: dict[str, StackState] = field(default_factory=dict)
     written: dict[str, Written] = field(default_factory=dict)
-    left_out: dict[str, events.StackLeftOut] = field(default_factory=dict)
+    left_out: dict[str, messages.StackLeftOut] = field(default_factory=dict)
     warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_TEXTS))
     failures: int = 0
     marks: dict[str, deque[Mark]] = field(default_factory=dict)
@@ -129,79 +129,79 @@ class SessionState:
     def of(cls, moments: Iterable[Moment]) -> SessionState:
         """Return the state after all that happened."""
         state = cls()
-        for time, event in moments:
-            state.take(event, time)
+        for time, message in moments:
+            state.take(message, time)
         return state
 
-    def take(self, event: events.Event, time: datetime) -> None:
-        """Take in one event."""
+    def take(self, message: messages.Message, time: datetime) -> None:
+        """Take in one message."""
         self.updated = time
-        match event:
-            case events.RunStarted():
-                self._start(event, time)
-            case events.StackFound():
-                self._found(event, time)
-            case events.StackLeftOut():
-                self.left_out[event.name] = event
-                self.stacks.pop(event.name, None)
-            case events.StackDue():
-                self._due(event)
-            case events.PhaseStarted() if event.phase not in self.phases:
-                self.phases.append(event.phase)
-            case events.PhaseFinished() if event.phase in self.phases:
-                self.phases.remove(event.phase)
-            case events.StackDone():
-                self._done(event, time)
-            case events.StackFailed():
-                self._failed(event, time)
-            case events.Waiting():
-                self.waiting = event
-            case events.Warned():
-                self.warnings.append((time, event.message))
-            case events.RunFinished():
-                self.ended, self.phases, self.waiting = event, [], None
+        match message:
+            case messages.RunStarted():
+                self._start(message, time)
+            case messages.StackFound():
+                self._found(message, time)
+            case messages.StackLeftOut():
+                self.left_out[message.name] = message
+                self.stacks.pop(message.name, None)
+            case messages.StackDue():
+                self._due(message)
+            case messages.PhaseStarted() if message.phase not in self.phases:
+                self.phases.append(message.phase)
+            case messages.PhaseFinished() if message.phase in self.phases:
+                self.phases.remove(message.phase)
+            case messages.StackDone():
+                self._done(message, time)
+            case messages.StackFailed():
+                self._failed(message, time)
+            case messages.Waiting():
+                self.waiting = message
+            case messages.Warned():
+                self.warnings.append((time, message.message))
+            case messages.RunFinished():
+                self.ended, self.phases, self.waiting = message, [], None
             case _:
                 pass
 
-    def _start(self, event: events.RunStarted, time: datetime) -> None:
-        self.run, self.began = event, time
+    def _start(self, message: messages.RunStarted, time: datetime) -> None:
+        self.run, self.began = message, time
         self.ended = self.waiting = None
         self.failures = 0
         for kept in (self.phases, self.stacks, self.left_out, self.warnings, self.marks):
             kept.clear()
 
-    def _found(self, event: events.StackFound, time: datetime) -> None:
-        acquired = datetime.fromisoformat(event.acquired)
-        self.left_out.pop(event.name, None)
-        self.stacks[event.name] = StackState(event.name, event.output, acquired, event.bytes, time)
+    def _found(self, message: messages.StackFound, time: datetime) -> None:
+        acquired = datetime.fromisoformat(message.acquired)
+        self.left_out.pop(message.name, None)
+        self.stacks[message.name] = StackState(message.name, message.output, acquired, message.bytes, time)
 
-    def _due(self, event: events.StackDue) -> None:
-        stack = self.stacks.get(event.name)
+    def _due(self, message: messages.StackDue) -> None:
+        stack = self.stacks.get(message.name)
         if stack is not None:
-            stack.reason, stack.failed_in = event.reason, ""
+            stack.reason, stack.failed_in = message.reason, ""
             if stack.state != "provisional":
                 stack.state = "summed" if stack.summed else "found"
 
-    def _done(self, event: events.StackDone, time: datetime) -> None:
-        if isinstance(event.found, Written):
-            self.written[event.name] = event.found
+    def _done(self, message: messages.StackDone, time: datetime) -> None:
+        if isinstance(message.found, Written):
+            self.written[message.name] = message.found
             return
-        stack = self.stacks.get(event.name)
-        if stack is None or event.found is None:
+        stack = self.stacks.get(message.name)
+        if stack is None or message.found is None:
             return
         if stack.state == "failed":
             stack.reason = stack.failed_in = ""
-        if isinstance(event.found, Summed):
-            stack.summed, stack.state = event.found, "summed"
+        if isinstance(message.found, Summed):
+            stack.summed, stack.state = message.found, "summed"
         else:
-            stack.result, stack.ended = event.found, time
-            stack.state = "provisional" if event.found.provisional else "done"
-        if not event.found.kept:
-            self.marks.setdefault(event.phase, deque()).append(Mark(time, event.bytes))
+            stack.result, stack.ended = message.found, time
+            stack.state = "provisional" if message.found.provisional else "done"
+        if not message.found.kept:
+            self.marks.setdefault(message.phase, deque()).append(Mark(time, message.bytes))
 
-    def _failed(self, event: events.StackFailed, time: datetime) -> None:
+    def _failed(self, message: messages.StackFailed, time: datetime) -> None:
         self.failures += 1
-        stack = self.stacks.get(event.name)
+        stack = self.stacks.get(message.name)
         if stack is not None:
-            stack.state, stack.reason, stack.ended = "failed", event.reason, time
-            stack.failed_in = event.phase
+            stack.state, stack.reason, stack.ended = "failed", message.reason, time
+            stack.failed_in = message.phase

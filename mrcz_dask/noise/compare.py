@@ -22,7 +22,7 @@ from mrcz_dask.noise.kept import FOLDER
 from mrcz_dask.noise.report import mean_score
 from mrcz_dask.noise.results import Score
 from mrcz_dask.noise.run import Part, Scoring
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.records import Failure
 
@@ -86,7 +86,7 @@ class CompareRun(Scoring):
     """
 
     def __init__(
-        self, plan: Plan, params: CompareParams, client: Client, listen: events.Listener = events.silent
+        self, plan: Plan, params: CompareParams, client: Client, listen: messages.Listener = messages.silent
     ) -> None:
         super().__init__(plan, client, listen)
         self._params = params

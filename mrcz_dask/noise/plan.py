@@ -16,7 +16,7 @@ from mrcz_dask.session.discovery import Discovery, discover
 from mrcz_dask.session.space import check_space
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values.errors import ParameterError, PlaceError
-from mrcz_dask.values.events import Listener, silent
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.sizes import some
 

@@ -8,7 +8,7 @@ from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.engine.client import Client
 from mrcz_dask.noise.results import NoiseParams
 from mrcz_dask.noise.run import NoiseRun
-from mrcz_dask.values.events import Listener, Noted
+from mrcz_dask.values.messages import Listener, Noted
 
 
 def with_found_radius(plan: Plan, client: Client, listen: Listener) -> Plan:

@@ -21,7 +21,7 @@ from mrcz_dask.noise.report import NoiseReport, make_report
 from mrcz_dask.noise.results import NoiseParams, StackCurve, StackNoise, StackPairs
 from mrcz_dask.noise.tasks import CurveTask, score_curve, score_stack
 from mrcz_dask.noise.work import curve_tasks, pair_tasks
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import Failure, Record
 
 PHASES = {
@@ -88,7 +88,7 @@ class Scoring:
         Is told what happens.
     """
 
-    def __init__(self, plan: Plan, client: Client, listen: events.Listener = events.silent) -> None:
+    def __init__(self, plan: Plan, client: Client, listen: messages.Listener = messages.silent) -> None:
         self._plan, self._client, self._listen = plan, client, listen
         self._failures: list[Failure] = []
         self._sizes = {entry.name: entry.size for entry in plan.stacks}
@@ -107,19 +107,19 @@ class Scoring:
         if not due:
             return list(found.values())
 
-        self._listen(events.PhaseStarted(phase, len(due), sum(self._sizes[task.name] for _, task in due)))
+        self._listen(messages.PhaseStarted(phase, len(due), sum(self._sizes[task.name] for _, task in due)))
         name = f"score-{part.name}"
         to_do = [Task(name, phase, part.function, t, k, part.step and part.step(k, t)) for k, t in due]
         for task, result in carry_out(self._client, to_do):
             size = self._sizes[task.name]
             if isinstance(result, Failure):
                 self._failures.append(result)
-                self._listen(events.StackFailed(phase, task.name, result.reason, size))
+                self._listen(messages.StackFailed(phase, task.name, result.reason, size))
             else:
-                self._listen(events.StackDone(phase, task.name, size))
+                self._listen(messages.StackDone(phase, task.name, size))
                 kept.put(self._stems[task.name], task.key, result)
                 found[task.name] = result
-        self._listen(events.PhaseFinished(phase))
+        self._listen(messages.PhaseFinished(phase))
         return [found[task.name] for task in tasks if task.name in found]
 
 
@@ -142,7 +142,7 @@ class NoiseRun(Scoring):
     """
 
     def __init__(
-        self, plan: Plan, params: NoiseParams, client: Client, listen: events.Listener = events.silent
+        self, plan: Plan, params: NoiseParams, client: Client, listen: messages.Listener = messages.silent
     ) -> None:
         super().__init__(plan, client, listen)
         self._params = params

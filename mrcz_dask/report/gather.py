@@ -28,9 +28,9 @@ from mrcz_dask.report.data import (
     sample,
 )
 from mrcz_dask.report.progress import RunLog
-from mrcz_dask.session.logbook import NAME, read_events
+from mrcz_dask.session.logbook import NAME, read_messages
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, PlaceError
 from mrcz_dask.values.records import Break, StackRecord
 
@@ -59,11 +59,11 @@ def gather(folder: Path) -> SessionData:
     """
     state, log = SessionState(), RunLog()
     times_from: dict[str, str] = {}
-    for time, event in read_events(folder):
-        state.take(event, time)
-        log.take(event, time)
-        if isinstance(event, events.StackFound):
-            times_from[event.name] = event.acquired_from
+    for time, message in read_messages(folder):
+        state.take(message, time)
+        log.take(message, time)
+        if isinstance(message, messages.StackFound):
+            times_from[message.name] = message.acquired_from
     if state.run is None:
         raise PlaceError(
             f"{folder / NAME}: no run is known; expected the output folder of `mrcz-dask koma`, such as "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import Record
 
 
@@ -36,7 +36,7 @@ class RunTimes(Record):
     Attributes
     ----------
     began, ended
-        In ISO form, UTC; `ended` is that of its last event.
+        In ISO form, UTC; `ended` is that of its last message.
     how
         ``finished``, or what stopped it, or ``lost`` if it did not say that it ended.
     version, where
@@ -62,7 +62,7 @@ class RunTimes(Record):
 
     @property
     def seconds(self) -> float:
-        """From its beginning to its last event."""
+        """From its beginning to its last message."""
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.began)).total_seconds()
 
 
@@ -81,9 +81,9 @@ class _Pass:
 
 @dataclass(slots=True)
 class _Run:
-    """A run while its events are taken in."""
+    """A run while its messages are taken in."""
 
-    start: events.RunStarted
+    start: messages.RunStarted
     began: datetime
     last: datetime
     how: str = "lost"
@@ -93,29 +93,29 @@ class _Run:
     passes: dict[str, _Pass] = field(default_factory=dict)
     marks: list[tuple[str, float, int]] = field(default_factory=list)
 
-    def take(self, event: events.Event, time: datetime) -> None:
+    def take(self, message: messages.Message, time: datetime) -> None:
         self.last = time
-        match event:
-            case events.PhaseStarted():
-                one = self.passes.setdefault(event.phase, _Pass())
+        match message:
+            case messages.PhaseStarted():
+                one = self.passes.setdefault(message.phase, _Pass())
                 one.since = one.since or time
-            case events.PhaseFinished() if event.phase in self.passes:
-                self.passes[event.phase].until(time)
-            case events.StackDone():
-                self._done(event, time)
-            case events.RunFinished():
-                self.how = "finished" if event.error is None else f"stopped: {event.error}"
-                self.done, self.failed = event.done, event.failed
+            case messages.PhaseFinished() if message.phase in self.passes:
+                self.passes[message.phase].until(time)
+            case messages.StackDone():
+                self._done(message, time)
+            case messages.RunFinished():
+                self.how = "finished" if message.error is None else f"stopped: {message.error}"
+                self.done, self.failed = message.done, message.failed
             case _:
                 pass
 
-    def _done(self, event: events.StackDone, time: datetime) -> None:
-        if event.found is not None and event.found.kept:
-            self.kept += event.phase == events.CORRECTION
+    def _done(self, message: messages.StackDone, time: datetime) -> None:
+        if message.found is not None and message.found.kept:
+            self.kept += message.phase == messages.CORRECTION
             return
-        one = self.passes.setdefault(event.phase, _Pass())
-        one.stacks, one.bytes = one.stacks + 1, one.bytes + event.bytes
-        self.marks.append((event.phase, (time - self.began).total_seconds(), one.stacks))
+        one = self.passes.setdefault(message.phase, _Pass())
+        one.stacks, one.bytes = one.stacks + 1, one.bytes + message.bytes
+        self.marks.append((message.phase, (time - self.began).total_seconds(), one.stacks))
 
     def times(self) -> RunTimes:
         for one in self.passes.values():
@@ -136,24 +136,24 @@ class _Run:
 
 
 class RunLog:
-    """Folds the events of a logbook into its runs."""
+    """Folds the messages of a logbook into its runs."""
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []
 
-    def take(self, event: events.Event, time: datetime) -> None:
-        """Take in one event."""
-        if isinstance(event, events.RunStarted):
-            self._runs.append(_Run(event, time, time))
+    def take(self, message: messages.Message, time: datetime) -> None:
+        """Take in one message."""
+        if isinstance(message, messages.RunStarted):
+            self._runs.append(_Run(message, time, time))
         elif self._runs:
-            self._runs[-1].take(event, time)
+            self._runs[-1].take(message, time)
 
     def runs(self) -> tuple[RunTimes, ...]:
         """Return the runs so far, the first one first."""
         return tuple(run.times() for run in self._runs)
 
 
-def _where(start: events.RunStarted) -> str:
+def _where(start: messages.RunStarted) -> str:
     about = start.executor
     if not about.get("workers"):
         return "one process, one stack at a time"

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError
-from mrcz_dask.values.events import Listener
+from mrcz_dask.values.messages import Listener
 
 NAME = ".koma.lock"
 ATTEMPTS, PAUSE = 5, 0.2
@@ -23,7 +23,7 @@ UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
 @contextmanager
-def locked(folder: Path, listen: Listener = events.silent) -> Iterator[None]:
+def locked(folder: Path, listen: Listener = messages.silent) -> Iterator[None]:
     """Keep other runs out of an output folder, which is made; the lock ends with the process at the latest.
 
     It holds for all machines that share the folder, where its file system passes locks on (NFS does).
@@ -63,7 +63,9 @@ def _take(folder: Path, handle: int, listen: Listener) -> None:
         except OSError as error:
             if error.errno not in UNKNOWN:
                 raise
-            listen(events.Warned(f"{folder}: this file system knows no locks; start one run at a time there"))
+            listen(
+                messages.Warned(f"{folder}: this file system knows no locks; start one run at a time there")
+            )
             return
         else:
             _sign(handle)

@@ -1,6 +1,6 @@
 """``events.jsonl``: what happened in an output folder, run after run - all that must not be in the outputs.
 
-One line of JSON for each event, appended as it happens, so that it can be read at any time, from any machine,
+One line of JSON for each message, appended as it happens: readable at any time, from any machine,
 and after a crash. From it come the state of a session, and which outputs are known to be sound.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
 
@@ -22,31 +22,31 @@ NAME = "events.jsonl"
 VERSION = 1
 REMEDY = "choose another output folder, or move this file away"
 
-KINDS: Mapping[str, type[events.Event]] = {
+KINDS: Mapping[str, type[messages.Message]] = {
     name: kind
-    for name, kind in vars(events).items()
-    if isinstance(kind, type) and issubclass(kind, events.Event) and kind is not events.Event
+    for name, kind in vars(messages).items()
+    if isinstance(kind, type) and issubclass(kind, messages.Message) and kind is not messages.Message
 }
 _FOUND: Mapping[str, type[Record]] = {
-    events.SUMS: Summed,
-    events.CORRECTION: StackResult,
-    events.COUNTED: Written,
+    messages.SUMS: Summed,
+    messages.CORRECTION: StackResult,
+    messages.COUNTED: Written,
 }
 
 _Kind = TypeVar("_Kind", StackResult, Written)
-Moment = tuple[datetime, events.Event]
+Moment = tuple[datetime, messages.Message]
 
 
-def to_line(event: events.Event, now: datetime) -> str:
-    """Return an event as a line of JSON, with its time in UTC."""
-    values = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in event.unlogged}
-    head = {"time": now.astimezone(UTC).isoformat(timespec="milliseconds"), "event": type(event).__name__}
-    version = {"layout": VERSION} if isinstance(event, events.RunStarted) else {}
+def to_line(message: messages.Message, now: datetime) -> str:
+    """Return a message as a line of JSON, with its time in UTC."""
+    values = {f.name: getattr(message, f.name) for f in fields(message) if f.name not in message.unlogged}
+    head = {"time": now.astimezone(UTC).isoformat(timespec="milliseconds"), "event": type(message).__name__}
+    version = {"layout": VERSION} if isinstance(message, messages.RunStarted) else {}
     return json.dumps({**head, **version, **plain(values)}, ensure_ascii=False)
 
 
 def from_line(line: str) -> Moment | None:
-    """Return the event of a line and its time; None for a line that is not whole, or says nothing we know.
+    """Return the message of a line and its time; None for a line that is not whole, or says nothing we know.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def from_line(line: str) -> Moment | None:
         return None
 
 
-def read_events(folder: Path) -> Iterator[Moment]:
+def read_messages(folder: Path) -> Iterator[Moment]:
     """Yield what happened in an output folder, in order; nothing where no logbook can be read.
 
     Raises
@@ -92,10 +92,10 @@ def read_events(folder: Path) -> Iterator[Moment]:
 def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kind]:
     """Return the last result of every output of `koma` or of `count`, by its name; the latest last."""
     results: dict[str, _Kind] = {}
-    for _, event in moments:
-        if isinstance(event, events.StackDone) and isinstance(event.found, kind):
-            results.pop(event.found.output, None)
-            results[event.found.output] = event.found
+    for _, message in moments:
+        if isinstance(message, messages.StackDone) and isinstance(message.found, kind):
+            results.pop(message.found.output, None)
+            results[message.found.output] = message.found
     return results
 
 
@@ -110,15 +110,15 @@ class Logbook:
         Is told, once, when nothing can be written.
     """
 
-    def __init__(self, folder: Path, warn: events.Listener) -> None:
+    def __init__(self, folder: Path, warn: messages.Listener) -> None:
         self._path = folder / NAME
         self._warn = warn
         self._waiting: list[str] = []
         self._warned = False
 
-    def __call__(self, event: events.Event) -> None:
-        """Write one event."""
-        self._waiting.append(to_line(event, datetime.now(UTC)) + "\n")
+    def __call__(self, message: messages.Message) -> None:
+        """Write one message."""
+        self._waiting.append(to_line(message, datetime.now(UTC)) + "\n")
         try:
             _append(self._path, "".join(self._waiting).encode("utf-8", "backslashreplace"))
         except OSError as error:  # the stacks matter more
@@ -130,7 +130,7 @@ class Logbook:
     def _complain(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            self._warn(events.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
+            self._warn(messages.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
 
 
 def _append(path: Path, data: bytes) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult, Written
 from mrcz_dask.values.sizes import some
 
@@ -34,32 +34,34 @@ class Manifest:
         Is told when it cannot be written.
     """
 
-    def __init__(self, folder: Path, known: Iterable[Output], warn: events.Listener) -> None:
+    def __init__(self, folder: Path, known: Iterable[Output], warn: messages.Listener) -> None:
         self._path, self._warn = folder / NAME, warn
         self._files = {one.name: one.files for one in known}
 
-    def __call__(self, event: events.Event) -> None:
-        """Take in one event."""
-        match event:
-            case events.StackDone(found=StackResult() | Written() as found) if (
+    def __call__(self, message: messages.Message) -> None:
+        """Take in one message."""
+        match message:
+            case messages.StackDone(found=StackResult() | Written() as found) if (
                 self._files.get(found.name) != found.files
             ):
                 self._files[found.name] = found.files
-            case events.StackDue() if event.name in self._files:
-                del self._files[event.name]
-            case events.RunFinished():
+            case messages.StackDue() if message.name in self._files:
+                del self._files[message.name]
+            case messages.RunFinished():
                 pass
             case _:
                 return
         _write(self._path, (one for files in self._files.values() for one in files), self._warn)
 
 
-def add(folder: Path, files: Iterable[tuple[str, str]], warn: events.Listener) -> None:
+def add(folder: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:
     """List files of outputs beside those that the folder's ``MANIFEST`` lists, for commands without a log."""
     path = folder / NAME
     known, new = _listed(path), dict(files)
     if known is None:
-        warn(events.Warned(f"{path}: is no list of sha256sum, and is left as it is; outputs are not listed"))
+        warn(
+            messages.Warned(f"{path}: is no list of sha256sum, and is left as it is; outputs are not listed")
+        )
     elif new:
         again = {_of_stack(name) for name in new}
         others = {name: sha256 for name, sha256 in known.items() if _of_stack(name) not in again}
@@ -97,7 +99,7 @@ def _listed(path: Path) -> dict[str, str] | None:
     }
 
 
-def _write(path: Path, files: Iterable[tuple[str, str]], warn: events.Listener) -> None:
+def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:
     text = "".join(_line(*one) for one in sorted(files)).encode("utf-8", "surrogateescape")
     try:
         if not text:  # which sha256sum would not take
@@ -105,7 +107,7 @@ def _write(path: Path, files: Iterable[tuple[str, str]], warn: events.Listener) 
         elif not path.exists() or path.read_bytes() != text:
             write_atomic(path, text)
     except OSError as error:  # the stacks matter more
-        warn(events.Warned(f"{path}: cannot be written ({error.strerror or error})"))
+        warn(messages.Warned(f"{path}: cannot be written ({error.strerror or error})"))
 
 
 def _line(name: str, sha256: str) -> str:

@@ -18,7 +18,7 @@ from mrcz_dask.formats.writer import write
 from mrcz_dask.numerics.simulate import SimulatedStack, SimulationParams, StackTruth, simulate_session
 from mrcz_dask.numerics.simulate.streams import Purpose, stream
 from mrcz_dask.values.errors import OutputExistsError
-from mrcz_dask.values.events import Listener, PhaseFinished, PhaseStarted, StackDone, silent
+from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, silent
 
 PHASE = "simulate"
 TRUTH = "truth.zarr"

@@ -1,1 +1,1 @@
-"""Layer 0: errors, parameters, events and window arithmetic; the standard library alone."""
+"""Layer 0: errors, parameters, messages and window arithmetic; the standard library alone."""

@@ -16,7 +16,7 @@ from benchmarks.codecs.metadata import (
 )
 from benchmarks.codecs.params import BenchParams
 from mrcz_dask.values.errors import DamagedError
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 
 EACH = [Serialiser(encoding, codec) for encoding in encodings() for codec in CODECS]
 plain = st.recursive(

@@ -10,7 +10,7 @@ from benchmarks.codecs.peers import Contender, mrcz
 from benchmarks.codecs.race import Entrant, race
 from benchmarks.codecs.timing import BenchStep
 from mrcz_dask.values.errors import DamagedError
-from mrcz_dask.values.events import Event, silent
+from mrcz_dask.values.messages import Message, silent
 
 COUNTS = Counts.poisson(1.0, (2, 24, 40), seed=5)
 
@@ -31,7 +31,7 @@ def test_rows_are_in_the_order_of_the_entrants(tmp_path: Path) -> None:
 
 
 def test_every_measurement_is_told(tmp_path: Path) -> None:
-    heard: list[Event] = []
+    heard: list[Message] = []
     race(entrants(tmp_path, "zstd:1", "lz4:9"), 2, "table 1", heard.append)
     names = ["zstd:1:bit", "lz4:9:bit", "lz4:9:bit", "zstd:1:bit"]
     assert heard == [BenchStep("table 1", name, k, 4) for k, name in enumerate(names, 1)]

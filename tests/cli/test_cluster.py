@@ -15,7 +15,7 @@ from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import JOB_BYTES
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 
 
 @pytest.fixture(scope="module")

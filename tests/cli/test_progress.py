@@ -13,7 +13,7 @@ import pytest
 
 from mrcz_dask.cli.interrupts import SAME_SECONDS
 from mrcz_dask.cli.progress import Bars
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult
 
 SERIAL = ("--radius", 2, "--workers", 0)
@@ -50,25 +50,25 @@ def test_json_lines_are_those_of_the_logbook(night: Path, mrcz: Any) -> None:
 
 def test_bars_end_where_all_is_done_that_was_to_be_done() -> None:
     """Of five stacks one cannot be summed, one not be replaced, one is kept, and one corrected twice."""
-    sums, correction, bars = events.SUMS, events.CORRECTION, Bars()
+    sums, correction, bars = messages.SUMS, messages.CORRECTION, Bars()
 
-    def done(k: int, **more: bool) -> events.StackDone:
+    def done(k: int, **more: bool) -> messages.StackDone:
         found = StackResult(f"{k}", f"{k}.mrcz", 10, 10, 0, 0, True, None, {}, (), "d", 0, "k", **more)
-        return events.StackDone(correction, f"{k}", 10, None, found)
+        return messages.StackDone(correction, f"{k}", 10, None, found)
 
     told = [
-        *(events.PhaseStarted(phase, 5, 50) for phase in (sums, correction)),
-        events.StackFailed(sums, "0", "half written", 10),
-        *(events.StackDone(sums, f"{k}", 10) for k in range(1, 5)),
-        events.PhaseFinished(sums),
-        events.StackFailed("existing output", "1", "in the way", 10),
+        *(messages.PhaseStarted(phase, 5, 50) for phase in (sums, correction)),
+        messages.StackFailed(sums, "0", "half written", 10),
+        *(messages.StackDone(sums, f"{k}", 10) for k in range(1, 5)),
+        messages.PhaseFinished(sums),
+        messages.StackFailed("existing output", "1", "in the way", 10),
         done(2, kept=True),
         done(3, provisional=True),
         done(3),
         done(4),
     ]
-    for event in told:
-        bars(event)
+    for message in told:
+        bars(message)
     for bar in bars._progress.tasks:
         assert (bar.completed, bar.fields["stacks"]) == (bar.total, bar.fields["of"]), bar.description
 

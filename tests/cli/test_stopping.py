@@ -16,7 +16,7 @@ from mrcz_dask.convert import recompress as convert
 from mrcz_dask.correction import run as koma
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(128 + signal.SIGTERM)])
@@ -77,7 +77,7 @@ def test_the_beginning_says_what_goes_on_and_the_end_where_everything_is(night: 
 def test_a_run_that_follows_shows_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
     columns = [[type(one).__name__ for one in Bars(following=f)._progress.columns] for f in (True, False)]
     assert ["TimeRemainingColumn" in names for names in columns] == [False, True]
-    Bars(following=True)(events.Waiting("a.mrc", 11, 8))
+    Bars(following=True)(messages.Waiting("a.mrc", 11, 8))
     assert capsys.readouterr().err == "stack 11 (a.mrc) is final after 8 more\n"
 
 

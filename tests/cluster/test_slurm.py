@@ -28,7 +28,7 @@ from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.readback import swept
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import Event, PhaseStarted, StackDone, silent
+from mrcz_dask.values.messages import Message, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import KomaParams, OutlierParams, Settings, WriteParams
 
 pytestmark = pytest.mark.cluster
@@ -140,8 +140,8 @@ def test_a_run_uses_jobs_that_start_later(
 
     with opened() as client:
 
-        def listen(event: Event) -> None:
-            if isinstance(event, PhaseStarted) and not rooms:
+        def listen(message: Message) -> None:
+            if isinstance(message, PhaseStarted) and not rooms:
                 rooms.append(len(client.room()))
                 slurm.run("scancel", taken.strip())
                 assert until(lambda: len(client.room()) == 2)
@@ -159,8 +159,8 @@ def test_a_cancelled_job_changes_nothing_and_is_replaced(
     with opened() as client:
         assert until(lambda: len(client.room()) == 2)
 
-        def cancel(event: Event) -> None:
-            if isinstance(event, StackDone) and event.phase == phase and not cancelled:
+        def cancel(message: Message) -> None:
+            if isinstance(message, StackDone) and message.phase == phase and not cancelled:
                 cancelled.append(slurm.jobs()[0])
                 slurm.run("scancel", cancelled[0])
 
@@ -183,8 +183,8 @@ def test_workers_end_before_their_job_is_ended(
     with opened(jobs=(1, 1), lifetime=15, stagger=0) as client:
         (first,) = slurm.jobs()
 
-        def listen(event: Event) -> None:
-            if isinstance(event, StackDone) and event.phase == "sums and masks":
+        def listen(message: Message) -> None:
+            if isinstance(message, StackDone) and message.phase == "sums and masks":
                 assert until(lambda: slurm.state(first) != "RUNNING")
 
         koma(night, home / "out", client, listen)
@@ -217,9 +217,9 @@ def test_200_stacks_bring_four_jobs_and_then_none(
     write_session(folder, named("standard", shape=(320, 336), frames=8, stacks=200, seed=5, dose=2))
     most = 0
 
-    def listen(event: Event) -> None:
+    def listen(message: Message) -> None:
         nonlocal most
-        if isinstance(event, StackDone):
+        if isinstance(message, StackDone):
             most = max(most, len(client.room()))
 
     with opened(jobs=(0, 4)) as client:
@@ -258,8 +258,8 @@ def test_the_only_worker_is_lost(
     lost: list[object] = []
     with opened(jobs=(1, 1)) as client:
 
-        def lose(event: Event) -> None:
-            if isinstance(event, StackDone) and not lost:
+        def lose(message: Message) -> None:
+            if isinstance(message, StackDone) and not lost:
                 lost.extend(client.client.run(os.getpid).values() if how == "worker" else slurm.jobs())
                 if how == "worker":
                     os.kill(lost[0], signal.SIGKILL)

@@ -11,7 +11,7 @@ import dask
 import pytest
 
 import mrcz_dask
-from mrcz_dask.values.events import Event, StackDone
+from mrcz_dask.values.messages import Message, StackDone
 
 pytestmark = pytest.mark.cluster
 
@@ -32,19 +32,19 @@ def scheduler(workers: int) -> Iterator[Any]:
         yield client
 
 
-def after(phase: str, client: Any, number: signal.Signals) -> tuple[Callable[[Event], None], list[int]]:
+def after(phase: str, client: Any, number: signal.Signals) -> tuple[Callable[[Message], None], list[int]]:
     """A listener that sends a signal to one worker when the first stack has gone through a phase."""
     sent: list[int] = []
 
-    def listen(event: Event) -> None:
-        if isinstance(event, StackDone) and event.phase == phase and not sent:
+    def listen(message: Message) -> None:
+        if isinstance(message, StackDone) and message.phase == phase and not sent:
             sent.append(min(client.run(os.getpid).values()))
             os.kill(sent[0], number)
 
     return listen, sent
 
 
-def koma(night: Path, out: Path, client: Any, listen: Callable[[Event], None]) -> None:
+def koma(night: Path, out: Path, client: Any, listen: Callable[[Message], None]) -> None:
     plan = mrcz_dask.open_session(night).koma(RADIUS)
     assert plan.run(out, client, report=False, listen=listen).complete
 
@@ -84,16 +84,16 @@ def test_the_only_worker_of_the_own_cluster_is_killed(
     from distributed import Client
 
     from mrcz_dask.engine.where import Where
-    from mrcz_dask.values.events import ClusterReady
+    from mrcz_dask.values.messages import ClusterReady
 
     killed: list[int] = []
     address = ""
 
-    def listen(event: Event) -> None:
+    def listen(message: Message) -> None:
         nonlocal address
-        if isinstance(event, ClusterReady):
-            address = event.scheduler
-        if isinstance(event, StackDone) and not killed:
+        if isinstance(message, ClusterReady):
+            address = message.scheduler
+        if isinstance(message, StackDone) and not killed:
             with Client(address, set_as_default=False) as client:
                 killed.extend(client.run(os.getpid).values())
             os.kill(killed[0], signal.SIGKILL)

@@ -12,7 +12,7 @@ from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values.events import Noted
+from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
 pytestmark = pytest.mark.slow

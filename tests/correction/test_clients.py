@@ -18,7 +18,7 @@ from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.session.readback import swept
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import ClusterReady, Event, StackDone, silent
+from mrcz_dask.values.messages import ClusterReady, Message, StackDone, silent
 
 LITTLE = Need(100_000_000, 1_000_000)
 WRITES = ["normalized", "recompressed", "references"]
@@ -64,8 +64,8 @@ def test_a_killed_worker_changes_nothing(
     koma(night, tmp_path / "calm")
     killed = []
 
-    def kill(event: Event) -> None:
-        if isinstance(event, StackDone) and event.phase == phase and not killed:
+    def kill(message: Message) -> None:
+        if isinstance(message, StackDone) and message.phase == phase and not killed:
             pid = next(iter(processes.client.run(os.getpid).values()))
             killed.append(pid)
             threading.Timer(0.05, os.kill, (pid, signal.SIGKILL)).start()
@@ -79,7 +79,7 @@ def test_a_killed_worker_changes_nothing(
 
 
 def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, threads: DaskClient) -> None:
-    heard: list[Event] = []
+    heard: list[Message] = []
     address = threads.client.scheduler.address
     with open_client(Where(scheduler=address), LITTLE, heard.append) as client:
         outcome = koma(night, tmp_path / "out", client)
@@ -114,8 +114,8 @@ def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> Non
             time.sleep(0.1)
         address = json.loads((tmp_path / "s.json").read_text())["address"]
 
-        def kill(event: Event) -> None:
-            if isinstance(event, StackDone) and event.phase == "correction":
+        def kill(message: Message) -> None:
+            if isinstance(message, StackDone) and message.phase == "correction":
                 scheduler.kill()
 
         try:

@@ -26,7 +26,7 @@ from mrcz_dask.noise.compare_tasks import CompareParams
 from mrcz_dask.noise.results import NoiseParams
 from mrcz_dask.noise.run import NoiseRun
 from mrcz_dask.session.watching import Watcher
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 from mrcz_dask.values.records import COPIES, QUIET, StackResult, only_copies
 

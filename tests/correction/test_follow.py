@@ -22,8 +22,8 @@ from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import (
-    Event,
+from mrcz_dask.values.messages import (
+    Message,
     Noted,
     StackDone,
     StackDue,
@@ -117,7 +117,7 @@ def bring(path: Path, to: Path) -> Step:
     return step
 
 
-def results(heard: list[Event]) -> list[StackResult]:
+def results(heard: list[Message]) -> list[StackResult]:
     return [e.found for e in heard if isinstance(e, StackDone) and isinstance(e.found, StackResult)]
 
 
@@ -138,7 +138,7 @@ def test_late_and_growing_stacks_end_with_the_bytes_of_a_batch_run(
     steps: list[Step | None] = [None, None, bring(stacks[5], live), grow(0.2), None, grow(0.5), grow(0.8)]
     steps += [None, late[0], grow(1), bring(stacks[4], live), None, None, late[1], bring(stacks[6], live)]
     steps += [None, None, None, None]
-    heard: list[Event] = []
+    heard: list[Message] = []
     outcome = followed(live, tmp_path / "out", steps, heard.append, provisional=provisional)
     assert outcome.complete and len(outcome.results) == 7
     assert contents(tmp_path / "out") == batch
@@ -155,7 +155,7 @@ def test_a_result_is_final_as_soon_as_nothing_can_change_it(
     steps: list[Step | None] = [None, None]
     for path in stacks[1:]:
         steps += [bring(path, live), None, None]
-    heard: list[Event] = []
+    heard: list[Message] = []
     followed(live, tmp_path / "out", steps, heard.append)
     order = [
         e.name
@@ -186,7 +186,7 @@ def test_a_run_that_follows_can_be_resumed(
     with pytest.raises(KeyboardInterrupt):
         followed(night, tmp_path / "out", [None, None, pull_the_plug])
     assert len(contents(tmp_path / "out")) > 0
-    heard: list[Event] = []
+    heard: list[Message] = []
     assert followed(night, tmp_path / "out", [None] * 4, heard.append).complete
     assert any(r.kept for r in results(heard))
     assert contents(tmp_path / "out") == batch
@@ -196,7 +196,7 @@ def test_a_bad_file_is_told_once_and_stops_nothing(
     tmp_path: Path, night: Path, batch: dict[str, bytes]
 ) -> None:
     (night / "bad.mrcz").write_bytes(b"no stack at all" * 100)
-    heard: list[Event] = []
+    heard: list[Message] = []
     outcome = followed(night, tmp_path / "out", [None] * 6, heard.append)
     assert [e.name for e in heard if isinstance(e, StackLeftOut)] == ["bad.mrcz"]
     assert not outcome.complete and len(outcome.results) == 7
@@ -223,7 +223,7 @@ def test_a_stack_that_is_changed_is_done_again(tmp_path: Path, night: Path, stac
     def change() -> None:
         shutil.copyfile(tmp_path / "other.mrcz", stacks[3])
 
-    heard: list[Event] = []
+    heard: list[Message] = []
     outcome = followed(night, tmp_path / "out", [None, None, None, change, None, None, None], heard.append)
     assert outcome.complete
     assert {e.reason for e in heard if isinstance(e, StackDue)} >= {"input changed"}
@@ -256,7 +256,7 @@ def test_a_stack_that_is_renamed_counts_once(tmp_path: Path, night: Path, stacks
 
 def test_a_folder_that_is_gone_for_a_while(tmp_path: Path, night: Path, batch: dict[str, bytes]) -> None:
     away = tmp_path / "away"
-    heard: list[Event] = []
+    heard: list[Message] = []
     steps: list[Step | None] = [
         None,
         lambda: night.rename(away) and None,
@@ -304,7 +304,7 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
 ) -> None:
     koma = KomaParams(radius=3, long_window=12)
     plan = make_plan(broken_night, tmp_path / "batch", Settings(koma=koma))
-    told: list[Event] = []
+    told: list[Message] = []
     assert carry_out(plan, SerialClient(), told.append).complete
     breaks = [e.message for e in told if isinstance(e, Noted) and "the session breaks" in e.message]
     names = [entry.name for entry in plan.stacks]
@@ -324,7 +324,7 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
     bring(order[0], live)()
     for path in order[1:]:
         steps += [bring(path, live), None, None]
-    heard: list[Event] = []
+    heard: list[Message] = []
     outcome = followed(live, tmp_path / "out", steps, heard.append, koma)
 
     assert outcome.complete
@@ -360,7 +360,7 @@ def test_wider_windows_are_final_later_and_have_the_bytes_of_a_batch(
     steps: list[Step | None] = [None, None]
     for path in stacks[1:]:
         steps += [bring(path, live), None, None]
-    heard: list[Event] = []
+    heard: list[Message] = []
     outcome = followed(live, tmp_path / "out", steps, heard.append, koma, provisional=True)
 
     assert contents(tmp_path / "out") == contents(tmp_path / "batch")

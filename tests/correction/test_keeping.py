@@ -10,7 +10,7 @@ import pytest
 import mrcz_dask
 from mrcz_dask.correction import resume as keeping
 from mrcz_dask.values.errors import OutputExistsError
-from mrcz_dask.values.events import Event, StackDue
+from mrcz_dask.values.messages import Message, StackDue
 
 WRITES = ["normalized", "recompressed", "references"]
 SHAPE = (4, 64, 80)
@@ -37,7 +37,7 @@ def change(path: Path) -> Path:
     return path
 
 
-def reasons(heard: list[Event]) -> dict[str, str]:
+def reasons(heard: list[Message]) -> dict[str, str]:
     """Return why stacks were corrected."""
     return {e.name: e.reason for e in heard if isinstance(e, StackDue)}
 
@@ -86,7 +86,7 @@ class TestRunAgain:
         path = night / "koma" / outcome.results[2].output
         good = path.read_bytes()
         path.write_bytes(damaged(good))
-        heard: list[Event] = []
+        heard: list[Message] = []
         again = koma(night, listen=heard.append)
         assert [r.kept for r in again.results] == [True] * 2 + [False] + [True] * 4
         assert path.read_bytes() == good
@@ -141,7 +141,7 @@ class TestRunAgain:
         koma(night)
         with pytest.raises(OutputExistsError, match="parameters changed: radius 2 -> 3"):
             koma(night, radius=3)
-        heard: list[Event] = []
+        heard: list[Message] = []
         koma(night, radius=1, method="plain", overwrite=True, listen=heard.append)
         assert set(reasons(heard).values()) == {"parameters changed: method fit -> plain, radius 2 -> 1"}
 
@@ -160,7 +160,7 @@ class TestRunAgain:
     ) -> None:
         outcome = koma(night, write=write, method="plain", radius=1)
         changed = change(night / outcome.results[3].name)
-        heard: list[Event] = []
+        heard: list[Message] = []
         again = koma(night, write=write, method="plain", radius=1, listen=heard.append)
         assert again.complete
         names = [r.name for r in outcome.results]
@@ -185,7 +185,7 @@ class TestRunAgain:
         late.rename(tmp_path / late.name)
         koma(night, method="plain", radius=1)
         (tmp_path / late.name).rename(late)
-        heard: list[Event] = []
+        heard: list[Message] = []
         assert koma(night, method="plain", radius=1, listen=heard.append).complete
         assert reasons(heard) == {
             names[-2]: f"neighbours changed: {names[-1]} joined, {names[-4]} left",

@@ -14,7 +14,7 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import MrczDaskError, SessionError
-from mrcz_dask.values.events import Event, PhaseFinished, PhaseStarted, StackDone, StackFailed, Warned
+from mrcz_dask.values.messages import Message, PhaseFinished, PhaseStarted, StackDone, StackFailed, Warned
 from mrcz_dask.values.params import Settings
 
 WRITES = ["normalized", "recompressed", "references"]
@@ -101,7 +101,7 @@ def test_results_come_in_order_of_acquisition(night: Path, koma: Any) -> None:
 
 
 def test_the_listener_is_told(night: Path, koma: Any) -> None:
-    heard: list[Event] = []
+    heard: list[Message] = []
     koma(night, listen=heard.append)
     phases = [e.phase for e in heard if isinstance(e, PhaseStarted)]
     assert (
@@ -153,8 +153,8 @@ class TestWhatGoesWrong:
     def test_a_stack_that_changes_between_the_passes(self, night: Path, koma: Any, write: str) -> None:
         victim = sorted(night.glob("*.mrcz"))[0]
 
-        def change(event: Event) -> None:
-            if event == PhaseFinished("sums and masks"):
+        def change(message: Message) -> None:
+            if message == PhaseFinished("sums and masks"):
                 frames = mrcz_dask.read(victim)
                 frames[2, 3, 4] += 1
                 mrcz_dask.write(victim, frames)
@@ -183,11 +183,11 @@ class TestWhatGoesWrong:
         def full(handle: int) -> None:
             raise OSError(28, "No space left on device")
 
-        def fill(event: Event) -> None:
-            if event == PhaseFinished("sums and masks"):
+        def fill(message: Message) -> None:
+            if message == PhaseFinished("sums and masks"):
                 monkeypatch.setattr(os, "fsync", full)
 
-        heard: list[Event] = []
+        heard: list[Message] = []
         outcome = koma(night, write=write, listen=lambda e: (heard.append(e), fill(e)))
         assert outcome.results == ()
         assert len(outcome.failures) == 7
@@ -197,7 +197,7 @@ class TestWhatGoesWrong:
 
     def test_a_journal_that_cannot_be_written_is_a_warning(self, night: Path, koma: Any) -> None:
         (night / "koma" / "events.jsonl").mkdir(parents=True)
-        heard: list[Event] = []
+        heard: list[Message] = []
         assert koma(night, listen=heard.append).complete
         assert any(isinstance(e, Warned) and "events.jsonl" in e.message for e in heard)
 
@@ -222,9 +222,9 @@ class TestWhatGoesWrong:
     ) -> None:
         done = []
 
-        def interrupt(event: Event) -> None:
-            if isinstance(event, StackDone) and event.phase == "correction":
-                done.append(event.name)
+        def interrupt(message: Message) -> None:
+            if isinstance(message, StackDone) and message.phase == "correction":
+                done.append(message.name)
                 if len(done) == 3:
                     raise KeyboardInterrupt
 
@@ -281,7 +281,7 @@ def test_a_session_without_gain_reference_is_said_to_look_raw(tmp_path: Path, ko
     for k in range(4):
         frames = rng.poisson(200 * gain, SHAPE).astype(np.uint16)
         mrcz_dask.write(tmp_path / "s" / f"{k}.mrcz", frames)
-    heard: list[Event] = []
+    heard: list[Message] = []
     koma(tmp_path / "s", listen=heard.append)
     assert any(isinstance(e, Warned) and "gain reference" in e.message for e in heard)
 

@@ -14,7 +14,7 @@ from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteMode, WriteParams
 from mrcz_dask.values.timing import Timing
 
@@ -104,33 +104,33 @@ def test_a_run_that_keeps_everything_has_no_floor(night: Path, tmp_path: Path) -
 
 def test_a_profile_that_cannot_be_written_is_a_warning(night: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "profile.json").mkdir(parents=True)
-    heard: list[events.Event] = []
+    heard: list[messages.Message] = []
     outcome, _ = run_profiled(plan(night, tmp_path / "out"), SerialClient(), heard.append)
     assert outcome.complete
-    (warned,) = (e for e in heard if isinstance(e, events.Warned))
+    (warned,) = (e for e in heard if isinstance(e, messages.Warned))
     assert "profile.json" in warned.message
 
 
 def test_times_are_taken_only_if_asked_for(night: Path, tmp_path: Path) -> None:
-    heard: list[events.Event] = []
+    heard: list[messages.Message] = []
     carry_out(plan(night, tmp_path / "out"), SerialClient(), heard.append)
-    assert {e.timing for e in heard if isinstance(e, events.StackDone)} == {None}
+    assert {e.timing for e in heard if isinstance(e, messages.StackDone)} == {None}
 
 
 def test_the_collector_takes_the_time_of_passes() -> None:
     collector = Collector(iter([1.0, 2.0, 4.0, 5.5]).__next__)
     timing = Timing("a:1", 0.0, 2.0, ())
-    for event in (
-        events.PhaseStarted("sums", 2, 9),
-        events.PhaseStarted("correction", 2, 9),
-        events.StackDone("sums", "a", 4, timing),
-        events.StackDone("correction", "a", 4, timing),
-        events.StackFailed("sums", "b", "worker lost", 5),
-        events.PhaseFinished("sums"),
-        events.Warned("x"),
-        events.PhaseFinished("correction"),
+    for message in (
+        messages.PhaseStarted("sums", 2, 9),
+        messages.PhaseStarted("correction", 2, 9),
+        messages.StackDone("sums", "a", 4, timing),
+        messages.StackDone("correction", "a", 4, timing),
+        messages.StackFailed("sums", "b", "worker lost", 5),
+        messages.PhaseFinished("sums"),
+        messages.Warned("x"),
+        messages.PhaseFinished("correction"),
     ):
-        collector(event)
+        collector(message)
     sums, correction = collector.passes
     assert (sums.wall, [(s.name, s.done) for s in sums.stacks]) == (3.0, [("a", True), ("b", False)])
     assert (correction.wall, [s.name for s in correction.stacks]) == (3.5, ["a"])
@@ -138,7 +138,7 @@ def test_the_collector_takes_the_time_of_passes() -> None:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[DaskClient]:
-    with open_client(Where(2), Need(0, 1), events.silent) as executor:
+    with open_client(Where(2), Need(0, 1), messages.silent) as executor:
         assert isinstance(executor, DaskClient)
         yield executor
 
@@ -169,18 +169,18 @@ class TestOnACluster:
             raise ImportError("no bokeh")
 
         monkeypatch.setattr(processes.client.scheduler, "performance_report", broken, raising=False)
-        heard: list[events.Event] = []
+        heard: list[messages.Message] = []
         outcome, _ = run_profiled(plan(night, tmp_path / "out"), processes, heard.append)
         assert outcome.complete
-        (warned,) = (e for e in heard if isinstance(e, events.Warned))
+        (warned,) = (e for e in heard if isinstance(e, messages.Warned))
         assert "dask-report.html" in warned.message and "no bokeh" in warned.message
         assert not (tmp_path / "out" / "dask-report.html").exists()
 
     def test_an_error_leaves_no_report(
         self, night: Path, tmp_path: Path, processes: DaskClient, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fails(event: events.Event) -> None:
-            if isinstance(event, events.PhaseFinished):
+        def fails(message: messages.Message) -> None:
+            if isinstance(message, messages.PhaseFinished):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):

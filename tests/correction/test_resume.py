@@ -11,7 +11,7 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values.events import Event, Listener, StackDue, silent
+from mrcz_dask.values.messages import Listener, Message, StackDue, silent
 from mrcz_dask.values.params import KomaParams, Method, Settings
 
 pytestmark = pytest.mark.slow
@@ -53,12 +53,12 @@ def test_one_that_changed_redoes_itself_and_those_whose_windows_hold_it(
     frames[0, 7, 7] += 1
     try:
         mrcz_dask.write(session / changed, frames)
-        heard: list[Event] = []
+        heard: list[Message] = []
         after = run(session, out, method, long, heard.append)
         fresh = run(session, tmp_path / "fresh", method, long)
     finally:
         (session / changed).write_bytes(data)
-    due = {event.name: event.reason for event in heard if isinstance(event, StackDue)}
+    due = {message.name: message.reason for message in heard if isinstance(message, StackDue)}
     assert due.pop(changed) == "input changed"
     assert due == dict.fromkeys(holding, f"neighbour changed: {changed}")
     if method == "plain":

@@ -12,7 +12,7 @@ from mrcz_dask.correction.tasks import more_until_final, windows_of
 from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.numerics.session.breaks import REACH
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams
 from tests.correction.test_follow import Step, bring, followed, stacks  # noqa: F401 - a fixture
 
@@ -53,19 +53,19 @@ def test_a_run_that_follows_tells_it(tmp_path: Path, stacks: list[Path]) -> None
     live.mkdir()
     bring(stacks[0], live)()
     steps: list[Step | None] = [one for path in stacks[1:5] for one in (bring(path, live), None, None, None)]
-    heard: list[events.Event] = []
+    heard: list[messages.Message] = []
     followed(live, tmp_path / "out", steps, heard.append)
-    told = [one for one in heard if isinstance(one, events.Waiting)]
+    told = [one for one in heard if isinstance(one, messages.Waiting)]
     assert [(one.place, one.more) for one in told] == [(1, 3), (1, 2), (1, 1), (3, 1), (4, 1)]
     assert str(told[0]) == f"stack 1 ({stacks[0].name}) is final after 3 more"
 
 
 def test_status_says_it_instead_of_a_time_left() -> None:
     state = SessionState()
-    state.take(events.RunStarted("1", "night", "night/koma", {}, {}, "here"), NOW)
-    state.take(events.Waiting("a.mrc", 11, 8), NOW)
+    state.take(messages.RunStarted("1", "night", "night/koma", {}, {}, "here"), NOW)
+    state.take(messages.Waiting("a.mrc", 11, 8), NOW)
     numbers = report(state, NOW).numbers
     assert headline(numbers) == "running: stack 11 (a.mrc) is final after 8 more"
     assert numbers.seconds_left is None and "left" not in [one.key for one in facts(numbers)]
-    state.take(events.RunFinished(1, 0), NOW)
+    state.take(messages.RunFinished(1, 0), NOW)
     assert report(state, NOW).numbers.waiting is None

@@ -17,7 +17,7 @@ from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import ClusterReady, silent
+from mrcz_dask.values.messages import ClusterReady, silent
 
 SEEN = Seen("n017", checking.platform.python_version(), 4, 64 * 10**9, 1000.0, "token", "x-1", "")
 QUEUE = Where(queue=QueueProfile("slurm", cores=4, memory=8 * 10**9))

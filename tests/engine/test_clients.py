@@ -20,7 +20,7 @@ from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile
 from mrcz_dask.engine.where import Tls, Where, cores, is_loopback, local_crew, open_client
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.events import Event, Warned, silent
+from mrcz_dask.values.messages import Message, Warned, silent
 from mrcz_dask.values.records import Failure
 
 LITTLE = Need(100_000_000, 1_000_000)
@@ -216,14 +216,14 @@ def test_what_is_reached_from_this_machine_alone(address: str, inside: bool) -> 
 
 @pytest.mark.parametrize(("address", "warned"), [("localhost:0", 0), ("0.0.0.0:0", 1)])
 def test_a_dashboard_beyond_this_machine_is_warned_of(address: str, warned: int) -> None:
-    heard: list[Event] = []
+    heard: list[Message] = []
     with open_client(Where(1, dashboard=address), LITTLE, heard.append):
         pass
-    assert sum(isinstance(event, Warned) for event in heard) == warned
+    assert sum(isinstance(message, Warned) for message in heard) == warned
 
 
 def test_a_plain_scheduler_beyond_this_machine_is_warned_of() -> None:
-    heard: list[Event] = []
+    heard: list[Message] = []
     opening._warn_of_plain("tcp://login:8786", heard.append)
     opening._warn_of_plain("tls://login:8786", heard.append)
     opening._warn_of_plain("tcp://127.0.0.1:8786", heard.append)

@@ -10,7 +10,7 @@ from mrcz_dask.engine import local
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 from mrcz_dask.values.stopping import ask_to_stop
 
 LITTLE = Need(100_000_000, 1_000_000)

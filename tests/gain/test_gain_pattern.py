@@ -9,7 +9,7 @@ from mrcz_dask.formats.writer import write
 from mrcz_dask.gain.pattern import GROUP, PHASE, _groups, look_at, session_pattern
 from mrcz_dask.numerics.simulate import SimulationParams
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import FormatError, SessionError
 
 SHAPE = (64, 72)
@@ -23,14 +23,14 @@ def stacks(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 def test_high_contrast_and_unreadable_stacks_are_left_out(stacks: tuple[Path, ...], tmp_path: Path) -> None:
     (tmp_path / "bad.mrcz").write_bytes(b"nothing")
-    seen: list[events.Event] = []
+    seen: list[messages.Message] = []
     found = session_pattern([*stacks, tmp_path / "bad.mrcz"], listen=seen.append)
     assert found.left_out.keys() == {stacks[3].name, "bad.mrcz"}
     assert "high contrast" in found.left_out[stacks[3].name]
     assert found.used == tuple(p.name for k, p in enumerate(stacks) if k != 3)
     assert found.pattern.stacks == 6
     assert [type(e).__name__ for e in seen].count("StackDone") == 7
-    assert isinstance(seen[0], events.PhaseStarted) and seen[0].phase == PHASE and seen[0].stacks == 8
+    assert isinstance(seen[0], messages.PhaseStarted) and seen[0].phase == PHASE and seen[0].stacks == 8
 
 
 def test_the_order_of_stacks_changes_nothing(stacks: tuple[Path, ...]) -> None:

@@ -14,7 +14,7 @@ from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.loading import Script
 from mrcz_dask.live.pool import Pool, open_pool
 from mrcz_dask.live.session import LiveParams, Session
-from mrcz_dask.values.events import Event as Told
+from mrcz_dask.values.messages import Message
 
 HEAD = """
 import os, sys, time
@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Callable[[str, str], Script]:
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
-    with open_pool(Where(), 2, 400_000_000, lambda event: None) as made:
+    with open_pool(Where(), 2, 400_000_000, lambda message: None) as made:
         yield made
 
 
@@ -66,10 +66,10 @@ class Ears:
     """Remembers what was told."""
 
     def __init__(self) -> None:
-        self.told: list[Told] = []
+        self.told: list[Message] = []
 
-    def __call__(self, event: Told) -> None:
-        self.told.append(event)
+    def __call__(self, message: Message) -> None:
+        self.told.append(message)
 
     def of(self, kind: type) -> list[Any]:
         return [one for one in self.told if isinstance(one, kind)]

@@ -16,7 +16,7 @@ from mrcz_dask.live.pool import Pool, open_pool
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.serving import served_live
 from mrcz_dask.live.session import LiveParams, Session
-from mrcz_dask.values.events import silent
+from mrcz_dask.values.messages import silent
 from tests.live.browsers import open_browser
 
 pytestmark = pytest.mark.slow

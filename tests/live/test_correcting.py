@@ -24,7 +24,7 @@ from mrcz_dask.numerics.noise.correlation import correlated_noise
 from mrcz_dask.numerics.simulate import SimulatedSession, named, simulate_session
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Event, Noted, Warned
+from mrcz_dask.values.messages import Message, Noted, Warned
 from mrcz_dask.values.params import KomaParams, Settings
 
 PARAMS = named("standard", shape=(256, 256), stacks=16, frames=20, seed=3)
@@ -181,7 +181,7 @@ def test_frames_do_not_wait_and_say_from_when_on_they_are_better(monkeypatch: py
 
     monkeypatch.setattr(Learner, "learn", slow)
     frames = list(stream(noise(2, frames=8)))
-    told: list[Event] = []
+    told: list[Message] = []
     with LiveCorrection(replace(OPTIONS, wait=False, look=0), told.append) as correction:
         early = [correction.take(frame) for frame in frames[:12]]
         may_go.set()
@@ -205,7 +205,7 @@ def take_until(correction: LiveCorrection, frames: list[Frame], found: Any) -> F
 def test_stacks_that_come_too_fast_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     may_go = Flag()
     monkeypatch.setattr(Learner, "learn", lambda self, stack: may_go.wait(60) and self.look(stack))
-    told: list[Event] = []
+    told: list[Message] = []
     with LiveCorrection(replace(OPTIONS, wait=False, look=0), told.append) as correction:
         frames = [correction.take(frame) for frame in stream(noise(5, frames=2))]
         may_go.set()
@@ -222,7 +222,7 @@ def test_frames_without_a_stack_make_stacks_of_so_many() -> None:
 
 def test_another_size_begins_anew() -> None:
     stacks = [*noise(3), *noise(3, shape=(48, 64))]
-    told: list[Event] = []
+    told: list[Message] = []
     with LiveCorrection(OPTIONS, told.append) as correction:
         frames = [correction.take(frame) for frame in stream(stacks)]
     assert "48 x 64 uint8 among frames of 64 x 48" in about(frames[18])["notes"][0]
@@ -260,7 +260,7 @@ def test_what_is_no_frame_is_passed(data: NDArray[Any]) -> None:
 def test_a_stack_without_a_mask_is_named_and_the_stream_goes_on() -> None:
     stacks = [stack.astype(np.float32) for stack in noise(4)]
     stacks[1][:] = np.nan
-    told: list[Event] = []
+    told: list[Message] = []
     with LiveCorrection(OPTIONS, told.append) as correction:
         frames = [correction.take(frame) for frame in stream(stacks)]
     assert "s1: not learned from" in about(frames[12])["notes"][0]
@@ -289,7 +289,7 @@ def test_a_jump_of_dose_begins_anew_and_is_scaled_to_at_once() -> None:
     params = named("standard", shape=(256, 256), stacks=11, frames=12, dose_jumps=(6,), dose_factors=(1.6,))
     session = simulate_session(params)
     stacks = [stack.frames for stack in session]
-    told: list[Event] = []
+    told: list[Message] = []
     with LiveCorrection(OPTIONS, told.append) as correction:
         frames = [correction.take(frame) for frame in stream(stacks)]
     good = ~session.stack(6).truth.mask
@@ -339,7 +339,7 @@ def test_the_gain_comes_first_the_way_round_that_is_told(tmp_path: Path) -> None
 def test_a_gain_that_does_not_fit_is_told_and_frames_go_on(tmp_path: Path) -> None:
     with mrcfile.new(tmp_path / "gain.mrc") as file:
         file.set_data(np.ones((10, 10), np.float32))
-    told: list[Event] = []
+    told: list[Message] = []
     options = replace(OPTIONS, gain=GainOptions(gain=str(tmp_path / "gain.mrc")))
     with LiveCorrection(options, told.append) as correction:
         frames = [correction.take(frame) for frame in stream(noise(1))]

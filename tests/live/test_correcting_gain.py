@@ -15,7 +15,7 @@ from mrcz_dask.live.correcting import LiveCorrection
 from mrcz_dask.live.replay import Replay
 from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.values.errors import MissingFileError
-from mrcz_dask.values.events import Event, Warned
+from mrcz_dask.values.messages import Message, Warned
 from tests.live.test_correcting import OPTIONS, SHAPE, about, corrected, noise, stream
 
 
@@ -26,7 +26,7 @@ def saved(path: Path, image: NDArray[Any]) -> str:
 
 
 def told(stacks: list[NDArray[Any]], gain: GainOptions) -> list[str]:
-    events: list[Event] = []
+    events: list[Message] = []
     with LiveCorrection(replace(OPTIONS, gain=gain), events.append) as correction:
         for frame in stream(stacks):
             correction.take(frame)

@@ -28,7 +28,7 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.listen import Listen
 from mrcz_dask.live.sender import FrameSender
 from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
-from mrcz_dask.values import events, live_events
+from mrcz_dask.values import live_messages, messages
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, ProcessorError
 
 ROOT = Path(__file__).parents[2]
@@ -68,7 +68,7 @@ class Serving:
     """A counting receiver in a thread."""
 
     def __init__(self, stream: StreamOptions, where: Where | None = None) -> None:
-        self.told: list[events.Event] = []
+        self.told: list[messages.Message] = []
         self.done: CountStream | None = None
         self.error: BaseException | None = None
         self._address: list[str] = []
@@ -121,9 +121,9 @@ def test_gaps_are_told_and_recorded_and_stacks_end(
         for k, frame in enumerate(frames):
             sender.send(frame, number=k + 3 * (k >= 20), stack="B" if k >= 30 else "A")
     assert serving.done is not None and serving.done.missing == 3
-    assert [(one.frame, one.count) for one in serving.told if isinstance(one, live_events.FramesMissing)] == [
-        (23, 3)
-    ]
+    assert [
+        (one.frame, one.count) for one in serving.told if isinstance(one, live_messages.FramesMissing)
+    ] == [(23, 3)]
     paths = sorted(tmp_path.glob("*.mrcz"))
     assert [p.stem for p in paths] == ["camera_0000000000_A", "camera_0000000015_A", "camera_0000000033_B"]
     assert sum(one.frames for one in serving.done.results) == 40

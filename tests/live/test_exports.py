@@ -18,7 +18,7 @@ from matplotlib.image import imread
 from mrcz_dask.live.declare import Scalar
 from mrcz_dask.live.results import ResultStore
 from mrcz_dask.live.serving import served_live
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import SessionError
 
 from .double import IMAGE, PROFILE, SCALAR, Double, ramp, spec
@@ -152,12 +152,12 @@ def test_nothing_else_is_served(path: str, tmp_path: Path) -> None:
 
 
 def test_the_page_is_there_until_the_block_ends() -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     threads = {one for one in threading.enumerate() if one.name == "page"}
     with served_live(Double(None), "127.0.0.1", 0, None, told.append) as address:
         status, text, _ = get(address, "/live")
         assert status == 200 and b"<title>mrcz-dask live</title>" in text
-        assert [type(one) for one in told] == [events.PageReady]
+        assert [type(one) for one in told] == [messages.PageReady]
     with pytest.raises(OSError):
         get(address, "/live")
     assert {one for one in threading.enumerate() if one.name == "page"} <= threads
@@ -174,6 +174,6 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
 
 
 def test_beyond_loopback_there_is_a_warning() -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     with served_live(Double(None), "0.0.0.0", 0, None, told.append):
-        assert isinstance(told[0], events.Warned) and "beyond this machine" in told[0].message
+        assert isinstance(told[0], messages.Warned) and "beyond this machine" in told[0].message

@@ -15,7 +15,7 @@ import mrcz_dask
 from mrcz_dask.live.folder import Folder
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import StackLeftOut
+from mrcz_dask.values.messages import StackLeftOut
 from tests.live.conftest import Ears
 
 SHAPE = (32, 48)

@@ -17,7 +17,7 @@ from mrcz_dask.live.listen import Listen, endpoint
 from mrcz_dask.live.sender import FrameSender
 from mrcz_dask.live.wire import Announced, Hello
 from mrcz_dask.values.errors import DtypeError, FormatError, ParameterError, SessionError
-from mrcz_dask.values.events import Event, Warned
+from mrcz_dask.values.messages import Message, Warned
 from tests.live.streaming import Raw, Receiver, pixels, raw
 
 HELLO = {"protocol": 1, "stream": "camera", "session": "s1", "greeting": 1, "acknowledged": 0, "token": None}
@@ -132,7 +132,7 @@ def test_it_goes_on_where_the_recording_ends() -> None:
     ],
 )
 def test_a_frame_that_makes_no_sense_is_refused_with_a_reason(changed: dict[str, Any], words: str) -> None:
-    told: list[Event] = []
+    told: list[Message] = []
     with Receiver(listen=told.append) as receiver:
         with raw(receiver.address) as one:
             greeted(one)
@@ -142,7 +142,7 @@ def test_a_frame_that_makes_no_sense_is_refused_with_a_reason(changed: dict[str,
         with FrameSender(receiver.address) as sending:  # it is still there
             sending.send(pixels(0))
     assert len(receiver.frames) == 1
-    assert any(isinstance(event, Warned) and "was refused" in event.message for event in told)
+    assert any(isinstance(message, Warned) and "was refused" in message.message for message in told)
 
 
 @pytest.mark.parametrize(
@@ -323,10 +323,10 @@ def test_two_cannot_listen_at_one_address() -> None:
 
 
 def test_a_warning_where_other_machines_can_come_in() -> None:
-    told: list[Event] = []
+    told: list[Message] = []
     Listen("0.0.0.0:*", listen=told.append).close()
-    (event,) = told
-    assert isinstance(event, Warned) and "anybody may send" in event.message
+    (message,) = told
+    assert isinstance(message, Warned) and "anybody may send" in message.message
     Listen("*", listen=told.append).close()
     assert len(told) == 1
 

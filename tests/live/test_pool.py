@@ -13,7 +13,7 @@ from mrcz_dask.live.frames import FrameInfo, Roi
 from mrcz_dask.live.loading import Script
 from mrcz_dask.live.pool import Hosted, Pool, WorkerLostError, open_pool
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.events import ClusterReady, Warned
+from mrcz_dask.values.messages import ClusterReady, Warned
 from tests.live.conftest import Ears, Numbers, run_all
 
 Write = Callable[[str, str], Script]

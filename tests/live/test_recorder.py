@@ -21,7 +21,7 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.recorder import Recorder, recorded
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError, ParameterError, SpaceError
-from mrcz_dask.values.events import Event, Warned
+from mrcz_dask.values.messages import Message, Warned
 from tests.live.streaming import pixels
 
 DTYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8"]
@@ -298,14 +298,16 @@ def test_a_stack_that_cannot_be_written_stays_in_its_spool(
     def full(*args: Any, **options: Any) -> Path:
         raise SpaceError("no space; free some space")
 
-    told: list[Event] = []
+    told: list[Message] = []
     recorder = Recorder(tmp_path, frames_per_stack=2, listen=told.append)
     with monkeypatch.context() as patch:
         patch.setattr(module, "write_stack", full)
         recorder.append(some(range(5)))
         with pytest.raises(SpaceError):
             recorder.close()
-    assert any(isinstance(event, Warned) and "its frames are safe in" in event.message for event in told)
+    assert any(
+        isinstance(message, Warned) and "its frames are safe in" in message.message for message in told
+    )
     check(tmp_path, list(range(5)))
     Recorder(tmp_path, frames_per_stack=2).close()
     assert len(stacks(tmp_path)) == 3

@@ -14,9 +14,9 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session.logbook import Moment, read_events
+from mrcz_dask.session.logbook import Moment, read_messages
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import StackResult, Summed
 
@@ -44,7 +44,7 @@ def out(night: Path) -> Path:
 @pytest.fixture(scope="session")
 def moments(out: Path) -> list[Moment]:
     """What happened meanwhile."""
-    return list(read_events(out))
+    return list(read_messages(out))
 
 
 class Made:
@@ -58,18 +58,18 @@ class Made:
         self.now = BEGAN + timedelta(seconds=seconds)
         return self
 
-    def started(self) -> events.RunStarted:
-        return events.RunStarted("1.2.3", "/night", "/night/koma", {}, {"workers": 4}, "any")
+    def started(self) -> messages.RunStarted:
+        return messages.RunStarted("1.2.3", "/night", "/night/koma", {}, {"workers": 4}, "any")
 
-    def found(self, k: int, *, minutes: float | None = None, size: int = 100) -> events.StackFound:
+    def found(self, k: int, *, minutes: float | None = None, size: int = 100) -> messages.StackFound:
         acquired = datetime(2026, 3, 1, 8) + timedelta(minutes=k if minutes is None else minutes)
-        return events.StackFound(f"{k}.mrc", f"{k}.mrcz", acquired.isoformat(sep=" "), "mdoc", size)
+        return messages.StackFound(f"{k}.mrc", f"{k}.mrcz", acquired.isoformat(sep=" "), "mdoc", size)
 
-    def summed(self, k: int, *, size: int = 100, kept: bool = False) -> events.StackDone:
+    def summed(self, k: int, *, size: int = 100, kept: bool = False) -> messages.StackDone:
         found = Summed(1.5, 10 + k, k, 3, -4.0, 3.5, 60.0, 8.0, 0.01, "ok", kept)
-        return events.StackDone(events.SUMS, f"{k}.mrc", size, None, found)
+        return messages.StackDone(messages.SUMS, f"{k}.mrc", size, None, found)
 
-    def done(self, k: int, *, size: int = 100, **more: Any) -> events.StackDone:
+    def done(self, k: int, *, size: int = 100, **more: Any) -> messages.StackDone:
         noise = {"raw": 1e-2, "filtered": 3e-3, "corrected": -1e-4}
         values = {"usable": True, "score": 0.01, "noise": noise, **more}
         result = StackResult(
@@ -85,10 +85,10 @@ class Made:
             key="k",
             **values,
         )
-        return events.StackDone(events.CORRECTION, f"{k}.mrc", size, None, result)
+        return messages.StackDone(messages.CORRECTION, f"{k}.mrc", size, None, result)
 
-    def failed(self, k: int, reason: str = "cannot be read") -> events.StackFailed:
-        return events.StackFailed(events.SUMS, f"{k}.mrc", reason, 100)
+    def failed(self, k: int, reason: str = "cannot be read") -> messages.StackFailed:
+        return messages.StackFailed(messages.SUMS, f"{k}.mrc", reason, 100)
 
 
 @pytest.fixture

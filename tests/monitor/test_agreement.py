@@ -17,7 +17,7 @@ from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.monitor.tail import Tail
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.sizes import readable
 
@@ -35,14 +35,14 @@ def metrics(address: str) -> dict[tuple[str, ...], float]:
 def test_all_four_agree(
     where: Where, night: Path, tmp_path: Path, tab: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
     page = PageParams() if where.workers else PageParams.of("0")
     with (
         open_client(where, Need(10**8, 10**8), told.append) as executor,
         watched(executor, page, told.append) as listen,
     ):
-        address = next(one.address for one in told if isinstance(one, events.PageReady))
+        address = next(one.address for one in told if isinstance(one, messages.PageReady))
         tab.open(address)
         outcome = carry_out(plan, executor, listen)
         said = tab.until(lambda said: said.get("headline") == "finished")

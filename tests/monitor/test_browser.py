@@ -93,12 +93,12 @@ def test_it_fits_the_window(width: int, phone: bool, out: Path, tab: Any) -> Non
 def test_names_stay_text(made: Made, tab: Any) -> None:
     from mrcz_dask.monitor.live import Live
     from mrcz_dask.monitor.servers import Alone
-    from mrcz_dask.values import events
+    from mrcz_dask.values import messages
 
     live = Live()
     live(made.started())
-    live(events.StackFound(SCRIPT, "x.mrcz", "2026-01-01 00:00:00", "mdoc", 1))
-    live(events.StackFailed(events.SUMS, SCRIPT, "<img src=x onerror='window.bad = 1'>", 1))
+    live(messages.StackFound(SCRIPT, "x.mrcz", "2026-01-01 00:00:00", "mdoc", 1))
+    live(messages.StackFailed(messages.SUMS, SCRIPT, "<img src=x onerror='window.bad = 1'>", 1))
     page = Alone(live, "127.0.0.1", 0)
     try:
         tab.open(page.address)
@@ -127,11 +127,11 @@ def served(out: Path) -> Iterator[str]:
     """Serve the page of a run that is over."""
     from mrcz_dask.monitor.live import Live
     from mrcz_dask.monitor.servers import Alone
-    from mrcz_dask.session.logbook import read_events
+    from mrcz_dask.session.logbook import read_messages
 
     live = Live()
-    for _, event in read_events(out):
-        live(event)
+    for _, message in read_messages(out):
+        live(message)
     page = Alone(live, "127.0.0.1", 0)
     try:
         yield page.address

@@ -9,10 +9,10 @@ from mrcz_dask.monitor.columns import Row
 from mrcz_dask.monitor.live import Cursor, Live
 from mrcz_dask.monitor.snapshot import Snapshot
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made
-from .test_state import KINDS, event
+from .test_state import KINDS, message
 
 steps = st.lists(
     st.tuples(st.sampled_from((*KINDS, "started")), st.integers(0, 5), st.booleans()), max_size=40
@@ -35,7 +35,7 @@ def test_looks_now_and_then_end_with_what_one_look_at_the_end_gives(
     known: dict[int, Row] = {}
     cursor = Cursor()
     for kind, k, seen in steps:
-        live(made.started() if kind == "started" else event(made, kind, k))
+        live(made.started() if kind == "started" else message(made, kind, k))
         if seen:
             cursor = look(live, known, cursor)
     cursor = look(live, known, cursor)
@@ -53,7 +53,7 @@ def test_one_event_changes_one_row(moments: list[Moment]) -> None:
     for _, one in moments:
         live(one)
     cursor = live.changes(Cursor()).cursor
-    live(events.StackFailed(events.CORRECTION, moments[1][1].name, "no disk", 1))  # type: ignore[attr-defined]
+    live(messages.StackFailed(messages.CORRECTION, moments[1][1].name, "no disk", 1))  # type: ignore[attr-defined]
     changes = live.changes(cursor)
     assert not changes.all_anew and len(changes.rows) == 1
 

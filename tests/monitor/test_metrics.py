@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 from .conftest import Made
 
@@ -29,7 +29,7 @@ def test_the_metrics_are_the_numbers(moments: list[Moment]) -> None:
     assert found["mrcz_dask_output_bytes",] == numbers.bytes_out
     assert found["mrcz_dask_files_left_out", "rejected"] == numbers.rejected == 1
     assert found["mrcz_dask_run_state", "finished"] == 1
-    assert found["mrcz_dask_processed_stacks_total", events.CORRECTION] == 6
+    assert found["mrcz_dask_processed_stacks_total", messages.CORRECTION] == 6
     assert numbers.bytes_per_minute is not None
     assert found["mrcz_dask_bytes_per_second",] == numbers.bytes_per_minute / 60
     assert ("mrcz_dask_time_left_seconds",) not in found

@@ -14,11 +14,11 @@ from mrcz_dask.monitor.columns import columns
 from mrcz_dask.monitor.live import Cursor, Live
 from mrcz_dask.monitor.page import Page, read_thumbnails
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made
 from .test_live import steps
-from .test_state import event
+from .test_state import message
 
 SCRIPT = "<script>alert(1)</script>"
 
@@ -53,7 +53,7 @@ def test_a_page_that_looked_all_the_time_shows_what_a_new_one_shows(
     made, live = Made(), Live(lambda: BEGAN)
     page, document = attached(live)
     for kind, k, seen in steps:
-        live(made.started() if kind == "started" else event(made, kind, k))
+        live(made.started() if kind == "started" else message(made, kind, k))
         if seen:
             page.update()
     page.update()
@@ -114,9 +114,9 @@ def test_plots_appear_as_there_is_something_of_them(made: Made) -> None:
 def test_names_and_reasons_are_text(made: Made) -> None:
     live = Live(lambda: BEGAN)
     live(made.started())
-    live(events.StackFound(SCRIPT, "x.mrcz", "2026-01-01 00:00:00", "mdoc", 1))
-    live(events.StackFailed(events.SUMS, SCRIPT, f"{SCRIPT} is cut off", 1))
-    live(events.RunFinished(0, 1, SCRIPT))
+    live(messages.StackFound(SCRIPT, "x.mrcz", "2026-01-01 00:00:00", "mdoc", 1))
+    live(messages.StackFailed(messages.SUMS, SCRIPT, f"{SCRIPT} is cut off", 1))
+    live(messages.RunFinished(0, 1, SCRIPT))
     _, document = attached(live)
     for name in ("headline", "troubles"):
         text = document.get_model_by_name(name).text  # type: ignore[union-attr]

@@ -23,7 +23,7 @@ from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 
 pytestmark = pytest.mark.slow
@@ -82,11 +82,11 @@ def query(address: str, expression: str) -> dict[str, Any]:
 
 
 def test_prometheus_knows_how_the_run_stands(programs: Path, night: Path, tmp_path: Path) -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
     with watched(SerialClient(), PageParams.of("0"), told.append) as listen:
         ready = told[0]
-        assert isinstance(ready, events.PageReady)
+        assert isinstance(ready, messages.PageReady)
         target = urlsplit(ready.address).netloc
         with prometheus(programs / "prometheus", tmp_path / "prometheus", target) as address:
             outcome = carry_out(plan, SerialClient(), listen)
@@ -102,8 +102,8 @@ def test_prometheus_knows_how_the_run_stands(programs: Path, night: Path, tmp_pa
 
 def test_promtool_finds_no_fault(programs: Path, moments: list[Moment]) -> None:
     live = Live()
-    for _, event in moments:
-        live(event)
+    for _, message in moments:
+        live(message)
     done = subprocess.run(
         [programs / "promtool", "check", "metrics"], input=exposition(live), capture_output=True
     )

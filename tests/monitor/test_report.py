@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mrcz_dask.monitor.report import clock, duration, facts, headline, report
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made
 
@@ -45,9 +45,9 @@ def test_moments_are_in_utc() -> None:
 
 def test_what_is_not_done_is_listed_the_last_first(made: Made) -> None:
     state = SessionState()
-    told: list[events.Event] = [made.started(), made.found(0), made.found(1), made.found(2)]
-    told += [events.StackLeftOut("odd.mrc", "no header", rejected=True)]
-    told += [events.StackLeftOut("sum.mrc", "one frame", rejected=False)]
+    told: list[messages.Message] = [made.started(), made.found(0), made.found(1), made.found(2)]
+    told += [messages.StackLeftOut("odd.mrc", "no header", rejected=True)]
+    told += [messages.StackLeftOut("sum.mrc", "one frame", rejected=False)]
     for k, one in enumerate([*told, made.failed(1, "cut off"), made.failed(0, "no disk"), made.summed(2)]):
         state.take(one, BEGAN + timedelta(seconds=k))
     found = report(state, BEGAN)

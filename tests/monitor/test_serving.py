@@ -15,7 +15,7 @@ from mrcz_dask.monitor import serving
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.servers import Alone
 from mrcz_dask.monitor.serving import PageParams, Place, watched
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import ParameterError, SessionError
 
 from .conftest import Made
@@ -104,7 +104,7 @@ def test_pages_of_other_sites_may_not_read_it_and_tunnels_may(alone: Alone) -> N
 
 
 def test_a_serial_run_has_no_page_unless_it_is_asked_for() -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     with watched(SerialClient(), PageParams(), told.append) as listen:
         assert listen == told.append
     with watched(SerialClient(), PageParams.of("none"), told.append) as listen:
@@ -113,11 +113,11 @@ def test_a_serial_run_has_no_page_unless_it_is_asked_for() -> None:
 
 
 def test_it_is_there_while_the_run_goes_on(made: Made) -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     threads = set(threading.enumerate())
     with watched(SerialClient(), PageParams.of("0"), told.append) as listen:
         (ready,) = told
-        assert isinstance(ready, events.PageReady)
+        assert isinstance(ready, messages.PageReady)
         listen(made.started())
         listen(made.found(0))
         assert 'mrcz_dask_stacks{state="found"} 1.0' in get(ready.address, "/metrics")[1]
@@ -132,17 +132,17 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
         port = taken.getsockname()[1]
         with (
             pytest.raises(SessionError, match=f"--page 127.0.0.1:{port}: cannot be listened at"),
-            watched(SerialClient(), PageParams.of(str(port)), events.silent),
+            watched(SerialClient(), PageParams.of(str(port)), messages.silent),
         ):
             pass
 
 
 def test_beyond_loopback_there_is_a_warning() -> None:
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     with watched(SerialClient(), PageParams.of("0.0.0.0:0"), told.append):
         warning, ready = told
-    assert isinstance(warning, events.Warned) and "beyond this machine" in warning.message
-    assert isinstance(ready, events.PageReady) and socket.gethostname() in ready.address
+    assert isinstance(warning, messages.Warned) and "beyond this machine" in warning.message
+    assert isinstance(ready, messages.PageReady) and socket.gethostname() in ready.address
 
 
 class SomebodyElses:
@@ -155,10 +155,10 @@ def test_beside_another_scheduler_the_command_serves_the_page(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(serving, "DaskClient", SomebodyElses)
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     with watched(SomebodyElses(), PageParams(), told.append):  # type: ignore[arg-type]
         (ready,) = told
-        assert isinstance(ready, events.PageReady) and ready.address.startswith("http://127.0.0.1:")
+        assert isinstance(ready, messages.PageReady) and ready.address.startswith("http://127.0.0.1:")
         assert get(ready.address, "/session")[0] == 200
 
 
@@ -167,11 +167,11 @@ def test_the_dashboard_of_a_cluster_has_the_page_among_its_own(made: Made) -> No
     from mrcz_dask.engine.memory import Need
     from mrcz_dask.engine.where import Where, open_client
 
-    told: list[events.Event] = []
+    told: list[messages.Message] = []
     with open_client(Where(workers=1), Need(10**8, 10**6), told.append) as executor:
         with watched(executor, PageParams(), told.append) as listen:
             ready = told[-1]
-            assert isinstance(ready, events.PageReady)
+            assert isinstance(ready, messages.PageReady)
             listen(made.started())
             assert get(ready.address, "/session")[0] == 200
             assert 'href="session"' in get(ready.address, "/status")[1]

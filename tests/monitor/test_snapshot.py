@@ -13,8 +13,8 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.report import headline
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.session.logbook import read_events
-from mrcz_dask.values import events
+from mrcz_dask.session.logbook import read_messages
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 
 from .conftest import BEGAN, Made
@@ -30,7 +30,7 @@ def running(made: Made, *, stacks: int, summed: int, every: float) -> SessionSta
     state.take(made.started(), made.at(0).now)
     for k in range(stacks):
         state.take(made.found(k, minutes=2 * k, size=10**9), made.now)
-    state.take(events.PhaseStarted(events.SUMS, stacks, stacks * 10**9), made.now)
+    state.take(messages.PhaseStarted(messages.SUMS, stacks, stacks * 10**9), made.now)
     for k in range(summed):
         state.take(made.summed(k, size=10**9), made.at(every * (k + 1)).now)
     return state
@@ -39,7 +39,7 @@ def running(made: Made, *, stacks: int, summed: int, every: float) -> SessionSta
 def test_the_numbers_are_those_of_the_outcome(night: Path, tmp_path: Path) -> None:
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
     outcome = carry_out(plan, SerialClient())
-    numbers = at(SessionState.of(read_events(plan.folder)), 0)
+    numbers = at(SessionState.of(read_messages(plan.folder)), 0)
     done = outcome.results
     assert numbers.running == "finished" and numbers.phase is None
     assert numbers.stacks["done"] == numbers.stacks["all"] == len(done)
@@ -64,7 +64,7 @@ def test_rates_and_the_time_left(made: Made) -> None:
 def test_two_passes_go_on_side_by_side(made: Made) -> None:
     """Ten stacks in 160 s: each is summed in 4 s and corrected in 10 s, in turn, and waits for two others."""
     state = running(made, stacks=20, summed=0, every=0)
-    state.take(events.PhaseStarted(events.CORRECTION, 20, 20 * 10**9), made.now)
+    state.take(messages.PhaseStarted(messages.CORRECTION, 20, 20 * 10**9), made.now)
     seconds = 0.0
     for k in range(12):
         seconds += 4
@@ -81,7 +81,7 @@ def test_two_passes_go_on_side_by_side(made: Made) -> None:
     assert numbers.phase == "sums and masks, correction"
     assert headline(numbers) == "running: sums and masks, correction"
     assert numbers.stacks_per_minute == pytest.approx(60 / 14)
-    state.take(events.PhaseFinished(events.SUMS), made.now)
+    state.take(messages.PhaseFinished(messages.SUMS), made.now)
     assert at(state, seconds).phase == "correction"
 
 
@@ -90,7 +90,7 @@ def test_a_pass_that_stands_still_becomes_slower(made: Made) -> None:
     assert at(state, 71).stacks_per_minute == pytest.approx(10)
     later = at(state, 66 + 6 + 60)
     assert later.stacks_per_minute == pytest.approx(5)
-    state.take(events.PhaseFinished(events.SUMS), made.now)
+    state.take(messages.PhaseFinished(messages.SUMS), made.now)
     assert at(state, 500).stacks_per_minute == pytest.approx(10)
 
 
@@ -110,7 +110,7 @@ def test_how_a_run_is(made: Made) -> None:
     state = running(made, stacks=2, summed=1, every=1)
     assert at(state, 2).running == "running"
     assert at(state, 2, alive=False).running == "lost"
-    state.take(events.RunFinished(0, 0, "no space left"), made.now)
+    state.take(messages.RunFinished(0, 0, "no space left"), made.now)
     ended = at(state, 2, alive=False)
     assert (ended.running, ended.error, ended.seconds_left) == ("stopped", "no space left", None)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mrcz_dask.monitor.state import STATES, SessionState
 from mrcz_dask.session.logbook import Moment
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made
 
@@ -17,7 +17,7 @@ KINDS = ("found", "summed", "done", "failed", "due", "left out", "gone on")
 steps = st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 5)), max_size=40)
 
 
-def event(made: Made, kind: str, k: int) -> events.Event:
+def message(made: Made, kind: str, k: int) -> messages.Message:
     match kind:
         case "found":
             return made.found(k)
@@ -28,14 +28,14 @@ def event(made: Made, kind: str, k: int) -> events.Event:
         case "failed":
             return made.failed(k)
         case "due":
-            return events.StackDue(f"{k}.mrc", "neighbour changed")
+            return messages.StackDue(f"{k}.mrc", "neighbour changed")
         case "left out":
-            return events.StackLeftOut(f"{k}.mrc", "half written", rejected=k % 2 == 0)
+            return messages.StackLeftOut(f"{k}.mrc", "half written", rejected=k % 2 == 0)
         case _:
-            return events.PhaseStarted(events.SUMS, 1, 100)
+            return messages.PhaseStarted(messages.SUMS, 1, 100)
 
 
-def fold(told: Sequence[tuple[events.Event, datetime]]) -> SessionState:
+def fold(told: Sequence[tuple[messages.Message, datetime]]) -> SessionState:
     return SessionState.of([(time, one) for one, time in told])
 
 
@@ -44,7 +44,7 @@ def test_every_stack_is_in_one_state_and_no_file_is_a_stack_and_left_out(
     steps: list[tuple[str, int]],
 ) -> None:
     made = Made()
-    state = fold([(event(made, kind, k), BEGAN) for kind, k in steps])
+    state = fold([(message(made, kind, k), BEGAN) for kind, k in steps])
     assert all(one.state in STATES for one in state.stacks.values())
     assert not set(state.stacks) & set(state.left_out)
     for one in state.stacks.values():
@@ -54,8 +54,8 @@ def test_every_stack_is_in_one_state_and_no_file_is_a_stack_and_left_out(
 @given(steps, steps)
 def test_a_run_begins_anew(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> None:
     made = Made()
-    told = [(event(made, kind, k), BEGAN) for kind, k in after]
-    again = [(event(made, kind, k), BEGAN) for kind, k in before]
+    told = [(message(made, kind, k), BEGAN) for kind, k in after]
+    again = [(message(made, kind, k), BEGAN) for kind, k in before]
     start = (made.started(), BEGAN)
     assert fold([*again, start, *told]) == fold([start, *told])
 
@@ -64,8 +64,8 @@ def test_what_went_through_is_marked_and_what_was_kept_is_not(made: Made) -> Non
     told: list[Any] = [made.found(0), made.found(1), made.summed(0), made.summed(1, kept=True), made.done(0)]
     state = fold([(one, BEGAN) for one in told])
     assert {name: len(marks) for name, marks in state.marks.items()} == {
-        events.SUMS: 1,
-        events.CORRECTION: 1,
+        messages.SUMS: 1,
+        messages.CORRECTION: 1,
     }
     assert [one.state for one in state.stacks.values()] == ["done", "summed"]
 

@@ -20,7 +20,7 @@ from mrcz_dask.noise.compare_plots import write_figure
 from mrcz_dask.noise.compare_tasks import CHOICES, CompareParams, with_method
 from mrcz_dask.noise.plan import choose, noise_need, noise_plan
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.events import Event, PhaseStarted, silent
+from mrcz_dask.values.messages import Message, PhaseStarted, silent
 from mrcz_dask.values.params import KomaParams, Settings
 
 pytestmark = pytest.mark.slow
@@ -69,9 +69,9 @@ def test_no_stack_is_written(found: Comparison, tmp_path: Path) -> None:
 def test_what_is_known_is_not_scored_again(found: Comparison, night: Path, tmp_path: Path) -> None:
     begun: list[str] = []
 
-    def listen(event: Event) -> None:
-        if isinstance(event, PhaseStarted):
-            begun.append(event.phase)
+    def listen(message: Message) -> None:
+        if isinstance(message, PhaseStarted):
+            begun.append(message.phase)
 
     again = compare(plan_of(night, tmp_path / "out"), listen=listen, stacks=3)
     assert "noise by method" not in begun and again.to_dict() == found.to_dict()

@@ -18,7 +18,7 @@ from mrcz_dask.noise.results import KINDS, VARIANTS, NoiseParams
 from mrcz_dask.noise.run import NoiseRun
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
-from mrcz_dask.values.events import Event, Listener, PhaseStarted, StackDone, StackFailed, silent
+from mrcz_dask.values.messages import Listener, Message, PhaseStarted, StackDone, StackFailed, silent
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Summed
 
@@ -55,11 +55,11 @@ class Phases:
     def __init__(self) -> None:
         self.begun: dict[str, int] = {}
 
-    def __call__(self, event: Event) -> None:
-        if isinstance(event, PhaseStarted):
-            self.begun[event.phase] = event.stacks
-        if isinstance(event, StackDone) and isinstance(event.found, Summed) and event.found.kept:
-            self.begun[event.phase] -= 1
+    def __call__(self, message: Message) -> None:
+        if isinstance(message, PhaseStarted):
+            self.begun[message.phase] = message.stacks
+        if isinstance(message, StackDone) and isinstance(message.found, Summed) and message.found.kept:
+            self.begun[message.phase] -= 1
         self.begun = {phase: stacks for phase, stacks in self.begun.items() if stacks}
 
 
@@ -220,7 +220,7 @@ def test_a_stack_that_cannot_be_read_is_a_failure_of_its_own(night: Path, tmp_pa
     data = bytearray(victim.read_bytes())
     data[2000:2400] = bytes(400)
     victim.write_bytes(data)
-    failed: list[Event] = []
+    failed: list[Message] = []
 
     report = run_noise(night, tmp_path / "out", listen=lambda e: failed.append(e))
 

@@ -10,16 +10,16 @@ from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.noise.radius_auto import with_found_radius
 from mrcz_dask.values.errors import OutputExistsError
-from mrcz_dask.values.events import Event, Noted
+from mrcz_dask.values.messages import Message, Noted
 from mrcz_dask.values.params import KomaParams, Settings
 
 pytestmark = pytest.mark.slow
 
 
 def found(plan: Plan) -> tuple[Plan, list[str]]:
-    told: list[Event] = []
+    told: list[Message] = []
     chosen = with_found_radius(plan, SerialClient(), told.append)
-    return chosen, [event.message for event in told if isinstance(event, Noted)]
+    return chosen, [message.message for message in told if isinstance(message, Noted)]
 
 
 def test_it_is_chosen_said_and_the_same_again(night: Path, tmp_path: Path) -> None:

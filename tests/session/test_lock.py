@@ -10,7 +10,7 @@ import pytest
 
 from mrcz_dask.session.lock import holder, locked
 from mrcz_dask.values.errors import OutputExistsError
-from mrcz_dask.values.events import Event, Warned
+from mrcz_dask.values.messages import Message, Warned
 
 
 def test_the_second_is_refused_while_the_first_is_there(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path: Path, monkeypatch: p
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    heard: list[Event] = []
+    heard: list[Message] = []
     with locked(tmp_path, heard.append):
         pass
     assert any(isinstance(e, Warned) and "no locks" in e.message for e in heard)

@@ -1,4 +1,4 @@
-"""The logbook: every event comes back as it was, also after a crash."""
+"""The logbook: every message comes back as it was, also after a crash."""
 
 import json
 from dataclasses import fields
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.session.logbook import KINDS, Logbook, from_line, last_results, read_events, to_line
-from mrcz_dask.values import events
+from mrcz_dask.session.logbook import KINDS, Logbook, from_line, last_results, read_messages, to_line
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.records import StackResult, Summed
 
 NOW = datetime(2026, 10, 14, 19, 3, 3, 250_000, UTC)
-STARTED = events.RunStarted(
+STARTED = messages.RunStarted(
     "1.0", "/night", "/night/koma", {"koma": {"radius": 12}}, {"kind": "serial"}, "Linux"
 )
 SUMMED = Summed(1.5, 20, 3, 4, None, 55.5, 30.0, 5.5, 0.01, "ok")
@@ -35,22 +35,22 @@ RESULT = StackResult(
     mtime_ns=5,
     key="cd",
 )
-EVENTS: list[events.Event] = [
+MESSAGES: list[messages.Message] = [
     STARTED,
-    events.StackFound("a.mrcz", "a.mrcz", "2026-10-14 19:03:03", "mdoc", 10),
-    events.StackLeftOut("b.mrcz", "cut off", rejected=True),
-    events.StackDue("a.mrcz", "input changed"),
-    events.ClusterReady(2, 1, "tcp://127.0.0.1:1", ""),
-    events.PageReady("http://127.0.0.1:1/session"),
-    events.Noted("gain: gain.mrc, as the frames, multiply"),
-    events.PhaseStarted(events.SUMS, 1, 10),
-    events.StackDone(events.SUMS, "a.mrcz", 10, None, SUMMED),
-    events.PhaseFinished(events.SUMS),
-    events.StackDone(events.CORRECTION, "a.mrcz", 10, None, RESULT),
-    events.StackFailed(events.CORRECTION, "c.mrcz", "no space", 10),
-    events.Warned("a clock"),
-    events.Waiting("a.mrcz", 1, 3),
-    events.RunFinished(1, 1),
+    messages.StackFound("a.mrcz", "a.mrcz", "2026-10-14 19:03:03", "mdoc", 10),
+    messages.StackLeftOut("b.mrcz", "cut off", rejected=True),
+    messages.StackDue("a.mrcz", "input changed"),
+    messages.ClusterReady(2, 1, "tcp://127.0.0.1:1", ""),
+    messages.PageReady("http://127.0.0.1:1/session"),
+    messages.Noted("gain: gain.mrc, as the frames, multiply"),
+    messages.PhaseStarted(messages.SUMS, 1, 10),
+    messages.StackDone(messages.SUMS, "a.mrcz", 10, None, SUMMED),
+    messages.PhaseFinished(messages.SUMS),
+    messages.StackDone(messages.CORRECTION, "a.mrcz", 10, None, RESULT),
+    messages.StackFailed(messages.CORRECTION, "c.mrcz", "no space", 10),
+    messages.Warned("a clock"),
+    messages.Waiting("a.mrcz", 1, 3),
+    messages.RunFinished(1, 1),
 ]
 
 
@@ -58,46 +58,46 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda e: type(e).__name__)
-def test_there_and_back(event: events.Event) -> None:
-    assert from_line(to_line(event, NOW)) == (NOW, event)
+@pytest.mark.parametrize("message", MESSAGES, ids=lambda e: type(e).__name__)
+def test_there_and_back(message: messages.Message) -> None:
+    assert from_line(to_line(message, NOW)) == (NOW, message)
 
 
 def test_every_kind_of_event_is_tried() -> None:
-    assert {type(e) for e in EVENTS} == set(KINDS.values())
+    assert {type(e) for e in MESSAGES} == set(KINDS.values())
 
 
 @given(name=st.text(), reason=st.text())
 def test_whatever_files_are_called(name: str, reason: str) -> None:
-    line = to_line(events.StackFailed("x", name, reason, 0), NOW)
+    line = to_line(messages.StackFailed("x", name, reason, 0), NOW)
     assert "\n" not in line and json.loads(line)["name"] is not None
     found = from_line(line)
-    assert found is not None and isinstance(found[1], events.StackFailed)
+    assert found is not None and isinstance(found[1], messages.StackFailed)
 
 
 def test_times_of_phases_stay_out(tmp_path: Path) -> None:
-    assert "timing" in {f.name for f in fields(events.StackDone)}
-    assert "timing" not in json.loads(to_line(EVENTS[6], NOW))
+    assert "timing" in {f.name for f in fields(messages.StackDone)}
+    assert "timing" not in json.loads(to_line(MESSAGES[6], NOW))
 
 
 def test_one_line_an_event_with_the_name_of_its_stack(tmp_path: Path) -> None:
-    book = Logbook(tmp_path, events.silent)
-    for event in EVENTS:
-        book(event)
-    assert [one["event"] for one in lines(tmp_path)] == [type(e).__name__ for e in EVENTS]
+    book = Logbook(tmp_path, messages.silent)
+    for message in MESSAGES:
+        book(message)
+    assert [one["event"] for one in lines(tmp_path)] == [type(e).__name__ for e in MESSAGES]
     assert all("name" in one for one in lines(tmp_path) if one["event"].startswith("Stack"))
-    assert [event for _, event in read_events(tmp_path)] == EVENTS
-    assert last_results(read_events(tmp_path), StackResult) == {"a.mrcz": RESULT}
+    assert [message for _, message in read_messages(tmp_path)] == MESSAGES
+    assert last_results(read_messages(tmp_path), StackResult) == {"a.mrcz": RESULT}
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
-    book = Logbook(tmp_path, events.silent)
-    book(EVENTS[1])
+    book = Logbook(tmp_path, messages.silent)
+    book(MESSAGES[1])
     path = tmp_path / "events.jsonl"
     path.write_bytes(path.read_bytes() + b'{"time": "2026-10-')
-    assert [event for _, event in read_events(tmp_path)] == EVENTS[1:2]
-    Logbook(tmp_path, events.silent)(EVENTS[2])
-    assert [event for _, event in read_events(tmp_path)] == EVENTS[1:3]
+    assert [message for _, message in read_messages(tmp_path)] == MESSAGES[1:2]
+    Logbook(tmp_path, messages.silent)(MESSAGES[2])
+    assert [message for _, message in read_messages(tmp_path)] == MESSAGES[1:3]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_lines_that_say_nothing(line: str) -> None:
     [
         {"event": "StackFailed", "name": "a"},
         {"event": "StackDone", "phase": "another", "name": "a", "bytes": 1, "found": {"dose": 1}},
-        {"event": "StackDone", "phase": events.SUMS, "name": "a", "bytes": 1, "found": {"dose": 1}},
+        {"event": "StackDone", "phase": messages.SUMS, "name": "a", "bytes": 1, "found": {"dose": 1}},
     ],
 )
 def test_lines_of_which_fields_are_missing(line: dict[str, Any]) -> None:
@@ -127,23 +127,23 @@ def test_another_layout_is_refused(tmp_path: Path) -> None:
     line = json.loads(to_line(STARTED, NOW)) | {"layout": 99}
     (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(FormatError, match="another layout"):
-        list(read_events(tmp_path))
+        list(read_messages(tmp_path))
 
 
 def test_what_cannot_be_written_now_is_written_later(tmp_path: Path) -> None:
-    heard: list[events.Event] = []
+    heard: list[messages.Message] = []
     folder = tmp_path / "share"
     folder.mkdir()
     book = Logbook(folder, heard.append)
-    book(EVENTS[0])
+    book(MESSAGES[0])
     folder.rename(tmp_path / "away")
-    book(EVENTS[1])
-    book(EVENTS[2])
-    assert len(heard) == 1 and isinstance(heard[0], events.Warned)
+    book(MESSAGES[1])
+    book(MESSAGES[2])
+    assert len(heard) == 1 and isinstance(heard[0], messages.Warned)
     (tmp_path / "away").rename(folder)
-    book(EVENTS[3])
-    assert [event for _, event in read_events(folder)] == EVENTS[:4]
+    book(MESSAGES[3])
+    assert [message for _, message in read_messages(folder)] == MESSAGES[:4]
 
 
 def test_no_logbook(tmp_path: Path) -> None:
-    assert list(read_events(tmp_path)) == []
+    assert list(read_messages(tmp_path)) == []

@@ -14,9 +14,9 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.session.logbook import last_results, read_events
+from mrcz_dask.session.logbook import last_results, read_messages
 from mrcz_dask.session.manifest import NAME, Manifest, lost
-from mrcz_dask.values import events
+from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 from mrcz_dask.values.records import StackResult
 
@@ -88,14 +88,14 @@ def test_a_resumed_run_keeps_it_true(session: Path, tmp_path: Path) -> None:
 
 def test_an_output_that_is_due_is_not_listed_until_it_is_done(tmp_path: Path) -> None:
     old = StackResult.from_dict(RESULT | MORE | {"files": [["a.mrcz", "0" * 64]]})
-    tell = Manifest(tmp_path, [old], events.silent)
-    tell(events.RunFinished(1, 0))
+    tell = Manifest(tmp_path, [old], messages.silent)
+    tell(messages.RunFinished(1, 0))
     assert listed(tmp_path) == {"a.mrcz"}
-    tell(events.StackDue("a.mrc", "parameters changed"))
+    tell(messages.StackDue("a.mrc", "parameters changed"))
     assert not (tmp_path / NAME).exists()
-    tell(events.RunFinished(0, 0, "KeyboardInterrupt"))
+    tell(messages.RunFinished(0, 0, "KeyboardInterrupt"))
     new = StackResult.from_dict(RESULT | MORE | {"files": [["a.tif", "1" * 64]]})
-    tell(events.StackDone(events.CORRECTION, "a.mrc", 1, None, new))
+    tell(messages.StackDone(messages.CORRECTION, "a.mrc", 1, None, new))
     assert listed(tmp_path) == {"a.tif"}
 
 
@@ -103,15 +103,15 @@ def test_odd_names_are_written_as_sha256sum_reads_them(tmp_path: Path) -> None:
     name = "a\\b\nc  d.mrcz"
     (tmp_path / name).write_bytes(b"data")
     found = [[name, hashlib.sha256(b"data").hexdigest()]]
-    tell = Manifest(tmp_path, [StackResult.from_dict(RESULT | MORE | {"files": found})], events.silent)
-    tell(events.RunFinished(1, 0))
+    tell = Manifest(tmp_path, [StackResult.from_dict(RESULT | MORE | {"files": found})], messages.silent)
+    tell(messages.RunFinished(1, 0))
     assert checked(tmp_path) == 1
 
 
 def test_a_folder_that_takes_none_is_a_warning(tmp_path: Path) -> None:
-    heard: list[events.Event] = []
+    heard: list[messages.Message] = []
     (tmp_path / NAME).mkdir()
-    Manifest(tmp_path, [], heard.append)(events.RunFinished(0, 0))
+    Manifest(tmp_path, [], heard.append)(messages.RunFinished(0, 0))
     assert len(heard) == 1 and NAME in str(heard[0])
 
 
@@ -130,7 +130,7 @@ def test_outputs_of_an_older_log_are_hashed(session: Path, tmp_path: Path) -> No
 def test_what_became_of_outputs(session: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(session, out, format="mrcs", dtype="float32")
-    results = last_results(read_events(out), StackResult)
+    results = last_results(read_messages(out), StackResult)
     assert lost(out, results.values(), read=True) == {}
     (out / "s0.mrcs.json").unlink()
     shutil.copy(out / "s1.mrcs", out / "s2.mrcs")

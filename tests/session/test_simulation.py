@@ -12,7 +12,7 @@ from mrcz_dask.numerics.simulate import SimulationParams, named, simulate_sessio
 from mrcz_dask.session import simulation
 from mrcz_dask.session.simulation import START, exposures, write_session
 from mrcz_dask.values.errors import OutputExistsError, SpaceError
-from mrcz_dask.values.events import Event, PhaseFinished, PhaseStarted, StackDone
+from mrcz_dask.values.messages import Message, PhaseFinished, PhaseStarted, StackDone
 
 PARAMS = named("standard", shape=(64, 80), frames=4, stacks=3, seed=11, hot=(0.01, 0.02), dead=0.001)
 
@@ -91,7 +91,7 @@ def test_mdocs_can_be_left_out(tmp_path: Path) -> None:
 
 
 def test_events_tell_of_every_stack(tmp_path: Path) -> None:
-    events: list[Event] = []
+    events: list[Message] = []
     paths = write_session(tmp_path, PARAMS, listener=events.append)
     size = 4 * 64 * 80
     assert events[0] == PhaseStarted("simulate", 3, 3 * size)
@@ -118,8 +118,8 @@ def test_nothing_stays_of_what_was_interrupted(tmp_path: Path, made_before: bool
     if made_before:
         folder.mkdir()
 
-    def interrupt(event: Event) -> None:
-        if isinstance(event, StackDone):
+    def interrupt(message: Message) -> None:
+        if isinstance(message, StackDone):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

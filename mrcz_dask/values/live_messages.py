@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mrcz_dask.values.events import Event
+from mrcz_dask.values.messages import Message
 
 
 @dataclass(frozen=True, slots=True)
-class LiveStarted(Event):
+class LiveStarted(Message):
     """A live session begins: the source, and its processors."""
 
     source: str
@@ -16,7 +16,7 @@ class LiveStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessorLoaded(Event):
+class ProcessorLoaded(Message):
     """A processor's file was loaded: so often by now, with this digest."""
 
     name: str
@@ -26,7 +26,7 @@ class ProcessorLoaded(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessorFailed(Event):
+class ProcessorFailed(Message):
     """A processor raised on a frame (-1: while it was loaded), with its traceback."""
 
     name: str
@@ -35,7 +35,7 @@ class ProcessorFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessorRestarted(Event):
+class ProcessorRestarted(Message):
     """The worker of a processor was lost or given up at a frame, and another takes its place."""
 
     name: str
@@ -44,7 +44,7 @@ class ProcessorRestarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class FramesMissing(Event):
+class FramesMissing(Message):
     """The source left numbers out: `count` frames before this one never came."""
 
     frame: int
@@ -52,7 +52,7 @@ class FramesMissing(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceEnded(Event):
+class SourceEnded(Message):
     """The source has no more frames, and why if it failed."""
 
     source: str

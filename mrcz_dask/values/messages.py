@@ -13,15 +13,15 @@ SUMS, CORRECTION, COUNTED = "sums and masks", "correction", "counted frames"
 
 
 @dataclass(frozen=True, slots=True)
-class Event(Record):
-    """Base of all events."""
+class Message(Record):
+    """Base of all messages."""
 
     # Fields that stay out of logs.
     unlogged: ClassVar[tuple[str, ...]] = ("timing",)
 
 
 @dataclass(frozen=True, slots=True)
-class RunStarted(Event):
+class RunStarted(Message):
     """A run begins: the version, the folders, the parameters, and what it runs on."""
 
     version: str
@@ -33,7 +33,7 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StackFound(Event):
+class StackFound(Message):
     """A stack belongs to the session: acquired at a time of the microscope's clock, in ISO form."""
 
     name: str
@@ -44,7 +44,7 @@ class StackFound(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StackLeftOut(Event):
+class StackLeftOut(Message):
     """A file is no stack of the session; `rejected` if it should have been one."""
 
     name: str
@@ -53,7 +53,7 @@ class StackLeftOut(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StackDue(Event):
+class StackDue(Message):
     """A stack is to be corrected, and why: what is missing, or what has changed."""
 
     name: str
@@ -61,7 +61,7 @@ class StackDue(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterReady(Event):
+class ClusterReady(Message):
     """Workers are there: their number, threads each, and where the dashboard is ('' = nowhere)."""
 
     workers: int
@@ -71,14 +71,14 @@ class ClusterReady(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class PageReady(Event):
+class PageReady(Message):
     """The page of the session is at an address until the run is over."""
 
     address: str
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseStarted(Event):
+class PhaseStarted(Message):
     """A pass over the stacks begins."""
 
     phase: str
@@ -87,7 +87,7 @@ class PhaseStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StackDone(Event):
+class StackDone(Message):
     """One stack went through a phase; `bytes` of it were read, in that time if it was taken."""
 
     phase: str
@@ -98,7 +98,7 @@ class StackDone(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class StackFailed(Event):
+class StackFailed(Message):
     """One stack could not go through a phase; `timing` is that of the attempt."""
 
     phase: str
@@ -109,28 +109,28 @@ class StackFailed(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class PhaseFinished(Event):
+class PhaseFinished(Message):
     """A pass over the stacks is over."""
 
     phase: str
 
 
 @dataclass(frozen=True, slots=True)
-class Warned(Event):
+class Warned(Message):
     """Something that a person should know, and that stops nothing."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Noted(Event):
+class Noted(Message):
     """What a run found out and goes by, such as the way round of a gain."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting(Event):
+class Waiting(Message):
     """A run that follows a folder waits: so many more stacks decide about this one, counted from 1."""
 
     name: str
@@ -142,7 +142,7 @@ class Waiting(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class RunFinished(Event):
+class RunFinished(Message):
     """A run is over: so many stacks done and not done; `error` says what ended it early."""
 
     done: int
@@ -150,18 +150,18 @@ class RunFinished(Event):
     error: str | None = None
 
 
-Listener = Callable[[Event], None]
+Listener = Callable[[Message], None]
 
 
-def silent(event: Event) -> None:
+def silent(message: Message) -> None:
     """Listen to nothing."""
 
 
 def several(*listeners: Listener) -> Listener:
     """Return a listener that tells all of them."""
 
-    def tell(event: Event) -> None:
+    def tell(message: Message) -> None:
         for listen in listeners:
-            listen(event)
+            listen(message)
 
     return tell
