@@ -31,7 +31,7 @@ from mrcz_dask.engine.client import Client, DaskClient, SerialClient
 from mrcz_dask.engine.loop import Step, Task
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, cores, open_client
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.messages import silent
 from mrcz_dask.values.params import KomaParams, Settings

@@ -13,9 +13,9 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.allocator import keep_memory
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.formats.reader import open_reader
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams

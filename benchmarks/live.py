@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks.harness import Amounts, Bench, at_least, row
 from benchmarks.live_processors import FOLDER, NAMES, SHAPE, frames
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.live import Frame, FrameSender, Keep, Listen, Replay, start
 from mrcz_dask.live.recorder import Recorder
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.harness import Bench, Pair, at_most, movie, row
 from benchmarks.koma import read_frames
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.live.correcting import LiveCorrection, LiveOptions
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.learning import Learner, Summed

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import Amounts, Bench, at_most, counts, row
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 
 DOSES = (0.1, 0.25, 0.5, 1.0, 2.0, 4.0)
 # small frames would be judged by their last, partial block

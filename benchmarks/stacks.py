@@ -17,10 +17,10 @@ from benchmarks.harness import Bench, Pair, at_least, at_most, counts, row
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.formats.choice import choose
-from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.compression.choice import choose
+from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read
-from mrcz_dask.formats.writer import write
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
 _K2 = (3838, 3710)

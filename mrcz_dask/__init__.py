@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from mrcz_dask.api.session import Session as Session
     from mrcz_dask.api.session import open_session as open_session
     from mrcz_dask.correction.opening import open_stack as open_stack
-    from mrcz_dask.formats.reader import read_header as read_header
+    from mrcz_dask.formats.mrc.reader import read_header as read_header
+    from mrcz_dask.formats.mrc.writer import write as write
     from mrcz_dask.formats.sources import read as read
     from mrcz_dask.formats.sources import read_footer as read_footer
-    from mrcz_dask.formats.writer import write as write
     from mrcz_dask.numerics.noise.correlation import correlated_noise as correlated_noise
     from mrcz_dask.numerics.outliers.mask import OutlierMask as OutlierMask
     from mrcz_dask.numerics.outliers.mask import outlier_mask as outlier_mask
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "read": "formats.sources",
-    "read_header": "formats.reader",
+    "read_header": "formats.mrc.reader",
     "read_footer": "formats.sources",
-    "write": "formats.writer",
+    "write": "formats.mrc.writer",
     "open_stack": "correction.opening",
     "correlated_noise": "numerics.noise.correlation",
     "outlier_mask": "numerics.outliers.mask",

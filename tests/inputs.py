@@ -16,8 +16,8 @@ import zarr
 import zstandard
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.packing import pack
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.packing import pack
+from mrcz_dask.formats.mrc.writer import write
 
 Counts = NDArray[np.uint8]
 PACKERS: dict[str, Callable[[bytes], bytes]] = {

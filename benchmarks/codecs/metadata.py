@@ -17,8 +17,8 @@ from benchmarks.codecs.counts import shannon
 from benchmarks.codecs.params import BenchParams
 from benchmarks.codecs.results import MetadataRow
 from benchmarks.codecs.timing import BenchStep, Sample, Timing, timed, turns
-from mrcz_dask.formats.chunks import ChunkHeader, decompress_into
-from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.compression.chunks import ChunkHeader, decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.messages import Listener
 

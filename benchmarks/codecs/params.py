@@ -8,8 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from mrcz_dask.formats import noise
-from mrcz_dask.formats.codecs import AIMS, Codec
+from mrcz_dask.formats.compression import counts as noise
+from mrcz_dask.formats.compression.codecs import AIMS, Codec
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
 

@@ -19,9 +19,9 @@ from mrcz_dask.correction.window import MemberRef, member_ref
 from mrcz_dask.counting.again import count_again, differing, is_counted, is_events, steps_of
 from mrcz_dask.counting.to_stack import stem_of_events
 from mrcz_dask.formats.digest import whole_digest
-from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source, read_footer
+from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.gain.options import stated_exposure
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundError, SessionError

@@ -73,7 +73,7 @@ def _readable(
 
 
 def _info(path: Path, params: InputParams) -> dict[str, Any]:
-    from mrcz_dask.formats.reader import StackReader
+    from mrcz_dask.formats.mrc.reader import StackReader
     from mrcz_dask.formats.sources import open_source
 
     with open_source(path, params) as reader:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.outputs import REVERSED, check_codec, keeps_chunks, output_codec
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
-from mrcz_dask.formats.extended import JSON
 from mrcz_dask.formats.frame_writer import FrameWriter
-from mrcz_dask.formats.header import LABELS, foreign_labels
+from mrcz_dask.formats.mrc.extended import JSON
+from mrcz_dask.formats.mrc.header import LABELS, foreign_labels
+from mrcz_dask.formats.mrc.reader import StackReader
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.places import measure, stem_of
-from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import FrameSource, open_source, read_footer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writer import StackWriter
 from mrcz_dask.formats.writers import (
     OURS,
     ROWS,

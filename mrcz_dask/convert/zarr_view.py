@@ -17,10 +17,10 @@ import numpy as np
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.mrc.reader import StackReader
+from mrcz_dask.formats.mrc.wrapped import MAGIC as WRAPPED
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.formats.wrapped import MAGIC as WRAPPED
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.values.errors import FormatError, MrczDaskError
 

@@ -25,8 +25,8 @@ from mrcz_dask.correction.recording import NO_GOOD, Findings, Noise, steps
 from mrcz_dask.correction.window import Sums
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, whole_digest
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import measure
-from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.numerics.doses import relative_dose

@@ -17,11 +17,11 @@ from mrcz_dask.correction.storage import stored_counts, stored_normalized
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest, files_in
 from mrcz_dask.formats.frame_writer import FrameWriter
-from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.mrc.reader import StackReader
+from mrcz_dask.formats.mrc.writer import StackWriter, write
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import FrameSource
 from mrcz_dask.formats.stats import FrameStats, from_moments
-from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.formats.writers import (
     SUFFIXES,
     UINT4,

@@ -14,9 +14,9 @@ import xxhash
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import Measured, measure
 from mrcz_dask.formats.provenance import canonical, plain
-from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.gain.applied import gamma_of, stored_gain

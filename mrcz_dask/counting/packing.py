@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.chunks import decompress_into
-from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.compression.chunks import decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import digest_bytes
 from mrcz_dask.values.errors import DamagedError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from mrcz_dask.formats.codecs import check_codec
+from mrcz_dask.formats.compression.codecs import check_codec
 from mrcz_dask.numerics.counting.params import CountingParams, Position
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError

@@ -18,8 +18,8 @@ from mrcz_dask.counting.survey import Given
 from mrcz_dask.counting.tasks import batch_frames, events_path, need
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.formats.digest import file_digest
-from mrcz_dask.formats.mdoc import mdoc_index
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.text.mdoc import mdoc_index
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.session.discovery import discover

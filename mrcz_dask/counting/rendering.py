@@ -16,7 +16,7 @@ from mrcz_dask.counting.packing import pixels
 from mrcz_dask.counting.params import FractionParams, frame_bounds
 from mrcz_dask.counting.store import EventSource
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.writer import StackWriter
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.numerics.counting.binning import add_events
 from mrcz_dask.values.timing import phase
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from mrcz_dask.formats.writer import StackWriter
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.session.simulation import filled_at_once

@@ -15,9 +15,9 @@ from mrcz_dask.correction.outputs import REVERSED
 from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.formats.defects import Kind, write_defects
 from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.mrc.writer import StackWriter, write
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.formats.writer import StackWriter, write
 from mrcz_dask.formats.writers import SUFFIXES, is_top_down
 from mrcz_dask.gain.applied import gain_for
 from mrcz_dask.numerics.gain.gain import Gain

@@ -30,9 +30,9 @@ from mrcz_dask.export.movies import (
 from mrcz_dask.export.texts import GAIN, TEXTS, Optics
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.places import measure
-from mrcz_dask.formats.star import is_word
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.text.star import is_word
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError, SessionError

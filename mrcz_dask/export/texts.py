@@ -10,7 +10,7 @@ from shlex import quote
 import numpy as np
 
 from mrcz_dask.export.movies import DARK, DEFECTS, GAINS, MOVIES, Movie, place_of, shown_mask
-from mrcz_dask.formats.star import write_star
+from mrcz_dask.formats.text.star import write_star
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import ParameterError
 

@@ -23,8 +23,8 @@ from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.libraries import library
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.formats.writer import write
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, told
 
 Bools = NDArray[np.bool_]

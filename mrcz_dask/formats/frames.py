@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.header import foreign_labels
+from mrcz_dask.formats.mrc.header import foreign_labels
 from mrcz_dask.formats.parallel import Pipeline
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
 from mrcz_dask.values.stopping import check_stop

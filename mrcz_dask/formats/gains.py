@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.formats.writer import write
 from mrcz_dask.values.errors import (
     FormatError,
     MissingFileError,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import checksum
-from mrcz_dask.formats.header import HEADER_SIZE, Header
-from mrcz_dask.formats.index import FrameIndex
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
+from mrcz_dask.formats.mrc.index import FrameIndex
 from mrcz_dask.formats.provenance import PACKAGE, plain
 from mrcz_dask.values.errors import DamagedError, FooterError, HeaderError, MrczDaskError
 from mrcz_dask.version import __version__

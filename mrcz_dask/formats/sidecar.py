@@ -12,7 +12,7 @@ from typing import Any
 import xxhash
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.footer import VERSION
+from mrcz_dask.formats.mrc.footer import VERSION
 from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.values.errors import FooterError, OutputExistsError
 

@@ -7,20 +7,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.arrays import open_hdf5, open_zarr
-from mrcz_dask.formats.dm import DmReader
-from mrcz_dask.formats.eer import EerReader, is_eer
+from mrcz_dask.formats.foreign.arrays import open_hdf5, open_zarr
+from mrcz_dask.formats.foreign.dm import DmReader
+from mrcz_dask.formats.foreign.eer import EerReader, is_eer
+from mrcz_dask.formats.foreign.tiff import TiffPages, TiffReader
+from mrcz_dask.formats.foreign.tiff_pages import MAGIC as TIFF
 from mrcz_dask.formats.frames import Frames, FrameSource
-from mrcz_dask.formats.layout import Complain, lenient, load_footer, strict
+from mrcz_dask.formats.mrc.layout import Complain, lenient, load_footer, strict
+from mrcz_dask.formats.mrc.reader import StackReader
+from mrcz_dask.formats.mrc.wrapped import MAGIC as WRAPPED
+from mrcz_dask.formats.mrc.wrapped import open_wrapped
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.places import Place, expected_kind, is_zarr
-from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sidecar import read_sidecar
 from mrcz_dask.formats.source import Readable, Source
-from mrcz_dask.formats.tiff import TiffPages, TiffReader
-from mrcz_dask.formats.tiff_pages import MAGIC as TIFF
-from mrcz_dask.formats.wrapped import MAGIC as WRAPPED
-from mrcz_dask.formats.wrapped import open_wrapped
 from mrcz_dask.values.errors import FormatError, PlaceError
 from mrcz_dask.values.params import InputParams
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.header import Statistics
+from mrcz_dask.formats.mrc.header import Statistics
 
 # float64 sums of lines in pieces that stay in the caches
 _LINE = 4096

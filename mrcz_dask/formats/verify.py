@@ -11,15 +11,15 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mrcz_dask.formats.checksummed import ChecksummedSource
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.parallel import Pipeline
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import verify_chain
-from mrcz_dask.formats.reader import StackReader
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
-from mrcz_dask.formats.vouched import VouchedSource
 from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
 
 Status = Literal["sound", "damaged", "no-footer"]
@@ -153,7 +153,7 @@ def _stored_frame(reader: StackReader, i: int) -> FrameStats | None:
 
 def _decoded_frame(reader: FrameSource, i: int) -> None:
     """Compare the pixels of a frame, where there is something to compare them with."""
-    if not isinstance(reader, VouchedSource):
+    if not isinstance(reader, ChecksummedSource):
         reader.frame(i)
         return
     frame = np.empty(reader.shape[1:], reader.stored_dtype)

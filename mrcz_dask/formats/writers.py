@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from mrcz_dask.formats import tiff_writer, zstd_writer
-from mrcz_dask.formats.codecs import AIMS, check_codec
+from mrcz_dask.formats.compression.codecs import AIMS, check_codec
+from mrcz_dask.formats.foreign import tiff_writer
+from mrcz_dask.formats.foreign.zarr_writer import ZarrWriter
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import FrameSource
-from mrcz_dask.formats.options import PixelSize
-from mrcz_dask.formats.packing import half_super_resolution
-from mrcz_dask.formats.writer import StackWriter
-from mrcz_dask.formats.zarr_writer import ZarrWriter
+from mrcz_dask.formats.mrc import zstd_writer
+from mrcz_dask.formats.mrc.options import PixelSize
+from mrcz_dask.formats.mrc.packing import half_super_resolution
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat
 

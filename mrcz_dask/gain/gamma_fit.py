@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.gains import check_there
-from mrcz_dask.formats.mdoc import find_mdoc
+from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.gain.applied import GammaRule, without_dark
 from mrcz_dask.gain.options import GainOptions, stated_exposure
 from mrcz_dask.gain.pattern import StackLook, look_at

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mrcz_dask.formats.mdoc import read_mdoc
+from mrcz_dask.formats.text.mdoc import read_mdoc
 from mrcz_dask.gain.applied import GammaRule
 from mrcz_dask.numerics.gain.gain import K2, GammaCurve
 from mrcz_dask.values.checks import raise_all, whole, within

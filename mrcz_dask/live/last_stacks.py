@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.correction.segments import reason_of
-from mrcz_dask.formats.chunks import decompress_into
-from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.compression.chunks import decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.numerics.outliers.mask import OutlierMask
 from mrcz_dask.numerics.reference.window import Member
 from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather

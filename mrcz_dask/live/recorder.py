@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.choice import resolve
-from mrcz_dask.formats.codecs import Codec, check_codec
-from mrcz_dask.formats.encode import Stored
+from mrcz_dask.formats.compression.choice import resolve
+from mrcz_dask.formats.compression.codecs import Codec, check_codec
+from mrcz_dask.formats.mrc.encode import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.spool import About, Spool
 from mrcz_dask.live.stacks import SPOOL, recorded, stack_name, write_stack

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.counting.calibration import Calibration
 from mrcz_dask.counting.counter import Batch, Method, counter_of
-from mrcz_dask.formats.chunks import decompress_into
-from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.compression.chunks import decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.zeroing import fill_zeros, zero_below

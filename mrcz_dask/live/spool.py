@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.counting.spool import checksum, read_bytes
 from mrcz_dask.formats.atomic import explain
-from mrcz_dask.formats.chunks import decompress_into
+from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import FormatError

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.formats import provenance
+from mrcz_dask.formats.mrc.reader import StackReader, open_reader
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.payload import section
-from mrcz_dask.formats.reader import StackReader, open_reader
 from mrcz_dask.formats.sources import read_footer
-from mrcz_dask.formats.writer import StackWriter
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.spool import Entry, Spool, spooled
 from mrcz_dask.values.errors import FormatError, MrczDaskError

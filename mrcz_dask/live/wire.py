@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.chunks import ChunkHeader, check_size, decompress_into
+from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size, decompress_into
 from mrcz_dask.formats.frames import PIXELS
-from mrcz_dask.formats.modes import pixel_mode
+from mrcz_dask.formats.mrc.modes import pixel_mode
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import DtypeError, FormatError

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mrcz_dask.formats.mdoc import mdoc_index
 from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, stem_of, suffix_of
+from mrcz_dask.formats.text.mdoc import mdoc_index
 from mrcz_dask.session.entries import Rejected, Skipped
 from mrcz_dask.values.errors import NoStacksError, PlaceError
 from mrcz_dask.values.sizes import some

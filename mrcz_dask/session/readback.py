@@ -15,8 +15,8 @@ import xxhash
 
 from mrcz_dask.formats.atomic_folder import replace_store
 from mrcz_dask.formats.digest import PixelDigest
+from mrcz_dask.formats.mrc.reader import StackReader, open_reader
 from mrcz_dask.formats.places import stem_of, suffix_of
-from mrcz_dask.formats.reader import StackReader, open_reader
 from mrcz_dask.formats.sidecar import read_sidecar, sidecar, sidecar_path
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from mrcz_dask.formats.atomic import explain
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.numerics.simulate import SimulatedStack, SimulationParams, StackTruth, simulate_session
 from mrcz_dask.numerics.simulate.streams import Purpose, stream
 from mrcz_dask.values.errors import OutputExistsError

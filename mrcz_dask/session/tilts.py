@@ -10,8 +10,8 @@ from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path, PureWindowsPath
 
-from mrcz_dask.formats.mdoc import Mdoc, mdoc_index, read_mdoc
 from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.text.mdoc import Mdoc, mdoc_index, read_mdoc
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.times import Acquired
 

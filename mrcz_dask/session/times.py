@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from mrcz_dask.formats.mdoc import Mdoc
-from mrcz_dask.formats.timestamps import find_time, moment
+from mrcz_dask.formats.text.mdoc import Mdoc
+from mrcz_dask.formats.text.timestamps import find_time, moment
 
 Source = Literal["mdoc", "header", "name", "mtime"]
 

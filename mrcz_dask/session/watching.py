@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
-from mrcz_dask.formats.mdoc import find_mdoc
 from mrcz_dask.formats.places import Measured, measure
+from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.session.discovery import assemble, session_folder
 from mrcz_dask.session.entries import Discovery
 from mrcz_dask.session.listing import Listing, list_stacks

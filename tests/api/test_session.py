@@ -29,7 +29,7 @@ def run(plan: mrcz_dask.KomaPlan, folder: Path) -> list[Any]:
 
 
 def test_opening_reads_no_frame(night: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mrcz_dask.formats.reader import StackReader
+    from mrcz_dask.formats.mrc.reader import StackReader
 
     monkeypatch.setattr(StackReader, "frame", lambda *_: pytest.fail("a frame was read"))
     session = mrcz_dask.open_session(night)

@@ -6,7 +6,7 @@ import pytest
 import zarr
 
 import mrcz_dask
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 
 SMALL = ("--workers", 0, "--fraction", 4)
 

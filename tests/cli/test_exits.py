@@ -165,7 +165,7 @@ def test_a_missing_package_is_no_fault_of_the_file(here: Path, monkeypatch: pyte
         raise MissingLibraryError(f"TIFF files need the package tifffile; {libraries.install('tiff')}")
 
     (here / "s" / "t.tif").write_bytes(b"II*\0" + bytes(20))
-    monkeypatch.setattr("mrcz_dask.formats.tiff.library", missing)
+    monkeypatch.setattr("mrcz_dask.formats.foreign.tiff.library", missing)
     (rejected,) = discover(here / "s").rejected
     assert "pip install" in rejected.reason and "copy it again" not in rejected.reason
 

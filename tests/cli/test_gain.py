@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.gains import read_reference, write_reference
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.gain.orientation import Orientation
 from mrcz_dask.numerics.simulate import SimulationParams, named, simulate_session

@@ -242,7 +242,7 @@ def test_float16_is_warned_about(night: Path, mrcz: Any) -> None:
 
 
 def test_keep_copies_the_chunks(night: Path, mrcz: Any) -> None:
-    from mrcz_dask.formats.reader import open_reader
+    from mrcz_dask.formats.mrc.reader import open_reader
 
     assert mrcz("koma", night, "--write", "recompressed", "--codec", "keep", *SERIAL).code == 0
     for path in night.glob("*.mrcz"):

@@ -8,12 +8,12 @@ import pytest
 import mrcz_dask
 from mrcz_dask.convert.recompress import decompress, recompress
 from mrcz_dask.formats import provenance
+from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.provenance import verify_chain
-from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writer import StackWriter
 from mrcz_dask.formats.writers import SUFFIXES
 from mrcz_dask.values.errors import (
     DamagedError,

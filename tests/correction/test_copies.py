@@ -18,8 +18,8 @@ from mrcz_dask.correction.follow import FollowParams, follow
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read_footer
-from mrcz_dask.formats.writer import write
 from mrcz_dask.gain.pattern import session_pattern
 from mrcz_dask.noise.compare import CompareRun
 from mrcz_dask.noise.compare_tasks import CompareParams

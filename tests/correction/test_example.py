@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.formats.mdoc import read_mdoc
+from mrcz_dask.formats.text.mdoc import read_mdoc
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.sizes import readable
 

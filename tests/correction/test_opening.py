@@ -7,7 +7,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.correction.outputs import RECIPE_VERSION
-from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mrcz_dask.convert.recompress import recompress
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.values.params import OutputFormat
 from tests.inputs import as_tiff
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 
 DTYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8"]
 

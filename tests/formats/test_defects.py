@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from mrcz_dask.formats.defects import boxes_of, read_defects, serialem_text, write_defects
 from mrcz_dask.formats.frames import FirstRow
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.values.errors import FormatError
 
 MASKS = arrays(bool, array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=9))

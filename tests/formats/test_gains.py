@@ -8,7 +8,7 @@ import pytest
 
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.gains import read_reference, write_reference
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.values.errors import FormatError, MissingFileError, ParameterError
 
 IMAGE = np.random.default_rng(0).uniform(0.9, 1.1, (6, 8)).astype(np.float32)

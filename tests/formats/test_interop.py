@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read
-from mrcz_dask.formats.writer import write
 
 mrcz = pytest.importorskip("mrcz")
 mrcfile = pytest.importorskip("mrcfile")

@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sidecar import read_sidecar, sidecar_path, write_sidecar
-from mrcz_dask.formats.writer import write
 from mrcz_dask.values.errors import FooterError
 
 

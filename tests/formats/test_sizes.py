@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.formats.header import Header
-from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.formats.mrc.header import Header
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.sources import open_source, read
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError

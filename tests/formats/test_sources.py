@@ -124,7 +124,7 @@ def foreign_bytes() -> Callable[..., bytes]:
     """A function that makes an MRC file of mode 0 with IMOD's flags, or with a range of values."""
     import struct
 
-    from mrcz_dask.formats.header import Header, Statistics
+    from mrcz_dask.formats.mrc.header import Header, Statistics
 
     def make(stored: np.ndarray, flags: int | None = None, low: float = 0.0, high: float = -1.0) -> bytes:
         header = Header(stored.shape, 0, stats=Statistics(low, high, 0, 0), mz=len(stored))

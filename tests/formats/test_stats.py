@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.header import Statistics
+from mrcz_dask.formats.mrc.header import Statistics
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
 
 DTYPES = ["i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4"]

@@ -8,15 +8,16 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from mrcz_dask.formats import footer, provenance
+from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import checksum
-from mrcz_dask.formats.header import HEADER_SIZE
+from mrcz_dask.formats.mrc import footer
+from mrcz_dask.formats.mrc.header import HEADER_SIZE
+from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.places import measure
-from mrcz_dask.formats.reader import open_reader
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writer import write
 from mrcz_dask.formats.writers import SUFFIXES, open_writer
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.params import OutputFormat

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read
-from mrcz_dask.formats.writer import write
 
 Stack = NDArray[np.int16]
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import PIXELS
-from mrcz_dask.formats.reader import read_header
+from mrcz_dask.formats.mrc.reader import read_header
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.writers import (

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.gains import write_reference
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
 from mrcz_dask.values.errors import ParameterError

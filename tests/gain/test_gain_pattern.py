@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.gain.pattern import GROUP, PHASE, _groups, look_at, session_pattern
 from mrcz_dask.numerics.simulate import SimulationParams
 from mrcz_dask.session.simulation import write_session

@@ -13,8 +13,8 @@ from mrcz_dask.correction.opening import open_stack, recipe_problem
 from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.correction.window import member_ref
 from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read, read_footer
-from mrcz_dask.formats.writer import write
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.simulate import SimulatedSession

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.gains import write_reference
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read
-from mrcz_dask.formats.writer import write
 from mrcz_dask.gain.gamma_fit import fit_gamma
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.gain.gain import K2

@@ -13,8 +13,8 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.codecs import Codec
-from mrcz_dask.formats.reader import open_reader
+from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.formats.mrc.reader import open_reader
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.live import recorder as module
 from mrcz_dask.live.frames import Frame

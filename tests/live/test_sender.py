@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import zmq
 
-from mrcz_dask.formats.chunks import ChunkHeader
+from mrcz_dask.formats.compression.chunks import ChunkHeader
 from mrcz_dask.live import sender, wire
 from mrcz_dask.live.sender import FrameSender, ReceiverLostError, RefusedError, SenderError
 from tests.live.streaming import Receiver, pixels

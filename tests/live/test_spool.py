@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.codecs import Codec
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.spool import About, Spool, pack, scan, spooled
 from mrcz_dask.values.errors import SpaceError

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.formats.writer import write
 from mrcz_dask.session import discovery, looks
 from mrcz_dask.session.discovery import Discovery, StackEntry, discover
 from mrcz_dask.values.errors import SessionError

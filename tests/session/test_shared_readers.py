@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.formats.reader import StackReader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.session import shared_readers as stacks
 from mrcz_dask.session.shared_readers import frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.values.errors import FormatError

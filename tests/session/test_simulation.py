@@ -7,7 +7,7 @@ import pytest
 import zarr
 
 import mrcz_dask
-from mrcz_dask.formats.mdoc import read_mdoc
+from mrcz_dask.formats.text.mdoc import read_mdoc
 from mrcz_dask.numerics.simulate import SimulationParams, named, simulate_session
 from mrcz_dask.session import simulation
 from mrcz_dask.session.simulation import START, exposures, write_session

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mrcz_dask.formats.writer import write
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.session.discovery import discover
 from tests.inputs import as_eer, as_hdf5, as_tiff, split, write_eer
 

@@ -1,0 +1,1 @@
+"""How frames are compressed: codecs, their choice, and the chunks that they make."""

@@ -1,0 +1,129 @@
+"""zstd for counts: entropy coding, and hardly any search for repeats.
+
+Counts are noise. What repeats in them does so by chance, and to write it as a repeat costs more than to code
+its bytes one by one. So the search is as narrow as zstd allows. Each bit plane is a zstd frame of its own, as
+its statistics are its own. A block of the chunk is these frames end to end. zstd decodes them as one, and so
+does every reader of blosc chunks of version 2.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import Any
+
+import numpy as np
+import zstandard
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.compression import version2
+
+Bytes = NDArray[np.uint8]
+_LOOK = 4096  # bytes in the middle of a part that tell how many of it are zero
+_NARROW = {
+    "window_log": 17,
+    "hash_log": 6,
+    "chain_log": 6,
+    "search_log": 1,
+    "min_match": 7,
+    "target_length": 0,
+    "strategy": zstandard.STRATEGY_FAST,
+    "write_content_size": 1,
+    "write_checksum": 0,
+}
+# where zeros prevail repeats are worth a search: by level, from which share of them on, and how
+_SPARSE: dict[int, tuple[float, dict[str, int]]] = {
+    1: (0.75, {"strategy": zstandard.STRATEGY_DFAST, "window_log": 16}),
+    2: (0.75, {"strategy": zstandard.STRATEGY_LAZY2, "min_match": 6}),
+    3: (0.4, {"strategy": zstandard.STRATEGY_BTOPT, "min_match": 6, "target_length": 64}),
+}
+# from here on a narrow search finds the long runs
+_EMPTY = 0.97
+LEVELS = (min(_SPARSE), max(_SPARSE))
+
+
+def _compressor(changed: dict[str, int]) -> zstandard.ZstdCompressor:
+    parameters = zstandard.ZstdCompressionParameters(**{**_NARROW, **changed})
+    return zstandard.ZstdCompressor(compression_params=parameters)
+
+
+class _Coder:
+    """The compressors of a level; not for two threads at once."""
+
+    def __init__(self, level: int) -> None:
+        self._share, sparse = _SPARSE[level]
+        self._dense = _compressor({})
+        self._sparse = _compressor(sparse)
+
+    def __call__(self, part: Bytes) -> bytes:
+        start = max(0, (part.size - _LOOK) // 2)
+        seen = part[start : start + _LOOK]
+        zeros = 1 - np.count_nonzero(seen) / seen.size
+        coder = self._sparse if self._share < zeros < _EMPTY else self._dense
+        return coder.compress(part.data)
+
+
+class _Coders(threading.local):
+    """Compressors, which keep their memory, for each thread."""
+
+    def __init__(self) -> None:
+        self._made: dict[int, _Coder] = {}
+
+    def of(self, level: int) -> _Coder:
+        return self._made.setdefault(level, _Coder(level))
+
+
+_coders = _Coders()
+
+
+def compress(items: NDArray[Any], level: int, shuffle: str, limit: int) -> bytes:
+    """Return a chunk of version 2.
+
+    Parameters
+    ----------
+    items
+        Unsigned integers of the pixels' size, 1-D, C-contiguous.
+    level
+        1 to 3: how hard repeats are searched for where zeros prevail.
+    shuffle
+        ``none``, ``byte`` or ``bit``.
+    limit
+        Most bytes of a block.
+    """
+    block = version2.block_size(items.size, items.itemsize, limit)
+    make = partial(_stream, itemsize=items.itemsize, shuffle=shuffle, code=_coders.of(level))
+    plain = items.view(np.uint8)
+    streams = [make(plain[start : start + block]) for start in range(0, plain.size, block)] if block else []
+    chunk = version2.chunk_of(items, "zstd", shuffle, block, streams) if streams else b""
+    if 0 < len(chunk) <= plain.size:
+        return chunk
+    return version2.compress(items, "zstd", 1, shuffle, limit)
+
+
+def _stream(block: Bytes, itemsize: int, shuffle: str, code: _Coder) -> list[bytes]:
+    """Return the zstd frames of a block, or where they are no smaller its shuffled bytes, as blosc does."""
+    parts = _parts(block, itemsize, shuffle)
+    frames = list(map(code, parts))
+    return frames if sum(map(len, frames)) < block.size else [part.tobytes() for part in parts]
+
+
+def _parts(block: Bytes, itemsize: int, shuffle: str) -> list[Bytes]:
+    """Return the shuffled bytes of a block, cut into its planes; those that are empty at the end are one."""
+    items = block.size // itemsize
+    if shuffle == "bit" and items % 8 == 0:
+        planes = _bit_planes(block, itemsize)
+        used = int(block.view(f"u{itemsize}").max()).bit_length()
+        return [part for part in (*planes[:used], planes[used:].reshape(-1)) if part.size]
+    if shuffle == "byte" and itemsize > 1:
+        return list(np.ascontiguousarray(block.reshape(items, itemsize).T))
+    return [block]
+
+
+def _bit_planes(block: Bytes, itemsize: int) -> Bytes:
+    from mrcz_dask.numerics.planes import bit_planes  # numba takes long to import
+
+    planes = np.empty(block.size, np.uint8)
+    source = block.view()
+    source.flags.writeable = False  # or each kind of array is compiled for itself
+    bit_planes(source, itemsize, planes)
+    return planes.reshape(8 * itemsize, -1)

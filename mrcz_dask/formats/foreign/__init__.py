@@ -1,0 +1,1 @@
+"""Formats of others: TIFF, EER, DM, HDF5 and Zarr."""

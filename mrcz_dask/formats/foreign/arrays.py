@@ -1,0 +1,248 @@
+"""HDF5 and Zarr: a three-dimensional array somewhere in a tree of groups, read frame by frame.
+
+Frames that were never written are no frames of zeros. HDF5 knows which these are. Zarr leaves chunks of zeros
+out, too, unless it is told to write them; it cannot be known which they are, so that they are refused.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.checksummed import ChecksummedSource
+from mrcz_dask.formats.foreign.missing_frames import (
+    JoinedStacks,
+    absent_frames,
+    linked_stacks,
+    unwritten_frames,
+)
+from mrcz_dask.formats.frames import FirstRow, FrameSource, native
+from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.mrc.layout import Complain
+from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.sidecar import ATTRIBUTE, is_sealed, unsealed
+from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.values.checks import in_runs
+from mrcz_dask.values.errors import FormatError, HeaderError, NoStackError, TruncatedError
+from mrcz_dask.values.timing import phase
+
+_LARGEST_PIXEL = 1000.0  # Angstrom
+_PIXEL_SIZES = ("pixel_size", "pixelsize", "apix", "apix_x", "EMAN.apix_x")
+_LONGEST = 4096
+_MOST = 64
+
+
+class ArrayReader(ChecksummedSource):
+    """A three-dimensional array as a stack, row 0 at the top.
+
+    Parameters
+    ----------
+    name
+        What messages call it.
+    kind
+        ``HDF5`` or ``Zarr``.
+    array
+        With shape, dtype, attributes, and slices that give NumPy arrays.
+    inside
+        Its path in the file.
+    frames_last
+        Axes are (y, x, n) instead of (n, y, x).
+    close
+        Called at the end.
+    unwritten
+        Numbers of the frames that cannot be read, as they were never written.
+    """
+
+    first_row: FirstRow = "top"
+
+    def __init__(
+        self,
+        name: str,
+        kind: str,
+        array: Any,
+        inside: str,
+        frames_last: bool,
+        close: Callable[[], None],
+        unwritten: Sequence[int] = (),
+    ) -> None:
+        self.name, self.format = name, kind
+        self._array, self._inside, self._last, self._close = array, inside, frames_last, close
+        self.unwritten = unwritten
+        n, ny, nx = np.roll(array.shape, 1).tolist() if frames_last else (1, *array.shape)[-3:]
+        if min(n, ny, nx) < 1:
+            raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
+        self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
+        self._attributes = _plain_attributes(array.attrs)
+        ours = array.attrs.get(ATTRIBUTE)
+        where = f"{name}: attribute {ATTRIBUTE}"
+        self.vouch(unsealed(ours, where) if is_sealed(ours) else None, where)
+
+    def _own_pixel_size(self) -> tuple[float, float, float] | None:
+        said = next((self._attributes[key] for key in _PIXEL_SIZES if key in self._attributes), None)
+        number = said[0] if isinstance(said, list) and said else said
+        if not isinstance(number, (int, float)) or not 0 < number <= _LARGEST_PIXEL:
+            return None
+        return float(number), float(number), float(number)
+
+    def _own_meta(self) -> dict[str, Any]:
+        read = {"format": self.format, "first_row": self.first_row, "array": self._inside}
+        return {**({"attributes": self._attributes} if self._attributes else {}), "input": read}
+
+    def decode(self, i: int, out: NDArray[Any]) -> None:
+        """Decode frame `i`, (ny, nx); nothing is compared."""
+        if i in self.unwritten:
+            raise TruncatedError(f"{self.name}: frame {i} was never written; copy the file again")
+        image = len(self._array.shape) == 2
+        with decoding(self.name, i), phase("decode", out.nbytes):
+            frame = self._array[:, :, i] if self._last else self._array[...] if image else self._array[i]
+            np.copyto(out, frame, casting="equiv")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._close()
+
+
+def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
+    """Open the largest three-dimensional dataset of an HDF5 file, or the one at `inside`.
+
+    Datasets of a group that are links to other files in the same folder are one stack, in the order of their
+    names: master files of Dectris.
+
+    Raises
+    ------
+    FormatError
+        There is none, or several are of the largest size; says what there is.
+    TruncatedError
+        Frames were never written, unless `complain` does not raise; or a file that it links to is not there.
+    MissingLibraryError
+        h5py is not installed.
+    """
+    h5py = library("h5py", "hdf5", "HDF5 files")
+    library("hdf5plugin", "hdf5", "HDF5 files")
+    with opening(source.name, "an HDF5 file"):
+        options = {} if source.path is None else {"locking": False}
+        file = h5py.File(source.path or io.BufferedReader(Cursor(source)), "r", **options)
+    try:
+        with opening(source.name, "an HDF5 file"):
+            found = _datasets(file, h5py.Dataset) | linked_stacks(file, source)
+            array, path = _choose(source.name, inside, file, h5py.Dataset, found)
+            unwritten = unwritten_frames(array, source, -1 if _is_velox(path) else 0)
+        reader = ArrayReader(
+            source.name, "HDF5", array, path, _is_velox(path), _both(file, source), unwritten
+        )
+        if unwritten:
+            complain(_never_written(reader, "copy it again"))
+        return reader
+    except BaseException:
+        file.close()
+        raise
+
+
+def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
+    """Open a Zarr array (version 2 or 3), the largest three-dimensional one of a group, or that at `inside`.
+
+    Raises
+    ------
+    FormatError
+        There is none, or several are of the largest size; says what there is.
+    TruncatedError
+        Of some frames not all chunks are there, unless `complain` does not raise.
+    """
+    zarr = library("zarr", "formats", "Zarr stores")
+    name = str(path)
+    with opening(name, "a Zarr array or group"):
+        root = zarr.open(str(path), mode="r")
+        members = {} if isinstance(root, zarr.Array) else dict(root.members(max_depth=None))
+        found = {key: one for key, one in members.items() if isinstance(one, zarr.Array)}
+        if isinstance(root, zarr.Array):
+            root, found = {"/": root}, {"/": root}
+        array, at = _choose(name, inside, root, zarr.Array, found)
+        reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
+        if reader.footer is None:  # one with checksums is compared with them
+            reader.unwritten = absent_frames(array, path)
+    if reader.unwritten:
+        complain(
+            _never_written(
+                reader,
+                f"copy it again. If all their pixels are {array.fill_value}, which Zarr leaves out, write "
+                "them with write_empty_chunks=True",
+            )
+        )
+    return reader
+
+
+def _never_written(reader: ArrayReader, remedy: str) -> TruncatedError:
+    numbers = reader.unwritten
+    which = f"{len(numbers)} of {len(reader)} frames were never written ({in_runs(numbers)})"
+    return TruncatedError(f"{reader.name}: {which}; {remedy}")
+
+
+def _both(file: Any, source: Source) -> Callable[[], None]:
+    def close() -> None:
+        file.close()
+        source.close()
+
+    return close
+
+
+def _datasets(file: Any, kind: type) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+
+    def take(name: str, one: Any) -> None:
+        if isinstance(one, kind):
+            found[name] = one
+
+    file.visititems(take)
+    return found
+
+
+def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]) -> tuple[Any, str]:
+    """Return an array and its path: the named one, an image too, or the only one of the largest size."""
+    if inside:
+        chosen = found.get(inside.strip("/"), root.get(inside))
+        there = isinstance(chosen, (kind, JoinedStacks))
+        if not there or len(getattr(chosen, "shape", ())) not in (2, 3):
+            raise HeaderError(f"{name}: no three-dimensional array at {inside}, nor image; {_listed(found)}")
+        return chosen, inside
+    stacks = {path: one for path, one in found.items() if len(one.shape) == 3 and one.dtype.kind in "iuf"}
+    largest = max((one.size for one in stacks.values()), default=0)
+    paths = sorted(path for path, one in stacks.items() if one.size == largest)
+    how = f"{_listed(found)}; expected one stack, or its path: {name}::/path"
+    if not paths:
+        raise NoStackError(f"{name}: no three-dimensional array in it; {how}")
+    if len(paths) > 1:
+        raise HeaderError(f"{name}: has {len(paths)} three-dimensional arrays of equal size; {how}")
+    return stacks[paths[0]], paths[0]
+
+
+def _listed(found: Mapping[str, Any]) -> str:
+    some = [f"{path} {tuple(one.shape)} {one.dtype}" for path, one in sorted(found.items())[:8]]
+    return f"it has {', '.join(some)}{' ...' if len(found) > 8 else ''}" if some else "it has no arrays"
+
+
+def _is_velox(path: str) -> bool:
+    """Return whether a dataset is one of Velox, which keeps frames on the last axis."""
+    parts = path.strip("/").split("/")
+    return len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
+
+
+def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return texts, numbers and short lists of them; the rest is left out."""
+    found = {str(key): _simple(value) for key, value in list(attributes.items())[:_MOST]}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _simple(value: Any) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        value = value.tolist() if value.size <= _MOST else None
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "replace")
+    if isinstance(value, str):
+        return plain(value[:_LONGEST])
+    numbers = value if isinstance(value, list) else [value]
+    return plain(value) if all(isinstance(one, (int, float, str)) for one in numbers) else None

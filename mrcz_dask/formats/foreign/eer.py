@@ -1,0 +1,165 @@
+"""EER, the electron events of Falcon cameras: raw frames summed to frames of counts."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.foreign.tiff import LARGEST_PIXEL, TiffPages
+from mrcz_dask.formats.frames import FirstRow, FrameSource
+from mrcz_dask.formats.libraries import decoding, library
+from mrcz_dask.values.errors import FormatError, HeaderError
+from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.timing import phase
+
+COMPRESSIONS = (65000, 65001, 65002)
+# Of compression 65002: bits of a run, and of a position within the pixel along x and y.
+_SIZES = {65007: 7, 65008: 2, 65009: 2}
+_FRAMES = "numberOfFrames"
+_PIXEL, _METRE = "sensorPixelSize.width", 1e10
+_STEPS = {1: 0, 2: 1, 4: 2}
+
+
+def is_eer(pages: TiffPages) -> bool:
+    """Return whether the first or the second page of a TIFF file holds electron events."""
+    return _first_events(pages) is not None
+
+
+def _first_events(pages: TiffPages) -> int | None:
+    """Return the first page of events: an image of all of them may come before."""
+    few = range(min(2, pages.count))
+    return next((k for k in few if pages.page(k).compression in COMPRESSIONS), None)
+
+
+class EerReader(FrameSource):
+    """An EER file as frames of counts, row 0 at the top.
+
+    Parameters
+    ----------
+    pages
+        Of the file.
+    params
+        How many raw frames are summed to one (`eer_frames`), and the sub-pixels (`eer_upsampling`).
+
+    Attributes
+    ----------
+    bounds
+        Frame k is the sum of the raw frames from ``bounds[k]`` up to, and without, ``bounds[k + 1]``.
+
+    Raises
+    ------
+    FormatError
+        No electron events, or fewer raw frames than make one frame.
+    """
+
+    format = "EER"
+    first_row: FirstRow = "top"
+
+    def __init__(self, pages: TiffPages, params: InputParams) -> None:
+        self._pages, self.name, self._params = pages, pages.name, params
+        self._codecs = library("imagecodecs", "eer", "EER files")
+        start = _first_events(pages)
+        if start is None:
+            raise FormatError(f"{self.name}: no page of electron events; expected an EER file")
+        self._start, self._first = start, pages.page(start)
+        self._raw = (*self._first.shape, self._first.compression)
+        self.bounds = _groups(self.name, pages.count - start, params.eer_frames)
+        ny, nx = (edge * params.eer_upsampling for edge in self._first.shape)
+        self.shape = (len(self.bounds) - 1, ny, nx)
+        self.dtype = np.dtype(np.uint8 if max(np.diff(self.bounds)) < 256 else np.uint16)
+        with decoding(self.name, len(self) - 1):
+            self._strips(pages.count - 1)
+        said, found = self._tags.get(_FRAMES), self.bounds[-1]
+        if isinstance(said, int) and said != found:
+            self.notes = (f"has {found} raw frames, and the camera's metadata say {said}",)
+
+    @property
+    def codec(self) -> str:
+        """The name of the compression."""
+        return f"eer-{int(self._first.compression)}"
+
+    @property
+    def pixel_size(self) -> tuple[float, float, float] | None:
+        """(x, y, z) in Angstrom of the frames as they are given, or None."""
+        said = self._tags.get(_PIXEL)
+        if self._tags.get(f"{_PIXEL}.unit") != "m" or not isinstance(said, (int, float)):
+            return None
+        found = float(f"{said * _METRE / self._params.eer_upsampling:.7g}")
+        return (found, found, found) if 0 < found <= LARGEST_PIXEL else None
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the camera says (``eer``), and how the raw frames were summed (``input``)."""
+        sizes = sorted({int(n) for n in np.diff(self.bounds)})
+        read = {
+            "format": self.format,
+            "codec": self.codec,
+            "first_row": self.first_row,
+            "raw_frames": int(self.bounds[-1]),
+            "raw_frames_per_frame": sizes,
+            "upsampling": self._params.eer_upsampling,
+        }
+        return {**({"eer": self._tags} if self._tags else {}), "input": read}
+
+    @property
+    def _tags(self) -> dict[str, Any]:
+        found = self._pages.first.eer_tags or self._first.eer_tags or {}
+        return {key: str(v) if isinstance(v, datetime) else v for key, v in found.items()}
+
+    def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return frame `i`, (ny, nx) counts: the sum of its raw frames; see `FrameSource`."""
+        i, out = self.place(i, out)
+        out[:] = 0
+        with decoding(self.name, i):
+            for k in range(self.bounds[i], self.bounds[i + 1]):
+                events = self._events(self._start + k)
+                with phase("decode"):
+                    np.add(out, events, out=out)
+        return out
+
+    def _events(self, page_number: int) -> NDArray[np.uint8]:
+        page, raw = self._strips(page_number)
+        sizes = [int(page.tags.valueof(tag, usual)) for tag, usual in _SIZES.items()]
+        runs, across, along = sizes if page.compression == COMPRESSIONS[2] else (self._runs(page), 2, 2)
+        with phase("decode", self.shape[1] * self.shape[2]):
+            found = self._codecs.eer_decode(
+                raw + b"\0" * (len(raw) % 2),
+                self.shape[1:],
+                runs,
+                across,
+                along,
+                superres=_STEPS[self._params.eer_upsampling],
+            )
+        return found.view(np.uint8)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def _runs(page: Any) -> int:
+        return 8 if page.compression == COMPRESSIONS[0] else 7
+
+    def _strips(self, page_number: int) -> tuple[Any, bytes]:
+        page = self._pages.page(page_number)
+        if (*page.shape, page.compression) != self._raw:
+            raise FormatError(
+                f"page {page_number} is {page.shape} with compression {int(page.compression)}; expected "
+                f"{self._raw[:2]} with {int(self._raw[2])}, as the first one of events"
+            )
+        parts = (self._pages.source.read_at(*place) for place in self._pages.segments(page))
+        return page, b"".join(parts)
+
+    def close(self) -> None:
+        """Close the file if it was opened here."""
+        self._pages.close()
+
+
+def _groups(name: str, raw: int, each: int) -> tuple[int, ...]:
+    """Return where each frame begins, and the end; what is left over is spread evenly."""
+    count = raw // each
+    if not count:
+        raise HeaderError(
+            f"{name}: has {raw} raw frames, fewer than one frame of {each}; take --eer-frames "
+            f"{max(1, raw // 2)} or fewer"
+        )
+    return tuple(k * raw // count for k in range(count + 1))

@@ -1,0 +1,150 @@
+"""TIFF for other programs: a page and a strip a frame, written as they come, with a sidecar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from mrcz_dask.formats.atomic import AtomicFile, explain
+from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
+from mrcz_dask.formats.compression.codecs import AIMS
+from mrcz_dask.formats.libraries import library
+from mrcz_dask.formats.payload import WRITER
+from mrcz_dask.formats.sidecar import sidecar
+from mrcz_dask.values.errors import DtypeError, ParameterError
+
+# what RELION, IMOD and MotionCor read
+_TYPES = tuple(np.dtype(text) for text in ("u1", "u2", "i2", "f4"))
+_CENTIMETRE = 1e8  # in Angstrom
+_LEVEL, _LARGEST_LEVEL = 3, 12
+_CLASSIC = (1 << 32) - (1 << 25)
+_LZW_GROWTH = 1.5  # codes of up to 12 bits for bytes
+
+Compressor = Callable[[bytes], bytes]
+
+
+class TiffWriter(ChecksummedWriter):
+    """A TIFF file on its way; BigTIFF where it may pass 4 GiB.
+
+    Parameters
+    ----------
+    target
+        A path.
+    shape, dtype
+        (n, ny, nx); uint8, uint16, int16 or float32.
+    codec
+        ``auto``, ``deflate[:LEVEL]`` (1 to 12), ``lzw`` or ``none``.
+    durable
+        Wait until the file is on the disk.
+    **about
+        As `ChecksummedWriter` takes it.
+
+    Raises
+    ------
+    DtypeError
+        Other pixels.
+    ParameterError
+        Another codec.
+    MissingLibraryError
+        tifffile or imagecodecs is not installed.
+    SpaceError
+        The folder cannot take the file.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        *,
+        codec: str = "auto",
+        durable: bool = True,
+        **about: Any,
+    ) -> None:
+        super().__init__(shape, dtype, **about)
+        if self.dtype not in _TYPES:
+            known = ", ".join(one.name for one in _TYPES)
+            raise DtypeError(f"{target}: TIFF for other programs holds {known}, not {self.dtype}; cast first")
+        name, level = parse_codec(codec)
+        tifffile = library("tifffile", "tiff", "TIFF and EER files")
+        self._compress = _compressor(library("imagecodecs", "tiff", "TIFF and EER files"), name, level)
+        self._path, self._durable = Path(target), durable
+        self._file = AtomicFile(target, durable=durable)
+        self._tiff = tifffile.TiffWriter(self._file.stream, bigtiff=_may_pass_4_gib(self.shape, self.dtype))
+        self._page = self._page_options(None if name == "none" else name)
+
+    def _page_options(self, compression: str | None) -> dict[str, Any]:
+        resolution = {}
+        if self._pixel_size is not None:
+            x, y, _ = self._pixel_size
+            resolution = {"resolution": (_CENTIMETRE / x, _CENTIMETRE / y), "resolutionunit": "CENTIMETER"}
+        return {
+            "shape": self.shape[1:],
+            "dtype": self.dtype,
+            "photometric": "minisblack",
+            "compression": compression,
+            "rowsperstrip": self.shape[1],
+            "metadata": None,
+            "software": WRITER,
+            "contiguous": False,
+            **resolution,
+        }
+
+    def _encode(self, items: NDArray[Any]) -> Raw:
+        return self._compress(items.tobytes())
+
+    def _store(self, i: int, raw: Raw) -> None:
+        try:
+            self._tiff.write(iter([raw]), **self._page)
+        except OSError as error:
+            raise explain(error, self._path) from error
+
+    def _finish(self) -> None:
+        self._tiff.close()
+        with sidecar(self._path, self._payload(), durable=self._durable):
+            self._file.commit()
+
+    def _discard(self) -> None:
+        super()._discard()
+        with suppress(OSError, ValueError):
+            self._tiff.close()
+        self._file.discard()
+
+
+def parse_codec(codec: str) -> tuple[str, int]:
+    """Return the name and the level of a compression of TIFF.
+
+    Raises
+    ------
+    ParameterError
+        It is none.
+    """
+    name, _, level = ("deflate" if codec in AIMS else codec).partition(":")
+    if name == "deflate" and not level:
+        return name, _LEVEL
+    if name == "deflate" and level.isdecimal() and 1 <= int(level) <= _LARGEST_LEVEL:
+        return name, int(level)
+    if name in ("lzw", "none") and not level:
+        return name, 0
+    raise ParameterError(
+        f"codec is {codec!r} for TIFF; expected auto, deflate[:LEVEL] with a level of 1 to {_LARGEST_LEVEL}, "
+        "lzw or none"
+    )
+
+
+def _compressor(imagecodecs: Any, name: str, level: int) -> Compressor:
+    known: dict[str, Compressor] = {
+        "deflate": lambda data: bytes(imagecodecs.deflate_encode(data, level=level)),
+        "lzw": lambda data: bytes(imagecodecs.lzw_encode(data)),
+        "none": lambda data: data,
+    }
+    return known[name]
+
+
+def _may_pass_4_gib(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> bool:
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize * _LZW_GROWTH > _CLASSIC

@@ -1,0 +1,116 @@
+"""A Zarr array (version 3) of one chunk a frame, its payload in the attributes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.atomic_folder import AtomicFolder
+from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
+from mrcz_dask.formats.compression.choice import resolve
+from mrcz_dask.formats.compression.codecs import Codec, check_codec
+from mrcz_dask.formats.libraries import library
+from mrcz_dask.formats.mrc.options import check_chunk
+from mrcz_dask.formats.sidecar import ATTRIBUTE, sealed
+from mrcz_dask.values.errors import DtypeError
+
+AXES = ("frame", "y", "x")
+_SHUFFLES = {"none": "noshuffle", "byte": "shuffle", "bit": "bitshuffle"}
+
+
+class ZarrWriter(ChecksummedWriter):
+    """A Zarr array on its way; its folder appears, whole, when it is closed.
+
+    Parameters
+    ----------
+    target
+        A path.
+    shape, dtype
+        (n, ny, nx), of any dtype that stacks have but complex.
+    codec
+        As `StackWriter` takes it; chunks are those of blosc 1, which Zarr's codec reads.
+    durable
+        Wait until the files are on the disk.
+    **about
+        As `ChecksummedWriter` takes it.
+
+    Raises
+    ------
+    DtypeError
+        Complex pixels.
+    ParameterError
+        No such codec, or frames too large for a chunk.
+    SpaceError
+        The folder cannot take it, or something else than a store is there.
+    """
+
+    def __init__(
+        self,
+        target: Path,
+        shape: tuple[int, ...],
+        dtype: DTypeLike,
+        *,
+        codec: str = "auto",
+        durable: bool = True,
+        **about: Any,
+    ) -> None:
+        super().__init__(shape, dtype, **about)
+        if self.dtype.kind == "c":
+            raise DtypeError(f"{target}: stacks in Zarr have no {self.dtype} pixels; write mrcz")
+        if codec != "none":
+            check_chunk(self.shape[1] * self.shape[2] * self.dtype.itemsize)
+        check_codec(codec)
+        self._asked = codec
+        self._codec: Codec | None = None
+        self._folder = AtomicFolder(Path(target), durable=durable)
+
+    def _begin(self, items: NDArray[Any]) -> None:
+        self._codec = resolve(self._asked, items)
+
+    def _encode(self, items: NDArray[Any]) -> Raw:
+        if self._codec is None:
+            return items.reshape(-1).view(np.uint8).data
+        return self._codec.compress(items)
+
+    def _store(self, i: int, raw: Raw) -> None:
+        self._folder.write(f"c/{i}/0/0", raw)
+
+    def _finish(self) -> None:
+        try:
+            self._describe()
+        except OSError as error:
+            raise explain(error, self._folder.path) from error
+        self._folder.commit()
+
+    def _describe(self) -> None:
+        zarr, codec = library("zarr", "formats", "Zarr stores"), self._codec
+        blosc = codec and library("zarr.codecs", "formats", "Zarr stores").BloscCodec(
+            cname=codec.format,
+            clevel=codec.level,
+            shuffle=_SHUFFLES[codec.filter],
+            typesize=self.dtype.itemsize,
+            blocksize=codec.blocksize,
+        )
+        zarr.create_array(
+            str(self._folder.place),
+            shape=self.shape,
+            dtype=self.dtype,
+            chunks=(1, *self.shape[1:]),
+            compressors=blosc,
+            dimension_names=AXES,
+            fill_value=0,
+            zarr_format=3,
+            attributes=self._attributes(),
+        )
+
+    def _attributes(self) -> dict[str, Any]:
+        size = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
+        return {**size, ATTRIBUTE: sealed(self._payload())}
+
+    def _discard(self) -> None:
+        super()._discard()
+        self._folder.discard()

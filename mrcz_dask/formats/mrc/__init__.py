@@ -1,0 +1,1 @@
+"""MRC and MRCZ: header, frames, footer; read and written."""

@@ -1,0 +1,156 @@
+"""The footer: a payload behind the last frame, found from the end of the file by a 48-byte trailer."""
+
+from __future__ import annotations
+
+import json
+import struct
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgpack
+import numpy as np
+
+from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.provenance import canonical
+from mrcz_dask.formats.source import Source
+from mrcz_dask.values.errors import DamagedError, FooterError
+
+MAGIC = b"MRCZFOOT"
+VERSION = 1
+TRAILER_SIZE = 48
+Encoding = Literal["msgpack", "json"]
+_ENCODINGS: dict[Encoding, int] = {"msgpack": 0, "json": 1}
+_PLAIN, _BLOSC = 0, 1
+_FIELDS = struct.Struct("<8sHBBIQQQ")
+_SMALLEST_COMPRESSED = 1024
+# a reader allocates at most so much for so few bytes
+_MAX_RATIO = 256
+_MAX_DECODED = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """A footer that was found and is sound.
+
+    Attributes
+    ----------
+    payload
+        What it holds, unknown keys included.
+    version
+        Of the footer; a newer one than `VERSION` is read as far as it is understood.
+    offset, nbytes
+        Where the payload begins, and its bytes as stored (the trailer follows).
+    """
+
+    payload: dict[str, Any]
+    version: int
+    offset: int
+    nbytes: int
+
+
+def encode(
+    payload: dict[str, Any], offset: int, *, encoding: Encoding = "msgpack", version: int = VERSION
+) -> bytes:
+    """Return payload and trailer, to be written at `offset`, behind which nothing may follow.
+
+    Equal payloads give equal bytes: keys are sorted.
+    """
+    raw = canonical(payload) if encoding == "json" else _pack(payload)
+    stored, compression = raw, _PLAIN
+    if len(raw) >= _SMALLEST_COMPRESSED:
+        packed = Codec(filter="none").compress(np.frombuffer(raw, np.uint8))
+        if len(packed) < len(raw) <= _MAX_RATIO * len(packed):
+            stored, compression = packed, _BLOSC
+    head = _FIELDS.pack(MAGIC, version, _ENCODINGS[encoding], compression, 0, offset, len(stored), len(raw))
+    return stored + head + struct.pack("<Q", checksum(stored + head))
+
+
+def find(source: Source) -> Footer | None:
+    """Return the footer at the end of a file, or None if there is none.
+
+    Raises
+    ------
+    FooterError
+        There is one that cannot be trusted or understood.
+    """
+    if source.size < TRAILER_SIZE:
+        return None
+    try:
+        return _decode(source)
+    except (FooterError, DamagedError) as error:
+        raise FooterError(f"{source.name}: broken footer: {error}") from error
+
+
+def unpack(raw: bytes | memoryview, encoding: Encoding) -> dict[str, Any]:
+    """Decode a payload without running or building anything but plain values.
+
+    Raises
+    ------
+    FooterError
+        It is not such a payload.
+    """
+    try:
+        value = json.loads(bytes(raw)) if encoding == "json" else _unpack(raw)
+    except (ValueError, RecursionError, msgpack.UnpackException) as error:
+        raise FooterError(f"the payload is no {encoding}: {error or type(error).__name__}") from error
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise FooterError(f"the payload is a {type(value).__name__}, expected a map with text keys")
+    return value
+
+
+def _decode(source: Source) -> Footer | None:
+    trailer = bytes(source.read_at(source.size - TRAILER_SIZE, TRAILER_SIZE))
+    magic, version, encoding, compression, _, offset, nbytes, decoded = _FIELDS.unpack_from(trailer)
+    same = sum(a == b for a, b in zip(magic, MAGIC, strict=True))
+    if same < len(MAGIC) - 2:
+        return None
+    if magic != MAGIC:
+        raise FooterError(f"it is marked {magic!r}, expected {MAGIC!r}")
+    if offset + nbytes + TRAILER_SIZE != source.size:
+        raise FooterError(f"payload at {offset} of {nbytes} bytes does not end at the trailer")
+    stored = source.read_at(offset, nbytes)
+    if checksum(bytes(stored) + trailer[:40]) != struct.unpack_from("<Q", trailer, 40)[0]:
+        raise FooterError("its checksum does not match")
+    names = {number: name for name, number in _ENCODINGS.items()}
+    if encoding not in names or compression not in (_PLAIN, _BLOSC):
+        raise FooterError(
+            f"version {version} with encoding {encoding} and compression {compression} is newer than "
+            "this package; update it"
+        )
+    raw = _decompress(stored, decoded) if compression == _BLOSC else stored
+    if len(raw) != decoded:
+        raise FooterError(f"the payload has {len(raw)} bytes, the trailer says {decoded}")
+    return Footer(unpack(raw, names[encoding]), version, offset, nbytes)
+
+
+def _decompress(stored: bytes | memoryview, decoded: int) -> memoryview:
+    limit = min(_MAX_DECODED, _MAX_RATIO * len(stored))
+    if not 0 < decoded <= limit or len(stored) < CHUNK_HEADER:
+        raise FooterError(f"{len(stored)} bytes ask for {decoded}; at most {limit} are decoded")
+    chunk = ChunkHeader.parse(stored)
+    if chunk.nbytes != decoded:
+        raise FooterError(f"the payload decodes to {chunk.nbytes} bytes, the trailer says {decoded}")
+    raw = np.empty(decoded, np.uint8)
+    decompress_into(stored, raw)
+    return raw.data
+
+
+def _pack(payload: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(_sorted(payload))
+    return packed
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
+
+
+def _unpack(raw: bytes | memoryview) -> Any:
+    # skipping first shows that every announced item is there, before lists are made for them
+    scan = msgpack.Unpacker(max_buffer_size=max(1, len(raw)))
+    scan.feed(raw)
+    scan.skip()
+    return msgpack.unpackb(raw)

@@ -1,0 +1,290 @@
+"""MRC within gzip, bzip2, xz or zstd, unpacked as it is read; to a temporary file where that will not do."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import shutil
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+import zstandard
+
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
+from mrcz_dask.formats.mrc.layout import Complain
+from mrcz_dask.formats.mrc.reader import StackReader
+from mrcz_dask.formats.mrc.zstd_writer import ROOM
+from mrcz_dask.formats.payload import PROMISE, section
+from mrcz_dask.formats.sidecar import read_sidecar
+from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.values.errors import (
+    DamagedError,
+    FooterError,
+    HeaderError,
+    MrczDaskError,
+    TruncatedError,
+)
+from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.timing import phase
+
+
+def _zstd(file: IO[bytes]) -> IO[bytes]:
+    found: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+    return io.BufferedReader(found)
+
+
+MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
+    b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
+    b"BZh": ("bzip2", bz2.BZ2File),
+    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
+    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+}
+_AHEAD = _BLOCK = 1 << 20
+_BROKEN = (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
+
+
+class Unpacked(Source):
+    """What a compressed file holds, one byte after the other; safe from several threads, which take turns.
+
+    Its beginning is unpacked again when frames are read from the first one on again; when they are read in
+    another order, all of it goes to a temporary file once.
+
+    Parameters
+    ----------
+    packed
+        The compressed file; closed together with this.
+    """
+
+    def __init__(self, packed: Source) -> None:
+        head = bytes(packed.read_at(0, min(8, packed.size)))
+        self.method, self._unpack = next(found for magic, found in MAGIC.items() if head.startswith(magic))
+        self.name, self.path, self.beside, self.size = packed.name, None, packed.beside, 0
+        self._packed, self._turns = packed, threading.Lock()
+        self._head = b""
+        self._broken: MrczDaskError | None = None
+        self._file: IO[bytes] | None = None  # where all of it was unpacked to
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._flow = self._unpack(io.BufferedReader(Cursor(self._packed), _AHEAD))
+        self._at = 0
+
+    def begin(self) -> Header:
+        """Unpack the header, and all of the file if it cannot be read from front to back; return the header.
+
+        Raises
+        ------
+        FormatError, TruncatedError, DamagedError
+            No MRC file within, or it cannot be unpacked.
+        """
+        with self._unpacking():
+            head = self._take(HEADER_SIZE)
+            header = Header.parse(head, name=f"{self.name} ({self.method})")
+            self._head = head + self._take(header.extended_size)
+        if header.compressed or PROMISE in header.labels:
+            self._unpack_all()
+        else:
+            self.size = header.data_offset + header.shape[0] * header.frame_nbytes
+            self.streamed = self.sequential = True
+        return header
+
+    def read_at(self, offset: int, count: int) -> bytes | memoryview:
+        """Return exactly `count` bytes from `offset`; see `Source`."""
+        if offset + count <= len(self._head):
+            return self._head[offset : offset + count]
+        if offset + count > self.size:
+            raise TruncatedError(
+                f"{self.name}: wanted bytes {offset} to {offset + count}, but it ends at {self.size}"
+            )
+        with self._turns, phase("disk", count):
+            if self._file is None and self._at > offset > len(self._head):
+                self._unpack_all()
+            if self._file is not None:
+                self._file.seek(offset)
+                return self._file.read(count)
+            return self._forward(offset, count)
+
+    def _forward(self, offset: int, count: int) -> bytes:
+        if self._broken is not None:  # what comes behind it cannot be told
+            raise self._broken
+        with self._unpacking():
+            if self._at > offset:
+                self._rewind()
+            while self._at < offset:
+                self._take(min(_BLOCK, offset - self._at))
+            data = self._take(count)
+            if self._at == self.size:
+                self._to_end()
+            return data
+
+    def _take(self, count: int) -> bytes:
+        data: bytes = self._flow.read(count)
+        self._at += len(data)
+        if len(data) < count:
+            raise TruncatedError(
+                f"{self.name}: what is compressed in it ends after {self._at} bytes, expected "
+                f"{max(self.size, self._at - len(data) + count)}; copy the file again"
+            )
+        return data
+
+    def _to_end(self) -> None:
+        """Read what is left, behind which is the checksum of all."""
+        found = self._at
+        while block := self._flow.read(_BLOCK):
+            found += len(block)
+        self._compare(found)
+
+    def _compare(self, found: int) -> None:
+        """Complain if more bytes were found than the header asks for."""
+        if found > self.size:
+            raise HeaderError(
+                f"{self.name}: the header asks for {self.size} bytes, {found} are compressed in the file; "
+                "correct NZ or NSYMBT in the header"
+            )
+
+    def _unpack_all(self) -> None:
+        file = tempfile.TemporaryFile(prefix="mrcz-dask-")  # noqa: SIM115 - closed by close()
+        try:
+            with self._unpacking():
+                self._rewind()
+                shutil.copyfileobj(self._flow, file, _BLOCK)
+                if self.size:  # known where all is read later than the header
+                    self._compare(file.tell())
+        except BaseException:
+            file.close()
+            raise
+        self._file, self.size = file, max(self.size, file.tell())
+        self.streamed = self.sequential = False
+
+    @contextmanager
+    def _unpacking(self) -> Iterator[None]:
+        try:
+            with unpacking(self.name, self.method):
+                yield
+        except MrczDaskError as error:
+            self._broken = error
+            raise
+
+    def close(self) -> None:
+        """Close the file, and drop the temporary one."""
+        self._packed.close()
+        if self._file is not None:
+            self._file.close()
+
+
+class ZstdFrames(Source):
+    """An .mrcs.zst file of ours, whose sidecar says where each frame is: read in any order, in any thread.
+
+    Parameters
+    ----------
+    packed
+        The file; closed together with this.
+    payload
+        Of the sidecar.
+
+    Raises
+    ------
+    FooterError, FormatError, TruncatedError, DamagedError
+        The sidecar does not say it, or the header cannot be unpacked.
+    """
+
+    streamed = True
+
+    def __init__(self, packed: Source, payload: dict[str, Any]) -> None:
+        self.name, self.path, self.beside = packed.name, None, packed.beside
+        self._packed = packed
+        self._head = _unpacked(packed.read_at(0, min(ROOM, packed.size)), HEADER_SIZE, self.name)
+        header = Header.parse(self._head, name=f"{self.name} (zstd)")
+        self._nbytes = header.frame_nbytes
+        self.size = header.data_offset + header.shape[0] * self._nbytes
+        self._places = _places(section(payload, "packed"), header.shape[0], self.name)
+
+    def read_at(self, offset: int, count: int) -> bytes | memoryview:
+        """Return the header or a frame; see `Source`."""
+        if offset + count <= len(self._head):
+            return self._head[offset : offset + count]
+        k, rest = divmod(offset - len(self._head), self._nbytes)
+        if rest or count != self._nbytes or not 0 <= k < len(self._places):
+            raise TruncatedError(f"{self.name}: has no frame of {count} bytes at {offset}; copy it again")
+        raw = self._packed.read_at(*self._places[k])
+        return _unpacked(raw, count, f"{self.name}: frame {k}")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._packed.close()
+
+
+def _unpacked(raw: bytes | memoryview, count: int, name: str) -> bytes:
+    """Return what is in the first zstd frame; nothing is allocated for one that says another size."""
+    with unpacking(name, "zstd"), phase("decode", count):
+        size = zstandard.frame_content_size(raw)
+        if size != count:
+            raise DamagedError(f"{name}: its zstd frame says {size} bytes, expected {count}; copy it again")
+        return zstandard.ZstdDecompressor().decompress(raw, count, allow_extra_data=True)
+
+
+def _places(said: dict[str, Any], count: int, name: str) -> list[tuple[int, int]]:
+    columns = [said.get(key) for key in ("offset", "nbytes")]
+    if not all(isinstance(one, list) and len(one) == count for one in columns):
+        raise FooterError(
+            f"{name}: its sidecar does not say where each of {count} frames is; copy both again"
+        )
+    return list(zip(*columns, strict=True))
+
+
+@contextmanager
+def unpacking(name: str, method: str) -> Iterator[None]:
+    """Turn what a library raises while it unpacks into an error that names the file."""
+    try:
+        yield
+    except MrczDaskError:
+        raise
+    except EOFError as error:
+        raise TruncatedError(
+            f"{name}: its {method} stream is cut off ({error}); copy the file again"
+        ) from error
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DamagedError(
+            f"{name}: its {method} stream is damaged ({error}); copy the file again"
+        ) from error
+
+
+def open_wrapped(packed: Source, params: InputParams, complain: Complain) -> StackReader:
+    """Open an MRC file within a compressed one; the same pixels, frame by frame in bounded memory.
+
+    MRCZ, and MRC with a footer, are unpacked to a temporary file when they are opened.
+
+    Raises
+    ------
+    FormatError, TruncatedError, DamagedError, FooterError
+        As `StackReader`; or it cannot be unpacked.
+    """
+    source = _open(packed)
+    try:
+        reader = StackReader(source, mode0=params.mode0, complain=complain)
+    except BaseException:
+        source.close()
+        raise
+    reader.format = f"{reader.format} in {'zstd' if isinstance(source, ZstdFrames) else source.method}"
+    return reader
+
+
+def _open(packed: Source) -> Unpacked | ZstdFrames:
+    payload = read_sidecar(packed.beside) if packed.beside is not None else None
+    if payload is not None and "packed" in payload:
+        return ZstdFrames(packed, payload)
+    source = Unpacked(packed)
+    try:
+        source.begin()
+    except BaseException:
+        source.close()
+        raise
+    return source

@@ -1,0 +1,1 @@
+"""Text beside stacks: .mdoc, STAR, dates."""
