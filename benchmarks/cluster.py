@@ -20,12 +20,13 @@ import numpy as np
 
 from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
 from benchmarks.koma import floor, make_session
-from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.assess import assess_stacks
 from mrcz_dask.correction.plan import Plan, make_plan
-from mrcz_dask.correction.prepare import PrepareTask, prepare
 from mrcz_dask.correction.run import carry_out
-from mrcz_dask.correction.tasks import finish_tasks, judged
-from mrcz_dask.correction.window import CHAIN
+from mrcz_dask.correction.sum_stack import sum_and_mask
+from mrcz_dask.correction.tasks import CorrectionTask, SumTask
+from mrcz_dask.correction.window_sums import CHAIN
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine import loop
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
 from mrcz_dask.engine.loop import Step, Task
@@ -199,7 +200,7 @@ for _stacks in (40, 160):
     )
 
 
-def nap(seconds: float, task: FinishTask, *state: int) -> str:
+def nap(seconds: float, task: CorrectionTask, *state: int) -> str:
     time.sleep(seconds)
     return task.name
 
@@ -249,12 +250,12 @@ def _tiny(folder: Path, stacks: int) -> Path:
     return folder
 
 
-def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
+def _tasks(plan: Plan, store: Path) -> Callable[[], list[CorrectionTask]]:
     """Return what judges and makes the tasks, from records like that of the first stack."""
     SessionStore(store).create()
     one, settings = plan.stacks[0], plan.settings
-    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings)
-    record = prepare(task)
+    task = SumTask(str(one.path), one.name, one.stem, str(store), settings)
+    record = sum_and_mask(task)
     rng = np.random.default_rng(1)
     pixels = tuple(map(tuple, np.full((16, 16), 56_000).tolist()))
     records = [
@@ -268,10 +269,10 @@ def _tasks(plan: Plan, store: Path) -> Callable[[], list[FinishTask]]:
         )
         for k, entry in enumerate(plan.stacks)
     ]
-    return lambda: list(finish_tasks(plan, judged(plan.stacks, records, settings)))
+    return lambda: list(correction_tasks(plan, assess_stacks(plan.stacks, records, settings)))
 
 
-def _naps(seconds: float, tasks: list[FinishTask]) -> list[Task]:
+def _naps(seconds: float, tasks: list[CorrectionTask]) -> list[Task]:
     work = partial(nap, seconds)
     return [Task("nap", "napping", work, task, priority=k) for k, task in enumerate(tasks)]
 

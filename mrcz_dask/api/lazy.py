@@ -14,12 +14,13 @@ import numpy as np
 from dask.base import tokenize
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.corrections import corrections
-from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.assess import assess_stacks
+from mrcz_dask.correction.correct_stack import corrections
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.prepare import PrepareTask, mask_stack, prepare, sum_frames
-from mrcz_dask.correction.summing import known_record, prepare_task
-from mrcz_dask.correction.tasks import finish_tasks, judged
+from mrcz_dask.correction.sum_stack import mask_stack, sum_and_mask, sum_frames
+from mrcz_dask.correction.summing import known_record, sum_task
+from mrcz_dask.correction.tasks import CorrectionTask, SumTask
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
@@ -113,7 +114,7 @@ class LazyKoma:
         if self._arrays:
             one = self._arrays[i]
             frames = [(one.frames.name, k, 0, 0) for k in range(one.frames.shape[0])]
-            summed: tuple[Any, ...] = (sum_array, prepare_task(plan, entry), one.mask, one.dose, frames)
+            summed: tuple[Any, ...] = (sum_array, sum_task(plan, entry), one.mask, one.dose, frames)
         else:
             summed = (sum_file, plan, entry)
         near = self._members(i)
@@ -182,11 +183,11 @@ class LazyKoma:
 def sum_file(plan: Plan, entry: StackEntry) -> StackRecord | Failure:
     """Sum a stack, unless the store has its record."""
     found = known_record(plan, SessionStore(plan.store), entry)
-    return attempt(prepare, "sum", prepare_task(plan, entry)) if found is None else found
+    return attempt(sum_and_mask, "sum", sum_task(plan, entry)) if found is None else found
 
 
 def sum_array(
-    task: PrepareTask, mask: NDArray[np.bool_] | None, dose: float | None, frames: Sequence[NDArray[Any]]
+    task: SumTask, mask: NDArray[np.bool_] | None, dose: float | None, frames: Sequence[NDArray[Any]]
 ) -> StackRecord:
     """Sum a stack that is in memory; take a mask and a dose that are given in place of those found."""
     sums = sum_frames(task, Frames(frames), Measured(0, 0))
@@ -208,14 +209,14 @@ def sum_array(
 
 def assess(
     plan: Plan, among: list[int], first: int, count: int, records: Sequence[StackRecord | Failure]
-) -> list[FinishTask | Failure]:
+) -> list[CorrectionTask | Failure]:
     """Return what the corrections of some stacks need, from the records of all that decide about them."""
     made = [(k, one) for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)]
-    ready = judged([plan.stacks[k] for k, _ in made], [one for _, one in made], plan.settings)
+    ready = assess_stacks([plan.stacks[k] for k, _ in made], [one for _, one in made], plan.settings)
     failed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, Failure)}
     wanted = [k for k in among if first <= k < first + count]
     start = sum(k < first for k, _ in made)
-    tasks = finish_tasks(plan, ready, start=start)
+    tasks = correction_tasks(plan, ready, start=start)
     return [failed[k] if k in failed else next(tasks) for k in wanted]
 
 
@@ -224,7 +225,7 @@ class StackCorrection:
     """The correction of one stack, and the gain before it."""
 
     ready: ReadyCorrection
-    task: FinishTask
+    task: CorrectionTask
 
     def apply(self, exposed: Exposed, frame: NDArray[Any]) -> Frame:
         """Return a frame as read after gain and correction, at its own dose, as a chunk."""
@@ -233,7 +234,7 @@ class StackCorrection:
         return self.ready.at_dose(dose).apply(gained)[None]
 
 
-def correction_of(tasks: Sequence[FinishTask | Failure], k: int) -> StackCorrection:
+def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCorrection:
     """Return the correction of a stack.
 
     Raises

@@ -9,13 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mrcz_dask.correction.finish import finish
-from mrcz_dask.correction.finish_task import FinishTask
-from mrcz_dask.correction.outputs import STORE_NAME, output_stem, store_of
-from mrcz_dask.correction.prepare import PrepareTask, prepare
-from mrcz_dask.correction.recording import settings_in
-from mrcz_dask.correction.resume import last_steps
-from mrcz_dask.correction.window import MemberRef, member_ref
+from mrcz_dask.correction.correct_stack import correct_stack
+from mrcz_dask.correction.footer import last_steps, settings_in
+from mrcz_dask.correction.sum_stack import sum_and_mask
+from mrcz_dask.correction.tasks import (
+    STORE_NAME,
+    CorrectionTask,
+    MemberRef,
+    SumTask,
+    member_ref,
+    output_stem,
+    store_of,
+)
 from mrcz_dask.counting.again import count_again, differing, is_counted, is_events, steps_of
 from mrcz_dask.counting.to_stack import stem_of_events
 from mrcz_dask.formats.digest import whole_digest
@@ -214,8 +219,8 @@ def _prepare_all(
             raise ReferenceNotFoundError(f"{path}: an input of this file, and not there; give --session")
         stem = f"{own}/{k}" if k else own  # inputs may have one stem, in two formats or folders
         exposure = stated_exposure(find_mdoc(path)) if settings.gain.by_rate else None
-        task = PrepareTask(str(path), name, stem, str(store.path), settings, exposure)
-        records[name] = prepare(task)
+        task = SumTask(str(path), name, stem, str(store.path), settings, exposure)
+        records[name] = sum_and_mask(task)
         if records[name].digest != digest:
             raise SessionError(
                 f"{path}: its pixels have digest {records[name].digest}, the footer names {digest}; "
@@ -229,7 +234,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
     koma, write = steps["koma"], steps["write"]["results"]
     members = [_members(window["names"], records) for window in koma["inputs"]]
     own = records[steps["outliers"]["inputs"][0]["name"]]
-    task = FinishTask(
+    task = CorrectionTask(
         path=str(folder / own.name),
         folder=str(place / "again"),
         store=str(place / "again" / STORE_NAME),
@@ -246,7 +251,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         pixel_size=write["pixel_size"],
         mdoc=None,
     )
-    return place / "again" / finish(task).output
+    return place / "again" / correct_stack(task).output
 
 
 def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from mrcz_dask.correction.follow import FollowParams, follow
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.profiling import run_profiled
 from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.correction.timing_report import run_profiled
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.where import Where, local_crew, open_client
 from mrcz_dask.monitor.serving import PageParams, watched
@@ -23,7 +23,7 @@ from mrcz_dask.values.messages import Listener, Warned, silent
 if TYPE_CHECKING:
     import distributed
 
-    from mrcz_dask.correction.profile import Profile
+    from mrcz_dask.correction.timing_report import TimingReport
 
 
 @contextmanager
@@ -70,7 +70,7 @@ def run(
     report: bool = True,
     find_radius: bool = False,
     profile: bool = False,
-) -> tuple[Outcome, Profile | None]:
+) -> tuple[Outcome, TimingReport | None]:
     """Carry out a plan.
 
     Parameters
@@ -88,7 +88,7 @@ def run(
 
     Returns
     -------
-    Outcome, Profile or None
+    Outcome, TimingReport or None
         What was done, and where the time went.
 
     Raises

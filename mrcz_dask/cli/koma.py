@@ -34,8 +34,8 @@ AUTO = "auto"
 if TYPE_CHECKING:
     from mrcz_dask.correction.follow import FollowParams
     from mrcz_dask.correction.plan import Plan
-    from mrcz_dask.correction.profile import Profile
     from mrcz_dask.correction.run import Outcome
+    from mrcz_dask.correction.timing_report import TimingReport
     from mrcz_dask.engine.where import Where
     from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.monitor.serving import PageParams
@@ -202,7 +202,7 @@ class Job:
 
 def _once(
     job: Job, where: Where, tell: Teller, pages: PageParams, *, report: bool, profile: bool
-) -> tuple[Outcome, Profile | None]:
+) -> tuple[Outcome, TimingReport | None]:
     """Run over what is there now."""
     from mrcz_dask.api.run import run
 

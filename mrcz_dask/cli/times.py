@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import results, say, table
-from mrcz_dask.correction.profile import PROFILE, REPORT
+from mrcz_dask.correction.timing_report import PROFILE, REPORT
 
 if TYPE_CHECKING:
-    from mrcz_dask.correction.profile import Pass, Profile, Total
+    from mrcz_dask.correction.timing_report import Pass, TimingReport, Total
 
 CAPTION = (
     "seconds of all threads; sum: with statistics and digests; fit: with masks; disk: with the store; "
@@ -17,7 +17,7 @@ CAPTION = (
 )
 
 
-def show_profile(profile: Profile) -> None:
+def show_profile(profile: TimingReport) -> None:
     """Print where the time of a run went, and how far it is from what codec and disk need."""
     say("")
     results().print(_phases(profile))
@@ -25,7 +25,7 @@ def show_profile(profile: Profile) -> None:
         say(text)
 
 
-def _phases(profile: Profile) -> object:
+def _phases(profile: TimingReport) -> object:
     numbers = (*(one.name for one in profile.passes), "both", "share", "processor", "GB", "GB/s")
     made = table("phase", *numbers, right=numbers)
     made.caption, made.caption_justify = CAPTION, "left"
@@ -42,7 +42,7 @@ def _phases(profile: Profile) -> object:
     return made
 
 
-def _busy(of: Pass | Profile) -> float:
+def _busy(of: Pass | TimingReport) -> float:
     return sum(one.seconds for one in of.totals.values())
 
 
@@ -58,7 +58,7 @@ def _moved(total: Total) -> tuple[str, str]:
     return ("", "") if total.rate is None else (f"{total.bytes / 1e9:.3g}", f"{total.rate:.3g}")
 
 
-def _remarks(profile: Profile) -> Iterator[str]:
+def _remarks(profile: TimingReport) -> Iterator[str]:
     helpers = sum(one.helpers for one in profile.totals.values())
     if helpers:
         yield (
@@ -78,6 +78,6 @@ def _remarks(profile: Profile) -> Iterator[str]:
     yield _report(profile)
 
 
-def _report(profile: Profile) -> str:
+def _report(profile: TimingReport) -> str:
     path = profile.folder / REPORT
     return f"Dask's report: {path}" if path.exists() else "no report of Dask: it is of a cluster (--workers)"

@@ -10,7 +10,7 @@ from time import monotonic
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.run import KomaJob, Log, Outcome, started
 from mrcz_dask.correction.summing import announce
-from mrcz_dask.correction.tasks import more_until_final
+from mrcz_dask.correction.windows import more_until_final
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.session.entries import Discovery, Rejected, StackEntry

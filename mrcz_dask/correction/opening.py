@@ -11,7 +11,8 @@ import dask.array as da
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.outputs import RECIPE_VERSION, REVERSED, store_of
+from mrcz_dask.correction.outputs import RECIPE_VERSION, REVERSED
+from mrcz_dask.correction.tasks import store_of
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.numerics.doses import relative_dose

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.finish_task import FinishTask
-from mrcz_dask.correction.recording import Findings, Noise, steps
-from mrcz_dask.correction.storage import stored_counts, stored_normalized
+from mrcz_dask.correction.footer import Findings, Noise, steps
+from mrcz_dask.correction.tasks import STORE_NAME, CorrectionTask, mask_path, output_path
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.digest import PixelDigest, files_in
+from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter, write
-from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import FrameSource
 from mrcz_dask.formats.stats import FrameStats, from_moments
 from mrcz_dask.formats.writers import (
-    SUFFIXES,
     UINT4,
     check_format_codec,
     open_writer,
@@ -32,20 +29,31 @@ from mrcz_dask.formats.writers import (
     stored_type,
 )
 from mrcz_dask.gain.applied import Exposed
+from mrcz_dask.numerics.doses import relative_dose
+from mrcz_dask.numerics.noise.correlation import FINENESS
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
-from mrcz_dask.numerics.reference.rounding import round_to_half
+from mrcz_dask.numerics.reference.rounding import (
+    TOLERATED,
+    fine_step,
+    int16_steps,
+    round_to_half,
+    step_that_fits,
+)
 from mrcz_dask.session.readback import read_back
 from mrcz_dask.session.store import SessionStore, correction_digest
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
+from mrcz_dask.values.records import StackRecord
+from mrcz_dask.values.timing import phase
 
 Image = NDArray[np.float32]
-STORE_NAME = "session.zarr"
 COMMON_CHUNKS = 2
 RECIPE_VERSION = 2
-REFERENCE = "_reference.mrc"
+REVERSED = "rows_reversed"
+GENERATOR = "Philox4x32-10"
+LOST = 4  # times the noise of a frame: a step that is coarser leaves nothing of it
 
 
 class Output(ABC):
@@ -60,7 +68,7 @@ class Output(ABC):
     """
 
     def __init__(
-        self, task: FinishTask, findings: Findings, writer: FrameWriter, stored: dict[str, Any]
+        self, task: CorrectionTask, findings: Findings, writer: FrameWriter, stored: dict[str, Any]
     ) -> None:
         self.task = task
         self.findings = findings
@@ -138,51 +146,9 @@ class RecompressedOutput(Output):
         }
 
 
-def output_path(task: FinishTask) -> Path:
-    """Return where the output of a stack goes."""
-    return Path(task.folder) / output_name(task.record.stem, task.settings.write)
-
-
-def output_name(stem: str, params: WriteParams) -> str:
-    """Return the name of a stack's output, relative to the output folder, with forward slashes."""
-    return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
-
-
-def output_stem(name: str) -> str:
-    """Return the stem of the stack whose output has this name."""
-    endings = (one for one in (REFERENCE, *SUFFIXES.values()) if name.endswith(one))
-    return name.removesuffix(next(endings, ""))
-
-
-def output_files(task: FinishTask) -> tuple[tuple[str, str], ...]:
-    """Return the names of all files of a stack's output, relative to its folder, and the SHA-256 of each."""
-    output, stem, store = output_path(task), task.record.stem, SessionStore(task.store)
-    places = [output, sidecar_path(output)]
-    places += [Path(f"{output}.mdoc")] if task.mdoc is not None else []
-    match task.settings.write.write:
-        case "recompressed":
-            places += [store.path / "corrections" / stem]
-        case "references":
-            places += [mask_path(task), *(store.path / group / stem for group in ("references", "outliers"))]
-    return files_in(places, Path(task.folder))
-
-
-def mask_path(task: FinishTask) -> Path:
-    """Return where `--write references` puts a stack's mask."""
-    return Path(task.folder) / f"{task.record.stem}_mask.mrc"
-
-
-def store_of(output: Path, stem: str) -> Path:
-    """Return the session store of an output: in the folder above the tree of its stem, or beside the file."""
-    parents = output.absolute().parents
-    above = parents[min(stem.count("/"), len(parents) - 1)] / STORE_NAME
-    beside = parents[0] / STORE_NAME
-    return beside if beside.is_dir() and not above.is_dir() else above
-
-
 @contextmanager
 def open_output(
-    exposed: Exposed, task: FinishTask, findings: Findings, ready: ReadyCorrection
+    exposed: Exposed, task: CorrectionTask, findings: Findings, ready: ReadyCorrection
 ) -> Iterator[Output]:
     """Open the output that the settings ask for; it appears whole when the block ends without an error."""
     reader, params = exposed.source, task.settings.write
@@ -210,7 +176,7 @@ def open_output(
 
 @contextmanager
 def open_recompressed(
-    reader: FrameSource, task: FinishTask, findings: Findings
+    reader: FrameSource, task: CorrectionTask, findings: Findings
 ) -> Iterator[RecompressedOutput]:
     """Open an output of counts; it gets its name when it was read back."""
     record, format = task.record, task.settings.write.format
@@ -239,9 +205,6 @@ def open_recompressed(
         yield RecompressedOutput(task, findings, writer, stored, reverse=reverse, written=written)
 
 
-REVERSED = "rows_reversed"
-
-
 def _rows(reader: FrameSource, format: OutputFormat) -> dict[str, Any]:
     """Return what is said of the order of rows: nothing where it is the input's, and MRC's."""
     return {**row_order(reader, format), **({REVERSED: True} if reversed_rows(reader, format) else {})}
@@ -252,7 +215,7 @@ def _kept(stored: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in stored.items() if key != REVERSED}
 
 
-def copies_chunks(reader: FrameSource, task: FinishTask) -> bool:
+def copies_chunks(reader: FrameSource, task: CorrectionTask) -> bool:
     """Return whether the output of a stack is a copy of its chunks."""
     write = task.settings.write
     return write.write == "recompressed" and write.format == "mrcz" and keeps_chunks(reader, write.codec)
@@ -288,7 +251,7 @@ def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) ->
         raise ParameterError("codec keep copies chunks as they are; it goes with recompression to mrcz only")
 
 
-def write_references(task: FinishTask, findings: Findings, noise: Noise, store: SessionStore) -> None:
+def write_references(task: CorrectionTask, findings: Findings, noise: Noise, store: SessionStore) -> None:
     """Write a stack's pattern and mask as MRC, and the correction with its outlier table into the store."""
     correction = findings.correction
     store.put_reference(task.record.stem, correction, outlier_table(correction))
@@ -317,3 +280,94 @@ def outlier_table(correction: Correction) -> dict[str, NDArray[Any]]:
         "weight": correction.weight[y, x],
         "fill": correction.fill,
     }
+
+
+def stored_counts(task: CorrectionTask) -> dict[str, Any]:
+    """Return what the footer says of counts that stay as they are."""
+    return {"unit": "counts", "dose_per_frame": task.record.dose}
+
+
+def stored_normalized(task: CorrectionTask, ready: ReadyCorrection, exposed: Exposed) -> dict[str, Any]:
+    """Return what the footer says of normalised pixels: in steps, if int16 holds them in fine ones.
+
+    Raises
+    ------
+    DtypeError
+        Neither int16 nor float32 can hold what the pixels tell, or what was asked for cannot.
+    """
+    settings = task.settings.write
+    stored: dict[str, Any] = {"unit": "counts", "dose_per_frame": task.record.dose}
+    steps = _storage(task, ready, exposed)
+    if steps is not None:
+        stored |= {"scale": steps[0], "offset": steps[1] + task.record.offset}
+    if steps is not None or settings.dtype == "float16":
+        stored |= {"rounding": "stochastic", "generator": GENERATOR}
+    return stored
+
+
+def _storage(task: CorrectionTask, ready: ReadyCorrection, exposed: Exposed) -> tuple[float, float] | None:
+    """Return step and offset of int16, None for floats; see `stored_normalized`.
+
+    Frames are looked at only if a quick bound asks for it: a hot pixel that is filled anyway is in the bound,
+    and must not coarsen all others.
+    """
+    record, settings, asked = task.record, task.settings.write, _asked_step(task)
+    weight = ready.correction.weight
+    # without a sound mask the pixels stay as they are: integers exact in steps of 1 or less, floats as floats
+    whole = exposed.gain is None and "int" in record.dtype
+    coarsest = max(asked, _noise(record) / TOLERATED) if record.sound else float(whole)
+    bound = exposed.largest(record.low, record.high)
+    if record.blank:  # what is blank gets no gain
+        bound = max(bound, abs(record.low), abs(record.high))
+    # what a frame's good pixels may have at most, were all counts in them
+    brightest = bound if record.low < 0 else exposed.largest(0, record.brightest)
+    good = max(1, int(np.count_nonzero(~is_masked(weight))))
+    factor = max(1.0, brightest * weight.size / good / record.dose) if record.dose > 0 else 1.0
+    bound = ready.largest(-bound, bound, factor)
+    if settings.dtype == "int16" and step_that_fits(asked, bound) == asked <= coarsest:
+        return asked, 0.0
+    if settings.dtype != "int16" and not record.offset and _float_tells(task, bound):
+        return None
+    with phase("apply"):
+        doses = ((frame, relative_dose(frame, weight, record.dose)) for frame in exposed)
+        made = (ready.at_dose(dose).apply(frame) for frame, dose in doses)
+        ends = [(float(one.min()), float(one.max())) for one in made]
+    low, high = min(least for least, _ in ends), max(most for _, most in ends)
+    found = int16_steps(asked, low, high, coarsest) if settings.dtype == "int16" else None
+    if found is None and (record.offset or not _float_tells(task, max(-low, high))):
+        other = "" if settings.dtype == "int16" else "write --dtype int16 --format mrcz, or "
+        raise DtypeError(
+            f"{task.path}: its pixels reach from {low + record.offset:g} to {high + record.offset:g} with a "
+            f"noise of {_noise(record):.3g} counts a frame, which {settings.dtype} cannot hold together; "
+            f"{other}take the offset off in the file first"
+        )
+    return found
+
+
+def _noise(record: StackRecord) -> float:
+    return math.inf if record.noise is None else record.noise
+
+
+def _asked_step(task: CorrectionTask) -> float:
+    """Return the step that was asked for; the usual one is finer where the noise is small."""
+    step, noise = task.settings.write.step, _noise(task.record)
+    if not (noise and task.record.sound):
+        return step
+    if step == WriteParams().step:
+        return fine_step(step, noise)
+    if step > LOST * noise:
+        raise DtypeError(
+            f"{task.path}: --step {step:g} would hide the noise of a frame, {noise:.3g} counts; expected at "
+            f"most {fine_step(step, noise):g}"
+        )
+    return step
+
+
+def _float_tells(task: CorrectionTask, largest: float) -> bool:
+    """Whether the step of floats of the type asked for is small against the noise of a frame."""
+    record = task.record
+    if task.settings.write.dtype == "float16" and record.sound:
+        return float(np.spacing(np.float16(record.dose))) <= _noise(record) / TOLERATED
+    kind = np.float16 if task.settings.write.dtype == "float16" else np.float32
+    finest = _noise(record) / FINENESS if record.sound else 1.0
+    return "int" not in record.dtype or float(np.spacing(kind(largest))) <= finest

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from mrcz_dask.correction.outputs import STORE_NAME, output_name
-from mrcz_dask.correction.resume import forbidding, last_steps
+from mrcz_dask.correction.footer import forbidding, last_steps
+from mrcz_dask.correction.tasks import STORE_NAME, output_name
 from mrcz_dask.engine.memory import Need, need
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer

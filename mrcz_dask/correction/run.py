@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.correction.corrections import window_task
-from mrcz_dask.correction.finish import finish
-from mrcz_dask.correction.finish_task import FinishTask
-from mrcz_dask.correction.outputs import output_name
+from mrcz_dask.correction.assess import Assessment
+from mrcz_dask.correction.correct_stack import correct_stack, window_task
+from mrcz_dask.correction.footer import Due, kept_result
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.resume import Due, kept_result
 from mrcz_dask.correction.summing import SumJob, tell_of, warn_of_session
-from mrcz_dask.correction.tasks import Assessment, finish_tasks
-from mrcz_dask.correction.window import BLOCK, CHAIN, Block, member_ref, sum_block, window
+from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
+from mrcz_dask.correction.window_sums import BLOCK, CHAIN, Block, advance_windows, sum_block
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
@@ -225,7 +224,7 @@ class KomaJob(SumJob):
 
     def take(self, task: Task, made: Timed[Any]) -> None:
         """Take in the record or the result of a stack, or its failure."""
-        if not isinstance(task.argument, FinishTask):
+        if not isinstance(task.argument, CorrectionTask):
             super().take(task, made)
             return
         corrected, found = task.argument, made.result
@@ -267,7 +266,9 @@ class KomaJob(SumJob):
         if complete and not self._hinted:
             self._hinted = True
             warn_of_session(assessed.ready, self._listen)
-        tasks = finish_tasks(self.plan, assessed.ready, segments, start=self._next, more_to_come=not complete)
+        tasks = correction_tasks(
+            self.plan, assessed.ready, segments, start=self._next, more_to_come=not complete
+        )
         for index, task in enumerate(tasks, self._next):
             if task.provisional:
                 self._waiting = self._waiting or (index, task.name)
@@ -290,14 +291,14 @@ class KomaJob(SumJob):
                 self._listen(messages.Noted(str(one)))
         self._told |= set(breaks)
 
-    def _wanted(self, task: FinishTask) -> bool:
+    def _wanted(self, task: CorrectionTask) -> bool:
         """Whether an output is not what it should be, as far as this run knows, and not under way."""
         there, refused = self._results.get(task.name), self._refused.get(task.name)
         if (refused is not None and refused[0] == task.key) or self._correcting.get(task.name) == task.key:
             return False
         return there is None or (not task.provisional and there.key != task.key)
 
-    def _is_due(self, task: FinishTask) -> bool:
+    def _is_due(self, task: CorrectionTask) -> bool:
         """Whether the output is to be written; tell why. One that is there is kept, or not to be replaced."""
         output = output_name(task.record.stem, self.plan.settings.write)
         listen, size = self._listen, task.record.size
@@ -315,7 +316,7 @@ class KomaJob(SumJob):
         listen(messages.StackDone(messages.CORRECTION, task.name, size, None, found))
         return False
 
-    def _correction(self, index: int, task: FinishTask) -> Task:
+    def _correction(self, index: int, task: CorrectionTask) -> Task:
         """Return the correction of a stack; the first window of a chain begins with sums of whole blocks."""
         generation, start, stop = self._chain
         new = not task.provisional and (generation != self._generation or not start <= index < stop)
@@ -328,10 +329,10 @@ class KomaJob(SumJob):
         asked = window_task(task, blocks=blocks)
         needs = tuple(Task("sum-block", "windows", sum_block, block, priority=index) for block in blocks)
         chain = self._generation, PROVISIONAL if task.provisional else start
-        step = Step("window", window, asked, chain, needs) if asked.windows else None
-        return Task("correct-stack", messages.CORRECTION, finish, task, priority=index, step=step)
+        step = Step("window", advance_windows, asked, chain, needs) if asked.windows else None
+        return Task("correct-stack", messages.CORRECTION, correct_stack, task, priority=index, step=step)
 
-    def _blocks(self, task: FinishTask) -> tuple[Block, ...]:
+    def _blocks(self, task: CorrectionTask) -> tuple[Block, ...]:
         """Return the whole blocks of the session's usable stacks that the long window of a stack holds."""
         if len(task.long) < WORTH:
             return ()

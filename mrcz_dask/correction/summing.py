@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, ClassVar
 
-from mrcz_dask.correction.outputs import output_name
+from mrcz_dask.correction.assess import AssessedStack, Assessment, looks_raw
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.prepare import PrepareTask, StackSums, made_with, mask_stack, sum_stack
-from mrcz_dask.correction.segments import Ready
-from mrcz_dask.correction.tasks import Assessment, looks_raw
+from mrcz_dask.correction.sum_stack import StackSums, mask_stack, sum_stack
+from mrcz_dask.correction.tasks import SumTask, made_with, output_name
 from mrcz_dask.engine.attempt import Timed, attempt
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
@@ -111,7 +110,7 @@ class SumJob:
             record, self._news = known_record(self.plan, store, entry), True
             if record is None:
                 self._summing[entry.name] = entry
-                task = prepare_task(self.plan, entry)
+                task = sum_task(self.plan, entry)
                 step = Step("sum-stack", _sum, task, chain=None)
                 yield Task("mask-stack", messages.SUMS, _mask, task, len(self.plan.stacks) + k, step)
             else:
@@ -127,15 +126,17 @@ class SumJob:
         return found is not None and found[0] == entry
 
 
-def _sum(before: None, task: PrepareTask) -> StackSums | Failure:
+def _sum(before: None, task: SumTask) -> StackSums | Failure:
     return attempt(sum_stack, messages.SUMS, task)
 
 
-def _mask(task: PrepareTask, read: StackSums | Failure) -> StackRecord | Failure:
+def _mask(task: SumTask, read: StackSums | Failure) -> StackRecord | Failure:
     return read if isinstance(read, Failure) else mask_stack(task, read)
 
 
-def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[list[Ready], list[Failure]]:
+def sum_session(
+    plan: Plan, client: Client, listen: messages.Listener
+) -> tuple[list[AssessedStack], list[Failure]]:
     """Sum the stacks of a session; return them in order of time, with verdicts, and the failures."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
@@ -151,7 +152,7 @@ def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[
     return assessment.ready, job.failures
 
 
-def warn_of_session(ready: Sequence[Ready], listen: messages.Listener) -> None:
+def warn_of_session(ready: Sequence[AssessedStack], listen: messages.Listener) -> None:
     """Warn of copies of the same data, and of stacks that look as if no gain reference had been applied."""
     names = [one.entry.name for one in ready]
     copies = [
@@ -201,11 +202,11 @@ def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRec
     record = store.record(entry.stem)
     if record is None:
         return None
-    now = (entry.name, entry.size, entry.mtime_ns, made_with(prepare_task(plan, entry)))
+    now = (entry.name, entry.size, entry.mtime_ns, made_with(sum_task(plan, entry)))
     return record if (record.name, record.size, record.mtime_ns, record.made_with) == now else None
 
 
-def prepare_task(plan: Plan, entry: StackEntry) -> PrepareTask:
+def sum_task(plan: Plan, entry: StackEntry) -> SumTask:
     """Return the task that sums a stack."""
     exposure = stated_exposure(entry.mdoc) if plan.settings.gain.by_rate else None
-    return PrepareTask(str(entry.path), entry.name, entry.stem, str(plan.store), plan.settings, exposure)
+    return SumTask(str(entry.path), entry.name, entry.stem, str(plan.store), plan.settings, exposure)

@@ -1,321 +1,237 @@
-"""From records to the tasks of the second pass: who may be a reference, whose window holds whom."""
+"""The tasks over one stack: what each needs, as small plain values, and where its output goes."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import count, islice, pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
 
-import numpy as np
+import xxhash
 
-from mrcz_dask.correction.finish_task import FinishTask
-from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.segments import Ready, Segments, find_segments
-from mrcz_dask.correction.window import MemberRef, member_ref
-from mrcz_dask.numerics.session.breaks import REACH
-from mrcz_dask.numerics.session.contrast import BlockMeans, judge
-from mrcz_dask.numerics.session.copies import Copies
-from mrcz_dask.numerics.session.fingerprint import Fingerprint
-from mrcz_dask.session.entries import StackEntry
-from mrcz_dask.values.params import KomaParams, Settings
+from mrcz_dask.engine.attempt import CopiesError
+from mrcz_dask.formats.digest import files_in
+from mrcz_dask.formats.provenance import canonical, plain
+from mrcz_dask.formats.sidecar import sidecar_path
+from mrcz_dask.formats.writers import (
+    SUFFIXES,
+)
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.params import Settings, WriteParams
 from mrcz_dask.values.records import Break, StackRecord
-from mrcz_dask.values.sizes import some
-from mrcz_dask.values.windows import centred, long_window
+from mrcz_dask.version import __version__
 
-# Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
-RAW_SPREAD = 0.15
-# Usable stacks before the first undecided one that are looked at for breaks, which takes some twenty.
-LEAD_OF_BREAKS = 200
-
-
-class Assessment:
-    """The verdicts on a session's stacks and its breaks, kept up as records come in order of time.
-
-    Whether a stack may be a reference, and whether there is a break before it, is decided from a bounded
-    number of stacks around it. So only the last ones are looked at again when others follow.
-
-    Attributes
-    ----------
-    ready
-        The stacks that have a record, in order of time.
-    segments
-        Their breaks.
-    changed_at
-        The stacks before this index are those of the last `update`, and decided.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._lead = settings.contrast.history + settings.koma.radius
-        self._begin()
-        self.changed_at = 0
-
-    def _begin(self) -> None:
-        self.ready: list[Ready] = []
-        self.segments = Segments(0, (), (), 0)
-        self._copies = Copies()
-        self._grids: list[BlockMeans | None] = []
-
-    def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
-        """Take in the stacks that are there now, in order of time."""
-        known = [(one.entry, one.record) for one in self.ready]
-        if known != list(stacks[: len(known)]):
-            self._begin()
-        self.changed_at = self.segments.decided
-        self._judge(stacks)
-        self._find_breaks()
-
-    def _judge(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
-        koma = self._settings.koma
-        undecided = max(0, len(self.ready) - koma.radius)
-        start = max(0, undecided - self._lead)
-        changed: set[int] = set()
-        for j in range(len(self.ready), len(stacks)):
-            record = stacks[j][1]
-            self._grids.append(_grid(record))
-            self._copies.add(Fingerprint.from_text(record.frames, record.grain))
-            changed.update(self._copies.of(j))
-        verdicts = judge(self._grids[start:], koma.radius, self._settings.contrast, undecided - start)
-        del self.ready[undecided:]
-        for j in changed.intersection(range(undecided)):
-            self.ready[j] = replace(self.ready[j], copies=self._copies.of(j))
-        for j in range(undecided, len(stacks)):
-            copies = self._copies.of(j)
-            original = next((k for k in copies if k < j and self.ready[k].usable), None)
-            known = [k for k in copies if k <= j + koma.radius]
-            if not all(self._copies.share(a, b) for a, b in pairwise(known)):
-                # of several stacks, as a tilt series is: these are neighbours, it is none
-                original = known[0]
-            raw = koma.form == "subtract-raw"
-            self.ready.append(Ready(*stacks[j], verdicts[j - undecided], raw, copies, original))
-
-    def _find_breaks(self) -> None:
-        decided = self.segments.decided
-        usable = (k for k in reversed(range(decided)) if self.ready[k].usable)
-        start = next(islice(usable, LEAD_OF_BREAKS - 1, None), 0)
-        found = find_segments(self.ready[start:], self._settings.koma)
-        old = bisect_left(self.segments.starts, decided)
-        new = bisect_left(found.starts, decided - start)
-        self.segments = Segments(
-            len(self.ready),
-            (*self.segments.starts[:old], *(start + one for one in found.starts[new:])),
-            (*self.segments.breaks[:old], *found.breaks[new:]),
-            max(decided, start + found.decided),
-        )
-
-
-def judged(entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings) -> list[Ready]:
-    """Return the stacks of a session, in order of time, with the verdict on each."""
-    assessment = Assessment(settings)
-    assessment.update([*zip(entries, records, strict=True)])
-    return assessment.ready
-
-
-def copies_in(ready: Sequence[Ready]) -> dict[str, list[str]]:
-    """Return by the name of each stack that shares data with others the names of these."""
-    return {one.entry.name: [ready[k].entry.name for k in one.copies] for one in ready if one.copies}
-
-
-def finish_tasks(
-    plan: Plan,
-    ready: Sequence[Ready],
-    segments: Segments | None = None,
-    *,
-    start: int = 0,
-    more_to_come: bool = False,
-) -> Iterator[FinishTask]:
-    """Yield the task of every stack, in order of time.
-
-    Parameters
-    ----------
-    plan, ready
-        Of the session.
-    segments
-        Of the session; None = they are looked for.
-    start
-        Index of the first stack whose task is asked for.
-    more_to_come
-        Whether stacks may come that change windows. Final are then stacks that have, in what is decided of
-        their segment, `reach` usable stacks after them and twice as many in all, or the segment's end.
-    """
-    koma = plan.settings.koma
-    segments = segments or find_segments(ready, koma)
-    usable = [r.usable for r in ready]
-    candidates = [k for k, good in enumerate(usable) if good]
-    for i in range(start, len(ready)):
-        found = windows_of(i, candidates, usable, segments, koma, ready[i].copies)
-        short, long = ([member_ref(ready[j].record) for j in some] for some in (found.short, found.long))
-        provisional = more_to_come and not found.final
-        about = _about_copies(i, ready, found.around)
-        yield _finish_task(plan, ready[i], short, long, found.breaks, about, provisional=provisional)
+STORE_NAME = "session.zarr"
+REFERENCE = "_reference.mrc"
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """Of a stack.
+class SumTask:
+    """What the first pass needs of one stack.
 
     Attributes
     ----------
+    path, name, stem, store
+        Of the stack, see `StackRecord`, and of the session store.
+    settings
+        Of the run.
+    exposure
+        Seconds of all its frames, where gamma goes by dose rate and its .mdoc says it.
+    """
+
+    path: str
+    name: str
+    stem: str
+    store: str
+    settings: Settings
+    exposure: float | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What must be there: the stack's folder, and the store."""
+        return places(self.path, self.store)
+
+
+def made_with(task: SumTask) -> str:
+    """Return the digest of the parameters that a record depends on, beside the stack itself."""
+    groups = [getattr(task.settings, name).to_dict() for name in ("outliers", "contrast", "input", "gain")]
+    values = [*groups, task.exposure, __version__]
+    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRef:
+    """A stack as a member of windows: what finds its sum in the store, and its numbers.
+
+    Attributes
+    ----------
+    name, stem, digest
+        Of the stack, see `StackRecord`.
+    exponent, mean, n
+        Of its sum, see `numerics.reference.window.Member`.
+    """
+
+    name: str
+    stem: str
+    digest: str
+    exponent: int
+    mean: float
+    n: int
+
+
+def member_ref(record: StackRecord) -> MemberRef:
+    """Return a stack as a member of windows."""
+    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.exposed())
+
+
+@dataclass(frozen=True, slots=True)
+class CorrectionTask:
+    """What the second pass needs of one stack.
+
+    Attributes
+    ----------
+    path, folder, store
+        Of the input, the outputs' folder, and the session store.
+    record
+        What the first pass found.
     short, long
-        Members, in order of time; `long` is empty where it is the same or not asked for.
+        Members of the two windows; `long` is empty where it is the same or not asked for.
+    usable, score
+        Whether the stack may be a reference, and its contrast score (None where not judged), which is told
+        and not written: it changes a little with every other stack.
     breaks
-        Those without which there would be more members, or others.
-    final
-        Whether stacks that come later leave them as they are.
-    around
-        The first stack that may matter to the short window, and the one after the last.
-    """
-
-    short: list[int]
-    long: list[int]
-    breaks: tuple[Break, ...]
-    final: bool
-    around: tuple[int, int]
-
-
-def windows_of(
-    i: int,
-    candidates: Sequence[int],
-    usable: Sequence[bool],
-    segments: Segments,
-    koma: KomaParams,
-    copies: Sequence[int] = (),
-) -> Windows:
-    """Return the windows of stack `i`, which hold stacks of its own segment alone.
-
-    Parameters
-    ----------
-    i
-        Index of the stack, which need not be usable.
-    candidates, usable
-        Indices of the usable stacks, and whether each stack is usable.
-    segments
-        Of the session.
-    koma
-        Method, and lengths of the windows.
+        Those that cut its windows: the first stack after each, and why it is one.
+    provisional
+        Whether stacks that come later may change the window.
+    settings
+        Of the run.
+    acquired, acquired_from
+        Time of acquisition in ISO form, and where it came from.
+    pixel_size, mdoc
+        Angstrom or None; path or None.
     copies
-        Indices of stacks that hold data of this one.
+        Names of stacks that hold data of this one; none of them is in its windows.
+    refusal
+        Why it must not be corrected; empty where it may.
+    key
+        Digest of all that the output depends on.
     """
-    if copies:
-        excluded = {*copies}
-        candidates = [k for k in candidates if k not in excluded]
-        usable = [good and k not in excluded for k, good in enumerate(usable)]
-    start, stop = segments.around(i)
-    inside = candidates[bisect_left(candidates, start) : bisect_left(candidates, stop)]
-    place = bisect_left(inside, i)
-    others = [*inside[:place], *inside[place + usable[i] :]]
-    short = centred(others, place, koma.reach)
-    fitted = koma.method == "fit"
-    long = long_members(i, others, short, usable, koma, start) if short and fitted else []
-    cut_before = place < koma.reach or (fitted and len(long) < koma.long_window)
-    cut_after = len(others) - place < koma.waits_for
-    breaks = (segments.at(start) if cut_before else ()) + (segments.at(stop) if cut_after else ())
-    enough = bisect_left(others, segments.decided) >= koma.waits_for + max(koma.waits_for, place)
-    final = i < segments.decided and (enough or stop < segments.decided)
-    around = start if place < koma.reach else short[0], stop if cut_after else short[-1] + 1
-    return Windows(short, long if long != short else [], breaks, final, around)
+
+    path: str
+    folder: str
+    store: str
+    record: StackRecord
+    short: tuple[MemberRef, ...]
+    long: tuple[MemberRef, ...]
+    usable: bool
+    score: float | None
+    breaks: tuple[Break, ...]
+    provisional: bool
+    settings: Settings
+    acquired: str
+    acquired_from: str
+    pixel_size: float | None
+    mdoc: str | None
+    copies: tuple[str, ...] = ()
+    refusal: str = ""
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        depends = {
+            "version": __version__,
+            "settings": _digest_of_settings(self.settings),
+            "stack": [self.record.name, self.record.digest, self.record.gamma],
+            "short": _digest_of_members(self.short),
+            "long": _digest_of_members(self.long),
+            "usable": self.usable,
+            "breaks": [one.to_dict() for one in self.breaks],
+            "provisional": self.provisional,
+            "acquired": [self.acquired, self.acquired_from],
+            "pixel_size": self.pixel_size,
+            **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
+        }
+        object.__setattr__(self, "key", digest_of(depends))
+
+    def check(self) -> None:
+        """Return if the stack may be corrected.
+
+        Raises
+        ------
+        CopiesError
+            Most stacks around it are one and the same.
+        """
+        if self.refusal:
+            raise CopiesError(self.refusal)
+
+    @property
+    def name(self) -> str:
+        """Of the stack, relative to the session."""
+        return self.record.name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What must be there: the stack's folder, and the store in that of the outputs."""
+        return places(self.path, self.store)
 
 
-def more_until_final(i: int, ready: Sequence[Ready], segments: Segments, koma: KomaParams) -> int:
-    """Return how many stacks must come until stack `i` is final, if they are usable and bring no break."""
-    start, _ = segments.around(i)
-    others = (k for k in count(start) if k != i and (k >= len(ready) or ready[k].usable))
-    place = sum(one.usable for one in ready[start:i])
-    wanted = koma.waits_for + max(koma.waits_for, place)
-    last = next(islice(others, wanted - 1, None))
-    behind = max(len(ready) - segments.decided, koma.radius + (REACH if koma.breaks == "auto" else 0))
-    return max(1, max(i, last) + 1 + behind - len(ready))
+def digest_of(values: Any) -> str:
+    """Return xxh3-128 over plain values."""
+    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
-def long_members(
-    i: int, others: list[int], short: Sequence[int], usable: Sequence[bool], koma: KomaParams, start: int = 0
-) -> list[int]:
-    """Return the long window of stack `i`, in order of time.
-
-    Parameters
-    ----------
-    i, others
-        The stack, and the other usable ones of its segment.
-    short
-        Its short window; not empty.
-    usable
-        Whether each stack of the session is usable.
-    koma
-        How long it is, and on which side.
-    start
-        First stack of the segment.
-    """
-    if koma.long == "around":
-        return centred(others, bisect_left(others, i), koma.waits_for)
-    return long_window(i, short[-1], koma.long_window, usable, start)
+@lru_cache(maxsize=1)
+def _digest_of_settings(settings: Settings) -> str:
+    return digest_of(settings.to_dict())
 
 
-def _finish_task(
-    plan: Plan,
-    one: Ready,
-    short: list[MemberRef],
-    long: list[MemberRef],
-    breaks: tuple[Break, ...],
-    about: tuple[tuple[str, ...], str],
-    *,
-    provisional: bool,
-) -> FinishTask:
-    score = one.verdict.score if one.original is None else np.nan
-    return FinishTask(
-        path=str(one.entry.path),
-        folder=str(plan.folder),
-        store=str(plan.store),
-        record=replace(one.record, sketch="", frames="", grain=""),  # known, and as large as all the rest
-        short=tuple(short),
-        long=tuple(long),
-        usable=one.usable,
-        score=None if np.isnan(score) else float(score),
-        breaks=breaks,
-        provisional=provisional,
-        settings=plan.settings,
-        acquired=one.entry.acquired.time.isoformat(sep=" "),
-        acquired_from=one.entry.acquired.source,
-        pixel_size=one.entry.pixel_size,
-        mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
-        copies=about[0],
-        refusal=about[1],
-    )
+def _digest_of_members(members: Sequence[MemberRef]) -> str:
+    names = "\0".join([f"{m.digest} {m.mean!r} {m.name}" for m in members])
+    return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
 
 
-def _about_copies(i: int, ready: Sequence[Ready], around: tuple[int, int]) -> tuple[tuple[str, ...], str]:
-    """Return the names of copies of stack `i`, and why it must not be corrected where most are equal."""
-    stop = max(around[1], i + 1)  # later ones are not known yet to one who follows
-    names = tuple(ready[k].entry.name for k in ready[i].copies if k < stop)
-    near = [k if ready[k].original is None else ready[k].original for k in range(*around) if ready[k].good]
-    same, count = Counter(near).most_common(1)[0] if near else (0, 0)
-    if count < 2 or 2 * count <= len(near):
-        return names, ""
-    equal = [ready[k].entry.name for k in range(*around) if same in (k, ready[k].original)]
-    return names, (
-        f"{count} of the {len(near)} stacks around it hold the same data ({some(equal)}): a reference made "
-        "of them would take the specimen off. Leave the copies out with --exclude"
-    )
+def places(path: str, store: str) -> tuple[str, ...]:
+    """Return what must be there so that a stack can be processed: its folder, and the store."""
+    return str(Path(path).parent), str(Path(store) / "zarr.json")
 
 
-def looks_raw(ready: Sequence[Ready]) -> float | None:
-    """Return the typical spread of the sums beyond counting if it is far above what counting leaves."""
-    raw = [r.record for r in ready if r.record.exponent == 0]
-    shares = [s for record in raw if (s := spread_beyond_counting(record)) is not None]
-    typical = float(np.median(shares)) if shares else 0.0
-    return typical if typical > RAW_SPREAD else None
+def output_name(stem: str, params: WriteParams) -> str:
+    """Return the name of a stack's output, relative to the output folder, with forward slashes."""
+    return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
 
 
-def spread_beyond_counting(record: StackRecord) -> float | None:
-    """Return the relative spread of a sum of counts beyond what counting gives; None if not known."""
-    mu, sigma = record.outliers["mu"], record.outliers["sigma"]
-    if record.status != "ok" or not mu > 0:
-        return None
-    return float(np.sqrt(max(0.0, sigma**2 - mu)) / mu)
+def output_stem(name: str) -> str:
+    """Return the stem of the stack whose output has this name."""
+    endings = (one for one in (REFERENCE, *SUFFIXES.values()) if name.endswith(one))
+    return name.removesuffix(next(endings, ""))
 
 
-def _grid(record: StackRecord) -> BlockMeans | None:
-    if not (record.sound and record.has_dose):
-        return None
-    return BlockMeans(np.array(record.grid_means, np.float64), np.array(record.grid_pixels, np.int64))
+def output_path(task: CorrectionTask) -> Path:
+    """Return where the output of a stack goes."""
+    return Path(task.folder) / output_name(task.record.stem, task.settings.write)
+
+
+def output_files(task: CorrectionTask) -> tuple[tuple[str, str], ...]:
+    """Return the names of all files of a stack's output, relative to its folder, and the SHA-256 of each."""
+    output, stem, store = output_path(task), task.record.stem, SessionStore(task.store)
+    places = [output, sidecar_path(output)]
+    places += [Path(f"{output}.mdoc")] if task.mdoc is not None else []
+    match task.settings.write.write:
+        case "recompressed":
+            places += [store.path / "corrections" / stem]
+        case "references":
+            places += [mask_path(task), *(store.path / group / stem for group in ("references", "outliers"))]
+    return files_in(places, Path(task.folder))
+
+
+def mask_path(task: CorrectionTask) -> Path:
+    """Return where `--write references` puts a stack's mask."""
+    return Path(task.folder) / f"{task.record.stem}_mask.mrc"
+
+
+def store_of(output: Path, stem: str) -> Path:
+    """Return the session store of an output: in the folder above the tree of its stem, or beside the file."""
+    parents = output.absolute().parents
+    above = parents[min(stem.count("/"), len(parents) - 1)] / STORE_NAME
+    beside = parents[0] / STORE_NAME
+    return beside if beside.is_dir() and not above.is_dir() else above

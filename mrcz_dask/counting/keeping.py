@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.correction.resume import ASK, last_steps, settings_changes
+from mrcz_dask.correction.footer import ASK, last_steps, settings_changes
 from mrcz_dask.counting.calibration import Calibration
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.plan import CountPlan

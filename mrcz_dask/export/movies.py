@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.correction.outputs import REVERSED
-from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.formats.defects import Kind, write_defects
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.writer import StackWriter, write

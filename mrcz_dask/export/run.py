@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from mrcz_dask.correction.outputs import STORE_NAME
+from mrcz_dask.correction.tasks import STORE_NAME
 from mrcz_dask.export.movies import (
     DEFECTS,
     MOVIES,

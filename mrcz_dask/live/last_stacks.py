@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcz_dask.correction.segments import reason_of
+from mrcz_dask.correction.assess import reason_of
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.numerics.outliers.mask import OutlierMask

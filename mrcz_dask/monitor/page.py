@@ -15,7 +15,7 @@ from bokeh.models import ColumnDataSource, CustomJS, DataRange1d, InlineStyleShe
 from bokeh.models.widgets import Div
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.outputs import STORE_NAME, output_stem
+from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.monitor import figures
 from mrcz_dask.monitor.columns import Row, columns
 from mrcz_dask.monitor.live import Cursor, Live

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.correction.assess import copies_in
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.tasks import copies_in
 from mrcz_dask.engine.client import Client
 from mrcz_dask.noise.compare_tasks import (
     CompareParams,

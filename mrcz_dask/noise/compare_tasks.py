@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from mrcz_dask.correction.finish_task import FinishTask, digest_of
+from mrcz_dask.correction.assess import AssessedStack as Stack
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.segments import Ready as Stack
-from mrcz_dask.correction.tasks import finish_tasks
+from mrcz_dask.correction.tasks import CorrectionTask, digest_of
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.noise.pairs import spread_evenly
 from mrcz_dask.noise.results import Score, against
 from mrcz_dask.noise.tasks import EVEN, Ready, Scores, Side, opened
@@ -65,8 +65,8 @@ class CompareTask:
         What the result depends on, as a digest.
     """
 
-    methods: dict[str, FinishTask]
-    filtered: FinishTask
+    methods: dict[str, CorrectionTask]
+    filtered: CorrectionTask
     names: tuple[str, ...]
     key: str
 
@@ -106,8 +106,8 @@ def compare_tasks(plan: Plan, params: CompareParams, ready: Sequence[Stack]) -> 
     places = [k for k, one in enumerate(ready) if one.usable and one.record.mean_even is not None]
     chosen = [places[k] for k in spread_evenly(len(places), params.stacks)]
     asked = [name for name in params.methods if name not in ALONE]
-    by_method = {name: [*finish_tasks(with_method(plan, name), ready)] for name in asked}
-    plain = [*finish_tasks(with_method(plan, "plain"), ready)]
+    by_method = {name: [*correction_tasks(with_method(plan, name), ready)] for name in asked}
+    plain = [*correction_tasks(with_method(plan, "plain"), ready)]
     return [
         _task({name: tasks[i] for name, tasks in by_method.items()}, plain[i], params.methods) for i in chosen
     ]
@@ -126,7 +126,9 @@ def with_method(plan: Plan, method: str) -> Plan:
     return replace(plan, settings=settings)
 
 
-def _task(methods: Mapping[str, FinishTask], filtered: FinishTask, names: tuple[str, ...]) -> CompareTask:
+def _task(
+    methods: Mapping[str, CorrectionTask], filtered: CorrectionTask, names: tuple[str, ...]
+) -> CompareTask:
     record = filtered.record
     depends = {
         "version": __version__,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.window import MemberRef
+from mrcz_dask.correction.tasks import MemberRef
 from mrcz_dask.noise.results import StackPairs, known
 from mrcz_dask.numerics.noise.correlation import noise_rows
 from mrcz_dask.numerics.outliers.weights import is_masked

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.assess import AssessedStack, copies_in
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.segments import Ready
-from mrcz_dask.correction.tasks import copies_in
 from mrcz_dask.noise.results import (
     KINDS,
     VARIANTS,
@@ -185,7 +184,7 @@ class NoiseReport:
 def make_report(
     plan: Plan,
     params: NoiseParams,
-    ready: Sequence[Ready],
+    ready: Sequence[AssessedStack],
     stacks: Sequence[StackNoise] | None,
     pairs: Sequence[StackPairs] | None,
     curves: Sequence[StackCurve] | None,
@@ -223,7 +222,7 @@ def make_report(
     )
 
 
-def _lines(ready: Sequence[Ready], stacks: Sequence[StackNoise]) -> tuple[StackLine, ...]:
+def _lines(ready: Sequence[AssessedStack], stacks: Sequence[StackNoise]) -> tuple[StackLine, ...]:
     middles = middles_of([one.record.mean for one in ready])
     known_of = {one.entry.name: (dose, one.usable) for one, dose in zip(ready, middles, strict=True)}
     return tuple(StackLine(one, *known_of[one.name]) for one in stacks)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
-from mrcz_dask.correction.corrections import window_task
-from mrcz_dask.correction.finish_task import FinishTask
+from mrcz_dask.correction.assess import AssessedStack
+from mrcz_dask.correction.correct_stack import window_task
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.segments import Ready
 from mrcz_dask.correction.summing import sum_session
-from mrcz_dask.correction.tasks import finish_tasks
-from mrcz_dask.correction.window import CHAIN, window
+from mrcz_dask.correction.tasks import CorrectionTask
+from mrcz_dask.correction.window_sums import CHAIN, advance_windows
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Step, Task, carry_out
 from mrcz_dask.noise.kept import Kept
@@ -94,7 +94,7 @@ class Scoring:
         self._sizes = {entry.name: entry.size for entry in plan.stacks}
         self._stems = {entry.name: entry.stem for entry in plan.stacks}
 
-    def _summed(self) -> list[Ready]:
+    def _summed(self) -> list[AssessedStack]:
         """Return the stacks of the session in order of time; those that cannot be read are failures."""
         ready, self._failures = sum_session(self._plan, self._client, self._listen)
         return ready
@@ -123,11 +123,11 @@ class Scoring:
         return [found[task.name] for task in tasks if task.name in found]
 
 
-def window_step(index: int, task: FinishTask) -> Step:
+def window_step(index: int, task: CorrectionTask) -> Step:
     """Return the windows of a stack, with their outliers and without, made from those of the one before."""
     masked, unmasked = (window_task(task, masked=masked) for masked in (True, False))
     both = replace(masked, windows=masked.windows | unmasked.windows)
-    return Step("window", window, both, index // CHAIN)
+    return Step("window", advance_windows, both, index // CHAIN)
 
 
 class NoiseRun(Scoring):
@@ -157,10 +157,10 @@ class NoiseRun(Scoring):
         """
         plan, params = self._plan, self._params
         ready = self._summed()
-        tasks = [*finish_tasks(plan, ready)]
+        tasks = [*correction_tasks(plan, ready)]
         stacks = over_dose = over_radius = None
         if "stacks" in params.parts:
-            part: Part[FinishTask, StackNoise] = Part("stacks", score_stack, StackNoise, window_step)
+            part: Part[CorrectionTask, StackNoise] = Part("stacks", score_stack, StackNoise, window_step)
             stacks = self._carry_out(part, tasks)
         if "dose" in params.parts:
             pairs: Part[PairTask, StackPairs] = Part("dose", score_pairs, StackPairs)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.corrections import Image, Sums, references_of
-from mrcz_dask.correction.finish_task import FinishTask
-from mrcz_dask.correction.window import MemberRef
-from mrcz_dask.correction.window import Sums as WindowSums
+from mrcz_dask.correction.correct_stack import Image, StoredSums, references_of
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
+from mrcz_dask.correction.window_sums import WindowSums as WindowSums
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.noise.results import KINDS, VARIANTS, Score, StackCurve, StackNoise, against, score
@@ -53,7 +52,7 @@ class CurveTask:
         What the result depends on, as a digest.
     """
 
-    finish: FinishTask
+    finish: CorrectionTask
     windows: tuple[tuple[int, tuple[MemberRef, ...], tuple[MemberRef, ...]], ...]
     key: str
 
@@ -114,41 +113,41 @@ class Side:
         Which of both.
     """
 
-    def __init__(self, task: FinishTask, masked: bool) -> None:
+    def __init__(self, task: CorrectionTask, masked: bool) -> None:
         self._task, self._masked = task, masked
         self._store = SessionStore(task.store)
         self._rows = noise_rows(task.record.shape[1:])
 
-    def sums(self, which: str) -> Sums | None:
+    def sums(self, which: str) -> StoredSums | None:
         """Return the sums of all frames ('') or the even ones ('_even'); None without a sound mask."""
         record = self._task.record
         if self._masked:
             there = record.sound and (not which or record.mean_even is not None)
-            return Sums.load(self._store, self._task, which) if there else None
+            return StoredSums.load(self._store, self._task, which) if there else None
         values = self._store.load(record.stem, f"sum{which}")
         n = record.exposed(2 if which else 1)
         nowhere = np.zeros(values.shape, bool)
         weight = np.full(values.shape, WEIGHT_STEPS, np.uint8)
-        return Sums(MeanImage(values, 2.0**-record.exponent / n), n, weight, nowhere, nowhere)
+        return StoredSums(MeanImage(values, 2.0**-record.exponent / n), n, weight, nowhere, nowhere)
 
     def references(
-        self, task: FinishTask, sums: Sums, windows: WindowSums | Exception | None = None
+        self, task: CorrectionTask, sums: StoredSums, windows: WindowSums | Exception | None = None
     ) -> list[Image]:
         """Return the references of a task's windows, see `references_of`; `sums` are of all its frames."""
         return references_of(task, sums, windows, masked=self._masked)
 
-    def filtered(self, sums: Sums) -> ReadyCorrection:
+    def filtered(self, sums: StoredSums) -> ReadyCorrection:
         """Return the correction by the filter alone."""
         return self._ready(sums, None)
 
-    def corrected(self, sums: Sums, which: str, finder: Finder) -> ReadyCorrection:
+    def corrected(self, sums: StoredSums, which: str, finder: Finder) -> ReadyCorrection:
         """Return the correction by the pattern, and by the filter where there is one."""
         return self._ready(sums, finder.find(sums.mean, self._dose(sums, which), sums.mask))
 
-    def _ready(self, sums: Sums, pattern: Pattern | None) -> ReadyCorrection:
+    def _ready(self, sums: StoredSums, pattern: Pattern | None) -> ReadyCorrection:
         return sums.correction(pattern, self._task).take_rows(self._rows).ready()
 
-    def _dose(self, sums: Sums, which: str) -> float:
+    def _dose(self, sums: StoredSums, which: str) -> float:
         record = self._task.record
         if self._masked:
             return float((record.mean_even if which else record.mean) or 0.0) / sums.n
@@ -156,7 +155,7 @@ class Side:
         return float(total) / good
 
 
-def score_stack(task: FinishTask, windows: WindowSums | Exception | None = None) -> StackNoise:
+def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackNoise:
     """Return R of a stack, raw, after the filter, after KOMA and after both, held out and in sample.
 
     Parameters
@@ -189,7 +188,7 @@ def _by_kind(scores: Scores) -> dict[str, Score]:
 
 
 def _corrections(
-    task: FinishTask, windows: WindowSums | Exception | None
+    task: CorrectionTask, windows: WindowSums | Exception | None
 ) -> tuple[dict[str, Ready], dict[str, Ready]]:
     """Return the corrections by kind, in sample and held out."""
     found: tuple[dict[str, Ready], dict[str, Ready]] = ({"raw": None}, {"raw": None})
@@ -240,7 +239,7 @@ class _Curve:
         Without KOMA: raw, and after the filter.
     """
 
-    def __init__(self, task: FinishTask, frames: _Frames) -> None:
+    def __init__(self, task: CorrectionTask, frames: _Frames) -> None:
         self._task = task
         rows = noise_rows(task.record.shape[1:])
         self._shape = rows.size, task.record.shape[2]
@@ -252,7 +251,7 @@ class _Curve:
             alone["filter"] = side.filtered(even)
         self.alone = self._scored(alone)
 
-    def _side(self, masked: bool) -> tuple[Side, Sums | None, Sums | None]:
+    def _side(self, masked: bool) -> tuple[Side, StoredSums | None, StoredSums | None]:
         side = Side(self._task, masked)
         return side, side.sums(""), side.sums(EVEN)
 
@@ -275,7 +274,7 @@ class _Curve:
         return scores.results()
 
 
-def _finders(images: Sequence[Image], task: FinishTask) -> Iterator[tuple[Method, Finder]]:
+def _finders(images: Sequence[Image], task: CorrectionTask) -> Iterator[tuple[Method, Finder]]:
     koma = task.settings.koma
     yield "plain", Finder(images[:1], replace(koma, method="plain"))
     yield "fit", Finder(images, replace(koma, method="fit"))
@@ -315,7 +314,7 @@ class _OddRows:
 
 
 @contextmanager
-def opened(task: FinishTask) -> Iterator[_Frames]:
+def opened(task: CorrectionTask) -> Iterator[_Frames]:
     """Give the frames of a stack after its gain; an error where it must not be corrected."""
     task.check()
     with open_source(task.path, task.settings.input) as reader:

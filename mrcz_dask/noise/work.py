@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 
-from mrcz_dask.correction.finish_task import FinishTask, digest_of
+from mrcz_dask.correction.assess import AssessedStack, find_epochs
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.segments import Ready, find_segments
-from mrcz_dask.correction.tasks import long_members
-from mrcz_dask.correction.window import MemberRef, member_ref
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, digest_of, member_ref
+from mrcz_dask.correction.windows import long_members
 from mrcz_dask.noise.pairs import PairTask, pairs, spread_evenly
 from mrcz_dask.noise.results import RADII, NoiseParams
 from mrcz_dask.noise.tasks import CurveTask
@@ -21,7 +20,7 @@ from mrcz_dask.version import __version__
 Window = tuple[int, tuple[MemberRef, ...], tuple[MemberRef, ...]]
 
 
-def pair_tasks(plan: Plan, params: NoiseParams, ready: Sequence[Ready]) -> list[PairTask]:
+def pair_tasks(plan: Plan, params: NoiseParams, ready: Sequence[AssessedStack]) -> list[PairTask]:
     """Return the tasks of the stacks whose sums are compared with others, high-contrast ones left out."""
     places = [k for k, one in enumerate(ready) if one.usable]
     middles = middles_of([one.record.mean for one in ready])
@@ -49,7 +48,7 @@ def middles_of(means: Sequence[float]) -> list[float]:
 
 
 def curve_tasks(
-    plan: Plan, params: NoiseParams, ready: Sequence[Ready], stacks: Sequence[FinishTask]
+    plan: Plan, params: NoiseParams, ready: Sequence[AssessedStack], stacks: Sequence[CorrectionTask]
 ) -> list[CurveTask]:
     """Return the tasks of the stacks that are scored against the radius, evenly spread over the session."""
     usable = [one.usable for one in ready]
@@ -58,7 +57,7 @@ def curve_tasks(
     if not radii:
         return []
     refs = [member_ref(one.record) for one in ready]
-    segments = find_segments(ready, plan.settings.koma)
+    segments = find_epochs(ready, plan.settings.koma)
     made = []
     for place in spread_evenly(len(places), params.sample):
         i = places[place]
@@ -96,7 +95,7 @@ def _windows(
         yield radius, tuple(refs[k] for k in short), tuple(refs[k] for k in apart)
 
 
-def _curve_key(task: FinishTask, windows: Sequence[Window], ready: Sequence[Ready]) -> str:
+def _curve_key(task: CorrectionTask, windows: Sequence[Window], ready: Sequence[AssessedStack]) -> str:
     settings = task.settings.to_dict()
     koma = {k: v for k, v in settings["koma"].items() if k not in ("radius", "method")}
     members = [[radius, _told(short, ready), _told(long, ready)] for radius, short, long in windows]
@@ -109,7 +108,7 @@ def _curve_key(task: FinishTask, windows: Sequence[Window], ready: Sequence[Read
     return digest_of(depends)
 
 
-def _told(members: Sequence[MemberRef], ready: Sequence[Ready]) -> str:
+def _told(members: Sequence[MemberRef], ready: Sequence[AssessedStack]) -> str:
     """Return a digest of members, and of how their sums and masks were made."""
     made = ready[0].record.made_with if ready else ""
     return digest_of([made, *([m.name, m.digest, m.mean.hex()] for m in members)])

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from mrcz_dask.correction.outputs import STORE_NAME, output_stem
-from mrcz_dask.correction.resume import last_steps
-from mrcz_dask.correction.tasks import spread_beyond_counting
+from mrcz_dask.correction.assess import spread_beyond_counting
+from mrcz_dask.correction.footer import last_steps
+from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
 from mrcz_dask.numerics.outliers.population import Census, Packed, Turnover, lifetime

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mrcz_dask.correction.tasks import RAW_SPREAD
+from mrcz_dask.correction.assess import RAW_SPREAD
 from mrcz_dask.report import measures
 from mrcz_dask.report.data import SessionData
 

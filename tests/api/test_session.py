@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.correction import prepare as preparing
+from mrcz_dask.correction import sum_stack as preparing
 from mrcz_dask.engine.where import Where
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
 

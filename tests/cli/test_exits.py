@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.correction.resume import settings_changes
+from mrcz_dask.correction.footer import settings_changes
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats import libraries
 from mrcz_dask.session.discovery import discover

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.correction import tasks
-from mrcz_dask.correction.tasks import Assessment
+from mrcz_dask.correction import assess
+from mrcz_dask.correction.assess import Assessment
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings
 
 from .test_segments import session
@@ -82,7 +82,7 @@ def known(assessment: Assessment, stop: int) -> list[str]:
 def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
     growing, whole = Assessment(drawn.settings), Assessment(drawn.settings)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "LEAD_OF_BREAKS", 24)
+        patch.setattr(assess, "LEAD_OF_BREAKS", 24)
         whole.update(drawn.stacks)
         for there in drawn.there:
             growing.update(drawn.stacks[:there])

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 import mrcz_dask
 from mrcz_dask.convert.filtering import filter_outliers
 from mrcz_dask.correction.opening import open_stack
-from mrcz_dask.correction.prepare import StackRecord
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.pattern import look_at
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.params import OutlierParams
+from mrcz_dask.values.records import StackRecord
 
 Koma = Callable[..., Outcome]
 Counts = NDArray[np.uint16]

@@ -12,8 +12,8 @@ import pytest
 import mrcz_dask
 from mrcz_dask.api.reproduce import reproduce
 from mrcz_dask.correction.follow import FollowParams, first_stacks, follow
+from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan, plan_over
-from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.correction import resume as keeping
+from mrcz_dask.correction import footer as keeping
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Message, StackDue
 

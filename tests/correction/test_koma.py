@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.correction import finish as finishing
+from mrcz_dask.correction import correct_stack as finishing
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.verify import verify_file

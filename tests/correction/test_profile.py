@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.correction.profile import FLOOR, Pass, Profile, StackTime, Total, totals
+from mrcz_dask.correction.timing_report import FLOOR, Pass, StackTime, TimingReport, Total, totals
 from mrcz_dask.values.timing import PHASES, Spent, Timing
 
 SECONDS = st.integers(0, 1000).map(lambda k: k / 64)
@@ -18,8 +18,8 @@ def stack(name: str, wall: float, *spent: Spent, worker: str = "a:1", start: flo
     return StackTime(name, True, Timing(worker, start, wall, spent))
 
 
-def profile(*passes: Pass) -> Profile:
-    return Profile(Path("out"), 12.0, 2, {"kind": "dask", "workers": 2, "threads": 2}, passes)
+def profile(*passes: Pass) -> TimingReport:
+    return TimingReport(Path("out"), 12.0, 2, {"kind": "dask", "workers": 2, "threads": 2}, passes)
 
 
 DECODE = Spent("decode", False, 2.0, 1.5, 4_000_000_000)

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from mrcz_dask.correction.plan import Plan, make_plan
-from mrcz_dask.correction.profile import Profile
-from mrcz_dask.correction.profiling import Collector, run_profiled
 from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.correction.timing_report import Collector, TimingReport, run_profiled
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
@@ -26,7 +25,7 @@ def plan(night: Path, out: Path, write: WriteMode = "normalized") -> Plan:
     return make_plan(night, out, Settings(koma=KomaParams(radius=2), write=WriteParams(write=write)))
 
 
-def profiled(night: Path, out: Path, **more: Any) -> tuple[Outcome, Profile]:
+def profiled(night: Path, out: Path, **more: Any) -> tuple[Outcome, TimingReport]:
     return run_profiled(plan(night, out, **more), SerialClient())
 
 

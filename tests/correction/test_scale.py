@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.correction.assess import AssessedStack, Assessment, assess_stacks
 from mrcz_dask.correction.plan import Plan, make_plan
-from mrcz_dask.correction.prepare import PrepareTask, prepare
-from mrcz_dask.correction.segments import Ready
-from mrcz_dask.correction.tasks import Assessment, finish_tasks, judged
+from mrcz_dask.correction.sum_stack import sum_and_mask
+from mrcz_dask.correction.tasks import SumTask
+from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import StackRecord
@@ -44,16 +45,16 @@ def _name(k: int) -> str:
 
 
 @pytest.fixture(scope="module")
-def ready(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[Ready]:
+def ready(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> list[AssessedStack]:
     """Every stack with a record like the first one's, but for its own noise, and contrast in some."""
     store = tmp_path_factory.mktemp("store") / "session.zarr"
     SessionStore(store).create()
     one, settings = plan.stacks[0], plan.settings
-    task = PrepareTask(str(one.path), one.name, one.stem, str(store), settings)
-    record = prepare(task)
+    task = SumTask(str(one.path), one.name, one.stem, str(store), settings)
+    record = sum_and_mask(task)
     rng = np.random.default_rng(1)
     records = [_like(record, k, rng, name=e.name, stem=e.stem) for k, e in enumerate(plan.stacks)]
-    return judged(plan.stacks, records, settings)
+    return assess_stacks(plan.stacks, records, settings)
 
 
 def _like(record: StackRecord, k: int, rng: np.random.Generator, *, name: str, stem: str) -> StackRecord:
@@ -78,12 +79,12 @@ def test_the_stacks_are_in_order_of_time(plan: Plan) -> None:
     assert plan.need() == replace(plan, discovery=replace(plan.discovery, stacks=plan.stacks[:1])).need()
 
 
-def test_contrast_is_found_wherever_it_is(ready: list[Ready]) -> None:
+def test_contrast_is_found_wherever_it_is(ready: list[AssessedStack]) -> None:
     assert {k for k, one in enumerate(ready) if not one.usable} == CONTRAST
 
 
-def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list[Ready]) -> None:
-    tasks = list(finish_tasks(plan, ready))
+def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list[AssessedStack]) -> None:
+    tasks = list(correction_tasks(plan, ready))
     usable = [k not in CONTRAST for k in range(STACKS)]
     for k in [*range(30), *range(2480, 2520), *range(STACKS - 30, STACKS)]:
         short = koma_window(k, STACKS, 12, usable)
@@ -94,13 +95,15 @@ def test_every_task_has_its_windows_and_a_key_of_its_own(plan: Plan, ready: list
     assert {task.name for task in tasks} == {stack.name for stack in plan.stacks}
 
 
-def test_tasks_are_small(plan: Plan, ready: list[Ready]) -> None:
-    tasks = list(finish_tasks(plan, ready))
+def test_tasks_are_small(plan: Plan, ready: list[AssessedStack]) -> None:
+    tasks = list(correction_tasks(plan, ready))
     assert len(pickle.dumps(tasks[2500])) < 100_000
     assert pickle.loads(pickle.dumps(tasks[2500])) == tasks[2500]
 
 
-def test_stacks_that_come_one_by_one_are_assessed_as_all_at_once(plan: Plan, ready: list[Ready]) -> None:
+def test_stacks_that_come_one_by_one_are_assessed_as_all_at_once(
+    plan: Plan, ready: list[AssessedStack]
+) -> None:
     stacks = [(one.entry, one.record) for one in ready]
     assessment = Assessment(plan.settings)
     for there in [*range(1, 300), *range(300, STACKS, 37), *range(STACKS - 50, STACKS + 1)]:

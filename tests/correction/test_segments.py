@@ -1,4 +1,4 @@
-"""Segments: windows stay inside them, pauses and breaks are told apart, and what is final stays."""
+"""Epochs: windows stay inside them, pauses and breaks are told apart, and what is final stays."""
 
 from base64 import b64encode
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.correction.segments import Segments, find_segments
-from mrcz_dask.correction.tasks import Windows, windows_of
+from mrcz_dask.correction.assess import Epochs, find_epochs
+from mrcz_dask.correction.windows import Windows, windows_of
 from mrcz_dask.numerics.session.sketch import sketch_sizes
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break
@@ -51,8 +51,8 @@ def session(
     return made
 
 
-def all_windows(ready: list[Any], koma: KomaParams) -> tuple[Segments, list[Windows]]:
-    segments = find_segments(ready, koma)
+def all_windows(ready: list[Any], koma: KomaParams) -> tuple[Epochs, list[Windows]]:
+    segments = find_epochs(ready, koma)
     usable = [one.usable for one in ready]
     candidates = [k for k, good in enumerate(usable) if good]
     return segments, [windows_of(i, candidates, usable, segments, koma) for i in range(len(ready))]
@@ -71,7 +71,7 @@ def test_windows_do_not_cross_a_new_pattern() -> None:
 
 
 def test_a_jump_of_dose_is_told_with_its_size() -> None:
-    segments = find_segments(session([0] * 30, [0.5] * 12 + [0.75] * 18), KomaParams())
+    segments = find_epochs(session([0] * 30, [0.5] * 12 + [0.75] * 18), KomaParams())
     assert segments.starts == (12,)
     assert segments.breaks[0].reason == "the dose goes from 0.5 to 0.75 counts per pixel and frame (+50%)"
     assert str(segments.breaks[0]).endswith("Stacks before and after it are not used to correct each other.")
@@ -79,8 +79,8 @@ def test_a_jump_of_dose_is_told_with_its_size() -> None:
 
 def test_none_are_looked_for() -> None:
     ready = session([0] * 20 + [1] * 20, [0.5] * 12 + [0.75] * 28)
-    segments = find_segments(ready, KomaParams(breaks="none", radius=4))
-    assert segments == Segments(40, (), (), 36)
+    segments = find_epochs(ready, KomaParams(breaks="none", radius=4))
+    assert segments == Epochs(40, (), (), 36)
     assert segments.around(0) == segments.around(39) == (0, 40)
 
 
@@ -88,7 +88,7 @@ def test_none_are_looked_for() -> None:
 @pytest.mark.parametrize("breaks", ["auto", "none"])
 def test_pauses_are_breaks_if_asked(hours: float | None, starts: tuple[int, ...], breaks: Any) -> None:
     ready = session([0] * 18, gaps={5: timedelta(hours=7), 11: timedelta(hours=12)})
-    segments = find_segments(ready, KomaParams(radius=2, breaks=breaks, break_after=hours))
+    segments = find_epochs(ready, KomaParams(radius=2, breaks=breaks, break_after=hours))
     assert segments.starts == starts
     assert all(one.reason.endswith("hours without a stack") for one in segments.breaks)
 
@@ -104,7 +104,7 @@ def test_a_stack_that_is_not_usable_belongs_to_its_time() -> None:
 
 def test_a_pause_and_what_changes_after_it_are_one_break() -> None:
     ready = session([0] * 16 + [1] * 16, gaps={16: timedelta(hours=7)})
-    segments = find_segments(ready, KomaParams(break_after=6.0))
+    segments = find_epochs(ready, KomaParams(break_after=6.0))
     assert segments.starts == (16,)
     assert "hours" in segments.breaks[0].reason
 
@@ -119,7 +119,7 @@ def test_one_stack_between_two_pauses_has_no_window() -> None:
 @pytest.mark.parametrize("breaks", ["auto", "none"])
 def test_nothing_usable_and_nothing_at_all(breaks: Any) -> None:
     koma = KomaParams(breaks=breaks, radius=1)
-    assert find_segments([], koma) == Segments(0, (), (), 0)
+    assert find_epochs([], koma) == Epochs(0, (), (), 0)
     segments, windows = all_windows(session([0] * 4, usable=[False] * 4), koma)
     assert segments.starts == ()
     assert all(one.short == one.long == [] for one in windows)
@@ -127,7 +127,7 @@ def test_nothing_usable_and_nothing_at_all(breaks: Any) -> None:
 
 def test_segments_by_hand() -> None:
     found = Break("b", "x"), Break("c", "y")
-    segments = Segments(10, (4, 7), found, 6)
+    segments = Epochs(10, (4, 7), found, 6)
     assert [segments.around(i) for i in (0, 3, 4, 6, 7, 9)] == [
         (0, 4), (0, 4), (4, 7), (4, 7), (7, 10), (7, 10),
     ]  # fmt: skip

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.correction.segments import Segments
-from mrcz_dask.correction.tasks import more_until_final, windows_of
+from mrcz_dask.correction.assess import Epochs
+from mrcz_dask.correction.windows import more_until_final, windows_of
 from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.numerics.session.breaks import REACH
@@ -34,8 +34,8 @@ def test_so_many_more_make_it_final(breaks: Any, radius: int, long: Any) -> None
     usable = np.random.default_rng(radius).random(120) < 0.9
     lag = radius + (REACH if breaks == "auto" else 0)
 
-    def segments(n: int) -> Segments:
-        return Segments(n, (), (), max(0, n - lag))
+    def segments(n: int) -> Epochs:
+        return Epochs(n, (), (), max(0, n - lag))
 
     def final(i: int, n: int, good: Any) -> bool:
         candidates = [k for k in range(n) if good[k]]

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.correction import run as main
-from mrcz_dask.correction import window as windows
+from mrcz_dask.correction import window_sums as windows
 from mrcz_dask.correction.run import Outcome
-from mrcz_dask.correction.window import Block, MemberRef, Window, WindowTask, member_ref, sum_block, window
+from mrcz_dask.correction.tasks import MemberRef, member_ref
+from mrcz_dask.correction.window_sums import Block, Window, WindowTask, advance_windows, sum_block
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
@@ -71,9 +72,9 @@ def test_a_chain_gives_the_sums_of_windows_from_scratch_and_keeps_what_it_was_gi
             windows["long"] = Window(kind, masked, rest, own, blocks)
         task = WindowTask(own.name, str(store.path), SHAPE, windows)
         given_then = None if before is None else facts(before)
-        found = window(before, task, made)
+        found = advance_windows(before, task, made)
         scratch = {name: replace(one, blocks=()) for name, one in windows.items()}
-        assert facts(found) == facts(window(None, replace(task, windows=scratch)))
+        assert facts(found) == facts(advance_windows(None, replace(task, windows=scratch)))
         assert before is None or facts(before) == given_then
         before = found
 
@@ -86,7 +87,7 @@ def test_a_block_that_failed_is_not_used(stacks: tuple[SessionStore, list[Member
     lost = replace(block, members=(replace(members[3], stem="nowhere"), *members[4:]))
     failed = attempt(sum_block, "windows", lost)
     assert isinstance(failed, Failure)
-    assert facts(window(None, begun, failed)) == facts(window(None, task))
+    assert facts(advance_windows(None, begun, failed)) == facts(advance_windows(None, task))
 
 
 def test_a_window_after_one_that_failed_begins_anew(stacks: tuple[SessionStore, list[MemberRef]]) -> None:
@@ -98,11 +99,11 @@ def test_a_window_after_one_that_failed_begins_anew(stacks: tuple[SessionStore, 
     wrong = replace(
         task, windows={"short": replace(task.windows["short"], members=(*members[4:6], lost, members[6]))}
     )
-    first = window(None, task)
+    first = advance_windows(None, task)
     then = facts(first)
-    failed = window(first, wrong)
+    failed = advance_windows(first, wrong)
     assert isinstance(failed, Exception)
-    assert facts(first) == then == facts(window(failed, task))
+    assert facts(first) == then == facts(advance_windows(failed, task))
 
 
 def outputs(outcome: Outcome) -> dict[str, bytes]:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from mrcz_dask.api.reproduce import reproduce
+from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.opening import open_stack, recipe_problem
-from mrcz_dask.correction.resume import last_steps
-from mrcz_dask.correction.window import member_ref
+from mrcz_dask.correction.tasks import member_ref
 from mrcz_dask.formats.defects import write_defects
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read, read_footer

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.correction.window import MemberRef
+from mrcz_dask.correction.tasks import MemberRef
 from mrcz_dask.noise.pairs import PairTask, lags, pairs, score_pairs, spread_evenly
 from mrcz_dask.noise.work import middles_of
 from mrcz_dask.session.store import SessionStore

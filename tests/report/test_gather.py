@@ -12,8 +12,8 @@ import pytest
 import zarr
 
 import mrcz_dask
+from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
-from mrcz_dask.correction.resume import last_steps
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.outliers.weights import is_masked

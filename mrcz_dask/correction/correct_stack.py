@@ -1,8 +1,10 @@
-"""The second pass over a stack: its pattern from its window, its frames corrected and written."""
+"""The last task over a stack: its pattern from the sums of its windows, its frames corrected and written."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +12,19 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.corrections import HeldOut, corrections
-from mrcz_dask.correction.finish_task import FinishTask
-from mrcz_dask.correction.outputs import (
-    copies_chunks,
-    open_output,
-    open_recompressed,
-    output_files,
-    output_name,
-    output_path,
-    write_references,
+from mrcz_dask.correction.footer import NO_GOOD, Findings, Noise, steps
+from mrcz_dask.correction.outputs import copies_chunks, open_output, open_recompressed, write_references
+from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_files, output_name, output_path
+from mrcz_dask.correction.window_sums import (
+    Block,
+    Kind,
+    Window,
+    WindowSums,
+    WindowTask,
+    advance_windows,
+    images_of,
+    unmasked_member,
 )
-from mrcz_dask.correction.recording import NO_GOOD, Findings, Noise, steps
-from mrcz_dask.correction.window import Sums
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest, whole_digest
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -32,9 +34,12 @@ from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
-from mrcz_dask.numerics.reference.correction import Correction
-from mrcz_dask.numerics.reference.koma import spread
+from mrcz_dask.numerics.outliers.neighbours import near_another
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection, make_correction
+from mrcz_dask.numerics.reference.koma import Finder, Pattern, spread
 from mrcz_dask.numerics.reference.parts import MeanImage
+from mrcz_dask.numerics.reference.window import Member
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError
@@ -42,7 +47,154 @@ from mrcz_dask.values.records import COPY, QUIET, UNTOUCHED, StackResult
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
 
+Image = NDArray[np.float32]
 SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The corrections that frames 0, 2, 4, ... alone would give: the filter, and filter and pattern."""
+
+    filtered: Correction
+    corrected: Correction
+
+    def ready(self, rows: NDArray[np.intp]) -> dict[str, ReadyCorrection]:
+        """Return both for some rows."""
+        both = {"filtered": self.filtered, "corrected": self.corrected}
+        return {kind: one.take_rows(rows).ready() for kind, one in both.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSums:
+    """What the store has of all frames of a stack, or of its even ones.
+
+    Attributes
+    ----------
+    mean
+        Their mean, counts per frame.
+    n
+        How many they are.
+    weight
+        (ny, nx) uint8, in 255ths.
+    mask, near
+        (ny, nx) bool, True = outlier, and one with another near.
+    """
+
+    mean: MeanImage
+    n: int
+    weight: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+
+    @classmethod
+    def load(cls, store: SessionStore, task: CorrectionTask, which: str) -> StoredSums:
+        """Read those of all frames (`which` ''), or of the even ones ('_even')."""
+        record = task.record
+        n = record.exposed(2 if which else 1)
+        values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
+        mask = is_masked(weight)
+        near = near_another(mask, task.settings.outliers.radius)
+        return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
+
+    def correction(self, pattern: Pattern | None, task: CorrectionTask) -> Correction:
+        """Return the correction that a pattern makes; None = the filter alone."""
+        image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
+        form, record = task.settings.koma.form, task.record
+        noise = math.inf if record.noise is None else record.noise
+        noise /= record.dose if form == "divide" and record.has_dose else 1
+        return make_correction(form, image, self.mean, self.weight, self.near, scale, noise)
+
+
+def corrections(
+    store: SessionStore, task: CorrectionTask, windows: WindowSums | Exception | None, *, scored: bool = True
+) -> tuple[MeanImage, Pattern, Correction, HeldOut | None]:
+    """Return mean, pattern and correction of a stack, and if it is scored what its even frames would give.
+
+    Raises
+    ------
+    DamagedError
+        When the store cannot be read.
+    """
+    record, koma = task.record, task.settings.koma
+    sums = StoredSums.load(store, task, "")
+    with phase("window"):
+        finder = Finder(references_of(task, sums, windows), koma)
+    with phase("fit"):
+        # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
+        used = finder if record.sound else Finder((), koma)
+        pattern = used.find(sums.mean, record.mean / sums.n, sums.mask)
+        correction = sums.correction(pattern, task)
+        return sums.mean, pattern, correction, _held_out(store, task, finder) if scored else None
+
+
+def _held_out(store: SessionStore, task: CorrectionTask, finder: Finder) -> HeldOut | None:
+    mean = task.record.mean_even
+    if mean is None or not task.record.sound:
+        return None
+    sums = StoredSums.load(store, task, "_even")
+    corrected = finder.find(sums.mean, mean / sums.n, sums.mask)
+    return HeldOut(sums.correction(None, task), sums.correction(corrected, task))
+
+
+def references_of(
+    task: CorrectionTask,
+    sums: StoredSums,
+    windows: WindowSums | Exception | None = None,
+    *,
+    masked: bool = True,
+) -> list[Image]:
+    """Return the images that the method of a task takes: references of its windows, or mean and factor.
+
+    Parameters
+    ----------
+    task
+        Of the stack.
+    sums
+        Of all its frames.
+    windows
+        The sums of its windows; None, or what went wrong with them = they are summed here.
+    masked
+        Whether outliers are left out of all stacks.
+    """
+    asked = window_task(task, masked=masked)
+    found = windows if isinstance(windows, dict) else advance_windows(None, asked)
+    if isinstance(found, Exception):
+        raise found
+    ref, own = member_ref(task.record), None
+    if task.usable:
+        masked_pixels = np.flatnonzero(sums.mask)
+        values = sums.mean.values
+        own = (
+            Member(values, ref.exponent, masked_pixels, ref.mean, ref.n)
+            if masked
+            else unmasked_member(ref, values)
+        )
+    return images_of(found, asked, own)
+
+
+def window_task(task: CorrectionTask, *, masked: bool = True, blocks: tuple[Block, ...] = ()) -> WindowTask:
+    """Return what the windows of a stack are made from.
+
+    Parameters
+    ----------
+    task
+        Of the stack.
+    masked
+        Whether outliers are left out of all stacks.
+    blocks
+        Sums in the store that the long window may begin with.
+    """
+    koma, own = task.settings.koma, member_ref(task.record) if task.usable else None
+    kind: Kind = "reference-raw" if koma.form == "subtract-raw" else "reference"
+    asked = {"short": task.short, "long": task.long}
+    if koma.method == "session":
+        kind, asked = "session", {"session": task.short}
+    windows = {
+        f"{name} {masked}": Window(kind, masked, members, own, blocks if name == "long" else ())
+        for name, members in asked.items()
+        if members
+    }
+    return WindowTask(task.name, task.store, task.record.shape[1:], windows)
 
 
 class NoiseScore:
@@ -84,7 +236,7 @@ class NoiseScore:
         return {kind: None if np.isnan(v) else v for kind, v in values.items()}
 
 
-def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackResult:
+def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackResult:
     """Correct and write one stack.
 
     Parameters
@@ -131,7 +283,7 @@ def finish(task: FinishTask, windows: Sums | Exception | None = None) -> StackRe
         return _result(task, output, noise, findings)
 
 
-def _caveats(task: FinishTask) -> tuple[str, ...]:
+def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     found = list(task.record.caveats)
     if task.copies:
         found.append(f"{COPY} {some(task.copies)}: not used as each other's reference")
@@ -157,7 +309,9 @@ def _caveats(task: FinishTask) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _quiet(store: SessionStore, task: FinishTask, mean: MeanImage, correction: Correction) -> tuple[str, ...]:
+def _quiet(
+    store: SessionStore, task: CorrectionTask, mean: MeanImage, correction: Correction
+) -> tuple[str, ...]:
     """Return the caveat of a stack whose own counting noise goes with its pattern; nothing for others."""
     lit = [k for k in range(task.record.shape[0]) if k not in task.record.blank]
     frames, evens = len(lit), sum(k % 2 == 0 for k in lit)
@@ -174,7 +328,7 @@ def _quiet(store: SessionStore, task: FinishTask, mean: MeanImage, correction: C
 
 
 def _write_references(
-    exposed: Exposed, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+    exposed: Exposed, task: CorrectionTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
     for k, _, frame in _frames(exposed, task):
         with phase("apply"):
@@ -184,7 +338,7 @@ def _write_references(
     return noise
 
 
-def _copy(reader: StackReader, task: FinishTask, findings: Findings, store: SessionStore) -> Noise:
+def _copy(reader: StackReader, task: CorrectionTask, findings: Findings, store: SessionStore) -> Noise:
     """Copy the chunks; no frame is decoded, and so none is scored."""
     noise: Noise = dict.fromkeys(SCORES)
     digest = xxhash.xxh3_128()
@@ -199,7 +353,7 @@ def _copy(reader: StackReader, task: FinishTask, findings: Findings, store: Sess
 
 
 def _write(
-    exposed: Exposed, task: FinishTask, findings: Findings, score: NoiseScore, store: SessionStore
+    exposed: Exposed, task: CorrectionTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
     with open_output(exposed, task, findings, findings.correction.ready()) as output:
         for k, raw, frame in _frames(exposed, task):
@@ -212,7 +366,7 @@ def _write(
     return noise
 
 
-def _frames(exposed: Exposed, task: FinishTask) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+def _frames(exposed: Exposed, task: CorrectionTask) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
     """Yield every frame as read and after its gain; then make sure that they were those of the first pass."""
     reader = exposed.source
     digest = PixelDigest(reader.shape, reader.dtype)
@@ -227,7 +381,7 @@ def _frames(exposed: Exposed, task: FinishTask) -> Iterator[tuple[int, NDArray[A
     _check_input(task, digest.hexdigest(), task.record.digest)
 
 
-def _check_input(task: FinishTask, found: str, expected: str) -> None:
+def _check_input(task: CorrectionTask, found: str, expected: str) -> None:
     if found != expected:
         raise SessionError(
             f"{task.path}: the pixels are no longer those of the first pass (digest {found}, expected "
@@ -235,7 +389,7 @@ def _check_input(task: FinishTask, found: str, expected: str) -> None:
         )
 
 
-def _result(task: FinishTask, output: Path, noise: Noise, findings: Findings) -> StackResult:
+def _result(task: CorrectionTask, output: Path, noise: Noise, findings: Findings) -> StackResult:
     size, mtime_ns = measure(output)
     return StackResult(
         name=task.name,

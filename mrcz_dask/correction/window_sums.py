@@ -1,4 +1,4 @@
-"""The windows of a stack: exact sums over its neighbours, advanced from those of the stack before it."""
+"""The sums over the windows of a stack, made from those of the stack before it by what enters and leaves."""
 
 from __future__ import annotations
 
@@ -10,37 +10,19 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.tasks import MemberRef
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.session_sum import SessionSum
 from mrcz_dask.numerics.reference.window import NOBODY, Member, MovingSum, WindowSum
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values.records import Failure, StackRecord
+from mrcz_dask.values.records import Failure
 from mrcz_dask.values.timing import phase
 
 NOWHERE = np.flatnonzero(NOBODY)
 # Stacks whose windows are made one from the other, and stacks whose sum a long window begins with.
 CHAIN, BLOCK = 24, 16
 Kind = Literal["reference", "reference-raw", "session"]
-
-
-@dataclass(frozen=True, slots=True)
-class MemberRef:
-    """A stack as a member of windows: what finds its sum in the store, and its numbers.
-
-    Attributes
-    ----------
-    name, stem, digest
-        Of the stack, see `StackRecord`.
-    exponent, mean, n
-        Of its sum, see `numerics.reference.window.Member`.
-    """
-
-    name: str
-    stem: str
-    digest: str
-    exponent: int
-    mean: float
-    n: int
+WindowSums = dict[str, MovingSum[MemberRef]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +117,9 @@ class WindowTask:
     windows: dict[str, Window]
 
 
-Sums = dict[str, MovingSum[MemberRef]]
-
-
-def window(before: Sums | Exception | None, task: WindowTask, *made: str | Failure) -> Sums | Exception:
+def advance_windows(
+    before: WindowSums | Exception | None, task: WindowTask, *made: str | Failure
+) -> WindowSums | Exception:
     """Advance the windows of the stack before to those of a stack; what was given stays as it is.
 
     Parameters
@@ -218,12 +199,7 @@ def unmasked_member(ref: MemberRef, values: NDArray[Any]) -> Member:
     return Member(values, ref.exponent, NOWHERE, mean, ref.n)
 
 
-def member_ref(record: StackRecord) -> MemberRef:
-    """Return a stack as a member of windows."""
-    return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.exposed())
-
-
-def images_of(sums: Sums, task: WindowTask, own: Member | None) -> list[NDArray[np.float32]]:
+def images_of(sums: WindowSums, task: WindowTask, own: Member | None) -> list[NDArray[np.float32]]:
     """Return the images of the windows of a stack, in their order, without the stack itself."""
     return [
         image

@@ -1,4 +1,4 @@
-"""The first pass over a stack: its exact sums, outlier masks and contrast grid, kept in the session store."""
+"""The first tasks over a stack: its exact sums, its outlier mask and contrast, kept in the session store."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import math
 from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.tasks import SumTask, made_with
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import Measured, measure
-from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats, from_moments
 from mrcz_dask.gain.applied import gamma_of, stored_gain
@@ -39,49 +38,9 @@ from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DtypeError, FormatError, OutlierError
-from mrcz_dask.values.params import OutlierParams, Settings
+from mrcz_dask.values.params import OutlierParams
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
-from mrcz_dask.version import __version__
-
-
-@dataclass(frozen=True, slots=True)
-class PrepareTask:
-    """What the first pass needs of one stack.
-
-    Attributes
-    ----------
-    path, name, stem, store
-        Of the stack, see `StackRecord`, and of the session store.
-    settings
-        Of the run.
-    exposure
-        Seconds of all its frames, where gamma goes by dose rate and its .mdoc says it.
-    """
-
-    path: str
-    name: str
-    stem: str
-    store: str
-    settings: Settings
-    exposure: float | None = None
-
-    @property
-    def places(self) -> tuple[str, ...]:
-        """What must be there: the stack's folder, and the store."""
-        return places(self.path, self.store)
-
-
-def places(path: str, store: str) -> tuple[str, ...]:
-    """Return what must be there so that a stack can be processed: its folder, and the store."""
-    return str(Path(path).parent), str(Path(store) / "zarr.json")
-
-
-def made_with(task: PrepareTask) -> str:
-    """Return the digest of the parameters that a record depends on, beside the stack itself."""
-    groups = [getattr(task.settings, name).to_dict() for name in ("outliers", "contrast", "input", "gain")]
-    values = [*groups, task.exposure, __version__]
-    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
 class Sums(NamedTuple):
@@ -148,12 +107,12 @@ class StackSums:
     grain: str
 
 
-def prepare(task: PrepareTask) -> StackRecord:
+def sum_and_mask(task: SumTask) -> StackRecord:
     """Sum and mask a stack, keep both in the store, and return its record; see `sum_stack`, `mask_stack`."""
     return mask_stack(task, sum_stack(task))
 
 
-def sum_stack(task: PrepareTask) -> StackSums:
+def sum_stack(task: SumTask) -> StackSums:
     """Read a stack once, and return its sums.
 
     Raises
@@ -173,7 +132,7 @@ def sum_stack(task: PrepareTask) -> StackSums:
         return sum_frames(task, reader, file)
 
 
-def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackSums:
+def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
     """Return the sums of frames that were opened already; see `sum_stack`."""
     with phase("sum"):
         read = _read(reader)
@@ -207,7 +166,7 @@ def sum_frames(task: PrepareTask, reader: FrameSource, file: Measured) -> StackS
     )
 
 
-def mask_stack(task: PrepareTask, read: StackSums) -> StackRecord:
+def mask_stack(task: SumTask, read: StackSums) -> StackRecord:
     """Find the outliers of a stack, keep its sums and weights in the store, and return its record.
 
     Raises
@@ -304,7 +263,7 @@ def _take(reader: FrameSource, k: int, frame: NDArray[Any], collected: Pass) -> 
         reader.frame(k, frame)
 
 
-def _blank(read: StackSums, task: PrepareTask) -> tuple[int, ...]:
+def _blank(read: StackSums, task: SumTask) -> tuple[int, ...]:
     """Return the numbers of the blank frames."""
     gain = task.settings.gain.gain
     dark = stored_gain(task.store, gain, 1.0).dark if gain else None
@@ -323,7 +282,7 @@ def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:
     return (frame for frame in frames if not is_blank(frame))
 
 
-def _gained(before: Sums, task: PrepareTask, n: int) -> tuple[float, Sums]:
+def _gained(before: Sums, task: SumTask, n: int) -> tuple[float, Sums]:
     """Return the stack's gamma, and its sums after the gain; the same sums where there is none."""
     settings = task.settings
     if not settings.gain.gain:
