@@ -27,8 +27,8 @@ from mrcz_dask.counting.tasks import batch_frames, need
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.shipping import LADDER, SentTask, Shipping, count_sent
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack

@@ -14,7 +14,7 @@ from benchmarks.harness import Amounts, Bench, at_least, row
 from benchmarks.live_processors import FOLDER, NAMES, SHAPE, frames
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.live import Frame, FrameSender, Keep, Listen, Replay, start
-from mrcz_dask.live.recorder import Recorder
+from mrcz_dask.live.record.recorder import Recorder
 
 FPS_GOAL = 4.0
 OFFERED = 8.0  # frames a second: more than the goal, so that the newest frame is always another one

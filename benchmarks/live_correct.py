@@ -7,9 +7,9 @@ import numpy as np
 from benchmarks.harness import Bench, Pair, at_most, movie, row
 from benchmarks.koma import read_frames
 from mrcz_dask.formats.mrc.writer import write
-from mrcz_dask.live.correcting import LiveCorrection, LiveOptions
+from mrcz_dask.live.correction.correct import LiveCorrection, LiveOptions
+from mrcz_dask.live.correction.learning import Learner, Summed
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.learning import Learner, Summed
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import Settings
 

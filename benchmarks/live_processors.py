@@ -19,7 +19,7 @@ from scipy.fft import rfft2
 
 from benchmarks.harness import Amounts, Bench, at_most, row
 from mrcz_dask.live import FrameInfo, Roi
-from mrcz_dask.live.declare import MARK, Processor
+from mrcz_dask.live.processors.declare import MARK, Processor
 
 FOLDER = Path(__file__).parents[1] / "workflows" / "live"
 NAMES = (

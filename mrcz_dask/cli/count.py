@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mrcz_dask.counting import CountOutcome
     from mrcz_dask.counting.tasks import Counted
     from mrcz_dask.engine.where import Where
-    from mrcz_dask.live.counting import StreamOptions
+    from mrcz_dask.live.counting.run import StreamOptions
 
 _NUMBERS = ("frames", "electrons", "occupancy", "lost", "dose", "corrected", "out")
 
@@ -157,7 +157,7 @@ def count(
 
 def _stream(output: Path, calibration: Path, **options: Any) -> StreamOptions:
     from mrcz_dask.counting.plan import calibration_path
-    from mrcz_dask.live.counting import StreamOptions
+    from mrcz_dask.live.counting.run import StreamOptions
 
     return StreamOptions(output, calibration_path(calibration), **options)
 
@@ -167,10 +167,10 @@ def _listen(
 ) -> list[Counted]:
     """Count frames that are pushed, until Ctrl-C or the last sender closes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.live.counting import CountStream, count_stream
+    from mrcz_dask.live.counting.run import CountStream, count_stream
 
     try:
-        from mrcz_dask.live.listen import Listen
+        from mrcz_dask.live.transport.listen import Listen
     except ImportError as error:
         raise MissingLibraryError(
             f"--listen needs {error.name}, which is not installed; install it: {install('live')}"

@@ -25,8 +25,8 @@ from mrcz_dask.values.params import KomaParams, Settings
 
 if TYPE_CHECKING:
     from mrcz_dask.gain.options import GainOptions
-    from mrcz_dask.live.begin import Source
-    from mrcz_dask.live.correcting import LiveOptions
+    from mrcz_dask.live.correction.correct import LiveOptions
+    from mrcz_dask.live.launch import Source
     from mrcz_dask.live.session import Session
     from mrcz_dask.values.messages import Listener
 
@@ -101,11 +101,11 @@ def live(
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
     from mrcz_dask.engine.memory import parse_memory
     from mrcz_dask.engine.where import Where
-    from mrcz_dask.live.begin import Keep, Shown, start
-    from mrcz_dask.live.folder import Folder
     from mrcz_dask.live.frames import Roi
-    from mrcz_dask.live.replay import Replay
+    from mrcz_dask.live.launch import Keep, Shown, start
     from mrcz_dask.live.session import LiveParams
+    from mrcz_dask.live.transport.folder import Folder
+    from mrcz_dask.live.transport.replay import Replay
 
     inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
     tell = teller(log_json=log_json, verbose=verbose, quiet=quiet)
@@ -178,7 +178,7 @@ def _folder(source: Path | None) -> Path:
 def _listener(address: str, token: str, tell: Listener, *, until_closed: bool) -> Source:
     """Return what listens, from where the recording ends."""
     try:
-        from mrcz_dask.live.listen import Listen
+        from mrcz_dask.live.transport.listen import Listen
     except ImportError as error:
         raise MissingLibraryError(
             f"--listen needs {error.name}, which is not installed; install it: {install('live')}"
@@ -194,7 +194,7 @@ def _listener(address: str, token: str, tell: Listener, *, until_closed: bool) -
 
 def _recording(folder: Path | None, store: Path | None, record: Path | None, other: object) -> Source:
     """Return the frames of a recording, for `--catch-up`."""
-    from mrcz_dask.live.replay import Recorded
+    from mrcz_dask.live.transport.replay import Recorded
 
     if folder is None or store is None or record is not None or other:
         raise ParameterError(
@@ -206,7 +206,7 @@ def _recording(folder: Path | None, store: Path | None, record: Path | None, oth
 
 def _correction(gain: GainOptions, radius: int, frames: int, *, wait: bool) -> LiveOptions:
     """Return how frames are corrected; with `wait` the same way whenever it is done again."""
-    from mrcz_dask.live.correcting import LiveOptions
+    from mrcz_dask.live.correction.correct import LiveOptions
 
     settings = Settings(koma=KomaParams(radius=radius))
     return LiveOptions(settings=settings, gain=gain, frames_per_stack=frames, wait=wait)

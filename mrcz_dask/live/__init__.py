@@ -9,46 +9,52 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrcz_dask.live.begin import Keep as Keep
-    from mrcz_dask.live.begin import Shown as Shown
-    from mrcz_dask.live.begin import start as start
-    from mrcz_dask.live.declare import Image as Image
-    from mrcz_dask.live.declare import Profile as Profile
-    from mrcz_dask.live.declare import Range as Range
-    from mrcz_dask.live.declare import Scalar as Scalar
-    from mrcz_dask.live.declare import processor as processor
-    from mrcz_dask.live.folder import Folder as Folder
+    from mrcz_dask.live.counting.run import StreamOptions as StreamOptions
+    from mrcz_dask.live.counting.run import count_stream as count_stream
     from mrcz_dask.live.frames import Frame as Frame
     from mrcz_dask.live.frames import FrameInfo as FrameInfo
     from mrcz_dask.live.frames import Roi as Roi
-    from mrcz_dask.live.listen import Listen as Listen
-    from mrcz_dask.live.replay import Recorded as Recorded
-    from mrcz_dask.live.replay import Replay as Replay
-    from mrcz_dask.live.sender import FrameSender as FrameSender
+    from mrcz_dask.live.launch import Keep as Keep
+    from mrcz_dask.live.launch import Shown as Shown
+    from mrcz_dask.live.launch import start as start
+    from mrcz_dask.live.processors.declare import Image as Image
+    from mrcz_dask.live.processors.declare import Profile as Profile
+    from mrcz_dask.live.processors.declare import Range as Range
+    from mrcz_dask.live.processors.declare import Scalar as Scalar
+    from mrcz_dask.live.processors.declare import processor as processor
+    from mrcz_dask.live.record.recorder import Recorder as Recorder
+    from mrcz_dask.live.record.stacks import recorded as recorded
     from mrcz_dask.live.session import LiveParams as LiveParams
     from mrcz_dask.live.session import Session as Session
-    from mrcz_dask.live.stacks import recorded as recorded
+    from mrcz_dask.live.transport.folder import Folder as Folder
+    from mrcz_dask.live.transport.listen import Listen as Listen
+    from mrcz_dask.live.transport.replay import Recorded as Recorded
+    from mrcz_dask.live.transport.replay import Replay as Replay
+    from mrcz_dask.live.transport.sender import FrameSender as FrameSender
 
 _HOMES = {
-    "Folder": "folder",
+    "Folder": "transport.folder",
     "Frame": "frames",
     "FrameInfo": "frames",
-    "FrameSender": "sender",
-    "Image": "declare",
-    "Keep": "begin",
-    "Listen": "listen",
+    "FrameSender": "transport.sender",
+    "Image": "processors.declare",
+    "Keep": "launch",
+    "Listen": "transport.listen",
     "LiveParams": "session",
-    "Profile": "declare",
-    "Range": "declare",
-    "Recorded": "replay",
-    "Replay": "replay",
+    "Profile": "processors.declare",
+    "Range": "processors.declare",
+    "Recorded": "transport.replay",
+    "Recorder": "record.recorder",
+    "Replay": "transport.replay",
     "Roi": "frames",
-    "Scalar": "declare",
+    "Scalar": "processors.declare",
     "Session": "session",
-    "Shown": "begin",
-    "processor": "declare",
-    "recorded": "stacks",
-    "start": "begin",
+    "Shown": "launch",
+    "StreamOptions": "counting.run",
+    "count_stream": "counting.run",
+    "processor": "processors.declare",
+    "recorded": "record.stacks",
+    "start": "launch",
 }
 
 __all__ = sorted(_HOMES)

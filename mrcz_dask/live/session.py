@@ -14,14 +14,14 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from mrcz_dask.engine.where import Where
-from mrcz_dask.live.declare import Value
 from mrcz_dask.live.frames import Frame, FrameStream, Roi
-from mrcz_dask.live.loading import Script
-from mrcz_dask.live.mailbox import Mailbox
-from mrcz_dask.live.pool import Pool, open_pool
-from mrcz_dask.live.recent import Rate
-from mrcz_dask.live.results import ResultStore
-from mrcz_dask.live.runner import Runner
+from mrcz_dask.live.processors.declare import Value
+from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.mailbox import Mailbox
+from mrcz_dask.live.processors.pool import Pool, open_pool
+from mrcz_dask.live.processors.recent import Rate
+from mrcz_dask.live.processors.results import ResultStore
+from mrcz_dask.live.processors.runner import Runner
 from mrcz_dask.live.view import PanelState, Result, SourceState
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.live_messages import FramesMissing, LiveStarted, SourceEnded

@@ -8,8 +8,8 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-from mrcz_dask.live.declare import Spec, Value
 from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.processors.declare import Spec, Value
 
 Status = Literal["starting", "waiting", "running", "paused", "failed", "restarting", "ended"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.live import FrameInfo, Roi
-from mrcz_dask.live.declare import MARK, Processor
+from mrcz_dask.live.processors.declare import MARK, Processor
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "live"
 FILES = sorted(FOLDER.glob("*.py"))

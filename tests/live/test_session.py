@@ -9,9 +9,9 @@ import pytest
 import xarray
 
 from mrcz_dask.live.frames import Frame, Publish, Roi
-from mrcz_dask.live.loading import Script
-from mrcz_dask.live.pool import Pool
-from mrcz_dask.live.results import ResultStore
+from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.pool import Pool
+from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of
 from mrcz_dask.values.errors import FormatError, ParameterError
 from mrcz_dask.values.live_messages import FramesMissing, ProcessorFailed, ProcessorLoaded, ProcessorRestarted

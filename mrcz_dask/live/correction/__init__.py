@@ -1,0 +1,1 @@
+"""Live frames without gain, outliers and the pattern of earlier stacks."""

@@ -1,0 +1,183 @@
+"""Stacks of a stream while they are counted: what they hold, what a killed run left, how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.params import FindParams, FractionParams
+from mrcz_dask.counting.recording import Origin
+from mrcz_dask.counting.spool import EventSpool, SpoolReader
+from mrcz_dask.counting.tasks import WriteTask, events_path
+from mrcz_dask.live.frames import Frame
+from mrcz_dask.live.record.spool import About
+from mrcz_dask.live.record.stacks import ranges, stack_name
+from mrcz_dask.values.checks import raise_all, whole
+from mrcz_dask.values.errors import OutputExistsError
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """How frames that come are counted.
+
+    Attributes
+    ----------
+    folder
+        Of the outputs.
+    calibration
+        Of the detector, as `count` wrote it; its folder.
+    find, fractions
+        How electrons become frames; of `find` the calibration decides, but for the user's function.
+    events
+        Whether event lists are written.
+    detector
+        A user's function, ``FILE.py:NAME``.
+    stack_frames
+        Raw frames of a stack, at most.
+    backlog
+        Tasks that wait or run at a time, for each slot of the workers.
+    zero_below
+        Lossy: pixels below so many read noises are sent as 0.
+    record
+        Folder in which the raw frames are kept, too.
+    """
+
+    folder: Path
+    calibration: Path
+    find: FindParams = field(default_factory=FindParams)
+    fractions: FractionParams = field(default_factory=FractionParams)
+    events: bool = False
+    detector: str | None = None
+    stack_frames: int = 1000
+    backlog: int = 4
+    zero_below: float | None = None
+    record: Path | None = None
+
+    def __post_init__(self) -> None:
+        raise_all("stream", whole("stack_frames", self.stack_frames, 1, 1 << 24))
+        raise_all("stream", whole("backlog", self.backlog, 1, 1000))
+
+
+@dataclass(slots=True, eq=False)
+class OpenStack:
+    """A stack that is being counted.
+
+    Attributes
+    ----------
+    about, first
+        What its frames have in common, and the number of the first one.
+    spool
+        Of its electrons.
+    sent
+        Frames that were handed to workers.
+    waiting
+        Frames that were not yet.
+    running
+        How many tasks are with workers.
+    ended
+        Whether no more frames come.
+    """
+
+    about: About
+    first: int
+    spool: EventSpool
+    sent: int = 0
+    waiting: list[Frame] = field(default_factory=list)
+    running: int = 0
+    ended: bool = False
+
+    @property
+    def frames(self) -> int:
+        """Return how many frames it has, counted or not."""
+        return self.sent + len(self.waiting)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Return the numbers of the frames whose electrons are in the spool, up to the first gap."""
+        return [number for one in self.spool.whole() for number in one.said["numbers"]]
+
+    def target(self, folder: Path) -> Path:
+        """Return where its counted frames go."""
+        return target_of(folder, self.about, self.first)
+
+
+def target_of(folder: Path, about: About, first: int) -> Path:
+    """Return where the counted frames of a stack go, of which frame `first` is the first."""
+    return folder / f"{stack_name(about.stream, first, about.stack)}.mrcz"
+
+
+def said_of(about: About, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
+    """Return what a spool says of itself."""
+    return {
+        "stream": about.stream,
+        "stack": about.stack,
+        "dtype": about.dtype,
+        "shape": list(about.shape),
+        "pixel_size": about.pixel_size,
+        "first": first,
+        "method": [method.digest, None if method.script is None else method.script.about()["digest"]],
+        "zeroed": zero_below,
+    }
+
+
+def spooled(path: Path, method: Method, zero_below: float | None) -> OpenStack | None:
+    """Return the stack that a run before left, killed or not; None if there is nothing of it.
+
+    Raises
+    ------
+    OutputExistsError
+        Its electrons were counted in another way.
+    """
+    left = SpoolReader.open(path)
+    if left is not None:
+        left.close()
+    if left is None or not left.whole():
+        path.unlink()
+        return None
+    said = left.about
+    about = About(said["stream"], said["stack"], said["dtype"], tuple(said["shape"]), said["pixel_size"])
+    if said != said_of(about, said["first"], method, zero_below):
+        raise OutputExistsError(
+            f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "
+            "use the calibration, --detector and --zero-below of before, or another output folder (-o)"
+        )
+    spool = EventSpool.open(path)
+    assert spool is not None
+    return OpenStack(about, said["first"], spool.compacted(), sent=spool.frames)
+
+
+def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:
+    """Return what writes the outputs of a stack whose frames are all counted."""
+    about, numbers = stack.about, stack.numbers
+    times = [when for one in stack.spool.whole() for when in one.said["times"]]
+    missing = numbers[-1] + 1 - numbers[0] - len(numbers)
+    when = datetime.fromtimestamp(times[0], UTC).isoformat()
+    live = {"stream": about.stream, "stack": about.stack, "numbers": ranges(numbers), "times": times}
+    meta = {**stack.spool.whole()[0].said["meta"], "acquisition_time": when, "live": live}
+    target = stack.target(options.folder)
+    return WriteTask(
+        spool=str(stack.spool.path),
+        origin=Origin(target.stem, None, about.shape, about.pixel_size, when, "meta", meta),
+        frames=stack.sent,
+        method=method,
+        find=options.find,
+        fractions=options.fractions,
+        target=str(target),
+        events=str(events_path(options.folder, target.stem)) if options.events else None,
+        more={"stream": {"first": numbers[0], "missing": missing}, "zero_below": options.zero_below},
+        caveats=tuple(_caveats(missing, options.zero_below)),
+    )
+
+
+def _caveats(missing: int, zero_below: float | None) -> Iterator[str]:
+    if missing:
+        yield f"{missing} frames are missing between the first and the last"
+    if zero_below is not None:
+        yield (
+            f"pixels below {zero_below:g} read noises were taken as dark: lossy, electrons are missing, and "
+            "the dose is too low"
+        )

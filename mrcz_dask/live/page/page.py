@@ -1,0 +1,67 @@
+"""The page of a live session in Bokeh: one for each browser that looks, kept up to date by its document."""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+
+from bokeh.document import Document
+from bokeh.events import ConnectionLost
+from bokeh.models import CustomJS
+
+from mrcz_dask.live.page import texts
+from mrcz_dask.live.page.pace import Pace
+from mrcz_dask.live.page.panels import Panel, put, text
+from mrcz_dask.live.page.source_view import SourceView
+from mrcz_dask.live.page.template import TITLE
+from mrcz_dask.live.view import LiveView
+from mrcz_dask.monitor.page import SAY_LOST
+
+PERIOD_MS = 250
+LOST = (
+    "<p class='bad' data-fact='lost'>No connection: the command has ended, or the tunnel is closed. What "
+    "follows was so then.</p>"
+)
+
+
+class LivePage:
+    """The page in one document.
+
+    Parameters
+    ----------
+    view
+        The session.
+    reader
+        Where frames are made small.
+    """
+
+    def __init__(self, view: LiveView, reader: Executor) -> None:
+        self._view = view
+        self._document: Document | None = None
+        self._headline = text(name="headline")
+        self._source = SourceView(view, reader)
+        self._panels = {one.name: Panel(view, one.name) for one in view.panels()}
+        self._pace = Pace(self._headline, self._source.root)
+
+    def attach(self, document: Document) -> None:
+        """Put the page into a document, and keep it up to date."""
+        panels = (root for one in self._panels.values() for root in (one.words, one.plots))
+        for root in (self._headline, self._source.root, *panels):
+            document.add_root(root)
+        document.title = TITLE
+        document.template_variables["panels"] = list(self._panels)
+        lost = CustomJS(args={"headline": self._headline, "text": LOST}, code=SAY_LOST)
+        document.js_on_event(ConnectionLost, lost)
+        self.update()
+        self._document = document
+        document.add_periodic_callback(self.update, PERIOD_MS)
+
+    def update(self) -> None:
+        """Show what is new, if somebody looks and is ready for it."""
+        source = self._view.source()
+        if self._document is not None and not self._pace.is_due(self._document, source.ended):
+            return
+        self._pace.count()
+        put(self._headline, "text", texts.headline(source))
+        self._source.update(source)
+        for state in self._view.panels():
+            self._panels[state.name].update(state)

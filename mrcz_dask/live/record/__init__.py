@@ -1,0 +1,1 @@
+"""Live frames on the disk: a spool while they come, then MRCZ stacks."""

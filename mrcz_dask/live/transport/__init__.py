@@ -1,0 +1,1 @@
+"""Where live frames come from: a socket, a folder, a replay."""

@@ -1,0 +1,127 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray
+import zarr
+
+from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
+from mrcz_dask.live.processors.results import ResultStore, Setting
+from mrcz_dask.live.view import Result
+from mrcz_dask.values.errors import FormatError, OutputExistsError
+
+SPEC = Spec("p", "p", (Scalar("a"), Profile("b"), Image("c")))
+
+
+def _result(k: int, n: int = 3) -> Result:
+    line = (np.arange(n) / 2, np.full(n, float(k)))
+    return Result(k, 10.0 + k, {"a": float(k), "b": line, "c": np.full((n, 2), k, np.float32)})
+
+
+def _opened(path: Path) -> xarray.Dataset:
+    return xarray.open_zarr(path, group="p", consolidated=False)
+
+
+def test_rows_come_back(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    series = store.series("p", "p.py")
+    series.declare(SPEC)
+    for k in range(600):
+        series.append(_result(k))
+    series.close()
+    with _opened(store.path) as found:
+        assert found.frame.values.tolist() == list(range(600))
+        assert found.a.values.tolist() == list(range(600))
+        assert found.b.values[599].tolist() == [599.0] * 3 and found.b_axis.values[1].tolist() == [0, 0.5, 1]
+        assert found.c.values[7].tolist() == [[7.0] * 2] * 3
+        assert found.attrs["outputs"][0]["kind"] == "scalar"
+
+
+def test_sizes_that_change_are_filled_up(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    series = store.series("p", "p.py")
+    for k, n in enumerate((2, 4, 3)):
+        series.append(_result(k, n))
+        series.flush()
+    series.close()
+    with _opened(store.path) as found:
+        assert found.b.shape == (3, 4) and found.c.shape == (3, 4, 2)
+        np.testing.assert_array_equal(np.isfinite(found.b.values).sum(1), [2, 4, 3])
+        np.testing.assert_array_equal(np.isfinite(found.c.values[:, :, 0]).sum(1), [2, 4, 3])
+
+
+def test_an_output_that_is_left_out_or_comes_later_has_nan(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    series = store.series("p", "p.py")
+    for k, values in enumerate(({"a": 1.0}, {"z": 2.0}, {"a": 3.0})):
+        series.append(Result(k, 0.0, values))
+        series.flush()
+    series.close()
+    with _opened(store.path) as found:
+        np.testing.assert_array_equal(found.a.values, [1, np.nan, 3])
+        np.testing.assert_array_equal(found.z.values, [np.nan, 2, np.nan])
+
+
+def test_a_store_that_is_there_is_refused_appended_to_or_replaced(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    series = store.series("p", "p.py")
+    series.append(_result(0))
+    series.close()
+    with pytest.raises(OutputExistsError, match="--append"):
+        ResultStore(store.path)
+    series = ResultStore(store.path, append=True).series("p", "p.py")
+    series.append(_result(5))
+    series.close()
+    with _opened(store.path) as found:
+        assert found.frame.values.tolist() == [0, 5]
+    assert not (ResultStore(store.path, overwrite=True).path / "p").exists()
+
+
+def test_something_else_is_never_removed(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("mine")
+    zarr.open_group(tmp_path / "other", mode="w")
+    for name in ("mine", "other"):
+        with pytest.raises(FormatError, match="no store of live results"):
+            ResultStore(tmp_path / name, overwrite=True)
+    assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+def test_what_replaces_appears_when_it_is_whole(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    series = store.series("p", "p.py")
+    series.append(_result(0))
+    series.close()
+    fresh = store.anew("p", "p.py")
+    fresh.append(_result(7))
+    fresh.flush()
+    with _opened(store.path) as found:
+        assert found.frame.values.tolist() == [0]
+    fresh.close()
+    with _opened(store.path) as found:
+        assert found.frame.values.tolist() == [7]
+
+
+def test_settings_come_back(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    said = [
+        Setting(0, None, {"sigma": 2.0}, "abc"),
+        Setting(7, Roi(1, 2, 3, 4), {"sigma": 3.0, "kind": "a"}, "def", reset=True),
+    ]
+    series = store.series("p", "p.py")
+    for one in said:
+        series.setting(one)
+    series.close()
+    assert store.settings("p") == said
+    assert store.settings("nobody") == []
+
+
+@pytest.mark.parametrize("other", [Spec("p", "p", (Profile("a"),)), Spec("p", "p", (Image("b"),))])
+def test_an_output_of_another_kind_is_refused(tmp_path: Path, other: Any) -> None:
+    series = ResultStore(tmp_path / "s").series("p", "p.py")
+    series.append(_result(0))
+    series.flush()
+    with pytest.raises(FormatError, match="another --store"):
+        series.declare(other)
