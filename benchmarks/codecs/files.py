@@ -11,7 +11,7 @@ from benchmarks.codecs.plots import plots
 from benchmarks.codecs.results import BenchReport
 from benchmarks.codecs.tables import csv_text, markdown
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.session.space import check_space, make_folder
+from mrcz_dask.session.output_folder import check_space, make_folder
 from mrcz_dask.values.errors import OutputExistsError
 
 PLOTS = (*PARTS, "settings")

@@ -17,7 +17,7 @@ from benchmarks.codecs.params import BenchParams
 from benchmarks.codecs.peers import NOT_INSTALLED, dose_contenders, mrcz, table_contenders
 from benchmarks.codecs.race import Entrant, race
 from benchmarks.codecs.results import BenchReport, FileRow, LeftOut
-from mrcz_dask.session.space import check_space
+from mrcz_dask.session.output_folder import check_space
 from mrcz_dask.values.messages import Listener, silent
 
 # The plain file, an unpacked one, and one or two that are being written.

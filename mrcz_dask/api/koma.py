@@ -20,9 +20,8 @@ from mrcz_dask.correction.plan import NO_GAIN, Plan, plan_over, ranges
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.engine.where import Where
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.session.entries import Discovery, StackEntry
+from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.session.times import Acquired
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Rule, Settings

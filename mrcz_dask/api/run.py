@@ -15,8 +15,7 @@ from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.where import Where, local_crew, open_client
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.noise.radius_auto import with_found_radius
-from mrcz_dask.session.lock import locked
-from mrcz_dask.session.readback import swept
+from mrcz_dask.session.output_folder import locked, swept
 from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.messages import Listener, Warned, silent
 

@@ -13,8 +13,7 @@ from mrcz_dask.api.koma import KomaPlan
 from mrcz_dask.api.settings import CONTRAST, PathLike, gain_options, koma_params, write_params
 from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.session.discovery import discover
-from mrcz_dask.session.entries import Discovery, StackEntry
-from mrcz_dask.session.times import Acquired
+from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import (

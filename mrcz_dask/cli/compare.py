@@ -97,7 +97,7 @@ def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Compa
     from mrcz_dask.engine.where import local_crew, open_client
     from mrcz_dask.noise.compare import CompareRun, keep_comparison
     from mrcz_dask.noise.plan import noise_need
-    from mrcz_dask.session.lock import locked
+    from mrcz_dask.session.output_folder import locked
 
     for text in plan.discovery.warnings:
         warn(text)

@@ -159,7 +159,7 @@ class Each:
         from mrcz_dask.convert.batch import choose
         from mrcz_dask.engine.memory import Need, parse_memory
         from mrcz_dask.engine.where import Where, open_client
-        from mrcz_dask.session.space import check_space
+        from mrcz_dask.session.output_folder import check_space
 
         where = Where(workers, threads, None if memory is None else parse_memory(memory))
         check_space(self.output, 0)

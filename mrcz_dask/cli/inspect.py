@@ -195,7 +195,7 @@ def verify(
 
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Return reports with what the run's log says of outputs that are gone, or are not what it wrote."""
-    from mrcz_dask.session.logbook import last_results, read_messages
+    from mrcz_dask.session.log import last_results, read_messages
     from mrcz_dask.session.manifest import Output, listed, lost
     from mrcz_dask.values.records import StackResult, Written
 

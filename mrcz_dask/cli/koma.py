@@ -191,7 +191,7 @@ class Job:
     def kept(self) -> str:
         """Return what is there of a run that was stopped, and how to go on."""
         from mrcz_dask.correction.plan import output_folder
-        from mrcz_dask.session.logbook import last_results, read_messages
+        from mrcz_dask.session.log import last_results, read_messages
         from mrcz_dask.values.records import StackResult
 
         out = output_folder(self.session, self.output)

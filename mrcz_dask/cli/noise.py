@@ -147,7 +147,7 @@ def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseRe
     from mrcz_dask.noise.files import keep_report
     from mrcz_dask.noise.plan import noise_need
     from mrcz_dask.noise.run import NoiseRun
-    from mrcz_dask.session.lock import locked
+    from mrcz_dask.session.output_folder import locked
 
     for text in plan.discovery.warnings:
         warn(text)

@@ -59,7 +59,7 @@ class Lines:
 
     def __call__(self, message: messages.Message) -> None:
         """Print one message."""
-        from mrcz_dask.session.logbook import to_line
+        from mrcz_dask.session.log import to_line
 
         sys.stderr.write(to_line(message, datetime.now(UTC)) + "\n")
         sys.stderr.flush()

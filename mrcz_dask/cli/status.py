@@ -68,8 +68,8 @@ def _looks(output: Path) -> Iterator[tuple[Report, str | None]]:
     from mrcz_dask.monitor.report import Trouble, report
     from mrcz_dask.monitor.state import SessionState
     from mrcz_dask.monitor.tail import Tail
-    from mrcz_dask.session.lock import holder
     from mrcz_dask.session.manifest import Output, lost
+    from mrcz_dask.session.output_folder import holder
 
     tail, state = Tail(output), SessionState()
     while True:

@@ -19,7 +19,7 @@ from mrcz_dask.session import manifest
 from mrcz_dask.session.discovery import session_folder
 from mrcz_dask.session.entries import Rejected, Skipped, StackEntry, relative_name
 from mrcz_dask.session.listing import list_stacks
-from mrcz_dask.session.looks import Look, broken_link, look, part_of_master
+from mrcz_dask.session.probe import ProbedFile, broken_link, part_of_master, probe
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
 from mrcz_dask.values.params import InputParams
@@ -122,7 +122,7 @@ def choose(
     inputs
         How stacks are read where they do not say it.
     recursive
-        Look into the folders below, too.
+        ProbedFile into the folders below, too.
     movies
         Leave out, of folders, single images and outputs of `koma`, as `koma` does.
     """
@@ -157,8 +157,8 @@ def _within(
     for one in listing.rejected:
         batch.fail(one.path, one.reason)
     for path in listing.files:
-        found = look(root, listing.mdocs, path, inputs) if movies else _opened(path, inputs)
-        match found.found if isinstance(found, Look) else found:
+        found = probe(root, listing.mdocs, path, inputs) if movies else _opened(path, inputs)
+        match found.found if isinstance(found, ProbedFile) else found:
             case Skipped(_, reason):
                 batch.skipped[str(path)] = reason
             case Rejected(_, reason):

@@ -32,9 +32,9 @@ from mrcz_dask.formats.writers import (
     row_order,
     stored_type,
 )
+from mrcz_dask.session.output_folder import forbid_overwriting, make_folder
 from mrcz_dask.session.readback import pixel_digest, read_back
 from mrcz_dask.session.shared_readers import USUAL
-from mrcz_dask.session.space import forbid_overwriting, make_folder
 from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError
 from mrcz_dask.values.params import InputParams, OutputFormat
 from mrcz_dask.version import __version__

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from time import monotonic
 
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.run import KomaJob, Log, Outcome, started
+from mrcz_dask.correction.run import KomaJob, Outcome, RunLog, started
 from mrcz_dask.correction.summing import announce
 from mrcz_dask.correction.windows import more_until_final
 from mrcz_dask.engine.client import Client
@@ -60,7 +60,7 @@ def first_stacks(
     """
     since, said = monotonic(), False
     while not stop.is_set():
-        seen = watcher.look()
+        seen = watcher.scan()
         found = seen.discovery
         if len(found.stacks) >= fewest:
             return found
@@ -74,7 +74,7 @@ def first_stacks(
             break
         stop.wait(params.poll)
     check_stop()
-    found = watcher.look().discovery
+    found = watcher.scan().discovery
     if found.stacks:
         return found
     raise SessionError(f"{watcher.folder}: no stack has come; check the folder, or use --recursive")
@@ -133,7 +133,7 @@ class FollowJob(KomaJob):
     def __init__(
         self,
         plan: Plan,
-        log: Log,
+        log: RunLog,
         slots: int,
         watcher: Watcher,
         params: FollowParams,
@@ -192,7 +192,7 @@ class FollowJob(KomaJob):
         """Take in what is in the folder now; nothing while it cannot be read."""
         self._looked = self._clock()
         try:
-            seen = self._watcher.look()
+            seen = self._watcher.scan()
         except (OSError, SessionError) as error:
             self._listen(messages.Warned(f"the session cannot be looked at ({error}); trying again"))
             self._quiet_since = self._looked

@@ -18,7 +18,7 @@ from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Discovery, StackEntry, relative_name
-from mrcz_dask.session.space import check_space, forbid_overwriting
+from mrcz_dask.session.output_folder import check_space, forbid_overwriting
 from mrcz_dask.values.errors import FormatError, OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import FORMATS, Settings, WriteParams

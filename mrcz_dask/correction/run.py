@@ -20,7 +20,7 @@ from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
-from mrcz_dask.session.logbook import Logbook, last_results, read_messages
+from mrcz_dask.session.log import Log, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
@@ -126,7 +126,7 @@ def carry_out(
 
 
 @dataclass(slots=True)
-class Log:
+class RunLog:
     """What a run tells, what it knows of earlier ones, and what came out at the end.
 
     Attributes
@@ -150,7 +150,7 @@ class Log:
 
 
 @contextmanager
-def started(plan: Plan, client: Client, listen: messages.Listener) -> Iterator[Log]:
+def started(plan: Plan, client: Client, listen: messages.Listener) -> Iterator[RunLog]:
     """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
@@ -160,7 +160,7 @@ def started(plan: Plan, client: Client, listen: messages.Listener) -> Iterator[L
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
     known = last_results(read_messages(plan.folder), StackResult)
     manifest = Manifest(plan.folder, known.values(), listen)
-    log = Log(messages.several(Logbook(plan.folder, listen), manifest, listen), known)
+    log = RunLog(messages.several(Log(plan.folder, listen), manifest, listen), known)
     log.listen(
         messages.RunStarted(
             version=__version__,
@@ -202,7 +202,7 @@ class KomaJob(SumJob):
 
     phases = (messages.SUMS, messages.CORRECTION)
 
-    def __init__(self, plan: Plan, log: Log, slots: int) -> None:
+    def __init__(self, plan: Plan, log: RunLog, slots: int) -> None:
         super().__init__(plan, log.listen)
         self._slots = slots
         self._log = log

@@ -18,7 +18,7 @@ from mrcz_dask.counting.rendering import STEP as FRACTIONS
 from mrcz_dask.counting.store import SUFFIX, Events
 from mrcz_dask.engine.where import Where
 from mrcz_dask.formats.sources import read_footer
-from mrcz_dask.session.times import Acquired
+from mrcz_dask.session.entries import Acquired
 from mrcz_dask.values.errors import ReferenceNotFoundError, SessionError
 from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.params import InputParams

@@ -10,8 +10,7 @@ from mrcz_dask.counting.plan import NO_GAIN, CountPlan, count_plan
 from mrcz_dask.counting.run import CountOutcome, CountRun
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.session.lock import locked
-from mrcz_dask.session.readback import swept
+from mrcz_dask.session.output_folder import locked, swept
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
 

@@ -24,8 +24,8 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Rejected, Skipped, StackEntry
-from mrcz_dask.session.looks import look
-from mrcz_dask.session.space import check_space, forbid_overwriting
+from mrcz_dask.session.output_folder import check_space, forbid_overwriting
+from mrcz_dask.session.probe import probe
 from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import readable
@@ -258,7 +258,7 @@ def _look(path: Path, inputs: InputParams) -> StackEntry | Rejected:
     if not path.exists():
         return Rejected(path, f"{path}: is not there; expected a stack of raw frames; check the path")
     mdocs = {path.parent: mdoc_index(one.name for one in path.parent.iterdir())}
-    found = look(path.parent, mdocs, path, inputs).found
+    found = probe(path.parent, mdocs, path, inputs).found
     if isinstance(found, Skipped):
         return Rejected(path, f"{path}: {found.reason}; expected a stack of raw frames")
     if isinstance(found, Rejected):  # which is not in a folder that it may be left out of

@@ -27,7 +27,7 @@ from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.session.entries import StackEntry
-from mrcz_dask.session.logbook import Logbook, last_results, read_messages
+from mrcz_dask.session.log import Log, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
@@ -108,7 +108,7 @@ class CountRun:
         plan.folder.mkdir(parents=True, exist_ok=True)
         known = last_results(read_messages(plan.folder), Written).values()
         manifest = Manifest(plan.folder, known, self._listen)
-        self._listen = messages.several(Logbook(plan.folder, self._listen), manifest, self._listen)
+        self._listen = messages.several(Log(plan.folder, self._listen), manifest, self._listen)
         with self._told():
             calibration, path = self._calibrated()
             for text in calibration.about.get("caveats", ()):

@@ -9,7 +9,7 @@ from mrcz_dask.counting.checking import event_problems
 from mrcz_dask.counting.params import FractionParams
 from mrcz_dask.counting.rendering import write_counted
 from mrcz_dask.counting.store import SUFFIX, Events
-from mrcz_dask.session.space import make_folder
+from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import DamagedError, OutputExistsError
 
 

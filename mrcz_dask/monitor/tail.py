@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from mrcz_dask.session.logbook import NAME, Moment, from_line
+from mrcz_dask.session.log import NAME, Moment, from_line
 from mrcz_dask.values.errors import PlaceError
 
 

@@ -14,7 +14,7 @@ from mrcz_dask.noise.kept import FOLDER
 from mrcz_dask.noise.report import FIGURES, SUMS, WAYS, NoiseReport
 from mrcz_dask.noise.results import KINDS, VARIANTS
 from mrcz_dask.numerics.noise.decay import DecayFit
-from mrcz_dask.session.space import make_folder
+from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 
 Row = Sequence[Any]

@@ -13,7 +13,7 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
 from mrcz_dask.session.discovery import Discovery, discover
-from mrcz_dask.session.space import check_space
+from mrcz_dask.session.output_folder import check_space
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.messages import Listener, silent

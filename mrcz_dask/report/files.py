@@ -14,7 +14,7 @@ from mrcz_dask.report.gather import gather
 from mrcz_dask.report.pictures import figures, histogram
 from mrcz_dask.report.rules import verdict
 from mrcz_dask.report.tables import FigureData
-from mrcz_dask.session.space import make_folder
+from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 
 NAME = "report.html"

@@ -28,7 +28,7 @@ from mrcz_dask.report.data import (
     sample,
 )
 from mrcz_dask.report.progress import RunLog
-from mrcz_dask.session.logbook import NAME, read_messages
+from mrcz_dask.session.log import NAME, read_messages
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, PlaceError

@@ -17,8 +17,8 @@ from typing import TypeVar
 from mrcz_dask.formats.places import stem_of, stems_of
 from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.session.listing import Listing, list_stacks
-from mrcz_dask.session.looks import Look, look
-from mrcz_dask.session.tilts import with_tilts
+from mrcz_dask.session.probe import ProbedFile, probe
+from mrcz_dask.session.times import with_tilts
 from mrcz_dask.values.errors import PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import some
@@ -27,7 +27,7 @@ __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 
 _Found = TypeVar("_Found", StackEntry, Skipped, Single, Rejected)
 _DIGITS = re.compile(r"\d+")
-# A look is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
+# Probing is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
 # computes, and threads that wait for each other's turn take twice as long as one. The first ones tell.
 _THREADS = 8
 _FIRST = 32
@@ -61,7 +61,7 @@ def discover(
     exclude
         Such patterns, or text files that list them (``#`` begins a comment); a stack may match none.
     recursive
-        Look into the folders below, too.
+        ProbedFile into the folders below, too.
     inputs
         How files are read where they do not say it: the sign of 8-bit MRC, raw frames of EER.
     outputs
@@ -80,7 +80,9 @@ def discover(
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
     found = assemble(
-        root, listing, _map(partial(look, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
+        root,
+        listing,
+        _map(partial(probe, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files),
     )
     if not found.stacks:
         raise SessionError(_none_good(root, found.skipped, found.rejected))
@@ -105,7 +107,7 @@ def session_folder(folder: Path, output: Path | None) -> Path:
     return root
 
 
-def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
+def assemble(root: Path, listing: Listing, looks: Sequence[ProbedFile]) -> Discovery:
     """Return what was found in a session's folder, in order; there may be no stack."""
     timed, unread = with_tilts(root, listing.mdocs, list(_of(StackEntry, looks)))
     entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
@@ -122,7 +124,7 @@ def assemble(root: Path, listing: Listing, looks: Sequence[Look]) -> Discovery:
     return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
 
 
-def _map(function: Callable[[Path], Look], files: Sequence[Path]) -> list[Look]:
+def _map(function: Callable[[Path], ProbedFile], files: Sequence[Path]) -> list[ProbedFile]:
     """Return what the function gives for every file, in threads if it waits for most of the time."""
     wall, processor = perf_counter(), thread_time()
     first = [function(path) for path in files[:_FIRST]]
@@ -134,7 +136,7 @@ def _map(function: Callable[[Path], Look], files: Sequence[Path]) -> list[Look]:
         return first + list(pool.map(function, files[_FIRST:]))
 
 
-def _of(kind: type[_Found], looks: Iterable[Look]) -> Iterator[_Found]:
+def _of(kind: type[_Found], looks: Iterable[ProbedFile]) -> Iterator[_Found]:
     return (one.found for one in looks if isinstance(one.found, kind))
 
 

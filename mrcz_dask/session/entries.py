@@ -4,16 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
-from mrcz_dask.session.times import Acquired
 from mrcz_dask.values.sizes import readable
 
+Source = Literal["mdoc", "header", "name", "mtime"]
+
 PixelSizeSource = Literal["header", "footer", "mdoc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Acquired:
+    """When a stack was taken.
+
+    Attributes
+    ----------
+    time
+        Local time of the microscope, without a zone.
+    source
+        Where it was found: ``mdoc``, ``header``, ``name`` or ``mtime``.
+    others
+        What the sources say that were not taken; without ``mtime``, which every copy changes.
+    """
+
+    time: datetime
+    source: Source
+    others: tuple[tuple[Source, datetime], ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.time.isoformat(' ', 'seconds')} ({self.source})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,9 @@
-"""Outputs that replace inputs, read back before anybody sees them; and what killed workers leave behind."""
+"""Outputs that replace inputs, read back before anybody sees them."""
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 import uuid
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,17 +15,9 @@ from mrcz_dask.formats.mrc.reader import StackReader, open_reader
 from mrcz_dask.formats.places import stem_of, suffix_of
 from mrcz_dask.formats.sidecar import read_sidecar, sidecar, sidecar_path
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.session.output_folder import LONGEST_STEM, remove
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.timing import phase
-
-_ENDS = "|".join(re.escape(suffix) for suffix in SUFFIXES.values())
-# What AtomicFile, AtomicFolder, `read_back` and the session store call files on their way.
-_ON_ITS_WAY = re.compile(
-    rf"\.(?P<name>.*)\.[0-9a-f]{{12,32}}\.part(?:(?:{_ENDS}|\.mrc)(?:\.json)?)?", re.DOTALL
-)
-_STORE_ON_ITS_WAY = re.compile(r"\.session\.zarr-[0-9a-f]{32}(?:-old)?")
-_LONGEST = 200
 
 
 @contextmanager
@@ -59,7 +47,7 @@ def read_back(
     DamagedError
         It gives other pixels when it is read; nothing of it remains.
     """
-    stem = stem_of(target.name).encode()[:_LONGEST].decode(errors="ignore")
+    stem = stem_of(target.name).encode()[:LONGEST_STEM].decode(errors="ignore")
     place = target.with_name(f".{stem}.{uuid.uuid4().hex}.part{suffix_of(target.name)}")
     try:
         yield place
@@ -73,7 +61,7 @@ def read_back(
         _name(place, target)
     finally:
         sidecar_path(place).unlink(missing_ok=True)
-        _remove(place)
+        remove(place)
 
 
 def _digest(place: Path, *, bytes_alone: bool, reverse_rows: bool) -> str:
@@ -109,35 +97,3 @@ def chunk_digest(reader: StackReader) -> str:
         for k in range(len(reader)):
             digest.update(reader.stored_chunk(k))
     return digest.hexdigest()
-
-
-@contextmanager
-def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
-    """Remove, at the end, what workers that were killed have left of these stacks' outputs."""
-    try:
-        yield
-    finally:
-        by_folder: defaultdict[Path, list[str]] = defaultdict(list, {folder: []})
-        for path in (folder / stem for stem in stems):
-            by_folder[path.parent].append(path.name.encode()[:_LONGEST].decode(errors="ignore"))
-        for one, names in by_folder.items():
-            if one.is_dir():
-                _sweep(one, tuple(names))
-
-
-def _sweep(folder: Path, stems: tuple[str, ...]) -> None:
-    with os.scandir(folder) as found:
-        names = [entry.name for entry in found if entry.name.startswith(".")]
-    for name in names:
-        half = _ON_ITS_WAY.fullmatch(name)
-        ours = half is not None and half["name"].lstrip(".").startswith(stems)
-        if not ours and not _STORE_ON_ITS_WAY.fullmatch(name):
-            continue
-        _remove(folder / name)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

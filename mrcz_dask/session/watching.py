@@ -17,7 +17,7 @@ from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.session.discovery import assemble, session_folder
 from mrcz_dask.session.entries import Discovery
 from mrcz_dask.session.listing import Listing, list_stacks
-from mrcz_dask.session.looks import Look, look
+from mrcz_dask.session.probe import ProbedFile, probe
 from mrcz_dask.values.errors import NoStacksError
 from mrcz_dask.values.params import InputParams
 
@@ -27,11 +27,11 @@ Stamp = tuple[int, ...]
 
 @dataclass(slots=True)
 class _Seen:
-    """A file as it was last time, since when, and what a look at it found once it had settled."""
+    """A file as it was last time, since when, and what probing it found once it had settled."""
 
     stamp: Stamp
     since: float
-    found: Look | None = None
+    found: ProbedFile | None = None
 
     @property
     def changed(self) -> int:
@@ -81,7 +81,7 @@ class Watcher:
     _newest: int = 0
     _stems: dict[str, str] = field(default_factory=dict)
 
-    def look(self) -> Seen:
+    def scan(self) -> Seen:
         """Return what is there now.
 
         Raises
@@ -123,10 +123,10 @@ class Watcher:
         old = self._newest - one.changed >= self.settle * 1e9
         return old or self.clock() - one.since >= self.settle
 
-    def _look(self, root: Path, listing: Listing, path: Path) -> Look:
+    def _look(self, root: Path, listing: Listing, path: Path) -> ProbedFile:
         one = self._files[path]
         if one.found is None:
-            one.found = look(root, listing.mdocs, path, self.inputs)
+            one.found = probe(root, listing.mdocs, path, self.inputs)
         return one.found
 
 

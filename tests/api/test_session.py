@@ -140,7 +140,7 @@ def test_a_bad_stack_is_its_own_failure(night: Path, tmp_path: Path) -> None:
 
 
 def test_a_run_is_guarded_and_goes_on(night: Path, tmp_path: Path) -> None:
-    from mrcz_dask.session.lock import locked
+    from mrcz_dask.session.output_folder import locked
 
     plan = mrcz_dask.open_session(night).koma(radius=2)
     with locked(tmp_path / "out"), pytest.raises(OutputExistsError, match="another run"):

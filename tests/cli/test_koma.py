@@ -11,7 +11,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session import space
+from mrcz_dask.session import output_folder
 from mrcz_dask.session.simulation import write_session
 
 SERIAL = ("--workers", 0)
@@ -170,7 +170,7 @@ class TestOutputFolders:
         assert "permissions" in shown.err
 
     def test_too_little_space(self, night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(space, "free_bytes", lambda folder: 1000)
+        monkeypatch.setattr(output_folder, "free_bytes", lambda folder: 1000)
         shown = mrcz("koma", night)
         assert shown.code == 1
         assert "1 kB free" in shown.err

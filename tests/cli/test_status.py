@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mrcz_dask.cli import status as command
-from mrcz_dask.session.lock import locked
-from mrcz_dask.session.logbook import NAME
+from mrcz_dask.session.log import NAME
+from mrcz_dask.session.output_folder import locked
 
 Command = Callable[..., Any]
 

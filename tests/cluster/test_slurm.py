@@ -25,7 +25,7 @@ from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.queues import QueueProfile, read_profile
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session.readback import swept
+from mrcz_dask.session.output_folder import swept
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import Message, PhaseStarted, StackDone, silent

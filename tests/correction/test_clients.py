@@ -16,7 +16,7 @@ import pytest
 from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.engine.memory import Need
 from mrcz_dask.engine.where import Where, open_client
-from mrcz_dask.session.readback import swept
+from mrcz_dask.session.output_folder import swept
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Message, StackDone, silent
 

@@ -14,7 +14,7 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session.logbook import Moment, read_messages
+from mrcz_dask.session.log import Moment, read_messages
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings

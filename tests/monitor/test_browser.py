@@ -127,7 +127,7 @@ def served(out: Path) -> Iterator[str]:
     """Serve the page of a run that is over."""
     from mrcz_dask.monitor.live import Live
     from mrcz_dask.monitor.servers import Alone
-    from mrcz_dask.session.logbook import read_messages
+    from mrcz_dask.session.log import read_messages
 
     live = Live()
     for _, message in read_messages(out):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mrcz_dask.monitor.columns import Row
 from mrcz_dask.monitor.live import Cursor, Live
 from mrcz_dask.monitor.snapshot import Snapshot
-from mrcz_dask.session.logbook import Moment
+from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made

@@ -6,7 +6,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import exposition
-from mrcz_dask.session.logbook import Moment
+from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
 from .conftest import Made

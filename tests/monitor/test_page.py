@@ -13,7 +13,7 @@ from mrcz_dask.monitor import page as pages
 from mrcz_dask.monitor.columns import columns
 from mrcz_dask.monitor.live import Cursor, Live
 from mrcz_dask.monitor.page import Page, read_thumbnails
-from mrcz_dask.session.logbook import Moment
+from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made

@@ -22,7 +22,7 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.session.logbook import Moment
+from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 

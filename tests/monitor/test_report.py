@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mrcz_dask.monitor.report import clock, duration, facts, headline, report
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.session.logbook import Moment
+from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made

@@ -13,7 +13,7 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.monitor.report import headline
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.session.logbook import read_messages
+from mrcz_dask.session.log import read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.monitor.state import STATES, SessionState
-from mrcz_dask.session.logbook import Moment
+from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.monitor.tail import Tail
-from mrcz_dask.session.logbook import NAME, Moment
+from mrcz_dask.session.log import NAME, Moment
 from mrcz_dask.values.errors import FormatError, SessionError
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from mrcz_dask.report.progress import RunLog, RunTimes
-from mrcz_dask.session.logbook import Moment, read_messages
+from mrcz_dask.session.log import Moment, read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.records import Summed
 

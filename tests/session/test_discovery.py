@@ -12,7 +12,8 @@ import pytest
 
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.session import discovery, looks
+from mrcz_dask.session import discovery
+from mrcz_dask.session import probe as probing
 from mrcz_dask.session.discovery import Discovery, StackEntry, discover
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.params import InputParams
@@ -215,7 +216,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
             raise PermissionError(13, "Permission denied", str(path))
         return open_source(path, inputs)
 
-    monkeypatch.setattr(looks, "open_source", guarded)
+    monkeypatch.setattr(probing, "open_source", guarded)
     assert "secret.mrc: cannot be read: Permission denied; " in reasons(discover(tmp_path))["secret.mrc"]
 
 
@@ -306,9 +307,9 @@ class TestManyFiles:
         def slow(*arguments: Any, **options: Any) -> Any:
             threads.add(threading.get_ident())
             time.sleep(0.005)
-            return looks.look(*arguments, **options)
+            return probing.probe(*arguments, **options)
 
-        monkeypatch.setattr(discovery, "look", slow)
+        monkeypatch.setattr(discovery, "probe", slow)
         assert discover(tmp_path) == here
         assert len(threads) > 1
 

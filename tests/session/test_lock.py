@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.session.lock import holder, locked
+from mrcz_dask.session.output_folder import holder, locked
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Message, Warned
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.session.logbook import KINDS, Logbook, from_line, last_results, read_messages, to_line
+from mrcz_dask.session.log import KINDS, Log, from_line, last_results, read_messages, to_line
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.records import StackResult, Summed
@@ -81,7 +81,7 @@ def test_times_of_phases_stay_out(tmp_path: Path) -> None:
 
 
 def test_one_line_an_event_with_the_name_of_its_stack(tmp_path: Path) -> None:
-    book = Logbook(tmp_path, messages.silent)
+    book = Log(tmp_path, messages.silent)
     for message in MESSAGES:
         book(message)
     assert [one["event"] for one in lines(tmp_path)] == [type(e).__name__ for e in MESSAGES]
@@ -91,12 +91,12 @@ def test_one_line_an_event_with_the_name_of_its_stack(tmp_path: Path) -> None:
 
 
 def test_a_line_that_a_crash_cut_off_is_left_out(tmp_path: Path) -> None:
-    book = Logbook(tmp_path, messages.silent)
+    book = Log(tmp_path, messages.silent)
     book(MESSAGES[1])
     path = tmp_path / "events.jsonl"
     path.write_bytes(path.read_bytes() + b'{"time": "2026-10-')
     assert [message for _, message in read_messages(tmp_path)] == MESSAGES[1:2]
-    Logbook(tmp_path, messages.silent)(MESSAGES[2])
+    Log(tmp_path, messages.silent)(MESSAGES[2])
     assert [message for _, message in read_messages(tmp_path)] == MESSAGES[1:3]
 
 
@@ -134,7 +134,7 @@ def test_what_cannot_be_written_now_is_written_later(tmp_path: Path) -> None:
     heard: list[messages.Message] = []
     folder = tmp_path / "share"
     folder.mkdir()
-    book = Logbook(folder, heard.append)
+    book = Log(folder, heard.append)
     book(MESSAGES[0])
     folder.rename(tmp_path / "away")
     book(MESSAGES[1])

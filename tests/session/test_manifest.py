@@ -14,7 +14,7 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.session.logbook import last_results, read_messages
+from mrcz_dask.session.log import last_results, read_messages
 from mrcz_dask.session.manifest import NAME, Manifest, lost
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams

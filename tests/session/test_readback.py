@@ -11,7 +11,8 @@ from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import SUFFIXES, open_writer
-from mrcz_dask.session.readback import read_back, swept
+from mrcz_dask.session.output_folder import swept
+from mrcz_dask.session.readback import read_back
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.params import OutputFormat
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.session.space import check_space, forbid_overwriting, free_bytes
+from mrcz_dask.session.output_folder import check_space, forbid_overwriting, free_bytes
 from mrcz_dask.values.errors import PlaceError, SessionError, SpaceError
 from mrcz_dask.values.sizes import readable, some
 

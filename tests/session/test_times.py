@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.formats.text.mdoc import parse_mdoc
-from mrcz_dask.session.times import Acquired, acquisition_time, time_in_labels, time_in_meta, time_in_name
+from mrcz_dask.session.entries import Acquired
+from mrcz_dask.session.times import acquisition_time, time_in_labels, time_in_meta, time_in_name
 
 TIME = datetime(2026, 10, 14, 19, 6, 33)
 LATER = datetime(2026, 11, 21, 8)

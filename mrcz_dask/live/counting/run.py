@@ -16,8 +16,8 @@ from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.live.counting.stacks import StreamOptions
 from mrcz_dask.live.counting.stream import CountStream
 from mrcz_dask.live.frames import Frame, FrameStream, Publish
-from mrcz_dask.session.lock import locked
-from mrcz_dask.session.logbook import Logbook
+from mrcz_dask.session.log import Log
+from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 
 __all__ = ["CountStream", "Generated", "StreamOptions", "count_stream"]
@@ -85,7 +85,7 @@ def count_stream(
     options.folder.mkdir(parents=True, exist_ok=True)
     with locked(options.folder, listen):
         shape = Calibration.load(options.calibration).shape
-        tell = messages.several(Logbook(options.folder, listen), listen)
+        tell = messages.several(Log(options.folder, listen), listen)
         needed = need(shape, options.fractions.upsampling)
         with open_client(where or Where(workers=0), needed, tell) as client:
             with CountStream(options, client, tell) as counting:

@@ -22,7 +22,7 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About, Spool
 from mrcz_dask.live.record.stacks import SPOOL, recorded, stack_name, write_stack
 from mrcz_dask.live.transport.wire import check_chunk, check_pixels, plain_meta
-from mrcz_dask.session.lock import locked
+from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import FormatError, MrczDaskError, ParameterError

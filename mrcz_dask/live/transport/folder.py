@@ -86,7 +86,7 @@ class Folder:
 
     def _look(self, publish: Publish, stop: Event) -> int:
         """Hand on what is new; return how many files may still grow."""
-        seen = self._watcher.look()
+        seen = self._watcher.scan()
         found = seen.discovery
         self._tell(found)
         settled = [stack.path for stack in found.stacks]

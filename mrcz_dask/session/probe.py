@@ -1,4 +1,4 @@
-"""Look at one file of a session: a stack, something else, or something broken; no frame is read."""
+"""ProbedFile at one file of a session: a stack, something else, or something broken; no frame is read."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.text.mdoc import Mdoc, find_mdoc, read_mdoc
 from mrcz_dask.session.entries import PixelSizeSource, Rejected, Single, Skipped, StackEntry, relative_name
-from mrcz_dask.session.tilts import not_understood
-from mrcz_dask.session.times import acquisition_time
+from mrcz_dask.session.times import acquisition_time, not_understood
 from mrcz_dask.values.errors import (
     FormatError,
     HeaderError,
@@ -35,20 +34,20 @@ _OURS = "koma"  # the step that marks what came out of a run
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ProbedFile:
     """What a file is, and what is doubtful about the texts beside it."""
 
     found: StackEntry | Skipped | Rejected
     warnings: tuple[str, ...] = ()
 
 
-def look(
+def probe(
     root: Path,
     mdocs: Mapping[Path, Mapping[str, str]],
     path: Path,
     inputs: InputParams | None = None,
     outputs: bool = False,
-) -> Look:
+) -> ProbedFile:
     """Return what the file at `path` is; a bad file is a result, never an error.
 
     Parameters
@@ -65,7 +64,7 @@ def look(
         Take outputs of KOMA, too.
     """
     if (part := part_of_master(path)) is not None:
-        return Look(part)
+        return ProbedFile(part)
     try:
         if text := broken_link(path):
             raise HeaderError(text)
@@ -73,11 +72,11 @@ def look(
         _check_file(path, size)
         with open_source(path, inputs) as reader:
             other = _no_stack(path, reader, mdocs, outputs)
-            return Look(other) if other is not None else _stack(root, mdocs, path, size, reader)
+            return ProbedFile(other) if other is not None else _stack(root, mdocs, path, size, reader)
     except NoStackError as error:
-        return Look(Skipped(path, str(error).removeprefix(f"{path}: ")))
+        return ProbedFile(Skipped(path, str(error).removeprefix(f"{path}: ")))
     except (MrczDaskError, OSError) as error:
-        return Look(Rejected(path, _broken(path, error)))
+        return ProbedFile(Rejected(path, _broken(path, error)))
 
 
 def part_of_master(path: Path) -> Skipped | None:
@@ -149,7 +148,7 @@ def _stack(
     path: Path,
     size: Measured,
     reader: FrameSource,
-) -> Look:
+) -> ProbedFile:
     if reader.dtype.kind not in "iuf":
         raise HeaderError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc_path = find_mdoc(path, mdocs[path.parent])
@@ -157,7 +156,9 @@ def _stack(
     if mdoc is not None and (tilts := len(mdoc.tilts)):
         mdoc = mdoc.of_frames(path.name)
         if mdoc is None:
-            return Look(Skipped(path, f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"), warnings)
+            return ProbedFile(
+                Skipped(path, f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"), warnings
+            )
     warnings += tuple(f"{path.name}: {note}" for note in reader.notes)
     pixel_size, source = _pixel_size(reader, mdoc)
     modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
@@ -179,7 +180,7 @@ def _stack(
         format=reader.format,
         first_row=reader.first_row,
     )
-    return Look(entry, warnings)
+    return ProbedFile(entry, warnings)
 
 
 def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:

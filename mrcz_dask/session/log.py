@@ -99,7 +99,7 @@ def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kin
     return results
 
 
-class Logbook:
+class Log:
     """A listener that appends to ``events.jsonl``; what cannot be written now is written with what follows.
 
     Parameters

@@ -1,0 +1,222 @@
+"""The output folder: one run at a time, room for what is written, inputs kept, temporary files removed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import platform
+import re
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.values import messages
+from mrcz_dask.values.errors import OutputExistsError, PlaceError, SpaceError
+from mrcz_dask.values.messages import Listener
+from mrcz_dask.values.sizes import readable, some
+
+_ENDS = "|".join(re.escape(suffix) for suffix in SUFFIXES.values())
+# What AtomicFile, AtomicFolder, `read_back` and the session store call files on their way.
+_ON_ITS_WAY = re.compile(
+    rf"\.(?P<name>.*)\.[0-9a-f]{{12,32}}\.part(?:(?:{_ENDS}|\.mrc)(?:\.json)?)?", re.DOTALL
+)
+_STORE_ON_ITS_WAY = re.compile(r"\.session\.zarr-[0-9a-f]{32}(?:-old)?")
+LONGEST_STEM = 200
+LOCK = ".koma.lock"
+ATTEMPTS, PAUSE = 5, 0.2
+# What file systems say that know no locks.
+UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+
+@contextmanager
+def locked(folder: Path, listen: Listener = messages.silent) -> Iterator[None]:
+    """Keep other runs out of an output folder, which is made; the lock ends with the process at the latest.
+
+    It holds for all machines that share the folder, where its file system passes locks on (NFS does).
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    listen
+        Is warned where the file system knows no locks.
+
+    Raises
+    ------
+    OutputExistsError
+        When another run is at work there; says on which machine.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        _take(folder, handle, listen)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _take(folder: Path, handle: int, listen: Listener) -> None:
+    for left in reversed(range(ATTEMPTS)):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if left == 0:
+                raise OutputExistsError(
+                    f"{folder}: another run writes there ({_read(handle)}); wait for its end, or choose "
+                    "another output folder (-o)"
+                ) from None
+            time.sleep(PAUSE)  # somebody may just look who holds it
+        except OSError as error:
+            if error.errno not in UNKNOWN:
+                raise
+            listen(
+                messages.Warned(f"{folder}: this file system knows no locks; start one run at a time there")
+            )
+            return
+        else:
+            _sign(handle)
+            return
+
+
+def holder(folder: Path) -> str | None:
+    """Return who is at work in an output folder (process, host, since when); None if nobody is known."""
+    try:
+        handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(handle)
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
+    return None
+
+
+def _sign(handle: int) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, f"process {os.getpid()} on {platform.node()} since {now}\n".encode(), 0)
+
+
+def _read(handle: int) -> str:
+    return os.pread(handle, 1000, 0).decode(errors="replace").strip() or "it has not said who it is"
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that are free where `folder` is or would be made."""
+    return shutil.disk_usage(_existing(folder)).free
+
+
+def check_space(folder: Path, needed: int) -> None:
+    """Return if `needed` bytes can be written into `folder`, which need not be there yet.
+
+    Raises
+    ------
+    PlaceError
+        If the folder is a file.
+    SpaceError
+        If it cannot be written into, or has fewer bytes free; with the figures.
+    """
+    place = _existing(folder)
+    if not place.is_dir():
+        raise PlaceError(f"{place} is a file; expected a folder for the outputs; choose another (-o)")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise SpaceError(f"{place} cannot be written into; change its permissions or choose another output")
+    free = free_bytes(place)
+    if needed > free:
+        raise SpaceError(
+            f"{folder} has {readable(free)} free; expected at least the {readable(needed)} of the outputs;"
+            f" free {readable(needed - free)} or choose another output folder"
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for outputs, with those above it, if it is not there.
+
+    Raises
+    ------
+    PlaceError
+        When a file is in its place, or in that of a folder above it.
+    SpaceError
+        When it cannot be made there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise PlaceError(f"{folder}: is a file, or below one; choose another output folder") from error
+    except OSError as error:
+        raise SpaceError(
+            f"{folder}: cannot be made ({error.strerror or error}); choose another output folder"
+        ) from error
+
+
+def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
+    """Return if no output is an input, by name or through a link.
+
+    Raises
+    ------
+    SessionError
+        Naming every output that would overwrite an input.
+    """
+    taken = {_identity(path) for path in inputs} - {None}
+    clashes = [str(path) for path in outputs if _identity(path) in taken]
+    if clashes:
+        raise PlaceError(
+            f"{len(clashes)} outputs would overwrite inputs: {some(clashes)}; expected an output folder apart"
+            " from the inputs; choose another one"
+        )
+
+
+def _existing(folder: Path) -> Path:
+    place = Path(os.path.abspath(folder))  # noqa: PTH100 - `..` goes, and nothing has to be there
+    return next(p for p in (place, *place.parents) if p.exists())
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+@contextmanager
+def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
+    """Remove, at the end, what workers that were killed have left of these stacks' outputs."""
+    try:
+        yield
+    finally:
+        by_folder: defaultdict[Path, list[str]] = defaultdict(list, {folder: []})
+        for path in (folder / stem for stem in stems):
+            by_folder[path.parent].append(path.name.encode()[:LONGEST_STEM].decode(errors="ignore"))
+        for one, names in by_folder.items():
+            if one.is_dir():
+                _sweep(one, tuple(names))
+
+
+def _sweep(folder: Path, stems: tuple[str, ...]) -> None:
+    with os.scandir(folder) as found:
+        names = [entry.name for entry in found if entry.name.startswith(".")]
+    for name in names:
+        half = _ON_ITS_WAY.fullmatch(name)
+        ours = half is not None and half["name"].lstrip(".").startswith(stems)
+        if not ours and not _STORE_ON_ITS_WAY.fullmatch(name):
+            continue
+        remove(folder / name)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
