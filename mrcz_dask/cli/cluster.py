@@ -1,4 +1,4 @@
-"""`mrcz-dask cluster`: a profile for a queue system, the job that comes of it, and whether it works."""
+"""`mrcz-dask cluster`: settings of a queue system, the job that comes of it, and whether it works."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrcz_dask.values.errors import OutputExistsError, ParameterError
 if TYPE_CHECKING:
     from mrcz_dask.engine.check_cluster import Report
 
-HELP = "Use a queue system: write a profile, see the job script, check whether it works."
+HELP = "Use a queue system: write its settings, see the job script, check whether it works."
 PROFILE = Path("cluster.toml")
 
 
@@ -30,9 +30,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="The profile that is written.")] = PROFILE,
+    file: Annotated[Path, typer.Argument(help="The file that is written.")] = PROFILE,
 ) -> None:
-    """Write a commented profile to edit; a file that is there is left alone."""
+    """Write queue settings with comments, to be edited; a file that is there is left alone."""
     from mrcz_dask.engine.queue_template import TEMPLATE
 
     try:
@@ -54,8 +54,8 @@ def script(
     account: on.Account = None,
     interface: on.Interface = None,
 ) -> None:
-    """Print the job that would be submitted; without memory in the profile, as for K2 movies."""
-    profile = on.queue_profile(
+    """Print the job that would be submitted; without memory in the queue settings, as for K2 movies."""
+    settings = on.queue_settings(
         cluster,
         profile_file,
         jobs=jobs,
@@ -66,12 +66,12 @@ def script(
         account=account,
         interface=interface,
     )
-    if profile is None:
+    if settings is None:
         raise ParameterError("no queue system; give --profile-file or --cluster")
     from mrcz_dask.engine.check_cluster import K2
     from mrcz_dask.engine.jobs import job_script
 
-    say(job_script(profile, K2).rstrip())
+    say(job_script(settings, K2).rstrip())
 
 
 def check(
@@ -95,7 +95,7 @@ def check(
 
     Exit code: 0 all fine, 3 something is not, 2 wrong usage.
     """
-    profile = on.queue_profile(
+    settings = on.queue_settings(
         cluster,
         profile_file,
         cores=cores,
@@ -109,7 +109,7 @@ def check(
     from mrcz_dask.engine.where import Where
 
     tls = on.tls_files(tls_ca, tls_cert, tls_key)
-    where = Where(scheduler=scheduler, queue=profile, tls=tls, dashboard=dashboard_address)
+    where = Where(scheduler=scheduler, queue=settings, tls=tls, dashboard=dashboard_address)
     with Bars() as bars:
         report = check_cluster(where, folder, bars)
     print_json(report.to_dict()) if as_json else _show(report)

@@ -14,7 +14,7 @@ from mrcz_dask.values.errors import ParameterError
 if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan
     from mrcz_dask.counting.plan import CountPlan
-    from mrcz_dask.engine.queues import QueueProfile
+    from mrcz_dask.engine.queues import QueueSettings
     from mrcz_dask.engine.where import Tls, Where
 
 WHERE = "Running"
@@ -112,7 +112,7 @@ def running(
     from mrcz_dask.engine.memory import parse_memory
     from mrcz_dask.engine.where import Where
 
-    queued = queue_profile(
+    queued = queue_settings(
         cluster,
         profile_file,
         jobs=jobs,
@@ -128,17 +128,17 @@ def running(
     return Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
 
 
-def queue_profile(cluster: str | None, file: Path | None, **options: object) -> QueueProfile | None:
-    """Return the profile of a file and options, which win; None where neither names a queue system.
+def queue_settings(cluster: str | None, file: Path | None, **options: object) -> QueueSettings | None:
+    """Return the queue settings of a file and options, which win; None where neither names a queue system.
 
     Parameters
     ----------
     cluster
         The system.
     file
-        A TOML profile.
+        A file of queue settings.
     options
-        Fields of the profile; None where they were not given.
+        Fields of the queue settings; None where they were not given.
 
     Raises
     ------
@@ -151,10 +151,10 @@ def queue_profile(cluster: str | None, file: Path | None, **options: object) -> 
             names = " and ".join(_NAMES.get(name, f"--{name}") for name in given)
             raise ParameterError(f"{names} is of jobs; give --cluster or --profile-file, too")
         return None
-    from mrcz_dask.engine.queues import QueueProfile, read_profile
+    from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
 
-    said = read_profile(file) if file is not None else {}
-    return QueueProfile.of(said | given | ({"system": cluster} if cluster is not None else {}))
+    said = read_queue_settings(file) if file is not None else {}
+    return QueueSettings.of(said | given | ({"system": cluster} if cluster is not None else {}))
 
 
 def tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | None:

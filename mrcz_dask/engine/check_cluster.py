@@ -20,7 +20,7 @@ import numpy as np
 
 from mrcz_dask.engine.client import DaskClient, workers_there
 from mrcz_dask.engine.memory import PROCESS_BYTES, Need, need
-from mrcz_dask.engine.queues import QueueProfile
+from mrcz_dask.engine.queues import QueueSettings
 from mrcz_dask.engine.where import SHARE, Where, cores, is_loopback, open_client
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import ClusterReady, Listener, Message, Warned
@@ -267,7 +267,7 @@ def _folder(folder: Path, token: str, seen: Seen) -> Finding:
 def _versions(seen: Seen) -> Finding:
     mine = platform.python_version()
     if seen.python != mine:
-        remedy = f"use the same environment: `python` in the profile, or Python {mine} on {seen.host}"
+        remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {seen.host}"
         return Finding("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
     return Finding("versions", True, f"the same here and there: Python {mine}, and what decides about bytes")
 
@@ -283,7 +283,7 @@ def _memory(where: Where, worker: dict[str, Any], seen: Seen) -> Finding:
     return Finding("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
 
 
-def _memory_of_a_job(queue: QueueProfile, seen: Seen) -> Finding:
+def _memory_of_a_job(queue: QueueSettings, seen: Seen) -> Finding:
     asked = queue.job_memory(K2)
     if asked > seen.memory:
         found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"

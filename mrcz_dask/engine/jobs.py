@@ -1,7 +1,7 @@
 """Dask workers as jobs of a queue system.
 
-What a job runs comes from the profile and the command line alone. Nothing of a session - no path, no name, no
-metadata - is ever part of a job script.
+What a job runs comes from the queue settings and the command line alone. Nothing of a session - no path, no
+name, no metadata - is ever part of a job script.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.queues import MEBI, PATH, QueueProfile, System, clock
+from mrcz_dask.engine.queues import MEBI, PATH, QueueSettings, System, clock
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
 
@@ -59,18 +59,18 @@ _PEM, _ROLES = ("ca_file", "cert", "key"), ("client", "scheduler", "worker")
 
 @contextmanager
 def open_cluster(
-    profile: QueueProfile, needed: Need, dashboard: str | None = None
+    settings: QueueSettings, needed: Need, dashboard: str | None = None
 ) -> Iterator[JobQueueCluster]:
     """Give a Dask cluster whose workers are jobs, none submitted yet, and close it.
 
     Parameters
     ----------
-    profile
+    settings
         Of the jobs.
     needed
         Memory of a worker.
     dashboard
-        Address of the dashboard; None = that of the profile.
+        Address of the dashboard; None = that of the queue settings.
 
     Raises
     ------
@@ -78,24 +78,24 @@ def open_cluster(
         When dask-jobqueue is not installed, the commands of the system are not here, the folder for logs
         cannot be made, or not one stack fits into a job.
     """
-    cls = _cluster_class(profile.system)
-    _check_commands(profile.system, cls.job_cls.submit_command)
-    _make_folder(profile)
+    cls = _cluster_class(settings.system)
+    _check_commands(settings.system, cls.job_cls.submit_command)
+    _make_folder(settings)
     with (
-        _certificates(profile) as security,
+        _certificates(settings) as security,
         cls(
-            **_job(profile, needed),
-            job_cls=_exact(profile, needed, cls.job_cls),
+            **_job(settings, needed),
+            job_cls=_exact(settings, needed, cls.job_cls),
             n_workers=0,
             security=security,
-            scheduler_options={"dashboard_address": dashboard or profile.dashboard},
+            scheduler_options={"dashboard_address": dashboard or settings.dashboard},
             silence_logs="ERROR",
         ) as cluster,
     ):
         yield cluster
 
 
-def begin_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> None:
+def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
     """Submit the first jobs, and let Dask submit and end others as the work asks for.
 
     Raises
@@ -103,15 +103,15 @@ def begin_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> None:
     SessionError
         When the queue system takes no job; with what it says.
     """
-    low, high = profile.jobs
+    low, high = settings.jobs
     try:
         cluster.sync(_submit, cluster, max(1, low))
     except RuntimeError as error:
         said = re.search(r"stderr:\n(.*)", str(error), re.DOTALL)
         text = "; ".join((said[1] if said else str(error)).strip().splitlines())
         raise SessionError(
-            f"{profile.system} takes no job: {text}; compare the profile with what your cluster expects "
-            "(`mrcz-dask cluster script` prints the job)"
+            f"{settings.system} takes no job: {text}; compare the queue settings with what your "
+            "cluster expects (`mrcz-dask cluster script` prints the job)"
         ) from None
     cluster.adapt(minimum_jobs=low, maximum_jobs=high, interval=f"{LOOK}s")
     cluster.sync(_submit_again, cluster)
@@ -140,20 +140,20 @@ async def _submit_again(cluster: JobQueueCluster) -> None:
     callback.start()
 
 
-def look_at_jobs(cluster: JobQueueCluster, profile: QueueProfile) -> str:
+def look_at_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> str:
     """Return what the queue system shows of the jobs that were submitted and not ended."""
     numbers = [str(job.job_id) for job in list(cluster.workers.values()) if job.job_id]
-    return look(profile.system, numbers) if numbers else "no job is in the queue"
+    return look(settings.system, numbers) if numbers else "no job is in the queue"
 
 
-def job_script(profile: QueueProfile, needed: Need) -> str:
+def job_script(settings: QueueSettings, needed: Need) -> str:
     """Return the script that is submitted for a job, with placeholders for what each run makes anew."""
-    job = _exact(profile, needed, _cluster_class(profile.system).job_cls)
+    job = _exact(settings, needed, _cluster_class(settings.system).job_cls)
     made = job(
-        f"{_scheme(profile)}SCHEDULER:PORT",
-        name=f"{profile.name}-0",
-        security=_security("CA", "CERTIFICATE", "KEY") if profile.tls else None,
-        **_job(profile, needed),
+        f"{_scheme(settings)}SCHEDULER:PORT",
+        name=f"{settings.name}-0",
+        security=_security("CA", "CERTIFICATE", "KEY") if settings.tls else None,
+        **_job(settings, needed),
     )
     return str(made.job_script())
 
@@ -214,22 +214,22 @@ def _check_commands(system: System, submit: str) -> None:
         )
 
 
-def _make_folder(profile: QueueProfile) -> None:
-    if not re.fullmatch(PATH, str(profile.folder)):
+def _make_folder(settings: QueueSettings) -> None:
+    if not re.fullmatch(PATH, str(settings.folder)):
         raise SessionError(
-            f"{profile.folder}: expected a folder whose name needs no quotes in a job script (characters of "
-            f"{PATH}); choose another as `directory` in the profile"
+            f"{settings.folder}: expected a folder whose name needs no quotes in a job script (characters of "
+            f"{PATH}); choose another as `directory` in the queue settings"
         )
     try:
-        (profile.folder / "logs").mkdir(parents=True, exist_ok=True)
+        (settings.folder / "logs").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SessionError(
-            f"{profile.folder}: {error.strerror}; expected a folder that all nodes see, for logs and "
-            "certificates; choose another as `directory` in the profile"
+            f"{settings.folder}: {error.strerror}; expected a folder that all nodes see, for logs and "
+            "certificates; choose another as `directory` in the queue settings"
         ) from error
 
 
-def _exact(profile: QueueProfile, needed: Need, job: Any) -> Any:
+def _exact(settings: QueueSettings, needed: Need, job: Any) -> Any:
     """Return a kind of job whose workers have one thread each, and their limit to the byte."""
 
     async def close(self: Any) -> None:
@@ -238,27 +238,27 @@ def _exact(profile: QueueProfile, needed: Need, job: Any) -> Any:
         await job.close(self)
         self.status = Status.closed  # a cluster that closes insists on it
 
-    limit = profile.crew(needed).limit
+    limit = settings.crew(needed).limit
     own = {"worker_process_threads": 1, "worker_process_memory": f"{limit}B", "close": close}
     return type(job.__name__, (job,), own)
 
 
-def _job(profile: QueueProfile, needed: Need) -> dict[str, Any]:
+def _job(settings: QueueSettings, needed: Need) -> dict[str, Any]:
     """Return what dask-jobqueue is told of a job."""
-    life, spread = profile.lives
+    life, spread = settings.lives
     return {
-        "cores": profile.cores,
-        "processes": profile.crew(needed).workers,
-        "memory": f"{profile.job_memory(needed)}B",
-        "job_name": profile.name,
-        "queue": profile.queue,
-        "interface": profile.interface,
-        "protocol": _scheme(profile),
-        "log_directory": str(profile.folder / "logs"),
-        "local_directory": profile.local_directory,
-        "python": shlex.quote(profile.python or sys.executable),
+        "cores": settings.cores,
+        "processes": settings.crew(needed).workers,
+        "memory": f"{settings.job_memory(needed)}B",
+        "job_name": settings.name,
+        "queue": settings.queue,
+        "interface": settings.interface,
+        "protocol": _scheme(settings),
+        "log_directory": str(settings.folder / "logs"),
+        "local_directory": settings.local_directory,
+        "python": shlex.quote(settings.python or sys.executable),
         "shebang": "#!/usr/bin/env bash",
-        "job_script_prologue": [*_exports(), *profile.prologue],
+        "job_script_prologue": [*_exports(), *settings.prologue],
         "job_directives_skip": [],
         "death_timeout": DEATH_TIMEOUT,
         # Workers have pages of their own, which would listen everywhere.
@@ -266,25 +266,25 @@ def _job(profile: QueueProfile, needed: Need) -> dict[str, Any]:
             *("--lifetime", f"{life}s", "--lifetime-stagger", f"{spread}s"),
             *("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0"),
         ],
-    } | _of_the_system(profile, profile.job_memory(needed))
+    } | _of_the_system(settings, settings.job_memory(needed))
 
 
-def _of_the_system(profile: QueueProfile, memory: int) -> dict[str, Any]:
+def _of_the_system(settings: QueueSettings, memory: int) -> dict[str, Any]:
     """Return what each system calls otherwise."""
-    mebi, time, extra = memory // MEBI, clock(profile.walltime), list(profile.directives)
+    mebi, time, extra = memory // MEBI, clock(settings.walltime), list(settings.directives)
     own: dict[str, Any]
-    match profile.system:
+    match settings.system:
         case "slurm":
-            own = {"account": profile.account, "job_mem": f"{mebi}M"}
+            own = {"account": settings.account, "job_mem": f"{mebi}M"}
         case "pbs":
-            asked = profile.resources or f"select=1:ncpus={profile.cores}:mem={mebi}mb"
-            own = {"account": profile.account, "resource_spec": asked}
+            asked = settings.resources or f"select=1:ncpus={settings.cores}:mem={mebi}mb"
+            own = {"account": settings.account, "resource_spec": asked}
         case "sge":
-            own = {"project": profile.account, "resource_spec": profile.resources or f"mem_free={mebi}M"}
-            if profile.cores > 1:
-                extra = [f"-pe {profile.parallel_environment} {profile.cores}", *extra]
+            own = {"project": settings.account, "resource_spec": settings.resources or f"mem_free={mebi}M"}
+            if settings.cores > 1:
+                extra = [f"-pe {settings.parallel_environment} {settings.cores}", *extra]
         case "lsf":
-            own, time = {"project": profile.account, "mem": memory}, _minutes(profile.walltime)
+            own, time = {"project": settings.account, "mem": memory}, _minutes(settings.walltime)
     return own | {"walltime": time, "job_extra_directives": extra}
 
 
@@ -299,20 +299,20 @@ def _exports() -> list[str]:
     return [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
 
 
-def _scheme(profile: QueueProfile) -> str:
-    return "tls://" if profile.tls else "tcp://"
+def _scheme(settings: QueueSettings) -> str:
+    return "tls://" if settings.tls else "tcp://"
 
 
 @contextmanager
-def _certificates(profile: QueueProfile) -> Iterator[Security | None]:
+def _certificates(settings: QueueSettings) -> Iterator[Security | None]:
     """Make certificates for a run, and remove them afterwards; only their owner can read them."""
     from distributed import Security
 
-    if not profile.tls:
+    if not settings.tls:
         yield None
         return
     made = Security.temporary().get_tls_config_for_role("worker")
-    with TemporaryDirectory(prefix=".tls-", dir=profile.folder) as folder:
+    with TemporaryDirectory(prefix=".tls-", dir=settings.folder) as folder:
         files = [Path(folder) / f"{name}.pem" for name in _PEM]
         for path, name in zip(files, _PEM, strict=True):
             path.touch(mode=0o600)

@@ -1,4 +1,4 @@
-"""The profile that `mrcz-dask cluster init` writes."""
+"""The queue settings that `mrcz-dask cluster init` writes."""
 
 TEMPLATE = """\
 # How mrcz-dask uses your cluster. Edit, then:

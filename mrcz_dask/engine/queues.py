@@ -45,7 +45,7 @@ _PATTERNS = {
 
 
 @dataclass(frozen=True, slots=True)
-class QueueProfile:
+class QueueSettings:
     """Jobs of a queue system in which workers run.
 
     Attributes
@@ -191,7 +191,7 @@ class QueueProfile:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Make a profile of what a file and options say: sizes, durations and ``MIN:MAX`` as text.
+        """Make queue settings of what a file and options say: sizes, durations and ``MIN:MAX`` as text.
 
         Raises
         ------
@@ -218,8 +218,8 @@ class QueueProfile:
         return f"jobs: {many} of {self.system}, of {self.cores} cores for {clock(self.walltime)} each"
 
 
-def read_profile(path: Path) -> dict[str, Any]:
-    """Return what a TOML profile says, for `QueueProfile.of`; empty texts are left out.
+def read_queue_settings(path: Path) -> dict[str, Any]:
+    """Return what a file of queue settings says, for `QueueSettings.of`; empty texts are left out.
 
     Raises
     ------

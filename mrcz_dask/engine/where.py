@@ -18,7 +18,7 @@ from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, begin_jobs, look_at_jobs, open_cluster
 from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
 from mrcz_dask.engine.memory import Crew, Need, crew
-from mrcz_dask.engine.queues import ADDRESS, QueueProfile, clock
+from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import ClusterReady, Listener, Warned
 from mrcz_dask.values.stopping import check_stop
@@ -99,7 +99,7 @@ class Where:
     threads: int = 1
     memory: int | None = None
     scheduler: str | None = None
-    queue: QueueProfile | None = None
+    queue: QueueSettings | None = None
     tls: Tls | None = None
     dashboard: str | None = None
 
@@ -197,12 +197,12 @@ def is_loopback(address: str) -> bool:
 
 @contextmanager
 def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
-    settings = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
+    config = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
     dashboard = where.dashboard or f"{LOOPBACK}:0"
     with (
         local_cluster(
             planned.workers,
-            settings,
+            config,
             again=True,
             threads_per_worker=planned.tasks,
             memory_limit=planned.limit,
@@ -218,36 +218,36 @@ def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Itera
 
 
 @contextmanager
-def _queued(where: Where, profile: QueueProfile, needed: Need, listen: Listener) -> Iterator[TaskClient]:
+def _queued(where: Where, settings: QueueSettings, needed: Need, listen: Listener) -> Iterator[TaskClient]:
     import dask
     from distributed import Client
 
-    dashboard = where.dashboard or profile.dashboard
+    dashboard = where.dashboard or settings.dashboard
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": f"{GRACE}s"}),
-        open_cluster(profile, needed, dashboard) as cluster,
+        open_cluster(settings, needed, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler_address
         _warn_of_dashboard(dashboard, listen)
         _warn_of_plain(address, listen)
         client.register_plugin(deaf_to_interrupts())
-        begin_jobs(cluster, profile)
-        _wait_for_a_job(client, cluster, profile, listen)
+        begin_jobs(cluster, settings)
+        _wait_for_a_job(client, cluster, settings, listen)
         _check_versions(client)
-        each, most = profile.crew(needed), profile.jobs[1]
+        each, most = settings.crew(needed), settings.jobs[1]
         slots = each.workers * each.tasks * most
 
         def reason() -> str:
-            return look_at_jobs(cluster, profile)
+            return look_at_jobs(cluster, settings)
 
-        made = DaskClient(client, needed, slots=slots, wait=profile.wait, reason=reason)
+        made = DaskClient(client, needed, slots=slots, wait=settings.wait, reason=reason)
         listen(ClusterReady(len(made.room()), each.tasks, address, _link(client, dashboard)))
         yield made
 
 
 def _wait_for_a_job(
-    client: Client, cluster: JobQueueCluster, profile: QueueProfile, listen: Listener
+    client: Client, cluster: JobQueueCluster, settings: QueueSettings, listen: Listener
 ) -> None:
     """Return as soon as there is a worker; say now and then what the queue system shows of the jobs.
 
@@ -257,17 +257,17 @@ def _wait_for_a_job(
         When there is none for long; with how to look at the jobs, and what is seen.
     """
     begun, pause = time.monotonic(), SAY
-    while (passed := time.monotonic() - begun) < profile.wait:
+    while (passed := time.monotonic() - begun) < settings.wait:
         check_stop()
         if passed > pause:
             pause *= 5
-            listen(Warned(f"no job has started yet; {look_at_jobs(cluster, profile)}"))
+            listen(Warned(f"no job has started yet; {look_at_jobs(cluster, settings)}"))
         with suppress(TimeoutError):
-            client.wait_for_workers(1, timeout=min(1.0, profile.wait - passed))
+            client.wait_for_workers(1, timeout=min(1.0, settings.wait - passed))
             return
     raise SessionError(
-        f"no job has started within {clock(profile.wait)} (`wait` in the profile); "
-        f"{look_at_jobs(cluster, profile)}; what jobs wrote is in {profile.folder / 'logs'}; what is done "
+        f"no job has started within {clock(settings.wait)} (`wait` in the queue settings); "
+        f"{look_at_jobs(cluster, settings)}; what jobs wrote is in {settings.folder / 'logs'}; what is done "
         "stays: run again to go on"
     )
 

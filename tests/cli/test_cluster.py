@@ -26,22 +26,22 @@ def scheduler() -> Iterator[str]:
 
 
 @pytest.fixture
-def profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrcz: Any) -> Path:
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mrcz: Any) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path))
     path = tmp_path / "cluster.toml"
     assert mrcz("cluster", "init", path).code == 0
     return path
 
 
-def test_init_writes_and_does_not_overwrite(profile: Path, mrcz: Any) -> None:
-    before = profile.read_text()
-    again = mrcz("cluster", "init", profile)
+def test_init_writes_and_does_not_overwrite(settings: Path, mrcz: Any) -> None:
+    before = settings.read_text()
+    again = mrcz("cluster", "init", settings)
     assert again.code == 2 and "left as it is" in again.err
-    assert profile.read_text() == before
+    assert settings.read_text() == before
 
 
-def test_script_prints_what_would_be_submitted(profile: Path, mrcz: Any) -> None:
-    shown = mrcz("cluster", "script", "--profile-file", profile)
+def test_script_prints_what_would_be_submitted(settings: Path, mrcz: Any) -> None:
+    shown = mrcz("cluster", "script", "--profile-file", settings)
     assert shown.code == 0
     assert "#SBATCH --cpus-per-task=4\n" in shown.out
     asked = re.search(r"#SBATCH --mem=(\d+)M\n", shown.out)
@@ -49,17 +49,17 @@ def test_script_prints_what_would_be_submitted(profile: Path, mrcz: Any) -> None
     assert not any(line.endswith(" ") for line in shown.out.splitlines())
 
 
-def test_options_win_over_the_profile(profile: Path, mrcz: Any) -> None:
+def test_options_win_over_the_file(settings: Path, mrcz: Any) -> None:
     options = ("--cores", 2, "--job-memory", "9GB", "--walltime", "90m", "--queue", "q", "--account", "a")
     shown = mrcz(
-        "cluster", "script", "--profile-file", profile, *options, "--cluster", "pbs", "--interface", "ib0"
+        "cluster", "script", "--profile-file", settings, *options, "--cluster", "pbs", "--interface", "ib0"
     )
     assert "#PBS -l select=1:ncpus=2:mem=8584mb\n" in shown.out
     assert "#PBS -l walltime=01:30:00\n" in shown.out and "#PBS -q q\n#PBS -A a\n" in shown.out
     assert "--interface ib0" in shown.out
 
 
-def test_without_a_profile(mrcz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_queue_settings(mrcz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert "#BSUB -n 1\n" in mrcz("cluster", "script", "--cluster", "lsf").out
     for command in (("script",), ("check",)):
@@ -97,20 +97,20 @@ def test_what_does_not_go_together(options: tuple[object, ...], said: str, mrcz:
     assert said in " ".join(shown.err.split())
 
 
-def test_a_dry_run_shows_the_jobs(mrcz: Any, night: Path, profile: Path) -> None:
-    shown = mrcz("koma", night, "--profile-file", profile, "--jobs", "1:8", "--dry-run")
+def test_a_dry_run_shows_the_jobs(mrcz: Any, night: Path, settings: Path) -> None:
+    shown = mrcz("koma", night, "--profile-file", settings, "--jobs", "1:8", "--dry-run")
     assert shown.code == 0
     assert "jobs: 1 to 8 of slurm, of 4 cores for 04:00:00 each\nworkers: 4, each of at most" in shown.out
-    as_json = json.loads(mrcz("koma", night, "--profile-file", profile, "--dry-run", "--json").out)
+    as_json = json.loads(mrcz("koma", night, "--profile-file", settings, "--dry-run", "--json").out)
     assert as_json["queue"]["jobs"] == "1:4" and as_json["crew"]["workers"] == 4
     assert not (night / "koma").exists()
 
 
 def test_a_missing_system_is_an_error_of_the_run(
-    mrcz: Any, night: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+    mrcz: Any, night: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.devnull)
-    shown = mrcz("koma", night, "--profile-file", profile)
+    shown = mrcz("koma", night, "--profile-file", settings)
     assert shown.code == 1 and "sbatch: not found" in shown.err
 
 
@@ -125,9 +125,9 @@ def test_check_of_a_scheduler(mrcz: Any, night: Path, scheduler: str) -> None:
 
 
 def test_check_that_finds_something(
-    mrcz: Any, night: Path, profile: Path, monkeypatch: pytest.MonkeyPatch
+    mrcz: Any, night: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.devnull)
-    shown = mrcz("cluster", "check", night, "--profile-file", profile)
+    shown = mrcz("cluster", "check", night, "--profile-file", settings)
     assert shown.code == 3
     assert shown.out.startswith("NOT OK  job") and "-> nothing else can be checked" in shown.out

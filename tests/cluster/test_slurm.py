@@ -22,7 +22,7 @@ from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.loop import Task
 from mrcz_dask.engine.loop import carry_out as carry_out_tasks
 from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.queues import QueueProfile, read_profile
+from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.output_folder import swept
@@ -65,13 +65,13 @@ def until(true: Callable[[], bool], seconds: float = PATIENCE) -> bool:
     return False
 
 
-def profile(**more: Any) -> QueueProfile:
-    return QueueProfile("slurm", **({"jobs": (2, 2), "queue": "night", "walltime": 600} | more))
+def settings(**more: Any) -> QueueSettings:
+    return QueueSettings("slurm", **({"jobs": (2, 2), "queue": "night", "walltime": 600} | more))
 
 
 @contextmanager
 def opened(**more: Any) -> Iterator[DaskClient]:
-    with open_client(Where(queue=profile(**more)), LITTLE, silent) as client:
+    with open_client(Where(queue=settings(**more)), LITTLE, silent) as client:
         assert isinstance(client, DaskClient)
         yield client
 
@@ -346,10 +346,10 @@ def run_script(name: str, night: Path, home: Path, slurm: Any, *options: str) ->
 def test_the_batch_script_runs_the_command_as_a_job(
     night: Path, serial: dict[str, bytes], home: Path, outputs: Any, slurm: Any
 ) -> None:
-    text = (WORKFLOW / "profile.toml").read_text()
-    assert QueueProfile.of(read_profile(WORKFLOW / "profile.toml")).jobs == (1, 8)
-    # This node has fewer cores than the profile's jobs, and the command takes one.
-    (home / "profile.toml").write_text(text.replace("cores = 4", "cores = 1"))
+    text = (WORKFLOW / "queue.toml").read_text()
+    assert QueueSettings.of(read_queue_settings(WORKFLOW / "queue.toml")).jobs == (1, 8)
+    # This node has fewer cores than the settings' jobs, and the command takes one.
+    (home / "queue.toml").write_text(text.replace("cores = 4", "cores = 1"))
     assert "16 stacks done, 0 not done" in run_script("koma.sbatch", night, home, slurm)
     assert outputs(home / "out") == serial
 

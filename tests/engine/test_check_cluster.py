@@ -14,13 +14,13 @@ from mrcz_dask.engine import check_cluster as checking
 from mrcz_dask.engine.check_cluster import K2, Finding, Report, Seen, check_cluster
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.queues import QueueProfile
+from mrcz_dask.engine.queues import QueueSettings
 from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import ClusterReady, silent
 
 SEEN = Seen("n017", checking.platform.python_version(), 4, 64 * 10**9, 1000.0, "token", "x-1", "")
-QUEUE = Where(queue=QueueProfile("slurm", cores=4, memory=8 * 10**9))
+QUEUE = Where(queue=QueueSettings("slurm", cores=4, memory=8 * 10**9))
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +83,10 @@ def test_nothing_to_check(tmp_path: Path) -> None:
 
 
 def test_one_job_is_submitted_with_the_memory_of_a_k2_session() -> None:
-    one = checking._one_job(Where(queue=QueueProfile("slurm", jobs=(2, 9), cores=3, wait=10**5)))
+    one = checking._one_job(Where(queue=QueueSettings("slurm", jobs=(2, 9), cores=3, wait=10**5)))
     assert one.queue is not None
     assert (one.queue.jobs, one.queue.wait) == ((1, 1), 600)
-    assert one.queue.memory == QueueProfile("slurm", cores=3).job_memory(K2)
+    assert one.queue.memory == QueueSettings("slurm", cores=3).job_memory(K2)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_memory_of_a_job() -> None:
     assert fine.ok and "takes 4 K2 stacks at a time" in fine.found
     small = checking._memory(QUEUE, {}, replace(SEEN, memory=10**9))
     assert not small.ok and "n017 has 1 GB" in small.found
-    little = checking._memory(Where(queue=QueueProfile("slurm", memory=10**9)), {}, SEEN)
+    little = checking._memory(Where(queue=QueueSettings("slurm", memory=10**9)), {}, SEEN)
     assert not little.ok and "--job-memory" in little.found
 
 

@@ -17,7 +17,7 @@ from mrcz_dask.engine import where as opening
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
 from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.queues import QueueProfile
+from mrcz_dask.engine.queues import QueueSettings
 from mrcz_dask.engine.where import Tls, Where, cores, is_loopback, local_crew, open_client
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import Message, Warned, silent
@@ -170,14 +170,14 @@ def test_workers_and_scheduler_exclude_each_other() -> None:
 
 
 def test_a_queue_excludes_what_sizes_or_names_another_cluster() -> None:
-    queue = QueueProfile("slurm")
+    queue = QueueSettings("slurm")
     for more in ({"workers": 2}, {"memory": 10**9}, {"scheduler": "tcp://x:1"}):
         with pytest.raises(ParameterError, match="give one of them"):
             Where(queue=queue, **more)
 
 
 def test_the_workers_of_one_job_are_known_before_it_runs() -> None:
-    planned = local_crew(Where(queue=QueueProfile("slurm", cores=3)), LITTLE)
+    planned = local_crew(Where(queue=QueueSettings("slurm", cores=3)), LITTLE)
     assert planned is not None and (planned.workers, planned.threads) == (3, 1)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, look_command, open_cluster
 from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.queues import SYSTEMS, QueueProfile
+from mrcz_dask.engine.queues import SYSTEMS, QueueSettings
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
 
 NEED = Need(300_000_000, 1_100_000_000)
@@ -46,14 +46,14 @@ HEADS = {
 MARKS = {"slurm": "#SBATCH", "sge": "#$", "pbs": "#PBS", "lsf": "#BSUB"}
 
 
-def profile(system: Any, folder: Path, **more: Any) -> QueueProfile:
+def settings(system: Any, folder: Path, **more: Any) -> QueueSettings:
     usual = {"cores": 4, "memory": 8_000_000_000, "walltime": 36 * 3600, "queue": "night", "account": "lab"}
-    return QueueProfile(system, directory=str(folder), **(usual | more))
+    return QueueSettings(system, directory=str(folder), **(usual | more))
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_the_head_asks_for_what_the_profile_says(system: str, tmp_path: Path) -> None:
-    lines = job_script(profile(system, tmp_path, directives=("--fast yes",)), NEED).splitlines()
+def test_the_head_asks_for_what_the_settings_say(system: str, tmp_path: Path) -> None:
+    lines = job_script(settings(system, tmp_path, directives=("--fast yes",)), NEED).splitlines()
     assert set(HEADS[system]) <= set(lines)
     assert f"{MARKS[system]} --fast yes" in lines
     assert sum(f"{tmp_path}/logs" in line for line in lines if line.startswith(MARKS[system])) == 2
@@ -61,7 +61,7 @@ def test_the_head_asks_for_what_the_profile_says(system: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_the_script_is_shell_and_starts_workers(system: str, tmp_path: Path) -> None:
-    script = job_script(profile(system, tmp_path, prologue=("module load x",)), NEED)
+    script = job_script(settings(system, tmp_path, prologue=("module load x",)), NEED)
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
     *_, prologue, command = script.splitlines()
     assert prologue == "module load x"
@@ -74,12 +74,12 @@ def test_the_script_is_shell_and_starts_workers(system: str, tmp_path: Path) -> 
 
 
 def test_a_worker_has_its_share_to_the_byte(tmp_path: Path) -> None:
-    one = profile("slurm", tmp_path)
+    one = settings("slurm", tmp_path)
     assert f"--memory-limit {one.crew(NEED).limit}B" in job_script(one, NEED)
 
 
 def test_workers_have_the_environment_of_local_ones(tmp_path: Path) -> None:
-    script = job_script(profile("pbs", tmp_path), NEED)
+    script = job_script(settings("pbs", tmp_path), NEED)
     for name, value in (environment() | ONE_THREAD).items():
         assert f"export {name}={value}\n" in script
     exports = "\n".join(line for line in script.splitlines() if line.startswith("export "))
@@ -94,25 +94,25 @@ def test_workers_have_the_environment_of_local_ones(tmp_path: Path) -> None:
 
 
 def test_a_worker_listens_nowhere_with_pages(tmp_path: Path) -> None:
-    script = job_script(profile("slurm", tmp_path), NEED)
+    script = job_script(settings("slurm", tmp_path), NEED)
     assert "--no-dashboard --dashboard-address 127.0.0.1:0" in script
 
 
 def test_without_tls_there_are_no_certificates(tmp_path: Path) -> None:
-    script = job_script(profile("slurm", tmp_path, tls=False, interface="ib0"), NEED)
+    script = job_script(settings("slurm", tmp_path, tls=False, interface="ib0"), NEED)
     assert "tcp://SCHEDULER" in script and "tls://" not in script and "--tls" not in script
     assert "--interface ib0" in script
 
 
 def test_resources_replace_memory_and_cores(tmp_path: Path) -> None:
-    sge = job_script(profile("sge", tmp_path, resources="h_vmem=2G", parallel_environment="mpi"), NEED)
+    sge = job_script(settings("sge", tmp_path, resources="h_vmem=2G", parallel_environment="mpi"), NEED)
     assert "#$ -l h_vmem=2G\n" in sge and "mem_free" not in sge and "#$ -pe mpi 4\n" in sge
-    pbs = job_script(profile("pbs", tmp_path, resources="nodes=1:ppn=4"), NEED)
+    pbs = job_script(settings("pbs", tmp_path, resources="nodes=1:ppn=4"), NEED)
     assert "#PBS -l nodes=1:ppn=4\n" in pbs and "select" not in pbs
 
 
 def test_an_interpreter_in_an_odd_folder_is_quoted(tmp_path: Path) -> None:
-    script = job_script(profile("slurm", tmp_path, python="/a b/$(touch x)/python"), NEED)
+    script = job_script(settings("slurm", tmp_path, python="/a b/$(touch x)/python"), NEED)
     assert "'/a b/$(touch x)/python' -m distributed" in script
 
 
@@ -127,7 +127,7 @@ def test_minutes_of_lsf_are_not_fewer_than_asked_for(walltime: int) -> None:
 def test_the_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
     with pytest.raises(MissingLibraryError, match=r"pip install .*\[hpc\]"):
-        job_script(profile("slurm", tmp_path), NEED)
+        job_script(settings("slurm", tmp_path), NEED)
 
 
 def test_ctrl_c_is_left_as_it_is() -> None:
@@ -144,7 +144,7 @@ def test_a_machine_without_the_system(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         pytest.raises(SessionError, match=r"bsub: not found .* jobs of lsf"),
-        open_cluster(profile("lsf", tmp_path), NEED),
+        open_cluster(settings("lsf", tmp_path), NEED),
     ):
         pass
 
@@ -154,15 +154,18 @@ def test_a_folder_that_cannot_be(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     (tmp_path / "file").touch()
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("HOME", str(tmp_path / "a b"))
-    for folder, said in ((tmp_path / "file", "`directory` in the profile"), (Path("~/x"), "needs no quotes")):
-        with pytest.raises(SessionError, match=said), open_cluster(profile("slurm", folder), NEED):
+    for folder, said in (
+        (tmp_path / "file", "`directory` in the queue"),
+        (Path("~/x"), "needs no quotes"),
+    ):
+        with pytest.raises(SessionError, match=said), open_cluster(settings("slurm", folder), NEED):
             pass
 
 
 def test_certificates_last_as_long_as_the_cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sbatch").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with open_cluster(profile("slurm", tmp_path / "shared"), NEED) as cluster:
+    with open_cluster(settings("slurm", tmp_path / "shared"), NEED) as cluster:
         files = list((tmp_path / "shared").rglob("*.pem"))
         assert len(files) == 3 and {path.stat().st_mode & 0o777 for path in files} == {0o600}
         assert {path.parent.stat().st_mode & 0o777 for path in files} == {0o700}

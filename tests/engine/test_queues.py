@@ -1,4 +1,4 @@
-"""Profiles of queue systems: what is taken, what is refused, and what the numbers promise."""
+"""Settings of queue systems: what is taken, what is refused, and what the numbers promise."""
 
 import json
 import re
@@ -19,11 +19,11 @@ from mrcz_dask.engine.queues import (
     MEBI,
     SHORTEST,
     SYSTEMS,
-    QueueProfile,
+    QueueSettings,
     clock,
     parse_duration,
     parse_jobs,
-    read_profile,
+    read_queue_settings,
 )
 from mrcz_dask.values.errors import ParameterError, SessionError
 
@@ -67,7 +67,7 @@ def test_what_is_no_number_of_jobs_is_refused(text: object) -> None:
 
 @given(walltime=st.integers(SHORTEST, 10**7))
 def test_workers_live_and_end_before_their_job(walltime: int) -> None:
-    life, spread = QueueProfile("slurm", walltime=walltime).lives
+    life, spread = QueueSettings("slurm", walltime=walltime).lives
     assert 0 < life - spread <= life + spread < walltime
     assert walltime - life <= walltime / 2
 
@@ -78,11 +78,11 @@ def test_workers_live_and_end_before_their_job(walltime: int) -> None:
     task=st.integers(1, 8_000_000_000),
 )
 def test_the_workers_of_a_job_fit_into_its_memory(cores: int, memory: int | None, task: int) -> None:
-    profile, needed = QueueProfile("slurm", cores=cores, memory=memory), Need(320_000_000, task)
-    asked = profile.job_memory(needed)
+    settings, needed = QueueSettings("slurm", cores=cores, memory=memory), Need(320_000_000, task)
+    asked = settings.job_memory(needed)
     assert asked % MEBI == 0 and asked >= (memory or 0)
     try:
-        crew = profile.crew(needed)
+        crew = settings.crew(needed)
     except SessionError:
         assert memory is not None and asked < needed.of(1) + JOB_BYTES
         return
@@ -94,9 +94,9 @@ def test_the_workers_of_a_job_fit_into_its_memory(cores: int, memory: int | None
 
 def test_too_little_memory_says_what_would_do() -> None:
     with pytest.raises(SessionError, match=r"--job-memory 1.7GB") as raised:
-        QueueProfile("slurm", memory=10**9).crew(K2)
+        QueueSettings("slurm", memory=10**9).crew(K2)
     assert "1.46 GB" in str(raised.value)
-    assert QueueProfile("slurm", memory=1_700_000_000).crew(K2).workers == 1
+    assert QueueSettings("slurm", memory=1_700_000_000).crew(K2).workers == 1
 
 
 @pytest.mark.parametrize(
@@ -126,57 +126,57 @@ def test_too_little_memory_says_what_would_do() -> None:
 )
 def test_what_is_out_of_range_is_named_with_what_was_expected(field: str, value: Any, said: str) -> None:
     with pytest.raises(ParameterError) as raised:
-        QueueProfile.of({"system": "slurm", field: value})
+        QueueSettings.of({"system": "slurm", field: value})
     assert said in str(raised.value)
 
 
 def test_every_problem_is_told_at_once() -> None:
     with pytest.raises(ParameterError, match=r"cores is 0.*queue is 'a b'"):
-        QueueProfile("slurm", cores=0, queue="a b")
+        QueueSettings("slurm", cores=0, queue="a b")
 
 
 def test_unknown_and_missing_keys() -> None:
     with pytest.raises(ParameterError, match=r"core: unknown; expected some of .*cores"):
-        QueueProfile.of({"system": "slurm", "core": 4})
+        QueueSettings.of({"system": "slurm", "core": 4})
     with pytest.raises(ParameterError, match=r"system is missing; .*--cluster"):
-        QueueProfile.of({"cores": 4})
+        QueueSettings.of({"cores": 4})
 
 
 def test_local_folders_may_hold_variables_of_the_node() -> None:
-    assert QueueProfile("slurm", local_directory="/scratch/${USER}/$SLURM_JOB_ID").local_directory
+    assert QueueSettings("slurm", local_directory="/scratch/${USER}/$SLURM_JOB_ID").local_directory
 
 
-def test_the_template_is_a_profile(tmp_path: Path) -> None:
+def test_the_template_is_read(tmp_path: Path) -> None:
     (tmp_path / "cluster.toml").write_text(TEMPLATE)
-    profile = QueueProfile.of(read_profile(tmp_path / "cluster.toml"))
-    assert (profile.system, profile.jobs, profile.cores) == ("slurm", (1, 4), 4)
+    settings = QueueSettings.of(read_queue_settings(tmp_path / "cluster.toml"))
+    assert (settings.system, settings.jobs, settings.cores) == ("slurm", (1, 4), 4)
 
 
 def test_the_template_names_every_field_and_its_default() -> None:
     said = tomllib.loads(SHOWN.sub("", TEMPLATE))
-    assert set(said) == {f.name for f in fields(QueueProfile)}
-    shown, plain = QueueProfile.of({k: v for k, v in said.items() if v != ""}), QueueProfile("slurm")
+    assert set(said) == {f.name for f in fields(QueueSettings)}
+    shown, plain = QueueSettings.of({k: v for k, v in said.items() if v != ""}), QueueSettings("slurm")
     for name in ("name", "wait", "directory", "parallel_environment", "tls", "dashboard", "walltime"):
         assert getattr(shown, name) == getattr(plain, name), name
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-def test_a_profile_is_plain_values(system: Any) -> None:
-    profile = QueueProfile(system, jobs=(1, 3), prologue=("module load x",))
-    assert QueueProfile.of(json.loads(json.dumps(profile.to_dict()))) == profile
-    assert str(profile) == f"jobs: 1 to 3 of {system}, of 1 cores for 04:00:00 each"
+def test_queue_settings_are_plain_values(system: Any) -> None:
+    settings = QueueSettings(system, jobs=(1, 3), prologue=("module load x",))
+    assert QueueSettings.of(json.loads(json.dumps(settings.to_dict()))) == settings
+    assert str(settings) == f"jobs: 1 to 3 of {system}, of 1 cores for 04:00:00 each"
 
 
 def test_a_file_that_is_missing_or_no_toml(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="cluster init"):
-        read_profile(tmp_path / "none.toml")
+        read_queue_settings(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("system = slurm")
     with pytest.raises(ParameterError, match=r"bad.toml is no TOML: .*line 1"):
-        read_profile(tmp_path / "bad.toml")
+        read_queue_settings(tmp_path / "bad.toml")
 
 
 def test_the_workflow_for_slurm_is_sound() -> None:
     folder = Path(__file__).parents[2] / "workflows" / "slurm"
-    assert QueueProfile.of(read_profile(folder / "profile.toml")).system == "slurm"
+    assert QueueSettings.of(read_queue_settings(folder / "queue.toml")).system == "slurm"
     assert subprocess.run(["sh", "-n", folder / "koma.sbatch"], check=False).returncode == 0
     assert len((folder / "koma.sbatch").read_text().splitlines()) <= 80
