@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from mrcz_dask.values.errors import told
+from mrcz_dask.values.errors import error_text
 
 # A table on a pipe must not be folded: the width that nobody set is taken as wide.
 PIPE_WIDTH = 400
@@ -41,7 +41,7 @@ def warn(text: str) -> None:
 
 def complain(error: BaseException) -> None:
     """Print an error on standard error."""
-    errors().print(f"error: {told(error)}", style="red", markup=False, highlight=False)
+    errors().print(f"error: {error_text(error)}", style="red", markup=False, highlight=False)
 
 
 @contextmanager

@@ -178,7 +178,7 @@ class Each:
                 say(f"skipped: {path}: {reason}")
             if batch.done:
                 _show(batch.done)
-        nothing = USAGE if batch.asked_wrongly else FAILED
+        nothing = USAGE if batch.usage_error else FAILED
         raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
 
 

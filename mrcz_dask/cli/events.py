@@ -11,7 +11,7 @@ from mrcz_dask.cli import count_options as of
 from mrcz_dask.cli.console import errors, print_json, say
 from mrcz_dask.cli.exits import DONE, PARTLY, failed
 from mrcz_dask.cli.options import AsJson, Folder, Overwrite
-from mrcz_dask.values.errors import MrczDaskError, told
+from mrcz_dask.values.errors import MrczDaskError, error_text
 
 HELP = "Event lists of `mrcz-dask count --events`: counted stacks from them, without the raw frames."
 
@@ -55,10 +55,10 @@ def to_stack(
             done.append(str(events_to_stack(path, output, params, overwrite=replace)))
         except (MrczDaskError, OSError) as error:
             wrong[str(path)] = error
-            text = told(error).removeprefix(f"{path}: ")
+            text = error_text(error).removeprefix(f"{path}: ")
             errors().print(f"{path}: {text}", style="red", markup=False, highlight=False)
     if as_json:
-        print_json({"done": done, "failed": {path: told(error) for path, error in wrong.items()}})
+        print_json({"done": done, "failed": {path: error_text(error) for path, error in wrong.items()}})
     for one in () if as_json else done:
         say(one)
     raise typer.Exit(DONE if not wrong else PARTLY if done else failed(wrong.values()))

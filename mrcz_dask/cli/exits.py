@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mrcz_dask.values.errors import asked_wrongly
+from mrcz_dask.values.errors import is_usage_error
 
 DONE = 0
 FAILED = 1
@@ -15,4 +15,4 @@ UNCHECKED = 4
 
 def failed(errors: Iterable[BaseException]) -> int:
     """Return the code of a command that did nothing: USAGE where all errors are about what was asked for."""
-    return USAGE if all(map(asked_wrongly, errors)) else FAILED
+    return USAGE if all(map(is_usage_error, errors)) else FAILED

@@ -17,7 +17,7 @@ from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0
 from mrcz_dask.cli.koma_options import Recursive
 from mrcz_dask.cli.options import AsJson, StacksOrFolders
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, is_zarr, measure
-from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, told
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, error_text
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import some
 
@@ -278,7 +278,7 @@ def _verify(path: Path) -> dict[str, Any]:
     except OSError as error:
         if isinstance(error, MrczDaskError):
             raise
-        return {"path": str(path), "status": "unreadable", "problems": [told(error)], "frames": 0}
+        return {"path": str(path), "status": "unreadable", "problems": [error_text(error)], "frames": 0}
     found = {**asdict(report), "path": str(path), "problems": list(report.problems)}
     problem = recipe_problem(path) if report.status == "sound" else None
     return found if problem is None else {**found, "status": "damaged", "problems": [problem]}

@@ -21,7 +21,7 @@ from mrcz_dask.session.entries import Rejected, Skipped, StackEntry, relative_na
 from mrcz_dask.session.listing import list_stacks
 from mrcz_dask.session.probe import ProbedFile, broken_link, part_of_master, probe
 from mrcz_dask.values import messages
-from mrcz_dask.values.errors import MrczDaskError, NoStackError, asked_wrongly, told
+from mrcz_dask.values.errors import MrczDaskError, NoStackError, error_text, is_usage_error
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.sizes import some
@@ -60,16 +60,16 @@ class Batch:
     done: list[Converted] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    asked_wrongly: bool = True  # as far as there are failures
+    usage_error: bool = True  # as far as there are failures
     _found: dict[One, Converted] = field(default_factory=dict)
 
-    def fail(self, path: Path, reason: str, *, asked_wrongly: bool = False) -> str:
+    def fail(self, path: Path, reason: str, *, usage_error: bool = False) -> str:
         """Note what could not be done, and whether what was asked for is to blame; return the reason."""
         for name in (path, path.absolute()):
             reason = reason.removeprefix(f"{name}: ")
         reason = reason.replace(" (--exclude)", "")  # which these commands do not have
         self.failed[str(path)] = reason
-        self.asked_wrongly &= asked_wrongly
+        self.usage_error &= usage_error
         return reason
 
     def kept(self) -> str:
@@ -86,7 +86,7 @@ class Batch:
         try:
             for one, made in carry_out(client, tasks):
                 if isinstance(made, Failure):
-                    reason = self.fail(one.path, made.reason, asked_wrongly=made.asked_wrongly)
+                    reason = self.fail(one.path, made.reason, usage_error=made.usage_error)
                     listen(messages.StackFailed(phase, str(one.path), reason, 0))
                 else:
                     self._found[one] = replace(made, name=one.name)
@@ -132,12 +132,12 @@ def choose(
             try:
                 named += list(_within(path, output, inputs, batch, recursive=recursive, movies=movies))
             except (MrczDaskError, OSError) as error:
-                batch.fail(path, told(error), asked_wrongly=asked_wrongly(error))
+                batch.fail(path, error_text(error), usage_error=is_usage_error(error))
             continue
         try:
             measure(path)
         except OSError as error:
-            batch.fail(path, told(error), asked_wrongly=True)
+            batch.fail(path, error_text(error), usage_error=True)
         else:
             named.append((path, path.name, False))
     names = [name for _, name, _ in named]

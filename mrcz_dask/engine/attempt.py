@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from mrcz_dask.values.errors import DamagedError, MrczDaskError, SessionError, asked_wrongly, told
+from mrcz_dask.values.errors import DamagedError, MrczDaskError, SessionError, error_text, is_usage_error
 from mrcz_dask.values.records import COPIES, Failure
 from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.timing import Clock, Timing
@@ -129,9 +129,9 @@ def failure(task: Named, phase: str, error: BaseException) -> Failure:
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         reason = f"{error.filename}: it is gone since the run began; put it back and run again"
     elif isinstance(error, MrczDaskError | OSError) and str(error):
-        reason = told(error)
+        reason = error_text(error)
     else:
         reason = f"{type(error).__name__}: {error}"
     return Failure(
-        task.name, COPIES if isinstance(error, CopiesError) else phase, reason, asked_wrongly(error)
+        task.name, COPIES if isinstance(error, CopiesError) else phase, reason, is_usage_error(error)
     )

@@ -25,7 +25,7 @@ from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, told
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, error_text
 
 Bools = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
@@ -106,7 +106,7 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
     except (MissingLibraryError, UnfitReferenceError):
         raise
     except (MrczDaskError, OSError) as error:
-        raise UnfitReferenceError(f"defects {told(error)}") from error
+        raise UnfitReferenceError(f"defects {error_text(error)}") from error
 
 
 def _read(path: Path, shape: tuple[int, int] | None) -> Defects:

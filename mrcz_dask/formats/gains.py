@@ -22,7 +22,7 @@ from mrcz_dask.values.errors import (
     ParameterError,
     PlaceError,
     UnfitReferenceError,
-    told,
+    error_text,
 )
 
 
@@ -126,7 +126,7 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
 
 
 def _plain(error: Exception, path: Path) -> str:
-    return told(error).removeprefix(f"{path}: ")
+    return error_text(error).removeprefix(f"{path}: ")
 
 
 def write_reference(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:

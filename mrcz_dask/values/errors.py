@@ -88,7 +88,7 @@ class ProcessorError(MrczDaskError, RuntimeError):
     """A live processor's file cannot be run, or what it returned is not what it declared."""
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
     """Return what an error says: of one of the system the file first, without its number, and what to do."""
     if isinstance(error, MrczDaskError) or not isinstance(error, OSError) or error.filename is None:
         return str(error) or type(error).__name__
@@ -102,7 +102,7 @@ def told(error: BaseException) -> str:
     return f"{error.filename}: {error.strerror or error}; {remedy}"
 
 
-def asked_wrongly(error: BaseException) -> bool:
+def is_usage_error(error: BaseException) -> bool:
     """Return whether an option is wrong, a place that was named is not there, or an output is in the way."""
     if isinstance(error, MrczDaskError):
         return isinstance(error, ParameterError)

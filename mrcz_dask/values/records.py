@@ -214,7 +214,7 @@ class Failure(Record):
     name: str
     phase: str
     reason: str
-    asked_wrongly: bool = field(default=False, compare=False)
+    usage_error: bool = field(default=False, compare=False)
 
 
 def is_too_quiet(caveats: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from mrcz_dask.correction.footer import settings_changes
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats import libraries
 from mrcz_dask.session.discovery import discover
-from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, SessionError, told
+from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, SessionError, error_text
 from mrcz_dask.values.records import Failure
 
 NOT_THERE = [
@@ -154,10 +154,10 @@ def test_a_file_that_went_away_meanwhile(tmp_path: Path) -> None:
 
 
 def test_what_the_system_says_names_the_file_first() -> None:
-    assert told(PermissionError(13, "Permission denied", "a.mrc")) == (
+    assert error_text(PermissionError(13, "Permission denied", "a.mrc")) == (
         "a.mrc: Permission denied; change its permissions"
     )
-    assert told(SessionError("as it is")) == "as it is" and told(OSError()) == "OSError"
+    assert error_text(SessionError("as it is")) == "as it is" and error_text(OSError()) == "OSError"
 
 
 def test_a_missing_package_is_no_fault_of_the_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
