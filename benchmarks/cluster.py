@@ -29,9 +29,9 @@ from mrcz_dask.correction.window_sums import CHAIN
 from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine import loop
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
+from mrcz_dask.engine.clusters import ClientOptions, cores, open_client
 from mrcz_dask.engine.loop import Step, Task
-from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.where import Where, cores, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.messages import silent
@@ -127,7 +127,7 @@ def _processor(client: DaskClient) -> float:
 
 @contextlib.contextmanager
 def _cluster(workers: int) -> Iterator[DaskClient]:
-    with open_client(Where(workers), Need(1, 1), silent) as client:
+    with open_client(ClientOptions(workers), MemoryEstimate(1, 1), silent) as client:
         assert isinstance(client, DaskClient)
         yield client
 
@@ -176,7 +176,7 @@ def peak(bench: Bench) -> Amounts:
 def estimate(bench: Bench) -> Amounts:
     found = _measured(bench.folder, bench.quick)
     plan = make_plan(bench.folder / "cluster", bench.folder / "nothing", Settings())
-    return Amounts(plan.need().of(1), found.peak)
+    return Amounts(plan.memory_estimate().of(1), found.peak)
 
 
 @cache
@@ -231,7 +231,7 @@ def _sleepers(workers: int, threads: int) -> Iterator[DaskClient]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        yield DaskClient(client, Need(1, 1))
+        yield DaskClient(client, MemoryEstimate(1, 1))
 
 
 def _tiny(folder: Path, stacks: int) -> Path:

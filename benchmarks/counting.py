@@ -23,8 +23,8 @@ from benchmarks.harness import Amounts, Bench, at_least, row
 from mrcz_dask.counting import Calibration
 from mrcz_dask.counting.counter import Batch, Method
 from mrcz_dask.counting.packing import unpack
-from mrcz_dask.counting.tasks import batch_frames, need
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.counting.tasks import batch_frames, estimate_memory
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
@@ -140,7 +140,7 @@ def shipping_rate(shape: tuple[int, int], folder: Path, total: int = 1 << 28) ->
     """Return the GB/s from the master over loopback to one worker, which does nothing with them."""
     size = batch_frames((3838, 3710)) * 3838 * 3710 // 2  # as compressed batches of a K2 are
     blob = np.random.default_rng(0).integers(0, 256, size, np.uint8)
-    with open_client(Where(workers=1), need(shape, 1), silent) as executor:
+    with open_client(ClientOptions(workers=1), estimate_memory(shape, 1), silent) as executor:
         client: Any = executor.client  # type: ignore[attr-defined]
         number = max(4, total // size)
 

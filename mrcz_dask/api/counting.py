@@ -9,7 +9,7 @@ from mrcz_dask.api.settings import PathLike, gain_options
 from mrcz_dask.counting.counting import count as count_stacks
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.run import CountOutcome
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
 
@@ -47,7 +47,7 @@ def count(
     defects: PathLike | None = None,
     inputs: InputParams | None = None,
     overwrite: bool = False,
-    client: Where | distributed.Client | None = None,
+    client: ClientOptions | distributed.Client | None = None,
     listen: Listener = silent,
 ) -> CountOutcome:
     """Count the electrons of raw frames, and write counted stacks, as ``mrcz-dask count`` does.
@@ -114,7 +114,7 @@ def count(
     return count_stacks(
         *map(Path, paths),
         output=Path(output),
-        where=client or Where(),
+        where=client or ClientOptions(),
         listen=listen,
         find=FindParams(method, clusters, sigma, charge, width, sharing, xray, sample),
         fractions=FractionParams(upsampling, fraction, codec),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params
 from mrcz_dask.correction.plan import NO_GAIN, Plan, plan_over, ranges
 from mrcz_dask.correction.run import Outcome
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.session.store import SessionStore
@@ -78,7 +78,7 @@ class KomaPlan:
     def run(
         self,
         output: PathLike | None = None,
-        client: Where | distributed.Client | None = None,
+        client: ClientOptions | distributed.Client | None = None,
         *,
         overwrite: bool = False,
         report: bool = True,
@@ -122,7 +122,7 @@ class KomaPlan:
         plan = plan_over(
             self.discovery, out, self.settings, overwrite=overwrite, gain=self.gain, listen=listen
         )
-        return run(plan, client or Where(), listen, report=report)[0]
+        return run(plan, client or ClientOptions(), listen, report=report)[0]
 
     @property
     def corrected(self) -> Sequence[da.Array]:

@@ -12,7 +12,7 @@ from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.correction.timing_report import run_profiled
 from mrcz_dask.engine.client import Client
-from mrcz_dask.engine.where import Where, local_crew, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client, plan_local_workers
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.noise.radius_auto import with_found_radius
 from mrcz_dask.session.output_folder import locked, swept
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_work(
-    plan: Plan, where: Where | distributed.Client, listen: Listener, pages: PageParams
+    plan: Plan, where: ClientOptions | distributed.Client, listen: Listener, pages: PageParams
 ) -> Iterator[tuple[Client, Listener]]:
     """Give a client, and a listener that also tells the page; keep other runs out, and sweep afterwards.
 
@@ -49,12 +49,12 @@ def at_work(
     OutputExistsError
         When another run is at work in the output folder.
     """
-    if isinstance(where, Where):
-        local_crew(where, plan.need())  # too little memory is said before anything is made
+    if isinstance(where, ClientOptions):
+        plan_local_workers(where, plan.memory_estimate())  # too little memory is said before anything is made
     with (
         locked(plan.folder, listen),
         swept(plan.folder, (stack.stem for stack in plan.stacks)),  # at the end no worker is left
-        open_client(where, plan.need(), listen) as client,
+        open_client(where, plan.memory_estimate(), listen) as client,
         watched(client, pages, listen) as told,
     ):
         yield client, told
@@ -62,7 +62,7 @@ def at_work(
 
 def run(
     plan: Plan,
-    where: Where | distributed.Client,
+    where: ClientOptions | distributed.Client,
     listen: Listener = silent,
     *,
     pages: PageParams | None = None,
@@ -111,7 +111,7 @@ def run(
 def run_following(
     watcher: Watcher,
     plan: Plan,
-    where: Where | distributed.Client,
+    where: ClientOptions | distributed.Client,
     params: FollowParams,
     stop: threading.Event,
     listen: Listener = silent,

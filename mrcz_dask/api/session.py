@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import distributed
 
     from mrcz_dask.counting.run import CountOutcome
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.numerics.counting.params import Position
 
 
@@ -237,7 +237,7 @@ class Session:
         dark: PathLike | None = None,
         defects: PathLike | None = None,
         overwrite: bool = False,
-        client: Where | distributed.Client | None = None,
+        client: ClientOptions | distributed.Client | None = None,
         listen: Listener = silent,
     ) -> CountOutcome:
         """Count the electrons of the session's raw frames; see `mrcz_dask.count` for the parameters."""

@@ -106,10 +106,10 @@ def check(
         interface=interface,
     )
     from mrcz_dask.engine.check_cluster import check_cluster
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
 
     tls = on.tls_files(tls_ca, tls_cert, tls_key)
-    where = Where(scheduler=scheduler, queue=settings, tls=tls, dashboard=dashboard_address)
+    where = ClientOptions(scheduler=scheduler, queue=settings, tls=tls, dashboard=dashboard_address)
     with Bars() as bars:
         report = check_cluster(where, folder, bars)
     print_json(report.to_dict()) if as_json else _show(report)

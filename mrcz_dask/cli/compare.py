@@ -22,7 +22,7 @@ from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
 
 if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.noise.compare import Comparison
     from mrcz_dask.noise.compare_tasks import CompareParams
     from mrcz_dask.noise.results import Score
@@ -93,8 +93,8 @@ def compare(
     raise typer.Exit(PARTLY if found.not_done else DONE)
 
 
-def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Comparison:
-    from mrcz_dask.engine.where import local_crew, open_client
+def _run(plan: Plan, params: CompareParams, where: ClientOptions, tell: Teller) -> Comparison:
+    from mrcz_dask.engine.clusters import open_client, plan_local_workers
     from mrcz_dask.noise.compare import CompareRun, keep_comparison
     from mrcz_dask.noise.plan import noise_need
     from mrcz_dask.session.output_folder import locked
@@ -102,7 +102,7 @@ def _run(plan: Plan, params: CompareParams, where: Where, tell: Teller) -> Compa
     for text in plan.discovery.warnings:
         warn(text)
     needed = noise_need(plan)
-    local_crew(where, needed)  # too little memory is said before anything is made
+    plan_local_workers(where, needed)  # too little memory is said before anything is made
     with tell, locked(plan.folder, tell), open_client(where, needed, tell) as client:
         found = CompareRun(plan, params, client, tell).execute()
         keep_comparison(found)

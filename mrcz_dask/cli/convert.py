@@ -157,17 +157,17 @@ class Each:
     def run(self, work: Callable[..., Converted], workers: int, threads: int, memory: str | None) -> None:
         """Do it; a stack that fails is named and does not stop the others."""
         from mrcz_dask.convert.batch import choose
-        from mrcz_dask.engine.memory import Need, parse_memory
-        from mrcz_dask.engine.where import Where, open_client
+        from mrcz_dask.engine.clusters import ClientOptions, open_client
+        from mrcz_dask.engine.memory import MemoryEstimate, parse_memory
         from mrcz_dask.session.output_folder import check_space
 
-        where = Where(workers, threads, None if memory is None else parse_memory(memory))
+        where = ClientOptions(workers, threads, None if memory is None else parse_memory(memory))
         check_space(self.output, 0)
         batch = choose(self.paths, self.output, self.inputs, recursive=self.recursive, movies=self.movies)
         for path, reason in batch.failed.items():
             errors().print(f"{path}: {reason}", style="red", markup=False, highlight=False)
         if batch.ones:
-            needed = batch.need(self.inputs) if workers else Need(0, 1)
+            needed = batch.memory_estimate(self.inputs) if workers else MemoryEstimate(0, 1)
             with stopping(batch.kept), Bars() as tell, open_client(where, needed, tell) as client:
                 batch.run(partial(_do, work, self.output), self.phase, client, tell)
         if self.as_json:

@@ -28,7 +28,7 @@ from mrcz_dask.values.sizes import readable
 if TYPE_CHECKING:
     from mrcz_dask.counting import CountOutcome
     from mrcz_dask.counting.tasks import Counted
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.live.counting.run import StreamOptions
 
 _NUMBERS = ("frames", "electrons", "occupancy", "lost", "dose", "corrected", "out")
@@ -163,7 +163,13 @@ def _stream(output: Path, calibration: Path, **options: Any) -> StreamOptions:
 
 
 def _listen(
-    address: str, token: str, options: StreamOptions, where: Where, tell: Teller, *, until_closed: bool
+    address: str,
+    token: str,
+    options: StreamOptions,
+    where: ClientOptions,
+    tell: Teller,
+    *,
+    until_closed: bool,
 ) -> list[Counted]:
     """Count frames that are pushed, until Ctrl-C or the last sender closes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt

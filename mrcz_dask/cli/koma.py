@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan
     from mrcz_dask.correction.run import Outcome
     from mrcz_dask.correction.timing_report import TimingReport
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.monitor.serving import PageParams
     from mrcz_dask.values.messages import Listener
@@ -201,7 +201,7 @@ class Job:
 
 
 def _once(
-    job: Job, where: Where, tell: Teller, pages: PageParams, *, report: bool, profile: bool
+    job: Job, where: ClientOptions, tell: Teller, pages: PageParams, *, report: bool, profile: bool
 ) -> tuple[Outcome, TimingReport | None]:
     """Run over what is there now."""
     from mrcz_dask.api.run import run
@@ -221,7 +221,7 @@ def _once(
 
 
 def _follow(
-    job: Job, where: Where, params: FollowParams, tell: Teller, pages: PageParams, *, report: bool
+    job: Job, where: ClientOptions, params: FollowParams, tell: Teller, pages: PageParams, *, report: bool
 ) -> Outcome:
     """Run over what is there and what comes."""
     from mrcz_dask.api.run import run_following

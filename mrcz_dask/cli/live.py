@@ -99,8 +99,8 @@ def live(
     else.
     """
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.engine.memory import parse_memory
-    from mrcz_dask.engine.where import Where
     from mrcz_dask.live.frames import Roi
     from mrcz_dask.live.launch import Keep, Shown, start
     from mrcz_dask.live.session import LiveParams
@@ -144,7 +144,7 @@ def live(
             params=params,
             values=_values(values or []),
             correct=_correction(asked, radius, correct_frames, wait=store is not None) if correct else None,
-            where=Where(
+            where=ClientOptions(
                 scheduler=scheduler, tls=on.tls_files(tls_ca, tls_cert, tls_key), dashboard=dashboard_address
             ),
             page=None if no_page or catch_up else Shown(host, port),

@@ -22,7 +22,7 @@ from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.noise.report import NoiseReport
     from mrcz_dask.noise.results import NoiseParams, Score
 
@@ -142,8 +142,8 @@ def noise(
     raise typer.Exit(PARTLY if report.not_done else DONE)
 
 
-def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseReport:
-    from mrcz_dask.engine.where import local_crew, open_client
+def _run(plan: Plan, params: NoiseParams, where: ClientOptions, tell: Teller) -> NoiseReport:
+    from mrcz_dask.engine.clusters import open_client, plan_local_workers
     from mrcz_dask.noise.files import keep_report
     from mrcz_dask.noise.plan import noise_need
     from mrcz_dask.noise.run import NoiseRun
@@ -152,7 +152,7 @@ def _run(plan: Plan, params: NoiseParams, where: Where, tell: Teller) -> NoiseRe
     for text in plan.discovery.warnings:
         warn(text)
     needed = noise_need(plan)
-    local_crew(where, needed)  # too little memory is said before anything is made
+    plan_local_workers(where, needed)  # too little memory is said before anything is made
     with tell, locked(plan.folder, tell), open_client(where, needed, tell) as client:
         report = NoiseRun(plan, params, client, tell).execute()
         keep_report(report)

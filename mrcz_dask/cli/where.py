@@ -14,11 +14,11 @@ from mrcz_dask.values.errors import ParameterError
 if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan
     from mrcz_dask.counting.plan import CountPlan
+    from mrcz_dask.engine.clusters import ClientOptions, Tls
     from mrcz_dask.engine.queues import QueueSettings
-    from mrcz_dask.engine.where import Tls, Where
 
 WHERE = "Running"
-Running = Callable[[], "Where"]
+Running = Callable[[], "ClientOptions"]
 
 
 def _option(name: str, text: str) -> Any:
@@ -101,7 +101,7 @@ def running(
     tls_ca: TlsCa = None,
     tls_cert: TlsCert = None,
     tls_key: TlsKey = None,
-) -> "Where":  # noqa: UP037 - `grouped` evaluates the annotations
+) -> "ClientOptions":  # noqa: UP037 - `grouped` evaluates the annotations
     """Return where tasks run, from the options.
 
     Raises
@@ -109,8 +109,8 @@ def running(
     ParameterError
         When a value is out of its range, or options do not go together.
     """
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.engine.memory import parse_memory
-    from mrcz_dask.engine.where import Where
 
     queued = queue_settings(
         cluster,
@@ -125,7 +125,7 @@ def running(
     )
     tls = tls_files(tls_ca, tls_cert, tls_key)
     limit = None if memory is None else parse_memory(memory)
-    return Where(workers, threads, limit, scheduler, queued, tls, dashboard_address)
+    return ClientOptions(workers, threads, limit, scheduler, queued, tls, dashboard_address)
 
 
 def queue_settings(cluster: str | None, file: Path | None, **options: object) -> QueueSettings | None:
@@ -169,12 +169,12 @@ def tls_files(ca: Path | None, cert: Path | None, key: Path | None) -> Tls | Non
         return None
     if ca is None or cert is None:
         raise ParameterError("--tls-ca and --tls-cert belong together; give both, and --tls-key")
-    from mrcz_dask.engine.where import Tls
+    from mrcz_dask.engine.clusters import Tls
 
     return Tls(ca, cert, key)
 
 
-def show_plan(plan: Plan | CountPlan, where: Where, *, as_json: bool) -> None:
+def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) -> None:
     """Print what a run would do, and on which workers.
 
     Raises
@@ -182,9 +182,9 @@ def show_plan(plan: Plan | CountPlan, where: Where, *, as_json: bool) -> None:
     SessionError
         When there is too little memory.
     """
-    from mrcz_dask.engine.where import local_crew
+    from mrcz_dask.engine.clusters import plan_local_workers
 
-    crew = local_crew(where, plan.need())
+    crew = plan_local_workers(where, plan.memory_estimate())
     if as_json:
         queue = where.queue and where.queue.to_dict()
         print_json(plan.to_dict() | {"crew": crew and crew.to_dict(), "queue": queue})

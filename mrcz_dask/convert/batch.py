@@ -12,7 +12,7 @@ import numpy as np
 from mrcz_dask.convert.recompress import Converted
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Task, carry_out
-from mrcz_dask.engine.memory import Need, need
+from mrcz_dask.engine.memory import MemoryEstimate, estimate_memory
 from mrcz_dask.formats.places import is_zarr, measure, stems_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.session import manifest
@@ -96,13 +96,13 @@ class Batch:
             self.done = [self._found[one] for one in self.ones if one in self._found]
             manifest.add(self.folder, (file for one in self.done for file in one.files), listen)
 
-    def need(self, inputs: InputParams) -> Need:
+    def memory_estimate(self, inputs: InputParams) -> MemoryEstimate:
         """Return the memory that a worker needs: that of the stack with the largest frames."""
-        needs = [need((1, 1), {np.dtype(np.uint8)}, "float32")]
+        needs = [estimate_memory((1, 1), {np.dtype(np.uint8)}, "float32")]
         for one in self.ones:
             try:
                 with open_source(one.path, inputs) as reader:
-                    needs.append(need(reader.shape[1:], {reader.dtype}, "float32"))
+                    needs.append(estimate_memory(reader.shape[1:], {reader.dtype}, "float32"))
             except (MrczDaskError, OSError):
                 continue  # said when its turn comes
         return max(needs, key=lambda one: one.task)

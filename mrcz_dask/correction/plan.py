@@ -11,7 +11,7 @@ import numpy as np
 
 from mrcz_dask.correction.footer import forbidding, last_steps
 from mrcz_dask.correction.tasks import STORE_NAME, output_name
-from mrcz_dask.engine.memory import Need, need
+from mrcz_dask.engine.memory import MemoryEstimate, estimate_memory
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
@@ -86,10 +86,12 @@ class Plan:
         """Return an estimate of what the run writes, session store included."""
         return round(sum(self._stack_bytes(stack) for stack in self.stacks))
 
-    def need(self) -> Need:
+    def memory_estimate(self) -> MemoryEstimate:
         """Return the memory that a worker needs; it does not depend on the number of stacks."""
         dtypes = {stack.dtype for stack in self.stacks}
-        return need(self.discovery.shape[1:], dtypes, self.settings.write.dtype, gained=self.gain is not None)
+        return estimate_memory(
+            self.discovery.shape[1:], dtypes, self.settings.write.dtype, gained=self.gain is not None
+        )
 
     def _stack_bytes(self, stack: StackEntry) -> float:
         image = float(stack.shape[1] * stack.shape[2])
@@ -122,8 +124,8 @@ class Plan:
             "warnings": list(self.discovery.warnings),
             "bytes_in": self.discovery.size,
             "bytes_out": self.bytes_out(),
-            "memory_of_worker": self.need().process,
-            "memory_per_task": self.need().task,
+            "memory_of_worker": self.memory_estimate().process,
+            "memory_per_task": self.memory_estimate().task,
         }
 
     def _stack_dict(self, k: int) -> dict[str, Any]:
@@ -149,7 +151,7 @@ class Plan:
             yield from self.gain.lines()
             yield from (f"warning: {text}" for text in self.gain.caveats)
         yield f"output: {self.folder}, about {readable(self.bytes_out())}"
-        needed = self.need()
+        needed = self.memory_estimate()
         yield (
             f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
             "further stack at a time"

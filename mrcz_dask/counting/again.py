@@ -16,7 +16,7 @@ from mrcz_dask.counting.plan import calibration_path, count_plan
 from mrcz_dask.counting.recording import STEP
 from mrcz_dask.counting.rendering import STEP as FRACTIONS
 from mrcz_dask.counting.store import SUFFIX, Events
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.session.entries import Acquired
 from mrcz_dask.values.errors import ReferenceNotFoundError, SessionError
@@ -24,7 +24,7 @@ from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.params import InputParams
 
 Steps = list[dict[str, Any]]
-ALONE = Where(workers=0)
+ALONE = ClientOptions(workers=0)
 
 
 def is_events(path: Path) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.plan import NO_GAIN, CountPlan, count_plan
 from mrcz_dask.counting.run import CountOutcome, CountRun
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.output_folder import locked, swept
 from mrcz_dask.values.messages import Listener, silent
@@ -17,13 +17,13 @@ from mrcz_dask.values.params import InputParams
 if TYPE_CHECKING:
     import distributed
 
-ALONE = Where(workers=0)
+ALONE = ClientOptions(workers=0)
 
 
 def count(
     *paths: Path | str,
     output: Path | str,
-    where: Where | distributed.Client = ALONE,
+    where: ClientOptions | distributed.Client = ALONE,
     listen: Listener = silent,
     find: FindParams | None = None,
     fractions: FractionParams | None = None,
@@ -74,12 +74,14 @@ def count(
     return carry_out(plan, where, listen)
 
 
-def carry_out(plan: CountPlan, where: Where | distributed.Client, listen: Listener = silent) -> CountOutcome:
+def carry_out(
+    plan: CountPlan, where: ClientOptions | distributed.Client, listen: Listener = silent
+) -> CountOutcome:
     """Carry a plan out; see `count`."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     with (
         locked(plan.folder, listen),
         swept(plan.folder, (one.stem for one in plan.stacks)),
-        open_client(where, plan.need(), listen) as client,
+        open_client(where, plan.memory_estimate(), listen) as client,
     ):
         return CountRun(plan, client, listen).execute()

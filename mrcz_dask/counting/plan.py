@@ -15,8 +15,8 @@ from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin
 from mrcz_dask.counting.survey import Given
-from mrcz_dask.counting.tasks import batch_frames, events_path, need
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.counting.tasks import batch_frames, estimate_memory, events_path
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.text.mdoc import mdoc_index
@@ -92,9 +92,9 @@ class CountPlan:
         """Return the path of a stack's event list."""
         return events_path(self.folder, stack.stem) if self.events else None
 
-    def need(self) -> Need:
+    def memory_estimate(self) -> MemoryEstimate:
         """Return the memory that a worker needs."""
-        return need(self.shape, self.fractions.upsampling)
+        return estimate_memory(self.shape, self.fractions.upsampling)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values."""
@@ -117,8 +117,8 @@ class CountPlan:
                 for one in self.stacks
             ],
             "rejected": [{"name": one.path.name, "reason": one.reason} for one in self.bad],
-            "memory_of_worker": self.need().process,
-            "memory_per_task": self.need().task,
+            "memory_of_worker": self.memory_estimate().process,
+            "memory_per_task": self.memory_estimate().task,
         }
 
     def _calibration(self) -> str:
@@ -150,7 +150,7 @@ class CountPlan:
         up, each = self.fractions.upsampling, self.fractions.fraction
         yield f"counted frames of {ny * up} x {nx * up}, each of {each} raw frames, into {self.folder}"
         yield f"tasks of {batch_frames(self.shape)} frames; event lists: {'yes' if self.events else 'no'}"
-        needed = self.need()
+        needed = self.memory_estimate()
         yield (
             f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
             "further task at a time"

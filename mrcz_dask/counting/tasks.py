@@ -18,7 +18,7 @@ from mrcz_dask.counting.recording import USUAL, Origin, Summary, about_stack
 from mrcz_dask.counting.rendering import write_counted
 from mrcz_dask.counting.spool import SpoolReader
 from mrcz_dask.counting.store import SUFFIX, write_events
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.numerics.counting.detector import Detector
@@ -39,11 +39,11 @@ RISE, MISFIT, STEP_SLACK, CHECKED_ROWS = 2.1, 1.2, 1.0, 64
 BATCH_PIXELS, LONGEST_BATCH = 1 << 26, 64
 
 
-def need(shape: tuple[int, int], upsampling: int) -> Need:
+def estimate_memory(shape: tuple[int, int], upsampling: int) -> MemoryEstimate:
     """Return the memory that counting takes: the same for any number of stacks and of frames."""
     size = shape[0] * shape[1]
     task = size * max(FRAME_PIXEL, COUNTED_PIXEL * upsampling**2)
-    return Need(PROCESS_BYTES + size * DETECTOR_PIXEL, task + (64 << 20))
+    return MemoryEstimate(PROCESS_BYTES + size * DETECTOR_PIXEL, task + (64 << 20))
 
 
 def batch_frames(shape: tuple[int, int]) -> int:

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mrcz_dask.engine.client import DaskClient, workers_there
-from mrcz_dask.engine.memory import PROCESS_BYTES, Need, need
+from mrcz_dask.engine.clusters import SHARE, ClientOptions, cores, is_loopback, open_client
+from mrcz_dask.engine.memory import PROCESS_BYTES, MemoryEstimate, estimate_memory
 from mrcz_dask.engine.queues import QueueSettings
-from mrcz_dask.engine.where import SHARE, Where, cores, is_loopback, open_client
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import ClusterReady, Listener, Message, Warned
 from mrcz_dask.values.sizes import readable
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from distributed import Client, Worker
 
 # A K2 in counting mode; and what suffices to look around.
-K2 = need((3838, 3710), [np.dtype(np.uint8)], "int16")
-LOOKS_AROUND = Need(PROCESS_BYTES, 1)
+K2 = estimate_memory((3838, 3710), [np.dtype(np.uint8)], "int16")
+LOOKS_AROUND = MemoryEstimate(PROCESS_BYTES, 1)
 # Seconds: for a job to start, for its other workers, for a file to be seen through a network file system's
 # cache, between clocks, for an answer.
 LONGEST, COMES_WITHIN, SEEN_WITHIN, CLOCKS_APART, ANSWERS = 600, 60.0, 15.0, 5.0, 10.0
@@ -106,7 +106,7 @@ class Seen:
     problem: str
 
 
-def check_cluster(where: Where, folder: Path, listen: Listener) -> Report:
+def check_cluster(where: ClientOptions, folder: Path, listen: Listener) -> Report:
     """Submit one small job, or ask a scheduler that runs, and say what works.
 
     Parameters
@@ -130,7 +130,7 @@ def check_cluster(where: Where, folder: Path, listen: Listener) -> Report:
     return Report(tuple(_findings(_one_job(where), folder.absolute(), listen)))
 
 
-def _one_job(where: Where) -> Where:
+def _one_job(where: ClientOptions) -> ClientOptions:
     """Return what is opened: one job, with the memory that a K2 session would ask for."""
     if where.queue is None:
         return where
@@ -140,7 +140,7 @@ def _one_job(where: Where) -> Where:
     )
 
 
-def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]:
+def _findings(where: ClientOptions, folder: Path, listen: Listener) -> Iterator[Finding]:
     heard: list[Message] = []
 
     def hear(message: Message) -> None:
@@ -162,11 +162,11 @@ def _findings(where: Where, folder: Path, listen: Listener) -> Iterator[Finding]
         yield Finding(what, False, f"{error}", "nothing else can be checked before this works")
 
 
-def _started(where: Where, client: DaskClient, seconds: float) -> Finding:
+def _started(where: ClientOptions, client: DaskClient, seconds: float) -> Finding:
     if where.queue is None:
         found = f"{where.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
         return Finding("scheduler", True, found)
-    expected = where.queue.crew(LOOKS_AROUND).workers
+    expected = where.queue.plan_workers(LOOKS_AROUND).workers
     with suppress(TimeoutError):
         client.client.wait_for_workers(expected, timeout=COMES_WITHIN)
     workers = len(client.room())
@@ -175,7 +175,7 @@ def _started(where: Where, client: DaskClient, seconds: float) -> Finding:
     return Finding("job", workers == expected, found, "" if workers == expected else remedy)
 
 
-def _of_workers(where: Where, client: Client, folder: Path) -> Iterator[Finding]:
+def _of_workers(where: ClientOptions, client: Client, folder: Path) -> Iterator[Finding]:
     """Yield what each of the workers finds; the same on all of them is said once."""
     token, name = uuid.uuid4().hex, f".mrcz-dask-check-{uuid.uuid4().hex}"
     here = folder / name
@@ -272,7 +272,7 @@ def _versions(seen: Seen) -> Finding:
     return Finding("versions", True, f"the same here and there: Python {mine}, and what decides about bytes")
 
 
-def _memory(where: Where, worker: dict[str, Any], seen: Seen) -> Finding:
+def _memory(where: ClientOptions, worker: dict[str, Any], seen: Seen) -> Finding:
     """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
     queue = where.queue
     if queue is not None:
@@ -289,14 +289,14 @@ def _memory_of_a_job(queue: QueueSettings, seen: Seen) -> Finding:
         found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
         return Finding("memory", False, found, "ask for less (--job-memory), with fewer cores (--cores)")
     try:
-        crew = queue.crew(K2)
+        crew = queue.plan_workers(K2)
     except MrczDaskError as error:
         return Finding("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
     found = f"a job of {readable(asked)} and {queue.cores} cores takes {crew.workers} K2 stacks at a time"
     return Finding("memory", True, found)
 
 
-def _cores(where: Where, seen: Seen) -> Finding:
+def _cores(where: ClientOptions, seen: Seen) -> Finding:
     wanted = where.queue.cores if where.queue is not None else 1
     ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if where.queue else ""
     return Finding(

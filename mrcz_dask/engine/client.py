@@ -14,7 +14,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mrcz_dask.engine.allocator import keep_memory
-from mrcz_dask.engine.memory import Need, tasks_of
+from mrcz_dask.engine.memory import MemoryEstimate, tasks_per_worker
 from mrcz_dask.values.errors import SessionError
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class DaskClient:
     def __init__(
         self,
         client: distributed.Client,
-        needed: Need,
+        needed: MemoryEstimate,
         share: float = 1.0,
         slots: int | None = None,
         wait: float = LONGEST_WAIT,
@@ -182,7 +182,7 @@ class DaskClient:
         except OSError as error:
             raise scheduler_lost() from error
         limits = [((one["memory_limit"] or 0) * self._share, one["nthreads"]) for one in found.values()]
-        tasks = tasks_of(self._needed, limits)
+        tasks = tasks_per_worker(self._needed, limits)
         self._tight = any(most < one["nthreads"] for most, one in zip(tasks, found.values(), strict=True))
         return dict(sorted(zip(found, tasks, strict=True)))
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.allocator import environment
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import MEBI, PATH, QueueSettings, System, clock
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
@@ -59,7 +59,7 @@ _PEM, _ROLES = ("ca_file", "cert", "key"), ("client", "scheduler", "worker")
 
 @contextmanager
 def open_cluster(
-    settings: QueueSettings, needed: Need, dashboard: str | None = None
+    settings: QueueSettings, needed: MemoryEstimate, dashboard: str | None = None
 ) -> Iterator[JobQueueCluster]:
     """Give a Dask cluster whose workers are jobs, none submitted yet, and close it.
 
@@ -140,13 +140,13 @@ async def _submit_again(cluster: JobQueueCluster) -> None:
     callback.start()
 
 
-def look_at_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> str:
+def show_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> str:
     """Return what the queue system shows of the jobs that were submitted and not ended."""
     numbers = [str(job.job_id) for job in list(cluster.workers.values()) if job.job_id]
     return look(settings.system, numbers) if numbers else "no job is in the queue"
 
 
-def job_script(settings: QueueSettings, needed: Need) -> str:
+def job_script(settings: QueueSettings, needed: MemoryEstimate) -> str:
     """Return the script that is submitted for a job, with placeholders for what each run makes anew."""
     job = _exact(settings, needed, _cluster_class(settings.system).job_cls)
     made = job(
@@ -229,7 +229,7 @@ def _make_folder(settings: QueueSettings) -> None:
         ) from error
 
 
-def _exact(settings: QueueSettings, needed: Need, job: Any) -> Any:
+def _exact(settings: QueueSettings, needed: MemoryEstimate, job: Any) -> Any:
     """Return a kind of job whose workers have one thread each, and their limit to the byte."""
 
     async def close(self: Any) -> None:
@@ -238,17 +238,17 @@ def _exact(settings: QueueSettings, needed: Need, job: Any) -> Any:
         await job.close(self)
         self.status = Status.closed  # a cluster that closes insists on it
 
-    limit = settings.crew(needed).limit
+    limit = settings.plan_workers(needed).limit
     own = {"worker_process_threads": 1, "worker_process_memory": f"{limit}B", "close": close}
     return type(job.__name__, (job,), own)
 
 
-def _job(settings: QueueSettings, needed: Need) -> dict[str, Any]:
+def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
     """Return what dask-jobqueue is told of a job."""
     life, spread = settings.lives
     return {
         "cores": settings.cores,
-        "processes": settings.crew(needed).workers,
+        "processes": settings.plan_workers(needed).workers,
         "memory": f"{settings.job_memory(needed)}B",
         "job_name": settings.name,
         "queue": settings.queue,

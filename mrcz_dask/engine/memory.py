@@ -22,7 +22,7 @@ GAIN_PIXEL = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Need:
+class MemoryEstimate:
     """Peak memory of a worker.
 
     Attributes
@@ -47,9 +47,9 @@ class Need:
         return max(0, math.floor((limit - self.process) / self.task))
 
 
-def need(
+def estimate_memory(
     shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str, *, gained: bool = False
-) -> Need:
+) -> MemoryEstimate:
     """Return the memory that a session asks for.
 
     Parameters
@@ -64,7 +64,7 @@ def need(
         Whether a gain is applied.
     """
     pixel = max(map(_pixel, dtypes)) + (HALF_OUTPUT if output == "float16" else 0) + GAIN_PIXEL * gained
-    return Need(PROCESS_BYTES, shape[0] * shape[1] * pixel)
+    return MemoryEstimate(PROCESS_BYTES, shape[0] * shape[1] * pixel)
 
 
 def _pixel(dtype: np.dtype[Any]) -> int:
@@ -74,7 +74,7 @@ def _pixel(dtype: np.dtype[Any]) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerPlan:
     """The workers of one machine.
 
     Attributes
@@ -112,9 +112,9 @@ class Crew:
         )
 
 
-def crew(
-    needed: Need, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
-) -> Crew:
+def plan_workers(
+    needed: MemoryEstimate, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
+) -> WorkerPlan:
     """Return the workers that a machine has room for.
 
     Parameters
@@ -146,10 +146,10 @@ def crew(
         raise SessionError(_too_little(least, limit, machine, workers, memory))
     if max(1, workers) * needed.of(tasks) > machine:
         raise SessionError(_too_many(needed.of(tasks), machine, workers))
-    return Crew(workers, threads, limit, tasks)
+    return WorkerPlan(workers, threads, limit, tasks)
 
 
-def tasks_of(needed: Need, workers: Iterable[tuple[float, int]]) -> list[int]:
+def tasks_per_worker(needed: MemoryEstimate, workers: Iterable[tuple[float, int]]) -> list[int]:
     """Return how many tasks at a time each of somebody else's workers takes.
 
     Parameters

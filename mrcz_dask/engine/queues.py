@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
-from mrcz_dask.engine.memory import Crew, Need, crew, parse_memory
+from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, parse_memory, plan_workers
 from mrcz_dask.values.checks import one_of, raise_all, whole
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -167,7 +167,7 @@ class QueueSettings:
         """The folder for logs and certificates."""
         return Path(self.directory).expanduser().absolute()
 
-    def crew(self, needed: Need) -> Crew:
+    def plan_workers(self, needed: MemoryEstimate) -> WorkerPlan:
         """Return the workers of one job.
 
         Raises
@@ -182,9 +182,9 @@ class QueueSettings:
                 f"are for the job itself; a job has {readable(memory)}: ask for more with --job-memory "
                 f"{math.ceil((needed.of(1) + JOB_BYTES) / 1e8) / 10:g}GB, or leave it out"
             )
-        return crew(needed, memory - JOB_BYTES, self.cores, None, 1, None)
+        return plan_workers(needed, memory - JOB_BYTES, self.cores, None, 1, None)
 
-    def job_memory(self, needed: Need) -> int:
+    def job_memory(self, needed: MemoryEstimate) -> int:
         """Return the memory that a job asks for, bytes: a whole number of MiB."""
         wanted = self.cores * needed.of(1) + JOB_BYTES if self.memory is None else self.memory
         return math.ceil(wanted / MEBI) * MEBI

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import FrameStream
 from mrcz_dask.live.processors.loading import Script
 from mrcz_dask.live.processors.results import ResultStore
@@ -75,7 +75,7 @@ def start(
     params: LiveParams | None = None,
     values: Mapping[str, Mapping[str, Value]] | None = None,
     correct: LiveOptions | None = None,
-    where: Where | None = None,
+    where: ClientOptions | None = None,
     page: Shown | None = None,
     listen: Listener = silent,
 ) -> Iterator[Session]:
@@ -135,7 +135,9 @@ def start(
                 values=values,
             )
 
-        session = opened.enter_context(running(make, where or Where(), len(scripts), params.memory, listen))
+        session = opened.enter_context(
+            running(make, where or ClientOptions(), len(scripts), params.memory, listen)
+        )
         if page is not None and page.port is not None:
             from mrcz_dask.live.page.serving import served_live
 

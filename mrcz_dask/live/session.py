@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, FrameStream, Roi
 from mrcz_dask.live.processors.declare import Value
 from mrcz_dask.live.processors.loading import Script
@@ -317,7 +317,9 @@ Make = Callable[[Pool], Session]
 
 
 @contextmanager
-def running(make: Make, where: Where, processors: int, memory: int, listen: Listener) -> Iterator[Session]:
+def running(
+    make: Make, where: ClientOptions, processors: int, memory: int, listen: Listener
+) -> Iterator[Session]:
     """Give a session that has begun, and end it and its workers.
 
     Parameters

@@ -24,7 +24,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
 from mrcz_dask.engine.client import Client, DaskClient
-from mrcz_dask.engine.where import is_loopback
+from mrcz_dask.engine.clusters import is_loopback
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.metrics import CONTENT_TYPE, Metrics, exposition
 from mrcz_dask.monitor.page import Page

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mrcz_dask.engine.client import Client, DaskClient
-from mrcz_dask.engine.where import is_loopback
+from mrcz_dask.engine.clusters import is_loopback
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import Listener, PageReady, Warned, several
 

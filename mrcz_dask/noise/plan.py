@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
@@ -128,10 +128,10 @@ def _bytes_missing(plan: Plan) -> int:
     return round(STORE_SUMS * image * len(missing))
 
 
-def noise_need(plan: Plan) -> Need:
+def noise_need(plan: Plan) -> MemoryEstimate:
     """Return the memory that a worker needs; it does not depend on the number of stacks."""
-    of_koma = plan.need()
+    of_koma = plan.memory_estimate()
     image = plan.discovery.shape[1] * plan.discovery.shape[2]
     scored = min(image, SCORED_PIXELS)
     more = UNMASKED_PIXEL * image + SCORED_PIXEL * scored
-    return Need(of_koma.process, of_koma.task + more)
+    return MemoryEstimate(of_koma.process, of_koma.task + more)

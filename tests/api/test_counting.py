@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 import mrcz_dask
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.values.errors import ParameterError
 
-ALONE = Where(workers=0)
+ALONE = ClientOptions(workers=0)
 
 
 def test_a_session_is_counted_as_the_command_does(

@@ -9,10 +9,10 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.correction import sum_stack as preparing
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
 
-ALONE = Where(workers=0)
+ALONE = ClientOptions(workers=0)
 OPTIONS: list[dict[str, Any]] = [
     {"method": "plain"},
     {"method": "fit"},

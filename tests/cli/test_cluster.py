@@ -12,15 +12,15 @@ import pytest
 
 from mrcz_dask.engine.check_cluster import K2
 from mrcz_dask.engine.client import DaskClient
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import JOB_BYTES
-from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.values.messages import silent
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    with open_client(Where(1, memory=4 * 10**9), Need(10**8, 10**6), silent) as executor:
+    with open_client(ClientOptions(1, memory=4 * 10**9), MemoryEstimate(10**8, 10**6), silent) as executor:
         assert isinstance(executor, DaskClient)
         yield executor.client.scheduler.address
 

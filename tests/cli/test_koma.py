@@ -263,7 +263,7 @@ def test_include_and_exclude(night: Path, mrcz: Any) -> None:
 
 
 def test_a_scheduler_that_does_not_answer(night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrcz_dask.engine.where.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("mrcz_dask.engine.clusters.CONNECT_SECONDS", 1)
     shown = mrcz("koma", night, "--scheduler", "tcp://127.0.0.1:9")
     assert shown.code == 1
     assert "tcp://127.0.0.1:9" in shown.err

@@ -17,13 +17,13 @@ import pytest
 
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
-from mrcz_dask.engine import jobs, where
+from mrcz_dask.engine import clusters, jobs
 from mrcz_dask.engine.client import DaskClient
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.loop import Task
 from mrcz_dask.engine.loop import carry_out as carry_out_tasks
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
-from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.output_folder import swept
 from mrcz_dask.session.simulation import write_session
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.cluster
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "slurm"
 RADIUS = 3
-LITTLE = Need(320_000_000, 20_000_000)
+LITTLE = MemoryEstimate(320_000_000, 20_000_000)
 PATIENCE = 90
 
 
@@ -48,7 +48,7 @@ def in_environment(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.fixture(autouse=True)
 def in_slurm(slurm: Any, home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     in_environment(slurm, home, monkeypatch)
-    monkeypatch.setattr(where, "GRACE", 3.0)
+    monkeypatch.setattr(clusters, "GRACE", 3.0)
     monkeypatch.setattr(jobs, "LOOK", 1.0)
     yield
     assert until(lambda: slurm.jobs() == []), "jobs were left in the queue"
@@ -71,7 +71,7 @@ def settings(**more: Any) -> QueueSettings:
 
 @contextmanager
 def opened(**more: Any) -> Iterator[DaskClient]:
-    with open_client(Where(queue=settings(**more)), LITTLE, silent) as client:
+    with open_client(ClientOptions(queue=settings(**more)), LITTLE, silent) as client:
         assert isinstance(client, DaskClient)
         yield client
 
@@ -179,7 +179,7 @@ def test_workers_end_before_their_job_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first one ends between sums and corrections, which its successor makes."""
-    monkeypatch.setattr(where, "GRACE", 15.0)
+    monkeypatch.setattr(clusters, "GRACE", 15.0)
     with opened(jobs=(1, 1), lifetime=15, stagger=0) as client:
         (first,) = slurm.jobs()
 

@@ -83,7 +83,7 @@ def test_the_only_worker_of_the_own_cluster_is_killed(
 ) -> None:
     from distributed import Client
 
-    from mrcz_dask.engine.where import Where
+    from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.values.messages import ClusterReady
 
     killed: list[int] = []
@@ -98,7 +98,7 @@ def test_the_only_worker_of_the_own_cluster_is_killed(
                 killed.extend(client.run(os.getpid).values())
             os.kill(killed[0], signal.SIGKILL)
 
-    koma(night, home / "out", Where(1), listen)
+    koma(night, home / "out", ClientOptions(1), listen)
     assert killed and outputs(home / "out") == serial
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from mrcz_dask.engine.client import Client, DaskClient
-from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.session.output_folder import swept
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Message, StackDone, silent
 
-LITTLE = Need(100_000_000, 1_000_000)
+LITTLE = MemoryEstimate(100_000_000, 1_000_000)
 WRITES = ["normalized", "recompressed", "references"]
 
 
@@ -33,7 +33,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def processes() -> Iterator[DaskClient]:
     """Two workers of one thread, for all tests of this module."""
-    with open_client(Where(2), LITTLE, silent) as client:
+    with open_client(ClientOptions(2), LITTLE, silent) as client:
         assert isinstance(client, DaskClient)
         yield client
 
@@ -41,7 +41,7 @@ def processes() -> Iterator[DaskClient]:
 @pytest.fixture(scope="module")
 def threads() -> Iterator[Client]:
     """One worker of two threads."""
-    with open_client(Where(1, 2), LITTLE, silent) as client:
+    with open_client(ClientOptions(1, 2), LITTLE, silent) as client:
         yield client
 
 
@@ -81,7 +81,7 @@ def test_a_killed_worker_changes_nothing(
 def test_a_running_scheduler_is_used(night: Path, tmp_path: Path, koma: Any, threads: DaskClient) -> None:
     heard: list[Message] = []
     address = threads.client.scheduler.address
-    with open_client(Where(scheduler=address), LITTLE, heard.append) as client:
+    with open_client(ClientOptions(scheduler=address), LITTLE, heard.append) as client:
         outcome = koma(night, tmp_path / "out", client)
     assert outcome.complete
     (ready,) = heard
@@ -121,7 +121,7 @@ def test_a_scheduler_that_is_lost(night: Path, tmp_path: Path, koma: Any) -> Non
         try:
             with (
                 pytest.raises(SessionError, match="run again"),
-                open_client(Where(scheduler=address), LITTLE, silent) as client,
+                open_client(ClientOptions(scheduler=address), LITTLE, silent) as client,
             ):
                 koma(night, tmp_path / "out", client, listen=kill)
         finally:

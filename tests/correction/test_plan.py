@@ -10,7 +10,7 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.engine.memory import need
+from mrcz_dask.engine.memory import estimate_memory
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
@@ -26,7 +26,7 @@ from mrcz_dask.values.params import KomaParams, Settings
 plan = make_plan(Path(sys.argv[1]), None, Settings(koma=KomaParams(radius=2, long_window=5)))
 assert carry_out(plan, SerialClient()).complete
 peak = Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]
-print(plan.need().of(1), int(peak) * 1024)
+print(plan.memory_estimate().of(1), int(peak) * 1024)
 """
 
 
@@ -66,9 +66,9 @@ def test_a_lonely_stack_has_no_window(tmp_path: Path) -> None:
 
 def test_the_memory_does_not_depend_on_the_number_of_stacks(larger: Path) -> None:
     plan = make_plan(larger, None, Settings())
-    assert plan.need() == need((256, 320), [np.dtype(np.uint8)], "int16")
+    assert plan.memory_estimate() == estimate_memory((256, 320), [np.dtype(np.uint8)], "int16")
     one = make_plan(larger, None, Settings(), include=[plan.stacks[0].name])
-    assert one.need() == plan.need()
+    assert one.memory_estimate() == plan.memory_estimate()
 
 
 @pytest.mark.slow

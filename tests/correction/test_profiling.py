@@ -11,8 +11,8 @@ from mrcz_dask.correction.plan import Plan, make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.correction.timing_report import Collector, TimingReport, run_profiled
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteMode, WriteParams
 from mrcz_dask.values.timing import Timing
@@ -137,7 +137,7 @@ def test_the_collector_takes_the_time_of_passes() -> None:
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[DaskClient]:
-    with open_client(Where(2), Need(0, 1), messages.silent) as executor:
+    with open_client(ClientOptions(2), MemoryEstimate(0, 1), messages.silent) as executor:
         assert isinstance(executor, DaskClient)
         yield executor
 

@@ -156,7 +156,7 @@ def test_a_plan_writes_nothing_and_prints_itself(
 
 
 def test_memory_does_not_depend_on_the_number_of_frames() -> None:
-    assert tasks.need((3838, 3710), 1).of(1) < 2_500_000_000
+    assert tasks.estimate_memory((3838, 3710), 1).of(1) < 2_500_000_000
     assert tasks.batch_frames((3838, 3710)) == 4 and tasks.batch_frames((64, 64)) == 64
 
 

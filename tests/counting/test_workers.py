@@ -12,7 +12,7 @@ from mrcz_dask.counting import FractionParams, count, count_plan
 from mrcz_dask.counting import run as run_module
 from mrcz_dask.counting.run import CountRun
 from mrcz_dask.engine.client import DaskClient
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 
 SLOW = """
 import time
@@ -34,7 +34,7 @@ def test_two_workers_and_two_threads_write_the_bytes_of_one_process(
     params = FractionParams(2, 7)
     both = {"calibration": calibration, "fractions": params, "events": True}
     count(*raw_stacks, output=tmp_path / "one", **both)
-    done = count(*raw_stacks, output=tmp_path / "two", where=Where(workers=2, threads=2), **both)
+    done = count(*raw_stacks, output=tmp_path / "two", where=ClientOptions(workers=2, threads=2), **both)
     assert done.complete and outputs(tmp_path / "one") == outputs(tmp_path / "two")
 
 
@@ -56,7 +56,7 @@ def test_killed_workers_change_nothing(
         killed: list[int] = []
         killer = threading.Thread(target=_kill, args=(client, 3, killed))
         killer.start()
-        done = CountRun(plan, DaskClient(client, plan.need())).execute()
+        done = CountRun(plan, DaskClient(client, plan.memory_estimate())).execute()
         killer.join()
     assert killed and done.complete
     assert outputs(tmp_path / "one") == outputs(tmp_path / "killed")

@@ -13,19 +13,19 @@ import pytest
 from mrcz_dask.engine import check_cluster as checking
 from mrcz_dask.engine.check_cluster import K2, Finding, Report, Seen, check_cluster
 from mrcz_dask.engine.client import DaskClient
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import QueueSettings
-from mrcz_dask.engine.where import Where, open_client
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import ClusterReady, silent
 
 SEEN = Seen("n017", checking.platform.python_version(), 4, 64 * 10**9, 1000.0, "token", "x-1", "")
-QUEUE = Where(queue=QueueSettings("slurm", cores=4, memory=8 * 10**9))
+QUEUE = ClientOptions(queue=QueueSettings("slurm", cores=4, memory=8 * 10**9))
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    with open_client(Where(2, memory=3 * 10**9), Need(10**8, 10**6), silent) as executor:
+    with open_client(ClientOptions(2, memory=3 * 10**9), MemoryEstimate(10**8, 10**6), silent) as executor:
         assert isinstance(executor, DaskClient)
         yield executor.client.scheduler.address
 
@@ -37,7 +37,7 @@ def named(report: Report) -> dict[str, Finding]:
 
 
 def test_a_scheduler_that_does_what_is_needed(scheduler: str, tmp_path: Path) -> None:
-    report = check_cluster(Where(scheduler=scheduler), tmp_path, silent)
+    report = check_cluster(ClientOptions(scheduler=scheduler), tmp_path, silent)
     assert report.ok, report
     assert list(named(report)) == ["scheduler", "folder", "versions", "memory", "cores", "clock", "dashboard"]
     assert list(tmp_path.iterdir()) == []
@@ -45,7 +45,7 @@ def test_a_scheduler_that_does_what_is_needed(scheduler: str, tmp_path: Path) ->
 
 
 def test_the_tunnel_leads_to_the_port_of_the_dashboard(scheduler: str, tmp_path: Path) -> None:
-    found = named(check_cluster(Where(scheduler=scheduler), tmp_path, silent))["dashboard"].found
+    found = named(check_cluster(ClientOptions(scheduler=scheduler), tmp_path, silent))["dashboard"].found
     port = found.split()[1].rstrip(";")
     assert f"ssh -N -L {port}:127.0.0.1:{port} " in found
 
@@ -55,7 +55,7 @@ def test_workers_in_another_folder(scheduler: str, tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(checking, "SEEN_WITHIN", 0.0)
     real = checking._write
     monkeypatch.setattr(checking, "_write", lambda path, text: real(path.with_suffix(".elsewhere"), text))
-    report = check_cluster(Where(scheduler=scheduler), tmp_path, silent)
+    report = check_cluster(ClientOptions(scheduler=scheduler), tmp_path, silent)
     assert not report.ok
     folder = named(report)["folder"]
     assert "is not seen on" in folder.found and "under the same path" in folder.remedy
@@ -63,8 +63,8 @@ def test_workers_in_another_folder(scheduler: str, tmp_path: Path, monkeypatch: 
 
 
 def test_no_scheduler_is_one_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrcz_dask.engine.where.CONNECT_SECONDS", 1)
-    report = check_cluster(Where(scheduler="tcp://127.0.0.1:9"), tmp_path, silent)
+    monkeypatch.setattr("mrcz_dask.engine.clusters.CONNECT_SECONDS", 1)
+    report = check_cluster(ClientOptions(scheduler="tcp://127.0.0.1:9"), tmp_path, silent)
     (one,) = report.findings
     assert not one.ok and "no Dask scheduler answers" in one.found
 
@@ -77,13 +77,13 @@ def test_a_machine_without_the_queue_system(tmp_path: Path, monkeypatch: pytest.
 
 def test_nothing_to_check(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="--scheduler"):
-        check_cluster(Where(), tmp_path, silent)
+        check_cluster(ClientOptions(), tmp_path, silent)
     with pytest.raises(ParameterError, match="is no folder"):
         check_cluster(QUEUE, tmp_path / "none", silent)
 
 
 def test_one_job_is_submitted_with_the_memory_of_a_k2_session() -> None:
-    one = checking._one_job(Where(queue=QueueSettings("slurm", jobs=(2, 9), cores=3, wait=10**5)))
+    one = checking._one_job(ClientOptions(queue=QueueSettings("slurm", jobs=(2, 9), cores=3, wait=10**5)))
     assert one.queue is not None
     assert (one.queue.jobs, one.queue.wait) == ((1, 1), 600)
     assert one.queue.memory == QueueSettings("slurm", cores=3).job_memory(K2)
@@ -114,13 +114,13 @@ def test_memory_of_a_job() -> None:
     assert fine.ok and "takes 4 K2 stacks at a time" in fine.found
     small = checking._memory(QUEUE, {}, replace(SEEN, memory=10**9))
     assert not small.ok and "n017 has 1 GB" in small.found
-    little = checking._memory(Where(queue=QueueSettings("slurm", memory=10**9)), {}, SEEN)
+    little = checking._memory(ClientOptions(queue=QueueSettings("slurm", memory=10**9)), {}, SEEN)
     assert not little.ok and "--job-memory" in little.found
 
 
 @pytest.mark.parametrize(("limit", "ok"), [(0, True), (4 * 10**9, True), (10**9, False)])
 def test_memory_of_a_worker(limit: int, ok: bool) -> None:
-    assert checking._memory(Where(scheduler="x:1"), {"memory_limit": limit}, SEEN).ok is ok
+    assert checking._memory(ClientOptions(scheduler="x:1"), {"memory_limit": limit}, SEEN).ok is ok
 
 
 def test_cores_versions_and_clock() -> None:

@@ -13,23 +13,30 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.engine import where as opening
+from mrcz_dask.engine import clusters
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
+from mrcz_dask.engine.clusters import (
+    ClientOptions,
+    Tls,
+    cores,
+    is_loopback,
+    open_client,
+    plan_local_workers,
+)
 from mrcz_dask.engine.loop import Task, carry_out
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import QueueSettings
-from mrcz_dask.engine.where import Tls, Where, cores, is_loopback, local_crew, open_client
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import Message, Warned, silent
 from mrcz_dask.values.records import Failure
 
-LITTLE = Need(100_000_000, 1_000_000)
+LITTLE = MemoryEstimate(100_000_000, 1_000_000)
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[DaskClient]:
     """Two workers of one thread, for all tests of this module."""
-    with open_client(Where(2), LITTLE, silent) as client:
+    with open_client(ClientOptions(2), LITTLE, silent) as client:
         assert isinstance(client, DaskClient)
         yield client
 
@@ -84,7 +91,7 @@ def run(task):
 
 def test_a_worker_that_will_not_start_again_is_replaced() -> None:
     """As one that is killed while it starts."""
-    with open_client(Where(2), LITTLE, silent) as client:
+    with open_client(ClientOptions(2), LITTLE, silent) as client:
         assert isinstance(client, DaskClient)
         local = client.client.cluster
         local.sync(next(iter(local.workers.values())).close)
@@ -96,7 +103,7 @@ def test_a_worker_that_will_not_start_again_is_replaced() -> None:
 @pytest.mark.cluster
 def test_a_task_that_takes_too_much_memory_is_tried_again(tmp_path: Path) -> None:
     """Its worker is ended for it; the next attempt may need less, as here."""
-    with open_client(Where(1, memory=700_000_000), LITTLE, silent) as client:
+    with open_client(ClientOptions(1, memory=700_000_000), LITTLE, silent) as client:
         assert isinstance(client, DaskClient)
         run = sent(client, tmp_path, "greedy_tasks", GREEDY)
         assert results(client, run, [Named("a", str(tmp_path / "was here"))]) == {"a": "enough"}
@@ -138,8 +145,8 @@ def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskCl
 
 def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> None:
     """Of three threads two work: the third would need more than the limit."""
-    need = Need(process=10**8, task=10**8)
-    with open_client(Where(1, 3, memory=300_000_000), need, silent) as client:
+    need = MemoryEstimate(process=10**8, task=10**8)
+    with open_client(ClientOptions(1, 3, memory=300_000_000), need, silent) as client:
         assert isinstance(client, DaskClient)
         assert (client.slots, client.threads) == (2, 2)
         (address,) = client.room()
@@ -150,34 +157,34 @@ def test_no_more_tasks_at_a_time_than_there_is_memory_for(tmp_path: Path) -> Non
 
 def test_workers_of_another_scheduler_without_enough_memory(processes: DaskClient) -> None:
     address = processes.client.scheduler.address
-    where = Where(scheduler=address)
+    where = ClientOptions(scheduler=address)
     with (
         pytest.raises(SessionError, match="start workers with more"),
-        open_client(where, Need(10**13, 1), silent),
+        open_client(where, MemoryEstimate(10**13, 1), silent),
     ):
         pass
 
 
 def test_no_workers_is_serial() -> None:
-    with open_client(Where(0), LITTLE, silent) as client:
+    with open_client(ClientOptions(0), LITTLE, silent) as client:
         assert isinstance(client, SerialClient)
 
 
 def test_workers_and_scheduler_exclude_each_other() -> None:
     for more in ({"workers": 2}, {"memory": 10**9}):
         with pytest.raises(ParameterError, match="give one of them"):
-            Where(scheduler="tcp://x:1", **more)
+            ClientOptions(scheduler="tcp://x:1", **more)
 
 
 def test_a_queue_excludes_what_sizes_or_names_another_cluster() -> None:
     queue = QueueSettings("slurm")
     for more in ({"workers": 2}, {"memory": 10**9}, {"scheduler": "tcp://x:1"}):
         with pytest.raises(ParameterError, match="give one of them"):
-            Where(queue=queue, **more)
+            ClientOptions(queue=queue, **more)
 
 
 def test_the_workers_of_one_job_are_known_before_it_runs() -> None:
-    planned = local_crew(Where(queue=QueueSettings("slurm", cores=3)), LITTLE)
+    planned = plan_local_workers(ClientOptions(queue=QueueSettings("slurm", cores=3)), LITTLE)
     assert planned is not None and (planned.workers, planned.threads) == (3, 1)
 
 
@@ -192,7 +199,7 @@ def test_certificates_have_to_be_there(tmp_path: Path) -> None:
     ):
         with (
             pytest.raises(ParameterError, match=said),
-            open_client(Where(tls=tls, **where), LITTLE, silent),  # type: ignore[arg-type]
+            open_client(ClientOptions(tls=tls, **where), LITTLE, silent),  # type: ignore[arg-type]
         ):
             pass
 
@@ -217,16 +224,16 @@ def test_what_is_reached_from_this_machine_alone(address: str, inside: bool) -> 
 @pytest.mark.parametrize(("address", "warned"), [("localhost:0", 0), ("0.0.0.0:0", 1)])
 def test_a_dashboard_beyond_this_machine_is_warned_of(address: str, warned: int) -> None:
     heard: list[Message] = []
-    with open_client(Where(1, dashboard=address), LITTLE, heard.append):
+    with open_client(ClientOptions(1, dashboard=address), LITTLE, heard.append):
         pass
     assert sum(isinstance(message, Warned) for message in heard) == warned
 
 
 def test_a_plain_scheduler_beyond_this_machine_is_warned_of() -> None:
     heard: list[Message] = []
-    opening._warn_of_plain("tcp://login:8786", heard.append)
-    opening._warn_of_plain("tls://login:8786", heard.append)
-    opening._warn_of_plain("tcp://127.0.0.1:8786", heard.append)
+    clusters._warn_of_plain("tcp://login:8786", heard.append)
+    clusters._warn_of_plain("tls://login:8786", heard.append)
+    clusters._warn_of_plain("tcp://127.0.0.1:8786", heard.append)
     assert len(heard) == 1
 
 
@@ -236,18 +243,18 @@ def test_cores_are_those_of_this_process() -> None:
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "127.0.0.1:9", "nonsense://x", "no such host:1"])
 def test_a_scheduler_that_does_not_answer(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 1)
     with pytest.raises((SessionError, ParameterError), match="--scheduler"), ExitStack() as stack:
-        stack.enter_context(open_client(Where(scheduler=address), LITTLE, silent))
+        stack.enter_context(open_client(ClientOptions(scheduler=address), LITTLE, silent))
 
 
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
-    monkeypatch.setattr(opening, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(clusters, "CONNECT_SECONDS", 1)
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty,
         pytest.raises(SessionError, match="no worker"),
-        open_client(Where(scheduler=empty.scheduler_address), LITTLE, silent),
+        open_client(ClientOptions(scheduler=empty.scheduler_address), LITTLE, silent),
     ):
         pass

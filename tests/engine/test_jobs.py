@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, look_command, open_cluster
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import SYSTEMS, QueueSettings
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
 
-NEED = Need(300_000_000, 1_100_000_000)
+NEED = MemoryEstimate(300_000_000, 1_100_000_000)
 HEADS = {
     "slurm": [
         "#SBATCH -J mrcz-dask",
@@ -75,7 +75,7 @@ def test_the_script_is_shell_and_starts_workers(system: str, tmp_path: Path) -> 
 
 def test_a_worker_has_its_share_to_the_byte(tmp_path: Path) -> None:
     one = settings("slurm", tmp_path)
-    assert f"--memory-limit {one.crew(NEED).limit}B" in job_script(one, NEED)
+    assert f"--memory-limit {one.plan_workers(NEED).limit}B" in job_script(one, NEED)
 
 
 def test_workers_have_the_environment_of_local_ones(tmp_path: Path) -> None:

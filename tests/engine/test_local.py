@@ -7,13 +7,13 @@ import signal
 import pytest
 
 from mrcz_dask.engine import local
-from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import silent
 from mrcz_dask.values.stopping import ask_to_stop
 
-LITTLE = Need(100_000_000, 1_000_000)
+LITTLE = MemoryEstimate(100_000_000, 1_000_000)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -31,7 +31,7 @@ def test_a_signal_ends_the_start(
         wait(client, workers, seconds)  # type: ignore[arg-type]
 
     monkeypatch.setattr(local, "wait_for_workers", ask)
-    with pytest.raises((KeyboardInterrupt, SystemExit)), open_client(Where(2), LITTLE, silent):
+    with pytest.raises((KeyboardInterrupt, SystemExit)), open_client(ClientOptions(2), LITTLE, silent):
         pytest.fail("the workers started")
     assert not set(multiprocessing.active_children()) - before
     assert not logging.root.manager.disable
@@ -42,6 +42,6 @@ def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(local, "START_SECONDS", 0)
     with (
         pytest.raises(SessionError, match="2 workers have not started within 0 s; give fewer --workers"),
-        open_client(Where(2), LITTLE, silent),
+        open_client(ClientOptions(2), LITTLE, silent),
     ):
         pytest.fail("the workers started")

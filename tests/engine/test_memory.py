@@ -7,16 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.engine.memory import Crew, Need, crew, need, parse_memory, tasks_of
+from mrcz_dask.engine.memory import (
+    MemoryEstimate,
+    WorkerPlan,
+    estimate_memory,
+    parse_memory,
+    plan_workers,
+    tasks_per_worker,
+)
 from mrcz_dask.values.errors import ParameterError, SessionError
 
 GB = 10**9
-NEED = Need(process=GB // 4, task=2 * GB)
-needs = st.builds(Need, st.integers(1, GB), st.integers(1, 8 * GB))
+NEED = MemoryEstimate(process=GB // 4, task=2 * GB)
+needs = st.builds(MemoryEstimate, st.integers(1, GB), st.integers(1, 8 * GB))
 
 
 @given(needed=needs, limit=st.integers(1, 100 * GB), threads=st.integers(1, 64))
-def test_so_many_tasks_as_fit_and_no_more(needed: Need, limit: int, threads: int) -> None:
+def test_so_many_tasks_as_fit_and_no_more(needed: MemoryEstimate, limit: int, threads: int) -> None:
     tasks = needed.tasks(limit, threads)
     assert 0 <= tasks <= threads
     assert tasks == 0 or needed.of(tasks) <= limit
@@ -25,11 +32,14 @@ def test_so_many_tasks_as_fit_and_no_more(needed: Need, limit: int, threads: int
 
 def test_the_need_grows_with_the_frame_alone() -> None:
     byte, wide, floats = np.dtype(np.int8), np.dtype(np.uint16), np.dtype(np.float32)
-    assert need((100, 200), [byte], "int16") == need((200, 100), [byte], "float32")
-    assert need((512, 512), [byte], "int16").task == 4 * need((256, 256), [byte], "int16").task
-    tasks = [need((512, 512), kinds, "int16").task for kinds in ([byte], [byte, wide], [floats])]
+    assert estimate_memory((100, 200), [byte], "int16") == estimate_memory((200, 100), [byte], "float32")
+    assert (
+        estimate_memory((512, 512), [byte], "int16").task
+        == 4 * estimate_memory((256, 256), [byte], "int16").task
+    )
+    tasks = [estimate_memory((512, 512), kinds, "int16").task for kinds in ([byte], [byte, wide], [floats])]
     assert tasks == sorted(set(tasks))
-    assert need((512, 512), [byte], "float16").task > tasks[0]
+    assert estimate_memory((512, 512), [byte], "float16").task > tasks[0]
 
 
 @given(
@@ -41,10 +51,10 @@ def test_the_need_grows_with_the_frame_alone() -> None:
     memory=st.none() | st.integers(1, 64 * GB),
 )
 def test_a_crew_fits_into_its_machine(
-    needed: Need, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
+    needed: MemoryEstimate, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
 ) -> None:
     try:
-        found = crew(needed, machine, cores, workers, threads, memory)
+        found = plan_workers(needed, machine, cores, workers, threads, memory)
     except SessionError as error:
         assert needed.of(1) > machine or workers is not None or memory is not None
         assert re.search(r"--workers|--memory|more memory", str(error))
@@ -57,11 +67,11 @@ def test_a_crew_fits_into_its_machine(
 
 
 def test_the_machine_is_shared_out() -> None:
-    assert crew(NEED, 24 * GB, 4, None, 1, None) == Crew(4, 1, 6 * GB, 1)
-    assert crew(NEED, 8 * GB, 4, None, 1, None) == Crew(3, 1, 8 * GB // 3, 1)
-    assert crew(NEED, 24 * GB, 4, 2, 8, None) == Crew(2, 8, 12 * GB, 5)
-    assert crew(NEED, 24 * GB, 4, 0, 8, None) == Crew(0, 8, 24 * GB, 1)
-    assert crew(NEED, 24 * GB, 64, None, 2, 5 * GB) == Crew(5, 2, 5 * GB, 2)
+    assert plan_workers(NEED, 24 * GB, 4, None, 1, None) == WorkerPlan(4, 1, 6 * GB, 1)
+    assert plan_workers(NEED, 8 * GB, 4, None, 1, None) == WorkerPlan(3, 1, 8 * GB // 3, 1)
+    assert plan_workers(NEED, 24 * GB, 4, 2, 8, None) == WorkerPlan(2, 8, 12 * GB, 5)
+    assert plan_workers(NEED, 24 * GB, 4, 0, 8, None) == WorkerPlan(0, 8, 24 * GB, 1)
+    assert plan_workers(NEED, 24 * GB, 64, None, 2, 5 * GB) == WorkerPlan(5, 2, 5 * GB, 2)
 
 
 @pytest.mark.parametrize(
@@ -78,14 +88,16 @@ def test_too_little_is_said_with_what_would_do(
     machine: int, workers: int | None, memory: int | None, said: str
 ) -> None:
     with pytest.raises(SessionError, match=said):
-        crew(NEED, machine, 8, workers, 1, memory)
+        plan_workers(NEED, machine, 8, workers, 1, memory)
 
 
 @given(needed=needs, machine=st.integers(GB, 100 * GB), workers=st.integers(1, 32), memory=st.integers(1, GB))
-def test_the_numbers_that_are_named_do(needed: Need, machine: int, workers: int, memory: int) -> None:
+def test_the_numbers_that_are_named_do(
+    needed: MemoryEstimate, machine: int, workers: int, memory: int
+) -> None:
     with_named: dict[str, int] = {}
     try:
-        crew(needed, machine, 8, workers, 1, memory)
+        plan_workers(needed, machine, 8, workers, 1, memory)
         return
     except SessionError as error:
         if "--" not in str(error):
@@ -94,14 +106,16 @@ def test_the_numbers_that_are_named_do(needed: Need, machine: int, workers: int,
             with_named["memory"] = parse_memory(size[1])
         if number := re.search(r"--workers (\d+)", str(error)):
             with_named["workers"] = int(number[1])
-    assert crew(needed, machine, 8, **{"workers": workers, "memory": memory, "threads": 1, **with_named})
+    assert plan_workers(
+        needed, machine, 8, **{"workers": workers, "memory": memory, "threads": 1, **with_named}
+    )
 
 
 def test_the_workers_of_somebody_else() -> None:
-    assert tasks_of(NEED, []) == []
-    assert tasks_of(NEED, [(0, 3), (5 * GB, 8), (GB, 8)]) == [3, 2, 0]
+    assert tasks_per_worker(NEED, []) == []
+    assert tasks_per_worker(NEED, [(0, 3), (5 * GB, 8), (GB, 8)]) == [3, 2, 0]
     with pytest.raises(SessionError, match=r"2.25 GB .* largest .* 2 GB"):
-        tasks_of(NEED, [(2 * GB, 1), (GB, 1)])
+        tasks_per_worker(NEED, [(2 * GB, 1), (GB, 1)])
 
 
 def test_sizes_as_dask_writes_them() -> None:
@@ -116,6 +130,6 @@ def test_what_is_no_size(text: str) -> None:
 
 
 def test_a_crew_says_what_it_is() -> None:
-    assert "workers: 2, each of at most 4 GB" in str(Crew(2, 1, 4 * GB, 1))
-    assert "this process alone" in str(Crew(0, 1, 4 * GB, 1))
-    assert Crew(2, 1, 4 * GB, 1).to_dict()["memory_limit"] == 4 * GB
+    assert "workers: 2, each of at most 4 GB" in str(WorkerPlan(2, 1, 4 * GB, 1))
+    assert "this process alone" in str(WorkerPlan(0, 1, 4 * GB, 1))
+    assert WorkerPlan(2, 1, 4 * GB, 1).to_dict()["memory_limit"] == 4 * GB

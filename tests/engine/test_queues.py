@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.engine.memory import Need
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queue_template import TEMPLATE
 from mrcz_dask.engine.queues import (
     JOB_BYTES,
@@ -27,7 +27,7 @@ from mrcz_dask.engine.queues import (
 )
 from mrcz_dask.values.errors import ParameterError, SessionError
 
-K2 = Need(320_000_000, 1_139_000_000)
+K2 = MemoryEstimate(320_000_000, 1_139_000_000)
 # Lines of the template that show a field's default behind a #.
 SHOWN = re.compile(r"^# (?=\w+ = )", re.MULTILINE)
 
@@ -78,11 +78,11 @@ def test_workers_live_and_end_before_their_job(walltime: int) -> None:
     task=st.integers(1, 8_000_000_000),
 )
 def test_the_workers_of_a_job_fit_into_its_memory(cores: int, memory: int | None, task: int) -> None:
-    settings, needed = QueueSettings("slurm", cores=cores, memory=memory), Need(320_000_000, task)
+    settings, needed = QueueSettings("slurm", cores=cores, memory=memory), MemoryEstimate(320_000_000, task)
     asked = settings.job_memory(needed)
     assert asked % MEBI == 0 and asked >= (memory or 0)
     try:
-        crew = settings.crew(needed)
+        crew = settings.plan_workers(needed)
     except SessionError:
         assert memory is not None and asked < needed.of(1) + JOB_BYTES
         return
@@ -94,9 +94,9 @@ def test_the_workers_of_a_job_fit_into_its_memory(cores: int, memory: int | None
 
 def test_too_little_memory_says_what_would_do() -> None:
     with pytest.raises(SessionError, match=r"--job-memory 1.7GB") as raised:
-        QueueSettings("slurm", memory=10**9).crew(K2)
+        QueueSettings("slurm", memory=10**9).plan_workers(K2)
     assert "1.46 GB" in str(raised.value)
-    assert QueueSettings("slurm", memory=1_700_000_000).crew(K2).workers == 1
+    assert QueueSettings("slurm", memory=1_700_000_000).plan_workers(K2).workers == 1
 
 
 @pytest.mark.parametrize(

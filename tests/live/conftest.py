@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.processors.loading import Script
 from mrcz_dask.live.processors.pool import Pool, open_pool
@@ -38,7 +38,7 @@ def write(tmp_path: Path) -> Callable[[str, str], Script]:
 
 @pytest.fixture(scope="session")
 def pool() -> Iterator[Pool]:
-    with open_pool(Where(), 2, 400_000_000, lambda message: None) as made:
+    with open_pool(ClientOptions(), 2, 400_000_000, lambda message: None) as made:
         yield made
 
 

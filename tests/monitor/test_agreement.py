@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from mrcz_dask.cli.summary import show_outcome
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
-from mrcz_dask.engine.memory import Need
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.monitor.report import facts, headline, report
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.monitor.state import SessionState
@@ -31,15 +31,17 @@ def metrics(address: str) -> dict[tuple[str, ...], float]:
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
-@pytest.mark.parametrize("where", [Where(workers=2), Where(workers=0)], ids=["dashboard", "alone"])
+@pytest.mark.parametrize(
+    "where", [ClientOptions(workers=2), ClientOptions(workers=0)], ids=["dashboard", "alone"]
+)
 def test_all_four_agree(
-    where: Where, night: Path, tmp_path: Path, tab: Any, capsys: pytest.CaptureFixture[str]
+    where: ClientOptions, night: Path, tmp_path: Path, tab: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[messages.Message] = []
     plan = make_plan(night, tmp_path / "out", Settings(koma=KomaParams(radius=2)))
     page = PageParams() if where.workers else PageParams.of("0")
     with (
-        open_client(where, Need(10**8, 10**8), told.append) as executor,
+        open_client(where, MemoryEstimate(10**8, 10**8), told.append) as executor,
         watched(executor, page, told.append) as listen,
     ):
         address = next(one.address for one in told if isinstance(one, messages.PageReady))

@@ -164,11 +164,11 @@ def test_beside_another_scheduler_the_command_serves_the_page(
 
 @pytest.mark.cluster
 def test_the_dashboard_of_a_cluster_has_the_page_among_its_own(made: Made) -> None:
-    from mrcz_dask.engine.memory import Need
-    from mrcz_dask.engine.where import Where, open_client
+    from mrcz_dask.engine.clusters import ClientOptions, open_client
+    from mrcz_dask.engine.memory import MemoryEstimate
 
     told: list[messages.Message] = []
-    with open_client(Where(workers=1), Need(10**8, 10**6), told.append) as executor:
+    with open_client(ClientOptions(workers=1), MemoryEstimate(10**8, 10**6), told.append) as executor:
         with watched(executor, PageParams(), told.append) as listen:
             ready = told[-1]
             assert isinstance(ready, messages.PageReady)

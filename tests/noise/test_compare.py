@@ -8,7 +8,7 @@ import pytest
 
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.engine.client import Client, SerialClient
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.noise.compare import (
     CompareRun,
     Comparison,
@@ -81,7 +81,7 @@ def test_what_is_known_is_not_scored_again(found: Comparison, night: Path, tmp_p
 
 def test_two_threads_find_the_same(found: Comparison, night: Path, tmp_path: Path) -> None:
     plan = plan_of(night, tmp_path / "other")
-    with open_client(Where(1, 2, None), noise_need(plan), silent) as executor:
+    with open_client(ClientOptions(1, 2, None), noise_need(plan), silent) as executor:
         other = compare(plan, executor, stacks=3)
     assert other.means == found.means
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.engine.client import Client, SerialClient
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.gains import write_reference
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.noise.files import keep_report
@@ -153,7 +153,7 @@ def test_a_choice_is_made(sessions: Any) -> None:
 def test_workers_change_nothing(sessions: Any, tmp_path: Path, threads: int) -> None:
     session, out, _ = sessions("standard")
     plan = noise_plan(choose([session]), tmp_path / "out", Settings(koma=KomaParams(radius=6)))
-    with open_client(Where(2 // threads, threads), noise_need(plan), silent) as executor:
+    with open_client(ClientOptions(2 // threads, threads), noise_need(plan), silent) as executor:
         report = NoiseRun(plan, NoiseParams(), executor).execute()
     keep_report(report)
 

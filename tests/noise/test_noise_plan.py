@@ -71,4 +71,4 @@ def test_gain_and_memory(tmp_path: Path) -> None:
     gained = noise_plan(chosen, None, Settings(), gain=GainOptions(str(tmp_path / "gain.mrc")))
 
     assert gained.settings.gain.gain and not plain.settings.gain.gain
-    assert plain.need().task < noise_need(plain).task < noise_need(gained).task
+    assert plain.memory_estimate().task < noise_need(plain).task < noise_need(gained).task

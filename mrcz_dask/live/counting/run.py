@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.tasks import need
-from mrcz_dask.engine.where import Where, open_client
+from mrcz_dask.counting.tasks import estimate_memory
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.live.counting.stacks import StreamOptions
 from mrcz_dask.live.counting.stream import CountStream
 from mrcz_dask.live.frames import Frame, FrameStream, Publish
@@ -52,7 +52,7 @@ Source = FrameStream | Callable[[CountStream], FrameStream]
 def count_stream(
     source: Source | Iterable[Any],
     options: StreamOptions,
-    where: Where | None = None,
+    where: ClientOptions | None = None,
     stop: Event | None = None,
     listen: messages.Listener = messages.silent,
 ) -> CountStream:
@@ -86,8 +86,8 @@ def count_stream(
     with locked(options.folder, listen):
         shape = Calibration.load(options.calibration).shape
         tell = messages.several(Log(options.folder, listen), listen)
-        needed = need(shape, options.fractions.upsampling)
-        with open_client(where or Where(workers=0), needed, tell) as client:
+        needed = estimate_memory(shape, options.fractions.upsampling)
+        with open_client(where or ClientOptions(workers=0), needed, tell) as client:
             with CountStream(options, client, tell) as counting:
                 made = _source(source, counting)
                 made.run(counting.publish, stop or Event())

@@ -18,9 +18,9 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.client import workers_there
+from mrcz_dask.engine.clusters import ClientOptions, connected
 from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD
 from mrcz_dask.engine.local import local_cluster
-from mrcz_dask.engine.where import Where, connected
 from mrcz_dask.live.processors.host import Host
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Listener, Warned
@@ -205,7 +205,7 @@ class Pool:
 
 
 @contextmanager
-def open_pool(where: Where, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
+def open_pool(where: ClientOptions, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
     """Give workers for so many processors, and close what was opened for them.
 
     Parameters
@@ -225,9 +225,9 @@ def open_pool(where: Where, processors: int, memory: int, listen: Listener) -> I
         When the scheduler does not answer or has no workers.
     """
     if where.scheduler is not None:
-        from mrcz_dask.engine.memory import Need
+        from mrcz_dask.engine.memory import MemoryEstimate
 
-        with connected(where, Need(PROCESS, 1), listen) as connection:
+        with connected(where, MemoryEstimate(PROCESS, 1), listen) as connection:
             _warn_of_few(connection.client, processors, listen)
             yield Pool(connection.client, None)
         return
@@ -247,7 +247,7 @@ def _warn_of_few(client: Client, processors: int, listen: Listener) -> None:
 
 
 @contextmanager
-def _local(where: Where, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
+def _local(where: ClientOptions, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
     settings = {
         "distributed.nanny.pre-spawn-environ": ONE_THREAD,
         "distributed.worker.memory.target": False,

@@ -19,9 +19,9 @@ import mrcz_dask
 from mrcz_dask.counting import Calibration, FractionParams, count, open_events
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.packing import unpack
-from mrcz_dask.counting.tasks import need
+from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.counting.run import CountStream, StreamOptions, count_stream
 from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
 from mrcz_dask.live.frames import Frame
@@ -67,7 +67,7 @@ def test_an_iterable_gives_what_the_file_gives(
 class Serving:
     """A counting receiver in a thread."""
 
-    def __init__(self, stream: StreamOptions, where: Where | None = None) -> None:
+    def __init__(self, stream: StreamOptions, where: ClientOptions | None = None) -> None:
         self.told: list[messages.Message] = []
         self.done: CountStream | None = None
         self.error: BaseException | None = None
@@ -81,7 +81,7 @@ class Serving:
         self._bound.set()
         return made
 
-    def _run(self, stream: StreamOptions, where: Where | None) -> None:
+    def _run(self, stream: StreamOptions, where: ClientOptions | None) -> None:
         try:
             self.done = count_stream(self._source, stream, where, listen=self.told.append)
         except Exception as error:  # noqa: BLE001 - what ended it is what tests ask for
@@ -134,7 +134,7 @@ def test_gaps_are_told_and_recorded_and_stacks_end(
 
 @pytest.mark.cluster
 def test_on_a_cluster(frames: NDArray[Any], expected: Path, calibration: Path, tmp_path: Path) -> None:
-    count_stream(frames, options(tmp_path, calibration), Where(workers=2))
+    count_stream(frames, options(tmp_path, calibration), ClientOptions(workers=2))
     assert np.array_equal(mrcz_dask.read(tmp_path / "frames_0000000000.mrcz"), mrcz_dask.read(expected))
 
 
@@ -339,7 +339,7 @@ def test_workers_that_are_killed_change_nothing(
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
         Client(cluster) as client,
     ):
-        executor = DaskClient(client, need((96, 112), 2))
+        executor = DaskClient(client, estimate_memory((96, 112), 2))
         with CountStream(options(tmp_path / "two", calibration, **script), executor) as counting:
             for k, frame in enumerate(frames):
                 counting.publish([Frame(k, 1.7e9, frame)])

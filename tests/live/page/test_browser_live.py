@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.page.serving import served_live
 from mrcz_dask.live.processors.loading import Script
@@ -60,7 +60,7 @@ class Steps:
 
 @pytest.fixture(scope="module")
 def workers() -> Iterator[Pool]:
-    with open_pool(Where(), 2, 400_000_000, silent) as made:
+    with open_pool(ClientOptions(), 2, 400_000_000, silent) as made:
         yield made
 
 

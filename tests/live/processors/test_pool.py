@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from distributed import LocalCluster
 
-from mrcz_dask.engine.where import Where
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import FrameInfo, Roi
 from mrcz_dask.live.processors.loading import Script
 from mrcz_dask.live.processors.pool import Hosted, Pool, WorkerLostError, open_pool
@@ -71,7 +71,7 @@ def test_a_running_scheduler_is_used_and_few_workers_are_warned_of(write: Write,
         LocalCluster(
             n_workers=1, threads_per_worker=1, dashboard_address=":0", silence_logs="CRITICAL"
         ) as cluster,
-        open_pool(Where(scheduler=cluster.scheduler_address), 2, 10**8, ears) as pool,
+        open_pool(ClientOptions(scheduler=cluster.scheduler_address), 2, 10**8, ears) as pool,
     ):
         session = run_all(pool, Numbers(range(5)), scripts)
     assert "2 processors share 1 workers" in ears.of(Warned)[-1].message
@@ -82,9 +82,9 @@ def test_a_running_scheduler_is_used_and_few_workers_are_warned_of(write: Write,
 
 
 def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrcz_dask.engine.where.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("mrcz_dask.engine.clusters.CONNECT_SECONDS", 1)
     with (
         pytest.raises(SessionError, match="no Dask scheduler answers"),
-        open_pool(Where(scheduler="tcp://127.0.0.1:9"), 1, 10**8, Ears()),
+        open_pool(ClientOptions(scheduler="tcp://127.0.0.1:9"), 1, 10**8, Ears()),
     ):
         time.sleep(0)

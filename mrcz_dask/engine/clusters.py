@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from mrcz_dask.engine.allocator import environment, give_back
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, begin_jobs, look_at_jobs, open_cluster
+from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, begin_jobs, open_cluster, show_jobs
 from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
-from mrcz_dask.engine.memory import Crew, Need, crew
+from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, plan_workers
 from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import ClusterReady, Listener, Warned
@@ -68,7 +68,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class ClientOptions:
     """Where tasks are to run.
 
     Attributes
@@ -124,7 +124,7 @@ class Where:
             )
 
 
-def local_crew(where: Where, needed: Need) -> Crew | None:
+def plan_local_workers(where: ClientOptions, needed: MemoryEstimate) -> WorkerPlan | None:
     """Return the workers of a local cluster, or of one job; None for a scheduler, which has its own.
 
     Raises
@@ -135,14 +135,16 @@ def local_crew(where: Where, needed: Need) -> Crew | None:
     if where.scheduler is not None:
         return None
     if where.queue is not None:
-        return where.queue.crew(needed)
+        return where.queue.plan_workers(needed)
     from distributed.system import MEMORY_LIMIT
 
-    return crew(needed, MEMORY_LIMIT, cores(), where.workers, where.threads, where.memory)
+    return plan_workers(needed, MEMORY_LIMIT, cores(), where.workers, where.threads, where.memory)
 
 
 @contextmanager
-def open_client(where: Where | Client, needed: Need, listen: Listener) -> Iterator[TaskClient]:
+def open_client(
+    where: ClientOptions | Client, needed: MemoryEstimate, listen: Listener
+) -> Iterator[TaskClient]:
     """Give a client, and close what was opened for it.
 
     Parameters
@@ -160,10 +162,10 @@ def open_client(where: Where | Client, needed: Need, listen: Listener) -> Iterat
         When there is too little memory; when the scheduler does not answer, has no workers, or these have
         other versions; when the queue system takes no job, or none starts for long.
     """
-    if not isinstance(where, Where):
+    if not isinstance(where, ClientOptions):
         yield DaskClient(where, needed, SHARE)
         return
-    planned = local_crew(where, needed)
+    planned = plan_local_workers(where, needed)
     if planned is None:
         with connected(where, needed, listen) as client:
             yield client
@@ -196,7 +198,9 @@ def is_loopback(address: str) -> bool:
 
 
 @contextmanager
-def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Iterator[TaskClient]:
+def _local(
+    planned: WorkerPlan, where: ClientOptions, needed: MemoryEstimate, listen: Listener
+) -> Iterator[TaskClient]:
     config = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
     dashboard = where.dashboard or f"{LOOPBACK}:0"
     with (
@@ -218,7 +222,9 @@ def _local(planned: Crew, where: Where, needed: Need, listen: Listener) -> Itera
 
 
 @contextmanager
-def _queued(where: Where, settings: QueueSettings, needed: Need, listen: Listener) -> Iterator[TaskClient]:
+def _queued(
+    where: ClientOptions, settings: QueueSettings, needed: MemoryEstimate, listen: Listener
+) -> Iterator[TaskClient]:
     import dask
     from distributed import Client
 
@@ -235,11 +241,11 @@ def _queued(where: Where, settings: QueueSettings, needed: Need, listen: Listene
         begin_jobs(cluster, settings)
         _wait_for_a_job(client, cluster, settings, listen)
         _check_versions(client)
-        each, most = settings.crew(needed), settings.jobs[1]
+        each, most = settings.plan_workers(needed), settings.jobs[1]
         slots = each.workers * each.tasks * most
 
         def reason() -> str:
-            return look_at_jobs(cluster, settings)
+            return show_jobs(cluster, settings)
 
         made = DaskClient(client, needed, slots=slots, wait=settings.wait, reason=reason)
         listen(ClusterReady(len(made.room()), each.tasks, address, _link(client, dashboard)))
@@ -261,13 +267,13 @@ def _wait_for_a_job(
         check_stop()
         if passed > pause:
             pause *= 5
-            listen(Warned(f"no job has started yet; {look_at_jobs(cluster, settings)}"))
+            listen(Warned(f"no job has started yet; {show_jobs(cluster, settings)}"))
         with suppress(TimeoutError):
             client.wait_for_workers(1, timeout=min(1.0, settings.wait - passed))
             return
     raise SessionError(
         f"no job has started within {clock(settings.wait)} (`wait` in the queue settings); "
-        f"{look_at_jobs(cluster, settings)}; what jobs wrote is in {settings.folder / 'logs'}; what is done "
+        f"{show_jobs(cluster, settings)}; what jobs wrote is in {settings.folder / 'logs'}; what is done "
         "stays: run again to go on"
     )
 
@@ -282,7 +288,7 @@ def _link(client: Client, dashboard: str) -> str:
 
 
 @contextmanager
-def connected(where: Where, needed: Need, listen: Listener) -> Iterator[DaskClient]:
+def connected(where: ClientOptions, needed: MemoryEstimate, listen: Listener) -> Iterator[DaskClient]:
     """Give a client of a scheduler that runs already.
 
     Raises
