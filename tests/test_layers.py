@@ -15,7 +15,7 @@ LAYERS = [
     "session",
     "gain",
     "correction",
-    "noise",
+    "assess",
     "convert",
     "export",
     "counting",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.codecs.results import BenchReport, FileRow, MetadataRow
 from benchmarks.codecs.tables import block_name
-from mrcz_dask.noise.plotting import COLOURS, LINE, legend_below, rendered
+from mrcz_dask.assess.plots import COLOURS, LINE, legend_below, rendered
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 WRITE, READ = COLOURS[0], COLOURS[4]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mrcz_dask.assess.run import with_found_radius
 from mrcz_dask.correction.follow import FollowParams, follow
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.run import Outcome, carry_out
@@ -14,7 +15,6 @@ from mrcz_dask.correction.timing_report import run_profiled
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.clusters import ClientOptions, open_client, plan_local_workers
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.noise.radius_auto import with_found_radius
 from mrcz_dask.session.output_folder import locked, swept
 from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.messages import Listener, Warned, silent

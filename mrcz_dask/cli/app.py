@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from mrcz_dask.cli import (
+    assess,
     bench,
     cluster,
-    compare,
     convert,
     count,
     events,
@@ -20,7 +20,6 @@ from mrcz_dask.cli import (
     inspect,
     koma,
     live,
-    noise,
     report,
     reproduce,
     simulate,
@@ -56,8 +55,7 @@ app = typer.Typer(
 for module in (
     koma,
     live,
-    noise,
-    compare,
+    assess,
     report,
     status,
     inspect,

@@ -181,7 +181,7 @@ RULES: tuple[Rule, ...] = (
         "standard errors",
         2,
         5,
-        "Use the outlier filter alone, or a larger --radius; compare with mrcz-dask noise.",
+        "Use the outlier filter alone, or a larger --radius; measure with mrcz-dask assess.",
         measures.correction_raised_noise,
         "noise",
         measures.noise_words("filtered", "corrected"),

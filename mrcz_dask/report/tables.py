@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mrcz_dask.noise.work import middles_of
+from mrcz_dask.assess.tasks import middle_doses
 from mrcz_dask.numerics.outliers.population import Places
 from mrcz_dask.report.data import KINDS, SessionData, StackData
 
@@ -99,7 +99,7 @@ def timeline(data: SessionData) -> FigureData | None:
     if not stacks:
         return None
     hot, dead = ([100 * getattr(m, name) / m.pixels for _, m in data.masks] for name in ("n_hot", "n_dead"))
-    seen = middles_of([m.dose * m.shape[0] for _, m in data.masks])
+    seen = middle_doses([m.dose * m.shape[0] for _, m in data.masks])
     by_name = {s.name: at for s, at in zip(stacks, seen, strict=True)}
     return FigureData(
         "timeline",

@@ -109,7 +109,7 @@ def test_a_reference_that_cannot_be_used_was_asked_for_wrongly(
     assert not (here / "out").exists() or not list((here / "out").iterdir())
 
 
-@pytest.mark.parametrize("command", ["verify", "info", "provenance", "koma", "noise", "report", "status"])
+@pytest.mark.parametrize("command", ["verify", "info", "provenance", "koma", "assess", "report", "status"])
 def test_a_folder_with_nothing_in_it(here: Path, mrcz: Any, command: str) -> None:
     (here / "empty").mkdir()
     assert mrcz(command, here / "empty").code == 2

@@ -13,6 +13,8 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
+from mrcz_dask.assess.results import AssessParams
+from mrcz_dask.assess.run import assess as assess_session
 from mrcz_dask.correction import assess
 from mrcz_dask.correction.follow import FollowParams, follow
 from mrcz_dask.correction.plan import make_plan
@@ -21,10 +23,6 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.gain.pattern import session_pattern
-from mrcz_dask.noise.compare import CompareRun
-from mrcz_dask.noise.compare_tasks import CompareParams
-from mrcz_dask.noise.results import NoiseParams
-from mrcz_dask.noise.run import NoiseRun
 from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values.messages import silent
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
@@ -157,14 +155,12 @@ def test_most_of_a_session_equal_is_not_done(tmp_path: Path, equal: int) -> None
     assert {one.phase for one in outcome.failures} == {COPIES}
     assert f"{equal} of the " in outcome.failures[0].reason
     assert "--exclude" in outcome.failures[0].reason
-    found = CompareRun(make_plan(folder, None, SETTINGS), CompareParams(), SerialClient()).execute()
-    assert found.failures
-    assert not found.stacks
-    assert "s1.mrc" in found.to_dict()["copies"]["s0.mrc"]
-    params = NoiseParams(parts=("stacks",))
-    report = NoiseRun(make_plan(folder, None, SETTINGS), params, SerialClient()).execute()
-    assert len(report.failures) == 7
-    assert report.to_dict()["copies"] == found.to_dict()["copies"]
+    params = AssessParams(parts=("stacks", "methods"))
+    assessment = assess_session(make_plan(folder, None, SETTINGS), params, SerialClient())
+    assert {one.name for one in assessment.failures} == {f"s{k}.mrc" for k in range(7)}
+    assert not assessment.stacks
+    assert assessment.by_method is not None and not assessment.by_method.stacks
+    assert "s1.mrc" in assessment.to_dict()["copies"]["s0.mrc"]
 
 
 def test_following_gives_the_same_bytes(tmp_path: Path) -> None:

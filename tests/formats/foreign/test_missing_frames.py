@@ -100,7 +100,7 @@ def test_blank_frames_of_zarr_that_are_written_are_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(read(path), blank)
 
 
-@pytest.mark.parametrize("command", ["koma", "noise", "info", "recompress", "outliers", "count", "verify"])
+@pytest.mark.parametrize("command", ["koma", "assess", "info", "recompress", "outliers", "count", "verify"])
 def test_no_command_takes_what_was_never_written(tmp_path: Path, command: str) -> None:
     for k in range(3):
         path = str(tmp_path / f"s{k}.zarr")

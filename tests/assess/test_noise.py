@@ -1,5 +1,6 @@
 """Correlated noise of a whole session: what it should come to, in any order, killed and resumed."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mrcz_dask.assess.assessment import Assessment
+from mrcz_dask.assess.files import write_json
+from mrcz_dask.assess.plan import assess_memory, assess_plan
+from mrcz_dask.assess.results import KINDS, VARIANTS, AssessParams
+from mrcz_dask.assess.run import assess
 from mrcz_dask.engine.client import Client, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.gains import write_reference
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.noise.files import keep_report
-from mrcz_dask.noise.plan import choose, noise_need, noise_plan
-from mrcz_dask.noise.report import NoiseReport
-from mrcz_dask.noise.results import KINDS, VARIANTS, NoiseParams
-from mrcz_dask.noise.run import NoiseRun
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.messages import Listener, Message, PhaseStarted, StackDone, StackFailed, silent
@@ -30,22 +31,22 @@ FRAMES = 12
 def run_noise(
     folder: Path,
     out: Path,
-    executor: Client | None = None,
+    client: Client | None = None,
     listen: Listener = silent,
     *,
     koma: KomaParams | None = None,
     gain: GainOptions | None = None,
     **params: Any,
-) -> NoiseReport:
+) -> Assessment:
     settings = Settings(koma=koma or KomaParams(radius=2))
-    plan = noise_plan(choose([folder]), out, settings, gain=gain or GainOptions())
-    report = NoiseRun(plan, NoiseParams(**params), executor or SerialClient(), listen).execute()
-    keep_report(report)
-    return report
+    plan = assess_plan([folder], out, settings, gain=gain or GainOptions())
+    assessment = assess(plan, AssessParams(**params), client or SerialClient(), listen)
+    write_json(assessment)
+    return assessment
 
 
 def files(out: Path) -> dict[str, bytes]:
-    found = out / "noise"
+    found = out / "assess"
     return {str(p.relative_to(found)): p.read_bytes() for p in sorted(found.rglob("*.json"))}
 
 
@@ -66,9 +67,9 @@ class Phases:
 @pytest.fixture(scope="module")
 def sessions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A session of this name with its report, made once."""
-    made: dict[str, tuple[Path, Path, NoiseReport]] = {}
+    made: dict[str, tuple[Path, Path, Assessment]] = {}
 
-    def get(name: str) -> tuple[Path, Path, NoiseReport]:
+    def get(name: str) -> tuple[Path, Path, Assessment]:
         if name not in made:
             folder = tmp_path_factory.mktemp("noise")
             params = named(name, shape=(160, 160), frames=FRAMES, stacks=14, seed=7, hot=(0.002, 0.004))
@@ -152,10 +153,9 @@ def test_a_choice_is_made(sessions: Any) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_workers_change_nothing(sessions: Any, tmp_path: Path, threads: int) -> None:
     session, out, _ = sessions("standard")
-    plan = noise_plan(choose([session]), tmp_path / "out", Settings(koma=KomaParams(radius=6)))
-    with open_client(ClientOptions(2 // threads, threads), noise_need(plan), silent) as executor:
-        report = NoiseRun(plan, NoiseParams(), executor).execute()
-    keep_report(report)
+    plan = assess_plan([session], tmp_path / "out", Settings(koma=KomaParams(radius=6)))
+    with open_client(ClientOptions(2 // threads, threads), assess_memory(plan), silent) as client:
+        write_json(assess(plan, AssessParams(), client))
 
     assert files(tmp_path / "out") == files(out)
 
@@ -172,7 +172,7 @@ def test_what_is_known_is_not_computed_again(night: Path, tmp_path: Path) -> Non
     run_noise(night, out, listen=second)
     assert second.begun == {} and files(out) == before
 
-    (out / "noise" / "stacks" / sorted((out / "noise" / "stacks").iterdir())[3].name).unlink()
+    sorted((out / "assess" / "stacks").iterdir())[3].unlink()
     third = Phases()
     run_noise(night, out, listen=third)
     assert third.begun == {"noise of stacks": 1} and files(out) == before
@@ -180,6 +180,20 @@ def test_what_is_known_is_not_computed_again(night: Path, tmp_path: Path) -> Non
     fourth = Phases()
     run_noise(night, out, listen=fourth, koma=KomaParams(radius=3))
     assert fourth.begun == {"noise of stacks": 7}  # windows of the other radii are the same
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "key"}', '{"key": "key", "result": {}}', "null"])
+def test_a_damaged_result_is_made_again(night: Path, tmp_path: Path, text: str) -> None:
+    out, phases = tmp_path / "out", Phases()
+    run_noise(night, out, parts=("dose",))
+    before = files(out)
+    (first, *_) = sorted((out / "assess" / "dose").iterdir())
+    key = json.loads(first.read_bytes())["key"]
+    first.write_text(text.replace('"key": "key"', f'"key": "{key}"'))
+
+    run_noise(night, out, listen=phases, parts=("dose",))
+
+    assert phases.begun == {"noise over dose": 1} and files(out) == before
 
 
 class KilledError(Exception):

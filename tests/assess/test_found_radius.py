@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from mrcz_dask.assess.run import with_found_radius
 from mrcz_dask.correction.plan import Plan, make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.noise.radius_auto import with_found_radius
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Message, Noted
 from mrcz_dask.values.params import KomaParams, Settings

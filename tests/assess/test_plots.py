@@ -2,7 +2,7 @@
 
 from matplotlib.figure import Figure
 
-from mrcz_dask.noise.plotting import COLOURS, legend_below, rendered
+from mrcz_dask.assess.plots import COLOURS, legend_below, rendered
 
 
 def figure() -> Figure:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from mrcz_dask.assess.plan import assess_memory, assess_plan
 from mrcz_dask.formats.gains import write_reference
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.noise.plan import Chosen, choose, noise_need, noise_plan
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.params import Settings
 
@@ -23,7 +23,7 @@ def test_a_folder_is_a_session(tmp_path: Path) -> None:
     for name in "ab":
         stack(tmp_path / f"{name}.mrcz")
 
-    plan = noise_plan(choose([tmp_path], exclude=["b*"]), None, Settings())
+    plan = assess_plan([tmp_path], None, Settings(), exclude=["b*"])
 
     assert [one.name for one in plan.stacks] == ["a.mrcz"]
     assert plan.folder == tmp_path / "koma"  # where koma has its session store
@@ -33,15 +33,15 @@ def test_stacks_are_those_alone(tmp_path: Path) -> None:
     names = ["a[1].mrcz", "a1.mrcz", "deep/b.mrcz", "c.mrcz"]
     paths = [stack(tmp_path / name) for name in names]
 
-    found = noise_plan(choose([paths[0], paths[2]]), None, Settings())
-    flat = choose([paths[0], paths[3]])
+    def names_of(*chosen: Path) -> list[str]:
+        return sorted(one.name for one in assess_plan(chosen, None, Settings()).stacks)
 
-    assert sorted(one.name for one in found.stacks) == ["a[1].mrcz", "deep/b.mrcz"]
-    assert flat.session == tmp_path and not flat.recursive
+    assert names_of(paths[0], paths[2]) == ["a[1].mrcz", "deep/b.mrcz"]
     stack(tmp_path / "deep" / "a1.mrcz")
-    both = noise_plan(choose([paths[1], paths[2]]), None, Settings())
-    assert sorted(one.name for one in both.stacks) == ["a1.mrcz", "deep/b.mrcz"]
-    assert sorted(one.name for one in noise_plan(flat, None, Settings()).stacks) == ["a[1].mrcz", "c.mrcz"]
+    assert names_of(paths[1], paths[2]) == ["a1.mrcz", "deep/b.mrcz"]
+    flat = assess_plan([paths[0], paths[3]], None, Settings())
+    assert flat.discovery.folder == tmp_path
+    assert sorted(one.name for one in flat.stacks) == ["a[1].mrcz", "c.mrcz"]
 
 
 def test_a_given_file_that_is_no_stack_is_named(tmp_path: Path) -> None:
@@ -49,26 +49,25 @@ def test_a_given_file_that_is_no_stack_is_named(tmp_path: Path) -> None:
     write_reference(other, np.ones((32, 32), np.float32))
 
     with pytest.raises(SessionError, match=r"1 of the given files are no stacks: gain\.mrc \("):
-        noise_plan(choose([path, other]), None, Settings())
+        assess_plan([path, other], None, Settings())
 
 
 def test_what_cannot_be_chosen_from(tmp_path: Path) -> None:
     path = stack(tmp_path / "a.mrcz")
     with pytest.raises(ParameterError, match="expected one folder with a session, or stacks"):
-        choose([path, tmp_path])
+        assess_plan([path, tmp_path], None, Settings())
     with pytest.raises(ParameterError, match="choose from a folder"):
-        choose([path], include=["a*"])
-    assert choose([tmp_path / "gone"]) == Chosen(tmp_path / "gone")
+        assess_plan([path], None, Settings(), include=["a*"])
     with pytest.raises(SessionError, match="not there"):
-        noise_plan(choose([tmp_path / "gone"]), None, Settings())
+        assess_plan([tmp_path / "gone"], None, Settings())
 
 
 def test_gain_and_memory(tmp_path: Path) -> None:
     stack(tmp_path / "session" / "a.mrcz")
     write_reference(tmp_path / "gain.mrc", np.ones((32, 32), np.float32))
-    chosen = choose([tmp_path / "session"])
-    plain = noise_plan(chosen, None, Settings())
-    gained = noise_plan(chosen, None, Settings(), gain=GainOptions(str(tmp_path / "gain.mrc")))
+    session = [tmp_path / "session"]
+    plain = assess_plan(session, None, Settings())
+    gained = assess_plan(session, None, Settings(), gain=GainOptions(str(tmp_path / "gain.mrc")))
 
     assert gained.settings.gain.gain and not plain.settings.gain.gain
-    assert plain.memory_estimate().task < noise_need(plain).task < noise_need(gained).task
+    assert plain.memory_estimate().task < assess_memory(plain).task < assess_memory(gained).task

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.noise.files import keep_report, tables, write_csv
-from mrcz_dask.noise.plan import choose, noise_plan
-from mrcz_dask.noise.plots import write_plots
-from mrcz_dask.noise.report import NoiseReport, OverDose, OverRadius, StackLine, mean_score
-from mrcz_dask.noise.results import KINDS, VARIANTS, NoiseParams, StackNoise, StackPairs
+from mrcz_dask.assess.assessment import Assessment, OverRadius, StackLine, mean_score, over_dose
+from mrcz_dask.assess.files import tables, write_csv, write_json
+from mrcz_dask.assess.plan import assess_plan
+from mrcz_dask.assess.plots import write_plots
+from mrcz_dask.assess.results import KINDS, VARIANTS, AssessParams, StackNoise, StackPairs
 from mrcz_dask.numerics.noise.decay import fit_decay
 from mrcz_dask.numerics.noise.radius import choose_radius
 from mrcz_dask.values.errors import OutputExistsError
@@ -29,9 +29,9 @@ def curve(variant: str) -> list[list[float | None]]:
 
 
 @pytest.fixture
-def report(night: Path, tmp_path: Path) -> NoiseReport:
+def report(night: Path, tmp_path: Path) -> Assessment:
     """A report that is made up."""
-    plan = noise_plan(choose([night]), tmp_path / "out", Settings())
+    plan = assess_plan([night], tmp_path / "out", Settings())
     lines = [
         StackLine(
             StackNoise(
@@ -52,10 +52,6 @@ def report(night: Path, tmp_path: Path) -> NoiseReport:
         StackPairs(f"stack {k}", tuple("abcde"), DOSES, (None, *[d**-0.5 for d in DOSES[1:]]), (0.02,) * 5)
         for k in range(4)
     )
-    dose = OverDose(pairs, {})
-    for kind in ("raw", "filtered"):
-        names, doses, values = zip(*dose.points(kind), strict=True)
-        dose.fits[kind] = fit_decay(doses, values, names, "dose")
     curves = {variant: curve(variant) for variant in VARIANTS}
     radius = OverRadius(
         stacks=("stack 0", "stack 1", "stack 3"),
@@ -67,14 +63,15 @@ def report(night: Path, tmp_path: Path) -> NoiseReport:
         choice=choose_radius(RADII, [[0.4, 0.3, 0.2, 0.1], [0.4, 0.3, 0.2, 0.1]], [1.0, 1.1]),
     )
     means = {way: {kind: [0.1, 0.01] for kind in KINDS} for way in ("held_out", "in_sample")}
-    return NoiseReport(plan, NoiseParams(), tuple(lines), means, dose, radius, ("a word",), ())
+    words, dose = ("a word",), over_dose(pairs)
+    return Assessment(plan, AssessParams(), tuple(lines), means, dose, radius, None, words, (), {})
 
 
-def test_tables_hold_what_the_figures_show(report: NoiseReport, tmp_path: Path) -> None:
+def test_tables_hold_what_the_figures_show(report: Assessment, tmp_path: Path) -> None:
     paths = write_csv(report, tmp_path / "csv")
 
     assert [p.name for p in paths] == [
-        "noise_stacks.csv", "noise_dose.csv", "noise_radius.csv", "noise_fits.csv",
+        "assess_stacks.csv", "assess_dose.csv", "assess_radius.csv", "assess_fits.csv",
     ]  # fmt: skip
     stacks, dose, radius, fits = (list(csv.DictReader(io.StringIO(p.read_text()))) for p in paths)
     assert [row["usable"] for row in stacks] == ["1", "1", "0", "1"]
@@ -91,40 +88,40 @@ def test_tables_hold_what_the_figures_show(report: NoiseReport, tmp_path: Path) 
     assert by_name["filtered"]["a"] == "" and "no decay" in by_name["filtered"]["cannot_say"]
 
 
-def test_figures_are_drawn_the_same_again(report: NoiseReport, tmp_path: Path) -> None:
+def test_figures_are_drawn_the_same_again(report: Assessment, tmp_path: Path) -> None:
     paths = write_plots(report, tmp_path / "one")
     write_plots(report, tmp_path / "two")
 
     assert [p.name for p in paths] == [
-        f"noise_{name}.{kind}" for name in ("stacks", "dose", "radius") for kind in ("png", "svg")
+        f"assess_{name}.{kind}" for name in ("stacks", "dose", "radius") for kind in ("png", "svg")
     ]
     for path in paths:
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
         assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
 
 
-def test_parts_that_are_not_there_have_no_files(report: NoiseReport, tmp_path: Path) -> None:
+def test_parts_that_are_not_there_have_no_files(report: Assessment, tmp_path: Path) -> None:
     nothing = replace(report, over_dose=None, over_radius=None)
 
-    assert [name for name, _ in tables(nothing)] == ["noise_stacks"]
-    assert {p.stem for p in write_plots(nothing, tmp_path)} == {"noise_stacks"}
+    assert [name for name, _ in tables(nothing)] == ["assess_stacks"]
+    assert {p.stem for p in write_plots(nothing, tmp_path)} == {"assess_stacks"}
 
 
-def test_files_that_differ_are_not_replaced_unasked(report: NoiseReport, tmp_path: Path) -> None:
+def test_files_that_differ_are_not_replaced_unasked(report: Assessment, tmp_path: Path) -> None:
     write_csv(report, tmp_path)
     write_csv(report, tmp_path)  # the same bytes
     other = replace(report, stacks=report.stacks[:3])
 
-    with pytest.raises(OutputExistsError, match=r"noise_stacks\.csv is there already and differs"):
+    with pytest.raises(OutputExistsError, match=r"assess_stacks\.csv is there already and differs"):
         write_csv(other, tmp_path)
-    before = (tmp_path / "noise_dose.csv").stat().st_mtime_ns
+    before = (tmp_path / "assess_dose.csv").stat().st_mtime_ns
     write_csv(other, tmp_path, overwrite=True)
-    assert len((tmp_path / "noise_stacks.csv").read_text().splitlines()) == 4
-    assert (tmp_path / "noise_dose.csv").stat().st_mtime_ns >= before
+    assert len((tmp_path / "assess_stacks.csv").read_text().splitlines()) == 4
+    assert (tmp_path / "assess_dose.csv").stat().st_mtime_ns >= before
 
 
-def test_the_report_is_kept_as_json(report: NoiseReport) -> None:
-    told = json.loads(keep_report(report).read_text())
+def test_the_report_is_kept_as_json(report: Assessment) -> None:
+    told = json.loads(write_json(report).read_text())
 
     assert told["over_radius"]["choice"]["radius"] == report.over_radius.choice.radius  # type: ignore[union-attr]
     assert told["words"] == ["a word"] and len(told["stacks"]) == 4

@@ -1,0 +1,289 @@
+"""Assessment of a session: means, fits, the radius to use, and what the data do not decide."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.assess.results import (
+    KINDS,
+    VARIANTS,
+    AssessParams,
+    Score,
+    StackCurve,
+    StackMethods,
+    StackNoise,
+    StackPairs,
+    finite,
+)
+from mrcz_dask.assess.tasks import middle_doses
+from mrcz_dask.correction.assess import AssessedStack
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.numerics.noise.decay import SURE, DecayFit, fit_decay
+from mrcz_dask.numerics.noise.radius import RadiusChoice, choose_radius
+from mrcz_dask.values.records import Failure
+
+SUMS = ("raw", "filtered")
+WAYS = ("held_out", "in_sample")
+
+
+@dataclass(frozen=True, slots=True)
+class StackLine:
+    """Correlated noise of a stack, and its place in the session.
+
+    Attributes
+    ----------
+    noise
+        Scores of the stack.
+    dose
+        Dose that the detector had seen in this session at the middle of the stack, counts per pixel.
+    usable
+        Whether the stack is a reference for others.
+    """
+
+    noise: StackNoise
+    dose: float
+    usable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class OverDose:
+    """Correlation between sums against the dose between them (Fig. 11, Eq. 12).
+
+    Attributes
+    ----------
+    pairs
+        Each stack that was compared, with its partners.
+    fits
+        Eq. 12, over all pixels (``raw``) and over those that are outliers in neither (``filtered``).
+    """
+
+    pairs: tuple[StackPairs, ...]
+    fits: dict[str, DecayFit]
+
+
+@dataclass(frozen=True, slots=True)
+class OverRadius:
+    """Held-out noise against the radius (Fig. 12, Eq. 13), means over some stacks.
+
+    Attributes
+    ----------
+    stacks
+        Their names.
+    radii
+        a.
+    law
+        1/(2 a n): the shot noise of the windows, which `plain` prints into every frame.
+    alone
+        ``raw`` and ``filter``: mean and error over the stacks.
+    curves
+        By variant and radius: mean, error over the stacks, mean above that without KOMA, and its error.
+    fits
+        Eq. 13 by variant.
+    choice
+        The radius to use, with the filter and the method of the settings.
+    """
+
+    stacks: tuple[str, ...]
+    radii: tuple[int, ...]
+    law: tuple[float, ...]
+    alone: dict[str, Score]
+    curves: dict[str, list[Score]]
+    fits: dict[str, DecayFit]
+    choice: RadiusChoice
+
+
+@dataclass(frozen=True, slots=True)
+class ByMethod:
+    """Held-out noise of some stacks by method.
+
+    Attributes
+    ----------
+    stacks
+        In order of time.
+    means
+        By method: mean of R over the stacks and its error, mean of R above that of the filter alone and its
+        error. Differences are taken stack by stack, so that what the methods share drops out.
+    """
+
+    stacks: tuple[StackMethods, ...]
+    means: dict[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Correlated noise of a session; a part is None if it was not asked for, or too few stacks can tell.
+
+    Attributes
+    ----------
+    plan, params
+        Session, and what was asked for.
+    stacks
+        In order of time.
+    means
+        Held out and in sample, by kind: mean over stacks without high contrast, and its error.
+    over_dose, over_radius, by_method
+        Figures 11 and 12 of the preprint, and methods side by side.
+    words
+        What could not be said, and why.
+    failures
+        Stacks that could not be scored.
+    copies
+        By name of a stack, the others that hold the same data.
+    """
+
+    plan: Plan
+    params: AssessParams
+    stacks: tuple[StackLine, ...]
+    means: dict[str, dict[str, Score]]
+    over_dose: OverDose | None
+    over_radius: OverRadius | None
+    by_method: ByMethod | None
+    words: tuple[str, ...]
+    failures: tuple[Failure, ...]
+    copies: dict[str, list[str]]
+
+    @property
+    def not_done(self) -> int:
+        """Number of files that should have been stacks and were not scored."""
+        return len({failure.name for failure in self.failures}) + len(self.plan.discovery.rejected)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        dose, radius, methods = self.over_dose, self.over_radius, self.by_method
+        return {
+            "settings": self.plan.settings.to_dict(),
+            "params": self.params.to_dict(),
+            "stacks": [
+                line.noise.to_dict() | {"cumulative_dose": line.dose, "usable": line.usable}
+                for line in self.stacks
+            ],
+            "means": self.means,
+            "over_dose": dose
+            and {
+                "pairs": [pairs.to_dict() for pairs in dose.pairs],
+                "eq12": {kind: fit.to_dict() for kind, fit in dose.fits.items()},
+            },
+            "over_radius": radius
+            and {
+                "stacks": list(radius.stacks),
+                "radii": list(radius.radii),
+                "law": list(radius.law),
+                "alone": radius.alone,
+                "curves": radius.curves,
+                "eq13": {variant: fit.to_dict() for variant, fit in radius.fits.items()},
+                "choice": radius.choice.to_dict(),
+            },
+            "by_method": methods
+            and {"stacks": [stack.to_dict() for stack in methods.stacks], "means": methods.means},
+            "words": list(self.words),
+            "failures": [failure.to_dict() for failure in self.failures],
+            "copies": self.copies,
+            "rejected": [
+                {"name": file.path.name, "reason": file.reason} for file in self.plan.discovery.rejected
+            ],
+        }
+
+
+def stack_lines(
+    ready: Sequence[AssessedStack], noise: Sequence[StackNoise]
+) -> tuple[tuple[StackLine, ...], dict[str, dict[str, Score]]]:
+    """Return the stacks with their place in the session, and the means over those without high contrast."""
+    middles = middle_doses([stack.record.mean for stack in ready])
+    places = {stack.entry.name: (dose, stack.usable) for stack, dose in zip(ready, middles, strict=True)}
+    lines = tuple(StackLine(one, *places[one.name]) for one in noise)
+    chosen = [line.noise for line in lines if line.usable] or [line.noise for line in lines]
+    means = {
+        way: {kind: mean_score([getattr(one, way)[kind][0] for one in chosen]) for kind in KINDS}
+        for way in WAYS
+    }
+    return lines, means
+
+
+def mean_score(values: Sequence[float | None]) -> Score:
+    """Return the mean of the values that are known, and its standard error from their scatter."""
+    known = np.array([v for v in values if v is not None], np.float64)
+    if not known.size:
+        return [None, None]
+    error = float(known.std(ddof=1)) / math.sqrt(known.size) if known.size > 1 else math.nan
+    return [float(known.mean()), finite(error)]
+
+
+def points(pairs: Sequence[StackPairs], kind: str) -> Iterator[tuple[str, float, float]]:
+    """Yield the stack, the dose between and r of every pair; `kind` is ``raw`` or ``filtered``."""
+    for stack in pairs:
+        for dose, r in zip(stack.doses, getattr(stack, kind), strict=True):
+            if r is not None and dose > 0:
+                yield stack.name, dose, r
+
+
+def over_dose(pairs: Sequence[StackPairs]) -> OverDose | None:
+    """Fit Eq. 12 to the correlations between sums; None without pairs."""
+    fits = {}
+    for kind in SUMS:
+        found = list(points(pairs, kind))
+        if found:
+            names, doses, values = zip(*found, strict=True)
+            fits[kind] = fit_decay(doses, values, names, "dose")
+    return OverDose(tuple(pairs), fits) if pairs else None
+
+
+def over_radius(curves: Sequence[StackCurve], variant: str) -> OverRadius | None:
+    """Average stacks with a score for every radius, fit Eq. 13, and choose the radius by one variant."""
+    curves = [
+        curve
+        for curve in curves
+        if all(None not in (s[0], s[2]) for scores in curve.curves.values() for s in scores)
+    ]
+    if not curves:
+        return None
+    radii = curves[0].radii
+    # stacks, radii, (R, R above that without KOMA)
+    scores = {
+        v: np.array([[[s[0], s[2]] for s in curve.curves[v]] for curve in curves], np.float64)
+        for v in VARIANTS
+    }
+    names = [curve.name for curve in curves for _ in radii]
+    raw, filtered = ([float(curve.alone[kind][0] or 0) for curve in curves] for kind in ("raw", "filter"))
+    shot_noise = np.mean([1 / np.array(curve.window_frames) for curve in curves], axis=0)
+    return OverRadius(
+        stacks=tuple(curve.name for curve in curves),
+        radii=radii,
+        law=tuple(float(v) for v in shot_noise),
+        alone={"raw": mean_score(raw), "filter": mean_score(filtered)},
+        curves={v: [_both_means(s[:, k]) for k in range(len(radii))] for v, s in scores.items()},
+        fits={v: _eq13(radii, s[..., 0], names) for v, s in scores.items()},
+        choice=choose_radius(radii, scores[variant][..., 0].tolist(), filtered),
+    )
+
+
+def _both_means(values: NDArray[np.float64]) -> Score:
+    return [*mean_score(values[:, 0].tolist()), *mean_score(values[:, 1].tolist())]
+
+
+def _eq13(radii: Sequence[int], scores: NDArray[np.float64], names: Sequence[str]) -> DecayFit:
+    """Fit Eq. 13 to (stacks, radii); say where R rises again, which it cannot describe."""
+    fit = fit_decay([*radii] * len(scores), scores.ravel().tolist(), names, "radius")
+    lowest = int(np.argmin(scores.mean(axis=0)))
+    rise, error = mean_score((scores[:, -1] - scores[:, lowest]).tolist())
+    if fit.curve is None or rise is None or error is None or not rise > SURE * error:
+        return fit
+    text = (
+        f"beyond {radii[lowest]} R rises again, by {rise:.2g} ± {error:.1g} up to {radii[-1]}: far "
+        "neighbours know less of the pattern, or have other outliers; a power law does not describe that"
+    )
+    return replace(fit, words=(*fit.words, text))
+
+
+def by_method(stacks: Sequence[StackMethods], methods: Sequence[str]) -> ByMethod:
+    """Average the scores of each method over the stacks."""
+    means = {}
+    for name in methods:
+        scores = [stack.scores[name] for stack in stacks]
+        means[name] = [*mean_score([s[0] for s in scores]), *mean_score([s[2] for s in scores])]
+    return ByMethod(tuple(stacks), means)

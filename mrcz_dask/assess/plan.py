@@ -1,0 +1,112 @@
+"""Plan of an assessment: its stacks, and the memory that a worker needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
+from mrcz_dask.engine.memory import MemoryEstimate
+from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.gain.prepared import prepare_gain
+from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
+from mrcz_dask.session.discovery import discover
+from mrcz_dask.session.output_folder import check_space
+from mrcz_dask.session.store import key_of
+from mrcz_dask.values.errors import ParameterError, PlaceError
+from mrcz_dask.values.messages import Listener, silent
+from mrcz_dask.values.params import Settings
+from mrcz_dask.values.sizes import some
+
+# Bytes beyond those of KOMA, measured: per image pixel, for windows and images without masks; per scored
+# pixel, for the sums and corrections of eight scores, or of four and the rows of frames that are kept.
+UNMASKED_PIXEL = 40
+SCORED_PIXEL = 120
+
+
+def assess_plan(
+    paths: Sequence[Path],
+    folder: Path | None,
+    settings: Settings,
+    *,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+    recursive: bool = False,
+    gain: GainOptions = NO_GAIN,
+    listen: Listener = silent,
+) -> Plan:
+    """Find the stacks and return a plan, whose sums go into the session store of the output folder.
+
+    Parameters
+    ----------
+    paths
+        The folder of a session, or stacks.
+    folder
+        Output folder of `koma`; None = ``koma`` in the session's.
+    settings
+        Outlier filter, windows and reading.
+    include, exclude, recursive
+        Choose stacks from a folder, as `discover` does.
+    gain
+        Gain, dark and defects.
+    listen
+        Gets the messages.
+
+    Raises
+    ------
+    ParameterError
+        For a folder among several paths, or patterns together with stacks.
+    SessionError
+        When there are no stacks, or one of the paths is none.
+    SpaceError
+        When the output folder cannot be written or is too small.
+    FormatError, ParameterError
+        When a gain, dark or list of defects cannot be read, or does not fit the frames.
+    """
+    session, chosen = paths[0] if paths else Path(), [path.absolute() for path in paths]
+    if len(paths) == 1 and not session.is_file():
+        chosen = []
+    elif not paths or any(path.is_dir() for path in paths):
+        raise ParameterError(f"{some(paths)}: expected one folder with a session, or stacks")
+    elif include or exclude or recursive:
+        raise ParameterError("--include, --exclude and --recursive choose from a folder; stacks are chosen")
+    else:
+        session = Path(os.path.commonpath([path.parent for path in chosen]))
+        include = [f"./{path.relative_to(session).as_posix()}" for path in chosen]  # in this folder alone
+        recursive = any(path.parent != session for path in chosen)
+    out = output_folder(session, folder)
+    discovery = discover(
+        session, output=out, include=include, exclude=exclude, recursive=recursive, inputs=settings.input
+    )
+    stack_paths = [stack.path for stack in discovery.stacks]
+    found = {path.resolve() for path in (*stack_paths, *(file.path for file in discovery.rejected))}
+    missing = [path for path in chosen if path.resolve() not in found]
+    if missing:
+        why = {file.path.resolve(): file.reason for file in discovery.skipped}
+        reasons = [f"{path.name} ({why.get(path.resolve(), 'not there')})" for path in missing]
+        raise PlaceError(f"{len(missing)} of the given files are no stacks: {some(reasons)}; leave them out")
+    prepared = prepare_gain(
+        gain,
+        discovery.shape[1:],
+        discovery.stacks[0].first_row,
+        stack_paths,
+        frames_format=discovery.stacks[0].format,
+        inputs=settings.input,
+        listen=listen,
+    )
+    if prepared is not None:
+        settings = replace(settings, gain=prepared.params)
+    plan = Plan(discovery, out, settings, overwrite=True, gain=prepared)
+    new = [stack for stack in plan.stacks if not (plan.store / "stacks" / key_of(stack.stem)).exists()]
+    check_space(out, round(STORE_SUMS * discovery.shape[1] * discovery.shape[2] * len(new)))
+    return plan
+
+
+def assess_memory(plan: Plan) -> MemoryEstimate:
+    """Return the memory that a worker needs; it does not depend on the number of stacks."""
+    estimate = plan.memory_estimate()
+    image = plan.discovery.shape[1] * plan.discovery.shape[2]
+    scored = min(image, SCORED_PIXELS)
+    return MemoryEstimate(estimate.process, estimate.task + UNMASKED_PIXEL * image + SCORED_PIXEL * scored)

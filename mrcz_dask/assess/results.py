@@ -1,0 +1,161 @@
+"""Parameters of an assessment, and what it finds out about each stack: records that are kept between runs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import chain
+
+from mrcz_dask.numerics.noise.error import Correlation
+from mrcz_dask.values.checks import raise_all, whole
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import Parameters
+from mrcz_dask.values.records import Record
+
+PARTS = ("stacks", "dose", "radius", "methods")
+METHODS = ("raw", "outliers", "plain", "fit", "session")
+KINDS = ("raw", "filter", "koma", "both")
+VARIANTS = ("plain", "plain+filter", "fit", "fit+filter")
+RADII = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)
+
+# A value and its standard error; None where there is none.
+Score = list[float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AssessParams(Parameters):
+    """Choose which parts of an assessment are done, and on how many stacks.
+
+    Attributes
+    ----------
+    parts
+        ``stacks``: every stack; ``dose``: sums of stacks over the dose between them; ``radius``: some stacks
+        with windows of several radii; ``methods``: some stacks corrected by several methods.
+    methods
+        Which ones: ``raw``, ``outliers`` (the filter alone), and with the filter ``plain``, ``fit``,
+        ``session``.
+    sample
+        Number of stacks for ``radius`` and ``methods``, evenly spread over the session.
+    anchors
+        Number of stacks whose sums are correlated with others at growing distance.
+    radii
+        The radii that are compared; empty = `RADII` and the radius of the settings, as far as the session
+        fills their windows.
+    """
+
+    parts: tuple[str, ...] = PARTS[:3]
+    methods: tuple[str, ...] = METHODS
+    sample: int = 8
+    anchors: int = 12
+    radii: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        problems = [whole("radius", radius, 1, 1000) for radius in self.radii]
+        problems += [whole("sample", self.sample, 1, 10**6), whole("anchors", self.anchors, 1, 10**6)]
+        raise_all("assess", chain.from_iterable(problems))
+        for name, values, known in (("parts", self.parts, PARTS), ("methods", self.methods, METHODS)):
+            if not values or not set(values) <= set(known) or len(set(values)) < len(values):
+                given = ", ".join(values) or "none"
+                raise ParameterError(f"{name} are {given}; expected some of {', '.join(known)}, each once")
+
+
+@dataclass(frozen=True, slots=True)
+class StackNoise(Record):
+    """Correlated noise of a stack.
+
+    Attributes
+    ----------
+    name
+        Relative to the session.
+    frames
+        Number of frames.
+    held_out, in_sample
+        By kind (``raw``, ``filter``, ``koma``, ``both``): R and its standard error. Held out: masks and
+        coefficients from frames 0, 2, 4, ..., R over frames 1, 3, 5, ...; in sample: all of all frames.
+    """
+
+    name: str
+    frames: int
+    held_out: dict[str, Score]
+    in_sample: dict[str, Score]
+
+
+@dataclass(frozen=True, slots=True)
+class StackPairs(Record):
+    """Correlation of a stack's sum with those of others.
+
+    Attributes
+    ----------
+    name
+        Relative to the session.
+    others, doses
+        Their names, and the dose from the middle of one stack to that of the other, counts per pixel.
+    raw, filtered
+        Pearson's r over all pixels, and over those that are outliers in neither.
+    """
+
+    name: str
+    others: tuple[str, ...]
+    doses: tuple[float, ...]
+    raw: tuple[float | None, ...]
+    filtered: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StackCurve(Record):
+    """Held-out correlated noise of a stack against the radius.
+
+    Attributes
+    ----------
+    name
+        Relative to the session.
+    radii, window_frames
+        a, and the frames of all members of its window.
+    alone
+        Without KOMA, ``raw`` and ``filter``: R and its error.
+    curves
+        By variant (``plain``, ``plain+filter``, ``fit``, ``fit+filter``), for each radius: R, its error, what
+        it is above R without KOMA (raw, or filter), and the error of that.
+    """
+
+    name: str
+    radii: tuple[int, ...]
+    window_frames: tuple[int, ...]
+    alone: dict[str, Score]
+    curves: dict[str, list[Score]]
+
+
+@dataclass(frozen=True, slots=True)
+class StackMethods(Record):
+    """Held-out correlated noise of a stack by method.
+
+    Attributes
+    ----------
+    name
+        Relative to the session.
+    frames
+        Number of frames.
+    scores
+        By method: R, its standard error, R above that of the filter alone, and the error of this.
+    """
+
+    name: str
+    frames: int
+    scores: dict[str, Score]
+
+
+def score(noise: Correlation | None) -> Score:
+    """Return R and its error."""
+    return [None, None] if noise is None else [finite(noise.value), finite(noise.error)]
+
+
+def score_above(noise: Correlation | None, base: Correlation | None) -> Score:
+    """Return R, its error, how far R is above that of a base, and the error of this difference."""
+    if noise is None or base is None or noise.n != base.n:
+        return [*score(noise), None, None]
+    return [*score(noise), *map(finite, noise.less(base))]
+
+
+def finite(value: float) -> float | None:
+    """Return a number; None for infinities and not-a-number."""
+    return float(value) if math.isfinite(value) else None

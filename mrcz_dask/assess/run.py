@@ -1,0 +1,199 @@
+"""Assess the correlated noise of a session, on any client; no stack is written."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, TypeVar
+
+from mrcz_dask.assess.assessment import Assessment, by_method, over_dose, over_radius, stack_lines
+from mrcz_dask.assess.files import FOLDER, json_bytes
+from mrcz_dask.assess.results import AssessParams, StackCurve, StackMethods, StackNoise, StackPairs
+from mrcz_dask.assess.scoring import score_curve, score_methods, score_pairs, score_stack
+from mrcz_dask.assess.tasks import ScoreTask, curve_tasks, method_tasks, pair_tasks
+from mrcz_dask.correction.assess import copies_in
+from mrcz_dask.correction.correct_stack import window_task
+from mrcz_dask.correction.plan import Plan, forbid_mixing
+from mrcz_dask.correction.summing import sum_session
+from mrcz_dask.correction.tasks import CorrectionTask
+from mrcz_dask.correction.window_sums import CHAIN, advance_windows
+from mrcz_dask.correction.windows import correction_tasks
+from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.loop import Step, Task, carry_out
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.session.store import key_of
+from mrcz_dask.values import messages
+from mrcz_dask.values.records import Failure, Record
+
+R = TypeVar("R", bound=Record)
+
+
+def assess(
+    plan: Plan, params: AssessParams, client: Client, listen: messages.Listener = messages.silent
+) -> Assessment:
+    """Sum a session, and score the correlated noise of its stacks.
+
+    Results are kept in ``OUT/assess`` and in the session store; what is known there is not computed again.
+
+    Parameters
+    ----------
+    plan
+        Session, settings, and the output folder.
+    params
+        Parts of the assessment.
+    client
+        Where tasks run.
+    listen
+        Gets the messages.
+
+    Returns
+    -------
+    Assessment
+        A stack that cannot be scored is one of its failures.
+
+    Raises
+    ------
+    SessionError
+        When methods are to be compared, and no stack can be scored.
+    ParameterError
+        A method does not go with the form of the settings.
+    MrczDaskError, OSError
+        When nothing can be done at all: no output folder, no store.
+    """
+    ready, failures = sum_session(plan, client, listen)
+    tasks = [*correction_tasks(plan, ready)]
+    scored = partial(_score, plan, client, listen, failures)
+    lines, means = stack_lines(ready, [])
+    dose = radius = methods = None
+    words = []
+    if "methods" in params.parts:
+        compared = method_tasks(plan, params, ready)
+    if "stacks" in params.parts:
+        noise = scored("stacks", "noise of stacks", score_stack, StackNoise, tasks, _window_step)
+        lines, means = stack_lines(ready, noise)
+    if "dose" in params.parts:
+        pairs = pair_tasks(plan, params, ready)
+        dose = over_dose(scored("dose", "noise over dose", score_pairs, StackPairs, pairs))
+        if dose is None:
+            words.append("sums over dose: fewer than two stacks that may be compared")
+    if "radius" in params.parts:
+        curves = curve_tasks(plan, params, ready, tasks)
+        scores = scored("radius", "noise over radius", score_curve, StackCurve, curves)
+        radius = over_radius(scores, f"{plan.settings.koma.method}+filter")
+        usable = sum(stack.usable for stack in ready)
+        too_wide = sorted({a for a in params.radii if 2 * a >= usable})
+        if too_wide:
+            words.append(
+                f"radius {', '.join(map(str, too_wide))} left out: radius a needs 2a + 1 usable stacks, "
+                f"here are {usable}"
+            )
+        elif radius is None:
+            words.append(
+                "against the radius: three usable stacks with a sound mask are needed, of two frames"
+            )
+    if "methods" in params.parts:
+        stacks = scored("methods", "noise by method", score_methods, StackMethods, compared)
+        methods = by_method(stacks, params.methods)
+    failures.sort(key=lambda failure: (failure.name, failure.phase))
+    return Assessment(
+        plan, params, lines, means, dose, radius, methods, tuple(words), tuple(failures), copies_in(ready)
+    )
+
+
+def _score(
+    plan: Plan,
+    client: Client,
+    listen: messages.Listener,
+    failures: list[Failure],
+    part: str,
+    phase: str,
+    function: Callable[..., R],
+    kind: type[R],
+    tasks: Sequence[CorrectionTask | ScoreTask],
+    step: Callable[[int, Any], Step] | None = None,
+) -> list[R]:
+    """Return the results of tasks in their order: those that are known, and those that are made now.
+
+    Parameters
+    ----------
+    plan, client, listen
+        See `assess`.
+    failures
+        Gets the stacks that cannot be scored.
+    part, phase
+        Name of the folder of the results, and what messages call them.
+    function, kind, tasks
+        What is done with each task, and what that gives.
+    step
+        Gives the windows that the function gets beside its task.
+    """
+    folder = plan.folder / FOLDER / part
+    entries = {entry.name: entry for entry in plan.stacks}
+    paths = {task.name: folder / f"{key_of(entries[task.name].stem)}.json" for task in tasks}
+    found: dict[str, R] = {}
+    for task in tasks:
+        try:
+            kept = json.loads(paths[task.name].read_bytes())
+            if kept["key"] == task.key:
+                found[task.name] = kind.from_dict(kept["result"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass  # not there, or damaged: made again
+    due = [(k, task) for k, task in enumerate(tasks) if task.name not in found]
+    if due:
+        folder.mkdir(parents=True, exist_ok=True)
+        listen(messages.PhaseStarted(phase, len(due), sum(entries[task.name].size for _, task in due)))
+        to_do = [Task(f"score-{part}", phase, function, t, k, step and step(k, t)) for k, t in due]
+        for task, result in carry_out(client, to_do):
+            size = entries[task.name].size
+            if isinstance(result, Failure):
+                failures.append(result)
+                listen(messages.StackFailed(phase, task.name, result.reason, size))
+            else:
+                kept = {"key": task.key, "result": result.to_dict()}
+                write_atomic(paths[task.name], json_bytes(kept), durable=False)
+                found[task.name] = result
+                listen(messages.StackDone(phase, task.name, size))
+        listen(messages.PhaseFinished(phase))
+    return [found[task.name] for task in tasks if task.name in found]
+
+
+def _window_step(index: int, task: CorrectionTask) -> Step:
+    """Return the windows of a stack, with their outliers and without, made from those of the one before."""
+    masked, unmasked = (window_task(task, masked=masked) for masked in (True, False))
+    both = replace(masked, windows=masked.windows | unmasked.windows)
+    return Step("window", advance_windows, both, index // CHAIN)
+
+
+def with_found_radius(plan: Plan, client: Client, listen: messages.Listener) -> Plan:
+    """Return the plan with the smallest radius that is not behind the best by more than its error.
+
+    The sums that this takes are kept, and the run takes them over. Some of the stacks are scored, held out,
+    with windows of several radii; where too few stacks can tell, the plan stays as it is.
+
+    Parameters
+    ----------
+    plan
+        The session, with the usual radius.
+    client
+        Where tasks run.
+    listen
+        Gets the radius and the reason, as a message.
+
+    Raises
+    ------
+    OutputExistsError
+        When outputs are there that were made with other parameters, and the plan does not replace them.
+    """
+    found = assess(plan, AssessParams(parts=("radius",)), client, listen).over_radius
+    if found is None:
+        text = f"radius {plan.settings.koma.radius}: too few stacks to choose one by their noise"
+        listen(messages.Noted(text))
+        return plan
+    listen(messages.Noted(f"radius {found.choice.radius}: {found.choice.reason}"))
+    koma = replace(plan.settings.koma, radius=found.choice.radius)
+    chosen = replace(plan, settings=replace(plan.settings, koma=koma))
+    if not chosen.overwrite:
+        forbid_mixing(chosen)
+    return chosen

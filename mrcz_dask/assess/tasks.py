@@ -1,0 +1,225 @@
+"""Tasks of an assessment: which stacks are scored, in which windows, and compared with which others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
+
+from mrcz_dask.assess.results import RADII, AssessParams
+from mrcz_dask.correction.assess import AssessedStack, find_epochs
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, digest_of, member_ref
+from mrcz_dask.correction.windows import correction_tasks, windows_of
+from mrcz_dask.values.errors import SessionError
+from mrcz_dask.version import __version__
+
+FILTERS = ("raw", "outliers")  # methods that use no window
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreTask:
+    """Identify the score of one stack.
+
+    Attributes
+    ----------
+    name
+        Name of the stack, relative to the session.
+    places
+        Files and folders that must be there.
+    key
+        Digest of all that the result depends on.
+    """
+
+    name: str
+    places: tuple[str, ...]
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class PairTask(ScoreTask):
+    """Correlate a stack's sum with the sums of others.
+
+    Attributes
+    ----------
+    store
+        Path of the session store.
+    anchor
+        The stack.
+    others, doses
+        The stacks that it is compared with, and the dose between, counts per pixel.
+    """
+
+    store: str
+    anchor: MemberRef
+    others: tuple[MemberRef, ...]
+    doses: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CurveTask(ScoreTask):
+    """Score a stack against the radius.
+
+    Attributes
+    ----------
+    finish
+        The stack, with the settings of the session.
+    windows
+        Radius, short and long window (empty where it is the same), in ascending order of the radius.
+    """
+
+    finish: CorrectionTask
+    windows: tuple[tuple[int, tuple[MemberRef, ...], tuple[MemberRef, ...]], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MethodsTask(ScoreTask):
+    """Score a stack by several methods.
+
+    Attributes
+    ----------
+    methods
+        The stack by method, with the settings that `koma --method` would have.
+    filtered
+        The stack with the filter alone.
+    names
+        Methods in the order of the table.
+    """
+
+    methods: dict[str, CorrectionTask]
+    filtered: CorrectionTask
+    names: tuple[str, ...]
+
+
+def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack]) -> list[PairTask]:
+    """Choose the stacks whose sums are compared with others; those of high contrast are left out."""
+    places = [k for k, stack in enumerate(ready) if stack.usable]
+    middles = middle_doses([stack.record.mean for stack in ready])
+    refs = [member_ref(ready[k].record) for k in places]
+    tasks = []
+    for i, partners in pairs(len(places), params.anchors):
+        if not partners:
+            continue
+        doses = tuple(abs(middles[places[j]] - middles[places[i]]) for j in partners)
+        others = tuple(refs[j] for j in partners)
+        key = digest_of({"version": __version__, "of": _digest_of([refs[i], *others], ready), "doses": doses})
+        needed = (f"{plan.store}/zarr.json",)
+        tasks.append(PairTask(refs[i].name, needed, key, str(plan.store), refs[i], others, doses))
+    return tasks
+
+
+def curve_tasks(
+    plan: Plan, params: AssessParams, ready: Sequence[AssessedStack], stacks: Sequence[CorrectionTask]
+) -> list[CurveTask]:
+    """Choose stacks that are scored against the radius, evenly spread over the session, and their windows.
+
+    Only radii are taken whose windows the session's usable stacks fill.
+    """
+    usable = [stack.usable for stack in ready]
+    places = [k for k, good in enumerate(usable) if good]
+    koma = plan.settings.koma
+    radii = sorted(a for a in {*(params.radii or (*RADII, koma.radius))} if 2 * a < len(places))
+    if not radii:
+        return []
+    refs = [member_ref(stack.record) for stack in ready]
+    epochs = find_epochs(ready, koma)
+    tasks = []
+    for i in (places[k] for k in spread_evenly(len(places), params.sample)):
+        windows = []
+        for a in radii:
+            fit = replace(koma, radius=a, method="fit")
+            window = windows_of(i, places, usable, epochs, fit, ready[i].copies)
+            windows.append((a, tuple(refs[k] for k in window.short), tuple(refs[k] for k in window.long)))
+        if not windows[0][1]:
+            continue  # alone between two breaks
+        task = stacks[i]
+        settings = task.settings.to_dict()
+        depends = {
+            "version": __version__,
+            "settings": {
+                "koma": {k: v for k, v in settings["koma"].items() if k not in ("radius", "method")},
+                "input": settings["input"],
+                "gain": settings["gain"],
+            },
+            "stack": [task.record.digest, task.record.gamma, task.record.made_with, task.record.mean_even],
+            "windows": [[a, _digest_of(short, ready), _digest_of(long, ready)] for a, short, long in windows],
+        }
+        tasks.append(CurveTask(task.name, task.places, digest_of(depends), task, tuple(windows)))
+    return tasks
+
+
+def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack]) -> list[MethodsTask]:
+    """Choose the stacks whose methods are compared: usable ones with a sound mask, evenly spread.
+
+    Raises
+    ------
+    SessionError
+        There is none.
+    ParameterError
+        A method does not go with the form of the settings.
+    """
+    places = [k for k, stack in enumerate(ready) if stack.usable and stack.record.mean_even is not None]
+    if not places:
+        raise SessionError(
+            f"{plan.discovery.folder}: no stack can be compared by method; expected usable ones, "
+            "of two frames or more, with a sound mask"
+        )
+    koma = plan.settings.koma
+    by_method: dict[str, list[CorrectionTask]] = {}
+    for method in ("plain", "fit", "session"):
+        if method == "plain" or method in params.methods:  # the filter alone is scored in any case
+            settings = replace(plan.settings, koma=replace(koma, method=method))
+            by_method[method] = [*correction_tasks(replace(plan, settings=settings), ready)]
+    tasks = []
+    for i in (places[k] for k in spread_evenly(len(places), params.sample)):
+        methods = {name: by_method[name][i] for name in params.methods if name not in FILTERS}
+        filtered = by_method["plain"][i]
+        record = filtered.record
+        depends = {
+            "version": __version__,
+            "names": list(params.methods),
+            "stack": [record.digest, record.made_with, record.mean_even],
+            "methods": {name: task.key for name, task in methods.items()},
+            "filter": filtered.settings.to_dict()["outliers"],
+        }
+        key = digest_of(depends)
+        tasks.append(MethodsTask(filtered.name, filtered.places, key, methods, filtered, params.methods))
+    return tasks
+
+
+def middle_doses(means: Sequence[float]) -> list[float]:
+    """Return the dose that the detector had seen at the middle of each stack, counts per pixel.
+
+    Parameters
+    ----------
+    means
+        Means of the sums of the stacks, counts per pixel, in order of time.
+    """
+    return [after - own / 2 for after, own in zip(accumulate(means), means, strict=True)]
+
+
+def spread_evenly(count: int, sample: int) -> list[int]:
+    """Return at most `sample` of the numbers 0 .. count - 1, evenly spread."""
+    taken = min(count, sample)
+    return [(2 * k + 1) * count // (2 * taken) for k in range(taken)]
+
+
+def pairs(count: int, anchors: int) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Yield stacks, and those that each is compared with, 1, 2, 3, 4, 6, 8, 12, 16, ... stacks away.
+
+    At each distance that is the later stack, or the earlier where there is no later one. No pair comes twice.
+    """
+    lags = sorted(lag for k in range(count.bit_length()) for lag in {1 << k, 3 << k >> 1} if lag < count)
+    seen: set[frozenset[int]] = set()
+    for i in spread_evenly(count, anchors):
+        partners = [j for lag in lags if (j := i + lag if i + lag < count else i - lag) >= 0]
+        new = tuple(j for j in partners if frozenset((i, j)) not in seen)
+        seen |= {frozenset((i, j)) for j in new}
+        yield i, new
+
+
+def _digest_of(members: Sequence[MemberRef], ready: Sequence[AssessedStack]) -> str:
+    """Return a digest of members, and of how their sums and masks were made."""
+    values: list[Any] = [ready[0].record.made_with if ready else ""]
+    return digest_of([*values, *([m.name, m.digest, m.mean.hex()] for m in members)])

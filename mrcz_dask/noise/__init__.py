@@ -1,1 +1,0 @@
-"""Correlated noise of a session, and comparisons of methods."""
