@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mrcz_dask.api.lazy import ArrayStack, LazyKoma
 
 
-class Lazily(Sequence["da.Array"]):
+class LazyArrays(Sequence["da.Array"]):
     """Lazy arrays, one for each movie, made when they are asked for."""
 
     def __init__(self, make: Callable[[int], da.Array], length: int) -> None:
@@ -130,17 +130,17 @@ class KomaPlan:
 
         A large constant offset, beside which float32 loses counts, is taken off.
         """
-        return Lazily(self._lazy.corrected, len(self.discovery.stacks))
+        return LazyArrays(self._lazy.corrected, len(self.discovery.stacks))
 
     @property
     def masks(self) -> Sequence[da.Array]:
         """Outlier mask of each movie, (ny, nx) bool, True = outlier."""
-        return Lazily(self._lazy.mask, len(self.discovery.stacks))
+        return LazyArrays(self._lazy.mask, len(self.discovery.stacks))
 
     @property
     def references(self) -> Sequence[da.Array]:
         """Reference of each movie that is subtracted from its frames, (ny, nx) float32 counts."""
-        return Lazily(self._lazy.reference, len(self.discovery.stacks))
+        return LazyArrays(self._lazy.reference, len(self.discovery.stacks))
 
     @cached_property
     def _lazy(self) -> LazyKoma:

@@ -158,7 +158,7 @@ class LazyKoma:
         return self._array("mask-stack", self._key("sum-stack", i), mask_of, i, bool)
 
     def reference(self, i: int) -> da.Array:
-        """Return what is subtracted from each frame of stack i, (ny, nx) float32 counts.
+        """Return the reference that is subtracted from each frame of stack i, (ny, nx) float32 counts.
 
         For the form ``divide`` it is what frames are divided by, minus 1.
         """
@@ -210,7 +210,7 @@ def sum_array(
 def assess(
     plan: Plan, among: list[int], first: int, count: int, records: Sequence[StackRecord | Failure]
 ) -> list[CorrectionTask | Failure]:
-    """Return what the corrections of some stacks need, from the records of all that decide about them."""
+    """Prepare the correction tasks of some stacks, from the records of all stacks that decide about them."""
     made = [(k, one) for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)]
     ready = assess_stacks([plan.stacks[k] for k, _ in made], [one for _, one in made], plan.settings)
     failed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, Failure)}
@@ -257,7 +257,7 @@ def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.
 
 
 def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
-    """Return what is subtracted from each frame of a stack."""
+    """Return the reference that is subtracted from each frame of a stack, (ny, nx) float32 counts."""
     one: Correction = correction.ready.correction
     return one.pattern.astype(np.float32) * np.float32(one.step)
 

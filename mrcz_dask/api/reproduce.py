@@ -33,14 +33,13 @@ from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundEr
 from mrcz_dask.values.messages import Listener, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import Break, StackRecord
-from mrcz_dask.version import __version__
 
 Steps = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """What came of it.
+    """The result of making an output again.
 
     Attributes
     ----------
@@ -263,8 +262,3 @@ def _differing(path: Path, again: Path) -> tuple[int, ...]:
         if (a.shape, a.dtype) != (b.shape, b.dtype):
             return tuple(range(len(a)))
         return tuple(k for k in range(len(a)) if a.frame(k).tobytes() != b.frame(k).tobytes())
-
-
-def made_by_this_version(found: Reproduction) -> bool:
-    """Return whether the file comes from the version that runs now."""
-    return found.version == __version__

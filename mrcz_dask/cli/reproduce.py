@@ -12,6 +12,7 @@ from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.options import AsJson
 from mrcz_dask.cli.progress import Bars
+from mrcz_dask.version import __version__
 
 
 def register(app: typer.Typer) -> None:
@@ -48,7 +49,6 @@ def reproduce(
 
     Exit code: 0 the same, 3 not the same, 1 an input is missing or changed.
     """
-    from mrcz_dask.api.reproduce import made_by_this_version
     from mrcz_dask.api.reproduce import reproduce as run_again
 
     with Bars() as bars:
@@ -59,6 +59,6 @@ def reproduce(
         say(f"{path}: reproduced, every byte the same")
     else:
         say(f"{path}: not the same; {len(found.frames)} frames differ: {list(found.frames)[:20]}")
-        if not made_by_this_version(found):
+        if found.version != __version__:
             say(f"  it was made by version {found.version}, not by this one")
     raise typer.Exit(DONE if found.same else PARTLY)

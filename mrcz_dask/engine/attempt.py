@@ -37,12 +37,12 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the stack."""
+        """The name of the stack."""
         ...
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Files and folders that must be there."""
+        """Files and folders without which the task cannot be done."""
         ...
 
 
@@ -51,7 +51,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[R]):
-    """What a task gave, and the time that it took where that was asked for."""
+    """The result of a task, and its timing if that was measured."""
 
     result: R
     timing: Timing | None
@@ -78,10 +78,13 @@ def attempt(function: Callable[..., R], phase: str, task: Named, *state: Any) ->
 
 
 def _may_pass(error: Exception, task: Named) -> bool:
-    """Whether it is worth trying again, now: after waiting for folders that are gone."""
+    """Wait for folders that are gone; say whether another try may go better."""
     gone = [place for place in task.places if not is_there(place)]
     if not gone:
-        passing = any(_passes(one) for one in _chain(error))
+        passing = any(
+            isinstance(cause, DamagedError) or (isinstance(cause, OSError) and cause.errno in PASSING)
+            for cause in _causes(error)
+        )
         if passing:
             time.sleep(PAUSE)
             check_stop()
@@ -95,11 +98,7 @@ def _may_pass(error: Exception, task: Named) -> bool:
     return False
 
 
-def _passes(error: BaseException) -> bool:
-    return isinstance(error, DamagedError) or (isinstance(error, OSError) and error.errno in PASSING)
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and what it came from."""
     while error is not None:
         yield error
@@ -116,7 +115,7 @@ def is_there(place: str) -> bool:
 
 
 def timed(function: Callable[..., R], on: bool, *arguments: Any) -> Timed[R]:
-    """Return what function(*arguments) gives, with the time that it took if that is asked for."""
+    """Call a function; measure where its time goes if `on`."""
     if not on:
         return Timed(function(*arguments), None)
     with Clock() as clock:

@@ -78,7 +78,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What a worker says of itself and of the shared folder.
+    """The answers of a worker about itself and the shared folder.
 
     Attributes
     ----------
@@ -127,17 +127,10 @@ def check_cluster(where: ClientOptions, folder: Path, listen: Listener) -> Repor
         raise ParameterError("no cluster to check; give --profile-file, --cluster or --scheduler")
     if not folder.is_dir():
         raise ParameterError(f"{folder} is no folder; expected that of a session or its outputs")
-    return Report(tuple(_findings(_one_job(where), folder.absolute(), listen)))
-
-
-def _one_job(where: ClientOptions) -> ClientOptions:
-    """Return what is opened: one job, with the memory that a K2 session would ask for."""
-    if where.queue is None:
-        return where
-    wait = min(where.queue.wait, LONGEST)
-    return replace(
-        where, queue=replace(where.queue, jobs=(1, 1), wait=wait, memory=where.queue.job_memory(K2))
-    )
+    if where.queue is not None:  # one job, with the memory of a K2 session
+        wait, memory = min(where.queue.wait, LONGEST), where.queue.job_memory(K2)
+        where = replace(where, queue=replace(where.queue, jobs=(1, 1), wait=wait, memory=memory))
+    return Report(tuple(_findings(where, folder.absolute(), listen)))
 
 
 def _findings(where: ClientOptions, folder: Path, listen: Listener) -> Iterator[Finding]:
@@ -203,7 +196,7 @@ def _of_workers(where: ClientOptions, client: Client, folder: Path) -> Iterator[
 
 
 def look_around(path: str, dask_worker: Worker) -> Seen:
-    """Return what this worker sees; writes a file beside `path` with the same content."""
+    """Describe this worker and its view of a file; write another file beside it with the same content."""
     from distributed.system import MEMORY_LIMIT
 
     begin = time.time()
@@ -219,7 +212,7 @@ def look_around(path: str, dask_worker: Worker) -> Seen:
 
 
 def _patiently(read: Callable[[], str]) -> str | None:
-    """Return what is read, as soon as a network file system shows it; None if it does not."""
+    """Read a file, as soon as a network file system shows it; None if it does not."""
     end = time.monotonic() + SEEN_WITHIN
     while True:
         with suppress(OSError):

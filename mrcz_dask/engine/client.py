@@ -49,11 +49,11 @@ class Client(Protocol):
 
     @property
     def ahead(self) -> int:
-        """How many tasks may be handed over before others are finished."""
+        """Most tasks that may be handed over before others are finished."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return what it is, for the log of the run."""
+        """Describe the client for the log of the run."""
         ...
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
@@ -89,7 +89,7 @@ class SerialClient:
         keep_memory()
 
     def describe(self) -> dict[str, Any]:
-        """Return what it is, for the log of the run."""
+        """Describe the client for the log of the run."""
         return {"kind": "serial"}
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
@@ -165,14 +165,14 @@ class DaskClient:
 
     @property
     def ahead(self) -> int:
-        """How many tasks may be handed over before others are finished.
+        """Most tasks that may be handed over before others are finished.
 
         Where memory is for fewer tasks than there are threads, just these: Dask would run more.
         """
         return self.slots if self._tight else max(FEWEST_AHEAD, AHEAD * self.slots)
 
     def describe(self) -> dict[str, Any]:
-        """Return what it is, for the log of the run."""
+        """Describe the client for the log of the run."""
         return {"kind": "dask", "workers": self._workers, "threads": self.slots}
 
     def room(self) -> dict[str, int]:
@@ -280,7 +280,7 @@ async def _give_up_hanging(dask_scheduler: Any = None) -> None:
 
 
 def workers_there(client: distributed.Client) -> dict[str, dict[str, Any]]:
-    """Return what the scheduler says of every worker that is there now, by its address.
+    """Ask the scheduler for its workers, by their addresses.
 
     `Client.scheduler_info` keeps its answer where the client's own loop puts another one every two seconds,
     without any worker: read at that moment, all of them seem to be lost.
@@ -291,7 +291,7 @@ def workers_there(client: distributed.Client) -> dict[str, dict[str, Any]]:
 
 
 def scheduler_lost() -> SessionError:
-    """Return what is said when the scheduler is gone."""
+    """Make the error of a scheduler that is gone."""
     return SessionError(
         "the Dask scheduler was lost; what is done stays: run again to go on with the other stacks"
     )

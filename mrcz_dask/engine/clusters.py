@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -243,12 +244,13 @@ def _queued(
         _check_versions(client)
         each, most = settings.plan_workers(needed), settings.jobs[1]
         slots = each.workers * each.tasks * most
-
-        def reason() -> str:
-            return show_jobs(cluster, settings)
-
-        made = DaskClient(client, needed, slots=slots, wait=settings.wait, reason=reason)
-        listen(ClusterReady(len(made.room()), each.tasks, address, _link(client, dashboard)))
+        made = DaskClient(
+            client, needed, slots=slots, wait=settings.wait, reason=partial(show_jobs, cluster, settings)
+        )
+        # the dashboard need not listen where the scheduler does
+        port, host = client.scheduler_info()["services"].get("dashboard"), dashboard.rpartition(":")[0]
+        link = f"http://{host}:{port}/status" if port and host else str(client.dashboard_link)
+        listen(ClusterReady(len(made.room()), each.tasks, address, link))
         yield made
 
 
@@ -276,15 +278,6 @@ def _wait_for_a_job(
         f"{show_jobs(cluster, settings)}; what jobs wrote is in {settings.folder / 'logs'}; what is done "
         "stays: run again to go on"
     )
-
-
-def _link(client: Client, dashboard: str) -> str:
-    """Return where the dashboard is, which need not listen where the scheduler does."""
-    port = client.scheduler_info()["services"].get("dashboard")
-    host = dashboard.rpartition(":")[0]
-    if port is None or not host:
-        return str(client.dashboard_link)
-    return f"http://{host}:{port}/status"
 
 
 @contextmanager

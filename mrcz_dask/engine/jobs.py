@@ -79,7 +79,11 @@ def open_cluster(
         cannot be made, or not one stack fits into a job.
     """
     cls = _cluster_class(settings.system)
-    _check_commands(settings.system, cls.job_cls.submit_command)
+    if shutil.which(submit := cls.job_cls.submit_command) is None:
+        raise SessionError(
+            f"{submit}: not found on this machine; expected a node from which jobs of {settings.system} can "
+            "be submitted; log in to one, or choose another --cluster"
+        )
     _make_folder(settings)
     with (
         _certificates(settings) as security,
@@ -141,7 +145,7 @@ async def _submit_again(cluster: JobQueueCluster) -> None:
 
 
 def show_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> str:
-    """Return what the queue system shows of the jobs that were submitted and not ended."""
+    """Show the jobs that were submitted and have not ended, as the queue system sees them."""
     numbers = [str(job.job_id) for job in list(cluster.workers.values()) if job.job_id]
     return look(settings.system, numbers) if numbers else "no job is in the queue"
 
@@ -158,15 +162,9 @@ def job_script(settings: QueueSettings, needed: MemoryEstimate) -> str:
     return str(made.job_script())
 
 
-def look_command(system: System, jobs: Sequence[str]) -> list[str]:
-    """Return the command that shows jobs of a system by their numbers."""
-    numbers = [",".join(jobs)] if system in ("slurm", "sge") else list(jobs)
-    return [*_LOOK[system], *numbers]
-
-
 def look(system: System, jobs: Sequence[str]) -> str:
-    """Return how to look at jobs of a system, and what it shows now."""
-    command = look_command(system, jobs)
+    """Say which command shows jobs of a system, and what it shows now."""
+    command = [*_LOOK[system], *([",".join(jobs)] if system in ("slurm", "sge") else jobs)]
     shown = ""
     with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
@@ -206,14 +204,6 @@ def _same_signals() -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-def _check_commands(system: System, submit: str) -> None:
-    if shutil.which(submit) is None:
-        raise SessionError(
-            f"{submit}: not found on this machine; expected a node from which jobs of {system} can be "
-            "submitted; log in to one, or choose another --cluster"
-        )
-
-
 def _make_folder(settings: QueueSettings) -> None:
     if not re.fullmatch(PATH, str(settings.folder)):
         raise SessionError(
@@ -244,8 +234,11 @@ def _exact(settings: QueueSettings, needed: MemoryEstimate, job: Any) -> Any:
 
 
 def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
-    """Return what dask-jobqueue is told of a job."""
+    """Return a job's arguments for dask-jobqueue."""
     life, spread = settings.lives
+    memory = {f"DASK_{name.upper().replace('.', '__')}": str(value) for name, value in WORKER_MEMORY.items()}
+    variables = environment() | ONE_THREAD | memory
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return {
         "cores": settings.cores,
         "processes": settings.plan_workers(needed).workers,
@@ -258,7 +251,7 @@ def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
         "local_directory": settings.local_directory,
         "python": shlex.quote(settings.python or sys.executable),
         "shebang": "#!/usr/bin/env bash",
-        "job_script_prologue": [*_exports(), *settings.prologue],
+        "job_script_prologue": [*exports, *settings.prologue],
         "job_directives_skip": [],
         "death_timeout": DEATH_TIMEOUT,
         # Workers have pages of their own, which would listen everywhere.
@@ -270,7 +263,7 @@ def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
 
 
 def _of_the_system(settings: QueueSettings, memory: int) -> dict[str, Any]:
-    """Return what each system calls otherwise."""
+    """Return the arguments for which each queue system has its own names."""
     mebi, time, extra = memory // MEBI, clock(settings.walltime), list(settings.directives)
     own: dict[str, Any]
     match settings.system:
@@ -284,19 +277,9 @@ def _of_the_system(settings: QueueSettings, memory: int) -> dict[str, Any]:
             if settings.cores > 1:
                 extra = [f"-pe {settings.parallel_environment} {settings.cores}", *extra]
         case "lsf":
-            own, time = {"project": settings.account, "mem": memory}, _minutes(settings.walltime)
+            time = clock(math.ceil(settings.walltime / 60) * 60)[:-3]  # hours and minutes
+            own = {"project": settings.account, "mem": memory}
     return own | {"walltime": time, "job_extra_directives": extra}
-
-
-def _minutes(seconds: int) -> str:
-    return clock(math.ceil(seconds / 60) * 60)[:-3]
-
-
-def _exports() -> list[str]:
-    """Return what a job's shell sets for the workers, as a local cluster does for its own."""
-    memory = {f"DASK_{name.upper().replace('.', '__')}": str(value) for name, value in WORKER_MEMORY.items()}
-    known = environment() | ONE_THREAD | memory
-    return [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
 
 
 def _scheme(settings: QueueSettings) -> str:

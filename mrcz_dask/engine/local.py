@@ -94,11 +94,8 @@ def local_cluster(
 @contextmanager
 def _killing() -> Iterator[Callable[[], None]]:
     """Give what kills the processes that are started in the block, until it ends: Dask waits for them."""
-    before, over, quiet = (
-        set(multiprocessing.active_children()),
-        threading.Event(),
-        logging.root.manager.disable,
-    )
+    before, over = set(multiprocessing.active_children()), threading.Event()
+    quiet = logging.root.manager.disable
 
     def kill() -> None:
         while not over.wait(0.05):
@@ -117,7 +114,7 @@ def _killing() -> Iterator[Callable[[], None]]:
 
 
 def deaf_to_interrupts() -> WorkerPlugin:
-    """Return what makes workers ignore Ctrl-C, which a terminal sends to them, too: we end them in order."""
+    """Make workers ignore Ctrl-C, which a terminal sends to them as well: the command ends them in order."""
     from distributed import WorkerPlugin
 
     class DeafToInterrupts(WorkerPlugin):

@@ -25,7 +25,7 @@ CHAINS, SHARED = 2, 256
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a task gets beside its own argument: what a task before it made, or the next state of a chain.
+    """A state that a task needs beside its argument, such as a window; often the next one of a chain.
 
     A state is made from the one before it in its chain, on the worker that has that, and again from the
     beginning of the chain where it was lost. Chains are short, as the scheduler keeps all tasks of one.
@@ -139,7 +139,9 @@ class Loop:
                 return
             for future, result in self.client.finished(TICK if self._running else 0):
                 task = self._running.pop(future)
-                job.take(task, _timed(task, result))
+                if isinstance(result, Exception):
+                    result = Timed(failure(task.argument, task.phase, result), None)
+                job.take(task, result)
             yield
 
     def _submit(self, task: Task) -> None:
@@ -184,12 +186,6 @@ def _work(function: Callable[..., Any], on: bool, argument: Named, *state: Timed
     made = timed(function, on, argument, *(one.result for one in state))
     times = [one.timing for one in (made, *state) if one.timing is not None]
     return Timed(made.result, reduce(add, times) if times else None)
-
-
-def _timed(task: Task, result: Any) -> Timed[Any]:
-    return (
-        Timed(failure(task.argument, task.phase, result), None) if isinstance(result, Exception) else result
-    )
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ GAIN_PIXEL = 20
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Peak memory of a worker.
+    """Peak memory of a worker: of the process, and of each task at a time.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class MemoryEstimate:
 def estimate_memory(
     shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str, *, gained: bool = False
 ) -> MemoryEstimate:
-    """Return the memory that a session asks for.
+    """Estimate the memory that a worker needs for the stacks of a session.
 
     Parameters
     ----------
@@ -63,14 +63,12 @@ def estimate_memory(
     gained
         Whether a gain is applied.
     """
-    pixel = max(map(_pixel, dtypes)) + (HALF_OUTPUT if output == "float16" else 0) + GAIN_PIXEL * gained
+    sizes = (
+        FLOAT_PIXEL if dtype.kind == "f" else BYTE_PIXEL if dtype.itemsize == 1 else WIDE_PIXEL
+        for dtype in dtypes
+    )
+    pixel = max(sizes) + (HALF_OUTPUT if output == "float16" else 0) + GAIN_PIXEL * gained
     return MemoryEstimate(PROCESS_BYTES, shape[0] * shape[1] * pixel)
-
-
-def _pixel(dtype: np.dtype[Any]) -> int:
-    if dtype.kind == "f":
-        return FLOAT_PIXEL
-    return BYTE_PIXEL if dtype.itemsize == 1 else WIDE_PIXEL
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +143,17 @@ def plan_workers(
     if tasks == 0:
         raise SessionError(_too_little(least, limit, machine, workers, memory))
     if max(1, workers) * needed.of(tasks) > machine:
-        raise SessionError(_too_many(needed.of(tasks), machine, workers))
+        each = needed.of(tasks)
+        raise SessionError(
+            f"{workers} workers need {readable(each)} each, {readable(workers * each)} together; the machine "
+            f"has {readable(machine)}; use fewer workers (--workers {max(1, machine // each)}), or less "
+            "memory for each (--memory)"
+        )
     return WorkerPlan(workers, threads, limit, tasks)
 
 
 def tasks_per_worker(needed: MemoryEstimate, workers: Iterable[tuple[float, int]]) -> list[int]:
-    """Return how many tasks at a time each of somebody else's workers takes.
+    """Return how many tasks at a time fit into each worker of a scheduler that runs already.
 
     Parameters
     ----------
@@ -199,20 +202,7 @@ def _too_little(least: int, limit: int, machine: int, workers: int, memory: int 
     if least > machine:
         return f"{found}; the machine has {readable(machine)}: use one with more memory"
     room = machine // least
-    remedies = [f"--memory {_upwards(least)}"] if memory is not None else []
+    remedies = [f"--memory {math.ceil(least / 1e8) / 10:g}GB"] if memory is not None else []
     if workers > room:
         remedies.append(f"fewer workers: --workers {room}")
     return f"{found}; use {', and '.join(remedies)}"
-
-
-def _too_many(each: int, machine: int, workers: int) -> str:
-    return (
-        f"{workers} workers need {readable(each)} each, {readable(workers * each)} together; the machine has "
-        f"{readable(machine)}; use fewer workers (--workers {max(1, machine // each)}), or less memory for "
-        "each (--memory)"
-    )
-
-
-def _upwards(size: int) -> str:
-    """Return a size, rounded up, as `parse_memory` takes it."""
-    return f"{math.ceil(size / 1e8) / 10:g}GB"

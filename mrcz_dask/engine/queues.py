@@ -122,7 +122,9 @@ class QueueSettings:
 
     def _problems(self) -> Iterator[str]:
         yield from one_of("system", self.system, SYSTEMS)
-        yield from _jobs_problems(self.jobs)
+        low, high = self.jobs
+        if not 0 <= low <= high <= 10_000 or high < 1:
+            yield f"jobs is {low}:{high}; expected MIN:MAX with 0 <= MIN <= MAX, MAX in 1 to 10000"
         yield from whole("cores", self.cores, 1, 4096)
         yield from whole("walltime", self.walltime, SHORTEST, 366 * 86400, unit=" s")
         yield from whole("wait", self.wait, 1, 366 * 86400, unit=" s")
@@ -130,8 +132,10 @@ class QueueSettings:
             yield from whole("memory", self.memory, 1, 1 << 50, unit=" bytes")
         yield from one_of("tls", self.tls, (True, False))
         yield from self._words()
-        yield from _lines("prologue", self.prologue)
-        yield from _lines("directives", self.directives)
+        for name in ("prologue", "directives"):
+            for line in getattr(self, name):
+                if not isinstance(line, str) or re.search(r"[\n\r\0]", line):
+                    yield f"{name} holds {line!r}; expected one line of text for each entry"
         yield from self._time_problems()
 
     def _words(self) -> Iterator[str]:
@@ -204,7 +208,9 @@ class QueueSettings:
             raise ParameterError(f"{', '.join(unknown)}: unknown; expected some of {', '.join(known)}")
         if "system" not in values:
             raise ParameterError(f"system is missing; expected one of {', '.join(SYSTEMS)} (--cluster)")
-        return cls(**{name: _READ.get(name, _as_it_is)(name, value) for name, value in values.items()})
+        return cls(
+            **{name: _READ[name](name, value) if name in _READ else value for name, value in values.items()}
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `of` takes them."""
@@ -219,7 +225,7 @@ class QueueSettings:
 
 
 def read_queue_settings(path: Path) -> dict[str, Any]:
-    """Return what a file of queue settings says, for `QueueSettings.of`; empty texts are left out.
+    """Read queue settings from a TOML file, as `QueueSettings.of` takes them; empty texts are left out.
 
     Raises
     ------
@@ -277,22 +283,6 @@ def parse_jobs(name: str, value: object) -> tuple[int, int]:
 def clock(seconds: int) -> str:
     """Return a duration as HH:MM:SS, with as many hours as there are."""
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def _jobs_problems(jobs: tuple[int, int]) -> Iterator[str]:
-    low, high = jobs
-    if not 0 <= low <= high <= 10_000 or high < 1:
-        yield f"jobs is {low}:{high}; expected MIN:MAX with 0 <= MIN <= MAX, MAX in 1 to 10000"
-
-
-def _lines(name: str, lines: tuple[str, ...]) -> Iterator[str]:
-    for line in lines:
-        if not isinstance(line, str) or re.search(r"[\n\r\0]", line):
-            yield f"{name} holds {line!r}; expected one line of text for each entry"
-
-
-def _as_it_is(name: str, value: Any) -> Any:
-    return value
 
 
 def _size(name: str, value: Any) -> Any:

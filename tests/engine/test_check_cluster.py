@@ -16,7 +16,7 @@ from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import QueueSettings
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import ClusterReady, silent
 
 SEEN = Seen("n017", checking.platform.python_version(), 4, 64 * 10**9, 1000.0, "token", "x-1", "")
@@ -82,11 +82,22 @@ def test_nothing_to_check(tmp_path: Path) -> None:
         check_cluster(QUEUE, tmp_path / "none", silent)
 
 
-def test_one_job_is_submitted_with_the_memory_of_a_k2_session() -> None:
-    one = checking._one_job(ClientOptions(queue=QueueSettings("slurm", jobs=(2, 9), cores=3, wait=10**5)))
-    assert one.queue is not None
-    assert (one.queue.jobs, one.queue.wait) == ((1, 1), 600)
-    assert one.queue.memory == QueueSettings("slurm", cores=3).job_memory(K2)
+def test_one_job_is_submitted_with_the_memory_of_a_k2_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[ClientOptions] = []
+
+    def refuse(options: ClientOptions, *_: Any) -> Any:
+        opened.append(options)
+        raise SessionError("no queue system is here")
+
+    monkeypatch.setattr(checking, "open_client", refuse)
+    queue = QueueSettings("slurm", jobs=(2, 9), cores=3, wait=10**5)
+    report = checking.check_cluster(ClientOptions(queue=queue), tmp_path, silent)
+    assert not report.ok and "no queue system is here" in report.findings[0].found
+    assert opened[0].queue is not None
+    assert (opened[0].queue.jobs, opened[0].queue.wait) == ((1, 1), 600)
+    assert opened[0].queue.memory == QueueSettings("slurm", cores=3).job_memory(K2)
 
 
 @pytest.mark.parametrize(

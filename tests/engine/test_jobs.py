@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.engine.allocator import environment
-from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, look_command, open_cluster
+from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, open_cluster
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import SYSTEMS, QueueSettings
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
@@ -174,14 +174,17 @@ def test_certificates_last_as_long_as_the_cluster(monkeypatch: pytest.MonkeyPatc
     assert list((tmp_path / "shared").rglob("*.pem")) == []
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
-def test_how_to_look_at_jobs(system: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    command = look_command(system, ["12", "13"])
-    assert "12" in command[-1] + command[-2] and "13" in command[-1]
-    program = tmp_path / command[0]
+@pytest.mark.parametrize(
+    ("system", "name"), [("slurm", "squeue"), ("sge", "qstat"), ("pbs", "qstat"), ("lsf", "bjobs")]
+)
+def test_how_to_look_at_jobs(system: Any, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / name
     program.write_text("#!/bin/sh\necho 12 PENDING\necho 13 gone >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert look(system, ["12", "13"]).endswith("says: 12 PENDING; 13 gone")
+    shown = look(system, ["12", "13"])
+    numbers = "12,13" if system in ("slurm", "sge") else "12 13"
+    assert shown.startswith(f"`{name} ") and f" {numbers}`" in shown
+    assert shown.endswith("says: 12 PENDING; 13 gone")
     program.unlink()
     assert look(system, ["12"]).endswith("says: nothing")
