@@ -12,8 +12,7 @@ import numpy as np
 
 from mrcz_dask.numerics.noise.correlation import correlated_noise
 from mrcz_dask.numerics.outliers.mask import outlier_mask
-from mrcz_dask.numerics.outliers.neighbours import near_another
-from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import make_correction
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.simulate import named, simulate_session

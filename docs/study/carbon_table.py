@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.outliers.weights import is_masked
-from mrcz_dask.numerics.reference.koma import Finder
+from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.window import Member, WindowSum
-from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge
+from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.simulate.session import StackTruth
 from mrcz_dask.numerics.sums import sum_stack
@@ -67,7 +67,9 @@ def first_pass(name: str, seed: int, strength: float) -> Session:
         members.append(Member(total.values, total.exponent, masked, found.mean, total.n))
         grids.append(block_means(total.total(), found.mask, ContrastParams().blocks))
         truths.append(stack.truth)
-    return Session(members, [v.usable for v in judge(grids, PARAMS.radius, ContrastParams())], truths)
+    return Session(
+        members, [v.usable for v in assess_contrast(grids, PARAMS.radius, ContrastParams())], truths
+    )
 
 
 def score(session: Session, i: int) -> tuple[float, ...]:
@@ -80,7 +82,7 @@ def score(session: Session, i: int) -> tuple[float, ...]:
     mask[one.masked] = True
     mask = mask.reshape(SHAPE)
     dose, mean = one.mean / one.n, MeanImage(one.values, 2.0**-one.exponent / one.n)
-    pattern = Finder(list(session.references(i)), PARAMS).find(mean, dose, mask).image
+    pattern = PatternFit(list(session.references(i)), PARAMS).find(mean, dose, mask).image
     good = ~mask & ~truth.dead
 
     def centred(image: Image) -> Floats:

@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.noise.correlation import correlated_noise
 from mrcz_dask.numerics.outliers.mask import outlier_mask
-from mrcz_dask.numerics.outliers.neighbours import near_another
-from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.bands import Bands, make_bands
 from mrcz_dask.numerics.reference.correction import make_correction
-from mrcz_dask.numerics.reference.koma import Finder, Pattern
-from mrcz_dask.numerics.reference.parts import MeanImage, References, combine, look
+from mrcz_dask.numerics.reference.koma import Pattern, PatternFit
+from mrcz_dask.numerics.reference.parts import MeanImage, References, combine, measure_bands
 from mrcz_dask.numerics.reference.regression import LARGEST_SUM, fit_bands, pattern_of
 from mrcz_dask.numerics.reference.session_sum import SessionSum
 from mrcz_dask.numerics.reference.window import Member, WindowSum
-from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge
+from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
 from mrcz_dask.numerics.simulate import SESSIONS, named, simulate_session
 from mrcz_dask.numerics.simulate.params import SimulationParams
 from mrcz_dask.numerics.simulate.specimen import Specimen
@@ -104,7 +103,7 @@ def first_pass(name: str, seed: int, stacks: int, dose: float | None = None) -> 
             stack = session.stack(i)
             moved = [Specimen(params, i).moved(*shift) for shift in stack.truth.drift[::2]]
             scored[i] = Scored(stack.frames, stack.truth.pattern, np.mean(moved, axis=0, dtype=np.float32))
-    verdicts = judge(grids, PARAMS.radius, ContrastParams())
+    verdicts = assess_contrast(grids, PARAMS.radius, ContrastParams())
     return Session(members, [v.usable for v in verdicts], scored)
 
 
@@ -167,7 +166,7 @@ def several(mean: MeanImage, refs: Sequence[Image], mask: Mask, bands: Bands, *,
     table = np.zeros((k + 1, k + 1, len(bands.names)))
     for a, b in combinations(range(k), 2):
         at = np.ix_([0, a + 1, b + 1], [0, a + 1, b + 1])
-        table[at] = look(mean, References.of([refs[a], refs[b]], bands), mask, bands).products
+        table[at] = measure_bands(mean, References.of([refs[a], refs[b]], bands), mask, bands).products
     out, factors = np.zeros(SHAPE, np.float32), np.zeros((k, len(bands.names)))
     for b, modes in enumerate(bands.modes):
         xx, xy, yy = table[1:, 1:, b], table[1:, 0, b], table[0, 0, b]
@@ -198,7 +197,7 @@ def patterns(
     true = MeanImage(truth)
 
     def found(method: str, images: Sequence[Image]) -> Pattern:
-        return Finder(images, KomaParams(radius=12, method=method)).find(mean, dose, mask)
+        return PatternFit(images, KomaParams(radius=12, method=method)).find(mean, dose, mask)
 
     def scaled(image: Image) -> Pattern:
         return Pattern(image * np.float32(dose))
@@ -208,7 +207,7 @@ def patterns(
     yield "session", found("session", made.session)
     yield "fit", found("fit", two)
     split = References.of(two, bands)
-    yield "limit", scaled(pattern_of(fit_bands(look(true, split, mask, bands), bands), split, bands))
+    yield "limit", scaled(pattern_of(fit_bands(measure_bands(true, split, mask, bands), bands), split, bands))
     yield "true pattern", scaled(truth - np.float32(1))
     for name, refs in others.items():
         yield f"fit {name}", scaled(several(relative, refs, mask, bands, chance=True))
@@ -217,7 +216,10 @@ def patterns(
     around = [made.short, made.around]
     yield "fit around", found("fit", around)
     split = References.of(around, bands)
-    yield "limit around", scaled(pattern_of(fit_bands(look(true, split, mask, bands), bands), split, bands))
+    yield (
+        "limit around",
+        scaled(pattern_of(fit_bands(measure_bands(true, split, mask, bands), bands), split, bands)),
+    )
 
 
 def scores(session: Session, i: int, made: Windows) -> tuple[dict[str, float], list[list[float | str]]]:
@@ -247,13 +249,15 @@ def scores(session: Session, i: int, made: Windows) -> tuple[dict[str, float], l
 def specimens_part(left: Image, specimen: Image, mask: Mask) -> Floats:
     """Return the product of an image with the specimen, band by band."""
     bands = make_bands(SHAPE, PARAMS.min_modes)
-    return look(MeanImage(left), References.of([specimen], bands), mask, bands).products[0, 1]
+    return measure_bands(MeanImage(left), References.of([specimen], bands), mask, bands).products[0, 1]
 
 
 def by_band(parts: dict[str, Floats], truth: Image) -> list[list[float | str]]:
     """Return rows of band, modes, power of the pattern, and products with the specimen by method."""
     bands = make_bands(SHAPE, PARAMS.min_modes)
-    power = look(MeanImage(truth), References.of([truth], bands), np.zeros(SHAPE, bool), bands).products[0, 0]
+    power = measure_bands(
+        MeanImage(truth), References.of([truth], bands), np.zeros(SHAPE, bool), bands
+    ).products[0, 0]
     return [
         [name, modes, power[b], *(parts[method][b] for method in LOOKED_AT)]
         for b, (name, modes) in enumerate(zip(bands.names, bands.modes, strict=True))

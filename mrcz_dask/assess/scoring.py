@@ -34,7 +34,7 @@ from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.numerics.reference.fused import masked_sum
-from mrcz_dask.numerics.reference.koma import Finder
+from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 
@@ -199,14 +199,16 @@ class _Side:
         weight = np.full(values.shape, WEIGHT_STEPS, np.uint8)
         return StoredSums(MeanImage(values, 2.0**-record.exponent / n), n, weight, nowhere, nowhere)
 
-    def finder(self, task: CorrectionTask, windows: WindowSums | Exception | None = None) -> Finder | None:
+    def finder(
+        self, task: CorrectionTask, windows: WindowSums | Exception | None = None
+    ) -> PatternFit | None:
         """Prepare to find the pattern with a task's windows and method; None without windows or mask."""
         if self.whole is None:
             return None
         images = references_of(task, self.whole, windows, masked=self.masked)
-        return Finder(images, task.settings.koma) if images else None
+        return PatternFit(images, task.settings.koma) if images else None
 
-    def correction(self, sums: StoredSums, finder: Finder | None = None) -> ReadyCorrection:
+    def correction(self, sums: StoredSums, finder: PatternFit | None = None) -> ReadyCorrection:
         """Return the correction by the pattern, if there is one, and by the filter, if there is a mask."""
         pattern = None
         if finder is not None:
@@ -234,9 +236,9 @@ def _at_radius(
     for ending, side in sides.items():
         if side.whole is not None and side.even is not None:
             images = references_of(at_radius, side.whole, masked=side.masked)
-            plain = Finder(images[:1], replace(koma, method="plain"))
+            plain = PatternFit(images[:1], replace(koma, method="plain"))
             corrections[f"plain{ending}"] = side.correction(side.even, plain)
-            fit = Finder(images, replace(koma, method="fit"))
+            fit = PatternFit(images, replace(koma, method="fit"))
             corrections[f"fit{ending}"] = side.correction(side.even, fit)
     return corrections
 

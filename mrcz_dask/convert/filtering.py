@@ -25,9 +25,8 @@ from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
 from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
-from mrcz_dask.numerics.outliers.filling import fill_values
+from mrcz_dask.numerics.outliers.filling import Replacement, fill_values
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
-from mrcz_dask.numerics.outliers.replacing import Replacement
 from mrcz_dask.numerics.outliers.thresholds import QUIET
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.philox import key_of

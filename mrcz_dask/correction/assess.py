@@ -11,8 +11,8 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-from mrcz_dask.numerics.session.breaks import Found, decided_places, find_breaks, gather
-from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, judge
+from mrcz_dask.numerics.session.breaks import DetectedBreak, final_below, find_breaks, gather_evidence
+from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, assess_contrast
 from mrcz_dask.numerics.session.copies import Copies
 from mrcz_dask.numerics.session.fingerprint import Fingerprint
 from mrcz_dask.session.entries import StackEntry
@@ -134,18 +134,18 @@ def _pauses(ready: Sequence[AssessedStack], hours: float | None) -> Iterator[tup
 
 def _found(
     usable: Sequence[AssessedStack], known: Sequence[int], koma: KomaParams, settled: int
-) -> tuple[list[Found], int]:
+) -> tuple[list[DetectedBreak], int]:
     """Return the breaks of dose and pattern among usable stacks, and below which of them they are decided."""
     if not usable:
         return [], 0
     records = [one.record for one in usable]
     sketches = [b64decode(record.sketch) for record in records]
     shape = records[0].shape[1:]
-    evidence = gather(sketches, shape, [record.dose for record in records], koma.break_dose)
-    return find_breaks(evidence, known), decided_places(evidence.candidates, settled)
+    evidence = gather_evidence(sketches, shape, [record.dose for record in records], koma.break_dose)
+    return find_breaks(evidence, known), final_below(evidence.candidates, settled)
 
 
-def reason_of(one: Found) -> str:
+def reason_of(one: DetectedBreak) -> str:
     """Return in words why a place is a break."""
     if one.kind == "dose":
         before, after = one.numbers
@@ -205,7 +205,8 @@ class Assessment:
             self._grids.append(_grid(record))
             self._copies.add(Fingerprint.from_text(record.frames, record.grain))
             changed.update(self._copies.of(j))
-        verdicts = judge(self._grids[start:], koma.radius, self._settings.contrast, undecided - start)
+        contrast = self._settings.contrast
+        verdicts = assess_contrast(self._grids[start:], koma.radius, contrast, undecided - start)
         del self.ready[undecided:]
         for j in changed.intersection(range(undecided)):
             self.ready[j] = replace(self.ready[j], copies=self._copies.of(j))

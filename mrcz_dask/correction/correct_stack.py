@@ -34,10 +34,9 @@ from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
-from mrcz_dask.numerics.outliers.neighbours import near_another
-from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection, make_correction
-from mrcz_dask.numerics.reference.koma import Finder, Pattern, spread
+from mrcz_dask.numerics.reference.koma import Pattern, PatternFit, spread
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.window import Member
 from mrcz_dask.session.store import SessionStore
@@ -118,16 +117,16 @@ def corrections(
     record, koma = task.record, task.settings.koma
     sums = StoredSums.load(store, task, "")
     with phase("window"):
-        finder = Finder(references_of(task, sums, windows), koma)
+        finder = PatternFit(references_of(task, sums, windows), koma)
     with phase("fit"):
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
-        used = finder if record.sound else Finder((), koma)
+        used = finder if record.sound else PatternFit((), koma)
         pattern = used.find(sums.mean, record.mean / sums.n, sums.mask)
         correction = sums.correction(pattern, task)
         return sums.mean, pattern, correction, _held_out(store, task, finder) if scored else None
 
 
-def _held_out(store: SessionStore, task: CorrectionTask, finder: Finder) -> HeldOut | None:
+def _held_out(store: SessionStore, task: CorrectionTask, finder: PatternFit) -> HeldOut | None:
     mean = task.record.mean_even
     if mean is None or not task.record.sound:
         return None

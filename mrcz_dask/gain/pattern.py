@@ -15,7 +15,7 @@ from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.noise.correlation import FINENESS
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
-from mrcz_dask.numerics.session.contrast import Usability, block_means, judge
+from mrcz_dask.numerics.session.contrast import Usability, assess_contrast, block_means
 from mrcz_dask.numerics.session.copies import Copies
 from mrcz_dask.numerics.session.fingerprint import Fingerprint, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
@@ -205,7 +205,7 @@ def _verdicts(looks: Sequence[StackLook], params: ContrastParams) -> list[Usabil
         else None
         for one in looks
     ]
-    return judge(grids, GROUP, params)
+    return assess_contrast(grids, GROUP, params)
 
 
 def _unusable(one: StackLook, verdict: Usability) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.kernels import LANES, compiled, flat
 from mrcz_dask.values.checks import in_runs
 
 # A frame's dose is another than the stack's beyond so many standard errors, and this share of it.
@@ -18,7 +18,6 @@ SHARE = 0.02
 # A frame whose mean is below this share of the usual one is blank: the shutter was closed.
 CLOSED = 0.01
 EVERY = 17  # row that is looked at first; read-out goes by even numbers of rows
-LANES = 128
 HOT = 0.01  # share of a frame's pixels that are lit in the dark, too
 SAMPLE = 256  # pixels a side that tell a frame's level
 PART = 1 / 16  # of the rows
@@ -66,14 +65,14 @@ def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequen
     errors
         Standard error of each.
     """
-    found = set(constant)
-    usual = float(np.median([m for k, m in enumerate(means) if k not in found] or [0.0]))
+    blank = set(constant)
+    usual = float(np.median([m for k, m in enumerate(means) if k not in blank] or [0.0]))
     dark = {
         k
         for k, (mean, error) in enumerate(zip(means, errors, strict=True))
         if mean < CLOSED * usual and usual - mean > ERRORS * error
     }
-    return tuple(sorted(found | dark))
+    return tuple(sorted(blank | dark))
 
 
 def relative_dose(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> float | None:
@@ -102,14 +101,13 @@ def relative_dose(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -
     if abs(apart) + ERRORS * error < SHARE * dose:  # so it is with all rows
         return 1.0
     apart, error = _apart(frame, weight, dose)
-    other = abs(apart) > ERRORS * error and abs(apart) > SHARE * dose
-    return 1.0 + apart / dose if other else 1.0
+    differs = abs(apart) > ERRORS * error and abs(apart) > SHARE * dose
+    return 1.0 + apart / dose if differs else 1.0
 
 
 def _apart(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> tuple[float, float]:
     """Return by how much the mean of good pixels differs from a dose, and its standard error."""
-    values = np.ascontiguousarray(native(frame)).reshape(-1)
-    good, total, squares = _deviations(values, np.ascontiguousarray(weight).reshape(-1), dose)
+    good, total, squares = _deviations(flat(frame), flat(weight), dose)
     if not good:
         return 0.0, math.inf
     apart = total / good
@@ -133,7 +131,7 @@ def _deviations(values: NDArray[Any], weight: NDArray[np.uint8], dose: float) ->
 def partly_blank_note(
     ends: Sequence[tuple[int, int]], blank: Sequence[int], means: Sequence[float], shape: tuple[int, int]
 ) -> tuple[str, ...]:
-    """Return what there is to say of frames whose first or last rows hold one value, unlike the others'.
+    """Describe frames whose first or last rows hold one value, unlike those of the other frames.
 
     Parameters
     ----------
@@ -152,18 +150,19 @@ def partly_blank_note(
         return ()
     usual = np.median([(ends[k][0], ny - ends[k][1]) for k in lit], axis=0).sum()
     missing = {k: ny - (ends[k][1] - ends[k][0]) - usual for k in lit}
-    found = [k for k, rows in missing.items() if rows >= PART * ny and means[k] * rows * nx > CERTAIN]
-    if not found:
+    partial = [k for k, rows in missing.items() if rows >= PART * ny and means[k] * rows * nx > CERTAIN]
+    if not partial:
         return ()
-    first = found[0]
+    first = partial[0]
+    start, stop = ends[first]
     return (
-        f"{len(found)} of {len(ends)} frames ({in_runs(found)}) hold one value in their first or last rows, "
-        f"unlike the others (frame {first}: in {ny - (ends[first][1] - ends[first][0])} of {ny} rows): were "
-        "they written whole? Look at the file; these rows are corrected like all others",
+        f"{len(partial)} of {len(ends)} frames ({in_runs(partial)}) hold one value in their first or last "
+        f"rows, unlike the others (frame {first}: in {ny - (stop - start)} of {ny} rows): were they written "
+        "whole? Look at the file; these rows are corrected like all others",
     )
 
 
 def blank_note(blank: Sequence[int], n: int) -> tuple[str, ...]:
-    """Return what there is to say of the blank frames, by ascending numbers, among n."""
+    """Describe the blank frames, given by ascending numbers, among n."""
     which = f"{len(blank)} of {n} frames are blank ({in_runs(blank)})"
     return (f"{which}: kept as they are, and left out of the dose",) if blank else ()

@@ -1,4 +1,4 @@
-"""Extremes, sum and sum of squares of integer pixels in one pass over memory, exact."""
+"""Sums of pixels and of their squares in one pass over memory, exact for integers."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import LANES, compiled
 
 # stays in the first cache, and its sum fits 32 bits: BLOCK * 2**16 < 2**31
 BLOCK = 1 << 13
 # up to here the sum of its squares does too: BLOCK * NARROW**2 < 2**32
 NARROW = 724
+PIECE = 1 << 15
 
 
 @compiled
@@ -56,3 +57,44 @@ def moments(pixels: NDArray[Any]) -> tuple[int, int, int, int]:
         low, high = min(low, np.int64(least)), max(high, np.int64(most))
         total += part
     return low, high, total, squares  # type: ignore[return-value]  # int to Python
+
+
+@compiled
+def _add(frame: NDArray[Any], total: NDArray[Any]) -> None:
+    for i in range(total.size):
+        total[i] += total.dtype.type(frame[i])
+
+
+@compiled
+def add_and_measure(frame: NDArray[Any], total: NDArray[Any]) -> tuple[Any, Any, Any, Any]:
+    """Add a flat frame of integers below 2**16 to a total that holds them, and return its `moments`."""
+    low: Any = np.int64(frame[0])
+    high: Any = low
+    whole, squares = np.int64(0), np.int64(0)
+    for start in range(0, frame.size, PIECE):
+        pixels = frame[start : start + PIECE]
+        _add(pixels, total[start : start + PIECE])
+        least, most, part, square = moments(pixels)
+        low, high = min(low, least), max(high, most)
+        whole += part
+        squares += square
+    return low, high, whole, squares
+
+
+@compiled
+def shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
+    """Return sum d and sum d**2 of d = v - shift in float64; many sums side by side, then together."""
+    sums, squares = np.zeros(LANES), np.zeros(LANES)
+    whole = values.size - values.size % LANES
+    lines = values[:whole].reshape(-1, LANES)
+    for i in range(lines.shape[0]):
+        for j in range(LANES):
+            d = np.float64(lines[i, j]) - shift
+            sums[j] += d
+            squares[j] += d * d
+    rest = values[whole:]
+    for j in range(rest.size):
+        d = np.float64(rest[j]) - shift
+        sums[j] += d
+        squares[j] += d * d
+    return sums.sum(), squares.sum()

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mrcz_dask.numerics.reference.framewise import add_and_measure
+from mrcz_dask.numerics.kernels import flat
+from mrcz_dask.numerics.moments import add_and_measure
 from mrcz_dask.values.errors import DtypeError, ParameterError
 
 Array = NDArray[Any]
@@ -22,7 +23,6 @@ BRIGHTEST = 2.0**24
 MOST_COUNTS = 2.0**20
 SAMPLE = 1 << 14
 TINY = float(np.finfo(np.float32).tiny)
-INT64_MAX = 2**63 - 1
 MEASURED = 2
 
 Moments = tuple[int, int, int, int]
@@ -63,6 +63,11 @@ class StackSum:
         return self.values.shape[0], self.values.shape[1]
 
     @property
+    def unit(self) -> float:
+        """Counts that a unit of `values` is."""
+        return 2.0**-self.exponent
+
+    @property
     def is_counts(self) -> bool:
         """Whether the pixels are integers, and so may be Poisson counts, or came from such."""
         return self.exponent == 0 or self.of_counts
@@ -77,11 +82,11 @@ class StackSum:
 
     def total(self) -> NDArray[np.float64]:
         """Return S as float64 (y, x) in counts, 0 where `nonfinite`."""
-        return self.values * np.float64(2.0**-self.exponent)
+        return self.values * np.float64(self.unit)
 
 
 class FrameSum:
-    """Adds frames exactly, into the narrowest signed integer that cannot overflow.
+    """An exact sum of frames, in the narrowest signed integer that cannot overflow.
 
     Parameters
     ----------
@@ -128,36 +133,22 @@ class FrameSum:
                 f"frame {self._n} is {frame.shape} {frame.dtype}, not {self._values.shape} {self._dtype}: "
                 "the frames of a stack have one shape and type"
             )
-        if self._dtype.kind == "f":
-            self._add_rounded(frame)
-            found = None
-        else:
-            found = self._add_integers(frame)
         self._n += 1
-        return found
-
-    def result(self) -> StackSum:
-        """Return the sum of the frames added so far."""
-        return StackSum(self._values, self._exponent, self._n, self._bad)
-
-    def result_with(self, other: FrameSum) -> StackSum:
-        """Return the sum of the frames added here and to another of the same shape, dtype, exponent."""
-        bound = self._bound + other._bound
-        self._check(bound)
-        values = self._values.astype(narrowest(bound, self._values, other._values))
-        values += other._values
-        bad = self._bad if other._bad is None else other._bad if self._bad is None else self._bad | other._bad
-        return StackSum(values, self._exponent, self._n + other._n, bad)
-
-    def _add_integers(self, frame: Array) -> Moments | None:
-        self._widen(_limit(frame))
-        flat = np.ascontiguousarray(frame, self._dtype.newbyteorder("=")).reshape(-1)
-        if flat.itemsize <= MEASURED and flat.size:
-            return add_and_measure(flat, self._values.reshape(-1))
+        if self._dtype.kind == "f":
+            self._add_floats(frame)
+            return None
+        info = np.iinfo(frame.dtype)
+        if info.bits < 64:  # a bound from the type alone: then the type of the sum depends on n alone
+            self._bound += max(-info.min, info.max)
+        else:
+            self._bound += max(int(frame.max(initial=0)), -int(frame.min(initial=0)))
+        self._values = self._values.astype(narrowest(self._bound, self._values), copy=False)
+        if frame.itemsize <= MEASURED and frame.size:
+            return add_and_measure(flat(frame), self._values.reshape(-1))
         np.add(self._values, frame, out=self._values, casting="unsafe")
         return None
 
-    def _add_rounded(self, frame: Array) -> None:
+    def _add_floats(self, frame: Array) -> None:
         scale = np.float64(2.0**self._exponent)
         limit = np.float64(2.0 ** ((SUM_BITS if self._exponent else EXACT_BITS) - self._exponent))
         for rows in _bands(frame):
@@ -165,29 +156,35 @@ class FrameSum:
             possible = np.abs(band) <= limit
             if not possible.all():
                 band = np.where(possible, band, 0)
-                self._mark(rows, ~possible)
+                if self._bad is None:
+                    self._bad = np.zeros(self._values.shape, bool)
+                self._bad[rows] |= ~possible
             self._values[rows] += np.rint(band * scale).astype(np.int64)
 
-    def _mark(self, rows: slice, bad: NDArray[np.bool_]) -> None:
-        if self._bad is None:
-            self._bad = np.zeros(self._values.shape, bool)
-        self._bad[rows] |= bad
+    def result(self) -> StackSum:
+        """Return the sum of the frames added so far."""
+        return StackSum(self._values, self._exponent, self._n, self._bad)
 
-    def _check(self, bound: int) -> None:
-        if bound > INT64_MAX:
-            raise DtypeError(f"the sum of {self._n + 1} {self._dtype} frames may pass 2**63; give float32")
-
-    def _widen(self, limit: int) -> None:
-        self._bound += limit
-        self._check(self._bound)
-        self._values = self._values.astype(narrowest(self._bound, self._values), copy=False)
+    def result_with(self, other: FrameSum) -> StackSum:
+        """Return the sum of the frames added here and to another of the same shape, dtype, exponent."""
+        values = self._values.astype(narrowest(self._bound + other._bound, self._values, other._values))
+        values += other._values
+        bad = self._bad if other._bad is None else other._bad if self._bad is None else self._bad | other._bad
+        return StackSum(values, self._exponent, self._n + other._n, bad)
 
 
 def narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
-    """Return the narrowest signed integer that holds `bound`, and no narrower than some arrays are."""
-    needed = max((a.itemsize for a in at_least), default=1)
-    sizes = (size for size in (1, 2, 4, 8) if size >= needed and bound < 1 << (8 * size - 1))
-    return np.dtype(f"i{next(sizes)}")
+    """Return the narrowest signed integer that holds `bound`, and no narrower than some arrays are.
+
+    Raises
+    ------
+    DtypeError
+        If 64 bits do not hold it.
+    """
+    for size in (1, 2, 4, 8):
+        if bound < 1 << (8 * size - 1) and all(size >= array.itemsize for array in at_least):
+            return np.dtype(f"i{size}")
+    raise DtypeError(f"a sum of frames may reach {bound:.3g}, and integers end at 2**63; give float32")
 
 
 def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
@@ -196,13 +193,13 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     Parameters
     ----------
     frames
-        (n, y, x) array, (y, x) array (one frame), or an iterable of (y, x) frames; an iterable of floats is
-        gone through twice, as their range comes first.
+        (n, y, x) array, (y, x) array (one frame), or an iterable of (y, x) frames. All are gone through
+        more than once, so an iterator is first read into memory.
 
     Returns
     -------
     StackSum
-        Of all frames, non-finite pixels marked.
+        The sum of all frames, non-finite pixels marked.
 
     Raises
     ------
@@ -211,7 +208,7 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     ParameterError
         For no frames, or frames that differ in shape or type.
     """
-    stack = as_frames(frames)
+    stack = _as_stack(frames)
     first = next(iter(stack), None)
     if first is None:
         raise ParameterError("the stack has no frames; expected at least one")
@@ -222,21 +219,21 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     return total.result()
 
 
-def as_frames(frames: Array | Iterable[Array]) -> Array | Iterable[Array]:
-    """Return something that yields (y, x) frames: an image becomes a stack of one; dask is computed."""
+def _as_stack(frames: Array | Iterable[Array]) -> Iterable[Array]:
+    """Return (y, x) frames that can be gone through again: an image becomes a stack of one."""
     shape = getattr(frames, "shape", None)
     if shape is None or not hasattr(frames, "__getitem__"):
-        return frames
+        return list(frames) if isinstance(frames, Iterator) else frames
     if len(shape) not in (2, 3):
         raise ParameterError(f"the array is {shape}; expected (frames, y, x), or (y, x) for one frame")
     if len(shape) == 2:
         return np.asarray(frames)[None]
-    return frames if isinstance(frames, np.ndarray) else _Frames(frames)
+    return frames if isinstance(frames, np.ndarray) else _ComputedFrames(frames)
 
 
 @dataclass(frozen=True, slots=True)
-class _Frames:
-    """The frames of an array that is not NumPy's, such as dask's: read one at a time, as often as asked."""
+class _ComputedFrames:
+    """The frames of an array that is not NumPy's, such as dask's: computed one at a time, anew each time."""
 
     array: Any
 
@@ -256,12 +253,12 @@ def common_exponent(frames: Iterable[Array]) -> int:
     frames
         (y, x) float frames of the whole stack.
     """
-    found = [_survey(frame) for frame in frames]
-    lit = [typical for typical, _, _ in found if typical]
+    surveys = [_survey(frame) for frame in frames]
+    lit = [typical for typical, _, _ in surveys if typical]
     limit = _largest_count(float(np.median(lit)) if lit else 0.0)
-    kept = [(largest, whole) for _, largest, whole in found if largest <= limit]
-    mantissa, log2 = math.frexp(len(found) * max((largest for largest, _ in kept), default=0.0))
-    if all(whole for _, whole in kept) and log2 <= EXACT_BITS:
+    counts = [(largest, whole) for _, largest, whole in surveys if largest <= limit]
+    mantissa, log2 = math.frexp(len(surveys) * max((largest for largest, _ in counts), default=0.0))
+    if all(whole for _, whole in counts) and log2 <= EXACT_BITS:
         return 0
     return SUM_BITS - log2 + (mantissa == 0.5) or 1
 
@@ -275,8 +272,8 @@ def _survey(frame: Array) -> tuple[float, float, bool]:
     for rows in _bands(frame):
         band = frame[rows]
         size = np.abs(band)
-        if not (size <= limit).all():
-            possible = size <= limit
+        possible = size <= limit
+        if not possible.all():
             band, size = np.where(possible, band, 0), np.where(possible, size, 0)
         largest = max(largest, float(size.max(initial=0)))
         whole = whole and bool(((np.rint(band) == band) | (size < TINY)).all())
@@ -288,23 +285,15 @@ def _largest_count(typical: float) -> float:
 
 
 def _bands(frame: Array) -> Iterator[slice]:
-    """Rows that fit a processor's cache together."""
+    """Yield rows that fit a processor's cache together."""
     step = max(1, BAND // max(1, frame.shape[1]))
     return (slice(top, top + step) for top in range(0, frame.shape[0], step))
 
 
-def _limit(frame: Array) -> int:
-    """Bound of |pixel|: from the type where that is narrow, so that the sum's type depends on n alone."""
-    info = np.iinfo(frame.dtype)
-    if info.bits < 64:
-        return max(-info.min, info.max)
-    return max(int(frame.max(initial=0)), -int(frame.min(initial=0)))
-
-
 def _summable(dtype: DTypeLike) -> np.dtype[Any]:
-    found = np.dtype(dtype)
-    if found.kind not in "iuf":
+    checked = np.dtype(dtype)
+    if checked.kind not in "iuf":
         raise DtypeError(
-            f"the pixels are {found}; expected integers or real floats: cast them, e.g. to float32"
+            f"the pixels are {checked}; expected integers or real floats: cast them, e.g. to float32"
         )
-    return found
+    return checked

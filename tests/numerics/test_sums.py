@@ -137,6 +137,12 @@ def test_an_array_that_is_not_numpys_gives_the_same_sum(dtype):
     assert (sum_stack(Lazy()).values == sum_stack(stack).values).all()
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_no_frame_of_an_iterator_is_lost(dtype: str) -> None:
+    stack = np.random.default_rng(0).poisson(3, (5, 8, 9)).astype(dtype)
+    assert (sum_stack(frame for frame in stack).values == sum_stack(stack).values).all()
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "uint16", "int32", ">i2", "float32"])
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_even_and_odd_frames_together_are_all_frames(dtype: str, n: int) -> None:

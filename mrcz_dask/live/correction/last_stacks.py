@@ -12,8 +12,8 @@ from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.numerics.outliers.mask import OutlierMask
 from mrcz_dask.numerics.reference.window import Member
-from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather
-from mrcz_dask.numerics.session.contrast import BlockMeans, block_means, judge
+from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather_evidence
+from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
 from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import Settings
@@ -103,7 +103,7 @@ class LastStacks:
 
     def usable(self) -> list[Kept]:
         """Return those that may be references, by all that is known by now."""
-        verdicts = judge(self._grids, self._settings.koma.radius, self._settings.contrast)
+        verdicts = assess_contrast(self._grids, self._settings.koma.radius, self._settings.contrast)
         recent = verdicts[len(verdicts) - len(self._kept) :]
         return [one for one, verdict in zip(self._kept, recent, strict=True) if verdict.usable]
 
@@ -116,7 +116,9 @@ class LastStacks:
         if koma.breaks != "auto" or not usable:
             return ""
         doses = [one.dose for one in usable]
-        found = find_breaks(gather([one.sketch for one in usable], usable[0].shape, doses, koma.break_dose))
+        found = find_breaks(
+            gather_evidence([one.sketch for one in usable], usable[0].shape, doses, koma.break_dose)
+        )
         if not found or len(usable) - found[-1].place < FEWEST_AFTER:
             return ""
         first = usable[found[-1].place]

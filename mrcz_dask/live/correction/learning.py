@@ -16,8 +16,7 @@ from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.gain.sums import gained_exponent, gained_mask, gained_sum
 from mrcz_dask.numerics.outliers.mask import OutlierMask, masked_mean
-from mrcz_dask.numerics.outliers.neighbours import near_another
-from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
+from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked, near_another
 from mrcz_dask.numerics.reference.correction import ReadyCorrection, make_correction
 from mrcz_dask.numerics.reference.koma import scaled
 from mrcz_dask.numerics.reference.one_sided import OneSided

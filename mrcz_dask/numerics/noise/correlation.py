@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import native
+from mrcz_dask.numerics.kernels import compiled, flat
+from mrcz_dask.numerics.moments import shifted_sums
 from mrcz_dask.numerics.outliers.histogram import tabulate
-from mrcz_dask.numerics.reference.framewise import add_standardised, power
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.errors import ParameterError
 
@@ -36,16 +36,39 @@ class CorrelationSum:
 
     def add(self, frame: NDArray[Any]) -> None:
         """Add one frame (ny, nx), any real dtype."""
-        values = np.ascontiguousarray(native(frame)).reshape(-1)
+        values = flat(frame)
         if self._total is None:
             self._total = np.zeros(values.size, np.float32)
-        self.n += add_standardised(values, self._total)
+        self.n += _add_standardised(values, self._total)
 
     def value(self) -> float:
         """Return R; not a number for fewer than two frames."""
         if self._total is None or self.n < 2:
             return math.nan
-        return (power(self._total) - self.n) / (self.n * (self.n - 1))
+        return (shifted_sums(self._total, 0.0)[1] - self.n) / (self.n * (self.n - 1))
+
+
+@compiled
+def standardisation(values: NDArray[Any]) -> tuple[float, float]:
+    """Return the mean of flat values, and the factor that gives them unit norm; 0 if there is none."""
+    shift = np.float64(values[0])
+    part, squares = shifted_sums(values, shift)
+    mean = part / values.size
+    norm = squares - part * mean
+    if not norm > 0 or not np.isfinite(norm):
+        return 0.0, 0.0
+    return mean + shift, 1 / np.sqrt(norm)
+
+
+@compiled
+def _add_standardised(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
+    """Add flat values, without their mean and of unit norm, to total; False if constant or not finite."""
+    middle, factor = standardisation(values)
+    if factor == 0:
+        return False
+    for i in range(total.size):
+        total[i] += np.float32((np.float64(values[i]) - middle) * factor)
+    return True
 
 
 def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
@@ -79,12 +102,12 @@ def frame_noise(total: StackSum, even: StackSum) -> float | None:
     if table is None:
         return None
     width = max(table.robust()[1], (table.quantile(0.99) - table.quantile(0.01)) / (2 * 2.326))
-    found = width * common / math.sqrt(evens * odds * n) * 2.0**-total.exponent
-    return max(found, LEAST_OF_INTEGERS) if total.exponent == 0 else found
+    deviation = width * common / math.sqrt(evens * odds * n) * total.unit
+    return max(deviation, LEAST_OF_INTEGERS) if total.exponent == 0 else deviation
 
 
 def constant_offset(total: StackSum, even: StackSum) -> int:
-    """Return what must be taken off every pixel of integers so that float32 tells counts apart; usually 0.
+    """Return the offset to subtract from integers so that float32 tells counts apart; usually 0.
 
     A multiple of 2**16 below the median, the same for the stacks of a session, so that their doses agree.
 
@@ -95,10 +118,8 @@ def constant_offset(total: StackSum, even: StackSum) -> int:
     """
     if total.exponent or total.values.itemsize < np.dtype(np.int64).itemsize:
         return 0
-    middle, noise = (
-        float(np.median(total.values[noise_rows(total.shape)])) / total.n,
-        frame_noise(total, even),
-    )
+    middle = float(np.median(total.values[noise_rows(total.shape)])) / total.n
+    noise = frame_noise(total, even)
     return 0 if noise is None else offset_below(middle, noise / FINENESS)
 
 

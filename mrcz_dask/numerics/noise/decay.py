@@ -42,7 +42,7 @@ class Decay:
 
 @dataclass(frozen=True, slots=True)
 class DecayFit:
-    """What points say about a decay.
+    """A decay fitted to points, its errors, and what the points leave open.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class DecayFit:
     fall
         From the smallest x to the largest, and its standard error; None with too few points.
     words
-        What the points do not decide.
+        Questions that the points leave open, in words.
     """
 
     curve: Decay | None
@@ -117,43 +117,40 @@ def fit_decay(
     and c are a straight line in x**b. b is looked for on a grid, then by Brent's method round the best. No
     start values.
     """
-    xs, ys = _points(x, y, groups)
-    labels = list(range(xs.size)) if groups is None else list(groups)
+    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    fits = xs.shape == ys.shape and xs.ndim == 1 and (groups is None or len(groups) == xs.size)
+    if not fits or not xs.size or not (np.isfinite(xs).all() and np.isfinite(ys).all() and (xs > 0).all()):
+        raise ParameterError(
+            f"{xs.size} values of x and {ys.size} of y; expected as many of both, finite, and x above 0"
+        )
+    labels: list[Hashable] = list(range(xs.size) if groups is None else groups)
     words = []
     if groups is not None and len(set(labels)) < FEWEST_GROUPS:
         words.append(f"errors are from the scatter of single points: only {len(set(labels))} stacks")
         labels = list(range(xs.size))
+    kept = [np.array([label != left_out for label in labels]) for left_out in dict.fromkeys(labels)]
+    constant = float(ys.mean()), math.nan
+    if len(kept) > 1:
+        means = np.array([[float(ys[part].mean())] for part in kept])
+        constant = constant[0], math.sqrt(float(_jackknife(means)[0, 0]))
     different = np.unique(xs).size
     if different < FEWEST:
         few = f"{different} different values of {what}: three parameters need at least {FEWEST}"
-        return DecayFit(None, None, _constant(ys, labels), None, (*words, few))
-    curve = _fit(xs, ys)
-    left_out = [_fit(*part) for part in _without_each(xs, ys, labels)]
-    return _judged(curve, left_out, xs, _constant(ys, labels), words, what)
+        return DecayFit(None, None, constant, None, (*words, few))
 
-
-def _judged(
-    curve: Decay,
-    left_out: Sequence[Decay],
-    xs: Floats,
-    constant: tuple[float, float],
-    words: Sequence[str],
-    what: str,
-) -> DecayFit:
     low, high = float(xs.min()), float(xs.max())
-    fall = curve.at(low) - curve.at(high)
-    covariance = _jackknife(np.array([[d.a, d.b, d.c, d.at(low) - d.at(high)] for d in left_out]))
-    error = math.sqrt(covariance[3, 3])
+    curve = _fit(xs, ys)
+    others = [_fit(xs[part], ys[part]) for part in kept if np.unique(xs[part]).size >= FEWEST - 1]
+    covariance = _jackknife(np.array([[d.a, d.b, d.c, d.at(low) - d.at(high)] for d in others]))
+    fall, error = curve.at(low) - curve.at(high), math.sqrt(covariance[3, 3])
     if not fall > SURE * error:
-        return DecayFit(None, None, constant, (fall, error), (*words, _no_fall(fall, error, what)))
-    three = tuple(tuple(float(v) for v in row[:3]) for row in covariance[:3])
-    doubts = _doubts(curve, covariance, (low, high), what)
-    return DecayFit(curve, three, constant, (fall, error), (*words, *doubts))
-
-
-def _no_fall(fall: float, error: float, what: str) -> str:
-    verb = "rises" if fall < -SURE * error else "does not fall beyond chance"
-    return f"no decay: from the smallest {what} to the largest it {verb} (change {-fall:+.2g} ± {error:.2g})"
+        verb = "rises" if fall < -SURE * error else "does not fall beyond chance"
+        change = f"change {-fall:+.2g} ± {error:.2g}"
+        words.append(f"no decay: from the smallest {what} to the largest it {verb} ({change})")
+        return DecayFit(None, None, constant, (fall, error), tuple(words))
+    words += _doubts(curve, covariance, (low, high), what)
+    of_abc = tuple(tuple(float(v) for v in row[:3]) for row in covariance[:3])
+    return DecayFit(curve, of_abc, constant, (fall, error), tuple(words))
 
 
 def _doubts(curve: Decay, covariance: Floats, ends: tuple[float, float], what: str) -> Iterator[str]:
@@ -180,18 +177,6 @@ def _doubts(curve: Decay, covariance: Floats, ends: tuple[float, float], what: s
     if EXPONENTS[1] - EDGE > curve.b and error[2] > abs(curve.c):
         left = _number(curve.c, float(error[2]))
         yield f"whether anything is left at large {what} is not decided: c = {left}"
-
-
-def _points(
-    x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable] | None
-) -> tuple[Floats, Floats]:
-    xs, ys = np.asarray(x, np.float64), np.asarray(y, np.float64)
-    fits = xs.shape == ys.shape and xs.ndim == 1 and (groups is None or len(groups) == xs.size)
-    if not fits or not xs.size or not (np.isfinite(xs).all() and np.isfinite(ys).all() and (xs > 0).all()):
-        raise ParameterError(
-            f"{xs.size} values of x and {ys.size} of y; expected as many of both, finite, and x above 0"
-        )
-    return xs, ys
 
 
 def _fit(x: Floats, y: Floats) -> Decay:
@@ -229,27 +214,11 @@ def _derivative(b: float, x: Floats, y: Floats) -> float:
     return -float((left * (a * (u - u.mean()))).sum())
 
 
-def _without_each(x: Floats, y: Floats, labels: Sequence[Hashable]) -> Iterator[tuple[Floats, Floats]]:
-    for label in dict.fromkeys(labels):
-        kept = np.array([one != label for one in labels])
-        if np.unique(x[kept]).size >= FEWEST - 1:
-            yield x[kept], y[kept]
-
-
 def _jackknife(values: Floats) -> Floats:
     """Return the covariance of estimates, given those with one group left out each (groups, estimates)."""
     count = len(values)
     apart = values - values.mean(axis=0)
     return np.asarray((apart[:, :, None] * apart[:, None, :]).sum(axis=0) * (count - 1) / count)
-
-
-def _constant(y: Floats, labels: Sequence[Hashable]) -> tuple[float, float]:
-    """Return the mean of all points, and its error from the means without each group."""
-    names = list(dict.fromkeys(labels))
-    if len(names) < 2:
-        return float(y.mean()), math.nan
-    means = [[float(y[np.array([one != name for one in labels])].mean())] for name in names]
-    return float(y.mean()), math.sqrt(float(_jackknife(np.array(means))[0, 0]))
 
 
 def _number(value: float, error: float) -> str:

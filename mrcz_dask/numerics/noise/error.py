@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.kernels import compiled, native
-from mrcz_dask.numerics.reference.framewise import shifted_sums
+from mrcz_dask.numerics.noise.correlation import standardisation
 from mrcz_dask.values.errors import ParameterError
 
 BLOCKS = 16
@@ -35,10 +35,12 @@ FEWEST = 4
 
 Floats = NDArray[np.float64]
 
+NO_BLOCKS = np.zeros(0)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correlation:
-    """R of a stack, and what its error is made of.
+    """R of a stack, and the parts of its error.
 
     Attributes
     ----------
@@ -106,7 +108,8 @@ class BlockedCorrelation:
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
-        self._edges = tuple(_edges(length) for length in shape)
+        blocks = [max(1, min(BLOCKS, length // SMALLEST)) for length in shape]
+        self._edges = [np.arange(n + 1) * length // n for n, length in zip(blocks, shape, strict=True)]
         self._totals = np.zeros((2, *shape), np.float32)
         self._squares = np.zeros((2, self._edges[0].size - 1, shape[1]))
         self.n = 0
@@ -129,37 +132,28 @@ class BlockedCorrelation:
         """Return R of the frames added so far."""
         n = self.n
         if n < 2:
-            return Correlation(math.nan, n, np.zeros(0), np.zeros(0))
+            return Correlation(math.nan, n, NO_BLOCKS, NO_BLOCKS)
         first, second = self._totals
-        t1, t2, both = (self._blocks(*pair) for pair in ((first, first), (second, second), (first, second)))
+        t1, t2, both = (self._products(*pair) for pair in ((first, first), (second, second), (first, second)))
         value = float((t1 + t2 + 2 * both).sum() - n) / (n * (n - 1))
         if n < FEWEST:
-            return Correlation(value, n, np.zeros(0), np.zeros(0))
-        return Correlation(value, n, *self._contrasts(value, t1, t2, both))
-
-    def _contrasts(self, value: float, t1: Floats, t2: Floats, both: Floats) -> tuple[Floats, Floats]:
-        m1, m2 = self.n - self.n // 2, self.n // 2
-        q1, q2 = (_by_columns(squares, self._edges[1]).reshape(-1) for squares in self._squares)
+            return Correlation(value, n, NO_BLOCKS, NO_BLOCKS)
+        m1, m2 = n - n // 2, n // 2
+        q1, q2 = (self._by_columns(squares) for squares in self._squares)
         r1, r2 = (t1 - q1) / (m1 * (m1 - 1)), (t2 - q2) / (m2 * (m2 - 1))
         # R is a ratio: what a block has of the variance counts against it
         halves = r1 - r2 - value * (q1 / m1 - q2 / m2)
-        return halves, r1 + r2 - 2 * both / (m1 * m2)
+        return Correlation(value, n, halves, r1 + r2 - 2 * both / (m1 * m2))
 
-    def _blocks(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> Floats:
+    def _products(self, one: NDArray[np.float32], other: NDArray[np.float32]) -> Floats:
         """Return the sums of products over blocks."""
-        rows, columns = self._edges
-        lines = [(one[a:b].astype(np.float64) * other[a:b]).sum(axis=0) for a, b in pairwise(rows)]
-        return _by_columns(np.stack(lines), columns).reshape(-1)
+        rows = pairwise(self._edges[0])
+        lines = [(one[a:b].astype(np.float64) * other[a:b]).sum(axis=0) for a, b in rows]
+        return self._by_columns(np.stack(lines))
 
-
-def _by_columns(lines: Floats, edges: NDArray[np.intp]) -> Floats:
-    return np.asarray(np.add.reduceat(lines, edges[:-1], axis=1), np.float64)
-
-
-def _edges(length: int) -> NDArray[np.intp]:
-    """Return where blocks begin along an axis, and its end."""
-    count = max(1, min(BLOCKS, length // SMALLEST))
-    return np.array([k * length // count for k in range(count + 1)], np.intp)
+    def _by_columns(self, lines: Floats) -> Floats:
+        """Return the sums over blocks, one after the other, of sums over their rows."""
+        return np.asarray(np.add.reduceat(lines, self._edges[1][:-1], axis=1), np.float64).reshape(-1)
 
 
 @compiled
@@ -168,14 +162,9 @@ def _add(values: NDArray[Any], edges: NDArray[np.intp], total: NDArray[np.float3
 
     Return False, and add nothing, if it is constant or not finite.
     """
-    flat = values.reshape(-1)
-    shift = np.float64(flat[0])
-    part, power = shifted_sums(flat, shift)
-    mean = part / flat.size
-    norm = power - part * mean
-    if not norm > 0 or not np.isfinite(norm):
+    middle, factor = standardisation(values.reshape(-1))
+    if factor == 0:
         return False
-    factor, middle = 1 / np.sqrt(norm), mean + shift
     for k in range(edges.size - 1):
         for y in range(edges[k], edges[k + 1]):
             _add_line(values[y], middle, factor, total[y], squares[k])

@@ -1,4 +1,4 @@
-"""Whether a correction took off a stack's own counting noise, and with it the specimen."""
+"""A test whether a correction took off a stack's own counting noise, and with it the specimen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SURE = 5.0
 
 
 def middle_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return the rows of an image (ny, nx) that are enough to measure on."""
+    """Return the middle rows of an image (ny, nx), which are enough to measure on."""
     return np.arange(max(0, (shape[0] - ROWS) // 2), min(shape[0], (shape[0] + ROWS) // 2))
 
 
@@ -30,9 +30,9 @@ def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correcti
     even, odd
         (rows, nx) means of frames 0, 2, 4, ... and 1, 3, 5, ... before the correction, counts per frame.
     frames
-        Of the stack, two or more.
+        Frames of the stack, two or more.
     correction
-        Of these rows.
+        The correction of these rows.
 
     Returns
     -------
@@ -48,9 +48,9 @@ def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correcti
     # the filter takes its pixels by their sum, and so takes off noise rightly: what it fills is left out
     everywhere = np.full_like(correction.weight, WEIGHT_STEPS)
     ready = replace(correction, weight=everywhere, fill=correction.fill[:0]).ready()
-    halves = [ready.apply(np.ascontiguousarray(one, np.float32)) for one in (even, odd)]
+    halves = [ready.apply(np.ascontiguousarray(mean, np.float32)) for mean in (even, odd)]
     good = ~_blocks(is_masked(correction.weight)).any(axis=(1, 3))
-    first, second = (_diagonal(one)[good] for one in halves)
+    first, second = (_diagonal(half)[good] for half in halves)
     of_even, of_odd = (frames + 1) // 2 / frames, frames // 2 / frames
     power = (of_even * first + of_odd * second) ** 2
     counting = (first - second) ** 2 * (of_even * of_odd)
@@ -70,7 +70,7 @@ def far_below_zero(after: float | None, before: float | None, frames: int, pixel
     after, before
         R with and without the correction; None = not known.
     frames, pixels
-        That it was scored on.
+        Numbers of frames and pixels that R was measured on.
     """
     if after is None or before is None or frames < 2:
         return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class RadiusRow:
-    """What a radius gives, means over the stacks.
+    """Correlated noise with one radius, means over the stacks.
 
     Attributes
     ----------
@@ -39,11 +39,6 @@ class RadiusRow:
     behind_error: float
     gain: float
     gain_error: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        names = ("radius", "mean", "error", "behind", "behind_error", "gain", "gain_error")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +64,7 @@ class RadiusChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        rows = [row.to_dict() for row in self.table]
-        return {"radius": self.radius, "reason": self.reason, "helps": self.helps, "table": rows}
+        return asdict(self)
 
 
 def choose_radius(
@@ -104,14 +98,13 @@ def choose_radius(
             "(stacks, radii)"
         )
     best = int(np.argmin(values.mean(axis=0)))
-    rows = tuple(_row(a, values[:, k], values[:, best], base) for k, a in enumerate(radii))
+    rows = tuple(
+        RadiusRow(a, *_mean(here), *_mean(here - values[:, best]), *_mean(base - here))
+        for a, here in zip(radii, values.T, strict=True)
+    )
     chosen = next(row for k, row in enumerate(rows) if k == best or row.behind <= row.behind_error)
     helps = chosen.gain > (0 if math.isnan(chosen.gain_error) else SURE * chosen.gain_error)
     return RadiusChoice(chosen.radius, _reason(chosen, rows, best, len(values), helps), helps, rows)
-
-
-def _row(radius: int, here: Floats, best: Floats, base: Floats) -> RadiusRow:
-    return RadiusRow(radius, *_mean(here), *_mean(here - best), *_mean(base - here))
 
 
 def _mean(values: Floats) -> tuple[float, float]:

@@ -1,40 +1,40 @@
-"""What an outlier pixel is filled with: its unmasked neighbours."""
+"""Filling of outliers from their unmasked neighbours, as a mean, or in counts as a draw round it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
-from mrcz_dask.numerics import kernels
+from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS
+from mrcz_dask.numerics.philox import Purpose, uniform
 from mrcz_dask.values.errors import OutlierError
 
-POINT_SPREAD = {
-    (0, 1): 0.173, (0, 2): 0.03, (1, 1): 0.084, (1, 2): 0.02, (2, 2): 0.007,
-}  # fmt: skip
-RADII = (2, 4, 8)  # windows of 5, 9 and 17 pixels
+POINT_SPREAD = np.array(
+    [
+        [0.007, 0.02, 0.03, 0.02, 0.007],
+        [0.02, 0.084, 0.173, 0.084, 0.02],
+        [0.03, 0.173, 0.0, 0.173, 0.03],
+        [0.02, 0.084, 0.173, 0.084, 0.02],
+        [0.007, 0.02, 0.03, 0.02, 0.007],
+    ]
+)
+POINT_SPREAD /= POINT_SPREAD.sum()
+"""The K2's point spread without its centre (the preprint's Table 1 over its sum, 1.336)."""
+WIDER = (4, 8)  # radii of windows of 9 and 17 pixels, where there is no good pixel in 5 x 5
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
 
-def point_spread() -> Floats:
-    """Return the K2's point spread without its centre, 5 x 5 (the preprint's Table 1 over its sum, 1.336)."""
-    kernel = np.zeros((5, 5))
-    for y in range(-2, 3):
-        for x in range(-2, 3):
-            low, high = sorted((abs(y), abs(x)))
-            kernel[y + 2, x + 2] = POINT_SPREAD.get((low, high), 0.0)
-    kernel /= kernel.sum()
-    return kernel
-
-
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """An image of which few pixels are asked for: values * factor, less a pattern.
+    """An image of which few pixels are computed: values * factor, less a pattern.
 
     Attributes
     ----------
@@ -56,22 +56,29 @@ class Pixels:
     divide: bool = False
     scale: NDArray[np.uint16] | None = None
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(y, x)."""
-        return self.values.shape
-
-    def take(self, at: Indices) -> NDArray[np.float32]:
-        """Return the pixels at flat indices."""
-        out = np.empty(at.size, np.float32)
-        kernels.take_corrected(*self._arguments(), at, out)
-        return out
-
     def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
-        """Return weighted means of unmasked neighbours; not a number without any."""
-        out = np.empty(at.size)
-        kernels.means_near(*self._arguments(), mask, at, kernel, out)
-        return out
+        """Return weighted means of unmasked neighbours of flat indices; not a number without any."""
+        means = np.empty(at.size)
+        _means_near(*self._arguments(), mask, at, kernel, means)
+        return means
+
+    def mean(self, mask: Bools) -> float:
+        """Return the mean over unmasked pixels.
+
+        Raises
+        ------
+        OutlierError
+            If every pixel is masked.
+        """
+        good = np.flatnonzero(~mask)
+        if not good.size:
+            raise OutlierError(
+                f"every pixel of {mask.shape} is masked; expected some good ones to fill from: "
+                "leave this stack out, or give a smaller mask"
+            )
+        pixels = np.empty(good.size, np.float32)
+        _take_corrected(*self._arguments(), good, pixels)
+        return float(pixels.mean(dtype=np.float64))
 
     def _arguments(
         self,
@@ -82,7 +89,7 @@ class Pixels:
         return values, np.float32(self.factor), pattern, np.float32(self.step), self.divide, scale
 
 
-def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, asked: Indices) -> Floats:
+def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Floats:
     """Return means of the unmasked neighbours of some pixels, counts.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
@@ -97,31 +104,31 @@ def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, asked: Indices) -> 
         (y, x) bool, True = outlier, never used.
     neighbourly
         (y, x) bool, True = outlier with another one near.
-    asked
+    at
         Flat indices of the pixels to fill, outliers or not.
 
     Raises
     ------
     OutlierError
-        If a fill is asked for and every pixel is masked.
+        If there is a pixel to fill and every pixel is masked.
     """
-    near = neighbourly.reshape(-1)[asked]
-    filled = np.empty(asked.size)
-    filled[near] = pixels.means_near(asked[near], mask, np.ones((5, 5)))
-    filled[~near] = pixels.means_near(asked[~near], mask, point_spread())
-    for radius in RADII[1:]:
-        empty = np.isnan(filled)
-        filled[empty] = pixels.means_near(asked[empty], mask, np.ones((2 * radius + 1,) * 2))
-    empty = np.isnan(filled)
+    near = neighbourly.reshape(-1)[at]
+    fill = np.empty(at.size)
+    fill[near] = pixels.means_near(at[near], mask, np.ones((5, 5)))
+    fill[~near] = pixels.means_near(at[~near], mask, POINT_SPREAD)
+    for radius in WIDER:
+        empty = np.isnan(fill)
+        fill[empty] = pixels.means_near(at[empty], mask, np.ones((2 * radius + 1,) * 2))
+    empty = np.isnan(fill)
     if empty.any():
-        filled[empty] = _overall(pixels, mask)
-    return filled
+        fill[empty] = pixels.mean(mask)
+    return fill
 
 
 def fill_values(
     mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
 ) -> NDArray[np.float32]:
-    """Return an image whose asked pixels are means of their unmasked neighbours; see `fill_at`.
+    """Return an image some pixels of which are means of their unmasked neighbours; see `fill_at`.
 
     Parameters
     ----------
@@ -137,25 +144,140 @@ def fill_values(
     Returns
     -------
     ndarray
-        (y, x) float32: the fill where asked, `mean_image` elsewhere.
+        (y, x) float32: the fill where wanted, `mean_image` elsewhere.
 
     Raises
     ------
     OutlierError
-        If a fill is asked for and every pixel is masked.
+        If there is a pixel to fill and every pixel is masked.
     """
-    out = mean_image.astype(np.float32)
-    asked = np.flatnonzero(mask if where is None else where)
-    if asked.size:
-        out.reshape(-1)[asked] = fill_at(Pixels(mean_image), mask, neighbourly, asked)
-    return out
+    filled = mean_image.astype(np.float32)
+    at = np.flatnonzero(mask if where is None else where)
+    if at.size:
+        filled.reshape(-1)[at] = fill_at(Pixels(mean_image), mask, neighbourly, at)
+    return filled
 
 
-def _overall(pixels: Pixels, mask: Bools) -> float:
-    good = np.flatnonzero(~mask)
-    if not good.size:
-        raise OutlierError(
-            f"every pixel of {mask.shape} is masked; expected some good ones to fill from: "
-            "leave this stack out, or give a smaller mask"
-        )
-    return float(pixels.take(good).mean(dtype=np.float64))
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The pixels of a stack of counts that may be replaced by a Poisson draw round the fill.
+
+    Attributes
+    ----------
+    where
+        Flat indices of the pixels of weight < 255.
+    share
+        Probability with which each is kept, 0..1.
+    fill
+        Expected counts per frame of what replaces it.
+    key
+        Key of the stack's random numbers.
+    pedestal
+        Counts that every pixel has without noise; the fill is what comes on top.
+    """
+
+    where: NDArray[np.int64]
+    share: Floats
+    fill: Floats
+    key: int
+    pedestal: int = 0
+
+    @classmethod
+    def make(
+        cls, weight: NDArray[np.uint8], fill: NDArray[np.float32], key: int, pedestal: int = 0
+    ) -> Replacement:
+        """Return the replacement for weights in 255ths and the fill (ny, nx) of the mean image, counts."""
+        where = np.flatnonzero(weight < WEIGHT_STEPS).astype(np.int64)
+        share = weight.flat[where].astype(np.float64) / WEIGHT_STEPS
+        return cls(where, share, np.maximum(0, fill.flat[where]).astype(np.float64), key, pedestal)
+
+    def at_dose(self, factor: float | None) -> Replacement:
+        """Return the replacement for a frame of `factor` times the dose; None = a blank one, kept as is."""
+        if factor is None:
+            return replace(self, where=self.where[:0], share=self.share[:0], fill=self.fill[:0])
+        return self if factor == 1.0 else replace(self, fill=self.fill * max(0.0, factor))
+
+    def apply(self, frame: NDArray[np.integer[Any]], k: int) -> NDArray[np.integer[Any]]:
+        """Return frame k (ny, nx, integers) with the pixels drawn for it replaced; in its own dtype."""
+        replaced = uniform(self.where, self.key, Purpose.REPLACE, k) >= self.share
+        where = self.where[replaced]
+        counts = poisson(self.fill[replaced], uniform(where, self.key, Purpose.DRAW, k)) + self.pedestal
+        out = frame.copy()
+        out.flat[where] = np.minimum(counts, np.iinfo(frame.dtype).max).astype(frame.dtype)
+        return out
+
+
+def poisson(mean: Floats, u: Floats) -> Floats:
+    """Return the Poisson quantiles of u in (0, 1): the smallest k with P(X <= k) >= u."""
+    positive = np.maximum(mean, np.finfo(np.float64).tiny)
+    k = np.ceil(special.pdtrik(u, positive))
+    k = np.where(special.pdtr(k, positive) < u, k + 1, k)  # versions of SciPy differ at exact steps
+    below = np.maximum(k - 1, 0)
+    counts = np.where(special.pdtr(below, positive) >= u, below, k)
+    return np.where(mean > 0, np.maximum(0, np.nan_to_num(counts)), 0.0)
+
+
+@compiled
+def _corrected(
+    values: NDArray[Any],
+    factor: np.float32,
+    pattern: NDArray[Any],
+    step: np.float32,
+    divide: bool,
+    scale: NDArray[np.uint16],
+    i: int,
+) -> np.float32:
+    """Return flat pixel i of values * factor, scaled, less the pattern; an empty one of either is none."""
+    own = np.float32(values[i]) * factor
+    if scale.size:
+        own = own * (np.float32(scale[i]) * np.float32(2.0**-15))
+    if pattern.size == 0:
+        return own
+    off = np.float32(pattern[i]) * step
+    return own / max(np.float32(0.1), np.float32(1) + off) if divide else own - off
+
+
+@compiled
+def _take_corrected(
+    values: NDArray[Any],
+    factor: np.float32,
+    pattern: NDArray[Any],
+    step: np.float32,
+    divide: bool,
+    scale: NDArray[np.uint16],
+    at: Indices,
+    out: NDArray[np.float32],
+) -> None:
+    """Put some corrected pixels into out."""
+    for k in range(at.size):
+        out[k] = _corrected(values, factor, pattern, step, divide, scale, at[k])
+
+
+@compiled
+def _means_near(
+    values: NDArray[Any],
+    factor: np.float32,
+    pattern: NDArray[Any],
+    step: np.float32,
+    divide: bool,
+    scale: NDArray[np.uint16],
+    mask: Bools,
+    at: Indices,
+    kernel: Floats,
+    out: Floats,
+) -> None:
+    """Put the weighted means of the unmasked neighbours of some pixels into out; not a number without any."""
+    ny, nx = mask.shape
+    radius = kernel.shape[0] // 2
+    for k in range(at.size):
+        row, column = at[k] // nx, at[k] % nx
+        total, weight = 0.0, 0.0
+        for dy in range(kernel.shape[0]):
+            for dx in range(kernel.shape[1]):
+                y, x = row + dy - radius, column + dx - radius
+                inside = 0 <= y < ny and 0 <= x < nx and not (dy == radius and dx == radius)
+                if inside and not mask[y, x]:
+                    near = _corrected(values, factor, pattern, step, divide, scale, y * nx + x)
+                    total += kernel[dy, dx] * np.float64(near)
+                    weight += kernel[dy, dx]
+        out[k] = total / weight if weight > 0 else np.nan

@@ -1,7 +1,8 @@
-"""Counting the values of a sum: one exact table, and the median, widths and bins taken from it."""
+"""Counting the values of a sum: one exact table, and the median, width and bins taken from it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import native
-from mrcz_dask.numerics.outliers.tables import count_values, look_up
+from mrcz_dask.numerics.kernels import compiled, flat
 
-BLOCK = 1 << 18
+BLOCK = 1 << 18  # pixels that fit a processor's cache
 TABLE_BITS = 17
 FINENESS = 256  # entries of a table per robust standard deviation, at least
 MARGIN = 24  # robust standard deviations that a narrowed table keeps beyond the histogram
 MOST_BINS = 8192
 BINS_PER_SIGMA = 16
+SIDE_BY_SIDE = 4
+SMALL = 1 << 12
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -25,7 +27,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueTable:
-    """How many pixels have each value of an integer image.
+    """Number of pixels with each value of an image of integers.
 
     Entry e holds the pixels with (value >> shift) == first + e; the first and the last entry also hold all
     that lie below and above.
@@ -50,7 +52,7 @@ class ValueTable:
 
     @property
     def width(self) -> int:
-        """Values in an entry."""
+        """Number of values in an entry."""
         return 1 << self.shift
 
     @property
@@ -58,41 +60,61 @@ class ValueTable:
         """Number of pixels."""
         return int(self.counts.sum())
 
-    @property
-    def occupied(self) -> int:
-        """Number of entries with pixels."""
-        return int(np.count_nonzero(self.counts))
-
     def centres(self) -> Floats:
         """Return the middle of each entry, in units of a value."""
         entries = self.first + np.arange(self.counts.size, dtype=np.float64)
         return entries * self.width + (self.width - 1) / 2
-
-    def lower_edge(self, entry: int) -> float:
-        """Return where an entry begins: integers occupy half a unit to either side."""
-        return float((self.first + entry) * self.width) - 0.5
 
     def quantile(self, share: float) -> float:
         """Return the value below which `share` of the pixels lie, interpolated inside its entry."""
         cumulative = np.cumsum(self.counts)
         rank = share * float(cumulative[-1])
         entry = int(np.searchsorted(cumulative, rank))
-        here = int(self.counts[entry])
-        inside = (rank - float(cumulative[entry] - here)) / max(here, 1)
-        return self.lower_edge(entry) + inside * self.width
+        pixels = int(self.counts[entry])
+        inside = (rank - float(cumulative[entry] - pixels)) / max(pixels, 1)
+        # integers occupy half a unit to either side
+        return float((self.first + entry) * self.width) - 0.5 + inside * self.width
 
     def robust(self) -> tuple[float, float]:
         """Return the median and half the width of the middle 68.27 %."""
         return self.quantile(0.5), (self.quantile(0.841345) - self.quantile(0.158655)) / 2
 
-    def below(self, value: float) -> int:
-        """Return the number of pixels in entries whose middle is below `value`."""
-        return int(self.counts[self.centres() < value].sum())
+    def look_up(self, of_entry: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
+        """Return an image (y, x) with the item of `of_entry` that belongs to each of the integers (y, x)."""
+        image = np.empty(values.shape, of_entry.dtype)
+        look_up(flat(values), self.first, self.shift, of_entry, image.reshape(-1))
+        return image
+
+    def histogram(self, middle: float, half: float, reach: float, whole: bool) -> Histogram:
+        """Return the histogram over middle +- reach.
+
+        Parameters
+        ----------
+        middle, half
+            Median and robust width, in units of a value.
+        reach
+            Half width of the histogram in units of `half`.
+        whole
+            True: bins of one value (counts), wider if that takes too many; False: of half/16.
+        """
+        first = max(0, math.floor((middle - reach * half) / self.width) - self.first)
+        last = min(self.counts.size - 1, math.ceil((middle + reach * half) / self.width) - self.first)
+        entries = max(1, round(half / BINS_PER_SIGMA / self.width))
+        if whole:
+            entries = -(-(last - first + 1) // MOST_BINS)
+        starts = np.arange(first, last + 1, entries)
+        upper = np.minimum(starts + entries, last + 1)
+        return Histogram(
+            edges=(self.first + upper) * float(self.width) - 0.5,
+            counts=np.add.reduceat(self.counts[: last + 1], starts),
+            below=int(self.counts[:first].sum()),
+            above=int(self.counts[last + 1 :].sum()),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram:
-    """Bins over the middle of a table; what lies outside is counted too.
+    """Bins over the middle of a table, and the pixels outside of them.
 
     Attributes
     ----------
@@ -139,14 +161,25 @@ def tabulate(values: NDArray[Any], nonfinite: NDArray[np.bool_] | None, reach: f
     ValueTable or None
         None if there is no pixel to count.
     """
-    blocks = _Blocks(values, nonfinite)
-    least, most = blocks.extremes()
-    if most < least:
+    pixels, bad = flat(values), None if nonfinite is None else nonfinite.reshape(-1)
+
+    def blocks() -> Iterator[NDArray[Any]]:
+        for start in range(0, pixels.size, BLOCK):
+            block = pixels[start : start + BLOCK]
+            yield block if bad is None else block[~bad[start : start + BLOCK]]
+
+    extremes = [(int(block.min()), int(block.max())) for block in blocks() if block.size]
+    if not extremes:
         return None
+    least, most = min(low for low, _ in extremes), max(high for _, high in extremes)
     low, high = least, most
     while True:
         shift = max(0, (high - low).bit_length() - TABLE_BITS)
-        table = ValueTable(low >> shift, shift, blocks.count(low >> shift, high >> shift, shift), least, most)
+        first = low >> shift
+        counts = np.zeros((high >> shift) - first + 1, np.int64)
+        for block in blocks():
+            count_values(block, first, shift, counts)
+        table = ValueTable(first, shift, counts, least, most)
         middle, half = table.robust()
         if shift == 0 or table.width * FINENESS <= half:
             return table
@@ -154,77 +187,36 @@ def tabulate(values: NDArray[Any], nonfinite: NDArray[np.bool_] | None, reach: f
         low, high = max(least, int(middle - keep)), min(most, int(middle + keep))
 
 
-def take(table: NDArray[Any], of: ValueTable, values: NDArray[Any]) -> NDArray[Any]:
-    """Return an image with, for each pixel, what `table` says of its entry.
-
-    Parameters
-    ----------
-    table
-        One item for each entry of `of`.
-    of
-        How values belong to entries.
-    values
-        (y, x) integers.
-    """
-    out = np.empty(values.shape, table.dtype)
-    look_up(_flat(values), of.first, of.shift, table, out.reshape(-1))
-    return out
+@compiled
+def _entry(value: Any, first: int, shift: int, last: int) -> Any:
+    return min(max((np.int64(value) >> shift) - first, 0), last)
 
 
-def bins(table: ValueTable, middle: float, half: float, reach: float, whole: bool) -> Histogram:
-    """Return the histogram over middle +- reach.
-
-    Parameters
-    ----------
-    table
-        Of the image.
-    middle, half
-        Median and robust width, in units of a value.
-    reach
-        Half width of the histogram in units of `half`.
-    whole
-        True: bins of one value (counts), wider if that takes too many; False: of half/16.
-    """
-    first = max(0, int(np.floor((middle - reach * half) / table.width)) - table.first)
-    last = min(table.counts.size - 1, int(np.ceil((middle + reach * half) / table.width)) - table.first)
-    group = _grouping(table, half, last - first + 1, whole)
-    starts = np.arange(first, last + 1, group)
-    inner = np.add.reduceat(table.counts[: last + 1], starts)
-    upper = np.minimum(starts + group, last + 1)
-    edges = (table.first + upper) * float(table.width) - 0.5
-    return Histogram(edges, inner, int(table.counts[:first].sum()), int(table.counts[last + 1 :].sum()))
+@compiled
+def count_values(values: NDArray[Any], first: int, shift: int, counts: Counts) -> None:
+    """Add to counts how many flat v have (v >> shift) - first = 0, 1, ...; the ends hold all beyond."""
+    if counts.size > SMALL:
+        for i in range(values.size):
+            counts[_entry(values[i], first, shift, counts.size - 1)] += 1
+        return
+    # neighbours often have the same value, and adding twice to one entry waits for the first
+    tables = np.zeros((SIDE_BY_SIDE, counts.size), np.int64)
+    whole = values.size - values.size % SIDE_BY_SIDE
+    lines = values[:whole].reshape(-1, SIDE_BY_SIDE)
+    for i in range(lines.shape[0]):
+        for j in range(SIDE_BY_SIDE):
+            tables[j, _entry(lines[i, j], first, shift, counts.size - 1)] += 1
+    rest = values[whole:]
+    for i in range(rest.size):
+        tables[0, _entry(rest[i], first, shift, counts.size - 1)] += 1
+    for j in range(SIDE_BY_SIDE):
+        for k in range(counts.size):
+            counts[k] += tables[j, k]
 
 
-def _grouping(table: ValueTable, half: float, entries: int, whole: bool) -> int:
-    if whole:
-        return -(-entries // MOST_BINS)
-    return max(1, round(half / BINS_PER_SIGMA / table.width))
-
-
-class _Blocks:
-    """An image in pieces that fit a processor's cache; sums of integers, so the pieces do not matter."""
-
-    def __init__(self, values: NDArray[Any], nonfinite: NDArray[np.bool_] | None) -> None:
-        self._values = _flat(values)
-        self._bad = None if nonfinite is None else nonfinite.reshape(-1)
-
-    def __iter__(self) -> Iterator[NDArray[Any]]:
-        for start in range(0, self._values.size, BLOCK):
-            piece = slice(start, start + BLOCK)
-            block = self._values[piece]
-            yield block if self._bad is None else block[~self._bad[piece]]
-
-    def extremes(self) -> tuple[int, int]:
-        seen = [(int(b.min()), int(b.max())) for b in self if b.size]
-        return min((s[0] for s in seen), default=0), max((s[1] for s in seen), default=-1)
-
-    def count(self, first: int, last: int, shift: int) -> Counts:
-        counts = np.zeros(last - first + 1, np.int64)
-        for block in self:
-            count_values(block, first, shift, counts)
-        return counts
-
-
-def _flat(values: NDArray[Any]) -> NDArray[Any]:
-    """Return the items one behind the other, in native byte order."""
-    return np.ascontiguousarray(native(values)).reshape(-1)
+@compiled
+def look_up(values: NDArray[Any], first: int, shift: int, table: NDArray[Any], out: NDArray[Any]) -> None:
+    """Put the item of a table that belongs to each flat value into out."""
+    last = table.size - 1
+    for i in range(out.size):
+        out[i] = table[_entry(values[i], first, shift, last)]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import light_evenly, native
+from mrcz_dask.numerics.kernels import compiled, native
 
 SIDE = 32
 DIMMEST = 16  # no block is taken for darker than the median by more than this factor
@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
-def flatten(
+def light_evenly(
     values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
 ) -> NDArray[np.integer[Any]]:
     """Return T = m + (S - B) sqrt(m / B): the sum as if it were lit evenly, its counting noise too.
@@ -40,13 +40,17 @@ def flatten(
     ndarray
         (y, x) int32 or int64, in units of 2**-FLAT_BITS counts.
     """
+    ny, nx = values.shape
     grid, rows, columns = block_means(values, nonfinite, middle, reach)
-    across = _lerp_rows(grid.T, np.interp(np.arange(values.shape[1]), columns, np.arange(columns.size))).T
-    place = np.interp(np.arange(values.shape[0]), rows, np.arange(rows.size))
+    place = np.interp(np.arange(nx), columns, np.arange(columns.size))
+    left = np.minimum(place.astype(np.intp), columns.size - 2)
+    share = (place - left)[:, None]
+    across = (grid.T[left] * (1 - share) + grid.T[left + 1] * share).T
+    down = np.interp(np.arange(ny), rows, np.arange(rows.size))
     largest = (max(-int(values.min()), int(values.max())) + float(grid.max())) * math.sqrt(DIMMEST) + middle
-    out = np.empty(values.shape, np.int32 if largest * 2.0**FLAT_BITS < INT32_MAX else np.int64)
-    light_evenly(native(values), np.ascontiguousarray(across), place, middle, 2.0**FLAT_BITS, out)
-    return out
+    flat = np.empty(values.shape, np.int32 if largest * 2.0**FLAT_BITS < INT32_MAX else np.int64)
+    _flatten(native(values), np.ascontiguousarray(across), down, middle, 2.0**FLAT_BITS, flat)
+    return flat
 
 
 def block_means(
@@ -69,9 +73,22 @@ def block_means(
     return means, centres[0], centres[1]
 
 
-def _lerp_rows(grid: Floats, place: Floats) -> Floats:
-    """Interpolate between the rows of a grid, at fractional row numbers."""
-    row = np.minimum(place.astype(np.intp), grid.shape[0] - 2)
-    share = (place - row)[:, None]
-    mixed: Floats = grid[row] * (1 - share) + grid[row + 1] * share
-    return mixed
+@compiled
+def _flatten(
+    values: NDArray[Any], across: Floats, down: Floats, middle: float, steps: float, out: NDArray[Any]
+) -> None:
+    """Put middle + (value - B) sqrt(middle / B) into out, in steps; B lies between the rows of `across`.
+
+    across is (rows of blocks, nx), down (ny,) where in them a row of the image lies.
+    """
+    ny, nx = values.shape
+    flat = np.empty(nx)
+    for y in range(ny):
+        first = min(int(down[y]), across.shape[0] - 2)
+        share = down[y] - first
+        above, below, row, into = across[first], across[first + 1], values[y], out[y]
+        for x in range(nx):
+            background = above[x] * (1 - share) + below[x] * share
+            flat[x] = ((row[x] - background) * np.sqrt(middle / background) + middle) * steps
+        for x in range(nx):
+            into[x] = out.dtype.type(np.rint(flat[x]))

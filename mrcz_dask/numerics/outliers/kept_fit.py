@@ -1,4 +1,4 @@
-"""What is kept of a stack's histogram and fit, to be drawn later (Fig. 5): at most 512 bins."""
+"""The part of a stack's histogram and fit that is kept, to be drawn later (Fig. 5): at most 512 bins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.mask import OutlierMask
 from mrcz_dask.numerics.outliers.tails import Line
-from mrcz_dask.numerics.outliers.thresholds import FitRecord
 from mrcz_dask.numerics.outliers.weights import soft_weight
 from mrcz_dask.values.params import OutlierParams
 
@@ -51,55 +50,36 @@ class KeptFit:
 
 
 def kept_fit(mask: OutlierMask, params: OutlierParams) -> KeptFit:
-    """Return what is kept of the histogram that made a mask.
+    """Join the bins of the histogram that made a mask until they are few.
+
+    Without a fit the lowest values alone are kept: then there are few, or the sums are small.
 
     Parameters
     ----------
     mask
-        Of a stack.
+        Mask of a stack.
     params
-        That made it.
+        Parameters with which it was made.
     """
-    return _without_fit(mask) if mask.fit is None else _with_fit(mask, mask.fit, params)
-
-
-def _with_fit(mask: OutlierMask, fit: FitRecord, params: OutlierParams) -> KeptFit:
-    starts, last = _groups(fit.counts.size)
-    z = fit.z[last]
+    fit = mask.fit
+    if fit is None:
+        table = mask.weights.table
+        bins = min(table.counts.size, MOST_BINS)
+        edges = ((table.first + 1 + np.arange(bins)) * float(table.width) - 0.5) * mask.weights.total.unit
+        unknown, above = np.full(bins, np.nan, np.float32), int(table.counts[bins:].sum())
+        counts, weight = table.counts[:bins], mask.weights.of_entry[:bins]
+        return KeptFit(edges.astype(np.float32), counts, unknown, unknown, weight, 0, above, None, None)
+    joined = -(-fit.counts.size // MOST_BINS)
+    starts = np.arange(0, fit.counts.size, joined)
+    last = np.minimum(starts + joined, fit.counts.size) - 1
     return KeptFit(
         edges=fit.edges[last].astype(np.float32),
         counts=np.add.reduceat(fit.counts, starts),
-        z=z.astype(np.float32),
+        z=fit.z[last].astype(np.float32),
         residual=fit.r[last].astype(np.float32),
-        weight=soft_weight(z, mask.t_dark, mask.t_hot, params),
+        weight=soft_weight(fit.z[last], mask.t_dark, mask.t_hot, params),
         below=fit.below,
         above=fit.above,
         dark_line=fit.dark_line,
         hot_line=fit.hot_line,
     )
-
-
-def _without_fit(mask: OutlierMask) -> KeptFit:
-    """Return the lowest values alone: where nothing is fitted there are few, or the sums are small."""
-    table, unit = mask.weights.table, mask.weights.image.unit
-    kept = min(table.counts.size, MOST_BINS)
-    edges = (table.first + 1 + np.arange(kept)) * float(table.width) - 0.5
-    unknown = np.full(kept, np.nan, np.float32)
-    return KeptFit(
-        edges=(edges * unit).astype(np.float32),
-        counts=table.counts[:kept],
-        z=unknown,
-        residual=unknown,
-        weight=mask.weights.of_entry[:kept],
-        below=0,
-        above=int(table.counts[kept:].sum()),
-        dark_line=None,
-        hot_line=None,
-    )
-
-
-def _groups(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first and the last of the bins that are joined, so that few are left."""
-    width = -(-size // MOST_BINS)
-    starts = np.arange(0, size, width)
-    return starts, np.minimum(starts + width, size) - 1

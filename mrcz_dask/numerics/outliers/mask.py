@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.moments import moments
-from mrcz_dask.numerics.outliers.histogram import ValueTable, take
-from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, flatten
-from mrcz_dask.numerics.outliers.neighbours import near_another
-from mrcz_dask.numerics.outliers.thresholds import QUIET, FitRecord, Image, Status, Verdict, examine
-from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked
+from mrcz_dask.numerics.outliers.histogram import ValueTable
+from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, light_evenly
+from mrcz_dask.numerics.outliers.thresholds import QUIET, FitRecord, Status, ValueWeights, weigh_values
+from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
 from mrcz_dask.values.params import OutlierParams
 
@@ -22,6 +21,7 @@ MISFIT = 0.015
 WIDE = 1.2
 FLATTEN_MEDIAN = 20
 FLATTEN_SIDE = 128
+SCALARS = ("t_dark", "t_hot", "mu", "sigma", "mean", "misfit", "status", "illumination")
 
 Bools = NDArray[np.bool_]
 
@@ -32,7 +32,7 @@ class Weights:
 
     Attributes
     ----------
-    image
+    total
         The sum, evenly lit if it had to be.
     table
         How its values belong to entries.
@@ -40,21 +40,21 @@ class Weights:
         float32, the weight of each entry.
     """
 
-    image: Image
+    total: StackSum
     table: ValueTable
     of_entry: NDArray[np.float32]
 
     def look_up(self, of_entry: NDArray[Any]) -> NDArray[Any]:
-        """Return an image (y, x) of what is said of each entry; 0 where not finite."""
-        out = take(of_entry, self.table, self.image.values)
-        if self.image.nonfinite is not None:
-            out[self.image.nonfinite] = 0
-        return out
+        """Return an image (y, x) with the item of each pixel's entry; 0 where not finite."""
+        image = self.table.look_up(of_entry, self.total.values)
+        if self.total.nonfinite is not None:
+            image[self.total.nonfinite] = 0
+        return image
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutlierMask:
-    """Which pixels of a stack are outliers.
+    """The outliers among the pixels of a stack.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class OutlierMask:
         ``ok``; ``sparse``: so few counts that a count is cut, not a tail; ``implausible`` (too many outliers)
         and ``degenerate`` (no histogram): nothing but non-finite pixels is masked, the stack is no reference.
     caveats
-        What the user should know.
+        Doubts that the user should know.
     misfit
         Largest difference between the cumulative histogram and the fitted one.
     illumination
@@ -121,12 +121,9 @@ class OutlierMask:
             "n_hot": int(np.count_nonzero(self.hot)),
             "n_dead": int(np.count_nonzero(self.dead)),
             "n_neighbourly": int(np.count_nonzero(self.neighbourly)),
-            **{name: getattr(self, name) for name in _SCALARS},
+            **{name: getattr(self, name) for name in SCALARS},
             "caveats": list(self.caveats),
         }
-
-
-_SCALARS = ("t_dark", "t_hot", "mu", "sigma", "mean", "misfit", "status", "illumination")
 
 
 def outlier_mask(
@@ -163,69 +160,46 @@ def outlier_mask(
     """
     params = params or OutlierParams()
     total = stack_or_sum if isinstance(stack_or_sum, StackSum) else sum_stack(stack_or_sum)
-    image = Image(total.values, 2.0**-total.exponent, total.is_counts, total.nonfinite)
-    verdict = examine(image, params)
-    lit = params.illumination and _uneven(image, verdict)
-    if lit:
-        image = _evenly_lit(image, verdict, params)
-        verdict = examine(image, params)
-    return _assemble(total, image, verdict, lit, params)
+    values, lit = weigh_values(total, params), total
+    if params.illumination and _is_uneven(total, values):
+        counts = total.values if total.unit == 1 else np.rint(total.total()).astype(np.int64)
+        flat = light_evenly(counts, total.nonfinite, values.middle, params.max_sigma * values.half)
+        lit = replace(total, values=flat, exponent=FLAT_BITS, of_counts=True)
+        values = weigh_values(lit, params)
 
-
-def _uneven(image: Image, verdict: Verdict) -> bool:
-    """Whether the histogram is wider or less normal than one illumination makes it."""
-    able = image.counts and min(image.values.shape) >= FLATTEN_SIDE and verdict.middle >= FLATTEN_MEDIAN
-    able = able and verdict.half > QUIET * verdict.middle**0.5
-    return able and (verdict.misfit > MISFIT or verdict.spread > WIDE)
-
-
-def _evenly_lit(image: Image, verdict: Verdict, params: OutlierParams) -> Image:
-    reach = params.max_sigma * verdict.half
-    whole = image.values if image.unit == 1 else np.rint(image.values * image.unit).astype(np.int64)
-    flat = flatten(whole, image.nonfinite, verdict.middle, reach)
-    return replace(image, values=flat, unit=2.0**-FLAT_BITS)
-
-
-def _assemble(
-    total: StackSum, image: Image, verdict: Verdict, lit: bool, params: OutlierParams
-) -> OutlierMask:
-    weights = Weights(image, verdict.table, verdict.weight)
-    weight255 = weights.look_up(byte_weight(verdict.weight))
+    weights = Weights(lit, values.table, values.weight)
+    weight255 = weights.look_up(byte_weight(values.weight))
     mask = is_masked(weight255)
-    hot, dead = _sides(mask, image, verdict)
-    caveats = verdict.caveats
-    without_value = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite)
-    if without_value > total.defects:
-        count = without_value - total.defects
-        caveats = (*caveats, f"{count} pixels are not finite or too large to be counts; masked")
+    outliers = np.flatnonzero(mask if lit.nonfinite is None else mask & ~lit.nonfinite)
+    above = lit.values.reshape(-1)[outliers] > values.mu / lit.unit
+    hot, dead = np.zeros(total.shape, bool), np.zeros(total.shape, bool)
+    hot.reshape(-1)[outliers[above]] = True
+    dead.reshape(-1)[outliers[~above]] = True
+    caveats = values.caveats
+    unknown = 0 if total.nonfinite is None else np.count_nonzero(total.nonfinite) - total.defects
+    if unknown > 0:
+        caveats = (*caveats, f"{unknown} pixels are not finite or too large to be counts; masked")
     return OutlierMask(
-        mask, weight255, weights, hot, dead, near_another(mask, params.radius), verdict.t_dark, verdict.t_hot,
-        verdict.mu, verdict.sigma, verdict.status, caveats, verdict.misfit, lit, masked_mean(total, mask),
-        verdict.fit,
+        mask, weight255, weights, hot, dead, near_another(mask, params.radius), values.t_dark, values.t_hot,
+        values.mu, values.sigma, values.status, caveats, values.misfit, lit is not total,
+        masked_mean(total, mask), values.fit,
     )  # fmt: skip
 
 
-def _sides(mask: Bools, image: Image, verdict: Verdict) -> tuple[Bools, Bools]:
-    """Return the outliers above the centre and the others, as images; what is not finite is neither."""
-    found = np.flatnonzero(mask if image.nonfinite is None else mask & ~image.nonfinite)
-    hot, dead = np.zeros(image.values.shape, bool), np.zeros(image.values.shape, bool)
-    above = image.values.reshape(-1)[found] > verdict.mu / image.unit
-    hot.reshape(-1)[found[above]] = True
-    dead.reshape(-1)[found[~above]] = True
-    return hot, dead
+def _is_uneven(total: StackSum, values: ValueWeights) -> bool:
+    """Return whether the histogram is wider or less normal than one illumination makes it."""
+    large = min(total.shape) >= FLATTEN_SIDE and values.middle >= FLATTEN_MEDIAN
+    poisson = total.is_counts and large and values.half > QUIET * values.middle**0.5
+    return poisson and (values.misfit > MISFIT or values.spread > WIDE)
 
 
 def masked_mean(total: StackSum, mask: Bools) -> float:
     """Return the mean of a sum over unmasked pixels, counts: from integer sums, so that it is exact."""
-    found = np.flatnonzero(mask)
-    good = mask.size - found.size
+    masked, values = np.flatnonzero(mask), total.values
+    good = mask.size - masked.size
     if good == 0:
         return float("nan")
-    kept = _exact_sum(total.values) - int(total.values.reshape(-1)[found].sum(dtype=np.int64))
+    quick = values.itemsize <= MEASURED and values.flags.c_contiguous
+    whole = moments(values.reshape(-1))[2] if quick else values.sum(dtype=np.int64)
+    kept = int(whole) - int(values.reshape(-1)[masked].sum(dtype=np.int64))
     return kept / good * 2.0**-total.exponent
-
-
-def _exact_sum(values: NDArray[Any]) -> int:
-    if values.itemsize <= MEASURED and values.flags.c_contiguous:
-        return int(moments(values.reshape(-1))[2])
-    return int(values.sum(dtype=np.int64))

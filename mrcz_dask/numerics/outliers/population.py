@@ -24,7 +24,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
-    """What became of the outliers of one stack since the last one before it that has a mask.
+    """Births and deaths of outliers since the last stack before that has a mask.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Turnover:
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """Of the pixels that are hot in a stack: the share that is hot so many stacks later.
+    """The share of the hot pixels of a stack that is still hot some stacks later.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Survival:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """Survival as seen * exp(-lag / stacks).
+    """The mean lifetime of hot pixels: survival = seen * exp(-lag / stacks).
 
     Attributes
     ----------
@@ -98,7 +98,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where outliers are: means over stacks.
+    """Numbers of outliers by place on the chip, means over stacks.
 
     Attributes
     ----------
@@ -118,33 +118,31 @@ class Places:
 
     def standing_out(self) -> tuple[Line, ...]:
         """Return columns, rows and corners with far more outliers than others."""
-        found = [
-            Line(what, int(k), float(profile[k]), float(np.median(profile)))
-            for what, profile in (("column", self.columns), ("row", self.rows))
-            for k in np.flatnonzero(profile > _limit(profile))
-        ]
-        usual = self.elsewhere
-        limit = 2 * usual + STANDS_OUT * math.sqrt(max(usual, 1))
-        return (
-            *found,
-            *(Line("corner", k, float(v), usual) for k, v in enumerate(self.corners) if v > limit),
-        )
-
-
-def _limit(profile: NDArray[np.float64]) -> float:
-    """Return what no line of evenly spread outliers exceeds: counting, or the lines' own spread."""
-    usual = float(np.median(profile))
-    spread = 1.4826 * float(np.median(np.abs(profile - usual)))
-    return max(2 * usual, usual + STANDS_OUT * max(spread, math.sqrt(usual), 1.0))
+        lines = []
+        for what, profile in (("column", self.columns), ("row", self.rows)):
+            usual = float(np.median(profile))
+            spread = 1.4826 * float(np.median(np.abs(profile - usual)))
+            # evenly spread outliers scatter by counting, or as the lines do
+            limit = max(2 * usual, usual + STANDS_OUT * max(spread, math.sqrt(usual), 1.0))
+            lines += [Line(what, int(k), float(profile[k]), usual) for k in np.flatnonzero(profile > limit)]
+        limit = 2 * self.elsewhere + STANDS_OUT * math.sqrt(max(self.elsewhere, 1))
+        corners = np.flatnonzero(self.corners > limit)
+        lines += [Line("corner", int(k), float(self.corners[k]), self.elsewhere) for k in corners]
+        return tuple(lines)
 
 
 class Census:
-    """Follows the outliers of stacks of one shape, taken in in order of time.
+    """The outliers of stacks of one shape, followed in order of time.
 
     Parameters
     ----------
     shape
         (ny, nx) of the frames.
+
+    Attributes
+    ----------
+    turnover
+        Births and deaths of each stack added so far.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -154,7 +152,13 @@ class Census:
         self._recent: dict[int, tuple[Packed, int]] = {}
         self._both, self._chance = np.zeros(len(LAGS), np.int64), np.zeros(len(LAGS))
         self._before = np.zeros(len(LAGS), np.int64)
-        self._places = tuple(_Tally(shape) for _ in range(2))
+        self._masks = 0
+        self._cell = tuple(-(-n // CELLS) for n in shape)
+        self._grid = tuple(-(-n // c) for n, c in zip(shape, self._cell, strict=True))
+        # hot and dead pixels
+        self._cells = np.zeros((2, math.prod(self._grid)), np.int64)
+        self._rows, self._columns = (np.zeros((2, n), np.int64) for n in shape)
+        self._corners = np.zeros((2, 4), np.int64)
 
     def add(self, packed: Packed | None) -> None:
         """Take in the outliers of the next stack.
@@ -167,16 +171,20 @@ class Census:
         """
         now = len(self.turnover)
         self._recent.pop(now - LAGS[-1] - 1, None)
-        if packed is None:
-            self.turnover.append(Turnover())
-            return
-        self.turnover.append(_turnover(self._last, packed))
-        self._last = packed
-        self._outlive(now, packed[0])
-        for tally, one in zip(self._places, packed, strict=True):
-            tally.add(one)
+        births_and_deaths = Turnover()
+        if packed is not None:
+            if self._last is not None:
+                changed = self._last ^ packed
+                births, deaths = changed & packed, changed & self._last
+                births_and_deaths = Turnover(
+                    _count(births[0]), _count(deaths[0]), _count(births[1]), _count(deaths[1])
+                )
+            self._last = packed
+            self._compare(now, packed[0])
+            self._add_places(packed)
+        self.turnover.append(births_and_deaths)
 
-    def _outlive(self, now: int, hot: Packed) -> None:
+    def _compare(self, now: int, hot: Packed) -> None:
         """Compare the hot pixels with those of so many stacks before."""
         count = _count(hot)
         for k, lag in enumerate(LAGS):
@@ -186,6 +194,19 @@ class Census:
                 self._before[k] += number
                 self._chance[k] += number * count / math.prod(self.shape)
         self._recent[now] = hot, count
+
+    def _add_places(self, packed: Packed) -> None:
+        self._masks += 1
+        ny, nx = self.shape
+        for k in range(2):
+            y, x = positions(packed[k])
+            cell = y // self._cell[0] * self._grid[1] + x // self._cell[1]
+            self._cells[k] += np.bincount(cell, minlength=self._cells.shape[1])
+            self._rows[k] += np.bincount(y, minlength=ny)
+            self._columns[k] += np.bincount(x, minlength=nx)
+            high_y, high_x = y * CORNER >= ny * (CORNER - 1), x * CORNER >= nx * (CORNER - 1)
+            inside = (high_y | (y * CORNER < ny)) & (high_x | (x * CORNER < nx))
+            self._corners[k] += np.bincount(2 * high_y[inside] + high_x[inside], minlength=4)
 
     def survival(self) -> tuple[Survival, ...]:
         """Return how many hot pixels outlive how many stacks."""
@@ -197,46 +218,17 @@ class Census:
 
     def places(self, kind: int) -> Places | None:
         """Return where hot (0) or dead (1) pixels are; None before the first mask."""
-        return self._places[kind].places()
-
-
-class _Tally:
-    """Counts outliers over the chip."""
-
-    def __init__(self, shape: tuple[int, int]) -> None:
-        self._shape, self._stacks = shape, 0
-        self._cell = tuple(-(-n // CELLS) for n in shape)
-        self._size = tuple(-(-n // c) for n, c in zip(shape, self._cell, strict=True))
-        self._cells = np.zeros(math.prod(self._size), np.int64)
-        self._rows, self._columns = (np.zeros(n, np.int64) for n in shape)
-        self._corners = np.zeros(4, np.int64)
-
-    def add(self, packed: Packed) -> None:
-        y, x = positions(packed)
-        self._stacks += 1
-        cell = y // self._cell[0] * self._size[1] + x // self._cell[1]
-        self._cells += np.bincount(cell, minlength=self._cells.size)
-        self._rows += np.bincount(y, minlength=self._rows.size)
-        self._columns += np.bincount(x, minlength=self._columns.size)
-        (low_y, high_y), (low_x, high_x) = (_ends(v, n) for v, n in zip((y, x), self._shape, strict=True))
-        inside = (low_y | high_y) & (low_x | high_x)
-        self._corners += np.bincount(2 * high_y[inside] + high_x[inside], minlength=4)
-
-    def places(self) -> Places | None:
-        if not self._stacks:
+        n = self._masks
+        if not n:
             return None
-        total = int(self._cells.sum())
-        squares = CORNER**2 - 4
-        elsewhere = (total - int(self._corners.sum())) / squares / self._stacks
-        cells, columns, rows, corners = (
-            v / self._stacks for v in (self._cells, self._columns, self._rows, self._corners)
+        elsewhere = int(self._cells[kind].sum()) - int(self._corners[kind].sum())
+        return Places(
+            cells=(self._cells[kind] / n).reshape(self._grid),
+            columns=self._columns[kind] / n,
+            rows=self._rows[kind] / n,
+            corners=self._corners[kind] / n,
+            elsewhere=elsewhere / (CORNER**2 - 4) / n,
         )
-        return Places(cells.reshape(self._size), columns, rows, corners, elsewhere)
-
-
-def _ends(at: NDArray[np.intp], n: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return which are in the first, and which in the last eighth of n."""
-    return at * CORNER < n, at * CORNER >= n * (CORNER - 1)
 
 
 def positions(packed: Packed) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -252,24 +244,13 @@ def lifetime(survival: Sequence[Survival]) -> Lifetime | None:
     known = [s for s in survival if s.share > SMALLEST_SHARE and s.pixels > 0]
     if len(known) < 2:
         return None
-    lag, log, weight = (
-        np.array(v, np.float64)
-        for v in ([s.lag for s in known], [math.log(s.share) for s in known], [s.pixels for s in known])
-    )
+    lag = np.array([s.lag for s in known], np.float64)
+    log = np.array([math.log(s.share) for s in known])
+    weight = np.array([s.pixels for s in known], np.float64)
     middle, level = np.average(lag, weights=weight), np.average(log, weights=weight)
     slope = float((weight * (lag - middle) * (log - level)).sum() / (weight * (lag - middle) ** 2).sum())
     seen = math.exp(level - slope * middle)
     return Lifetime(-1 / slope if slope < 0 else math.inf, min(1.0, seen))
-
-
-def _turnover(before: Packed | None, now: Packed) -> Turnover:
-    if before is None:
-        return Turnover()
-    changed = before ^ now
-    hot, dead = (changed[k] for k in range(2))
-    return Turnover(
-        _count(hot & now[0]), _count(hot & before[0]), _count(dead & now[1]), _count(dead & before[1])
-    )
 
 
 def _count(packed: Packed) -> int:

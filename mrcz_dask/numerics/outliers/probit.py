@@ -42,6 +42,25 @@ class Axis:
     linear: bool
     unit: float
 
+    @classmethod
+    def of(cls, middle: float, half: float, negative: bool, counts: bool) -> Axis:
+        """Choose the axis of a sum.
+
+        Parameters
+        ----------
+        middle, half
+            Median and robust width of the sum, counts.
+        negative
+            Whether more than stray pixels are below zero.
+        counts
+            True for integers; floats may be scaled counts.
+        """
+        linear = middle <= 0 or negative
+        gain = 1.0 if linear else half * half / middle
+        if counts or GAIN_RANGE[0] <= gain <= GAIN_RANGE[1]:
+            gain = 1.0
+        return cls(middle, gain, linear, half)
+
     def forward(self, counts: Floats) -> Floats:
         """Return h of values in counts."""
         if self.linear:
@@ -72,25 +91,6 @@ class Normal:
         return (h - self.mu) / self.sigma
 
 
-def symmetric_axis(middle: float, half: float, negative: bool, counts: bool) -> Axis:
-    """Choose the axis of a sum.
-
-    Parameters
-    ----------
-    middle, half
-        Median and robust width of the sum, counts.
-    negative
-        Whether more than stray pixels are below zero.
-    counts
-        True for integers; floats may be scaled counts.
-    """
-    linear = middle <= 0 or negative
-    gain = 1.0 if linear else half * half / middle
-    if counts or GAIN_RANGE[0] <= gain <= GAIN_RANGE[1]:
-        gain = 1.0
-    return Axis(middle, gain, linear, half)
-
-
 def fit_normal(
     h: Floats, cumulative: NDArray[np.int64], total: int, how: Literal["probit", "l1"] = "probit"
 ) -> Normal | None:
@@ -113,32 +113,30 @@ def fit_normal(
     Normal or None
         None where there are fewer than two different points to fit.
     """
-    fitted = _regress(h, cumulative / total, *FIRST_RANGE)
+    normal = _regress(h, cumulative / total, *FIRST_RANGE)
     for _ in range(ROUNDS):
-        if fitted is None:
+        if normal is None:
             return None
-        fitted = _refit(h, cumulative, total, fitted)
-    if fitted is None or how == "probit":
-        return fitted
-    return _least_absolute(h, cumulative / total, fitted)
+        # pixels beyond CLEAN_SIGMA are no part of the bulk: take them out, and fit the rest
+        z = normal.z(h)
+        cold = int(cumulative[z <= -CLEAN_SIGMA].max(initial=0))
+        hot = total - int(cumulative[z <= CLEAN_SIGMA].max(initial=0))
+        bulk = np.clip((cumulative - cold) / max(total - cold - hot, 1), 0, 1)
+        normal = _regress(h, bulk, RANGE[0], HOT_UPPER if hot >= HOT_SHARE * total else RANGE[1])
+    if normal is None or how == "probit":
+        return normal
 
+    def distance(p: Floats) -> float:
+        return float(np.abs(cumulative / total - special.ndtr((h - p[0]) / p[1])).sum())
 
-def misfit(z: Floats, cumulative: NDArray[np.int64], total: int) -> float:
-    """Return max |c - Phi(z)|."""
-    return float(np.abs(cumulative / total - special.ndtr(z)).max())
-
-
-def _refit(h: Floats, cumulative: NDArray[np.int64], total: int, fitted: Normal) -> Normal | None:
-    """Take out the pixels beyond CLEAN_SIGMA, which are no part of the bulk, and fit the rest."""
-    z = fitted.z(h)
-    cold = int(cumulative[z <= -CLEAN_SIGMA].max(initial=0))
-    hot = total - int(cumulative[z <= CLEAN_SIGMA].max(initial=0))
-    rest = max(total - cold - hot, 1)
-    upper = HOT_UPPER if hot >= HOT_SHARE * total else RANGE[1]
-    return _regress(h, np.clip((cumulative - cold) / rest, 0, 1), RANGE[0], upper)
+    bounds = [(float(h[0]), float(h[-1])), (normal.sigma / 4, normal.sigma * 4)]
+    start = [normal.mu, normal.sigma]
+    mu, sigma = optimize.minimize(distance, start, method="L-BFGS-B", bounds=bounds).x
+    return Normal(float(mu), float(sigma))
 
 
 def _regress(h: Floats, c: Floats, low: float, high: float) -> Normal | None:
+    """Fit probit(c) = (h - mu) / sigma where c is between low and high, or anywhere if these are too few."""
     inside = (c > low) & (c < high)
     if np.count_nonzero(inside) < 2:
         inside = (c > 0) & (c < 1)
@@ -151,13 +149,3 @@ def _regress(h: Floats, c: Floats, low: float, high: float) -> Normal | None:
     x0, q0 = float((weight * x).sum()), float((weight * q).sum())
     slope = float((weight * (x - x0) * (q - q0)).sum()) / float((weight * (x - x0) ** 2).sum())
     return Normal(x0 - q0 / slope, 1 / slope) if slope > 0 else None
-
-
-def _least_absolute(h: Floats, c: Floats, start: Normal) -> Normal:
-    def distance(p: Floats) -> float:
-        return float(np.abs(c - special.ndtr((h - p[0]) / p[1])).sum())
-
-    bounds = [(float(h[0]), float(h[-1])), (start.sigma / 4, start.sigma * 4)]
-    found = optimize.minimize(distance, [start.mu, start.sigma], method="L-BFGS-B", bounds=bounds)
-    mu, sigma = found.x
-    return Normal(float(mu), float(sigma))

@@ -15,7 +15,7 @@ TAIL_START = 0.5
 FEWEST_BINS = 2
 HIGHEST = 8.0
 LOWEST = {"paper": 2.5, "fdr": 1.3}
-KEPT = (4.0, 3.25)  # rule fdr: thresholds are never nearer than this (dark, hot)
+NEAREST = (4.0, 3.25)  # rule fdr: thresholds are never nearer than this (dark, hot)
 EXCESS = 3.0
 LAD_STEPS = 50
 
@@ -25,7 +25,7 @@ Line = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """One side's threshold.
+    """The threshold of one side.
 
     Attributes
     ----------
@@ -45,26 +45,40 @@ class Tail:
 NO_TAIL = Tail(math.inf)
 
 
-def hot_tail(z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams) -> Tail:
-    """Return the threshold of the hot side.
+def fit_tail(
+    z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams, *, dark: bool = False
+) -> Tail:
+    """Find the threshold of one side.
 
     Parameters
     ----------
     z
-        Upper edges of the bins in sigma, rising.
+        Edges of the bins in sigma, rising; of the dark side with the other sign, in reverse order.
     beyond
-        Pixels above each edge.
+        Pixels outside each edge.
     total
         All finite pixels.
     params
         Rule, limit and fallback.
+    dark
+        Which of the two sides it is: their limits differ.
     """
-    return _tail(z, beyond, total, params, dark=False)
-
-
-def dark_tail(z: Floats, upto: NDArray[np.int64], total: int, params: OutlierParams) -> Tail:
-    """Return the threshold of the dark side, as a positive distance; `upto`: pixels up to each edge."""
-    return _tail(-z[::-1], upto[::-1], total, params, dark=True)
+    inside = (z > TAIL_START) & (beyond > 0)
+    x, r = z[inside], residuals(z[inside], beyond[inside], total)
+    start = int(np.flatnonzero(r <= params.lim)[-1]) + 1 if (r <= params.lim).any() else 0
+    if start == x.size:
+        return NO_TAIL
+    line = least_absolute_line(x[start:], r[start:]) if x.size - start >= FEWEST_BINS else None
+    t = -line[1] / line[0] if line is not None and line[0] > 0 else math.nan
+    fallback = not LOWEST[params.rule] < t < HIGHEST
+    if fallback:
+        line, t = None, abs(params.fallback[0 if dark else 1])
+        if int(beyond[z >= t].max(initial=0)) <= EXCESS * total * float(special.ndtr(-t)):
+            return NO_TAIL
+    if params.rule == "fdr":  # out to where only `tail_fdr` of the pixels beyond are good ones
+        moved = -float(special.ndtri(params.tail_fdr * special.ndtr(-t))) / params.rho
+        t = max(moved, NEAREST[0 if dark else 1])
+    return Tail(t, line, fallback)
 
 
 def residuals(z: Floats, beyond: NDArray[np.int64], total: int) -> Floats:
@@ -73,36 +87,8 @@ def residuals(z: Floats, beyond: NDArray[np.int64], total: int) -> Floats:
     return z - q
 
 
-def _tail(z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams, *, dark: bool) -> Tail:
-    inside = (z > TAIL_START) & (beyond > 0)
-    x, r = z[inside], residuals(z[inside], beyond[inside], total)
-    start = int(np.flatnonzero(r <= params.lim)[-1]) + 1 if (r <= params.lim).any() else 0
-    if start == x.size:
-        return NO_TAIL
-    line = _least_absolute_line(x[start:], r[start:]) if x.size - start >= FEWEST_BINS else None
-    if line is not None and line[0] > 0 and LOWEST[params.rule] < -line[1] / line[0] < HIGHEST:
-        return Tail(_threshold(-line[1] / line[0], params, dark), line)
-    return _fallback(z, beyond, total, params, dark)
-
-
-def _fallback(z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams, dark: bool) -> Tail:
-    t = abs(params.fallback[0 if dark else 1])
-    observed = int(beyond[z >= t].max(initial=0))
-    if observed <= EXCESS * total * float(special.ndtr(-t)):
-        return NO_TAIL
-    return Tail(_threshold(t, params, dark), fallback=True)
-
-
-def _threshold(t: float, params: OutlierParams, dark: bool) -> float:
-    """Move Eq. 5's threshold to where only `tail_fdr` of the pixels beyond it are good ones."""
-    if params.rule == "paper":
-        return t
-    moved = -float(special.ndtri(params.tail_fdr * special.ndtr(-t))) / params.rho
-    return max(moved, KEPT[0 if dark else 1])
-
-
-def _least_absolute_line(x: Floats, y: Floats) -> Line | None:
-    """Return slope and intercept of the line of least absolute deviations.
+def least_absolute_line(x: Floats, y: Floats) -> Line | None:
+    """Return slope and intercept of the line of least absolute deviations; None if all x are equal.
 
     Such a line passes through two of the points: turn it about one of them to the best slope, a weighted
     median, then about the point found, until it stays.
@@ -114,14 +100,10 @@ def _least_absolute_line(x: Floats, y: Floats) -> Line | None:
             return None
         run = x[others] - x[pivot]
         slopes = (y[others] - y[pivot]) / run
-        best = _weighted_median(slopes, np.abs(run))
+        order = np.argsort(slopes, kind="stable")
+        cumulative = np.cumsum(np.abs(run)[order])
+        best = int(order[np.searchsorted(cumulative, cumulative[-1] / 2)])
         if slopes[best] == slope:
             break
         slope, pivot = float(slopes[best]), int(others[best])
     return slope, float(y[pivot] - slope * x[pivot])
-
-
-def _weighted_median(values: Floats, weights: Floats) -> int:
-    order = np.argsort(values, kind="stable")
-    cumulative = np.cumsum(weights[order])
-    return int(order[np.searchsorted(cumulative, cumulative[-1] / 2)])

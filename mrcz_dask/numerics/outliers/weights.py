@@ -1,4 +1,4 @@
-"""Weights of pixels (Eq. 6), and as they are kept: in 255ths."""
+"""Weights of pixels (Eq. 6), the bytes in which they are kept, and the mask that they make."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from scipy import special
 from mrcz_dask.values.params import OutlierParams
 
 WEIGHT_STEPS = 255
+
+Mask = NDArray[np.bool_]
 
 
 def soft_weight(
@@ -35,6 +37,37 @@ def byte_weight(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(weight * np.float32(WEIGHT_STEPS)), np.uint8)
 
 
-def is_masked(weight: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def is_masked(weight: NDArray[np.uint8]) -> Mask:
     """Return the outlier mask (True = outlier) of weights in 255ths."""
     return weight < (WEIGHT_STEPS + 1) // 2
+
+
+def near_another(mask: Mask, radius: int) -> Mask:
+    """Return the neighbourly outliers: those with another outlier within Chebyshev distance `radius`.
+
+    Parameters
+    ----------
+    mask
+        (y, x) bool, True = outlier.
+    radius
+        Distance in pixels.
+
+    Returns
+    -------
+    ndarray
+        (y, x) bool, True = neighbourly outlier; the other outliers are singletons.
+    """
+    nx, flat = mask.shape[1], mask.reshape(-1)
+    outliers = np.flatnonzero(mask)
+    near = np.zeros(outliers.size, bool)
+    for dy in range(radius + 1):
+        for dx in range(-radius if dy else 1, radius + 1):  # looking ahead alone sees every pair once
+            step = dy * nx + dx
+            in_row = (outliers % nx < nx - dx) & (outliers % nx >= -dx)
+            first = np.flatnonzero(in_row & (outliers + step < mask.size))
+            first = first[flat[outliers[first] + step]]
+            near[first] = True
+            near[np.searchsorted(outliers, outliers[first] + step)] = True
+    neighbourly = np.zeros(mask.size, bool)
+    neighbourly[outliers] = near
+    return neighbourly.reshape(mask.shape)

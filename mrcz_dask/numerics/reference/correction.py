@@ -1,4 +1,4 @@
-"""What is done to every frame of a stack: scaled (method `session`), pattern off, outliers filled."""
+"""The correction of every frame of a stack: scaled (method `session`), pattern off, outliers filled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics import kernels
+from mrcz_dask.numerics.kernels import compiled, flat
+from mrcz_dask.numerics.moments import shifted_sums
 from mrcz_dask.numerics.outliers.filling import Pixels, fill_at
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.numerics.philox import Purpose
@@ -23,6 +24,7 @@ INT16 = 32767
 EXACT = 1 << 24  # integers that float32 holds
 SMALLEST_DIVISOR = 0.1
 ONE = 1 << 15  # of a scale
+NO_SCALE = np.zeros(0, np.uint16)
 
 Image = NDArray[np.float32]
 Moments = tuple[int, int, int, int]
@@ -69,16 +71,14 @@ class Correction:
 
     def take_rows(self, rows: NDArray[np.intp]) -> Correction:
         """Return the correction of some rows, as an image of their own."""
-        partial = self.weight < WEIGHT_STEPS
-        before = np.concatenate([[0], np.cumsum(partial.sum(axis=1))])
+        before = np.concatenate([[0], np.cumsum((self.weight < WEIGHT_STEPS).sum(axis=1))])
         fill = [self.fill[before[y] : before[y + 1]] for y in rows.tolist()]
-        return Correction(
-            self.form,
-            self.pattern[rows],
-            self.step,
-            self.weight[rows],
-            np.concatenate([self.fill[:0], *fill]),
-            None if self.scale is None else self.scale[rows],
+        return replace(
+            self,
+            pattern=self.pattern[rows],
+            weight=self.weight[rows],
+            fill=np.concatenate([self.fill[:0], *fill]),
+            scale=None if self.scale is None else self.scale[rows],
         )
 
     def factor(self) -> Image | None:
@@ -88,7 +88,17 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class ReadyCorrection:
-    """A correction with all that applying it needs."""
+    """A correction with all that applying it needs.
+
+    Attributes
+    ----------
+    correction
+        The correction of the stack.
+    pattern
+        Its pattern, flat.
+    where, share
+        Flat indices of the pixels of weight < 255, and the share of each that is kept, 0..1.
+    """
 
     correction: Correction
     pattern: Steps
@@ -108,13 +118,13 @@ class ReadyCorrection:
             (ny, nx) float32, C-contiguous: where to put it.
         """
         out = np.empty(frame.shape, np.float32) if out is None else out
-        framewise.correct(_flat(frame), *self._arguments, out.reshape(-1))
+        framewise.correct(flat(frame), *self._arguments, out.reshape(-1))
         return out
 
     def apply_rounded(
         self, frame: NDArray[Any], step: float, key: int, k: int, offset: float = 0.0
     ) -> tuple[NDArray[np.int16], Moments]:
-        """Return what `apply` gives less an offset, in steps: rounded up or down at random, unbiased.
+        """Return the corrected frame less an offset, in steps: rounded up or down at random, unbiased.
 
         Beside it, minimum, maximum, sum and sum of squares of the steps.
 
@@ -129,19 +139,10 @@ class ReadyCorrection:
         offset
             Counts.
         """
-        out = np.empty(frame.size, np.int16)
-        inverse = np.float32(1 / step)
-        found = framewise.correct_and_round(
-            _flat(frame),
-            *self._arguments,
-            np.float32(offset),
-            inverse,
-            np.uint64(key),
-            k,
-            int(Purpose.ROUNDING),
-            out,
-        )
-        return out.reshape(frame.shape), found
+        steps = np.empty(frame.size, np.int16)
+        rounding = np.float32(offset), np.float32(1 / step), np.uint64(key), k, int(Purpose.ROUNDING)
+        moments = framewise.correct_and_round(flat(frame), *self._arguments, *rounding, steps)
+        return steps.reshape(frame.shape), moments
 
     def at_dose(self, factor: float | None) -> ReadyCorrection:
         """Return the correction for frames of `factor` times the dose that it was made for.
@@ -149,14 +150,16 @@ class ReadyCorrection:
         The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not. None
         stands for a blank frame, which is left as it is.
         """
-        one = self.correction
+        correction = self.correction
         if factor == 1.0:
             return self
         if factor is None:
-            whole = replace(self.without_pattern(), where=self.where[:0], share=self.share[:0])
-            return replace(whole, correction=replace(whole.correction, fill=one.fill[:0]))
-        step = one.step * factor if one.form == "subtract" else one.step
-        return replace(self, correction=replace(one, step=step, fill=one.fill * np.float32(factor)))
+            unfilled = replace(correction, form="subtract", step=0.0, scale=None, fill=correction.fill[:0])
+            return replace(self, correction=unfilled, where=self.where[:0], share=self.share[:0])
+        step = correction.step * factor if correction.form == "subtract" else correction.step
+        return replace(
+            self, correction=replace(correction, step=step, fill=correction.fill * np.float32(factor))
+        )
 
     def without_pattern(self) -> ReadyCorrection:
         """Return the correction that fills outliers alone."""
@@ -169,31 +172,26 @@ class ReadyCorrection:
 
     @property
     def _arguments(self) -> Arguments:
-        """What compiled loops take between frame and output."""
-        one = self.correction
-        scale = np.zeros(0, np.uint16) if one.scale is None else np.ascontiguousarray(one.scale).reshape(-1)
-        step, divide = np.float32(one.step), one.form == "divide"
-        return self.pattern, step, divide, scale, self.where, self.share, one.fill
+        """The arguments of compiled loops between frame and output."""
+        correction = self.correction
+        scale = NO_SCALE if correction.scale is None else np.ascontiguousarray(correction.scale).reshape(-1)
+        step, divide = np.float32(correction.step), correction.form == "divide"
+        return self.pattern, step, divide, scale, self.where, self.share, correction.fill
 
     def largest(self, low: float, high: float, factor: float = 1.0) -> float:
-        """Return a bound of what `apply` can give for pixels between low and high, absolute.
+        """Return a bound of the corrected pixels, absolute, for pixels between low and high.
 
-        `factor` is the largest with which `at_dose` is asked for a frame's correction.
+        `factor` is the largest dose that frames have, relative to that of the stack; see `at_dose`.
         """
-        correction = self.correction
+        correction, pattern = self.correction, self.pattern
         filled = factor * float(np.abs(correction.fill).max(initial=0))
-        biggest = max(abs(low), abs(high))
+        brightest = max(abs(low), abs(high))
         if correction.scale is not None:
-            biggest *= float(correction.scale.max(initial=ONE)) / ONE
-        pattern = correction.pattern
-        lowest, highest = float(pattern.min()) * correction.step, float(pattern.max()) * correction.step
+            brightest *= float(correction.scale.max(initial=ONE)) / ONE
+        least, most = float(pattern.min()) * correction.step, float(pattern.max()) * correction.step
         if correction.form == "divide":
-            return max(biggest / max(SMALLEST_DIVISOR, 1 + lowest), filled)
-        return max(biggest + factor * max(abs(lowest), abs(highest)), filled)
-
-
-def _flat(frame: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(kernels.native(frame)).reshape(-1)
+            return max(brightest / max(SMALLEST_DIVISOR, 1 + least), filled)
+        return max(brightest + factor * max(abs(least), abs(most)), filled)
 
 
 def make_correction(
@@ -237,12 +235,11 @@ def make_correction(
     if pattern is not None:
         step, dtype = pattern_step(pattern, noise)
         stored = stored.astype(dtype)
-        kernels.in_steps(np.ascontiguousarray(pattern).reshape(-1), np.float32(step), stored.reshape(-1))
-    less = None if pattern is None else stored
-    pixels = Pixels(mean.values, mean.factor, less, step, form == "divide", factors)
-    asked = np.flatnonzero(weight < WEIGHT_STEPS)
-    filled = fill_at(pixels, is_masked(weight), neighbourly, asked)
-    return Correction(form, stored, step, weight, filled.astype(np.float32), factors)
+        _put_steps(flat(pattern), np.float32(step), stored.reshape(-1))
+    taken_off = None if pattern is None else stored
+    pixels = Pixels(mean.values, mean.factor, taken_off, step, form == "divide", factors)
+    fill = fill_at(pixels, is_masked(weight), neighbourly, np.flatnonzero(weight < WEIGHT_STEPS))
+    return Correction(form, stored, step, weight, fill.astype(np.float32), factors)
 
 
 def pattern_step(pattern: Image, noise: float = math.inf) -> tuple[float, type[np.int16] | type[np.int32]]:
@@ -250,7 +247,7 @@ def pattern_step(pattern: Image, noise: float = math.inf) -> tuple[float, type[n
 
     Rounding is small against the pattern, and against the noise of a frame, in the same unit.
     """
-    largest, deviation = kernels.spread_of(np.ascontiguousarray(pattern).reshape(-1))
+    largest, deviation = _spread_of(flat(pattern))
     if largest == 0:
         return 1.0, np.int16
     coarse = math.ceil(math.log2(largest / (INT16 - 1)))
@@ -259,3 +256,21 @@ def pattern_step(pattern: Image, noise: float = math.inf) -> tuple[float, type[n
     if wanted < coarse and 2.0**coarse > noise / FINENESS:
         return 2.0 ** max(wanted, math.ceil(math.log2(largest / EXACT))), np.int32
     return 2.0 ** max(wanted, coarse), np.int16
+
+
+@compiled
+def _spread_of(values: Image) -> tuple[float, float]:
+    """Return the largest absolute value and the standard deviation of flat values."""
+    largest = np.float32(0)
+    for i in range(values.size):
+        largest = max(largest, abs(values[i]))
+    mean = shifted_sums(values, 0.0)[0] / values.size
+    return float(largest), np.sqrt(shifted_sums(values, mean)[1] / values.size)
+
+
+@compiled
+def _put_steps(pattern: Image, step: np.float32, stored: Steps) -> None:
+    """Round a flat pattern to steps."""
+    inverse = np.float32(1) / step
+    for i in range(stored.size):
+        stored[i] = stored.dtype.type(np.rint(pattern[i] * inverse))

@@ -1,8 +1,4 @@
-"""Compiled loops over frames: the correction, its rounding, and the sums that noise scores need.
-
-All of them release the GIL and run in one thread in a fixed order, without fast-math, so that their bits do
-not depend on who calls them. Inner loops run over slices from 0, as others are not vectorised.
-"""
+"""Compiled loops of the correction of frames, and of its rounding."""
 
 from __future__ import annotations
 
@@ -14,32 +10,6 @@ from numpy.typing import NDArray
 from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.philox import BLOCKS, TILE
-
-PIECE = 1 << 15
-LANES = 128
-
-
-@compiled
-def add_to(frame: NDArray[Any], total: NDArray[Any]) -> None:
-    """Add a flat frame of integers to a total of at least as many bits, in which no sum overflows."""
-    for i in range(total.size):
-        total[i] += total.dtype.type(frame[i])
-
-
-@compiled
-def add_and_measure(frame: NDArray[Any], total: NDArray[Any]) -> tuple[Any, Any, Any, Any]:
-    """Add a flat frame of integers below 2**16 to a total, and return its moments."""
-    low: Any = np.int64(frame[0])
-    high: Any = low
-    whole, squares = np.int64(0), np.int64(0)
-    for start in range(0, frame.size, PIECE):
-        pixels = frame[start : start + PIECE]
-        add_to(pixels, total[start : start + PIECE])
-        least, most, part, square = moments(pixels)
-        low, high = min(low, least), max(high, most)
-        whole += part
-        squares += square
-    return low, high, whole, squares
 
 
 @compiled
@@ -183,43 +153,3 @@ def _round_part(
         below = np.floor(scaled)
         chance = (np.float32(np.int32((words[b] >> shift) & np.uint32(0xFFFF))) + half) * scale
         out[b] = np.int16(np.int32(below) + np.int32(chance < scaled - below))
-
-
-@compiled
-def shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
-    """Return sum d and sum d**2 of d = v - shift in float64; many sums side by side, then together."""
-    sums, squares = np.zeros(LANES), np.zeros(LANES)
-    whole = values.size - values.size % LANES
-    lines = values[:whole].reshape(-1, LANES)
-    for i in range(lines.shape[0]):
-        for j in range(LANES):
-            d = np.float64(lines[i, j]) - shift
-            sums[j] += d
-            squares[j] += d * d
-    rest = values[whole:]
-    for j in range(rest.size):
-        d = np.float64(rest[j]) - shift
-        sums[j] += d
-        squares[j] += d * d
-    return sums.sum(), squares.sum()
-
-
-@compiled
-def add_standardised(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
-    """Add flat values, without their mean and of unit norm, to total; False if constant or not finite."""
-    shift = np.float64(values[0])
-    part, squares = shifted_sums(values, shift)
-    mean = part / values.size
-    norm = squares - part * mean
-    if not norm > 0 or not np.isfinite(norm):
-        return False
-    factor, middle = 1 / np.sqrt(norm), mean + shift
-    for i in range(total.size):
-        total[i] += np.float32((np.float64(values[i]) - middle) * factor)
-    return True
-
-
-@compiled
-def power(values: NDArray[Any]) -> float:
-    """Return the sum of squares of flat values, in float64."""
-    return shifted_sums(values, 0.0)[1]

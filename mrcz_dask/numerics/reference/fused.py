@@ -11,13 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import LANES, compiled
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
-
-LANES = 128  # sums that grow side by side: an addition waits for the one before
 
 
 @compiled
@@ -31,12 +29,7 @@ def masked_sum(values: NDArray[Any], factor: np.float32, dose: np.float32, mask:
         masked = mask[y]
         for x in range(nx):
             good += not masked[x]
-    return _together(lanes), good
-
-
-@compiled
-def _mean_of(value: Any, factor: np.float32, dose: np.float32) -> Any:
-    return np.float32(value) * factor / dose
+    return lanes.sum(), good
 
 
 @compiled
@@ -46,7 +39,7 @@ def two_sums(a: Image, b: Image) -> tuple[float, float]:
     for y in range(a.shape[0]):
         _add_to_lanes(a[y], lanes)
         _add_to_lanes(b[y], others)
-    return _together(lanes), _together(others)
+    return lanes.sum(), others.sum()
 
 
 @compiled
@@ -58,34 +51,15 @@ def _add_to_lanes(row: NDArray[Any], lanes: Floats) -> None:
 
 
 @compiled
-def _together(lanes: Floats) -> float:
-    total = 0.0
-    for j in range(lanes.size):
-        total += lanes[j]
-    return total
-
-
-@compiled
 def _row_sum(row: Floats, lanes: Floats) -> float:
     """Return the sum of a row; uses lanes."""
     lanes[:] = 0.0
     _add_to_lanes(row, lanes)
-    return _together(lanes)
+    return float(lanes.sum())
 
 
 @compiled
 def _add_products(own: Floats, first: Floats, second: Floats, lanes: Floats) -> None:
-    """Add own * own, own * first, own * second of a row to lanes (3, LANES)."""
-    for start in range(0, own.size, LANES):
-        u, v, w = own[start : start + LANES], first[start : start + LANES], second[start : start + LANES]
-        for j in range(u.size):
-            lanes[0, j] += u[j] * u[j]
-            lanes[1, j] += u[j] * v[j]
-            lanes[2, j] += u[j] * w[j]
-
-
-@compiled
-def _add_all_products(own: Floats, first: Floats, second: Floats, lanes: Floats) -> None:
     """Add the products 00, 01, 02, 11, 12, 22 of a row to lanes (6, LANES)."""
     for start in range(0, own.size, LANES):
         u, v, w = own[start : start + LANES], first[start : start + LANES], second[start : start + LANES]
@@ -109,7 +83,7 @@ def _scaled_off_mean(
     row: NDArray[Any], factor: np.float32, dose: np.float32, masked: Mask, mean: float, out: Floats
 ) -> None:
     for x in range(out.size):
-        out[x] = 0.0 if masked[x] else _mean_of(row[x], factor, dose) - mean
+        out[x] = 0.0 if masked[x] else np.float32(row[x]) * factor / dose - mean
 
 
 @compiled
@@ -164,7 +138,7 @@ def three_profiles(
     blocks: Floats,
     products: Floats,
 ) -> None:
-    """As `two_profiles` for the mean image, a and b, 0 at the mask; and their products over all pixels.
+    """Add the profiles of the mean image, a and b, 0 at the mask, as `two_profiles`; put in their products.
 
     products (6,): of the images 00, 01, 02, 11, 12, 22.
     """
@@ -182,9 +156,9 @@ def three_profiles(
         rows[0, y] = _row_sum(own, lanes)
         rows[1, y] = _row_sum(first, lanes)
         rows[2, y] = _row_sum(second, lanes)
-        _add_all_products(own, first, second, of_pairs)
+        _add_products(own, first, second, of_pairs)
     for k in range(6):
-        products[k] = _together(of_pairs[k])
+        products[k] = of_pairs[k].sum()
 
 
 @compiled
@@ -202,19 +176,19 @@ def one_profile(
     blocks: Floats,
     products: Floats,
 ) -> None:
-    """As `three_profiles` for the mean image alone; products (3,): with itself, a and b."""
+    """Add the profiles of the mean image alone, as `three_profiles`, and put in all products."""
     ny, nx = a.shape
     own, first, second, lanes = np.empty(nx), np.empty(nx), np.empty(nx), np.empty(LANES)
-    of_own = np.zeros((3, LANES))
+    of_pairs = np.zeros((6, LANES))
     for y in range(ny):
         _scaled_off_mean(values[y], factor, dose, mask[y], means[0], own)
         _off_mean(a[y], mask[y], means[1], first)
         _off_mean(b[y], mask[y], means[2], second)
         _add_row(own, level, columns[0, 1 if 2 * y >= ny else 0], blocks[0, y >> level])
         rows[0, y] = _row_sum(own, lanes)
-        _add_products(own, first, second, of_own)
-    for k in range(3):
-        products[k] = _together(of_own[k])
+        _add_products(own, first, second, of_pairs)
+    for k in range(6):
+        products[k] = of_pairs[k].sum()
 
 
 @compiled

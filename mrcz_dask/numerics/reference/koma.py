@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.reference.bands import make_bands
 from mrcz_dask.numerics.reference.fused import masked_sum
-from mrcz_dask.numerics.reference.parts import MeanImage, References, Sight, look, look_again
+from mrcz_dask.numerics.reference.parts import (
+    BandPowers,
+    MeanImage,
+    References,
+    measure_bands,
+    measure_bands_of_frames,
+)
 from mrcz_dask.numerics.reference.regression import BandFit, fit_bands, pattern_of
 from mrcz_dask.values.params import KomaParams
 
@@ -20,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What is taken off a stack.
+    """The pattern that is removed from a stack.
 
     Attributes
     ----------
@@ -37,7 +43,7 @@ class Pattern:
     scale: Image | None = None
 
 
-class Finder:
+class PatternFit:
     """Finds the pattern of a stack from the references of its window, and that of some of its frames alone.
 
     Parameters
@@ -53,10 +59,10 @@ class Finder:
     def __init__(self, images: Sequence[Image], params: KomaParams) -> None:
         self._images, self._params = tuple(images), params
         self._references: References | None = None
-        self._sight: Sight | None = None
+        self._powers: BandPowers | None = None
 
     def find(self, mean: MeanImage, dose: float, mask: Mask) -> Pattern:
-        """Return the pattern of a stack; the next call, for some of its frames, uses what this one saw.
+        """Return the pattern of a stack; the next call, for some of its frames, uses results of the first.
 
         Parameters
         ----------
@@ -70,48 +76,34 @@ class Finder:
         Notes
         -----
         Section 2.3 of McLeod et al. 2017 (bioRxiv 116533) for ``plain``; ``fit`` regresses the stack on the
-        references; ``session`` gives every pixel the same mean and deviation (Afanasyev et al. 2015).
+        references; ``session`` gives every pixel the same mean and deviation (Afanasyev et al. 2015):
+        factor (I - dose mean) + dose of a frame I.
         """
         raw = self._params.form == "subtract-raw"
         if not self._images or not (raw or dose > 0):
             return Pattern(np.zeros(mask.shape, np.float32))
         if self._params.method == "session":
-            return normalised(self._images[0], self._images[1], dose, mask)
+            response, factor = self._images
+            image = factor * response
+            image -= np.float32(_mean_of(response, mask))
+            return Pattern(scaled(image, dose), scale=factor)
         if self._params.method == "plain":
-            found = Pattern(without_mean(self._images[0], mask))
+            pattern = Pattern(without_mean(self._images[0], mask))
         else:
-            found = self._fitted(mean if raw else replace(mean, dose=dose), mask)
-        return found if self._params.form != "subtract" else Pattern(scaled(found.image, dose), found.fits)
+            pattern = self._fit(mean if raw else replace(mean, dose=dose), mask)
+        if self._params.form != "subtract":
+            return pattern
+        return Pattern(scaled(pattern.image, dose), pattern.fits)
 
-    def _fitted(self, mean: MeanImage, mask: Mask) -> Pattern:
+    def _fit(self, mean: MeanImage, mask: Mask) -> Pattern:
         bands = make_bands((mask.shape[0], mask.shape[1]), self._params.min_modes)
-        if self._references is None or self._sight is None:
-            references = self._references = References.of(self._images, bands)
-            sight = self._sight = look(mean, references, mask, bands)
+        if self._references is None or self._powers is None:
+            self._references = References.of(self._images, bands)
+            powers = self._powers = measure_bands(mean, self._references, mask, bands)
         else:
-            references = self._references
-            sight = look_again(mean, references, mask, bands, self._sight)
-        fits = fit_bands(sight, bands)
-        return Pattern(pattern_of(fits, references, bands), fits)
-
-
-def normalised(mean: Image, factor: Image, dose: float, mask: Mask) -> Pattern:
-    """Return what makes factor (I - dose mean) + dose of a frame I: a scale, and a pattern in counts.
-
-    Parameters
-    ----------
-    mean
-        (ny, nx) relative to the dose.
-    factor
-        (ny, nx) of the deviation.
-    dose
-        Counts per pixel and frame.
-    mask
-        (ny, nx) bool, True = outlier: not in the mean of `mean`, which is the dose's 1.
-    """
-    image = factor * mean
-    image -= np.float32(_mean_of(mean, mask))
-    return Pattern(scaled(image, dose), scale=factor)
+            powers = measure_bands_of_frames(mean, self._references, mask, bands, self._powers)
+        fits = fit_bands(powers, bands)
+        return Pattern(pattern_of(fits, self._references, bands), fits)
 
 
 def without_mean(image: Image, mask: Mask) -> Image:

@@ -1,7 +1,7 @@
 """References of a stack that is not complete: of the stacks before it alone, in exact running sums.
 
-How much of them is taken off is found in the last complete stack, on references without it: what was best for
-that one is applied to references that have it as well.
+The share of them that is subtracted is fitted to the last complete stack, with references without it: what
+was best for that one is applied to references that have it as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.reference.bands import Bands, make_bands
 from mrcz_dask.numerics.reference.koma import without_mean
-from mrcz_dask.numerics.reference.parts import MeanImage, References, look
+from mrcz_dask.numerics.reference.parts import MeanImage, References, measure_bands
 from mrcz_dask.numerics.reference.regression import BandFit, fit_bands, pattern_of
 from mrcz_dask.numerics.reference.window import Member, WindowSum
 from mrcz_dask.values.errors import ParameterError
@@ -46,8 +46,12 @@ class Relay:
 
     def move(self, within: Sequence[int], usable: Sequence[int], exponent: int, load: Load) -> None:
         """Let the stacks in `within`, which can be loaded, be members if they are `usable`; others stay."""
-        for start, one in [(self._start, self.sum), *([self._heir] if self._heir else [])]:
-            _move(one, within, [k for k in usable if k >= start], exponent, load)
+        for start, window in [(self._start, self.sum), *([self._heir] if self._heir else [])]:
+            recent = frozenset(k for k in usable if k >= start)
+            members = (window.members - set(within)) | recent
+            if len(members ^ window.members) > len(members):
+                members = recent  # the sum would begin again, and nothing else can be loaded
+            window.move_to(members, exponent, load)
 
     def hand_over(self, newest: int) -> None:
         """Let the second sum take over, or begin, if it is time; `newest` is the last stack's number."""
@@ -55,15 +59,6 @@ class Relay:
             (self._start, self.sum), self._heir = self._heir, None
         if self._heir is None and 2 * len(self.sum.members) >= self._length:
             self._heir = newest + 1, self._make()
-
-
-def _move(
-    window: WindowSum[int], within: Sequence[int], usable: Sequence[int], exponent: int, load: Load
-) -> None:
-    wanted = (window.members - set(within)) | set(usable)
-    if len(wanted ^ window.members) > len(wanted):
-        wanted = frozenset(usable)  # the sum would begin again, and nothing else can be loaded
-    window.move_to(wanted, exponent, load)
 
 
 class OneSided:
@@ -89,8 +84,9 @@ class OneSided:
         if params.method == "session":
             raise ParameterError("method session needs all stacks of a session; expected fit or plain")
         self._shape, self._exponent, self._params = shape, exponent, params
+        self._fitted = params.method == "fit"
         self._short, self._long = self._make(), Relay(params.long_window, self._make)
-        self._seen: tuple[object, tuple[Image, ...]] = (None, ())
+        self._images: tuple[object, tuple[Image, ...]] = (None, ())
         self._split: tuple[object, References | None] = (None, None)
 
     def _make(self) -> WindowSum[int]:
@@ -98,12 +94,8 @@ class OneSided:
 
     @property
     def members(self) -> tuple[int, int]:
-        """How many stacks are in the short and in the long window; of ``plain`` 0 in the long one."""
+        """Numbers of stacks in the short and in the long window; of ``plain`` 0 in the long one."""
         return len(self._short.members), len(self._long.sum.members) if self._fitted else 0
-
-    @property
-    def _fitted(self) -> bool:
-        return self._params.method == "fit"
 
     def move(self, within: Sequence[int], usable: Sequence[int], load: Load) -> None:
         """Set the windows.
@@ -131,11 +123,11 @@ class OneSided:
         """Return the references, (ny, nx) float32: of the short window, and of the long one if it differs."""
         short, long = self._short, self._long.sum
         key = short.members, long.members
-        if self._seen[0] != key:
-            asked = [one for one in (short, long) if one.members]
+        if self._images[0] != key:
+            windows = [window for window in (short, long) if window.members]
             differ = self._fitted and short.members != long.members
-            self._seen = key, tuple(one.reference() for one in (asked if differ else asked[:1]))
-        return self._seen[1]
+            self._images = key, tuple(window.reference() for window in windows[: 2 if differ else 1])
+        return self._images[1]
 
     def fit(self, mean: MeanImage, mask: Mask) -> tuple[BandFit, ...]:
         """Regress a stack that is not in the windows on their references.
@@ -150,12 +142,12 @@ class OneSided:
         Returns
         -------
         tuple of BandFit
-            Of each band; none without a reference, or for ``plain``.
+            A fit of each band; none without a reference, or for ``plain``.
         """
         references = self._references() if self._fitted else None
         if references is None:
             return ()
-        return fit_bands(look(mean, references, mask, self._bands), self._bands)
+        return fit_bands(measure_bands(mean, references, mask, self._bands), self._bands)
 
     def pattern(self, fits: Sequence[BandFit], mask: Mask) -> Image | None:
         """Return the pattern in the references, (ny, nx) float32, mean zero.
@@ -175,20 +167,16 @@ class OneSided:
         references = self._references() if fits else None
         if references is None:
             return None
-        return pattern_of([_of_images(one, len(images)) for one in fits], references, self._bands)
+        # a second image that was not there when a fit was made has no share
+        fits = [replace(fit, coefficients=(*fit.coefficients, 0.0)[: len(images)]) for fit in fits]
+        return pattern_of(fits, references, self._bands)
 
     def _references(self) -> References | None:
         images = self.images()
-        if self._split[0] is not self._seen[0]:
-            self._split = self._seen[0], References.of(images, self._bands) if images else None
+        if self._split[0] is not self._images[0]:
+            self._split = self._images[0], References.of(images, self._bands) if images else None
         return self._split[1]
 
     @property
     def _bands(self) -> Bands:
         return make_bands(self._shape, self._params.min_modes)
-
-
-def _of_images(fit: BandFit, images: int) -> BandFit:
-    """Return a fit for so many images: a second one that was not there when it was made has no share."""
-    coefficients = (*fit.coefficients, 0.0)[:images]
-    return replace(fit, coefficients=coefficients)

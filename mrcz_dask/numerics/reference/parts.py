@@ -7,7 +7,7 @@ A stack's mean image and its references are gone through together, in as few pas
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations_with_replacement, pairwise
 from typing import Any
@@ -43,7 +43,7 @@ class MeanImage:
     dose: float = 1.0
 
     def arguments(self) -> tuple[NDArray[Any], np.float32, np.float32]:
-        """Return what compiled passes take."""
+        """Return the arguments of compiled passes."""
         return self.values, np.float32(self.factor), np.float32(self.dose)
 
 
@@ -74,8 +74,8 @@ class Parts:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What a pass over a stack and its references saw: without their means, 0 at the stack's mask.
+class BandPowers:
+    """The products over bands of a stack and its references: without their means, 0 at the stack's mask.
 
     Without the planes that fit them best as well: an illumination that grows to one side is a jump where the
     image is continued periodically, and a sawtooth in profiles without what is smooth. It is the same in all
@@ -85,7 +85,7 @@ class Sight:
     Attributes
     ----------
     parts
-        Of the stack, then of one or two references.
+        Parts of the stack, then of one or two references.
     products
         (images, images, bands): their products over bands.
     """
@@ -103,7 +103,7 @@ class References:
     images
         One or two (ny, nx) float32: of the short window, and of the long one.
     parts
-        Of each, without its mean; nothing is masked.
+        Parts of each, without its mean; nothing is masked.
     """
 
     images: tuple[Image, ...]
@@ -118,25 +118,16 @@ class References:
         fused.two_profiles(first, last, means, bands.first(), sums.columns, sums.rows, sums.blocks)
         return cls(tuple(images), tuple(sums.parts(k, float(means[k]), bands) for k in range(len(images))))
 
-    def masked_means(self, mask: Mask, good: int) -> list[float]:
-        """Return the means of the images over the `good` unmasked pixels."""
-        at = np.flatnonzero(mask)
-        taken = [image.reshape(-1)[at].sum(dtype=np.float64) for image in self.images]
-        return [
-            float(part.mean * mask.size - out) / max(good, 1)
-            for part, out in zip(self.parts, taken, strict=True)
-        ]
 
-
-def look(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> Sight:
-    """Split a stack and its references.
+def measure_bands(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> BandPowers:
+    """Split a stack and its references, and multiply them band by band.
 
     Parameters
     ----------
     stack
         The mean image, on the scale of the references.
     references
-        Of its window.
+        References of its window.
     mask
         (ny, nx) bool, True = outlier of the stack: zeroed in all images, after their means are removed.
     bands
@@ -144,48 +135,43 @@ def look(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> 
     """
     first, last = references.images[0], references.images[-1]
     total, good = fused.masked_sum(*stack.arguments(), mask)
-    of_references = references.masked_means(mask, good)
-    means = np.array([total / max(good, 1), of_references[0], of_references[-1]])
+    means, at = [total / max(good, 1)], np.flatnonzero(mask)
+    for image, part in zip(references.images, references.parts, strict=True):
+        masked = image.reshape(-1)[at].sum(dtype=np.float64)
+        means.append(float(part.mean * mask.size - masked) / max(good, 1))
     sums, full = _Sums.zero(3, bands), np.zeros(6)
     fused.three_profiles(
-        *stack.arguments(), first, last, mask, means, bands.first(),
+        *stack.arguments(), first, last, mask, np.array([*means, means[-1]][:3]), bands.first(),
         sums.columns, sums.rows, sums.blocks, full,
     )  # fmt: skip
-    parts = [sums.without_plane(k, float(means[k]), bands) for k in range(1 + len(references.images))]
-    return Sight(tuple(parts), _table(band_products(full, [*parts, parts[-1]][:3], bands), len(parts)))
+    parts = tuple(sums.without_plane(k, means[k], bands) for k in range(len(means)))
+    return BandPowers(parts, _band_products(full, parts, bands))
 
 
-def _table(products: Floats, images: int) -> Floats:
-    """Return the products of some of three images as (images, images, bands)."""
-    table = np.zeros((3, 3, products.shape[1]))
-    for of_pair, (i, j) in zip(products, combinations_with_replacement(range(3), 2), strict=True):
-        table[i, j] = table[j, i] = of_pair
-    return table[:images, :images]
-
-
-def look_again(stack: MeanImage, references: References, mask: Mask, bands: Bands, before: Sight) -> Sight:
-    """Split another mean image of the same stack, of some of its frames; references stay as seen.
+def measure_bands_of_frames(
+    stack: MeanImage, references: References, mask: Mask, bands: Bands, before: BandPowers
+) -> BandPowers:
+    """Split another mean image of the same stack, of some of its frames; references stay as they were.
 
     Parameters
     ----------
     stack, references, mask, bands
-        As for `look`; `mask` is that of these frames.
+        As for `measure_bands`; `mask` is that of these frames.
     before
-        What `look` gave for all frames.
+        The result of `measure_bands` for all frames.
     """
     first, last = references.images[0], references.images[-1]
     total, good = fused.masked_sum(*stack.arguments(), mask)
     means = np.array([total / max(good, 1), before.parts[1].mean, before.parts[-1].mean])
-    sums, full = _Sums.zero(1, bands), np.zeros(3)
+    sums, full = _Sums.zero(1, bands), np.zeros(6)
     fused.one_profile(
         *stack.arguments(), first, last, mask, means, bands.first(),
         sums.columns, sums.rows, sums.blocks, full,
     )  # fmt: skip
     parts = (sums.without_plane(0, float(means[0]), bands), *before.parts[1:])
-    new = band_products(np.append(full, (0, 0, 0)), [*parts, parts[-1]][:3], bands)
     products = before.products.copy()
-    products[0] = products[:, 0] = _table(new, len(parts))[0]
-    return Sight(parts, products)
+    products[0] = products[:, 0] = _band_products(full, parts, bands)[0]
+    return BandPowers(parts, products)
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +197,7 @@ class _Sums:
         """Return the parts of image k, without a plane of mean 0; uses up its sums."""
         ny, nx = bands.shape
         columns, rows = self.columns[k], self.rows[k]
-        y, x = (one * _centred(n) for one, n in zip(slope, bands.shape, strict=True))
+        y, x = (rise * _centred(n) for rise, n in zip(slope, bands.shape, strict=True))
         columns = _rough(columns / _half_rows(ny)[:, None] - x) if bands.lines[0] else columns * 0
         rows = _rough(rows / nx - y) if bands.lines[1] else rows * 0
         sums, means = self.blocks[k], []
@@ -219,15 +205,17 @@ class _Sums:
             coarser = np.empty(bands.size(min(level + 1, bands.level)))
             if level < bands.level:
                 fused.pair_sums(sums, coarser)
-            _finish(sums, columns + x, rows + y, bands.shape, level)
+            _take_off_profiles(sums, columns + x, rows + y, bands.shape, level)
             means.append(sums)
             sums = coarser
         return Parts(mean, slope, columns, rows, tuple(means), scipy.fft.rfft2(means[-1], workers=1))
 
 
-def _finish(sums: Floats, columns: Floats, rows: Floats, shape: tuple[int, int], level: int) -> None:
+def _take_off_profiles(
+    sums: Floats, columns: Floats, rows: Floats, shape: tuple[int, int], level: int
+) -> None:
     """Make means of sums over blocks, minus the block means of the two profiles, in place."""
-    tall, wide = (_sizes(n, level) for n in shape)
+    tall, wide = (_block_lengths(n, level) for n in shape)
     width, top = 1 << level, -(-rows.size // HALVES)
     across, down = _line_means(columns, width), _line_means(rows, width)
     # the block that holds the border between the halves takes a share of both
@@ -255,8 +243,10 @@ def _half_rows(ny: int) -> Floats:
 
 def _rough(profile: Floats) -> Floats:
     """Return profiles minus their means over blocks: what is smooth along them stays with the image."""
-    width = smooth_width(profile.shape[-1])
-    return np.asarray(profile - _spread(_line_means(profile, width), width, profile.shape[-1]))
+    n = profile.shape[-1]
+    width = smooth_width(n)
+    smooth = np.repeat(_line_means(profile, width), width, axis=-1)[..., :n]
+    return np.asarray(profile - smooth)
 
 
 def _line_means(profile: Floats, width: int) -> Floats:
@@ -265,60 +255,52 @@ def _line_means(profile: Floats, width: int) -> Floats:
     return np.asarray(np.add.reduceat(profile, starts, axis=-1) / np.diff(np.append(starts, n)))
 
 
-def _spread(values: Floats, width: int, n: int) -> Floats:
-    return np.asarray(np.repeat(values, width, axis=-1)[..., :n])
-
-
-def _sizes(n: int, level: int) -> Floats:
+def _block_lengths(n: int, level: int) -> Floats:
     """Return the lengths of the blocks of a level along an axis; the last may be shorter."""
     return np.diff(np.append(np.arange(0, n, 1 << level), n)).astype(np.float64)
 
 
-def band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats:
-    """Return the products of three images in each band, (6, bands): of the images 00, 01, 02, 11, 12, 22.
+def _band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats:
+    """Return the products of images in each band, (images, images, bands).
 
     Parameters
     ----------
     full
-        (6,): the products of the images themselves, over unmasked pixels and without their means; those of
-        the planes that parts are without are taken off here.
+        (6,): the products 00, 01, 02, 11, 12, 22 of the images themselves, over unmasked pixels and without
+        their means; those of the planes that parts are without are taken off here.
     parts
-        Of the three images.
+        Parts of two images (the second counts twice) or of three.
     bands
         The bands.
     """
-    half_rows, nx = _half_rows(bands.shape[0]), bands.shape[1]
-    full = full - _plane_products(parts, bands.shape)
-    column = np.array([((x.columns * y.columns).sum(axis=1) * half_rows).sum() for x, y in _pairs(parts)])
-    row = np.array([(x.rows * y.rows).sum() * nx for x, y in _pairs(parts)])
-    lines = [v for v, there in zip((column, row), bands.lines, strict=True) if there]
-    left = [full - column - row] if bands.level else []
+    (ny, nx), images = bands.shape, len(parts)
+    parts = [*parts, parts[-1]][:3]
+    pairs = list(combinations_with_replacement(parts, 2))
+    squares = [(_centred(n) ** 2).sum() for n in bands.shape]
+    y, x = squares[0] * nx, squares[1] * ny
+    left = full - np.array([a.slope[0] * b.slope[0] * y + a.slope[1] * b.slope[1] * x for a, b in pairs])
+    column = np.array([((a.columns * b.columns).sum(axis=1) * _half_rows(ny)).sum() for a, b in pairs])
+    row = np.array([(a.rows * b.rows).sum() * nx for a, b in pairs])
+    products = [v for v, there in zip((column, row), bands.lines, strict=True) if there]
+
+    coarser = [left - column - row] if bands.level else []
     for k, level in enumerate(range(bands.first(), bands.level + 1)):
-        tall, wide = (_sizes(n, level) for n in bands.shape)
-        left.append(np.zeros(6))
-        first, second, third = (p.means[k] for p in parts)
-        fused.block_products(first, second, third, tall, wide, left[-1])
-    scales = [fine - coarse for fine, coarse in pairwise(left)]
-    return np.stack([*lines, *scales, *_shell_products(parts, bands).T], axis=1)
+        coarser.append(np.zeros(6))
+        tall, wide = (_block_lengths(n, level) for n in bands.shape)
+        one, two, three = (p.means[k] for p in parts)
+        fused.block_products(one, two, three, tall, wide, coarser[-1])
+    products += [fine - coarse for fine, coarse in pairwise(coarser)]
 
-
-def _pairs(parts: Sequence[Parts]) -> Iterator[tuple[Parts, Parts]]:
-    return combinations_with_replacement(parts, 2)
-
-
-def _plane_products(parts: Sequence[Parts], shape: tuple[int, int]) -> Floats:
-    """Return the products of the planes that were taken off images, (6,)."""
-    ny, nx = ((_centred(n) ** 2).sum() for n in shape)
-    y, x = ny * shape[1], nx * shape[0]
-    return np.array([a.slope[0] * b.slope[0] * y + a.slope[1] * b.slope[1] * x for a, b in _pairs(parts)])
-
-
-def _shell_products(parts: Sequence[Parts], bands: Bands) -> Floats:
     my, mx = bands.size(bands.level)
     sums = np.zeros((6, int(bands.shells.max()) + 2))
     first, second, third = (p.spectrum for p in parts)
     fused.shell_products(first, second, third, bands.fitted, plane_weight(mx), sums)
-    return np.asarray(sums[:, 1:] * (math.prod(bands.shape) / (my * mx) / (my * mx)))
+    products += list(sums[:, 1:].T * (math.prod(bands.shape) / (my * mx) / (my * mx)))
+
+    table = np.zeros((3, 3, len(products)))
+    for k, (i, j) in enumerate(combinations_with_replacement(range(3), 2)):
+        table[i, j] = table[j, i] = [product[k] for product in products]
+    return table[:images, :images]
 
 
 def combine(images: Sequence[Image], parts: Sequence[Parts], factors: Floats, bands: Bands) -> Image:
@@ -345,15 +327,15 @@ def combine(images: Sequence[Image], parts: Sequence[Parts], factors: Floats, ba
     offset = float(sum(k * p.mean for k, p in zip(finest, parts, strict=True)))
     small = _combine_coarse(parts, scales, shells, offset, bands)
     out = np.empty(bands.shape, np.float32)
-    lines_of = np.asarray(columns), np.asarray(rows)
-    fused.add_up(images[0], images[-1], *_two(finest), *lines_of, small, bands.first(), out)
+    profiles = np.asarray(columns), np.asarray(rows)
+    fused.add_up(images[0], images[-1], *_two(finest), *profiles, small, bands.first(), out)
     return out
 
 
 def _combine_coarse(
     parts: Sequence[Parts], scales: Floats, shells: Floats, offset: float, bands: Bands
 ) -> Floats:
-    """Return what the coarse levels add at the finest of them, minus what the finest scale counts twice."""
+    """Return the sum of the coarse levels, at the finest of them; the finest scale counts some of it."""
     table = np.concatenate([shells, np.zeros((len(parts), 1))], axis=1)
     spectrum = sum(p.spectrum * t[bands.shells] for p, t in zip(parts, table, strict=True))
     small: Floats = scipy.fft.irfft2(spectrum, s=bands.size(bands.level), workers=1)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.reference.bands import Bands
-from mrcz_dask.numerics.reference.parts import References, Sight, combine
+from mrcz_dask.numerics.reference.parts import BandPowers, References, combine
 
 LARGEST_SUM = 1.2
 SINGULAR = 1e-9
@@ -29,7 +29,7 @@ class BandFit:
     Attributes
     ----------
     name, modes
-        Of the band.
+        Name and degrees of freedom of the band.
     coefficients
         One for each reference (short window, long window); 0 where the band is not used.
     explained
@@ -55,13 +55,13 @@ class BandFit:
         }
 
 
-def fit_bands(sight: Sight, bands: Bands) -> tuple[BandFit, ...]:
+def fit_bands(powers: BandPowers, bands: Bands) -> tuple[BandFit, ...]:
     """Regress a stack on its references, band by band.
 
     Parameters
     ----------
-    sight
-        The stack and its references, as `parts.look` saw them.
+    powers
+        Products of the stack and its references, see `parts.measure_bands`.
     bands
         As `make_bands` gives them for this shape.
 
@@ -70,28 +70,17 @@ def fit_bands(sight: Sight, bands: Bands) -> tuple[BandFit, ...]:
     tuple of BandFit
         c = (X X)^-1 <X Y> for each band; the sum of the coefficients is kept in [0, 1.2].
     """
-    table = sight.products
-    return tuple(
-        _fit_one(name, modes, table[1:, 1:, k], table[1:, 0, k], float(table[0, 0, k]))
-        for k, (name, modes) in enumerate(zip(bands.names, bands.modes, strict=True))
-    )
-
-
-def pattern_of(fits: Sequence[BandFit], references: References, bands: Bands) -> Image:
-    """Return sum_b (c_S S_b + c_L L_b), mean zero, from the fits of every band."""
-    factors = np.array([[fit.coefficients[k] for fit in fits] for k in range(len(references.images))])
-    return combine(references.images, references.parts, factors, bands)
-
-
-def _fit_one(name: str, modes: int, xx: NDArray[np.float64], xy: NDArray[np.float64], yy: float) -> BandFit:
-    c = _solve(xx, xy)
-    explained = float((c * xy).sum())
-    left = yy - explained
-    used = explained > 2 * len(c) / (modes / 2) * left and c.sum() > 0
-    if c.sum() > LARGEST_SUM:
-        c = c * (LARGEST_SUM / c.sum())
-    kept = tuple(float(v) for v in c) if used else (0.0,) * len(c)
-    return BandFit(name, modes, kept, explained / yy if yy > 0 else 0.0, bool(used))
+    fits = []
+    for k, (name, modes) in enumerate(zip(bands.names, bands.modes, strict=True)):
+        xy, yy = powers.products[1:, 0, k], float(powers.products[0, 0, k])
+        c = _solve(powers.products[1:, 1:, k], xy)
+        explained = float((c * xy).sum())
+        used = explained > 2 * len(c) / (modes / 2) * (yy - explained) and c.sum() > 0
+        if c.sum() > LARGEST_SUM:
+            c = c * (LARGEST_SUM / c.sum())
+        coefficients = tuple(float(v) for v in c) if used else (0.0,) * len(c)
+        fits.append(BandFit(name, modes, coefficients, explained / yy if yy > 0 else 0.0, bool(used)))
+    return tuple(fits)
 
 
 def _solve(xx: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -102,6 +91,12 @@ def _solve(xx: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float
             first = (xx[1, 1] * xy[0] - xx[0, 1] * xy[1]) / determinant
             second = (xx[0, 0] * xy[1] - xx[0, 1] * xy[0]) / determinant
             return np.array([first, second])
-    one = np.zeros_like(xy)
-    one[0] = xy[0] / xx[0, 0] if xx[0, 0] > 0 else 0.0
-    return one
+    c = np.zeros_like(xy)
+    c[0] = xy[0] / xx[0, 0] if xx[0, 0] > 0 else 0.0
+    return c
+
+
+def pattern_of(fits: Sequence[BandFit], references: References, bands: Bands) -> Image:
+    """Return sum_b (c_S S_b + c_L L_b), mean zero, from the fits of every band."""
+    factors = np.array([[fit.coefficients[k] for fit in fits] for k in range(len(references.images))])
+    return combine(references.images, references.parts, factors, bands)

@@ -50,11 +50,11 @@ def int16_steps(step: float, low: float, high: float, coarsest: float) -> tuple[
     tuple of float or None
         None where a coarser step would be needed.
     """
-    found, offset = step_that_fits(step, max(abs(low), abs(high))), 0.0
-    if found > coarsest:
-        found = step_that_fits(step, (high - low) / 2)
-        offset = found * round((low + high) / 2 / found)
-    return (found, offset) if found <= coarsest else None
+    chosen, offset = step_that_fits(step, max(abs(low), abs(high))), 0.0
+    if chosen > coarsest:
+        chosen = step_that_fits(step, (high - low) / 2)
+        offset = chosen * round((low + high) / 2 / chosen)
+    return (chosen, offset) if chosen <= coarsest else None
 
 
 def round_to_half(image: NDArray[np.float32], key: int, frame: int) -> NDArray[np.float16]:

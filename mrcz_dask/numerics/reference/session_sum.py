@@ -6,14 +6,23 @@ Sums are of integers: S / (n d) in 65536ths and its square, so that the order of
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mrcz_dask.numerics import kernels
+from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.reference.correction import ONE
-from mrcz_dask.numerics.reference.window import NOBODY, NOTHING, Member, MovingSum, Ref, fill_empty
+from mrcz_dask.numerics.reference.window import (
+    NOBODY,
+    NOTHING,
+    Member,
+    MovingSum,
+    Ref,
+    fill_empty,
+    masked_image,
+)
 from mrcz_dask.values.errors import SessionError
 
 STEPS = 1 << 16  # of the dose
@@ -43,7 +52,7 @@ class SessionSum(MovingSum[Ref]):
     def _add(self, member: Member, sign: int) -> None:
         values = np.ascontiguousarray(member.values).reshape(-1)
         sums, squares = self._sums.reshape(-1), self._squares.reshape(-1)
-        kernels.add_relative(sums, squares, values, member.masked, _factor(member), LARGEST, sign)
+        _add_relative(sums, squares, values, member.masked, _factor(member), LARGEST, sign)
         self._missing.reshape(-1)[member.masked] += np.int32(sign)
         self._count += sign
 
@@ -72,42 +81,32 @@ class SessionSum(MovingSum[Ref]):
         own, own_mask, factor = NOTHING, NOBODY, 0.0
         if without is not None:
             own, factor = np.ascontiguousarray(without.values).reshape(-1), _factor(without)
-            own_mask = np.zeros(own.size, bool)
-            own_mask[without.masked] = True
-        kernels.means_and_variances(
-            self._sums.reshape(-1),
-            self._squares.reshape(-1),
-            self._missing.reshape(-1),
-            self._count,
-            own,
-            own_mask,
-            factor,
-            LARGEST,
-            1.0 / STEPS,
-            mean.reshape(-1),
-            variance.reshape(-1),
-        )
+            own_mask = masked_image(without)
+        _means_and_variances(
+            self._sums.reshape(-1), self._squares.reshape(-1), self._missing.reshape(-1), self._count,
+            own, own_mask, factor, LARGEST, 1.0 / STEPS, mean.reshape(-1), variance.reshape(-1),
+        )  # fmt: skip
         if np.isnan(mean).any():
             fill_empty(mean)
         return mean, factors(variance, self._count - (without is not None))
 
 
 def _factor(member: Member) -> float:
-    """Return what makes steps of the dose of the integers of a stack."""
+    """Return the factor from the integers of a stack to steps of its dose."""
     if not member.mean > 0:
         raise SessionError(f"a stack of mean {member.mean!r}; expected a dose to scale by")
     return 2.0**-member.exponent / member.mean * STEPS
 
 
 def factors(variance: Image, members: int) -> Image:
-    """Return what gives every pixel the same deviation: the typical one over its own.
+    """Return the factors that give every pixel the same deviation: the typical one over its own.
 
     Parameters
     ----------
     variance
         (ny, nx) float32 over the members; not a number where it is not known: the factor is 1 there.
     members
-        How many stacks there are.
+        Number of stacks.
 
     Notes
     -----
@@ -129,3 +128,61 @@ def factors(variance: Image, members: int) -> Image:
     with np.errstate(divide="ignore"):
         factor = np.clip(1 / np.sqrt(relative), SMALLEST_FACTOR, LARGEST_FACTOR)
     return np.asarray(np.rint(np.where(np.isnan(variance), 1, factor) * ONE) / ONE, np.float32)
+
+
+@compiled
+def _relative(value: Any, factor: float, limit: int) -> Any:
+    """Return value * factor, rounded, at most `limit`."""
+    steps = np.int64(np.rint(np.float64(value) * factor))
+    return min(max(steps, np.int64(-limit)), np.int64(limit))
+
+
+@compiled
+def _add_relative(
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+    values: NDArray[Any],
+    masked: NDArray[np.int64],
+    factor: float,
+    limit: int,
+    sign: int,
+) -> None:
+    """Add flat values * factor, rounded, and their squares, or take them off; at masked indices nothing."""
+    for i in range(sums.size):
+        steps = _relative(values[i], factor, limit)
+        sums[i] += sign * steps
+        squares[i] += sign * steps * steps
+    for k in range(masked.size):
+        i = masked[k]
+        steps = _relative(values[i], factor, limit)
+        sums[i] -= sign * steps
+        squares[i] -= sign * steps * steps
+
+
+@compiled
+def _means_and_variances(
+    sums: NDArray[np.int64],
+    squares: NDArray[np.int64],
+    missing: NDArray[np.int32],
+    members: int,
+    own: NDArray[Any],
+    own_mask: NDArray[np.bool_],
+    factor: float,
+    limit: int,
+    unit: float,
+    means: NDArray[np.float32],
+    variances: NDArray[np.float32],
+) -> None:
+    """Put into means and variances, flat, those over the members in units; not a number for too few.
+
+    An own (may be empty) is one of the members, and left out. factor and limit are as it was added with.
+    """
+    for i in range(means.size):
+        total, square, n = sums[i], squares[i], np.int64(members) - missing[i]
+        if own.size and not own_mask[i]:
+            steps = _relative(own[i], factor, limit)
+            total, square, n = total - steps, square - steps * steps, n - 1
+        mean = np.float64(total) / n if n > 0 else np.nan
+        means[i] = np.float32(mean * unit)
+        left = np.float64(square) - np.float64(total) * mean
+        variances[i] = np.float32(max(left, 0.0) / (n - 1) * unit * unit) if n > 1 else np.float32(np.nan)

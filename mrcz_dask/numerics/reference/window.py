@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics import kernels
+from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.outliers.filling import fill_values
 from mrcz_dask.values.errors import SessionError
 
@@ -86,7 +86,7 @@ class MovingSum(ABC, Generic[Ref]):
 
     @abstractmethod
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
-        """Return what a stack is corrected with, (ny, nx) each, from all members but one."""
+        """Return the images (ny, nx) with which a stack is corrected, from all members but one."""
 
     def moved_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> Self:
         """Return a window over other members, and leave this one as it is; see `move_to`."""
@@ -97,7 +97,7 @@ class MovingSum(ABC, Generic[Ref]):
         return moved
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        values = {attribute.name: getattr(self, attribute.name) for attribute in fields(self)}
         return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
 
     def __sizeof__(self) -> int:
@@ -168,11 +168,17 @@ class WindowSum(MovingSum[Ref]):
 
     def _add(self, member: Member, sign: int) -> None:
         values = self._values(member)
-        self._make_room(values, sign)
-        kernels.add_member(self.numerator.reshape(-1), values, member.masked, sign)
+        self._widen(sign << (8 * values.itemsize - 1))
+        _add_member(self.numerator.reshape(-1), values, member.masked, sign)
         weight = sign * self._weight_of(member)
         self._miss(member.masked, np.full(member.masked.size, weight))
         self.weight += weight
+
+    def _widen(self, bound: int) -> None:
+        """Widen the sum before it could overflow by what is added; 64 bits hold any."""
+        self.bound += bound
+        if self.bound > INT32_MAX:
+            self.numerator = self.numerator.astype(np.int64, copy=False)
 
     def _miss(self, masked: NDArray[np.int64], weights: NDArray[np.int64]) -> None:
         """Add weights that pixels lack, given by flat indices in order."""
@@ -185,16 +191,14 @@ class WindowSum(MovingSum[Ref]):
             self.masked, self.missing = self.masked[self.missing != 0], self.missing[self.missing != 0]
 
     def _values(self, member: Member) -> NDArray[np.integer[Any]]:
-        return np.ascontiguousarray(_shifted(member.values, member.exponent - self.exponent)).reshape(-1)
+        """Return the flat values of a member in steps of the window's exponent, rounded half up."""
+        values, bits = member.values, min(member.exponent - self.exponent, LARGEST_SHIFT)
+        if bits:
+            values = (values.astype(np.int64) + (1 << (bits - 1))) >> bits
+        return np.ascontiguousarray(values).reshape(-1)
 
     def _weight_of(self, member: Member) -> int:
         return member.n << DOSE_BITS if self.raw else round(member.mean * 2**DOSE_BITS)
-
-    def _make_room(self, values: NDArray[np.integer[Any]], sign: int) -> None:
-        """Widen the sum before it could overflow; 64 bits hold any."""
-        self.bound += sign << (8 * values.itemsize - 1)
-        if self.bound > INT32_MAX and self.numerator.dtype == np.int32:
-            self.numerator = self.numerator.astype(np.int64)
 
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
         """Return the reference alone."""
@@ -218,20 +222,18 @@ class WindowSum(MovingSum[Ref]):
         own_mask, weight = NOBODY, 0
         if without is not None:
             own, weight = self._values(without), self._weight_of(without)
-            own_mask = np.zeros(image.size, bool)
-            own_mask[without.masked] = True
-        sums = self.numerator.reshape(-1), self.masked, self.missing, own, own_mask
-        factor = 2.0**DOSE_BITS * 2.0**-self.exponent
-        empty = kernels.ratio(*sums, weight, self.weight - weight, factor, image.reshape(-1))
+            own_mask = masked_image(without)
+        empty = _ratio(
+            self.numerator.reshape(-1), self.masked, self.missing, own, own_mask, weight,
+            self.weight - weight, 2.0**DOSE_BITS * 2.0**-self.exponent, image.reshape(-1),
+        )  # fmt: skip
         if empty:
             fill_empty(image)
         return image
 
     def add(self, other: WindowSum[Ref]) -> None:
         """Take in all members of another sum, of the same shape and exponent, that shares none with this."""
-        self.bound += other.bound
-        if self.bound > INT32_MAX:
-            self.numerator = self.numerator.astype(np.int64)
+        self._widen(other.bound)
         np.add(self.numerator, other.numerator, out=self.numerator, casting="unsafe")
         self._miss(other.masked, other.missing)
         self.weight += other.weight
@@ -246,9 +248,57 @@ def fill_empty(image: NDArray[np.float32]) -> None:
     image[empty] = filled[empty]
 
 
-def _shifted(values: NDArray[np.integer[Any]], bits: int) -> NDArray[np.integer[Any]]:
-    """Return values / 2**bits, rounded half up; bits >= 0."""
-    if bits == 0:
-        return values
-    bits = min(bits, LARGEST_SHIFT)
-    return (values.astype(np.int64) + (1 << (bits - 1))) >> bits
+def masked_image(member: Member) -> NDArray[np.bool_]:
+    """Return the outliers of a member as a flat mask."""
+    mask = np.zeros(member.values.size, bool)
+    mask[member.masked] = True
+    return mask
+
+
+@compiled
+def _add_member(total: NDArray[Any], values: NDArray[Any], masked: NDArray[np.int64], sign: int) -> None:
+    """Add flat values to a total, or with sign -1 take them off; at the masked indices nothing changes."""
+    if sign > 0:
+        for i in range(total.size):
+            total[i] += total.dtype.type(values[i])
+    else:
+        for i in range(total.size):
+            total[i] -= total.dtype.type(values[i])
+    for k in range(masked.size):
+        total[masked[k]] -= total.dtype.type(sign * values[masked[k]])
+
+
+@compiled
+def _ratio(
+    numerator: NDArray[Any],
+    masked: NDArray[np.int64],
+    missing: NDArray[np.int64],
+    own: NDArray[Any],
+    own_mask: NDArray[np.bool_],
+    own_weight: int,
+    weight: int,
+    factor: float,
+    out: NDArray[np.float32],
+) -> int:
+    """Put (numerator - own) * factor over the weight of a pixel into out, all flat; an empty own is 0.
+
+    The weight of a pixel is `weight` less what it is `missing`, given for the pixels of `masked`, in order.
+    Returns how many pixels have no weight; they are not a number.
+    """
+    empty = next_masked = 0
+    for i in range(out.size):
+        value, left = np.int64(numerator[i]), weight
+        if next_masked < masked.size and masked[next_masked] == i:
+            left -= missing[next_masked]
+            next_masked += 1
+        if own.size:
+            if own_mask[i]:
+                left += own_weight
+            else:
+                value -= np.int64(own[i])
+        if left > 0:
+            out[i] = np.float32(np.float64(value) * factor / np.float64(left))
+        else:
+            out[i] = np.nan
+            empty += 1
+    return empty

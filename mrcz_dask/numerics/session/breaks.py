@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.session.sketch import sketch_sizes, sketch_words
@@ -30,8 +31,8 @@ ROWS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A break.
+class DetectedBreak:
+    """A place where the pattern or the dose becomes another one.
 
     Attributes
     ----------
@@ -51,21 +52,18 @@ class Found:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Channel:
-    """One half of the sketches, and what it says about a break at every place.
+    """One half of the sketches, and the drop of their agreement across every place.
 
     Attributes
     ----------
     words
         (stacks, words) uint64.
-    bits
-        How many of their bits count.
     z, share
         (stacks,) the drop of agreement across a place, in standard errors, and as a share of the agreement
         on its sides; 0 where there are too few stacks.
     """
 
     words: Words
-    bits: int
     z: Numbers
     share: Numbers
 
@@ -77,7 +75,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """What stacks in order of time say about breaks.
+    """Signs of breaks in stacks in order of time.
 
     Attributes
     ----------
@@ -86,9 +84,9 @@ class Evidence:
     steps
         (stacks,) ratio of the median doses on both sides of a place, the larger by the smaller, minus 1.
     limit
-        Of `steps`.
+        Step above which a dose is another one.
     channels
-        Of the sketches; none where there are none.
+        The two halves of the sketches; none where there are none.
     """
 
     doses: Numbers
@@ -99,21 +97,21 @@ class Evidence:
     @property
     def candidates(self) -> list[int]:
         """Places where a break may be, in order."""
-        found = self.steps > self.limit
+        possible = self.steps > self.limit
         for channel in self.channels:
-            found |= channel.passing
-        return [int(k) for k in np.flatnonzero(found)]
+            possible |= channel.passing
+        return [int(k) for k in np.flatnonzero(possible)]
 
 
-def gather(
+def gather_evidence(
     sketches: Sequence[bytes], shape: tuple[int, int], doses: Sequence[float], limit: float
 ) -> Evidence:
-    """Return what stacks say about breaks.
+    """Compare stacks with those before and after them.
 
     Parameters
     ----------
     sketches
-        Of the stacks in order of time, see `sketch`; compared where all have their full length.
+        One of each stack in order of time, see `sketch`; compared where all have their full length.
     shape
         (ny, nx) of their images.
     doses
@@ -121,28 +119,26 @@ def gather(
     limit
         The share by which the dose must change.
     """
+    halves = [sketch_words(one, shape) for one in sketches]
+    channels = []
+    if len({tuple(half.size for half in pair) for pair in halves}) == 1:
+        for half, bits in zip(zip(*halves, strict=True), sketch_sizes(shape), strict=True):
+            words = np.stack(half)
+            if bits and words.size:
+                apart = [_differing_bits(words, lag) for lag in range(1, REACH)]
+                channels.append(Channel(words, *drops(apart, len(words), bits)))
     known = np.asarray(doses, np.float64)
-    words = [sketch_words(one, shape) for one in sketches]
-    whole = len({tuple(part.size for part in parts) for parts in words}) == 1
-    halves = [np.stack(half) for half in zip(*words, strict=True)] if whole else []
-    sizes = sketch_sizes(shape)
-    channels = [_channel(half, bits) for half, bits in zip(halves, sizes, strict=False) if bits and half.size]
     return Evidence(known, dose_steps(known), limit, tuple(channels))
 
 
-def _channel(words: Words, bits: int) -> Channel:
-    apart = [_distances(words, lag) for lag in range(1, REACH)]
-    return Channel(words, bits, *drops(apart, len(words), bits))
-
-
-def _distances(words: Words, lag: int) -> NDArray[np.int64]:
+def _differing_bits(words: Words, lag: int) -> NDArray[np.int64]:
     """Return in how many bits stacks i and i + lag differ."""
-    found = np.zeros(max(0, len(words) - lag), np.int64)
-    for start in range(0, found.size, ROWS):
-        stop = min(start + ROWS, found.size)
+    counts = np.zeros(max(0, len(words) - lag), np.int64)
+    for start in range(0, counts.size, ROWS):
+        stop = min(start + ROWS, counts.size)
         differing = words[start:stop] ^ words[start + lag : stop + lag]
-        found[start:stop] = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
-    return found
+        counts[start:stop] = np.bitwise_count(differing).sum(axis=1, dtype=np.int64)
+    return counts
 
 
 def drops(distances: Sequence[NDArray[np.int64]], stacks: int, bits: int) -> tuple[Numbers, Numbers]:
@@ -208,39 +204,42 @@ def dose_steps(doses: Numbers) -> Numbers:
     ndarray
         (stacks,) the larger by the smaller, minus 1; 0 with fewer than three on a side, or without a dose.
     """
-    steps = np.zeros(doses.size)
-    for k in range(FEWEST, doses.size - FEWEST + 1):
-        low, high = sorted(_medians(doses, k, max(0, k - DOSE_REACH), k + DOSE_REACH))
-        steps[k] = high / low - 1 if low > 0 else 0.0
+    steps, n = np.zeros(doses.size), doses.size
+    if n < 2 * FEWEST:
+        return steps
+    k = np.arange(FEWEST, n - FEWEST + 1)
+    # all windows of five at once, and shorter ones at the ends
+    medians = {size: np.median(sliding_window_view(doses, size), axis=1) for size in (3, 4, 5)}
+    before = np.concatenate([medians[3][:1], medians[4][:1], medians[5]])[: k.size]
+    after = np.concatenate([medians[5], medians[4][-1:], medians[3][-1:]])[-k.size :]
+    low, high = np.minimum(before, after), np.maximum(before, after)
+    steps[k] = np.where(low > 0, high / np.where(low > 0, low, 1) - 1, 0.0)
     return steps
 
 
-def _medians(doses: Numbers, k: int, start: int, stop: int) -> tuple[float, float]:
-    return float(np.median(doses[start:k])), float(np.median(doses[k:stop]))
-
-
-def find_breaks(evidence: Evidence, known: Sequence[int] = ()) -> list[Found]:
+def find_breaks(evidence: Evidence, known: Sequence[int] = ()) -> list[DetectedBreak]:
     """Return the breaks, in order.
 
     Parameters
     ----------
     evidence
-        Of all stacks.
+        Signs of breaks in all stacks.
     known
         Places of breaks that are known otherwise: one that is found beside them is the same.
     """
-    found: list[Found] = []
+    breaks: list[DetectedBreak] = []
     for group in groups(evidence.candidates):
-        doses = _of_dose(evidence, group, known)
-        taken = [*known, *(one.place for one in doses)]
-        found += sorted([*doses, *_of_pattern(evidence, group, taken)], key=lambda one: one.place)
-    return found
+        of_dose = _dose_breaks(evidence, group, known)
+        places = [*known, *(step.place for step in of_dose)]
+        of_pattern = _pattern_breaks(evidence, group, places)
+        breaks += sorted([*of_dose, *of_pattern], key=lambda detected: detected.place)
+    return breaks
 
 
-def decided_places(candidates: Sequence[int], settled: int) -> int:
+def final_below(candidates: Sequence[int], settled: int) -> int:
     """Return below which place breaks stay as they are, whatever stacks come after the first `settled`.
 
-    A candidate needs `REACH` stacks after it; one that later ones may join is not decided yet.
+    A candidate needs `REACH` stacks after it; one that later ones may join is not final yet.
     """
     limit = settled - REACH
     last = groups([k for k in candidates if k <= limit])[-1:]
@@ -250,74 +249,70 @@ def decided_places(candidates: Sequence[int], settled: int) -> int:
 
 def groups(candidates: Sequence[int]) -> list[list[int]]:
     """Return candidates that are no more than `APART` from the one before, together."""
-    found: list[list[int]] = []
+    together: list[list[int]] = []
     for k in candidates:
-        if found and k - found[-1][-1] <= APART:
-            found[-1].append(k)
+        if together and k - together[-1][-1] <= APART:
+            together[-1].append(k)
         else:
-            found.append([k])
-    return found
+            together.append([k])
+    return together
 
 
-def _of_dose(evidence: Evidence, group: Sequence[int], known: Sequence[int]) -> list[Found]:
+def _dose_breaks(evidence: Evidence, group: Sequence[int], known: Sequence[int]) -> list[DetectedBreak]:
+    doses, breaks = evidence.doses, []
     left = [k for k in group if evidence.steps[k] > evidence.limit]
-    found: list[Found] = []
     while left:
         best = max(left, key=lambda k: (evidence.steps[k], -k))
-        place = _step_at(evidence.doses, best, [k for k in left if abs(k - best) < DOSE_REACH])
+        start, stop = max(0, best - DOSE_REACH), best + DOSE_REACH
+
+        def misfit(k: int, start: int = start, stop: int = stop) -> float:
+            before, after = (float(np.median(part)) for part in (doses[start:k], doses[k:stop]))
+            return float(sum(abs(doses[start:k] - before)) + sum(abs(doses[k:stop] - after)))
+
+        place = min((k for k in left if abs(k - best) < DOSE_REACH), key=misfit)
         if not _near(place, known):
-            numbers = _medians(evidence.doses, place, max(0, place - DOSE_REACH), place + DOSE_REACH)
-            found.append(Found(place, "dose", numbers))
+            before = float(np.median(doses[max(0, place - DOSE_REACH) : place]))
+            after = float(np.median(doses[place : place + DOSE_REACH]))
+            breaks.append(DetectedBreak(place, "dose", (before, after)))
         left = [k for k in left if abs(k - place) >= DOSE_REACH]
-    return found
+    return breaks
 
 
-def _step_at(doses: Numbers, best: int, places: Sequence[int]) -> int:
-    """Return the place at which two medians fit the doses around the best one best."""
-    start, stop = max(0, best - DOSE_REACH), best + DOSE_REACH
-
-    def misfit(k: int) -> float:
-        before, after = _medians(doses, k, start, stop)
-        return float(
-            sum(abs(d - before) for d in doses[start:k]) + sum(abs(d - after) for d in doses[k:stop])
-        )
-
-    return min(places, key=misfit)
-
-
-def _of_pattern(evidence: Evidence, group: Sequence[int], known: Sequence[int]) -> list[Found]:
-    found: list[Found] = []
-    left = {k: one for k in group if (one := _strongest(evidence, k)) is not None}
+def _pattern_breaks(evidence: Evidence, group: Sequence[int], known: Sequence[int]) -> list[DetectedBreak]:
+    breaks: list[DetectedBreak] = []
+    left: dict[int, Channel] = {}
+    for k in group:
+        passing = [channel for channel in evidence.channels if channel.passing[k]]
+        if passing:
+            left[k] = passing[int(np.argmax([channel.z[k] for channel in passing]))]
     while left:
         best = max(left, key=lambda k: (left[k].z[k], -k))
         channel = left[best]
-        numbers = float(channel.share[best]), float(channel.z[best])
-        place = _change_at(channel, best, (group[0] - 1, group[-1] + 1))
-        if not _near(place, [*known, *(one.place for one in found)]):
-            found.append(Found(place, "pattern", numbers))
-        left = {k: one for k, one in left.items() if abs(k - best) >= REACH}
-    return found
+        place = _change_at(channel.words, best, (group[0] - 1, group[-1] + 1))
+        if not _near(place, [*known, *(detected.place for detected in breaks)]):
+            numbers = float(channel.share[best]), float(channel.z[best])
+            breaks.append(DetectedBreak(place, "pattern", numbers))
+        left = {k: other for k, other in left.items() if abs(k - best) >= REACH}
+    return breaks
 
 
-def _strongest(evidence: Evidence, k: int) -> Channel | None:
-    passing = [channel for channel in evidence.channels if channel.passing[k]]
-    return max(passing, key=lambda channel: float(channel.z[k]), default=None)
-
-
-def _change_at(channel: Channel, best: int, bounds: tuple[int, int]) -> int:
+def _change_at(words: Words, best: int, bounds: tuple[int, int]) -> int:
     """Return the place near the best one where a change explains best how pairs around it agree."""
-    start, stop = max(0, best - REACH), min(len(channel.words), best + REACH)
-    words = channel.words[start:stop]
+    start, stop = max(0, best - REACH), min(len(words), best + REACH)
+    words = words[start:stop]
     differing = np.bitwise_count(words[:, None] ^ words[None]).sum(axis=2, dtype=np.int64)
     pairs = np.triu(np.ones(differing.shape, np.bool_), 1)
-    side = np.arange(start, stop) >= best
-    same = pairs & (side[:, None] == side)
+
+    def on_one_side(k: int) -> NDArray[np.bool_]:
+        side = np.arange(start, stop) >= k
+        return np.asarray(pairs & (side[:, None] == side))
+
+    same = on_one_side(best)
     across = pairs & ~same
     middle = (differing[same].sum() / same.sum() + differing[across].sum() / across.sum()) / 2
 
     def gain(k: int) -> float:
-        side = np.arange(start, stop) >= k
-        same = pairs & (side[:, None] == side)
+        same = on_one_side(k)
         return float(same.sum() * middle - differing[same].sum())
 
     low, high = max(bounds[0], best - NEAR, start + 2), min(bounds[1], best + NEAR, stop - 2)

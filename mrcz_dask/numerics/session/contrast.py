@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled, grid_sums
+from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.values.params import ContrastParams
 
 ITERATIONS = 5
 FEWEST = 3
 
+Floats = NDArray[np.float64]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, eq=False)
 class BlockMeans:
     """Means of the unmasked sum on a coarse grid.
 
@@ -28,15 +31,17 @@ class BlockMeans:
         (by, bx) int64, unmasked pixels in each block.
     """
 
-    means: NDArray[np.float64]
+    means: Floats
     pixels: NDArray[np.int64]
 
-    def relative(self) -> NDArray[np.float64]:
-        """Return the means divided by their mean."""
+    @cached_property
+    def relative(self) -> Floats:
+        """The means divided by their mean."""
         return self.means / np.nanmean(self.means)
 
+    @cached_property
     def poisson(self) -> float:
-        """Return the variance that counting alone gives to the relative means."""
+        """The variance that counting alone gives to the relative means."""
         expected = self.pixels * self.means
         good = expected > 0
         return float(np.mean(1 / expected[good])) if good.any() else 0.0
@@ -51,7 +56,7 @@ class Usability:
     usable
         True = may be a reference.
     score
-        Relative standard deviation of the block means beyond Poisson; not a number where not judged.
+        Relative standard deviation of the block means beyond Poisson; not a number where not assessed.
     limit
         The score above which a stack counts as high contrast.
     """
@@ -75,21 +80,44 @@ def block_means(total: NDArray[Any], mask: NDArray[np.bool_], blocks: int, scale
     scale
         Counts per unit of `total`.
     """
-    row_of, column_of = (_block_of(n, min(blocks, n)) for n in total.shape)
-    sums = np.zeros((row_of[-1] + 1, column_of[-1] + 1))
+    block_of = []
+    for n in total.shape:
+        starts = np.arange(min(blocks, n)) * n // min(blocks, n)
+        block_of.append(np.searchsorted(starts, np.arange(n), side="right") - 1)
+    sums = np.zeros((block_of[0][-1] + 1, block_of[1][-1] + 1))
     pixels = np.zeros(sums.shape, np.int64)
-    grid_sums(total, mask, row_of, column_of, sums, pixels)
+    _grid_sums(total, mask, block_of[0], block_of[1], sums, pixels)
     means = np.where(pixels > 0, sums * scale / np.maximum(pixels, 1), np.nan)
     return BlockMeans(means, pixels)
 
 
-def _block_of(n: int, blocks: int) -> NDArray[np.intp]:
-    """Return the block of each of n pixels."""
-    starts = np.arange(blocks) * n // blocks
-    return np.asarray(np.searchsorted(starts, np.arange(n), side="right") - 1, np.intp)
+@compiled
+def _grid_sums(
+    values: NDArray[Any],
+    mask: NDArray[np.bool_],
+    row_of: NDArray[np.intp],
+    column_of: NDArray[np.intp],
+    sums: Floats,
+    pixels: NDArray[np.int64],
+) -> None:
+    """Add unmasked integers to sums, their number to pixels: (rows, columns) of a grid, zero at the start."""
+    nx = values.shape[1]
+    for y in range(values.shape[0]):
+        into, count = sums[row_of[y]], pixels[row_of[y]]
+        start = 0
+        while start < nx:
+            stop = np.searchsorted(column_of, column_of[start], "right")
+            part, masked = values[y, start:stop], mask[y, start:stop]
+            total, good = np.int64(0), np.int64(0)
+            for x in range(part.size):
+                total += np.int64(0) if masked[x] else np.int64(part[x])
+                good += not masked[x]
+            into[column_of[start]] += np.float64(total)
+            count[column_of[start]] += good
+            start = stop
 
 
-def judge(
+def assess_contrast(
     grids: Sequence[BlockMeans | None], radius: int, params: ContrastParams, start: int = 0
 ) -> list[Usability]:
     """Decide for every stack of a session, or those from `start` on, whether it may be a reference.
@@ -106,56 +134,40 @@ def judge(
     params
         Grid, floor and factor.
     start
-        Index of the first stack that is asked for.
+        Index of the first stack to decide.
 
     Notes
     -----
     A stack that has no two others to compare with is usable, without a score.
     """
     verdicts = [Usability(False, np.nan, np.nan)] * len(grids)
-    for shape in {g.means.shape for g in grids if g is not None}:
-        places = np.array([j for j, g in enumerate(grids) if g is not None and g.means.shape == shape])
-        alike = [g for g in grids if g is not None and g.means.shape == shape]
-        wanted = places[np.searchsorted(places, start) :]
-        if len(wanted):
-            found = _judge_alike(alike, places, wanted, len(grids), radius, params)
-            for j, verdict in zip(wanted, found, strict=True):
-                verdicts[j] = verdict
+    for shape in {grid.means.shape for grid in grids if grid is not None}:
+        alike = {j: grid for j, grid in enumerate(grids) if grid is not None and grid.means.shape == shape}
+        places = np.array(list(alike))
+        assessed = places[np.searchsorted(places, start) :]
+        if not assessed.size:
+            continue
+        relative = np.stack([grid.relative.ravel() for grid in alike.values()])
+        poisson = np.array([grid.poisson for grid in alike.values()])
+        last = np.minimum(assessed + radius + 1, len(grids))
+        first = np.minimum(np.maximum(0, last - params.history), assessed)
+        groups = np.searchsorted(places, np.stack([first, last], axis=1))
+        scores = np.full((assessed.size, 2), np.nan)
+        _score_groups(relative, poisson, groups, params.floor, params.factor, scores)
+        few = groups[:, 1] - groups[:, 0] < FEWEST
+        for j, (score, limit), alone in zip(assessed, scores, few, strict=True):
+            verdicts[j] = Usability(bool(alone or score <= limit), float(score), float(limit))
     return verdicts[start:]
 
 
-def _judge_alike(
-    grids: Sequence[BlockMeans],
-    places: NDArray[np.intp],
-    wanted: NDArray[np.intp],
-    number: int,
-    radius: int,
-    params: ContrastParams,
-) -> list[Usability]:
-    """Return the verdicts on the last grids of one shape.
-
-    The grids are at `places` among the `number` of the session, the wanted ones at the last of these.
-    """
-    relative = np.stack([g.relative().ravel() for g in grids])
-    poisson = np.array([g.poisson() for g in grids])
-    stop = np.minimum(wanted + radius + 1, number)
-    start = np.minimum(np.maximum(0, stop - params.history), wanted)
-    groups = np.searchsorted(places, np.stack([start, stop], axis=1))
-    found = np.full((len(wanted), 2), np.nan)
-    score_groups(relative, poisson, groups, params.floor, params.factor, found)
-    few = groups[:, 1] - groups[:, 0] < FEWEST
-    usable = few | (found[:, 0] <= found[:, 1])
-    return [Usability(bool(u), float(s), float(limit)) for u, (s, limit) in zip(usable, found, strict=True)]
-
-
 @compiled
-def score_groups(
-    relative: NDArray[np.float64],
-    poisson: NDArray[np.float64],
+def _score_groups(
+    relative: Floats,
+    poisson: Floats,
     groups: NDArray[np.intp],
     floor: float,
     factor: float,
-    found: NDArray[np.float64],
+    scores_and_limits: Floats,
 ) -> None:
     """Score the last stacks within their groups; groups of fewer than `FEWEST` are left as they are.
 
@@ -169,7 +181,7 @@ def score_groups(
         (scored, 2) first stack of a stack's group, and the one after the last; neither ever goes back.
     floor, factor
         Of `ContrastParams`.
-    found
+    scores_and_limits
         (scored, 2) score and limit, filled in.
 
     Notes
@@ -198,14 +210,14 @@ def score_groups(
             before, accepted = accepted, scores <= limit
             if (before == accepted).all() or accepted.sum() < FEWEST:
                 break
-        found[k] = scores[len(relative) - len(groups) + k - first], limit
+        scores_and_limits[k] = scores[len(relative) - len(groups) + k - first], limit
 
 
 @compiled
 def _put_in(
-    relative: NDArray[np.float64],
+    relative: Floats,
     row: int,
-    values: NDArray[np.float64],
+    values: Floats,
     rows: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
@@ -221,9 +233,9 @@ def _put_in(
 
 @compiled
 def _take_out(
-    relative: NDArray[np.float64],
+    relative: Floats,
     row: int,
-    values: NDArray[np.float64],
+    values: Floats,
     rows: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
@@ -239,14 +251,14 @@ def _take_out(
 
 @compiled
 def _medians(
-    values: NDArray[np.float64],
+    values: Floats,
     rows: NDArray[np.int64],
     counts: NDArray[np.int64],
     first: int,
     accepted: NDArray[np.bool_],
-    typical: NDArray[np.float64],
+    typical: Floats,
 ) -> None:
-    """Median of each block; not a number where no accepted stack has pixels, or most have no counts."""
+    """Put in the median of each block; not a number without pixels in accepted stacks, or if not above 0."""
     all_accepted = accepted.sum()
     for b in range(len(typical)):
         left = all_accepted
@@ -272,10 +284,8 @@ def _medians(
 
 
 @compiled
-def _scores(
-    relative: NDArray[np.float64], typical: NDArray[np.float64], poisson: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Standard deviation of relative / typical beyond Poisson; not a number where there is no block."""
+def _scores(relative: Floats, typical: Floats, poisson: Floats) -> Floats:
+    """Return the standard deviation of relative / typical beyond Poisson; not a number without a block."""
     scores = np.empty(len(relative))
     ratio = np.empty(len(typical))
     for k in range(len(relative)):
@@ -286,8 +296,8 @@ def _scores(
 
 
 @compiled
-def _variance(values: NDArray[np.float64]) -> float:
-    """Variance of what is a number, as `np.nanvar`; the values are overwritten."""
+def _variance(values: Floats) -> float:
+    """Return the variance without values that are no numbers, as `np.nanvar`; values are overwritten."""
     seen = np.ones(0, np.bool_)
     left = len(values)
     total = pairwise_sum(values)
@@ -307,7 +317,7 @@ def _variance(values: NDArray[np.float64]) -> float:
 
 
 @compiled
-def pairwise_sum(values: NDArray[np.float64]) -> float:
+def pairwise_sum(values: Floats) -> float:
     """Return the sum of contiguous values, added in the order of NumPy."""
     n = len(values)
     if n > 128:
@@ -335,8 +345,8 @@ def pairwise_sum(values: NDArray[np.float64]) -> float:
 
 
 @compiled
-def _lower_quartile(scores: NDArray[np.float64]) -> float:
-    """As `np.quantile` interpolates; not a number if a score is none."""
+def _lower_quartile(scores: Floats) -> float:
+    """Return the quantile .25 as `np.quantile` interpolates; not a number if a score is none."""
     if np.isnan(scores).any():
         return np.nan
     ordered = np.sort(scores)

@@ -17,88 +17,86 @@ SURE = 6.0  # standard errors
 KEPT = 512  # stacks whose words are remembered
 
 Words = NDArray[np.uint64]
+Counts = NDArray[np.int64]
 
 
 class Copies:
-    """The stacks of a session in order of time, and which of them share recorded data.
+    """The stacks of a session that share recorded data, found in order of time.
 
     Whether two stacks are copies depends on nothing but these two. Equal frames are found among the first
     stack that had them and the 256 stacks before, scaled, turned and summed ones among the latter.
     """
 
     def __init__(self) -> None:
-        self._found: list[set[int]] = []
+        self._copies: list[set[int]] = []
         self._first: dict[int, int] = {}
         self._recent: dict[int, deque[int]] = {}
         self._grains: dict[tuple[int, ...], deque[tuple[int, Grain]]] = {}
 
     def of(self, j: int) -> tuple[int, ...]:
         """Return the stacks that share data with stack `j`, in order."""
-        return tuple(sorted(self._found[j]))
+        return tuple(sorted(self._copies[j]))
 
     def share(self, a: int, b: int) -> bool:
         """Return whether two stacks share data."""
-        return a in self._found[b]
+        return a in self._copies[b]
 
-    def add(self, one: Fingerprint) -> None:
+    def add(self, fingerprint: Fingerprint) -> None:
         """Take in the next stack."""
-        j = len(self._found)
-        self._found.append(self._equal_frames(one, j) | self._equal_grain(one.grain, j))
-        for k in self._found[j]:
-            self._found[k].add(j)
-
-    def _equal_frames(self, one: Fingerprint, j: int) -> set[int]:
-        earlier: set[int] = set()
-        for digest in one.frames.tolist():
+        j = len(self._copies)
+        copies: set[int] = set()
+        for digest in fingerprint.frames.tolist():
             if digest in self._first:
                 recent = self._recent.setdefault(digest, deque(maxlen=REACH))
-                earlier |= {self._first[digest], *recent}
+                copies |= {self._first[digest], *recent}
                 recent.append(j)
             else:
                 self._first[digest] = j
-        return earlier
+        grain = fingerprint.grain
+        if grain.shared < 1:
+            earlier = self._grains.setdefault(grain.signs.shape, deque(maxlen=REACH))
+            others = [other for _, other in earlier]
+            rows = _with_same_grain(grain, others) | _with_frames_like(grain, others)
+            copies |= {earlier[row][0] for row in rows}
+            earlier.append((j, grain))
+        self._copies.append(copies)
+        for k in copies:
+            self._copies[k].add(j)
 
-    def _equal_grain(self, grain: Grain, j: int) -> set[int]:
-        if not grain.shared < 1:
-            return set()
-        before = self._grains.setdefault(grain.signs.shape, deque(maxlen=REACH))
-        others = tuple(other for _, other in before)
-        found = {before[k][0] for k in (*_like(grain, others), *_with_frames_like(grain, others))}
-        before.append((j, grain))
-        return found
 
-
-def _like(grain: Grain, before: tuple[Grain, ...]) -> tuple[int, ...]:
-    """Return which of earlier stacks have the grain of a stack."""
-    if not before or not grain.signs.size:
-        return ()
-    known_of = [_words(one) for one in before]
-    others = np.stack([one[0] for one in known_of]), np.stack([one[1] for one in known_of])
-    signs, known = (_packed(one) for one in grain.orientations())
-    quick = others[0][:, :QUICK], others[1][:, :QUICK]
-    both, differing = _compare(signs[:, None, :QUICK], known[:, None, :QUICK], quick)
+def _with_same_grain(grain: Grain, others: list[Grain]) -> set[int]:
+    """Return which of earlier stacks have the grain of a stack, in any orientation."""
+    if not others or not grain.signs.size:
+        return set()
+    signs_and_known = [_words(other) for other in others]
+    their_signs, their_known = (np.stack(words) for words in zip(*signs_and_known, strict=True))
+    signs, known = (_packed(bits) for bits in grain.orientations())
+    both, differing = _compare(
+        signs[:, None, :QUICK], known[:, None, :QUICK], their_signs[:, :QUICK], their_known[:, :QUICK]
+    )
     way, row = np.nonzero(differing <= both * np.arccos(COPIES) / np.pi + np.sqrt(both))
-    both, differing = _compare(signs[way], known[way], (others[0][row], others[1][row]))
-    shared = np.array([one.shared for one in before])[row]
-    copies = _copies(both, differing, np.sqrt(shared * grain.shared))
-    return tuple(sorted(set(row[copies].tolist())))
+    both, differing = _compare(signs[way], known[way], their_signs[row], their_known[row])
+    shared = np.sqrt(np.array([other.shared for other in others])[row] * grain.shared)
+    return set(row[_are_copies(both, differing, shared)].tolist())
 
 
-def _with_frames_like(grain: Grain, before: tuple[Grain, ...]) -> tuple[int, ...]:
+def _with_frames_like(grain: Grain, others: list[Grain]) -> set[int]:
     """Return which earlier stacks have a frame that is this stack's sum, or a sum that is one of its frames.
 
     So are the movies of a tilt series in its own stack, scaled or not.
     """
-    frames, sums = [one.tiles for one in before], [_tile(one) for one in before]
-    shared = np.sqrt([one.shared * grain.shared for one in before])
-    found: set[int] = set()
-    for theirs, own in ((frames, grain.tile), (sums, grain.tiles)):
-        row = np.repeat(np.arange(len(before)), [len(one) for one in theirs])
-        for one in own if row.size else ():
-            differing = np.bitwise_count(np.concatenate(theirs) ^ one).sum(axis=1, dtype=np.int64)
-            both = np.full(row.size, 64 * one.size)
-            found.update(row[_copies(both, differing, shared[row])].tolist())
-    return tuple(sorted(found))
+    shared = np.sqrt([other.shared * grain.shared for other in others])
+    rows: set[int] = set()
+    for theirs, own in (
+        ([other.tiles for other in others], grain.tile),
+        ([_tile(other) for other in others], grain.tiles),
+    ):
+        row = np.repeat(np.arange(len(others)), [len(tiles) for tiles in theirs])
+        for tile in own if row.size else ():
+            differing = np.bitwise_count(np.concatenate(theirs) ^ tile).sum(axis=1, dtype=np.int64)
+            both = np.full(row.size, 64 * tile.size)
+            rows.update(row[_are_copies(both, differing, shared[row])].tolist())
+    return rows
 
 
 @lru_cache(maxsize=KEPT)
@@ -112,9 +110,7 @@ def _words(grain: Grain) -> tuple[Words, Words]:
     return signs, known
 
 
-def _copies(
-    both: NDArray[np.int64], differing: NDArray[np.int64], shared: NDArray[np.float64]
-) -> NDArray[np.bool_]:
+def _are_copies(both: Counts, differing: Counts, shared: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return where more agrees than a pattern that is wholly shared explains."""
     count = np.maximum(both, 1)
     agreeing = 1 - differing / count
@@ -124,11 +120,14 @@ def _copies(
     return np.asarray((both > 0) & (errors >= SURE) & (noise >= COPIES))
 
 
-def _compare(signs: Words, known: Words, others: tuple[Words, Words]) -> tuple[NDArray[np.int64], ...]:
+def _compare(signs: Words, known: Words, their_signs: Words, their_known: Words) -> tuple[Counts, Counts]:
     """Return how many signs are known of both, and how many of these differ."""
-    both = known & others[1]
-    differing = (signs ^ others[0]) & both
-    return tuple(np.bitwise_count(one).sum(axis=-1, dtype=np.int64) for one in (both, differing))
+    both = known & their_known
+    differing = (signs ^ their_signs) & both
+    return (
+        np.bitwise_count(both).sum(axis=-1, dtype=np.int64),
+        np.bitwise_count(differing).sum(axis=-1, dtype=np.int64),
+    )
 
 
 def _packed(bits: NDArray[np.bool_]) -> Words:

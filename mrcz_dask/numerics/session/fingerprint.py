@@ -1,4 +1,4 @@
-"""What tells that two stacks hold the same recorded frames, whatever was done to the file since."""
+"""Fingerprints by which stacks of the same recorded frames are known, whatever was done to the file since."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ TILE = 16  # blocks a side, of which the signs of single frames are kept
 MOST_TILES = 128
 DENSE = 0.8  # share of a tile's differences that are not 0
 EXACT = 2.0**24  # float32 holds all integers below
-_NO_TILES = np.zeros((0, TILE * TILE // 64), np.uint64)
+NO_TILES = np.zeros((0, TILE * TILE // 64), np.uint64)
 STEPS = ((1, 1), (-1, -1), (1, -1), (-1, 1))  # the last two are one flip
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Words = NDArray[np.uint64]
 
 
@@ -43,8 +44,8 @@ class Grain:
         frame of a tilt series is the sum of a movie.
     """
 
-    signs: NDArray[np.bool_]
-    known: NDArray[np.bool_]
+    signs: Bools
+    known: Bools
     shared: float
     tiles: Words
 
@@ -65,9 +66,9 @@ class Grain:
         if not count:
             return cls((total > 0) & known, known, np.nan, tiles)
         agreeing = float(((even > 0) == (odd > 0))[both].mean())
-        found = max(0.0, float(correlation(agreeing)))
-        spread = np.pi * np.sqrt(max(0.0, (1 - found**2) * agreeing * (1 - agreeing) / count))
-        shared = 2 * found / (1 + found) + 3 * spread * 2 / (1 + found) ** 2
+        r = max(0.0, float(correlation(agreeing)))
+        error = np.pi * np.sqrt(max(0.0, (1 - r**2) * agreeing * (1 - agreeing) / count))
+        shared = 2 * r / (1 + r) + 3 * error * 2 / (1 + r) ** 2
         return cls((total > 0) & known, known, float(min(1.0, shared)), tiles)
 
     @property
@@ -75,15 +76,15 @@ class Grain:
         """The signs of the sum where those of `tiles` are, (1, words); (0, words) if it has few counts."""
         return _tile(self.signs, self.known)
 
-    def orientations(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    def orientations(self) -> tuple[Bools, Bools]:
         """Return signs and known (ways, rows, columns) of the sum turned and flipped.
 
         There are 8 ways if the frame is square, else 4. One flip changes the sign of a diagonal difference.
         """
         both = np.stack([self.signs, self.known])
         ways = [both, both.swapaxes(1, 2)] if both.shape[1] == both.shape[2] else [both]
-        found = [one[:, :: step[0], :: step[1]] for one in ways for step in STEPS]
-        signs, known = np.stack(found, axis=1)
+        turned = [image[:, :: step[0], :: step[1]] for image in ways for step in STEPS]
+        signs, known = np.stack(turned, axis=1)
         signs[2::4] ^= True
         signs[3::4] ^= True
         return signs, known
@@ -96,7 +97,7 @@ def correlation(agreeing: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """What is compared of a stack.
+    """The digests and the grain of a stack.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class Fingerprint:
         Sorted uint64: digests of the values of its frames and of their sum, blank frames left out; of long
         stacks the smallest 256.
     grain
-        Of its sum.
+        Grain of its sum.
     """
 
     frames: Words
@@ -115,9 +116,9 @@ class Fingerprint:
         grain = self.grain
         bits = np.packbits(np.stack([grain.signs, grain.known])).tobytes()
         digests = base64.b64encode(self.frames.astype("<u8").tobytes()).decode("ascii")
-        rows = grain.signs.shape[0]
         tiles = base64.b64encode(grain.tiles.astype("<u8").tobytes()).decode("ascii")
-        return digests, f"{rows} {grain.shared!r} {base64.b64encode(bits).decode('ascii')} {tiles}"
+        signs = base64.b64encode(bits).decode("ascii")
+        return digests, f"{grain.signs.shape[0]} {grain.shared!r} {signs} {tiles}"
 
     @classmethod
     @lru_cache(maxsize=8192)
@@ -129,10 +130,8 @@ class Fingerprint:
         flat = np.unpackbits(np.frombuffer(base64.b64decode(bits), np.uint8)).astype(np.bool_)
         # rows and columns are multiples of 2, so that two images of bits never leave part of a byte
         signs, known = flat.reshape(2, height, -1) if height else np.zeros((2, 0, 0), np.bool_)
-        words = (
-            np.frombuffer(base64.b64decode(tiles), "<u8").astype(np.uint64).reshape(-1, _NO_TILES.shape[1])
-        )
-        return cls(digests, Grain(signs, known, float(shared), words))
+        words = np.frombuffer(base64.b64decode(tiles), "<u8").astype(np.uint64)
+        return cls(digests, Grain(signs, known, float(shared), words.reshape(-1, NO_TILES.shape[1])))
 
 
 @dataclass(slots=True)
@@ -161,12 +160,13 @@ class Fingerprinter:
         digest = value_digest(frame)
         if digest is None:
             return None
-        half = self._halves[len(self._digests) % 2]
         with np.errstate(invalid="ignore"):
-            found = _diagonal(frame[np.ix_(self._rows, self._columns)].astype(np.float64))
-            half += found
+            block = frame[np.ix_(self._rows, self._columns)].astype(np.float64)
+            # neither columns nor rows reach a diagonal difference
+            diagonal = block[::2, ::2] + block[1::2, 1::2] - block[::2, 1::2] - block[1::2, ::2]
+            self._halves[len(self._digests) % 2] += diagonal
             if len(self._digests) < MOST_TILES:
-                self._tiles.append(_tile(found > 0, (found != 0) & np.isfinite(found)))
+                self._tiles.append(_tile(diagonal > 0, (diagonal != 0) & np.isfinite(diagonal)))
         self._digests.append(digest)
         return digest
 
@@ -180,21 +180,29 @@ class Fingerprinter:
         unit
             Counts that a unit of `total` is.
         """
-        found = [*self._digests, value_digest(total, unit)]
-        digests = np.unique(np.array([one for one in found if one is not None], np.uint64))
+        digests, of_sum = list(self._digests), value_digest(total, unit)
+        if of_sum is not None:
+            digests.append(of_sum)
         even, odd = self._halves
-        grain = Grain.of(even, odd, np.concatenate([_NO_TILES, *self._tiles]))
-        return Fingerprint(digests[:MOST_FRAMES], grain)
+        smallest = np.unique(np.array(digests, np.uint64))[:MOST_FRAMES]
+        return Fingerprint(smallest, Grain.of(even, odd, np.concatenate([NO_TILES, *self._tiles])))
 
 
-def _tile(signs: NDArray[np.bool_], known: NDArray[np.bool_]) -> Words:
+def _middle(n: int) -> NDArray[np.intp]:
+    """Return the lines of the blocks in the middle of n, which a flip of the image maps onto themselves."""
+    half = n // 2
+    used = 2 * min(BLOCKS // 2, half // 2)
+    return np.concatenate([np.arange(half - used, half), np.arange(n - half, n - half + used)])
+
+
+def _tile(signs: Bools, known: Bools) -> Words:
     """Return the signs of the middle blocks as (1, words); (0, words) where too few are known."""
     if min(signs.shape) < TILE:
-        return _NO_TILES
+        return NO_TILES
     top, left = ((n - TILE) // 2 for n in signs.shape)
     middle = slice(top, top + TILE), slice(left, left + TILE)
     if known[middle].mean() < DENSE:
-        return _NO_TILES
+        return NO_TILES
     return np.packbits(signs[middle]).view(np.uint64)[None]
 
 
@@ -207,39 +215,20 @@ def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
         (ny, nx), any real dtype. The middle of what is inside the border is taken, or all where the middle
         is blank.
     unit
-        What the values are multiplied by.
+        Factor of the values.
     """
-    inside = _without_border(frame)
-    if inside is None:
+    top, bottom = constant_ends(frame)
+    if top == bottom:
         return None
-    slices = (slice((n - min(n, PATCH)) // 2, (n + min(n, PATCH)) // 2) for n in inside.shape)
-    patch = inside[tuple(slices)]
+    left, right = constant_ends(frame[top:bottom].T)
+    if left == right:
+        return None
+    inside = frame[top:bottom, left:right]
+    patch = inside[tuple(slice((n - min(n, PATCH)) // 2, (n + min(n, PATCH)) // 2) for n in inside.shape)]
     values = inside if (patch == patch[0, 0]).all() else patch
     with np.errstate(over="ignore", invalid="ignore"):
         plain = np.multiply(values, unit, dtype=np.float64) + 0.0  # no -0
         if np.abs(plain).max() < EXACT:  # else float32 would make frames on a large offset equal
             plain = plain.astype(np.float32)
-    return int.from_bytes(
-        hashlib.blake2b(np.ascontiguousarray(plain).view(np.uint8).data, digest_size=8).digest(), "little"
-    )
-
-
-def _without_border(frame: NDArray[Any]) -> NDArray[Any] | None:
-    """Return a frame without the rows and columns at its edges that are constant; None if all are."""
-    top, bottom = constant_ends(frame)
-    if top == bottom:
-        return None
-    left, right = constant_ends(frame[top:bottom].T)
-    return None if left == right else frame[top:bottom, left:right]
-
-
-def _middle(n: int) -> NDArray[np.intp]:
-    """Return the lines of the blocks in the middle of n, which a flip of the image maps onto themselves."""
-    half = n // 2
-    used = 2 * min(BLOCKS // 2, half // 2)
-    return np.concatenate([np.arange(half - used, half), np.arange(n - half, n - half + used)])
-
-
-def _diagonal(values: Floats) -> Floats:
-    """Return the diagonal difference of each 2 x 2 block, which neither columns nor rows reach."""
-    return values[::2, ::2] + values[1::2, 1::2] - values[::2, 1::2] - values[1::2, ::2]
+    digest = hashlib.blake2b(np.ascontiguousarray(plain).view(np.uint8).data, digest_size=8).digest()
+    return int.from_bytes(digest, "little")

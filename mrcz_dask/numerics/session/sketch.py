@@ -15,7 +15,7 @@ WORD = 64
 
 
 def sketch_sizes(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return how many bits a sketch of images of a shape (y, x) has: of spots, and of columns and rows."""
+    """Return the number of bits in a sketch of an image (y, x): of spots, and of columns and rows."""
     by, bx = _blocks(shape)
     return min(SPOTS, by * bx), 2 * (by + bx) if by * bx else 0
 
@@ -54,9 +54,10 @@ def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
     columns, rows = np.zeros((2, bx), np.int64), np.zeros((2, by), np.int64)
     _diagonals(values, mask, bx, by * bx, diagonal)
     _across(values, mask, columns, rows)
-    coins = _coins(spots + lines, key)
+    drawn = uniform16(-(-(spots + lines) // 16), key, Purpose.SKETCH, 0)
+    coins = ((drawn[:, None] >> np.arange(16, dtype=np.uint16)) & 1).astype(bool).ravel()
     along = np.concatenate([columns.ravel(), rows.ravel()])
-    return _packed(diagonal, coins[:spots]) + _packed(along, coins[spots:])
+    return _packed(diagonal, coins[:spots]) + _packed(along, coins[spots : spots + lines])
 
 
 def sketch_words(sketch: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -70,11 +71,6 @@ def _blocks(shape: tuple[int, ...]) -> tuple[int, int]:
     return max(0, (shape[0] - 1) // 2), max(0, (shape[1] - 1) // 2)
 
 
-def _coins(number: int, key: int) -> NDArray[np.bool_]:
-    drawn = uniform16(-(-number // 16), key, Purpose.SKETCH, 0)
-    return np.asarray((drawn[:, None] >> np.arange(16, dtype=np.uint16)) & 1, np.bool_).ravel()[:number]
-
-
 def _packed(differences: NDArray[np.int64], coins: NDArray[np.bool_]) -> bytes:
     signs = np.where(differences == 0, coins, differences > 0)
     return np.packbits(np.pad(signs, (0, -signs.size % WORD))).tobytes()
@@ -82,14 +78,14 @@ def _packed(differences: NDArray[np.int64], coins: NDArray[np.bool_]) -> bytes:
 
 @compiled
 def _diagonals(
-    values: NDArray[Any], mask: NDArray[np.bool_], across: int, blocks: int, found: NDArray[np.int64]
+    values: NDArray[Any], mask: NDArray[np.bool_], across: int, blocks: int, differences: NDArray[np.int64]
 ) -> None:
-    for k in range(found.size):
-        block = k * blocks // found.size
+    for k in range(differences.size):
+        block = k * blocks // differences.size
         y, x = 1 + 2 * (block // across), 1 + 2 * (block % across)
         if not (mask[y, x] or mask[y, x + 1] or mask[y + 1, x] or mask[y + 1, x + 1]):
-            found[k] = np.int64(values[y, x]) + np.int64(values[y + 1, x + 1])
-            found[k] -= np.int64(values[y, x + 1]) + np.int64(values[y + 1, x])
+            differences[k] = np.int64(values[y, x]) + np.int64(values[y + 1, x + 1])
+            differences[k] -= np.int64(values[y, x + 1]) + np.int64(values[y + 1, x])
 
 
 @compiled

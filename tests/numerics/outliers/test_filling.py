@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.outliers.filling import fill_values, point_spread
-from mrcz_dask.numerics.outliers.neighbours import near_another
+from mrcz_dask.numerics.outliers.filling import POINT_SPREAD, fill_values
+from mrcz_dask.numerics.outliers.weights import near_another
 from mrcz_dask.values.errors import OutlierError
 
 MASKS = hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=2, max_side=20))
@@ -19,7 +19,7 @@ def plain(
 ) -> float:
     """The definition, one pixel at a time."""
     for radius in (2, 4, 8):
-        kernel = point_spread() if radius == 2 and not near[y, x] else np.ones((2 * radius + 1,) * 2)
+        kernel = POINT_SPREAD if radius == 2 and not near[y, x] else np.ones((2 * radius + 1,) * 2)
         total = weight = 0.0
         for j in range(max(0, y - radius), min(image.shape[0], y + radius + 1)):
             for i in range(max(0, x - radius), min(image.shape[1], x + radius + 1)):
@@ -62,7 +62,7 @@ def test_pixels_that_are_asked_for_need_not_be_outliers() -> None:
 
 
 def test_the_point_spread_is_normalised_and_symmetric() -> None:
-    kernel = point_spread()
+    kernel = POINT_SPREAD
     assert kernel.sum() == pytest.approx(1) and kernel[2, 2] == 0
     assert kernel[2, 1] == pytest.approx(0.173 / 1.336)
     assert np.array_equal(kernel, kernel.T) and np.array_equal(kernel, kernel[::-1, ::-1])

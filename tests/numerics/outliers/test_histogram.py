@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.outliers.histogram import MOST_BINS, bins, tabulate, take
+from mrcz_dask.numerics.outliers.histogram import MOST_BINS, tabulate
 
 DTYPES = st.sampled_from([np.int16, np.int64])
 IMAGES = hnp.arrays(DTYPES, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.integers(-9999, 9999))
@@ -29,10 +29,10 @@ def test_every_pixel_is_counted_under_its_value(image: NDArray[Any]) -> None:
 
 @settings(deadline=None)
 @given(IMAGES)
-def test_take_gives_each_pixel_what_its_value_has(image: NDArray[Any]) -> None:
+def test_looking_up_gives_each_pixel_what_its_value_has(image: NDArray[Any]) -> None:
     table = tabulate(image, None, 8)
     assert table is not None
-    assert np.array_equal(take(table.centres(), table, image), image)
+    assert np.array_equal(table.look_up(table.centres(), image), image)
 
 
 @pytest.mark.parametrize("reach", [8.0, 64.0])
@@ -66,7 +66,7 @@ def test_bins_count_what_lies_outside() -> None:
     image[0, :7], image[1, :3] = 1000, 0
     table = tabulate(image, None, 8)
     assert table is not None
-    found = bins(table, 100, 10, 8, True)
+    found = table.histogram(100, 10, 8, True)
     assert (found.below, found.above, found.total) == (3, 7, image.size)
     assert np.array_equal(np.diff(found.edges), np.ones(found.edges.size - 1))
     assert found.edges[0] == 20.5 and found.edges[-1] == 180.5
@@ -78,5 +78,5 @@ def test_bins_are_never_too_many() -> None:
     table = tabulate(image, None, 8)
     assert table is not None
     middle, half = table.robust()
-    assert bins(table, middle, half, 8, True).edges.size <= MOST_BINS
-    assert bins(table, middle, half, 8, False).edges.size <= 8 * 2 * 16 * 1.1
+    assert table.histogram(middle, half, 8, True).edges.size <= MOST_BINS
+    assert table.histogram(middle, half, 8, False).edges.size <= 8 * 2 * 16 * 1.1

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, SIDE, block_means, flatten
+from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, SIDE, block_means, light_evenly
 
 SHAPE = (170, 203)
 
@@ -15,12 +15,12 @@ def ramp(counts: float) -> np.ndarray:
 
 def test_an_even_image_stays() -> None:
     image = np.full(SHAPE, 50, np.int16)
-    assert np.array_equal(flatten(image, None, 50, 400), image.astype(np.int64) << FLAT_BITS)
+    assert np.array_equal(light_evenly(image, None, 50, 400), image.astype(np.int64) << FLAT_BITS)
 
 
 def test_a_ramp_becomes_even_and_poisson() -> None:
     image = np.random.default_rng(0).poisson(ramp(100))
-    flat = flatten(image, None, 150, 1e4) * 2.0**-FLAT_BITS
+    flat = light_evenly(image, None, 150, 1e4) * 2.0**-FLAT_BITS
     assert flat[SIDE:-SIDE, SIDE:-SIDE].mean() == pytest.approx(150, abs=0.5)
     assert flat[SIDE:-SIDE, SIDE:-SIDE].var() == pytest.approx(150, rel=0.05)
 
@@ -41,6 +41,6 @@ def test_blocks_are_means_of_finite_pixels() -> None:
 def test_hot_and_empty_areas_stay_bounded() -> None:
     image = np.full((256, 256), 40, np.int64)
     image[0, 128], image[:, :64] = 2**50, 0
-    flat = flatten(image, None, 40, 320)
+    flat = light_evenly(image, None, 40, 320)
     assert flat[0, 128] > 2**50
     assert np.abs(flat[1:] - (40 << FLAT_BITS)).max() < 40 << FLAT_BITS

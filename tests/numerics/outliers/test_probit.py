@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from mrcz_dask.numerics.outliers.probit import Axis, fit_normal, misfit, symmetric_axis
+from mrcz_dask.numerics.outliers.probit import Axis, fit_normal
 
 EDGES = np.linspace(-8, 8, 257)
 
@@ -21,7 +21,6 @@ def test_a_normal_distribution_is_found_again(mu: float, sigma: float) -> None:
     found = fit_normal(EDGES, cumulative(special.ndtr((EDGES - mu) / sigma)), 10**9)
     assert found is not None
     assert (found.mu, found.sigma) == pytest.approx((mu, sigma), abs=1e-4)
-    assert misfit(found.z(EDGES), cumulative(special.ndtr((EDGES - mu) / sigma)), 10**9) < 1e-4
 
 
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.05])
@@ -37,7 +36,7 @@ def test_hot_pixels_move_the_fit_little(share: float, how: str) -> None:
 @pytest.mark.parametrize("mean", [30, 100, 1000])
 @pytest.mark.parametrize("how", ["probit", "l1"])
 def test_clean_counts_give_a_slope_of_one(mean: int, how: str) -> None:
-    axis = symmetric_axis(mean - 1 / 3, np.sqrt(mean), negative=False, counts=True)
+    axis = Axis.of(mean - 1 / 3, np.sqrt(mean), negative=False, counts=True)
     values = np.arange(mean * 3)
     found = fit_normal(axis.forward(values + 0.5), cumulative(stats.poisson.cdf(values, mean)), 10**9, how)  # type: ignore[arg-type]
     assert found is not None
@@ -60,8 +59,8 @@ def test_the_axis_goes_both_ways(middle: float, value: float, linear: bool) -> N
 
 
 def test_the_axis_follows_what_is_known_of_the_noise() -> None:
-    assert symmetric_axis(100, 15, negative=False, counts=True) == Axis(100, 1.0, False, 15)
-    assert symmetric_axis(100, 12, negative=False, counts=False).gain == 1.0
-    assert symmetric_axis(100, 40, negative=False, counts=False).gain == 16.0
-    assert symmetric_axis(0, 1, negative=False, counts=True).linear
-    assert symmetric_axis(5, 1, negative=True, counts=False).linear
+    assert Axis.of(100, 15, negative=False, counts=True) == Axis(100, 1.0, False, 15)
+    assert Axis.of(100, 12, negative=False, counts=False).gain == 1.0
+    assert Axis.of(100, 40, negative=False, counts=False).gain == 16.0
+    assert Axis.of(0, 1, negative=False, counts=True).linear
+    assert Axis.of(5, 1, negative=True, counts=False).linear

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from mrcz_dask.numerics.outliers.replacing import Replacement, poisson
+from mrcz_dask.numerics.outliers.filling import Replacement, poisson
 
 SHAPE = (40, 50)
 

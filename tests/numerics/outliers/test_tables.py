@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.outliers.tables import SMALL, count_values, look_up
+from mrcz_dask.numerics.outliers.histogram import SMALL, count_values, look_up
 
 CASES = {
     "dtype": st.sampled_from(["int8", "uint8", "int16", "uint16", "int32", "int64"]),

@@ -8,7 +8,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from mrcz_dask.numerics.reference.bands import make_bands, plane_weight
-from mrcz_dask.numerics.reference.parts import MeanImage, References, combine, look, look_again
+from mrcz_dask.numerics.reference.parts import (
+    MeanImage,
+    References,
+    combine,
+    measure_bands,
+    measure_bands_of_frames,
+)
 
 SIDES = st.one_of(st.integers(1, 40), st.integers(41, 400))
 SIZES = [(1, 1), (1, 1000), (1000, 1), (2, 1000), (3, 300), (8, 8), (256, 256), (480, 464), (481, 463)]
@@ -21,9 +27,9 @@ def noise(seed, shape):
 def powers(image, bands):
     """Return the power in each band, long waves too."""
     bands = replace(bands, fitted=bands.shells)
-    return look(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands).products[
-        0, 0
-    ]
+    return measure_bands(
+        MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands
+    ).products[0, 0]
 
 
 def rising(shape, down, across):
@@ -109,7 +115,7 @@ def test_products_over_bands_add_up_to_the_product_of_the_images(shape):
     left, right = (np.where(mask, 0, i - mean) for i, mean in zip((one, two), means, strict=True))
     full = (without_plane(left) * without_plane(right)).sum()
 
-    found = look(MeanImage(one), References.of([two], bands), mask, bands).products[0, 1]
+    found = measure_bands(MeanImage(one), References.of([two], bands), mask, bands).products[0, 1]
 
     assert found.sum() == pytest.approx(full, abs=0.03 * one.size**0.5)
 
@@ -160,7 +166,7 @@ def test_waves_as_long_as_the_image_do_not_decide_about_coefficients(waves):
     image = np.cos(2 * np.pi * waves * (x + y) / np.sqrt(2) + 1).astype(np.float32)
     bands = make_bands((512, 512), 200)
 
-    found = look(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands)
+    found = measure_bands(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands)
 
     share = found.products[0, 0].sum() / powers(image, bands).sum()
     assert (share > 0.5) == (waves >= 4)
@@ -177,9 +183,9 @@ def test_what_grows_evenly_to_one_side_is_in_no_product(ny, nx, slopes):
     tilted = one + rising(shape, *slopes[:2])
     flat, sloping = (References.of([image], bands) for image in (two, two + rising(shape, *slopes[2:])))
 
-    before = look(MeanImage(one), flat, nothing, bands)
-    found = look(MeanImage(tilted), sloping, nothing, bands)
-    again = look_again(MeanImage(tilted), sloping, nothing, bands, found)
+    before = measure_bands(MeanImage(one), flat, nothing, bands)
+    found = measure_bands(MeanImage(tilted), sloping, nothing, bands)
+    again = measure_bands_of_frames(MeanImage(tilted), sloping, nothing, bands, found)
 
     assert found.products == pytest.approx(before.products, abs=1e-5 * (1 + one.size**0.5))
     assert again.products == pytest.approx(found.products, rel=1e-9, abs=1e-9)
@@ -204,7 +210,7 @@ def test_masked_pixels_do_not_matter():
     spoilt = np.where(mask, np.float32(np.nan), image)
 
     references = References.of([image], bands)
-    clean, found = (look(MeanImage(i), references, mask, bands) for i in (image, spoilt))
+    clean, found = (measure_bands(MeanImage(i), references, mask, bands) for i in (image, spoilt))
 
     assert clean.parts[0].mean == found.parts[0].mean
     assert (clean.parts[1].spectrum == found.parts[1].spectrum).all()

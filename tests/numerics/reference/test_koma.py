@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.numerics.noise.correlation import correlated_noise
-from mrcz_dask.numerics.reference.koma import Finder, spread
+from mrcz_dask.numerics.reference.koma import PatternFit, spread
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.window import Member, WindowSum
 from mrcz_dask.values.params import KomaParams
@@ -16,7 +16,7 @@ FORMS = ("subtract", "subtract-raw", "divide")
 
 
 def find_pattern(mean, dose, mask, images, params):
-    return Finder(images, params).find(MeanImage(mean.astype(np.float32)), dose, mask)
+    return PatternFit(images, params).find(MeanImage(mean.astype(np.float32)), dose, mask)
 
 
 def simulated(seed, stacks, frames, pattern, dose=2.0, additive=0.0):

@@ -7,12 +7,11 @@ import pytest
 
 from mrcz_dask.numerics.noise.correlation import correlated_noise
 from mrcz_dask.numerics.outliers.mask import outlier_mask
-from mrcz_dask.numerics.outliers.neighbours import near_another
-from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.bands import make_bands
 from mrcz_dask.numerics.reference.correction import make_correction
-from mrcz_dask.numerics.reference.koma import Finder
-from mrcz_dask.numerics.reference.parts import MeanImage, References, look
+from mrcz_dask.numerics.reference.koma import PatternFit
+from mrcz_dask.numerics.reference.parts import MeanImage, References, measure_bands
 from mrcz_dask.numerics.reference.window import Member, WindowSum
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.simulate.specimen import Specimen
@@ -54,12 +53,12 @@ def kept_and_true(name, seed) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         mask[one.masked] = True
         mask = mask.reshape(SHAPE)
         dose, mean = one.mean / one.n, one.values / np.float32(one.n)
-        found = Finder(list(references(members, i)), PARAMS).find(MeanImage(mean), dose, mask)
+        found = PatternFit(list(references(members, i)), PARAMS).find(MeanImage(mean), dose, mask)
         shape = Specimen(made.params, i)
         truth = np.mean([shape.moved(*shift) for shift in stack.truth.drift], axis=0).astype(np.float32)
         specimen = References.of([truth], bands)
         yield tuple(
-            look(MeanImage((mean - off) / np.float32(dose)), specimen, mask, bands).products[0, 1]
+            measure_bands(MeanImage((mean - off) / np.float32(dose)), specimen, mask, bands).products[0, 1]
             for off in (found.image, dose * (stack.truth.pattern - 1))
         )
 
@@ -85,7 +84,7 @@ def held_out(stack, members, i, method):
     found = outlier_mask(even)
     mask, mean = is_masked(found.weight255), MeanImage(even.values, 1 / even.n)
     params = KomaParams(radius=4, method=method)
-    off = Finder(list(references(members, i)), params).find(mean, found.mean / even.n, mask).image
+    off = PatternFit(list(references(members, i)), params).find(mean, found.mean / even.n, mask).image
     near = near_another(mask, 2)
     for image in (np.zeros(SHAPE, np.float32), off):
         ready = make_correction("subtract", image, mean, found.weight255, near).ready()
@@ -126,7 +125,9 @@ def errors_and_contrast(name, seed, strength):
         one, truth = members[i], stacks[i].truth
         mask = np.isin(np.arange(one.values.size), one.masked).reshape(SHAPE)
         mean = MeanImage(one.values, 1 / one.n)
-        off = Finder([short.reference(), long.reference()], PARAMS).find(mean, one.mean / one.n, mask).image
+        off = (
+            PatternFit([short.reference(), long.reference()], PARAMS).find(mean, one.mean / one.n, mask).image
+        )
         specimen = truth.expected_sum / one.n / truth.pattern
         good = ~(mask | truth.dead)
         error, taken, shown = (

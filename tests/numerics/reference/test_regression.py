@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.numerics.reference.bands import make_bands
-from mrcz_dask.numerics.reference.parts import MeanImage, References, look, look_again
+from mrcz_dask.numerics.reference.parts import MeanImage, References, measure_bands, measure_bands_of_frames
 from mrcz_dask.numerics.reference.regression import LARGEST_SUM, fit_bands, pattern_of
 from mrcz_dask.numerics.simulate.params import SimulationParams
 from mrcz_dask.numerics.simulate.specimen import illumination
@@ -27,15 +27,15 @@ def specimen(seed, shape=SHAPE):
 
 def taken_off(target, references, mask=NOTHING):
     bands = make_bands(target.shape, 200)
-    fits = fit_bands(look(MeanImage(target), References.of(references, bands), mask, bands), bands)
+    fits = fit_bands(measure_bands(MeanImage(target), References.of(references, bands), mask, bands), bands)
     return fits, pattern_of(fits, References.of(references, bands), bands)
 
 
 def band_powers(image):
     bands = make_bands(image.shape, 200)
-    return look(MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands).products[
-        0, 0
-    ]
+    return measure_bands(
+        MeanImage(image), References.of([image], bands), np.zeros(image.shape, bool), bands
+    ).products[0, 0]
 
 
 def test_known_coefficients_of_two_references_come_back():
@@ -258,14 +258,14 @@ def test_some_of_the_frames_are_fitted_to_references_as_they_were_seen():
     mask, other = (np.random.default_rng(seed).random(SHAPE) < 0.01 for seed in (26, 27))
     bands = make_bands(SHAPE, 200)
     references = References.of([pattern + noise(24), pattern + noise(25)], bands)
-    whole = look(MeanImage(pattern + noise(28)), references, mask, bands)
+    whole = measure_bands(MeanImage(pattern + noise(28)), references, mask, bands)
     some = MeanImage(np.where(other, np.float32(1e6), pattern + noise(29)))
 
-    again = look_again(some, references, other, bands, whole)
+    again = measure_bands_of_frames(some, references, other, bands, whole)
 
-    apart = look(some, references, other, bands)
+    apart = measure_bands(some, references, other, bands)
     assert again.products[1:, 1:].tolist() == whole.products[1:, 1:].tolist()
     for one, two in zip(fit_bands(again, bands), fit_bands(apart, bands), strict=True):
         assert one.coefficients == pytest.approx(two.coefficients, abs=0.05)
-    same = look_again(some, references, other, bands, apart)
+    same = measure_bands_of_frames(some, references, other, bands, apart)
     assert same.products == pytest.approx(apart.products, rel=1e-12)

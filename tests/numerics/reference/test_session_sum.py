@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.numerics.reference.correction import make_correction
-from mrcz_dask.numerics.reference.koma import Finder
+from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.session_sum import (
     LARGEST_FACTOR,
@@ -177,7 +177,7 @@ def test_the_method_makes_mean_and_deviation_of_every_pixel_the_same():
     factor = (np.rint(rng.uniform(0.8, 1.2, SHAPE) * 32768) / 32768).astype(np.float32)
     frame = rng.poisson(3, SHAPE).astype(np.float32)
 
-    found = Finder([mean, factor], KomaParams(method="session")).find(MeanImage(frame), 3.0, NOTHING)
+    found = PatternFit([mean, factor], KomaParams(method="session")).find(MeanImage(frame), 3.0, NOTHING)
     good = np.full(SHAPE, 255, np.uint8)
     made = make_correction("subtract", found.image, MeanImage(frame), good, NOTHING, found.scale)
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from mrcz_dask.numerics.session.breaks import (
     REACH,
     SURE,
+    DetectedBreak,
     Evidence,
-    Found,
-    decided_places,
     dose_steps,
+    final_below,
     find_breaks,
-    gather,
+    gather_evidence,
     groups,
 )
 from mrcz_dask.numerics.session.sketch import sketch_sizes
@@ -38,8 +38,8 @@ def sketches(epochs: list[int], flips: float, seed: int = 0, drift: float = 0.0)
     return made
 
 
-def breaks(epochs: list[int], flips: float = 0.2, seed: int = 0, drift: float = 0.0) -> list[Found]:
-    evidence = gather(sketches(epochs, flips, seed, drift), SHAPE, [1.0] * len(epochs), 0.2)
+def breaks(epochs: list[int], flips: float = 0.2, seed: int = 0, drift: float = 0.0) -> list[DetectedBreak]:
+    evidence = gather_evidence(sketches(epochs, flips, seed, drift), SHAPE, [1.0] * len(epochs), 0.2)
     return find_breaks(evidence)
 
 
@@ -82,14 +82,14 @@ def test_half_of_a_pattern_that_is_new_is_one() -> None:
     old, new = sketches([0] * 20 + [1] * 20, 0.1), sketches([0] * 20 + [0] * 20, 0.1)
     cut = len(old[0]) // 2
     mixed = [a[:cut] + b[cut:] for a, b in zip(old, new, strict=True)]
-    (one,) = find_breaks(gather(mixed, SHAPE, [1.0] * 40, 0.2))
+    (one,) = find_breaks(gather_evidence(mixed, SHAPE, [1.0] * 40, 0.2))
     assert one.place == 20
     assert 0.3 < one.numbers[0] < 0.7
 
 
-def of_doses(doses: list[float], known: tuple[int, ...] = (), limit: float = 0.2) -> list[Found]:
+def of_doses(doses: list[float], known: tuple[int, ...] = (), limit: float = 0.2) -> list[DetectedBreak]:
     flat = sketches([0] * len(doses), 0.2)
-    return find_breaks(gather(flat, SHAPE, doses, limit), known)
+    return find_breaks(gather_evidence(flat, SHAPE, doses, limit), known)
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.79, 1.25, 3.0])
@@ -112,13 +112,13 @@ def test_up_and_down_are_two() -> None:
 
 
 def test_what_changes_both_is_one_break_of_dose() -> None:
-    both = gather(sketches([0] * 20 + [1] * 20, 0.2), SHAPE, [1.0] * 20 + [2.0] * 20, 0.2)
+    both = gather_evidence(sketches([0] * 20 + [1] * 20, 0.2), SHAPE, [1.0] * 20 + [2.0] * 20, 0.2)
     assert [(one.place, one.kind) for one in find_breaks(both)] == [(20, "dose")]
     assert find_breaks(both, known=[21]) == []
 
 
 def test_apart_they_are_two() -> None:
-    both = gather(sketches([0] * 20 + [1] * 20, 0.2), SHAPE, [1.0] * 26 + [2.0] * 14, 0.2)
+    both = gather_evidence(sketches([0] * 20 + [1] * 20, 0.2), SHAPE, [1.0] * 26 + [2.0] * 14, 0.2)
     assert {(one.place, one.kind) for one in find_breaks(both)} >= {(26, "dose")}
 
 
@@ -129,7 +129,7 @@ def test_few_stacks_have_none(number: int) -> None:
 
 def test_sketches_that_are_not_whole_are_not_compared() -> None:
     mixed = [*sketches([0] * 10, 0.1), b""]
-    assert gather(mixed, SHAPE, [1.0] * 11, 0.2).channels == ()
+    assert gather_evidence(mixed, SHAPE, [1.0] * 11, 0.2).channels == ()
 
 
 def test_steps_are_relative_to_the_smaller_dose() -> None:
@@ -167,10 +167,10 @@ def test_what_is_decided_stays(session: tuple[list[bytes], list[float]], data: s
     there = data.draw(st.integers(settled, len(made)))
     # those that are there and not settled may be others in the end
     other = sketches([7] * len(made), 0.2)
-    part = gather([*made[:settled], *other[settled:there]], SHAPE, doses[:there], 0.2)
-    whole = gather(made, SHAPE, doses, 0.2)
+    part = gather_evidence([*made[:settled], *other[settled:there]], SHAPE, doses[:there], 0.2)
+    whole = gather_evidence(made, SHAPE, doses, 0.2)
 
-    below = decided_places(part.candidates, settled)
+    below = final_below(part.candidates, settled)
 
     assert 0 <= below <= max(0, settled - REACH)
     found, expected = find_breaks(part, known), find_breaks(whole, known)
@@ -178,6 +178,6 @@ def test_what_is_decided_stays(session: tuple[list[bytes], list[float]], data: s
 
 
 def test_all_is_decided_but_the_last_where_nothing_is_found() -> None:
-    evidence: Evidence = gather(sketches([0] * 50, 0.2), SHAPE, [1.0] * 50, 0.2)
+    evidence: Evidence = gather_evidence(sketches([0] * 50, 0.2), SHAPE, [1.0] * 50, 0.2)
     assert evidence.candidates == []
-    assert decided_places([], 50) == 50 - REACH
+    assert final_below([], 50) == 50 - REACH
