@@ -1,20 +1,18 @@
-"""Write docs/reference/cli.md and python.md from the program itself; a test holds that they are not stale."""
+"""Write docs/reference/cli.md from the program itself; a test holds that it is not stale."""
 
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import FunctionType, NoneType
+from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
 
-import mrcz_dask
 from mrcz_dask.cli.app import app
 
-REFERENCE = Path(__file__).parent / "reference"
+PAGE = Path(__file__).parent / "reference" / "cli.md"
 WORDS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH", list[str]: "TEXT", list[int]: "N"}
 MADE = "<!-- made by docs/generate.py (make docs); do not edit -->"
 
@@ -69,42 +67,5 @@ def _default(parameter: inspect.Parameter) -> str:
     return ":" if silent else f" (default `{parameter.default}`):"
 
 
-def python_reference() -> str:
-    """Return the public names with their signatures and docstrings."""
-    parts = ["# Python", MADE, f"    import mrcz_dask    # {mrcz_dask.__doc__.splitlines()[0]}"]
-    for name in mrcz_dask.__all__:
-        thing = getattr(mrcz_dask, name)
-        call = "" if _is_error(thing) else _signature(thing)
-        parts += [
-            f"## `{name}`",
-            f"    mrcz_dask.{name}{call}",
-            f"```text\n{inspect.cleandoc(thing.__doc__)}\n```",
-            *_members(name, thing),
-        ]
-    return "\n\n".join(parts) + "\n"
-
-
-def _members(name: str, thing: Any) -> Iterator[str]:
-    """Yield the methods and properties that a class of its own has, with their docstrings."""
-    for member, found in vars(thing).items() if isinstance(thing, type) else ():
-        if member.startswith("_") or not isinstance(found, (property, FunctionType)):
-            continue
-        call = "" if isinstance(found, property) else _signature(found)
-        text = inspect.cleandoc(found.__doc__ or "")
-        yield f"### `{name}.{member}`\n\n    {name}.{member}{call}\n\n```text\n{text}\n```"
-
-
-def _is_error(thing: Any) -> bool:
-    return isinstance(thing, type) and issubclass(thing, Exception)
-
-
-def _signature(thing: Any) -> str:
-    bare = [p.replace(annotation=p.empty) for p in inspect.signature(thing).parameters.values()]
-    return re.sub(r"<function (\w+) at \w+>", r"\1", str(inspect.Signature(bare)))
-
-
-PAGES = {"cli.md": cli_reference, "python.md": python_reference}
-
 if __name__ == "__main__":
-    for page, make in PAGES.items():
-        (REFERENCE / page).write_text(make(), encoding="utf-8")
+    PAGE.write_text(cli_reference(), encoding="utf-8")
