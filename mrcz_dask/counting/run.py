@@ -13,7 +13,7 @@ from mrcz_dask.counting.calibration import Calibration
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.keeping import kept_output, own_calibration
 from mrcz_dask.counting.plan import CountPlan, origin_of
-from mrcz_dask.counting.spool import SUFFIX, EventSpool
+from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.survey import Survey
 from mrcz_dask.counting.tasks import (
     Counted,
@@ -26,6 +26,7 @@ from mrcz_dask.counting.tasks import (
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Task
+from mrcz_dask.formats.spool import Spool
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.log import Log, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
@@ -212,7 +213,7 @@ class CountJob:
         self._plan, self._method, self._listen = plan, method, listen
         self._stacks = {one.name: one for one in stacks}
         self._place = {one.name: k for k, one in enumerate(stacks)}
-        self._spools: dict[str, EventSpool] = {}
+        self._spools: dict[str, Spool] = {}
         self._lost: dict[str, dict[int, Failure]] = {}
         self.results: dict[str, Counted] = {}
         self.failures: dict[str, Failure] = {}
@@ -255,7 +256,7 @@ class CountJob:
         if isinstance(found, Failure):
             self._lost.setdefault(name, {})[batch.first] = found
         elif name not in self._lost:
-            self._spool(name).append(found)
+            append_batch(self._spool(name), found)
         self._left[name] -= 1
         if not self._left[name]:
             self._counted(name)
@@ -286,9 +287,11 @@ class CountJob:
             self.results[name] = found
             self._listen(messages.StackDone(phase, name, size, None, found.written))
 
-    def _spool(self, name: str) -> EventSpool:
+    def _spool(self, name: str) -> Spool:
         if name not in self._spools:
-            self._spools[name] = EventSpool.create(self._spool_path(self._stacks[name]), {})
+            path = self._spool_path(self._stacks[name])
+            path.unlink(missing_ok=True)  # of a run that was killed
+            self._spools[name] = Spool.create(path, {}, durable=False)
         return self._spools[name]
 
     def _spool_path(self, stack: StackEntry) -> Path:

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from mrcz_dask.counting.calibration import kept_calibration
 from mrcz_dask.counting.counter import Batch, Method, counter_of
-from mrcz_dask.counting.packing import Found, joined
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import USUAL, Origin, Summary, about_stack
 from mrcz_dask.counting.rendering import write_counted
-from mrcz_dask.counting.spool import SpoolReader
+from mrcz_dask.counting.spool import SpooledEvents
 from mrcz_dask.counting.store import SUFFIX, write_events
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.spool import SpoolReader
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.session.shared_readers import shared_reader
 from mrcz_dask.values.errors import DamagedError, SessionError
@@ -221,62 +221,15 @@ class Counted:
     kept: bool = False
 
 
-class SpooledEvents:
-    """The electrons of a stack in its spool; an `EventSource`.
-
-    Parameters
-    ----------
-    spool
-        With all batches.
-
-    Attributes
-    ----------
-    about
-        Set when it is known.
-    """
-
-    def __init__(self, spool: SpoolReader) -> None:
-        self._spool, self.about = spool, dict[str, Any]()
-        self._whole = spool.whole()
-        self._last: tuple[int, Found] | None = None
-
-    def parts(self) -> Iterator[tuple[bytes, Found]]:
-        """Yield the digests and electrons of each batch, in order."""
-        for one in self._whole:
-            yield one.frames, self._spool.read(one)
-
-    def found(self, start: int, stop: int) -> Found:
-        """Return the electrons of frames start <= k < stop."""
-        near = [k for k, one in enumerate(self._whole) if one.first < stop and one.first + one.count > start]
-        return joined([_cut(self._read(k), self._whole[k].first, start, stop) for k in near])
-
-    def _read(self, k: int) -> Found:
-        if self._last is None or self._last[0] != k:
-            self._last = (k, self._spool.read(self._whole[k]))
-        return self._last[1]
-
-
-def _cut(found: Found, first: int, start: int, stop: int) -> Found:
-    a, b = max(start - first, 0), min(stop - first, found.counts.size)
-    bounds = np.concatenate([[0], np.cumsum(found.counts, dtype=np.int64)])
-    here = slice(int(bounds[a]), int(bounds[b]))
-    return Found(found.counts[a:b], found.y[here], found.x[here], found.charge[here])
-
-
 def write_outputs(task: WriteTask) -> Counted:
     """Write the event list, if it is asked for, and then the counted stack of a stack."""
-    spool = SpoolReader.open(Path(task.spool))
-    if spool is None:
-        raise DamagedError(f"{task.spool}: holds nothing; count again")
-    try:
+    with SpoolReader.open(Path(task.spool)) as spool:
         source = SpooledEvents(spool)
         source.about = _about(task, source)
         if task.events is not None:
             write_events(Path(task.events), source.about, (found for _, found in source.parts()))
         write_counted(Path(task.target), source, task.fractions)
-        return counted_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
-    finally:
-        spool.close()
+    return counted_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
 
 
 def _about(task: WriteTask, source: SpooledEvents) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class AtomicFile:
             raise explain(error, self.path) from error
         self._open = False
         if self.durable:
-            _sync_folder(self.path.parent)
+            sync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Remove what was written; the target stays as it was."""
@@ -113,7 +113,8 @@ def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
         raise explain(error, path) from error
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names of a folder's files are on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems cannot sync a folder

@@ -11,8 +11,10 @@ from typing import Any
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin
-from mrcz_dask.counting.spool import EventSpool, SpoolReader
+from mrcz_dask.counting.spool import frames_in, ordered_batches
 from mrcz_dask.counting.tasks import WriteTask, events_path
+from mrcz_dask.formats.atomic import sync_folder
+from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About
 from mrcz_dask.live.record.stacks import ranges, stack_name
@@ -69,7 +71,7 @@ class OpenStack:
     Attributes
     ----------
     about, first
-        What its frames have in common, and the number of the first one.
+        Properties that its frames share, and the number of the first one.
     spool
         Of its electrons.
     sent
@@ -84,21 +86,25 @@ class OpenStack:
 
     about: About
     first: int
-    spool: EventSpool
+    spool: Spool
     sent: int = 0
     waiting: list[Frame] = field(default_factory=list)
     running: int = 0
     ended: bool = False
 
-    @property
-    def frames(self) -> int:
+    def __len__(self) -> int:
         """Return how many frames it has, counted or not."""
         return self.sent + len(self.waiting)
 
     @property
+    def safe_frames(self) -> int:
+        """Number of frames whose electrons are in the spool, up to the first gap."""
+        return frames_in(ordered_batches(self.spool))
+
+    @property
     def numbers(self) -> list[int]:
-        """Return the numbers of the frames whose electrons are in the spool, up to the first gap."""
-        return [number for one in self.spool.whole() for number in one.said["numbers"]]
+        """Numbers of the frames whose electrons are in the spool, up to the first gap."""
+        return [number for batch in ordered_batches(self.spool) for number in batch.header["numbers"]]
 
     def target(self, folder: Path) -> Path:
         """Return where its counted frames go."""
@@ -132,32 +138,38 @@ def spooled(path: Path, method: Method, zero_below: float | None) -> OpenStack |
     OutputExistsError
         Its electrons were counted in another way.
     """
-    left = SpoolReader.open(path)
-    if left is not None:
-        left.close()
-    if left is None or not left.whole():
-        path.unlink()
-        return None
-    said = left.about
-    about = About(said["stream"], said["stack"], said["dtype"], tuple(said["shape"]), said["pixel_size"])
-    if said != said_of(about, said["first"], method, zero_below):
-        raise OutputExistsError(
-            f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "
-            "use the calibration, --detector and --zero-below of before, or another output folder (-o)"
+    with SpoolReader.open(path) as left:
+        batches, header = ordered_batches(left), left.header
+        if not batches:
+            path.unlink()
+            return None
+        about = About(
+            header["stream"], header["stack"], header["dtype"], tuple(header["shape"]), header["pixel_size"]
         )
-    spool = EventSpool.open(path)
-    assert spool is not None
-    return OpenStack(about, said["first"], spool.compacted(), sent=spool.frames)
+        if header != said_of(about, header["first"], method, zero_below):
+            raise OutputExistsError(
+                f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "
+                "use the calibration, --detector and --zero-below of before, or another output folder (-o)"
+            )
+        # batches behind a gap are left out, since the sender sends their frames again
+        beside = path.with_name(f"{path.name}.part")
+        beside.unlink(missing_ok=True)
+        spool = Spool.create(beside, header)
+        for batch in batches:
+            spool.append([(batch.header, left.body(batch))])
+    spool.path = beside.replace(path)
+    sync_folder(path.parent)
+    return OpenStack(about, header["first"], spool, sent=frames_in(batches))
 
 
 def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:
     """Return what writes the outputs of a stack whose frames are all counted."""
-    about, numbers = stack.about, stack.numbers
-    times = [when for one in stack.spool.whole() for when in one.said["times"]]
+    about, numbers, batches = stack.about, stack.numbers, ordered_batches(stack.spool)
+    times = [when for batch in batches for when in batch.header["times"]]
     missing = numbers[-1] + 1 - numbers[0] - len(numbers)
     when = datetime.fromtimestamp(times[0], UTC).isoformat()
     live = {"stream": about.stream, "stack": about.stack, "numbers": ranges(numbers), "times": times}
-    meta = {**stack.spool.whole()[0].said["meta"], "acquisition_time": when, "live": live}
+    meta = {**batches[0].header["meta"], "acquisition_time": when, "live": live}
     target = stack.target(options.folder)
     return WriteTask(
         spool=str(stack.spool.path),

@@ -7,23 +7,20 @@ frames wait where they are: in the socket, and then in the sender.
 
 from __future__ import annotations
 
-import json
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
 from mrcz_dask.counting.calibration import Calibration
 from mrcz_dask.counting.counter import Batch, Method
 from mrcz_dask.counting.detectors import DetectorScript
-from mrcz_dask.counting.spool import SUFFIX, EventSpool
+from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.tasks import Counted, batch_frames, write_outputs
 from mrcz_dask.engine.client import Client
-from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.spool import Spool
 from mrcz_dask.live.counting.dispatch import Dispatch, Flight
 from mrcz_dask.live.counting.shipping import SentTask, Shipping
 from mrcz_dask.live.counting.stacks import (
@@ -38,8 +35,9 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.recorder import Recorder, recorded
 from mrcz_dask.live.record.spool import About
 from mrcz_dask.live.record.stacks import recorded_streams
+from mrcz_dask.live.record.streams import StreamStacks
 from mrcz_dask.live.transport.wire import plain_meta
-from mrcz_dask.values import live_messages, messages
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 
 STATE = ".counting.json"
@@ -64,8 +62,8 @@ class CountStream:
     ----------
     results
         Of the stacks that are written.
-    received, missing
-        Frames that came, and numbers that were left out before them.
+    received
+        Frames that came.
 
     Raises
     ------
@@ -78,7 +76,7 @@ class CountStream:
     ) -> None:
         self.options, self._listen = options, listen
         self.results: list[Counted] = []
-        self.received = self.missing = 0
+        self.received = 0
         self._calibration = Calibration.load(options.calibration)
         script = None if options.detector is None else DetectorScript.parse(options.detector)
         self._method = Method(str(options.calibration.absolute()), self._calibration.digest, script)
@@ -89,15 +87,15 @@ class CountStream:
         self._dispatcher = self._closing.enter_context(Dispatch(client))
         self._shipping = Shipping(self._calibration, options.zero_below, listen=listen)
         self._closing.callback(self._shipping.close)
-        self._open: dict[str, OpenStack] = {}
         self._stacks: list[OpenStack] = []
         self._flying: list[tuple[Flight, OpenStack, dict[str, Any]]] = []
         self._writing: list[tuple[Flight, OpenStack]] = []
-        self._next: dict[str, int] = defaultdict(int)
-        self._written: dict[str, int] = {}
         self._recorder: Recorder | None = None
         try:
-            self._take_up()
+            self._streams: StreamStacks[OpenStack] = StreamStacks(
+                options.folder / STATE, options.stack_frames, self._begin, self._end, listen=listen
+            )
+            self._resume()
             if options.record is not None:
                 self._recorder = self._closing.enter_context(Recorder(options.record, listen=listen))
                 self._catch_up(options.record)
@@ -107,44 +105,40 @@ class CountStream:
 
     # ---- what was there before
 
-    def _take_up(self) -> None:
-        """Go on where the run before was, killed or not."""
-        folder = self.options.folder
-        if (folder / STATE).exists():
-            self._written = json.loads((folder / STATE).read_text(encoding="utf-8"))
-            self._next.update(self._written)
-        left = sorted(folder.glob(f".*{SUFFIX}"))
-        found = [spooled(path, self._method, self.options.zero_below) for path in left]
+    def _resume(self) -> None:
+        """Go on where an earlier run was, killed or not."""
+        paths = sorted(self.options.folder.glob(f".*{SUFFIX}"))
+        found = [spooled(path, self._method, self.options.zero_below) for path in paths]
         for stack in sorted((one for one in found if one is not None), key=lambda one: one.first):
-            stream, last = stack.about.stream, stack.numbers[-1]
-            if last < self._written.get(stream, 0):
+            if self._streams.is_written(stack.about.stream, stack.numbers[-1]):
                 stack.spool.remove()
-                continue
-            self._end(stream)
-            self._open[stream] = stack
-            self._stacks.append(stack)
-            self._next[stream] = max(self._next[stream], last + 1)
-            if stack.frames >= self.options.stack_frames:
-                self._end(stream)
+            else:
+                self._stacks.append(stack)
+                self._streams.resume(stack, stack.numbers[-1])
 
     def _catch_up(self, folder: Path) -> None:
         """Count what was recorded and not counted."""
         assert self._recorder is not None
         for stream in recorded_streams(folder):
-            for frame in recorded(folder, stream, self._next.get(stream, 0)):
+            for frame in recorded(folder, stream, self._streams.next.get(stream, 0)):
                 self._take(stream, [frame])
                 self._dispatch()
 
     # ---- frames that come
+
+    @property
+    def missing(self) -> int:
+        """How many numbers were left out before the frames that came."""
+        return self._streams.missing
 
     def next_number(self, stream: str = "") -> int:
         """Return the number below which all frames of a stream are safe."""
         self._collect()
         if self._recorder is not None:
             return self._recorder.next_number(stream)
-        unsafe = [one for one in self._stacks if one.about.stream == stream and one.spool.frames < one.frames]
+        unsafe = [one for one in self._stacks if one.about.stream == stream and one.safe_frames < len(one)]
         if not unsafe:
-            return self._next[stream]
+            return self._streams.next.get(stream, 0)
         first = min(unsafe, key=lambda one: one.first)
         known = first.numbers
         return known[-1] + 1 if known else first.first
@@ -182,59 +176,31 @@ class CountStream:
         self._dispatch()
 
     def _take(self, stream: str, frames: Sequence[Frame]) -> None:
-        fresh = [one for one in frames if one.number >= self._next[stream]]
-        while fresh:
-            about = About.of(fresh[0])
-            stack = self._stack(stream, about, fresh[0].number)
-            alike = list(takewhile(lambda one: About.of(one) == about, fresh))  # noqa: B023 - used at once
-            run = alike[: self.options.stack_frames - stack.frames]
-            self._count_missing(stream, stack, run)
+        for stack, run in self._streams.cut(stream, self._streams.fresh(stream, frames)):
             stack.waiting += run
             self.received += len(run)
-            fresh = fresh[len(run) :]
-            if stack.frames >= self.options.stack_frames:
-                self._end(stream)
 
-    def _count_missing(self, stream: str, stack: OpenStack, run: Sequence[Frame]) -> None:
-        before = self._next[stream] if stream in self._next and stack.frames else run[0].number
-        for frame in run:
-            if frame.number > before:
-                self.missing += frame.number - before
-                self._listen(live_messages.FramesMissing(frame.number, frame.number - before))
-            before = frame.number + 1
-        self._next[stream] = before
-
-    def _stack(self, stream: str, about: About, number: int) -> OpenStack:
-        if stream in self._open and self._open[stream].about != about:
-            self._end(stream)
-        if stream not in self._open:
-            if tuple(about.shape) != self._calibration.shape:
-                raise ParameterError(
-                    f"frames of stream {stream!r} are {about.shape}; expected {self._calibration.shape}, as "
-                    "the detector's calibration; give the calibration of this camera (--calibration)"
-                )
-            target = target_of(self.options.folder, about, number)
-            if target.exists():
-                raise OutputExistsError(f"{target} is there already; choose another output folder (-o)")
-            path = self.options.folder / f".{target.stem}{SUFFIX}"
-            stack = OpenStack(
-                about,
-                number,
-                EventSpool.create(path, said_of(about, number, self._method, self.options.zero_below)),
+    def _begin(self, about: About, number: int) -> OpenStack:
+        if tuple(about.shape) != self._calibration.shape:
+            raise ParameterError(
+                f"frames of stream {about.stream!r} are {about.shape}; expected {self._calibration.shape}, "
+                "as the detector's calibration; give the calibration of this camera (--calibration)"
             )
-            self._open[stream] = stack
-            self._stacks.append(stack)
-        return self._open[stream]
+        target = target_of(self.options.folder, about, number)
+        if target.exists():
+            raise OutputExistsError(f"{target} is there already; choose another output folder (-o)")
+        path = self.options.folder / f".{target.stem}{SUFFIX}"
+        header = said_of(about, number, self._method, self.options.zero_below)
+        self._stacks.append(OpenStack(about, number, Spool.create(path, header)))
+        return self._stacks[-1]
 
-    def _end(self, stream: str) -> None:
-        stack = self._open.pop(stream, None)
-        if stack is not None:
-            stack.ended = True
+    def _end(self, stack: OpenStack) -> None:
+        stack.ended = True
 
     def end_stacks(self) -> None:
         """Let all stacks end here, whatever comes next."""
-        for stream in list(self._open):
-            self._end(stream)
+        for stream in list(self._streams.open):
+            self._streams.end(stream)
 
     # ---- to workers and back
 
@@ -271,7 +237,7 @@ class CountStream:
         self._flying = [one for one in self._flying if not one[0].done()] if done else self._flying
         for future, stack, said in done:
             batch: Batch = future.result()
-            stack.spool.append(batch, durable=True, **said)
+            append_batch(stack.spool, batch, **said)
             stack.running -= 1
 
     def _finish_stacks(self) -> None:
@@ -298,9 +264,7 @@ class CountStream:
             stack.spool.close()
             return
         self.results.append(made)
-        stream, last = stack.about.stream, stack.numbers[-1]
-        self._written[stream] = max(self._written.get(stream, 0), last + 1)
-        write_atomic(self.options.folder / STATE, json.dumps(self._written).encode())
+        self._streams.written(stack.about.stream, stack.numbers[-1])
         stack.spool.remove()
         self._listen(messages.StackDone(PHASE, made.output, made.bytes_in))
 

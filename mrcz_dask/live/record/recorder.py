@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections import defaultdict, deque
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, Self
 
-from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.compression.choice import resolve
 from mrcz_dask.formats.compression.codecs import Codec, check_codec
 from mrcz_dask.formats.mrc.encode import Stored
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import About, Spool
+from mrcz_dask.live.record.spool import About, FrameSpool
 from mrcz_dask.live.record.stacks import SPOOL, recorded, stack_name, write_stack
+from mrcz_dask.live.record.streams import StreamStacks
 from mrcz_dask.live.transport.wire import check_chunk, check_pixels, plain_meta
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
@@ -61,8 +59,8 @@ class Recorder:
     ----------
     folder
         As given.
-    recorded, missing
-        Frames that were recorded here, and numbers that were left out before them.
+    recorded
+        Frames that were recorded here.
 
     Raises
     ------
@@ -88,15 +86,11 @@ class Recorder:
         raise_all("recorder", whole("frames_per_stack", frames_per_stack, 1, 1 << 24))
         self.folder, self._name, self._durable, self._tell = Path(folder), name, durable, listen
         self._settings = {"frames_per_stack": frames_per_stack, "codec": codec}
-        self._most, self._codec = frames_per_stack, codec
-        self.recorded = self.missing = 0
+        self._codec, self.recorded = codec, 0
         self._closed = False
-        self._next: dict[str, int] = defaultdict(int)
-        self._written: dict[str, int] = {}
-        self._open: dict[str, Spool] = {}
         self._codecs: dict[tuple[str, tuple[int, int]], Codec] = {}
         self._lock = threading.RLock()
-        self._ended: deque[Spool] = deque()
+        self._ended: deque[FrameSpool] = deque()
         self._failure: MrczDaskError | OSError | None = None
         self._held = ExitStack()
         self._held.enter_context(locked(self.folder, listen))
@@ -104,41 +98,37 @@ class Recorder:
         self._held.callback(self._writer.shutdown)
         self._work: Future[None] | None = None
         try:
-            self._take_up()
+            self._streams: StreamStacks[FrameSpool] = StreamStacks(
+                self.folder / STATE, frames_per_stack, self._begin, self._end, durable=durable
+            )
+            self._resume()
         except BaseException:
             self._held.close()
             raise
 
-    def _take_up(self) -> None:
-        """Go on where the recorder before was."""
-        state = self.folder / STATE
-        if state.exists():
-            self._written = json.loads(state.read_text(encoding="utf-8"))
-            self._next.update(self._written)
-        for spool in sorted(self._left(), key=lambda one: (one.about.stream, one.entries[0].number)):
-            stream = spool.about.stream
-            if stream in self._open:
-                self._end(stream)
-            self._open[stream] = spool
-            self._next[stream] = max(self._next[stream], spool.entries[-1].number + 1)
-        for stream in [one for one, spool in self._open.items() if len(spool) >= self._most]:
-            self._end(stream)
-
-    def _left(self) -> Iterator[Spool]:
-        """Yield the spools that are not in a stack; delete those that are, or hold nothing."""
+    def _resume(self) -> None:
+        """Go on with the spools that an earlier recorder left; delete those that are in a stack or empty."""
+        spools: list[FrameSpool] = []
         for path in self.folder.glob(f".*{SPOOL}"):
-            spool = Spool.open(path, durable=self._durable)
+            spool = FrameSpool.resume(path, durable=self._durable)
             if spool is None:
                 path.unlink()
-            elif spool.entries[-1].number < self._written.get(spool.about.stream, 0):
+            elif self._streams.is_written(spool.about.stream, spool.entries[-1].number):
                 spool.remove()
             else:
-                yield spool
+                spools.append(spool)
+        for spool in sorted(spools, key=lambda spool: (spool.about.stream, spool.entries[0].number)):
+            self._streams.resume(spool, spool.entries[-1].number)
+
+    @property
+    def missing(self) -> int:
+        """How many numbers were left out before the frames that were recorded here."""
+        return self._streams.missing
 
     def next_number(self, stream: str = "") -> int:
         """Return the number that is expected next of a stream; 0 of one that is not known."""
         with self._lock:
-            return self._next.get(stream or self._name, 0)
+            return self._streams.next.get(stream or self._name, 0)
 
     def append(self, frames: Sequence[Frame]) -> None:
         """Record frames; they are safe when this returns.
@@ -163,48 +153,16 @@ class Recorder:
             streams: dict[str, list[Frame]] = {}
             for frame in frames:
                 check_pixels(frame.data.dtype)
-                meta = plain_meta(frame.stack, frame.meta)
-                streams.setdefault(frame.stream or self._name, []).append(replace(frame, meta=meta))
+                stream, meta = frame.stream or self._name, plain_meta(frame.stack, frame.meta)
+                streams.setdefault(stream, []).append(replace(frame, stream=stream, meta=meta))
             for stream, group in streams.items():
-                self._append(stream, self._new(stream, group))
+                for spool, run in self._streams.cut(stream, self._streams.fresh(stream, group)):
+                    spool.add([(frame, self._chunk(frame, spool.about)) for frame in run])
+                    self.recorded += len(run)
 
-    def _new(self, stream: str, frames: Sequence[Frame]) -> list[Frame]:
-        found: list[Frame] = []
-        last = self._next.get(stream, 0) - 1
-        for frame in frames:
-            if frame.number > last:
-                found.append(frame)
-                last = frame.number
-        return found
-
-    def _append(self, stream: str, frames: list[Frame]) -> None:
-        while frames:
-            about = _about(stream, frames[0])
-            spool = self._spool(about, frames[0].number)
-            alike = takewhile(lambda one: _about(stream, one) == about, frames)  # noqa: B023 - used at once
-            run = list(alike)[: self._most - len(spool)]
-            spool.append([(frame, self._chunk(frame, about)) for frame in run])
-            self._count(stream, run)
-            frames = frames[len(run) :]
-            if len(spool) >= self._most:
-                self._end(stream)
-
-    def _spool(self, about: About, number: int) -> Spool:
-        """Return the spool for frames of a kind, the one of before is ended if it is of another."""
-        stream = about.stream
-        if stream in self._open and self._open[stream].about != about:
-            self._end(stream)
-        if stream not in self._open:
-            path = self.folder / f".{stack_name(stream, number, about.stack)}{SPOOL}"
-            self._open[stream] = Spool.create(path, about, durable=self._durable)
-        return self._open[stream]
-
-    def _count(self, stream: str, run: Sequence[Frame]) -> None:
-        first, last = run[0].number, run[-1].number
-        before = self._next.get(stream, first)
-        self.missing += last + 1 - before - len(run)
-        self.recorded += len(run)
-        self._next[stream] = last + 1
+    def _begin(self, about: About, number: int) -> FrameSpool:
+        path = self.folder / f".{stack_name(about.stream, number, about.stack)}{SPOOL}"
+        return FrameSpool.begin(path, about, durable=self._durable)
 
     def _chunk(self, frame: Frame, about: About) -> bytes:
         if frame.chunk is not None:
@@ -223,12 +181,10 @@ class Recorder:
     def end_stack(self, stream: str | None = None) -> None:
         """Let the stack of a stream, or of all, be written now, whatever comes next."""
         with self._lock:
-            for one in list(self._open) if stream is None else [stream]:
-                if one in self._open:
-                    self._end(one)
+            for one in list(self._streams.open) if stream is None else [stream]:
+                self._streams.end(one)
 
-    def _end(self, stream: str) -> None:
-        spool = self._open.pop(stream)
+    def _end(self, spool: FrameSpool) -> None:
         if not len(spool):
             spool.remove()
             return
@@ -249,13 +205,11 @@ class Recorder:
             self._failure = None
             self._ended.popleft()
 
-    def _write(self, spool: Spool) -> None:
+    def _write(self, spool: FrameSpool) -> None:
         target = self.folder / f"{spool.path.name[1 : -len(SPOOL)]}.mrcz"
         write_stack(spool, target, self._settings, durable=self._durable)
-        stream, last = spool.about.stream, spool.entries[-1].number
-        self._written[stream] = max(self._written.get(stream, 0), last + 1)
         # before the spool goes: whoever moves stacks away must not make frames come again
-        write_atomic(self.folder / STATE, json.dumps(self._written).encode(), durable=self._durable)
+        self._streams.written(spool.about.stream, spool.entries[-1].number)
         spool.remove()
 
     def close(self) -> None:
@@ -282,8 +236,3 @@ class Recorder:
 
     def __exit__(self, *error: Any) -> None:
         self.close()
-
-
-def _about(stream: str, frame: Frame) -> About:
-    about = About.of(frame)
-    return About(stream, about.stack, about.dtype, about.shape, about.pixel_size)

@@ -18,7 +18,7 @@ from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.payload import section
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import Entry, Spool, spooled
+from mrcz_dask.live.record.spool import Entry, FrameSpool, spooled
 from mrcz_dask.values.errors import FormatError, MrczDaskError
 
 SPOOL = ".spool"
@@ -35,7 +35,7 @@ def stack_name(stream: str, first: int, stack: str) -> str:
     return f"{_ODD.sub('-', stream)}_{first:010d}{named}"
 
 
-def write_stack(spool: Spool, target: Path, settings: Mapping[str, Any], *, durable: bool) -> Path:
+def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any], *, durable: bool) -> Path:
     """Write the frames of a spool into a stack, chunk by chunk; a stack that is there is left as it is.
 
     Parameters
@@ -81,16 +81,16 @@ def write_stack(spool: Spool, target: Path, settings: Mapping[str, Any], *, dura
     return place
 
 
-def _copy(spool: Spool, writer: StackWriter) -> None:
+def _copy(spool: FrameSpool, writer: StackWriter) -> None:
     # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
     is_wide = any(one.stats is not None and one.stats.maximum > _INT8_MAX for one in spool.entries)
     if is_wide and writer.dtype == np.uint8:
         for frame in spool.frames():
             writer.append(frame, owned=True)
     else:
-        for k, entry in enumerate(spool.entries):
+        for record, entry in zip(spool.records, spool.entries, strict=True):
             # complex frames have no statistics: these are decoded, and found to have none
-            writer.append_chunk(spool.chunk(k), stats=entry.stats)
+            writer.append_chunk(spool.body(record), stats=entry.stats)
 
 
 def _names(target: Path) -> Iterator[Path]:
@@ -107,7 +107,7 @@ def is_stack_of(path: Path, meta: Mapping[str, Any]) -> bool:
     return bool(found.get(_KEY) == provenance.plain(meta[_KEY]))
 
 
-def _meta(spool: Spool) -> dict[str, Any]:
+def _meta(spool: FrameSpool) -> dict[str, Any]:
     entries, about = spool.entries, spool.about
     return {
         **_acquired(entries[0].time),
@@ -128,7 +128,7 @@ def _acquired(time: float) -> dict[str, Any]:
     return {"acquisition_time": datetime.fromtimestamp(time, UTC).isoformat()}
 
 
-def _step(spool: Spool, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _step(spool: FrameSpool, settings: Mapping[str, Any]) -> dict[str, Any]:
     entries = spool.entries
     missing = entries[-1].number - entries[0].number + 1 - len(entries)
     return provenance.step(

@@ -17,14 +17,18 @@ from numpy.typing import NDArray
 
 import mrcz_dask
 from mrcz_dask.counting import Calibration, FractionParams, count, open_events
-from mrcz_dask.counting.counter import Method
-from mrcz_dask.counting.packing import unpack
+from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.packing import pack, quantised, unpack
+from mrcz_dask.counting.spool import append_batch
 from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions
+from mrcz_dask.formats.spool import Spool
 from mrcz_dask.live.counting.run import CountStream, StreamOptions, count_stream
 from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
+from mrcz_dask.live.counting.stacks import OpenStack, said_of, spooled
 from mrcz_dask.live.frames import Frame
+from mrcz_dask.live.record.spool import About
 from mrcz_dask.live.transport import sender as sender_module
 from mrcz_dask.live.transport.listen import Listen
 from mrcz_dask.live.transport.sender import FrameSender
@@ -176,6 +180,29 @@ def test_electrons_that_wait_are_not_mixed_with_others(
     interrupted(options(tmp_path, calibration), stream_of(frames, 0, 5))
     with pytest.raises(OutputExistsError, match="counted in another way"):
         CountStream(options(tmp_path, calibration, zero_below=2.0), SerialClient())
+
+
+def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path: Path) -> None:
+    def add(stack: OpenStack, first: int, count: int) -> None:
+        events = quantised([(np.ones(1), np.ones(1), np.ones(1))] * count, (8, 8), 1.0)
+        numbers = list(range(first, first + count))
+        append_batch(stack.spool, Batch(first, pack(events), bytes(16 * count)), numbers=numbers)
+
+    about, method = About("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
+    spool = Spool.create(tmp_path / ".stack.counting", said_of(about, 0, method, None))
+    for first in (8, 0, 4, 16):
+        add(OpenStack(about, 0, spool), first, 4)
+    spool.close()
+    stack = spooled(spool.path, method, None)
+    assert stack is not None and stack.numbers == list(range(12)) and len(stack) == stack.safe_frames == 12
+    add(stack, 12, 2)
+    add(stack, 14, 4)
+    assert stack.safe_frames == 18
+    stack.spool.close()
+    assert [path.name for path in tmp_path.iterdir()] == [".stack.counting"]
+    again = spooled(spool.path, method, None)
+    assert again is not None and again.numbers == list(range(18))
+    again.spool.close()
 
 
 def test_recorded_frames_are_safe_at_once_and_counted_later(

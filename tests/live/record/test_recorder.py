@@ -235,12 +235,14 @@ def test_a_crash_while_a_stack_is_written(
         return real(*args, **options)
 
     if moment == "before the spool goes":
-        real: Any = module.Spool.remove
-        monkeypatch.setattr(module.Spool, "remove", stop)
+        real: Any = module.FrameSpool.remove
+        monkeypatch.setattr(module.FrameSpool, "remove", stop)
+    elif moment == "before the state":
+        real = module.StreamStacks.written
+        monkeypatch.setattr(module.StreamStacks, "written", stop)
     else:
-        name = {"before the stack": "write_stack", "before the state": "write_atomic"}[moment]
-        real = getattr(module, name)
-        monkeypatch.setattr(module, name, stop)
+        real = module.write_stack
+        monkeypatch.setattr(module, "write_stack", stop)
     with Recorder(tmp_path / "a") as recorder:
         recorder.append(some(range(5)))
     (left / ".frames_0000000000.mrcz.abc.part").write_bytes(b"half")

@@ -1,0 +1,134 @@
+"""Streams of frames cut into stacks, and the numbers up to which the frames of each stream are in stacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.live.frames import Frame
+from mrcz_dask.live.record.spool import About
+from mrcz_dask.values.live_messages import FramesMissing
+from mrcz_dask.values.messages import Listener, silent
+
+
+class OpenStack(Protocol):
+    """A stack to which frames are added."""
+
+    @property
+    def about(self) -> About:
+        """Properties that all its frames share."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+S = TypeVar("S", bound=OpenStack)
+
+
+class StreamStacks(Generic[S]):
+    """Cuts each stream into stacks, and keeps in a file how far its frames have been written.
+
+    A stack ends where its name changes, or the shape, pixel type or pixel size of its frames, and after
+    `frames_per_stack` frames.
+
+    Parameters
+    ----------
+    path
+        File with the numbers behind the last written frame of each stream; read if it is there.
+    frames_per_stack
+        Number of frames after which a stack ends.
+    begin
+        Function that makes the stack of frames with these properties, from the number of its first frame on.
+    end
+        Function that takes a stack to which no more frames will be added.
+    durable
+        Whether `written` waits for the disk.
+    listen
+        Listener that hears of missing numbers.
+
+    Attributes
+    ----------
+    open
+        The stack of each stream that is still growing.
+    next
+        Number that is expected next of each stream.
+    missing
+        How many numbers were left out.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        frames_per_stack: int,
+        begin: Callable[[About, int], S],
+        end: Callable[[S], None],
+        *,
+        durable: bool = True,
+        listen: Listener = silent,
+    ) -> None:
+        self._path, self._most, self._durable, self._listen = path, frames_per_stack, durable, listen
+        self._begin, self._end = begin, end
+        self._written: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        self.next: dict[str, int] = dict(self._written)
+        self.open: dict[str, S] = {}
+        self.missing = 0
+
+    def is_written(self, stream: str, last: int) -> bool:
+        """Return whether the frames of a stream up to a number are in stacks."""
+        return last < self._written.get(stream, 0)
+
+    def resume(self, stack: S, last: int) -> None:
+        """Go on with a stack that an earlier run left; `last` is the number of its last frame."""
+        stream = stack.about.stream
+        self.end(stream)
+        self.open[stream] = stack
+        self.next[stream] = max(self.next.get(stream, 0), last + 1)
+        if len(stack) >= self._most:
+            self.end(stream)
+
+    def fresh(self, stream: str, frames: Sequence[Frame]) -> list[Frame]:
+        """Return the frames whose numbers the stream has not passed yet."""
+        fresh: list[Frame] = []
+        last = self.next.get(stream, 0) - 1
+        for frame in frames:
+            if frame.number > last:
+                fresh.append(frame)
+                last = frame.number
+        return fresh
+
+    def cut(self, stream: str, frames: Sequence[Frame]) -> Iterator[tuple[S, list[Frame]]]:
+        """Yield runs of fresh frames with their stacks; the caller adds one before it asks for the next."""
+        while frames:
+            about = About.of(frames[0])
+            if stream in self.open and self.open[stream].about != about:
+                self.end(stream)
+            if stream not in self.open:
+                self.open[stream] = self._begin(about, frames[0].number)
+            stack = self.open[stream]
+            alike = takewhile(lambda frame: About.of(frame) == about, frames)  # noqa: B023 - used at once
+            run = list(alike)[: self._most - len(stack)]
+            yield stack, run
+            for frame in run:
+                gap = frame.number - self.next.get(stream, frame.number)
+                if gap:
+                    self.missing += gap
+                    self._listen(FramesMissing(frame.number, gap))
+                self.next[stream] = frame.number + 1
+            frames = frames[len(run) :]
+            if len(stack) >= self._most:
+                self.end(stream)
+
+    def end(self, stream: str) -> None:
+        """End the stack of a stream, if there is one."""
+        stack = self.open.pop(stream, None)
+        if stack is not None:
+            self._end(stack)
+
+    def written(self, stream: str, last: int) -> None:
+        """Record that the frames of a stream up to a number are in stacks."""
+        self._written[stream] = max(self._written.get(stream, 0), last + 1)
+        write_atomic(self._path, json.dumps(self._written).encode(), durable=self._durable)

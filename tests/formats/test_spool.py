@@ -1,0 +1,155 @@
+"""Spools: a file that is cut off, damaged or on a full disk keeps every record that was safe."""
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mrcz_dask.formats.spool import Record, Spool, SpoolReader, pack
+from mrcz_dask.values.errors import DamagedError, SpaceError
+
+FUNCTION_SCOPED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def item(k: int) -> tuple[dict[str, Any], bytes]:
+    return {"k": k}, bytes([k]) * (40 + k)
+
+
+def make(path: Path, count: int) -> bytes:
+    spool = Spool.create(path, {"stack": "s"})
+    spool.append([item(k) for k in range(count)])
+    spool.close()
+    return path.read_bytes()
+
+
+def records(path: Path) -> list[Record]:
+    with SpoolReader.open(path) as reader:
+        assert all(reader.body(record) == item(record.header["k"])[1] for record in reader.records)
+        return reader.records
+
+
+def kept(path: Path) -> list[int]:
+    return [record.header["k"] for record in records(path)]
+
+
+@given(data=st.data())
+@FUNCTION_SCOPED
+def test_any_cut_leaves_a_prefix_of_the_records(data: st.DataObject, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.unlink(missing_ok=True)
+    whole = make(path, 4)
+    ends = [record.end for record in records(path)]
+    cut = data.draw(st.integers(0, len(whole)))
+    path.write_bytes(whole[:cut] + data.draw(st.binary(max_size=60)))
+    expected = list(range(sum(end <= cut for end in ends)))
+    spool = Spool.resume(path)
+    if not expected:
+        assert spool is None
+        return
+    assert spool is not None and spool.header == {"stack": "s"}
+    spool.append([item(10)])
+    spool.close()
+    assert kept(path) == [*expected, 10]
+
+
+@given(data=st.data())
+@FUNCTION_SCOPED
+def test_any_damaged_byte_leaves_a_prefix(data: st.DataObject, tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.unlink(missing_ok=True)
+    whole = bytearray(make(path, 4))
+    ends = [record.end for record in records(path)]
+    at = data.draw(st.integers(0, len(whole) - 1))
+    whole[at] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(whole)
+    assert kept(path) == list(range(sum(end <= at for end in ends)))
+
+
+def test_lengths_beyond_the_file_are_not_believed(tmp_path: Path) -> None:
+    record = bytearray(pack({}, b"x"))
+    record[8:16] = (1 << 62).to_bytes(8, "little")
+    (tmp_path / "a").write_bytes(record)
+    assert records(tmp_path / "a") == []
+
+
+def test_reading_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(make(path, 3)[:-5])  # a record that is on its way, or was cut off
+    path.chmod(0o444)
+    before = path.read_bytes(), path.stat().st_mtime_ns
+    assert kept(path) == [0, 1]
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == before
+    assert not hasattr(SpoolReader, "append") and not hasattr(SpoolReader, "remove")
+
+
+def test_a_file_that_becomes_shorter_is_told(tmp_path: Path) -> None:
+    make(tmp_path / "a", 2)
+    with SpoolReader.open(tmp_path / "a") as reader:
+        os.truncate(tmp_path / "a", reader.records[1].offset + 3)
+        with pytest.raises(DamagedError, match="3 bytes at"):
+            reader.body(reader.records[1])
+
+
+def test_a_full_disk_takes_all_records_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a"
+    spool = Spool.create(path, {})
+    spool.append([item(0), item(1)])
+    size, left = path.stat().st_size, [200]
+    pwrite = os.pwrite
+
+    def full(handle: int, data: Any, offset: int) -> int:
+        if left[0] <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done = pwrite(handle, data[: left[0]], offset)
+        left[0] -= done
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(SpaceError, match="free some space"):
+            spool.append([item(k) for k in range(2, 20)])
+    assert path.stat().st_size == size and len(spool.records) == 2
+    spool.append([item(2)])
+    spool.close()
+    assert kept(path) == [0, 1, 2]
+
+
+def test_a_disk_that_fails_to_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool = Spool.create(tmp_path / "a", {})
+
+    def fails(handle: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", fails, raising=False)
+        patch.setattr(os, "fsync", fails)
+        with pytest.raises(SpaceError, match="cannot write"):
+            spool.append([item(0)])
+    assert not spool.records
+    spool.remove()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("durable", "syncs"), [(True, 1), (False, 0)])
+def test_one_sync_for_all_records(
+    durable: bool, syncs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    spool = Spool.create(tmp_path / "a", {}, durable=durable)
+    monkeypatch.setattr(os, "fdatasync", synced.append, raising=False)
+    spool.append([item(k) for k in range(10)])
+    assert len(synced) == syncs
+    spool.close()
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(SpaceError, match="cannot write"):
+        Spool.create(tmp_path / "no" / "a", {})
+    before = make(tmp_path / "a", 2)
+    with pytest.raises(SpaceError, match="exists"):
+        Spool.create(tmp_path / "a", {})
+    assert (tmp_path / "a").read_bytes() == before  # the records of others stay
