@@ -49,6 +49,12 @@ class Found:
     x: NDArray[np.int32]
     charge: NDArray[np.uint16]
 
+    def frames(self, start: int, stop: int) -> Found:
+        """Return the electrons of frames start <= k < stop."""
+        bounds = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
+        here = slice(int(bounds[start]), int(bounds[stop]))
+        return Found(self.counts[start:stop], self.y[here], self.x[here], self.charge[here])
+
     def digest(self) -> str:
         """Return xxh3-128 of all of it."""
         parts = (self.counts, self.y, self.x, self.charge)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from mrcz_dask.counting.counter import Batch
 from mrcz_dask.counting.packing import Found, joined, unpack
 from mrcz_dask.formats.spool import Record, Spool, SpoolReader
@@ -66,11 +64,5 @@ class SpooledEvents:
             if first < stop and end > start:
                 if self._last is None or self._last[0] != i:
                     self._last = i, unpack(self._spool.body(record))
-                parts.append(_frames_of(self._last[1], max(start - first, 0), min(stop, end) - first))
+                parts.append(self._last[1].frames(max(start - first, 0), min(stop, end) - first))
         return joined(parts)
-
-
-def _frames_of(events: Found, start: int, stop: int) -> Found:
-    bounds = np.concatenate([[0], np.cumsum(events.counts, dtype=np.int64)])
-    here = slice(int(bounds[start]), int(bounds[stop]))
-    return Found(events.counts[start:stop], events.y[here], events.x[here], events.charge[here])

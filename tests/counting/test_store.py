@@ -12,7 +12,6 @@ from mrcz_dask.counting.packing import Found, joined, quantised
 from mrcz_dask.counting.params import FractionParams, frame_bounds
 from mrcz_dask.counting.rendering import fractions
 from mrcz_dask.counting.store import write_events
-from mrcz_dask.counting.tasks import _cut
 from mrcz_dask.formats import provenance
 from mrcz_dask.values.errors import ParameterError, PlaceError
 
@@ -44,7 +43,7 @@ class Held:
         self._found, self.about = found, about(found)
 
     def found(self, start: int, stop: int) -> Found:
-        return _cut(self._found, 0, start, stop)
+        return self._found.frames(start, stop)
 
 
 @pytest.mark.parametrize("counts", [[3, 0, 5, 0], [0], [0, 0], [700, 300, 1]])
@@ -53,7 +52,7 @@ def test_any_frames_are_read_again(
 ) -> None:
     monkeypatch.setattr(store_module, "CHUNK", 64)
     found = electrons(counts)
-    parts = [_cut(found, 0, k, k + 1) for k in range(len(counts))]
+    parts = [found.frames(k, k + 1) for k in range(len(counts))]
     write_events(tmp_path / "a.events.zarr", about(found), parts)
     events = open_events(tmp_path / "a.events.zarr")
     assert len(events) == len(counts) and events.shape == (len(counts), *SHAPE)
