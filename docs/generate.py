@@ -17,9 +17,14 @@ WORDS: dict[Any, str] = {int: "N", float: "X", str: "TEXT", Path: "PATH", list[s
 MADE = "<!-- made by docs/generate.py (make docs); do not edit -->"
 
 
+SETTINGS = """`--help` of a command shows the options that people use, `--help-all` all of them. Options can
+stand in a [settings file](../how-to/settings.md); on the command line, `--no-NAME` turns off a flag that is
+true there."""
+
+
 def cli_reference() -> str:
     """Return the commands with their help, arguments and options."""
-    parts = ["# Command line", MADE, f"    {app.info.name} COMMAND ...", str(app.info.help)]
+    parts = ["# Command line", MADE, f"    {app.info.name} COMMAND ...", str(app.info.help), SETTINGS]
     for name, command in _commands():
         parts += [
             f"## `mrcz-dask {name}`",
@@ -38,33 +43,30 @@ def _commands() -> Iterator[tuple[str, Any]]:
 
 
 def _parameters(function: Any) -> Iterator[str]:
+    """Yield a line of a list for each argument and option."""
     hints = get_type_hints(function, include_extras=True)
     for name, parameter in inspect.signature(function).parameters.items():
-        kind, info = get_args(hints[name])[:2]
-        yield f"- {_names(name, info)}{_values(kind, info)}{_default(parameter)} {info.help or ''}".rstrip()
-
-
-def _names(name: str, info: Any) -> str:
-    if isinstance(info, typer.models.ArgumentInfo):
-        return f"`{name.upper()}`"
-    # an OptionInfo without names of its own keeps the parameter's
-    given = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
-    return ", ".join(f"`{one}`" for one in given or [f"--{name.replace('_', '-')}"])
-
-
-def _values(kind: Any, info: Any) -> str:
-    if get_origin(kind) is Literal:
-        return f" {'|'.join(get_args(kind))}"
-    plain = [one for one in get_args(kind) if one is not NoneType]
-    word = WORDS.get(plain[0] if plain else kind, "")
-    return "" if isinstance(info, typer.models.ArgumentInfo) or not word else f" {word}"
-
-
-def _default(parameter: inspect.Parameter) -> str:
-    if parameter.default is parameter.empty:
-        return " (required):"
-    silent = parameter.default is None or isinstance(parameter.default, bool)
-    return ":" if silent else f" (default `{parameter.default}`):"
+        if name == "context":
+            continue
+        kind, *_, info = get_args(hints[name])
+        kind = get_args(kind)[0] if NoneType in get_args(kind) else kind
+        default = parameter.default
+        if isinstance(info, typer.models.ArgumentInfo):
+            names, values = f"`{name.upper()}`", ""
+        else:
+            # without names of its own, an option has the parameter's; of a flag that is on, both are shown
+            known = [one for one in (info.default, *(info.param_decls or ())) if isinstance(one, str)]
+            known = [one if default is True else one.split("/")[0] for one in known]
+            names = ", ".join(f"`{one}`" for one in known or [f"--{name.replace('_', '-')}"])
+            word = "|".join(get_args(kind)) if get_origin(kind) is Literal else WORDS.get(kind, "")
+            values = f" {word}" if word else ""
+        if default is parameter.empty:
+            shown = " (required)"
+        elif default is None or isinstance(default, bool):
+            shown = f" (default: {info.show_default})" if isinstance(info.show_default, str) else ""
+        else:
+            shown = f" (default `{default}`)"
+        yield f"- {names}{values}{shown}: {info.help}"
 
 
 if __name__ == "__main__":

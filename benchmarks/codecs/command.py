@@ -18,7 +18,7 @@ from benchmarks.codecs.results import BenchReport
 from benchmarks.codecs.tables import text_tables
 from benchmarks.codecs.timing import BenchStep
 from mrcz_dask.cli.console import errors, print_json, results, say, table
-from mrcz_dask.cli.options import AsJson, Many, Overwrite, numbers_of, texts_of
+from mrcz_dask.cli.options.shared import AsJson, Many, Overwrite, numbers_of, texts_of
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Message

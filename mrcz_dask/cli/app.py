@@ -4,31 +4,30 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from mrcz_dask.cli import (
-    assess,
-    bench,
-    cluster,
-    convert,
-    count,
-    events,
-    export,
-    gain,
-    inspect,
-    koma,
-    live,
-    report,
-    reproduce,
-    simulate,
-    status,
-    zarr_view,
-)
+from mrcz_dask.cli import bench, cluster, gain
+from mrcz_dask.cli.assess import assess
 from mrcz_dask.cli.console import complain, tell_stopped
+from mrcz_dask.cli.convert import decompress, outliers, recompress
+from mrcz_dask.cli.count import count
+from mrcz_dask.cli.events import to_stack
 from mrcz_dask.cli.exits import failed
+from mrcz_dask.cli.export import export
+from mrcz_dask.cli.init import init
+from mrcz_dask.cli.inspect import info, provenance, verify
 from mrcz_dask.cli.interrupts import heed_signals
+from mrcz_dask.cli.koma import koma
+from mrcz_dask.cli.live import live
+from mrcz_dask.cli.options.declare import Command
+from mrcz_dask.cli.report import report
+from mrcz_dask.cli.reproduce import reproduce
+from mrcz_dask.cli.simulate import simulate, simulate_raw
+from mrcz_dask.cli.status import status
+from mrcz_dask.cli.zarr_view import zarr_view
 from mrcz_dask.values.errors import FormatError, MrczDaskError, TruncatedError
 from mrcz_dask.version import __version__
 
@@ -44,33 +43,53 @@ class Commands(typer.core.TyperGroup):
             raise FormatError(str(error)) from error
 
 
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Every night": (koma, status, report, export, verify),
+    "While recording": (live, count),
+    "Look closer": (assess, outliers, info, provenance, reproduce),
+    "Other formats": (recompress, decompress, zarr_view),
+    "Set up and try": (init, simulate, simulate_raw),
+}
+GROUPS: dict[str, tuple[str, str, tuple[Callable[..., None], ...]]] = {
+    "gain": (
+        "Look closer",
+        "Gain references: estimate one, find its orientation, fit its exponent over dose rates.",
+        (gain.estimate, gain.orient, gain.fit_gamma),
+    ),
+    "events": (
+        "While recording",
+        "Event lists of `mrcz-dask count --events`: make counted stacks of them, without the raw frames.",
+        (to_stack,),
+    ),
+    "cluster": (
+        "Set up and try",
+        "Use a queue system: write its settings, see the job script, check whether it works.",
+        (cluster.init, cluster.script, cluster.check),
+    ),
+}
+ABOUT = (
+    "Clean cryo-EM movies before motion correction: fill hot and dead pixels, and subtract the detector's "
+    "fixed pattern (KOMA, knock-out moving average)."
+)
+
 app = typer.Typer(
     name="mrcz-dask",
     cls=Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask.",
+    help=ABOUT,
+    epilog="Start with: mrcz-dask koma SESSION --dry-run",
 )
-for module in (
-    koma,
-    live,
-    assess,
-    report,
-    status,
-    inspect,
-    convert,
-    simulate,
-    count,
-    events,
-    reproduce,
-    bench,
-    cluster,
-    gain,
-    zarr_view,
-    export,
-):
-    module.register(app)
+for panel, functions in PANELS.items():
+    for function in functions:
+        app.command(function.__name__.replace("_", "-"), cls=Command, rich_help_panel=panel)(function)
+for name, (panel, about, functions) in GROUPS.items():
+    group = typer.Typer(no_args_is_help=True, help=about)
+    for function in functions:
+        group.command(function.__name__.replace("_", "-"), cls=Command)(function)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+bench.register(app)
 
 
 def _version(asked: bool) -> None:
@@ -85,7 +104,7 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Outlier filtering and knock-out moving average (KOMA) of cryo-EM movie stacks in MRCZ, on Dask."""
+    """Clean cryo-EM movies; the help of the program is `ABOUT`."""
 
 
 def main() -> None:

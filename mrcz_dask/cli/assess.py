@@ -9,109 +9,90 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mrcz_dask.cli import gain_options as gains
-from mrcz_dask.cli import input_options as reading
-from mrcz_dask.cli import koma_options as of
-from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import Many, grouped, numbers_of, texts_of
+from mrcz_dask.cli.options.declare import OptionGroup, command, option
+from mrcz_dask.cli.options.gain import GainGroup
+from mrcz_dask.cli.options.koma import MethodGroup, Radius
+from mrcz_dask.cli.options.running import RunningGroup
+from mrcz_dask.cli.options.shared import (
+    InputGroup,
+    Many,
+    MessageGroup,
+    SelectionGroup,
+    numbers_of,
+    texts_of,
+)
 from mrcz_dask.cli.progress import teller
-from mrcz_dask.values.params import KomaParams, OutlierParams, Settings
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
     from mrcz_dask.assess.assessment import Assessment, ByMethod, OverRadius
     from mrcz_dask.assess.results import Score
 
-FILES = "Files"
 KINDS = {"raw": "raw", "filter": "filter", "koma": "KOMA", "both": "both"}
 
-Session = Annotated[
-    list[Path], typer.Argument(help="Folder with the session's stacks, or stacks.", show_default=False)
-]
-Only = Annotated[
-    Many,
-    typer.Option(
-        help="Some parts: stacks (every stack), dose (sums of stacks over the dose between them), radius, "
-        "methods. Default: the first three, and methods with --methods.",
-        show_default=False,
-    ),
-]
-Methods = Annotated[
-    Many,
-    typer.Option(
-        help="Compare these methods: some of raw, outliers, plain, fit, session, with commas between them. "
-        "With --only methods the default is all.",
-        show_default=False,
-    ),
-]
-Sample = Annotated[
-    int, typer.Option(help="Score so many stacks, evenly spread, against the radius and by method.")
-]
-Radii = Annotated[
-    Many,
-    typer.Option(
-        help="Radii that are compared, such as 3,6,12. Default: 1 to 48, as many as fit, and --radius.",
-        show_default=False,
-    ),
-]
-Anchors = Annotated[
-    int, typer.Option(help="Compare the sums of so many stacks with others at growing distance.")
-]
-Output = Annotated[
-    Path | None,
-    typer.Option(
+
+class PartsGroup(OptionGroup, panel="Parts"):
+    """What is measured, on how many stacks."""
+
+    only: Many = option(
+        None,
+        "Parts: stacks (every stack), dose (sums of stacks over the dose between them), radius, methods.",
+        often=True,
+        unset="the first three, and methods if methods are named",
+    )
+    methods: Many = option(
+        None,
+        "Compare these methods: some of raw, outliers, plain, fit, session, with commas between them.",
+        often=True,
+        unset="all, if that part is chosen",
+    )
+    radii: Many = option(
+        None,
+        "Radii that are compared, such as 3,6,12.",
+        often=True,
+        unset="1 to 48, as many as fit, and --radius",
+    )
+    sample: int = option(
+        8, "Number of stacks, evenly spread, that are scored against the radius and by method."
+    )
+    anchors: int = option(12, "Number of stacks whose sums are compared with others at growing distance.")
+
+
+class FilesGroup(OptionGroup, panel="Files"):
+    """Folders for what is measured, and for its tables and figures."""
+
+    output: Path | None = option(
+        None,
+        "Output folder of `koma`, whose session store is used, or made.",
         "-o",
         "--output",
-        help="Output folder of `koma`, whose session store is used, or made. Default: SESSION/koma.",
-        rich_help_panel=FILES,
-    ),
-]
-Csv = Annotated[Path | None, typer.Option("--csv", help="Folder for the tables.", rich_help_panel=FILES)]
-Plot = Annotated[
-    Path | None,
-    typer.Option("--plot", help="Folder for the figures, PNG and SVG.", rich_help_panel=FILES),
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option("--overwrite", help="Replace tables and figures that differ.", rich_help_panel=FILES),
-]
+        often=True,
+        unset="SESSION/koma",
+    )
+    csv: Path | None = option(None, "Folder for the tables.", often=True)
+    plot: Path | None = option(None, "Folder for the figures, PNG and SVG.", often=True)
+    overwrite: bool = option(False, "Replace tables and figures that differ.", often=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("assess")(assess)
-
-
-@grouped(inputs=reading.input_params, gain=gains.applied, running=on.running)
+@command(settings=True, leave_out=("radius", "breaks", "break_after"))
 def assess(
-    session: Session,
-    only: Only = None,
-    methods: Methods = None,
-    sample: Sample = 8,
-    radii: Radii = None,
-    anchors: Anchors = 12,
-    radius: of.Radius = 12,
-    form: of.FormOption = "subtract",
-    rule: of.Rule = "fdr",
-    method: of.WindowMethod = "fit",
-    long: of.LongOption = "before",
-    output: Output = None,
-    csv: Csv = None,
-    plot: Plot = None,
-    overwrite: Overwrite = False,
-    include: of.Include = None,
-    exclude: of.Exclude = None,
-    recursive: of.Recursive = False,
+    session: Annotated[
+        list[Path], typer.Argument(help="Folder with the session's stacks, or stacks.", show_default=False)
+    ],
     *,
-    inputs: reading.Inputs,
-    gain: gains.Gain,
-    running: on.Running,
-    as_json: of.JsonOption = False,
-    log_json: of.LogJson = False,
-    verbose: of.Verbose = False,
-    quiet: of.Quiet = False,
+    radius: Radius = 12,
+    method: MethodGroup,
+    parts: PartsGroup,
+    files: FilesGroup,
+    selection: SelectionGroup,
+    inputs: InputGroup,
+    gain: GainGroup,
+    running: RunningGroup,
+    messages: MessageGroup,
 ) -> None:
     """Measure how much correlated noise a session has, and how much of it the corrections remove.
 
@@ -130,26 +111,31 @@ def assess(
     from mrcz_dask.engine.clusters import open_client, plan_local_workers
     from mrcz_dask.session.output_folder import locked
 
+    if method.method == "session":
+        raise ParameterError("--method is session; expected fit or plain, or session in --methods")
     settings = Settings(
-        outliers=OutlierParams(rule=rule),
-        koma=KomaParams(radius=radius, method=method, form=form, long=long),
-        input=inputs(),
+        outliers=method.outliers(),
+        koma=KomaParams(radius=radius, method=method.method, form=method.form, long=method.long),
+        input=inputs.params(),
     )
-    parts = texts_of(only) if only is not None else PARTS if methods is not None else PARTS[:3]
-    chosen = texts_of(methods) if methods is not None else METHODS
-    params = AssessParams(parts, chosen, sample, anchors, numbers_of(radii, "--radii", int))
-    where = running()
-    applied = gain()
-    listen = teller(log_json=log_json, verbose=verbose, quiet=quiet)
+    params = AssessParams(
+        texts_of(parts.only) if parts.only is not None else PARTS if parts.methods is not None else PARTS[:3],
+        texts_of(parts.methods) if parts.methods is not None else METHODS,
+        parts.sample,
+        parts.anchors,
+        numbers_of(parts.radii, "--radii", int),
+    )
+    where, gain_options = running.where(), gain.params()
+    listen = teller(messages)
     with listen:
         plan = assess_plan(
             session,
-            output,
+            files.output,
             settings,
-            include=include,
-            exclude=exclude,
-            recursive=recursive,
-            gain=applied,
+            include=selection.include,
+            exclude=selection.exclude,
+            recursive=selection.recursive,
+            gain=gain_options,
             listen=listen,
         )
     for text in plan.discovery.warnings:
@@ -159,9 +145,9 @@ def assess(
     with listen, locked(plan.folder, listen), open_client(where, memory, listen) as client:
         assessment = assess_session(plan, params, client, listen)
         write_json(assessment)
-    print_json(assessment.to_dict()) if as_json else _show(assessment)
-    for path in _write(assessment, csv, plot, overwrite=overwrite):
-        if not (as_json or quiet):
+    print_json(assessment.to_dict()) if messages.as_json else _show(assessment)
+    for path in _write(assessment, files):
+        if not (messages.as_json or messages.quiet):
             say(str(path))
     failures = assessment.failures
     if len(failures) >= len(plan.stacks) and not assessment.stacks and not only_copies(failures):
@@ -169,16 +155,16 @@ def assess(
     raise typer.Exit(PARTLY if assessment.not_done else DONE)
 
 
-def _write(assessment: Assessment, csv: Path | None, plot: Path | None, *, overwrite: bool) -> list[Path]:
+def _write(assessment: Assessment, files: FilesGroup) -> list[Path]:
     paths: list[Path] = []
-    if csv is not None:
+    if files.csv is not None:
         from mrcz_dask.assess.files import write_csv
 
-        paths += write_csv(assessment, csv, overwrite=overwrite)
-    if plot is not None:
+        paths += write_csv(assessment, files.csv, overwrite=files.overwrite)
+    if files.plot is not None:
         from mrcz_dask.assess.plots import write_plots
 
-        paths += write_plots(assessment, plot, overwrite=overwrite)
+        paths += write_plots(assessment, files.plot, overwrite=files.overwrite)
     return paths
 
 

@@ -10,49 +10,33 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import errors, print_json, results, say, stopping, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, USAGE
-from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
-from mrcz_dask.cli.koma_options import Recursive
-from mrcz_dask.cli.options import CODEC_HELP, AsJson, Folder, FormatOption, Overwrite, StacksOrFolders
+from mrcz_dask.cli.options.declare import command, info
+from mrcz_dask.cli.options.koma import FormatGroup, RuleOption
+from mrcz_dask.cli.options.running import LocalGroup
+from mrcz_dask.cli.options.shared import AsJson, Folder, InputGroup, Overwrite, Recursive, StacksOrFolders
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.params import InputParams, OutlierParams
 from mrcz_dask.values.sizes import readable
-
-CODEC_MORE = "keep (mrcz) copies chunks; uint4 (mrcs) insists on 4 bits, two pixels of 0..15 in a byte."
 
 if TYPE_CHECKING:
     from mrcz_dask.convert.batch import One
     from mrcz_dask.convert.recompress import Converted
 
-Workers = Annotated[
-    int,
-    typer.Option(min=0, help="Processes of a local cluster; 0: without.", rich_help_panel=on.WHERE),
-]
+IN_THIS_PROCESS = LocalGroup(workers=0)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("recompress")(recompress)
-    app.command("decompress")(decompress)
-    app.command("outliers")(outliers)
-
-
+@command(settings=True)
 def recompress(
     paths: StacksOrFolders,
     output: Folder,
-    format: FormatOption = "mrcz",
-    codec: Annotated[str, typer.Option(help=f"{CODEC_HELP} {CODEC_MORE}")] = "auto",
-    mode0: Mode0 = "auto",
-    four_bit: FourBit = "auto",
-    eer_frames: EerFrames = 40,
-    eer_upsampling: EerUpsampling = "1",
+    *,
+    form: FormatGroup,
+    inputs: InputGroup,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
-    workers: Workers = 0,
-    threads: on.Threads = 1,
-    memory: on.Memory = None,
+    local: LocalGroup = IN_THIS_PROCESS,
     as_json: AsJson = False,
 ) -> None:
     """Write the same pixels with another codec or in another format, read them back, and compare.
@@ -64,69 +48,58 @@ def recompress(
     from mrcz_dask.convert import recompress as convert
     from mrcz_dask.correction.outputs import check_codec
 
-    params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    params, codec, format = inputs.params(), form.codec, form.format
     check_codec(codec, format, may_keep=True)
-    work = partial(convert.recompress, folder=output, codec=codec, format=format, overwrite=overwrite)
-    batch = Each("recompress", paths, output, params, recursive, as_json)
-    batch.run(partial(work, params=params), workers, threads, memory)
+    work = partial(
+        convert.recompress, folder=output, codec=codec, format=format, params=params, overwrite=overwrite
+    )
+    Each("recompress", paths, output, params, recursive, as_json).run(work, local)
 
 
+@command(settings=True)
 def decompress(
     paths: StacksOrFolders,
     output: Folder,
-    footer: Annotated[bool, typer.Option("--footer", help="Keep the provenance behind the pixels.")] = False,
-    sidecar: Annotated[
-        bool, typer.Option("--sidecar/--no-sidecar", help="Keep it in a .json beside the file.")
-    ] = True,
-    mode0: Mode0 = "auto",
-    four_bit: FourBit = "auto",
-    eer_frames: EerFrames = 40,
-    eer_upsampling: EerUpsampling = "1",
+    footer: Annotated[bool, info("Keep the provenance behind the pixels.", often=True)] = False,
+    sidecar: Annotated[bool, info("Keep the provenance in a .json beside the file.", often=True)] = True,
+    *,
+    inputs: InputGroup,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
-    workers: Workers = 0,
-    threads: on.Threads = 1,
-    memory: on.Memory = None,
+    local: LocalGroup = IN_THIS_PROCESS,
     as_json: AsJson = False,
 ) -> None:
-    """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ; quantised ones as float32 counts.
+    """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ; quantized ones as float32 counts.
 
-    The stored integers as they are: recompress --format mrcs. Stacks of a folder that were done before are
-    kept where their footer or .json says so.
+    For the stored integers as they are, use recompress --format mrcs. Stacks of a folder that were done
+    before are kept where their footer or .json says so.
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
     from mrcz_dask.convert import recompress as convert
 
-    params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
     keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
+    params = inputs.params()
     work = partial(convert.decompress, folder=output, params=params, keep=keep, overwrite=overwrite)
-    Each("decompress", paths, output, params, recursive, as_json).run(work, workers, threads, memory)
+    Each("decompress", paths, output, params, recursive, as_json).run(work, local)
 
 
+@command(settings=True)
 def outliers(
     paths: StacksOrFolders,
     output: Folder,
-    rule: Annotated[
-        Literal["fdr", "paper"],
-        typer.Option(help="Threshold by the share of good pixels masked, or Eq. 5 of the preprint."),
-    ] = "fdr",
-    format: FormatOption = "mrcz",
-    codec: Annotated[str, typer.Option(help=CODEC_HELP)] = "auto",
-    mode0: Mode0 = "auto",
-    four_bit: FourBit = "auto",
-    eer_frames: EerFrames = 40,
-    eer_upsampling: EerUpsampling = "1",
+    rule: RuleOption = "fdr",
+    *,
+    form: FormatGroup,
+    inputs: InputGroup,
     recursive: Recursive = False,
     overwrite: Overwrite = False,
-    workers: Workers = 0,
-    threads: on.Threads = 1,
-    memory: on.Memory = None,
+    local: LocalGroup = IN_THIS_PROCESS,
     as_json: AsJson = False,
 ) -> None:
     """Find and fill the outlier pixels of each stack, without KOMA.
 
-    Counts stay counts: outliers are replaced by Poisson draws round their neighbours' mean. Of a folder
+    Counts stay counts: a Poisson draw around the mean of its neighbors replaces an outlier. In a folder,
     single images and outputs of koma are left out; stacks that were done before, in the same way, are kept.
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
@@ -134,12 +107,18 @@ def outliers(
     from mrcz_dask.convert import filtering
     from mrcz_dask.correction.outputs import check_codec
 
-    reading = input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    params, codec, format = inputs.params(), form.codec, form.format
     check_codec(codec, format, may_keep=False)
-    params = OutlierParams(rule=rule)
-    work = partial(filtering.filter_outliers, folder=output, outliers=params, codec=codec, format=format)
-    batch = Each("outliers", paths, output, reading, recursive, as_json, movies=True)
-    batch.run(partial(work, params=reading, overwrite=overwrite), workers, threads, memory)
+    work = partial(
+        filtering.filter_outliers,
+        folder=output,
+        outliers=OutlierParams(rule=rule),
+        codec=codec,
+        format=format,
+        params=params,
+        overwrite=overwrite,
+    )
+    Each("outliers", paths, output, params, recursive, as_json, movies=True).run(work, local)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,20 +133,20 @@ class Each:
     as_json: bool
     movies: bool = False
 
-    def run(self, work: Callable[..., Converted], workers: int, threads: int, memory: str | None) -> None:
+    def run(self, work: Callable[..., Converted], local: LocalGroup) -> None:
         """Do it; a stack that fails is named and does not stop the others."""
         from mrcz_dask.convert.batch import choose
-        from mrcz_dask.engine.clusters import ClientOptions, open_client
-        from mrcz_dask.engine.memory import MemoryEstimate, parse_memory
+        from mrcz_dask.engine.clusters import open_client
+        from mrcz_dask.engine.memory import MemoryEstimate
         from mrcz_dask.session.output_folder import check_space
 
-        where = ClientOptions(workers, threads, None if memory is None else parse_memory(memory))
+        where = local.where()
         check_space(self.output, 0)
         batch = choose(self.paths, self.output, self.inputs, recursive=self.recursive, movies=self.movies)
         for path, reason in batch.failed.items():
             errors().print(f"{path}: {reason}", style="red", markup=False, highlight=False)
         if batch.ones:
-            needed = batch.memory_estimate(self.inputs) if workers else MemoryEstimate(0, 1)
+            needed = batch.memory_estimate(self.inputs) if local.workers else MemoryEstimate(0, 1)
             with stopping(batch.kept), Bars() as tell, open_client(where, needed, tell) as client:
                 batch.run(partial(_do, work, self.output), self.phase, client, tell)
         if self.as_json:

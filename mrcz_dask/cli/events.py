@@ -7,45 +7,31 @@ from typing import Annotated
 
 import typer
 
-from mrcz_dask.cli import count_options as of
 from mrcz_dask.cli.console import errors, print_json, say
 from mrcz_dask.cli.exits import DONE, PARTLY, failed
-from mrcz_dask.cli.options import AsJson, Folder, Overwrite
+from mrcz_dask.cli.options.count import FractionGroup
+from mrcz_dask.cli.options.declare import command
+from mrcz_dask.cli.options.shared import AsJson, Folder, Overwrite
 from mrcz_dask.values.errors import MrczDaskError, error_text
 
-HELP = "Event lists of `mrcz-dask count --events`: counted stacks from them, without the raw frames."
 
-Lists = Annotated[
-    list[Path], typer.Argument(help="Event lists, STEM.events.zarr.", show_default=False, metavar="EVENTS...")
-]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help=HELP)
-    group.callback()(_group)
-    group.command("to-stack")(to_stack)
-    app.add_typer(group, name="events")
-
-
-def _group() -> None:
-    """Keep `events to-stack` a command of a group, though it is the only one."""
-
-
+@command()
 def to_stack(
-    lists: Lists,
+    lists: Annotated[
+        list[Path],
+        typer.Argument(help="Event lists, STEM.events.zarr.", show_default=False, metavar="EVENTS..."),
+    ],
     output: Folder,
-    upsampling: of.Upsampling = "1",
-    fraction: of.Fraction = 40,
-    codec: of.Codec = "auto",
+    *,
+    fractions: FractionGroup,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
     """Make counted stacks of event lists: the bytes that `count` writes with the same options."""
-    from mrcz_dask.counting import FractionParams, events_to_stack
+    from mrcz_dask.counting import events_to_stack
     from mrcz_dask.counting.to_stack import stem_of_events
 
-    params = FractionParams(int(upsampling), fraction, codec)
+    params = fractions.params()
     done: list[str] = []
     wrong: dict[str, Exception] = {}
     for path in lists:

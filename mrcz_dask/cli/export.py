@@ -9,13 +9,8 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
-from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("export")(export)
 
 
 def export(

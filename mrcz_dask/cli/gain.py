@@ -10,19 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mrcz_dask.api.settings import gain_options
-from mrcz_dask.cli import input_options as reading
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
-from mrcz_dask.cli.gain_options import (
-    Dark,
-    GainDivide,
-    GainFlip,
-    GainForce,
-    GainOrient,
-    GainRotate,
-)
-from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.cli.options.declare import command, info
+from mrcz_dask.cli.options.gain import GAIN, GainGroup
+from mrcz_dask.cli.options.shared import AsJson, InputGroup, Overwrite
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceError, SessionError
 
@@ -32,30 +24,17 @@ if TYPE_CHECKING:
     from mrcz_dask.session.entries import StackEntry
     from mrcz_dask.values.params import InputParams
 
-HELP = "Gain references: estimate one, find which way round it is, fit its exponent over dose rates."
-Gain = Annotated[Path, typer.Option(help="Gain reference: MRC, TIFF, .gain.", show_default=False)]
 Session = Annotated[Path, typer.Argument(help="Folder with the session's stacks.")]
-Stacks = Annotated[int, typer.Option(help="At most so many stacks, evenly spaced over the session.")]
-Target = Annotated[Path, typer.Option("-o", "--output", help="The .mrc that is written.", show_default=False)]
+Stacks = Annotated[int, info("Largest number of stacks, evenly spaced over the session.", often=True)]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    group = typer.Typer(no_args_is_help=True, help=HELP)
-    group.command("estimate")(estimate)
-    group.command("orient")(orient)
-    group.command("fit-gamma")(fit_gamma)
-    app.add_typer(group, name="gain")
-
-
+@command()
 def estimate(
     session: Session,
-    output: Target,
+    output: Annotated[Path, info("Name of the new .mrc file.", "-o", "--output", often=True)],
     stacks: Stacks = 200,
-    mode0: reading.Mode0 = "auto",
-    four_bit: reading.FourBit = "auto",
-    eer_frames: reading.EerFrames = 40,
-    eer_upsampling: reading.EerUpsampling = "1",
+    *,
+    inputs: InputGroup,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -67,10 +46,10 @@ def estimate(
     from mrcz_dask.gain.pattern import session_pattern
 
     _forbid(output, overwrite)
-    inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
-    chosen = _chosen(session, stacks, inputs)
+    params = inputs.params()
+    chosen = _chosen(session, stacks, params)
     with Bars() as bars:
-        found = session_pattern([entry.path for entry in chosen], inputs=inputs, listen=bars)
+        found = session_pattern([entry.path for entry in chosen], inputs=params, listen=bars)
     pattern = found.pattern
     write_reference(output, pattern.gain())
     told = {
@@ -113,20 +92,17 @@ def _forbid(output: Path, overwrite: bool) -> None:
         raise ParameterError(f"--output is {output}; expected a name that ends in .mrc")
 
 
+@command()
 def orient(
     session: Session,
-    gain: Gain,
+    gain: Annotated[Path, GAIN],
     stacks: Stacks = 20,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "-o", "--output", help="Write the gain turned, as a multiplier, to this .mrc.", show_default=False
-        ),
+        info("Write the turned gain, as a multiplier, to this .mrc file.", "-o", "--output", often=True),
     ] = None,
-    mode0: reading.Mode0 = "auto",
-    four_bit: reading.FourBit = "auto",
-    eer_frames: reading.EerFrames = 40,
-    eer_upsampling: reading.EerUpsampling = "1",
+    *,
+    inputs: InputGroup,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -143,10 +119,10 @@ def orient(
     if output is not None:
         _forbid(output, overwrite)
     reference = read_reference(gain)
-    inputs = reading.input_params(mode0, four_bit, eer_frames, eer_upsampling)
-    chosen = _chosen(session, stacks, inputs)
+    params = inputs.params()
+    chosen = _chosen(session, stacks, params)
     with Bars() as bars:
-        pattern = session_pattern([entry.path for entry in chosen], inputs=inputs, listen=bars).pattern
+        pattern = session_pattern([entry.path for entry in chosen], inputs=params, listen=bars).pattern
     try:
         turned = turned_by(reference, pattern)
     except SessionError:
@@ -189,25 +165,19 @@ def _scores(scores: tuple[Score, ...]) -> list[dict[str, Any]]:
     ]
 
 
+@command(leave_out=("gain_gamma", "frame_time", "defects"))
 def fit_gamma(
     flats: Annotated[list[Path], typer.Argument(help="Stacks without specimen.", show_default=False)],
-    gain: Gain,
-    gain_divide: GainDivide = False,
-    gain_rotate: GainRotate = 0,
-    gain_flip: GainFlip = 0,
-    gain_orient: GainOrient = "given",
-    dark: Dark = None,
-    gain_force: GainForce = False,
+    *,
+    gain: GainGroup,
     frame_time: Annotated[
         list[float] | None,
-        typer.Option(help="Seconds per frame, once or for each flat. Default: ExposureTime of the .mdoc."),
+        info("Seconds per frame, once or for each flat.", unset="ExposureTime of the .mdoc", often=True),
     ] = None,
-    side: Annotated[int, typer.Option(help="Average over squares of so many pixels.")] = 16,
+    side: Annotated[int, info("Side of the squares that are averaged, pixels.", often=True)] = 16,
     plot: Annotated[
         Path | None,
-        typer.Option(
-            help="Draw gammas, curve, and a flat before and after: .png, .svg or .pdf.", show_default=False
-        ),
+        info("Draw gammas, curve, and a flat before and after: .png, .svg or .pdf.", often=True),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -217,20 +187,10 @@ def fit_gamma(
     """
     from mrcz_dask.gain.gamma_fit import fit_gamma as fit
 
-    options = gain_options(
-        gain,
-        dark,
-        None,
-        divide=gain_divide,
-        rotate=gain_rotate,
-        flip=gain_flip,
-        orient=gain_orient,
-        gamma=None,
-        frame_time=None,
-        force=gain_force,
-    )
+    if gain.gain is None:
+        raise ParameterError("no gain reference; give --gain")
     with Bars() as bars:
-        found = fit(flats, options, frame_time or (), side, bars)
+        found = fit(flats, gain.params(), frame_time or (), side, bars)
     print_json(found.to_dict()) if as_json else _show_fit(found)
     if plot is not None:
         _draw(found, plot)

@@ -13,9 +13,8 @@ import typer
 
 from mrcz_dask.cli.console import complain, print_json, say, visible
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
-from mrcz_dask.cli.input_options import EerFrames, EerUpsampling, FourBit, Mode0, input_params
-from mrcz_dask.cli.koma_options import Recursive
-from mrcz_dask.cli.options import AsJson, StacksOrFolders
+from mrcz_dask.cli.options.declare import command
+from mrcz_dask.cli.options.shared import AsJson, InputGroup, Recursive, StacksOrFolders
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, is_zarr, measure
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, error_text
 from mrcz_dask.values.params import InputParams
@@ -24,19 +23,11 @@ from mrcz_dask.values.sizes import some
 T = TypeVar("T")
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("info")(info)
-    app.command("provenance")(provenance)
-    app.command("verify")(verify)
-
-
+@command()
 def info(
     paths: StacksOrFolders,
-    mode0: Mode0 = "auto",
-    four_bit: FourBit = "auto",
-    eer_frames: EerFrames = 40,
-    eer_upsampling: EerUpsampling = "1",
+    *,
+    inputs: InputGroup,
     recursive: Recursive = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,7 +35,7 @@ def info(
 
     Exit code: 0 all read, 3 some files cannot be read, 1 none can, 2 none is there.
     """
-    params = input_params(mode0, four_bit, eer_frames, eer_upsampling)
+    params = inputs.params()
     stacks, wrong = _files(paths, recursive), list[Exception]()
     if not stacks:
         raise _none(paths)
@@ -99,6 +90,7 @@ def _info(path: Path, params: InputParams) -> dict[str, Any]:
         }
 
 
+@command()
 def provenance(paths: StacksOrFolders, recursive: Recursive = False, as_json: AsJson = False) -> None:
     """Print what was done to stacks, step by step, as their footers or sidecars record it.
 
@@ -157,6 +149,7 @@ def _short(value: Any) -> str:
 LONGEST = 200
 
 
+@command()
 def verify(
     paths: StacksOrFolders,
     recursive: Recursive = False,

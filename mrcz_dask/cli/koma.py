@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli import gain_options as gains
-from mrcz_dask.cli import input_options as reading
-from mrcz_dask.cli import koma_options as of
-from mrcz_dask.cli import where as on
 from mrcz_dask.cli.console import print_json, stopping, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import grouped
+from mrcz_dask.cli.options.declare import command
+from mrcz_dask.cli.options.gain import GainGroup
+from mrcz_dask.cli.options.koma import AUTO, FollowGroup, MethodGroup, OutputGroup, RunGroup
+from mrcz_dask.cli.options.running import RunningGroup
+from mrcz_dask.cli.options.shared import InputGroup, MessageGroup, SelectionGroup
 from mrcz_dask.cli.progress import Bars, Teller, teller
-from mrcz_dask.cli.summary import show_outcome
-from mrcz_dask.cli.times import show_profile
-from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.cli.summary import show_outcome, show_plan
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Noted
-from mrcz_dask.values.params import (
-    KomaParams,
-    OutlierParams,
-    Settings,
-)
+from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import only_copies
 from mrcz_dask.values.sizes import readable
-
-AUTO = "auto"
 
 if TYPE_CHECKING:
     from mrcz_dask.correction.follow import FollowParams
@@ -42,168 +34,118 @@ if TYPE_CHECKING:
     from mrcz_dask.values.messages import Listener
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("koma")(koma)
-
-
-@grouped(inputs=reading.input_params, gain=gains.applied, running=on.running)
+@command(settings=True)
 def koma(
-    session: of.Session = Path(),
-    radius: of.RadiusOrAuto = "12",
-    output: of.Output = None,
-    write: of.Write = "normalized",
-    format: of.Format = "mrcz",
-    dtype: of.Dtype = None,
-    step: of.Step = None,
-    codec: of.OutputCodec = "auto",
-    form: of.FormOption = "subtract",
-    rule: of.Rule = "fdr",
-    method: of.MethodOption = "fit",
-    long: of.LongOption = "before",
-    breaks: of.BreaksOption = "auto",
-    break_after: of.BreakAfter = None,
-    include: of.Include = None,
-    exclude: of.Exclude = None,
-    recursive: of.Recursive = False,
+    session: Annotated[Path, typer.Argument(help="Folder with the session's stacks.")] = Path(),
     *,
-    inputs: reading.Inputs,
-    gain: gains.Gain,
-    overwrite: of.OverwriteOption = False,
-    follow: of.FollowOption = False,
-    settle: of.Settle = "60s",
-    until_idle: of.UntilIdle = None,
-    poll: of.Poll = "5s",
-    provisional: of.Provisional = False,
-    running: on.Running,
-    page: of.Page = None,
-    dry_run: of.DryRun = False,
-    profile: of.ProfileOption = False,
-    no_report: of.NoReport = False,
-    as_json: of.JsonOption = False,
-    log_json: of.LogJson = False,
-    verbose: of.Verbose = False,
-    quiet: of.Quiet = False,
+    method: MethodGroup,
+    output: OutputGroup,
+    selection: SelectionGroup,
+    inputs: InputGroup,
+    gain: GainGroup,
+    follow: FollowGroup,
+    running: RunningGroup,
+    run: RunGroup,
+    messages: MessageGroup,
 ) -> None:
-    """Filter outliers and take the fixed pattern off every stack of a session.
+    """Fill outliers and subtract the detector's fixed pattern in every stack of a session.
 
-    Each stack is corrected by what its neighbours in time have in common with it (knock-out moving average),
-    its outlier pixels are filled, and the footer of every output records what was done. Run again after it
-    was stopped, it does what is missing or has changed, and says why.
+    The stacks recorded before and after a stack show the pattern (knock-out moving average). The footer of
+    every output records what was done. After a stop, the same command does the rest and says why.
 
-    Exit code: 0 all done, 3 some stacks could not be, 2 asked for wrongly, 1 it failed, 130 Ctrl-C.
+    Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 failure, 130 Ctrl-C.
     """
-    from mrcz_dask.api.settings import koma_params, write_params
-
     settings = Settings(
-        outliers=OutlierParams(rule=rule),
-        koma=koma_params(_radius(radius), method, form, breaks, break_after, long),
-        write=write_params(write, format, codec, dtype, step),
-        input=inputs(),
+        outliers=method.outliers(), koma=method.params(), write=output.params(), input=inputs.params()
     )
-    tell = teller(log_json=log_json, verbose=verbose, quiet=quiet, following=follow)
-    if not dry_run:  # before what takes seconds to load
+    tell = teller(messages, following=follow.follow)
+    if not run.dry_run:  # before what takes seconds to load
         _note(tell, f"looking for stacks in {session.absolute()}")
-    from mrcz_dask.correction.follow import FollowParams
     from mrcz_dask.correction.outputs import check_codec
     from mrcz_dask.monitor.serving import PageParams
 
-    where = running()
-    check_codec(codec, format, may_keep=write == "recompressed")
-    idle = None if until_idle is None else parse_seconds(until_idle, "--until-idle")
-    if follow and profile:
+    check_codec(output.codec, output.format, may_keep=output.write == "recompressed")
+    where, following, page = running.where(), follow.params(), PageParams.of(run.page)
+    if follow.follow and run.profile:
         raise ParameterError("--profile takes the times of one run; it does not go with --follow")
-    following = FollowParams(
-        parse_seconds(settle, "--settle"), parse_seconds(poll, "--poll"), idle, provisional
-    )
-    applied = gain()
-    automatic = radius == AUTO
-    if automatic and follow:
+    if follow.follow and method.radius == AUTO:
         raise ParameterError(
             "--radius auto needs the session; with --follow give a number, such as one that `mrcz-dask "
-            "noise` found on an earlier session of this detector"
+            "assess` found on an earlier session of this detector"
         )
-    job = Job(session, output, settings, applied, automatic, include, exclude, recursive, overwrite)
-    if dry_run:
+    job = Job(session, output, selection, settings, gain.params(), method.radius == AUTO)
+    if run.dry_run:
         with Bars() as bars:
             plan = job.plan(bars)
-        on.show_plan(plan, where, as_json=as_json)
+        show_plan(plan, where, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
-    if dtype == "float16":
+    if output.dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
-    if dtype == "int16" and format not in ("mrcz", "zarr"):
+    if output.dtype == "int16" and output.format not in ("mrcz", "zarr"):
         warn("int16 has a scale that other programs do not know: they take steps for counts")
-    pages = PageParams.of(page)
-    report = not no_report
     with stopping(job.kept):
-        if follow:
-            outcome, times = _follow(job, where, following, tell, pages, report=report), None
+        if follow.follow:
+            outcome, times = _follow(job, where, following, tell, page, report=run.report), None
         else:
-            outcome, times = _once(job, where, tell, pages, report=report, profile=profile)
-    page_path = outcome.plan.folder / "report.html"
-    shown = page_path if report and page_path.exists() else None
-    print_json(outcome.to_dict()) if as_json else show_outcome(outcome, shown)
-    if times is not None and not as_json:
+            outcome, times = _once(job, where, tell, page, report=run.report, profile=run.profile)
+    report = outcome.plan.folder / "report.html"
+    if messages.as_json:
+        print_json(outcome.to_dict())
+    else:
+        show_outcome(outcome, report if run.report and report.exists() else None)
+    if times is not None and not messages.as_json:
+        from mrcz_dask.cli.times import show_profile
+
         show_profile(times)
     if not outcome.results and not only_copies(outcome.failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
 
 
-def _radius(text: str) -> int:
-    """Return the radius that is asked for, or the usual one until it is found."""
-    if text != AUTO and not text.isdecimal():
-        raise ParameterError(f"--radius is {text!r}; expected a number of stacks, or auto")
-    return KomaParams().radius if text == AUTO else int(text)
-
-
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be done with which folder."""
+    """A session, its output folder and the parameters of the run."""
 
     session: Path
-    output: Path | None
+    output: OutputGroup
+    selection: SelectionGroup
     settings: Settings
     gain: GainOptions
     find_radius: bool
-    include: list[str] | None
-    exclude: list[str] | None
-    recursive: bool
-    overwrite: bool
 
     def plan(self, listen: Listener) -> Plan:
-        """Return the plan over what is there now."""
+        """Plan a run over the stacks that are there now."""
         from mrcz_dask.correction.plan import make_plan
 
         return make_plan(
             self.session,
-            self.output,
+            self.output.output,
             self.settings,
-            include=self.include,
-            exclude=self.exclude,
-            recursive=self.recursive,
-            overwrite=self.overwrite,
+            include=self.selection.include,
+            exclude=self.selection.exclude,
+            recursive=self.selection.recursive,
+            overwrite=self.output.overwrite,
             gain=self.gain,
             listen=listen,
             mixing=self.find_radius,
         )
 
     def kept(self) -> str:
-        """Return what is there of a run that was stopped, and how to go on."""
+        """Say how many outputs of a run that was stopped are there, and how to go on."""
         from mrcz_dask.correction.plan import output_folder
         from mrcz_dask.session.log import last_results, read_messages
         from mrcz_dask.values.records import StackResult
 
-        out = output_folder(self.session, self.output)
+        out = output_folder(self.session, self.output.output)
         done = sum((out / name).exists() for name in last_results(read_messages(out), StackResult))
         there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
         return f"{there}, and nothing half written; run the same command again to go on"
 
 
 def _once(
-    job: Job, where: ClientOptions, tell: Teller, pages: PageParams, *, report: bool, profile: bool
+    job: Job, where: ClientOptions, tell: Teller, page: PageParams, *, report: bool, profile: bool
 ) -> tuple[Outcome, TimingReport | None]:
-    """Run over what is there now."""
+    """Run over the stacks that are there now."""
     from mrcz_dask.api.run import run
 
     with tell:
@@ -215,15 +157,13 @@ def _once(
     for text in plan.discovery.warnings:
         warn(text)
     with tell:
-        return run(
-            plan, where, tell, pages=pages, report=report, find_radius=job.find_radius, profile=profile
-        )
+        return run(plan, where, tell, pages=page, report=report, find_radius=job.find_radius, profile=profile)
 
 
 def _follow(
-    job: Job, where: ClientOptions, params: FollowParams, tell: Teller, pages: PageParams, *, report: bool
+    job: Job, where: ClientOptions, params: FollowParams, tell: Teller, page: PageParams, *, report: bool
 ) -> Outcome:
-    """Run over what is there and what comes."""
+    """Run over the stacks that are there and those that come."""
     from mrcz_dask.api.run import run_following
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
     from mrcz_dask.correction.follow import first_stacks
@@ -231,13 +171,14 @@ def _follow(
     from mrcz_dask.gain.prepared import FIRST
     from mrcz_dask.session.watching import Watcher
 
-    out = output_folder(job.session, job.output)
-    inputs = job.settings.input
-    watcher = Watcher(job.session, out, params.settle, job.include, job.exclude, job.recursive, inputs)
+    out, chosen = output_folder(job.session, job.output.output), job.selection
+    watcher = Watcher(
+        job.session, out, params.settle, chosen.include, chosen.exclude, chosen.recursive, job.settings.input
+    )
     with tell, stopped_by_interrupt() as stop:
         found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.asked else 1)
-        plan = plan_over(found, out, job.settings, overwrite=job.overwrite, gain=job.gain, listen=tell)
-        return run_following(watcher, plan, where, params, stop, tell, pages=pages, report=report)
+        plan = plan_over(found, out, job.settings, overwrite=job.output.overwrite, gain=job.gain, listen=tell)
+        return run_following(watcher, plan, where, params, stop, tell, pages=page, report=report)
 
 
 def _note(tell: Teller, text: str) -> None:

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 
 from mrcz_dask.cli.console import errors
+from mrcz_dask.cli.options.shared import MessageGroup
 from mrcz_dask.values import live_messages, messages
 from mrcz_dask.values.records import StackResult
 
@@ -39,11 +40,11 @@ class Teller(Protocol):
         ...
 
 
-def teller(
-    *, log_json: bool = False, verbose: bool = False, quiet: bool = False, following: bool = False
-) -> Teller:
-    """Return what tells a person, or a machine, of a run."""
-    return Lines() if log_json else Bars(verbose=verbose, quiet=quiet, following=following)
+def teller(options: MessageGroup, *, following: bool = False) -> Teller:
+    """Return the listener that prints the messages of a run for a person, or as JSON for a machine."""
+    if options.log_json:
+        return Lines()
+    return Bars(verbose=options.verbose, quiet=options.quiet, following=following)
 
 
 class Lines:

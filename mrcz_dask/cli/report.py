@@ -9,16 +9,11 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.exits import DONE
-from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.values.errors import ParameterError
 
 if TYPE_CHECKING:
     from mrcz_dask.report.data import SessionData
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("report")(report)
 
 
 def report(

@@ -10,14 +10,9 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.exits import DONE, PARTLY
-from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.version import __version__
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("reproduce")(reproduce)
 
 
 def reproduce(

@@ -8,19 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from mrcz_dask.cli.console import print_json, say
-from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.sizes import readable
 
 # As `numerics.simulate` names them, which is not loaded for every command.
 SESSIONS = ("standard", "evolving", "no pattern", "white", "mature")
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("simulate")(simulate)
-    app.command("simulate-raw")(simulate_raw)
 
 
 def simulate(

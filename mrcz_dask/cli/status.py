@@ -15,7 +15,7 @@ import typer
 
 from mrcz_dask.cli.console import finite, print_json, results, say
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import AsJson
+from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 WATCH_SECONDS = 2.0
 SHOWN = 10
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("status")(status)
 
 
 def status(

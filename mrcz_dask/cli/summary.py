@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcz_dask.cli.console import results, say, table
+from mrcz_dask.cli.console import print_json, results, say, table
 from mrcz_dask.formats.places import measure
 from mrcz_dask.values.records import StackResult
 from mrcz_dask.values.sizes import readable, some
 
 if TYPE_CHECKING:
+    from mrcz_dask.correction.plan import Plan
     from mrcz_dask.correction.run import Outcome
+    from mrcz_dask.counting.plan import CountPlan
+    from mrcz_dask.engine.clusters import ClientOptions
 
 
 LEGEND = (
@@ -36,6 +39,26 @@ def show_outcome(outcome: Outcome, report: Path | None = None) -> None:
     for text in _remarks(outcome):
         say(text)
     say("\n".join(_totals(outcome, report)))
+
+
+def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) -> None:
+    """Print what a run would do, and on which workers.
+
+    Raises
+    ------
+    SessionError
+        When there is too little memory.
+    """
+    from mrcz_dask.engine.clusters import plan_local_workers
+
+    crew = plan_local_workers(where, plan.memory_estimate())
+    if as_json:
+        queue = where.queue and where.queue.to_dict()
+        print_json(plan.to_dict() | {"crew": crew and crew.to_dict(), "queue": queue})
+        return
+    for part in (plan, where.queue, crew):
+        if part:
+            say(str(part))
 
 
 def _stacks(done: Sequence[StackResult]) -> object:

@@ -9,13 +9,8 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options import AsJson, Overwrite
+from mrcz_dask.cli.options.shared import AsJson, Overwrite
 from mrcz_dask.values.errors import OutputExistsError, SessionError
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("zarr-view")(zarr_view)
 
 
 def zarr_view(

@@ -1,0 +1,198 @@
+"""Options are declared once, in groups; commands, both helps and settings files are made from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from copy import copy
+from dataclasses import dataclass, field, fields
+from functools import wraps
+from inspect import Parameter, signature
+from pathlib import Path
+from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from mrcz_dask.cli.options.settings import NUMBERS, read_settings
+
+# With --settings, --help and --help-all a command's help has 20 long names at most.
+SHORT_HELP = 17
+ALL = "mrcz_dask.help_all"
+
+
+def info(help: str, *names: str, often: bool = False, unset: str = "", **more: Any) -> Any:
+    """Describe an option, as `typer.Option` does.
+
+    Parameters
+    ----------
+    help
+        Its help, which settings files show, too.
+    *names
+        Names of the option; by default that of the field.
+    often
+        Whether the short help of a command with many options shows it.
+    unset
+        Effect of the default None, for the help.
+    **more
+        Keywords of `typer.Option`.
+    """
+    return typer.Option(*names, help=help, hidden=not often, show_default=unset or True, **more)
+
+
+def option(default: Any, help: str, *names: str, numbers: bool = False, **more: Any) -> Any:
+    """Declare an option as a field of an `OptionGroup`.
+
+    Parameters
+    ----------
+    default
+        Value without the option.
+    numbers
+        Whether a text may be a number without quotes in a settings file.
+    help, *names, **more
+        See `info`.
+    """
+    extras = (*([NUMBERS] if numbers else ()), info(help, *names, **more))
+    return field(default=default, metadata={"extras": extras})
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class OptionGroup:
+    """Options that a command takes as one parameter: a subclass is a frozen dataclass of them."""
+
+    panel = ""
+
+    def __init_subclass__(cls, panel: str = "") -> None:
+        cls.panel = panel or cls.panel
+        dataclass(frozen=True, kw_only=True)(cls)
+
+
+def command(
+    *, settings: bool = False, leave_out: tuple[str, ...] = ()
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a decorator for a command whose parameters are options, arguments and option groups.
+
+    A group's default in the signature replaces the defaults of its options.
+
+    Parameters
+    ----------
+    settings
+        Whether ``--settings`` reads the options from a file.
+    leave_out
+        Options of the groups that the command does not have.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = signature(function, eval_str=True).parameters.values()
+        groups = {one.name: one.annotation for one in own if _is_group(one.annotation)}
+        parameters: list[Parameter] = []
+        for one in own:
+            parameters += _options(one, leave_out) if one.name in groups else [one]
+        names = {group: {f.name for f in fields(groups[group])} - {*leave_out} for group in groups}
+
+        @wraps(function)
+        def run(**values: Any) -> None:
+            values.pop("settings", None)
+            values.pop("help_all", None)
+            for name, group in groups.items():
+                values[name] = group(**{option: values.pop(option) for option in names[name]})
+            function(**values)
+
+        many = len(parameters) > SHORT_HELP
+        parameters = [_named(one, negative=settings, hide=many) for one in parameters]
+        shown = [*parameters, *([_settings(function.__name__, parameters)] if settings else ())]
+        shown += [HELP_ALL] if many else []
+        run.__signature__ = signature(function).replace(parameters=shown)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in shown}
+        run.settings = parameters if settings else ()  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def _is_group(annotation: object) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, OptionGroup)
+
+
+def _options(parameter: Parameter, leave_out: tuple[str, ...]) -> Iterator[Parameter]:
+    """Yield the options of a group as parameters."""
+    group = parameter.annotation
+    hints = get_type_hints(group, include_extras=True)
+    for one in fields(group):
+        if one.name in leave_out:
+            continue
+        default = (
+            one.default if parameter.default is Parameter.empty else getattr(parameter.default, one.name)
+        )
+        annotation = hints[one.name]
+        if one.metadata:
+            annotation = Annotated[(annotation, *one.metadata["extras"])]
+        kind, *extras, info = get_args(annotation)
+        info = copy(info)
+        info.rich_help_panel = group.panel
+        annotation = Annotated[(kind, *extras, info)]
+        yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _named(parameter: Parameter, *, negative: bool, hide: bool) -> Parameter:
+    """Return a parameter whose option has its names: of a flag in a settings file ``--no-NAME``, too."""
+    kind, *extras = get_args(parameter.annotation)
+    info = copy(extras[-1])
+    if isinstance(info, typer.models.OptionInfo):
+        given = [n for n in (info.default, *(info.param_decls or ())) if isinstance(n, str)]
+        names = given or [f"--{parameter.name.replace('_', '-')}"]
+        if kind is bool and (negative or parameter.default is True):
+            names = [f"{n}/--no-{n[2:]}" if n.startswith("--") and "/" not in n else n for n in names]
+        info.default, info.param_decls, info.hidden = ..., tuple(names), hide and info.hidden
+        if parameter.default not in (None, Parameter.empty):
+            info.show_default = parameter.default is not False and parameter.default != ""
+    annotation = Annotated[(kind, *extras[:-1], info)]  # type: ignore[valid-type]
+    return parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotation)
+
+
+def _settings(command: str, parameters: list[Parameter]) -> Parameter:
+    """Return the option ``--settings`` of a command, which reads the others before they are looked at."""
+
+    def read(context: typer.Context, path: Path | None) -> None:
+        if path is not None and not context.resilient_parsing:
+            context.default_map = read_settings(path, command, parameters)
+
+    help = f"File with options; the command line wins. Write one: mrcz-dask init {command} > session.toml"
+    info = typer.Option("--settings", help=help, is_eager=True, callback=read, metavar="FILE.toml")
+    return Parameter(
+        "settings", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, info]
+    )
+
+
+def _show_all(context: typer.Context, chosen: bool) -> None:
+    if chosen and not context.resilient_parsing:
+        context.meta[ALL] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+HELP_ALL = Parameter(
+    "help_all",
+    Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--help-all", help="Show all options and exit.", is_eager=True, callback=_show_all)
+    ],
+)
+
+
+class Command(TyperCommand):
+    """A command whose ``--help`` leaves out rare options, and ``--no-NAME`` of flags that are off anyway."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._rare: list[Any] = [one for one in self.params if getattr(one, "hidden", False)]
+        for one in self._rare:
+            one.hidden = False  # shells complete them, too
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help."""
+        for one in self._rare:
+            one.hidden = ALL not in ctx.meta
+        for one in self.params:
+            one.secondary_opts = one.secondary_opts if one.default else []
+        super().format_help(ctx, formatter)

@@ -1,0 +1,152 @@
+"""Options about where tasks run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mrcz_dask.cli.options.declare import OptionGroup, option
+from mrcz_dask.values.errors import ParameterError
+
+if TYPE_CHECKING:
+    from mrcz_dask.engine.clusters import ClientOptions, Tls
+    from mrcz_dask.engine.queues import QueueSettings
+
+
+class LocalGroup(OptionGroup, panel="Running"):
+    """Workers on this machine."""
+
+    workers: int | None = option(
+        None,
+        "Worker processes of the local cluster; 0 runs without one.",
+        min=0,
+        metavar="N",
+        often=True,
+        unset="one for each core, or as many as there is memory for",
+    )
+    threads: int = option(1, "Threads of each local worker.", min=1, metavar="N")
+    memory: str | None = option(
+        None,
+        "Largest memory of each local worker, such as 4GB: it holds as many stacks at a time as fit.",
+        unset="the machine's, shared out",
+    )
+
+    def where(self) -> ClientOptions:
+        """Return where tasks run.
+
+        Raises
+        ------
+        ParameterError
+            When a value is out of its range.
+        """
+        from mrcz_dask.engine.clusters import ClientOptions
+        from mrcz_dask.engine.memory import parse_memory
+
+        return ClientOptions(
+            self.workers, self.threads, None if self.memory is None else parse_memory(self.memory)
+        )
+
+
+class JobGroup(OptionGroup, panel="Running"):
+    """Workers in jobs of a queue system."""
+
+    cluster: Literal["slurm", "sge", "pbs", "lsf"] | None = option(
+        None, "Run in jobs of this queue system (needs the extra hpc).", often=True
+    )
+    profile_file: Path | None = option(
+        None, "TOML file about the cluster, see `cluster init`; options win over it."
+    )
+    jobs: str | None = option(
+        None,
+        "Number of jobs; MIN:MAX: as many as there are stacks for.",
+        metavar="N|MIN:MAX",
+        unset="1",
+        numbers=True,
+    )
+    cores: int | None = option(
+        None, "Cores of each job; one worker for each, if memory allows.", unset="1", metavar="N"
+    )
+    job_memory: str | None = option(
+        None, "Memory of each job, such as 16GB.", unset="as much as the stacks need"
+    )
+    walltime: str | None = option(None, "Wall time of each job: 90m, 8h, 1d 12h, 08:00:00.", unset="4h")
+    queue: str | None = option(None, "Queue or partition of the jobs.")
+    account: str | None = option(None, "Account or project of the jobs.")
+    interface: str | None = option(None, "Network interface of scheduler and workers, such as ib0.")
+
+    def queue_settings(self) -> QueueSettings | None:
+        """Return the queue settings of file and options, which win; None where neither names a queue system.
+
+        Raises
+        ------
+        ParameterError
+            When a value is out of its range, or options of jobs come without a queue system.
+        """
+        options = {
+            "jobs": self.jobs,
+            "cores": self.cores,
+            "memory": self.job_memory,
+            "walltime": self.walltime,
+            "queue": self.queue,
+            "account": self.account,
+            "interface": self.interface,
+        }
+        options = {name: value for name, value in options.items() if value is not None}
+        if self.cluster is None and self.profile_file is None:
+            if options:
+                names = " and ".join("--job-memory" if n == "memory" else f"--{n}" for n in options)
+                raise ParameterError(f"{names} is of jobs; give --cluster or --profile-file, too")
+            return None
+        from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
+
+        settings = {} if self.profile_file is None else read_queue_settings(self.profile_file)
+        system = {} if self.cluster is None else {"system": self.cluster}
+        return QueueSettings.of(settings | options | system)
+
+
+class SchedulerGroup(OptionGroup, panel="Running"):
+    """A Dask scheduler that runs already, and its certificates."""
+
+    dashboard_address: str | None = option(
+        None, "HOST:PORT of the dashboard.", unset="127.0.0.1, any free port"
+    )
+    scheduler: str | None = option(
+        None, "Address of a Dask scheduler that runs already: tcp://... or tls://...", often=True
+    )
+    tls_ca: Path | None = option(None, "Certificate of the authority, PEM, for a tls:// scheduler.")
+    tls_cert: Path | None = option(None, "Certificate of this side, PEM.")
+    tls_key: Path | None = option(None, "Key of this side, PEM.", unset="in the file of --tls-cert")
+
+    def tls(self) -> Tls | None:
+        """Return the certificates; None without any.
+
+        Raises
+        ------
+        ParameterError
+            When one is missing.
+        """
+        if self.tls_ca is None and self.tls_cert is None and self.tls_key is None:
+            return None
+        if self.tls_ca is None or self.tls_cert is None:
+            raise ParameterError("--tls-ca and --tls-cert belong together; give both, and --tls-key")
+        from mrcz_dask.engine.clusters import Tls
+
+        return Tls(self.tls_ca, self.tls_cert, self.tls_key)
+
+
+class RunningGroup(SchedulerGroup, JobGroup, LocalGroup, panel="Running"):
+    """Where tasks run: workers on this machine, jobs of a queue system, or a scheduler."""
+
+    def where(self) -> ClientOptions:
+        """Return where tasks run.
+
+        Raises
+        ------
+        ParameterError
+            When a value is out of its range, or options do not go together.
+        """
+        queue, tls = self.queue_settings(), self.tls()
+        return replace(
+            super().where(), scheduler=self.scheduler, queue=queue, tls=tls, dashboard=self.dashboard_address
+        )

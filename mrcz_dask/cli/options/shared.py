@@ -1,0 +1,103 @@
+"""Options of many commands: which stacks, how they are read, what is printed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import typer
+
+from mrcz_dask.cli.options.declare import OptionGroup, info, option
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import FourBit, InputParams, Mode0
+
+T = TypeVar("T", int, float)
+Many = list[str] | None  # an option that takes commas, or is given several times
+
+StacksOrFolders = Annotated[
+    list[Path],
+    typer.Argument(help="Stacks of any format that is read, or folders with stacks.", show_default=False),
+]
+OutputOfKoma = Annotated[
+    Path,
+    typer.Argument(help="Output folder of `mrcz-dask koma`, such as SESSION/koma.", show_default=False),
+]
+Folder = Annotated[Path, info("Folder for the outputs.", "-o", "--output", often=True)]
+Recursive = Annotated[bool, info("Look into folders below, too.", often=True)]
+Exclude = Annotated[
+    list[str] | None,
+    info("No stacks that match this pattern, or are in this list; repeatable.", often=True),
+]
+AsJson = Annotated[bool, info("Print the result as JSON.", "--json")]
+Overwrite = Annotated[bool, info("Replace outputs that are there.", often=True)]
+
+
+class SelectionGroup(OptionGroup, panel="Session"):
+    """Stacks of the session that take part."""
+
+    include: list[str] | None = option(None, "Only stacks that match this pattern; repeatable.")
+    exclude: Exclude = None
+    recursive: Recursive = False
+
+
+class InputGroup(OptionGroup, panel="Reading"):
+    """How files are read where they do not say it."""
+
+    mode0: Mode0 = option(
+        "auto",
+        "Sign of 8- and 16-bit MRC pixels (modes 0 and 1) where the file has no footer. auto: IMOD's flag, "
+        "else the header's maximum, else the histogram of the pixels.",
+    )
+    four_bit: FourBit = option(
+        "auto",
+        "Two pixels in each byte of 8-bit TIFF. auto: where frames have the size of K2 or K3 "
+        "super-resolution.",
+    )
+    eer_frames: int = option(
+        40,
+        "Raw frames of EER summed to one frame; the last few are spread evenly.",
+        metavar="N",
+    )
+    eer_upsampling: Literal["1", "2", "4"] = option("1", "Sub-pixels of EER along each edge.")
+
+    def params(self) -> InputParams:
+        """Return how inputs are read.
+
+        Raises
+        ------
+        ParameterError
+            When the number of raw frames is out of range.
+        """
+        return InputParams(self.mode0, self.four_bit, self.eer_frames, int(self.eer_upsampling))
+
+
+class MessageGroup(OptionGroup, panel="Messages"):
+    """What a command prints."""
+
+    as_json: AsJson = False
+    log_json: bool = option(
+        False, "Print every event as a line of JSON on standard error, as in OUT/events.jsonl."
+    )
+    verbose: bool = option(False, "Print a line for every stack.", "-v", "--verbose")
+    quiet: bool = option(False, "Print only warnings, failures and the result.", "-q", "--quiet")
+
+
+def texts_of(values: Many) -> tuple[str, ...]:
+    """Return the values of an option that takes commas or is repeated, each once."""
+    return tuple(dict.fromkeys(part.strip() for text in values or () for part in text.split(",")))
+
+
+def numbers_of(values: Many, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:
+    """Return the numbers of an option that takes commas or is repeated, each once.
+
+    Raises
+    ------
+    ParameterError
+        When one of them is no number; names the option.
+    """
+    try:
+        return tuple(kind(part) for part in texts_of(values))
+    except ValueError as error:
+        text = ",".join(values or ())
+        raise ParameterError(f"{option} is {text!r}; expected numbers with commas between them") from error
