@@ -14,7 +14,7 @@ from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.allocator import keep_memory
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.compression.codecs import Codec
-from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import sum_stack
@@ -25,13 +25,13 @@ STACKS = 4
 
 def floor(source: Path, output: Path, *, reads: int = 2) -> None:
     """Decode a stack some times, encode frames of its output as often, write them and wait for the disk."""
-    with open_reader(output) as reader:
+    with StackReader(output) as reader:
         known = {k: v for k, v in reader.footer["codec"].items() if k in Codec.__dataclass_fields__}
         codec, frames = Codec(**known), reader.frames(slice(0, 3))
     with output.with_suffix(".floor").open("wb") as file:
         for _ in range(reads):
             read_frames(source)
-        with open_reader(source) as reader:
+        with StackReader(source) as reader:
             for k in range(len(reader)):
                 file.write(codec.compress(frames[k % len(frames)]))
         file.flush()
@@ -41,7 +41,7 @@ def floor(source: Path, output: Path, *, reads: int = 2) -> None:
 
 def read_frames(path: Path) -> None:
     """Decode every frame of a stack into the same buffer."""
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         out = np.empty(reader.shape[1:], reader.dtype)
         for k in range(len(reader)):
             reader.frame(k, out)
@@ -54,7 +54,7 @@ def mask(bench: Bench) -> Pair:
     write(path, movie(shape, 0), durable=False)
 
     def ours() -> None:
-        with open_reader(path) as reader:
+        with StackReader(path) as reader:
             outlier_mask(sum_stack(reader))
 
     return Pair(ours, lambda: read_frames(path))

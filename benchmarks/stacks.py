@@ -17,8 +17,8 @@ from benchmarks.harness import Bench, Pair, at_least, at_most, counts, row
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.formats.compression.choice import choose
-from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.compression.codecs import choose
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
@@ -88,7 +88,7 @@ def choosing(bench: Bench) -> Pair:
 @row("read our file", rival="the bare codec loop, buffers reused")
 def read_floor(bench: Bench) -> Pair:
     path = _our_file(bench)
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         chunks = [bytes(reader.stored_chunk(i)) for i in range(len(reader))]
     out = np.empty((bench.threads, *bench.shape[1:]), np.uint8)
 

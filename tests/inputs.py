@@ -16,7 +16,7 @@ import zarr
 import zstandard
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.mrc.packing import pack
+from mrcz_dask.formats.mrc.modes import pack
 from mrcz_dask.formats.mrc.writer import write
 
 Counts = NDArray[np.uint8]

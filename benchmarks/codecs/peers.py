@@ -23,7 +23,7 @@ from benchmarks.codecs.params import BenchParams
 from benchmarks.codecs.results import LeftOut
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.mrc.writer import write
-from mrcz_dask.formats.payload import section
+from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.values.errors import DamagedError
 

@@ -14,8 +14,7 @@ from mrcz_dask.correction.outputs import REVERSED, check_codec, keeps_chunks, ou
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.frame_writer import FrameWriter
-from mrcz_dask.formats.mrc.extended import JSON
-from mrcz_dask.formats.mrc.header import LABELS, foreign_labels
+from mrcz_dask.formats.mrc.header import JSON, LABELS, foreign_labels
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.places import measure, stem_of

@@ -12,7 +12,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from mrcz_dask.formats.atomic_folder import AtomicFolder
+from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.numerics.counting.coincidence import LossCurve

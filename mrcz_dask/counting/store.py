@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.counting.packing import CHARGE_STEPS, STEPS, Found, pixels
-from mrcz_dask.formats.atomic_folder import AtomicFolder
+from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values.errors import FormatError, ParameterError, PlaceError

@@ -1,23 +1,27 @@
-"""Files that appear whole or not at all: a temporary name beside the target, fsync, rename."""
+"""Files and folders that appear whole or not at all: a temporary name beside the target, fsync, rename."""
 
 from __future__ import annotations
 
 import errno
 import os
 import secrets
+import shutil
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
+from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.values.errors import SpaceError
 from mrcz_dask.values.timing import phase
 
+Target = str | os.PathLike[str] | BinaryIO
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class AtomicFile:
-    """A file written under a hidden name beside its target until `commit`.
+    """A file that has a hidden name beside its target until `commit`.
 
     Parameters
     ----------
@@ -35,27 +39,31 @@ class AtomicFile:
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
         self.path = Path(path)
         self.durable = durable
-        self.stream, self._temporary = _open_beside(self.path)
+        if self.path.is_dir():
+            raise SpaceError(f"cannot write {path}: it is a folder; give the name of a file in it")
+        _check_parent(self.path)
+        self._temporary = _temporary_path(self.path)
+        try:
+            self.stream: BinaryIO = cast(BinaryIO, self._temporary.open("x+b"))
+        except OSError as error:
+            raise explain(error, self.path) from error
         self._open = True
 
     def commit(self) -> None:
-        """Give the file its name; from here on readers see it whole."""
+        """Give the file its name, so that readers see it whole."""
         with phase("disk"):
-            self._commit()
-
-    def _commit(self) -> None:
-        try:
-            self.stream.flush()
+            try:
+                self.stream.flush()
+                if self.durable:
+                    os.fsync(self.stream.fileno())
+                self.stream.close()
+                self._temporary.replace(self.path)
+            except OSError as error:
+                self.discard()
+                raise explain(error, self.path) from error
+            self._open = False
             if self.durable:
-                os.fsync(self.stream.fileno())
-            self.stream.close()
-            self._temporary.replace(self.path)
-        except OSError as error:
-            self.discard()
-            raise explain(error, self.path) from error
-        self._open = False
-        if self.durable:
-            sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
 
     def discard(self) -> None:
         """Remove what was written; the target stays as it was."""
@@ -79,6 +87,45 @@ class AtomicFile:
             raise explain(error, self.path) from error
 
 
+class AtomicStream:
+    """A temporary file whose bytes replace the content of the caller's stream on `commit`."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self.stream: BinaryIO = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by commit or discard
+
+    def commit(self) -> None:
+        """Replace the target's content from its first byte."""
+        self.stream.seek(0)
+        self._target.seek(0)
+        self._target.truncate()
+        shutil.copyfileobj(self.stream, self._target, 1 << 20)
+        self._target.flush()
+        self.stream.close()
+
+    def discard(self) -> None:
+        """Leave the target as it is."""
+        self.stream.close()
+
+
+def open_sink(target: Target, *, durable: bool) -> AtomicFile | AtomicStream:
+    """Open a path or a seekable binary stream for writing, so that nobody sees it before it is whole.
+
+    Raises
+    ------
+    SpaceError
+        The folder is missing or cannot be written, or the target is a folder.
+    """
+    if isinstance(target, (str, os.PathLike)):
+        return AtomicFile(target, durable=durable)
+    return AtomicStream(target)
+
+
+def target_path(target: Target) -> Path | None:
+    """Return the path of a target, None for a stream."""
+    return Path(target) if isinstance(target, (str, os.PathLike)) else None
+
+
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> None:
     """Write `data` to `path` so that a reader sees all of it or what was there before.
 
@@ -91,6 +138,95 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, durable: bool = T
         file.stream.write(data)
 
 
+class AtomicFolder:
+    """A Zarr store that has a hidden name beside its target until `commit`.
+
+    Parameters
+    ----------
+    path
+        The target; an older store there is replaced as a whole by `commit`.
+    durable
+        Whether files are on the disk before the folder gets its name.
+
+    Attributes
+    ----------
+    place
+        The hidden folder.
+
+    Raises
+    ------
+    SpaceError
+        The folder around it is missing or cannot be written, or the target is something else than a store.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path, self._durable = Path(path), durable
+        _check_store(self.path)
+        self.place = _temporary_path(self.path)
+        try:
+            self.place.mkdir()
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+    def write(self, inside: str, data: bytes | memoryview) -> None:
+        """Write a file of the folder.
+
+        Raises
+        ------
+        SpaceError
+            The disk is full.
+        """
+        file = self.place / inside
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with phase("disk", len(data)), file.open("wb") as stream:
+                stream.write(data)
+                if self._durable:
+                    stream.flush()
+                    start_writeback(stream, 0, 0)
+        except OSError as error:
+            raise explain(error, self.path) from error
+
+    def commit(self) -> None:
+        """Give the folder its name, so that readers see it whole."""
+        with phase("disk"):
+            if self._durable:
+                for folder, _, files in os.walk(self.place, topdown=False):
+                    for path in (*(Path(folder, name) for name in files), Path(folder)):
+                        sync_folder(path)
+            replace_store(self.place, self.path)
+            if self._durable:
+                sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Remove what was written; the target stays as it was."""
+        shutil.rmtree(self.place, ignore_errors=True)
+
+
+def replace_store(place: Path, target: Path) -> None:
+    """Rename a folder to `target`, and remove a Zarr store that had this name.
+
+    Raises
+    ------
+    SpaceError
+        It cannot be renamed, or something else than a store has the name.
+    """
+    _check_store(target)
+    old = _temporary_path(target)
+    try:
+        if target.exists():
+            target.rename(old)
+        try:
+            place.rename(target)
+        except OSError:
+            if old.exists():
+                old.rename(target)
+            raise
+    except OSError as error:
+        raise explain(error, target) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def explain(error: OSError, path: Path) -> OSError:
     """Return the error as a SpaceError that names the file and the remedy."""
     if isinstance(error, SpaceError):
@@ -99,23 +235,33 @@ def explain(error: OSError, path: Path) -> OSError:
     return SpaceError(f"cannot write {path}: {error.strerror or error}; {remedy}")
 
 
-def _open_beside(path: Path) -> tuple[BinaryIO, Path]:
-    if path.is_dir():
-        raise SpaceError(f"cannot write {path}: it is a folder; give the name of a file in it")
+def start_writeback(stream: BinaryIO, start: int, count: int) -> None:
+    """Let the disk begin with bytes of a file, so that at the end there is little to wait for."""
+    if hasattr(os, "posix_fadvise"):
+        # of pages that are not on the disk yet this begins to write, and drops none
+        os.posix_fadvise(stream.fileno(), start, count, os.POSIX_FADV_DONTNEED)
+
+
+def _check_parent(path: Path) -> None:
     if not path.parent.is_dir():
         raise SpaceError(f"cannot write {path}: the folder {path.parent} is not there; make it first")
+
+
+def _check_store(path: Path) -> None:
+    _check_parent(path)
+    if path.exists() and not is_zarr(path):
+        raise SpaceError(f"cannot write {path}: it is there and no Zarr store; give another name")
+
+
+def _temporary_path(path: Path) -> Path:
     # names are limited to 255 bytes, and a name may already be close to that
     stem = path.name.encode()[:200].decode(errors="ignore")
-    temporary = path.with_name(f".{stem}.{secrets.token_hex(6)}.part")
-    try:
-        return cast(BinaryIO, temporary.open("x+b")), temporary
-    except OSError as error:
-        raise explain(error, path) from error
+    return path.with_name(f".{stem}.{secrets.token_hex(6)}.part")
 
 
-def sync_folder(folder: Path) -> None:
-    """Wait until the names of a folder's files are on the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_folder(path: Path) -> None:
+    """Wait until the names of a folder's files, or a file's bytes, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems cannot sync a folder
             os.fsync(handle)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.foreign.tiff import MAGIC as TIFF
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.libraries import library
@@ -31,24 +32,25 @@ Bools = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 Kind = Literal["serialem", "boxes", "map"]
 
-PIXELS_IN_LINE, LINES_IN_LINE = 10, 20
-LONGEST_TEXT = 1 << 24
 MOST = 0.5
-_TIFF = (".tif", ".tiff")
-# Keys of SerialEM that say nothing about which pixels are bad.
-_OTHER = {"RotationAndFlip", "K2Type", "FalconType", "NumToAvgSuperRes"}
-# Keys with so many numbers and no others.
-_DUE = {
+_PIXELS_IN_LINE, _COLUMNS_IN_LINE = 10, 20
+_LONGEST_TEXT = 1 << 24
+# keys of SerialEM that say nothing about which pixels are bad
+_OTHER_KEYS = {"RotationAndFlip", "K2Type", "FalconType", "NumToAvgSuperRes"}
+# keys with so many numbers and no others
+_NUMBERS = {
     "WasScaled": ("how often",),
     "UsableArea": ("top", "left", "bottom", "right"),
     "PartialBadColumn": ("column", "width", "first row", "last row"),
     "PartialBadRow": ("row", "height", "first column", "last column"),
 }
+_MARKS = ("BadPixels", "BadColumns", "BadRows", "PartialBadColumn", "PartialBadRow")
+_KEYS = ("CameraSizeX", "CameraSizeY", *_OTHER_KEYS, *dict.fromkeys([*_NUMBERS, *_MARKS]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Defects:
-    """The defects that a file lists.
+    """The defects that a list or map in a file marks.
 
     Attributes
     ----------
@@ -73,12 +75,12 @@ class Defects:
 
     def as_frames(self, first_row: FirstRow) -> Bools:
         """Return the mask with rows in the order of frames whose row 0 is shown there."""
-        return turned(self.mask, self.first_row, first_row)
+        return _turned(self.mask, self.first_row, first_row)
 
 
-def turned(mask: Bools, one: FirstRow, other: FirstRow) -> Bools:
-    """Return a mask whose row 0 is shown at `one` with its row 0 at `other`."""
-    return mask if one == other else np.ascontiguousarray(mask[::-1])
+def _turned(mask: Bools, first_row: FirstRow, wanted: FirstRow) -> Bools:
+    """Return a mask whose row 0 is shown at `first_row` with its row 0 at `wanted`."""
+    return mask if first_row == wanted else np.ascontiguousarray(mask[::-1])
 
 
 def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) -> Defects:
@@ -101,40 +103,46 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         A package is needed to read it.
     """
     path = check_there(path, "defects")
+    notes: tuple[str, ...] = ()
+    first_row: FirstRow = "bottom"
     try:
-        return _read(path, shape)
+        text = _read_text(path)
+        lines = [] if text is None else list(_word_lines(text))
+        if text is None:
+            kind: Kind = "map"
+            mask, first_row = _read_map(path)
+        elif any(words[0][0].isalpha() for _, words in lines):
+            kind, first_row = "serialem", "top"
+            mask, notes = _parse_serialem(str(path), lines)
+        else:
+            kind = "boxes"
+            mask = _parse_boxes(str(path), lines, shape)
+        return Defects(path.name, file_digest(path), kind, mask, first_row, notes)
     except (MissingLibraryError, UnfitReferenceError):
         raise
     except (MrczDaskError, OSError) as error:
         raise UnfitReferenceError(f"defects {error_text(error)}") from error
 
 
-def _read(path: Path, shape: tuple[int, int] | None) -> Defects:
-    text, notes = _text(path), tuple[str, ...]()
-    first_row: FirstRow = "bottom"
-    if text is None:
-        kind: Kind = "map"
-        mask, first_row = _map(path)
-    elif any(words[0][0].isalpha() for _, words in _lines(text)):
-        kind, first_row = "serialem", "top"
-        mask, notes = _Serialem(str(path)).read(text)
-    else:
-        kind = "boxes"
-        mask = _boxes(str(path), text, shape)
-    return Defects(path.name, file_digest(path), kind, mask, first_row, notes)
-
-
-def _text(path: Path) -> str | None:
-    """Return what is in a text file, with or without byte-order mark; None of any other."""
+def _read_text(path: Path) -> str | None:
+    """Read a text file, with or without byte-order mark; None of any other."""
     with path.open("rb") as stream:
         head = stream.read(4096)
         wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        if not wide and (b"\0" in head or head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
+        if not wide and (b"\0" in head or head[:4] in TIFF):
             return None
-        return (head + stream.read(LONGEST_TEXT)).decode("utf-16" if wide else "utf-8-sig", "replace")
+        return (head + stream.read(_LONGEST_TEXT)).decode("utf-16" if wide else "utf-8-sig", "replace")
 
 
-def _map(path: Path) -> tuple[Bools, FirstRow]:
+def _word_lines(text: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and words of the lines that are not empty or comments."""
+    for number, line in enumerate(text.splitlines(), 1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        if words:
+            yield number, words
+
+
+def _read_map(path: Path) -> tuple[Bools, FirstRow]:
     with open_source(path) as source:
         if source.shape[0] != 1:
             raise UnfitReferenceError(f"{path}: {source.shape[0]} frames; expected a defect map of one image")
@@ -147,33 +155,24 @@ def _map(path: Path) -> tuple[Bools, FirstRow]:
     return mask, first_row
 
 
-def _lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and words of the lines that say something."""
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if words:
-            yield number, words
+def _parse_boxes(name: str, lines: list[tuple[int, list[str]]], shape: tuple[int, int] | None) -> Bools:
+    mask = np.zeros(shape or (0, 0), bool)
+    for number, words in lines:
+        where = f"{name}: line {number}"
+        x, y, w, h = _integers(where, words, "four whole numbers: x y width height", 4)
+        if shape:
+            _mark(mask, (x, y, w, h), where)
+    return mask
 
 
-def _integers(name: str, number: int, words: list[str], what: str, count: int | None = None) -> list[int]:
+def _integers(where: str, words: list[str], expected: str, count: int | None) -> list[int]:
     try:
         values = [int(word) for word in words]
     except ValueError:
         values = []
     if not values or min(values) < 0 or (count is not None and len(values) != count):
-        raise UnfitReferenceError(f"{name}: line {number} has {' '.join(words)[:80]!r}; expected {what}")
+        raise UnfitReferenceError(f"{where} has {' '.join(words)[:80]!r}; expected {expected}")
     return values
-
-
-def _boxes(name: str, text: str, shape: tuple[int, int] | None) -> Bools:
-    what, found = "four whole numbers: x y width height", list[tuple[str, Box]]()
-    for number, words in _lines(text):
-        x, y, w, h = _integers(name, number, words, what, 4)
-        found.append((f"{name}: line {number}", (x, y, w, h)))
-    mask = np.zeros(shape or (0, 0), bool)
-    for where, box in found if shape else ():
-        _mark(mask, box, where)
-    return mask
 
 
 def _mark(mask: Bools, box: Box, where: str) -> None:
@@ -186,119 +185,84 @@ def _mark(mask: Bools, box: Box, where: str) -> None:
     mask[y : y + h, x : x + w] = True
 
 
-class _Serialem:
-    """SerialEM's list of defects, line by line.
+def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Bools, tuple[str, ...]]:
+    """Return the mask of SerialEM's list, and notes about lines that were passed over.
 
     As in IMOD keys may be shortened, those without a number say nothing, and others are passed over.
     """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._size = {"CameraSizeX": 0, "CameraSizeY": 0}
-        self._scaled = 0
-        self._usable = [0, 0, 0, 0]
-        self._found: list[tuple[str, str, list[int]]] = []
-        self._notes: list[str] = []
-
-    def read(self, text: str) -> tuple[Bools, tuple[str, ...]]:
-        for number, words in _lines(text):
-            self._line(number, words[0], words[1:])
-        shape = self._size["CameraSizeY"], self._size["CameraSizeX"]
-        if min(shape) < 1:
-            raise UnfitReferenceError(
-                f"{self._name}: the camera is {shape[0]} x {shape[1]}; expected CameraSizeX and CameraSizeY"
-            )
-        mask = np.zeros(shape, bool)
-        self._mask_unusable(mask)
-        for where, key, values in self._found:
-            for box in _MARKS[key](values, shape, 1 << max(self._scaled, 0)):
-                _mark(mask, box, where)
-        return mask, tuple(self._notes)
-
-    def _line(self, number: int, word: str, words: list[str]) -> None:
-        key = self._key(number, word)
-        if key is None or not words or key in _OTHER or (key == "WasScaled" and words == ["-1"]):
-            return
-        due = _DUE.get(key, ())
-        what = (
-            f"{len(due)} whole numbers after {key}: {', '.join(due)}" if due else f"whole numbers after {key}"
-        )
-        values = _integers(self._name, number, words, what, len(due) or None)
-        if key == "BadPixels" and len(values) % 2:
-            raise UnfitReferenceError(
-                f"{self._name}: line {number} has {len(values)} numbers; expected pairs of x y"
-            )
-        if key in self._size:
-            self._size[key] = values[0]
-        elif key == "WasScaled":
-            self._scaled = min(values[0], 2)
-        elif key == "UsableArea":
-            self._usable = values
-        else:
-            self._found.append((f"{self._name}: line {number}", key, values))
-
-    def _key(self, number: int, word: str) -> str | None:
-        """Return the key that a word is or begins; None of one that is no key, which is noted."""
-        keys = [key for key in _KEYS if key.startswith(word)]
-        if len(keys) > 1 and word not in keys:
-            raise UnfitReferenceError(
-                f"{self._name}: line {number} begins with {word!r}, which may be {' or '.join(keys)}; "
-                "expected one of them"
-            )
-        if not keys and not word[0].isalpha():
-            raise UnfitReferenceError(
-                f"{self._name}: line {number} begins with {word[:80]!r}; expected a key of SerialEM's defect "
-                f"list, such as {', '.join(_MARKS)}"
-            )
-        if not keys:
-            self._notes.append(
-                f"{self._name}: line {number} begins with {word[:80]!r}, which is no key of SerialEM's "
+    settings = {"CameraSizeX": [0], "CameraSizeY": [0], "WasScaled": [0], "UsableArea": [0, 0, 0, 0]}
+    marks: list[tuple[str, str, list[int]]] = []
+    notes: list[str] = []
+    for number, (word, *words) in lines:
+        where = f"{name}: line {number}"
+        key = _whole_key(where, word)
+        if key is None:
+            notes.append(
+                f"{where} begins with {word[:80]!r}, which is no key of SerialEM's "
                 "defect list; it is passed over, as IMOD does"
             )
-        return word if word in keys else next(iter(keys), None)
-
-    def _mask_unusable(self, mask: Bools) -> None:
-        top, left, bottom, right = self._usable
-        mask[:top], mask[:, :left] = True, True
-        if bottom:
-            mask[bottom + 1 :] = True
-        if right:
-            mask[:, right + 1 :] = True
-
-
-Marks = Callable[[list[int], tuple[int, int], int], Iterator[Box]]
-
-
-def _bad_pixels(values: list[int], shape: tuple[int, int], edge: int) -> Iterator[Box]:
-    yield from ((x, y, edge, edge) for x, y in zip(values[::2], values[1::2], strict=True))
-
-
-def _bad_columns(values: list[int], shape: tuple[int, int], edge: int) -> Iterator[Box]:
-    yield from ((x, 0, 1, shape[0]) for x in values)
-
-
-def _bad_rows(values: list[int], shape: tuple[int, int], edge: int) -> Iterator[Box]:
-    yield from ((0, y, shape[1], 1) for y in values)
+        elif words and key not in _OTHER_KEYS and (key, words) != ("WasScaled", ["-1"]):
+            values = _values_of(where, key, words)
+            if key in settings:
+                settings[key] = values
+            else:
+                marks.append((where, key, values))
+    shape = settings["CameraSizeY"][0], settings["CameraSizeX"][0]
+    if min(shape) < 1:
+        raise UnfitReferenceError(
+            f"{name}: the camera is {shape[0]} x {shape[1]}; expected CameraSizeX and CameraSizeY"
+        )
+    mask = np.zeros(shape, bool)
+    top, left, bottom, right = settings["UsableArea"]
+    mask[:top], mask[:, :left] = True, True
+    mask[bottom + 1 if bottom else shape[0] :] = True
+    mask[:, right + 1 if right else shape[1] :] = True
+    edge = 1 << min(settings["WasScaled"][0], 2)
+    for where, key, values in marks:
+        for box in _boxes_of_mark(key, values, shape, edge):
+            _mark(mask, box, where)
+    return mask, tuple(notes)
 
 
-def _part_of_columns(values: list[int], shape: tuple[int, int], edge: int) -> Iterator[Box]:
-    column, width, first, last = values
-    yield (column, first, width, last - first + 1)
+def _whole_key(where: str, word: str) -> str | None:
+    """Return the key that a word is or begins; None of one that is no key."""
+    keys = [key for key in _KEYS if key.startswith(word)]
+    if len(keys) > 1 and word not in keys:
+        raise UnfitReferenceError(
+            f"{where} begins with {word!r}, which may be {' or '.join(keys)}; expected one of them"
+        )
+    if not keys and not word[0].isalpha():
+        raise UnfitReferenceError(
+            f"{where} begins with {word[:80]!r}; expected a key of SerialEM's defect "
+            f"list, such as {', '.join(_MARKS)}"
+        )
+    return word if word in keys else next(iter(keys), None)
 
 
-def _part_of_rows(values: list[int], shape: tuple[int, int], edge: int) -> Iterator[Box]:
-    row, height, first, last = values
-    yield (first, row, last - first + 1, height)
+def _values_of(where: str, key: str, words: list[str]) -> list[int]:
+    names = _NUMBERS.get(key, ())
+    expected = f"whole numbers after {key}"
+    if names:
+        expected = f"{len(names)} {expected}: {', '.join(names)}"
+    values = _integers(where, words, expected, len(names) or None)
+    if key == "BadPixels" and len(values) % 2:
+        raise UnfitReferenceError(f"{where} has {len(values)} numbers; expected pairs of x y")
+    return values
 
 
-_MARKS: dict[str, Marks] = {
-    "BadPixels": _bad_pixels,
-    "BadColumns": _bad_columns,
-    "BadRows": _bad_rows,
-    "PartialBadColumn": _part_of_columns,
-    "PartialBadRow": _part_of_rows,
-}
-_KEYS = ("CameraSizeX", "CameraSizeY", *_OTHER, *dict.fromkeys([*_DUE, *_MARKS]))
+def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: int) -> list[Box]:
+    """Return the boxes (x, y, w, h) that one line of SerialEM's list marks."""
+    ny, nx = shape
+    match key:
+        case "BadPixels":
+            return [(x, y, edge, edge) for x, y in zip(values[::2], values[1::2], strict=True)]
+        case "BadColumns":
+            return [(x, 0, 1, ny) for x in values]
+        case "BadRows":
+            return [(0, y, nx, 1) for y in values]
+    start, width, first, last = values
+    length = last - first + 1
+    return [(start, first, width, length) if key == "PartialBadColumn" else (first, start, length, width)]
 
 
 def boxes_of(mask: Bools) -> list[Box]:
@@ -317,7 +281,7 @@ def boxes_of(mask: Bools) -> list[Box]:
 def serialem_text(mask: Bools, first_row: FirstRow) -> str:
     """Return a mask (ny, nx; True = defect) as SerialEM's list; `first_row` is where its row 0 is shown."""
     ny, nx = mask.shape
-    boxes = boxes_of(turned(mask, first_row, "top"))
+    boxes = boxes_of(_turned(mask, first_row, "top"))
     columns = [x + k for x, _, w, h in boxes if h == ny for k in range(w)]
     rows = [y + k for _, y, w, h in boxes if w == nx and h < ny for k in range(h)]
     pixels = [n for x, y, w, h in boxes if w * h == 1 and (ny, nx) != (1, 1) for n in (x, y)]
@@ -325,19 +289,11 @@ def serialem_text(mask: Bools, first_row: FirstRow) -> str:
     head = {"CameraSizeX": nx, "CameraSizeY": ny, "RotationAndFlip": 0, "WasScaled": 0, "K2Type": 0}
     lines = [f"{key} {value}" for key, value in head.items()] + ["UsableArea 0 0 0 0"]
     lines += [f"PartialBadColumn {x} {w} {y} {y + h - 1}" for x, y, w, h in parts]
-    lines += _folded("BadPixels", pixels, 2 * PIXELS_IN_LINE)
-    lines += _folded("BadColumns", columns, LINES_IN_LINE) + _folded("BadRows", rows, LINES_IN_LINE)
+    lists = (("BadPixels", pixels, 2 * _PIXELS_IN_LINE), ("BadColumns", columns, _COLUMNS_IN_LINE))
+    for key, values, count in (*lists, ("BadRows", rows, _COLUMNS_IN_LINE)):
+        parts_of_list = (values[k : k + count] for k in range(0, len(values), count))
+        lines += [" ".join(map(str, [key, *part])) for part in parts_of_list]
     return "\n".join(lines) + "\n"
-
-
-def _folded(key: str, values: list[int], count: int) -> list[str]:
-    parts = [values[k : k + count] for k in range(0, len(values), count)]
-    return [" ".join(map(str, [key, *part])) for part in parts]
-
-
-def boxes_text(mask: Bools, first_row: FirstRow) -> str:
-    """Return a mask (ny, nx; True = defect) as lines ``x y w h``; `first_row` is where its row 0 is shown."""
-    return "".join("{} {} {} {}\n".format(*box) for box in boxes_of(turned(mask, first_row, "bottom")))
 
 
 def write_defects(path: str | os.PathLike[str], mask: Bools, kind: Kind, first_row: FirstRow) -> None:
@@ -363,18 +319,17 @@ def write_defects(path: str | os.PathLike[str], mask: Bools, kind: Kind, first_r
     SpaceError
         The folder cannot take the file.
     """
-    if kind == "map":
-        _write_map(Path(path), mask, first_row)
+    path = Path(path)
+    if kind == "serialem":
+        write_atomic(path, serialem_text(mask, first_row).encode("ascii"))
+    elif kind == "boxes":
+        boxes = boxes_of(_turned(mask, first_row, "bottom"))
+        write_atomic(path, "".join("{} {} {} {}\n".format(*box) for box in boxes).encode("ascii"))
+    elif path.suffix.lower() in (".tif", ".tiff"):
+        tifffile: Any = library("tifffile", "tiff", "TIFF defect maps")
+        file = io.BytesIO()
+        image = _turned(mask, first_row, "top").astype(np.uint8)
+        tifffile.imwrite(file, image, photometric="minisblack")
+        write_atomic(path, file.getvalue())
     else:
-        text = serialem_text(mask, first_row) if kind == "serialem" else boxes_text(mask, first_row)
-        write_atomic(path, text.encode("ascii"))
-
-
-def _write_map(path: Path, mask: Bools, first_row: FirstRow) -> None:
-    if path.suffix.lower() not in _TIFF:
-        write(path, turned(mask, first_row, "bottom").astype(np.int8), codec="none", footer=False)
-        return
-    tifffile: Any = library("tifffile", "tiff", "TIFF defect maps")
-    file = io.BytesIO()
-    tifffile.imwrite(file, turned(mask, first_row, "top").astype(np.uint8), photometric="minisblack")
-    write_atomic(path, file.getvalue())
+        write(path, _turned(mask, first_row, "bottom").astype(np.int8), codec="none", footer=False)

@@ -95,13 +95,13 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 def files_in(places: Iterable[Path], folder: Path) -> tuple[tuple[str, str], ...]:
     """Return names relative to `folder` and SHA-256 of files, and of all files in folders."""
-    files = [one for place in places for one in (place.rglob("*") if place.is_dir() else [place])]
-    found = []
-    for one in filter(Path.is_file, files):
-        with one.open("rb") as stream:
+    paths = [path for place in places for path in (place.rglob("*") if place.is_dir() else [place])]
+    files = []
+    for path in filter(Path.is_file, paths):
+        with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        found.append((Path(os.path.relpath(one, folder)).as_posix(), digest))
-    return tuple(sorted(found))
+        files.append((Path(os.path.relpath(path, folder)).as_posix(), digest))
+    return tuple(sorted(files))
 
 
 def whole_digest(path: Path) -> str:

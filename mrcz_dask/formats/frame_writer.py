@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import isfinite
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,13 +12,19 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from mrcz_dask.formats.digest import stack_shape
-from mrcz_dask.formats.frames import restored_type
+from mrcz_dask.formats.frames import dtype_text, restored_type
+from mrcz_dask.formats.parallel import Pipeline
+from mrcz_dask.formats.provenance import PACKAGE, plain
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.version import __version__
+
+WRITER = f"MRCZ-dask {__version__}"
+PixelSize = float | Sequence[float] | None
 
 
 class FrameWriter(ABC):
-    """A stack on its way into a file; the file appears, whole, when it is closed.
+    """A stack that is being written; the file appears, whole, when it is closed.
 
     Parameters
     ----------
@@ -24,8 +32,12 @@ class FrameWriter(ABC):
         (n, ny, nx), or (ny, nx) for one image.
     dtype
         In which pixels are stored.
+    pixel_size
+        In Angstrom: a number, (x, y) or (x, y, z).
     meta
         The user's metadata, plain values.
+    extended, extended_type
+        An extended header to be carried over byte for byte, and its four letters.
     pixels
         What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and
         ``dtype``, as ``<u2``, if they are stored in another one: see `restored`.
@@ -37,6 +49,8 @@ class FrameWriter(ABC):
         Each frame is stored from its last row to its first one.
     mrc_header
         The 1024 bytes of an MRC header whose labels, MZ, ISPG, cell and the like are carried over.
+    nthreads
+        Threads that encode frames; the bytes are the same with any number.
 
     Attributes
     ----------
@@ -53,18 +67,26 @@ class FrameWriter(ABC):
         shape: tuple[int, ...],
         dtype: DTypeLike,
         *,
+        pixel_size: PixelSize = None,
         meta: dict[str, Any] | None = None,
+        extended: bytes = b"",
+        extended_type: str = "",
         pixels: dict[str, Any] | None = None,
         provenance: list[dict[str, Any]] | None = None,
         recipe: dict[str, Any] | None = None,
         reverse_rows: bool = False,
         mrc_header: bytes = b"",
+        nthreads: int = 1,
     ) -> None:
         self.shape = stack_shape(shape)
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.meta, self.pixels, self.provenance, self.recipe = meta, dict(pixels or {}), provenance, recipe
         self.restored = restored_type(self.dtype, self.pixels)
+        self._pixel_size = _three_sizes(pixel_size)
+        self._extended, self._extended_type = extended, extended_type
         self._reverse, self._mrc_header = reverse_rows, mrc_header
+        self._pipeline = Pipeline[Any](nthreads, self._store)
+        self._must_own = nthreads > 1
         self._submitted = 0
         self._closed = False
 
@@ -88,15 +110,14 @@ class FrameWriter(ABC):
         """
         fitted = self._fitted(frame)
         self._count()
-        self._take(fitted, owned=owned or not np.may_share_memory(fitted, frame), stats=stats)
-
-    @abstractmethod
-    def _take(self, frame: NDArray[Any], *, owned: bool, stats: FrameStats | None) -> None:
-        """Add a frame of this stack's shape and dtype, its rows as they are stored."""
+        if self._must_own and not owned and np.may_share_memory(fitted, frame):
+            fitted = fitted.copy()
+        self._take(fitted, stats)
 
     def _fitted(self, frame: NDArray[Any]) -> NDArray[Any]:
-        found = frame.dtype.newbyteorder("=")
-        if frame.shape != self.shape[1:] or found not in (self.dtype, self.restored):
+        """Return a frame in the stored dtype or the restored one, its rows as they are stored."""
+        dtype = frame.dtype.newbyteorder("=")
+        if frame.shape != self.shape[1:] or dtype not in (self.dtype, self.restored):
             expected = f"{self.shape[1:]} {self.dtype}"
             raise ParameterError(
                 f"frame {self._submitted} is {frame.shape} {frame.dtype}; expected {expected}"
@@ -104,18 +125,14 @@ class FrameWriter(ABC):
         rows = frame[::-1] if self._reverse else frame
         if self.dtype == self.restored:
             return rows
-        other = self.restored if found == self.dtype else self.dtype
-        made = self._converted(rows, other)
-        return rows if found == self.dtype else made
-
-    def _converted(self, frame: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-        made = frame.astype(dtype)
-        if not np.can_cast(frame.dtype, dtype) and not np.array_equal(made, frame):
+        other = self.restored if dtype == self.dtype else self.dtype
+        converted = rows.astype(other)
+        if not np.can_cast(rows.dtype, other) and not np.array_equal(converted, rows):
             raise ParameterError(
-                f"frame {self._submitted} has {frame.dtype} pixels from {frame.min()} to {frame.max()}, and "
-                f"{dtype} cannot hold all of them; choose the stored dtype by the range of the stack"
+                f"frame {self._submitted} has {rows.dtype} pixels from {rows.min()} to {rows.max()}, and "
+                f"{other} cannot hold all of them; choose the stored dtype by the range of the stack"
             )
-        return made
+        return rows if dtype == self.dtype else converted
 
     def _count(self) -> None:
         if self._submitted == self.shape[0]:
@@ -123,6 +140,14 @@ class FrameWriter(ABC):
                 f"all {self.shape[0]} frames are there; the stack was announced as {self.shape}"
             )
         self._submitted += 1
+
+    @abstractmethod
+    def _take(self, frame: NDArray[Any], stats: FrameStats | None) -> None:
+        """Submit a frame of this stack's shape and dtype to the threads that encode."""
+
+    @abstractmethod
+    def _store(self, encoded: Any) -> None:
+        """Write the next encoded frame."""
 
     def close(self) -> None:
         """Write what is known now and show the file.
@@ -135,7 +160,7 @@ class FrameWriter(ABC):
         if self._closed:
             return
         try:
-            self._drain()
+            self._pipeline.drain()
             if self._submitted < self.shape[0]:
                 raise ParameterError(
                     f"{self._submitted} of {self.shape[0]} frames were appended; nothing was written"
@@ -145,21 +170,37 @@ class FrameWriter(ABC):
             self.abort()
 
     @abstractmethod
-    def _drain(self) -> None:
-        """Wait until all frames are where they are stored."""
-
-    @abstractmethod
     def _finish(self) -> None:
         """Write the rest and show the file."""
 
     def abort(self) -> None:
         """Give up: nothing of what was written remains, what was at the target stays."""
         self._closed = True
+        self._pipeline.close()
         self._discard()
 
     @abstractmethod
     def _discard(self) -> None:
         """Throw away what was not shown."""
+
+    def _payload(self, *, with_extended: bool = True) -> dict[str, Any]:
+        """Return the payload's part that is the same in all formats."""
+        pixels = {**self.pixels, "dtype": dtype_text(self.restored)}
+        if self._pixel_size is not None:
+            pixels["pixel_size"] = self._pixel_size
+        payload = {
+            "writer": {"package": PACKAGE, "version": __version__},
+            "pixels": plain(pixels),
+            "meta": plain(self.meta or {}),
+            "provenance": plain(self.provenance or []),
+        }
+        if self.recipe is not None:
+            payload["recipe"] = plain(self.recipe)
+        if self._extended and with_extended:
+            payload["extended"] = {"type": self._extended_type, "hex": self._extended.hex()}
+        if self._mrc_header:
+            payload["mrc_header"] = {"hex": self._mrc_header.hex()}
+        return payload
 
     def __enter__(self) -> Self:
         return self
@@ -171,3 +212,14 @@ class FrameWriter(ABC):
             self.close()
         else:
             self.abort()
+
+
+def _three_sizes(value: PixelSize) -> tuple[float, float, float] | None:
+    """Return (x, y, z) in Angstrom of a number, (x, y) or (x, y, z); a ParameterError for anything else."""
+    if value is None:
+        return None
+    sizes = tuple(float(size) for size in (value if isinstance(value, Sequence) else (value,)))
+    if len(sizes) > 3 or not sizes or not all(isfinite(size) and size > 0 for size in sizes):
+        raise ParameterError(f"pixel_size is {value!r}; expected Angstrom above 0, as x, (x, y) or (x, y, z)")
+    x, y, z = (sizes * 3)[:3] if len(sizes) == 1 else (*sizes, sizes[0])[:3]
+    return x, y, z

@@ -11,20 +11,22 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from mrcz_dask.formats.mrc.header import foreign_labels
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, foreign_labels
 from mrcz_dask.formats.parallel import Pipeline
+from mrcz_dask.formats.sidecar import section
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
 from mrcz_dask.values.stopping import check_stop
 
 Frames = int | slice | Sequence[int] | None
 FirstRow = Literal["bottom", "top"]
+PixelSizes = tuple[float, float, float] | None
 PIXELS = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8")}
 
 
 class FrameSource(ABC):
-    """A stack of frames; none is read before it is asked for. Safe from several threads.
+    """A stack whose frames are read one at a time, when they are asked for; safe from several threads.
 
     Attributes
     ----------
@@ -39,36 +41,16 @@ class FrameSource(ABC):
         (n, ny, nx).
     dtype
         Of the pixels, in native byte order.
-    codec
-        What the frames are compressed with, or None.
-    pixel_size
-        (x, y, z) in Angstrom, or None.
     stated_mean
         The mean of all pixels as the header says, or None.
     labels
         Texts of the header, in which there may be a time.
-    meta
-        Metadata as plain values; for everything but MRC, ``input`` says what was read and how.
-    pixels
-        What is known of the pixels: unit, scale, offset, dose_per_frame, pixel_size.
     footer
-        The footer's payload, or None.
-    provenance
-        The steps that made the file, oldest first.
-    extended, extended_type
-        The extended header as it is in the file, and its four characters.
-    notes
-        What is no damage but should be known, such as how pixels are taken that may be taken in two ways.
-    mrc_header
-        The 1024 bytes of the MRC header of another program that frames came with; empty if there is none.
-    tags
-        What the file says of itself beyond `meta`, as plain values.
-    not_kept
-        Texts about what is in the file and in none of these.
+        The payload of footer, sidecar or attributes, or None.
     sequential
         Whether frames should be read one after the other, in one thread.
     notes
-        What is no damage but should be known.
+        What is no damage but should be known, such as how pixels are taken that may be taken in two ways.
     """
 
     name: str
@@ -76,68 +58,68 @@ class FrameSource(ABC):
     first_row: FirstRow
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
+    stated_mean: float | None = None
+    labels: tuple[str, ...] = ()
     footer: dict[str, Any] | None = None
     sequential: bool = False
     notes: tuple[str, ...] = ()
+    # what the file itself says; a payload, which is exact, comes first
+    _file_pixel_size: PixelSizes = None
+    _file_meta: Mapping[str, Any] = {}
 
     @property
     def codec(self) -> str | None:
-        """What the frames are compressed with, or None."""
+        """Name of the compression, or None."""
         return None
 
     @property
-    def pixel_size(self) -> tuple[float, float, float] | None:
-        """(x, y, z) in Angstrom, or None."""
-        return None
-
-    @property
-    def stated_mean(self) -> float | None:
-        """The mean of all pixels as the header says, or None."""
-        return None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Texts of the header, in which there may be a time."""
-        return ()
+    def pixel_size(self) -> PixelSizes:
+        """Edges (x, y, z) of a pixel in Angstrom, or None: the payload's (exact), else the file's."""
+        sizes = self.pixels.get("pixel_size")
+        if isinstance(sizes, list) and len(sizes) == 3 and all(isinstance(s, (int, float)) for s in sizes):
+            return float(sizes[0]), float(sizes[1]), float(sizes[2])
+        return self._file_pixel_size
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Metadata as plain values."""
-        return {}
+        """Metadata as plain values; for everything but MRC, ``input`` says what was read and how."""
+        return section(self.footer, "meta") if self.footer is not None else dict(self._file_meta)
 
     @property
     def pixels(self) -> dict[str, Any]:
-        """What is known of the pixels."""
-        return {}
+        """Facts about the pixels: dtype, unit, scale, offset, dose_per_frame, pixel_size."""
+        return section(self.footer, "pixels")
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        """The steps that made this file, oldest first."""
-        return []
+        """Steps that made this file, oldest first."""
+        steps = (self.footer or {}).get("provenance")
+        return steps if isinstance(steps, list) else []
 
     @property
     def extended(self) -> bytes:
-        """The extended header as it is in the file."""
-        return b""
+        """Extended header that the payload keeps, as the format has no place for it."""
+        return _from_hex(section(self.footer, "extended"))
 
     @property
     def extended_type(self) -> str:
-        """What kind of extended header that is."""
-        return ""
+        """Four characters that say which kind of extended header it is."""
+        return str(section(self.footer, "extended").get("type", ""))
 
     @property
     def mrc_header(self) -> bytes:
-        """The 1024 bytes of the MRC header of another program."""
-        return b""
+        """Header of 1024 bytes of the MRC file of another program that frames came with, or b""."""
+        header = _from_hex(section(self.footer, "mrc_header"))
+        return header if len(header) == HEADER_SIZE else b""
 
     @property
     def tags(self) -> dict[str, Any]:
-        """What the file says of itself beyond `meta`."""
+        """Further facts that the file says of itself, as plain values."""
         return {}
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """Texts about what is in the file and in none of these."""
+        """Texts about content of the file that is in none of these attributes."""
         return ()
 
     @property
@@ -150,7 +132,7 @@ class FrameSource(ABC):
         return bytes(raw)
 
     def carried(self) -> dict[str, Any]:
-        """Return what the file says beside its pixels, as `open_writer` takes it."""
+        """Return everything but the pixels that a copy keeps, as arguments of `open_writer`."""
         return {
             "meta": {**self.meta, **({"tags": self.tags} if self.tags else {})} or None,
             "extended": self.extended,
@@ -181,22 +163,22 @@ class FrameSource(ABC):
 
     @property
     def quantised(self) -> bool:
-        """Whether the stored integers stand for ``scale * stored + offset``."""
+        """True if the stored integers stand for ``scale * stored + offset``."""
         return "scale" in self.pixels
 
     @property
     def scale(self) -> float:
-        """Unit per stored step; 1 where nothing is said."""
+        """Unit per stored step, 1 by default."""
         return self._number("scale", 1.0)
 
     @property
     def offset(self) -> float:
-        """What a stored 0 stands for; 0 where nothing is said."""
+        """Value that a stored 0 stands for, 0 by default."""
         return self._number("offset", 0.0)
 
     @property
     def dose(self) -> float:
-        """Counts per pixel and frame as the footer says; 0 where nothing is said."""
+        """Counts per pixel and frame as the footer says, 0 by default."""
         return self._number("dose_per_frame", 0.0)
 
     def _number(self, key: str, default: float) -> float:
@@ -207,7 +189,7 @@ class FrameSource(ABC):
 
     @property
     def physical_dtype(self) -> np.dtype[Any]:
-        """Of frames in their unit: as stored, quantised ones float32, float64 beside a large offset."""
+        """Type of frames in their unit: as stored, quantised ones float32, float64 beside a large offset."""
         if not self.quantised:
             return self.dtype
         largest = abs(self.offset) + 2.0**15 * abs(self.scale)
@@ -240,27 +222,26 @@ class FrameSource(ABC):
         get = self.physical if scaled else self.frame
         if _is_number(selection):
             return get(self.position(selection))  # type: ignore[arg-type]
-        chosen = self._positions(selection)
-        dtype = self.physical_dtype if scaled else self.dtype
-        result = np.empty((len(chosen), *self.shape[1:]), dtype)
-        pipeline = Pipeline[NDArray[Any]](nthreads, lambda _: None)
-        try:
+        if selection is None or isinstance(selection, slice):
+            chosen: Sequence[int] = range(len(self))[selection or slice(None)]
+        elif isinstance(selection, (Sequence, np.ndarray)):
+            chosen = [self.position(i) for i in selection]
+        else:
+            raise _no_selection(selection)
+        result = np.empty((len(chosen), *self.shape[1:]), self.physical_dtype if scaled else self.dtype)
+        with Pipeline[NDArray[Any]](nthreads, lambda _: None) as pipeline:
             for k, i in enumerate(chosen):
                 pipeline.submit(partial(get, i, result[k]))
-            pipeline.drain()
-        finally:
-            pipeline.close()
         return result
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
-        for i in range(len(self)):
-            yield self.frame(i)
+        return map(self.frame, range(len(self)))
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def place(self, i: int, out: NDArray[Any] | None) -> tuple[int, NDArray[Any]]:
-        """Return the number of a frame from 0, and where to put it."""
+        """Return the number of a frame from 0, and an array to put it into."""
         check_stop()  # here, as every command reads frames
         return self.position(i), np.empty(self.shape[1:], self.dtype) if out is None else out
 
@@ -280,13 +261,6 @@ class FrameSource(ABC):
             raise IndexError(f"{self.name}: no frame {i}; it has {len(self)}")
         return operator.index(i) % len(self)
 
-    def _positions(self, selection: Frames) -> Sequence[int]:
-        if selection is None or isinstance(selection, slice):
-            return range(len(self))[selection or slice(None)]
-        if not isinstance(selection, (Sequence, np.ndarray)):
-            raise _no_selection(selection)
-        return [self.position(i) for i in selection]
-
     def __enter__(self) -> Self:
         return self
 
@@ -297,33 +271,30 @@ class FrameSource(ABC):
 
 
 def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[Any]:
-    """Return the dtype, native, that pixels had before they were stored in another one without loss.
+    """Return the native dtype that pixels had before they were stored in another one without loss.
 
     Parameters
     ----------
     stored
         Of the pixels in the file.
     pixels
-        What is said of them; ``dtype`` counts where integers were narrowed, or kept in float32, and where
+        Facts about them; ``dtype`` counts where integers were narrowed, or kept in float32, and where
         float16 was widened.
     """
-    said = pixels.get("dtype")
+    text = pixels.get("dtype")
     stored = stored.newbyteorder("=")
     try:
-        found = np.dtype(said).newbyteorder("=") if isinstance(said, str) else stored
+        restored = np.dtype(text).newbyteorder("=") if isinstance(text, str) else stored
     except TypeError:
         return stored
     is_float32 = stored == np.float32
-    whole = found.kind in "iu" and (stored.kind in "iu" or is_float32)
-    return found if found in PIXELS and (whole or (is_float32 and found == np.float16)) else stored
+    whole = restored.kind in "iu" and (stored.kind in "iu" or is_float32)
+    return restored if restored in PIXELS and (whole or (is_float32 and restored == np.float16)) else stored
 
 
-def stated_pixel_size(pixels: Mapping[str, Any]) -> tuple[float, float, float] | None:
-    """Return (x, y, z) in Angstrom as they are said of pixels, or None."""
-    said = pixels.get("pixel_size")
-    if isinstance(said, list) and len(said) == 3 and all(isinstance(one, (int, float)) for one in said):
-        return float(said[0]), float(said[1]), float(said[2])
-    return None
+def dtype_text(dtype: DTypeLike) -> str:
+    """Return a dtype as payloads have it, such as ``<u2``."""
+    return np.dtype(dtype).newbyteorder("<").str
 
 
 def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -336,9 +307,16 @@ def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """
     found = np.dtype(dtype).newbyteorder("=")
     if found not in PIXELS:
-        known = ", ".join(sorted(one.name for one in PIXELS))
+        known = ", ".join(sorted(dtype.name for dtype in PIXELS))
         raise FormatError(f"{name}: has {found} pixels; expected {known}; convert it first")
     return found
+
+
+def _from_hex(values: Mapping[str, Any]) -> bytes:
+    try:
+        return bytes.fromhex(str(values.get("hex", "")))
+    except ValueError:
+        return b""
 
 
 def _no_selection(value: object) -> ParameterError:

@@ -54,7 +54,7 @@ class Reference:
     digest: str
 
     def about(self) -> dict[str, Any]:
-        """Return name, size, digest and shape as provenance keeps them."""
+        """Return name, size, digest and shape for the provenance."""
         return {
             "name": self.name,
             "bytes": self.size,
@@ -114,19 +114,15 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
     except MissingLibraryError:
         raise
     except (MrczDaskError, OSError) as error:
-        kind_of = PlaceError if isinstance(error, PlaceError) else UnfitReferenceError
-        raise kind_of(f"{what} {path}: {_plain(error, path)}") from error
-    known = np.isfinite(image) & ((image > 0) | (what != "gain"))
-    if not known.any():
+        cls = PlaceError if isinstance(error, PlaceError) else UnfitReferenceError
+        raise cls(f"{what} {path}: {error_text(error).removeprefix(f'{path}: ')}") from error
+    usable = np.isfinite(image) & ((image > 0) | (what != "gain"))
+    if not usable.any():
         raise ParameterError(
             f"{what} {path}: no pixel is a {'positive' if what == 'gain' else 'finite'} number (the first is "
             f"{image.flat[0]:g}): nothing would be left of the frames; give another {what}"
         )
     return Reference(path.name, image, kind, first_row, path.stat().st_size, file_digest(path))
-
-
-def _plain(error: Exception, path: Path) -> str:
-    return error_text(error).removeprefix(f"{path}: ")
 
 
 def write_reference(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:

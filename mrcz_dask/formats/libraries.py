@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
 
@@ -59,12 +59,11 @@ def opening(name: str, expected: str) -> Iterator[None]:
     """Turn whatever a library raises while a file is opened into a FormatError."""
     try:
         yield
-    except FormatError as error:
-        _raise_named(name, error, "")
     except Exception as error:
-        if _is_ours_or_of_the_disk(error):
-            raise
-        raise FormatError(f"{name}: expected {expected}, found what cannot be read: {said(error)}") from error
+        _raise_ours(name, error, "")
+        raise FormatError(
+            f"{name}: expected {expected}, found what cannot be read: {one_line(error)}"
+        ) from error
 
 
 @contextmanager
@@ -72,28 +71,22 @@ def decoding(name: str, frame: int) -> Iterator[None]:
     """Turn whatever a library raises while a frame is decoded into a DamagedError."""
     try:
         yield
-    except FormatError as error:
-        _raise_named(name, error, f"frame {frame}: ")
     except Exception as error:
-        if _is_ours_or_of_the_disk(error):
-            raise
+        _raise_ours(name, error, f"frame {frame}: ")
         raise DamagedError(
-            f"{name}: frame {frame} cannot be decoded ({said(error)}); copy the file again"
+            f"{name}: frame {frame} cannot be decoded ({one_line(error)}); copy the file again"
         ) from error
 
 
-def _is_ours_or_of_the_disk(error: Exception) -> bool:
-    return isinstance(error, MrczDaskError) or (isinstance(error, OSError) and error.errno is not None)
-
-
-def _raise_named(name: str, error: FormatError, where: str) -> NoReturn:
-    """Raise an error again, so that it names the file."""
-    if str(error).startswith(name):
+def _raise_ours(name: str, error: Exception, where: str) -> None:
+    """Raise again what is an error of this package, with the name of the file, or of the disk."""
+    if isinstance(error, FormatError) and not str(error).startswith(name):
+        raise type(error)(f"{name}: {where}{error}") from error
+    if isinstance(error, MrczDaskError) or (isinstance(error, OSError) and error.errno is not None):
         raise error
-    raise type(error)(f"{name}: {where}{error}") from error
 
 
-def said(error: BaseException) -> str:
-    """Return what an error says, in one line, or its class."""
+def one_line(error: BaseException) -> str:
+    """Return the text of an error in one line, or its class."""
     text = " ".join(str(error).split())[:200]
     return text if any(map(str.isalpha, text)) else f"{type(error).__name__} {text}".strip()

@@ -6,7 +6,8 @@ import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from types import TracebackType
+from typing import Generic, Self, TypeVar
 
 from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.timing import carried, phase
@@ -24,8 +25,8 @@ def available_cores() -> int:
 class Pipeline(Generic[T]):
     """Run jobs in `nthreads` threads and hand on their results in the order of submission.
 
-    With one thread everything happens at once in the caller's. At most ``2 * nthreads`` results wait, so that
-    memory does not depend on the number of jobs.
+    With one thread each job runs at once in the caller's. At most ``2 * nthreads`` results wait, so that
+    memory does not depend on the number of jobs. Leaving the ``with`` block waits for all jobs.
     """
 
     def __init__(self, nthreads: int, consume: Callable[[T], None]) -> None:
@@ -41,20 +42,32 @@ class Pipeline(Generic[T]):
             self._consume(job())
             return
         self._waiting.append(self._pool.submit(carried(job)))
-        while len(self._waiting) > self._limit:
-            self._consume(self._first())
+        self._drain_to(self._limit)
 
     def drain(self) -> None:
         """Wait for all jobs so far and hand on their results."""
-        while self._waiting:
-            self._consume(self._first())
+        self._drain_to(0)
 
-    def _first(self) -> T:
-        with phase("blocked"):
-            return self._waiting.popleft().result()
+    def _drain_to(self, limit: int) -> None:
+        while len(self._waiting) > limit:
+            with phase("blocked"):
+                result = self._waiting.popleft().result()
+            self._consume(result)
 
     def close(self) -> None:
         """Stop the threads; results that were not handed on are dropped."""
         self._waiting.clear()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self.drain()
+        finally:
+            self.close()

@@ -67,7 +67,7 @@ def stem_of(name: str) -> str:
 
 
 def stems_of(names: Sequence[str]) -> list[str]:
-    """Return what outputs of stacks are called: relative names, with the suffix where it tells two apart."""
+    """Name the outputs of stacks: relative names, with the suffix where it tells two apart."""
     stems = [name.removesuffix(file) + stem_of(file) for name in names for file in [Path(name).name]]
     while len(set(stems)) < len(set(names)):
         counts = Counter(stems)  # what has its suffix now may be called as another: a.mrc, a.tif, a.mrc.mrcz
@@ -92,5 +92,5 @@ def measure(path: str | os.PathLike[str]) -> Measured:
     status = place.stat()
     if not place.is_dir():
         return Measured(status.st_size, status.st_mtime_ns)
-    found = [one.stat() for one in place.rglob("*") if one.is_file()]
-    return Measured(sum(one.st_size for one in found), max((one.st_mtime_ns for one in found), default=0))
+    files = [path.stat() for path in place.rglob("*") if path.is_file()]
+    return Measured(sum(file.st_size for file in files), max((file.st_mtime_ns for file in files), default=0))

@@ -68,17 +68,16 @@ def append(previous: list[dict[str, Any]] | None, new: dict[str, Any]) -> list[d
 
 
 def verify_chain(steps: Any) -> list[str]:
-    """Return what is wrong with a list of steps: those whose digest does not match. Empty if sound."""
-    if not isinstance(steps, list) or not all(isinstance(one, dict) for one in steps):
+    """Check the digests of a list of steps and return the problems, empty if it is sound."""
+    if not isinstance(steps, list) or not all(isinstance(entry, dict) for entry in steps):
         return ["provenance: expected a list of steps"]
     problems, before = [], ""
-    for i, one in enumerate(steps):
-        sealed = one.get(_SEAL, "")
-        if sealed != _seal(before, {key: value for key, value in one.items() if key != _SEAL}):
-            problems.append(
-                f"provenance: step {i} ({one.get('name', 'without a name')}) was changed after it was written"
-            )
-        before = sealed
+    for i, entry in enumerate(steps):
+        seal = entry.get(_SEAL, "")
+        if seal != _seal(before, {key: value for key, value in entry.items() if key != _SEAL}):
+            name = entry.get("name", "without a name")
+            problems.append(f"provenance: step {i} ({name}) was changed after it was written")
+        before = seal
     return problems
 
 
@@ -105,15 +104,6 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
-    return _converted(value)
-
-
-def canonical(value: Any) -> bytes:
-    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _converted(value: Any) -> Any:
     if isinstance(value, PurePath):
         return value.name if value.is_absolute() else value.as_posix()
     if isinstance(value, bytes):
@@ -121,6 +111,11 @@ def _converted(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return plain(value.to_dict())
     raise ParameterError(f"{value!r} is no plain value; give text, numbers, lists or maps")
+
+
+def canonical(value: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def _seal(before: Any, content: dict[str, Any]) -> str:

@@ -77,24 +77,19 @@ class Source:
         if self._bytes is not None:
             return self._bytes[offset : offset + count]
         with phase("disk", count):
-            data = self._read_stream(offset, count) if self._stream is not None else self._read(offset, count)
+            if self._stream is not None:
+                with self._lock:
+                    self._stream.seek(offset)
+                    data = self._stream.read(count)
+            else:
+                data = os.pread(self._handle, count, offset)
+                # Linux gives at most 2 GiB at once
+                while len(data) < count and (
+                    more := os.pread(self._handle, count - len(data), offset + len(data))
+                ):
+                    data += more
         if len(data) != count:
             raise TruncatedError(f"{self.name}: became shorter while it was read")
-        return data
-
-    def _read_stream(self, offset: int, count: int) -> bytes:
-        assert self._stream is not None
-        with self._lock:
-            self._stream.seek(offset)
-            return self._stream.read(count)
-
-    def _read(self, offset: int, count: int) -> bytes:
-        data = os.pread(self._handle, count, offset)
-        while len(data) < count:  # Linux gives at most 2 GiB at once
-            more = os.pread(self._handle, count - len(data), offset + len(data))
-            if not more:
-                break
-            data += more
         return data
 
     def close(self) -> None:

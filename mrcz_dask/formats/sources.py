@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.foreign.arrays import open_hdf5, open_zarr
 from mrcz_dask.formats.foreign.dm import DmReader
-from mrcz_dask.formats.foreign.eer import EerReader, is_eer
+from mrcz_dask.formats.foreign.eer import EerReader, first_events
+from mrcz_dask.formats.foreign.tiff import MAGIC as TIFF
 from mrcz_dask.formats.foreign.tiff import TiffPages, TiffReader
-from mrcz_dask.formats.foreign.tiff_pages import MAGIC as TIFF
 from mrcz_dask.formats.frames import Frames, FrameSource
 from mrcz_dask.formats.mrc.layout import Complain, lenient, load_footer, strict
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -26,9 +26,12 @@ from mrcz_dask.values.params import InputParams
 
 __all__ = ["FrameSource", "open_source", "read", "read_footer"]
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
-_DM = (b"\0\0\0\x03", b"\0\0\0\x04")
-_MAP, _AT = b"MAP", 208  # the stamp of an MRC header
+_KINDS: dict[str, tuple[bytes, ...]] = {
+    "TIFF": TIFF,
+    "HDF5": (b"\x89HDF\r\n\x1a\n",),
+    "DM": (b"\0\0\0\x03", b"\0\0\0\x04"),
+    "compressed": tuple(WRAPPED),
+}
 
 
 def open_source(
@@ -61,57 +64,52 @@ def open_source(
     MissingLibraryError
         The package that reads the format is not installed; names the extra.
     """
+    params = params or InputParams()
+    complain = complain or (lenient if permissive else strict)
     place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
-    told = complain or (lenient if permissive else strict)
     if place is not None and place.path.is_dir():
         if place.path.suffix.casefold() != ".zarr" and not is_zarr(place.path):
             raise PlaceError(f"{place.path}: is a folder; expected a file, or a Zarr array or group")
-        return open_zarr(place.path, place.inside, told)
+        return open_zarr(place.path, place.inside, complain)
     source = Source(path if place is None else place.path)
     try:
-        return _open(source, "" if place is None else place.inside, params or InputParams(), told)
+        return _open_file(source, "" if place is None else place.inside, params, complain)
     except BaseException:
         source.close()
         raise
 
 
-def _open(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
-    head = bytes(source.read_at(0, min(1024, source.size)))
-    kind = _kind(head)
+def _open_file(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
+    kind, head = _kind_of(source)
     if inside and kind != "HDF5":
         raise FormatError(f"{source.name}: no HDF5 file, so that there is no {inside} in it")
-    if kind == "HDF5":
-        return open_hdf5(source, inside, complain)
-    if kind == "TIFF":
-        pages = TiffPages(source)
-        return EerReader(pages, params) if is_eer(pages) else TiffReader(pages, params, _beside(source))
-    if kind == "DM":
-        return DmReader(source)
-    if kind == "compressed":
-        return open_wrapped(source, params, complain)
     promised = expected_kind(source.name)
     if kind is None and promised not in (None, "MRC"):
         raise FormatError(
             f"{source.name}: begins with {head[:8]!r}; expected {promised}, as its name says; copy it again"
         )
-    return StackReader(source, mode0=params.mode0, complain=complain)
+    match kind:
+        case "HDF5":
+            return open_hdf5(source, inside, complain)
+        case "TIFF":
+            pages = TiffPages(source)
+            if first_events(pages) is not None:
+                return EerReader(pages, params)
+            return TiffReader(pages, params, None if source.beside is None else read_sidecar(source.beside))
+        case "DM":
+            return DmReader(source)
+        case "compressed":
+            return open_wrapped(source, params, complain)
+        case _:
+            return StackReader(source, mode0=params.mode0, complain=complain)
 
 
-def _beside(source: Source) -> dict[str, Any] | None:
-    return None if source.beside is None else read_sidecar(source.beside)
-
-
-def _kind(head: bytes) -> str | None:
-    """Return what the first bytes are; None where they are nothing that is known."""
-    if head[_AT : _AT + len(_MAP)] == _MAP:
-        return "MRC"
-    known: dict[str, tuple[bytes, ...]] = {
-        "TIFF": TIFF,
-        "HDF5": (_HDF5,),
-        "DM": _DM,
-        "compressed": tuple(WRAPPED),
-    }
-    return next((kind for kind, begins in known.items() if head.startswith(begins)), None)
+def _kind_of(source: Source) -> tuple[str | None, bytes]:
+    """Return the kind of a file by its first bytes, None where they are unknown; and these bytes."""
+    head = bytes(source.read_at(0, min(1024, source.size)))
+    if head[208:211] == b"MAP":  # the stamp of an MRC header
+        return "MRC", head
+    return next((kind for kind, begins in _KINDS.items() if head.startswith(begins)), None), head
 
 
 def read(
@@ -171,17 +169,14 @@ def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | No
     FooterError
         It is broken.
     """
-    if not _is_folder(path):
-        source = Source(path if not isinstance(path, (str, os.PathLike)) else Place.of(path).path)
+    place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
+    if place is None or not place.path.is_dir():
+        source = Source(path if place is None else place.path)
         try:
-            if _kind(bytes(source.read_at(0, min(1024, source.size)))) in ("MRC", None):
-                found = load_footer(source, lenient if permissive else strict)
-                return found.payload if found else None
+            if _kind_of(source)[0] in ("MRC", None):
+                footer = load_footer(source, lenient if permissive else strict)
+                return footer.payload if footer else None
         finally:
             source.close()
     with open_source(path, permissive=permissive) as reader:
         return reader.footer
-
-
-def _is_folder(path: Readable) -> bool:
-    return isinstance(path, (str, os.PathLike)) and Place.of(path).path.is_dir()

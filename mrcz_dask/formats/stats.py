@@ -6,9 +6,10 @@ on the frames and their order alone, never on threads.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
@@ -26,7 +27,7 @@ _MOST = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class FrameStats:
-    """Of one frame's finite pixels: count, extremes, mean, and sum of squared deviations from it."""
+    """Count, extremes, mean, and sum of squared deviations from it, of a frame's finite pixels."""
 
     count: int
     minimum: float
@@ -40,8 +41,25 @@ def frame_stats(frame: NDArray[Any]) -> FrameStats | None:
     if frame.dtype.kind == "c":
         return None
     if frame.dtype.kind in "iu":
-        return _integers(frame.astype(frame.dtype.newbyteorder("="), copy=False))
-    return _float(frame)
+        frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+        if frame.itemsize <= 2:
+            return _exact(frame)
+        low, high = int(frame.min()), int(frame.max())
+        return _exact(frame) if max(-low, high) < 1 << 16 else _inexact(frame, float(low), float(high))
+    frame = frame.astype(np.promote_types(frame.dtype, np.float32), copy=False)
+    least, most = float(frame.min()), float(frame.max())
+    if not (np.isfinite(least) and np.isfinite(most)):
+        frame = frame[np.isfinite(frame)]
+        if not frame.size:
+            return None
+        least, most = float(frame.min()), float(frame.max())
+    return _inexact(frame, least, most)
+
+
+def from_moments(count: int, moments: tuple[int, int, int, int]) -> FrameStats:
+    """Return the statistics of `count` integers from their minimum, maximum, sum and sum of squares."""
+    low, high, total, squares = map(int, moments)
+    return FrameStats(count, low, high, total / count, (squares * count - total**2) / count)
 
 
 def combine(parts: Iterable[FrameStats | None]) -> Statistics:
@@ -55,15 +73,8 @@ def combine(parts: Iterable[FrameStats | None]) -> Statistics:
     return Statistics(total.minimum, total.maximum, total.mean, sqrt(max(0.0, total.squares / total.count)))
 
 
-def _integers(frame: NDArray[Any]) -> FrameStats:
-    if frame.itemsize <= 2:
-        return _exact(frame)
-    low, high = int(frame.min()), int(frame.max())
-    return _exact(frame) if max(-low, high) < 1 << 16 else _inexact(frame, float(low), float(high))
-
-
 def _exact(frame: NDArray[Any]) -> FrameStats:
-    """Integers of magnitude below 2^16."""
+    """Sum integers of magnitude below 2^16."""
     from mrcz_dask.numerics.moments import moments  # numba takes long to import
 
     pixels = frame.reshape(-1).view()
@@ -73,45 +84,22 @@ def _exact(frame: NDArray[Any]) -> FrameStats:
     return from_moments(frame.size, (min(lows), max(highs), sum(totals), sum(squares)))
 
 
-def from_moments(count: int, found: tuple[int, int, int, int]) -> FrameStats:
-    """Return the statistics of `count` integers from their minimum, maximum, sum and sum of squares."""
-    low, high, total, squares = map(int, found)
-    return FrameStats(count, low, high, total / count, (squares * count - total**2) / count)
-
-
-def _float(frame: NDArray[Any]) -> FrameStats | None:
-    frame = frame.astype(np.promote_types(frame.dtype, np.float32), copy=False)
-    low, high = float(frame.min()), float(frame.max())
-    if np.isfinite(low) and np.isfinite(high):
-        return _inexact(frame, low, high)
-    finite = frame[np.isfinite(frame)]
-    if not finite.size:
-        return None
-    return _inexact(finite, float(finite.min()), float(finite.max()))
-
-
 def _inexact(frame: NDArray[Any], low: float, high: float) -> FrameStats:
-    buffer = np.empty(_BLOCK // frame.itemsize)
+    """Sum in float64, in cache-sized pieces of whole lines; what is left behind them is one piece more."""
+    pixels, size = frame.reshape(-1), _BLOCK // frame.itemsize
+    whole = pixels.size // _LINE * _LINE
+    starts = [*range(0, whole, size), *([whole] if whole < pixels.size else [])]
+    buffer = np.empty(size)
     parts, total = [], 0.0
-    for block in _blocks(frame):
-        pixels = buffer[: block.size]
-        pixels[:] = block
-        part = float(pixels.sum())
-        pixels -= part / block.size
-        squares = float(np.square(pixels, out=pixels).sum())
+    for start, stop in pairwise([*starts, pixels.size]):
+        block = buffer[: stop - start]
+        block[:] = pixels[start:stop]
+        part = float(block.sum())
+        block -= part / block.size
+        squares = float(np.square(block, out=block).sum())
         parts.append(FrameStats(block.size, low, high, part / block.size, squares))
         total += part
     return replace(reduce(_merge, parts), mean=total / frame.size)
-
-
-def _blocks(frame: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Cut a frame into cache-sized pieces of whole lines, and what is left."""
-    pixels, size = frame.reshape(-1), _BLOCK // frame.itemsize
-    whole = pixels.size // _LINE * _LINE
-    for start in range(0, whole, size):
-        yield pixels[start : min(start + size, whole)]
-    if whole < pixels.size:
-        yield pixels[whole:]
 
 
 def _merge(a: FrameStats, b: FrameStats) -> FrameStats:

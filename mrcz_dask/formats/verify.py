@@ -20,14 +20,14 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import verify_chain
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
-from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryError, MrczDaskError
+from mrcz_dask.values.errors import FormatError, MissingLibraryError, MrczDaskError
 
 Status = Literal["sound", "damaged", "no-footer"]
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """What `verify_file` found.
+    """The result of `verify_file`.
 
     Attributes
     ----------
@@ -66,8 +66,8 @@ class VerifyReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Checked:
-    frame: int
+class _CheckedFrame:
+    number: int
     problem: str | None
     stats: FrameStats | None = None
 
@@ -98,12 +98,15 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
     except MrczDaskError as error:
         return VerifyReport(name, "damaged", (*problems, str(error)), (), 0, 0, size)
     with reader:
-        had_problems = bool(problems)
-        checked = _check_frames(reader, 1 if reader.sequential else nthreads)
-        problems += [one.problem for one in checked if one.problem is not None]
-        damaged = tuple(one.frame for one in checked if one.problem is not None)
+        layout_is_sound = not problems
+        checked: list[_CheckedFrame] = []
+        with Pipeline[_CheckedFrame](1 if reader.sequential else nthreads, checked.append) as pipeline:
+            for i in range(len(reader)):
+                pipeline.submit(partial(_check_frame, reader, i))
+        problems += [frame.problem for frame in checked if frame.problem is not None]
+        damaged = tuple(frame.number for frame in checked if frame.problem is not None)
         problems += verify_chain((reader.footer or {}).get("provenance", []))
-        if isinstance(reader, StackReader) and reader.footer and not damaged and not had_problems:
+        if isinstance(reader, StackReader) and reader.footer and layout_is_sound and not damaged:
             problems += _wrong_statistics(reader, checked)
         status: Status = "damaged" if problems else "no-footer" if reader.footer is None else "sound"
         return VerifyReport(
@@ -118,58 +121,32 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
         )
 
 
-def _check_frames(reader: FrameSource, nthreads: int) -> list[_Checked]:
-    checked: list[_Checked] = []
-    pipeline = Pipeline[_Checked](nthreads, checked.append)
-    try:
-        for i in range(len(reader)):
-            pipeline.submit(partial(_check_frame, reader, i))
-        pipeline.drain()
-    finally:
-        pipeline.close()
-    return checked
-
-
-def _check_frame(reader: FrameSource, i: int) -> _Checked:
+def _check_frame(reader: FrameSource, i: int) -> _CheckedFrame:
+    """Decode a frame, and compare its stored bytes or its pixels with their checksum, if there is one."""
+    sound, stats = True, None
     try:
         if isinstance(reader, StackReader):
-            return _Checked(i, None, _stored_frame(reader, i))
-        _decoded_frame(reader, i)
+            raw, sums = reader.stored_chunk(i, check=False), reader.frame_index.checksums
+            sound = sums is None or checksum(raw) == sums[i]
+            if sound:
+                frame = np.empty(reader.shape[1:], reader.dtype)
+                reader.decode(i, raw, frame)
+                stats = frame_stats(frame)
+        elif isinstance(reader, ChecksummedSource):
+            frame = np.empty(reader.shape[1:], reader.stored_dtype)
+            reader.decode(i, frame)
+            sound = reader.sound(i, frame)
+        else:
+            reader.frame(i)
     except FormatError as error:
-        return _Checked(i, str(error))
-    return _Checked(i, None)
+        return _CheckedFrame(i, str(error))
+    return _CheckedFrame(i, None if sound else f"frame {i}: its checksum does not match", stats)
 
 
-def _stored_frame(reader: StackReader, i: int) -> FrameStats | None:
-    """Compare the bytes of a frame as they are stored, and return its statistics."""
-    raw = reader.stored_chunk(i, check=False)
-    sums = reader.frame_index.checksums
-    if sums is not None and checksum(raw) != sums[i]:
-        raise _mismatch(i)
-    frame = np.empty(reader.shape[1:], reader.dtype)
-    reader.decode(i, raw, frame)
-    return frame_stats(frame)
-
-
-def _decoded_frame(reader: FrameSource, i: int) -> None:
-    """Compare the pixels of a frame, where there is something to compare them with."""
-    if not isinstance(reader, ChecksummedSource):
-        reader.frame(i)
-        return
-    frame = np.empty(reader.shape[1:], reader.stored_dtype)
-    reader.decode(i, frame)
-    if not reader.sound(i, frame):
-        raise _mismatch(i)
-
-
-def _mismatch(i: int) -> DamagedError:
-    return DamagedError(f"frame {i}: its checksum does not match")
-
-
-def _wrong_statistics(reader: StackReader, checked: list[_Checked]) -> Iterator[str]:
-    """The header's float32 numbers against those of the frames."""
-    true = combine(one.stats for one in checked)
+def _wrong_statistics(reader: StackReader, checked: list[_CheckedFrame]) -> Iterator[str]:
+    """Compare the header's float32 numbers with those of the frames."""
+    true = combine(frame.stats for frame in checked)
     scale = max(abs(true.minimum), abs(true.maximum))
-    for key, said, found in zip(true._fields, reader.header.stats, true, strict=True):
-        if not isclose(said, found, rel_tol=1e-5, abs_tol=1e-5 * scale):
-            yield f"the header's {key} is {said:g}, that of the frames {found:g}"
+    for key, stated, value in zip(true._fields, reader.header.stats, true, strict=True):
+        if not isclose(stated, value, rel_tol=1e-5, abs_tol=1e-5 * scale):
+            yield f"the header's {key} is {stated:g}, that of the frames {value:g}"

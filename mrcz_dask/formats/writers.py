@@ -14,8 +14,7 @@ from mrcz_dask.formats.foreign.zarr_writer import ZarrWriter
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc import zstd_writer
-from mrcz_dask.formats.mrc.options import PixelSize
-from mrcz_dask.formats.mrc.packing import half_super_resolution
+from mrcz_dask.formats.mrc.modes import half_super_resolution
 from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat
@@ -44,18 +43,9 @@ def open_writer(
     dtype: DTypeLike,
     *,
     codec: str = "auto",
-    pixel_size: PixelSize = None,
-    meta: dict[str, Any] | None = None,
-    extended: bytes = b"",
-    extended_type: str = "",
     pixels: dict[str, Any] | None = None,
-    provenance: list[dict[str, Any]] | None = None,
-    recipe: dict[str, Any] | None = None,
     four_bit: bool = False,
-    reverse_rows: bool = False,
-    mrc_header: bytes = b"",
-    durable: bool = True,
-    nthreads: int = 1,
+    **about: Any,
 ) -> FrameWriter:
     """Begin a stack of any format; the file appears whole, with its sidecar, when it is closed.
 
@@ -71,30 +61,16 @@ def open_writer(
         In which pixels are stored, as `stored_type` gives it.
     codec
         See `check_format_codec`.
-    pixel_size
-        In Angstrom: a number, (x, y) or (x, y, z).
-    meta
-        The user's metadata, plain values.
-    extended, extended_type
-        An extended header: byte for byte in MRCZ, in the sidecar or attributes of the others.
     pixels
         What they mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and the
         ``dtype``, as ``<u2``, that they had before they were narrowed: frames are taken in that one too, what
         does not fit is an error, and readers give it back.
-    provenance, recipe
-        As `StackWriter` takes them.
     four_bit
         For ``mrcs``: 0..15 in four bits (mode 101); with an odd number of columns in eight, as programs
         differ about the half byte at the end of a row, unless `codec` is ``uint4``.
-    reverse_rows
-        Store each frame from its last row to its first one: see `reversed_rows`.
-    mrc_header
-        An MRC header whose labels, MZ, ISPG, cell and the like are carried over; the sidecar, footer or
-        attributes keep it whole.
-    durable
-        Wait until all is on the disk.
-    nthreads
-        Threads that compress frames; the bytes are the same with any number.
+    **about
+        As `FrameWriter` takes it, and ``durable``: wait until all is on the disk. An extended header goes
+        byte for byte into MRCZ, into the sidecar or attributes of the others; these keep an MRC header whole.
 
     Raises
     ------
@@ -110,38 +86,27 @@ def open_writer(
     check_format_codec(format, codec)
     if codec == UINT4 and not four_bit:
         raise DtypeError(f"{UINT4} holds counts of 0..15, and these pixels are not known to be that")
-    about: dict[str, Any] = {
-        "pixel_size": pixel_size,
-        "meta": meta,
-        "extended": extended,
-        "extended_type": extended_type,
-        "pixels": _own(pixels, format),
-        "provenance": provenance,
-        "recipe": recipe,
-        "reverse_rows": reverse_rows,
-        "mrc_header": mrc_header,
-        "durable": durable,
-        "nthreads": nthreads,
-    }
+    about["pixels"] = {key: value for key, value in (pixels or {}).items() if key != ROWS or format in OURS}
     match format:
         case "mrcz":
             return StackWriter(target, shape, dtype, codec=codec, kind="mrcz", **about)
         case "mrcs":
             packed = four_bit and (shape[-1] % 2 == 0 or codec == UINT4)
-            plain: dict[str, Any] = {"codec": "none", "kind": "mrcs", "footer": "sidecar", "four_bit": packed}
-            return StackWriter(target, shape, dtype, **plain, **about)
+            about |= {"codec": "none", "kind": "mrcs", "footer": "sidecar", "four_bit": packed}
+            return StackWriter(target, shape, dtype, **about)
         case "mrcs.zst":
             return zstd_writer.ZstdWriter(target, shape, dtype, codec=codec, **about)
         case "tiff":
-            kept = _not_taken_for_packed(shape, np.dtype(dtype))
             about["pixels"] = {"dtype": np.dtype(dtype).str, **about["pixels"]}
-            return tiff_writer.TiffWriter(target, shape, kept, codec=codec, **about)
+            if np.dtype(dtype) == np.uint8 and half_super_resolution(*shape[-2:]):
+                dtype = np.uint16  # at this size programs take each byte for two pixels
+            return tiff_writer.TiffWriter(target, shape, dtype, codec=codec, **about)
         case "zarr":
             return ZarrWriter(target, shape, dtype, codec=codec, **about)
 
 
 def check_format_codec(format: OutputFormat, codec: str) -> None:
-    """Return if a format can be written with a codec.
+    """Refuse a codec with which a format cannot be written.
 
     Parameters
     ----------
@@ -176,7 +141,7 @@ def check_format_codec(format: OutputFormat, codec: str) -> None:
 def stored_type(
     format: OutputFormat, dtype: DTypeLike, low: float, high: float, codec: str = "auto"
 ) -> tuple[np.dtype[Any], bool]:
-    """Return in which dtype a format holds pixels without loss, as other programs read it alike.
+    """Choose the dtype in which a format holds pixels without loss, and all programs read them alike.
 
     Parameters
     ----------
@@ -199,17 +164,17 @@ def stored_type(
     DtypeError
         No type of the format holds all of them, or four bits do not; says what to do.
     """
-    found = np.dtype(dtype).newbyteorder("=")
-    counts = found.kind in "iu"
-    if codec == UINT4 and not (counts and low >= 0 and high <= _NIBBLE):
-        here = f"{low}..{high}" if counts else f"{found}"
+    dtype = np.dtype(dtype).newbyteorder("=")
+    is_count = dtype.kind in "iu"
+    if codec == UINT4 and not (is_count and low >= 0 and high <= _NIBBLE):
+        here = f"{low}..{high}" if is_count else f"{dtype}"
         raise DtypeError(f"4-bit pixels hold counts of 0..{_NIBBLE}, these are {here}; use --codec auto")
     if format in OURS:
-        return found, False
-    if found.kind == "f":
+        return dtype, False
+    if dtype.kind == "f":
         return np.dtype(np.float32), False
-    if found.kind not in "iu":
-        raise DtypeError(f"{format} holds no {found} pixels for other programs; write mrcz or zarr")
+    if not is_count:
+        raise DtypeError(f"{format} holds no {dtype} pixels for other programs; write mrcz or zarr")
     if format == "mrcs" and low >= 0 and high <= _NIBBLE:
         return np.dtype(np.uint8), True
     return _narrowest(format, int(low), int(high)), False
@@ -247,7 +212,7 @@ def reversed_rows(source: FrameSource, format: OutputFormat) -> bool:
 
 
 def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
-    """Return what `pixels` of an output of these frames must say of their rows; empty for other programs.
+    """Return the entry about the order of rows in `pixels` of an output; empty for other programs.
 
     ``rows: TIFF`` where MRCZ and Zarr hold them in the order of TIFF, so that `reversed_rows` puts them right
     when they go to another program.
@@ -258,12 +223,3 @@ def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
 def is_top_down(source: FrameSource) -> bool:
     """Return whether the rows of a stack are in the order of TIFF, which other programs reverse."""
     return source.format == "TIFF" or source.pixels.get(ROWS) == TOP_DOWN
-
-
-def _own(pixels: dict[str, Any] | None, format: OutputFormat) -> dict[str, Any]:
-    return {key: value for key, value in (pixels or {}).items() if key != ROWS or format in OURS}
-
-
-def _not_taken_for_packed(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return uint16 for bytes in frames of a size at which programs take each byte for two pixels."""
-    return np.dtype(np.uint16) if dtype == np.uint8 and half_super_resolution(*shape[-2:]) else dtype

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from mrcz_dask.formats.foreign.eer import EerReader
-from mrcz_dask.formats.payload import section
 from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
+from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.text.mdoc import Mdoc, find_mdoc, read_mdoc
 from mrcz_dask.session.entries import PixelSizeSource, Rejected, Single, Skipped, StackEntry, relative_name

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import xxhash
 
-from mrcz_dask.formats.atomic_folder import replace_store
+from mrcz_dask.formats.atomic import replace_store
 from mrcz_dask.formats.digest import PixelDigest
-from mrcz_dask.formats.mrc.reader import StackReader, open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import stem_of, suffix_of
 from mrcz_dask.formats.sidecar import read_sidecar, sidecar, sidecar_path
 from mrcz_dask.formats.sources import FrameSource, open_source
@@ -66,7 +66,7 @@ def read_back(
 
 def _digest(place: Path, *, bytes_alone: bool, reverse_rows: bool) -> str:
     if bytes_alone:
-        with open_reader(place) as stored:
+        with StackReader(place) as stored:
             return chunk_digest(stored)
     with open_source(place) as reader:
         return pixel_digest(reader, reverse_rows=reverse_rows)

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from mrcz_dask.cli.app import app
 from mrcz_dask.cli.console import results, table, visible
-from mrcz_dask.formats.libraries import said
+from mrcz_dask.formats.libraries import one_line
 
 
 def test_a_name_with_a_line_end_stays_in_its_row(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,7 +26,7 @@ def test_verify_names_it_in_one_line(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_library_that_is_a_number_gets_its_kind() -> None:
-    assert (said(KeyError(-10)), said(ValueError("no tags")), said(EOFError())) == (
+    assert (one_line(KeyError(-10)), one_line(ValueError("no tags")), one_line(EOFError())) == (
         "KeyError -10",
         "no tags",
         "EOFError",

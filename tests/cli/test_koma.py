@@ -242,11 +242,11 @@ def test_float16_is_warned_about(night: Path, mrcz: Any) -> None:
 
 
 def test_keep_copies_the_chunks(night: Path, mrcz: Any) -> None:
-    from mrcz_dask.formats.mrc.reader import open_reader
+    from mrcz_dask.formats.mrc.reader import StackReader
 
     assert mrcz("koma", night, "--write", "recompressed", "--codec", "keep", *SERIAL).code == 0
     for path in night.glob("*.mrcz"):
-        with open_reader(path) as a, open_reader(night / "koma" / path.name) as b:
+        with StackReader(path) as a, StackReader(night / "koma" / path.name) as b:
             assert [bytes(a.stored_chunk(k)) for k in range(6)] == [
                 bytes(b.stored_chunk(k)) for k in range(6)
             ]

@@ -8,7 +8,7 @@ import pytest
 import mrcz_dask
 from mrcz_dask.convert.recompress import decompress, recompress
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.provenance import verify_chain
 from mrcz_dask.formats.sidecar import sidecar_path
@@ -38,7 +38,7 @@ def stack(path: Path, frames: np.ndarray, **more: Any) -> Path:
 
 
 def chunks(path: Path) -> list[bytes]:
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         return [bytes(reader.stored_chunk(k)) for k in range(len(reader))]
 
 
@@ -64,7 +64,7 @@ class TestRecompress:
 
     def test_keep_writes_blosc2_chunks_anew(self, tmp_path: Path) -> None:
         source = stack(tmp_path / "a.mrcz", poisson(), chunk_version=5)
-        with open_reader(recompress(source, tmp_path / "out", "keep").output) as reader:
+        with StackReader(recompress(source, tmp_path / "out", "keep").output) as reader:
             assert reader.chunk_version == 2
 
     def test_what_is_known_of_a_stack_goes_along(self, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ class TestRecompress:
         ) as writer:
             for frame in poisson():
                 writer.append(frame)
-        with open_reader(recompress(tmp_path / "a.mrcz", tmp_path / "out", "auto").output) as reader:
+        with StackReader(recompress(tmp_path / "a.mrcz", tmp_path / "out", "auto").output) as reader:
             assert (reader.extended, reader.header.extended_type) == (extended, "FEI1")
 
     def test_a_recipe_goes_along_with_a_word_about_its_store(self, tmp_path: Path) -> None:

@@ -19,11 +19,11 @@ class Kept(FrameWriter):
     frames: list[NDArray[Any]]
     state = "open"
 
-    def _take(self, frame: NDArray[Any], *, owned: bool, stats: FrameStats | None) -> None:
-        self.frames = [*getattr(self, "frames", []), frame]
+    def _take(self, frame: NDArray[Any], stats: FrameStats | None) -> None:
+        self._pipeline.submit(lambda: frame)
 
-    def _drain(self) -> None:
-        self.state = "drained"
+    def _store(self, encoded: NDArray[Any]) -> None:
+        self.frames = [*getattr(self, "frames", []), encoded]
 
     def _finish(self) -> None:
         self.state = "shown"

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import read
 
@@ -83,7 +83,7 @@ def test_we_read_python_mrcz(
             backend=backend if compressor else None,
             pixelsize=1.06,
         )
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         assert same(reader.frames(), stack)
         assert reader.meta == {"a": [1]} and reader.pixel_size == (1.06, 1.06, 1.06)
         assert reader.header.byteorder == (">" if endian == "be" else "<")
@@ -146,14 +146,14 @@ def test_we_read_mrcfile(tmp_path: Path) -> None:
     with mrcfile.new(tmp_path / "a.mrc", data=image) as file:
         file.voxel_size = 1.5
     np.testing.assert_array_equal(read(tmp_path / "a.mrc", 0), image)
-    with open_reader(tmp_path / "a.mrc") as reader:
+    with StackReader(tmp_path / "a.mrc") as reader:
         assert reader.pixel_size == (1.5, 1.5, 1.5)
 
 
 def test_our_files_in_the_python_mrcz_of_the_example(session_folder: Path, tmp_path: Path) -> None:
     source = sorted(session_folder.glob("FoilHole_9*.mrcz"))[0]
     stack = read(source)
-    with open_reader(source) as reader:
+    with StackReader(source) as reader:
         write(tmp_path / "a.mrcz", stack, pixel_size=reader.pixel_size, meta=reader.meta)
     np.testing.assert_array_equal(mrcz.readMRC(str(tmp_path / "a.mrcz"))[0], stack)
     assert (tmp_path / "a.mrcz").stat().st_size < source.stat().st_size

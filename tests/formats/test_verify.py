@@ -12,7 +12,7 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc import footer
 from mrcz_dask.formats.mrc.header import HEADER_SIZE
-from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sidecar import sidecar_path
@@ -36,7 +36,7 @@ def rewrite_footer(path: Path, change: Any, *, version: int = 1, header: bytes |
     """Replace the footer by one that is sealed anew, so that only its content can give it away."""
     payload = read_footer(path)
     assert payload is not None
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         end = reader.frame_index.end
     data = bytearray(path.read_bytes()[:end])
     if header is not None:
@@ -59,7 +59,7 @@ def test_sound_files(tmp_path: Path, dtype: str, threads: int) -> None:
 
 
 def test_each_damaged_frame_is_named(path: Path) -> None:
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         offsets = reader.frame_index.offsets
     data = bytearray(path.read_bytes())
     for i in (1, 4):
@@ -148,7 +148,7 @@ def test_without_footer_everything_is_decoded(stack: NDArray[np.int16], tmp_path
     data = path.read_bytes()
     path.write_bytes(data + b"12345")
     assert verify_file(path).notes == ("5 bytes behind the last frame are no footer",)
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         at, size = reader.frame_index.offsets[2], reader.frame_index.nbytes[2]
     path.write_bytes(data[: at + 16] + b"\xff" * (size - 16) + data[at + size :])
     report = verify_file(path)

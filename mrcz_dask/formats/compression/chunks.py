@@ -66,7 +66,7 @@ class ChunkHeader:
 
     @property
     def codec(self) -> str | None:
-        """The compressor's format (lz4hc writes lz4); None where bytes are merely copied or all equal."""
+        """Format of the compressor (lz4hc writes lz4); None where bytes are merely copied or all equal."""
         if self.flags & _COPIED or (self.version == 5 and self.cbytes == _HEADER_5):
             return None
         return _FORMATS.get(self.flags >> 5, f"format {self.flags >> 5}")
@@ -95,21 +95,23 @@ def walk(source: Source, offset: int, count: int, nbytes: int) -> tuple[tuple[in
     DamagedError
         Bytes that are no chunk, or a chunk of another size.
     """
-    found: list[tuple[int, int]] = []
-    while len(found) < count:
-        hold = f"cut off: its {source.size} bytes hold {len(found)} whole frames of {count}; copy it again"
+    places: list[tuple[int, int]] = []
+    for k in range(count):
+        cut_off = TruncatedError(
+            f"{source.name}: cut off: its {source.size} bytes hold {k} whole frames of {count}; copy it again"
+        )
         if offset + CHUNK_HEADER > source.size:
-            raise TruncatedError(f"{source.name}: {hold}")
+            raise cut_off
         try:
             chunk = ChunkHeader.parse(source.read_at(offset, CHUNK_HEADER))
             check_size(chunk, nbytes)
         except DamagedError as error:
-            raise DamagedError(f"{source.name}: frame {len(found)} at byte {offset}: {error}") from error
+            raise DamagedError(f"{source.name}: frame {k} at byte {offset}: {error}") from error
         if offset + chunk.cbytes > source.size:
-            raise TruncatedError(f"{source.name}: {hold}")
-        found.append((offset, chunk.cbytes))
+            raise cut_off
+        places.append((offset, chunk.cbytes))
         offset += chunk.cbytes
-    return tuple(found)
+    return tuple(places)
 
 
 def check_size(chunk: ChunkHeader, nbytes: int) -> None:

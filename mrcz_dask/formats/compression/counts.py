@@ -9,7 +9,6 @@ does every reader of blosc chunks of version 2.
 from __future__ import annotations
 
 import threading
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.compression import version2
 
 Bytes = NDArray[np.uint8]
-_LOOK = 4096  # bytes in the middle of a part that tell how many of it are zero
+_LOOK = 4096  # bytes in the middle of a part that tell which share of it is zero
 _NARROW = {
     "window_log": 17,
     "hash_log": 6,
@@ -42,38 +41,21 @@ _EMPTY = 0.97
 LEVELS = (min(_SPARSE), max(_SPARSE))
 
 
-def _compressor(changed: dict[str, int]) -> zstandard.ZstdCompressor:
-    parameters = zstandard.ZstdCompressionParameters(**{**_NARROW, **changed})
-    return zstandard.ZstdCompressor(compression_params=parameters)
+_of_thread = threading.local()  # compressors, by level: they keep their memory, and serve one thread
 
 
-class _Coder:
-    """The compressors of a level; not for two threads at once."""
-
-    def __init__(self, level: int) -> None:
-        self._share, sparse = _SPARSE[level]
-        self._dense = _compressor({})
-        self._sparse = _compressor(sparse)
-
-    def __call__(self, part: Bytes) -> bytes:
-        start = max(0, (part.size - _LOOK) // 2)
-        seen = part[start : start + _LOOK]
-        zeros = 1 - np.count_nonzero(seen) / seen.size
-        coder = self._sparse if self._share < zeros < _EMPTY else self._dense
-        return coder.compress(part.data)
-
-
-class _Coders(threading.local):
-    """Compressors, which keep their memory, for each thread."""
-
-    def __init__(self) -> None:
-        self._made: dict[int, _Coder] = {}
-
-    def of(self, level: int) -> _Coder:
-        return self._made.setdefault(level, _Coder(level))
-
-
-_coders = _Coders()
+def _compressors(level: int) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdCompressor]:
+    """Return the compressors for dense parts and for those where zeros prevail."""
+    known: dict[str, Any] = _of_thread.__dict__
+    key = f"level {level}"
+    if key not in known:
+        parameters = (_NARROW, _NARROW | _SPARSE[level][1])
+        known[key] = [
+            zstandard.ZstdCompressor(compression_params=zstandard.ZstdCompressionParameters(**values))
+            for values in parameters
+        ]
+    dense, sparse = known[key]
+    return dense, sparse
 
 
 def compress(items: NDArray[Any], level: int, shuffle: str, limit: int) -> bytes:
@@ -91,39 +73,43 @@ def compress(items: NDArray[Any], level: int, shuffle: str, limit: int) -> bytes
         Most bytes of a block.
     """
     block = version2.block_size(items.size, items.itemsize, limit)
-    make = partial(_stream, itemsize=items.itemsize, shuffle=shuffle, code=_coders.of(level))
     plain = items.view(np.uint8)
-    streams = [make(plain[start : start + block]) for start in range(0, plain.size, block)] if block else []
+    streams = [
+        _zstd_frames(plain[start : start + block], items.itemsize, level, shuffle)
+        for start in (range(0, plain.size, block) if block else ())
+    ]
     chunk = version2.chunk_of(items, "zstd", shuffle, block, streams) if streams else b""
     if 0 < len(chunk) <= plain.size:
         return chunk
     return version2.compress(items, "zstd", 1, shuffle, limit)
 
 
-def _stream(block: Bytes, itemsize: int, shuffle: str, code: _Coder) -> list[bytes]:
+def _zstd_frames(block: Bytes, itemsize: int, level: int, shuffle: str) -> list[bytes]:
     """Return the zstd frames of a block, or where they are no smaller its shuffled bytes, as blosc does."""
-    parts = _parts(block, itemsize, shuffle)
-    frames = list(map(code, parts))
+    dense, sparse = _compressors(level)
+    parts, frames = _shuffled_parts(block, itemsize, shuffle), []
+    for part in parts:
+        start = max(0, (part.size - _LOOK) // 2)
+        middle = part[start : start + _LOOK]
+        zeros = 1 - np.count_nonzero(middle) / middle.size
+        compressor = sparse if _SPARSE[level][0] < zeros < _EMPTY else dense
+        frames.append(compressor.compress(part.data))
     return frames if sum(map(len, frames)) < block.size else [part.tobytes() for part in parts]
 
 
-def _parts(block: Bytes, itemsize: int, shuffle: str) -> list[Bytes]:
+def _shuffled_parts(block: Bytes, itemsize: int, shuffle: str) -> list[Bytes]:
     """Return the shuffled bytes of a block, cut into its planes; those that are empty at the end are one."""
     items = block.size // itemsize
     if shuffle == "bit" and items % 8 == 0:
-        planes = _bit_planes(block, itemsize)
+        from mrcz_dask.numerics.planes import bit_planes  # numba takes long to import
+
+        flat = np.empty(block.size, np.uint8)
+        source = block.view()
+        source.flags.writeable = False  # or each kind of array is compiled for itself
+        bit_planes(source, itemsize, flat)
+        planes = flat.reshape(8 * itemsize, -1)
         used = int(block.view(f"u{itemsize}").max()).bit_length()
         return [part for part in (*planes[:used], planes[used:].reshape(-1)) if part.size]
     if shuffle == "byte" and itemsize > 1:
         return list(np.ascontiguousarray(block.reshape(items, itemsize).T))
     return [block]
-
-
-def _bit_planes(block: Bytes, itemsize: int) -> Bytes:
-    from mrcz_dask.numerics.planes import bit_planes  # numba takes long to import
-
-    planes = np.empty(block.size, np.uint8)
-    source = block.view()
-    source.flags.writeable = False  # or each kind of array is compiled for itself
-    bit_planes(source, itemsize, planes)
-    return planes.reshape(8 * itemsize, -1)

@@ -70,19 +70,19 @@ def compress(items: NDArray[Any], name: str, level: int, shuffle: str, limit: in
     """
     block = block_size(items.size, items.itemsize, limit)
     chunk = _from_blosc2(items, name, level, shuffle, block) if block and name in _FORMATS else None
-    return chunk or _from_blosc1(items, name, level, shuffle, block)
-
-
-def _from_blosc1(items: NDArray[Any], name: str, level: int, shuffle: str, block: int) -> bytes:
+    if chunk is not None:
+        return chunk
     # else calls from the main thread share one context and its number of threads
     blosc1.use_threads = False
     return bytes(blosc1.compress(items, name.encode(), level, SHUFFLES[shuffle], blocksize=block))
 
 
 def _from_blosc2(items: NDArray[Any], name: str, level: int, shuffle: str, block: int) -> bytes | None:
-    head = _shuffled_alike(items, shuffle, block)
+    # blosc1 leaves alone what is behind the last whole block, unless both shuffle all items alike
+    is_alike = items.size % 8 == 0 if shuffle == "bit" else shuffle == "byte" and items.itemsize > 1
+    head = items.size if is_alike else items.nbytes // block * block // items.itemsize
     chunk = compress5(items[:head], name, level, shuffle, block, splitmode=blosc2.SplitMode.NEVER_SPLIT)
-    starts = _streams(chunk, block)
+    starts = _stream_starts(chunk, block)
     if starts is None:
         return None
     ends, stored = np.append(starts[1:], len(chunk)), memoryview(chunk)
@@ -94,7 +94,7 @@ def _from_blosc2(items: NDArray[Any], name: str, level: int, shuffle: str, block
 def chunk_of(
     items: NDArray[Any], name: str, shuffle: str, block: int, streams: Sequence[Sequence[Piece]]
 ) -> bytes:
-    """Return the chunk of version 2 that has these streams, one a block.
+    """Put a chunk of version 2 together from its streams, one a block.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def chunk_of(
     block
         Bytes of a block.
     streams
-        Of each block what the codec made of its shuffled bytes, or these themselves; in pieces.
+        The shuffled bytes of each block, compressed or as they are; in pieces.
     """
     lengths = [sum(map(len, stream)) for stream in streams]
     base = CHUNK_HEADER + 4 * len(streams)
@@ -115,13 +115,7 @@ def chunk_of(
     return b"".join((header, table, *chain.from_iterable(blocks)))
 
 
-def _shuffled_alike(items: NDArray[Any], shuffle: str, block: int) -> int:
-    """Return how many items both versions shuffle alike; blosc1 leaves the rest alone."""
-    is_alike = items.size % 8 == 0 if shuffle == "bit" else shuffle == "byte" and items.itemsize > 1
-    return items.size if is_alike else items.nbytes // block * block // items.itemsize
-
-
-def _streams(chunk: bytes, block: int) -> NDArray[np.int32] | None:
+def _stream_starts(chunk: bytes, block: int) -> NDArray[np.int32] | None:
     """Return where the streams of a version-5 chunk begin, or None if version 2 has no such chunk."""
     header = ChunkHeader.parse(chunk)
     if header.flags & _COPIED or header.blocksize != block or header.cbytes == _HEADER_5:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.formats.sidecar import ATTRIBUTE, is_sealed, unsealed
+from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import FormatError, HeaderError, NoStackError, TruncatedError
@@ -71,27 +72,21 @@ class ArrayReader(ChecksummedSource):
         unwritten: Sequence[int] = (),
     ) -> None:
         self.name, self.format = name, kind
-        self._array, self._inside, self._last, self._close = array, inside, frames_last, close
+        self._array, self._last, self._close = array, frames_last, close
         self.unwritten = unwritten
         n, ny, nx = np.roll(array.shape, 1).tolist() if frames_last else (1, *array.shape)[-3:]
         if min(n, ny, nx) < 1:
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
         self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
-        self._attributes = _plain_attributes(array.attrs)
-        ours = array.attrs.get(ATTRIBUTE)
         where = f"{name}: attribute {ATTRIBUTE}"
-        self.vouch(unsealed(ours, where) if is_sealed(ours) else None, where)
-
-    def _own_pixel_size(self) -> tuple[float, float, float] | None:
-        said = next((self._attributes[key] for key in _PIXEL_SIZES if key in self._attributes), None)
-        number = said[0] if isinstance(said, list) and said else said
-        if not isinstance(number, (int, float)) or not 0 < number <= _LARGEST_PIXEL:
-            return None
-        return float(number), float(number), float(number)
-
-    def _own_meta(self) -> dict[str, Any]:
-        read = {"format": self.format, "first_row": self.first_row, "array": self._inside}
-        return {**({"attributes": self._attributes} if self._attributes else {}), "input": read}
+        self.attach_payload(unsealed(array.attrs.get(ATTRIBUTE), where), where)
+        attributes = _plain_attributes(array.attrs)
+        size = next((attributes[key] for key in _PIXEL_SIZES if key in attributes), None)
+        size = size[0] if isinstance(size, list) and size else size
+        if isinstance(size, (int, float)) and 0 < size <= _LARGEST_PIXEL:
+            self._file_pixel_size = (float(size), float(size), float(size))
+        read = {"format": kind, "first_row": self.first_row, "array": inside}
+        self._file_meta = {**({"attributes": attributes} if attributes else {}), "input": read}
 
     def decode(self, i: int, out: NDArray[Any]) -> None:
         """Decode frame `i`, (ny, nx); nothing is compared."""
@@ -129,12 +124,19 @@ def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
         file = h5py.File(source.path or io.BufferedReader(Cursor(source)), "r", **options)
     try:
         with opening(source.name, "an HDF5 file"):
-            found = _datasets(file, h5py.Dataset) | linked_stacks(file, source)
-            array, path = _choose(source.name, inside, file, h5py.Dataset, found)
-            unwritten = unwritten_frames(array, source, -1 if _is_velox(path) else 0)
-        reader = ArrayReader(
-            source.name, "HDF5", array, path, _is_velox(path), _both(file, source), unwritten
-        )
+            arrays: dict[str, Any] = {}
+            file.visititems(arrays.__setitem__)
+            arrays = {name: item for name, item in arrays.items() if isinstance(item, h5py.Dataset)}
+            arrays |= linked_stacks(file, source)
+            array, path = _choose(source.name, inside, file, h5py.Dataset, arrays)
+            parts = path.strip("/").split("/")
+            # Velox keeps frames on the last axis
+            velox = len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
+            unwritten = unwritten_frames(array, source, -1 if velox else 0)
+        closing = ExitStack()
+        closing.callback(source.close)
+        closing.callback(file.close)
+        reader = ArrayReader(source.name, "HDF5", array, path, velox, closing.close, unwritten)
         if unwritten:
             complain(_never_written(reader, "copy it again"))
         return reader
@@ -157,11 +159,12 @@ def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
     name = str(path)
     with opening(name, "a Zarr array or group"):
         root = zarr.open(str(path), mode="r")
-        members = {} if isinstance(root, zarr.Array) else dict(root.members(max_depth=None))
-        found = {key: one for key, one in members.items() if isinstance(one, zarr.Array)}
         if isinstance(root, zarr.Array):
-            root, found = {"/": root}, {"/": root}
-        array, at = _choose(name, inside, root, zarr.Array, found)
+            root = arrays = {"/": root}
+        else:
+            members = root.members(max_depth=None)
+            arrays = {key: item for key, item in members if isinstance(item, zarr.Array)}
+        array, at = _choose(name, inside, root, zarr.Array, arrays)
         reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
         if reader.footer is None:  # one with checksums is compared with them
             reader.unwritten = absent_frames(array, path)
@@ -182,37 +185,19 @@ def _never_written(reader: ArrayReader, remedy: str) -> TruncatedError:
     return TruncatedError(f"{reader.name}: {which}; {remedy}")
 
 
-def _both(file: Any, source: Source) -> Callable[[], None]:
-    def close() -> None:
-        file.close()
-        source.close()
-
-    return close
-
-
-def _datasets(file: Any, kind: type) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-
-    def take(name: str, one: Any) -> None:
-        if isinstance(one, kind):
-            found[name] = one
-
-    file.visititems(take)
-    return found
-
-
-def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]) -> tuple[Any, str]:
+def _choose(name: str, inside: str, root: Any, kind: type, arrays: dict[str, Any]) -> tuple[Any, str]:
     """Return an array and its path: the named one, an image too, or the only one of the largest size."""
+    some = [f"{path} {tuple(array.shape)} {array.dtype}" for path, array in sorted(arrays.items())[:8]]
+    listed = f"it has {', '.join(some)}{' ...' if len(arrays) > 8 else ''}" if some else "it has no arrays"
     if inside:
-        chosen = found.get(inside.strip("/"), root.get(inside))
-        there = isinstance(chosen, (kind, JoinedStacks))
-        if not there or len(getattr(chosen, "shape", ())) not in (2, 3):
-            raise HeaderError(f"{name}: no three-dimensional array at {inside}, nor image; {_listed(found)}")
+        chosen = arrays.get(inside.strip("/"), root.get(inside))
+        if not isinstance(chosen, (kind, JoinedStacks)) or len(getattr(chosen, "shape", ())) not in (2, 3):
+            raise HeaderError(f"{name}: no three-dimensional array at {inside}, nor image; {listed}")
         return chosen, inside
-    stacks = {path: one for path, one in found.items() if len(one.shape) == 3 and one.dtype.kind in "iuf"}
-    largest = max((one.size for one in stacks.values()), default=0)
-    paths = sorted(path for path, one in stacks.items() if one.size == largest)
-    how = f"{_listed(found)}; expected one stack, or its path: {name}::/path"
+    stacks = {path: a for path, a in arrays.items() if len(a.shape) == 3 and a.dtype.kind in "iuf"}
+    largest = max((array.size for array in stacks.values()), default=0)
+    paths = sorted(path for path, array in stacks.items() if array.size == largest)
+    how = f"{listed}; expected one stack, or its path: {name}::/path"
     if not paths:
         raise NoStackError(f"{name}: no three-dimensional array in it; {how}")
     if len(paths) > 1:
@@ -220,29 +205,17 @@ def _choose(name: str, inside: str, root: Any, kind: type, found: dict[str, Any]
     return stacks[paths[0]], paths[0]
 
 
-def _listed(found: Mapping[str, Any]) -> str:
-    some = [f"{path} {tuple(one.shape)} {one.dtype}" for path, one in sorted(found.items())[:8]]
-    return f"it has {', '.join(some)}{' ...' if len(found) > 8 else ''}" if some else "it has no arrays"
-
-
-def _is_velox(path: str) -> bool:
-    """Return whether a dataset is one of Velox, which keeps frames on the last axis."""
-    parts = path.strip("/").split("/")
-    return len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
-
-
 def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
     """Return texts, numbers and short lists of them; the rest is left out."""
-    found = {str(key): _simple(value) for key, value in list(attributes.items())[:_MOST]}
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _simple(value: Any) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        value = value.tolist() if value.size <= _MOST else None
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        return plain(value[:_LONGEST])
-    numbers = value if isinstance(value, list) else [value]
-    return plain(value) if all(isinstance(one, (int, float, str)) for one in numbers) else None
+    known: dict[str, Any] = {}
+    for key, value in list(attributes.items())[:_MOST]:
+        if isinstance(value, (np.ndarray, np.generic)):
+            value = value.tolist() if value.size <= _MOST else None
+        if isinstance(value, bytes):
+            value = value.decode("utf-8", "replace")
+        if isinstance(value, str):
+            value = value[:_LONGEST]
+        items = value if isinstance(value, list) else [value]
+        if all(isinstance(item, (int, float, str)) for item in items):
+            known[str(key)] = plain(value)
+    return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.source import Source
 from mrcz_dask.values.errors import FormatError, TruncatedError
 from mrcz_dask.values.timing import phase
@@ -41,48 +43,38 @@ class DmReader(FrameSource):
     def __init__(self, source: Source) -> None:
         if source.path is None:
             raise FormatError(f"{source.name}: DM files are read from a path; write it to a file first")
-        reading = library("rsciio.digitalmicrograph", "dm", "DM files")
+        rsciio = library("rsciio.digitalmicrograph", "dm", "DM files")
         self._source, self.name = source, source.name
         with opening(self.name, "a DM3 or DM4 file"):
-            images = reading.file_reader(str(source.path), lazy=True)
-            self._image = _largest(self.name, images)
-            self._data = self._image["data"]
-            if self._data.ndim == 2:
-                self._data = self._data[None]
+            image = _largest(self.name, rsciio.file_reader(str(source.path), lazy=True))
+            self._data = image["data"] if image["data"].ndim == 3 else image["data"][None]
             self.shape, self.dtype = self._data.shape, native(self.name, self._data.dtype)
-        self._check_end()
-
-    def _check_end(self) -> None:
-        """Touch the last pixel: the tags say where it is, and the file may end before."""
-        try:
+        try:  # the tags say where the last pixel is, and the file may end before
             self._data[-1, -1, -1].compute(scheduler="synchronous")
         except (ValueError, OSError, EOFError) as error:
             raise TruncatedError(
                 f"{self.name}: ends at {self._source.size} bytes, before its {self.shape[0]} frames of "
                 f"{self.shape[1:]} {self.dtype} do; copy the file again"
             ) from error
-
-    @property
-    def pixel_size(self) -> tuple[float, float, float] | None:
-        """(x, y, z) in Angstrom, or None."""
-        axes = {axis.get("name"): axis for axis in self._image["axes"]}
-        x, y = (_angstrom(axes.get(name)) for name in ("x", "y"))
-        return None if x is None or y is None else (x, y, x)
+        axes = {axis.get("name"): axis for axis in image["axes"]}
+        x, y = (_edge(axes.get(name, {})) for name in ("x", "y"))
+        self._file_pixel_size = None if x is None or y is None else (x, y, x)
+        self._image = image
 
     @property
     def meta(self) -> dict[str, Any]:
         """Title, local time, camera, exposure (s), voltage (V) and magnification, and what was read."""
         tags = self._image["original_metadata"].get("ImageList", {}).get("TagGroup0", {}).get("ImageTags", {})
-        bar, microscope = (_map(tags.get(key)) for key in ("DataBar", "Microscope Info"))
-        found = {
+        bar, microscope = section(tags, "DataBar"), section(tags, "Microscope Info")
+        values = {
             "title": self._image["metadata"].get("General", {}).get("title"),
-            "datetime": _when(bar),
+            "datetime": _local_time(bar),
             "camera": bar.get("Device Name"),
             "exposure_s": bar.get("Exposure Time (s)"),
             "voltage_v": microscope.get("Voltage"),
             "indicated_magnification": microscope.get("Indicated Magnification"),
         }
-        known = {key: plain(v) for key, v in found.items() if isinstance(v, (str, int, float)) and v}
+        known = {key: plain(v) for key, v in values.items() if isinstance(v, (str, int, float)) and v}
         return {**known, "input": {"format": self.format, "first_row": self.first_row}}
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
@@ -98,44 +90,36 @@ class DmReader(FrameSource):
 
 
 def _largest(name: str, images: list[dict[str, Any]]) -> dict[str, Any]:
-    stacks = [one for one in images if one["data"].ndim in (2, 3)]
+    stacks = [image for image in images if image["data"].ndim in (2, 3)]
     if not stacks:
-        shapes = [tuple(one["data"].shape) for one in images]
+        shapes = [tuple(image["data"].shape) for image in images]
         raise FormatError(f"{name}: has images of {shapes}; expected (n, y, x) or (y, x)")
-    return max(stacks, key=lambda one: (one["data"].ndim, one["data"].size))
+    return max(stacks, key=lambda image: (image["data"].ndim, image["data"].size))
 
 
-def _angstrom(axis: dict[str, Any] | None) -> float | None:
-    unit = _ANGSTROM.get(str((axis or {}).get("units")).strip())
-    if axis is None or unit is None:
+def _edge(axis: dict[str, Any]) -> float | None:
+    """Return the edge of a pixel along an axis in Angstrom, or None."""
+    unit = _ANGSTROM.get(str(axis.get("units")).strip())
+    if unit is None:
         return None
-    found = float(f"{float(axis['scale']) * unit:.7g}")
-    return found if 0 < found < np.inf else None
+    edge = float(f"{float(axis['scale']) * unit:.7g}")
+    return edge if 0 < edge < np.inf else None
 
 
-def _map(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _when(bar: dict[str, Any]) -> str | None:
+def _local_time(bar: dict[str, Any]) -> str | None:
     """Return the local time of an image in ISO form; None where day and month may be taken for each other.
 
     The date is a text in the order of the microscope computer's language. The time of its clock, in UTC, says
     which order is meant.
     """
+    parser = library("dateutil.parser", "dm", "DM files")
     text = f"{bar.get('Acquisition Date', '')} {bar.get('Acquisition Time', '')}"
-    times = {time for first in (False, True) if (time := _parsed(text, first)) is not None}
+    times: set[datetime] = set()
+    for dayfirst in (False, True):
+        with suppress(ValueError, OverflowError):
+            times.add(parser.parse(text, dayfirst=dayfirst).replace(tzinfo=None))
     clock = bar.get("Acquisition Time (OS)")
     if isinstance(clock, (int, float)) and clock > 0:
-        now = _EPOCH + timedelta(microseconds=clock / 10)
-        times = {time for time in times if abs(time - now) < _ZONES}
+        utc = _EPOCH + timedelta(microseconds=clock / 10)
+        times = {time for time in times if abs(time - utc) < _ZONES}
     return times.pop().isoformat(" ", "seconds") if len(times) == 1 else None
-
-
-def _parsed(text: str, dayfirst: bool) -> datetime | None:
-    parser = library("dateutil.parser", "dm", "DM files")
-    try:
-        found: datetime = parser.parse(text, dayfirst=dayfirst)
-    except (ValueError, OverflowError):
-        return None
-    return found.replace(tzinfo=None)

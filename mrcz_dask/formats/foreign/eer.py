@@ -23,13 +23,8 @@ _PIXEL, _METRE = "sensorPixelSize.width", 1e10
 _STEPS = {1: 0, 2: 1, 4: 2}
 
 
-def is_eer(pages: TiffPages) -> bool:
-    """Return whether the first or the second page of a TIFF file holds electron events."""
-    return _first_events(pages) is not None
-
-
-def _first_events(pages: TiffPages) -> int | None:
-    """Return the first page of events: an image of all of them may come before."""
+def first_events(pages: TiffPages) -> int | None:
+    """Return the first page of electron events, 0 or 1: an image of all of them may come before."""
     few = range(min(2, pages.count))
     return next((k for k in few if pages.page(k).compression in COMPRESSIONS), None)
 
@@ -61,53 +56,40 @@ class EerReader(FrameSource):
     def __init__(self, pages: TiffPages, params: InputParams) -> None:
         self._pages, self.name, self._params = pages, pages.name, params
         self._codecs = library("imagecodecs", "eer", "EER files")
-        start = _first_events(pages)
+        start = first_events(pages)
         if start is None:
             raise FormatError(f"{self.name}: no page of electron events; expected an EER file")
         self._start, self._first = start, pages.page(start)
         self._raw = (*self._first.shape, self._first.compression)
-        self.bounds = _groups(self.name, pages.count - start, params.eer_frames)
+        self.bounds = _group_bounds(self.name, pages.count - start, params.eer_frames)
         ny, nx = (edge * params.eer_upsampling for edge in self._first.shape)
         self.shape = (len(self.bounds) - 1, ny, nx)
         self.dtype = np.dtype(np.uint8 if max(np.diff(self.bounds)) < 256 else np.uint16)
         with decoding(self.name, len(self) - 1):
             self._strips(pages.count - 1)
-        said, found = self._tags.get(_FRAMES), self.bounds[-1]
-        if isinstance(said, int) and said != found:
-            self.notes = (f"has {found} raw frames, and the camera's metadata say {said}",)
-
-    @property
-    def codec(self) -> str:
-        """The name of the compression."""
-        return f"eer-{int(self._first.compression)}"
-
-    @property
-    def pixel_size(self) -> tuple[float, float, float] | None:
-        """(x, y, z) in Angstrom of the frames as they are given, or None."""
-        said = self._tags.get(_PIXEL)
-        if self._tags.get(f"{_PIXEL}.unit") != "m" or not isinstance(said, (int, float)):
-            return None
-        found = float(f"{said * _METRE / self._params.eer_upsampling:.7g}")
-        return (found, found, found) if 0 < found <= LARGEST_PIXEL else None
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What the camera says (``eer``), and how the raw frames were summed (``input``)."""
-        sizes = sorted({int(n) for n in np.diff(self.bounds)})
+        tags = pages.first.eer_tags or self._first.eer_tags or {}
+        tags = {key: str(value) if isinstance(value, datetime) else value for key, value in tags.items()}
+        stated, raw_frames = tags.get(_FRAMES), int(self.bounds[-1])
+        if isinstance(stated, int) and stated != raw_frames:
+            self.notes = (f"has {raw_frames} raw frames, and the camera's metadata say {stated}",)
+        edge = tags.get(_PIXEL)
+        if tags.get(f"{_PIXEL}.unit") == "m" and isinstance(edge, (int, float)):
+            edge = float(f"{edge * _METRE / params.eer_upsampling:.7g}")
+            self._file_pixel_size = (edge, edge, edge) if 0 < edge <= LARGEST_PIXEL else None
         read = {
             "format": self.format,
             "codec": self.codec,
             "first_row": self.first_row,
-            "raw_frames": int(self.bounds[-1]),
-            "raw_frames_per_frame": sizes,
-            "upsampling": self._params.eer_upsampling,
+            "raw_frames": raw_frames,
+            "raw_frames_per_frame": sorted({int(n) for n in np.diff(self.bounds)}),
+            "upsampling": params.eer_upsampling,
         }
-        return {**({"eer": self._tags} if self._tags else {}), "input": read}
+        self._file_meta = {**({"eer": tags} if tags else {}), "input": read}
 
     @property
-    def _tags(self) -> dict[str, Any]:
-        found = self._pages.first.eer_tags or self._first.eer_tags or {}
-        return {key: str(v) if isinstance(v, datetime) else v for key, v in found.items()}
+    def codec(self) -> str:
+        """Name of the compression."""
+        return f"eer-{int(self._first.compression)}"
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return frame `i`, (ny, nx) counts: the sum of its raw frames; see `FrameSource`."""
@@ -123,9 +105,12 @@ class EerReader(FrameSource):
     def _events(self, page_number: int) -> NDArray[np.uint8]:
         page, raw = self._strips(page_number)
         sizes = [int(page.tags.valueof(tag, usual)) for tag, usual in _SIZES.items()]
-        runs, across, along = sizes if page.compression == COMPRESSIONS[2] else (self._runs(page), 2, 2)
+        if page.compression == COMPRESSIONS[2]:
+            runs, across, along = sizes
+        else:
+            runs, across, along = 8 if page.compression == COMPRESSIONS[0] else 7, 2, 2
         with phase("decode", self.shape[1] * self.shape[2]):
-            found = self._codecs.eer_decode(
+            events = self._codecs.eer_decode(
                 raw + b"\0" * (len(raw) % 2),
                 self.shape[1:],
                 runs,
@@ -133,11 +118,7 @@ class EerReader(FrameSource):
                 along,
                 superres=_STEPS[self._params.eer_upsampling],
             )
-        return found.view(np.uint8)  # type: ignore[no-any-return]
-
-    @staticmethod
-    def _runs(page: Any) -> int:
-        return 8 if page.compression == COMPRESSIONS[0] else 7
+        return events.view(np.uint8)  # type: ignore[no-any-return]
 
     def _strips(self, page_number: int) -> tuple[Any, bytes]:
         page = self._pages.page(page_number)
@@ -154,7 +135,7 @@ class EerReader(FrameSource):
         self._pages.close()
 
 
-def _groups(name: str, raw: int, each: int) -> tuple[int, ...]:
+def _group_bounds(name: str, raw: int, each: int) -> tuple[int, ...]:
     """Return where each frame begins, and the end; what is left over is spread evenly."""
     count = raw // each
     if not count:

@@ -1,4 +1,4 @@
-"""Which frames of an array were written: in HDF5, in files that it links to, and in Zarr."""
+"""Frames of an array that were never written: in HDF5, in files that it links to, and in Zarr."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class JoinedStacks:
 
     def __init__(self, parts: list[Any]) -> None:
         self.parts = parts
-        self._ends = np.cumsum([len(one) for one in parts])
+        self._ends = np.cumsum([len(part) for part in parts])
         self.shape = (int(self._ends[-1]), *parts[0].shape[1:])
-        self.dtype, self.attrs, self.size = parts[0].dtype, parts[0].attrs, sum(one.size for one in parts)
+        self.dtype, self.attrs, self.size = parts[0].dtype, parts[0].attrs, sum(part.size for part in parts)
 
     def __getitem__(self, i: int) -> Any:
         k = int(np.searchsorted(self._ends, i, side="right"))
@@ -39,7 +39,7 @@ class JoinedStacks:
 
 
 def linked_stacks(file: Any, source: Source) -> dict[str, JoinedStacks]:
-    """Return, by group, the stacks that an HDF5 file has in other files of its folder.
+    """Find the stacks that an HDF5 file has in other files of its folder, by group.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def linked_stacks(file: Any, source: Source) -> dict[str, JoinedStacks]:
         A link leads out of the folder, or to stacks of several kinds.
     """
     h5py = library("h5py", "hdf5", "HDF5 files")
-    found: dict[str, JoinedStacks] = {}
+    stacks: dict[str, JoinedStacks] = {}
     groups = [file]
     while groups and len(groups) < _LARGEST_TREE:
         group, parts = groups.pop(), []
@@ -60,12 +60,12 @@ def linked_stacks(file: Any, source: Source) -> dict[str, JoinedStacks]:
                 parts.append(group[key])
             elif isinstance(link, h5py.HardLink) and group.get(key, getclass=True) is h5py.Group:
                 groups.append(group[key])
-        parts = [one for one in parts if isinstance(one, h5py.Dataset) and len(one.shape) == 3]
-        if len({(one.shape[1:], one.dtype) for one in parts}) > 1:
+        parts = [part for part in parts if isinstance(part, h5py.Dataset) and len(part.shape) == 3]
+        if len({(part.shape[1:], part.dtype) for part in parts}) > 1:
             raise FormatError(f"{source.name}: {group.name} links to stacks of several sizes; expected one")
         if parts:
-            found[group.name.strip("/")] = JoinedStacks(parts)
-    return found
+            stacks[group.name.strip("/")] = JoinedStacks(parts)
+    return stacks
 
 
 def _check_link(source: Source, name: str) -> None:
@@ -97,9 +97,9 @@ def unwritten_frames(array: Any, source: Source, axis: int) -> list[int]:
         It is made of other files, of which one is not there, or has no such frames.
     """
     if isinstance(array, JoinedStacks):
-        starts = np.cumsum([0, *(len(one) for one in array.parts)]).tolist()
+        starts = np.cumsum([0, *(len(part) for part in array.parts)]).tolist()
         pairs = zip(starts, array.parts, strict=False)
-        return [start + k for start, one in pairs for k in unwritten_frames(one, source, 0)]
+        return [start + k for start, part in pairs for k in unwritten_frames(part, source, 0)]
     if len(array.shape) < 3:
         return [] if array.id.get_storage_size() else [0]
     n = array.shape[axis]
@@ -123,19 +123,19 @@ def unwritten_frames(array: Any, source: Source, axis: int) -> list[int]:
 def _check_sources(array: Any, source: Source) -> None:
     """Complain if a virtual dataset has frames in files that are not there, or that were not written."""
     h5py = library("h5py", "hdf5", "HDF5 files")
-    for one in array.virtual_sources():
-        if source.path is None or one.file_name == "." or "%" in one.file_name:
+    for link in array.virtual_sources():
+        if source.path is None or link.file_name == "." or "%" in link.file_name:
             continue
-        path = source.path.parent / one.file_name
+        path = source.path.parent / link.file_name
         if not path.exists():
             raise TruncatedError(f"{source.name}: has frames in {path}, which is not there; copy it, too")
         with h5py.File(path, "r", locking=False) as file:
-            part = file.get(one.dset_name)
+            part = file.get(link.dset_name)
             if part is None or (not part.is_virtual and unwritten_frames(part, source, 0)):
                 raise TruncatedError(f"{source.name}: has frames in {path} that were never written there")
     fixed = None not in array.maxshape  # selections without an end cannot be counted
-    parts = (one.vspace.get_select_npoints() for one in array.virtual_sources() if fixed)
-    missing = array.size - sum(parts)
+    counts = (link.vspace.get_select_npoints() for link in array.virtual_sources() if fixed)
+    missing = array.size - sum(counts)
     if fixed and missing > 0:
         raise TruncatedError(
             f"{source.name}: {missing} of its {array.size} pixels are in no file that it is made of; "
@@ -154,11 +154,12 @@ def absent_frames(array: Any, folder: Path) -> list[int]:
         Of the store.
     """
     shape, outer, inner = (
-        (1, *one)[-3:] for one in (array.shape, array.shards or array.chunks, array.chunks)
+        (1, *sizes)[-3:] for sizes in (array.shape, array.shards or array.chunks, array.chunks)
     )
     within = [o // i for o, i in zip(outer, inner, strict=True)]
-    sharding = next((c for c in getattr(array.metadata, "codecs", ()) if isinstance(c, _sharding())), None)
-    found = np.zeros(shape[0], bool)
+    sharded = library("zarr.codecs", "formats", "Zarr stores").ShardingCodec
+    sharding = next((c for c in getattr(array.metadata, "codecs", ()) if isinstance(c, sharded)), None)
+    absent = np.zeros(shape[0], bool)
     for at in product(*(range(-(-size // step)) for size, step in zip(shape, outer, strict=True))):
         file = folder / array.path / array.metadata.encode_chunk_key(at[-len(array.shape) :])
         there = np.full(within, file.exists())
@@ -167,16 +168,12 @@ def absent_frames(array: Any, folder: Path) -> list[int]:
         first = at[0] * outer[0]
         used = [-(-min(o, n - k * o) // i) for k, o, n, i in zip(at, outer, shape, inner, strict=True)]
         whole = there[: used[0], : used[1], : used[2]].all(axis=(1, 2)).repeat(inner[0])
-        found[first : first + outer[0]] |= ~whole[: len(found) - first]
-    return np.flatnonzero(found).tolist()
-
-
-def _sharding() -> Any:
-    return library("zarr.codecs", "formats", "Zarr stores").ShardingCodec
+        absent[first : first + outer[0]] |= ~whole[: len(absent) - first]
+    return np.flatnonzero(absent).tolist()
 
 
 def _in_shard(file: Path, sharding: Any, within: list[int]) -> NDArray[np.bool_]:
-    """Return which chunks of a shard are in it, by its index: offset and size of each, all bits 1 = none."""
+    """Look up in a shard's index (offset and size of each chunk, all bits 1 = none) which are there."""
     count = math.prod(within)
     checked = len(sharding.index_codecs) > 1  # a crc32c of 4 bytes behind it
     size = 16 * count + 4 * checked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import re
+import struct
 import threading
 from datetime import datetime
 from enum import Enum
@@ -15,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.checksummed import ChecksummedSource
-from mrcz_dask.formats.foreign.tiff_pages import page_offsets
-from mrcz_dask.formats.frames import FirstRow, native
+from mrcz_dask.formats.frames import FirstRow, PixelSizes, native
 from mrcz_dask.formats.libraries import decoding, library, opening
-from mrcz_dask.formats.mrc.packing import half_super_resolution, unpack_into
+from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
@@ -26,6 +26,8 @@ from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, T
 from mrcz_dask.values.params import FourBit, InputParams
 from mrcz_dask.values.timing import phase
 
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MOST_PAGES = 1 << 20
 _UNCOMPRESSED = 1
 _WHEN, _UNIT, _PER_UNIT = 306, 296, 282
 _ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimetre: the two units of a resolution
@@ -38,6 +40,43 @@ _PLACES = {330: "SubIFDs", 34665: "ExifTag", 34853: "GPSTag"}
 _AHEAD = 4096
 _SHAPE = re.compile(r'\{"shape": \[(?P<sizes>\d+(?:, *\d+)+)\]')
 _IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
+
+
+def page_offsets(source: Source) -> list[int]:
+    """Follow the chain of pages of a TIFF file to its end: readers stop silently where it is broken.
+
+    Raises
+    ------
+    FormatError
+        No TIFF file, or one whose pages lead in a circle.
+    TruncatedError
+        A page is described behind the end of the file.
+    """
+    head = bytes(source.read_at(0, min(16, source.size)))
+    if head[:4] not in MAGIC:
+        raise FormatError(f"{source.name}: begins with {head[:4]!r}; expected a TIFF file")
+    order, big = "<" if head[:2] == b"II" else ">", b"+" in head[2:4]
+    number, tag, pointer = (order + "Q", 20, order + "Q") if big else (order + "H", 12, order + "I")
+    if len(head) < (16 if big else 8):
+        raise TruncatedError(f"{source.name}: ends at {source.size} bytes, in its header")
+    (offset,) = struct.unpack_from(pointer, head, 8 if big else 4)
+    offsets: dict[int, None] = {}
+    while offset:
+        if offset in offsets or len(offsets) >= _MOST_PAGES:
+            raise FormatError(f"{source.name}: its list of pages leads in a circle after {len(offsets)}")
+        offsets[offset] = None
+        try:
+            (tags,) = struct.unpack(number, source.read_at(offset, struct.calcsize(number)))
+            at = offset + struct.calcsize(number) + tags * tag
+            (offset,) = struct.unpack(pointer, source.read_at(at, struct.calcsize(pointer)))
+        except TruncatedError as error:
+            raise TruncatedError(
+                f"{source.name}: page {len(offsets)} is described at {offset}, but the file ends at "
+                f"{source.size}; copy the file again"
+            ) from error
+    if not offsets:
+        raise FormatError(f"{source.name}: has no pages; expected a page for each frame")
+    return list(offsets)
 
 
 class TiffPages:
@@ -125,66 +164,57 @@ class TiffReader(ChecksummedSource):
     def __init__(self, pages: TiffPages, params: InputParams, payload: dict[str, Any] | None = None) -> None:
         self._pages, self.name = pages, pages.name
         first = pages.first
-        _check_grey(self.name, first)
+        if first.samplesperpixel != 1 or len(first.shape) != 2:
+            raise FormatError(
+                f"{self.name}: a page has the shape {first.shape} with {first.samplesperpixel} samples a "
+                "pixel; expected grey images"
+            )
         self._stored = (*first.shape, np.dtype(first.dtype))
         self.packed = payload is None and _is_packed(self.name, first, params.four_bit)
         ny, nx = first.shape
         self.shape = (pages.count, ny, 2 * nx if self.packed else nx)
         self.dtype = native(self.name, first.dtype)
-        _check_pages(self.name, first, pages.count)
+        _check_count(self.name, first, pages.count)
         with opening(self.name, "a last page as large as the first"):
             self._check(pages.page(pages.count - 1))
-        self.vouch(payload, str(sidecar_path(self.name)))
+        self.attach_payload(payload, str(sidecar_path(self.name)))
+        description = str(first.description or "")[:_LONGEST]
+        self.labels = tuple(line.strip() for line in description.splitlines() if line.strip())
+        self._file_pixel_size = resolution(first)
+        texts = {"description": description, "software": str(first.software or ""), "datetime": _time(first)}
+        read = {"format": self.format, "first_row": self.first_row, "four_bit_packed": self.packed}
+        if self.codec:
+            read["codec"] = self.codec
+        self._file_meta = {**{key: text for key, text in texts.items() if text}, "input": read}
 
     @property
     def codec(self) -> str | None:
-        """The name of the compression, in lower case."""
+        """Name of the compression, in lower case."""
         compression = self._pages.first.compression
         return None if compression == _UNCOMPRESSED else compression.name.lower()
 
-    def _own_pixel_size(self) -> tuple[float, float, float] | None:
-        found = resolution(self._pages.first)
-        return None if found is None else (found, found, found)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The lines of the image description."""
-        text = str(self._pages.first.description or "")[:_LONGEST]
-        return tuple(line.strip() for line in text.splitlines() if line.strip())
-
-    def _own_meta(self) -> dict[str, Any]:
-        first = self._pages.first
-        read = {"format": self.format, "first_row": self.first_row, "four_bit_packed": self.packed}
-        found = {
-            "description": str(first.description or "")[:_LONGEST],
-            "software": str(first.software or ""),
-            "datetime": _when(first),
-        }
-        known = {key: value for key, value in found.items() if value}
-        return {**known, "input": {**read, **({"codec": self.codec} if self.codec else {})}}
-
     @cached_property
     def _all_tags(self) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Tags of the first page, under ``pages`` those in which others differ; and what is too much."""
+        """Tags of the first page, under ``pages`` those in which others differ; and names of the dropped."""
         if self.footer is not None:
             return {}, ()
-        first, dropped = _tags(self._pages.first)
+        first, dropped = _plain_tags(self._pages.first)
         pages = {}
         for k in range(1, self._pages.count):
-            found, more = _tags(self._pages.page(k))
+            tags, more = _plain_tags(self._pages.page(k))
             dropped |= more
-            if differing := {key: value for key, value in found.items() if first.get(key) != value}:
+            if differing := {key: value for key, value in tags.items() if first.get(key) != value}:
                 pages[str(k)] = differing
         return {**first, **({"pages": pages} if pages else {})}, tuple(sorted(dropped))
 
     @property
     def tags(self) -> dict[str, Any]:
-        """All tags but those about how pixels are stored; ``pages`` has what differs from the first page."""
+        """All tags but those about how pixels are stored; under ``pages`` those that differ from page 0."""
         return self._all_tags[0]
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """Names tags that are too large, and those that lead to other images in the file."""
+        """Names of tags that are too large, and of those that lead to other images in the file."""
         return tuple(f"TIFF tag {name}" for name in self._all_tags[1])
 
     def decode(self, i: int, out: NDArray[Any]) -> None:
@@ -223,24 +253,16 @@ class TiffReader(ChecksummedSource):
         self._pages.close()
 
 
-def _check_grey(name: str, page: Any) -> None:
-    if page.samplesperpixel != 1 or len(page.shape) != 2:
-        raise FormatError(
-            f"{name}: a page has the shape {page.shape} with {page.samplesperpixel} samples a pixel; "
-            "expected grey images"
-        )
-
-
-def _check_pages(name: str, page: Any, pages: int) -> None:
-    """Complain where the first page announces another number than there are.
+def _check_count(name: str, page: Any, pages: int) -> None:
+    """Complain where the first page announces another number of pages than there are.
 
     ImageJ keeps frames behind a single page beyond 4 GiB; tifffile does so where it is asked to.
     """
     text = str(page.description or "")
-    said = _IMAGES.match(text)
-    if said and int(said["count"]) != pages:
+    images = _IMAGES.match(text)
+    if images and int(images["count"]) != pages:
         raise FormatError(
-            f"{name}: has {pages} pages, and ImageJ says that there are {said['count']} images; expected a "
+            f"{name}: has {pages} pages, and ImageJ says that there are {images['count']} images; expected a "
             "page for each; save it as another format (raw frames behind one page are not read)"
         )
     shape = _SHAPE.match(text)
@@ -260,40 +282,36 @@ def _is_packed(name: str, page: Any, four_bit: FourBit) -> bool:
     return byte and (four_bit == "packed" or (four_bit == "auto" and half_super_resolution(*page.shape)))
 
 
-def resolution(page: Any) -> float | None:
-    """Return the edge of a pixel in Angstrom as the tags of a resolution say it, or None."""
+def resolution(page: Any) -> PixelSizes:
+    """Return the edges (x, y, z) of a pixel in Angstrom as the tags of a resolution say, or None."""
     inch_or_cm, ratio = page.tags.valueof(_UNIT, 2), page.tags.valueof(_PER_UNIT)
     try:
-        found = _ANGSTROM[int(inch_or_cm)] * ratio[1] / ratio[0]
+        edge = _ANGSTROM[int(inch_or_cm)] * ratio[1] / ratio[0]
     except (KeyError, TypeError, IndexError, ZeroDivisionError):
         return None
-    return float(f"{found:.7g}") if 0 < found <= LARGEST_PIXEL else None
+    edge = float(f"{edge:.7g}")
+    return (edge, edge, edge) if 0 < edge <= LARGEST_PIXEL else None
 
 
-def _tags(page: Any) -> tuple[dict[str, Any], set[str]]:
+def _plain_tags(page: Any) -> tuple[dict[str, Any], set[str]]:
     """Return the tags of a page as plain values by name, and the names of those that are not kept."""
-    found: dict[str, Any] = {}
+    tags: dict[str, Any] = {}
     dropped = set()
     for tag in page.tags:
         if tag.code in _STORAGE:
             continue
-        value = _plain_tag(tag.value)
+        try:
+            value = plain(tag.value.value if isinstance(tag.value, Enum) else tag.value)
+        except ParameterError:
+            value = str(tag.value)
         if tag.code in _PLACES or len(repr(value)) > _LARGEST_TAG:
             dropped.add(_PLACES.get(tag.code, tag.name))
         else:
-            found[tag.name] = value
-    return found, dropped
+            tags[tag.name] = value
+    return tags, dropped
 
 
-def _plain_tag(value: Any) -> Any:
-    """Return a tag's value as texts, numbers and lists."""
-    try:
-        return plain(value.value if isinstance(value, Enum) else value)
-    except ParameterError:
-        return str(value)
-
-
-def _when(page: Any) -> str:
+def _time(page: Any) -> str:
     try:
         return datetime.strptime(str(page.tags.valueof(_WHEN, "")), "%Y:%m:%d %H:%M:%S").isoformat(" ")
     except ValueError:

@@ -13,8 +13,8 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.atomic import AtomicFile, explain
 from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
 from mrcz_dask.formats.compression.codecs import AIMS
+from mrcz_dask.formats.frame_writer import WRITER
 from mrcz_dask.formats.libraries import library
-from mrcz_dask.formats.payload import WRITER
 from mrcz_dask.formats.sidecar import sidecar
 from mrcz_dask.values.errors import DtypeError, ParameterError
 
@@ -25,11 +25,9 @@ _LEVEL, _LARGEST_LEVEL = 3, 12
 _CLASSIC = (1 << 32) - (1 << 25)
 _LZW_GROWTH = 1.5  # codes of up to 12 bits for bytes
 
-Compressor = Callable[[bytes], bytes]
-
 
 class TiffWriter(ChecksummedWriter):
-    """A TIFF file on its way; BigTIFF where it may pass 4 GiB.
+    """A TIFF file that is being written; BigTIFF where it may pass 4 GiB.
 
     Parameters
     ----------
@@ -42,7 +40,7 @@ class TiffWriter(ChecksummedWriter):
     durable
         Wait until the file is on the disk.
     **about
-        As `ChecksummedWriter` takes it.
+        As `FrameWriter` takes it.
 
     Raises
     ------
@@ -68,37 +66,40 @@ class TiffWriter(ChecksummedWriter):
     ) -> None:
         super().__init__(shape, dtype, **about)
         if self.dtype not in _TYPES:
-            known = ", ".join(one.name for one in _TYPES)
+            known = ", ".join(dtype.name for dtype in _TYPES)
             raise DtypeError(f"{target}: TIFF for other programs holds {known}, not {self.dtype}; cast first")
         name, level = parse_codec(codec)
         tifffile = library("tifffile", "tiff", "TIFF and EER files")
-        self._compress = _compressor(library("imagecodecs", "tiff", "TIFF and EER files"), name, level)
+        imagecodecs: Any = library("imagecodecs", "tiff", "TIFF and EER files")
+        compressors: dict[str, Callable[[bytes], bytes]] = {
+            "deflate": lambda data: bytes(imagecodecs.deflate_encode(data, level=level)),
+            "lzw": lambda data: bytes(imagecodecs.lzw_encode(data)),
+            "none": lambda data: data,
+        }
+        self._compress = compressors[name]
         self._path, self._durable = Path(target), durable
         self._file = AtomicFile(target, durable=durable)
-        self._tiff = tifffile.TiffWriter(self._file.stream, bigtiff=_may_pass_4_gib(self.shape, self.dtype))
-        self._page = self._page_options(None if name == "none" else name)
-
-    def _page_options(self, compression: str | None) -> dict[str, Any]:
-        resolution = {}
-        if self._pixel_size is not None:
-            x, y, _ = self._pixel_size
-            resolution = {"resolution": (_CENTIMETRE / x, _CENTIMETRE / y), "resolutionunit": "CENTIMETER"}
-        return {
+        nbytes = int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
+        self._tiff = tifffile.TiffWriter(self._file.stream, bigtiff=nbytes * _LZW_GROWTH > _CLASSIC)
+        self._page: dict[str, Any] = {
             "shape": self.shape[1:],
             "dtype": self.dtype,
             "photometric": "minisblack",
-            "compression": compression,
+            "compression": None if name == "none" else name,
             "rowsperstrip": self.shape[1],
             "metadata": None,
             "software": WRITER,
             "contiguous": False,
-            **resolution,
         }
+        if self._pixel_size is not None:
+            x, y, _ = self._pixel_size
+            self._page["resolution"] = (_CENTIMETRE / x, _CENTIMETRE / y)
+            self._page["resolutionunit"] = "CENTIMETER"
 
     def _encode(self, items: NDArray[Any]) -> Raw:
         return self._compress(items.tobytes())
 
-    def _store(self, i: int, raw: Raw) -> None:
+    def _write(self, i: int, raw: Raw) -> None:
         try:
             self._tiff.write(iter([raw]), **self._page)
         except OSError as error:
@@ -110,7 +111,6 @@ class TiffWriter(ChecksummedWriter):
             self._file.commit()
 
     def _discard(self) -> None:
-        super()._discard()
         with suppress(OSError, ValueError):
             self._tiff.close()
         self._file.discard()
@@ -135,16 +135,3 @@ def parse_codec(codec: str) -> tuple[str, int]:
         f"codec is {codec!r} for TIFF; expected auto, deflate[:LEVEL] with a level of 1 to {_LARGEST_LEVEL}, "
         "lzw or none"
     )
-
-
-def _compressor(imagecodecs: Any, name: str, level: int) -> Compressor:
-    known: dict[str, Compressor] = {
-        "deflate": lambda data: bytes(imagecodecs.deflate_encode(data, level=level)),
-        "lzw": lambda data: bytes(imagecodecs.lzw_encode(data)),
-        "none": lambda data: data,
-    }
-    return known[name]
-
-
-def _may_pass_4_gib(shape: tuple[int, int, int], dtype: np.dtype[Any]) -> bool:
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize * _LZW_GROWTH > _CLASSIC

@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mrcz_dask.formats.atomic import explain
-from mrcz_dask.formats.atomic_folder import AtomicFolder
+from mrcz_dask.formats.atomic import AtomicFolder, explain
 from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
-from mrcz_dask.formats.compression.choice import resolve
-from mrcz_dask.formats.compression.codecs import Codec, check_codec
+from mrcz_dask.formats.compression.codecs import Codec, check_chunk_size, check_codec, resolve
 from mrcz_dask.formats.libraries import library
-from mrcz_dask.formats.mrc.options import check_chunk
 from mrcz_dask.formats.sidecar import ATTRIBUTE, sealed
 from mrcz_dask.values.errors import DtypeError
 
@@ -23,7 +20,7 @@ _SHUFFLES = {"none": "noshuffle", "byte": "shuffle", "bit": "bitshuffle"}
 
 
 class ZarrWriter(ChecksummedWriter):
-    """A Zarr array on its way; its folder appears, whole, when it is closed.
+    """A Zarr array that is being written; its folder appears, whole, when it is closed.
 
     Parameters
     ----------
@@ -36,7 +33,7 @@ class ZarrWriter(ChecksummedWriter):
     durable
         Wait until the files are on the disk.
     **about
-        As `ChecksummedWriter` takes it.
+        As `FrameWriter` takes it.
 
     Raises
     ------
@@ -62,55 +59,50 @@ class ZarrWriter(ChecksummedWriter):
         if self.dtype.kind == "c":
             raise DtypeError(f"{target}: stacks in Zarr have no {self.dtype} pixels; write mrcz")
         if codec != "none":
-            check_chunk(self.shape[1] * self.shape[2] * self.dtype.itemsize)
+            check_chunk_size(self.shape[1] * self.shape[2] * self.dtype.itemsize)
         check_codec(codec)
-        self._asked = codec
+        self._codec_option = codec
         self._codec: Codec | None = None
         self._folder = AtomicFolder(Path(target), durable=durable)
 
     def _begin(self, items: NDArray[Any]) -> None:
-        self._codec = resolve(self._asked, items)
+        self._codec = resolve(self._codec_option, items)
 
     def _encode(self, items: NDArray[Any]) -> Raw:
         if self._codec is None:
             return items.reshape(-1).view(np.uint8).data
         return self._codec.compress(items)
 
-    def _store(self, i: int, raw: Raw) -> None:
+    def _write(self, i: int, raw: Raw) -> None:
         self._folder.write(f"c/{i}/0/0", raw)
 
     def _finish(self) -> None:
+        size = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
         try:
-            self._describe()
+            library("zarr", "formats", "Zarr stores").create_array(
+                str(self._folder.place),
+                shape=self.shape,
+                dtype=self.dtype,
+                chunks=(1, *self.shape[1:]),
+                compressors=self._blosc(),
+                dimension_names=AXES,
+                fill_value=0,
+                zarr_format=3,
+                attributes={**size, ATTRIBUTE: sealed(self._payload())},
+            )
         except OSError as error:
             raise explain(error, self._folder.path) from error
         self._folder.commit()
 
-    def _describe(self) -> None:
-        zarr, codec = library("zarr", "formats", "Zarr stores"), self._codec
-        blosc = codec and library("zarr.codecs", "formats", "Zarr stores").BloscCodec(
+    def _blosc(self) -> Any:
+        codec = self._codec
+        return codec and library("zarr.codecs", "formats", "Zarr stores").BloscCodec(
             cname=codec.format,
             clevel=codec.level,
             shuffle=_SHUFFLES[codec.filter],
             typesize=self.dtype.itemsize,
             blocksize=codec.blocksize,
         )
-        zarr.create_array(
-            str(self._folder.place),
-            shape=self.shape,
-            dtype=self.dtype,
-            chunks=(1, *self.shape[1:]),
-            compressors=blosc,
-            dimension_names=AXES,
-            fill_value=0,
-            zarr_format=3,
-            attributes=self._attributes(),
-        )
-
-    def _attributes(self) -> dict[str, Any]:
-        size = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
-        return {**size, ATTRIBUTE: sealed(self._payload())}
 
     def _discard(self) -> None:
-        super()._discard()
         self._folder.discard()

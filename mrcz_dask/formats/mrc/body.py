@@ -1,22 +1,147 @@
-"""The stored frames of a file being written, one behind the other."""
+"""Frames as they are stored: encoded with checksum and statistics, one behind the other in a file."""
 
 from __future__ import annotations
 
-import os
 import shutil
+from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
-from mrcz_dask.formats.atomic import explain
-from mrcz_dask.formats.mrc.encode import Encoded
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.formats.atomic import Target, explain, open_sink, start_writeback, target_path
+from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size, decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc.header import Statistics
-from mrcz_dask.formats.mrc.index import FrameIndex
-from mrcz_dask.formats.sinks import Target, open_sink, target_path
-from mrcz_dask.formats.stats import FrameStats, combine
+from mrcz_dask.formats.mrc.layout import FrameIndex
+from mrcz_dask.formats.mrc.modes import FOUR_BIT, PIXELS, pack, packed_row, pixel_mode
+from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
+from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.timing import phase
+
+INT8_MAX = 127
+_INT8, _UINT16 = 0, 6
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The way in which pixels of a dtype are stored: MODE, with uint8 as int8, or widened to uint16."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, int]
+    mode: int
+
+    @classmethod
+    def of(cls, dtype: np.dtype[Any], shape: tuple[int, int], *, four_bit: bool = False) -> Stored:
+        """Return how frames (ny, nx) of a dtype are stored at first.
+
+        Raises
+        ------
+        DtypeError
+            MRC cannot hold them.
+        """
+        if four_bit:
+            return cls(np.dtype(np.uint8), shape, FOUR_BIT)
+        native = dtype.newbyteorder("=")
+        return cls(native, shape, _INT8 if native == np.uint8 else pixel_mode(native))
+
+    @property
+    def widened(self) -> Stored:
+        """The same pixels with room for counts beyond 127."""
+        return replace(self, mode=_UINT16)
+
+    @property
+    def file_dtype(self) -> np.dtype[Any]:
+        """Type of the stored items, little-endian."""
+        return np.dtype("<" + PIXELS[self.mode])
+
+    @property
+    def file_shape(self) -> tuple[int, int]:
+        """Rows and stored items in a row."""
+        ny, nx = self.shape
+        return ny, packed_row(nx) if self.mode == FOUR_BIT else nx
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of one decoded frame as stored."""
+        rows, items = self.file_shape
+        return rows * items * self.file_dtype.itemsize
+
+    @property
+    def may_overflow(self) -> bool:
+        """True for uint8 in int8, which holds counts up to 127."""
+        return self.dtype == np.uint8 and self.mode == _INT8
+
+    def items(self, frame: NDArray[Any]) -> NDArray[Any]:
+        """Return the items to store, C-contiguous and little-endian; a view where that is possible."""
+        if self.mode == FOUR_BIT:
+            return pack(frame)
+        if self.mode == _INT8 and frame.dtype == np.uint8:
+            frame = frame.view(np.int8)
+        return np.ascontiguousarray(frame, self.file_dtype)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A frame as it goes to the file."""
+
+    raw: bytes | memoryview
+    checksum: int
+    stats: FrameStats | None
+    stored: Stored
+
+
+def encode(
+    frame: NDArray[Any], stored: Stored, codec: Codec | None, stats: FrameStats | None = None
+) -> Encoded:
+    """Encode a frame (ny, nx) of the dtype that `stored` is about; its statistics may be known already."""
+    with phase("encode", stored.nbytes):
+        items = stored.items(frame)
+        raw = items.reshape(-1).view(np.uint8).data if codec is None else codec.compress(items)
+        sum_of_bytes = checksum(raw)
+    with phase("sum"):
+        return Encoded(raw, sum_of_bytes, stats or frame_stats(frame), stored)
+
+
+def encode_copy(
+    raw: bytes | memoryview,
+    stored: Stored,
+    version: int,
+    stats: FrameStats | None,
+    frame: NDArray[Any] | None,
+) -> Encoded:
+    """Take a compressed chunk as it is; without statistics or the decoded frame it is decoded for them.
+
+    Raises
+    ------
+    DamagedError
+        It is no chunk of such a frame, or of another version.
+    """
+    chunk = ChunkHeader.parse(raw)
+    check_size(chunk, stored.nbytes)
+    if chunk.version != version:
+        raise DamagedError(
+            f"the chunk has version {chunk.version}, this file {version}; decode and append it"
+        )
+    if stats is None:
+        stats = frame_stats(decode(raw, stored) if frame is None else frame)
+    return Encoded(raw, checksum(raw), stats, stored)
+
+
+def decode(raw: bytes | memoryview, stored: Stored, *, compressed: bool = True) -> NDArray[Any]:
+    """Return the pixels of a stored frame (not of a packed one)."""
+    if compressed:
+        items = np.empty(stored.file_shape, stored.file_dtype)
+        decompress_into(raw, items)
+    else:
+        items = np.frombuffer(raw, stored.file_dtype).reshape(stored.file_shape)
+    return items.astype(stored.dtype, copy=False)
 
 
 class Body:
-    """Frames behind `base` bytes that are left for the headers.
+    """Frames in a new file, behind `base` bytes that are left for the headers.
 
     Parameters
     ----------
@@ -30,6 +155,7 @@ class Body:
 
     def __init__(self, target: Target, *, durable: bool, base: int) -> None:
         self._target, self._durable, self.base = target, durable, base
+        self._path = target_path(target)
         self._sink = open_sink(target, durable=durable)
         self._sizes: list[int] = []
         self._sums: list[int] = []
@@ -45,21 +171,22 @@ class Body:
 
     @property
     def index(self) -> FrameIndex:
-        """Where the frames are."""
+        """Offset, size and checksum of each frame."""
         starts = accumulate(self._sizes[:-1], initial=self.base)
         return FrameIndex(tuple(starts), tuple(self._sizes), tuple(self._sums))
 
     @property
     def statistics(self) -> Statistics:
-        """Of all frames so far."""
+        """Minimum, maximum, mean and standard deviation of all frames so far."""
         return combine(self._stats)
 
     def append(self, frame: Encoded) -> None:
         """Write the next frame."""
-        start = self.base + self.nbytes
+        start, count = self.base + self.nbytes, len(frame.raw)
         self.write(frame.raw, start)
-        self._send_off(start, len(frame.raw))
-        self._sizes.append(len(frame.raw))
+        if self._durable and self._path is not None:
+            start_writeback(self._sink.stream, start, count)
+        self._sizes.append(count)
         self._sums.append(frame.checksum)
         self._stats.append(frame.stats)
 
@@ -76,14 +203,7 @@ class Body:
                 self._sink.stream.seek(at)
                 self._sink.stream.write(data)
         except OSError as error:
-            path = target_path(self._target)
-            raise (explain(error, path) if path else error) from error
-
-    def _send_off(self, start: int, count: int) -> None:
-        """Let the disk begin with a frame, so that at the end there is little to wait for."""
-        if self._durable and target_path(self._target) is not None and hasattr(os, "posix_fadvise"):
-            # of pages that are not on the disk yet this begins to write, and drops none
-            os.posix_fadvise(self._sink.stream.fileno(), start, count, os.POSIX_FADV_DONTNEED)
+            raise (explain(error, self._path) if self._path else error) from error
 
     def read(self, i: int) -> bytes:
         """Return the stored bytes of a frame."""

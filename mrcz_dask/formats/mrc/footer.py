@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgpack
 import numpy as np
@@ -14,11 +14,11 @@ from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, deco
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.provenance import canonical
+from mrcz_dask.formats.sidecar import VERSION
 from mrcz_dask.formats.source import Source
 from mrcz_dask.values.errors import DamagedError, FooterError
 
 MAGIC = b"MRCZFOOT"
-VERSION = 1
 TRAILER_SIZE = 48
 Encoding = Literal["msgpack", "json"]
 _ENCODINGS: dict[Encoding, int] = {"msgpack": 0, "json": 1}
@@ -57,7 +57,7 @@ def encode(
 
     Equal payloads give equal bytes: keys are sorted.
     """
-    raw = canonical(payload) if encoding == "json" else _pack(payload)
+    raw = canonical(payload) if encoding == "json" else cast(bytes, msgpack.packb(_sorted(payload)))
     stored, compression = raw, _PLAIN
     if len(raw) >= _SMALLEST_COMPRESSED:
         packed = Codec(filter="none").compress(np.frombuffer(raw, np.uint8))
@@ -75,10 +75,8 @@ def find(source: Source) -> Footer | None:
     FooterError
         There is one that cannot be trusted or understood.
     """
-    if source.size < TRAILER_SIZE:
-        return None
     try:
-        return _decode(source)
+        return _decode(source) if source.size >= TRAILER_SIZE else None
     except (FooterError, DamagedError) as error:
         raise FooterError(f"{source.name}: broken footer: {error}") from error
 
@@ -92,7 +90,14 @@ def unpack(raw: bytes | memoryview, encoding: Encoding) -> dict[str, Any]:
         It is not such a payload.
     """
     try:
-        value = json.loads(bytes(raw)) if encoding == "json" else _unpack(raw)
+        if encoding == "json":
+            value = json.loads(bytes(raw))
+        else:
+            # skipping first shows that every announced item is there, before lists are made for them
+            scan = msgpack.Unpacker(max_buffer_size=max(1, len(raw)))
+            scan.feed(raw)
+            scan.skip()
+            value = msgpack.unpackb(raw)
     except (ValueError, RecursionError, msgpack.UnpackException) as error:
         raise FooterError(f"the payload is no {encoding}: {error or type(error).__name__}") from error
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
@@ -137,20 +142,7 @@ def _decompress(stored: bytes | memoryview, decoded: int) -> memoryview:
     return raw.data
 
 
-def _pack(payload: dict[str, Any]) -> bytes:
-    packed: bytes = msgpack.packb(_sorted(payload))
-    return packed
-
-
 def _sorted(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(item) for item in value] if isinstance(value, list) else value
-
-
-def _unpack(raw: bytes | memoryview) -> Any:
-    # skipping first shows that every announced item is there, before lists are made for them
-    scan = msgpack.Unpacker(max_buffer_size=max(1, len(raw)))
-    scan.feed(raw)
-    scan.skip()
-    return msgpack.unpackb(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -9,15 +10,19 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mrcz_dask.formats.mrc.modes import FOUR_BIT, join_mode, split_mode
-from mrcz_dask.formats.mrc.packing import half_super_resolution, packed_row
+from mrcz_dask.formats.mrc.modes import FOUR_BIT, half_super_resolution, join_mode, packed_row, split_mode
+from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 
 HEADER_SIZE = 1024
 ByteOrder = Literal["<", ">"]
 _STAMPS: dict[ByteOrder, bytes] = {"<": b"\x44\x44\x00\x00", ">": b"\x11\x11\x00\x00"}
 _LABEL, LABELS = 80, 10
-OWN_LABELS = ("MRCZ-dask ", "footer: checksums and provenance")
+# a label, so that a file that lost its footer is not taken for one that never had any
+PROMISE = "footer: checksums and provenance behind the last frame"
+_OWN_LABELS = ("MRCZ-dask ", "footer: checksums and provenance")
+JSON = "json"  # type of python-mrcz's extended header
+_OWN_META = "mrcz_dask"
 _IMOD = 1146047817  # its stamp, behind which are its flags
 _SIGNED, _PACKED = 1, 16
 _NOT_IN_FILE = "its frames are not in the file: "
@@ -25,18 +30,12 @@ _NEGATIVE = "NSYMBT is "
 
 
 class Statistics(NamedTuple):
-    """Of the stored pixels; without any (complex pixels) as MRC2014 marks what was not determined."""
+    """Statistics of the stored pixels; the defaults are MRC2014's marks for "not determined"."""
 
     minimum: float = 0.0
     maximum: float = -1.0
     mean: float = -2.0
     rms: float = -1.0
-
-    def determined(self) -> dict[str, float | None]:
-        """Return them by name; None for those that MRC2014 marks as not determined."""
-        known = {"minimum": self.minimum <= self.maximum, "maximum": self.minimum <= self.maximum}
-        known |= {"mean": self.mean >= min(self.minimum, self.maximum), "rms": self.rms >= 0}
-        return {name: value if known[name] else None for name, value in self._asdict().items()}
 
 
 UNDETERMINED = Statistics()
@@ -44,7 +43,7 @@ UNDETERMINED = Statistics()
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What an MRC or MRCZ header says.
+    """The contents of an MRC or MRCZ header.
 
     Attributes
     ----------
@@ -105,17 +104,17 @@ class Header:
 
     @property
     def data_offset(self) -> int:
-        """Where the first frame begins."""
+        """Offset of the first frame."""
         return HEADER_SIZE + self.extended_size
 
     @property
     def four_bit(self) -> bool:
-        """Whether two pixels share a byte."""
+        """True if two pixels share a byte."""
         return self.mode == FOUR_BIT
 
     @property
     def says_unsigned(self) -> bool | None:
-        """Whether pixels of modes 0 and 1 without a footer are counts from 0; None = not said."""
+        """True if pixels of modes 0 and 1 without a footer are counts from 0; None = not known."""
         if self.mode == 0 and self.imod_signed is not None:
             return not self.imod_signed
         most = np.iinfo(self.dtype).max
@@ -135,7 +134,7 @@ class Header:
 
     @property
     def compressed(self) -> bool:
-        """Whether the frames are blosc chunks."""
+        """True if the frames are blosc chunks."""
         return self.codec is not None
 
     @property
@@ -144,9 +143,9 @@ class Header:
         return self.data_offset + self.shape[0] * self.frame_nbytes
 
     def compared_with(self, file_size: int) -> str:
-        """Say what the header asks for where frames are not compressed, and what would fit the file."""
-        said = f"{HEADER_SIZE} + NSYMBT {self.extended_size} + NZ {self.shape[0]} x {self.frame_nbytes}"
-        text = f"the header asks for {self.plain_nbytes} bytes ({said}), the file has {file_size}"
+        """Say how long a file that is not compressed should be, and which header would fit this one."""
+        parts = f"{HEADER_SIZE} + NSYMBT {self.extended_size} + NZ {self.shape[0]} x {self.frame_nbytes}"
+        text = f"the header asks for {self.plain_nbytes} bytes ({parts}), the file has {file_size}"
         behind = file_size - self.plain_nbytes
         if behind > 0 and behind % self.frame_nbytes == 0:
             return f"{text}, as for NZ {self.shape[0] + behind // self.frame_nbytes}"
@@ -180,8 +179,8 @@ class Header:
         raw = bytes(data[:HEADER_SIZE])
         orders = _byte_orders(raw)
         problems = [_problems(raw, order, file_size) for order in orders]
-        for order, found in zip(orders, problems, strict=True):
-            if not found:
+        for order, texts in zip(orders, problems, strict=True):
+            if not texts:
                 header = _parse(raw, order)
                 if len(data) >= header.data_offset:
                     header = replace(header, extended=bytes(data[HEADER_SIZE : header.data_offset]))
@@ -223,7 +222,7 @@ class Header:
         return bytes(raw) + self.extended
 
     def carry(self, raw: bytes) -> Header:
-        """Return this header with what another one says beside its pixels: labels, MZ, ISPG, cell, origin.
+        """Return this header with labels, MZ, ISPG, cell, origin and the like of another one.
 
         Labels that this program wrote are not carried, nor are the last ones where there are more than ten.
 
@@ -240,7 +239,10 @@ class Header:
         return replace(self, mz=mz, ispg=ispg, labels=labels, raw=_little_endian(raw, order))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as `read_header` gives them."""
+        """Return plain values, as `read_header` gives them; statistics that are not determined are None."""
+        low, high, mean, rms = self.stats
+        determined = (low <= high, low <= high, mean >= min(low, high), rms >= 0)
+        stats = zip(self.stats._asdict().items(), determined, strict=True)
         return {
             "shape": list(self.shape),
             "dtype": self.dtype.str,
@@ -248,7 +250,7 @@ class Header:
             "codec": self.codec,
             "byteorder": "big" if self.byteorder == ">" else "little",
             "pixel_size": list(self.pixel_size) if self.pixel_size else None,
-            "stats": self.stats.determined(),
+            "stats": {name: value if known else None for (name, value), known in stats},
             "mz": self.mz,
             "ispg": self.ispg,
             "nversion": self.nversion,
@@ -262,46 +264,48 @@ class Header:
 
 def foreign_labels(raw: bytes) -> tuple[str, ...]:
     """Return the labels of a header, 1024 bytes, that other programs wrote."""
-    return tuple(text for text in _labels(raw) if not text.startswith(OWN_LABELS))
+    return tuple(text for text in _labels(raw) if not text.startswith(_OWN_LABELS))
 
 
 def _little_endian(raw: bytes, order: ByteOrder) -> bytes:
     """Return 1024 bytes of a header, little-endian, whose flags are those of pixels as we write them."""
-    made = bytearray(raw[:HEADER_SIZE])
+    little = bytearray(raw[:HEADER_SIZE])
     if order == ">":
-        made[96:196] = bytes(100)  # shorts, words and texts of other programs
+        little[96:196] = bytes(100)  # shorts, words and texts of other programs
         for begin, end in ((0, 96), (196, 208)):
-            made[begin:end] = np.frombuffer(raw[begin:end], ">u4").astype("<u4").tobytes()
-    stamp, flags = struct.unpack_from("<2i", made, 152)
+            little[begin:end] = np.frombuffer(raw[begin:end], ">u4").astype("<u4").tobytes()
+    stamp, flags = struct.unpack_from("<2i", little, 152)
     if stamp == _IMOD:
-        struct.pack_into("<i", made, 156, (flags | _SIGNED) & ~_PACKED)
-    return bytes(made)
+        struct.pack_into("<i", little, 156, (flags | _SIGNED) & ~_PACKED)
+    return bytes(little)
 
 
 def _byte_orders(raw: bytes) -> tuple[ByteOrder, ByteOrder]:
-    """Both byte orders, first the one that the machine stamp names (some writers leave it out)."""
+    """Return both byte orders, first the one that the machine stamp names (some writers leave it out)."""
     return (">", "<") if raw[212:213] == b"\x11" else ("<", ">")
 
 
 def _problems(raw: bytes, order: ByteOrder, file_size: int | None) -> list[str]:
     nx, ny, nz, mode = struct.unpack_from(order + "4i", raw, 0)
     (extended,) = struct.unpack_from(order + "i", raw, 92)
-    found = []
+    problems = []
     if min(nx, ny, nz) < 1:
-        found.append(f"its sizes are NX {nx}, NY {ny}, NZ {nz}, each expected to be at least 1")
+        problems.append(f"its sizes are NX {nx}, NY {ny}, NZ {nz}, each expected to be at least 1")
     if extended < 0:
-        found.append(f"{_NEGATIVE}{extended}; expected 0 or more")
+        problems.append(f"{_NEGATIVE}{extended}; expected 0 or more")
     try:
         split_mode(mode)
     except FormatError as error:
-        found.append(str(error))
-    header = None if found else _parse(raw, order)
-    if header is not None and file_size is not None:
-        found += _too_large(header, file_size)
-    fits = header is not None and not header.compressed and header.plain_nbytes == file_size
+        problems.append(str(error))
+    fits = False
+    if not problems:
+        header = _parse(raw, order)
+        fits = not header.compressed and header.plain_nbytes == file_size
+        if file_size is not None:
+            problems += _too_large(header, file_size)
     if not (fits or raw[208:211] == b"MAP"):
-        found.insert(0, f"bytes 208-211 are {raw[208:212]!r}, expected b'MAP '")
-    return found
+        problems.insert(0, f"bytes 208-211 are {raw[208:212]!r}, expected b'MAP '")
+    return problems
 
 
 def _too_large(header: Header, file_size: int) -> list[str]:
@@ -323,7 +327,9 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
     (packed,) = struct.unpack_from(order + "q", raw, 144)
     stamp, flags = struct.unpack_from(order + "2i", raw, 152)
     labels = _labels(raw)
-    halved = mode == 0 and _holds_four_bits(flags if stamp == _IMOD else 0, labels, ny, nx)
+    packed_flag = stamp == _IMOD and bool(flags & _PACKED)
+    packed_label = len(labels) == 1 and "4 bits packed" in labels[0] and half_super_resolution(ny, nx)
+    halved = mode == 0 and (packed_flag or packed_label)  # NX is half then, as SerialEM writes frames
     return Header(
         shape=(nz, ny, 2 * nx if halved else nx),
         mode=FOUR_BIT if halved else mode % 1000,
@@ -344,12 +350,6 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
     )
 
 
-def _holds_four_bits(flags: int, labels: tuple[str, ...], ny: int, nx: int) -> bool:
-    """Return whether bytes are two pixels each: NX is half then, as SerialEM writes frames."""
-    said = len(labels) == 1 and "4 bits packed" in labels[0] and half_super_resolution(ny, nx)
-    return bool(flags & _PACKED) or said
-
-
 def _labels(raw: bytes | bytearray) -> tuple[str, ...]:
     texts = [raw[at : at + _LABEL].split(b"\0")[0].rstrip() for at in range(224, HEADER_SIZE, _LABEL)]
     return tuple(text.decode("latin-1") for text in texts if text)
@@ -368,3 +368,31 @@ def _pixel_size(
         return None
     x, y, z = (float(f"{s:.7g}") for s in steps)  # what float32 can hold
     return x, y, z if z > 0 else x
+
+
+def encode_meta(meta: dict[str, Any] | None, pixels: dict[str, Any]) -> bytes:
+    """Return python-mrcz's extended header, JSON of `meta` and the scale of quantised pixels, or b""."""
+    content = plain(meta or {})
+    if "scale" in pixels:
+        content[_OWN_META] = {key: pixels[key] for key in ("scale", "offset", "unit") if key in pixels}
+    return json.dumps(content, ensure_ascii=False).encode() if content else b""
+
+
+def decode_meta(kind: str, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return (meta, pixels) of an extended header; both empty if it is of another kind than JSON.
+
+    Raises
+    ------
+    FormatError
+        It is marked as JSON and is not.
+    """
+    if kind != JSON or not data:
+        return {}, {}
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"the extended header is said to be JSON and is not: {error}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"the extended header is a JSON {type(content).__name__}, expected an object")
+    pixels = content.pop(_OWN_META, {})
+    return content, pixels if isinstance(pixels, dict) else {}

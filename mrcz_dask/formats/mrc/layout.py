@@ -8,15 +8,35 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, walk
-from mrcz_dask.formats.mrc.footer import VERSION, Footer, find
-from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
-from mrcz_dask.formats.mrc.index import FrameIndex, from_footer, locate
-from mrcz_dask.formats.payload import PROMISE, mismatches
-from mrcz_dask.formats.sidecar import read_sidecar
+from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.mrc.footer import Footer, find
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
+from mrcz_dask.formats.sidecar import VERSION, read_sidecar, section
 from mrcz_dask.formats.source import Source
-from mrcz_dask.values.errors import FooterError, FormatError, HeaderError, MrczDaskError
+from mrcz_dask.values.errors import (
+    DamagedError,
+    FooterError,
+    FormatError,
+    HeaderError,
+    MrczDaskError,
+    TruncatedError,
+)
 
 Complain = Callable[[MrczDaskError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameIndex:
+    """Offset and stored bytes of every frame, with xxh3-64 of these bytes if a footer says them."""
+
+    offsets: tuple[int, ...]
+    nbytes: tuple[int, ...]
+    checksums: tuple[int, ...] | None = None
+
+    @property
+    def end(self) -> int:
+        """First byte behind the last frame."""
+        return self.offsets[-1] + self.nbytes[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +59,6 @@ def lenient(error: MrczDaskError) -> None:
     warnings.warn(str(error), stacklevel=4)
 
 
-def _said_already(error: MrczDaskError) -> None:
-    """Pass over what follows from a contradiction between header and footer, which was told."""
-
-
 def load_header(source: Source) -> Header:
     """Read header and extended header.
 
@@ -54,6 +70,21 @@ def load_header(source: Source) -> Header:
     head = source.read_at(0, min(HEADER_SIZE, source.size))
     header = Header.parse(head, name=source.name, file_size=source.size)
     return replace(header, extended=bytes(source.read_at(HEADER_SIZE, header.extended_size)))
+
+
+def load_footer(source: Source, complain: Complain, *, promised: bool = False) -> Footer | None:
+    """Return the footer, or the sidecar as one at the file's end; None if there is neither."""
+    try:
+        footer = None if source.streamed else find(source)
+        payload = read_sidecar(source.beside) if footer is None and source.beside is not None else None
+    except FooterError as error:
+        complain(error)
+        return None
+    if payload is not None:
+        return Footer(payload, VERSION, source.size, 0)
+    if footer is None and promised:
+        complain(FooterError(f"{source.name}: its footer is gone, as after a cut; copy it again"))
+    return footer
 
 
 def load_layout(source: Source, complain: Complain) -> Layout:
@@ -72,65 +103,127 @@ def load_layout(source: Source, complain: Complain) -> Layout:
         What cannot be read, or all that is wrong if `complain` raises.
     """
     header = load_header(source)
+    notes: tuple[str, ...] = ()
+    if not header.stamped:
+        notes = ("its header has no stamp MAP; read as MRC, as its numbers make sense and fit its size",)
     promised = PROMISE in header.labels
-    found = load_footer(source, complain, promised=promised)
-    if found is not None:
-        raw = bytes(source.read_at(0, header.data_offset))
-        for problem in mismatches(found.payload, header, raw):
+    footer = load_footer(source, complain, promised=promised)
+    if footer is None:
+        index = _search_frames(source, header, complain)
+    else:
+        for problem in _mismatches(footer.payload, header, bytes(source.read_at(0, header.data_offset))):
             complain(type(problem)(f"{source.name}: {problem}"))
         try:
-            index = from_footer(found.payload, header, found.offset)
-            return Layout(header, found.payload, index, _notes(found) + _stamp_note(header))
+            index = index_from_footer(footer.payload, header, footer.offset)
         except FooterError as error:
             complain(FooterError(f"{source.name}: broken footer: {error}"))
-    index = _search(source, header, complain if found is None else _said_already)
-    notes = _stamp_note(header)
-    cut_off = len(index.offsets) < header.shape[0]  # as was said
-    behind = 0 if promised or cut_off or found is not None else source.size - index.end
+            # what follows from a contradiction between header and footer was told
+            index = _search_frames(source, header, lambda _: None)
+        else:
+            newer = f"its footer has version {footer.version}, this package knows {VERSION}; update it"
+            return Layout(
+                header, footer.payload, index, ((newer,) if footer.version > VERSION else ()) + notes
+            )
+    cut_off = len(index.offsets) < header.shape[0]  # as was told
+    behind = 0 if promised or cut_off or footer is not None else source.size - index.end
     if header.compressed and 0 < behind < CHUNK_HEADER:
         notes += (f"{behind} bytes behind the last frame are no footer",)
     elif behind:
-        complain(HeaderError(f"{source.name}: {_compared(source, header, index)}; correct the header"))
+        complain(HeaderError(f"{source.name}: {_compare_sizes(source, header, index)}; correct the header"))
     return Layout(header, None, index, notes)
 
 
-def load_footer(source: Source, complain: Complain, *, promised: bool = False) -> Footer | None:
-    """Return the footer, or the sidecar as one at the file's end; None if there is neither."""
-    try:
-        found = None if source.streamed else find(source)
-        beside = read_sidecar(source.beside) if found is None and source.beside is not None else None
-    except FooterError as error:
-        complain(error)
-        return None
-    if found is None and beside is None and promised:
-        complain(FooterError(f"{source.name}: its footer is gone, as after a cut; copy it again"))
-    return found if beside is None else Footer(beside, VERSION, source.size, 0)
+def header_payload(header: Header, header_bytes: bytes) -> dict[str, Any]:
+    """Return what the footer says about the header."""
+    return {"xxh3": checksum(header_bytes), "shape": list(header.shape), "dtype": header.dtype.str}
 
 
-def _notes(found: Footer) -> tuple[str, ...]:
-    if found.version <= VERSION:
-        return ()
-    return (f"its footer has version {found.version}, this package knows {VERSION}; update it",)
+def _mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[MrczDaskError]:
+    """Compare the header with what the footer says about it."""
+    stated, found = payload.get("header"), header_payload(header, header_bytes)
+    if not isinstance(stated, dict):
+        return [FooterError("the footer says nothing about the header")]
+    problems: list[MrczDaskError] = []
+    offsets = section(payload, "frames").get("offset")
+    begin = offsets[0] if isinstance(offsets, list) and offsets else None
+    if isinstance(begin, int) and begin != header.data_offset:
+        asked = f"the header asks for NSYMBT {header.extended_size}, so frames begin at {header.data_offset}"
+        fitting = f"the footer has them at {begin}, as for NSYMBT {begin - HEADER_SIZE}"
+        problems.append(HeaderError(f"{asked}; {fitting}; correct the header"))
+    for key in ("shape", "dtype"):
+        if stated.get(key) != found[key]:
+            text = f"the header says {key} {found[key]}, the footer {stated.get(key)!r}; correct the header"
+            problems.append(HeaderError(text))
+    if stated.get("xxh3") != found["xxh3"]:
+        text = "the header is not the one that was written (its checksum does not match)"
+        problems.append(DamagedError(text))
+    return problems
 
 
-def _stamp_note(header: Header) -> tuple[str, ...]:
-    note = "its header has no stamp MAP; read as MRC, as its numbers make sense and fit the size of the file"
-    return () if header.stamped else (note,)
+def index_from_footer(payload: dict[str, Any], header: Header, limit: int) -> FrameIndex:
+    """Read the frame index of a footer.
+
+    Parameters
+    ----------
+    payload
+        Of the footer.
+    header
+        Of the same file.
+    limit
+        Where the frames end at the latest.
+
+    Raises
+    ------
+    FooterError
+        Not as many frames as the header says, or frames outside of the file.
+    """
+    frames, columns = section(payload, "frames"), []
+    for key in ("offset", "nbytes", "xxh3"):
+        column = frames.get(key)
+        if not isinstance(column, list) or len(column) != header.shape[0]:
+            raise FooterError(f"its frame index has no {key} for each of {header.shape[0]} frames")
+        if not all(isinstance(number, int) and number >= 0 for number in column):
+            raise FooterError(f"its frame index has something else than numbers as {key}")
+        columns.append(tuple(column))
+    index = FrameIndex(*columns)
+    expected = header.data_offset
+    for offset, nbytes in zip(index.offsets, index.nbytes, strict=True):
+        if offset != expected or offset + nbytes > limit:
+            raise FooterError(f"its frame index has a frame at {offset}; expected {expected}, before {limit}")
+        expected = offset + nbytes
+    if not header.compressed and set(index.nbytes) != {header.frame_nbytes}:
+        raise FooterError(f"its frame index has frames that are not of {header.frame_nbytes} bytes")
+    return index
 
 
-def _compared(source: Source, header: Header, index: FrameIndex) -> str:
-    """Return what the header asks for, and what the file has."""
-    if not header.compressed:
-        return header.compared_with(source.size)
-    more, offset = 0, index.end
-    while (end := _end_of_chunk(source, offset, header.frame_nbytes)) is not None:
-        more, offset = more + 1, end
-    said = f"the header asks for NZ {header.shape[0]} frames, which end at byte {index.end}"
-    frames = f", as for NZ {header.shape[0] + more}" if more else ""
-    return f"{said}, the file has {source.size}{frames}"
+def locate(source: Source, header: Header) -> FrameIndex:
+    """Find the frames of a file without a footer; of compressed ones only chunk headers are read.
+
+    Raises
+    ------
+    TruncatedError
+        The file ends first; says how many whole frames are there.
+    HeaderError
+        It ends first, and would hold all frames if the extended header were shorter than NSYMBT says.
+    DamagedError
+        Bytes that are no chunk of a frame.
+    """
+    count, nbytes = header.shape[0], header.frame_nbytes
+    if header.compressed:
+        chunks = walk(source, header.data_offset, count, nbytes)
+        return FrameIndex(tuple(offset for offset, _ in chunks), tuple(size for _, size in chunks))
+    whole = _whole_frames(source, header)
+    if whole < count:
+        text = f"its {source.size} bytes hold {whole} whole frames of {count}"
+        text = f"{source.name}: {text}: {header.compared_with(source.size)}"
+        if source.size >= header.plain_nbytes - header.extended_size:
+            raise HeaderError(f"{text}; correct the header")
+        raise TruncatedError(f"{text}; copy it again")
+    return FrameIndex(tuple(header.data_offset + i * nbytes for i in range(count)), (nbytes,) * count)
 
 
-def _search(source: Source, header: Header, complain: Complain) -> FrameIndex:
+def _search_frames(source: Source, header: Header, complain: Complain) -> FrameIndex:
+    """Find all frames, or after a complaint those that are whole."""
     try:
         return locate(source, header)
     except FormatError as error:
@@ -142,21 +235,31 @@ def _search(source: Source, header: Header, complain: Complain) -> FrameIndex:
 
 
 def _whole_frames(source: Source, header: Header) -> int:
-    size, offset = header.frame_nbytes, header.data_offset
+    """Count the whole frames: of plain files all that have room, of others at most those announced."""
     if not header.compressed:
-        return max(0, source.size - offset) // size
-    for whole in range(header.shape[0]):
-        end = _end_of_chunk(source, offset, size)
-        if end is None:
-            return whole
-        offset = end
-    return header.shape[0]
+        return max(0, source.size - header.data_offset) // header.frame_nbytes
+    ends = _ends_of_chunks(source, header.data_offset, header.frame_nbytes, most=header.shape[0])
+    return len(ends)
 
 
-def _end_of_chunk(source: Source, offset: int, nbytes: int) -> int | None:
-    """Return the end of the chunk at `offset`; None if no frame of `nbytes` is there."""
-    try:
-        ((_, cbytes),) = walk(source, offset, 1, nbytes)
-    except FormatError:
-        return None
-    return offset + cbytes
+def _ends_of_chunks(source: Source, offset: int, nbytes: int, most: int | None = None) -> list[int]:
+    """Return where chunks of `nbytes` from `offset` on end, up to the first bytes that are none."""
+    ends: list[int] = []
+    while most is None or len(ends) < most:
+        try:
+            ((_, size),) = walk(source, offset, 1, nbytes)
+        except FormatError:
+            break
+        offset += size
+        ends.append(offset)
+    return ends
+
+
+def _compare_sizes(source: Source, header: Header, index: FrameIndex) -> str:
+    """Say what the header asks for, and what the file has."""
+    if not header.compressed:
+        return header.compared_with(source.size)
+    more = len(_ends_of_chunks(source, index.end, header.frame_nbytes))
+    text = f"the header asks for NZ {header.shape[0]} frames, which end at byte {index.end}"
+    frames = f", as for NZ {header.shape[0] + more}" if more else ""
+    return f"{text}, the file has {source.size}{frames}"

@@ -16,12 +16,11 @@ from typing import IO, Any
 
 import zstandard
 
-from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.zstd_writer import ROOM
-from mrcz_dask.formats.payload import PROMISE, section
-from mrcz_dask.formats.sidecar import read_sidecar
+from mrcz_dask.formats.sidecar import read_sidecar, section
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.values.errors import (
     DamagedError,
@@ -33,24 +32,23 @@ from mrcz_dask.values.errors import (
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
-
-def _zstd(file: IO[bytes]) -> IO[bytes]:
-    found: Any = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-    return io.BufferedReader(found)
-
-
 MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
     b"BZh": ("bzip2", bz2.BZ2File),
     b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
-    b"\x28\xb5\x2f\xfd": ("zstd", _zstd),
+    b"\x28\xb5\x2f\xfd": (
+        "zstd",
+        lambda file: io.BufferedReader(
+            zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        ),
+    ),
 }
 _AHEAD = _BLOCK = 1 << 20
 _BROKEN = (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
 
 class Unpacked(Source):
-    """What a compressed file holds, one byte after the other; safe from several threads, which take turns.
+    """The content of a compressed file, byte after byte; safe from several threads, which take turns.
 
     Its beginning is unpacked again when frames are read from the first one on again; when they are read in
     another order, all of it goes to a temporary file once.
@@ -75,8 +73,8 @@ class Unpacked(Source):
         self._flow = self._unpack(io.BufferedReader(Cursor(self._packed), _AHEAD))
         self._at = 0
 
-    def begin(self) -> Header:
-        """Unpack the header, and all of the file if it cannot be read from front to back; return the header.
+    def begin(self) -> None:
+        """Unpack the header, and all of the file if it cannot be read from front to back.
 
         Raises
         ------
@@ -92,7 +90,6 @@ class Unpacked(Source):
         else:
             self.size = header.data_offset + header.shape[0] * header.frame_nbytes
             self.streamed = self.sequential = True
-        return header
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
         """Return exactly `count` bytes from `offset`; see `Source`."""
@@ -111,7 +108,7 @@ class Unpacked(Source):
             return self._forward(offset, count)
 
     def _forward(self, offset: int, count: int) -> bytes:
-        if self._broken is not None:  # what comes behind it cannot be told
+        if self._broken is not None:  # what comes behind it is not known
             raise self._broken
         with self._unpacking():
             if self._at > offset:
@@ -119,8 +116,11 @@ class Unpacked(Source):
             while self._at < offset:
                 self._take(min(_BLOCK, offset - self._at))
             data = self._take(count)
-            if self._at == self.size:
-                self._to_end()
+            if self._at == self.size:  # read what is left, behind which is the checksum of all
+                end = self._at
+                while block := self._flow.read(_BLOCK):
+                    end += len(block)
+                self._compare(end)
             return data
 
     def _take(self, count: int) -> bytes:
@@ -133,18 +133,11 @@ class Unpacked(Source):
             )
         return data
 
-    def _to_end(self) -> None:
-        """Read what is left, behind which is the checksum of all."""
-        found = self._at
-        while block := self._flow.read(_BLOCK):
-            found += len(block)
-        self._compare(found)
-
-    def _compare(self, found: int) -> None:
-        """Complain if more bytes were found than the header asks for."""
-        if found > self.size:
+    def _compare(self, nbytes: int) -> None:
+        """Complain if there are more bytes than the header asks for."""
+        if nbytes > self.size:
             raise HeaderError(
-                f"{self.name}: the header asks for {self.size} bytes, {found} are compressed in the file; "
+                f"{self.name}: the header asks for {self.size} bytes, {nbytes} are compressed in the file; "
                 "correct NZ or NSYMBT in the header"
             )
 
@@ -199,11 +192,18 @@ class ZstdFrames(Source):
     def __init__(self, packed: Source, payload: dict[str, Any]) -> None:
         self.name, self.path, self.beside = packed.name, None, packed.beside
         self._packed = packed
-        self._head = _unpacked(packed.read_at(0, min(ROOM, packed.size)), HEADER_SIZE, self.name)
+        self._head = _unpack(packed.read_at(0, min(ROOM, packed.size)), HEADER_SIZE, self.name)
         header = Header.parse(self._head, name=f"{self.name} (zstd)")
         self._nbytes = header.frame_nbytes
         self.size = header.data_offset + header.shape[0] * self._nbytes
-        self._places = _places(section(payload, "packed"), header.shape[0], self.name)
+        packed_frames = section(payload, "packed")
+        columns = [packed_frames.get(key) for key in ("offset", "nbytes")]
+        if not all(isinstance(column, list) and len(column) == header.shape[0] for column in columns):
+            raise FooterError(
+                f"{self.name}: its sidecar does not say where each of {header.shape[0]} frames is; "
+                "copy both again"
+            )
+        self._places = list(zip(*columns, strict=True))
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
         """Return the header or a frame; see `Source`."""
@@ -213,29 +213,20 @@ class ZstdFrames(Source):
         if rest or count != self._nbytes or not 0 <= k < len(self._places):
             raise TruncatedError(f"{self.name}: has no frame of {count} bytes at {offset}; copy it again")
         raw = self._packed.read_at(*self._places[k])
-        return _unpacked(raw, count, f"{self.name}: frame {k}")
+        return _unpack(raw, count, f"{self.name}: frame {k}")
 
     def close(self) -> None:
         """Close the file."""
         self._packed.close()
 
 
-def _unpacked(raw: bytes | memoryview, count: int, name: str) -> bytes:
-    """Return what is in the first zstd frame; nothing is allocated for one that says another size."""
+def _unpack(raw: bytes | memoryview, count: int, name: str) -> bytes:
+    """Unpack the first zstd frame; nothing is allocated for one that announces another size."""
     with unpacking(name, "zstd"), phase("decode", count):
         size = zstandard.frame_content_size(raw)
         if size != count:
             raise DamagedError(f"{name}: its zstd frame says {size} bytes, expected {count}; copy it again")
         return zstandard.ZstdDecompressor().decompress(raw, count, allow_extra_data=True)
-
-
-def _places(said: dict[str, Any], count: int, name: str) -> list[tuple[int, int]]:
-    columns = [said.get(key) for key in ("offset", "nbytes")]
-    if not all(isinstance(one, list) and len(one) == count for one in columns):
-        raise FooterError(
-            f"{name}: its sidecar does not say where each of {count} frames is; copy both again"
-        )
-    return list(zip(*columns, strict=True))
 
 
 @contextmanager
@@ -267,24 +258,19 @@ def open_wrapped(packed: Source, params: InputParams, complain: Complain) -> Sta
     FormatError, TruncatedError, DamagedError, FooterError
         As `StackReader`; or it cannot be unpacked.
     """
-    source = _open(packed)
+    payload = read_sidecar(packed.beside) if packed.beside is not None else None
+    source: Unpacked | ZstdFrames
+    if payload is not None and "packed" in payload:
+        source, method = ZstdFrames(packed, payload), "zstd"
+    else:
+        source = Unpacked(packed)
+        method = source.method
     try:
+        if isinstance(source, Unpacked):
+            source.begin()
         reader = StackReader(source, mode0=params.mode0, complain=complain)
     except BaseException:
         source.close()
         raise
-    reader.format = f"{reader.format} in {'zstd' if isinstance(source, ZstdFrames) else source.method}"
+    reader.format = f"{reader.format} in {method}"
     return reader
-
-
-def _open(packed: Source) -> Unpacked | ZstdFrames:
-    payload = read_sidecar(packed.beside) if packed.beside is not None else None
-    if payload is not None and "packed" in payload:
-        return ZstdFrames(packed, payload)
-    source = Unpacked(packed)
-    try:
-        source.begin()
-    except BaseException:
-        source.close()
-        raise
-    return source

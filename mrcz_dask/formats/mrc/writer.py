@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from mrcz_dask.formats.compression.choice import resolve
+from mrcz_dask.formats.atomic import Target, target_path
 from mrcz_dask.formats.compression.chunks import ChunkHeader
-from mrcz_dask.formats.compression.codecs import Codec
-from mrcz_dask.formats.frame_writer import FrameWriter
-from mrcz_dask.formats.mrc import extended as extended_header
+from mrcz_dask.formats.compression.codecs import Codec, check_chunk_size, resolve
+from mrcz_dask.formats.frame_writer import WRITER, FrameWriter, PixelSize
 from mrcz_dask.formats.mrc import footer as footers
-from mrcz_dask.formats.mrc.body import Body
-from mrcz_dask.formats.mrc.encode import Encoded, Stored, copied, decode, encode
-from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
-from mrcz_dask.formats.mrc.options import FileOptions, Kind, PixelSize, pixel_size_of
-from mrcz_dask.formats.parallel import Pipeline, available_cores
-from mrcz_dask.formats.payload import PROMISE, WRITER, build
-from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.mrc.body import INT8_MAX, Body, Encoded, Stored, decode, encode, encode_copy
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, JSON, PROMISE, Header, encode_meta
+from mrcz_dask.formats.mrc.layout import FrameIndex, header_payload
+from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.sidecar import sidecar
-from mrcz_dask.formats.sinks import Target, target_path
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
 
+Kind = Literal["mrcz", "mrc", "mrcs"]
+FooterOption = bool | Literal["sidecar", "json"]
+_KINDS: dict[str, Kind] = {".mrcz": "mrcz", ".mrc": "mrc", ".mrcs": "mrcs"}
+
 
 class StackWriter(FrameWriter):
-    """A stack on its way into a file; the file appears, whole, when it is closed.
+    """A stack that is being written to MRCZ or MRC; the file appears, whole, when it is closed.
 
     Parameters
     ----------
@@ -42,45 +42,19 @@ class StackWriter(FrameWriter):
     codec
         ``auto`` (chosen from the first frame), ``auto:fast``, ``auto:small``, NAME[:LEVEL[:FILTER]],
         a `Codec`, or ``none``; plain files are never compressed.
-    pixel_size
-        In Angstrom: a number, (x, y) or (x, y, z).
-    meta
-        The user's metadata, plain values.
-    extended, extended_type
-        An extended header to be carried over byte for byte, and its four letters.
     chunk_version
         2 (every reader of MRCZ) or 5 (blosc2).
-    pixels
-        What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and
-        ``dtype``, as ``<u2``, if they are stored in another one, which readers undo.
-    provenance
-        Steps as `provenance.append` gives them.
-    recipe
-        What turns these counts into normalised ones.
     footer
         True, False, ``"json"`` for a footer that is JSON instead of msgpack, or ``"sidecar"`` for a JSON file
         beside a plain one.
     durable
         Wait until the file is on the disk.
-    nthreads
-        Threads that compress frames.
     kind
         ``mrcz``, ``mrc`` or ``mrcs``; by default from the name.
     four_bit
         Keep values 0..15 in four bits (mode 101; not compressed).
-    reverse_rows
-        Store each frame from its last row to its first one.
-    mrc_header
-        The 1024 bytes of an MRC header whose labels, MZ, ISPG, cell and the like are carried over.
-
-    Attributes
-    ----------
-    shape, dtype
-        Of the stack as it is stored.
-    restored
-        The dtype that readers give: the one that `pixels` named at the beginning, else the stored one.
-    meta, pixels, provenance, recipe
-        May be set until `close`.
+    **about
+        As `FrameWriter` takes it.
 
     Raises
     ------
@@ -99,61 +73,73 @@ class StackWriter(FrameWriter):
         dtype: DTypeLike,
         *,
         codec: str | Codec | None = "auto",
-        pixel_size: PixelSize = None,
-        meta: dict[str, Any] | None = None,
-        extended: bytes = b"",
-        extended_type: str = "",
         chunk_version: int = 2,
-        pixels: dict[str, Any] | None = None,
-        provenance: list[dict[str, Any]] | None = None,
-        recipe: dict[str, Any] | None = None,
-        footer: bool | Literal["sidecar", "json"] = True,
+        footer: FooterOption = True,
         durable: bool = True,
-        nthreads: int = 1,
         kind: Kind | None = None,
         four_bit: bool = False,
-        reverse_rows: bool = False,
-        mrc_header: bytes = b"",
+        **about: Any,
     ) -> None:
-        super().__init__(
-            shape,
-            np.uint8 if four_bit else dtype,
-            meta=meta,
-            pixels=pixels,
-            provenance=provenance,
-            recipe=recipe,
-            reverse_rows=reverse_rows,
-            mrc_header=mrc_header,
-        )
+        super().__init__(shape, np.uint8 if four_bit else dtype, **about)
         self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
-        self._options = FileOptions.of(
-            target, kind=kind, codec=codec, footer=footer, four_bit=four_bit, extended=extended
-        )
-        self._options.check_frame(self._stored.nbytes)
-        self._target, self._durable, self._version = target, durable, chunk_version
-        self._pixel_size = pixel_size_of(pixel_size)
-        self._carried, self._carried_type = extended, extended_type
+        self._target, self._path, self._durable = target, target_path(target), durable
+        self._kind, self._footer = kind or self._kind_of_name(), self._footer_place(footer, four_bit)
+        if codec == "none" or (codec == "auto" and (self._kind != "mrcz" or four_bit)):
+            codec = None
+        self._check_options(codec, four_bit)
+        self._codec_option, self._version = codec, chunk_version
         self._codec: Codec | None = None
         self._codec_name: str | None = None
         self._body = self._new_body()
-        self._pipeline = Pipeline[Encoded](nthreads, self._store)
-        self._shared_buffers = nthreads > 1
+
+    def _kind_of_name(self) -> Kind:
+        if self._path is None:
+            return "mrcz"
+        if self._path.suffix.lower() not in _KINDS:
+            raise ParameterError(
+                f"{self._path}: expected a name that ends in {', '.join(_KINDS)}, or kind= to be given"
+            )
+        return _KINDS[self._path.suffix.lower()]
+
+    def _footer_place(self, footer: FooterOption, four_bit: bool) -> FooterOption:
+        if footer not in (True, False, "sidecar", "json"):
+            raise ParameterError(
+                f"footer is {footer!r}; expected True, False, 'json' (at the file's end) or 'sidecar'"
+            )
+        if four_bit and footer:
+            footer = "sidecar"  # readers of 4-bit files trip over bytes behind the data
+        return False if footer == "sidecar" and self._path is None else footer
+
+    def _check_options(self, codec: str | Codec | None, four_bit: bool) -> None:
+        kind = self._kind
+        if codec is not None and kind != "mrcz":
+            raise ParameterError(f"codec is {codec!s} for a plain .{kind}; write .mrcz, or codec none")
+        if codec is not None and four_bit:
+            raise ParameterError(f"codec is {codec!s} for 4-bit pixels; these are not compressed: codec none")
+        if codec is not None and self._footer == "sidecar":
+            raise ParameterError("a sidecar goes with plain files; compressed ones hold their footer")
+        if self._extended and kind == "mrcs" and not self._footer:
+            raise ParameterError(
+                "a plain .mrcs has no extended header (MotionCor3 takes one for tilts); write .mrc, or "
+                "a footer or sidecar, which keeps it"
+            )
+        if codec is not None:
+            check_chunk_size(self._stored.nbytes)
 
     def _new_body(self) -> Body:
-        base = HEADER_SIZE + len(self._extended()[1])
+        base = HEADER_SIZE + len(self._extended_header()[1])
         return Body(self._target, durable=self._durable, base=base)
 
-    def _extended(self) -> tuple[str, bytes]:
-        if self._options.kind == "mrcs":
+    def _extended_header(self) -> tuple[str, bytes]:
+        """Return the four letters and the bytes of the extended header."""
+        if self._kind == "mrcs":
             return "", b""
-        if self._carried:
-            return self._carried_type, self._carried
-        data = extended_header.encode(self.meta, self.pixels)
-        return (extended_header.JSON, data) if data else ("", b"")
+        if self._extended:
+            return self._extended_type, self._extended
+        data = encode_meta(self.meta, self.pixels)
+        return (JSON, data) if data else ("", b"")
 
-    def _take(self, frame: NDArray[Any], *, owned: bool, stats: FrameStats | None) -> None:
-        if self._shared_buffers and not owned:
-            frame = frame.copy()
+    def _take(self, frame: NDArray[Any], stats: FrameStats | None) -> None:
         if self._codec is None:
             self._resolve(frame)
         self._pipeline.submit(partial(encode, frame, self._stored, self._codec, stats))
@@ -183,48 +169,32 @@ class StackWriter(FrameWriter):
         ParameterError
             This file is not compressed, or has all its frames.
         """
-        if self._options.codec is None:
+        codec = self._codec_option
+        if codec is None:
             raise ParameterError("chunks cannot go into a file that is not compressed; append decoded frames")
         self._count()
         self._pipeline.drain()
-        if self._is_wide_chunk(raw):
+        chunk = ChunkHeader.parse(raw)
+        if self._stored.may_overflow and chunk.nbytes == self._stored.widened.nbytes:
             self._widen()
-        self._codec_name = self._codec_name or self._copied_codec(ChunkHeader.parse(raw).codec)
-        self._store(copied(raw, self._stored, self._version, stats, frame))
-
-    def _drain(self) -> None:
-        self._pipeline.drain()
-
-    def _discard(self) -> None:
-        self._pipeline.close()
-        self._body.discard()
+        if self._codec_name is None:
+            if isinstance(codec, str) and not codec.startswith("auto"):
+                codec = Codec.parse(codec)
+            self._codec_name = codec.format if isinstance(codec, Codec) else chunk.codec or Codec().format
+        self._store(encode_copy(raw, self._stored, self._version, stats, frame))
 
     def _resolve(self, frame: NDArray[Any]) -> None:
         with phase("encode"):
-            self._codec = resolve(self._options.codec, self._stored.items(frame), version=self._version)
+            self._codec = resolve(self._codec_option, self._stored.items(frame), version=self._version)
         if self._codec is not None:
             self._codec_name = self._codec_name or self._codec.format
 
-    def _copied_codec(self, found: str | None) -> str:
-        asked = self._options.codec
-        if isinstance(asked, str) and not asked.startswith("auto"):
-            asked = Codec.parse(asked)
-        return asked.format if isinstance(asked, Codec) else found or Codec().format
-
-    def _is_wide_chunk(self, raw: bytes | memoryview) -> bool:
-        widened = self._stored.widened
-        return (
-            self.dtype == np.uint8
-            and self._stored.mode != widened.mode
-            and ChunkHeader.parse(raw).nbytes == widened.nbytes
-        )
-
-    def _store(self, frame: Encoded) -> None:
-        if not self._stored.fits(frame.stats):
+    def _store(self, encoded: Encoded) -> None:
+        if self._stored.may_overflow and encoded.stats is not None and encoded.stats.maximum > INT8_MAX:
             self._widen()
-        if frame.stored != self._stored:
-            frame = self._encode_again(frame.raw, frame.stored)
-        self._body.append(frame)
+        if encoded.stored != self._stored:
+            encoded = self._encode_again(encoded.raw, encoded.stored)
+        self._body.append(encoded)
 
     def _widen(self) -> None:
         """Write what is there once more as uint16: a count beyond 127 has come."""
@@ -237,64 +207,61 @@ class StackWriter(FrameWriter):
             old.discard()
 
     def _encode_again(self, raw: bytes | memoryview, stored: Stored) -> Encoded:
-        frame = decode(raw, stored, compressed=self._options.codec is not None)
+        frame = decode(raw, stored, compressed=self._codec_option is not None)
         if self._codec is None:
             self._resolve(frame)
         return encode(frame, self._stored, self._codec)
 
+    def _discard(self) -> None:
+        self._body.discard()
+
     def _finish(self) -> None:
-        kind, data = self._extended()
-        if self._body.base != HEADER_SIZE + len(data):
-            self._body.move(HEADER_SIZE + len(data))
-        header = self._header(kind, data)
+        extended_type, extended = self._extended_header()
+        base = HEADER_SIZE + len(extended)
+        if self._body.base != base:
+            self._body.move(base)
+        header = self._header(extended_type, extended)
         header_bytes = header.to_bytes()
         self._body.write(header_bytes, at=0)
-        payload = self._payload(header, header_bytes)
-        if self._options.footer == "end":
-            end, encoding = self._body.index.end, self._options.encoding
+        payload = self._stack_payload(header, header_bytes, self._body.index)
+        if self._footer in (True, "json"):
+            end = self._body.index.end
+            encoding: footers.Encoding = "json" if self._footer == "json" else "msgpack"
             self._body.write(footers.encode(payload, end, encoding=encoding), at=end)
-        path = target_path(self._target)
-        if path is None:
-            self._body.commit()
-        else:
-            beside = payload if self._options.footer == "sidecar" else None
-            with sidecar(path, beside, durable=self._durable):
-                self._body.commit()
+        self._commit(payload if self._footer == "sidecar" else None)
 
-    def _header(self, extended_type: str, extended: bytes) -> Header:
-        plain_file = self._options.kind != "mrcz"
-        promise = (PROMISE,) if self._options.footer == "end" else ()
+    def _commit(self, beside: dict[str, Any] | None) -> None:
+        with nullcontext() if self._path is None else sidecar(self._path, beside, durable=self._durable):
+            self._body.commit()
+
+    def _header(self, extended_type: str = "", extended: bytes = b"") -> Header:
+        promise = (PROMISE,) if self._footer in (True, "json") else ()
         header = Header(
             shape=self.shape,
             mode=self._stored.mode,
             codec=self._codec_name,
             pixel_size=self._pixel_size,
             stats=self._body.statistics,
-            mz=1 if plain_file else 0,
+            mz=0 if self._kind == "mrcz" else 1,
             labels=(WRITER, *promise),
-            packed_size=0 if self._options.codec is None else self._body.nbytes,
+            packed_size=0 if self._codec_option is None else self._body.nbytes,
             extended_type=extended_type,
             extended_size=len(extended),
             extended=extended,
         )
         return header.carry(self._mrc_header) if self._mrc_header else header
 
-    def _payload(self, header: Header, header_bytes: bytes) -> dict[str, Any]:
-        pixels: dict[str, Any] = {**self.pixels, "dtype": self.restored.newbyteorder("<").str}
-        if self._pixel_size is not None:
-            pixels["pixel_size"] = self._pixel_size
-        return build(
-            header,
-            header_bytes,
-            self._body.index,
-            pixels=plain(pixels),
-            meta=self.meta,
-            provenance=self.provenance,
-            recipe=self.recipe,
-            codec=self._codec,
-            extended=(self._carried_type, self._carried) if self._options.kind == "mrcs" else None,
-            mrc_header=self._mrc_header,
-        )
+    def _stack_payload(self, header: Header, header_bytes: bytes, index: FrameIndex) -> dict[str, Any]:
+        payload = {
+            "header": header_payload(header, header_bytes),
+            "frames": {
+                "offset": list(index.offsets),
+                "nbytes": list(index.nbytes),
+                "xxh3": list(index.checksums or ()),
+            },
+            **self._payload(with_extended=self._kind == "mrcs"),
+        }
+        return payload if self._codec is None else payload | {"codec": self._codec.to_dict()}
 
 
 def write(

@@ -12,20 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import zstandard
 from numpy.typing import DTypeLike, NDArray
 
 from mrcz_dask.formats.compression.codecs import AIMS
-from mrcz_dask.formats.frame_writer import FrameWriter
-from mrcz_dask.formats.mrc.body import Body
-from mrcz_dask.formats.mrc.encode import Encoded, Stored, encode
-from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
-from mrcz_dask.formats.mrc.index import FrameIndex
-from mrcz_dask.formats.mrc.options import PixelSize, pixel_size_of
-from mrcz_dask.formats.parallel import Pipeline
-from mrcz_dask.formats.payload import WRITER, build
-from mrcz_dask.formats.sidecar import sidecar
+from mrcz_dask.formats.mrc.body import Body, Encoded, encode
+from mrcz_dask.formats.mrc.header import HEADER_SIZE
+from mrcz_dask.formats.mrc.layout import FrameIndex
+from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
@@ -36,27 +30,19 @@ _MAGIC = 0x184D2A50
 _LEVEL, _LARGEST_LEVEL = 1, 19
 
 
-class ZstdWriter(FrameWriter):
-    """An .mrcs.zst file on its way.
+class ZstdWriter(StackWriter):
+    """A stack that is being written to .mrcs.zst; uint8 becomes uint16, as counts beyond 127 may come.
 
     Parameters
     ----------
     target
         A path.
     shape, dtype
-        (n, ny, nx), of any dtype that MRC holds; uint8 becomes uint16, as counts beyond 127 may come.
+        (n, ny, nx), of any dtype that MRC holds.
     codec
         ``auto`` or ``zstd[:LEVEL]`` (1 to 19).
-    pixel_size
-        In Angstrom: a number, (x, y) or (x, y, z).
-    extended, extended_type
-        An extended header, which is kept in the sidecar.
-    durable
-        Wait until the file is on the disk.
-    nthreads
-        Threads that compress frames.
     **about
-        As `FrameWriter` takes it.
+        As `StackWriter` takes it; an extended header is kept in the sidecar.
 
     Raises
     ------
@@ -69,86 +55,42 @@ class ZstdWriter(FrameWriter):
     """
 
     def __init__(
-        self,
-        target: Path,
-        shape: tuple[int, ...],
-        dtype: DTypeLike,
-        *,
-        codec: str = "auto",
-        pixel_size: PixelSize = None,
-        extended: bytes = b"",
-        extended_type: str = "",
-        durable: bool = True,
-        nthreads: int = 1,
-        **about: Any,
+        self, target: Path, shape: tuple[int, ...], dtype: DTypeLike, *, codec: str = "auto", **about: Any
     ) -> None:
-        super().__init__(shape, dtype, **about)
-        plain = Stored.of(self.dtype, self.shape[1:])
-        self._stored = plain.widened if self.dtype == np.uint8 else plain
-        self._level, self._pixel_size = parse_level(codec), pixel_size_of(pixel_size)
-        self._carried = (extended_type, extended)
-        self._path, self._durable = Path(target), durable
-        self._sums: list[int] = []
-        self._body = Body(target, durable=durable, base=ROOM)
-        self._pipeline = Pipeline[tuple[int, Encoded]](nthreads, self._keep)
-        self._shared_buffers = nthreads > 1
+        self._level = parse_level(codec)
+        super().__init__(target, shape, dtype, codec="none", kind="mrcs", footer="sidecar", **about)
+        if self._stored.may_overflow:
+            self._stored = self._stored.widened
 
-    def _take(self, frame: NDArray[Any], *, owned: bool, stats: FrameStats | None) -> None:
-        if self._shared_buffers and not owned:
-            frame = frame.copy()
-        self._pipeline.submit(partial(self._packed, frame, stats))
+    def _new_body(self) -> Body:
+        return Body(self._target, durable=self._durable, base=ROOM)
 
-    def _packed(self, frame: NDArray[Any], stats: FrameStats | None) -> tuple[int, Encoded]:
+    def _take(self, frame: NDArray[Any], stats: FrameStats | None) -> None:
+        self._pipeline.submit(partial(self._pack, frame, stats))
+
+    def _pack(self, frame: NDArray[Any], stats: FrameStats | None) -> Encoded:
         plain = encode(frame, self._stored, None, stats)
         with phase("encode"):
-            return plain.checksum, replace(plain, raw=_compress(plain.raw, self._level))
+            return replace(plain, raw=self._compress(plain.raw))
 
-    def _keep(self, found: tuple[int, Encoded]) -> None:
-        self._sums.append(found[0])
-        self._body.append(found[1])
-
-    def _drain(self) -> None:
-        self._pipeline.drain()
+    def _compress(self, data: bytes | memoryview) -> bytes:
+        """Return a zstd frame that says its size and has a checksum."""
+        zstd = zstandard.ZstdCompressor(level=self._level, write_checksum=True, write_content_size=True)
+        return zstd.compress(data)
 
     def _finish(self) -> None:
-        header = Header(
-            shape=self.shape,
-            mode=self._stored.mode,
-            pixel_size=self._pixel_size,
-            stats=self._body.statistics,
-            mz=1,
-            labels=(WRITER,),
+        header = self._header()
+        header_bytes = header.to_bytes()
+        packed = self._compress(header_bytes)
+        filling = ROOM - len(packed) - _SKIPPABLE.size
+        self._body.write(packed + _SKIPPABLE.pack(_MAGIC, filling) + bytes(filling), at=0)
+        n, nbytes, index = self.shape[0], self._stored.nbytes, self._body.index
+        unpacked = FrameIndex(
+            tuple(HEADER_SIZE + k * nbytes for k in range(n)), (nbytes,) * n, index.checksums
         )
-        header = header.carry(self._mrc_header) if self._mrc_header else header
-        raw = header.to_bytes()
-        self._body.write(_in_room(_compress(raw, self._level)), at=0)
-        with sidecar(self._path, self._payload(header, raw), durable=self._durable):
-            self._body.commit()
-
-    def _payload(self, header: Header, raw: bytes) -> dict[str, Any]:
-        n, nbytes = self.shape[0], self._stored.nbytes
-        starts = tuple(HEADER_SIZE + k * nbytes for k in range(n))
-        pixels = {**self.pixels, "dtype": self.restored.newbyteorder("<").str}
-        if self._pixel_size is not None:
-            pixels["pixel_size"] = self._pixel_size
-        payload = build(
-            header,
-            raw,
-            FrameIndex(starts, (nbytes,) * n, tuple(self._sums)),
-            pixels=pixels,
-            meta=self.meta,
-            provenance=self.provenance,
-            recipe=self.recipe,
-            codec=None,
-            extended=self._carried,
-            mrc_header=self._mrc_header,
-        )
-        found = self._body.index
-        return payload | {"packed": {"offset": list(found.offsets), "nbytes": list(found.nbytes)}}
-
-    def _discard(self) -> None:
-        self._pipeline.close()
-        self._body.discard()
+        payload = self._stack_payload(header, header_bytes, unpacked)
+        places = {"offset": list(index.offsets), "nbytes": list(index.nbytes)}
+        self._commit(payload | {"packed": places})
 
 
 def parse_level(codec: str) -> int:
@@ -168,13 +110,3 @@ def parse_level(codec: str) -> int:
         f"codec is {codec!r} for .mrcs.zst; expected auto or zstd[:LEVEL] with a level of 1 to "
         f"{_LARGEST_LEVEL}"
     )
-
-
-def _compress(data: bytes | memoryview, level: int) -> bytes:
-    """Return a zstd frame that says its size and has a checksum."""
-    return zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=True).compress(data)
-
-
-def _in_room(head: bytes) -> bytes:
-    filling = ROOM - len(head) - _SKIPPABLE.size
-    return head + _SKIPPABLE.pack(_MAGIC, filling) + bytes(filling)

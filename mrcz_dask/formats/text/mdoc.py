@@ -16,7 +16,6 @@ from mrcz_dask.formats.text.timestamps import find_time
 SUFFIX = ".mdoc"
 _LARGEST = 1 << 26
 _SECTION = re.compile(r"\[\s*(?P<kind>[^=\]]+?)\s*=\s*(?P<name>.*?)\s*\]?$")
-_FRAMES = {"frameset", "zvalue", "image"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +33,18 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Mdoc:
-    """What an .mdoc holds.
+    """The contents of an .mdoc.
 
     Attributes
     ----------
     head
         The values before the first section.
-    titles
-        The texts of the ``[T = ...]`` lines.
     sections
-        The other sections in the file's order: ``FrameSet`` for a movie, ``ZValue`` for the images of a file.
+        The sections in the file's order: ``FrameSet`` for a movie, ``ZValue`` for the images of a file.
+        Lines ``[T = ...]`` are titles, and no sections.
     """
 
     head: Section
-    titles: tuple[str, ...] = ()
     sections: tuple[Section, ...] = ()
 
     def get(self, key: str) -> str | None:
@@ -55,30 +52,25 @@ class Mdoc:
         return next(self._all(key), None)
 
     @property
-    def frame_sets(self) -> tuple[Section, ...]:
-        """The sections that stand for images."""
-        return tuple(s for s in self.sections if s.kind.casefold() in _FRAMES)
-
-    @property
     def time(self) -> datetime | None:
-        """When the acquisition began (local time, no zone), or None."""
-        found = (find_time(text, alone=True) for text in self._all("DateTime"))
-        return next((time for time in found if time is not None), None)
+        """Start of the acquisition (local time, no zone), or None."""
+        times = (find_time(text, alone=True) for text in self._all("DateTime"))
+        return next((time for time in times if time is not None), None)
 
     @property
     def unread_time(self) -> str | None:
-        """The text of a DateTime that is there and is not understood, or None."""
-        return next(self._all("DateTime"), None) if self.time is None else None
+        """Text of a DateTime that is there and is not understood, or None."""
+        return self.get("DateTime") if self.time is None else None
 
     @property
     def tilts(self) -> tuple[Section, ...]:
-        """The sections of a tilt series' images, an exposure each; empty for the .mdoc of a movie."""
+        """Sections of a tilt series' images, an exposure each; empty for the .mdoc of a movie."""
         images = tuple(s for s in self.sections if s.kind.casefold() == "zvalue")
         tilted = any(s.get("TiltAngle") or s.get("SubFramePath") for s in images)
         return images if len(images) > 1 and tilted else ()
 
     def of_frames(self, stack: str) -> Mdoc | None:
-        """Return what a tilt series' .mdoc says of the tilt with a stack of this name, or None.
+        """Return the part of a tilt series' .mdoc about the tilt with a stack of this name, or None.
 
         The stack may be in another format than when it was recorded.
         """
@@ -94,47 +86,18 @@ class Mdoc:
         return self._positive("PixelSpacing")
 
     @property
-    def voltage(self) -> float | None:
-        """Acceleration voltage in kV, or None."""
-        return self._positive("Voltage")
-
-    @property
-    def dose(self) -> float | None:
-        """Exposure of the whole stack in e-/A^2, or None."""
-        return self._positive("ExposureDose") or self._frame_doses()
-
-    @property
     def frames(self) -> int:
-        """Number of frames of the stack; 0 where nothing is said."""
+        """Number of frames of the stack, 0 if it is not known."""
         numbers = [_number(word) for word in (self.get("FrameDosesAndNumber") or "").split()]
-        said = (self._positive("NumSubFrames"), sum(numbers[1::2]))
-        return int(next((one for one in said if one and math.isfinite(one)), 0))
-
-    @property
-    def defects(self) -> str | None:
-        """Name, without folders, of the list of the detector's defects, or None."""
-        return self._file_name("DefectFile")
-
-    @property
-    def gain_reference(self) -> str | None:
-        """Name, without folders, of the gain reference, or None."""
-        return self._file_name("GainReference")
+        counts = (self._positive("NumSubFrames"), sum(numbers[1::2]))
+        return int(next((count for count in counts if count and math.isfinite(count)), 0))
 
     def _all(self, key: str) -> Iterator[str]:
-        found = (section.get(key) for section in (*self.sections, self.head))
-        return (value for value in found if value)
+        values = (section.get(key) for section in (*self.sections, self.head))
+        return (value for value in values if value)
 
     def _positive(self, key: str) -> float | None:
         return next((x for x in map(_number, self._all(key)) if 0 < x < math.inf), None)
-
-    def _frame_doses(self) -> float | None:
-        numbers = [_number(word) for word in (self.get("FrameDosesAndNumber") or "").split()]
-        total = sum(dose * count for dose, count in zip(numbers[::2], numbers[1::2], strict=False))
-        return total if 0 < total < math.inf else None
-
-    def _file_name(self, key: str) -> str | None:
-        value = self.get(key)
-        return PureWindowsPath(value).name if value else None
 
 
 def parse_mdoc(text: str) -> Mdoc:
@@ -143,22 +106,19 @@ def parse_mdoc(text: str) -> Mdoc:
     Any end of line, comments (``#``), and lines that are neither a section nor ``key = value`` are passed
     over, as other programs' readers do: half an .mdoc still gives what is in it.
     """
-    titles: list[str] = []
     head: dict[str, str] = {}
     sections: list[tuple[str, str, dict[str, str]]] = []
     for line in map(str.strip, text.lstrip("\ufeff").splitlines()):
         section = _SECTION.match(line)
         key, equals, value = line.partition("=")
-        if section and section["kind"] == "T":
-            titles.append(section["name"])
-        elif section:
-            sections.append((section["kind"], section["name"], {}))
+        if section:
+            if section["kind"] != "T":
+                sections.append((section["kind"], section["name"], {}))
         elif equals and not line.startswith(("#", "[")):
             values = sections[-1][2] if sections else head
             values.setdefault(key.strip().casefold(), value.strip())
     return Mdoc(
         Section("", "", MappingProxyType(head)),
-        tuple(titles),
         tuple(Section(kind, name, MappingProxyType(values)) for kind, name, values in sections),
     )
 
@@ -179,17 +139,6 @@ def read_mdoc(path: Path) -> Mdoc:
         return parse_mdoc(content.decode("latin-1"))
 
 
-def mdoc_names(stack: str) -> list[str]:
-    """Return the names, case-folded, that the .mdoc of a stack called `stack` may have, likeliest first.
-
-    That is the stack's whole name or its stem and ``.mdoc``; then the names which the camera's file had
-    before it was compressed, such as ``movie.tif.mdoc`` for ``movie.mrcz``.
-    """
-    stem = stem_of(stack)
-    names = [stack, *(stem + suffix for suffix in ("", *SUFFIXES))]
-    return list(dict.fromkeys((name + SUFFIX).casefold() for name in names))
-
-
 def mdoc_index(names: Iterable[str]) -> dict[str, str]:
     """Return the .mdoc files among a folder's `names`, by case-folded name."""
     return {name.casefold(): name for name in sorted(names, reverse=True) if name.casefold().endswith(SUFFIX)}
@@ -197,6 +146,9 @@ def mdoc_index(names: Iterable[str]) -> dict[str, str]:
 
 def find_mdoc(stack: Path, index: Mapping[str, str] | None = None) -> Path | None:
     """Return the .mdoc of a stack, or None.
+
+    It is called as the stack, whole or without its suffix; or as the camera's file was before it was
+    compressed, such as ``movie.tif.mdoc`` for ``movie.mrcz``.
 
     Parameters
     ----------
@@ -206,9 +158,10 @@ def find_mdoc(stack: Path, index: Mapping[str, str] | None = None) -> Path | Non
         `mdoc_index` of the stack's folder, if it is there already: listing the folder for each of thousands
         of stacks would be slow.
     """
-    known = mdoc_index(p.name for p in stack.parent.iterdir()) if index is None else index
-    found = next((known[name] for name in mdoc_names(stack.name) if name in known), None)
-    return None if found is None else stack.with_name(found)
+    known = mdoc_index(path.name for path in stack.parent.iterdir()) if index is None else index
+    stem = stem_of(stack.name)
+    names = ((name + SUFFIX).casefold() for name in (stack.name, stem, *(stem + s for s in SUFFIXES)))
+    return next((stack.with_name(known[name]) for name in names if name in known), None)
 
 
 def _number(text: str) -> float:

@@ -13,38 +13,37 @@ from mrcz_dask.values.errors import ParameterError
 Table = Mapping[str, Sequence[Any]]
 
 
+def is_word(text: str) -> bool:
+    """Return whether a text can be a value in a STAR file: it has no quote and no line break."""
+    return "'" not in text and '"' not in text and len(text.splitlines()) <= 1
+
+
+def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Table]) -> None:
+    """Write tables, whole or not at all; see `star_text`."""
+    write_atomic(path, star_text(blocks).encode())
+
+
 def star_text(blocks: Mapping[str, Table]) -> str:
     """Return tables as a STAR file, each a loop; labels without their underscore.
 
     Raises
     ------
     ParameterError
-        Columns of a table differ in length.
+        Columns of a table differ in length, or a text cannot be a value.
     """
-    return "\n".join(_block(name, table) for name, table in blocks.items())
+    texts = []
+    for name, table in blocks.items():
+        if len({len(column) for column in table.values()}) > 1:
+            raise ParameterError(f"STAR table {name}: its columns differ in length")
+        labels = [f"_{label} #{k + 1}" for k, label in enumerate(table)]
+        rows = [" ".join(map(_quoted, row)) for row in zip(*table.values(), strict=True)]
+        texts.append("\n".join([f"# version 30001\n\ndata_{name}\n\nloop_", *labels, *rows, ""]) + "\n")
+    return "\n".join(texts)
 
 
-def _block(name: str, table: Table) -> str:
-    if len({len(column) for column in table.values()}) > 1:
-        raise ParameterError(f"STAR table {name}: its columns differ in length")
-    labels = [f"_{label} #{k + 1}" for k, label in enumerate(table)]
-    rows = [" ".join(map(_word, row)) for row in zip(*table.values(), strict=True)]
-    return "\n".join([f"# version 30001\n\ndata_{name}\n\nloop_", *labels, *rows, ""]) + "\n"
-
-
-def is_word(text: str) -> bool:
-    """Return whether a text can be a value in a STAR file: it has no quote and no line break."""
-    return "'" not in text and '"' not in text and len(text.splitlines()) <= 1
-
-
-def _word(value: Any) -> str:
+def _quoted(value: Any) -> str:
     """Return a value as one word; RELION splits lines at blanks and knows quotes."""
     text = f"{value:.6f}" if isinstance(value, float) else str(value)
     if not is_word(text):
         raise ParameterError(f"{text!r} cannot be in a STAR file: it has a quote or a line break; rename it")
     return f'"{text}"' if " " in text or not text else text
-
-
-def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Table]) -> None:
-    """Write tables, whole or not at all; see `star_text`."""
-    write_atomic(path, star_text(blocks).encode())

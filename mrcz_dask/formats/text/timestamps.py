@@ -53,43 +53,35 @@ def moment(
     zone: str | None = None,
     half: str | None = None,
 ) -> datetime | None:
-    """Return the time that these texts name, local and without a zone, or None if there is no such time."""
+    """Return the time that these texts name, local and without a zone, or None if there is no such time.
+
+    Parameters
+    ----------
+    year
+        Two digits below 70 are of this century, from 70 on of the last one.
+    month
+        Digits, or an English month's first three letters.
+    half
+        A or P of the day; None: the hour counts to 24, as it does beyond 12 before P.
+    """
+    century = 0 if len(year) > 2 else 2000 if int(year) < 70 else 1900
+    hours = int(hour)
+    if half is not None and half in "aA" and hours > 12:
+        return None
+    if half is not None and hours <= 12:
+        hours = hours % 12 + (12 if half in "pP" else 0)
     try:
         time = datetime(
-            full_year(year),
-            month_number(month),
+            century + int(year),
+            int(month) if month.isdigit() else _MONTHS.index(month.lower()) + 1,
             int(day),
-            _hour(int(hour), half),
+            hours,
             int(minute),
             int(second or 0),
             int(((fraction or "") + "000000")[:6]),
         )
-        return (
-            datetime.fromisoformat(f"{time.isoformat()}{zone}").astimezone().replace(tzinfo=None)
-            if zone
-            else time
-        )
+        if zone:
+            time = datetime.fromisoformat(f"{time.isoformat()}{zone}").astimezone().replace(tzinfo=None)
     except (ValueError, OverflowError):
         return None
-
-
-def _hour(hour: int, half: str | None) -> int:
-    """Return the hour of the day; `half` is A or P, or None where the hour counts to 24."""
-    if half is None or (half in "pP" and hour > 12):
-        return hour
-    if hour > 12:
-        raise ValueError(f"{hour} AM is no time of day")
-    return hour % 12 + (12 if half in "pP" else 0)
-
-
-def full_year(digits: str) -> int:
-    """Return the year with its century: two digits below 70 are of this century."""
-    year = int(digits)
-    if len(digits) > 2:
-        return year
-    return year + (2000 if year < 70 else 1900)
-
-
-def month_number(month: str) -> int:
-    """Return 1..12 for digits or for an English month's first three letters; else ValueError."""
-    return int(month) if month.isdigit() else _MONTHS.index(month.lower()) + 1
+    return time

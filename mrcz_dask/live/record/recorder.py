@@ -12,9 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from mrcz_dask.formats.compression.choice import resolve
-from mrcz_dask.formats.compression.codecs import Codec, check_codec
-from mrcz_dask.formats.mrc.encode import Stored
+from mrcz_dask.formats.compression.codecs import Codec, check_codec, resolve
+from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About, FrameSpool
 from mrcz_dask.live.record.stacks import SPOOL, recorded, stack_name, write_stack

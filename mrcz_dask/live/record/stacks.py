@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.mrc.reader import StackReader, open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter
-from mrcz_dask.formats.payload import section
+from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import Entry, FrameSpool, spooled
@@ -219,7 +219,7 @@ def _frames(path: Path, start: int) -> Iterator[Frame]:
         yield from (frame for _, frame in spooled(path) if frame.number >= start)
         return
     stack = path if path.suffix != SPOOL else path.with_name(f"{path.name[1 : -len(SPOOL)]}.mrcz")
-    with open_reader(stack) as reader:
+    with StackReader(stack) as reader:
         yield from _of_stack(reader, start)
 
 

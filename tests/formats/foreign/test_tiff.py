@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.mrc.packing import pack
+from mrcz_dask.formats.mrc.modes import pack
 from mrcz_dask.formats.sources import open_source, read
 from mrcz_dask.values.errors import FormatError, MrczDaskError, TruncatedError
 from mrcz_dask.values.params import InputParams

@@ -1,4 +1,5 @@
 import contextlib
+import json
 import struct
 from dataclasses import replace
 
@@ -8,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, UNDETERMINED, Header, Statistics
+from mrcz_dask.formats.mrc.header import decode_meta as decode
+from mrcz_dask.formats.mrc.header import encode_meta as encode
 from mrcz_dask.formats.mrc.modes import CODECS, PIXELS
 from mrcz_dask.values.errors import FormatError, TruncatedError
 
@@ -141,3 +144,20 @@ def test_statistics_that_were_not_determined_are_not_told_as_measured() -> None:
     assert set(nothing.values()) == {None}
     some = replace(PLAIN, stats=Statistics(1, 3, 2, -1)).to_dict()["stats"]
     assert some == {"minimum": 1, "maximum": 3, "mean": 2, "rms": None}
+
+
+def test_meta_and_scale_come_back_apart() -> None:
+    data = encode({"voltage": 300, "who": "é"}, {"scale": 0.5, "offset": 1.0, "dtype": "<i2"})
+    assert decode("json", data) == ({"voltage": 300, "who": "é"}, {"scale": 0.5, "offset": 1.0})
+    assert json.loads(data)["voltage"] == 300
+
+
+def test_nothing_to_say_takes_no_room() -> None:
+    assert encode(None, {"dtype": "<i2", "unit": "counts"}) == b"" == encode({}, {})
+    assert decode("json", b"") == ({}, {}) == decode("FEI1", b"\0\1")
+
+
+@pytest.mark.parametrize("data", [b"{", b"[1]", b"\xff", b"[" * 100000])
+def test_what_is_no_json_object(data: bytes) -> None:
+    with pytest.raises(FormatError, match="extended header"):
+        decode("json", data)

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.compression.choice import choose
 from mrcz_dask.formats.compression.chunks import ChunkHeader
-from mrcz_dask.formats.compression.codecs import Codec
+from mrcz_dask.formats.compression.codecs import Codec, choose
 from mrcz_dask.formats.digest import checksum, digest_array
 from mrcz_dask.formats.mrc.header import Header
-from mrcz_dask.formats.mrc.reader import open_reader, read_header
+from mrcz_dask.formats.mrc.reader import StackReader, read_header
 from mrcz_dask.formats.mrc.writer import StackWriter, write
 from mrcz_dask.formats.sources import read, read_footer
 from mrcz_dask.values.errors import DamagedError, DtypeError, ParameterError, SpaceError
@@ -88,9 +87,9 @@ def test_the_header_says_what_others_need(stack: Stack, file_of: Any) -> None:
 
 
 def test_packed_size_is_that_of_the_chunks(stack: Stack, file_of: Any) -> None:
-    with open_reader(file_of(stack)) as reader:
+    with StackReader(file_of(stack)) as reader:
         assert reader.header.packed_size == sum(reader.frame_index.nbytes)
-    with open_reader(file_of(stack, codec="none")) as reader:
+    with StackReader(file_of(stack, codec="none")) as reader:
         assert reader.header.packed_size == 0
 
 
@@ -139,7 +138,7 @@ def test_everything_is_settable_until_it_is_closed(stack: Stack) -> None:
         writer.provenance = provenance.append(None, provenance.step("late"))
         writer.recipe = {"r": 1}
         writer.pixels["scale"] = 0.5
-    with open_reader(stream) as reader:
+    with StackReader(stream) as reader:
         assert reader.meta == writer.meta and reader.scale == 0.5
         assert b"late" in reader.extended and b'"scale": 0.5' in reader.extended
         assert reader.provenance[0]["name"] == "late" and (reader.footer or {})["recipe"] == {"r": 1}
@@ -171,7 +170,7 @@ def test_uint8_beyond_127_becomes_uint16_and_comes_back(threads: int, codec: str
     found = read(streamed)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, stack)
-    with open_reader(streamed) as reader:
+    with StackReader(streamed) as reader:
         assert reader.header.stats.maximum == 200
 
 
@@ -200,12 +199,12 @@ def test_four_bits_go_into_half_the_bytes(tmp_path: Path) -> None:
 def test_chunks_are_copied_unchanged(stack: Stack, file_of: Any, version: int) -> None:
     source = file_of(stack, codec="lz4hc:3", chunk_version=version)
     copy = io.BytesIO()
-    with open_reader(source) as reader:
+    with StackReader(source) as reader:
         options: dict[str, Any] = {"codec": "lz4hc:3", "chunk_version": version}
         with StackWriter(copy, reader.shape, reader.dtype, **options) as writer:
             for i in range(len(reader)):
                 writer.append_chunk(reader.stored_chunk(i), frame=stack[i] if i % 2 else None)
-        with open_reader(copy) as copied:
+        with StackReader(copy) as copied:
             assert copied.header == reader.header
             assert all(copied.stored_chunk(i) == reader.stored_chunk(i) for i in range(len(reader)))
     np.testing.assert_array_equal(read(copy), stack)
@@ -226,7 +225,7 @@ def test_copied_and_encoded_frames_in_one_file(stack: Stack) -> None:
 def test_wide_chunks_of_uint8_are_copied_as_they_are(file_of: Any) -> None:
     stack = np.full((2, 30, 20), 200, np.uint8)
     copy = io.BytesIO()
-    with open_reader(file_of(stack)) as reader, StackWriter(copy, stack.shape, "u1") as writer:
+    with StackReader(file_of(stack)) as reader, StackWriter(copy, stack.shape, "u1") as writer:
         for i in range(2):
             writer.append_chunk(reader.stored_chunk(i))
     assert read(copy).dtype == np.uint8 and (read(copy) == 200).all()
@@ -250,13 +249,13 @@ def test_chunks_that_do_not_belong_are_refused(stack: Stack) -> None:
 
 def test_an_extended_header_is_carried_over_byte_for_byte(stack: Stack, file_of: Any) -> None:
     blob = bytes(range(256)) * 3
-    with open_reader(file_of(stack, extended=blob, extended_type="FEI1", meta={"a": 1})) as reader:
+    with StackReader(file_of(stack, extended=blob, extended_type="FEI1", meta={"a": 1})) as reader:
         assert reader.extended == blob and reader.header.extended_type == "FEI1"
         assert reader.meta == {"a": 1}
         np.testing.assert_array_equal(reader.frames(), stack)
     with pytest.raises(ParameterError, match="MotionCor3"):
         file_of(stack, extended=blob, kind="mrcs", footer=False)
-    with open_reader(file_of(stack, extended=blob, extended_type="FEI1", kind="mrcs")) as reader:
+    with StackReader(file_of(stack, extended=blob, extended_type="FEI1", kind="mrcs")) as reader:
         assert (reader.extended, reader.extended_type) == (blob, "FEI1")
         assert reader.header.extended_size == 0
 
@@ -266,7 +265,7 @@ def test_chunks_are_version_2_in_blocks_of_up_to_a_mebibyte_per_byte(
     file_of: Any, width: int, block: int
 ) -> None:
     stack = np.zeros((1, 1500, width), np.int16)
-    with open_reader(file_of(stack, codec="zstd:1")) as reader:
+    with StackReader(file_of(stack, codec="zstd:1")) as reader:
         header = ChunkHeader.parse(reader.stored_chunk(0))
     assert (header.version, header.blocksize) == (2, block)
 
@@ -359,7 +358,7 @@ def test_options_that_do_not_go_together(stack: Stack, tmp_path: Path) -> None:
 def test_a_footer_of_json_says_the_same(stack: Stack, tmp_path: Path) -> None:
     for name, footer in (("json", "json"), ("packed", True)):
         write(tmp_path / f"{name}.mrcz", stack, footer=footer, meta={"defocus": [1.5, None, "µm"]})
-    with open_reader(tmp_path / "json.mrcz") as one, open_reader(tmp_path / "packed.mrcz") as other:
+    with StackReader(tmp_path / "json.mrcz") as one, StackReader(tmp_path / "packed.mrcz") as other:
         assert one.footer == other.footer
     data = (tmp_path / "json.mrcz").read_bytes()
     assert data[-48:-40] == b"MRCZFOOT" and data[-38] == 1

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.text.mdoc import find_mdoc, mdoc_index, mdoc_names, parse_mdoc, read_mdoc
+from mrcz_dask.formats.text.mdoc import find_mdoc, mdoc_index, parse_mdoc, read_mdoc
 
 MOVIE = """[T = SerialEM: Digitized on a K3, 300 kV]
 [T =     Tilt axis angle = 85.3, binning = 1  spot = 8  camera = 0]
@@ -28,12 +28,9 @@ DateTime = 14-Oct-26  20:06:18
 def test_a_movie_of_serialem(end: str) -> None:
     mdoc = parse_mdoc(MOVIE.replace("\n", end))
     assert mdoc.time == datetime(2026, 10, 14, 20, 6, 18)
-    assert (mdoc.pixel_size, mdoc.dose, mdoc.voltage) == (1.06, 12.8283, 300.0)
-    assert (mdoc.defects, mdoc.gain_reference) == ("defects_one.txt", "CountRef_one.mrc")
-    assert mdoc.titles[0] == "SerialEM: Digitized on a K3, 300 kV"
-    assert mdoc.titles[1].startswith("Tilt axis angle = 85.3")
-    assert [(s.kind, s.name) for s in mdoc.frame_sets] == [("FrameSet", "0")]
-    assert mdoc.head.get("voltage") == "300"
+    assert (mdoc.pixel_size, mdoc.frames) == (1.06, 20)
+    assert [(s.kind, s.name) for s in mdoc.sections] == [("FrameSet", "0")]
+    assert mdoc.head.get("voltage") == mdoc.get("Voltage") == "300"
     assert mdoc.get("pixelspacing") == "1.06"
     assert mdoc.get("NoSuchKey") is None
 
@@ -45,19 +42,19 @@ def test_the_first_of_several_images_is_the_beginning() -> None:
     )
     assert mdoc.time == datetime(2026, 10, 14, 1)
     assert mdoc.pixel_size is None
-    assert [s.name for s in mdoc.frame_sets] == ["0", "1"]
+    assert [s.name for s in mdoc.sections] == ["0", "1", "x"]
 
 
-def test_the_dose_of_the_frames_stands_in_for_a_missing_one() -> None:
-    assert parse_mdoc("[FrameSet = 0]\nExposureDose = 0\nFrameDosesAndNumber = 0.5 10 1 5").dose == 10.0
-    assert parse_mdoc("[FrameSet = 0]\nFrameDosesAndNumber = many").dose is None
+def test_the_numbers_of_the_frames_stand_in_for_a_missing_one() -> None:
+    assert parse_mdoc("[FrameSet = 0]\nNumSubFrames = 0\nFrameDosesAndNumber = 0.5 10 1 5").frames == 15
+    assert parse_mdoc("[FrameSet = 0]\nFrameDosesAndNumber = many").frames == 0
 
 
 def test_comments_and_broken_lines_are_passed_over() -> None:
     mdoc = parse_mdoc(
         "\ufeff# DateTime = 1-Jan-26  00:00:00\n[FrameSet = 0\nVoltage = 200\nnonsense\n[broken\n=\n"
     )
-    assert mdoc.voltage == 200
+    assert mdoc.get("Voltage") == "200"
     assert mdoc.time is None
 
 
@@ -73,17 +70,22 @@ def test_any_text_is_read(text: str) -> None:
 
 def test_latin_1_where_it_is_no_utf_8(tmp_path: Path) -> None:
     path = tmp_path / "a.mdoc"
-    path.write_bytes("[T = 1.06 Å]\n[FrameSet = 0]\nVoltage = 300\n".encode("latin-1"))
-    assert read_mdoc(path).titles == ("1.06 Å",)
-    path.write_bytes("[T = 1.06 Å]\n".encode())
-    assert read_mdoc(path).titles == ("1.06 Å",)
+    path.write_bytes("[FrameSet = 0]\nNote = 1.06 Å\n".encode("latin-1"))
+    assert read_mdoc(path).get("Note") == "1.06 Å"
+    path.write_bytes("[FrameSet = 0]\nNote = 1.06 Å\n".encode())
+    assert read_mdoc(path).get("Note") == "1.06 Å"
 
 
-def test_names_from_the_likeliest() -> None:
-    assert mdoc_names("A.mrcz")[:2] == ["a.mrcz.mdoc", "a.mdoc"]
-    assert "a.tif.mdoc" in mdoc_names("A.mrcz")
-    assert mdoc_names("A.mrc.gz")[:2] == ["a.mrc.gz.mdoc", "a.mdoc"]
-    assert "a.mrc.mdoc" in mdoc_names("A.mrc.gz")
+@pytest.mark.parametrize(
+    ("stack", "likeliest"),
+    [
+        ("A.mrcz", ["a.mrcz.mdoc", "a.mdoc", "a.tif.mdoc"]),
+        ("A.mrc.gz", ["a.mrc.gz.mdoc", "a.mdoc", "a.mrc.mdoc"]),
+    ],
+)
+def test_names_from_the_likeliest(stack: str, likeliest: list[str]) -> None:
+    for k, name in enumerate(likeliest):
+        assert find_mdoc(Path(stack), mdoc_index(likeliest[k:])) == Path(name)
 
 
 @pytest.mark.parametrize(

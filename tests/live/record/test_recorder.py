@@ -14,7 +14,7 @@ import pytest
 import mrcz_dask
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.compression.codecs import Codec
-from mrcz_dask.formats.mrc.reader import open_reader
+from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record import recorder as module
@@ -74,7 +74,7 @@ def test_a_stack_ends_where_something_changes(changed: dict[str, Any], tmp_path:
 
 
 def frames_in(path: Path) -> int:
-    with open_reader(path) as reader:
+    with StackReader(path) as reader:
         return len(reader)
 
 
@@ -104,7 +104,7 @@ def test_chunks_are_stored_as_they_came(tmp_path: Path) -> None:
     chunk = Codec("lz4").compress(pixels(0))
     with Recorder(tmp_path) as recorder:
         recorder.append([frame(0, chunk=chunk), frame(1, chunk=b"no chunk at all, but pixels")])
-    with open_reader(tmp_path / stacks(tmp_path)[0]) as reader:
+    with StackReader(tmp_path / stacks(tmp_path)[0]) as reader:
         assert bytes(reader.stored_chunk(0)) == chunk and reader.codec == "lz4"
     check(tmp_path, [0, 1])
 

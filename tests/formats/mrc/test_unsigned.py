@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import mrcz_dask
 from mrcz_dask.convert.filtering import filter_outliers
 from mrcz_dask.formats.mrc.header import Header, Statistics
-from mrcz_dask.formats.mrc.signs import unsigned_by_pixels
+from mrcz_dask.formats.mrc.modes import unsigned_by_pixels
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.values.params import InputParams, Mode0, OutlierParams
 
