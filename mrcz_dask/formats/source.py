@@ -15,6 +15,15 @@ from mrcz_dask.values.timing import phase
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 
+def read_bytes(handle: int, count: int, offset: int) -> bytes:
+    """Read bytes of an open file, fewer at its end; on Linux a single read ends at 2 GiB."""
+    parts: list[bytes] = []
+    while count and (part := os.pread(handle, count, offset)):
+        parts.append(part)
+        count, offset = count - len(part), offset + len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
 class Source:
     """Bytes at an offset, without a shared position.
 
@@ -82,12 +91,7 @@ class Source:
                     self._stream.seek(offset)
                     data = self._stream.read(count)
             else:
-                data = os.pread(self._handle, count, offset)
-                # Linux gives at most 2 GiB at once
-                while len(data) < count and (
-                    more := os.pread(self._handle, count - len(data), offset + len(data))
-                ):
-                    data += more
+                data = read_bytes(self._handle, count, offset)
         if len(data) != count:
             raise TruncatedError(f"{self.name}: became shorter while it was read")
         return data

@@ -19,6 +19,7 @@ from typing import Any, Self
 import xxhash
 
 from mrcz_dask.formats.atomic import explain, sync_folder
+from mrcz_dask.formats.source import read_bytes
 from mrcz_dask.values.errors import DamagedError
 
 _MARK = b"MZS1"
@@ -201,15 +202,6 @@ def scan(handle: int) -> Iterator[Record]:
             return
         yield Record(json.loads(header), offset, nbody)
         start = offset + nbody
-
-
-def read_bytes(handle: int, count: int, offset: int) -> bytes:
-    """Read bytes of an open file, fewer at its end; on Linux a single read ends at 2 GiB."""
-    parts: list[bytes] = []
-    while count and (part := os.pread(handle, count, offset)):
-        parts.append(part)
-        count, offset = count - len(part), offset + len(part)
-    return b"".join(parts)
 
 
 def _checksum(*parts: bytes) -> int:

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.compression.chunks import decompress_into
-from mrcz_dask.formats.spool import Record, Spool, read_bytes, scan
+from mrcz_dask.formats.source import read_bytes
+from mrcz_dask.formats.spool import Record, Spool, scan
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import FormatError
