@@ -18,6 +18,9 @@ from mrcz_dask.values.stopping import check_stop
 
 # Seconds that the loop waits for a result before it looks round.
 TICK = 0.2
+# Tasks that are handed over in one go, at least, and seconds until the next go: the scheduler starts tasks
+# only when it has read all that has come in.
+BURST, MOMENT = 32, 0.01
 # States of chains that are kept: tasks come chain by chain, and a state is as large as a task's images. And
 # results of shared tasks, which are small.
 CHAINS, SHARED = 2, 256
@@ -132,12 +135,14 @@ class Loop:
             check_stop()
             for task in job.ready():
                 heapq.heappush(self._waiting, (task.priority, next(self._order), task))
-            while self._waiting and len(self._running) < self.client.ahead:
+            room = self.client.ahead - len(self._running)
+            for _ in range(min(room, len(self._waiting), max(BURST, self.client.slots))):
                 check_stop()
                 self._submit(heapq.heappop(self._waiting)[2])
             if not self._running and job.over():
                 return
-            for future, result in self.client.finished(TICK if self._running else 0):
+            more = self._waiting and len(self._running) < self.client.ahead
+            for future, result in self.client.finished(MOMENT if more else TICK if self._running else 0):
                 task = self._running.pop(future)
                 if isinstance(result, Exception):
                     result = Timed(failure(task.argument, task.phase, result), None)
