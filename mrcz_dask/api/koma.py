@@ -184,10 +184,10 @@ class KomaPlan:
 
 
 def _entries(arrays: Sequence[da.Array]) -> Iterator[StackEntry]:
-    for k, one in enumerate(arrays):
+    for k, array in enumerate(arrays):
         name = f"stack-{k:05d}"
         when = Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
-        yield StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when)
+        yield StackEntry(Path(name), name, array.shape, array.dtype, int(array.nbytes), 0, name, when)
 
 
 def koma(
@@ -231,22 +231,22 @@ def koma(
     """
     from mrcz_dask.api.lazy import ArrayStack
 
-    shapes = {one.shape[1:] for one in stacks}
-    if not stacks or any(one.ndim != 3 for one in stacks) or len(shapes) != 1:
+    shapes = {stack.shape[1:] for stack in stacks}
+    if not stacks or any(stack.ndim != 3 for stack in stacks) or len(shapes) != 1:
         raise ParameterError(
-            f"arrays of shapes {[one.shape for one in stacks]}; expected (n, ny, nx), with the same ny and nx"
+            f"arrays of shapes {[stack.shape for stack in stacks]}; expected (n, ny, nx), all of one size"
         )
     settings = Settings(
         outliers=OutlierParams(rule=rule),
         koma=koma_params(radius, method, form, breaks, None, long),
         contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
     )
-    framed = [one.rechunk((1, -1, -1)) for one in stacks]
+    framed = [stack.rechunk((1, -1, -1)) for stack in stacks]
     nothing: list[None] = [None] * len(framed)
-    made = zip(framed, masks or nothing, doses or nothing, strict=True)
+    parts = zip(framed, masks or nothing, doses or nothing, strict=True)
     return KomaPlan(
         Discovery(Path.cwd(), tuple(_entries(framed))),
         settings,
         cache=cache,
-        arrays=[ArrayStack(*one) for one in made],
+        arrays=[ArrayStack(*part) for part in parts],
     )

@@ -97,7 +97,7 @@ class LazyKoma:
 
     def __init__(self, plan: Plan, arrays: Sequence[ArrayStack] = ()) -> None:
         self._plan, self._arrays = plan, arrays
-        names = [one.frames.name for one in arrays]
+        names = [array.frames.name for array in arrays]
         self._token = tokenize(
             plan.settings.to_dict(), str(plan.folder), [e.name for e in plan.stacks], names
         )
@@ -112,9 +112,9 @@ class LazyKoma:
         """Return the tasks of a stack up to its correction."""
         plan, entry = self._plan, self._plan.stacks[i]
         if self._arrays:
-            one = self._arrays[i]
-            frames = [(one.frames.name, k, 0, 0) for k in range(one.frames.shape[0])]
-            summed: tuple[Any, ...] = (sum_array, sum_task(plan, entry), one.mask, one.dose, frames)
+            array = self._arrays[i]
+            frames = [(array.frames.name, k, 0, 0) for k in range(array.frames.shape[0])]
+            summed: tuple[Any, ...] = (sum_array, sum_task(plan, entry), array.mask, array.dose, frames)
         else:
             summed = (sum_file, plan, entry)
         near = self._members(i)
@@ -150,7 +150,7 @@ class LazyKoma:
         return str(self._plan.store), self._plan.stacks[i].stem
 
     def _with_inputs(self, graph: dict[Any, Any]) -> dict[Any, Any]:
-        inputs = [dict(one.frames.__dask_graph__()) for one in self._arrays]
+        inputs = [dict(array.frames.__dask_graph__()) for array in self._arrays]
         return {key: task for some in (*inputs, self._graph, graph) for key, task in some.items()}
 
     def mask(self, i: int) -> da.Array:
@@ -182,8 +182,8 @@ class LazyKoma:
 
 def sum_file(plan: Plan, entry: StackEntry) -> StackRecord | Failure:
     """Sum a stack, unless the store has its record."""
-    found = known_record(plan, SessionStore(plan.store), entry)
-    return attempt(sum_and_mask, "sum", sum_task(plan, entry)) if found is None else found
+    record = known_record(plan, SessionStore(plan.store), entry)
+    return attempt(sum_and_mask, "sum", sum_task(plan, entry)) if record is None else record
 
 
 def sum_array(
@@ -211,11 +211,11 @@ def assess(
     plan: Plan, among: list[int], first: int, count: int, records: Sequence[StackRecord | Failure]
 ) -> list[CorrectionTask | Failure]:
     """Prepare the correction tasks of some stacks, from the records of all stacks that decide about them."""
-    made = [(k, one) for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)]
-    ready = assess_stacks([plan.stacks[k] for k, _ in made], [one for _, one in made], plan.settings)
+    summed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)}
     failed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, Failure)}
+    ready = assess_stacks([plan.stacks[k] for k in summed], list(summed.values()), plan.settings)
     wanted = [k for k in among if first <= k < first + count]
-    start = sum(k < first for k, _ in made)
+    start = sum(k < first for k in summed)
     tasks = correction_tasks(plan, ready, start=start)
     return [failed[k] if k in failed else next(tasks) for k in wanted]
 
@@ -245,8 +245,8 @@ def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCor
     task = tasks[k]
     if isinstance(task, Failure):
         raise SessionError(task.reason)
-    _, _, found, _ = corrections(SessionStore(task.store), task, None, scored=False)
-    return StackCorrection(found.ready(), task)
+    _, _, correction, _ = corrections(SessionStore(task.store), task, None, scored=False)
+    return StackCorrection(correction.ready(), task)
 
 
 def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.bool_]:
@@ -258,8 +258,8 @@ def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.
 
 def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
     """Return the reference that is subtracted from each frame of a stack, (ny, nx) float32 counts."""
-    one: Correction = correction.ready.correction
-    return one.pattern.astype(np.float32) * np.float32(one.step)
+    found: Correction = correction.ready.correction
+    return found.pattern.astype(np.float32) * np.float32(found.step)
 
 
 def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Frame:

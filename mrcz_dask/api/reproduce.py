@@ -115,17 +115,17 @@ def _counted(
     calibration: Path | None,
     detector: str | None,
 ) -> Reproduction:
-    count = next(one for one in reversed(steps) if one["name"] == "count")
+    count = next(step for step in reversed(steps) if step["name"] == "count")
     raw = count["inputs"][0]
     if "size" not in raw:
         raise FormatError(f"{path}: its frames came from a stream; expected an output of raw frames in files")
     # the stack beside an event list may be called as its input is
     stack = path.with_name(f"{stem_of_events(path)}.mrcz") if is_events(path) else path
-    found = (session or _session(stack, raw["name"])) / raw["name"]
-    if not found.exists():
-        raise ReferenceNotFoundError(f"{found}: an input of this file, and not there; give --session")
+    frames = (session or _session(stack, raw["name"])) / raw["name"]
+    if not frames.exists():
+        raise ReferenceNotFoundError(f"{frames}: an input of this file, and not there; give --session")
     with _workplace() as place:
-        again = count_again(path, found, place, listen, calibration, detector)
+        again = count_again(path, frames, place, listen, calibration, detector)
         again = again.rename(again.with_name(path.name))
         same = whole_digest(again) == whole_digest(path)
         differ = differing if is_events(path) else _differing
@@ -186,10 +186,10 @@ def settings_of(steps: Steps) -> Settings:
 def _inputs(steps: Steps) -> dict[str, str]:
     """Return name and digest of every input: the stack itself first, then the members of its windows."""
     own = steps["outliers"]["inputs"][0]
-    found = {own["name"]: own["digest"]}
+    digests = {own["name"]: own["digest"]}
     for window in steps["koma"]["inputs"]:
-        found |= dict(zip(window["names"], window["digests"], strict=True))
-    return found
+        digests |= dict(zip(window["names"], window["digests"], strict=True))
+    return digests
 
 
 def _take_gain(path: Path, own: str, digest: str, store: SessionStore) -> None:
@@ -242,7 +242,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         long=members[1],
         usable=koma["results"]["usable_as_reference"],
         score=None,
-        breaks=tuple(Break.from_dict(one) for one in koma["results"]["breaks"]),
+        breaks=tuple(Break.from_dict(item) for item in koma["results"]["breaks"]),
         provisional=koma["results"]["provisional"],
         settings=settings_of(steps),
         acquired=koma["results"]["acquired"],

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def at_work(
-    plan: Plan, where: ClientOptions | distributed.Client, listen: Listener, pages: PageParams
+    plan: Plan, options: ClientOptions | distributed.Client, listen: Listener, pages: PageParams
 ) -> Iterator[tuple[Client, Listener]]:
     """Give a client, and a listener that also tells the page; keep other runs out, and sweep afterwards.
 
@@ -35,7 +35,7 @@ def at_work(
     ----------
     plan
         Of the run.
-    where
+    options
         What is to be opened, or a connected client of `distributed`, which stays open.
     listen
         Is told what happens.
@@ -49,12 +49,12 @@ def at_work(
     OutputExistsError
         When another run is at work in the output folder.
     """
-    if isinstance(where, ClientOptions):
-        plan_local_workers(where, plan.memory_estimate())  # too little memory is said before anything is made
+    if isinstance(options, ClientOptions):
+        plan_local_workers(options, plan.memory_estimate())  # too little memory: nothing is made
     with (
         locked(plan.folder, listen),
         swept(plan.folder, (stack.stem for stack in plan.stacks)),  # at the end no worker is left
-        open_client(where, plan.memory_estimate(), listen) as client,
+        open_client(options, plan.memory_estimate(), listen) as client,
         watched(client, pages, listen) as told,
     ):
         yield client, told
@@ -62,7 +62,7 @@ def at_work(
 
 def run(
     plan: Plan,
-    where: ClientOptions | distributed.Client,
+    options: ClientOptions | distributed.Client,
     listen: Listener = silent,
     *,
     pages: PageParams | None = None,
@@ -74,7 +74,7 @@ def run(
 
     Parameters
     ----------
-    plan, where, listen
+    plan, options, listen
         See `at_work`.
     pages
         Whether there is a page, and where; None = as the client suggests.
@@ -96,7 +96,7 @@ def run(
         When nothing can be done at all.
     """
     times = None
-    with at_work(plan, where, listen, pages or PageParams()) as (client, told):
+    with at_work(plan, options, listen, pages or PageParams()) as (client, told):
         if find_radius:
             plan = with_found_radius(plan, client, listen)
         if profile:
@@ -111,7 +111,7 @@ def run(
 def run_following(
     watcher: Watcher,
     plan: Plan,
-    where: ClientOptions | distributed.Client,
+    options: ClientOptions | distributed.Client,
     params: FollowParams,
     stop: threading.Event,
     listen: Listener = silent,
@@ -120,7 +120,7 @@ def run_following(
     report: bool = True,
 ) -> Outcome:
     """Carry out a plan over a folder that grows; see `run` and `follow`."""
-    with at_work(plan, where, listen, pages or PageParams()) as (client, told):
+    with at_work(plan, options, listen, pages or PageParams()) as (client, told):
         outcome = follow(watcher, plan, client, told, params, stop)
     if report:
         write_report(outcome, listen)

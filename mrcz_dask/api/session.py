@@ -310,7 +310,7 @@ def open_session(
     """
     read = inputs or InputParams()
     if not isinstance(folder, (str, os.PathLike)):
-        paths = [Path(one).absolute() for one in folder]
+        paths = [Path(path).absolute() for path in folder]
         parents = {path.parent for path in paths}
         if len(parents) != 1:
             raise ParameterError(
@@ -318,7 +318,7 @@ def open_session(
                 "with recursive=True for a tree"
             )
         folder, include = parents.pop(), [path.name for path in paths]
-    found = discover(
+    discovery = discover(
         folder, output=output, include=include, exclude=exclude, recursive=recursive, inputs=read
     )
-    return Session(found, read)
+    return Session(discovery, read)

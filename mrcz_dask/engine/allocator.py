@@ -50,7 +50,7 @@ SETTINGS = (
 
 def environment() -> dict[str, str]:
     """Return what a process that is started needs: from the environment it holds for every thread."""
-    return {one.variable: str(one.value) for one in SETTINGS}
+    return {setting.variable: str(setting.value) for setting in SETTINGS}
 
 
 @cache
@@ -59,13 +59,13 @@ def keep_memory() -> bool:
 
     Threads that have an arena of their own by now keep it.
     """
-    return _set({one.parameter: one.value for one in SETTINGS})
+    return _set({setting.parameter: setting.value for setting in SETTINGS})
 
 
 def give_back() -> None:
     """Set malloc as it was, and return to the system what is free."""
     keep_memory.cache_clear()
-    if _set({one.parameter: one.default for one in SETTINGS}):
+    if _set({setting.parameter: setting.default for setting in SETTINGS}):
         ctypes.CDLL(None).malloc_trim(0)
 
 

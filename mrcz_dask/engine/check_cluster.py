@@ -69,11 +69,11 @@ class Report:
     @property
     def ok(self) -> bool:
         """Whether everything works."""
-        return all(one.ok for one in self.findings)
+        return all(finding.ok for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {"ok": self.ok, "findings": [asdict(one) for one in self.findings]}
+        return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +106,12 @@ class Seen:
     problem: str
 
 
-def check_cluster(where: ClientOptions, folder: Path, listen: Listener) -> Report:
+def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Report:
     """Submit one small job, or ask a scheduler that runs, and say what works.
 
     Parameters
     ----------
-    where
+    options
         With a queue or a scheduler.
     folder
         Of a session or its outputs, which workers must see under the same path.
@@ -123,29 +123,29 @@ def check_cluster(where: ClientOptions, folder: Path, listen: Listener) -> Repor
     ParameterError
         When neither a queue nor a scheduler is given, or the folder is none.
     """
-    if where.queue is None and where.scheduler is None:
+    if options.queue is None and options.scheduler is None:
         raise ParameterError("no cluster to check; give --profile-file, --cluster or --scheduler")
     if not folder.is_dir():
         raise ParameterError(f"{folder} is no folder; expected that of a session or its outputs")
-    if where.queue is not None:  # one job, with the memory of a K2 session
-        wait, memory = min(where.queue.wait, LONGEST), where.queue.job_memory(K2)
-        where = replace(where, queue=replace(where.queue, jobs=(1, 1), wait=wait, memory=memory))
-    return Report(tuple(_findings(where, folder.absolute(), listen)))
+    if options.queue is not None:  # one job, with the memory of a K2 session
+        wait, memory = min(options.queue.wait, LONGEST), options.queue.job_memory(K2)
+        options = replace(options, queue=replace(options.queue, jobs=(1, 1), wait=wait, memory=memory))
+    return Report(tuple(_findings(options, folder.absolute(), listen)))
 
 
-def _findings(where: ClientOptions, folder: Path, listen: Listener) -> Iterator[Finding]:
+def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterator[Finding]:
     heard: list[Message] = []
 
     def hear(message: Message) -> None:
         heard.append(message)
         listen(message)
 
-    what, begin = ("job" if where.queue else "scheduler"), time.monotonic()
+    what, begin = ("job" if options.queue else "scheduler"), time.monotonic()
     try:
-        with open_client(where, LOOKS_AROUND, hear) as client:
+        with open_client(options, LOOKS_AROUND, hear) as client:
             assert isinstance(client, DaskClient)
-            yield _started(where, client, time.monotonic() - begin)
-            yield from _of_workers(where, client.client, folder)
+            yield _started(options, client, time.monotonic() - begin)
+            yield from _of_workers(options, client.client, folder)
             for message in heard:
                 if isinstance(message, ClusterReady):
                     yield _dashboard(message)
@@ -155,20 +155,20 @@ def _findings(where: ClientOptions, folder: Path, listen: Listener) -> Iterator[
         yield Finding(what, False, f"{error}", "nothing else can be checked before this works")
 
 
-def _started(where: ClientOptions, client: DaskClient, seconds: float) -> Finding:
-    if where.queue is None:
-        found = f"{where.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
+def _started(options: ClientOptions, client: DaskClient, seconds: float) -> Finding:
+    if options.queue is None:
+        found = f"{options.scheduler} answered in {seconds:.1f} s; workers: {len(client.room())}"
         return Finding("scheduler", True, found)
-    expected = where.queue.plan_workers(LOOKS_AROUND).workers
+    expected = options.queue.plan_workers(LOOKS_AROUND).workers
     with suppress(TimeoutError):
         client.client.wait_for_workers(expected, timeout=COMES_WITHIN)
     workers = len(client.room())
-    found = f"{where.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
-    remedy = f"see what the others wrote into {where.queue.folder / 'logs'}"
+    found = f"{options.queue.system} started one in {seconds:.1f} s; workers: {workers} of {expected}"
+    remedy = f"see what the others wrote into {options.queue.folder / 'logs'}"
     return Finding("job", workers == expected, found, "" if workers == expected else remedy)
 
 
-def _of_workers(where: ClientOptions, client: Client, folder: Path) -> Iterator[Finding]:
+def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterator[Finding]:
     """Yield what each of the workers finds; the same on all of them is said once."""
     token, name = uuid.uuid4().hex, f".mrcz-dask-check-{uuid.uuid4().hex}"
     here = folder / name
@@ -182,14 +182,16 @@ def _of_workers(where: ClientOptions, client: Client, folder: Path) -> Iterator[
         answers = client.run(look_around, str(here), on_error="return")
         after = time.time()
         workers = workers_there(client)
-        lost = {address: one for address, one in answers.items() if not isinstance(one, Seen)}
-        seen = {address: one for address, one in answers.items() if isinstance(one, Seen)}
-        yield from _merged([_answered(a, one) for a, one in lost.items()])
-        yield from _merged([_folder(folder, token, one) for one in seen.values()])
-        yield from _merged([_versions(one) for one in seen.values()])
-        yield from _merged([_memory(where, workers[a], one) for a, one in seen.items() if a in workers])
-        yield from _merged([_cores(where, one) for one in seen.values()])
-        yield from _merged([_clock(one, before, after) for one in seen.values()])
+        lost = {address: answer for address, answer in answers.items() if not isinstance(answer, Seen)}
+        seen = {address: answer for address, answer in answers.items() if isinstance(answer, Seen)}
+        yield from _merged([_answered(address, error) for address, error in lost.items()])
+        yield from _merged([_folder(folder, token, answer) for answer in seen.values()])
+        yield from _merged([_versions(answer) for answer in seen.values()])
+        yield from _merged(
+            [_memory(options, workers[a], answer) for a, answer in seen.items() if a in workers]
+        )
+        yield from _merged([_cores(options, answer) for answer in seen.values()])
+        yield from _merged([_clock(answer, before, after) for answer in seen.values()])
     finally:
         for path in folder.glob(f"{name}*"):
             path.unlink(missing_ok=True)
@@ -232,9 +234,9 @@ def _write(path: Path, text: str) -> None:
 
 def _merged(findings: list[Finding]) -> Iterator[Finding]:
     """Yield every finding once: of those that are fine the first."""
-    fine = [one for one in findings if one.ok]
+    fine = [finding for finding in findings if finding.ok]
     yield from fine[:1] if len(fine) == len(findings) else ()
-    yield from dict.fromkeys(one for one in findings if not one.ok)
+    yield from dict.fromkeys(finding for finding in findings if not finding.ok)
 
 
 def _answered(address: str, error: object) -> Finding:
@@ -265,9 +267,9 @@ def _versions(seen: Seen) -> Finding:
     return Finding("versions", True, f"the same here and there: Python {mine}, and what decides about bytes")
 
 
-def _memory(where: ClientOptions, worker: dict[str, Any], seen: Seen) -> Finding:
+def _memory(options: ClientOptions, worker: dict[str, Any], seen: Seen) -> Finding:
     """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
-    queue = where.queue
+    queue = options.queue
     if queue is not None:
         return _memory_of_a_job(queue, seen)
     limit = (worker["memory_limit"] or seen.memory) * SHARE
@@ -282,16 +284,16 @@ def _memory_of_a_job(queue: QueueSettings, seen: Seen) -> Finding:
         found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
         return Finding("memory", False, found, "ask for less (--job-memory), with fewer cores (--cores)")
     try:
-        crew = queue.plan_workers(K2)
+        plan = queue.plan_workers(K2)
     except MrczDaskError as error:
         return Finding("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
-    found = f"a job of {readable(asked)} and {queue.cores} cores takes {crew.workers} K2 stacks at a time"
+    found = f"a job of {readable(asked)} and {queue.cores} cores takes {plan.workers} K2 stacks at a time"
     return Finding("memory", True, found)
 
 
-def _cores(where: ClientOptions, seen: Seen) -> Finding:
-    wanted = where.queue.cores if where.queue is not None else 1
-    ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if where.queue else ""
+def _cores(options: ClientOptions, seen: Seen) -> Finding:
+    wanted = options.queue.cores if options.queue is not None else 1
+    ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
     return Finding(
         "cores", ok, f"{seen.cores} on {seen.host}{asked}", "" if ok else "ask for fewer (--cores)"
     )

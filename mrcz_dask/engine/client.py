@@ -96,7 +96,7 @@ class SerialClient:
         """Run a task; see `Client.submit`."""
         future: Future[Any] = Future()
         try:
-            values = [one.result() if isinstance(one, Future) else one for one in arguments]
+            values = [value.result() if isinstance(value, Future) else value for value in arguments]
             future.set_result(function(*values))
         except Exception as error:  # noqa: BLE001 - it is the task's result, as on a worker
             future.set_exception(error)
@@ -108,8 +108,8 @@ class SerialClient:
 
     def finished(self, seconds: float) -> list[tuple[Any, Any]]:
         """Return the futures that are watched; all are done."""
-        found, self._finished = self._finished, []
-        return found
+        finished, self._finished = self._finished, []
+        return finished
 
 
 class DaskClient:
@@ -119,7 +119,7 @@ class DaskClient:
     ----------
     client
         A connected client of `distributed`.
-    needed
+    estimate
         Memory of a worker.
     share
         Of a worker's limit that may be used.
@@ -144,7 +144,7 @@ class DaskClient:
     def __init__(
         self,
         client: distributed.Client,
-        needed: MemoryEstimate,
+        estimate: MemoryEstimate,
         share: float = 1.0,
         slots: int | None = None,
         wait: float = LONGEST_WAIT,
@@ -153,7 +153,7 @@ class DaskClient:
         from distributed import as_completed
 
         self.client = client
-        self._needed, self._share, self._wait, self._reason = needed, share, wait, reason
+        self._estimate, self._share, self._wait, self._reason = estimate, share, wait, reason
         room = self.room()
         self._planned = slots
         self.slots = slots or max(1, sum(room.values()))
@@ -178,24 +178,26 @@ class DaskClient:
     def room(self) -> dict[str, int]:
         """Return how many tasks at a time each worker takes that is there now, by its address."""
         try:
-            found = workers_there(self.client)
+            workers = workers_there(self.client)
         except OSError as error:
             raise scheduler_lost() from error
-        limits = [((one["memory_limit"] or 0) * self._share, one["nthreads"]) for one in found.values()]
-        tasks = tasks_per_worker(self._needed, limits)
-        self._tight = any(most < one["nthreads"] for most, one in zip(tasks, found.values(), strict=True))
-        return dict(sorted(zip(found, tasks, strict=True)))
+        limits = [((each["memory_limit"] or 0) * self._share, each["nthreads"]) for each in workers.values()]
+        tasks = tasks_per_worker(self._estimate, limits)
+        self._tight = any(most < each["nthreads"] for most, each in zip(tasks, workers.values(), strict=True))
+        return dict(sorted(zip(workers, tasks, strict=True)))
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
         """Hand a task over; see `Client.submit`."""
         from distributed import Future as DaskFuture
 
         # As bytes: the scheduler would otherwise make objects of it, and bytes again.
-        futures = [one for one in arguments if isinstance(one, DaskFuture)]
-        packed = pickle.dumps((function, [None if isinstance(one, DaskFuture) else one for one in arguments]))
+        places = [k for k, value in enumerate(arguments) if isinstance(value, DaskFuture)]
+        futures = [arguments[k] for k in places]
+        packed = pickle.dumps(
+            (function, [None if k in places else value for k, value in enumerate(arguments)])
+        )
         if len(packed) > LARGE:
             packed = zlib.compress(packed, 1)
-        places = [k for k, one in enumerate(arguments) if isinstance(one, DaskFuture)]
         self._count += 1
         return self.client.submit(
             run_packed,
@@ -226,21 +228,21 @@ class DaskClient:
         if time.monotonic() - self._looked > LOOK:
             self._look()
         return [
-            (future, self._result(future, found)) for future, found in self._watched.next_batch(block=False)
+            (future, self._result(future, result)) for future, result in self._watched.next_batch(block=False)
         ]
 
-    def _result(self, future: Any, found: Any) -> Any:
+    def _result(self, future: Any, result: Any) -> Any:
         from distributed import KilledWorker
 
-        if isinstance(found, CancelledError):
-            raise scheduler_lost() from found
-        error = found[1] if future.status == "error" else None
+        if isinstance(result, CancelledError):
+            raise scheduler_lost() from result
+        error = result[1] if future.status == "error" else None
         if isinstance(error, KilledWorker):
             return SessionError(
                 f"its worker was lost {error.allowed_failures + 1} times; was there too little memory "
                 "(--memory)? run again to try again"
             )
-        return found if error is None else error
+        return result if error is None else error
 
     def _look(self) -> None:
         """Give up workers whose tasks hang; complain when there have been no workers for long."""

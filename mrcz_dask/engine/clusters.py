@@ -105,14 +105,14 @@ class ClientOptions:
     dashboard: str | None = None
 
     def __post_init__(self) -> None:
-        given = [f"--{name}" for name in ("workers", "memory") if getattr(self, name) is not None]
+        sizes = [f"--{name}" for name in ("workers", "memory") if getattr(self, name) is not None]
         others = {"--scheduler": self.scheduler, "--cluster": self.queue}
         named = [name for name, value in others.items() if value is not None]
         if len(named) == 2:
             raise ParameterError("--scheduler and --cluster both name a cluster; give one of them")
-        if named and given:
+        if named and sizes:
             raise ParameterError(
-                f"{' and '.join(given)} size a local cluster and {named[0]} names another one; "
+                f"{' and '.join(sizes)} size a local cluster and {named[0]} names another one; "
                 "give one of them"
             )
         if self.scheduler is None and self.tls is not None:
@@ -125,7 +125,7 @@ class ClientOptions:
             )
 
 
-def plan_local_workers(where: ClientOptions, needed: MemoryEstimate) -> WorkerPlan | None:
+def plan_local_workers(options: ClientOptions, estimate: MemoryEstimate) -> WorkerPlan | None:
     """Return the workers of a local cluster, or of one job; None for a scheduler, which has its own.
 
     Raises
@@ -133,26 +133,26 @@ def plan_local_workers(where: ClientOptions, needed: MemoryEstimate) -> WorkerPl
     SessionError
         When there is too little memory; with the numbers that would do.
     """
-    if where.scheduler is not None:
+    if options.scheduler is not None:
         return None
-    if where.queue is not None:
-        return where.queue.plan_workers(needed)
+    if options.queue is not None:
+        return options.queue.plan_workers(estimate)
     from distributed.system import MEMORY_LIMIT
 
-    return plan_workers(needed, MEMORY_LIMIT, cores(), where.workers, where.threads, where.memory)
+    return plan_workers(estimate, MEMORY_LIMIT, cores(), options.workers, options.threads, options.memory)
 
 
 @contextmanager
 def open_client(
-    where: ClientOptions | Client, needed: MemoryEstimate, listen: Listener
+    options: ClientOptions | Client, estimate: MemoryEstimate, listen: Listener
 ) -> Iterator[TaskClient]:
     """Give a client, and close what was opened for it.
 
     Parameters
     ----------
-    where
+    options
         What is to be opened, or a connected client of `distributed`, which stays open.
-    needed
+    estimate
         Memory of a worker.
     listen
         Is told where the cluster is, and what a person should know about it.
@@ -163,15 +163,15 @@ def open_client(
         When there is too little memory; when the scheduler does not answer, has no workers, or these have
         other versions; when the queue system takes no job, or none starts for long.
     """
-    if not isinstance(where, ClientOptions):
-        yield DaskClient(where, needed, SHARE)
+    if not isinstance(options, ClientOptions):
+        yield DaskClient(options, estimate, SHARE)
         return
-    planned = plan_local_workers(where, needed)
+    planned = plan_local_workers(options, estimate)
     if planned is None:
-        with connected(where, needed, listen) as client:
+        with connected(options, estimate, listen) as client:
             yield client
-    elif where.queue is not None:
-        with _queued(where, where.queue, needed, listen) as client:
+    elif options.queue is not None:
+        with _queued(options, options.queue, estimate, listen) as client:
             yield client
     elif planned.workers == 0:
         try:
@@ -179,7 +179,7 @@ def open_client(
         finally:
             give_back()
     else:
-        with _local(planned, where, needed, listen) as client:
+        with _local(planned, options, estimate, listen) as client:
             yield client
 
 
@@ -200,10 +200,10 @@ def is_loopback(address: str) -> bool:
 
 @contextmanager
 def _local(
-    planned: WorkerPlan, where: ClientOptions, needed: MemoryEstimate, listen: Listener
+    planned: WorkerPlan, options: ClientOptions, estimate: MemoryEstimate, listen: Listener
 ) -> Iterator[TaskClient]:
     config = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
-    dashboard = where.dashboard or f"{LOOPBACK}:0"
+    dashboard = options.dashboard or f"{LOOPBACK}:0"
     with (
         local_cluster(
             planned.workers,
@@ -219,20 +219,20 @@ def _local(
         listen(
             ClusterReady(planned.workers, planned.tasks, cluster.scheduler_address, cluster.dashboard_link)
         )
-        yield DaskClient(client, needed, slots=planned.workers * planned.tasks)
+        yield DaskClient(client, estimate, slots=planned.workers * planned.tasks)
 
 
 @contextmanager
 def _queued(
-    where: ClientOptions, settings: QueueSettings, needed: MemoryEstimate, listen: Listener
+    options: ClientOptions, settings: QueueSettings, estimate: MemoryEstimate, listen: Listener
 ) -> Iterator[TaskClient]:
     import dask
     from distributed import Client
 
-    dashboard = where.dashboard or settings.dashboard
+    dashboard = options.dashboard or settings.dashboard
     with (
         dask.config.set({"distributed.deploy.lost-worker-timeout": f"{GRACE}s"}),
-        open_cluster(settings, needed, dashboard) as cluster,
+        open_cluster(settings, estimate, dashboard) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler_address
@@ -242,16 +242,16 @@ def _queued(
         begin_jobs(cluster, settings)
         _wait_for_a_job(client, cluster, settings, listen)
         _check_versions(client)
-        each, most = settings.plan_workers(needed), settings.jobs[1]
+        each, most = settings.plan_workers(estimate), settings.jobs[1]
         slots = each.workers * each.tasks * most
-        made = DaskClient(
-            client, needed, slots=slots, wait=settings.wait, reason=partial(show_jobs, cluster, settings)
+        task_client = DaskClient(
+            client, estimate, slots=slots, wait=settings.wait, reason=partial(show_jobs, cluster, settings)
         )
         # the dashboard need not listen where the scheduler does
         port, host = client.scheduler_info()["services"].get("dashboard"), dashboard.rpartition(":")[0]
         link = f"http://{host}:{port}/status" if port and host else str(client.dashboard_link)
-        listen(ClusterReady(len(made.room()), each.tasks, address, link))
-        yield made
+        listen(ClusterReady(len(task_client.room()), each.tasks, address, link))
+        yield task_client
 
 
 def _wait_for_a_job(
@@ -281,7 +281,7 @@ def _wait_for_a_job(
 
 
 @contextmanager
-def connected(where: ClientOptions, needed: MemoryEstimate, listen: Listener) -> Iterator[DaskClient]:
+def connected(options: ClientOptions, estimate: MemoryEstimate, listen: Listener) -> Iterator[DaskClient]:
     """Give a client of a scheduler that runs already.
 
     Raises
@@ -289,14 +289,14 @@ def connected(where: ClientOptions, needed: MemoryEstimate, listen: Listener) ->
     SessionError
         It does not answer, has no workers, or these have other versions.
     """
-    scheduler = where.scheduler or ""
-    with _client(scheduler, where.tls) as client:
+    scheduler = options.scheduler or ""
+    with _client(scheduler, options.tls) as client:
         _warn_of_plain(scheduler, listen)
         threads = _threads(client, scheduler)
-        made = DaskClient(client, needed, SHARE)
+        task_client = DaskClient(client, estimate, SHARE)
         listen(ClusterReady(len(threads), max(threads.values()), scheduler, client.dashboard_link))
         try:
-            yield made
+            yield task_client
         finally:
             with suppress(OSError, TimeoutError, ValueError):  # workers that are gone need nothing
                 client.run(give_back, on_error="ignore")
@@ -334,8 +334,8 @@ def _security(scheduler: str, tls: Tls | None) -> Security | None:
         return None
     if tls is not None:
         names = {"tls_ca_file": tls.ca, "tls_client_cert": tls.cert, "tls_client_key": tls.key}
-        given = {name: str(path) for name, path in names.items() if path is not None}
-        return Security(require_encryption=True, **given)
+        files = {name: str(path) for name, path in names.items() if path is not None}
+        return Security(require_encryption=True, **files)
     configured = Security(require_encryption=True)
     files = configured.get_tls_config_for_role("client")
     if not (files["ca_file"] and files["cert"]):

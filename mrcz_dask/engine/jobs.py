@@ -59,7 +59,7 @@ _PEM, _ROLES = ("ca_file", "cert", "key"), ("client", "scheduler", "worker")
 
 @contextmanager
 def open_cluster(
-    settings: QueueSettings, needed: MemoryEstimate, dashboard: str | None = None
+    settings: QueueSettings, estimate: MemoryEstimate, dashboard: str | None = None
 ) -> Iterator[JobQueueCluster]:
     """Give a Dask cluster whose workers are jobs, none submitted yet, and close it.
 
@@ -67,7 +67,7 @@ def open_cluster(
     ----------
     settings
         Of the jobs.
-    needed
+    estimate
         Memory of a worker.
     dashboard
         Address of the dashboard; None = that of the queue settings.
@@ -88,8 +88,8 @@ def open_cluster(
     with (
         _certificates(settings) as security,
         cls(
-            **_job(settings, needed),
-            job_cls=_exact(settings, needed, cls.job_cls),
+            **_job(settings, estimate),
+            job_cls=_exact(settings, estimate, cls.job_cls),
             n_workers=0,
             security=security,
             scheduler_options={"dashboard_address": dashboard or settings.dashboard},
@@ -111,8 +111,8 @@ def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
     try:
         cluster.sync(_submit, cluster, max(1, low))
     except RuntimeError as error:
-        said = re.search(r"stderr:\n(.*)", str(error), re.DOTALL)
-        text = "; ".join((said[1] if said else str(error)).strip().splitlines())
+        shown = re.search(r"stderr:\n(.*)", str(error), re.DOTALL)
+        text = "; ".join((shown[1] if shown else str(error)).strip().splitlines())
         raise SessionError(
             f"{settings.system} takes no job: {text}; compare the queue settings with what your "
             "cluster expects (`mrcz-dask cluster script` prints the job)"
@@ -150,16 +150,16 @@ def show_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> str:
     return look(settings.system, numbers) if numbers else "no job is in the queue"
 
 
-def job_script(settings: QueueSettings, needed: MemoryEstimate) -> str:
+def job_script(settings: QueueSettings, estimate: MemoryEstimate) -> str:
     """Return the script that is submitted for a job, with placeholders for what each run makes anew."""
-    job = _exact(settings, needed, _cluster_class(settings.system).job_cls)
-    made = job(
+    job = _exact(settings, estimate, _cluster_class(settings.system).job_cls)
+    placeholder = job(
         f"{_scheme(settings)}SCHEDULER:PORT",
         name=f"{settings.name}-0",
         security=_security("CA", "CERTIFICATE", "KEY") if settings.tls else None,
-        **_job(settings, needed),
+        **_job(settings, estimate),
     )
-    return str(made.job_script())
+    return str(placeholder.job_script())
 
 
 def look(system: System, jobs: Sequence[str]) -> str:
@@ -219,7 +219,7 @@ def _make_folder(settings: QueueSettings) -> None:
         ) from error
 
 
-def _exact(settings: QueueSettings, needed: MemoryEstimate, job: Any) -> Any:
+def _exact(settings: QueueSettings, estimate: MemoryEstimate, job: Any) -> Any:
     """Return a kind of job whose workers have one thread each, and their limit to the byte."""
 
     async def close(self: Any) -> None:
@@ -228,12 +228,12 @@ def _exact(settings: QueueSettings, needed: MemoryEstimate, job: Any) -> Any:
         await job.close(self)
         self.status = Status.closed  # a cluster that closes insists on it
 
-    limit = settings.plan_workers(needed).limit
+    limit = settings.plan_workers(estimate).limit
     own = {"worker_process_threads": 1, "worker_process_memory": f"{limit}B", "close": close}
     return type(job.__name__, (job,), own)
 
 
-def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
+def _job(settings: QueueSettings, estimate: MemoryEstimate) -> dict[str, Any]:
     """Return a job's arguments for dask-jobqueue."""
     life, spread = settings.lives
     memory = {f"DASK_{name.upper().replace('.', '__')}": str(value) for name, value in WORKER_MEMORY.items()}
@@ -241,8 +241,8 @@ def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return {
         "cores": settings.cores,
-        "processes": settings.plan_workers(needed).workers,
-        "memory": f"{settings.job_memory(needed)}B",
+        "processes": settings.plan_workers(estimate).workers,
+        "memory": f"{settings.job_memory(estimate)}B",
         "job_name": settings.name,
         "queue": settings.queue,
         "interface": settings.interface,
@@ -259,7 +259,7 @@ def _job(settings: QueueSettings, needed: MemoryEstimate) -> dict[str, Any]:
             *("--lifetime", f"{life}s", "--lifetime-stagger", f"{spread}s"),
             *("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0"),
         ],
-    } | _of_the_system(settings, settings.job_memory(needed))
+    } | _of_the_system(settings, settings.job_memory(estimate))
 
 
 def _of_the_system(settings: QueueSettings, memory: int) -> dict[str, Any]:
@@ -294,12 +294,12 @@ def _certificates(settings: QueueSettings) -> Iterator[Security | None]:
     if not settings.tls:
         yield None
         return
-    made = Security.temporary().get_tls_config_for_role("worker")
+    texts = Security.temporary().get_tls_config_for_role("worker")
     with TemporaryDirectory(prefix=".tls-", dir=settings.folder) as folder:
         files = [Path(folder) / f"{name}.pem" for name in _PEM]
         for path, name in zip(files, _PEM, strict=True):
             path.touch(mode=0o600)
-            path.write_text(made[name])
+            path.write_text(texts[name])
         yield _security(*map(str, files))
 
 

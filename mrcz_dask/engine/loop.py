@@ -85,7 +85,7 @@ class Task:
 class Job(Protocol):
     """Which tasks there are, and what becomes of their results."""
 
-    def take(self, task: Task, made: Timed[Any]) -> None:
+    def take(self, task: Task, result: Timed[Any]) -> None:
         """Take in the result of a task, or its failure."""
         ...
 
@@ -160,12 +160,12 @@ class Loop:
         needs = [self._result(task) for task in step.needs]
         before = None if step.chain is None else self._chains.pop(step.chain, None)
         work = partial(_advance, step.function, self.take_times)
-        made = self.client.submit(step.name, work, before, step.argument, *needs, priority=priority)
+        state = self.client.submit(step.name, work, before, step.argument, *needs, priority=priority)
         if step.chain is not None:
-            self._chains[step.chain] = made
+            self._chains[step.chain] = state
         while len(self._chains) > CHAINS:
             self._chains.popitem(last=False)
-        return made
+        return state
 
     def _result(self, task: Task) -> Any:
         if task.argument not in self._shared:
@@ -180,17 +180,17 @@ class Loop:
 
 
 def _advance(
-    function: Callable[..., Any], on: bool, before: Timed[Any] | None, argument: Any, *made: Any
+    function: Callable[..., Any], on: bool, before: Timed[Any] | None, argument: Any, *needs: Any
 ) -> Timed[Any]:
     """Make the next state of a chain."""
-    return timed(function, on, before and before.result, argument, *made)
+    return timed(function, on, before and before.result, argument, *needs)
 
 
 def _work(function: Callable[..., Any], on: bool, argument: Named, *state: Timed[Any]) -> Timed[Any]:
     """Do a task on its state, whose time counts to it."""
-    made = timed(function, on, argument, *(one.result for one in state))
-    times = [one.timing for one in (made, *state) if one.timing is not None]
-    return Timed(made.result, reduce(add, times) if times else None)
+    own = timed(function, on, argument, *(before.result for before in state))
+    times = [part.timing for part in (own, *state) if part.timing is not None]
+    return Timed(own.result, reduce(add, times) if times else None)
 
 
 @dataclass(slots=True)
@@ -198,14 +198,14 @@ class _Tasks:
     """A job of tasks that are all known at its beginning."""
 
     tasks: Sequence[Task]
-    made: list[tuple[Any, Any]] = field(default_factory=list)
+    results: list[tuple[Any, Any]] = field(default_factory=list)
 
-    def take(self, task: Task, made: Timed[Any]) -> None:
-        self.made.append((task.argument, made.result))
+    def take(self, task: Task, result: Timed[Any]) -> None:
+        self.results.append((task.argument, result.result))
 
     def ready(self) -> Iterable[Task]:
-        found, self.tasks = self.tasks, ()
-        return found
+        tasks, self.tasks = self.tasks, ()
+        return tasks
 
     def over(self) -> bool:
         return True
@@ -223,5 +223,5 @@ def carry_out(client: Client, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any 
     """
     job = _Tasks(tasks)
     for _ in Loop(client).steps(job):
-        yield from job.made
-        job.made.clear()
+        yield from job.results
+        job.results.clear()

@@ -111,13 +111,13 @@ class WorkerPlan:
 
 
 def plan_workers(
-    needed: MemoryEstimate, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
+    estimate: MemoryEstimate, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
 ) -> WorkerPlan:
     """Return the workers that a machine has room for.
 
     Parameters
     ----------
-    needed
+    estimate
         Of a worker.
     machine
         Memory of the machine, bytes.
@@ -135,15 +135,15 @@ def plan_workers(
     SessionError
         When not one task fits into a worker, or the workers not into the machine; with the number that would.
     """
-    least = needed.of(1)
+    least = estimate.of(1)
     if workers is None:
-        workers = max(1, min(cores, machine // needed.of(needed.tasks(memory, threads) if memory else 1)))
+        workers = max(1, min(cores, machine // estimate.of(estimate.tasks(memory, threads) if memory else 1)))
     limit = memory or machine // max(1, workers)
-    tasks = needed.tasks(limit, threads if workers else 1)
+    tasks = estimate.tasks(limit, threads if workers else 1)
     if tasks == 0:
         raise SessionError(_too_little(least, limit, machine, workers, memory))
-    if max(1, workers) * needed.of(tasks) > machine:
-        each = needed.of(tasks)
+    if max(1, workers) * estimate.of(tasks) > machine:
+        each = estimate.of(tasks)
         raise SessionError(
             f"{workers} workers need {readable(each)} each, {readable(workers * each)} together; the machine "
             f"has {readable(machine)}; use fewer workers (--workers {max(1, machine // each)}), or less "
@@ -152,12 +152,12 @@ def plan_workers(
     return WorkerPlan(workers, threads, limit, tasks)
 
 
-def tasks_per_worker(needed: MemoryEstimate, workers: Iterable[tuple[float, int]]) -> list[int]:
+def tasks_per_worker(estimate: MemoryEstimate, workers: Iterable[tuple[float, int]]) -> list[int]:
     """Return how many tasks at a time fit into each worker of a scheduler that runs already.
 
     Parameters
     ----------
-    needed
+    estimate
         Of a worker.
     workers
         Usable memory (0 = no limit) and threads of each.
@@ -168,14 +168,14 @@ def tasks_per_worker(needed: MemoryEstimate, workers: Iterable[tuple[float, int]
         When no worker can take any; says what the largest one has, and how much would do.
     """
     known = [(limit or math.inf, threads) for limit, threads in workers]
-    found = [needed.tasks(*one) for one in known]
-    if known and not any(found):
+    tasks = [estimate.tasks(limit, threads) for limit, threads in known]
+    if known and not any(tasks):
         raise SessionError(
-            f"a stack needs {readable(needed.of(1))} of memory in a worker; the largest worker of this "
+            f"a stack needs {readable(estimate.of(1))} of memory in a worker; the largest worker of this "
             f"scheduler may use {readable(max(limit for limit, _ in known))}; start workers with more "
             "(dask worker --memory-limit)"
         )
-    return found
+    return tasks
 
 
 def parse_memory(text: str) -> int:
@@ -198,11 +198,11 @@ def parse_memory(text: str) -> int:
 
 
 def _too_little(least: int, limit: int, machine: int, workers: int, memory: int | None) -> str:
-    found = f"a stack needs {readable(least)} of memory, and a worker has {readable(limit)}"
+    problem = f"a stack needs {readable(least)} of memory, and a worker has {readable(limit)}"
     if least > machine:
-        return f"{found}; the machine has {readable(machine)}: use one with more memory"
+        return f"{problem}; the machine has {readable(machine)}: use one with more memory"
     room = machine // least
     remedies = [f"--memory {math.ceil(least / 1e8) / 10:g}GB"] if memory is not None else []
     if workers > room:
         remedies.append(f"fewer workers: --workers {room}")
-    return f"{found}; use {', and '.join(remedies)}"
+    return f"{problem}; use {', and '.join(remedies)}"

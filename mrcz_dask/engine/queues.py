@@ -171,7 +171,7 @@ class QueueSettings:
         """The folder for logs and certificates."""
         return Path(self.directory).expanduser().absolute()
 
-    def plan_workers(self, needed: MemoryEstimate) -> WorkerPlan:
+    def plan_workers(self, estimate: MemoryEstimate) -> WorkerPlan:
         """Return the workers of one job.
 
         Raises
@@ -179,18 +179,18 @@ class QueueSettings:
         SessionError
             When not one stack fits into a job; with the memory that would do.
         """
-        memory = self.job_memory(needed)
-        if memory < needed.of(1) + JOB_BYTES:
+        memory = self.job_memory(estimate)
+        if memory < estimate.of(1) + JOB_BYTES:
             raise SessionError(
-                f"a stack needs {readable(needed.of(1))} of memory in a worker, and {readable(JOB_BYTES)} "
+                f"a stack needs {readable(estimate.of(1))} of memory in a worker, and {readable(JOB_BYTES)} "
                 f"are for the job itself; a job has {readable(memory)}: ask for more with --job-memory "
-                f"{math.ceil((needed.of(1) + JOB_BYTES) / 1e8) / 10:g}GB, or leave it out"
+                f"{math.ceil((estimate.of(1) + JOB_BYTES) / 1e8) / 10:g}GB, or leave it out"
             )
-        return plan_workers(needed, memory - JOB_BYTES, self.cores, None, 1, None)
+        return plan_workers(estimate, memory - JOB_BYTES, self.cores, None, 1, None)
 
-    def job_memory(self, needed: MemoryEstimate) -> int:
+    def job_memory(self, estimate: MemoryEstimate) -> int:
         """Return the memory that a job asks for, bytes: a whole number of MiB."""
-        wanted = self.cores * needed.of(1) + JOB_BYTES if self.memory is None else self.memory
+        wanted = self.cores * estimate.of(1) + JOB_BYTES if self.memory is None else self.memory
         return math.ceil(wanted / MEBI) * MEBI
 
     @classmethod
@@ -234,14 +234,14 @@ def read_queue_settings(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            said = tomllib.load(file)
+            values = tomllib.load(file)
     except OSError as error:
         raise ParameterError(
             f"--profile-file {path}: {error.strerror}; `mrcz-dask cluster init {path}` writes one"
         ) from error
     except ValueError as error:
         raise ParameterError(f"--profile-file {path} is no TOML: {error}") from error
-    return {name: value for name, value in said.items() if value != ""}
+    return {name: value for name, value in values.items() if value != ""}
 
 
 def parse_duration(name: str, value: object) -> int:
@@ -274,10 +274,10 @@ def parse_jobs(name: str, value: object) -> tuple[int, int]:
     ParameterError
         If it is neither.
     """
-    found = re.fullmatch(r"(\d+)(?::(\d+))?", str(value).strip())
-    if found is None or isinstance(value, bool):
+    numbers = re.fullmatch(r"(\d+)(?::(\d+))?", str(value).strip())
+    if numbers is None or isinstance(value, bool):
         raise ParameterError(f"{name} is {value!r}; expected a number such as 4, or MIN:MAX such as 1:8")
-    return int(found[1]), int(found[2] or found[1])
+    return int(numbers[1]), int(numbers[2] or numbers[1])
 
 
 def clock(seconds: int) -> str:
