@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from functools import partial
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -43,6 +44,13 @@ class Metrics(Collector):
         yield from _stacks(numbers)
         yield from _qualities(numbers)
         yield from _speeds(numbers)
+
+
+def register(live: Live) -> Callable[[], None]:
+    """Add the metrics to those that Dask's dashboard serves; return what takes them away."""
+    metrics = Metrics(live)
+    REGISTRY.register(metrics)
+    return partial(REGISTRY.unregister, metrics)
 
 
 def exposition(live: Live) -> bytes:

@@ -11,6 +11,7 @@ from concurrent.futures import Executor as Threads
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
 from bokeh.application import Application
@@ -18,7 +19,6 @@ from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
 from bokeh.server.tornado import BokehTornado
 from jinja2 import Template
-from prometheus_client import REGISTRY
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
@@ -26,11 +26,12 @@ from tornado.web import RequestHandler
 from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.engine.clusters import is_loopback
 from mrcz_dask.monitor.live import Live
-from mrcz_dask.monitor.metrics import CONTENT_TYPE, Metrics, exposition
 from mrcz_dask.monitor.page import Page
 from mrcz_dask.monitor.template import ALONE, IN_DASHBOARD
 
 NAME = "session"
+# Without it (the extra `metrics`) Dask has no metrics either.
+HAS_METRICS = find_spec("prometheus_client") is not None
 # A tunnel may begin at any port of the machine that looks; other sites in its browser must not read the page.
 TUNNELLED = ("localhost:*", "127.0.0.1:*", "[::1]:*")
 # They warn of every browser that goes away; Dask keeps them quiet, too.
@@ -93,8 +94,8 @@ class Site:
 
 
 def monitor_site(live: Live) -> Site:
-    """Return the page of a session, and ``/metrics``."""
-    routes = ((r"/metrics", MetricsHandler, {"live": live}),)
+    """Return the page of a session, and ``/metrics`` where prometheus-client is installed."""
+    routes = ((r"/metrics", MetricsHandler, {"live": live}),) if HAS_METRICS else ()
     return Site(NAME, ALONE, lambda reader: Page(live, reader), routes)
 
 
@@ -152,11 +153,15 @@ class InDashboard:
     """
 
     def __init__(self, live: Live, scheduler: Any) -> None:
-        self._scheduler, self._metrics = scheduler, Metrics(live)
+        self._scheduler = scheduler
         self._loop = scheduler.loop.asyncio_loop
         server = scheduler.http_server
         _call(self._loop, self._open(live, server.address))
-        REGISTRY.register(self._metrics)
+        self._unregister: Callable[[], None] = lambda: None
+        if HAS_METRICS:
+            from mrcz_dask.monitor.metrics import register
+
+            self._unregister = register(live)
         self.address = f"http://{_reached(server.address)}:{server.port}/{NAME}"
 
     async def _open(self, live: Live, host: str) -> None:
@@ -175,7 +180,7 @@ class InDashboard:
 
     def close(self) -> None:
         """Show the last state to those who look, and take the page out."""
-        REGISTRY.unregister(self._metrics)
+        self._unregister()
         with suppress(TimeoutError, RuntimeError):  # a scheduler that is gone shows nothing any more
             _call(self._loop, self._close())
 
@@ -270,6 +275,8 @@ class MetricsHandler(RequestHandler):
 
     def get(self) -> None:
         """Write the metrics of this moment."""
+        from mrcz_dask.monitor.metrics import CONTENT_TYPE, exposition
+
         self.set_header("Content-Type", CONTENT_TYPE)
         self.write(exposition(self._live))
 

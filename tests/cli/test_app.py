@@ -1,6 +1,5 @@
 """What holds for every command."""
 
-import ast
 import os
 import subprocess
 import sys
@@ -90,15 +89,6 @@ def test_the_checkout_has_a_front_door() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, mrcz_dask.__version__)
 
 
-def test_looking_at_a_file_imports_no_cluster(tmp_path: Path) -> None:
-    code = (
-        "import sys; from mrcz_dask.cli.app import app; "
-        "assert not {'distributed', 'zarr'} & set(sys.modules), 'slow start'"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-
-
 def test_a_closed_pipe_is_no_traceback(night: Path) -> None:
     read, write = os.pipe()
     os.close(read)
@@ -106,10 +96,3 @@ def test_a_closed_pipe_is_no_traceback(night: Path) -> None:
     done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60)
     os.close(write)
     assert "Traceback" not in done.stderr
-
-
-def test_a_command_loads_only_what_it_needs() -> None:
-    code = "import sys, mrcz_dask.cli.app; print(sorted({m.split('.')[0] for m in sys.modules}))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    loaded = set(ast.literal_eval(done.stdout))
-    assert not loaded & {"blosc2", "bokeh", "dask", "distributed", "matplotlib", "numba", "scipy", "zarr"}

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.monitor import serving
+from mrcz_dask.monitor import servers, serving
 from mrcz_dask.monitor.live import Live
 from mrcz_dask.monitor.servers import Alone
 from mrcz_dask.monitor.serving import PageParams, Place, watched
@@ -72,6 +72,13 @@ def test_places(text: str, place: Place | None) -> None:
 def test_no_places(text: str) -> None:
     with pytest.raises(ParameterError, match="--page"):
         PageParams.of(text)
+
+
+def test_without_prometheus_client_there_is_the_page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(servers, "HAS_METRICS", False)
+    server = Alone(Live(), "127.0.0.1", 0)
+    assert (get(server.address, "/session")[0], get(server.address, "/metrics")[0]) == (200, 404)
+    server.close()
 
 
 def test_the_page_and_the_metrics_are_served(alone: Alone) -> None:
