@@ -143,6 +143,11 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(to), target
 
 
+def test_every_page_is_in_the_navigation() -> None:
+    nav = (DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8")
+    assert not [page for page in SITE if f" {page.relative_to(DOCS)}\n" not in nav]
+
+
 def test_the_python_reference_has_every_public_name() -> None:
     text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^::: mrcz_dask\.(\w+)$", text, re.MULTILINE)) == mrcz_dask.__all__
