@@ -143,6 +143,20 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(to), target
 
 
+def test_the_way_of_a_stack_names_what_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    pairs = re.findall(r"`([\w/]+\.py)` `(\w+)`", text)
+    assert len(pairs) > 10
+    for path, name in pairs:
+        assert re.search(rf"^(def|class) {name}\b", (ROOT / "mrcz_dask" / path).read_text(), re.MULTILINE), (
+            path
+        )
+    files = [file for file in re.findall(r"`([\w/]+(?:\.py|/))`", text) if "/" in file.rstrip("/")]
+    assert not [
+        file for file in files if not any((ROOT / start / file).exists() for start in ("", "mrcz_dask"))
+    ]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     nav = (DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8")
     assert not [page for page in SITE if f" {page.relative_to(DOCS)}\n" not in nav]
