@@ -1,29 +1,43 @@
-"""Counting of electrons from Python in one call."""
+"""Counting of electrons from Python in one call, which is also a method of `Session`."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Protocol
 
 from mrcz_dask.api.settings import PathLike, gain_options
-from mrcz_dask.counting.counting import count as count_stacks
 from mrcz_dask.counting.params import FindParams, FractionParams
-from mrcz_dask.counting.run import CountOutcome
+from mrcz_dask.counting.plan import count_plan
+from mrcz_dask.counting.run import CountOutcome, run_plan
 from mrcz_dask.engine.clusters import ClientOptions
+from mrcz_dask.session.entries import Discovery
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:
     import distributed
 
-    from mrcz_dask.numerics.counting.params import Position
+    from mrcz_dask.numerics.counting.params import Clusters, Position
 
-Clusters = Literal["maxima", "components"]
+
+class RawSession(Protocol):
+    """The part of a `Session` that `count` uses."""
+
+    @property
+    def discovery(self) -> Discovery:
+        """The stacks of the session."""
+        ...
+
+    @property
+    def inputs(self) -> InputParams:
+        """How they are read."""
+        ...
 
 
 def count(
-    *paths: PathLike,
-    output: PathLike,
+    *paths: PathLike | RawSession,
+    output: PathLike | None = None,
     method: Position = "fitted",
     clusters: Clusters = "maxima",
     detector: str | None = None,
@@ -52,6 +66,8 @@ def count(
 ) -> CountOutcome:
     """Count the electrons of raw frames, and write counted stacks, as ``mrcz-dask count`` does.
 
+    As a method, ``session.count(output)`` counts the stacks of the session.
+
     Parameters
     ----------
     *paths
@@ -59,7 +75,7 @@ def count(
     output
         Folder for counted stacks, event lists and the detector's calibration.
     method
-        Place of an electron: of a ``fitted`` cloud of charge, its ``centroid``, or the ``maximum`` pixel.
+        Position of an electron: of a ``fitted`` cloud of charge, its ``centroid``, or the ``maximum`` pixel.
     clusters
         ``maxima`` separates electrons that overlap; ``components`` takes pixels that touch for one electron.
     detector
@@ -111,13 +127,21 @@ def count(
     MrczDaskError, OSError
         If nothing can be done at all: no stack, no detector, no output folder.
     """
-    return count_stacks(
-        *map(Path, paths),
-        output=Path(output),
-        where=client or ClientOptions(),
-        listen=listen,
-        find=FindParams(method, clusters, sigma, charge, width, sharing, xray, sample),
-        fractions=FractionParams(upsampling, fraction, codec),
+    sessions = [path for path in paths if not isinstance(path, (str, os.PathLike))]
+    stacks = [Path(path) for path in paths if isinstance(path, (str, os.PathLike))]
+    if sessions:
+        output = stacks.pop() if output is None and stacks else output
+        if stacks or len(sessions) > 1:
+            raise TypeError("count() takes paths of stacks, or one session and its output folder")
+        inputs = inputs or sessions[0].inputs
+        stacks = [stack.path for stack in sessions[0].discovery.stacks]
+    if output is None:
+        raise TypeError("count() needs an output folder")
+    plan = count_plan(
+        stacks,
+        Path(output),
+        FindParams(method, clusters, sigma, charge, width, sharing, xray, sample),
+        FractionParams(upsampling, fraction, codec),
         inputs=inputs,
         events=events,
         gain=gain_options(
@@ -127,3 +151,4 @@ def count(
         detector=detector,
         overwrite=overwrite,
     )
+    return run_plan(plan, client or ClientOptions(), listen)

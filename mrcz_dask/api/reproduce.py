@@ -22,7 +22,7 @@ from mrcz_dask.correction.tasks import (
     store_of,
 )
 from mrcz_dask.counting.again import count_again, differing, is_counted, is_events, steps_of
-from mrcz_dask.counting.to_stack import stem_of_events
+from mrcz_dask.counting.rendering import stem_of_events
 from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source, read_footer

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcz_dask.api.counting import Clusters, count
+from mrcz_dask.api.counting import count
 from mrcz_dask.api.koma import KomaPlan
 from mrcz_dask.api.settings import CONTRAST, PathLike, gain_options, koma_params, write_params
 from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import (
     Breaks,
     ContrastParams,
@@ -33,11 +32,6 @@ from mrcz_dask.values.params import (
 
 if TYPE_CHECKING:
     import dask.array as da
-    import distributed
-
-    from mrcz_dask.counting.run import CountOutcome
-    from mrcz_dask.engine.clusters import ClientOptions
-    from mrcz_dask.numerics.counting.params import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,65 +205,7 @@ class Session:
         )
         return KomaPlan(self.discovery, settings, options, cache)
 
-    def count(
-        self,
-        output: PathLike,
-        *,
-        method: Position = "fitted",
-        clusters: Clusters = "maxima",
-        detector: str | None = None,
-        sigma: float = 4.1,
-        charge: float = 0.0,
-        width: float = 0.0,
-        sharing: float = 0.4,
-        xray: float = 0.0,
-        sample: int = 96,
-        calibration: PathLike | None = None,
-        upsampling: int = 1,
-        fraction: int = 40,
-        events: bool = False,
-        codec: str = "auto",
-        gain: PathLike | None = None,
-        gain_divide: bool = False,
-        gain_rotate: int = 0,
-        gain_flip: int = 0,
-        gain_force: bool = False,
-        dark: PathLike | None = None,
-        defects: PathLike | None = None,
-        overwrite: bool = False,
-        client: ClientOptions | distributed.Client | None = None,
-        listen: Listener = silent,
-    ) -> CountOutcome:
-        """Count the electrons of the session's raw frames; see `mrcz_dask.count` for the parameters."""
-        return count(
-            *(stack.path for stack in self.stacks),
-            output=output,
-            method=method,
-            clusters=clusters,
-            detector=detector,
-            sigma=sigma,
-            charge=charge,
-            width=width,
-            sharing=sharing,
-            xray=xray,
-            sample=sample,
-            calibration=calibration,
-            upsampling=upsampling,
-            fraction=fraction,
-            events=events,
-            codec=codec,
-            gain=gain,
-            gain_divide=gain_divide,
-            gain_rotate=gain_rotate,
-            gain_flip=gain_flip,
-            gain_force=gain_force,
-            dark=dark,
-            defects=defects,
-            inputs=self.inputs,
-            overwrite=overwrite,
-            client=client,
-            listen=listen,
-        )
+    count = count
 
 
 def open_session(

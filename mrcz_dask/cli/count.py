@@ -63,8 +63,7 @@ def count(
 
     Exit code: 0 all done, 3 some stacks could not be counted, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.counting import count_plan
-    from mrcz_dask.counting.counting import carry_out
+    from mrcz_dask.counting import count_plan, run_plan
 
     find, fractions, where = finding.params(), counted.params(), running.where()
     gain_options = gain.params()
@@ -97,13 +96,13 @@ def count(
         show_plan(plan, where, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.bad else DONE)
     with tell:
-        outcome = carry_out(plan, where, tell)
+        outcome = run_plan(plan, where, tell)
     print_json(outcome.to_dict()) if messages.as_json else _show_outcome(outcome)
     raise typer.Exit(FAILED if not outcome.results else DONE if outcome.complete else PARTLY)
 
 
 def _stream_options(counted: CountedGroup, finding: FindingGroup, stream: StreamGroup) -> StreamOptions:
-    from mrcz_dask.counting.plan import calibration_path
+    from mrcz_dask.counting.calibration import calibration_path
     from mrcz_dask.live.counting.run import StreamOptions
 
     assert finding.calibration is not None

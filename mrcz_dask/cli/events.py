@@ -29,7 +29,7 @@ def to_stack(
 ) -> None:
     """Make counted stacks of event lists: the bytes that `count` writes with the same options."""
     from mrcz_dask.counting import events_to_stack
-    from mrcz_dask.counting.to_stack import stem_of_events
+    from mrcz_dask.counting.rendering import stem_of_events
 
     params = fractions.params()
     done: list[str] = []

@@ -257,7 +257,7 @@ def _is_events(path: Path) -> bool:
 
 def _verify(path: Path) -> dict[str, Any]:
     from mrcz_dask.correction.opening import recipe_problem
-    from mrcz_dask.counting.checking import event_problems
+    from mrcz_dask.counting.store import event_problems
     from mrcz_dask.formats.verify import verify_file
 
     if _is_events(path) and path.is_dir():

@@ -1,4 +1,4 @@
-"""Counted stacks and event lists again, from their raw frames and what they say of themselves."""
+"""Counted stacks and event lists made again from their raw frames and their provenance."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from mrcz_dask.counting.calibration import NAME, Calibration
-from mrcz_dask.counting.counting import carry_out
+from mrcz_dask.counting.calibration import NAME, Calibration, calibration_path
 from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.counting.params import FindParams, FractionParams
-from mrcz_dask.counting.plan import calibration_path, count_plan
+from mrcz_dask.counting.plan import count_plan
 from mrcz_dask.counting.recording import STEP
 from mrcz_dask.counting.rendering import STEP as FRACTIONS
+from mrcz_dask.counting.run import run_plan
 from mrcz_dask.counting.store import SUFFIX, Events
-from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.session.entries import Acquired
 from mrcz_dask.values.errors import ReferenceNotFoundError, SessionError
@@ -24,7 +23,6 @@ from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.params import InputParams
 
 Steps = list[dict[str, Any]]
-ALONE = ClientOptions(workers=0)
 
 
 def is_events(path: Path) -> bool:
@@ -41,7 +39,7 @@ def steps_of(path: Path) -> Steps:
 
 
 def is_counted(steps: Steps) -> bool:
-    """Return whether counting made what has these provenance steps."""
+    """Return whether the last step of a provenance is one of counting."""
     return bool(steps) and steps[-1]["name"] in (STEP, FRACTIONS)
 
 
@@ -64,7 +62,7 @@ def count_again(
     place
         Folder for the new output.
     listen
-        Is told what happens.
+        Listener that hears of the progress.
     calibration
         Calibration of the detector, or its folder; None = the one beside the output.
     detector
@@ -77,68 +75,62 @@ def count_again(
     SessionError
         If the raw frames are not those of the output, or cannot be counted.
     """
-    steps = {one["name"]: one for one in steps_of(path)}
-    count, listed = steps[STEP], is_events(path)
-    asked = dict(count["parameters"])
-    inputs = InputParams.from_dict(asked.pop("input", {}))
-    _check_function(path, asked.pop("detector", None), detector)
+    steps = {step["name"]: step for step in steps_of(path)}
+    counting, listed = steps[STEP], is_events(path)
+    params = dict(counting["parameters"])
+    inputs = InputParams.from_dict(params.pop("input", {}))
+    _check_function(path, params.pop("detector", None), detector)
+    digest = counting["results"]["calibration"]
+    store = path.absolute().parent / NAME if calibration is None else calibration_path(calibration)
+    present = Calibration.load(store).digest if store.exists() else "none"
+    if present != digest:
+        raise ReferenceNotFoundError(
+            f"{store}: {path.name} was counted with the calibration of digest {digest}; found {present}; say "
+            f"where it is with --calibration"
+        )
     plan = count_plan(
         [raw],
         place,
-        FindParams.from_dict(asked),
+        FindParams.from_dict(params),
         None if listed else FractionParams.from_dict(steps[FRACTIONS]["parameters"]),
         inputs=inputs,
         events=listed,
-        calibration=_calibration(path, count["results"]["calibration"], calibration),
+        calibration=store,
         detector=detector,
     )
     if listed:  # a copy of the raw frames has another modification time
         about = Events(path).about
-        when = Acquired(datetime.fromisoformat(about["acquired"]), about["acquired_from"])
-        plan = replace(plan, stacks=(replace(plan.stacks[0], acquired=when),))
-    for failed in carry_out(plan, ALONE, listen).failures:
-        raise SessionError(failed.reason)
-    made = plan.events_target(plan.stacks[0]) or plan.target(plan.stacks[0])
-    _check_frames(raw, count, steps_of(made))
-    return made
-
-
-def differing(path: Path, again: Path) -> tuple[int, ...]:
-    """Return the raw frames of two event lists whose electrons differ."""
-    a, b = Events(path), Events(again)
-    if len(a) != len(b):
-        return tuple(range(len(a)))
-    return tuple(k for k in range(len(a)) if a.found(k, k + 1).digest() != b.found(k, k + 1).digest())
-
-
-def _calibration(path: Path, digest: str, given: Path | None) -> Path:
-    found = calibration_path(given) if given is not None else path.absolute().parent / NAME
-    there = Calibration.load(found).digest if found.exists() else "none"
-    if there != digest:
-        raise ReferenceNotFoundError(
-            f"{found}: {path.name} was counted with the calibration of digest {digest}; found {there}; say "
-            f"where it is with --calibration"
-        )
-    return found
-
-
-def _check_function(path: Path, said: Mapping[str, str] | None, given: str | None) -> None:
-    about = None if given is None else DetectorScript.parse(given).about()
-    if said == about:
-        return
-    expected = "the package's own method" if said is None else "{file}:{name}, digest {digest}".format(**said)
-    found = "none" if about is None else "{file}:{name}, digest {digest}".format(**about)
-    raise ReferenceNotFoundError(
-        f"{path}: was counted with {expected}; --detector gives {found}; give the function that was used, "
-        "or none where none was"
-    )
-
-
-def _check_frames(raw: Path, count: Mapping[str, Any], made: Steps) -> None:
-    expected = count["inputs"][0]["frames_digest"]
-    found = next(one for one in reversed(made) if one["name"] == STEP)["inputs"][0]["frames_digest"]
+        acquired = Acquired(datetime.fromisoformat(about["acquired"]), about["acquired_from"])
+        plan = replace(plan, stacks=(replace(plan.stacks[0], acquired=acquired),))
+    for failure in run_plan(plan, listen=listen).failures:
+        raise SessionError(failure.reason)
+    again = plan.events_target(plan.stacks[0]) or plan.target(plan.stacks[0])
+    made = next(step for step in reversed(steps_of(again)) if step["name"] == STEP)
+    found, expected = (step["inputs"][0]["frames_digest"] for step in (made, counting))
     if found != expected:
         raise SessionError(
             f"{raw}: its pixels have digest {found}, the footer names {expected}; it is not the input that "
             "was used"
         )
+    return again
+
+
+def differing(path: Path, again: Path) -> tuple[int, ...]:
+    """Return the raw frames of two event lists whose events differ."""
+    a, b = Events(path), Events(again)
+    if len(a) != len(b):
+        return tuple(range(len(a)))
+    return tuple(k for k in range(len(a)) if a.read(k, k + 1).digest() != b.read(k, k + 1).digest())
+
+
+def _check_function(path: Path, recorded: Mapping[str, str] | None, detector: str | None) -> None:
+    about = None if detector is None else DetectorScript.parse(detector).about()
+    if recorded == about:
+        return
+    form = "{file}:{name}, digest {digest}"
+    expected = "the package's own method" if recorded is None else form.format(**recorded)
+    found = "none" if about is None else form.format(**about)
+    raise ReferenceNotFoundError(
+        f"{path}: was counted with {expected}; --detector gives {found}; give the function that was used, "
+        "or none where none was"
+    )

@@ -1,4 +1,4 @@
-"""What is known of a detector before its electrons are counted, decided once and kept beside the outputs."""
+"""The calibration of a detector: dark, noise and charge of an electron, kept beside the outputs."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A detector, and how its electrons are counted.
+    """A detector, and the parameters with which its electrons are counted.
 
     Attributes
     ----------
     dark, noise, gain
-        (ny, nx) float32, as `Detector` has them.
+        (ny, nx) float32: dark and read noise in ADU, and relative gain by which charge is divided.
     used
         (ny, nx) bool, False where a pixel is not used.
     params
         Charge, width, thresholds and methods.
     places
-        What makes places within pixels even; None = nothing.
+        Map that makes positions within pixels even; None = positions stay as they are found.
     loss
-        What is lost to coincidence; None = not known.
+        Curve of the loss to coincidence; None = not known.
     about
-        Where all this came from, plain values: for the provenance.
+        Origin of all this, plain values for the provenance.
     """
 
     dark: Image
@@ -61,25 +61,25 @@ class Calibration:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return rows and columns."""
+        """Rows and columns."""
         return self.dark.shape[0], self.dark.shape[1]
 
     @cached_property
     def detector(self) -> Detector:
-        """Return the detector."""
+        """Pixels of the detector as the numerics use them."""
         return Detector(self.dark, self.noise, self.gain, ~self.used)
 
     @cached_property
     def digest(self) -> str:
-        """Return a digest of all that decides about events."""
+        """Digest of everything that decides about events."""
         images = [digest_array(getattr(self, name).astype(np.float32)) for name in _IMAGES]
         return digest_bytes(canonical([images, self._numbers()]))
 
     def _numbers(self) -> dict[str, Any]:
-        places = None if self.places is None else [one.tolist() for one in self.places]
+        places = None if self.places is None else [array.tolist() for array in self.places]
         loss = None if self.loss is None else self.loss._asdict()
-        found: dict[str, Any] = plain({"params": self.params.to_dict(), "places": places, "loss": loss})
-        return found
+        numbers: dict[str, Any] = plain({"params": self.params.to_dict(), "places": places, "loss": loss})
+        return numbers
 
     def save(self, path: Path) -> None:
         """Write a Zarr group; it appears whole, or not at all.
@@ -87,22 +87,22 @@ class Calibration:
         Raises
         ------
         SpaceError
-            The folder cannot take it.
+            If the folder is full or cannot be written.
         """
         folder = AtomicFolder(path)
         try:
-            said: Any = {
+            attributes: Any = {
                 _MARK: VERSION,
                 "digest": self.digest,
                 "about": plain(self.about),
                 **self._numbers(),
             }
-            group = zarr.open_group(folder.place, mode="w", attributes=said)
+            group = zarr.open_group(folder.place, mode="w", attributes=attributes)
             rows = max(1, min(self.shape[0], _ROWS // self.shape[1]))
             for name in _IMAGES:
-                values = getattr(self, name)
                 codec = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
-                group.create_array(name, data=values, chunks=(rows, self.shape[1]), compressors=codec)
+                chunks = rows, self.shape[1]
+                group.create_array(name, data=getattr(self, name), chunks=chunks, compressors=codec)
             folder.commit()
         finally:
             folder.discard()
@@ -114,53 +114,58 @@ class Calibration:
         Raises
         ------
         FormatError
-            It is none, or of another layout.
+            If it is no calibration, or one of another layout.
         DamagedError
-            It is not what was written.
+            If it is not what was written.
         """
         try:
             group = zarr.open_group(path, mode="r")
-            said: dict[str, Any] = dict(group.attrs)
-            if said.get(_MARK) != VERSION:
+            stored: dict[str, Any] = dict(group.attrs)
+            if stored.get(_MARK) != VERSION:
                 raise FormatError(
-                    f"{path}: calibration version {said.get(_MARK)!r}; expected {VERSION}; count again with "
-                    "--overwrite"
+                    f"{path}: calibration version {stored.get(_MARK)!r}; expected {VERSION}; count again "
+                    "with --overwrite"
                 )
-            images: Any = [np.asarray(group[name][:]) for name in _IMAGES]  # type: ignore[index]
+            dark, noise, gain, used = (np.asarray(group[name][:]) for name in _IMAGES)  # type: ignore[index]
         except (OSError, KeyError) as error:
             raise FormatError(
                 f"{path}: no calibration ({error}); expected a folder {NAME} that `count` wrote"
             ) from error
-        made = cls(*images, **_said(said))
-        if made.digest != said.get("digest"):
-            raise DamagedError(f"{path}: digest {made.digest}, expected {said.get('digest')}; count it anew")
-        return made
+        places, loss = stored["places"], stored["loss"]
+        calibration = cls(
+            dark,
+            noise,
+            gain,
+            used,
+            params=CountingParams.from_dict(stored["params"]),
+            places=None if places is None else PlaceMap(*map(np.array, places)),
+            loss=None if loss is None else LossCurve(**loss | {"coefficients": tuple(loss["coefficients"])}),
+            about=stored["about"],
+        )
+        digest = stored.get("digest")
+        if calibration.digest != digest:
+            raise DamagedError(f"{path}: digest {calibration.digest}, expected {digest}; count it anew")
+        return calibration
 
 
-def _said(said: dict[str, Any]) -> dict[str, Any]:
-    places, loss = said["places"], said["loss"]
-    return {
-        "params": CountingParams.from_dict(said["params"]),
-        "places": None if places is None else PlaceMap(*(np.array(one) for one in places)),
-        "loss": None
-        if loss is None
-        else LossCurve(loss["false"], tuple(loss["coefficients"]), loss["highest"]),
-        "about": said["about"],
-    }
+def calibration_path(path: Path) -> Path:
+    """Return the absolute path of a calibration, which may be given as the folder that holds it."""
+    return (path / NAME if (path / NAME).exists() else path).absolute()
 
 
 @lru_cache(maxsize=2)
-def kept_calibration(path: str, digest: str) -> Calibration:
+def calibration_once(path: str, digest: str) -> Calibration:
     """Return a calibration, read once in each process.
 
     Raises
     ------
     DamagedError
-        Another one is there.
+        If another one is there.
     """
-    found = Calibration.load(Path(path))
-    if found.digest != digest:
+    calibration = Calibration.load(Path(path))
+    if calibration.digest != digest:
         raise DamagedError(
-            f"{path}: digest {found.digest}, expected {digest}; it was replaced while electrons were counted"
+            f"{path}: digest {calibration.digest}, expected {digest}; it was replaced while electrons were "
+            "counted"
         )
-    return found
+    return calibration

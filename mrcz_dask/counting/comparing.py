@@ -1,4 +1,4 @@
-"""Whether gain and dark fit raw frames, as the charge of their electrons and their mean show it."""
+"""Comparison of gain and dark with raw frames: with the charge of their electrons, and with their mean."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def compare_with_frames(
     inputs: InputParams,
     sigma: float,
     charge: float,
-) -> tuple[Finding, ...]:
-    """Return what raw frames say against gain and dark; nothing of those that are right.
+) -> list[Finding]:
+    """Compare gain and dark with raw frames; return the findings against them.
 
     Parameters
     ----------
@@ -36,15 +36,15 @@ def compare_with_frames(
     prepared
         The references as they were turned; None = only a stack of dark frames.
     about
-        Names of what was given, "gain" and "dark".
+        Names of the references, "gain" and "dark".
     frames
-        Path of the stack and number of each; those that cannot be read are left out.
+        Path of the stack and number of each frame; those that cannot be read are left out.
     inputs
         How stacks are read.
     sigma
         Pixels above so many read noises hold charge of electrons; the others are only noise.
     charge
-        Of an electron, read noises.
+        Charge of an electron, read noises.
 
     Notes
     -----
@@ -52,27 +52,27 @@ def compare_with_frames(
     """
     dark = detector.dark.astype(np.float32)
     limit = (sigma * detector.noise).astype(np.float32)
-    total, found = np.zeros(dark.shape), np.zeros(dark.shape)
+    total, charges = np.zeros(dark.shape), np.zeros(dark.shape)
     stacks = number = 0
-    for path, group in groupby(frames, key=lambda one: one[0]):
+    for path, group in groupby(frames, key=lambda frame: frame[0]):
         with suppress(ValueError, OSError), open_source(path, inputs) as source:
             for _, k in group:
                 frame = source.physical(k)
                 above = frame - dark
                 total += frame
-                found += np.where(above > limit, above, 0)
+                charges += np.where(above > limit, above, 0)
                 number += 1
             stacks += 1
-    good, said = detector.used, list[Finding]()
+    good, findings = detector.used, list[Finding]()
     if number and "dark" in about:
         mean = total / number
         pattern = SessionPattern(mean, good, 0.0, stacks, float(mean[good].mean()))
         way = Way(IDENTITY, divide=False) if prepared is None else prepared.way
-        said += compare_dark(about, detector.dark, way, pattern)
-    level = float(found[good].mean())
+        findings += compare_dark(about, detector.dark, way, pattern)
+    level = float(charges[good].mean())
     if level > 0 and prepared is not None and "gain" in about:
         unit = charge * float(np.median(detector.noise[good]))
-        pattern = SessionPattern(found / level, good, level / unit, stacks, level / max(1, number))
+        pattern = SessionPattern(charges / level, good, level / unit, stacks, level / max(1, number))
         way, params = prepared.way, prepared.params
-        said += compare_gain(prepared.gain, params, about, way, pattern, charge=True)
-    return tuple(said)
+        findings += compare_gain(prepared.gain, params, about, way, pattern, charge=True)
+    return findings

@@ -1,4 +1,4 @@
-"""From raw frames to packed electrons, in whatever process."""
+"""From raw frames to packed events, in whatever process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask.counting.calibration import Calibration, kept_calibration
+from mrcz_dask.counting.calibration import Calibration, calibration_once
 from mrcz_dask.counting.detectors import Camera, DetectorScript
-from mrcz_dask.counting.packing import Triple, pack, quantised
+from mrcz_dask.counting.packing import Triple, pack, quantized
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
@@ -21,7 +21,7 @@ from mrcz_dask.values.timing import phase
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """With what electrons are found: small, to be sent to workers.
+    """Calibration and function with which electrons are found; small, to be sent to workers.
 
     Attributes
     ----------
@@ -38,14 +38,14 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Electrons of consecutive frames as they are sent and kept.
+    """Events of consecutive frames, packed.
 
     Attributes
     ----------
     first
         Number of the first frame in its stack.
     packed
-        As `packing.pack` gives them.
+        Events, from `packing.pack`.
     frames
         xxh3-128 of each frame's pixels, 16 bytes each.
     """
@@ -54,26 +54,21 @@ class Batch:
     packed: bytes
     frames: bytes
 
-    @property
-    def count(self) -> int:
-        """Return the number of frames."""
-        return len(self.frames) // 16
-
 
 class Counter:
-    """Finds electrons with what it keeps; for one thread.
+    """Finds electrons; keeps arrays between frames, so that each thread needs one of its own.
 
     Parameters
     ----------
     calibration
-        Of the detector.
+        Calibration of the detector.
     script
         A user's function; None = the package's own.
 
     Raises
     ------
     ProcessorError
-        The user's file does not run.
+        If the user's file does not run.
     """
 
     def __init__(self, calibration: Calibration, script: DetectorScript | None = None) -> None:
@@ -93,30 +88,27 @@ class Counter:
             )
         if self._script is not None:
             return self._script.find(self._function, frame, self._camera)
-        found = self._finder.find(frame)
-        return found.y, found.x, found.charge
+        events = self._finder.find(frame)
+        return events.y, events.x, events.charge
 
     def batch(self, first: int, frames: Iterable[NDArray[Any]]) -> Batch:
-        """Return the electrons of consecutive frames, packed."""
-        digests: list[bytes] = []
-
-        def found() -> Iterable[Triple]:
-            for frame in frames:
-                items = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
-                digests.append(xxhash.xxh3_128_digest(items.view(np.uint8).data))
-                with phase("apply"):
-                    yield self.find(frame)
-
-        events = quantised(found(), self.calibration.shape, self.calibration.detector.unit)
+        """Return the events of consecutive frames, packed."""
+        triples, digests = [], []
+        for frame in frames:
+            items = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
+            digests.append(xxhash.xxh3_128_digest(items.view(np.uint8).data))
+            with phase("apply"):
+                triples.append(self.find(frame))
+        events = quantized(triples, self.calibration.shape, self.calibration.detector.unit)
         return Batch(first, pack(events), b"".join(digests))
 
 
-_own = threading.local()
+_thread = threading.local()
 
 
 def counter_of(method: Method) -> Counter:
     """Return this thread's counter for a method."""
-    if getattr(_own, "method", None) != method:
-        calibration = kept_calibration(method.calibration, method.digest)
-        _own.counter, _own.method = Counter(calibration, method.script), method
-    return _own.counter  # type: ignore[no-any-return]
+    if getattr(_thread, "method", None) != method:
+        calibration = calibration_once(method.calibration, method.digest)
+        _thread.counter, _thread.method = Counter(calibration, method.script), method
+    return _thread.counter  # type: ignore[no-any-return]

@@ -7,7 +7,6 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +27,7 @@ Image = NDArray[np.float32]
 
 
 class Camera:
-    """What a user's function knows of the detector; each thread has its own.
+    """The detector as a user's function sees it; each thread has its own.
 
     Parameters
     ----------
@@ -37,32 +36,22 @@ class Camera:
     params
         Thresholds and methods.
     places
-        What makes places within pixels even; None = nothing.
+        Map that makes positions within pixels even; None = positions stay as they are found.
 
     Attributes
     ----------
-    detector, params
-        As given.
+    shape
+        Rows and columns.
+    noise
+        Typical read noise after gain, ADU: the unit of `standardised`.
+    used
+        (ny, nx) bool, True where a pixel is used.
     """
 
     def __init__(self, detector: Detector, params: CountingParams, places: PlaceMap | None = None) -> None:
         self.detector, self.params, self._places = detector, params, places
+        self.shape, self.noise, self.used = detector.shape, detector.unit, np.asarray(detector.used)
         self._finders: dict[CountingParams, EventFinder] = {}
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Return rows and columns."""
-        return self.detector.shape
-
-    @property
-    def noise(self) -> float:
-        """Return the typical read noise after gain, ADU: the unit of `standardised`."""
-        return self.detector.unit
-
-    @cached_property
-    def used(self) -> NDArray[np.bool_]:
-        """Return (ny, nx), True where a pixel is used."""
-        return np.asarray(self.detector.used)
 
     def standardised(self, frame: NDArray[Any]) -> Image:
         """Return a raw frame in its pixels' read noises, (ny, nx) float32; pixels that are not used are 0."""
@@ -75,32 +64,32 @@ class Camera:
         Parameters
         ----------
         frame
-            (ny, nx) raw.
+            Raw frame, (ny, nx).
         **changed
-            Fields of `CountingParams` that are to be others than those of the command.
+            Fields of `CountingParams` in place of the command's.
         """
         params = CountingParams.from_dict(self.params.to_dict() | changed) if changed else self.params
         if params not in self._finders:
-            own = self._places if params.position == self.params.position else None
-            self._finders[params] = EventFinder(self.detector, params, own)
+            places = self._places if params.position == self.params.position else None
+            self._finders[params] = EventFinder(self.detector, params, places)
         return self._finders[params].find(frame)
 
 
-Finding = Callable[[NDArray[Any], Camera], Any]
+DetectorFunction = Callable[[NDArray[Any], Camera], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class DetectorScript:
-    """A user's function as its file was read.
+    """A user's function, with the text of its file.
 
     Attributes
     ----------
     path
-        Of the file, absolute, for tracebacks and messages.
+        Absolute path of the file, for tracebacks and messages.
     name
-        Of the function in it.
+        Name of the function in it.
     text
-        What is in it.
+        Text of the file.
     """
 
     path: str
@@ -108,35 +97,35 @@ class DetectorScript:
     text: str
 
     @classmethod
-    def parse(cls, said: str) -> DetectorScript:
+    def parse(cls, option: str) -> DetectorScript:
         """Read the file of ``FILE.py:NAME``.
 
         Raises
         ------
         ParameterError
-            It is not of that form, or there is no such file.
+            If the text has another form, or there is no such file.
         """
-        file, _, name = said.rpartition(":")
+        file, _, name = option.rpartition(":")
         expected = "expected FILE.py:NAME, such as centroid.py:centroid"
         if not file or not name.isidentifier():
-            raise ParameterError(f"--detector is {said!r}; {expected}")
+            raise ParameterError(f"--detector is {option!r}; {expected}")
         try:
             return cls(str(Path(file).absolute()), name, Path(file).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or error
-            raise ParameterError(f"--detector {said}: cannot be read ({why}); {expected}") from error
+            raise ParameterError(f"--detector {option}: cannot be read ({why}); {expected}") from error
 
     def about(self) -> dict[str, str]:
-        """Return name and digest as provenance keeps them."""
+        """Return name and digest for the provenance."""
         return {"file": Path(self.path).name, "name": self.name, "digest": digest_bytes(self.text.encode())}
 
-    def load(self) -> Finding:
+    def load(self) -> DetectorFunction:
         """Run the file and return the function.
 
         Raises
         ------
         ProcessorError
-            It does not run, with its traceback, or there is no such function.
+            If it does not run, with its traceback, or if there is no such function.
         """
         module = ModuleType(f"counting_detector_{Path(self.path).stem}")
         module.__file__ = self.path
@@ -147,36 +136,34 @@ class DetectorScript:
             exec(compile(self.text, self.path, "exec"), module.__dict__)
         except (Exception, SystemExit) as error:
             raise ProcessorError(self._trace(error)) from error
-        found = module.__dict__.get(self.name)
-        if not callable(found):
+        function = module.__dict__.get(self.name)
+        if not callable(function):
             raise ProcessorError(
                 f"{self.path}: no function {self.name} in it; expected one of (frame, camera)"
             )
-        return found  # type: ignore[no-any-return]
+        return function  # type: ignore[no-any-return]
 
-    def find(self, function: Finding, frame: NDArray[Any], camera: Camera) -> Triple:
+    def find(self, function: DetectorFunction, frame: NDArray[Any], camera: Camera) -> Triple:
         """Return y, x in pixels and charge in ADU of a frame's electrons, (n,) each, in raster order.
 
         Raises
         ------
         ProcessorError
-            The function fails, with its traceback, or returns something else.
+            If the function fails, with its traceback, or returns something else.
         """
         try:
-            found = function(frame, camera)
+            events = function(frame, camera)
         except (Exception, SystemExit) as error:
             raise ProcessorError(self._trace(error)) from error
-        return self._checked(found, camera.shape)
-
-    def _checked(self, found: Any, shape: tuple[int, int]) -> Triple:
+        shape = camera.shape
         try:
-            columns = [np.asarray(one, np.float64) for one in tuple(found)[:3]]
+            columns = [np.asarray(column, np.float64) for column in tuple(events)[:3]]
         except (TypeError, ValueError):
             columns = []
-        sizes = {one.shape for one in columns}
+        sizes = {column.shape for column in columns}
         if len(columns) != 3 or len(sizes) != 1 or columns[0].ndim != 1:
             raise ProcessorError(
-                f"{self.path}: {self.name} returned {type(found).__name__} of shapes {sorted(sizes)}; "
+                f"{self.path}: {self.name} returned {type(events).__name__} of shapes {sorted(sizes)}; "
                 "expected y, x and charge, three arrays of one length"
             )
         y, x, charge = columns
@@ -195,5 +182,5 @@ class DetectorScript:
         steps = traceback.extract_tb(error.__traceback__)
         first = next((k for k, step in enumerate(steps) if step.filename == self.path), len(steps))
         shown = traceback.format_list(steps[first:])
-        head = [f"{self.path}: {self.name} failed\n"]
-        return "".join([*head, *shown, *traceback.format_exception_only(error)]).rstrip()
+        lines = [f"{self.path}: {self.name} failed\n", *shown, *traceback.format_exception_only(error)]
+        return "".join(lines).rstrip()

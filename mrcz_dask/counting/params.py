@@ -1,13 +1,12 @@
-"""What is asked for when electrons are counted."""
+"""Parameters of electron counting, as people give them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 from mrcz_dask.formats.compression.codecs import check_codec
-from mrcz_dask.numerics.counting.params import CountingParams, Position
+from mrcz_dask.numerics.counting.params import Clusters, CountingParams, Position
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters
@@ -18,17 +17,17 @@ FEWEST = 32
 
 @dataclass(frozen=True, slots=True)
 class FractionParams(Parameters):
-    """How events become counted frames.
+    """Parameters by which events become counted frames.
 
     Attributes
     ----------
     upsampling
-        1, 2 or 4 sub-pixels along each edge of a pixel.
+        Sub-pixels along each edge of a pixel: 1, 2 or 4.
     fraction
-        Raw frames that are summed to one counted frame. What is left over is spread evenly over them; a
-        shorter stack becomes one frame.
+        Raw frames that are summed to one counted frame. Frames that are left over are spread evenly over the
+        counted ones; a shorter stack becomes one frame.
     codec
-        Of the counted stacks, as `mrcz_dask.write` takes it.
+        Compression of the counted stacks, as `mrcz_dask.write` takes it.
     """
 
     upsampling: int = 1
@@ -46,17 +45,22 @@ class FractionParams(Parameters):
         except ParameterError as error:
             yield str(error)
 
+    def bounds(self, raw: int) -> tuple[int, ...]:
+        """Return the raw frame at which each counted frame begins, and the number of raw frames."""
+        count = max(1, raw // self.fraction)
+        return tuple(k * raw // count for k in range(count + 1))
+
 
 @dataclass(frozen=True, slots=True)
 class FindParams(Parameters):
-    """How electrons are found.
+    """Parameters by which electrons are found in raw frames.
 
     Attributes
     ----------
     method
-        Impact by a ``fitted`` cloud of charge, the ``centroid``, or the ``maximum`` pixel's middle.
+        Position of an electron: of a ``fitted`` cloud of charge, its ``centroid``, or the ``maximum`` pixel.
     clusters
-        ``maxima`` or ``components``, as `CountingParams` has it.
+        ``maxima`` or ``components``, see `CountingParams`.
     sigma
         Smallest significance of an electron, in read noises.
     charge, width
@@ -66,11 +70,11 @@ class FindParams(Parameters):
     xray
         A pixel above this is an X-ray, in read noises; 0 = 3.5 times the charge.
     sample
-        Frames from which the detector's dark, noise and charge are taken.
+        Number of frames in which the detector's dark, noise and charge are found.
     """
 
     method: Position = "fitted"
-    clusters: Literal["maxima", "components"] = "maxima"
+    clusters: Clusters = "maxima"
     sigma: float = CountingParams().sigma
     charge: float = 0.0
     width: float = 0.0
@@ -88,7 +92,7 @@ class FindParams(Parameters):
             yield from within(name, getattr(self, name), 0, 1e4)
 
     def counting(self, charge: float, width: float) -> CountingParams:
-        """Return the parameters of counting with a charge and width that are known."""
+        """Return the parameters of counting for a detector whose charge and width are known."""
         return CountingParams(
             sigma=self.sigma,
             charge=charge,
@@ -98,9 +102,3 @@ class FindParams(Parameters):
             clusters=self.clusters,
             position=self.method,
         )
-
-
-def frame_bounds(raw: int, each: int) -> tuple[int, ...]:
-    """Return the raw frame at which each counted frame begins, and the end."""
-    count = max(1, raw // each)
-    return tuple(k * raw // count for k in range(count + 1))

@@ -1,4 +1,4 @@
-"""What a run will count: frozen, printable; making it reads headers and references, and writes nothing."""
+"""The plan of counting: which stacks, how, and where to. Making it reads headers, and writes nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mrcz_dask.counting.calibration import NAME
+from mrcz_dask.counting.calibrate import References
+from mrcz_dask.counting.calibration import NAME, calibration_path
 from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.counting.params import FindParams, FractionParams
-from mrcz_dask.counting.recording import Origin
-from mrcz_dask.counting.survey import Given
-from mrcz_dask.counting.tasks import batch_frames, estimate_memory, events_path
+from mrcz_dask.counting.store import SUFFIX
+from mrcz_dask.counting.tasks import batch_frames, estimate_memory
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.sources import open_source
@@ -36,30 +34,30 @@ FEWEST_DARK = 8
 
 @dataclass(frozen=True)
 class CountPlan:
-    """What a run will do.
+    """A plan to count the electrons of some stacks.
 
     Attributes
     ----------
     stacks
-        In order of acquisition.
+        Stacks in order of acquisition.
     bad
-        What should have been a stack and is none.
+        Files that should be stacks and are broken, with the reasons.
     folder
-        Of the outputs, absolute.
+        Folder for the outputs, absolute.
     find, fractions
-        How electrons are found, and made into frames.
+        Parameters by which electrons are found and made into frames.
     inputs
-        How stacks are read.
+        How files are read that do not say it themselves.
     events
         Whether event lists are written.
-    given
-        What is known of the detector.
+    references
+        Gain, dark and defects.
     calibration
-        Path of one to be used, or None: that in the folder, or a new one.
+        Path of the calibration; None = the one in the folder, or a new one.
     script
         A user's detector function.
     overwrite
-        Replace outputs that are there.
+        Whether outputs that are there are replaced.
     """
 
     stacks: tuple[StackEntry, ...]
@@ -69,7 +67,7 @@ class CountPlan:
     fractions: FractionParams
     inputs: InputParams
     events: bool
-    given: Given
+    references: References
     calibration: Path | None = None
     script: DetectorScript | None = None
     overwrite: bool = False
@@ -77,11 +75,11 @@ class CountPlan:
     @property
     def shape(self) -> tuple[int, int]:
         """(ny, nx) of most stacks' frames."""
-        return usual_shape(self.stacks)
+        return _usual_shape(self.stacks)
 
     @property
     def own_calibration(self) -> Path:
-        """Where this run's calibration is kept."""
+        """Path of the calibration in the output folder."""
         return self.folder / NAME
 
     def target(self, stack: StackEntry) -> Path:
@@ -89,8 +87,8 @@ class CountPlan:
         return self.folder / f"{stack.stem}.mrcz"
 
     def events_target(self, stack: StackEntry) -> Path | None:
-        """Return the path of a stack's event list."""
-        return events_path(self.folder, stack.stem) if self.events else None
+        """Return the path of a stack's event list; None = none is written."""
+        return self.folder / f"{stack.stem}{SUFFIX}" if self.events else None
 
     def memory_estimate(self) -> MemoryEstimate:
         """Return the memory that a worker needs."""
@@ -98,27 +96,28 @@ class CountPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as plain values."""
+        memory = self.memory_estimate()
         return {
             "output": str(self.folder),
             "find": self.find.to_dict(),
             "fractions": self.fractions.to_dict(),
             "detector": None if self.script is None else self.script.about(),
             "calibration": self._calibration(),
-            "references": self.given.about,
+            "references": self.references.about,
             "events": self.events,
             "frames_per_task": batch_frames(self.shape),
             "stacks": [
                 {
-                    "name": one.name,
-                    "shape": list(one.shape),
-                    "dtype": str(one.dtype),
-                    "output": self.target(one).name,
+                    "name": stack.name,
+                    "shape": list(stack.shape),
+                    "dtype": str(stack.dtype),
+                    "output": self.target(stack).name,
                 }
-                for one in self.stacks
+                for stack in self.stacks
             ],
-            "rejected": [{"name": one.path.name, "reason": one.reason} for one in self.bad],
-            "memory_of_worker": self.memory_estimate().process,
-            "memory_per_task": self.memory_estimate().task,
+            "rejected": [{"name": file.path.name, "reason": file.reason} for file in self.bad],
+            "memory_of_worker": memory.process,
+            "memory_per_task": memory.task,
         }
 
     def _calibration(self) -> str:
@@ -126,7 +125,7 @@ class CountPlan:
             return str(self.calibration)
         if self.own_calibration.exists() and not self.overwrite:
             return f"{self.own_calibration}, kept"
-        kind = self.given.dark_stack or f"{self.find.sample} raw frames"
+        kind = self.references.dark_stack or f"{self.find.sample} raw frames"
         return f"from {kind}, into {self.own_calibration}"
 
     def __str__(self) -> str:
@@ -137,22 +136,20 @@ class CountPlan:
         ny, nx = self.shape
         yield f"{len(self.stacks)} stacks, {frames} raw frames of {ny} x {nx}, {readable(size)}"
         yield from (f"  {one.acquired}  {one.name}  {one.shape[0]} frames" for one in self.stacks)
-        yield from (f"rejected: {one.reason}" for one in self.bad)
-        how = (
-            f"{self.find.method}, {self.find.clusters}"
-            if self.script is None
-            else self.script.about()["name"]
-        )
-        yield f"method: {how}; threshold {self.find.sigma:g} read noises"
+        yield from (f"rejected: {file.reason}" for file in self.bad)
+        method = f"{self.find.method}, {self.find.clusters}"
+        if self.script is not None:
+            method = self.script.name
+        yield f"method: {method}; threshold {self.find.sigma:g} read noises"
         yield f"detector: {self._calibration()}"
-        yield from (f"{key}: {value['name']}" for key, value in self.given.about.items())
-        yield from (f"warning: {text}" for text in self.given.caveats)
+        yield from (f"{key}: {value['name']}" for key, value in self.references.about.items())
+        yield from (f"warning: {text}" for text in self.references.caveats)
         up, each = self.fractions.upsampling, self.fractions.fraction
         yield f"counted frames of {ny * up} x {nx * up}, each of {each} raw frames, into {self.folder}"
         yield f"tasks of {batch_frames(self.shape)} frames; event lists: {'yes' if self.events else 'no'}"
-        needed = self.memory_estimate()
+        memory = self.memory_estimate()
         yield (
-            f"memory: about {readable(needed.of(1))} for a worker, and {readable(needed.task)} more for each "
+            f"memory: about {readable(memory.of(1))} for a worker, and {readable(memory.task)} more for each "
             "further task at a time"
         )
 
@@ -171,177 +168,134 @@ def count_plan(
     detector: str | None = None,
     overwrite: bool = False,
 ) -> CountPlan:
-    """Return what counting some stacks would do.
+    """Plan to count the electrons of some stacks.
 
     Parameters
     ----------
     paths
         Stacks of raw frames, or folders with stacks.
     folder
-        For the outputs.
+        Folder for the outputs.
     find, fractions
-        How electrons are found, and made into frames.
+        Parameters by which electrons are found and made into frames.
     inputs
-        How stacks are read where they do not say it.
+        How files are read that do not say it themselves.
     exclude
         Names or patterns of stacks in the folders that are left out, as `discover` takes them.
     events
-        Write event lists, too.
+        Whether event lists are written, too.
     gain
-        Gain, dark and defects. The dark may be a stack of at least 8 frames: then noise is from there, too.
+        Gain, dark and defects. The dark may be a stack of at least 8 frames: then noise is found in it, too.
     calibration
-        Of an earlier run, or its folder; None = that in `folder`, else a new one.
+        Calibration of an earlier run, or its folder; None = the one in `folder`, else a new one.
     detector
         ``FILE.py:NAME`` of a user's function.
     overwrite
-        Replace outputs that are there.
+        Whether outputs that are there are replaced.
 
     Raises
     ------
     SessionError
-        There is no stack, or two outputs would have one name.
+        If there is no stack, or two outputs would have one name.
     ParameterError
-        Options that do not go together.
+        If options do not go together.
     """
-    read, out = inputs or InputParams(), Path(folder).absolute()
-    stacks, bad = _stacks([Path(one) for one in paths], out, read, exclude)
-    made = CountPlan(
+    inputs, out = inputs or InputParams(), Path(folder).absolute()
+    stacks, bad = _find_stacks([Path(path) for path in paths], out, inputs, exclude)
+    path = None if calibration is None else calibration_path(Path(calibration))
+    script = None if detector is None else DetectorScript.parse(detector)
+    if path is not None and gain.asked:
+        raise ParameterError(
+            "--calibration holds dark, gain and defects; give it, or --dark, --gain and --defects"
+        )
+    forbid_overwriting([stack.path for stack in stacks], [out / f"{stack.stem}.mrcz" for stack in stacks])
+    check_space(out, 0)
+    return CountPlan(
         stacks=tuple(stacks),
         bad=tuple(bad),
         folder=out,
         find=find or FindParams(),
         fractions=fractions or FractionParams(),
-        inputs=read,
+        inputs=inputs,
         events=events,
-        given=Given(),
-        calibration=None if calibration is None else calibration_path(Path(calibration)),
-        script=None if detector is None else DetectorScript.parse(detector),
+        references=_references(gain, stacks, inputs),
+        calibration=path,
+        script=script,
         overwrite=overwrite,
     )
-    if made.calibration is not None and gain.asked:
-        raise ParameterError(
-            "--calibration holds dark, gain and defects; give it, or --dark, --gain and --defects"
-        )
-    forbid_overwriting([one.path for one in stacks], [made.target(one) for one in stacks])
-    check_space(out, 0)
-    return replace(made, given=given_of(gain, stacks, made.shape, read))
 
 
-def usual_shape(stacks: Sequence[StackEntry]) -> tuple[int, int]:
-    """Return the most frequent size of a frame, the earliest's of several."""
-    counts = Counter((one.shape[1], one.shape[2]) for one in stacks)
-    return max(counts, key=counts.__getitem__)
+def _usual_shape(stacks: Sequence[StackEntry]) -> tuple[int, int]:
+    """Return the most frequent size of a frame, the earliest of equally frequent ones."""
+    return Counter((stack.shape[1], stack.shape[2]) for stack in stacks).most_common(1)[0][0]
 
 
-def _stacks(
-    paths: list[Path], out: Path, inputs: InputParams, exclude: Sequence[str] | None
+def _find_stacks(
+    paths: Sequence[Path], out: Path, inputs: InputParams, exclude: Sequence[str] | None
 ) -> tuple[list[StackEntry], list[Rejected]]:
     stacks: list[StackEntry] = []
     bad: list[Rejected] = []
     for path in paths:
         if path.is_dir() and path.suffix != ".zarr":
-            found = discover(path, exclude=exclude, output=out, inputs=inputs)
-            stacks += found.stacks
-            bad += found.rejected
+            session = discover(path, exclude=exclude, output=out, inputs=inputs)
+            stacks += session.stacks
+            bad += session.rejected
             continue
-        one = _look(path.absolute(), inputs)
-        stacks += [one] if isinstance(one, StackEntry) else []
-        bad += [one] if isinstance(one, Rejected) else []
+        file = _probe(path.absolute(), inputs)
+        if isinstance(file, StackEntry):
+            stacks.append(file)
+        else:
+            bad.append(file)
     if not stacks:
         kind = SessionError if any(path.exists() for path in paths) else PlaceError
-        raise kind("; ".join(one.reason for one in bad) or "no stacks; expected stacks of raw frames")
-    _forbid_doubles(stacks)
-    return sorted(stacks, key=lambda one: (one.acquired.time, one.name)), bad
-
-
-def _look(path: Path, inputs: InputParams) -> StackEntry | Rejected:
-    if not path.exists():
-        return Rejected(path, f"{path}: is not there; expected a stack of raw frames; check the path")
-    mdocs = {path.parent: mdoc_index(one.name for one in path.parent.iterdir())}
-    found = probe(path.parent, mdocs, path, inputs).found
-    if isinstance(found, Skipped):
-        return Rejected(path, f"{path}: {found.reason}; expected a stack of raw frames")
-    if isinstance(found, Rejected):  # which is not in a folder that it may be left out of
-        return replace(found, reason=found.reason.replace(" (--exclude)", ""))
-    return found
-
-
-def _forbid_doubles(stacks: Sequence[StackEntry]) -> None:
-    counts = Counter(one.stem for one in stacks)
-    doubles = sorted(stem for stem, n in counts.items() if n > 1)
+        raise kind("; ".join(file.reason for file in bad) or "no stacks; expected stacks of raw frames")
+    doubles = sorted(stem for stem, n in Counter(stack.stem for stack in stacks).items() if n > 1)
     if doubles:
         raise SessionError(
             f"several stacks are called {doubles[0]}; outputs have the stems of stacks; count them apart"
         )
+    return sorted(stacks, key=lambda stack: (stack.acquired.time, stack.name)), bad
 
 
-def calibration_path(path: Path) -> Path:
-    """Return the absolute path of a calibration, which may be named by the folder that it is in."""
-    return (path / NAME if (path / NAME).exists() else path).absolute()
+def _probe(path: Path, inputs: InputParams) -> StackEntry | Rejected:
+    if not path.exists():
+        return Rejected(path, f"{path}: is not there; expected a stack of raw frames; check the path")
+    mdocs = {path.parent: mdoc_index(file.name for file in path.parent.iterdir())}
+    file = probe(path.parent, mdocs, path, inputs).found
+    if isinstance(file, Skipped):
+        return Rejected(path, f"{path}: {file.reason}; expected a stack of raw frames")
+    if isinstance(file, Rejected):  # --exclude is for files in folders
+        return replace(file, reason=file.reason.replace(" (--exclude)", ""))
+    return file
 
 
-def given_of(
-    gain: GainOptions, stacks: Sequence[StackEntry], shape: tuple[int, int], inputs: InputParams
-) -> Given:
-    """Return what options say of the detector, turned and fitted as `koma` does it.
-
-    Raises
-    ------
-    ParameterError, FormatError
-        A reference cannot be read or does not fit.
-    """
+def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputParams) -> References:
+    """Read gain, dark and defects, turned and fitted as `koma` does it; a dark may be a stack."""
     if gain.auto or gain.gamma is not None:
         raise ParameterError(
             "--gain-orient auto and --gain-gamma are of counted stacks; say --gain-rotate and --gain-flip"
         )
-    dark = None if gain.dark is None else Path(gain.dark)
-    is_stack = dark is not None and _is_stack(dark, inputs)
-    asked = replace(gain, dark=None) if is_stack else gain
-    made = prepare_gain(asked, shape, stacks[0].first_row, [], inputs=inputs)
-    about = {key: value for key, value in (made.about if made else {}).items() if isinstance(value, dict)}
-    if is_stack and dark is not None:
-        _check_dark(dark, shape, inputs)
-        about["dark"] = {"name": dark.name, "digest": file_digest(dark)}
-    found = None if made is None else made.gain
-    return Given(
-        dark=None if found is None else found.dark,
-        gain=None if found is None or gain.gain is None else (1 / found.image).astype(np.float32),
-        bad=None if found is None else found.bad,
-        dark_stack=dark.absolute() if is_stack and dark is not None else None,
-        about=about,
-        prepared=made,
-        force=gain.force,
-    )
+    shape = _usual_shape(stacks)
+    dark_stack = None if gain.dark is None else Path(gain.dark).absolute()
+    if dark_stack is not None and not _is_stack(dark_stack, inputs):
+        dark_stack = None
+    images = gain if dark_stack is None else replace(gain, dark=None)
+    prepared = prepare_gain(images, shape, stacks[0].first_row, [], inputs=inputs)
+    about = {} if prepared is None else {k: v for k, v in prepared.about.items() if isinstance(v, dict)}
+    if dark_stack is not None:
+        with open_source(dark_stack, inputs) as source:
+            if source.shape[0] < FEWEST_DARK or source.shape[1:] != shape:
+                raise ParameterError(
+                    f"--dark {gain.dark}: has shape {source.shape}; expected one image, or at least "
+                    f"{FEWEST_DARK} frames of {shape}"
+                )
+        about["dark"] = {"name": dark_stack.name, "digest": file_digest(dark_stack)}
+    return References(about, prepared, dark_stack, gain.force)
 
 
 def _is_stack(dark: Path, inputs: InputParams) -> bool:
     try:
         with open_source(dark, inputs) as source:
             return len(source) > 1
-    except (MrczDaskError, OSError):  # which is told where it is read as an image
+    except (MrczDaskError, OSError):  # the reason is told when it is read as an image
         return False
-
-
-def _check_dark(path: Path, shape: tuple[int, int], inputs: InputParams) -> None:
-    with open_source(path, inputs) as source:
-        if source.shape[0] < FEWEST_DARK or source.shape[1:] != shape:
-            raise ParameterError(
-                f"--dark {path}: has shape {source.shape}; expected one image, or at least {FEWEST_DARK} "
-                f"frames of {shape}"
-            )
-
-
-def origin_of(stack: StackEntry, inputs: InputParams) -> Origin:
-    """Return what the outputs say of a stack."""
-    with open_source(stack.path, inputs) as source:
-        steps = source.provenance
-    return Origin(
-        name=stack.path.name,
-        size=stack.size,
-        shape=(stack.shape[1], stack.shape[2]),
-        pixel_size=stack.pixel_size,
-        acquired=stack.acquired.time.isoformat(),
-        acquired_from=stack.acquired.source,
-        meta=stack.meta,
-        provenance=tuple(steps),
-    )

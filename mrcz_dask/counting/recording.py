@@ -1,4 +1,4 @@
-"""What is said of a stack's electrons: the step `count` of their provenance, and what their frames are."""
+"""The record of a stack's events: the step `count` of the provenance, and the origin of the frames."""
 
 from __future__ import annotations
 
@@ -10,34 +10,33 @@ from typing import Any
 import xxhash
 
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.packing import CHARGE_STEPS, Found
+from mrcz_dask.counting.packing import CHARGE_STEPS, EventArrays
 from mrcz_dask.counting.params import FindParams
 from mrcz_dask.formats import provenance
 from mrcz_dask.values.params import InputParams
 
 STEP = "count"
 USUAL = InputParams()
-_TIME = "acquisition_time"
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where frames come from, plain values alone, to be sent to workers and kept in spools.
+    """Origin of raw frames as plain values, to be sent to workers.
 
     Attributes
     ----------
     name, size
-        Of the input, without folders; bytes, None for a stream.
+        Name of the input without folders, and its bytes; None for a stream.
     shape
-        (ny, nx).
+        (ny, nx) of the frames.
     pixel_size
         Angstrom, or None.
     acquired, acquired_from
-        ISO time, and what says so.
+        Acquisition time in ISO format, and where it was found.
     meta
-        Of the input.
+        Metadata of the input.
     provenance
-        The steps that made the input.
+        Steps that made the input.
     """
 
     name: str
@@ -49,39 +48,33 @@ class Origin:
     meta: dict[str, Any]
     provenance: tuple[dict[str, Any], ...] = ()
 
-    def counted_meta(self) -> dict[str, Any]:
-        """Return the metadata of the outputs: the input's, with the time where that was beside it."""
-        if self.acquired_from in ("mdoc", "name"):
-            return {_TIME: self.acquired, **self.meta}
-        return self.meta
-
 
 class Summary:
-    """Digests and numbers of a stack's electrons, batch by batch in order."""
+    """Sums up a stack's events, batch by batch in order: their number and digests."""
 
     def __init__(self) -> None:
         self.events = self.frames = 0
         self._pixels, self._events = xxhash.xxh3_128(), xxhash.xxh3_128()
 
-    def add(self, digests: bytes, found: Found) -> None:
-        """Take in frames: the digests of their pixels, and their electrons."""
-        self.frames += found.counts.size
-        self.events += found.y.size
+    def add(self, digests: bytes, events: EventArrays) -> None:
+        """Add frames: the digests of their pixels, and their events."""
+        self.frames += events.counts.size
+        self.events += events.y.size
         self._pixels.update(digests)
-        bounds = found.counts.cumsum().tolist()
+        bounds = events.counts.cumsum().tolist()
         for start, stop in zip([0, *bounds[:-1]], bounds, strict=True):  # whatever the size of a batch
-            for column in (found.y, found.x, found.charge):
+            for column in (events.y, events.x, events.charge):
                 self._events.update(column[start:stop].astype(column.dtype.newbyteorder("<")).tobytes())
             self._events.update(b"|")
 
     @property
     def pixels_digest(self) -> str:
-        """Return xxh3-128 over the xxh3-128 of all frames."""
+        """Digest over the digests of all frames' pixels."""
         return self._pixels.hexdigest()
 
     @property
     def events_digest(self) -> str:
-        """Return xxh3-128 over the electrons, frame by frame."""
+        """Digest over the events, frame by frame."""
         return self._events.hexdigest()
 
 
@@ -96,35 +89,40 @@ def about_stack(
     more: Mapping[str, Any] | None = None,
     caveats: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Return what an event list says of itself: plain values, the provenance among them.
+    """Describe a counted stack in plain values, with its provenance, for its event list and counted frames.
 
     Parameters
     ----------
     origin
-        Of the frames.
+        Origin of the frames.
     calibration
-        With which they were counted.
+        Calibration with which they were counted.
     params
-        As they were asked for.
+        Parameters as the user gave them.
     summary
-        Of all electrons.
+        Sums of all events.
     inputs
-        How the frames were read; the usual way is not mentioned.
+        How the frames were read; recorded if it is not the usual way.
     detector
         Name and digest of the user's function, if there is one.
     more
-        Results to be added, such as gaps of a stream.
+        More results, such as gaps of a stream.
     caveats
-        Texts.
+        Caveats of the caller.
     """
+    meta = origin.meta
+    if origin.acquired_from in ("mdoc", "name"):  # the outputs have neither
+        meta = {"acquisition_time": origin.acquired, **meta}
+    size = {} if origin.size is None else {"size": origin.size}
+    own = detector is None
     step = provenance.step(
         STEP,
         parameters=params.to_dict() | parameters_beside(detector, inputs),
-        inputs=[_input(origin, summary)],
-        results=_results(calibration, summary, own=detector is None) | dict(more or {}),
-        caveats=[*caveats, *_caveats(calibration, summary, own=detector is None)],
+        inputs=[{"role": "raw frames", "name": origin.name, **size, "frames_digest": summary.pixels_digest}],
+        results=_results(calibration, summary, own=own) | dict(more or {}),
+        caveats=[*caveats, *_caveats(calibration, summary, own=own)],
     )
-    made: dict[str, Any] = provenance.plain(
+    about: dict[str, Any] = provenance.plain(
         {
             "shape": [summary.frames, *origin.shape],
             "frames": summary.frames,
@@ -134,22 +132,17 @@ def about_stack(
             "acquired": origin.acquired,
             "acquired_from": origin.acquired_from,
             "charge_step": calibration.detector.unit / CHARGE_STEPS,
-            "meta": origin.counted_meta(),
+            "meta": meta,
             "provenance": provenance.append(list(origin.provenance), step),
         }
     )
-    return made
+    return about
 
 
 def parameters_beside(detector: Mapping[str, str] | None, inputs: InputParams) -> dict[str, Any]:
-    """Return what is recorded beside the parameters of counting where it is not the usual."""
-    found = {"detector": detector and dict(detector), "input": inputs != USUAL and inputs.to_dict()}
-    return {name: value for name, value in found.items() if value}
-
-
-def _input(origin: Origin, summary: Summary) -> dict[str, Any]:
-    size = {} if origin.size is None else {"size": origin.size}
-    return {"role": "raw frames", "name": origin.name, **size, "frames_digest": summary.pixels_digest}
+    """Return parameters that are recorded only if they are used: a user's function, ways to read files."""
+    unusual = {"detector": detector and dict(detector), "input": inputs != USUAL and inputs.to_dict()}
+    return {name: value for name, value in unusual.items() if value}
 
 
 def _results(calibration: Calibration, summary: Summary, *, own: bool) -> dict[str, Any]:
@@ -170,16 +163,16 @@ def _results(calibration: Calibration, summary: Summary, *, own: bool) -> dict[s
 
 
 def coincidence(calibration: Calibration, counted: float, *, own: bool = True) -> dict[str, float | None]:
-    """Return the occupancy and what coincidence took of it.
+    """Return the occupancy, and the share of it that was lost to coincidence.
 
     Parameters
     ----------
     calibration
-        With the curve of losses.
+        Calibration with the curve of losses.
     counted
         Electrons per used pixel and raw frame that were counted.
     own
-        Whether they were counted in the way that the curve is of.
+        Whether the package's own method counted them, to which the curve belongs.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""From electrons to a counted stack: the same bytes from a run and from its event list."""
+"""From events to a counted stack: a run and an event list give the same bytes."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.counting.packing import pixels
-from mrcz_dask.counting.params import FractionParams, frame_bounds
-from mrcz_dask.counting.store import EventSource
+from mrcz_dask.counting.params import FractionParams
+from mrcz_dask.counting.store import SUFFIX, Events, EventSource, event_problems
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.numerics.counting.binning import add_events
+from mrcz_dask.session.output_folder import make_folder
+from mrcz_dask.values.errors import DamagedError, OutputExistsError
 from mrcz_dask.values.timing import phase
 
 STEP = "fractions"
-# up to so many raw frames no pixel of 8 bits overflows: of one frame a pixel has a few electrons at most
+# Up to so many raw frames no pixel of 8 bits overflows: of one frame a pixel has a few electrons at most.
 BYTES = 64
 READ = 16
 
 
-def fractions(source: EventSource, params: FractionParams) -> Iterator[NDArray[Any]]:
+def counted_frames(source: EventSource, params: FractionParams) -> Iterator[NDArray[Any]]:
     """Yield the counted frames of a stack, (ny, nx) times upsampling, uint8 or uint16."""
     raw, ny, nx = source.about["shape"]
-    bounds = frame_bounds(raw, params.fraction)
-    dtype = counted_dtype(bounds)
+    bounds = params.bounds(raw)
     for start, stop in pairwise(bounds):
-        image = np.zeros((ny * params.upsampling, nx * params.upsampling), dtype)
-        for at in range(start, stop, READ):
-            found = source.found(at, min(at + READ, stop))
+        image = np.zeros((ny * params.upsampling, nx * params.upsampling), _dtype(bounds))
+        for first in range(start, stop, READ):
+            events = source.read(first, min(first + READ, stop))
             with phase("apply"):
-                add_events(pixels(found.y), pixels(found.x), params.upsampling, image)
+                add_events(pixels(events.y), pixels(events.x), params.upsampling, image)
         yield image
 
 
-def counted_dtype(bounds: tuple[int, ...]) -> np.dtype[Any]:
-    """Return the type of counted frames."""
+def _dtype(bounds: tuple[int, ...]) -> np.dtype[Any]:
     return np.dtype(np.uint8 if max(np.diff(bounds)) <= BYTES else np.uint16)
 
 
@@ -51,35 +51,37 @@ def write_counted(path: Path, source: EventSource, params: FractionParams) -> Pa
     Parameters
     ----------
     path
-        Of the file.
+        Path of the file.
     source
-        The electrons.
+        Events of the stack.
     params
-        How they become frames.
+        Parameters by which they become frames.
 
     Raises
     ------
     SpaceError
-        The folder cannot take it.
+        If the folder is full or cannot be written.
     """
     about, up = source.about, params.upsampling
     raw, ny, nx = about["shape"]
-    bounds = frame_bounds(raw, params.fraction)
+    bounds = params.bounds(raw)
     shape = (len(bounds) - 1, ny * up, nx * up)
-    size = about["pixel_size"]
+    pixel_size = about["pixel_size"]
     with StackWriter(
         path,
         shape,
-        counted_dtype(bounds),
+        _dtype(bounds),
         codec=params.codec,
-        pixel_size=None if size is None else size / up,
+        pixel_size=None if pixel_size is None else pixel_size / up,
         meta=about["meta"] or None,
         pixels={"unit": "e-", "dose_per_frame": about["events"] / np.prod(shape)},
         provenance=provenance.append(about["provenance"], _step(about, params, bounds)),
     ) as writer:
-        for image in fractions(source, params):
+        for image in counted_frames(source, params):
             writer.append(image, owned=True)
-    _date(path, about)
+    if about["acquired_from"] == "mtime":  # nothing else says when the stack was taken
+        seconds = datetime.fromisoformat(about["acquired"]).timestamp()
+        os.utime(path, (seconds, seconds))
     return path
 
 
@@ -87,14 +89,13 @@ def _step(about: dict[str, Any], params: FractionParams, bounds: tuple[int, ...]
     per_pixel = about["events"] / (about["shape"][1] * about["shape"][2] * params.upsampling**2)
     factor = about["provenance"][-1]["results"]["coincidence"]["factor"]
     dose = per_pixel / (len(bounds) - 1)
-    sizes = sorted({int(n) for n in np.diff(bounds)})
     short = about["shape"][0] < params.fraction
     return provenance.step(
         STEP,
         parameters=params,
         inputs=[{"role": "events", "digest": about["digest"], "events": about["events"]}],
         results={
-            "raw_frames_per_frame": sizes,
+            "raw_frames_per_frame": sorted({int(n) for n in np.diff(bounds)}),
             "dose_per_frame": dose,
             "corrected_dose_per_frame": dose * factor if isinstance(factor, float) else None,
         },
@@ -102,8 +103,55 @@ def _step(about: dict[str, Any], params: FractionParams, bounds: tuple[int, ...]
     )
 
 
-def _date(path: Path, about: dict[str, Any]) -> None:
-    """Give a stack the time of its input where nothing else says when that was taken."""
-    if about["acquired_from"] == "mtime":
-        seconds = datetime.fromisoformat(about["acquired"]).timestamp()
-        os.utime(path, (seconds, seconds))
+def events_to_stack(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    params: FractionParams | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write the counted stack of an event list: the bytes that `count` writes with the same parameters.
+
+    Parameters
+    ----------
+    path
+        Path of the event list, ``STEM.events.zarr``.
+    output
+        Folder for STEM.mrcz.
+    params
+        Upsampling, raw frames in each counted frame, codec.
+    overwrite
+        Whether a stack that is there is replaced.
+
+    Returns
+    -------
+    Path
+        Path of the stack.
+
+    Raises
+    ------
+    FormatError
+        If there is no event list.
+    DamagedError
+        If its events are not those that were written.
+    OutputExistsError
+        If the output is there.
+    SpaceError
+        If the folder is full or cannot be written.
+    """
+    events = Events(path)
+    target = Path(output) / f"{stem_of_events(events.path)}.mrcz"
+    if target.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{target} is there already; use --overwrite to replace it, or another folder"
+        )
+    problems = event_problems(events.path)
+    if problems:  # Zarr gives zeros for a chunk that is gone
+        raise DamagedError(f"{events.path}: {'; '.join(problems)}; copy it again, or count again")
+    make_folder(target.parent)
+    return write_counted(target, events, params or FractionParams())
+
+
+def stem_of_events(path: Path) -> str:
+    """Return the stem of the stack that an event list belongs to."""
+    return path.name.removesuffix(SUFFIX)

@@ -1,20 +1,20 @@
-"""A run: the detector, the electrons of all stacks, their outputs, on any client."""
+"""A run of counting: the calibration, the events of all stacks, their outputs, on any client."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
 
+from mrcz_dask.counting.calibrate import calibrate
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import Method
-from mrcz_dask.counting.keeping import kept_output, own_calibration
-from mrcz_dask.counting.plan import CountPlan, origin_of
+from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.plan import CountPlan
+from mrcz_dask.counting.recording import Origin
+from mrcz_dask.counting.resume import kept_calibration, kept_output
 from mrcz_dask.counting.spool import SUFFIX, append_batch
-from mrcz_dask.counting.survey import Survey
 from mrcz_dask.counting.tasks import (
     Counted,
     CountTask,
@@ -25,34 +25,41 @@ from mrcz_dask.counting.tasks import (
 )
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.loop import Loop, Task
+from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.log import Log, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
+from mrcz_dask.session.output_folder import locked, swept
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import Failure, Written
 from mrcz_dask.version import __version__
 
+if TYPE_CHECKING:
+    import distributed
+
 COUNTING, WRITING, KEEPING = "electrons", messages.COUNTED, "existing output"
 FIRST, AGAIN = "no output yet", "its output is replaced"
+ALONE = ClientOptions(workers=0)
 
 
 @dataclass(frozen=True, slots=True)
 class CountOutcome:
-    """What a run did.
+    """The outcome of a run.
 
     Attributes
     ----------
     plan
-        What it set out to do.
+        The plan that was carried out.
     calibration
-        Of the detector.
+        Calibration of the detector.
     results
-        Of the stacks that are done, in the order of the plan.
+        Results of the stacks that are done, in the order of the plan.
     failures
-        Of those that could not be.
+        Stacks that could not be counted, with the reasons.
     """
 
     plan: CountPlan
@@ -62,7 +69,7 @@ class CountOutcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every file that should have been a stack was counted."""
+        """True if every file that should have been a stack was counted."""
         return not self.failures and not self.plan.bad
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,252 +82,225 @@ class CountOutcome:
                 "not_used": int((~self.calibration.used).sum()),
                 **self.calibration.params.to_dict(),
             },
-            "results": [asdict(one) for one in self.results],
-            "failures": [one.to_dict() for one in self.failures],
-            "rejected": [{"name": one.path.name, "reason": one.reason} for one in self.plan.bad],
+            "results": [asdict(result) for result in self.results],
+            "failures": [failed.to_dict() for failed in self.failures],
+            "rejected": [{"name": file.path.name, "reason": file.reason} for file in self.plan.bad],
         }
 
 
-class CountRun:
-    """One run of a plan.
+def run_plan(
+    plan: CountPlan,
+    where: ClientOptions | distributed.Client = ALONE,
+    listen: messages.Listener = messages.silent,
+) -> CountOutcome:
+    """Carry a plan out while the output folder is locked, and remove temporary files at the end.
 
     Parameters
     ----------
     plan
-        What to do.
-    client
-        Where.
+        The plan.
+    where
+        A Dask client, or options for one; by default tasks run in this process.
     listen
-        Is told what happens.
+        Listener that hears of the progress.
+
+    Raises
+    ------
+    MrczDaskError, OSError
+        If nothing can be done at all: no output folder, no calibration.
     """
+    with (
+        locked(plan.folder, listen),
+        swept(plan.folder, (stack.stem for stack in plan.stacks)),
+        open_client(where, plan.memory_estimate(), listen) as client,
+    ):
+        return carry_out(plan, client, listen)
 
-    def __init__(self, plan: CountPlan, client: Client, listen: messages.Listener = messages.silent) -> None:
-        self._plan, self._client, self._listen = plan, client, listen
 
-    def execute(self) -> CountOutcome:
-        """Carry the plan out; a stack that cannot be done is a failure of its own.
+def carry_out(plan: CountPlan, client: Client, listen: messages.Listener = messages.silent) -> CountOutcome:
+    """Carry a plan out on a client; a stack that cannot be done is a failure of its own."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    known = last_results(read_messages(plan.folder), Written).values()
+    listen = messages.several(Log(plan.folder, listen), Manifest(plan.folder, known, listen), listen)
+    settings = {"find": plan.find.to_dict(), "fractions": plan.fractions.to_dict()}
+    out, system = str(plan.folder), platform.platform()
+    listen(messages.RunStarted(__version__, out, out, settings, client.describe(), system))
+    for file in plan.bad:
+        listen(messages.StackLeftOut(file.path.name, file.reason, rejected=True))
+    try:
+        calibration, path = _calibration(plan, client, listen)
+        for text in calibration.about.get("caveats", ()):
+            listen(messages.Warned(text))
+        method = Method(str(path), calibration.digest, plan.script)
+        with CountJob(plan, method, listen) as job:
+            Loop(client).run(job)
+        listen(messages.RunFinished(len(job.results), len(job.failures) + len(plan.bad)))
+    except BaseException as error:
+        listen(messages.RunFinished(0, 0, f"{type(error).__name__}: {error}"))
+        raise
+    order = [stack.name for stack in plan.stacks]
+    return CountOutcome(
+        plan,
+        calibration,
+        tuple(job.results[name] for name in order if name in job.results),
+        tuple(job.failures[name] for name in order if name in job.failures),
+    )
 
-        Raises
-        ------
-        MrczDaskError, OSError
-            When nothing can be done at all: no output folder, no detector.
-        """
-        plan = self._plan
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        known = last_results(read_messages(plan.folder), Written).values()
-        manifest = Manifest(plan.folder, known, self._listen)
-        self._listen = messages.several(Log(plan.folder, self._listen), manifest, self._listen)
-        with self._told():
-            calibration, path = self._calibrated()
-            for text in calibration.about.get("caveats", ()):
-                self._listen(messages.Warned(text))
-            method = Method(str(path), calibration.digest, plan.script)
-            results, failures = self._sorted_out(method)
-            left = [one for one in plan.stacks if one.name not in results and one.name not in failures]
-            for one in left:
-                reason = AGAIN if plan.target(one).exists() else FIRST
-                self._listen(messages.StackDue(one.name, reason))
-            with CountJob(plan, left, method, self._listen) as job:
-                Loop(self._client).run(job)
-            results |= job.results
-            failures |= job.failures
-            self._listen(messages.RunFinished(len(results), len(failures) + len(plan.bad)))
-        order = [one.name for one in plan.stacks]
-        return CountOutcome(
-            plan,
-            calibration,
-            tuple(results[name] for name in order if name in results),
-            tuple(failures[name] for name in order if name in failures),
+
+def _calibration(plan: CountPlan, client: Client, listen: messages.Listener) -> tuple[Calibration, Path]:
+    """Return the calibration that the user gave, that is there, or that is made now; and its path."""
+    if plan.calibration is not None:
+        return Calibration.load(plan.calibration), plan.calibration
+    kept = kept_calibration(plan)
+    if kept is not None:
+        return kept, plan.own_calibration
+    fitting = [stack for stack in plan.stacks if stack.shape[1:] == plan.shape]
+    made = calibrate(fitting, plan.find, plan.inputs, plan.references, client, listen)
+    made.save(plan.own_calibration)
+    listen(
+        messages.Noted(
+            f"detector: read noise {made.detector.unit:.4g} ADU, charge {made.params.charge:.3g} read "
+            f"noises, {int((~made.used).sum())} pixels not used"
         )
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        plan = self._plan
-        settings = {"find": plan.find.to_dict(), "fractions": plan.fractions.to_dict()}
-        where = self._client.describe()
-        out = str(plan.folder)
-        self._listen(messages.RunStarted(__version__, out, out, settings, where, platform.platform()))
-        for one in plan.bad:
-            self._listen(messages.StackLeftOut(one.path.name, one.reason, rejected=True))
-        try:
-            yield
-        except BaseException as error:
-            self._listen(messages.RunFinished(0, 0, f"{type(error).__name__}: {error}"))
-            raise
-
-    def _calibrated(self) -> tuple[Calibration, Path]:
-        """Return the calibration that is given, or there, or made now; and where it is."""
-        plan = self._plan
-        if plan.calibration is not None:
-            return Calibration.load(plan.calibration), plan.calibration
-        there = own_calibration(plan)
-        if there is not None:
-            return there, plan.own_calibration
-        fitting = [one for one in plan.stacks if one.shape[1:] == plan.shape]
-        survey = Survey(fitting, plan.find, plan.inputs, plan.given, self._client, self._listen)
-        made = survey.calibration()
-        made.save(plan.own_calibration)
-        self._listen(
-            messages.Noted(
-                f"detector: read noise {made.detector.unit:.4g} ADU, charge {made.params.charge:.3g} read "
-                f"noises, {int((~made.used).sum())} pixels not used"
-            )
-        )
-        return Calibration.load(plan.own_calibration), plan.own_calibration
-
-    def _sorted_out(self, method: Method) -> tuple[dict[str, Counted], dict[str, Failure]]:
-        """Return the results of outputs that are there, and the failures of those that differ."""
-        kept: dict[str, Counted] = {}
-        refused: dict[str, Failure] = {}
-        for one in self._plan.stacks:
-            try:
-                found = kept_output(self._plan, one, method)
-            except (MrczDaskError, OSError) as error:
-                refused[one.name] = Failure(one.name, KEEPING, str(error))
-                self._listen(messages.StackFailed(KEEPING, one.name, str(error), one.size))
-                continue
-            if found is not None:
-                kept[one.name] = found
-                self._listen(
-                    messages.StackDone(WRITING, one.name, 0, None, replace(found.written, kept=True))
-                )
-        return kept, refused
+    )
+    return Calibration.load(plan.own_calibration), plan.own_calibration
 
 
 class CountJob:
-    """Counts the frames of stacks in batches, and writes the outputs of each that is counted.
-
-    Parameters
-    ----------
-    plan
-        What to do.
-    stacks
-        Those that are left.
-    method
-        How frames are counted.
-    listen
-        Is told what happens.
+    """Counts the frames of stacks in batches, and writes the outputs of each stack that is counted.
 
     Attributes
     ----------
     results, failures
-        By the names of stacks.
+        By the names of stacks; outputs that an earlier run made are among them.
     """
 
-    def __init__(
-        self, plan: CountPlan, stacks: Sequence[StackEntry], method: Method, listen: messages.Listener
-    ) -> None:
+    def __init__(self, plan: CountPlan, method: Method, listen: messages.Listener) -> None:
         self._plan, self._method, self._listen = plan, method, listen
-        self._stacks = {one.name: one for one in stacks}
-        self._place = {one.name: k for k, one in enumerate(stacks)}
-        self._spools: dict[str, Spool] = {}
-        self._lost: dict[str, dict[int, Failure]] = {}
         self.results: dict[str, Counted] = {}
         self.failures: dict[str, Failure] = {}
+        self._spools: dict[str, Spool] = {}
+        self._lost: dict[str, dict[int, Failure]] = {}
+        stacks = self._stacks_to_count()
+        self._place = {stack.name: k for k, stack in enumerate(stacks)}
+        self._stacks = {stack.name: stack for stack in stacks}
         each = batch_frames(plan.shape)
-        self._left = {one.name: -(-one.shape[0] // each) for one in stacks}
-        self._new = [
-            Task("count-frames", COUNTING, count_frames, task, priority=2 * k + 1)
-            for k, one in enumerate(stacks)
-            for task in self._batches(one, each)
-        ]
+        self._left = {stack.name: -(-stack.shape[0] // each) for stack in stacks}
+        self._new = []
+        for k, stack in enumerate(stacks):
+            about = str(stack.path), stack.size, stack.mtime_ns, plan.inputs, stack.name
+            for first in range(0, stack.shape[0], each):
+                task = CountTask(*about, first, min(each, stack.shape[0] - first), method)
+                self._new.append(Task("count-frames", COUNTING, count_frames, task, priority=2 * k + 1))
         for phase in (COUNTING, WRITING) if stacks else ():
-            listen(messages.PhaseStarted(phase, len(stacks), sum(one.size for one in stacks)))
+            listen(messages.PhaseStarted(phase, len(stacks), sum(stack.size for stack in stacks)))
 
-    def __enter__(self) -> Self:
+    def _stacks_to_count(self) -> list[StackEntry]:
+        """Return the stacks without an output; take in sound outputs, and refuse those that differ."""
+        stacks = []
+        for stack in self._plan.stacks:
+            try:
+                kept = kept_output(self._plan, stack, self._method)
+            except (MrczDaskError, OSError) as error:
+                self.failures[stack.name] = Failure(stack.name, KEEPING, str(error))
+                self._listen(messages.StackFailed(KEEPING, stack.name, str(error), stack.size))
+                continue
+            if kept is None:
+                stacks.append(stack)
+            else:
+                self.results[stack.name] = kept
+                written = replace(kept.written, kept=True)
+                self._listen(messages.StackDone(WRITING, stack.name, 0, None, written))
+        for stack in stacks:
+            reason = AGAIN if self._plan.target(stack).exists() else FIRST
+            self._listen(messages.StackDue(stack.name, reason))
+        return stacks
+
+    def __enter__(self) -> CountJob:
         return self
 
     def __exit__(self, *error: object) -> None:
         for spool in self._spools.values():
             spool.remove()
 
-    def ready(self) -> list[Task]:
+    def ready(self) -> Sequence[Task]:
         """Return the tasks that have become possible."""
-        found, self._new = self._new, []
-        return found
+        tasks, self._new = self._new, []
+        return tasks
 
     def over(self) -> bool:
-        """Return whether nothing is left; tell that the phases are over."""
+        """Return True: nothing is left when no task runs. The listener hears that the phases are over."""
         for phase in (COUNTING, WRITING) if self._stacks else ():
             self._listen(messages.PhaseFinished(phase))
         return True
 
     def take(self, task: Task, made: Timed[Any]) -> None:
-        """Take in the electrons of some frames, or what became of a stack."""
-        if isinstance(task.argument, WriteTask):
-            self._end(WRITING, task.argument.name, made.result)
+        """Take in the events of some frames, or the result of a stack."""
+        batch, result = task.argument, made.result
+        if not isinstance(batch, CountTask):
+            self._end(WRITING, batch.name, result)
             return
-        batch, found = task.argument, made.result
-        assert isinstance(batch, CountTask)
         name = batch.name
-        if isinstance(found, Failure):
-            self._lost.setdefault(name, {})[batch.first] = found
+        if isinstance(result, Failure):
+            self._lost.setdefault(name, {})[batch.first] = result
         elif name not in self._lost:
-            append_batch(self._spool(name), found)
+            self._append(self._stacks[name], result)
         self._left[name] -= 1
         if not self._left[name]:
-            self._counted(name)
+            self._finish(batch)
 
-    def _counted(self, name: str) -> None:
-        """Go on with a stack whose frames are all counted, or give it up."""
-        lost, stack = self._lost.get(name), self._stacks[name]
-        if lost:
-            self._end(COUNTING, name, lost[min(lost)])
+    def _append(self, stack: StackEntry, batch: Batch) -> None:
+        if stack.name not in self._spools:
+            path = self._plan.folder / f".{stack.stem}{SUFFIX}"
+            path.unlink(missing_ok=True)  # of a run that was killed
+            self._spools[stack.name] = Spool.create(path, {}, durable=False)
+        append_batch(self._spools[stack.name], batch)
+
+    def _finish(self, batch: CountTask) -> None:
+        """After the last batch of a stack, let its outputs be written, or give it up."""
+        plan, name = self._plan, batch.name
+        stack = self._stacks[name]
+        if name in self._lost:
+            self._end(COUNTING, name, self._lost[name][min(self._lost[name])])
             return
         self._listen(messages.StackDone(COUNTING, name, stack.size))
-        self._spool(name).close()
+        spool, events = self._spools[name], plan.events_target(stack)
+        spool.close()
         try:
-            task = self._write_task(stack)
+            with open_source(stack.path, plan.inputs) as source:
+                steps = tuple(source.provenance)
         except (MrczDaskError, OSError) as error:
-            self._end(WRITING, name, failure(_Name(name), WRITING, error))
+            self._end(WRITING, name, failure(batch, WRITING, error))
             return
-        self._new.append(Task("write-counted", WRITING, write_outputs, task, priority=2 * self._place[name]))
-
-    def _end(self, phase: str, name: str, found: Counted | Failure) -> None:
-        if name in self._spools:
-            self._spools.pop(name).remove()
-        size = self._stacks[name].size
-        if isinstance(found, Failure):
-            self.failures[name] = Failure(name, found.phase, found.reason)
-            self._listen(messages.StackFailed(phase, name, found.reason, size))
-        else:
-            self.results[name] = found
-            self._listen(messages.StackDone(phase, name, size, None, found.written))
-
-    def _spool(self, name: str) -> Spool:
-        if name not in self._spools:
-            path = self._spool_path(self._stacks[name])
-            path.unlink(missing_ok=True)  # of a run that was killed
-            self._spools[name] = Spool.create(path, {}, durable=False)
-        return self._spools[name]
-
-    def _spool_path(self, stack: StackEntry) -> Path:
-        return self._plan.folder / f".{stack.stem}{SUFFIX}"
-
-    def _batches(self, stack: StackEntry, each: int) -> Iterator[CountTask]:
-        about = str(stack.path), stack.size, stack.mtime_ns, self._plan.inputs, stack.name
-        for k in range(0, stack.shape[0], each):
-            yield CountTask(*about, k, min(each, stack.shape[0] - k), self._method)
-
-    def _write_task(self, stack: StackEntry) -> WriteTask:
-        plan = self._plan
-        events_target = plan.events_target(stack)
-        return WriteTask(
-            spool=str(self._spool_path(stack)),
-            origin=origin_of(stack, plan.inputs),
+        task = WriteTask(
+            spool=str(spool.path),
+            origin=Origin(
+                name=stack.path.name,
+                size=stack.size,
+                shape=(stack.shape[1], stack.shape[2]),
+                pixel_size=stack.pixel_size,
+                acquired=stack.acquired.time.isoformat(),
+                acquired_from=stack.acquired.source,
+                meta=stack.meta,
+                provenance=steps,
+            ),
             frames=stack.shape[0],
             method=self._method,
             find=plan.find,
             fractions=plan.fractions,
             target=str(plan.target(stack)),
-            events=None if events_target is None else str(events_target),
+            events=None if events is None else str(events),
             inputs=plan.inputs,
         )
+        self._new.append(Task("write-counted", WRITING, write_outputs, task, priority=2 * self._place[name]))
 
-
-@dataclass(frozen=True, slots=True)
-class _Name:
-    """A stack for which there is no task."""
-
-    name: str
-    places: tuple[str, ...] = ()
+    def _end(self, phase: str, name: str, result: Counted | Failure) -> None:
+        if name in self._spools:
+            self._spools.pop(name).remove()
+        size = self._stacks[name].size
+        if isinstance(result, Failure):
+            self.failures[name] = Failure(name, result.phase, result.reason)
+            self._listen(messages.StackFailed(phase, name, result.reason, size))
+        else:
+            self.results[name] = result
+            self._listen(messages.StackDone(phase, name, size, None, result.written))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mrcz_dask.counting.counter import Batch
-from mrcz_dask.counting.packing import Found, joined, unpack
+from mrcz_dask.counting.packing import EventArrays, joined, unpack
 from mrcz_dask.formats.spool import Record, Spool, SpoolReader
 
 SUFFIX = ".counting"
@@ -49,14 +49,14 @@ class SpooledEvents:
     def __init__(self, spool: SpoolReader) -> None:
         self.about: dict[str, Any] = {}
         self._spool, self._batches = spool, ordered_batches(spool)
-        self._last: tuple[int, Found] | None = None
+        self._last: tuple[int, EventArrays] | None = None
 
-    def parts(self) -> Iterator[tuple[bytes, Found]]:
+    def parts(self) -> Iterator[tuple[bytes, EventArrays]]:
         """Yield the digests of the frames and the events of each batch, in order."""
         for record in self._batches:
             yield bytes.fromhex(record.header["frames"]), unpack(self._spool.body(record))
 
-    def found(self, start: int, stop: int) -> Found:
+    def read(self, start: int, stop: int) -> EventArrays:
         """Return the events of frames start <= k < stop."""
         parts = []
         for i, record in enumerate(self._batches):

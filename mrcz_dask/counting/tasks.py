@@ -1,4 +1,4 @@
-"""What workers do: count some frames of a stack; write the outputs of one that is counted."""
+"""The tasks of counting: count some frames of a stack; write the outputs of a stack that is counted."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.counting.calibration import kept_calibration
+from mrcz_dask.counting.calibration import calibration_once
 from mrcz_dask.counting.counter import Batch, Method, counter_of
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import USUAL, Origin, Summary, about_stack
 from mrcz_dask.counting.rendering import write_counted
 from mrcz_dask.counting.spool import SpooledEvents
-from mrcz_dask.counting.store import SUFFIX, write_events
+from mrcz_dask.counting.store import write_events
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
@@ -29,25 +29,25 @@ from mrcz_dask.values.records import Written
 from mrcz_dask.values.timing import phase
 
 # A process with the compiled code; bytes per pixel of the detector in it, of a task's frame as read,
-# standardised and compressed, and of a counted frame on its way into a file.
+# standardized and compressed, and of a counted frame on its way into a file.
 PROCESS_BYTES = 350_000_000
 DETECTOR_PIXEL, FRAME_PIXEL, COUNTED_PIXEL = 80, 24, 6
 # Electrons raise the median of a raw frame above its dark by `RISE` times what they add to its spread below
-# the median (.16 and 1.05 read noises at 3 % occupancy, 1.4 and 1.7 at 20 %). What is off by more than
-# `MISFIT` and a step of whole numbers is not a frame of this detector. So many rows tell.
+# the median (.16 and 1.05 read noises at 3 % occupancy, 1.4 and 1.7 at 20 %). A frame that is off by more
+# than `MISFIT` and a step of whole numbers is not of this detector. So many rows tell.
 RISE, MISFIT, STEP_SLACK, CHECKED_ROWS = 2.1, 1.2, 1.0, 64
 BATCH_PIXELS, LONGEST_BATCH = 1 << 26, 64
 
 
 def estimate_memory(shape: tuple[int, int], upsampling: int) -> MemoryEstimate:
-    """Return the memory that counting takes: the same for any number of stacks and of frames."""
+    """Estimate the memory that counting takes: the same for any number of stacks and of frames."""
     size = shape[0] * shape[1]
     task = size * max(FRAME_PIXEL, COUNTED_PIXEL * upsampling**2)
     return MemoryEstimate(PROCESS_BYTES + size * DETECTOR_PIXEL, task + (64 << 20))
 
 
 def batch_frames(shape: tuple[int, int]) -> int:
-    """Return how many frames a task counts: some 64 Mpx."""
+    """Return the number of frames that a task counts: some 64 Mpx."""
     return int(np.clip(BATCH_PIXELS // (shape[0] * shape[1]), 1, LONGEST_BATCH))
 
 
@@ -58,11 +58,11 @@ class CountTask:
     Attributes
     ----------
     path, size, mtime_ns, inputs
-        Of the stack, and how it is read.
+        The stack's file, and how it is read.
     name
-        Of the stack in messages.
+        Name of the stack in messages.
     first, count
-        The frames.
+        Number of the first frame, and how many frames.
     method
         How they are counted.
     """
@@ -83,21 +83,21 @@ class CountTask:
 
 
 def check_background(frame: NDArray[Any], detector: Detector, name: str) -> None:
-    """Return if what lies between the electrons of a raw frame is the detector's dark and read noise.
+    """Check that the pixels between the electrons of a raw frame have the detector's dark and read noise.
 
     Parameters
     ----------
     frame
-        (ny, nx) raw.
+        Raw frame, (ny, nx).
     detector
-        With which it is to be counted.
+        Detector with which it is to be counted.
     name
-        Of stack and frame, for the message.
+        Name of stack and frame for the message.
 
     Raises
     ------
     SessionError
-        Its median or its spread below that are impossible: every electron in it would be wrong.
+        If their median, or their spread below it, is impossible: every electron in it would be wrong.
     """
     sparse = np.s_[:: max(1, frame.shape[0] // CHECKED_ROWS)]
     used = detector.used[sparse]
@@ -115,17 +115,18 @@ def check_background(frame: NDArray[Any], detector: Detector, name: str) -> None
 
 
 def count_frames(task: CountTask) -> Batch:
-    """Return the electrons of some frames.
+    """Count some frames of a stack.
 
     Raises
     ------
     SessionError
-        As `check_background`; functions of the user's own have backgrounds of their own.
+        As `check_background` does; it is not asked where a user's own function finds the electrons.
     """
     counter = counter_of(task.method)
     with shared_reader(task.path, task.size, task.mtime_ns, task.inputs) as reader:
 
         def frames() -> Iterator[NDArray[Any]]:
+            """Yield the frames, one in memory at a time."""
             for k in range(task.first, task.first + task.count):
                 with phase("decode"):
                     frame = reader.physical(k)
@@ -138,28 +139,28 @@ def count_frames(task: CountTask) -> Batch:
 
 @dataclass(frozen=True, slots=True)
 class WriteTask:
-    """A stack whose electrons are all in its spool.
+    """A stack whose events are all in its spool.
 
     Attributes
     ----------
     spool
-        Path.
+        Path of the spool.
     origin
-        Of the frames.
+        Origin of the frames.
     frames
-        How many there must be.
+        Number of frames that must be there.
     method
         How they were counted.
     find, fractions
-        Parameters.
+        Parameters of counting.
     target
         Path of the counted stack.
     events
-        Path of the event list; None = not asked for.
+        Path of the event list; None = none is written.
     more, caveats
-        What else is said of the frames.
+        More results and caveats for the provenance.
     inputs
-        How they were read.
+        How the frames were read.
     """
 
     spool: str
@@ -176,7 +177,7 @@ class WriteTask:
 
     @property
     def name(self) -> str:
-        """Of the stack."""
+        """Name of the stack."""
         return self.origin.name
 
     @property
@@ -187,24 +188,24 @@ class WriteTask:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """What became of a stack.
+    """The result of counting a stack.
 
     Attributes
     ----------
     name, output, events_output
-        Of the input; paths of the outputs ('' = none).
+        Names of the input and of the outputs; '' = no event list.
     frames, events
-        Raw frames, and electrons in them.
+        Number of raw frames, and of electrons in them.
     bytes_in, bytes_out
-        Of the input, and of the outputs.
+        Size of the input, and of the outputs.
     coincidence
-        As `recording.coincidence` has it.
+        Occupancy and loss, from `recording.coincidence`.
     dose, corrected_dose
         Electrons per pixel of the detector in all of the stack: counted, and corrected (None = not known).
     written
-        Its files.
+        Files of the outputs.
     kept
-        Whether it was there already.
+        Whether an earlier run made the outputs.
     """
 
     name: str
@@ -222,49 +223,36 @@ class Counted:
 
 
 def write_outputs(task: WriteTask) -> Counted:
-    """Write the event list, if it is asked for, and then the counted stack of a stack."""
+    """Write the event list of a stack, if there is to be one, and then the counted stack."""
     with SpoolReader.open(Path(task.spool)) as spool:
-        source = SpooledEvents(spool)
-        source.about = _about(task, source)
+        source, summary = SpooledEvents(spool), Summary()
+        for digests, events in source.parts():
+            summary.add(digests, events)
+        if summary.frames != task.frames:
+            raise DamagedError(f"{task.spool}: holds {summary.frames} of {task.frames} frames; count again")
+        source.about = about_stack(
+            task.origin,
+            calibration_once(task.method.calibration, task.method.digest),
+            task.find,
+            summary,
+            inputs=task.inputs,
+            detector=None if task.method.script is None else task.method.script.about(),
+            more=task.more,
+            caveats=task.caveats,
+        )
         if task.events is not None:
-            write_events(Path(task.events), source.about, (found for _, found in source.parts()))
+            write_events(Path(task.events), source.about, (events for _, events in source.parts()))
         write_counted(Path(task.target), source, task.fractions)
-    return counted_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
+    return result_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
 
 
-def _about(task: WriteTask, source: SpooledEvents) -> dict[str, Any]:
-    summary = Summary()
-    for digests, found in source.parts():
-        summary.add(digests, found)
-    if summary.frames != task.frames:
-        raise DamagedError(f"{task.spool}: holds {summary.frames} of {task.frames} frames; count again")
-    calibration = kept_calibration(task.method.calibration, task.method.digest)
-    script = task.method.script
-    return about_stack(
-        task.origin,
-        calibration,
-        task.find,
-        summary,
-        inputs=task.inputs,
-        detector=None if script is None else script.about(),
-        more=task.more,
-        caveats=task.caveats,
-    )
-
-
-def counted_of(
-    name: str,
-    target: Path,
-    events: str | None,
-    about: dict[str, Any],
-    bytes_in: int,
-    *,
-    kept: bool = False,
+def result_of(
+    name: str, target: Path, events: str | None, about: dict[str, Any], bytes_in: int, *, kept: bool = False
 ) -> Counted:
-    """Return what became of a stack, from what its outputs say."""
-    step = about["provenance"][-1]["results"]
+    """Return the result of a stack whose outputs are there."""
+    coincidence = about["provenance"][-1]["results"]["coincidence"]
     dose = about["events"] / (about["shape"][1] * about["shape"][2])
-    factor = step["coincidence"]["factor"]
+    factor = coincidence["factor"]
     outputs = [target, *([] if events is None else [Path(events)])]
     return Counted(
         name=name,
@@ -273,8 +261,8 @@ def counted_of(
         frames=about["frames"],
         events=about["events"],
         bytes_in=bytes_in,
-        bytes_out=sum(measure(one).size for one in outputs),
-        coincidence=step["coincidence"],
+        bytes_out=sum(measure(path).size for path in outputs),
+        coincidence=coincidence,
         dose=dose,
         corrected_dose=None if factor is None else dose * factor,
         written=Written(
@@ -282,8 +270,3 @@ def counted_of(
         ),
         kept=kept,
     )
-
-
-def events_path(folder: Path, stem: str) -> Path:
-    """Return where the event list of a stack goes."""
-    return folder / f"{stem}{SUFFIX}"

@@ -61,3 +61,8 @@ def test_what_cannot_be(raw_stacks: list[Path], tmp_path: Path) -> None:
         session.count(tmp_path, upsampling=3)
     with pytest.raises(TypeError, match="sigmas"):
         session.count(tmp_path, sigmas=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="needs an output folder"):
+        mrcz_dask.count(*raw_stacks)
+    for arguments in ((session, tmp_path, tmp_path), (session, session)):
+        with pytest.raises(TypeError, match="one session and its output folder"):
+            mrcz_dask.count(*arguments)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import mrcz_dask
 from mrcz_dask.cli.app import app
-from mrcz_dask.counting import FindParams, count_plan, survey
+from mrcz_dask.counting import FindParams, calibrate, count_plan
 from mrcz_dask.counting.simulation import write_raw
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.gain.options import GainOptions
@@ -29,8 +29,8 @@ OTHER = (1 + 0.1 * np.random.default_rng(1).standard_normal(GAIN.shape)).astype(
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(survey, "loss_curve", lambda *a: LossCurve(0.0, (-0.03, -3.0, 0.0, 0.0), 0.1))
-    monkeypatch.setattr(survey, "_places", lambda *a: None)
+    monkeypatch.setattr(calibrate, "loss_curve", lambda *a: LossCurve(0.0, (-0.03, -3.0, 0.0, 0.0), 0.1))
+    monkeypatch.setattr(calibrate, "_position_map", lambda *a: None)
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def asked(folder: Path, images: dict[str, Any], **options: Any) -> GainOptions:
 def warnings(raw: Path, folder: Path, images: dict[str, Any], **options: Any) -> list[str]:
     """Look at a detector with references; return the warnings about them."""
     plan = count_plan([raw], folder / "out", FIND, gain=asked(folder, images, **options))
-    about = survey.Survey(plan.stacks, FIND, plan.inputs, plan.given, SerialClient()).calibration().about
-    return list(about.get("caveats", []))
+    made = calibrate.calibrate(plan.stacks, FIND, plan.inputs, plan.references, SerialClient())
+    return list(made.about.get("caveats", []))
 
 
 @pytest.mark.parametrize("images", [{"gain": GAIN}, {"gain": GAIN, "dark": DARK}, {"dark": DARK}])

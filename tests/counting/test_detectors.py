@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.counting import CountOutcome, count
+from mrcz_dask.counting import CountOutcome
 from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.values.errors import ParameterError
+from tests.electrons import count
 
 SHIPPED = Path(__file__).parents[2] / "workflows" / "counting"
 Run = Callable[[str], CountOutcome]

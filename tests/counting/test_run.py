@@ -12,7 +12,6 @@ from mrcz_dask.cli.app import app
 from mrcz_dask.counting import (
     CountOutcome,
     FractionParams,
-    count,
     count_plan,
     events_to_stack,
     open_events,
@@ -26,6 +25,7 @@ from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values import messages as told
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
+from tests.electrons import count
 
 DOUBLE = FractionParams(2, 7)
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from mrcz_dask.counting.counter import Batch
-from mrcz_dask.counting.packing import pack, quantised
+from mrcz_dask.counting.packing import pack, quantized
 from mrcz_dask.counting.spool import SpooledEvents, append_batch, frames_in, ordered_batches
 from mrcz_dask.formats.spool import Spool, SpoolReader
 
 
 def batch(first: int, frames: int) -> Batch:
     found = [(np.full(k + 1, 2.0), np.full(k + 1, 3.0), np.full(k + 1, 9.0)) for k in range(frames)]
-    return Batch(first, pack(quantised(found, (8, 8), 1.0)), bytes(16 * frames))
+    return Batch(first, pack(quantized(found, (8, 8), 1.0)), bytes(16 * frames))
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_events_of_any_frames(spool: Spool) -> None:
     spool.close()
     with SpoolReader.open(spool.path) as reader:
         events = SpooledEvents(reader)
-        assert events.found(0, 12).counts.tolist() == [1, 2, 3, 4] * 3
-        some = events.found(3, 6)
+        assert events.read(0, 12).counts.tolist() == [1, 2, 3, 4] * 3
+        some = events.read(3, 6)
         assert some.counts.tolist() == [4, 1, 2] and some.y.size == 7
         assert [found.counts.size for _, found in events.parts()] == [4, 4, 4]

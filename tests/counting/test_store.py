@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from mrcz_dask.counting import open_events
 from mrcz_dask.counting import store as store_module
-from mrcz_dask.counting.packing import Found, joined, quantised
-from mrcz_dask.counting.params import FractionParams, frame_bounds
-from mrcz_dask.counting.rendering import fractions
+from mrcz_dask.counting.packing import EventArrays, joined, quantized
+from mrcz_dask.counting.params import FractionParams
+from mrcz_dask.counting.rendering import counted_frames
 from mrcz_dask.counting.store import write_events
 from mrcz_dask.formats import provenance
 from mrcz_dask.values.errors import ParameterError, PlaceError
@@ -18,13 +18,13 @@ from mrcz_dask.values.errors import ParameterError, PlaceError
 SHAPE = (24, 32)
 
 
-def electrons(counts: list[int], seed: int = 0) -> Found:
+def electrons(counts: list[int], seed: int = 0) -> EventArrays:
     rng = np.random.default_rng(seed)
     made = [(rng.uniform(0, 24, n), rng.uniform(0, 32, n), rng.normal(40, 8, n)) for n in counts]
-    return quantised(made, SHAPE, 4.0)
+    return quantized(made, SHAPE, 4.0)
 
 
-def about(found: Found) -> dict[str, Any]:
+def about(found: EventArrays) -> dict[str, Any]:
     step = provenance.step("count", results={"coincidence": {"factor": 1.1}})
     return {
         "shape": [found.counts.size, *SHAPE],
@@ -39,10 +39,10 @@ def about(found: Found) -> dict[str, Any]:
 class Held:
     """An event source in memory."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: EventArrays) -> None:
         self._found, self.about = found, about(found)
 
-    def found(self, start: int, stop: int) -> Found:
+    def read(self, start: int, stop: int) -> EventArrays:
         return self._found.frames(start, stop)
 
 
@@ -56,12 +56,12 @@ def test_any_frames_are_read_again(
     write_events(tmp_path / "a.events.zarr", about(found), parts)
     events = open_events(tmp_path / "a.events.zarr")
     assert len(events) == len(counts) and events.shape == (len(counts), *SHAPE)
-    assert events.found(0, len(counts)).digest() == joined(parts).digest()
+    assert events.read(0, len(counts)).digest() == joined(parts).digest()
     y, x, charge = events.frame(0)
     assert y.size == x.size == charge.size == counts[0]
     assert np.array_equal(charge, parts[0].charge * 0.25)
     with pytest.raises(ParameterError, match="it has"):
-        events.found(0, len(counts) + 1)
+        events.read(0, len(counts) + 1)
 
 
 def test_what_is_no_event_list(tmp_path: Path) -> None:
@@ -74,15 +74,15 @@ def test_what_is_no_event_list(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=12), st.integers(1, 14), st.sampled_from([1, 2, 4]))
 def test_any_fractions_and_upsampling_sum_to_the_same(counts: list[int], each: int, upsampling: int) -> None:
     source = Held(electrons(counts))
-    frames = list(fractions(source, FractionParams(upsampling, each)))
+    frames = list(counted_frames(source, FractionParams(upsampling, each)))
     assert len(frames) == max(1, len(counts) // each)
     total = np.sum([one.astype(np.int64) for one in frames], axis=0)
     binned = total.reshape(24, upsampling, 32, upsampling).sum(axis=(1, 3))
-    whole = next(fractions(source, FractionParams(1, len(counts))))
+    whole = next(counted_frames(source, FractionParams(1, len(counts))))
     assert np.array_equal(binned, whole) and total.sum() == sum(counts)
 
 
 @given(st.integers(1, 1000), st.integers(1, 1000))
 def test_what_is_left_over_is_spread_evenly(raw: int, each: int) -> None:
-    sizes = np.diff(frame_bounds(raw, each))
+    sizes = np.diff(FractionParams(fraction=each).bounds(raw))
     assert sizes.sum() == raw and sizes.max() - sizes.min() <= 1

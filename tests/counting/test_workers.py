@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.counting import FractionParams, count, count_plan
+from mrcz_dask.counting import FractionParams, count_plan
 from mrcz_dask.counting import run as run_module
-from mrcz_dask.counting.run import CountRun
+from mrcz_dask.counting.run import carry_out
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.clusters import ClientOptions
+from tests.electrons import count
 
 SLOW = """
 import time
@@ -56,7 +57,7 @@ def test_killed_workers_change_nothing(
         killed: list[int] = []
         killer = threading.Thread(target=_kill, args=(client, 3, killed))
         killer.start()
-        done = CountRun(plan, DaskClient(client, plan.memory_estimate())).execute()
+        done = carry_out(plan, DaskClient(client, plan.memory_estimate()))
         killer.join()
     assert killed and done.complete
     assert outputs(tmp_path / "one") == outputs(tmp_path / "killed")

@@ -12,7 +12,8 @@ from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin
 from mrcz_dask.counting.spool import frames_in, ordered_batches
-from mrcz_dask.counting.tasks import WriteTask, events_path
+from mrcz_dask.counting.store import SUFFIX
+from mrcz_dask.counting.tasks import WriteTask
 from mrcz_dask.formats.atomic import sync_folder
 from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Frame
@@ -179,7 +180,7 @@ def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> Writ
         find=options.find,
         fractions=options.fractions,
         target=str(target),
-        events=str(events_path(options.folder, target.stem)) if options.events else None,
+        events=str(options.folder / f"{target.stem}{SUFFIX}") if options.events else None,
         more={"stream": {"first": numbers[0], "missing": missing}, "zero_below": options.zero_below},
         caveats=tuple(_caveats(missing, options.zero_below)),
     )

@@ -16,9 +16,9 @@ import pytest
 from numpy.typing import NDArray
 
 import mrcz_dask
-from mrcz_dask.counting import Calibration, FractionParams, count, open_events
+from mrcz_dask.counting import Calibration, FractionParams, open_events
 from mrcz_dask.counting.counter import Batch, Method
-from mrcz_dask.counting.packing import pack, quantised, unpack
+from mrcz_dask.counting.packing import pack, quantized, unpack
 from mrcz_dask.counting.spool import append_batch
 from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
@@ -34,6 +34,7 @@ from mrcz_dask.live.transport.listen import Listen
 from mrcz_dask.live.transport.sender import FrameSender
 from mrcz_dask.values import live_messages, messages
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, ProcessorError
+from tests.electrons import count
 
 ROOT = Path(__file__).parents[3]
 DOUBLE = FractionParams(2, 7)
@@ -184,7 +185,7 @@ def test_electrons_that_wait_are_not_mixed_with_others(
 
 def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path: Path) -> None:
     def add(stack: OpenStack, first: int, count: int) -> None:
-        events = quantised([(np.ones(1), np.ones(1), np.ones(1))] * count, (8, 8), 1.0)
+        events = quantized([(np.ones(1), np.ones(1), np.ones(1))] * count, (8, 8), 1.0)
         numbers = list(range(first, first + count))
         append_batch(stack.spool, Batch(first, pack(events), bytes(16 * count)), numbers=numbers)
 

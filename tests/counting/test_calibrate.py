@@ -6,18 +6,19 @@ import pytest
 import zarr
 
 import mrcz_dask
-from mrcz_dask.counting import Calibration, FindParams, count, survey
+from mrcz_dask.counting import Calibration, FindParams, calibrate
 from mrcz_dask.counting.calibration import NAME
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.values.errors import DamagedError, FormatError, OutputExistsError, ParameterError, SessionError
+from tests.electrons import count
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A curve takes seconds to be simulated; that of the numerics has tests of its own."""
-    monkeypatch.setattr(survey, "loss_curve", lambda *a: LossCurve(0.0, (-0.03, -3.0, 0.0, 0.0), 0.1))
-    monkeypatch.setattr(survey, "true_spectrum", lambda found, *a: found)
+    monkeypatch.setattr(calibrate, "loss_curve", lambda *a: LossCurve(0.0, (-0.03, -3.0, 0.0, 0.0), 0.1))
+    monkeypatch.setattr(calibrate, "true_spectrum", lambda found, *a: found)
 
 
 def truth(raw_stacks: list[Path], name: str) -> Any:
@@ -41,7 +42,7 @@ def test_bands_of_rows_give_what_all_rows_give(
     raw_stacks: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = count(*raw_stacks, output=tmp_path / "whole").calibration
-    monkeypatch.setattr(survey, "BAND_PIXELS", 1)
+    monkeypatch.setattr(calibrate, "BAND_PIXELS", 1)
     cut = count(*raw_stacks, output=tmp_path / "cut").calibration
     assert np.abs(cut.dark - whole.dark).max() < 2 and np.median(np.abs(cut.dark - whole.dark)) < 0.05
     assert cut.detector.unit == pytest.approx(whole.detector.unit, rel=0.01)
