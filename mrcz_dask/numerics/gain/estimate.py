@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionPattern:
-    """How the pixels respond on average.
+    """The mean response of the pixels over a session.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class SessionPattern:
     good
         (ny, nx) bool, True = known. Not: masked in more than half of the dose, or a response below .1.
     counts
-        Counts per pixel that it rests on, mean of the good pixels.
+        Counts per pixel from which it was estimated, mean of the good pixels.
     stacks
-        How many stacks.
+        Number of stacks.
     dose
         Mean of a frame over unmasked pixels, counts per pixel.
     """
@@ -62,7 +62,7 @@ class PatternSum:
     shape
         (ny, nx) of the frames.
     stacks
-        How many were added.
+        Number of stacks added so far.
     """
 
     shape: tuple[int, int]
@@ -82,7 +82,7 @@ class PatternSum:
         Parameters
         ----------
         total
-            Its sum.
+            Sum of the stack.
         mask
             (ny, nx) bool, True = outlier, left out.
         mean
@@ -102,7 +102,7 @@ class PatternSum:
         if not mean > 0:
             return
         dose = round(mean * 2**DOSE_BITS)
-        np.add(self._counts, total.values * 2.0**-total.exponent, out=self._counts, where=~mask)
+        np.add(self._counts, total.total(), out=self._counts, where=~mask)
         np.add(self._doses, dose, out=self._doses, where=~mask)
         self._total += dose
         self.stacks += 1

@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.values.errors import ParameterError
 
 FACTORS = (2, 4)
+NO_DARK = np.zeros(0, np.float32)
 
 T = TypeVar("T", bound=np.generic)
 Image = NDArray[np.float32]
@@ -65,14 +66,9 @@ K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04)
 """The calibration of a K2 Summit in the preprint, bioRxiv 116533."""
 
 
-def gamma_of(dose_rate: float) -> float:
-    """Return the K2's gamma at a dose rate in e-/pixel/s, clamped to 0.25-9 (Eq. 11)."""
-    return K2.at(dose_rate)
-
-
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """What is done to every frame before anything else.
+    """The gain reference, defects and dark that are applied to every frame before anything else.
 
     Attributes
     ----------
@@ -117,12 +113,13 @@ class Gain:
         ParameterError
             If the shapes differ.
         """
-        image = _float32(multiplier)
+        with np.errstate(over="ignore"):  # copies, which are written to
+            image = np.array(multiplier, np.float32, order="C")
+            off = None if dark is None else np.array(dark, np.float32, order="C")
         bad = ~(np.isfinite(image) & (image > 0))
-        off = None if dark is None else _float32(dark)
         masks = [*defects] if off is None else [*defects, ~np.isfinite(off)]
-        _forbid_shapes(image.shape, [mask.shape for mask in masks])
         for mask in masks:
+            _forbid_other_shape(image.shape, mask.shape)
             bad |= mask
         image[bad] = 1
         if off is not None:
@@ -157,7 +154,7 @@ class Gain:
         return replace(self, image=image)
 
     def largest(self, low: float, high: float) -> float:
-        """Return a bound of what `apply` can give for pixels between low and high, absolute."""
+        """Return a bound of the pixels after `apply`, absolute, for pixels between low and high."""
         off = self.dark
         least, most = (0.0, 0.0) if off is None else (float(off.min()), float(off.max()))
         return max(abs(low - most), abs(high - least)) * float(self.image.max())
@@ -177,15 +174,11 @@ class Gain:
         ParameterError
             If the frame is of another shape.
         """
-        _forbid_shapes(self.shape, [frame.shape])
+        _forbid_other_shape(self.shape, frame.shape)
         out = np.empty(self.shape, np.float32) if out is None else out
-        dark = _NOTHING if self.dark is None else self.dark.reshape(-1)
-        flat = np.ascontiguousarray(native(frame)).reshape(-1)
-        _apply(flat, dark, self.image.reshape(-1), out.reshape(-1))
+        dark = NO_DARK if self.dark is None else self.dark.reshape(-1)
+        _apply(flat(frame), dark, self.image.reshape(-1), out.reshape(-1))
         return out
-
-
-_NOTHING = np.zeros(0, np.float32)
 
 
 @compiled
@@ -200,7 +193,7 @@ def _apply(values: NDArray[Any], dark: Image, gain: Image, out: Image) -> None:
 
 
 def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
-    """Return what frames are multiplied with, float32; 0 where the reference is no positive number.
+    """Return the image that frames are multiplied with, float32; 0 where a reference is not positive.
 
     Parameters
     ----------
@@ -218,7 +211,7 @@ def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
 
 
 def size_factor(have: tuple[int, ...], want: tuple[int, ...]) -> int | None:
-    """Return how many times larger `want` is along both axes: 1, 2, 4; -2, -4 if smaller; None else."""
+    """Return the factor by which `want` is larger along both axes: 1, 2, 4; -2, -4 if smaller; None else."""
     if have == want:
         return 1
     for factor in FACTORS:
@@ -308,13 +301,6 @@ def _blocks(image: NDArray[Any], factor: int) -> NDArray[Any]:
     return image.reshape(ny // factor, factor, nx // factor, factor)
 
 
-def _float32(image: NDArray[Any]) -> Image:
-    """Return a copy that may be written to."""
-    with np.errstate(over="ignore"):
-        return np.array(image, np.float32, order="C")
-
-
-def _forbid_shapes(want: tuple[int, ...], have: Iterable[tuple[int, ...]]) -> None:
-    odd = [shape for shape in have if shape != want]
-    if odd:
-        raise ParameterError(f"an image is {named(odd[0])}, the gain is {named(want)}; expected the same")
+def _forbid_other_shape(want: tuple[int, ...], have: tuple[int, ...]) -> None:
+    if have != want:
+        raise ParameterError(f"an image is {named(have)}, the gain is {named(want)}; expected the same")

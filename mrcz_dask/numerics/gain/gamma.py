@@ -54,8 +54,8 @@ def best_gamma(
             f"flat {flat.shape}, gain {multiplier.shape}, {np.count_nonzero(used)} good of {used.shape}; "
             "expected one shape, and some good pixels"
         )
-    weight = _average(used.astype(np.float64), side)
-    y, x = (_waves(_logs(image, used, weight, side)) for image in (flat, multiplier))
+    weight = uniform_filter(used.astype(np.float64), side, mode="constant")
+    y, x = (_waves(image, used, weight, side) for image in (flat, multiplier))
     power = float((x * x).sum())
     if power <= 1e-18 * x.size:
         raise ParameterError(
@@ -67,7 +67,7 @@ def best_gamma(
 def relief(
     flat: NDArray[Any], multiplier: NDArray[Any], gamma: float, good: Bools | None = None, side: int = SIDE
 ) -> NDArray[np.float32]:
-    """Return how squares of a flat differ from its mean after its gain (Fig. 10).
+    """Return the relief of a flat after its gain: the difference of squares from its mean (Fig. 10).
 
     Parameters
     ----------
@@ -83,32 +83,25 @@ def relief(
         over that of all good pixels, less 1. Not a number where a square has no good pixel.
     """
     used = np.ones(flat.shape, bool) if good is None else good
-    made = np.where(used, flat * np.where(used, multiplier, 1.0).astype(np.float64) ** gamma, 0.0)
+    gained = np.where(used, flat * np.where(used, multiplier, 1.0).astype(np.float64) ** gamma, 0.0)
     rows, columns = max(1, flat.shape[0] // side), max(1, flat.shape[1] // side)
     sums, counts = (
         np.array([[part.sum() for part in np.array_split(band, columns, axis=1)] for band in bands])
-        for bands in (np.array_split(image, rows) for image in (made, used))
+        for bands in (np.array_split(image, rows) for image in (gained, used))
     )
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums / counts * (used.sum() / made.sum()) - 1, np.float32)
+        return np.asarray(sums / counts * (used.sum() / gained.sum()) - 1, np.float32)
 
 
-def _average(image: Floats, side: int) -> Floats:
-    return np.asarray(uniform_filter(image, side, mode="constant"))
-
-
-def _logs(image: NDArray[Any], used: Bools, weight: Floats, side: int) -> Floats:
-    """Return ln of the mean of the good pixels of each square."""
-    mean = _average(np.where(used, image, 0).astype(np.float64), side) / np.maximum(weight, 0.5 / side**2)
+def _waves(image: NDArray[Any], used: Bools, weight: Floats, side: int) -> Floats:
+    """Return ln of the mean of the good pixels of each square, less columns, in either half, and rows."""
+    mean = uniform_filter(np.where(used, image, 0).astype(np.float64), side, mode="constant")
+    mean = mean / np.maximum(weight, 0.5 / side**2)
     known = mean > 0
     logs = np.log(np.where(known, mean, 1))
-    return np.where(known, logs, logs[known].mean()) if known.any() else logs
-
-
-def _waves(image: Floats) -> Floats:
-    """Return the image less its columns, in either half, and its rows."""
-    halves = np.array_split(image, 2)
-    left = np.concatenate([half - half.mean(axis=0) for half in halves])
+    if known.any():
+        logs = np.where(known, logs, logs[known].mean())
+    left = np.concatenate([half - half.mean(axis=0) for half in np.array_split(logs, 2)])
     return np.asarray(left - left.mean(axis=1, keepdims=True))
 
 
@@ -139,33 +132,25 @@ def fit_curve(rates: Sequence[float], gammas: Sequence[float]) -> GammaCurve:
             f"dose rates {x.tolist()} with gammas {y.tolist()}; expected as many of both, and at least "
             f"{FEWEST} different positive rates"
         )
-    b1 = _best_exponent(x, y)
+    grid = np.linspace(*EXPONENTS, GRID)
+    residuals = [_linear(b1, x, y)[1] for b1 in grid]
+    best = int(np.argmin([float(residual @ residual) for residual in residuals]))
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, GRID - 1)])
+    b1 = float(grid[best])
+    if _slope(low, x, y) < 0 < _slope(high, x, y):
+        b1 = float(brentq(_slope, low, high, args=(x, y), xtol=1e-15))
     a1, a2, a3 = (float(a) for a in _linear(b1, x, y)[0])
     return GammaCurve(a1, b1, a2, a3, float(x.min()), float(x.max()))
 
 
-def _best_exponent(x: Floats, y: Floats) -> float:
-    grid = np.linspace(*EXPONENTS, GRID)
-    best = int(np.argmin([_misfit(b1, x, y) for b1 in grid]))
-    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, GRID - 1)])
-    if _slope(low, x, y) < 0 < _slope(high, x, y):
-        return float(brentq(_slope, low, high, args=(x, y), xtol=1e-15))
-    return float(grid[best])
-
-
-def _misfit(b1: float, x: Floats, y: Floats) -> float:
-    residual = _linear(b1, x, y)[1]
-    return float(residual @ residual)
-
-
 def _slope(b1: float, x: Floats, y: Floats) -> float:
-    """Return half the derivative of the misfit by b1."""
+    """Return half the derivative of the sum of squared residuals by b1."""
     (a1, _, _), residual = _linear(b1, x, y)
     return -float(residual @ (a1 * x**b1 * np.log(x)))
 
 
 def _linear(b1: float, x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Return a1, a2, a3 for an exponent, and what they leave."""
+    """Return a1, a2, a3 for an exponent, and the residuals."""
     basis = np.stack([x**b1, x, np.ones_like(x)], axis=1)
     coefficients = np.asarray(np.linalg.lstsq(basis, y, rcond=None)[0], np.float64)
     return coefficients, y - basis @ coefficients

@@ -9,7 +9,7 @@ order of the rows is reversed. Rows are those of the arrays, which are in the or
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ ALL = tuple(Orientation(turns, flip) for flip in (False, True) for turns in rang
 
 
 def rotated_flipped(rotate: int, flip: int) -> Orientation:
-    """Return what RELION's ``--gain_rot`` and ``--gain_flip``, MotionCor's ``-RotGain`` and ``-FlipGain`` do.
+    """Return the orientation of the flags of RELION (``--gain_rot``, ``--gain_flip``) and MotionCor.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ def rotated_flipped(rotate: int, flip: int) -> Orientation:
 
 @dataclass(frozen=True, slots=True)
 class WarpFlags:
-    """What Warp does, in its order: reverse the columns, reverse the rows, swap rows and columns."""
+    """Flags of Warp, in its order: reverse the columns, reverse the rows, swap rows and columns."""
 
     flip_x: bool
     flip_y: bool
@@ -110,21 +110,18 @@ class WarpFlags:
 
     @property
     def orientation(self) -> Orientation:
-        """What these flags come to."""
-        steps = ((self.flip_x, COLUMNS), (self.flip_y, ROWS), (self.transpose, TRANSPOSE))
-        found = IDENTITY
-        for done, step in steps:
-            found = found.then(step) if done else found
-        return found
-
-
-_BITS = (False, True)
-_WARP = {w.orientation: w for w in (WarpFlags(x, y, t) for t in _BITS for y in _BITS for x in _BITS)}
+        """The orientation that these flags give."""
+        orientation = IDENTITY
+        for flag, step in ((self.flip_x, COLUMNS), (self.flip_y, ROWS), (self.transpose, TRANSPOSE)):
+            orientation = orientation.then(step) if flag else orientation
+        return orientation
 
 
 def warp_flags(orientation: Orientation) -> WarpFlags:
-    """Return the flags of Warp that come to an orientation."""
-    return _WARP[orientation]
+    """Return the flags of Warp that give an orientation."""
+    bits = (False, True)
+    every = (WarpFlags(x, y, transpose) for transpose in bits for y in bits for x in bits)
+    return next(flags for flags in every if flags.orientation == orientation)
 
 
 def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bool) -> Orientation:
@@ -133,7 +130,7 @@ def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bo
     Parameters
     ----------
     orientation
-        What turns the gain's rows as they are in its file into the frames' as they are in theirs.
+        From the gain's rows as they are in its file to the frames' as they are in theirs.
     gain_tiff, frames_tiff
         Whether the gain and the frames are in TIFF files.
     """
@@ -144,7 +141,7 @@ def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bo
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well one of the cases undoes a session's pattern.
+    """The correlation of a turned reference with a session's pattern.
 
     Attributes
     ----------
@@ -205,15 +202,12 @@ def score_orientations(
     """
     multiplier = as_multiplier(reference)
 
-    def effect(turn: Orientation) -> Floats:
-        turned = fit_gain(turn.apply(multiplier), (good.shape[0], good.shape[1]))
-        known = good & (turned > 0)
-        return _fine(_logs(turned, known), known)
+    def logarithm(turned: Image) -> Floats:
+        response = fit_gain(turned, (good.shape[0], good.shape[1]))
+        known = good & (response > 0)
+        return _fine(_logs(response, known), known)
 
-    spectrum = fft.rfft2(_fine(_logs(pattern, good), good))
-    turns = [(o, size_factor(o.shape(multiplier.shape), good.shape)) for o in orientations]
-    cases = [_scores(spectrum, good, o, effect(o) if fits else None) for o, fits in turns]
-    return _best_first(score for both in cases for score in both)
+    return _score(_fine(_logs(pattern, good), good), good, multiplier, logarithm, orientations)
 
 
 def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
@@ -229,45 +223,43 @@ def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, .
         2-D dark reference in the order of its file, counts per frame.
     """
 
-    def effect(turn: Orientation) -> Floats:
-        turned = fit_dark(turn.apply(dark), (good.shape[0], good.shape[1])).astype(np.float64)
-        return _fine(-turned, good & np.isfinite(turned))
+    def subtracted(turned: Image) -> Floats:
+        fitted = fit_dark(turned, (good.shape[0], good.shape[1])).astype(np.float64)
+        return _fine(-fitted, good & np.isfinite(fitted))
 
-    spectrum = fft.rfft2(_fine(frame, good))
-    turns = [(o, size_factor(o.shape(dark.shape), good.shape)) for o in ALL]
-    cases = [_scores(spectrum, good, o, effect(o) if fits else None)[0] for o, fits in turns]
-    return _best_first(replace(score, sense="subtract") for score in cases)
+    scores = _score(_fine(frame, good), good, dark, subtracted, ALL)
+    return tuple(replace(score, sense="subtract") for score in scores if score.sense == "multiply")
 
 
-def _best_first(scores: Iterable[Score]) -> tuple[Score, ...]:
-    return tuple(sorted(scores, key=lambda s: -s.z if s.fits else math.inf))
-
-
-def _scores(
-    spectrum: NDArray[np.complex128], good: Bools, o: Orientation, effect: Floats | None
-) -> tuple[Score, Score]:
-    """Return the scores of an image that is added to the pattern, and of one that is subtracted."""
-    if effect is None:
-        return Score(o, "multiply", math.nan, math.nan), Score(o, "divide", math.nan, math.nan)
-    other = fft.rfft2(effect)
-    twice = _twice(good.shape[1])
-    own, others = np.abs(spectrum) ** 2, np.abs(other) ** 2
-    covariance = -float((twice * (spectrum * other.conj()).real).sum())
-    chance = math.sqrt(float((twice * own * others).sum()))
-    power = float((twice * others).sum())
-    norm = math.sqrt(float((twice * own).sum()) * power)
-    z, correlation = _ratio(covariance, chance), _ratio(covariance, norm)
-    half = _ratio(power, 2 * chance)
-    return Score(o, "multiply", z, correlation, half - z), Score(o, "divide", -z, -correlation, half + z)
-
-
-def _twice(nx: int) -> Floats:
-    """Return how often each column of a real image's half spectrum counts."""
+def _score(
+    pattern: Floats,
+    good: Bools,
+    reference: Image,
+    effect: Callable[[Image], Floats],
+    orientations: Sequence[Orientation],
+) -> tuple[Score, ...]:
+    """Score a reference that is added to the fine pattern, and one that is subtracted; best first."""
+    spectrum, scores = fft.rfft2(pattern), []
+    # how often each column of a real image's half spectrum counts
+    nx = good.shape[1]
     twice = np.full(nx // 2 + 1, 2.0)
     twice[0] = 1
     if nx % 2 == 0:
         twice[-1] = 1
-    return twice
+    own = np.abs(spectrum) ** 2
+    for turn in orientations:
+        if size_factor(turn.shape(reference.shape), good.shape) is None:
+            scores += [Score(turn, sense, math.nan, math.nan) for sense in ("multiply", "divide")]
+            continue
+        other = fft.rfft2(effect(turn.apply(reference)))
+        others = np.abs(other) ** 2
+        covariance = -float((twice * (spectrum * other.conj()).real).sum())
+        chance = math.sqrt(float((twice * own * others).sum()))
+        power = float((twice * others).sum())
+        norm = math.sqrt(float((twice * own).sum()) * power)
+        z, r, half = _ratio(covariance, chance), _ratio(covariance, norm), _ratio(power, 2 * chance)
+        scores += [Score(turn, "multiply", z, r, half - z), Score(turn, "divide", -z, -r, half + z)]
+    return tuple(sorted(scores, key=lambda score: -score.z if score.fits else math.inf))
 
 
 def _ratio(one: float, other: float) -> float:
@@ -302,15 +294,11 @@ def decide(scores: Sequence[Score]) -> Score:
     best = max(fitting, key=lambda s: s.z)
     rest = max((abs(s.z) for s in fitting if s.orientation != best.orientation), default=0.0)
     if best.z < CERTAIN or best.z < APART * rest:
-        raise SessionError(_undecided(best.z, rest, fitting))
+        listed = "; ".join(map(str, fitting))
+        raise SessionError(
+            f"the gain's orientation cannot be told from these stacks: the best score is {best.z:.1f} sigma, "
+            f"the next {rest:.1f}; expected at least {CERTAIN:g}, and {APART:g} times the next. Scores: "
+            f"{listed}. Say how the gain is turned (--gain-rotate, --gain-flip, --gain-divide), let more "
+            "stacks decide, or give the gain of this camera"
+        )
     return best
-
-
-def _undecided(best: float, rest: float, scores: Iterable[Score]) -> str:
-    listed = "; ".join(map(str, scores))
-    return (
-        f"the gain's orientation cannot be told from these stacks: the best score is {best:.1f} sigma, the "
-        f"next {rest:.1f}; expected at least {CERTAIN:g}, and {APART:g} times the next. Scores: {listed}. "
-        "Say how the gain is turned (--gain-rotate, --gain-flip, --gain-divide), let more stacks decide, or "
-        "give the gain of this camera"
-    )

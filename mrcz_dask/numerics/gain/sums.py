@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.gain.gain import Gain, Image
-from mrcz_dask.numerics.kernels import compiled, native
+from mrcz_dask.numerics.gain.gain import NO_DARK, Gain, Image
+from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.numerics.outliers.mask import OutlierMask, masked_mean, outlier_mask
 from mrcz_dask.numerics.outliers.thresholds import SPARSE_ZEROS
 from mrcz_dask.numerics.sums import StackSum, narrowest
@@ -34,7 +34,7 @@ def gained_sum(total: StackSum, gain: Gain, exponent: int | None = None) -> Stac
     gain
         Of this stack, its power taken.
     exponent
-        The result is in multiples of 2**-exponent; None = what `gained_exponent` says.
+        The result is in multiples of 2**-exponent; None = as `gained_exponent`.
 
     Returns
     -------
@@ -48,27 +48,28 @@ def gained_sum(total: StackSum, gain: Gain, exponent: int | None = None) -> Stac
     """
     exponent = gained_exponent(total, gain) if exponent is None else exponent
     bad = gain.bad if total.nonfinite is None else gain.bad | total.nonfinite
-    dark = _NOTHING if gain.dark is None else gain.dark.reshape(-1)
-    values = np.ascontiguousarray(native(total.values)).reshape(-1)
-    steps = np.empty(values.size, np.int64)
-    units = 2.0**-total.exponent, 2.0**exponent
-    largest = _in_steps(
-        values, units[0], float(total.n), dark, gain.image.reshape(-1), bad.reshape(-1), units[1], steps
-    )
+    dark = NO_DARK if gain.dark is None else gain.dark.reshape(-1)
+    steps = np.empty(bad.size, np.int64)
+    largest = _put_steps(
+        flat(total.values), total.unit, float(total.n), dark, gain.image.reshape(-1), bad.reshape(-1),
+        2.0**exponent, steps,
+    )  # fmt: skip
     if largest > LARGEST:
         raise DtypeError(
             f"the sum after the gain reaches {largest:.3g}, more than 64 bits hold; check the gain"
         )
-    stored = steps.reshape(total.shape).astype(narrowest(int(largest)))
-    known = int(np.count_nonzero(gain.bad))
-    return StackSum(stored, exponent, total.n, bad if bad.any() else None, _are_counts(total, gain), known)
-
-
-_NOTHING = np.zeros(0, np.float32)
+    return StackSum(
+        steps.reshape(total.shape).astype(narrowest(int(largest))),
+        exponent,
+        total.n,
+        bad if bad.any() else None,
+        of_counts=total.is_counts and COUNTING[0] <= gain.typical <= COUNTING[1],
+        defects=int(np.count_nonzero(gain.bad)),
+    )
 
 
 @compiled
-def _in_steps(
+def _put_steps(
     values: NDArray[Any],
     unit: float,
     n: float,
@@ -84,9 +85,9 @@ def _in_steps(
         counts = np.float64(values[i]) * unit
         if dark.size:
             counts -= n * np.float64(dark[i])
-        found = 0.0 if bad[i] else np.rint(counts * np.float64(image[i]) * steps_per_count)
-        largest = max(largest, abs(found))
-        out[i] = np.int64(found) if abs(found) <= LARGEST else 0
+        steps = 0.0 if bad[i] else np.rint(counts * np.float64(image[i]) * steps_per_count)
+        largest = max(largest, abs(steps))
+        out[i] = np.int64(steps) if abs(steps) <= LARGEST else 0
     return largest
 
 
@@ -97,19 +98,15 @@ def gained_exponent(total: StackSum, gain: Gain) -> int:
     return max(1, STEP_BITS - round(math.log2(gain.typical)))
 
 
-def _are_counts(total: StackSum, gain: Gain) -> bool:
-    return total.is_counts and COUNTING[0] <= gain.typical <= COUNTING[1]
-
-
 def gained_mask(total: StackSum, gained: StackSum, params: OutlierParams) -> OutlierMask:
     """Return the outlier mask of a stack after its gain; defects have the weight 0.
 
     Parameters
     ----------
     total
-        Its sum before the gain: of few counts these tell outliers, as after the gain nothing is whole.
+        Its sum before the gain: with few counts it tells the outliers, as after the gain nothing is whole.
     gained
-        Its sum after it.
+        Its sum after the gain.
     params
         Rule, thresholds and radius.
 
@@ -118,12 +115,8 @@ def gained_mask(total: StackSum, gained: StackSum, params: OutlierParams) -> Out
     OutlierError
         If no pixel is left.
     """
-    if not _is_sparse(total):
+    zeros = np.count_nonzero(total.values == 0) if total.is_counts else 0
+    if zeros <= SPARSE_ZEROS * total.values.size:
         return outlier_mask(gained, params)
     mask = outlier_mask(replace(total, nonfinite=gained.nonfinite, defects=gained.defects), params)
     return replace(mask, mean=masked_mean(gained, mask.mask))
-
-
-def _is_sparse(total: StackSum) -> bool:
-    zeros = np.count_nonzero(total.values == 0) if total.is_counts else 0
-    return bool(zeros > SPARSE_ZEROS * total.values.size)

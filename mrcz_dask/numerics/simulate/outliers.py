@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +35,19 @@ Population = tuple[Defects, Defects]
 
 def hot_population(params: SimulationParams) -> Replay[Population]:
     """Return the hot pixels at any stack: pairs of neighbours and singles, each kept in its own array."""
-    nothing = tuple(Defects(np.zeros((0, size), np.int64), np.zeros((0, size))) for size in (2, 1))
-    return Replay(partial(_next, params), (nothing[0], nothing[1]))
+
+    def step(before: Population, index: int) -> Population:
+        draws = stream(params.seed, Purpose.HOT, index)
+        total = hot_count(params, index)
+        pairs = round(params.hot_pairs * total / 2)
+        targets = pairs, total - 2 * pairs
+        old = [_survivors(params, *kind, draws) for kind in zip(before, targets, strict=True)]
+        taken = {site for defects in old for site in defects.sites.ravel().tolist()}
+        new_pairs = _with_born(params, old[0], targets[0], taken, draws)
+        return new_pairs, _with_born(params, old[1], targets[1], taken, draws)
+
+    nothing = [Defects(np.zeros((0, size), np.int64), np.zeros((0, size))) for size in (2, 1)]
+    return Replay(step, (nothing[0], nothing[1]))
 
 
 def hot_excess(params: SimulationParams, population: Population) -> Image:
@@ -66,17 +76,6 @@ def hot_count(params: SimulationParams, index: int) -> int:
     return round((first + (last - first) * course) * ny * nx)
 
 
-def _next(params: SimulationParams, before: Population, index: int) -> Population:
-    draws = stream(params.seed, Purpose.HOT, index)
-    total = hot_count(params, index)
-    pairs = round(params.hot_pairs * total / 2)
-    old_pairs = _survivors(params, before[0], pairs, draws)
-    old_singles = _survivors(params, before[1], total - 2 * pairs, draws)
-    taken = {*old_pairs.sites.ravel().tolist(), *old_singles.sites.ravel().tolist()}
-    new_pairs = _born(params, old_pairs, pairs, taken, draws)
-    return new_pairs, _born(params, old_singles, total - 2 * pairs, taken, draws)
-
-
 def _survivors(params: SimulationParams, before: Defects, target: int, draws: np.random.Generator) -> Defects:
     number = len(before.sites)
     kept = min(round(params.hot_persistence * number), target)
@@ -84,32 +83,27 @@ def _survivors(params: SimulationParams, before: Defects, target: int, draws: np
     return Defects(before.sites[chosen], before.excess[chosen])
 
 
-def _born(
+def _with_born(
     params: SimulationParams, old: Defects, target: int, taken: set[int], draws: np.random.Generator
 ) -> Defects:
     """Add defects on free pixels until there are `target`; `taken` grows by their pixels."""
     size = old.sites.shape[1]
     born: list[tuple[int, ...]] = []
+    ny, nx = _site_shape(params)
     while len(born) < target - len(old.sites):
-        site = _site(_site_shape(params), size, draws)
+        first = int(draws.integers(ny * nx))
+        site: tuple[int, ...] = (first,)
+        if size == 2:
+            y, x = divmod(first, nx)
+            # at the right and lower edge the neighbour is on the inner side
+            across, down = (1 if x + 1 < nx else -1), (nx if y + 1 < ny else -nx)
+            site = (first, first + (across if draws.integers(2) else down))
         if taken.isdisjoint(site):
             taken.update(site)
             born.append(site)
     sites = np.array(born, np.int64).reshape(-1, size)
     excess = params.hot_median * np.exp(params.hot_log_sigma * draws.standard_normal(sites.shape))
     return Defects(np.concatenate([old.sites, sites]), np.concatenate([old.excess, excess]))
-
-
-def _site(shape: tuple[int, int], size: int, draws: np.random.Generator) -> tuple[int, ...]:
-    ny, nx = shape
-    first = int(draws.integers(ny * nx))
-    if size == 1:
-        return (first,)
-    y, x = divmod(first, nx)
-    across = bool(draws.integers(2))
-    # At the right and lower edge the neighbour is on the inner side.
-    step = (1 if x + 1 < nx else -1) if across else (nx if y + 1 < ny else -nx)
-    return (first, first + step)
 
 
 def _site_shape(params: SimulationParams) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a simulated session holds, and the sessions that have a name."""
+"""Parameters of a simulated session, and the sessions that have a name."""
 
 from __future__ import annotations
 
@@ -11,6 +11,37 @@ from mrcz_dask.values.checks import one_of, raise_all, within
 from mrcz_dask.values.params import Parameters
 
 CountDtype = Literal["uint8", "int8", "uint16", "int16"]
+
+RANGES = {
+    "shape": (16, 16384, " pixels"),
+    "frames": (1, 10_000, ""),
+    "stacks": (1, 100_000, ""),
+    "seed": (0, 2**64 - 1, ""),
+    "dose": (0, 1e4, " counts/pixel/frame"),
+    "frame_time": (0, 1e3, " s"),
+    "dose_jitter": (0, 0.3, ""),
+    "gamma": (0, 10, ""),
+    "etch": (0, 0.3, ""),
+    "cmos": (0, 0.3, ""),
+    "pixel": (0, 0.3, ""),
+    "evolve": (0, 0.3, ""),
+    "tau": (0, 1e9, " e-/pixel"),
+    "additive": (0, 1e4, " counts/pixel/frame"),
+    "specimen": (0, 0.3, ""),
+    "drift": (0, 100, " pixels/frame"),
+    "hot": (0, 0.2, ""),
+    "hot_median": (0, 1e4, ""),
+    "hot_log_sigma": (0, 5, ""),
+    "hot_pairs": (0, 1, ""),
+    "hot_persistence": (0, 1, ""),
+    "dead": (0, 0.2, ""),
+    "dead_response": (0, 1, ""),
+    "carbon_strength": (0, 0.95, ""),
+    "ice_strength": (0, 0.95, ""),
+    "dose_factors": (0, 100, ""),
+    "coincidence": (0, 1e3, " pixels"),
+}
+ABOVE_ZERO = ("dose", "frame_time", "tau", "hot_median", "dose_factors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,66 +151,23 @@ class SimulationParams(Parameters):
         raise_all("simulation parameters", self._problems())
 
     def _problems(self) -> Iterator[str]:
-        yield from self._size_problems()
-        yield from within("dose", self.dose, 0, 1e4, open_low=True, unit=" counts/pixel/frame")
-        yield from one_of("dtype", self.dtype, ("uint8", "int8", "uint16", "int16"))
-        yield from within("frame_time", self.frame_time, 0, 1e3, open_low=True, unit=" s")
-        yield from within("dose_jitter", self.dose_jitter, 0, 0.3)
-        yield from self._pattern_problems()
-        yield from self._outlier_problems()
-        yield from self._contrast_problems()
-        yield from self._break_problems()
-        yield from within("coincidence", self.coincidence, 0, 1e3, unit=" pixels")
-
-    def _size_problems(self) -> Iterator[str]:
         yield from within("number of sizes in shape", len(self.shape), 2, 2)
-        for size in self.shape:
-            yield from within("shape", size, 16, 16384, unit=" pixels")
-            if self.super_resolution and size % 2:
-                yield f"shape is {self.shape!r}; expected even sizes with super_resolution"
-        yield from within("frames", self.frames, 1, 10_000)
-        yield from within("stacks", self.stacks, 1, 100_000)
-        yield from within("seed", self.seed, 0, 2**64 - 1)
-
-    def _pattern_problems(self) -> Iterator[str]:
-        if self.gamma is not None:
-            yield from within("gamma", self.gamma, 0, 10)
-        for name in ("etch", "cmos", "pixel", "evolve"):
-            yield from within(name, getattr(self, name), 0, 0.3)
-        yield from within("tau", self.tau, 0, 1e9, open_low=True, unit=" e-/pixel")
-        yield from within("additive", self.additive, 0, 1e4, unit=" counts/pixel/frame")
-        yield from within("specimen", self.specimen, 0, 0.3)
-        yield from within("drift", self.drift, 0, 100, unit=" pixels/frame")
-
-    def _outlier_problems(self) -> Iterator[str]:
         yield from within("number of shares in hot", len(self.hot), 2, 2)
-        for share in self.hot:
-            yield from within("hot", share, 0, 0.2)
-        yield from within("hot_median", self.hot_median, 0, 1e4, open_low=True)
-        yield from within("hot_log_sigma", self.hot_log_sigma, 0, 5)
-        yield from within("hot_pairs", self.hot_pairs, 0, 1)
-        yield from within("hot_persistence", self.hot_persistence, 0, 1)
-        yield from within("dead", self.dead, 0, 0.2)
-        yield from within("dead_response", self.dead_response, 0, 1)
-
-    def _contrast_problems(self) -> Iterator[str]:
-        for name in ("carbon", "ice"):
-            yield from self._index_problems(name)
-            yield from within(f"{name}_strength", getattr(self, f"{name}_strength"), 0, 0.95)
-
-    def _index_problems(self, name: str) -> Iterator[str]:
-        wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
-        if wrong:
-            yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"
-
-    def _break_problems(self) -> Iterator[str]:
-        yield from self._index_problems("new_gain")
-        yield from self._index_problems("dose_jumps")
+        yield from one_of("dtype", self.dtype, ("uint8", "int8", "uint16", "int16"))
+        for name, (low, high, unit) in RANGES.items():
+            values = getattr(self, name)
+            for value in values if isinstance(values, tuple) else (values,):
+                if name != "gamma" or value is not None:
+                    yield from within(name, value, low, high, open_low=name in ABOVE_ZERO, unit=unit)
+        if self.super_resolution and any(size % 2 for size in self.shape):
+            yield f"shape is {self.shape!r}; expected even sizes with super_resolution"
+        for name in ("carbon", "ice", "new_gain", "dose_jumps"):
+            wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
+            if wrong:
+                yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"
         if len(self.dose_jumps) != len(self.dose_factors):
             numbers = len(self.dose_jumps), len(self.dose_factors)
             yield f"dose_jumps and dose_factors have {numbers[0]} and {numbers[1]} entries; expected as many"
-        for factor in self.dose_factors:
-            yield from within("dose_factors", factor, 0, 100, open_low=True)
 
 
 _NO_PATTERN: dict[str, Any] = {"etch": 0.0, "cmos": 0.0, "pixel": 0.0, "gamma": 1.0}
@@ -193,7 +181,7 @@ SESSIONS = MappingProxyType(
         "mature": {"etch": 0.05, "cmos": 0.03, "pixel": 0.03, "dose": 0.5},
     }
 )
-"""What each named session changes of the defaults."""
+"""The parameters that each named session changes."""
 
 
 def named(name: str, **overrides: Any) -> SimulationParams:

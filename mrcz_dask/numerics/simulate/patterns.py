@@ -1,9 +1,8 @@
-"""What the camera prints into every frame: etching, columns and rows, pixel gain, the evolving pattern."""
+"""The camera's pattern in every frame: etching, columns and rows, pixel gain, the evolving pattern."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -14,19 +13,10 @@ from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
 Image = npt.NDArray[np.float32]
 Kind = Callable[[tuple[int, int], np.random.Generator], Image]
 
-K2_GAMMA = (0.12, -1.04, -0.0336, 1.04)
-CALIBRATED = (0.25, 9.0)
 COLUMN_BLOCK = 32
 SWEEPS = 4
 WAVELENGTHS = (24.0, 96.0)
 SENSOR_RATE = 400.0
-
-
-def dose_rate_gamma(rate: float) -> float:
-    """Return the K2's gamma at a dose rate in e-/pixel/s, clamped to the calibrated range (Eq. 11)."""
-    a1, b1, a2, a3 = K2_GAMMA
-    delta = float(np.clip(rate, *CALIBRATED))
-    return float(a1 * delta**b1 + a2 * delta + a3)
 
 
 def standardised(field: npt.NDArray[np.floating]) -> Image:
@@ -73,35 +63,21 @@ def pixel_gain(shape: tuple[int, int], draws: np.random.Generator) -> Image:
     return standardised(draws.standard_normal(shape))
 
 
-def etching_gain(params: SimulationParams) -> Image:
-    """Return E: etching of mean 1 and standard deviation `etch`."""
-    return 1 + _scaled(params.etch, etching, params, Purpose.ETCH)
-
-
-def fixed_gain(params: SimulationParams, since: int = 0) -> Image:
-    """Return M from stack `since` on, where it was drawn: columns, rows and white pixel gain, mean 0."""
-    columns = _scaled(params.cmos, columns_and_rows, params, Purpose.CMOS, since)
-    return columns + _scaled(params.pixel, pixel_gain, params, Purpose.PIXEL, since)
-
-
-def gain_since(params: SimulationParams, index: int) -> int:
-    """Return the stack from which on stack `index` has its gain."""
-    return max((i for i in params.new_gain if i <= index), default=0)
-
-
-def additive(params: SimulationParams) -> Image:
-    """Return A: columns and rows of mean 0 and standard deviation `additive`, counts/pixel/frame."""
-    return _scaled(params.additive, columns_and_rows, params, Purpose.ADDITIVE)
-
-
-def _scaled(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, index: int = 0) -> Image:
+def draw(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, index: int = 0) -> Image:
+    """Return a field of mean 0 and a standard deviation, float32 (rows, columns), of its own stream."""
     if std == 0:
         return np.zeros(params.shape, np.float32)
     return np.float32(std) * kind(params.shape, stream(params.seed, purpose, index))
 
 
+def fixed_gain(params: SimulationParams, since: int = 0) -> Image:
+    """Return M from stack `since` on, where it was drawn: columns, rows and white pixel gain, mean 0."""
+    columns = draw(params.cmos, columns_and_rows, params, Purpose.CMOS, since)
+    return columns + draw(params.pixel, pixel_gain, params, Purpose.PIXEL, since)
+
+
 def counted(params: SimulationParams, electrons: Image) -> Image:
-    """Return how many electrons of a frame are counted, those lost to coincidence left out.
+    """Return the electrons of a frame that are counted, without those lost to coincidence.
 
     An electron counts if no earlier one of the same frame of the sensor is within `coincidence` pixels; of
     x expected there 1 - exp(-x) count. It flattens what is bright, and the pattern with it.
@@ -116,21 +92,20 @@ def counted(params: SimulationParams, electrons: Image) -> Image:
     if params.coincidence == 0:
         return electrons
     crowd = electrons * np.float32(params.coincidence / (SENSOR_RATE * params.frame_time))
-    return np.asarray(
-        np.where(crowd > 0, -np.expm1(-crowd) / np.maximum(crowd, 1e-30), 1) * electrons, np.float32
-    )
+    share = np.where(crowd > 0, -np.expm1(-crowd) / np.maximum(crowd, 1e-30), 1)
+    return np.asarray(share * electrons, np.float32)
 
 
 def evolving(params: SimulationParams) -> Replay[Image | None]:
     """Return U, of which V = evolve U / std(U): autoregressive, correlation exp(-dose/tau) between stacks."""
-    return Replay(partial(_evolve, params), None)
 
+    def step(before: Image | None, index: int) -> Image:
+        draws = stream(params.seed, Purpose.EVOLVE, index)
+        fresh = etching(params.shape, draws) + columns_and_rows(params.shape, draws)
+        fresh *= np.float32(np.sqrt(0.5))
+        if before is None or index in params.new_gain:
+            return fresh
+        memory = np.exp(-params.dose * params.frames / params.tau)
+        return np.float32(memory) * before + np.float32(np.sqrt(1 - memory**2)) * fresh
 
-def _evolve(params: SimulationParams, before: Image | None, index: int) -> Image:
-    draws = stream(params.seed, Purpose.EVOLVE, index)
-    fresh = etching(params.shape, draws) + columns_and_rows(params.shape, draws)
-    fresh *= np.float32(np.sqrt(0.5))
-    if before is None or index in params.new_gain:
-        return fresh
-    memory = np.exp(-params.dose * params.frames / params.tau)
-    return np.float32(memory) * before + np.float32(np.sqrt(1 - memory**2)) * fresh
+    return Replay(step, None)

@@ -10,6 +10,7 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.simulate import outliers, patterns, specimen
 from mrcz_dask.numerics.simulate.params import SimulationParams
 from mrcz_dask.numerics.simulate.patterns import Image
@@ -21,7 +22,7 @@ Counts = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class StackTruth:
-    """What is true of a simulated stack; images are (rows, columns).
+    """The truth about a simulated stack; images are (rows, columns).
 
     Attributes
     ----------
@@ -75,7 +76,7 @@ class SimulatedStack:
     frames
         (frames, rows, columns) counts in the dtype of the parameters.
     truth
-        What is true of it.
+        The truth about it.
     """
 
     frames: Counts
@@ -110,14 +111,36 @@ class SimulatedSession:
         """
         if not 0 <= index < len(self):
             raise ParameterError(f"stack index is {index}; expected 0 <= index < {len(self)}")
-        params, optics = self.params, _Optics(self, index)
+        params = self.params
+        dose, pattern = self.dose(index), self.pattern(index)
+        illumination = specimen.illumination(params, index)
+        hot_excess = outliers.hot_excess(params, self.hot.at(index))
+        hot_excess = np.where(self.dead, np.float32(0), hot_excess)
+        response = np.where(self.dead, np.float32(params.dead_response), np.float32(1))
+        base = np.float32(dose) * pattern * illumination
+        drift, particles = specimen.drift_path(params, index), specimen.Specimen(params, index)
+
         frames = np.empty((params.frames, *params.shape), params.dtype)
         total = np.zeros(params.shape)
-        for frame, image in enumerate(frames):
-            expected = optics.expected(frame)
+        for frame, (image, (dy, dx)) in enumerate(zip(frames, drift, strict=True)):
+            electrons = base * (1 + particles.moved(dy, dx))
+            counts = patterns.counted(params, electrons) + self.additive + hot_excess
+            expected = np.asarray(np.maximum(counts * response, 0), np.float32)
             total += expected
-            image[:] = _counted(params, expected, index, frame)
-        return SimulatedStack(frames, optics.truth(np.asarray(total, np.float32)))
+            draws = stream(params.seed, Purpose.COUNTS, index, frame)
+            image[:] = np.minimum(draws.poisson(expected), np.iinfo(params.dtype).max).astype(params.dtype)
+        truth = StackTruth(
+            hot=hot_excess > 0,
+            dead=self.dead,
+            hot_excess=hot_excess,
+            pattern=pattern,
+            additive=self.additive,
+            illumination=illumination,
+            dose=dose,
+            drift=drift,
+            expected_sum=np.asarray(total, np.float32),
+        )
+        return SimulatedStack(frames, truth)
 
     def dose(self, index: int) -> float:
         """Return d of stack `index` in counts/pixel/frame."""
@@ -128,36 +151,24 @@ class SimulatedSession:
 
     def pattern(self, index: int) -> Image:
         """Return E^gamma (1 + M + V) of stack `index`, float32 (rows, columns), mean 1."""
-        rate = self.dose(index) / self.params.frame_time
-        gamma = patterns.dose_rate_gamma(rate) if self.params.gamma is None else self.params.gamma
-        gain = self._etching ** np.float32(gamma) * (1 + self._fixed_at(index) + self._evolving_at(index))
-        return np.asarray(gain / np.mean(gain, dtype=np.float64), np.float32)
-
-    def _evolving_at(self, index: int) -> Image:
-        state = self._evolving.at(index) if self.params.evolve else None
-        if state is None:
-            return np.zeros(self.params.shape, np.float32)
-        return np.float32(self.params.evolve) * patterns.standardised(state)
-
-    @cached_property
-    def _etching(self) -> Image:
-        return patterns.etching_gain(self.params)
-
-    def _fixed_at(self, index: int) -> Image:
-        since = patterns.gain_since(self.params, index)
+        params = self.params
+        gamma = K2.at(self.dose(index) / params.frame_time) if params.gamma is None else params.gamma
+        since = max((i for i in params.new_gain if i <= index), default=0)
         if since not in self._fixed:
             self._fixed.clear()  # one at a time: they are as large as an image
-            self._fixed[since] = patterns.fixed_gain(self.params, since)
-        return self._fixed[since]
-
-    @cached_property
-    def _fixed(self) -> dict[int, Image]:
-        return {}
+            self._fixed[since] = patterns.fixed_gain(params, since)
+        evolving = np.zeros(params.shape, np.float32)
+        state = self._evolving.at(index) if params.evolve else None
+        if state is not None:
+            evolving = np.float32(params.evolve) * patterns.standardised(state)
+        gain = self._etching ** np.float32(gamma) * (1 + self._fixed[since] + evolving)
+        return np.asarray(gain / np.mean(gain, dtype=np.float64), np.float32)
 
     @cached_property
     def additive(self) -> Image:
-        """A, float32 (rows, columns), counts/pixel/frame, mean 0."""
-        return patterns.additive(self.params)
+        """A: columns and rows, float32 (rows, columns), counts/pixel/frame, mean 0."""
+        kind = patterns.columns_and_rows
+        return patterns.draw(self.params.additive, kind, self.params, Purpose.ADDITIVE)
 
     @cached_property
     def dead(self) -> npt.NDArray[np.bool_]:
@@ -165,49 +176,22 @@ class SimulatedSession:
         return outliers.dead_pixels(self.params)
 
     @cached_property
-    def _evolving(self) -> Replay[Image | None]:
-        return patterns.evolving(self.params)
-
-    @cached_property
     def hot(self) -> Replay[outliers.Population]:
         """The hot pixels at any stack."""
         return outliers.hot_population(self.params)
 
+    @cached_property
+    def _etching(self) -> Image:
+        """E, mean 1."""
+        return 1 + patterns.draw(self.params.etch, patterns.etching, self.params, Purpose.ETCH)
 
-class _Optics:
-    """What the frames of one stack have in common."""
+    @cached_property
+    def _fixed(self) -> dict[int, Image]:
+        return {}
 
-    def __init__(self, session: SimulatedSession, index: int) -> None:
-        params = self._params = session.params
-        self.dose, self.pattern = session.dose(index), session.pattern(index)
-        self.illumination = specimen.illumination(params, index)
-        self.additive, self.dead = session.additive, session.dead
-        excess = outliers.hot_excess(params, session.hot.at(index))
-        self.hot_excess = np.where(self.dead, np.float32(0), excess)
-        self.drift = specimen.drift_path(params, index)
-        self._specimen = specimen.Specimen(params, index)
-        self._base = np.float32(self.dose) * self.pattern * self.illumination
-        self._response = np.where(self.dead, np.float32(params.dead_response), np.float32(1))
-
-    def expected(self, frame: int) -> Image:
-        """Expected counts of a frame before clipping."""
-        dy, dx = self.drift[frame]
-        electrons = self._base * (1 + self._specimen.moved(dy, dx))
-        counts = patterns.counted(self._params, electrons) + self.additive + self.hot_excess
-        return np.asarray(np.maximum(counts * self._response, 0), np.float32)
-
-    def truth(self, expected_sum: Image) -> StackTruth:
-        return StackTruth(
-            hot=self.hot_excess > 0,
-            dead=self.dead,
-            hot_excess=self.hot_excess,
-            pattern=self.pattern,
-            additive=self.additive,
-            illumination=self.illumination,
-            dose=self.dose,
-            drift=self.drift,
-            expected_sum=expected_sum,
-        )
+    @cached_property
+    def _evolving(self) -> Replay[Image | None]:
+        return patterns.evolving(self.params)
 
 
 def simulate_session(params: SimulationParams | None = None) -> SimulatedSession:
@@ -224,9 +208,3 @@ def simulate_session(params: SimulationParams | None = None) -> SimulatedSession
     + hot, dead pixels times their response; then Poisson, clipped to the dtype.
     """
     return SimulatedSession(SimulationParams() if params is None else params)
-
-
-def _counted(params: SimulationParams, expected: Image, index: int, frame: int) -> Counts:
-    draws = stream(params.seed, Purpose.COUNTS, index, frame)
-    most = np.iinfo(params.dtype).max
-    return np.minimum(draws.poisson(expected), most).astype(params.dtype)

@@ -1,4 +1,4 @@
-"""What is not the camera: the specimen and its drift, carbon edges and ice."""
+"""The specimen and its drift, carbon edges and ice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GRADIENT_SHARE = 0.1
 
 
 def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
-    """Return where the specimen is in each frame, relative to the first: (frames, 2), pixels in y and x.
+    """Return the place of the specimen in each frame, relative to the first: (frames, 2), pixels in y and x.
 
     Frame f moves by drift * (.5 + 2 exp(-8 f/n)) pixels in a direction that turns slowly.
     """
@@ -65,22 +65,20 @@ def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
 
 def shifted(image: Image, dy: float, dx: float) -> Image:
     """Return a periodic image moved by (dy, dx) pixels, cubic (Catmull-Rom) in between."""
-    return _shifted_along(_shifted_along(image, dy, 0), dx, 1)
-
-
-def _shifted_along(image: Image, by: float, axis: int) -> Image:
-    whole = int(np.ceil(by))
-    t = whole - by
-    taps = (
-        -0.5 * t + t**2 - 0.5 * t**3,
-        1 - 2.5 * t**2 + 1.5 * t**3,
-        0.5 * t + 2 * t**2 - 1.5 * t**3,
-        -0.5 * t**2 + 0.5 * t**3,
-    )
-    total = np.zeros_like(image)
-    for offset, tap in zip((-1, 0, 1, 2), taps, strict=True):
-        total += np.float32(tap) * np.roll(image, whole - offset, axis)
-    return total
+    for axis, by in enumerate((dy, dx)):
+        whole = int(np.ceil(by))
+        t = whole - by
+        taps = (
+            -0.5 * t + t**2 - 0.5 * t**3,
+            1 - 2.5 * t**2 + 1.5 * t**3,
+            0.5 * t + 2 * t**2 - 1.5 * t**3,
+            -0.5 * t**2 + 0.5 * t**3,
+        )
+        moved = np.zeros_like(image)
+        for offset, tap in zip((-1, 0, 1, 2), taps, strict=True):
+            moved += np.float32(tap) * np.roll(image, whole - offset, axis)
+        image = moved
+    return image
 
 
 def illumination(params: SimulationParams, index: int) -> Image:
@@ -97,7 +95,7 @@ def illumination(params: SimulationParams, index: int) -> Image:
 
 
 def _edge(shape: tuple[int, int], draws: np.random.Generator, radius: float, width: float) -> Image:
-    """0 inside a circle whose edge crosses the image near its middle, 1 outside."""
+    """Return 0 inside a circle whose edge crosses the image near its middle, 1 outside."""
     angle, off = draws.uniform(0, 2 * np.pi), draws.uniform(-0.2, 0.2) * min(shape)
     reach = radius + off
     y = np.arange(shape[0]) - shape[0] / 2 + reach * np.sin(angle)

@@ -12,7 +12,7 @@ State = TypeVar("State")
 
 
 class Purpose(IntEnum):
-    """What a stream is for; the numbers are part of what a seed means and never change."""
+    """Effects that are drawn; the numbers are part of the meaning of a seed and never change."""
 
     DOSE = 1
     ETCH = 2
