@@ -23,7 +23,7 @@ Words = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArra
 
 
 class Purpose(IntEnum):
-    """What numbers are drawn for; one stack, frame and pixel may need several kinds."""
+    """Uses of random numbers; one stack, frame and pixel may need several kinds."""
 
     ROUNDING = 1
     REPLACE = 2

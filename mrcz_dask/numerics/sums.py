@@ -208,7 +208,15 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     ParameterError
         For no frames, or frames that differ in shape or type.
     """
-    stack = _as_stack(frames)
+    shape, stack = getattr(frames, "shape", None), frames
+    if shape is None or not hasattr(frames, "__getitem__"):
+        stack = list(frames) if isinstance(frames, Iterator) else frames
+    elif len(shape) not in (2, 3):
+        raise ParameterError(f"the array is {shape}; expected (frames, y, x), or (y, x) for one frame")
+    elif len(shape) == 2:
+        stack = np.asarray(frames)[None]
+    elif not isinstance(frames, np.ndarray):
+        stack = _ComputedFrames(frames)
     first = next(iter(stack), None)
     if first is None:
         raise ParameterError("the stack has no frames; expected at least one")
@@ -217,18 +225,6 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     for frame in stack:
         total.add(frame)
     return total.result()
-
-
-def _as_stack(frames: Array | Iterable[Array]) -> Iterable[Array]:
-    """Return (y, x) frames that can be gone through again: an image becomes a stack of one."""
-    shape = getattr(frames, "shape", None)
-    if shape is None or not hasattr(frames, "__getitem__"):
-        return list(frames) if isinstance(frames, Iterator) else frames
-    if len(shape) not in (2, 3):
-        raise ParameterError(f"the array is {shape}; expected (frames, y, x), or (y, x) for one frame")
-    if len(shape) == 2:
-        return np.asarray(frames)[None]
-    return frames if isinstance(frames, np.ndarray) else _ComputedFrames(frames)
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,7 @@ def score_orientations(
     multiplier = as_multiplier(reference)
 
     def logarithm(turned: Image) -> Floats:
+        """Return the fine part of the logarithm of a multiplier."""
         response = fit_gain(turned, (good.shape[0], good.shape[1]))
         known = good & (response > 0)
         return _fine(_logs(response, known), known)
@@ -224,6 +225,7 @@ def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, .
     """
 
     def subtracted(turned: Image) -> Floats:
+        """Return the fine part of the negative of a dark."""
         fitted = fit_dark(turned, (good.shape[0], good.shape[1])).astype(np.float64)
         return _fine(-fitted, good & np.isfinite(fitted))
 

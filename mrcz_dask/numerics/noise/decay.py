@@ -101,10 +101,11 @@ def fit_decay(
     x, y
         Points, x > 0.
     groups
-        Of each point: those of one group share what is random (a stack). Errors are jackknife errors: each
-        group is left out once. None, or fewer than three different: every point is a group.
+        Group of each point, such as its stack: points of one group share their random part. Errors are
+        jackknife errors: each group is left out once. None, or fewer than three different: every point is a
+        group.
     what
-        What x is, for the words.
+        Name of x, for the words.
 
     Raises
     ------
@@ -179,27 +180,22 @@ def _doubts(curve: Decay, covariance: Floats, ends: tuple[float, float], what: s
         yield f"whether anything is left at large {what} is not decided: c = {left}"
 
 
-def _fit(x: Floats, y: Floats) -> Decay:
-    middle = math.exp(float(np.log(x).mean()))
-    scaled, centred = np.log(x / middle), y - y.mean()
-    b = _best_exponent(scaled, centred)
-    a, _ = _slope_and_left(b, scaled, centred)
-    c = float(y.mean() - a * np.exp(b * scaled).mean())
+def _fit(xs: Floats, ys: Floats) -> Decay:
+    middle = math.exp(float(np.log(xs).mean()))
+    x, y = np.log(xs / middle), ys - ys.mean()
+    grid = -np.geomspace(-EXPONENTS[0], -EXPONENTS[1], GRID)
+    best = int(np.argmin([float((_line(b, x, y)[1] ** 2).sum()) for b in grid]))
+    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, GRID - 1)])
+    b = float(grid[best])
+    if _derivative(low, x, y) < 0 < _derivative(high, x, y):
+        b = float(brentq(_derivative, low, high, args=(x, y), xtol=1e-14))
+    a = _line(b, x, y)[0]
+    c = float(ys.mean() - a * np.exp(b * x).mean())
     return Decay(float(a * middle**-b), b, c)
 
 
-def _best_exponent(x: Floats, y: Floats) -> float:
-    """Return b for logarithms of x, and y without its mean."""
-    grid = -np.geomspace(-EXPONENTS[0], -EXPONENTS[1], GRID)
-    misfits = [float((_slope_and_left(b, x, y)[1] ** 2).sum()) for b in grid]
-    best = int(np.argmin(misfits))
-    low, high = float(grid[max(best - 1, 0)]), float(grid[min(best + 1, GRID - 1)])
-    if _derivative(low, x, y) < 0 < _derivative(high, x, y):
-        return float(brentq(_derivative, low, high, args=(x, y), xtol=1e-14))
-    return float(grid[best])
-
-
-def _slope_and_left(b: float, x: Floats, y: Floats) -> tuple[float, Floats]:
+def _line(b: float, x: Floats, y: Floats) -> tuple[float, Floats]:
+    """Return the slope of y, which has no mean, against exp(b x), and the residuals."""
     u = np.exp(b * x)
     u -= u.mean()
     power = float((u * u).sum())
@@ -208,10 +204,10 @@ def _slope_and_left(b: float, x: Floats, y: Floats) -> tuple[float, Floats]:
 
 
 def _derivative(b: float, x: Floats, y: Floats) -> float:
-    """Return half the derivative of the misfit by b."""
-    a, left = _slope_and_left(b, x, y)
+    """Return half the derivative of the sum of squared residuals by b."""
+    a, residual = _line(b, x, y)
     u = np.exp(b * x) * x
-    return -float((left * (a * (u - u.mean()))).sum())
+    return -float((residual * (a * (u - u.mean()))).sum())
 
 
 def _jackknife(values: Floats) -> Floats:

@@ -50,7 +50,9 @@ def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correcti
     ready = replace(correction, weight=everywhere, fill=correction.fill[:0]).ready()
     halves = [ready.apply(np.ascontiguousarray(mean, np.float32)) for mean in (even, odd)]
     good = ~_blocks(is_masked(correction.weight)).any(axis=(1, 3))
-    first, second = (_diagonal(half)[good] for half in halves)
+    blocks = [_blocks(half.astype(np.float64)) for half in halves]
+    first, second = (b[:, 0, :, 0] + b[:, 1, :, 1] - b[:, 0, :, 1] - b[:, 1, :, 0] for b in blocks)
+    first, second = first[good], second[good]
     of_even, of_odd = (frames + 1) // 2 / frames, frames // 2 / frames
     power = (of_even * first + of_odd * second) ** 2
     counting = (first - second) ** 2 * (of_even * of_odd)
@@ -81,8 +83,3 @@ def far_below_zero(after: float | None, before: float | None, frames: int, pixel
 def _blocks(image: NDArray[Any]) -> NDArray[Any]:
     ny, nx = (n // 2 for n in image.shape)
     return image[: 2 * ny, : 2 * nx].reshape(ny, 2, nx, 2)
-
-
-def _diagonal(image: NDArray[np.float32]) -> NDArray[np.float64]:
-    blocks = _blocks(image.astype(np.float64))
-    return np.asarray(blocks[:, 0, :, 0] + blocks[:, 1, :, 1] - blocks[:, 0, :, 1] - blocks[:, 1, :, 0])

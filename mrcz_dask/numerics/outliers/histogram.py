@@ -164,6 +164,7 @@ def tabulate(values: NDArray[Any], nonfinite: NDArray[np.bool_] | None, reach: f
     pixels, bad = flat(values), None if nonfinite is None else nonfinite.reshape(-1)
 
     def blocks() -> Iterator[NDArray[Any]]:
+        """Yield pieces without pixels that are not finite."""
         for start in range(0, pixels.size, BLOCK):
             block = pixels[start : start + BLOCK]
             yield block if bad is None else block[~bad[start : start + BLOCK]]

@@ -127,6 +127,7 @@ def fit_normal(
         return normal
 
     def distance(p: Floats) -> float:
+        """Return the sum of |c - Phi(z)| for a centre and a width."""
         return float(np.abs(cumulative / total - special.ndtr((h - p[0]) / p[1])).sum())
 
     bounds = [(float(h[0]), float(h[-1])), (normal.sigma / 4, normal.sigma * 4)]

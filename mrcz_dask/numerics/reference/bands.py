@@ -85,10 +85,18 @@ def make_bands(shape: tuple[int, int], min_modes: int) -> Bands:
         No band has fewer modes, where the image has as many: columns and rows with fewer stay with the rest,
         a shell with fewer joins the next finer one.
     """
-    level = _level(shape, min_modes)
     ny, nx = shape
-    line_modes = (min(HALVES, ny) * (nx - _parts(nx)), ny - _parts(ny))
-    lines = (_has_lines(level, ny, line_modes[0], min_modes), _has_lines(level, nx, line_modes[1], min_modes))
+    # enough fine scales to make the rest small, none in a tiny image
+    level = 1 if math.prod(_size(shape, 1)) >= FINE_MODES * min_modes else 0
+    while level and math.prod(_size(shape, level)) > COARSE_PIXELS:
+        level += 1
+    smooth = [-(-n // smooth_width(n)) for n in shape]
+    line_modes = (min(HALVES, ny) * (nx - smooth[1]), ny - smooth[0])
+    columns, rows = (
+        level > 0 and length >= SHORTEST_LINE and modes >= min_modes
+        for length, modes in zip(shape, line_modes, strict=True)
+    )
+    lines = columns, rows
     pixels = [math.prod(_size(shape, k)) for k in range(level + 1)]
     shells, fitted, shell_modes = _shells(_size(shape, level), min_modes)
     names = [name for name, there in zip(("columns", "rows"), lines, strict=True) if there]
@@ -98,21 +106,6 @@ def make_bands(shape: tuple[int, int], min_modes: int) -> Bands:
     of_rest = [*(pixels[k] - pixels[k + 1] for k in range(level)), *shell_modes]
     of_rest[:1] = [n - sum(of_lines) for n in of_rest[:1]]
     return Bands(shape, level, lines, shells, fitted, tuple(names), (*of_lines, *of_rest))
-
-
-def _has_lines(level: int, length: int, modes: int, min_modes: int) -> bool:
-    """Return whether lines of a length are a band: not in small images, nor where they are no lines."""
-    return level > 0 and length >= SHORTEST_LINE and modes >= min_modes
-
-
-def _level(shape: tuple[int, int], min_modes: int) -> int:
-    """Return how many fine scales there are: enough to make the rest small, none in a tiny image."""
-    if math.prod(_size(shape, 1)) < FINE_MODES * min_modes:
-        return 0
-    level = 1
-    while math.prod(_size(shape, level)) > COARSE_PIXELS:
-        level += 1
-    return level
 
 
 def _shells(size: tuple[int, int], min_modes: int) -> tuple[Shells, Shells, list[int]]:
@@ -128,20 +121,20 @@ def _shells(size: tuple[int, int], min_modes: int) -> tuple[Shells, Shells, list
     weight = np.broadcast_to(plane_weight(mx), shells.shape)
     modes = _modes(fitted, weight, int(shells.max()))
     while len(modes) > 1 and modes[-1] < min_modes:
-        for some in (shells, fitted):
-            some[some == len(modes) - 1] = len(modes) - 2
+        for numbers in (shells, fitted):
+            numbers[numbers == len(modes) - 1] = len(modes) - 2
         modes = _modes(fitted, weight, int(shells.max()))
     enough = bool(modes) and modes[-1] >= min_modes
     return shells, fitted if enough else shells, _modes(shells, weight, int(shells.max()))
 
 
 def _modes(shells: Shells, weight: Floats, last: int) -> list[int]:
-    """Return how many bins of the full plane are in each of the shells up to the last."""
+    """Return the number of bins of the full plane in each of the shells up to the last."""
     return [int(weight[shells == k].sum()) for k in range(last + 1)]
 
 
 def plane_weight(mx: int) -> Floats:
-    """Return how many bins of the full plane each column of the half plane stands for."""
+    """Return the number of bins of the full plane for which each column of the half plane stands."""
     fx = np.arange(mx // 2 + 1)
     return np.where((fx == 0) | (2 * fx == mx), 1.0, 2.0)
 
@@ -149,7 +142,3 @@ def plane_weight(mx: int) -> Floats:
 def smooth_width(n: int) -> int:
     """Return the length over which profiles of n pixels are smooth: a power of two, about six in all."""
     return 1 << max(0, int(math.log2(max(1, n / SMOOTH_PARTS))))
-
-
-def _parts(n: int) -> int:
-    return -(-n // smooth_width(n))

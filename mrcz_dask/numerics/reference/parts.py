@@ -184,6 +184,7 @@ class _Sums:
 
     @classmethod
     def zero(cls, images: int, bands: Bands) -> _Sums:
+        """Return sums of nothing."""
         ny, nx = bands.shape
         blocks = np.zeros((images, *bands.size(bands.first())))
         return cls(np.zeros((images, HALVES, nx)), np.zeros((images, ny)), blocks)
@@ -205,23 +206,17 @@ class _Sums:
             coarser = np.empty(bands.size(min(level + 1, bands.level)))
             if level < bands.level:
                 fused.pair_sums(sums, coarser)
-            _take_off_profiles(sums, columns + x, rows + y, bands.shape, level)
+            # means of blocks, minus those of the profiles
+            tall, wide = (_block_lengths(n, level) for n in bands.shape)
+            width, top = 1 << level, -(-ny // HALVES)
+            across, down = _line_means(columns + x, width), _line_means(rows + y, width)
+            # the block that holds the border between the halves takes a share of both
+            share = top % width / tall[top // width] if top % width else 0.0
+            middle = share * across[0] + (1 - share) * across[1]
+            fused.finish_means(sums, tall, wide, down, across, middle, top // width, bool(top % width))
             means.append(sums)
             sums = coarser
         return Parts(mean, slope, columns, rows, tuple(means), scipy.fft.rfft2(means[-1], workers=1))
-
-
-def _take_off_profiles(
-    sums: Floats, columns: Floats, rows: Floats, shape: tuple[int, int], level: int
-) -> None:
-    """Make means of sums over blocks, minus the block means of the two profiles, in place."""
-    tall, wide = (_block_lengths(n, level) for n in shape)
-    width, top = 1 << level, -(-rows.size // HALVES)
-    across, down = _line_means(columns, width), _line_means(rows, width)
-    # the block that holds the border between the halves takes a share of both
-    share = top % width / tall[top // width] if top % width else 0.0
-    middle = share * across[0] + (1 - share) * across[1]
-    fused.finish_means(sums, tall, wide, down, across, middle, top // width, bool(top % width))
 
 
 def _slope(sums: Floats, width: int) -> float:

@@ -266,6 +266,7 @@ def _dose_breaks(evidence: Evidence, group: Sequence[int], known: Sequence[int])
         start, stop = max(0, best - DOSE_REACH), best + DOSE_REACH
 
         def misfit(k: int, start: int = start, stop: int = stop) -> float:
+            """Return the sum of deviations from the medians before and after k."""
             before, after = (float(np.median(part)) for part in (doses[start:k], doses[k:stop]))
             return float(sum(abs(doses[start:k] - before)) + sum(abs(doses[k:stop] - after)))
 
@@ -304,6 +305,7 @@ def _change_at(words: Words, best: int, bounds: tuple[int, int]) -> int:
     pairs = np.triu(np.ones(differing.shape, np.bool_), 1)
 
     def on_one_side(k: int) -> NDArray[np.bool_]:
+        """Return the pairs of stacks that are both before, or both after k."""
         side = np.arange(start, stop) >= k
         return np.asarray(pairs & (side[:, None] == side))
 
@@ -312,6 +314,7 @@ def _change_at(words: Words, best: int, bounds: tuple[int, int]) -> int:
     middle = (differing[same].sum() / same.sum() + differing[across].sum() / across.sum()) / 2
 
     def gain(k: int) -> float:
+        """Return how much better pairs on one side of k agree than pairs across it."""
         same = on_one_side(k)
         return float(same.sum() * middle - differing[same].sum())
 

@@ -37,11 +37,17 @@ def hot_population(params: SimulationParams) -> Replay[Population]:
     """Return the hot pixels at any stack: pairs of neighbours and singles, each kept in its own array."""
 
     def step(before: Population, index: int) -> Population:
+        """Let hot pixels die, and others be born."""
         draws = stream(params.seed, Purpose.HOT, index)
         total = hot_count(params, index)
         pairs = round(params.hot_pairs * total / 2)
         targets = pairs, total - 2 * pairs
-        old = [_survivors(params, *kind, draws) for kind in zip(before, targets, strict=True)]
+        old = []
+        for defects, target in zip(before, targets, strict=True):
+            number = len(defects.sites)
+            kept = min(round(params.hot_persistence * number), target)
+            chosen = np.sort(draws.permutation(number)[:kept])
+            old.append(Defects(defects.sites[chosen], defects.excess[chosen]))
         taken = {site for defects in old for site in defects.sites.ravel().tolist()}
         new_pairs = _with_born(params, old[0], targets[0], taken, draws)
         return new_pairs, _with_born(params, old[1], targets[1], taken, draws)
@@ -74,13 +80,6 @@ def hot_count(params: SimulationParams, index: int) -> int:
     course = index / max(params.stacks - 1, 1)
     ny, nx = _site_shape(params)
     return round((first + (last - first) * course) * ny * nx)
-
-
-def _survivors(params: SimulationParams, before: Defects, target: int, draws: np.random.Generator) -> Defects:
-    number = len(before.sites)
-    kept = min(round(params.hot_persistence * number), target)
-    chosen = np.sort(draws.permutation(number)[:kept])
-    return Defects(before.sites[chosen], before.excess[chosen])
 
 
 def _with_born(

@@ -100,6 +100,7 @@ def evolving(params: SimulationParams) -> Replay[Image | None]:
     """Return U, of which V = evolve U / std(U): autoregressive, correlation exp(-dose/tau) between stacks."""
 
     def step(before: Image | None, index: int) -> Image:
+        """Mix the pattern of the stack before with a fresh one."""
         draws = stream(params.seed, Purpose.EVOLVE, index)
         fresh = etching(params.shape, draws) + columns_and_rows(params.shape, draws)
         fresh *= np.float32(np.sqrt(0.5))
