@@ -216,7 +216,7 @@ class _Side:
             if self.masked:
                 dose = ((record.mean if sums is self.whole else record.mean_even) or 0.0) / sums.n
             else:
-                total, good = masked_sum(*sums.mean.arguments(), sums.mask)
+                total, good = masked_sum(sums.mean.arguments(), sums.mask)
                 dose = float(total) / good
             pattern = finder.find(sums.mean, dose, sums.mask)
         return sums.correction(pattern, self._task).take_rows(self._rows).ready()

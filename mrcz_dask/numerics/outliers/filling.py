@@ -30,6 +30,8 @@ WIDER = (4, 8)  # radii of windows of 9 and 17 pixels, where there is no good pi
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
 Floats = NDArray[np.float64]
+Corrected = tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDArray[np.uint16]]
+"""Flat values, their factor, pattern, its step, whether to divide, scale; pattern and scale may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Pixels:
     def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
         """Return weighted means of unmasked neighbours of flat indices; not a number without any."""
         means = np.empty(at.size)
-        _means_near(*self._arguments(), mask, at, kernel, means)
+        _means_near(self._arguments(), mask, at, kernel, means)
         return means
 
     def mean(self, mask: Bools) -> float:
@@ -77,12 +79,10 @@ class Pixels:
                 "leave this stack out, or give a smaller mask"
             )
         pixels = np.empty(good.size, np.float32)
-        _take_corrected(*self._arguments(), good, pixels)
+        _take_corrected(self._arguments(), good, pixels)
         return float(pixels.mean(dtype=np.float64))
 
-    def _arguments(
-        self,
-    ) -> tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDArray[np.uint16]]:
+    def _arguments(self) -> Corrected:
         values = np.ascontiguousarray(self.values).reshape(-1)
         pattern = np.zeros(0, np.int16) if self.pattern is None else self.pattern.reshape(-1)
         scale = np.zeros(0, np.uint16) if self.scale is None else self.scale.reshape(-1)
@@ -218,16 +218,9 @@ def poisson(mean: Floats, u: Floats) -> Floats:
 
 
 @compiled
-def _corrected(
-    values: NDArray[Any],
-    factor: np.float32,
-    pattern: NDArray[Any],
-    step: np.float32,
-    divide: bool,
-    scale: NDArray[np.uint16],
-    i: int,
-) -> np.float32:
+def _corrected(pixels: Corrected, i: int) -> np.float32:
     """Return flat pixel i of values * factor, scaled, less the pattern; an empty one of either is none."""
+    values, factor, pattern, step, divide, scale = pixels
     own = np.float32(values[i]) * factor
     if scale.size:
         own = own * (np.float32(scale[i]) * np.float32(2.0**-15))
@@ -238,34 +231,14 @@ def _corrected(
 
 
 @compiled
-def _take_corrected(
-    values: NDArray[Any],
-    factor: np.float32,
-    pattern: NDArray[Any],
-    step: np.float32,
-    divide: bool,
-    scale: NDArray[np.uint16],
-    at: Indices,
-    out: NDArray[np.float32],
-) -> None:
+def _take_corrected(pixels: Corrected, at: Indices, out: NDArray[np.float32]) -> None:
     """Put some corrected pixels into out."""
     for k in range(at.size):
-        out[k] = _corrected(values, factor, pattern, step, divide, scale, at[k])
+        out[k] = _corrected(pixels, at[k])
 
 
 @compiled
-def _means_near(
-    values: NDArray[Any],
-    factor: np.float32,
-    pattern: NDArray[Any],
-    step: np.float32,
-    divide: bool,
-    scale: NDArray[np.uint16],
-    mask: Bools,
-    at: Indices,
-    kernel: Floats,
-    out: Floats,
-) -> None:
+def _means_near(pixels: Corrected, mask: Bools, at: Indices, kernel: Floats, out: Floats) -> None:
     """Put the weighted means of the unmasked neighbours of some pixels into out; not a number without any."""
     ny, nx = mask.shape
     radius = kernel.shape[0] // 2
@@ -277,7 +250,6 @@ def _means_near(
                 y, x = row + dy - radius, column + dx - radius
                 inside = 0 <= y < ny and 0 <= x < nx and not (dy == radius and dx == radius)
                 if inside and not mask[y, x]:
-                    near = _corrected(values, factor, pattern, step, divide, scale, y * nx + x)
-                    total += kernel[dy, dx] * np.float64(near)
+                    total += kernel[dy, dx] * np.float64(_corrected(pixels, y * nx + x))
                     weight += kernel[dy, dx]
         out[k] = total / weight if weight > 0 else np.nan

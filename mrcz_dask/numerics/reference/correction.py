@@ -30,7 +30,6 @@ Image = NDArray[np.float32]
 Moments = tuple[int, int, int, int]
 Scale = NDArray[np.uint16]
 Steps = NDArray[Any]  # int16 or int32
-Arguments = tuple[Steps, np.float32, bool, Scale, NDArray[np.intp], Image, Image]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +117,7 @@ class ReadyCorrection:
             (ny, nx) float32, C-contiguous: where to put it.
         """
         out = np.empty(frame.shape, np.float32) if out is None else out
-        framewise.correct(flat(frame), *self._arguments, out.reshape(-1))
+        framewise.correct(flat(frame), self._arguments, out.reshape(-1))
         return out
 
     def apply_rounded(
@@ -141,7 +140,7 @@ class ReadyCorrection:
         """
         steps = np.empty(frame.size, np.int16)
         rounding = np.float32(offset), np.float32(1 / step), np.uint64(key), k, int(Purpose.ROUNDING)
-        moments = framewise.correct_and_round(flat(frame), *self._arguments, *rounding, steps)
+        moments = framewise.correct_and_round(flat(frame), self._arguments, *rounding, steps)
         return steps.reshape(frame.shape), moments
 
     def at_dose(self, factor: float | None) -> ReadyCorrection:
@@ -171,7 +170,7 @@ class ReadyCorrection:
         return self.correction.pattern.shape
 
     @property
-    def _arguments(self) -> Arguments:
+    def _arguments(self) -> framewise.Correction:
         """The arguments of compiled loops between frame and output."""
         correction = self.correction
         scale = NO_SCALE if correction.scale is None else np.ascontiguousarray(correction.scale).reshape(-1)

@@ -11,6 +11,12 @@ from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.philox import BLOCKS, TILE
 
+Image = NDArray[np.float32]
+Correction = tuple[
+    NDArray[Any], np.float32, bool, NDArray[np.uint16], NDArray[np.intp], NDArray[np.float32], Image
+]
+"""Flat pattern, its step, whether to divide, scale (may be empty), partly kept pixels, their share, fill."""
+
 
 @compiled
 def _philox_tile(tile: int, key: np.uint64, frame: int, purpose: int, words: NDArray[np.uint32]) -> None:
@@ -33,19 +39,9 @@ def _philox_tile(tile: int, key: np.uint64, frame: int, purpose: int, words: NDA
 
 
 @compiled
-def _correct_tile(
-    frame: NDArray[Any],
-    pattern: NDArray[Any],
-    step: np.float32,
-    divide: bool,
-    scale: NDArray[np.uint16],
-    where: NDArray[np.intp],
-    share: NDArray[np.float32],
-    fill: NDArray[np.float32],
-    start: int,
-    out: NDArray[np.float32],
-) -> None:
+def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, out: Image) -> None:
     """Put w I' + (1 - w) fill of the flat pixels from `start` into out."""
+    pattern, step, divide, scale, where, share, fill = correction
     one, least = np.float32(1), np.float32(0.1)
     counts, off = frame[start : start + out.size], pattern[start : start + out.size]
     if divide:
@@ -65,33 +61,16 @@ def _correct_tile(
 
 
 @compiled
-def correct(
-    frame: NDArray[Any],
-    pattern: NDArray[Any],
-    step: np.float32,
-    divide: bool,
-    scale: NDArray[np.uint16],
-    where: NDArray[np.intp],
-    share: NDArray[np.float32],
-    fill: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
+def correct(frame: NDArray[Any], correction: Correction, out: Image) -> None:
     """Correct a whole flat frame."""
     for start in range(0, out.size, TILE):
-        tile = out[start : start + TILE]
-        _correct_tile(frame, pattern, step, divide, scale, where, share, fill, start, tile)
+        _correct_tile(frame, correction, start, out[start : start + TILE])
 
 
 @compiled
 def correct_and_round(
     frame: NDArray[Any],
-    pattern: NDArray[Any],
-    step: np.float32,
-    divide: bool,
-    scale: NDArray[np.uint16],
-    where: NDArray[np.intp],
-    share: NDArray[np.float32],
-    fill: NDArray[np.float32],
+    correction: Correction,
     offset: np.float32,
     inverse: np.float32,
     key: np.uint64,
@@ -110,32 +89,21 @@ def correct_and_round(
     total, squares = np.int64(0), np.int64(0)
     for tile in range((frame.size + TILE - 1) // TILE):
         start = tile * TILE
-        made = out[start : start + TILE]
-        _correct_tile(frame, pattern, step, divide, scale, where, share, fill, start, buffer[: made.size])
+        steps = out[start : start + TILE]
+        _correct_tile(frame, correction, start, buffer[: steps.size])
         _philox_tile(tile, key, index, purpose, words)
-        _round_tile(buffer, words, offset, inverse, made)
-        least, most, part, square = moments(made)
+        # pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS
+        for eighth in range(8):
+            first = eighth * BLOCKS
+            if first < steps.size:
+                shift = np.uint32(16 * (eighth % 2))
+                values, rounded = buffer[first : first + BLOCKS], steps[first : first + BLOCKS]
+                _round_part(values, words[eighth // 2], shift, offset, inverse, rounded)
+        least, most, part, square = moments(steps)
         low, high = min(low, least), max(high, most)
         total += part
         squares += square
     return low, high, total, squares
-
-
-@compiled
-def _round_tile(
-    buffer: NDArray[np.float32],
-    words: NDArray[np.uint32],
-    offset: np.float32,
-    inverse: np.float32,
-    out: NDArray[np.int16],
-) -> None:
-    """Round a tile: pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS."""
-    for part in range(8):
-        first = part * BLOCKS
-        if first < out.size:
-            shift = np.uint32(16 * (part % 2))
-            values, made = buffer[first : first + BLOCKS], out[first : first + BLOCKS]
-            _round_part(values, words[part // 2], shift, offset, inverse, made)
 
 
 @compiled

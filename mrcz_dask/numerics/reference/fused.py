@@ -16,15 +16,19 @@ from mrcz_dask.numerics.kernels import LANES, compiled
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+Stack = tuple[NDArray[Any], np.float32, np.float32]
+"""Values, factor and dose of a mean image, see `MeanImage`."""
+Sums = tuple[Floats, Floats, Floats]
+"""Sums over columns (images, 2 halves, nx), rows (images, ny), and blocks (images, rows, columns)."""
 
 
 @compiled
-def masked_sum(values: NDArray[Any], factor: np.float32, dose: np.float32, mask: Mask) -> tuple[float, int]:
+def masked_sum(stack: Stack, mask: Mask) -> tuple[float, int]:
     """Return the sum of the mean image over unmasked pixels, and the number of these."""
     nx = mask.shape[1]
     row, lanes, good = np.empty(nx), np.zeros(LANES), 0
     for y in range(mask.shape[0]):
-        _scaled_off_mean(values[y], factor, dose, mask[y], 0.0, row)
+        _scaled_off_mean(stack, y, mask[y], 0.0, row)
         _add_to_lanes(row, lanes)
         masked = mask[y]
         for x in range(nx):
@@ -79,9 +83,9 @@ def _off_mean(row: NDArray[Any], masked: Mask, mean: float, out: Floats) -> None
 
 
 @compiled
-def _scaled_off_mean(
-    row: NDArray[Any], factor: np.float32, dose: np.float32, masked: Mask, mean: float, out: Floats
-) -> None:
+def _scaled_off_mean(stack: Stack, y: int, masked: Mask, mean: float, out: Floats) -> None:
+    values, factor, dose = stack
+    row = values[y]
     for x in range(out.size):
         out[x] = 0.0 if masked[x] else np.float32(row[x]) * factor / dose - mean
 
@@ -103,90 +107,40 @@ def _add_row(row: Floats, level: int, columns: Floats, blocks: Floats) -> None:
 
 
 @compiled
-def two_profiles(
-    a: Image, b: Image, means: Floats, level: int, columns: Floats, rows: Floats, blocks: Floats
-) -> None:
-    """Add a - mean and b - mean to sums of columns (each half apart), rows, and blocks of 2**level.
-
-    columns is (2, 2, nx), rows (2, ny), blocks (2, ceil(ny / 2**level), ceil(nx / 2**level)); image first,
-    all zero at the start.
-    """
-    ny, nx = a.shape
-    first, second, nothing, lanes = np.empty(nx), np.empty(nx), np.zeros(nx, np.bool_), np.empty(LANES)
-    for y in range(ny):
-        _off_mean(a[y], nothing, means[0], first)
-        _off_mean(b[y], nothing, means[1], second)
-        half = 1 if 2 * y >= ny else 0
-        _add_row(first, level, columns[0, half], blocks[0, y >> level])
-        _add_row(second, level, columns[1, half], blocks[1, y >> level])
-        rows[0, y] = _row_sum(first, lanes)
-        rows[1, y] = _row_sum(second, lanes)
-
-
-@compiled
-def three_profiles(
-    values: NDArray[Any],
-    factor: np.float32,
-    dose: np.float32,
+def add_profiles(
+    stack: Stack,
     a: Image,
     b: Image,
     mask: Mask,
     means: Floats,
     level: int,
-    columns: Floats,
-    rows: Floats,
-    blocks: Floats,
+    images: tuple[int, int],
+    sums: Sums,
     products: Floats,
 ) -> None:
-    """Add the profiles of the mean image, a and b, 0 at the mask, as `two_profiles`; put in their products.
+    """Add images less their means to sums over columns, rows, and blocks of 2**level (level 0 or 1).
 
-    products (6,): of the images 00, 01, 02, 11, 12, 22.
+    The images are the mean image of a stack (0) and two references a and b (1, 2), 0 at the mask, which may
+    be empty; those from images[0] to images[1] - 1 are added. With the mean image the products 00, 01, 02,
+    11, 12, 22 of the images are put into products (6,).
     """
+    columns, rows, blocks = sums
+    first, last = images
     ny, nx = a.shape
-    own, first, second, lanes = np.empty(nx), np.empty(nx), np.empty(nx), np.empty(LANES)
-    of_pairs = np.zeros((6, LANES))
+    line, lanes, of_pairs = np.empty((3, nx)), np.empty(LANES), np.zeros((6, LANES))
+    nothing = np.zeros(nx, np.bool_)
     for y in range(ny):
-        _scaled_off_mean(values[y], factor, dose, mask[y], means[0], own)
-        _off_mean(a[y], mask[y], means[1], first)
-        _off_mean(b[y], mask[y], means[2], second)
-        half = 1 if 2 * y >= ny else 0
-        _add_row(own, level, columns[0, half], blocks[0, y >> level])
-        _add_row(first, level, columns[1, half], blocks[1, y >> level])
-        _add_row(second, level, columns[2, half], blocks[2, y >> level])
-        rows[0, y] = _row_sum(own, lanes)
-        rows[1, y] = _row_sum(first, lanes)
-        rows[2, y] = _row_sum(second, lanes)
-        _add_products(own, first, second, of_pairs)
-    for k in range(6):
-        products[k] = of_pairs[k].sum()
-
-
-@compiled
-def one_profile(
-    values: NDArray[Any],
-    factor: np.float32,
-    dose: np.float32,
-    a: Image,
-    b: Image,
-    mask: Mask,
-    means: Floats,
-    level: int,
-    columns: Floats,
-    rows: Floats,
-    blocks: Floats,
-    products: Floats,
-) -> None:
-    """Add the profiles of the mean image alone, as `three_profiles`, and put in all products."""
-    ny, nx = a.shape
-    own, first, second, lanes = np.empty(nx), np.empty(nx), np.empty(nx), np.empty(LANES)
-    of_pairs = np.zeros((6, LANES))
-    for y in range(ny):
-        _scaled_off_mean(values[y], factor, dose, mask[y], means[0], own)
-        _off_mean(a[y], mask[y], means[1], first)
-        _off_mean(b[y], mask[y], means[2], second)
-        _add_row(own, level, columns[0, 1 if 2 * y >= ny else 0], blocks[0, y >> level])
-        rows[0, y] = _row_sum(own, lanes)
-        _add_products(own, first, second, of_pairs)
+        masked = mask[y] if mask.size else nothing
+        if first == 0:
+            _scaled_off_mean(stack, y, masked, means[0], line[0])
+        _off_mean(a[y], masked, means[1], line[1])
+        _off_mean(b[y], masked, means[2], line[2])
+        for k in range(first, last):
+            half = 1 if 2 * y >= ny else 0
+            _add_row(line[k], level, columns[k - first, half], blocks[k - first, y >> level])
+            rows[k - first, y] = _row_sum(line[k], lanes)
+        if first == 0:
+            _add_products(line[0], line[1], line[2], of_pairs)
     for k in range(6):
         products[k] = of_pairs[k].sum()
 

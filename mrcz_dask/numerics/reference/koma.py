@@ -112,7 +112,7 @@ def without_mean(image: Image, mask: Mask) -> Image:
 
 
 def _mean_of(image: Image, mask: Mask) -> float:
-    total, good = masked_sum(*MeanImage(image).arguments(), mask)
+    total, good = masked_sum(MeanImage(image).arguments(), mask)
     return float(total / good) if good else 0.0
 
 

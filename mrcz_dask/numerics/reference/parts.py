@@ -42,8 +42,8 @@ class MeanImage:
     factor: float = 1.0
     dose: float = 1.0
 
-    def arguments(self) -> tuple[NDArray[Any], np.float32, np.float32]:
-        """Return the arguments of compiled passes."""
+    def arguments(self) -> fused.Stack:
+        """Return values, factor and dose for compiled passes."""
         return self.values, np.float32(self.factor), np.float32(self.dose)
 
 
@@ -113,10 +113,12 @@ class References:
     def of(cls, images: Sequence[Image], bands: Bands) -> References:
         """Split one or two images."""
         first, last = images[0], images[-1]
-        means = np.array(fused.two_sums(first, last)) / first.size
+        means = np.array([0.0, *fused.two_sums(first, last)]) / first.size
         sums = _Sums.zero(2, bands)
-        fused.two_profiles(first, last, means, bands.first(), sums.columns, sums.rows, sums.blocks)
-        return cls(tuple(images), tuple(sums.parts(k, float(means[k]), bands) for k in range(len(images))))
+        sums.add(MeanImage(first), first, last, np.zeros((0, 0), bool), means, bands, (1, 3))
+        return cls(
+            tuple(images), tuple(sums.parts(k, float(means[k + 1]), bands) for k in range(len(images)))
+        )
 
 
 def measure_bands(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> BandPowers:
@@ -134,16 +136,13 @@ def measure_bands(stack: MeanImage, references: References, mask: Mask, bands: B
         As `make_bands` gives them for this shape.
     """
     first, last = references.images[0], references.images[-1]
-    total, good = fused.masked_sum(*stack.arguments(), mask)
+    total, good = fused.masked_sum(stack.arguments(), mask)
     means, at = [total / max(good, 1)], np.flatnonzero(mask)
     for image, part in zip(references.images, references.parts, strict=True):
         masked = image.reshape(-1)[at].sum(dtype=np.float64)
         means.append(float(part.mean * mask.size - masked) / max(good, 1))
-    sums, full = _Sums.zero(3, bands), np.zeros(6)
-    fused.three_profiles(
-        *stack.arguments(), first, last, mask, np.array([*means, means[-1]][:3]), bands.first(),
-        sums.columns, sums.rows, sums.blocks, full,
-    )  # fmt: skip
+    sums = _Sums.zero(3, bands)
+    full = sums.add(stack, first, last, mask, np.array([*means, means[-1]][:3]), bands, (0, 3))
     parts = tuple(sums.without_plane(k, means[k], bands) for k in range(len(means)))
     return BandPowers(parts, _band_products(full, parts, bands))
 
@@ -161,13 +160,10 @@ def measure_bands_of_frames(
         The result of `measure_bands` for all frames.
     """
     first, last = references.images[0], references.images[-1]
-    total, good = fused.masked_sum(*stack.arguments(), mask)
+    total, good = fused.masked_sum(stack.arguments(), mask)
     means = np.array([total / max(good, 1), before.parts[1].mean, before.parts[-1].mean])
-    sums, full = _Sums.zero(1, bands), np.zeros(6)
-    fused.one_profile(
-        *stack.arguments(), first, last, mask, means, bands.first(),
-        sums.columns, sums.rows, sums.blocks, full,
-    )  # fmt: skip
+    sums = _Sums.zero(1, bands)
+    full = sums.add(stack, first, last, mask, means, bands, (0, 1))
     parts = (sums.without_plane(0, float(means[0]), bands), *before.parts[1:])
     products = before.products.copy()
     products[0] = products[:, 0] = _band_products(full, parts, bands)[0]
@@ -188,6 +184,15 @@ class _Sums:
         ny, nx = bands.shape
         blocks = np.zeros((images, *bands.size(bands.first())))
         return cls(np.zeros((images, HALVES, nx)), np.zeros((images, ny)), blocks)
+
+    def add(
+        self, stack: MeanImage, a: Image, b: Image, mask: Mask, means: Floats, bands: Bands,
+        images: tuple[int, int],
+    ) -> Floats:  # fmt: skip
+        """Add images less their means, and return products of all three; see `fused.add_profiles`."""
+        products, sums = np.zeros(6), (self.columns, self.rows, self.blocks)
+        fused.add_profiles(stack.arguments(), a, b, mask, means, bands.first(), images, sums, products)
+        return products
 
     def without_plane(self, k: int, mean: float, bands: Bands) -> Parts:
         """Return the parts of image k without the plane that fits it best; uses up its sums."""

@@ -45,7 +45,7 @@ def test_sums_are_those_of_numpy(seed, ny, nx):
     values, a, b, mask = images(seed, (ny, nx))
     mean = np.multiply(values, FACTOR, dtype=np.float32) / DOSE
 
-    total, good = fused.masked_sum(values, FACTOR, DOSE, mask)
+    total, good = fused.masked_sum((values, FACTOR, DOSE), mask)
 
     assert good == (~mask).sum()
     assert total == pytest.approx(mean[~mask].sum(dtype=np.float64), rel=1e-12)
@@ -58,10 +58,11 @@ def test_profiles_and_products_are_those_of_numpy(seed, ny, nx, level):
     values, a, b, mask = images(seed, (ny, nx))
     mean = np.multiply(values, FACTOR, dtype=np.float32) / DOSE
     means = np.array([0.99, 1.01, 1.02])
-    columns, rows, blocks = room(3, (ny, nx), level)
-    products = np.zeros(6)
+    sums, products = room(3, (ny, nx), level), np.zeros(6)
 
-    fused.three_profiles(values, FACTOR, DOSE, a, b, mask, means, level, columns, rows, blocks, products)
+    fused.add_profiles((values, FACTOR, DOSE), a, b, mask, means, level, (0, 3), sums, products)
+
+    columns, rows, blocks = sums
 
     twins = [profiles_twin(i, mask, m, level) for i, m in zip((mean, a, b), means, strict=True)]
     for k, (_, of_columns, of_rows, of_blocks) in enumerate(twins):
@@ -75,22 +76,21 @@ def test_profiles_and_products_are_those_of_numpy(seed, ny, nx, level):
 @given(seed=st.integers(0, 999), ny=SIDES, nx=SIDES, level=st.sampled_from([0, 1]))
 def test_one_and_two_images_are_as_three(seed, ny, nx, level):
     values, a, b, mask = images(seed, (ny, nx))
-    means, nothing = np.array([0.99, 1.01, 1.02]), np.zeros_like(mask)
+    means = np.array([0.99, 1.01, 1.02])
 
-    def three(mask):
-        made, products = room(3, (ny, nx), level), np.zeros(6)
-        fused.three_profiles(values, FACTOR, DOSE, a, b, mask, means, level, *made, products)
-        return [*made, products]
+    def added(mask, first, last):
+        sums, products = room(last - first, (ny, nx), level), np.zeros(6)
+        stack = values, FACTOR, DOSE
+        fused.add_profiles(stack, a, b, mask, means, level, (first, last), sums, products)
+        return sums, products.tolist()
 
-    one, products = room(1, (ny, nx), level), np.zeros(6)
-    fused.one_profile(values, FACTOR, DOSE, a, b, mask, means, level, *one, products)
-    two = room(2, (ny, nx), level)
-    fused.two_profiles(a, b, means[1:], level, *two)
-
-    masked, whole = three(mask), three(nothing)
-    assert products.tolist() == masked[3].tolist()
-    assert all((x == y[:1]).all() for x, y in zip(one, masked, strict=False))
-    assert all((x == y[1:]).all() for x, y in zip(two, whole, strict=False))
+    three, products = added(mask, 0, 3)
+    one, same_products = added(mask, 0, 1)
+    assert same_products == products
+    assert all((x == y[:1]).all() for x, y in zip(one, three, strict=True))
+    whole, _ = added(np.zeros_like(mask), 0, 3)
+    two, _ = added(np.zeros((0, 0), bool), 1, 3)
+    assert all((x == y[1:]).all() for x, y in zip(two, whole, strict=True))
 
 
 @given(seed=st.integers(0, 999), ny=SIDES, nx=SIDES)
