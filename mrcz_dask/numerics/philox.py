@@ -11,15 +11,11 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-M0, M1 = 0xD2511F53, 0xCD9E8D57
-W0, W1 = 0x9E3779B9, 0xBB67AE85
+from mrcz_dask.numerics.kernels import compiled
+
 ROUNDS = 10
 TILE = 4096
 BLOCKS = TILE // 8
-LOW = np.uint64(0xFFFFFFFF)
-SHIFT = np.uint64(32)
-
-Words = tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]
 
 
 class Purpose(IntEnum):
@@ -31,31 +27,36 @@ class Purpose(IntEnum):
     SKETCH = 4
 
 
-def philox4x32(counter: Words, key: tuple[int, int]) -> Words:
-    """Return the four 32-bit words of Philox4x32-10 for every counter (held in uint64 arrays)."""
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(ROUNDS):
-        high_low0, high_low1 = c0 * np.uint64(M0), c2 * np.uint64(M1)
-        c0, c1, c2, c3 = (
-            (high_low1 >> SHIFT) ^ c1 ^ np.uint64(k0),
-            high_low1 & LOW,
-            (high_low0 >> SHIFT) ^ c3 ^ np.uint64(k1),
-            high_low0 & LOW,
-        )
-        k0, k1 = (k0 + W0) & 0xFFFFFFFF, (k1 + W1) & 0xFFFFFFFF
-    return c0, c1, c2, c3
+@compiled
+def philox4x32(
+    blocks: NDArray[np.uint64],
+    second: int,
+    third: int,
+    fourth: int,
+    key: np.uint64,
+    words: NDArray[np.uint32],
+) -> None:
+    """Put Philox4x32-10 of the counters (block, second, third, fourth) into words (4, blocks)."""
+    m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+    w0, w1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
+    for b in range(blocks.size):
+        c0, c1 = blocks[b] & low, np.uint64(second)
+        c2, c3 = np.uint64(third), np.uint64(fourth)
+        k0, k1 = key & low, key >> shift
+        for _ in range(ROUNDS):
+            p, q = c0 * m0, c2 * m1
+            c0, c1, c2, c3 = (q >> shift) ^ c1 ^ k0, q & low, (p >> shift) ^ c3 ^ k1, p & low
+            k0, k1 = (k0 + w0) & low, (k1 + w1) & low
+        words[0, b] = np.uint32(c0)
+        words[1, b] = np.uint32(c1)
+        words[2, b] = np.uint32(c2)
+        words[3, b] = np.uint32(c3)
 
 
 def key_of(digest: str) -> int:
     """Return the 64-bit key of a stack: the low half of its hexadecimal digest."""
     return int(digest, 16) & 0xFFFFFFFFFFFFFFFF
-
-
-def _words(blocks: NDArray[np.uint64], key: int, purpose: Purpose, frame: int) -> Words:
-    constant = np.zeros(blocks.shape, np.uint64)
-    counter = (blocks, constant, constant + np.uint64(frame), constant + np.uint64(purpose))
-    return philox4x32(counter, (key & 0xFFFFFFFF, key >> 32))
 
 
 def uniform16(size: int, key: int, purpose: Purpose, frame: int) -> NDArray[np.uint16]:
@@ -65,14 +66,17 @@ def uniform16(size: int, key: int, purpose: Purpose, frame: int) -> NDArray[np.u
     512 t + j % 512, of that word j // 1024, and of that the low (j // 512 even) or high half.
     """
     tiles = -(-size // TILE)
+    words = np.empty((4, tiles * BLOCKS), np.uint32)
     blocks = np.arange(tiles * BLOCKS, dtype=np.uint64)
-    words = np.stack(_words(blocks, key, purpose, frame), axis=-1).reshape(tiles, BLOCKS, 4)
-    halves = np.stack([words & np.uint64(0xFFFF), words >> np.uint64(16)], axis=-1).astype(np.uint16)
-    return halves.transpose(0, 2, 3, 1).reshape(-1)[:size]
+    philox4x32(blocks, 0, frame, int(purpose), np.uint64(key), words)
+    halves = np.stack([words & 0xFFFF, words >> 16]).astype(np.uint16).reshape(2, 4, tiles, BLOCKS)
+    return halves.transpose(2, 1, 0, 3).reshape(-1)[:size]
 
 
 def uniform(pixels: NDArray[np.int64], key: int, purpose: Purpose, frame: int) -> NDArray[np.float64]:
     """Return a number in (0, 1) with 52 random bits for each pixel index given; a block for each pixel."""
-    w0, w1, _, _ = _words(pixels.astype(np.uint64), key, purpose, frame)
-    bits = (w0 << SHIFT | w1) >> np.uint64(12)
-    return (bits.astype(np.float64) + 0.5) * 2.0**-52
+    words = np.empty((4, pixels.size), np.uint32)
+    philox4x32(pixels.astype(np.uint64), 0, frame, int(purpose), np.uint64(key), words)
+    high, low = words[0].astype(np.uint64), words[1].astype(np.uint64)
+    bits: NDArray[np.uint64] = (high << np.uint64(32) | low) >> np.uint64(12)
+    return np.asarray((bits.astype(np.float64) + 0.5) * 2.0**-52)

@@ -91,11 +91,7 @@ class Gain:
 
     @classmethod
     def of(
-        cls,
-        multiplier: NDArray[Any],
-        *,
-        dark: NDArray[Any] | None = None,
-        defects: Iterable[Bools] = (),
+        cls, multiplier: NDArray[Any], *, dark: NDArray[Any] | None = None, defects: Iterable[Bools] = ()
     ) -> Gain:
         """Make a gain of references that are already in the frames' orientation and size.
 

@@ -175,10 +175,7 @@ class Score:
 
 
 def score_orientations(
-    pattern: NDArray[Any],
-    good: Bools,
-    reference: NDArray[Any],
-    orientations: Sequence[Orientation] = ALL,
+    pattern: NDArray[Any], good: Bools, reference: NDArray[Any], orientations: Sequence[Orientation] = ALL
 ) -> tuple[Score, ...]:
     """Score the 16 cases, best first; those that do not fit come last.
 

@@ -9,33 +9,13 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.moments import moments
-from mrcz_dask.numerics.philox import BLOCKS, TILE
+from mrcz_dask.numerics.philox import BLOCKS, TILE, philox4x32
 
 Image = NDArray[np.float32]
 Correction = tuple[
     NDArray[Any], np.float32, bool, NDArray[np.uint16], NDArray[np.intp], NDArray[np.float32], Image
 ]
 """Flat pattern, its step, whether to divide, scale (may be empty), partly kept pixels, their share, fill."""
-
-
-@compiled
-def _philox_tile(tile: int, key: np.uint64, frame: int, purpose: int, words: NDArray[np.uint32]) -> None:
-    """Fill words (4, BLOCKS) with Philox4x32-10 of the tile's blocks; see `philox`."""
-    m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-    w0, w1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-    low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
-    for b in range(BLOCKS):
-        c0, c1 = np.uint64(tile * BLOCKS + b), np.uint64(0)
-        c2, c3 = np.uint64(frame), np.uint64(purpose)
-        k0, k1 = np.uint64(key) & low, np.uint64(key) >> shift
-        for _ in range(10):
-            p, q = c0 * m0, c2 * m1
-            c0, c1, c2, c3 = (q >> shift) ^ c1 ^ k0, q & low, (p >> shift) ^ c3 ^ k1, p & low
-            k0, k1 = (k0 + w0) & low, (k1 + w1) & low
-        words[0, b] = np.uint32(c0)
-        words[1, b] = np.uint32(c1)
-        words[2, b] = np.uint32(c2)
-        words[3, b] = np.uint32(c3)
 
 
 @compiled
@@ -83,15 +63,15 @@ def correct_and_round(
     Return the moments of what was put into out.
     """
     buffer = np.empty(TILE, np.float32)
-    words = np.empty((4, BLOCKS), np.uint32)
+    blocks, words = np.arange(BLOCKS).astype(np.uint64), np.empty((4, BLOCKS), np.uint32)
     low: Any = np.int64(32767)
     high: Any = np.int64(-32768)
     total, squares = np.int64(0), np.int64(0)
-    for tile in range((frame.size + TILE - 1) // TILE):
-        start = tile * TILE
+    for start in range(0, frame.size, TILE):
         steps = out[start : start + TILE]
         _correct_tile(frame, correction, start, buffer[: steps.size])
-        _philox_tile(tile, key, index, purpose, words)
+        philox4x32(blocks, 0, index, purpose, key, words)
+        blocks += np.uint64(BLOCKS)
         # pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS
         for eighth in range(8):
             first = eighth * BLOCKS

@@ -215,11 +215,7 @@ def _score_groups(
 
 @compiled
 def _put_in(
-    relative: Floats,
-    row: int,
-    values: Floats,
-    rows: NDArray[np.int64],
-    counts: NDArray[np.int64],
+    relative: Floats, row: int, values: Floats, rows: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
     for b in range(len(relative)):
         if not np.isnan(relative[b]):
@@ -233,11 +229,7 @@ def _put_in(
 
 @compiled
 def _take_out(
-    relative: Floats,
-    row: int,
-    values: Floats,
-    rows: NDArray[np.int64],
-    counts: NDArray[np.int64],
+    relative: Floats, row: int, values: Floats, rows: NDArray[np.int64], counts: NDArray[np.int64]
 ) -> None:
     for b in range(len(relative)):
         if not np.isnan(relative[b]):

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 from mrcz_dask.numerics.simulate.params import SESSIONS, SimulationParams, named
-from mrcz_dask.numerics.simulate.session import (
-    SimulatedSession,
-    SimulatedStack,
-    StackTruth,
-    simulate_session,
-)
+from mrcz_dask.numerics.simulate.session import SimulatedSession, SimulatedStack, StackTruth, simulate_session
 
 __all__ = [
     "SESSIONS",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.outliers.histogram import MOST_BINS, tabulate
+from mrcz_dask.numerics.outliers.histogram import MOST_BINS, SMALL, count_values, look_up, tabulate
 
 DTYPES = st.sampled_from([np.int16, np.int64])
 IMAGES = hnp.arrays(DTYPES, hnp.array_shapes(min_dims=2, max_dims=2), elements=st.integers(-9999, 9999))
@@ -80,3 +80,38 @@ def test_bins_are_never_too_many() -> None:
     middle, half = table.robust()
     assert table.histogram(middle, half, 8, True).edges.size <= MOST_BINS
     assert table.histogram(middle, half, 8, False).edges.size <= 8 * 2 * 16 * 1.1
+
+
+CASES = {
+    "dtype": st.sampled_from(["int8", "uint8", "int16", "uint16", "int32", "int64"]),
+    "seed": st.integers(0, 999),
+    "size": st.integers(0, 400),
+    "first": st.integers(-40, 90),
+    "shift": st.integers(0, 3),
+    "length": st.sampled_from([1, 2, 50, SMALL + 1]),
+}
+
+
+def entries(values, first, shift, length):
+    return np.clip((values.astype(np.int64) >> shift) - first, 0, length - 1)
+
+
+@given(**CASES)
+def test_counts_are_those_of_bincount(dtype, seed, size, first, shift, length):
+    values = np.random.default_rng(seed).integers(0, 127, size).astype(dtype)
+    counts = np.zeros(length, np.int64)
+
+    count_values(values, first, shift, counts)
+
+    assert (counts == np.bincount(entries(values, first, shift, length), minlength=length)).all()
+
+
+@given(**CASES)
+def test_looking_up_is_indexing(dtype, seed, size, first, shift, length):
+    draw = np.random.default_rng(seed)
+    values, table = draw.integers(0, 127, size).astype(dtype), draw.integers(0, 255, length).astype(np.uint8)
+    out = np.empty(size, np.uint8)
+
+    look_up(values, first, shift, table, out)
+
+    assert (out == table[entries(values, first, shift, length)]).all()
