@@ -15,6 +15,7 @@ LAYERS = [
     "session",
     "gain",
     "correction",
+    "pages",
     "assess",
     "convert",
     "export",

@@ -17,9 +17,10 @@ from mrcz_dask.assess.assessment import Assessment, ByMethod, OverDose, OverRadi
 from mrcz_dask.assess.files import write_files
 from mrcz_dask.assess.results import KINDS, Score
 from mrcz_dask.numerics.noise.decay import Decay
+from mrcz_dask.pages.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
-# Okabe and Ito: told apart by the colour-blind; markers differ too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Told apart by the colour-blind; markers differ too.
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
 LINE = "#444444"
 NAMES = {
     "raw": "raw",

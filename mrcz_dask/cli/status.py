@@ -19,7 +19,7 @@ from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.values.stopping import check_stop
 
 if TYPE_CHECKING:
-    from mrcz_dask.monitor.report import Report
+    from mrcz_dask.monitor.snapshot import Snapshot
 
 WATCH_SECONDS = 2.0
 SHOWN = 10
@@ -58,25 +58,25 @@ def status(
     raise typer.Exit(_exit_code(found))
 
 
-def _looks(output: Path) -> Iterator[tuple[Report, str | None]]:
+def _looks(output: Path) -> Iterator[tuple[Snapshot, str | None]]:
     """Yield what the logbook says each time, and who is at work there."""
-    from mrcz_dask.monitor.report import Trouble, report
+    from mrcz_dask.monitor.log_tail import LogTail
+    from mrcz_dask.monitor.snapshot import NotDone, snapshot
     from mrcz_dask.monitor.state import SessionState
-    from mrcz_dask.monitor.tail import Tail
     from mrcz_dask.session.manifest import Output, lost
     from mrcz_dask.session.output_folder import holder
 
-    tail, state = Tail(output), SessionState()
+    tail, state = LogTail(output), SessionState()
     while True:
         by = holder(output)  # asked first: a run that ends meanwhile has said so by then
         for moment, event in tail.new():
             state.take(event, moment)
-        found = report(state, datetime.now(UTC), alive=by is not None)
+        found = snapshot(state, datetime.now(UTC), alive=by is not None)
         known: list[Output] = [one.result for one in state.stacks.values() if one.result]
         known += state.written.values()
         gone = lost(output, known, read=False)
-        troubles = (Trouble(None, name, "output", text) for name, text in gone.items())
-        yield replace(found, troubles=(*found.troubles, *troubles)), by
+        missing = (NotDone(None, name, "output", text) for name, text in gone.items())
+        yield replace(found, not_done=(*found.not_done, *missing)), by
 
 
 def _watch(output: Path, *, as_json: bool) -> int:
@@ -87,7 +87,7 @@ def _watch(output: Path, *, as_json: bool) -> int:
             sys.stdout.flush()
         else:
             _redraw(list(_lines(found, by)))
-        if found.numbers.running not in ("running", "nothing yet"):
+        if found.running not in ("running", "nothing yet"):
             return _exit_code(found)
         time.sleep(WATCH_SECONDS)
         check_stop()
@@ -102,23 +102,23 @@ def _redraw(lines: list[str]) -> None:
         say(line)
 
 
-def _values(found: Report, by: str | None) -> dict[str, object]:
+def _values(found: Snapshot, by: str | None) -> dict[str, object]:
     return {**found.to_dict(), "by": by}
 
 
-def _lines(found: Report, by: str | None) -> Iterator[str]:
-    from mrcz_dask.monitor.report import clock, facts, headline
+def _lines(found: Snapshot, by: str | None) -> Iterator[str]:
+    from mrcz_dask.monitor.words import clock, facts, headline
 
-    yield headline(found.numbers)
+    yield headline(found)
     if found.output:
         yield f"  {'output':<22} {found.output}"
-    yield f"  {'begun':<22} {clock(found.numbers.began)}" + (f", {by}" if by else "")
-    for fact in facts(found.numbers):
+    yield f"  {'begun':<22} {clock(found.began)}" + (f", {by}" if by else "")
+    for fact in facts(found):
         yield f"  {fact.label:<22} {fact.text}"
-    yield from _listed("high contrast, left out of windows", list(found.high_contrast))
-    yield from _listed("left out", [f"{name}: {reason}" for name, reason in found.left_out])
+    yield from _listed("high contrast, left out of windows", list(found.high_contrast_stacks))
+    yield from _listed("left out", [f"{name}: {reason}" for name, reason in found.left_out_files])
     yield from _listed("warnings", [f"{clock(moment)}: {text}" for moment, text in found.warnings][::-1])
-    yield from _listed("not done", [f"{t.name}: {t.phase}: {t.reason}" for t in found.troubles])
+    yield from _listed("not done", [f"{t.name}: {t.phase}: {t.reason}" for t in found.not_done])
 
 
 def _listed(title: str, texts: list[str]) -> Iterator[str]:
@@ -129,11 +129,11 @@ def _listed(title: str, texts: list[str]) -> Iterator[str]:
         yield f"  and {len(texts) - SHOWN} more; --json lists all"
 
 
-def _exit_code(found: Report) -> int:
-    match found.numbers.running:
+def _exit_code(found: Snapshot) -> int:
+    match found.running:
         case "running":
             return DONE
         case "finished":
-            return PARTLY if found.troubles else DONE
+            return PARTLY if found.not_done else DONE
         case _:
             return FAILED

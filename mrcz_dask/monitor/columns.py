@@ -13,22 +13,9 @@ from mrcz_dask.monitor.state import STATES, StackState
 # The axis of correlated noise is logarithmic; held-out noise may be negative and is drawn here, then.
 NOISE_FLOOR = 1e-5
 LANES = (*STATES, "high contrast")
-TEXTS = ("name", "acquired", "state", "reason", "noise", "usable")
-NUMBERS = (
-    "number",
-    "lane",
-    "contrast",
-    "hot",
-    "dead",
-    "t_dark",
-    "t_hot",
-    "mu",
-    "dose",
-    "raw",
-    "filtered",
-    "corrected",
-)
 KINDS = ("raw", "filtered", "corrected")
+TEXTS = ("name", "acquired", "state", "reason", "noise", "usable")
+NUMBERS = ("number", "lane", "contrast", "hot", "dead", "t_dark", "t_hot", "mu", "dose", *KINDS)
 
 Row = Mapping[str, Any]
 
@@ -39,23 +26,27 @@ def row(place: int, stack: StackState) -> dict[str, Any]:
     Parameters
     ----------
     place
-        Of the stack in time, from 0.
+        Place of the stack in time, from 0.
     stack
         Its state.
     """
     noise = stack.result.noise if stack.result is not None else {}
+    values = {kind: noise.get(kind) for kind in KINDS}
+    shown = [f"{kind} {'-' if value is None else f'{value:.2e}'}" for kind, value in values.items()]
+    outliers = stack.summed or stack.result
     return {
         "name": stack.name,
         "acquired": f"{stack.acquired:%Y-%m-%d %H:%M:%S}",
         "state": stack.state,
         "reason": stack.reason,
-        "noise": ", ".join(f"{kind} {_text(noise.get(kind))}" for kind in KINDS) if noise else "-",
+        "noise": ", ".join(shown) if noise else "-",
         "usable": "high" if stack.high_contrast else "ordinary",
         "number": place + 1,
         "lane": float(LANES.index(stack.state)),
         "contrast": float(LANES.index("high contrast")) if stack.high_contrast else nan,
-        **_of_the_mask(stack),
-        **{kind: _drawn(noise.get(kind)) for kind in KINDS},
+        **{name: _number(getattr(outliers, name, None)) for name in ("hot", "dead")},
+        **{name: _number(getattr(stack.summed, name, None)) for name in ("t_dark", "t_hot", "mu", "dose")},
+        **{kind: nan if value is None else max(value, NOISE_FLOOR) for kind, value in values.items()},
     }
 
 
@@ -67,23 +58,5 @@ def columns(rows: Iterable[Row]) -> dict[str, Any]:
     return {**texts, **numbers}
 
 
-def _of_the_mask(stack: StackState) -> dict[str, float]:
-    summed = stack.summed
-    known = {} if summed is None else {name: getattr(summed, name) for name in ("hot", "dead")}
-    names = ("t_dark", "t_hot", "mu", "dose")
-    more = {name: None if summed is None else getattr(summed, name) for name in names}
-    if stack.result is not None and not known:
-        known = {"hot": stack.result.hot, "dead": stack.result.dead}
-    return {name: _number(value) for name, value in ({"hot": None, "dead": None} | known | more).items()}
-
-
 def _number(value: float | None) -> float:
     return nan if value is None else float(value)
-
-
-def _drawn(value: float | None) -> float:
-    return nan if value is None else max(value, NOISE_FLOOR)
-
-
-def _text(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2e}"

@@ -20,19 +20,10 @@ from bokeh.transform import factor_cmap, factor_mark
 
 from mrcz_dask.monitor.columns import LANES, NOISE_FLOOR
 from mrcz_dask.monitor.state import STATES
+from mrcz_dask.pages.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
 
-# What a plot is of: it is shown as soon as there is any.
+# Columns of the plots, which are shown as soon as there is a number in them.
 SHOWS = {"outliers": "hot", "noise": "raw", "thresholds": "mu", "dose": "dose"}
-# Colours that people who see no red or no green tell apart (Okabe and Ito 2008).
-GREY, SKY, ORANGE, GREEN, VERMILION, PURPLE, BLUE = (
-    "#8a8a8a",
-    "#56b4e9",
-    "#e69f00",
-    "#009e73",
-    "#d55e00",
-    "#cc79a7",
-    "#0072b2",
-)
 COLOURS = (GREY, SKY, ORANGE, GREEN, VERMILION)
 MARKERS = ("circle", "square", "triangle", "circle", "x")
 TOOLS = "xpan,xwheel_zoom,xbox_zoom,reset"
@@ -43,7 +34,7 @@ Figure = Any
 
 
 def timeline(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Return the stacks in the order of time, each in the lane of its state."""
+    """Plot the stacks in the order of time, each in the lane of its state."""
     plot = _figure("timeline", "Stacks", x, y_range=(len(LANES) - 0.4, -0.6))
     colours, markers = factor_cmap("state", COLOURS, STATES), factor_mark("state", MARKERS, STATES)
     states = plot.scatter("number", "lane", source=source, size=8, color=colours, marker=markers)
@@ -59,7 +50,7 @@ def timeline(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def outliers(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Return the numbers of outlier pixels, hot to the left and dead to the right."""
+    """Plot the numbers of outlier pixels, hot on the left axis and dead on the right one."""
     plot = _figure("outliers", "Outlier pixels", x, y_axis_label="hot")
     hot = _line(plot, source, "hot", VERMILION, "circle")
     dead = _line_on_the_right(plot, source, "dead", BLUE, "triangle", "dead")
@@ -70,8 +61,8 @@ def outliers(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Return the held-out correlated noise."""
-    label = f"R (values below {NOISE_FLOOR:.0e} drawn there)"
+    """Plot the held-out correlated noise."""
+    label = f"R, drawn from {NOISE_FLOOR:.0e} up"
     plot = _figure("noise", "Correlated noise, held out", x, y_axis_type="log", y_axis_label=label)
     raw = _line(plot, source, "raw", GREY, "circle")
     filtered = _line(plot, source, "filtered", ORANGE, "triangle")
@@ -84,8 +75,8 @@ def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def thresholds(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Return where outliers begin, to both sides of the centre of the sum's pixels, and that centre."""
-    plot = _figure("thresholds", "Outlier thresholds (sigma) and mean counts", x, y_axis_label="sigma")
+    """Plot the thresholds of the outlier filter, and the centre of the sum's pixels."""
+    plot = _figure("thresholds", "Outlier thresholds, mean counts", x, y_axis_label="sigma")
     high = _line(plot, source, "t_hot", VERMILION, "circle")
     low = _line(plot, source, "t_dark", BLUE, "triangle")
     centre = _line_on_the_right(plot, source, "mu", GREEN, "square", "counts/pixel")
@@ -97,7 +88,7 @@ def thresholds(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def dose(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Return the dose."""
+    """Plot the dose."""
     plot = _figure("dose", "Dose", x, y_axis_label="counts/pixel/frame")
     each = _line(plot, source, "dose", PURPLE, "diamond")
     _hover(plot, each[1:], [("dose", "@dose{0.0000}")])
@@ -105,7 +96,7 @@ def dose(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def thumbnails(source: ColumnDataSource) -> Figure:
-    """Return the image of the stack that was done last, before and after; `source` has one row for each."""
+    """Plot the mean image of the stack that was done last, before and after, a row of `source` each."""
     plot = figure(
         name="thumbnails",
         title="",

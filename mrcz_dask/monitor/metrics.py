@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
-from functools import partial
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import get_args
 
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
+from tornado.web import RequestHandler
 
-from mrcz_dask.monitor.live import Live
+from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.snapshot import Running, Snapshot
 from mrcz_dask.monitor.state import STATES
 from mrcz_dask.version import __version__
@@ -25,12 +25,12 @@ class Metrics(Collector):
 
     Parameters
     ----------
-    live
-        What knows how the session stands.
+    session
+        Knows how the session stands.
     """
 
-    def __init__(self, live: Live) -> None:
-        self._live = live
+    def __init__(self, session: SessionListener) -> None:
+        self._session = session
 
     def describe(self) -> list[Metric]:
         """Return nothing: names are known when they are collected."""
@@ -38,83 +38,91 @@ class Metrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of this moment; what is not known is left out."""
-        numbers = self._live.snapshot()
+        snapshot = self._session.snapshot()
         yield InfoMetricFamily(PREFIX, "Version of the program.", {"version": __version__})
-        yield from _counters(self._live)
-        yield from _stacks(numbers)
-        yield from _qualities(numbers)
-        yield from _speeds(numbers)
+        phases, failures = self._session.totals()
+        stacks = _counter("processed_stacks", "Stacks that went through a pass in this run.")
+        size = _counter("processed_bytes", "Bytes of input that went through a pass in this run.")
+        for name, (count, nbytes) in phases.items():
+            stacks.add_metric([name], count)
+            size.add_metric([name], nbytes)
+        yield from (stacks, size)
+        text = "Times that a stack could not go through a pass."
+        yield CounterMetricFamily(f"{PREFIX}_failures", text, failures)
+        yield from _stacks(snapshot)
+        yield from _qualities(snapshot)
+        yield from _speeds(snapshot)
 
 
-def register(live: Live) -> Callable[[], None]:
-    """Add the metrics to those that Dask's dashboard serves; return what takes them away."""
-    metrics = Metrics(live)
+class MetricsHandler(RequestHandler):
+    """Answers Prometheus."""
+
+    def initialize(self, session: SessionListener) -> None:
+        """Set what knows how the session stands."""
+        self._session = session
+
+    def get(self) -> None:
+        """Write the metrics of this moment."""
+        self.set_header("Content-Type", CONTENT_TYPE)
+        self.write(exposition(self._session))
+
+
+@contextmanager
+def beside_dask(session: SessionListener) -> Iterator[None]:
+    """Have the metrics among those that Dask's dashboard serves until the block ends."""
+    metrics = Metrics(session)
     REGISTRY.register(metrics)
-    return partial(REGISTRY.unregister, metrics)
+    try:
+        yield
+    finally:
+        REGISTRY.unregister(metrics)
 
 
-def exposition(live: Live) -> bytes:
-    """Return the metrics as Prometheus reads them."""
+def exposition(session: SessionListener) -> bytes:
+    """Return the metrics of this moment as Prometheus reads them."""
     registry = CollectorRegistry()
-    registry.register(Metrics(live))
+    registry.register(Metrics(session))
     return generate_latest(registry)
 
 
-def _counters(live: Live) -> Iterator[Metric]:
-    passes, failed = live.totals()
-    stacks = _counter("processed_stacks", "Stacks that went through a pass in this run.", "pass")
-    size = _counter("processed_bytes", "Bytes of input that went through a pass in this run.", "pass")
-    for name, (count, nbytes) in passes.items():
-        stacks.add_metric([name], count)
-        size.add_metric([name], nbytes)
-    yield from (stacks, size)
-    yield CounterMetricFamily(f"{PREFIX}_failures", "Times that a stack could not go through a pass.", failed)
-
-
-def _stacks(numbers: Snapshot) -> Iterator[Metric]:
-    counts = numbers.stacks
+def _stacks(snapshot: Snapshot) -> Iterator[Metric]:
+    counts = snapshot.stacks
     yield _by("stacks", "Stacks of the session.", "state", {name: counts[name] for name in STATES})
     yield _gauge("kept_stacks", "Stacks whose output was there already, sound.", counts["kept"])
-    yield _gauge("high_contrast_stacks", "Stacks that are no reference for others.", numbers.high_contrast)
-    skipped = {"skipped": numbers.left_out - numbers.rejected, "rejected": numbers.rejected}
+    yield _gauge("high_contrast_stacks", "Stacks that are no reference for others.", snapshot.high_contrast)
+    skipped = {"skipped": snapshot.left_out - snapshot.rejected, "rejected": snapshot.rejected}
     yield _by("files_left_out", "Files that are no stacks; rejected ones should be some.", "kind", skipped)
-    states = {name: int(name == numbers.running) for name in get_args(Running)}
+    states = {name: int(name == snapshot.running) for name in get_args(Running)}
     yield _by("run_state", "1 for what the run is.", "state", states)
-    yield _gauge("workers", "Workers of the cluster at the beginning; 0 without one.", numbers.workers)
-    times = {"run_start": numbers.began, "last_event": numbers.updated}
-    for name, moment in times.items():
-        yield from _moment(f"{name}_timestamp_seconds", moment)
+    yield _gauge("workers", "Workers of the cluster at the beginning; 0 without one.", snapshot.workers)
+    for name, moment in (("run_start", snapshot.began), ("last_event", snapshot.updated)):
+        if moment is not None:
+            yield _gauge(f"{name}_timestamp_seconds", "Seconds since 1970.", moment.timestamp())
 
 
-def _qualities(numbers: Snapshot) -> Iterator[Metric]:
-    pixels = {"hot": numbers.hot, "dead": numbers.dead}
+def _qualities(snapshot: Snapshot) -> Iterator[Metric]:
+    pixels = {"hot": snapshot.hot, "dead": snapshot.dead}
     yield _by("outlier_pixels", "Outlier pixels of the stacks that are done.", "kind", pixels)
-    noise = {kind: value for kind, value in numbers.noise.items() if value is not None}
+    noise = {kind: value for kind, value in snapshot.noise.items() if value is not None}
     yield _by("correlated_noise_ratio", "Mean held-out correlated noise.", "stage", noise)
-    yield _gauge("input_bytes", "Size of the inputs of stacks that are done.", numbers.bytes_in)
-    yield _gauge("output_bytes", "Size of the outputs.", numbers.bytes_out)
+    yield _gauge("input_bytes", "Size of the inputs of stacks that are done.", snapshot.bytes_in)
+    yield _gauge("output_bytes", "Size of the outputs.", snapshot.bytes_out)
 
 
-def _speeds(numbers: Snapshot) -> Iterator[Metric]:
-    known = {
-        "stacks_per_second": (_second(numbers.stacks_per_minute), "Rate of the pass over the last stacks."),
-        "bytes_per_second": (_second(numbers.bytes_per_minute), "Rate of the pass over the last stacks."),
-        "acquired_stacks_per_second": (_second(numbers.acquired_per_minute), "Rate of the microscope."),
-        "time_left_seconds": (numbers.seconds_left, "Until all known stacks are done."),
-        "latency_seconds": (numbers.latency, "Median time from finding a stack to its output, last ones."),
+def _speeds(snapshot: Snapshot) -> Iterator[Metric]:
+    rates = {
+        "stacks_per_second": (snapshot.stacks_per_minute, "Rate of the pass over the last stacks."),
+        "bytes_per_second": (snapshot.bytes_per_minute, "Rate of the pass over the last stacks."),
+        "acquired_stacks_per_second": (snapshot.acquired_per_minute, "Rate of the microscope."),
     }
-    for name, (value, text) in known.items():
-        if value is not None:
-            yield _gauge(name, text, value)
-
-
-def _second(minute: float | None) -> float | None:
-    return None if minute is None else minute / 60
-
-
-def _moment(name: str, moment: datetime | None) -> Iterator[Metric]:
-    if moment is not None:
-        yield _gauge(name, "Seconds since 1970.", moment.timestamp())
+    for name, (per_minute, text) in rates.items():
+        if per_minute is not None:
+            yield _gauge(name, text, per_minute / 60)
+    if snapshot.seconds_left is not None:
+        yield _gauge("time_left_seconds", "Until all known stacks are done.", snapshot.seconds_left)
+    if snapshot.latency is not None:
+        text = "Median time from finding a stack to its output, last ones."
+        yield _gauge("latency_seconds", text, snapshot.latency)
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
@@ -128,5 +136,5 @@ def _by(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric
     return family
 
 
-def _counter(name: str, text: str, label: str) -> CounterMetricFamily:
-    return CounterMetricFamily(f"{PREFIX}_{name}", text, labels=[label])
+def _counter(name: str, text: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"{PREFIX}_{name}", text, labels=["pass"])

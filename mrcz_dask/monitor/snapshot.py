@@ -1,9 +1,9 @@
-"""The numbers of a session at a moment: what the page, the metrics and `mrcz-dask status` all show."""
+"""A session at a moment, in numbers and names: what the page, the metrics and `mrcz-dask status` all show."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -12,12 +12,33 @@ from mrcz_dask.monitor.state import STATES, Mark, SessionState, StackState
 from mrcz_dask.values import messages
 
 Running = Literal["nothing yet", "running", "finished", "stopped", "lost"]
-RESULTS = ("provisional", "done")
 NOISE = ("raw", "filtered", "corrected")
 # Rates are those of so many stacks at most, the last ones.
 LAST = 30
-# What a correction takes, in times of the sum of the same stack.
-SECOND_PASS = 2.5
+# Time of a correction over that of the sum of the same stack.
+COSTS = {messages.SUMS: 1.0, messages.CORRECTION: 2.5}
+
+
+@dataclass(frozen=True, slots=True)
+class NotDone:
+    """A stack that could not be processed, or a file that should have been a stack.
+
+    Attributes
+    ----------
+    time
+        When; None for a file that was refused at the beginning.
+    name
+        Name of the stack or file.
+    phase
+        Where it stopped; ``input`` for a file that was refused.
+    reason
+        Why.
+    """
+
+    time: datetime | None
+    name: str
+    phase: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,38 +47,53 @@ class Snapshot:
 
     Attributes
     ----------
+    version, session, output
+        The program that ran last, and the folders as it called them; empty before any run.
     running
         ``running``; ``finished``; ``stopped`` by an error or a person; ``lost`` (it ended without saying so).
     error
         What stopped it.
     phase
-        The passes that go on, with commas, or None.
+        The phases that go on, with commas, or None.
+    waiting
+        What a run that follows a folder waits for, or None.
     began, updated
         Times of the run's beginning and of its last message, or None.
     stacks
-        How many are in each state, and their number as ``all``; ``kept`` of ``done`` were there before.
+        Number of stacks in each state, and of all as ``all``; ``kept`` of ``done`` were there before.
     left_out, rejected
-        Files that are no stacks, and those of them that should have been.
+        Numbers of files that are no stacks, and of those of them that should have been.
     high_contrast
-        Stacks that are no reference for others because of their contrast.
+        Number of stacks that are no reference for others because of their contrast.
     hot, dead
         Outlier pixels of the stacks that are done.
     noise
         Means of the held-out correlated noise over stacks that may be references: raw, filtered, corrected.
     bytes_in, bytes_out
-        Of the stacks that are done.
+        Sizes of inputs and outputs of the stacks that are done.
     stacks_per_minute, bytes_per_minute
-        Of the last pass that goes on, over the last stacks; None where too few went through it.
+        Rates of the last phase that goes on, over the last stacks; None where too few went through it.
     acquired_per_minute
         Stacks that the microscope recorded a minute, over its last ones; None where there are too few.
     seconds_left
         Until all known stacks are done; None where it is not known.
     latency
-        Median seconds from taking a stack in to its output, over the last ones; None where there are none.
+        Median seconds from finding a stack to its output, over the last ones; None where there are none.
     workers
-        Of the cluster at its beginning; 0 without one.
+        Workers of the cluster at its beginning; 0 without one.
+    not_done
+        Stacks and files that are not done, the last first.
+    left_out_files
+        Files that are no stacks, with reasons.
+    high_contrast_stacks
+        Names of the stacks of high contrast.
+    warnings
+        The last ones, with their times.
     """
 
+    version: str
+    session: str
+    output: str
     running: Running
     error: str | None
     phase: str | None
@@ -79,57 +115,86 @@ class Snapshot:
     seconds_left: float | None
     latency: float | None
     workers: int
+    not_done: tuple[NotDone, ...]
+    left_out_files: tuple[tuple[str, str], ...]
+    high_contrast_stacks: tuple[str, ...]
+    warnings: tuple[tuple[datetime, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        times = {name: t.isoformat() if (t := values[name]) else None for name in ("began", "updated")}
-        return values | times
+        return {name: getattr(self, name) for name in self.__slots__} | {
+            "began": _iso(self.began),
+            "updated": _iso(self.updated),
+            "not_done": [
+                {"time": _iso(one.time), "name": one.name, "phase": one.phase, "reason": one.reason}
+                for one in self.not_done
+            ],
+            "left_out_files": [{"name": name, "reason": reason} for name, reason in self.left_out_files],
+            "high_contrast_stacks": list(self.high_contrast_stacks),
+            "warnings": [{"time": time.isoformat(), "message": text} for time, text in self.warnings],
+        }
+
+
+def _iso(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
 
 
 def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snapshot:
-    """Return the numbers of a session.
+    """Return how a session stands.
 
     Parameters
     ----------
     state
-        What is known of it.
+        The session, from its messages.
     now
         The time, with a zone.
     alive
-        Whether the run that did not say that it ended may still go on.
+        Whether a run that did not say that it ended may still go on.
     """
-    stacks = list(state.stacks.values())
-    results = [s.result for s in stacks if s.result is not None and s.state in RESULTS]
+    run, stacks, left_out = state.run, list(state.stacks.values()), state.left_out.values()
+    corrected = [s for s in stacks if s.result is not None and s.state in ("provisional", "done")]
+    results = [s.result for s in corrected if s.result is not None]
     ordinary = [r for r in results if r.usable and not r.too_quiet]
-    pace = _pace(state)
+    stacks_per_minute, bytes_per_minute = _phase_rates(state, now)
+    contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: s.key)
     return Snapshot(
+        version=run.version if run else "",
+        session=run.session if run else "",
+        output=run.output if run else "",
         running=_running(state, alive),
         error=state.ended.error if state.ended else None,
         phase=", ".join(state.phases) or None,
         waiting=str(state.waiting) if state.waiting else None,
         began=state.began,
         updated=state.updated,
-        stacks=_counts(stacks),
-        left_out=len(state.left_out),
-        rejected=sum(one.rejected for one in state.left_out.values()),
-        high_contrast=sum(s.high_contrast for s in stacks if s.state in RESULTS),
+        stacks={
+            "all": len(stacks),
+            **{name: sum(s.state == name for s in stacks) for name in STATES},
+            "kept": sum(s.state == "done" and s.result is not None and s.result.kept for s in stacks),
+        },
+        left_out=len(left_out),
+        rejected=sum(file.rejected for file in left_out),
+        high_contrast=sum(s.high_contrast for s in corrected),
         hot=sum(r.hot for r in results),
         dead=sum(r.dead for r in results),
         noise={kind: mean(r.noise[kind] for r in ordinary) for kind in NOISE},
         bytes_in=sum(r.bytes_in for r in results),
         bytes_out=sum(r.bytes_out for r in results),
-        stacks_per_minute=_per_minute(state, pace, now, lambda mark: 1),
-        bytes_per_minute=_per_minute(state, pace, now, lambda mark: mark.bytes),
+        stacks_per_minute=stacks_per_minute,
+        bytes_per_minute=bytes_per_minute,
         acquired_per_minute=_acquired(stacks),
-        seconds_left=None if state.waiting else _seconds_left(state, stacks, now),
+        seconds_left=_seconds_left(state, stacks, now),
         latency=_latency(stacks),
-        workers=int(state.run.executor.get("workers", 0)) if state.run else 0,
+        workers=int(run.executor.get("workers", 0)) if run else 0,
+        not_done=_not_done(state),
+        left_out_files=tuple((file.name, file.reason) for file in left_out if not file.rejected),
+        high_contrast_stacks=tuple(s.name for s in contrast),
+        warnings=tuple(state.warnings),
     )
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean of what is there, or None."""
+    """Return the mean of the values that are known, or None."""
     known = [v for v in values if v is not None]
     return math.fsum(known) / len(known) if known else None
 
@@ -142,31 +207,20 @@ def _running(state: SessionState, alive: bool) -> Running:
     return "stopped" if state.ended.error is not None else "finished"
 
 
-def _counts(stacks: Sequence[StackState]) -> dict[str, int]:
-    counts: dict[str, int] = dict.fromkeys(STATES, 0)
-    for one in stacks:
-        counts[one.state] += 1
-    kept = sum(s.state == "done" and s.result is not None and s.result.kept for s in stacks)
-    return {"all": len(stacks), **counts, "kept": kept}
-
-
-def _pace(state: SessionState) -> str:
-    """Return the pass whose rate is shown: the last one that goes on and has one, else the last one."""
-    passes = [name for name in state.phases if len(state.marks.get(name, ())) > 1] or list(state.marks)
-    return passes[-1] if passes else messages.SUMS
-
-
-def _per_minute(state: SessionState, pace: str, now: datetime, amount: Callable[[Mark], int]) -> float | None:
-    """Return a rate from the first of the last marks on; what the first one did came before it.
-
-    While the pass goes on, waiting for longer than stacks take on average counts, too.
-    """
-    marks = list(state.marks.get(pace, ()))[-LAST:]
-    return _rate(marks, [amount(mark) for mark in marks], now if pace in state.phases else None)
+def _phase_rates(state: SessionState, now: datetime) -> tuple[float | None, float | None]:
+    """Return stacks and bytes a minute: of the last phase that goes on and has a rate, or the last one."""
+    phases = [name for name in state.phases if len(state.marks.get(name, ())) > 1] or list(state.marks)
+    phase = phases[-1] if phases else messages.SUMS
+    marks = list(state.marks.get(phase, ()))[-LAST:]
+    until = now if phase in state.phases else None
+    return _rate(marks, [1] * len(marks), until), _rate(marks, [mark.bytes for mark in marks], until)
 
 
 def _rate(marks: Sequence[Mark], amounts: Sequence[float], now: datetime | None) -> float | None:
-    """Return a rate a minute; `now` is None where nothing goes on."""
+    """Return a rate a minute, from the first mark on: what that one did came before it.
+
+    Waiting for longer than stacks take on average counts, too; `now` is None where nothing goes on.
+    """
     if len(marks) < 2:
         return None
     span = marks[-1].time - marks[0].time
@@ -184,19 +238,29 @@ def _acquired(stacks: Sequence[StackState]) -> float | None:
 
 
 def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: datetime) -> float | None:
-    """Return what is left over the rate of the last stacks of both passes, which go on side by side."""
-    if state.ended is not None:
+    """Return what is left over the rate of the last stacks of both phases, which go on side by side."""
+    if state.ended is not None or state.waiting:
         return None
-    costs = {messages.SUMS: 1.0, messages.CORRECTION: SECOND_PASS}
-    done = [(mark, costs[name]) for name in costs for mark in state.marks.get(name, ())]
+    done = [(mark, cost) for name, cost in COSTS.items() for mark in state.marks.get(name, ())]
     last = sorted(done, key=lambda one: one[0].time)[-LAST:]
     rate = _rate([mark for mark, _ in last], [mark.bytes * cost for mark, cost in last], now)
-    first = sum(s.bytes_in for s in stacks if s.state == "found")
-    second = sum(s.bytes_in for s in stacks if s.state in ("found", "summed", "provisional"))
-    return 60 * (first + SECOND_PASS * second) / rate if rate else None
+    to_sum = sum(s.bytes_in for s in stacks if s.state == "found")
+    to_correct = sum(s.bytes_in for s in stacks if s.state in ("found", "summed", "provisional"))
+    left = COSTS[messages.SUMS] * to_sum + COSTS[messages.CORRECTION] * to_correct
+    return 60 * left / rate if rate else None
 
 
 def _latency(stacks: Sequence[StackState]) -> float | None:
     known = sorted((s.ended, s.latency) for s in stacks if s.ended is not None and s.latency is not None)
     last = sorted(latency for _, latency in known[-LAST:])
     return last[len(last) // 2] if last else None
+
+
+def _not_done(state: SessionState) -> tuple[NotDone, ...]:
+    failed = [s for s in state.stacks.values() if s.state == "failed" and s.ended is not None]
+    failed.sort(key=lambda s: (s.ended, s.name), reverse=True)
+    refused = [file for file in state.left_out.values() if file.rejected]
+    return (
+        *(NotDone(s.ended, s.name, s.failed_in, s.reason) for s in failed),
+        *(NotDone(None, file.name, "input", file.reason) for file in refused),
+    )

@@ -1,4 +1,4 @@
-"""The state of a session, folded from the messages of its runs: live, or from the logbook on disk."""
+"""The state of a session, folded from the messages of its runs: as they happen, or from the log on disk."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from mrcz_dask.values.records import StackResult, Summed, Written
 
 State = Literal["found", "summed", "provisional", "done", "failed"]
 STATES: tuple[State, ...] = ("found", "summed", "provisional", "done", "failed")
-KEPT_TEXTS = 100
+KEPT_WARNINGS = 100
 
 
 @dataclass(slots=True)
 class StackState:
-    """A stack of the session.
+    """How one stack of the session stands.
 
     Attributes
     ----------
@@ -30,11 +30,11 @@ class StackState:
     bytes_in
         Size of its file.
     seen
-        When the run took it in.
+        When the run found it.
     state
-        ``found``, ``summed`` (first pass done), ``provisional``, ``done`` or ``failed``.
+        ``found``, ``summed`` (mask and sum are there), ``provisional``, ``done`` or ``failed``.
     summed, result
-        What the passes found out, as far as they went.
+        Records of the sum and of the output, as far as they are there.
     reason
         Why it failed; else why it was corrected once more; else empty.
     failed_in
@@ -57,18 +57,18 @@ class StackState:
 
     @property
     def key(self) -> tuple[datetime, str]:
-        """What orders the stacks of a session: in time, then by name."""
+        """Sort key of the stacks of a session: time, then name."""
         return self.acquired, self.name
 
     @property
     def high_contrast(self) -> bool:
-        """Whether it is no reference for others because of its contrast."""
+        """True if the stack is no reference for others because of its contrast."""
         result = self.result
         return result is not None and not result.usable and result.score is not None
 
     @property
     def latency(self) -> float | None:
-        """Seconds from being taken in to being done in the same run; None where it is not, or was kept."""
+        """Seconds from being found to being done in the same run; None where it is not done, or was kept."""
         if self.state not in ("done", "provisional") or self.ended is None:
             return None
         return None if self.result is None or self.result.kept else (self.ended - self.seen).total_seconds()
@@ -76,7 +76,7 @@ class StackState:
 
 @dataclass(slots=True)
 class Mark:
-    """That so many bytes went through a pass at a time."""
+    """The time at which a stack of so many bytes went through a phase."""
 
     time: datetime
     bytes: int
@@ -84,7 +84,7 @@ class Mark:
 
 @dataclass(slots=True)
 class SessionState:
-    """What is known of a session; `take` takes in what happens.
+    """How a session stands; `take` takes in what happens.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class SessionState:
     updated
         The time of the last message.
     phases
-        The passes that are going on, in the order in which they began.
+        The phases that are going on, in the order in which they began.
     waiting
         What a run that follows a folder waits for; None while it does not.
     stacks
@@ -109,7 +109,7 @@ class SessionState:
     failures
         How often a stack could not go through a phase in this run.
     marks
-        When stacks went through the passes in this run, by pass.
+        When stacks went through the phases in this run, by phase.
     """
 
     run: messages.RunStarted | None = None
@@ -121,7 +121,7 @@ class SessionState:
     stacks: dict[str, StackState] = field(default_factory=dict)
     written: dict[str, Written] = field(default_factory=dict)
     left_out: dict[str, messages.StackLeftOut] = field(default_factory=dict)
-    warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_TEXTS))
+    warnings: deque[tuple[datetime, str]] = field(default_factory=lambda: deque(maxlen=KEPT_WARNINGS))
     failures: int = 0
     marks: dict[str, deque[Mark]] = field(default_factory=dict)
 
@@ -138,22 +138,23 @@ class SessionState:
         self.updated = time
         match message:
             case messages.RunStarted():
-                self._start(message, time)
+                self.run, self.began, self.ended, self.waiting, self.failures = message, time, None, None, 0
+                for kept in (self.phases, self.stacks, self.left_out, self.warnings, self.marks):
+                    kept.clear()
             case messages.StackFound():
-                self._found(message, time)
+                acquired = datetime.fromisoformat(message.acquired)
+                self.left_out.pop(message.name, None)
+                stack = StackState(message.name, message.output, acquired, message.bytes, time)
+                self.stacks[message.name] = stack
             case messages.StackLeftOut():
                 self.left_out[message.name] = message
                 self.stacks.pop(message.name, None)
-            case messages.StackDue():
-                self._due(message)
             case messages.PhaseStarted() if message.phase not in self.phases:
                 self.phases.append(message.phase)
             case messages.PhaseFinished() if message.phase in self.phases:
                 self.phases.remove(message.phase)
-            case messages.StackDone():
-                self._done(message, time)
-            case messages.StackFailed():
-                self._failed(message, time)
+            case messages.StackDue() | messages.StackDone() | messages.StackFailed():
+                self._take_stack(message, time)
             case messages.Waiting():
                 self.waiting = message
             case messages.Warned():
@@ -163,45 +164,31 @@ class SessionState:
             case _:
                 pass
 
-    def _start(self, message: messages.RunStarted, time: datetime) -> None:
-        self.run, self.began = message, time
-        self.ended = self.waiting = None
-        self.failures = 0
-        for kept in (self.phases, self.stacks, self.left_out, self.warnings, self.marks):
-            kept.clear()
-
-    def _found(self, message: messages.StackFound, time: datetime) -> None:
-        acquired = datetime.fromisoformat(message.acquired)
-        self.left_out.pop(message.name, None)
-        self.stacks[message.name] = StackState(message.name, message.output, acquired, message.bytes, time)
-
-    def _due(self, message: messages.StackDue) -> None:
+    def _take_stack(
+        self, message: messages.StackDue | messages.StackDone | messages.StackFailed, time: datetime
+    ) -> None:
         stack = self.stacks.get(message.name)
-        if stack is not None:
-            stack.reason, stack.failed_in = message.reason, ""
-            if stack.state != "provisional":
-                stack.state = "summed" if stack.summed else "found"
-
-    def _done(self, message: messages.StackDone, time: datetime) -> None:
-        if isinstance(message.found, Written):
-            self.written[message.name] = message.found
-            return
-        stack = self.stacks.get(message.name)
-        if stack is None or message.found is None:
-            return
-        if stack.state == "failed":
-            stack.reason = stack.failed_in = ""
-        if isinstance(message.found, Summed):
-            stack.summed, stack.state = message.found, "summed"
-        else:
-            stack.result, stack.ended = message.found, time
-            stack.state = "provisional" if message.found.provisional else "done"
-        if not message.found.kept:
-            self.marks.setdefault(message.phase, deque()).append(Mark(time, message.bytes))
-
-    def _failed(self, message: messages.StackFailed, time: datetime) -> None:
-        self.failures += 1
-        stack = self.stacks.get(message.name)
-        if stack is not None:
-            stack.state, stack.reason, stack.ended = "failed", message.reason, time
-            stack.failed_in = message.phase
+        match message:
+            case messages.StackFailed():
+                self.failures += 1
+                if stack is not None:
+                    stack.state, stack.reason, stack.ended = "failed", message.reason, time
+                    stack.failed_in = message.phase
+            case messages.StackDue() if stack is not None:
+                stack.reason, stack.failed_in = message.reason, ""
+                if stack.state != "provisional":
+                    stack.state = "summed" if stack.summed else "found"
+            case messages.StackDone(found=Written() as written):
+                self.written[message.name] = written
+            case messages.StackDone(found=Summed() | StackResult() as record) if stack is not None:
+                if stack.state == "failed":
+                    stack.reason = stack.failed_in = ""
+                if isinstance(record, Summed):
+                    stack.summed, stack.state = record, "summed"
+                else:
+                    stack.result, stack.ended = record, time
+                    stack.state = "provisional" if record.provisional else "done"
+                if not record.kept:
+                    self.marks.setdefault(message.phase, deque()).append(Mark(time, message.bytes))
+            case _:
+                pass

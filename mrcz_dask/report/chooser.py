@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.pages.markup import Markup, element, embedded, png
 from mrcz_dask.report.data import Look, SessionData, StackData
-from mrcz_dask.report.markup import Markup, element, embedded, png
 from mrcz_dask.report.pictures import histogram
 from mrcz_dask.report.tables import FigureData
 from mrcz_dask.session.thumbnails import in_greys

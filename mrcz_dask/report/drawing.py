@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mrcz_dask.report.palette import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
+from mrcz_dask.pages.palette import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
 from mrcz_dask.report.tables import FigureData
 
 Floats = NDArray[np.float64]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePath
 
-from mrcz_dask.monitor.report import duration
+from mrcz_dask.monitor.words import duration
+from mrcz_dask.pages.markup import Markup, data_uri, element, joined, png, table
+from mrcz_dask.pages.template import html_page
 from mrcz_dask.report.chooser import chooser
 from mrcz_dask.report.commands import koma_command, other_commands, unnamed_settings
 from mrcz_dask.report.data import SessionData, StackData
 from mrcz_dask.report.drawing import drawn, is_grouped
-from mrcz_dask.report.markup import Markup, data_uri, element, joined, png, table
 from mrcz_dask.report.pictures import figures
 from mrcz_dask.report.rules import WORDS, Finding, Level, verdict
 from mrcz_dask.report.tables import FigureData
@@ -58,18 +59,8 @@ def page(data: SessionData) -> str:
         element("footer", element("p", f"mrcz-dask {data.version}, {data.platform}.", class_="quiet")),
         element("script", Markup(SCRIPT)),
     ]
-    return "<!doctype html>\n" + element("html", _head(data), element("body", *body), lang="en") + "\n"
-
-
-def _head(data: SessionData) -> Markup:
-    return element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        element("title", f"Report: {_name(data)}"),
-        element("style", Markup(STYLE)),
-    )
+    policy = element("meta", http_equiv="Content-Security-Policy", content=POLICY)
+    return html_page(f"Report: {_name(data)}", joined(body), STYLE, policy)
 
 
 def _name(data: SessionData) -> str:

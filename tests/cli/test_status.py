@@ -115,12 +115,12 @@ def test_failures_are_told_with_reasons(out: Path, mrcz: Command) -> None:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_no_logbook(there: bool, tmp_path: Path, mrcz: Command) -> None:
+def test_no_log(there: bool, tmp_path: Path, mrcz: Command) -> None:
     folder = tmp_path / "out"
     if there:
         folder.mkdir()
     shown = mrcz("status", folder)
-    assert shown.code == 2 and "no logbook can be read" in shown.err
+    assert shown.code == 2 and "no log can be read" in shown.err
 
 
 def test_another_layout(out: Path, mrcz: Command) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from mrcz_dask.correction.assess import Epochs
 from mrcz_dask.correction.windows import more_until_final, windows_of
-from mrcz_dask.monitor.report import facts, headline, report
+from mrcz_dask.monitor.snapshot import snapshot
 from mrcz_dask.monitor.state import SessionState
+from mrcz_dask.monitor.words import facts, headline
 from mrcz_dask.numerics.session.breaks import REACH
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams
@@ -64,8 +65,8 @@ def test_status_says_it_instead_of_a_time_left() -> None:
     state = SessionState()
     state.take(messages.RunStarted("1", "night", "night/koma", {}, {}, "here"), NOW)
     state.take(messages.Waiting("a.mrc", 11, 8), NOW)
-    numbers = report(state, NOW).numbers
+    numbers = snapshot(state, NOW)
     assert headline(numbers) == "running: stack 11 (a.mrc) is final after 8 more"
     assert numbers.seconds_left is None and "left" not in [one.key for one in facts(numbers)]
     state.take(messages.RunFinished(1, 0), NOW)
-    assert report(state, NOW).numbers.waiting is None
+    assert snapshot(state, NOW).waiting is None

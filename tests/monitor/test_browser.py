@@ -91,15 +91,16 @@ def test_it_fits_the_window(width: int, phone: bool, out: Path, tab: Any) -> Non
 
 
 def test_names_stay_text(made: Made, tab: Any) -> None:
-    from mrcz_dask.monitor.live import Live
-    from mrcz_dask.monitor.servers import Alone
+    from mrcz_dask.monitor.listener import SessionListener
+    from mrcz_dask.monitor.page import monitor_site
+    from mrcz_dask.pages.server import Server
     from mrcz_dask.values import messages
 
-    live = Live()
+    live = SessionListener()
     live(made.started())
     live(messages.StackFound(SCRIPT, "x.mrcz", "2026-01-01 00:00:00", "mdoc", 1))
     live(messages.StackFailed(messages.SUMS, SCRIPT, "<img src=x onerror='window.bad = 1'>", 1))
-    page = Alone(live, "127.0.0.1", 0)
+    page = Server(monitor_site(live), "127.0.0.1", 0)
     try:
         tab.open(page.address)
         said = tab.until(lambda said: "done" in said)
@@ -125,14 +126,15 @@ FIGURES = """(() => {
 @contextmanager
 def served(out: Path) -> Iterator[str]:
     """Serve the page of a run that is over."""
-    from mrcz_dask.monitor.live import Live
-    from mrcz_dask.monitor.servers import Alone
+    from mrcz_dask.monitor.listener import SessionListener
+    from mrcz_dask.monitor.page import monitor_site
+    from mrcz_dask.pages.server import Server
     from mrcz_dask.session.log import read_messages
 
-    live = Live()
+    live = SessionListener()
     for _, message in read_messages(out):
         live(message)
-    page = Alone(live, "127.0.0.1", 0)
+    page = Server(monitor_site(live), "127.0.0.1", 0)
     try:
         yield page.address
     finally:

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from mrcz_dask.monitor.live import Live
+from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
@@ -12,13 +12,13 @@ from mrcz_dask.values import messages
 from .conftest import Made
 
 
-def read(live: Live) -> dict[tuple[str, ...], float]:
+def read(live: SessionListener) -> dict[tuple[str, ...], float]:
     families = text_string_to_metric_families(exposition(live).decode())
     return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
 
 
 def test_the_metrics_are_the_numbers(moments: list[Moment]) -> None:
-    live = Live()
+    live = SessionListener()
     for _, one in moments:
         live(one)
     found, numbers = read(live), live.snapshot()
@@ -36,7 +36,7 @@ def test_the_metrics_are_the_numbers(moments: list[Moment]) -> None:
 
 
 def test_names_keep_to_the_rules(moments: list[Moment]) -> None:
-    live = Live()
+    live = SessionListener()
     for _, one in moments:
         live(one)
     for family in text_string_to_metric_families(exposition(live).decode()):
@@ -45,13 +45,13 @@ def test_names_keep_to_the_rules(moments: list[Moment]) -> None:
 
 
 def test_nothing_is_known_before_a_run() -> None:
-    found = read(Live())
+    found = read(SessionListener())
     assert found["mrcz_dask_run_state", "nothing yet"] == 1
     assert ("mrcz_dask_run_start_timestamp_seconds",) not in found
 
 
 def test_counters_only_grow(made: Made) -> None:
-    live = Live()
+    live = SessionListener()
     told = [made.started(), made.found(0), made.failed(0), made.summed(0), made.done(0), made.done(0)]
     counts = []
     for one in told:

@@ -11,21 +11,21 @@ from hypothesis import given, settings
 
 from mrcz_dask.monitor import page as pages
 from mrcz_dask.monitor.columns import columns
-from mrcz_dask.monitor.live import Cursor, Live
-from mrcz_dask.monitor.page import Page, read_thumbnails
+from mrcz_dask.monitor.listener import Cursor, SessionListener
+from mrcz_dask.monitor.page import MonitorPage, read_thumbnails
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
 from .conftest import BEGAN, Made
-from .test_live import steps
+from .test_listener import steps
 from .test_state import message
 
 SCRIPT = "<script>alert(1)</script>"
 
 
-def attached(live: Live) -> tuple[Page, Document]:
+def attached(live: SessionListener) -> tuple[MonitorPage, Document]:
     document = Document()
-    page = Page(live, ThreadPoolExecutor(1))
+    page = MonitorPage(live, ThreadPoolExecutor(1))
     page.attach(document)
     return page, document
 
@@ -50,7 +50,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def test_a_page_that_looked_all_the_time_shows_what_a_new_one_shows(
     steps: list[tuple[str, int, bool]],
 ) -> None:
-    made, live = Made(), Live(lambda: BEGAN)
+    made, live = Made(), SessionListener(lambda: BEGAN)
     page, document = attached(live)
     for kind, k, seen in steps:
         live(made.started() if kind == "started" else message(made, kind, k))
@@ -65,7 +65,7 @@ def test_many_changes_are_shown_as_few_are(
     most: int, moments: list[Moment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pages, "PATCHED", most)
-    live = Live()
+    live = SessionListener()
     page, document = attached(live)
     for _, one in moments[: len(moments) // 2]:
         live(one)
@@ -77,7 +77,7 @@ def test_many_changes_are_shown_as_few_are(
 
 
 def test_only_what_has_changed_is_sent(made: Made) -> None:
-    live = Live(lambda: BEGAN)
+    live = SessionListener(lambda: BEGAN)
     live(made.started())
     for k in range(100):
         live(made.found(k))
@@ -93,7 +93,7 @@ def test_only_what_has_changed_is_sent(made: Made) -> None:
 
 
 def test_plots_appear_as_there_is_something_of_them(made: Made) -> None:
-    live = Live(lambda: BEGAN)
+    live = SessionListener(lambda: BEGAN)
     live(made.started())
     live(made.found(0))
     page, document = attached(live)
@@ -112,24 +112,24 @@ def test_plots_appear_as_there_is_something_of_them(made: Made) -> None:
 
 
 def test_names_and_reasons_are_text(made: Made) -> None:
-    live = Live(lambda: BEGAN)
+    live = SessionListener(lambda: BEGAN)
     live(made.started())
     live(messages.StackFound(SCRIPT, "x.mrcz", "2026-01-01 00:00:00", "mdoc", 1))
     live(messages.StackFailed(messages.SUMS, SCRIPT, f"{SCRIPT} is cut off", 1))
     live(messages.RunFinished(0, 1, SCRIPT))
     _, document = attached(live)
-    for name in ("headline", "troubles"):
+    for name in ("headline", "not_done"):
         text = document.get_model_by_name(name).text  # type: ignore[union-attr]
         assert "<script" not in text and "&lt;script&gt;" in text
 
 
 def test_thumbnails_of_the_last_stack_are_shown(out: Path, moments: list[Moment]) -> None:
-    live = Live()
+    live = SessionListener()
     for _, one in moments:
         live(one)
     reader = ThreadPoolExecutor(1)
     document = Document()
-    page = Page(live, reader)
+    page = MonitorPage(live, reader)
     page.attach(document)
     reader.shutdown(wait=True)
     page.update()

@@ -19,7 +19,7 @@ import pytest
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.monitor.live import Live
+from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.metrics import exposition
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.session.log import Moment
@@ -101,7 +101,7 @@ def test_prometheus_knows_how_the_run_stands(programs: Path, night: Path, tmp_pa
 
 
 def test_promtool_finds_no_fault(programs: Path, moments: list[Moment]) -> None:
-    live = Live()
+    live = SessionListener()
     for _, message in moments:
         live(message)
     done = subprocess.run(

@@ -11,10 +11,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.monitor import servers, serving
-from mrcz_dask.monitor.live import Live
-from mrcz_dask.monitor.servers import Alone
-from mrcz_dask.monitor.serving import PageParams, Place, watched
+from mrcz_dask.monitor import page, serving
+from mrcz_dask.monitor.listener import SessionListener
+from mrcz_dask.monitor.page import monitor_site
+from mrcz_dask.monitor.serving import PageParams, watched
+from mrcz_dask.pages.address import PageAddress
+from mrcz_dask.pages.server import Server
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import ParameterError, SessionError
 
@@ -44,10 +46,10 @@ def knock(address: str, origin: str) -> int:
 
 
 @pytest.fixture
-def alone() -> Iterator[Alone]:
-    live = Live()
+def alone() -> Iterator[Server]:
+    live = SessionListener()
     live(Made().started())
-    served = Alone(live, "127.0.0.1", 0)
+    served = Server(monitor_site(live), "127.0.0.1", 0)
     yield served
     served.close()
 
@@ -55,15 +57,15 @@ def alone() -> Iterator[Alone]:
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("8788", Place("127.0.0.1", 8788)),
-        ("0", Place("127.0.0.1", 0)),
-        ("0.0.0.0:9000", Place("0.0.0.0", 9000)),
-        ("login-1.cluster:80", Place("login-1.cluster", 80)),
-        ("[::1]:80", Place("::1", 80)),
+        ("8788", PageAddress("127.0.0.1", 8788)),
+        ("0", PageAddress("127.0.0.1", 0)),
+        ("0.0.0.0:9000", PageAddress("0.0.0.0", 9000)),
+        ("login-1.cluster:80", PageAddress("login-1.cluster", 80)),
+        ("[::1]:80", PageAddress("::1", 80)),
         ("none", None),
     ],
 )
-def test_places(text: str, place: Place | None) -> None:
+def test_places(text: str, place: PageAddress | None) -> None:
     assert PageParams.of(text) == PageParams(True, place)
     assert PageParams.of(None) == PageParams(False, None)
 
@@ -75,13 +77,13 @@ def test_no_places(text: str) -> None:
 
 
 def test_without_prometheus_client_there_is_the_page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers, "HAS_METRICS", False)
-    server = Alone(Live(), "127.0.0.1", 0)
+    monkeypatch.setattr(page, "HAS_METRICS", False)
+    server = Server(monitor_site(SessionListener()), "127.0.0.1", 0)
     assert (get(server.address, "/session")[0], get(server.address, "/metrics")[0]) == (200, 404)
     server.close()
 
 
-def test_the_page_and_the_metrics_are_served(alone: Alone) -> None:
+def test_the_page_and_the_metrics_are_served(alone: Server) -> None:
     status, text, _ = get(alone.address, "/session")
     assert status == 200 and "<title>mrcz-dask</title>" in text and "http" not in _loaded(text)
     status, text, headers = get(alone.address, "/metrics")
@@ -98,11 +100,11 @@ def _loaded(text: str) -> str:
 @pytest.mark.parametrize(
     "path", ["/etc/passwd", "/static/../../../../etc/passwd", "/events.jsonl", "/session.zarr"]
 )
-def test_no_file_is_served(alone: Alone, path: str) -> None:
+def test_no_file_is_served(alone: Server, path: str) -> None:
     assert get(alone.address, path)[0] in (403, 404)
 
 
-def test_pages_of_other_sites_may_not_read_it_and_tunnels_may(alone: Alone) -> None:
+def test_pages_of_other_sites_may_not_read_it_and_tunnels_may(alone: Server) -> None:
     port = urlsplit(alone.address).port
     for origin in (f"http://127.0.0.1:{port}", "http://localhost:9999", "http://127.0.0.1:1234"):
         assert knock(alone.address, origin) != 403, origin

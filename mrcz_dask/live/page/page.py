@@ -5,22 +5,16 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 from bokeh.document import Document
-from bokeh.events import ConnectionLost
-from bokeh.models import CustomJS
 
 from mrcz_dask.live.page import texts
 from mrcz_dask.live.page.pace import Pace
-from mrcz_dask.live.page.panels import Panel, put, text
+from mrcz_dask.live.page.panels import Panel
 from mrcz_dask.live.page.source_view import SourceView
-from mrcz_dask.live.page.template import TITLE
+from mrcz_dask.live.page.template import STYLE, TITLE
 from mrcz_dask.live.view import LiveView
-from mrcz_dask.monitor.page import SAY_LOST
+from mrcz_dask.pages.widgets import put, say_when_lost, text
 
 PERIOD_MS = 250
-LOST = (
-    "<p class='bad' data-fact='lost'>No connection: the command has ended, or the tunnel is closed. What "
-    "follows was so then.</p>"
-)
 
 
 class LivePage:
@@ -37,7 +31,7 @@ class LivePage:
     def __init__(self, view: LiveView, reader: Executor) -> None:
         self._view = view
         self._document: Document | None = None
-        self._headline = text(name="headline")
+        self._headline = text(name="headline", style=STYLE)
         self._source = SourceView(view, reader)
         self._panels = {one.name: Panel(view, one.name) for one in view.panels()}
         self._pace = Pace(self._headline, self._source.root)
@@ -49,8 +43,7 @@ class LivePage:
             document.add_root(root)
         document.title = TITLE
         document.template_variables["panels"] = list(self._panels)
-        lost = CustomJS(args={"headline": self._headline, "text": LOST}, code=SAY_LOST)
-        document.js_on_event(ConnectionLost, lost)
+        say_when_lost(document, self._headline)
         self.update()
         self._document = document
         document.add_periodic_callback(self.update, PERIOD_MS)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from bokeh.models import Column, InlineStyleSheet, Row
-from bokeh.models.widgets import Button, Div
+from bokeh.models.widgets import Button
 
 from mrcz_dask.live.page import texts
 from mrcz_dask.live.page.controls import Control
 from mrcz_dask.live.page.plots import Plot, plot_of
-from mrcz_dask.live.page.template import PLOTS_STYLE, ROW_STYLE, TEXT_STYLE
+from mrcz_dask.live.page.template import PLOTS_STYLE, ROW_STYLE, STYLE
 from mrcz_dask.live.processors.declare import Spec
 from mrcz_dask.live.view import LiveView, PanelState, Result
+from mrcz_dask.pages.widgets import put, text
 from mrcz_dask.values.errors import ParameterError
 
 
@@ -39,7 +40,8 @@ class Panel:
         self._last: Result | None = None
         self._controls: dict[str, Control] = {}
         self._plots: list[Plot] = []
-        self._head, self._numbers, self._trouble = text(min_width=200), text(), text()
+        self._head, self._numbers = text(style=STYLE, min_width=200), text(style=STYLE)
+        self._trouble = text(style=STYLE)
         self._trouble.visible = False
         self._pause = Button(label="pause", width=60, name=f"{name}.pause")
         self._pause.on_click(self._press_pause)
@@ -53,7 +55,7 @@ class Panel:
     def _top(self) -> Row:
         reset = Button(label="reset", width=60, name=f"{self._name}.reset")
         reset.on_click(self._press_reset)
-        links = text(texts.links(self._name), width=170, sizing_mode="fixed")
+        links = text(texts.links(self._name), style=STYLE, width=170, sizing_mode="fixed")
         together = row(self._pause, reset, links, width=325, sizing_mode="fixed")
         return row(self._head, together)
 
@@ -133,19 +135,7 @@ class Panel:
         self._update_texts(state)
 
 
-def text(said: str = "", **more: Any) -> Div:
-    """Return a text that fills the width."""
-    sheets: list[Any] = [InlineStyleSheet(css=TEXT_STYLE)]
-    return Div(text=said, stylesheets=sheets, **({"sizing_mode": "stretch_width"} | more))
-
-
 def row(*children: Any, **more: Any) -> Row:
     """Return a row that goes on in the next line where it is too long."""
     sheets: list[Any] = [InlineStyleSheet(css=ROW_STYLE)]
     return Row(children=list(children), stylesheets=sheets, **({"sizing_mode": "stretch_width"} | more))
-
-
-def put(model: Any, name: str, value: object) -> None:
-    """Set a property if it has another value: what is set is sent."""
-    if getattr(model, name) != value:
-        setattr(model, name, value)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mrcz_dask.live.view import LiveView
-from mrcz_dask.monitor.serving import LOOPBACK, Place, at_place
+from mrcz_dask.pages.address import LOOPBACK, PageAddress
 from mrcz_dask.values.messages import Listener, PageReady, silent
 
 NAME = "live"
@@ -43,11 +43,11 @@ def served_live(
     from mrcz_dask.live.page.exports import routes
     from mrcz_dask.live.page.page import LivePage
     from mrcz_dask.live.page.template import PAGE
-    from mrcz_dask.monitor.servers import Server, Site
+    from mrcz_dask.pages.server import Server, Site
 
     threads = ThreadPoolExecutor(1, "exports")
     site = Site(NAME, PAGE, lambda reader: LivePage(view, reader), routes(view, store, threads))
-    served = at_place(Place(host, port), lambda: Server(site, host, port), listen)
+    served = PageAddress(host, port).serve(lambda host, port: Server(site, host, port), listen)
     listen(PageReady(served.address))
     try:
         yield served.address

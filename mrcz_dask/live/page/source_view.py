@@ -20,10 +20,12 @@ from bokeh.models.widgets import Button, RangeSlider, Select
 from bokeh.palettes import Greys256, Inferno256, Viridis256
 
 from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.page.panels import put, row, text
+from mrcz_dask.live.page.panels import row
 from mrcz_dask.live.page.pixels import WHITE, Contrast, Look, Picture, picture
 from mrcz_dask.live.page.plots import NO_IMAGE, bare_figure, fit_to
+from mrcz_dask.live.page.template import STYLE
 from mrcz_dask.live.view import LiveView, SourceState
+from mrcz_dask.pages.widgets import put, text
 from mrcz_dask.values.errors import ParameterError
 
 PALETTES = {"grey": Greys256, "viridis": Viridis256, "inferno": Inferno256}
@@ -32,7 +34,7 @@ ALL = "all processors"
 # About how wide the plot is, and what is beside and above its image: axes, colours, tools.
 WIDTH, BESIDE, ABOVE = 400, 110, 58
 HELP = (
-    "<div class='where'>Shift and drag draws the region that all processors, or the chosen one, look at (on "
+    "<div class='quiet'>Shift and drag draws the region that all processors, or the chosen one, look at (on "
     "a touch screen: press long at two corners); drag moves it. The tools above the image zoom and pan.</div>"
 )
 # The screen has greys, a person wants counts.
@@ -72,7 +74,7 @@ class SourceView:
         self._scale = LinearColorMapper(palette=Greys256, low=0, high=1, name="source.scale")
         self._figure = self._make_figure()
         self._make_controls()
-        parts = [self._figure, self._controls, self._fixed, text(HELP)]
+        parts = [self._figure, self._controls, self._fixed, text(HELP, style=STYLE)]
         self.root = Column(children=parts, sizing_mode="stretch_width", name="source")
 
     def _make_figure(self) -> Any:

@@ -67,7 +67,7 @@ def head(panel: PanelState) -> str:
     version = f", version {panel.version}" if panel.version > 1 else ""
     return (
         f"<h2>{escape(title)} {_pill(status, status, f'{panel.name}.status')}</h2>"
-        f"<div class='where'>{escape(panel.name)} in {escape(panel.file)}"
+        f"<div class='quiet'>{escape(panel.name)} in {escape(panel.file)}"
         f"<span data-fact='{_key(panel)}.version'>{version}</span></div>"
     )
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.monitor.tail import Tail
+from mrcz_dask.monitor.log_tail import LogTail
 from mrcz_dask.session.log import NAME, Moment
 from mrcz_dask.values.errors import FormatError, SessionError
 
@@ -18,7 +18,7 @@ def test_looks_at_any_moment_give_all_events_once(out: Path, moments: list[Momen
     with TemporaryDirectory() as name:
         path = Path(name) / NAME
         path.write_bytes(b"")
-        tail, found = Tail(path.parent), []
+        tail, found = LogTail(path.parent), []
         for end in [*sorted(cuts), len(text)]:
             path.write_bytes(text[:end])
             found += tail.new()
@@ -30,7 +30,7 @@ def test_another_logbook_in_its_place_is_read_from_its_beginning(
 ) -> None:
     lines = (out / NAME).read_text().splitlines(keepends=True)
     (tmp_path / NAME).write_text("".join(lines))
-    tail = Tail(tmp_path)
+    tail = LogTail(tmp_path)
     assert list(tail.new()) == moments
     (tmp_path / NAME).write_text("".join(lines[:2]))
     assert list(tail.new()) == moments[:2]
@@ -38,23 +38,23 @@ def test_another_logbook_in_its_place_is_read_from_its_beginning(
 
 def test_no_logbook_is_an_error_that_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="expected the output folder"):
-        list(Tail(tmp_path).new())
+        list(LogTail(tmp_path).new())
 
 
 def test_a_link_to_elsewhere_is_not_followed(out: Path, tmp_path: Path) -> None:
     (tmp_path / NAME).symlink_to(out / NAME)
     with pytest.raises(SessionError, match="link"):
-        list(Tail(tmp_path).new())
+        list(LogTail(tmp_path).new())
 
 
 def test_another_layout_is_an_error(out: Path, tmp_path: Path) -> None:
     first = (out / NAME).read_text().splitlines()[0]
     (tmp_path / NAME).write_text(first.replace('"layout": 1', '"layout": 99') + "\n")
     with pytest.raises(FormatError, match="layout"):
-        list(Tail(tmp_path).new())
+        list(LogTail(tmp_path).new())
 
 
 def test_lines_that_are_none_are_passed_over(out: Path, moments: list[Moment], tmp_path: Path) -> None:
     text = (out / NAME).read_bytes()
     (tmp_path / NAME).write_bytes(b'\xff\xfe{"time": 3}\n[1]\n{}\n' + text + b'{"time": "half of a li')
-    assert list(Tail(tmp_path).new()) == moments
+    assert list(LogTail(tmp_path).new()) == moments

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.monitor.columns import Row
-from mrcz_dask.monitor.live import Cursor, Live
+from mrcz_dask.monitor.listener import Cursor, SessionListener
 from mrcz_dask.monitor.snapshot import Snapshot
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
@@ -19,7 +19,7 @@ steps = st.lists(
 )
 
 
-def look(live: Live, known: dict[int, Row], cursor: Cursor) -> Cursor:
+def look(live: SessionListener, known: dict[int, Row], cursor: Cursor) -> Cursor:
     changes = live.changes(cursor)
     if changes.all_anew:
         known.clear()
@@ -31,7 +31,7 @@ def look(live: Live, known: dict[int, Row], cursor: Cursor) -> Cursor:
 def test_looks_now_and_then_end_with_what_one_look_at_the_end_gives(
     steps: list[tuple[str, int, bool]],
 ) -> None:
-    made, live = Made(), Live(lambda: BEGAN)
+    made, live = Made(), SessionListener(lambda: BEGAN)
     known: dict[int, Row] = {}
     cursor = Cursor()
     for kind, k, seen in steps:
@@ -49,7 +49,7 @@ def test_looks_now_and_then_end_with_what_one_look_at_the_end_gives(
 
 
 def test_one_event_changes_one_row(moments: list[Moment]) -> None:
-    live = Live()
+    live = SessionListener()
     for _, one in moments:
         live(one)
     cursor = live.changes(Cursor()).cursor
@@ -59,7 +59,7 @@ def test_one_event_changes_one_row(moments: list[Moment]) -> None:
 
 
 def test_a_late_stack_moves_the_others_on(made: Made) -> None:
-    live = Live(lambda: BEGAN)
+    live = SessionListener(lambda: BEGAN)
     for one in (made.started(), made.found(1), made.found(3), made.found(2)):
         live(one)
     rows = live.changes(Cursor()).rows
@@ -67,18 +67,17 @@ def test_a_late_stack_moves_the_others_on(made: Made) -> None:
 
 
 def test_the_newest_output_is_that_of_the_last_correction(made: Made) -> None:
-    live = Live(lambda: BEGAN)
+    live = SessionListener(lambda: BEGAN)
     for one in (made.started(), made.found(1), made.found(2), made.done(2), made.summed(1)):
         live(one)
     assert live.newest() == ("/night/koma", "2.mrcz")
 
 
 def test_it_may_be_asked_while_it_listens(made: Made) -> None:
-    live, stop, seen = Live(), threading.Event(), list[Snapshot]()
+    live, stop, seen = SessionListener(), threading.Event(), list[Snapshot]()
 
     def ask() -> None:
         while not stop.is_set():
-            live.report()
             live.changes(Cursor())
             seen.append(live.snapshot())
 

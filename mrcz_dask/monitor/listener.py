@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from mrcz_dask.monitor.columns import Row, row
-from mrcz_dask.monitor.report import Report, report
 from mrcz_dask.monitor.snapshot import Snapshot, snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.values import messages
@@ -19,7 +18,7 @@ from mrcz_dask.values.records import StackResult
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How much of what happened is known to somebody."""
+    """A place in what has happened, up to which somebody knows it."""
 
     generation: int = -1
     position: int = 0
@@ -27,12 +26,12 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What is new since a cursor.
+    """The stacks that are new or have changed since a cursor.
 
     Attributes
     ----------
     cursor
-        Of what is known with it.
+        The place up to which all is known with it.
     all_anew
         Whether `rows` are all there are, and take the place of what was known.
     rows
@@ -44,12 +43,8 @@ class Changes:
     rows: dict[int, Row]
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Live:
-    """A listener that knows how a session stands; safe to ask from any thread.
+class SessionListener:
+    """A listener that knows how a session stands; any thread may ask.
 
     Parameters
     ----------
@@ -57,7 +52,7 @@ class Live:
         A clock with a zone.
     """
 
-    def __init__(self, now: Callable[[], datetime] = _now) -> None:
+    def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._now = now
         self._lock = threading.Lock()
         self._state = SessionState()
@@ -74,22 +69,16 @@ class Live:
             self._note(message)
 
     def snapshot(self) -> Snapshot:
-        """Return the numbers at this moment."""
+        """Return how the session stands at this moment."""
         with self._lock:
             return snapshot(self._state, self._now())
 
-    def report(self) -> Report:
-        """Return all that is said at this moment."""
-        with self._lock:
-            return report(self._state, self._now())
-
     def totals(self) -> tuple[dict[str, tuple[int, int]], int]:
-        """Return stacks and bytes that went through each pass in this run, and how often one failed."""
+        """Return stacks and bytes that went through each phase in this run, and how often one failed."""
         with self._lock:
-            marks = self._state.marks
-            return {
-                name: (len(m), sum(one.bytes for one in m)) for name, m in marks.items()
-            }, self._state.failures
+            marks = self._state.marks.items()
+            sizes = {name: (len(done), sum(mark.bytes for mark in done)) for name, done in marks}
+            return sizes, self._state.failures
 
     def newest(self) -> tuple[str, str] | None:
         """Return the output folder and the output of the stack that was corrected last; None before."""
@@ -102,11 +91,8 @@ class Live:
             anew = since.generation != self._generation
             places = range(len(self._order)) if anew else sorted(set(self._touched[since.position :]))
             cursor = Cursor(self._generation, len(self._touched))
-            return Changes(cursor, anew, dict(self._rows(places)))
-
-    def _rows(self, places: Any) -> Iterator[tuple[int, Row]]:
-        for place in places:
-            yield place, row(place, self._state.stacks[self._order[place][1]])
+            stacks = self._state.stacks
+            return Changes(cursor, anew, {k: row(k, stacks[self._order[k][1]]) for k in places})
 
     def _note(self, message: messages.Message) -> None:
         """Note which stacks a message has changed."""
@@ -122,14 +108,11 @@ class Live:
                 message.name in self._places
             ):
                 self._touched.append(self._places[message.name])
-                self._look_for_output(message)
+                result, run = getattr(message, "found", None), self._state.run
+                if isinstance(result, StackResult) and run is not None:
+                    self._newest = run.output, result.output
             case _:
                 pass
-
-    def _look_for_output(self, message: messages.Message) -> None:
-        found, run = getattr(message, "found", None), self._state.run
-        if isinstance(found, StackResult) and run is not None:
-            self._newest = run.output, found.output
 
     def _place(self, name: str) -> None:
         """Give a stack its place in time; those after it move on, if there are any."""

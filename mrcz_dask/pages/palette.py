@@ -1,22 +1,24 @@
-"""The colours of reports: legible on white (WCAG AA), and told apart by the colour-blind."""
+"""Colours of pages and figures: legible on white (WCAG AA), and told apart by the colour-blind."""
 
 from __future__ import annotations
 
-# Okabe and Ito's; marks of figures differ in shape as well.
+# Okabe and Ito 2008; marks of figures differ in shape as well.
 BLUE, VERMILION, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
+SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#8A8A8A"
 MARKS = (BLUE, VERMILION, GREEN, DARK)
 SEQUENTIAL = "cividis"
 
 WHITE, INK, QUIET, LINK, PANEL, RULE = "#FFFFFF", "#1B1F24", "#4A5159", "#005A8C", "#F4F6F8", "#767E87"
-# Of a verdict: what is written, and on what.
+LINE, BAD = "#D5DADF", "#A32B00"
+# Text and ground of a verdict.
 LEVELS = {
     "good": ("#FFFFFF", "#1A6B3C"),
     "look": ("#1B1F24", "#F2B84B"),
     "act": ("#FFFFFF", "#A8201A"),
     "unknown": ("#FFFFFF", "#545C66"),
 }
-# What is written on what; marks and lines need 3, texts 4.5.
-TEXTS = ((INK, WHITE), (QUIET, WHITE), (LINK, WHITE), (INK, PANEL), (QUIET, PANEL), *LEVELS.values())
+# Texts and their grounds; texts need a contrast of 4.5, marks and lines one of 3.
+TEXTS = (*((text, ground) for text in (INK, QUIET, LINK, BAD) for ground in (WHITE, PANEL)), *LEVELS.values())
 TEXT_CONTRAST, MARK_CONTRAST = 4.5, 3.0
 
 
@@ -27,9 +29,6 @@ def contrast(one: str, other: str) -> float:
 
 
 def _luminance(colour: str) -> float:
-    red, green, blue = (_linear(int(colour[k : k + 2], 16) / 255) for k in (1, 3, 5))
+    values = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+    red, green, blue = (v / 12.92 if v <= 0.04045 else float(((v + 0.055) / 1.055) ** 2.4) for v in values)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def _linear(value: float) -> float:
-    return value / 12.92 if value <= 0.04045 else float(((value + 0.055) / 1.055) ** 2.4)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.monitor.report import clock, duration, facts, headline, report
+from mrcz_dask.monitor.snapshot import snapshot
 from mrcz_dask.monitor.state import SessionState
+from mrcz_dask.monitor.words import clock, duration, facts, headline
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
@@ -50,23 +51,23 @@ def test_what_is_not_done_is_listed_the_last_first(made: Made) -> None:
     told += [messages.StackLeftOut("sum.mrc", "one frame", rejected=False)]
     for k, one in enumerate([*told, made.failed(1, "cut off"), made.failed(0, "no disk"), made.summed(2)]):
         state.take(one, BEGAN + timedelta(seconds=k))
-    found = report(state, BEGAN)
-    assert [(t.name, t.reason) for t in found.troubles] == [
+    found = snapshot(state, BEGAN)
+    assert [(t.name, t.reason) for t in found.not_done] == [
         ("0.mrc", "no disk"),
         ("1.mrc", "cut off"),
         ("odd.mrc", "no header"),
     ]
-    assert found.left_out == (("sum.mrc", "one frame"),)
-    said = {fact.key: fact.text for fact in facts(found.numbers)}
+    assert found.left_out_files == (("sum.mrc", "one frame"),)
+    said = {fact.key: fact.text for fact in facts(found)}
     assert said["failed"] == "2 failed, 1 file refused" and said["left_out"] == "1 file"
     assert said["waiting"] == "1 summed"
 
 
 def test_a_real_run_as_plain_values(moments: list[Moment]) -> None:
-    found = report(SessionState.of(moments), datetime.now(UTC))
+    found = snapshot(SessionState.of(moments), datetime.now(UTC))
     values = json.loads(json.dumps(found.to_dict()))
     assert values["stacks"]["done"] == 6 and len(values["not_done"]) == 1
-    assert headline(found.numbers) == "finished"
+    assert headline(found) == "finished"
 
 
 def test_rates_are_compared_with_the_microscope(made: Made) -> None:
@@ -76,6 +77,6 @@ def test_rates_are_compared_with_the_microscope(made: Made) -> None:
         state.take(made.found(k), made.now)
     for k in range(20):
         state.take(made.summed(k), made.at(k / 10).now)
-    said = {fact.key: fact.text for fact in facts(report(state, made.now).numbers)}
+    said = {fact.key: fact.text for fact in facts(snapshot(state, made.now))}
     assert said["rate"] == "600 stacks/min, 60 kB/min"
     assert said["recorded"] == "1 stacks/min (this pass: 600 times that)"

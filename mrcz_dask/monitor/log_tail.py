@@ -1,4 +1,4 @@
-"""The logbook of an output folder, read on as it grows."""
+"""The log of an output folder, read on as it grows."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from mrcz_dask.session.log import NAME, Moment, from_line
 from mrcz_dask.values.errors import PlaceError
 
 
-class Tail:
-    """What is new in a logbook, look after look.
+class LogTail:
+    """Reads a log on where it ended the last time.
 
     Parameters
     ----------
@@ -23,12 +23,12 @@ class Tail:
         self._read = 0
 
     def new(self) -> Iterator[Moment]:
-        """Yield what happened since the last look; a line that is not whole yet waits for the next one.
+        """Yield the messages since the last call; a line that is not whole yet waits for the next one.
 
         Raises
         ------
         SessionError
-            When there is no logbook, it cannot be read, or it lies outside the folder.
+            When there is no log, it cannot be read, or it lies outside the folder.
         FormatError
             When it was written in another layout.
         """
@@ -36,14 +36,14 @@ class Tail:
             if not line.endswith(b"\n"):
                 return
             self._read += len(line)
-            found = from_line(line.decode("utf-8", "replace"))
-            if found is not None:
-                yield found
+            moment = from_line(line.decode("utf-8", "replace"))
+            if moment is not None:
+                yield moment
 
     def _lines(self) -> bytes:
         folder = self._path.parent
         if self._path.is_symlink():
-            raise PlaceError(f"{self._path}: a link; expected the logbook itself, in {folder}")
+            raise PlaceError(f"{self._path}: a link; expected the log itself, in {folder}")
         try:
             with self._path.open("rb") as file:
                 if file.seek(0, 2) < self._read:  # another one is in its place, which begins with a run
@@ -52,6 +52,6 @@ class Tail:
                 return file.read()
         except OSError as error:
             raise PlaceError(
-                f"{folder}: no logbook can be read ({NAME}: {error.strerror or error}); expected the output "
+                f"{folder}: no log can be read ({NAME}: {error.strerror or error}); expected the output "
                 "folder of `mrcz-dask koma`, such as SESSION/koma"
             ) from error

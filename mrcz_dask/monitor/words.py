@@ -1,0 +1,97 @@
+"""A session at a moment, in words, for the page and `mrcz-dask status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from mrcz_dask.monitor.snapshot import Snapshot
+from mrcz_dask.values.sizes import readable
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A fact about a session: its key, its label, and its value in words."""
+
+    key: str
+    label: str
+    text: str
+
+
+def headline(snapshot: Snapshot) -> str:
+    """Return in a few words what goes on."""
+    match snapshot.running:
+        case "running":
+            return f"running: {snapshot.phase or snapshot.waiting or 'waiting'}"
+        case "stopped":
+            return f"stopped: {snapshot.error}"
+        case "lost":
+            return "lost: the run ended without saying so, or nobody holds its lock; run the command again"
+        case other:
+            return other
+
+
+def facts(snapshot: Snapshot) -> Iterator[Fact]:
+    """Yield the numbers in the order in which a person asks for them."""
+    stacks = snapshot.stacks
+    kept = f" ({stacks['kept']} kept from before)" if stacks["kept"] else ""
+    yield Fact("done", "done", f"{stacks['done']} of {stacks['all']}{kept}")
+    waiting = [f"{stacks[name]} {name}" for name in ("found", "summed", "provisional") if stacks[name]]
+    yield Fact("waiting", "on the way", ", ".join(waiting) or "none")
+    not_done = [f"{stacks['failed']} failed"] if stacks["failed"] else []
+    not_done += [f"{_count(snapshot.rejected, 'file')} refused"] if snapshot.rejected else []
+    yield Fact("failed", "not done", ", ".join(not_done) or "none")
+    if snapshot.running in ("running", "lost") and snapshot.waiting is None:
+        yield Fact("left", "time left", duration(snapshot.seconds_left))
+    yield Fact("rate", "rate", _rate(snapshot))
+    yield Fact("recorded", "recorded at", _recorded(snapshot))
+    yield Fact("latency", "from found to done", duration(snapshot.latency))
+    yield Fact("data", "data", f"{readable(snapshot.bytes_in)} in, {readable(snapshot.bytes_out)} out")
+    yield Fact("outliers", "outlier pixels", f"{snapshot.hot} hot, {snapshot.dead} dead")
+    noise = [f"{kind} {'-' if value is None else f'{value:.2e}'}" for kind, value in snapshot.noise.items()]
+    yield Fact("noise", "correlated noise", ", ".join(noise))
+    yield Fact("contrast", "high contrast", _count(snapshot.high_contrast, "stack"))
+    yield Fact("left_out", "left out", _count(snapshot.left_out - snapshot.rejected, "file"))
+    yield Fact("updated", "last event", clock(snapshot.updated))
+
+
+def duration(seconds: float | None) -> str:
+    """Return a time as people write it: two units at most; ``-`` if it is not known."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if minutes < 10 else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours / 24:.1f} days"
+
+
+def clock(time: datetime | None) -> str:
+    """Return a moment in UTC; ``-`` if there is none."""
+    return "-" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _rate(snapshot: Snapshot) -> str:
+    if snapshot.stacks_per_minute is None or snapshot.bytes_per_minute is None:
+        return "-"
+    return f"{_plain(snapshot.stacks_per_minute)} stacks/min, {readable(snapshot.bytes_per_minute)}/min"
+
+
+def _recorded(snapshot: Snapshot) -> str:
+    recorded, done = snapshot.acquired_per_minute, snapshot.stacks_per_minute
+    if recorded is None:
+        return "-"
+    times = f" (this pass: {_plain(done / recorded)} times that)" if done is not None else ""
+    return f"{_plain(recorded)} stacks/min{times}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number > 1)}" if number else "none"
+
+
+def _plain(value: float) -> str:
+    """Return a positive number with three digits, never as a power of ten."""
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.3g}" if value >= 0.001 else "0"

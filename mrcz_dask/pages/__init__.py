@@ -1,0 +1,1 @@
+"""Style, template and server that the pages share: monitor, live frames, report."""

@@ -1,0 +1,97 @@
+"""Where a page is served: an address, as people give it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from mrcz_dask.engine.clusters import is_loopback
+from mrcz_dask.values.errors import ParameterError, SessionError
+from mrcz_dask.values.messages import Listener, Warned
+
+LOOPBACK = "127.0.0.1"
+_ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
+
+
+class Served(Protocol):
+    """Something that serves a page.
+
+    Attributes
+    ----------
+    address
+        URL of the page.
+    """
+
+    address: str
+
+    def close(self) -> None:
+        """Show the last state to those who look, and end."""
+        ...
+
+
+S = TypeVar("S", bound=Served)
+
+
+@dataclass(frozen=True, slots=True)
+class PageAddress:
+    """The address at which a command serves its page.
+
+    Attributes
+    ----------
+    host
+        Address to listen at.
+    port
+        0 = any that is free.
+    """
+
+    host: str = LOOPBACK
+    port: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> PageAddress | None:
+        """Return the address of ``PORT`` or ``HOST:PORT``; None for ``none``.
+
+        Raises
+        ------
+        ParameterError
+            The text is neither.
+        """
+        match = _ADDRESS.fullmatch(text)
+        if text == "none":
+            return None
+        if match is None or int(match["port"]) > 65535:
+            raise ParameterError(f"--page is {text!r}; expected PORT, HOST:PORT or none, such as 8788")
+        return cls((match["host"] or LOOPBACK).strip("[]"), int(match["port"]))
+
+    def serve(self, server: Callable[[str, int], S], listen: Listener) -> S:
+        """Start a server at this address, with a warning if others can reach it.
+
+        Parameters
+        ----------
+        server
+            Begins to listen at host and port.
+        listen
+            Gets the warning.
+
+        Raises
+        ------
+        SessionError
+            The address cannot be listened at.
+        """
+        try:
+            served = server(self.host, self.port)
+        except OSError as error:
+            raise SessionError(
+                f"--page {self.host}:{self.port}: cannot be listened at ({error.strerror or error}); "
+                "choose another port, or 0 for any that is free"
+            ) from error
+        if not is_loopback(self.host):
+            listen(
+                Warned(
+                    f"the page listens at {self.host}, beyond this machine, not encrypted, and asks nobody "
+                    f"for a password; use {LOOPBACK} and a tunnel: ssh -L"
+                )
+            )
+        return served

@@ -1,0 +1,188 @@
+"""The server of pages that show what goes on: a Bokeh document for each browser that looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from bokeh.application import Application
+from bokeh.application.application import SessionContext
+from bokeh.application.handlers.function import FunctionHandler
+from bokeh.document import Document
+from bokeh.server.tornado import BokehTornado
+from jinja2 import Template
+from tornado.httpserver import HTTPServer
+from tornado.ioloop import IOLoop
+from tornado.web import RequestHandler
+
+from mrcz_dask.engine.clusters import is_loopback
+
+# A tunnel may begin at any port of the machine that looks; other sites in its browser must not read the page.
+TUNNELLED = ("localhost:*", "127.0.0.1:*", "[::1]:*")
+# They warn of every browser that goes away; Dask keeps them quiet, too.
+QUIET = ("bokeh", "tornado")
+SECONDS = 10.0
+# What the last updates are given to reach browsers: one for the numbers, one for the thumbnails.
+LAST_UPDATES, LAST_SECONDS = 2, 0.3
+
+T = TypeVar("T")
+# What a server answers beside a page: pattern, handler, and what the handler is initialized with.
+Routes = tuple[tuple[str, type[RequestHandler], dict[str, Any]], ...]
+
+
+class Page(Protocol):
+    """A page in one document."""
+
+    def attach(self, document: Document) -> None:
+        """Put the page into a document, and keep it up to date."""
+        ...
+
+    def update(self) -> None:
+        """Show what is new."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A page, and what is served beside it.
+
+    Attributes
+    ----------
+    name
+        Name of the page, and its path.
+    template
+        Jinja template of the HTML around the plots, where the page is on its own.
+    page
+        Makes the page of one document; gets a thread for what may take long or not answer.
+    routes
+        What the server answers beside the page.
+    """
+
+    name: str
+    template: str
+    page: Callable[[Executor], Page]
+    routes: Routes = ()
+
+
+class Documents:
+    """The documents of a site, one for each browser that looks.
+
+    Parameters
+    ----------
+    site
+        The page.
+    template, variables
+        Jinja template around the plots, and its variables.
+    """
+
+    def __init__(self, site: Site, template: Template, variables: dict[str, Any]) -> None:
+        self._site, self._template, self._variables = site, template, variables
+        self._open: dict[Document, Page] = {}
+        self._reader = ThreadPoolExecutor(1, "reader")  # not shut down: pages ask it to the last moment
+
+    def application(self, host: str) -> BokehTornado:
+        """Return the application for a server that listens at an address."""
+        return BokehTornado(
+            {f"/{self._site.name}": Application(FunctionHandler(self._make))},
+            extra_websocket_origins=TUNNELLED if is_loopback(host) else ("*",),
+            absolute_url="",
+        )
+
+    def _make(self, document: Document) -> None:
+        document.template = self._template
+        document.template_variables.update(self._variables)
+        self._open[document] = page = self._site.page(self._reader)
+        page.attach(document)
+
+        def forget(context: SessionContext) -> None:
+            self._open.pop(document, None)
+
+        document.on_session_destroyed(forget)
+
+    async def finish(self) -> None:
+        """Let those who look see the last state."""
+        for _ in range(LAST_UPDATES if self._open else 0):
+            for document, page in list(self._open.items()):
+                document.add_next_tick_callback(page.update)
+            await asyncio.sleep(LAST_SECONDS)
+
+
+class Server:
+    """A server in a thread: a page, and what is beside it.
+
+    Parameters
+    ----------
+    site
+        The page.
+    host, port
+        Where to listen; port 0 = any that is free.
+
+    Attributes
+    ----------
+    address
+        URL of the page.
+
+    Raises
+    ------
+    OSError
+        When it cannot listen there.
+    """
+
+    def __init__(self, site: Site, host: str, port: int) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family)
+        listening.setblocking(False)
+        for name in QUIET:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        self._documents = Documents(site, Template(site.template), {})
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="page", daemon=True)
+        self._thread.start()
+        call(self._loop, self._open(site, host, listening))
+        self.address = url(host, listening.getsockname()[1], site.name)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_forever()
+
+    async def _open(self, site: Site, host: str, listening: socket.socket) -> None:
+        self._application = self._documents.application(host)
+        self._application.add_handlers(r".*", list(site.routes))
+        self._application.initialize(IOLoop.current())
+        self._application.start()
+        self._server = HTTPServer(self._application)
+        self._server.add_socket(listening)
+
+    def close(self) -> None:
+        """Show the last state to those who look, and end the server."""
+        with suppress(TimeoutError):
+            call(self._loop, self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    async def _close(self) -> None:
+        await self._documents.finish()
+        self._server.stop()
+        self._application.stop()
+        await self._server.close_all_connections()
+
+
+def call(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in the loop of another thread, and return its result."""
+    return asyncio.run_coroutine_threadsafe(work, loop).result(SECONDS)
+
+
+def url(host: str, port: int, name: str) -> str:
+    """Return the URL of a page whose server listens at a host and port."""
+    if host in ("", "0.0.0.0", "::"):
+        host = socket.gethostname()
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}/{name}"
