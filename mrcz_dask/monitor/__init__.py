@@ -1,1 +1,1 @@
-"""What a session looks like while it is processed: from the logbook, on a page, as metrics, as text."""
+"""What a session looks like while it is processed: from the log, on a page, as metrics, as text."""

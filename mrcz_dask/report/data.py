@@ -1,4 +1,4 @@
-"""All that a report shows, gathered from session store, logbook and footers; inputs are not looked at."""
+"""All that a report shows, gathered from session store, log and footers; inputs are not looked at."""
 
 from __future__ import annotations
 

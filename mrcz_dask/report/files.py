@@ -40,7 +40,7 @@ def write_page(folder: Path) -> Path:
     SessionError
         When no run over this folder is known.
     FormatError
-        When its logbook is of another layout.
+        When its log is of another layout.
     SpaceError
         When the folder is full or cannot be written.
     """

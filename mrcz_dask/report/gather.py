@@ -1,4 +1,4 @@
-"""Reading session store, logbook and footers, in bounded memory: masks one after the other."""
+"""Reading session store, log and footers, in bounded memory: masks one after the other."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def gather(folder: Path) -> SessionData:
     SessionError
         When no run over this folder is known.
     FormatError
-        When its logbook is of another layout.
+        When its log is of another layout.
     """
     state, log = SessionState(), RunLog()
     times_from: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""How fast the runs over a session were, from their logbook."""
+"""How fast the runs over a session were, from their log."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ class _Run:
 
 
 class RunLog:
-    """Folds the messages of a logbook into its runs."""
+    """Folds the messages of a log into its runs."""
 
     def __init__(self) -> None:
         self._runs: list[_Run] = []

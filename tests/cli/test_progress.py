@@ -38,7 +38,7 @@ def test_verbose_has_a_line_for_every_stack(night: Path, mrcz: Any) -> None:
     assert "correction: kept" in mrcz("koma", night, *SERIAL, "-v").err
 
 
-def test_json_lines_are_those_of_the_logbook(night: Path, mrcz: Any) -> None:
+def test_json_lines_are_those_of_the_log(night: Path, mrcz: Any) -> None:
     shown = mrcz("koma", night, *SERIAL, "--log-json")
     said = [json.loads(line) for line in shown.err.splitlines()]
     kept = [json.loads(line) for line in (night / "koma" / "events.jsonl").read_text().splitlines()]

@@ -129,7 +129,7 @@ def test_another_layout(out: Path, mrcz: Command) -> None:
     assert shown.code == 1 and "another layout" in shown.err
 
 
-def test_a_logbook_that_lies_elsewhere_is_not_read(out: Path, tmp_path: Path, mrcz: Command) -> None:
+def test_a_log_that_lies_elsewhere_is_not_read(out: Path, tmp_path: Path, mrcz: Command) -> None:
     other = tmp_path / "other"
     other.mkdir()
     (other / NAME).symlink_to(out / NAME)

@@ -1,4 +1,4 @@
-"""A logbook that grows is read to the same events, whenever one looks."""
+"""A log that grows is read to the same events, whenever one looks."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,7 @@ def test_looks_at_any_moment_give_all_events_once(out: Path, moments: list[Momen
     assert found == moments
 
 
-def test_another_logbook_in_its_place_is_read_from_its_beginning(
+def test_another_log_in_its_place_is_read_from_its_beginning(
     out: Path, moments: list[Moment], tmp_path: Path
 ) -> None:
     lines = (out / NAME).read_text().splitlines(keepends=True)
@@ -36,7 +36,7 @@ def test_another_logbook_in_its_place_is_read_from_its_beginning(
     assert list(tail.new()) == moments[:2]
 
 
-def test_no_logbook_is_an_error_that_says_what_was_expected(tmp_path: Path) -> None:
+def test_no_log_is_an_error_that_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(SessionError, match="expected the output folder"):
         list(LogTail(tmp_path).new())
 

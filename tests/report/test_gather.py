@@ -105,7 +105,7 @@ def test_what_was_left_out(data: SessionData) -> None:
     assert data.running == "finished" and data.problems == () and len(data.stacks) > BROKEN
 
 
-def test_without_outputs_the_store_and_the_logbook_are_enough(data: SessionData, copy: Path) -> None:
+def test_without_outputs_the_store_and_the_log_are_enough(data: SessionData, copy: Path) -> None:
     for one in data.stacks:
         (copy / one.output).unlink()
     again = gather(copy)
@@ -114,7 +114,7 @@ def test_without_outputs_the_store_and_the_logbook_are_enough(data: SessionData,
         assert one == replace(other, bands=(), agrees=None)
 
 
-def test_without_a_store_the_logbook_is_enough(data: SessionData, copy: Path) -> None:
+def test_without_a_store_the_log_is_enough(data: SessionData, copy: Path) -> None:
     shutil.rmtree(copy / "session.zarr")
     again = gather(copy)
     assert not again.masks and not again.looks and again.health.hot is None

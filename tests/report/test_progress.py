@@ -1,4 +1,4 @@
-"""The runs that a logbook tells of."""
+"""The runs that a log tells of."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -79,7 +79,7 @@ def test_events_before_any_run_are_nobodys() -> None:
     assert run_times([at(0, messages.RunFinished(1, 0))]) == ()
 
 
-def test_of_a_real_logbook(out: Path) -> None:
+def test_of_a_real_log(out: Path) -> None:
     (one,) = run_times(read_messages(out))
     assert one.how == "finished" and one.where == "one process, one stack at a time"
     assert [(p.phase, p.stacks) for p in one.passes] == [(messages.SUMS, 9), (messages.CORRECTION, 9)]
