@@ -182,6 +182,6 @@ def _follow(
 
 
 def _note(tell: Teller, text: str) -> None:
-    """Tell a person what goes on before the run begins; lines for a machine are those of the logbook."""
+    """Tell a person what goes on before the run begins; lines for a machine are those of the log."""
     if isinstance(tell, Bars):
         tell(Noted(text))

@@ -33,7 +33,7 @@ def report(
 ) -> None:
     """Make OUT/report.html: what was done, the detector's health, noise, stacks to look at, and a verdict.
 
-    One file that needs no network. It is made from the session store, the logbook and the footers of the
+    One file that needs no network. It is made from the session store, the log and the footers of the
     outputs; the inputs may be gone. `koma` makes it at the end of every run.
 
     Exit code: 0 made, 2 wrong usage, 1 anything else.

@@ -1,4 +1,4 @@
-"""`mrcz-dask status`: how a session stands, from its logbook."""
+"""`mrcz-dask status`: how a session stands, from its log."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def status(
 
 
 def _looks(output: Path) -> Iterator[tuple[Snapshot, str | None]]:
-    """Yield what the logbook says each time, and who is at work there."""
+    """Yield what the log says each time, and who is at work there."""
     from mrcz_dask.monitor.log_tail import LogTail
     from mrcz_dask.monitor.snapshot import NotDone, snapshot
     from mrcz_dask.monitor.state import SessionState

@@ -162,7 +162,7 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
     task
         What would be done.
     known
-        What the logbook says of this output. A file of that size and time is not read again.
+        What the log says of this output. A file of that size and time is not read again.
     overwrite
         Whether what is there may be replaced whatever it is.
 

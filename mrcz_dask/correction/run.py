@@ -132,7 +132,7 @@ class RunLog:
     Attributes
     ----------
     listen
-        Tells the logbook and whoever else listens.
+        Tells the log and whoever else listens.
     known
         The last result of every output.
     outcome
@@ -151,7 +151,7 @@ class RunLog:
 
 @contextmanager
 def started(plan: Plan, client: Client, listen: messages.Listener) -> Iterator[RunLog]:
-    """Make the output folder and the store, open the logbook, and tell it of the beginning and the end."""
+    """Make the output folder and the store, open the log, and tell it of the beginning and the end."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
     store.create()

@@ -72,7 +72,7 @@ def from_line(line: str) -> Moment | None:
 
 
 def read_messages(folder: Path) -> Iterator[Moment]:
-    """Yield what happened in an output folder, in order; nothing where no logbook can be read.
+    """Yield what happened in an output folder, in order; nothing where no log can be read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a run tells whoever listens: progress bars, the logbook, pages. Computing code knows none of them."""
+"""What a run tells whoever listens: progress bars, the log, pages. Computing code knows none of them."""
 
 from __future__ import annotations
 

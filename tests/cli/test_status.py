@@ -1,4 +1,4 @@
-"""`status` tells from the logbook alone how a session stands."""
+"""`status` tells from the log alone how a session stands."""
 
 import json
 import shutil
@@ -30,12 +30,12 @@ def finished(simulated_night: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def out(finished: Path, tmp_path: Path) -> Path:
-    """A copy of its outputs and logbook."""
+    """A copy of its outputs and log."""
     return Path(shutil.copytree(finished, tmp_path / "out"))
 
 
 def cut(out: Path, after: str, more: bytes = b"") -> None:
-    """Let the logbook end with the last line that holds a text."""
+    """Let the log end with the last line that holds a text."""
     lines = (out / NAME).read_bytes().splitlines(keepends=True)
     last = max(k for k, line in enumerate(lines) if after.encode() in line)
     (out / NAME).write_bytes(b"".join(lines[: last + 1]) + more)

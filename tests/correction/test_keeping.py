@@ -121,7 +121,7 @@ class TestRunAgain:
             koma(night)
         assert path.read_bytes() != before and koma(night, overwrite=True).complete
 
-    def test_without_a_logbook_the_outputs_are_read_and_kept(self, night: Path, koma: Any) -> None:
+    def test_without_a_log_the_outputs_are_read_and_kept(self, night: Path, koma: Any) -> None:
         koma(night)
         (night / "koma" / "events.jsonl").unlink()
         assert all(r.kept for r in koma(night).results)

@@ -1,4 +1,4 @@
-"""The logbook: every message comes back as it was, also after a crash."""
+"""The log: every message comes back as it was, also after a crash."""
 
 import json
 from dataclasses import fields
@@ -145,5 +145,5 @@ def test_what_cannot_be_written_now_is_written_later(tmp_path: Path) -> None:
     assert [message for _, message in read_messages(folder)] == MESSAGES[:4]
 
 
-def test_no_logbook(tmp_path: Path) -> None:
+def test_no_log(tmp_path: Path) -> None:
     assert list(read_messages(tmp_path)) == []
