@@ -1,4 +1,4 @@
-"""The dose of single frames: blank ones, and those that got another dose than the rest of their stack."""
+"""The dose of single frames: blank frames, and frames with another dose than the rest of their stack."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_blank(frame: NDArray[Any]) -> bool:
 
 
 def constant_ends(lines: NDArray[Any]) -> tuple[int, int]:
-    """Return the first line (of lines, pixels) that is not of one value, and the one after the last."""
+    """Return the first line (of lines, pixels) that has different values, and the one after the last."""
     start, stop = 0, len(lines)
     while start < stop and (lines[start] == lines[start, 0]).all():
         start += 1
@@ -106,7 +106,7 @@ def relative_dose(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -
 
 
 def _apart(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> tuple[float, float]:
-    """Return by how much the mean of good pixels differs from a dose, and its standard error."""
+    """Return the difference of the mean of good pixels from a dose, and its standard error."""
     good, total, squares = _deviations(flat(frame), flat(weight), dose)
     if not good:
         return 0.0, math.inf

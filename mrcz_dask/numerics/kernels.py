@@ -1,4 +1,4 @@
-"""How loops over whole images are compiled: one pass where NumPy takes many. Tests hold them to NumPy twins.
+"""Compilation of loops over whole images: one pass where NumPy takes many. Tests hold them to NumPy twins.
 
 All of them release the GIL and run in one thread in a fixed order, without fast-math, so that their bits do
 not depend on who calls them. Inner loops run over slices from 0, as others are not vectorised.

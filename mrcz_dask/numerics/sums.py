@@ -73,7 +73,7 @@ class StackSum:
         return self.exponent == 0 or self.of_counts
 
     def less(self, offset: int) -> StackSum:
-        """Return the sum of the frames less an offset in counts; a sum of integers."""
+        """Return the sum after an offset in counts is subtracted from every frame; a sum of integers."""
         if not offset:
             return self
         values = self.values.astype(np.int64) - self.n * offset

@@ -55,7 +55,7 @@ class SessionPattern:
 
 @dataclass(slots=True)
 class PatternSum:
-    """Adds the sums of stacks, weighted by their doses: P = sum M S / sum M n d (M = 1 where not masked).
+    """The mean of the sums of stacks, weighted by their doses: P = sum M S / sum M n d (M = 1 if unmasked).
 
     Attributes
     ----------

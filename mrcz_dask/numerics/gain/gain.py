@@ -219,7 +219,7 @@ def size_factor(have: tuple[int, ...], want: tuple[int, ...]) -> int | None:
 
 
 def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
-    """Return a multiplier for frames of `shape`.
+    """Resize a multiplier to frames of `shape`.
 
     The frames may be 2 or 4 times larger along each axis (super-resolution frames, physical gain: each pixel
     is repeated), or as many times smaller (the frames' pixels are sums of the gain's: the harmonic mean, as
@@ -239,7 +239,7 @@ def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
 
 
 def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
-    """Return a dark for frames of `shape`: counts add, so sums of blocks, or equal shares of a pixel.
+    """Resize a dark to frames of `shape`: counts add, so sums of blocks, or equal shares of a pixel.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
 
 
 def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
-    """Return a mask (True = defect) for frames of `shape`: repeated, or True where one of a block is.
+    """Resize a mask (True = defect) to frames of `shape`: repeated, or True where one of a block is.
 
     Raises
     ------

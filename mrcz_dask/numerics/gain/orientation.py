@@ -1,4 +1,4 @@
-"""Which way round a gain reference is: eight orientations, two senses, scored on a session's pattern.
+"""The orientation of a gain reference: eight of them, two senses, scored on a session's pattern.
 
 An orientation is, in this order: so many quarter turns, each of which takes row r, column c of an image with
 ny rows to row c, column ny - 1 - r (clockwise where the first row is drawn at the top, as relion_display
@@ -33,7 +33,7 @@ WIDEST = 7.5  # medians of the absolute values, some five standard deviations
 
 @dataclass(frozen=True, slots=True, order=True)
 class Orientation:
-    """One of the eight ways round; see the module for the convention.
+    """One of the eight ways to turn and flip an image; see the module for the convention.
 
     Attributes
     ----------
@@ -177,7 +177,7 @@ class Score:
 def score_orientations(
     pattern: NDArray[Any], good: Bools, reference: NDArray[Any], orientations: Sequence[Orientation] = ALL
 ) -> tuple[Score, ...]:
-    """Score the 16 cases, best first; those that do not fit come last.
+    """Score a gain reference in its orientations, multiplied and divided, best first.
 
     Parameters
     ----------
@@ -192,10 +192,11 @@ def score_orientations(
 
     Notes
     -----
-    Logarithms of both, less their means over 9 x 9 good pixels, are correlated. The standard deviation is
-    that of the cross-correlation over all cyclic shifts (Parseval), so that columns, rows and waves count as
-    the few independent numbers which they are. What is added to the variance of the pattern is the variance
-    of the reference less twice the covariance.
+    Orientations in which the reference does not fit the frames come last. Logarithms of both, less their
+    means over 9 x 9 good pixels, are correlated. The standard deviation is that of the cross-correlation over
+    all cyclic shifts (Parseval), so that columns, rows and waves count as the few independent numbers which
+    they are. What is added to the variance of the pattern is the variance of the reference less twice the
+    covariance.
     """
     multiplier = as_multiplier(reference)
 
@@ -203,13 +204,14 @@ def score_orientations(
         """Return the fine part of the logarithm of a multiplier."""
         response = fit_gain(turned, (good.shape[0], good.shape[1]))
         known = good & (response > 0)
-        return _fine(_logs(response, known), known)
+        return _fine(np.log(np.where(known, response, 1).astype(np.float64)), known)
 
-    return _score(_fine(_logs(pattern, good), good), good, multiplier, logarithm, orientations)
+    fine = _fine(np.log(np.where(good, pattern, 1).astype(np.float64)), good)
+    return _score(fine, good, multiplier, logarithm, orientations)
 
 
 def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
-    """Score the eight ways round of a dark, best first; those that do not fit come last.
+    """Score a dark in its eight orientations, best first; those that do not fit come last.
 
     Parameters
     ----------
@@ -265,12 +267,8 @@ def _ratio(one: float, other: float) -> float:
     return one / other if other > 0 else 0.0
 
 
-def _logs(image: NDArray[Any], good: Bools) -> Floats:
-    return np.log(np.where(good, image, 1).astype(np.float64))
-
-
 def _fine(image: NDArray[Any], good: Bools) -> Floats:
-    """Return the image less its mean over the good pixels around; 0 where not good."""
+    """Return the image minus its mean over the good pixels around; 0 where not good."""
     fine = np.where(good, image, 0).astype(np.float64)
     known = uniform_filter(good.astype(np.float64), SIDE)
     fine -= uniform_filter(fine, SIDE) / np.maximum(known, 0.5 / SIDE**2)
@@ -280,7 +278,7 @@ def _fine(image: NDArray[Any], good: Bools) -> Floats:
 
 
 def decide(scores: Sequence[Score]) -> Score:
-    """Return the best of the scores.
+    """Return the best of the scores, if it is beyond doubt.
 
     Raises
     ------

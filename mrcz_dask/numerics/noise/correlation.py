@@ -1,4 +1,4 @@
-"""Correlated noise: what all frames of a stack have in common (Eq. 7 of the preprint)."""
+"""Correlated noise: the part that all frames of a stack have in common (Eq. 7 of the preprint)."""
 
 from __future__ import annotations
 

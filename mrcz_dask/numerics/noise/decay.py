@@ -1,4 +1,4 @@
-"""Fits of y = a x**b + c (Eqs. 12 and 13), their errors, and what the data cannot say."""
+"""Fits of y = a x**b + c (Eqs. 12 and 13), their errors, and the questions that the data leave open."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """y = a x**b + c."""
+    """The curve y = a x**b + c."""
 
     a: float
     b: float
     c: float
 
     def at(self, x: float) -> float:
-        """Return y."""
+        """Return y at x."""
         return self.a * math.pow(x, self.b) + self.c
 
 

@@ -40,7 +40,7 @@ NO_BLOCKS = np.zeros(0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correlation:
-    """R of a stack, and the parts of its error.
+    """R of a stack, with the values of blocks from which its error follows.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Which window radius a session should use, from held-out correlated noise of some of its stacks."""
+"""The choice of the window radius, from held-out correlated noise of some stacks of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Filling of outliers from their unmasked neighbours, as a mean, or in counts as a draw round it."""
+"""Filling of outliers from the good pixels around them, as a mean, or in counts as a draw round it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Corrected = tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDAr
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """An image of which few pixels are computed: values * factor, less a pattern.
+    """An image that is computed for few pixels only: values * factor, minus a pattern.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class Pixels:
     scale: NDArray[np.uint16] | None = None
 
     def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
-        """Return weighted means of unmasked neighbours of flat indices; not a number without any."""
+        """Return weighted means of the unmasked pixels around flat indices; not a number without any."""
         means = np.empty(at.size)
         _means_near(self._arguments(), mask, at, kernel, means)
         return means
@@ -90,10 +90,10 @@ class Pixels:
 
 
 def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Floats:
-    """Return means of the unmasked neighbours of some pixels, counts.
+    """Return the means of the unmasked pixels around some pixels, counts.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
-    itself; a pixel without unmasked neighbours takes 9 x 9, then 17 x 17, then the mean of all unmasked.
+    itself; a pixel without an unmasked one around takes 9 x 9, then 17 x 17, then the mean of all unmasked.
     Windows are clipped at the edges.
 
     Parameters
@@ -128,7 +128,7 @@ def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Flo
 def fill_values(
     mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
 ) -> NDArray[np.float32]:
-    """Return an image some pixels of which are means of their unmasked neighbours; see `fill_at`.
+    """Return an image with some pixels filled from the unmasked pixels around them; see `fill_at`.
 
     Parameters
     ----------
@@ -239,7 +239,7 @@ def _take_corrected(pixels: Corrected, at: Indices, out: NDArray[np.float32]) ->
 
 @compiled
 def _means_near(pixels: Corrected, mask: Bools, at: Indices, kernel: Floats, out: Floats) -> None:
-    """Put the weighted means of the unmasked neighbours of some pixels into out; not a number without any."""
+    """Put the weighted means of unmasked pixels around some pixels into out; not a number without any."""
     ny, nx = mask.shape
     radius = kernel.shape[0] // 2
     for k in range(at.size):

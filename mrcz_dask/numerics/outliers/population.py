@@ -209,7 +209,7 @@ class Census:
             self._corners[k] += np.bincount(2 * high_y[inside] + high_x[inside], minlength=4)
 
     def survival(self) -> tuple[Survival, ...]:
-        """Return how many hot pixels outlive how many stacks."""
+        """Return the shares of hot pixels that are still hot some stacks later."""
         return tuple(
             Survival(lag, float((both - chance) / (before - chance)), int(both))
             for lag, both, before, chance in zip(LAGS, self._both, self._before, self._chance, strict=True)
@@ -240,7 +240,7 @@ def positions(packed: Packed) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def lifetime(survival: Sequence[Survival]) -> Lifetime | None:
-    """Fit how survival falls with time; None where fewer than two lags say something."""
+    """Fit a lifetime to the survival of hot pixels; None where it is known for fewer than two lags."""
     known = [s for s in survival if s.share > SMALLEST_SHARE and s.pixels > 0]
     if len(known) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Where a tail of outliers begins, on either side (Eqs. 4 and 5 of the preprint)."""
+"""Thresholds where a tail of outliers begins, on either side (Eqs. 4 and 5 of the preprint)."""
 
 from __future__ import annotations
 

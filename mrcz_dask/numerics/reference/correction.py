@@ -34,7 +34,7 @@ Steps = NDArray[Any]  # int16 or int32
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The correction of one stack; what the store keeps of it gives the same pixels again.
+    """The correction of one stack, as the store keeps it: it gives the same pixels again.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Correction:
         A power of two: at most 1/32 of the pattern's standard deviation and of the noise of a frame, or what
         int16 needs to hold it.
     weight
-        (ny, nx) uint8: share of the pixel that is kept, in 255ths; below 128 it is an outlier.
+        (ny, nx) uint8: share of the pixel's own value that is kept, in 255ths; below 128 it is an outlier.
     fill
         float32, counts: what replaces the pixels of weight < 255, in raster order.
     scale

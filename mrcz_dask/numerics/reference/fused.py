@@ -237,7 +237,7 @@ def add_up(
     level: int,
     out: Image,
 ) -> None:
-    """Put into out factors * images + columns (of each half) + rows + small in blocks of 2**level."""
+    """Put factors * images + columns (of each half) + rows + small in blocks of 2**level into out."""
     ny, nx = first.shape
     under = np.empty(nx)
     for y in range(ny):
@@ -263,7 +263,7 @@ def raise_level(
     offset: float,
     out: Floats,
 ) -> None:
-    """Put into out coarse, each pixel as 2 x 2, plus c * means, minus finer * means and an offset."""
+    """Put coarse, each pixel as 2 x 2, plus c * means, minus finer * means and an offset, into out."""
     under = np.empty(out.shape[1])
     for k in range(out.shape[0]):
         of_blocks, into, one, two = coarse[k >> 1], out[k], first[k], second[k]

@@ -44,7 +44,7 @@ class Pattern:
 
 
 class PatternFit:
-    """Finds the pattern of a stack from the references of its window, and that of some of its frames alone.
+    """The fit of references to a stack, and then to some of its frames alone.
 
     Parameters
     ----------

@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class MeanImage:
-    """The mean of a stack over its frames, (ny, nx) float32 = values * factor / dose, made where it is used.
+    """The mean of a stack over its frames, (ny, nx) float32 = values * factor / dose, computed when needed.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""KOMA by regression: how much of each reference's pattern is in a stack, band by band.
+"""KOMA by regression: the share of each reference's pattern in a stack, band by band.
 
 The specimen and the shot noise of a stack are independent of its references, and the references' own noise
 attenuates the coefficients by itself: a Wiener filter found from the data.

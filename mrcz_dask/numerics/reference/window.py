@@ -25,7 +25,7 @@ Ref = TypeVar("Ref", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One stack as the window sees it.
+    """A stack as a member of windows: its sum and its outliers.
 
     Attributes
     ----------
@@ -175,7 +175,7 @@ class WindowSum(MovingSum[Ref]):
         self.weight += weight
 
     def _widen(self, bound: int) -> None:
-        """Widen the sum before it could overflow by what is added; 64 bits hold any."""
+        """Widen the sum before an addition could make it overflow; 64 bits hold any."""
         self.bound += bound
         if self.bound > INT32_MAX:
             self.numerator = self.numerator.astype(np.int64, copy=False)
@@ -241,7 +241,7 @@ class WindowSum(MovingSum[Ref]):
 
 
 def fill_empty(image: NDArray[np.float32]) -> None:
-    """Fill the pixels that no member knows, which are not a number, from the others."""
+    """Fill the pixels that all members mask, which are not a number, from those around them."""
     empty = np.isnan(image)
     image[empty] = 0
     filled = fill_values(image, empty, np.ones_like(empty), where=empty)

@@ -1,4 +1,4 @@
-"""Breaks of a session: stacks from which on the pattern is another, or the dose.
+"""Breaks of a session: stacks at which the pattern or the dose changes.
 
 Everything about a place is decided from the stacks near it, in integers and single operations on them, so
 that stacks which come later change neither what is found nor a bit of its numbers.
@@ -32,7 +32,7 @@ ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class DetectedBreak:
-    """A place where the pattern or the dose becomes another one.
+    """A place in a session where the pattern or the dose changes.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """Signs of breaks in stacks in order of time.
+    """Measures of change between stacks in order of time.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ def gather_evidence(
 
 
 def _differing_bits(words: Words, lag: int) -> NDArray[np.int64]:
-    """Return in how many bits stacks i and i + lag differ."""
+    """Return the number of bits in which stacks i and i + lag differ."""
     counts = np.zeros(max(0, len(words) - lag), np.int64)
     for start in range(0, counts.size, ROWS):
         stop = min(start + ROWS, counts.size)
@@ -185,14 +185,14 @@ def drops(distances: Sequence[NDArray[np.int64]], stacks: int, bits: int) -> tup
 def _sum(
     sums: NDArray[np.int64], low: NDArray[np.intp], high: NDArray[np.intp]
 ) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-    """Return sums over low..high-1, and how many they are of; 0 where there are none."""
+    """Return sums over low..high-1, and the number of items in each; 0 where there are none."""
     high = np.minimum(high, sums.size - 1)
     number = np.maximum(0, high - low)
     return np.where(number > 0, sums[np.maximum(high, 0)] - sums[np.clip(low, 0, sums.size - 1)], 0), number
 
 
 def dose_steps(doses: Numbers) -> Numbers:
-    """Return by what share the median doses of up to five stacks on both sides of a place differ.
+    """Return the relative difference of the median doses of up to five stacks on either side of a place.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def find_breaks(evidence: Evidence, known: Sequence[int] = ()) -> list[DetectedB
 
 
 def final_below(candidates: Sequence[int], settled: int) -> int:
-    """Return below which place breaks stay as they are, whatever stacks come after the first `settled`.
+    """Return the place below which breaks are final, whatever stacks come after the first `settled`.
 
     A candidate needs `REACH` stacks after it; one that later ones may join is not final yet.
     """
@@ -248,7 +248,7 @@ def final_below(candidates: Sequence[int], settled: int) -> int:
 
 
 def groups(candidates: Sequence[int]) -> list[list[int]]:
-    """Return candidates that are no more than `APART` from the one before, together."""
+    """Group candidates that are no more than `APART` from the one before."""
     together: list[list[int]] = []
     for k in candidates:
         if together and k - together[-1][-1] <= APART:

@@ -111,7 +111,7 @@ def _words(grain: Grain) -> tuple[Words, Words]:
 
 
 def _are_copies(both: Counts, differing: Counts, shared: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return where more agrees than a pattern that is wholly shared explains."""
+    """Return the pairs that agree more than a pattern that is wholly shared explains."""
     count = np.maximum(both, 1)
     agreeing = 1 - differing / count
     expected = 1 - np.arccos(shared) / np.pi
@@ -121,7 +121,7 @@ def _are_copies(both: Counts, differing: Counts, shared: NDArray[np.float64]) ->
 
 
 def _compare(signs: Words, known: Words, their_signs: Words, their_known: Words) -> tuple[Counts, Counts]:
-    """Return how many signs are known of both, and how many of these differ."""
+    """Return the number of signs that are known of both, and of those that differ."""
     both = known & their_known
     differing = (signs ^ their_signs) & both
     return (

@@ -152,7 +152,12 @@ class Fingerprinter:
     _tiles: list[Words] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._rows, self._columns = (_middle(n) for n in self.shape)
+        lines = []
+        for n in self.shape:  # of the blocks in the middle, which a flip of the image maps onto themselves
+            half = n // 2
+            used = 2 * min(BLOCKS // 2, half // 2)
+            lines.append(np.concatenate([np.arange(half - used, half), np.arange(n - half, n - half + used)]))
+        self._rows, self._columns = lines
         self._halves = [np.zeros((self._rows.size // 2, self._columns.size // 2)) for _ in range(2)]
 
     def add(self, frame: NDArray[Any]) -> int | None:
@@ -186,13 +191,6 @@ class Fingerprinter:
         even, odd = self._halves
         smallest = np.unique(np.array(digests, np.uint64))[:MOST_FRAMES]
         return Fingerprint(smallest, Grain.of(even, odd, np.concatenate([NO_TILES, *self._tiles])))
-
-
-def _middle(n: int) -> NDArray[np.intp]:
-    """Return the lines of the blocks in the middle of n, which a flip of the image maps onto themselves."""
-    half = n // 2
-    used = 2 * min(BLOCKS // 2, half // 2)
-    return np.concatenate([np.arange(half - used, half), np.arange(n - half, n - half + used)])
 
 
 def _tile(signs: Bools, known: Bools) -> Words:

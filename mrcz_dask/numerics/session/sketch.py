@@ -1,4 +1,4 @@
-"""A sketch of a stack's sum: signs of differences between neighbours, in which patterns of stacks compare."""
+"""A sketch of a stack's sum: signs of differences between adjacent pixels, by which patterns compare."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def sketch_sizes(shape: tuple[int, int]) -> tuple[int, int]:
 
 
 def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
-    """Return the sketch of a sum.
+    """Return the sketch of a sum, made of signs of differences between adjacent pixels.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
     bytes
         The bits of up to 131072 spots, evenly spread: the sign of the diagonal difference in a block of 2 x 2
         pixels, which neither columns nor rows reach. Then those of columns and rows: the signs of the
-        differences between two neighbours of each, over the upper and lower, left and right half. Each of the
+        differences between two adjacent ones, over the upper and lower, left and right half. Each of the
         two is filled up with 0 to a multiple of 64 bits.
 
     Notes

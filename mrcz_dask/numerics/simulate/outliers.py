@@ -39,7 +39,9 @@ def hot_population(params: SimulationParams) -> Replay[Population]:
     def step(before: Population, index: int) -> Population:
         """Let hot pixels die, and others be born."""
         draws = stream(params.seed, Purpose.HOT, index)
-        total = hot_count(params, index)
+        course = index / max(params.stacks - 1, 1)
+        share = params.hot[0] + (params.hot[1] - params.hot[0]) * course
+        total = round(share * ny * nx)
         pairs = round(params.hot_pairs * total / 2)
         targets = pairs, total - 2 * pairs
         old = []
@@ -52,6 +54,7 @@ def hot_population(params: SimulationParams) -> Replay[Population]:
         new_pairs = _with_born(params, old[0], targets[0], taken, draws)
         return new_pairs, _with_born(params, old[1], targets[1], taken, draws)
 
+    ny, nx = _site_shape(params)
     nothing = [Defects(np.zeros((0, size), np.int64), np.zeros((0, size))) for size in (2, 1)]
     return Replay(step, (nothing[0], nothing[1]))
 
@@ -72,14 +75,6 @@ def dead_pixels(params: SimulationParams) -> npt.NDArray[np.bool_]:
     draws = stream(params.seed, Purpose.DEAD)
     dead.flat[draws.choice(sites, round(params.dead * sites), replace=False)] = True
     return np.asarray(_magnified(params, dead), bool)
-
-
-def hot_count(params: SimulationParams, index: int) -> int:
-    """Return the number of hot physical pixels of stack `index`, linear between first and last share."""
-    first, last = params.hot
-    course = index / max(params.stacks - 1, 1)
-    ny, nx = _site_shape(params)
-    return round((first + (last - first) * course) * ny * nx)
 
 
 def _with_born(
