@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from benchmarks.harness import Bench, Pair, at_most, movie, row
 from benchmarks.koma import read_frames
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.live.correction.correct import LiveCorrection, LiveOptions
-from mrcz_dask.live.correction.learning import Learner, Summed
+from mrcz_dask.live.correction.learning import Learner, SummedStack
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import Settings
@@ -24,10 +22,10 @@ def _shape(bench: Bench) -> tuple[int, int, int]:
 def frames(bench: Bench) -> Pair:
     path, stack = bench.folder / "live.mrcz", movie(_shape(bench), 0)
     write(path, stack, durable=False)
-    correction, out = LiveCorrection(LiveOptions(wait=True, look=0)), np.empty(stack.shape[1:], np.float32)
+    correction = LiveCorrection(LiveOptions(wait=True, mask_after=0))
 
     def take(name: str) -> Frame:
-        made = [correction.take(Frame(k, 0.0, one, name), out) for k, one in enumerate(stack)]
+        made = [correction.take(Frame(k, 0.0, one, name)) for k, one in enumerate(stack)]
         return made[-1]
 
     for name in ("first", "second", "third"):
@@ -42,4 +40,4 @@ def learning(bench: Bench) -> Pair:
     stack = movie((60, ny, nx), 0)
     write(path, stack, durable=False)
     learner, total = Learner((ny, nx), Settings(), None, 0), sum_stack(stack)
-    return Pair(lambda: learner.learn(Summed("stack", total)), lambda: read_frames(path))
+    return Pair(lambda: learner.learn(SummedStack("stack", total)), lambda: read_frames(path))

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from mrcz_dask.counting import CountOutcome
     from mrcz_dask.counting.tasks import Counted
     from mrcz_dask.engine.clusters import ClientOptions
-    from mrcz_dask.live.counting.run import CountStream, StreamOptions
+    from mrcz_dask.live import StreamOptions
+    from mrcz_dask.live.counting.stream import CountStream
     from mrcz_dask.live.transport.listen import Listen
 
 _NUMBERS = ("frames", "electrons", "occupancy", "lost", "dose", "corrected", "out")
@@ -103,7 +104,7 @@ def count(
 
 def _stream_options(counted: CountedGroup, finding: FindingGroup, stream: StreamGroup) -> StreamOptions:
     from mrcz_dask.counting.calibration import calibration_path
-    from mrcz_dask.live.counting.run import StreamOptions
+    from mrcz_dask.live import StreamOptions
 
     assert finding.calibration is not None
     return StreamOptions(
@@ -123,7 +124,7 @@ def _stream_options(counted: CountedGroup, finding: FindingGroup, stream: Stream
 def _listen(stream: StreamGroup, options: StreamOptions, where: ClientOptions, tell: Teller) -> list[Counted]:
     """Count frames that are pushed, until Ctrl-C or the last sender closes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.live.counting.run import count_stream
+    from mrcz_dask.live import count_stream
 
     def source(counting: CountStream) -> Listen:
         listener = stream.listener(next_number=counting.next_number, safe=counting.safe_number, listen=tell)

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrcz_dask.live.counting.run import StreamOptions as StreamOptions
     from mrcz_dask.live.counting.run import count_stream as count_stream
+    from mrcz_dask.live.counting.stacks import StreamOptions as StreamOptions
     from mrcz_dask.live.frames import Frame as Frame
     from mrcz_dask.live.frames import FrameInfo as FrameInfo
     from mrcz_dask.live.frames import Roi as Roi
@@ -50,7 +50,7 @@ _HOMES = {
     "Scalar": "processors.declare",
     "Session": "session",
     "Shown": "launch",
-    "StreamOptions": "counting.run",
+    "StreamOptions": "counting.stacks",
     "count_stream": "counting.run",
     "processor": "processors.declare",
     "recorded": "record.stacks",

@@ -22,7 +22,7 @@ class Roi:
     Raises
     ------
     ParameterError
-        There is no pixel in it.
+        The region holds no pixel.
     """
 
     y0: int
@@ -39,31 +39,31 @@ class Roi:
 
     @classmethod
     def parse(cls, text: str) -> Roi:
-        """Return the region of ``y0:y1,x0:x1``.
+        """Read a region from ``y0:y1,x0:x1``.
 
         Raises
         ------
         ParameterError
-            It is none.
+            The text has another form, or the region is empty.
         """
-        found = _ROI.fullmatch(text.replace(" ", ""))
-        if found is None:
+        match = _ROI.fullmatch(text.replace(" ", ""))
+        if match is None:
             raise ParameterError(f"--roi is {text!r}; expected y0:y1,x0:x1, such as 100:400,0:512")
-        return cls(*map(int, found.groups()))
+        return cls(*map(int, match.groups()))
 
-    def of(self, shape: tuple[int, ...]) -> Roi:
-        """Return the part of this region that is in an image; all of the image if there is none."""
+    @classmethod
+    def whole(cls, shape: tuple[int, ...]) -> Roi:
+        """Return the region that covers an image of shape (ny, nx)."""
+        return cls(0, shape[0], 0, shape[1])
+
+    def within(self, shape: tuple[int, ...]) -> Roi:
+        """Clip the region to an image of shape (ny, nx); a region outside of it becomes the whole image."""
         y1, x1 = min(self.y1, shape[0]), min(self.x1, shape[1])
-        return Roi(self.y0, y1, self.x0, x1) if self.y0 < y1 and self.x0 < x1 else whole(shape)
+        return Roi(self.y0, y1, self.x0, x1) if self.y0 < y1 and self.x0 < x1 else Roi.whole(shape)
 
     def cut(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return this region of a frame, a view."""
+        """Return the pixels of this region, a view of the frame."""
         return frame[self.y0 : self.y1, self.x0 : self.x1]
-
-
-def whole(shape: tuple[int, ...]) -> Roi:
-    """Return the region that is all of an image, (ny, nx)."""
-    return Roi(0, shape[0], 0, shape[1])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +73,21 @@ class Frame:
     Attributes
     ----------
     number
-        Of the frame in its stream, from 0; numbers grow, and one that is missing is a gap.
+        Counts the frames of a stream from 0; a number that is left out is a missing frame.
     time
-        When it was recorded, seconds since 1970, by the clock of whoever recorded it.
+        Seconds since 1970 at which the frame was recorded, by the clock of the recording computer.
     data
-        (ny, nx), in the camera's dtype, not to be changed.
+        Pixels (ny, nx) in the camera's dtype, read-only.
     stack, index
-        The stack that it belongs to, '' if unknown, and which of its frames it is.
+        Name of the frame's stack, '' if unknown, and the frame's place in it.
     pixel_size
-        In Angstrom, or None.
+        Angstrom, or None.
     meta
-        What else is known: plain values.
+        Further metadata: plain values.
     chunk
-        The frame as a blosc chunk of version 2, if it came as one.
+        The frame as a blosc chunk of version 2, if it arrived as one.
     stream
-        Name of the camera that it comes from, if a source has several; numbers count for each.
+        Name of the camera. Every camera numbers its own frames.
     """
 
     number: int
@@ -103,18 +103,18 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """What a processor that takes ``info`` is told of a frame.
+    """Facts about a frame, for processors that take ``info``.
 
     Attributes
     ----------
     number, time, stack, index, pixel_size, meta
         As in `Frame`.
     roi
-        What was cut out.
+        Region of the frame that the processor gets.
     shape
         (ny, nx) of the whole frame.
     corrected
-        Whether gain, outliers and pattern were taken off.
+        True if gain, outliers and pattern have been corrected.
     """
 
     number: int
@@ -128,41 +128,24 @@ class FrameInfo:
     corrected: bool = False
 
 
-def info_of(frame: Frame, roi: Roi) -> FrameInfo:
-    """Return what a processor is told of a frame."""
-    shape = (frame.data.shape[0], frame.data.shape[1])
-    corrected = "since" in frame.meta.get("correction", {})
-    return FrameInfo(
-        frame.number,
-        frame.time,
-        frame.stack,
-        frame.index,
-        frame.pixel_size,
-        frame.meta,
-        roi,
-        shape,
-        corrected,
-    )
-
-
 Publish = Callable[[Sequence[Frame]], None]
 
 
 class FrameStream(Protocol):
-    """Where frames come from.
+    """A source of frames.
 
     Attributes
     ----------
     name
-        What messages call it.
+        Name of the source in messages.
     """
 
     name: str
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand frames on, in order, until there are no more or `stop` is set.
+        """Hand frames on in order, until no more come or `stop` is set.
 
-        `publish` returns when the frames are safe: recorded, if they are to be. It may wait, so that a source
-        is never faster than the recording; processors never make it wait.
+        `publish` returns when the frames are safe: on the disk, if they are recorded. It may wait, so that a
+        source is never faster than the recording. Processors never make it wait, except while catching up.
         """
         ...

@@ -1,4 +1,4 @@
-"""A live session from its parts: what `mrcz-dask live` does, for Python."""
+"""Starts a live session: what `mrcz-dask live` does, for Python."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import FrameStream
 from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.pool import open_pool
 from mrcz_dask.live.processors.results import ResultStore
-from mrcz_dask.live.session import LiveParams, Session, names_of, running
+from mrcz_dask.live.session import LiveParams, Session, names_of
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
 
 if TYPE_CHECKING:
     from mrcz_dask.live.correction.correct import LiveCorrection, LiveOptions
     from mrcz_dask.live.processors.declare import Value
-    from mrcz_dask.live.processors.pool import Pool
     from mrcz_dask.live.record.recorder import Recorder
 
 LOOPBACK = "127.0.0.1"
@@ -28,20 +28,20 @@ Source = FrameStream | Callable[["Recorder | None"], FrameStream]
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """What is kept of a session.
+    """Files that a session leaves.
 
     Attributes
     ----------
     store
-        Zarr folder for results; None = they are shown alone.
+        Zarr folder for results; None = they are only shown.
     record
         Folder for frames; None = they are not recorded.
     frames_per_stack
-        So many frames make a recorded stack where the source names none.
+        Frames of a recorded stack, if the source names no stacks.
     append, overwrite
-        Go on in a store that is there, or remove it.
+        Add to a store that exists, or remove it.
     resume
-        Whether a recording that is there may go on: the source's numbers go on, too.
+        True if an existing recording may go on, because the source's numbers go on, too.
     """
 
     store: Path | None = None
@@ -54,16 +54,16 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Where the page is.
+    """Address of the page.
 
     Attributes
     ----------
     host, port
-        Address; port 0 = any that is free, None = no page.
+        Address; port 0 = any that is free.
     """
 
     host: str = LOOPBACK
-    port: int | None = 0
+    port: int = 0
 
 
 @contextmanager
@@ -79,98 +79,85 @@ def start(
     page: Shown | None = None,
     listen: Listener = silent,
 ) -> Iterator[Session]:
-    """Give a live session that has begun; it ends with the block.
+    """Start a live session, which ends with the block.
 
     Parameters
     ----------
     source
-        Where frames come from: a `Replay`, a `Folder`, a `Listen`; or what makes one, given the recorder.
+        Source of the frames: a `Replay`, a `Folder`, a `Listen`; or a function that makes one, given the
+        recorder.
     processors
         ``FILE.py`` or ``FILE.py:NAME`` each.
     keep
-        What is kept.
+        Files that the session leaves.
     params
-        How it runs.
+        Parameters of the session.
     values
-        Parameters of processors at the beginning, by their names.
+        Parameters of processors at the beginning, by the processor's name.
     correct
-        How frames are corrected before processors get them; None = not at all.
+        Correction of the frames that processors get; None = they are not corrected.
     where
-        On which cluster; None = a local one, a worker for each processor.
+        Cluster of the processors; None = a local one, with a worker for each.
     page
-        Where the page is; None = there is none.
+        Address of the page; None = no page.
     listen
-        Is told what happens.
+        Gets messages.
 
     Raises
     ------
     ParameterError, FormatError
-        A processor's file, a gain, dark or list of defects cannot be read, or options do not go together.
+        A processor's file, a gain, dark or list of defects cannot be read, or options contradict each other.
     OutputExistsError
-        Results or a recording are there.
+        Results or a recording exist.
     SessionError
-        The page's address or the scheduler is not to be had.
+        The page's address is taken, or the scheduler does not answer.
     """
-    keep, params = keep or Keep(), params or LiveParams()
-    scripts = [Script.parse(str(one)) for one in processors]
+    keep, params, values = keep or Keep(), params or LiveParams(), values or {}
+    scripts = [Script.parse(str(processor)) for processor in processors]
     if not scripts and keep.record is None:
         raise ParameterError("nothing to do: give --processor FILE.py, or --record FOLDER, or both")
-    _known({*(values or {}), *params.rois}, names_of(scripts))
-    with ExitStack() as opened:
-        recorder = _recorder(keep, listen, opened)
+    names = names_of(scripts)
+    unknown = sorted({*values, *params.rois} - set(names))
+    if unknown:
+        raise ParameterError(f"no processor is called {', '.join(unknown)}; there are {', '.join(names)}")
+    with ExitStack() as stack:
+        recorder = None if keep.record is None else stack.enter_context(_recorder(keep.record, keep, listen))
         stream = source(recorder) if callable(source) else source
-        correction = None if correct is None else opened.enter_context(_correction(correct, listen))
-        store = _store(keep, params)
-
-        def make(pool: Pool) -> Session:
-            return Session(
-                stream,
-                scripts,
-                pool,
-                listen,
-                params,
-                store=store,
-                recording=recorder,
-                correction=correction,
-                values=values,
-            )
-
-        session = opened.enter_context(
-            running(make, where or ClientOptions(), len(scripts), params.memory, listen)
+        correction = None if correct is None else stack.enter_context(_correction(correct, listen))
+        store = None
+        if keep.store is not None:
+            append = keep.append or params.every
+            store = ResultStore(keep.store, append=append, overwrite=keep.overwrite)
+        pool = stack.enter_context(open_pool(where or ClientOptions(), len(scripts), params.memory, listen))
+        session = Session(
+            stream,
+            scripts,
+            pool,
+            listen,
+            params,
+            store=store,
+            recording=recorder,
+            correction=correction,
+            values=values,
         )
-        if page is not None and page.port is not None:
+        session.start()
+        stack.callback(session.close)
+        if page is not None:
             from mrcz_dask.live.page.serving import served_live
 
-            opened.enter_context(served_live(session, page.host, page.port, keep.store, listen))
+            stack.enter_context(served_live(session, page.host, page.port, keep.store, listen))
         yield session
 
 
-def _known(named: set[str], names: Sequence[str]) -> None:
-    unknown = sorted(named - set(names))
-    if unknown:
-        raise ParameterError(f"no processor is called {', '.join(unknown)}; there are {', '.join(names)}")
-
-
-def _store(keep: Keep, params: LiveParams) -> ResultStore | None:
-    if keep.store is None:
-        return None
-    return ResultStore(keep.store, append=keep.append or params.every, overwrite=keep.overwrite)
-
-
-def _recorder(keep: Keep, listen: Listener, opened: ExitStack) -> Recorder | None:
-    if keep.record is None:
-        return None
+def _recorder(folder: Path, keep: Keep, listen: Listener) -> Recorder:
     from mrcz_dask.live.record.recorder import Recorder
 
-    there = keep.record.exists() and any(keep.record.iterdir())
-    if there and not keep.resume:
+    if not keep.resume and folder.exists() and any(folder.iterdir()):
         raise OutputExistsError(
-            f"{keep.record}: there is a recording or something else in it, and frames of a replay or a "
-            "folder would be taken for those that are there; choose another --record"
+            f"{folder}: the folder is not empty, and frames of a replay or a folder would be taken for those "
+            "that are there; choose another --record"
         )
-    made = Recorder(keep.record, frames_per_stack=keep.frames_per_stack, listen=listen)
-    opened.callback(made.close)
-    return made
+    return Recorder(folder, frames_per_stack=keep.frames_per_stack, listen=listen)
 
 
 def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:
@@ -179,10 +166,12 @@ def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:
     from mrcz_dask.gain.options import GainOptions
     from mrcz_dask.live.correction.correct import LiveCorrection
 
-    asked = options.gain or GainOptions()
-    for what, path in (("gain", asked.gain), ("dark", asked.dark)):
-        if path is not None:
-            read_reference(path, what)  # an error before the night begins, not with its first frame
-    if asked.defects is not None:
-        read_defects(asked.defects, None)
+    # read here, an error comes before the night begins, not with its first frame
+    gain = options.gain or GainOptions()
+    if gain.gain is not None:
+        read_reference(gain.gain, "gain")
+    if gain.dark is not None:
+        read_reference(gain.dark, "dark")
+    if gain.defects is not None:
+        read_defects(gain.defects, None)
     return LiveCorrection(options, listen)

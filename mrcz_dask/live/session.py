@@ -1,24 +1,22 @@
-"""A live session: a source, its recording, and processors; the reference for what a page may see."""
+"""A live session: a source of frames, their recording, and processors."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from threading import Event, Lock, Thread
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, FrameStream, Roi
 from mrcz_dask.live.processors.declare import Value
 from mrcz_dask.live.processors.loading import Script
 from mrcz_dask.live.processors.mailbox import Mailbox
-from mrcz_dask.live.processors.pool import Pool, open_pool
+from mrcz_dask.live.processors.pool import Pool
 from mrcz_dask.live.processors.recent import Rate
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.processors.runner import Runner
@@ -27,52 +25,39 @@ from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.live_messages import FramesMissing, LiveStarted, SourceEnded
 from mrcz_dask.values.messages import Listener, Warned
 
+if TYPE_CHECKING:
+    from mrcz_dask.live.correction.correct import LiveCorrection
+    from mrcz_dask.live.record.recorder import Recorder
+
 MEMORY = 2_000_000_000
 SECONDS = 30.0
-# Frames that wait for each processor when every frame is looked at.
-DEPTH = 4
+DEPTH = 4  # frames that wait for each processor when all of them get every frame
 JOIN_SECONDS = 0.2
 READY_SECONDS = 0.02
 END_SECONDS = 60.0
 
 
-class Recording(Protocol):
-    """Where frames are kept."""
-
-    def append(self, frames: Sequence[Frame]) -> None:
-        """Keep frames; return when they are safe."""
-        ...
-
-
-class Correction(Protocol):
-    """What takes gain, outliers and pattern off frames."""
-
-    def take(self, frame: Frame) -> Frame:
-        """Return a frame, corrected."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class LiveParams:
-    """How a session runs.
+    """Parameters of a live session.
 
     Attributes
     ----------
     roi
         Region of interest at the beginning; None = the whole frame.
-    rois
-        Of single processors, by their names; the others have `roi`.
     every
-        Every processor sees every frame, and the source waits for it: for a recording that is caught up with.
+        True: every processor gets every frame, and the source waits for it. Used to catch up.
     memory
         Bytes that a processor may take.
     seconds
-        So long may a frame take in a processor before its worker is thought to hang.
+        Longest time for a frame in a processor before its worker is taken to hang.
+    rois
+        Regions of single processors, by name; the others have `roi`.
 
     Raises
     ------
     ParameterError
-        One of them makes no sense.
+        A value is out of range.
     """
 
     roi: Roi | None = None
@@ -89,28 +74,28 @@ class LiveParams:
 
 
 class Session:
-    """A source and its processors; a `LiveView`.
+    """A source and its processors. A page calls its methods from any thread; they return at once.
 
     Parameters
     ----------
     stream
-        Where frames come from.
+        Source of the frames.
     scripts
-        The processors' files.
+        Files of the processors.
     pool
-        Where processors run.
+        Workers of the processors.
     listen
-        Is told what happens.
+        Gets messages.
     params
-        How it runs.
+        Parameters of the session.
     store
-        Where results go; None = nowhere.
+        Store of the results; None = they are only shown.
     recording
-        Where frames go; None = nowhere.
+        Recorder of the frames; None = they are not recorded.
     correction
-        What is done to frames before processors get them; None = nothing.
+        Correction of the frames that processors get; None = they are not corrected.
     values
-        Parameters at the beginning, by processor.
+        Parameters of processors at the beginning, by the processor's name.
     """
 
     def __init__(
@@ -119,43 +104,36 @@ class Session:
         scripts: Sequence[Script],
         pool: Pool,
         listen: Listener,
-        params: LiveParams | None = None,
+        params: LiveParams,
         *,
         store: ResultStore | None = None,
-        recording: Recording | None = None,
-        correction: Correction | None = None,
+        recording: Recorder | None = None,
+        correction: LiveCorrection | None = None,
         values: Mapping[str, Mapping[str, Value]] | None = None,
     ) -> None:
-        self._stream, self._listen, self._params = stream, listen, params or LiveParams()
+        self._stream, self._listen = stream, listen
         self._recording, self._correction = recording, correction
         self._lock, self._stop, self._rate = Lock(), Event(), Rate()
         self._newest: Frame | None = None
-        self._others: set[str] = set()
+        self._other_streams: set[str] = set()
         self._source = SourceState(stream.name, recorded=None if recording is None else 0)
-        self._runners = {
-            name: self._runner(name, script, pool, store, (values or {}).get(name, {}))
-            for name, script in zip(names_of(scripts), scripts, strict=True)
-        }
-        self._thread = Thread(target=self._feed, name="live-source", daemon=True)
-
-    def _runner(
-        self, name: str, script: Script, pool: Pool, store: ResultStore | None, values: Mapping[str, Value]
-    ) -> Runner:
-        every = self._params.every
-        file = Path(script.path).name
-        make = None if store is None else store.anew if every else store.series
-        return Runner(
-            name,
-            script,
-            pool,
-            Mailbox(DEPTH if every else 0),
-            None if make is None else make(name, file),
-            self._listen,
-            seconds=self._params.seconds,
-            roi=self._params.rois.get(name, self._params.roi),
-            values=dict(values),
-            plan=store.settings(name) if store is not None and every else None,
-        )
+        self._thread = Thread(target=self._run_source, name="live-source", daemon=True)
+        self._runners: dict[str, Runner] = {}
+        every = params.every
+        for name, script in zip(names_of(scripts), scripts, strict=True):
+            file = Path(script.path).name
+            self._runners[name] = Runner(
+                name,
+                script,
+                pool,
+                Mailbox(DEPTH if every else 0),
+                None if store is None else store.series(name, file, replace=every),
+                listen,
+                seconds=params.seconds,
+                roi=params.rois.get(name, params.roi),
+                values=(values or {}).get(name, {}),
+                settings=store.settings(name) if store is not None and every else [],
+            )
 
     def start(self) -> None:
         """Begin."""
@@ -165,23 +143,17 @@ class Session:
         self._thread.start()
 
     def wait(self, stop: Event | None = None) -> None:
-        """Return when the source has no more frames and processors have done theirs, or `stop` is set.
-
-        Raises
-        ------
-        MrczDaskError, OSError
-            What ended the source.
-        """
-        while self._alive() and not (stop is not None and stop.is_set()):
+        """Return when all frames are processed, or `stop` is set."""
+        while stop is None or not stop.is_set():
             self._thread.join(JOIN_SECONDS)
-            if not self._thread.is_alive():
-                time.sleep(JOIN_SECONDS)
-
-    def _alive(self) -> bool:
-        return self._thread.is_alive() or not all(one.join(0) for one in self._runners.values())
+            if self._thread.is_alive():
+                continue
+            if all(runner.join(0) for runner in self._runners.values()):
+                return
+            time.sleep(JOIN_SECONDS)
 
     def close(self) -> None:
-        """Stop the source, and end processors after the frame at hand."""
+        """Stop the source, and end processors after the present frame."""
         self._stop.set()
         for runner in self._runners.values():
             runner.stop()
@@ -189,62 +161,64 @@ class Session:
         for runner in self._runners.values():
             runner.join(END_SECONDS)
 
-    # The source's thread.
+    # The source's thread runs these.
 
-    def _feed(self) -> None:
-        error = ""
+    def _run_source(self) -> None:
+        runners = self._runners.values()
         while not self._stop.wait(READY_SECONDS) and any(
-            one.state().status in ("starting", "restarting") for one in self._runners.values()
+            runner.state().status in ("starting", "restarting") for runner in runners
         ):
-            pass  # so that no processor misses the beginning while its worker starts
+            pass  # no processor should miss the beginning while its worker starts
+        error = ""
         try:
             self._stream.run(self.publish, self._stop)
-        except (MrczDaskError, OSError) as raised:
-            error = str(raised)
+        except (MrczDaskError, OSError) as failure:
+            error = str(failure)
         with self._lock:
             self._source = replace(self._source, ended=True, error=error)
         self._listen(SourceEnded(self._stream.name, self._source.received, error))
-        for runner in self._runners.values():
+        for runner in runners:
             runner.end(whole=not error and not self._stop.is_set())
 
     def publish(self, frames: Sequence[Frame]) -> None:
-        """Take frames of the source: record them, then let processors know of each."""
+        """Record frames of the source, then hand each to the processors."""
         if self._recording is not None:
             self._recording.append(frames)
-        for frame in filter(self._is_followed, frames):
+        for frame in frames:
+            if self._newest is not None and frame.stream != self._newest.stream:
+                self._warn_of_stream(frame.stream, self._newest.stream)
+                continue
             self._count(frame)
-            seen = frame if self._correction is None else self._correction.take(frame)
+            if self._correction is not None:
+                frame = self._correction.take(frame)
             with self._lock:
-                self._newest = seen
+                self._newest = frame
             for runner in self._runners.values():
-                runner.offer(seen)
+                runner.offer(frame)
 
-    def _is_followed(self, frame: Frame) -> bool:
-        """Return whether a frame is of the stream that is processed: the first one that came."""
-        if self._newest is None or frame.stream == self._newest.stream:
-            return True
-        if frame.stream not in self._others:
-            self._others.add(frame.stream)
-            fate = "are not recorded" if self._recording is None else "are recorded"
-            self._listen(
-                Warned(
-                    f"frames of {frame.stream} {fate} and not processed, as those of "
-                    f"{self._newest.stream} are; run another `mrcz-dask live` for them"
-                )
+    def _warn_of_stream(self, stream: str, processed: str) -> None:
+        if stream in self._other_streams:
+            return
+        self._other_streams.add(stream)
+        fate = "are not recorded" if self._recording is None else "are recorded"
+        self._listen(
+            Warned(
+                f"frames of {stream} {fate} and not processed, as those of {processed} are; run another "
+                "`mrcz-dask live` for them"
             )
-        return False
+        )
 
     def _count(self, frame: Frame) -> None:
         self._rate.count()
         with self._lock:
-            before = self._source
-            gap = max(0, frame.number - before.number - 1) if before.number >= 0 else 0
+            source = self._source
+            gap = max(0, frame.number - source.number - 1) if source.number >= 0 else 0
             self._source = replace(
-                before,
+                source,
                 number=frame.number,
-                received=before.received + 1,
-                recorded=None if before.recorded is None else before.recorded + 1,
-                missing=before.missing + gap,
+                received=source.received + 1,
+                recorded=None if source.recorded is None else source.recorded + 1,
+                missing=source.missing + gap,
                 shape=(frame.data.shape[0], frame.data.shape[1]),
                 dtype=str(frame.data.dtype),
                 pixel_size=frame.pixel_size,
@@ -252,15 +226,14 @@ class Session:
         if gap:
             self._listen(FramesMissing(frame.number, gap))
 
-    # What a page sees and asks.
+    # A page reads these and calls these.
 
     def source(self) -> SourceState:
-        """Return how the source stands."""
-        rois = {one.state().roi for one in self._runners.values()}
+        """Return the state of the source."""
+        rois = {runner.state().roi for runner in self._runners.values()}
+        roi = rois.pop() if len(rois) == 1 else None
         with self._lock:
-            return replace(
-                self._source, rate=self._rate.per_second(), roi=rois.pop() if len(rois) == 1 else None
-            )
+            return replace(self._source, rate=self._rate.per_second(), roi=roi)
 
     def newest(self) -> tuple[int, NDArray[Any]] | None:
         """Return number and pixels, (ny, nx), of the newest frame, read-only; None before the first."""
@@ -268,77 +241,58 @@ class Session:
             return None if self._newest is None else (self._newest.number, self._newest.data)
 
     def panels(self) -> Sequence[PanelState]:
-        """Return how every processor stands, in the order in which they were given."""
-        return [one.state() for one in self._runners.values()]
+        """Return the states of the processors, in the order in which they were given."""
+        return [runner.state() for runner in self._runners.values()]
 
     def results(self, panel: str, since: int = 0) -> tuple[int, Sequence[Result]]:
-        """Return the place behind the last result, and the results from place `since` on that are kept."""
-        return self._of(panel).recent.since(since)
+        """Return the place behind the last result, and the results from place `since` on that are kept.
+
+        Places count the results of a processor from 0. They begin again after a reset, with a place below
+        `since`.
+        """
+        return self._named(panel)[0].recent.since(since)
 
     def set_roi(self, roi: Roi | None, panel: str | None = None) -> None:
-        """Let one processor, or all, look at a region from the next frame on; None = the whole frame."""
-        for runner in self._runners.values() if panel is None else [self._of(panel)]:
+        """Set the region of one processor, or of all, from the next frame on; None = the whole frame."""
+        for runner in self._named(panel):
             runner.set_roi(roi)
 
     def set_value(self, panel: str, parameter: str, value: Value) -> None:
-        """Set a parameter from the next frame on; ParameterError if it cannot have that value."""
-        self._of(panel).set_value(parameter, value)
+        """Set a parameter from the next frame on.
+
+        Raises
+        ------
+        ParameterError
+            The processor has no such parameter, or it cannot have this value.
+        """
+        self._named(panel)[0].set_value(parameter, value)
 
     def pause(self, paused: bool, panel: str | None = None) -> None:
-        """Let one processor, or all, wait or go on; what comes meanwhile counts as skipped."""
+        """Pause one processor, or all, or go on; frames that arrive meanwhile count as skipped."""
         if panel is None:
             with self._lock:
                 self._source = replace(self._source, paused=paused)
-        for runner in self._runners.values() if panel is None else [self._of(panel)]:
-            runner.pause(paused)
+        for runner in self._named(panel):
+            runner.mailbox.pause(paused)
 
     def reset(self, panel: str) -> None:
         """Begin with a new state and forget the results that are shown; the store keeps them."""
-        self._of(panel).reset()
+        self._named(panel)[0].reset()
 
-    def _of(self, panel: str) -> Runner:
+    def _named(self, panel: str | None) -> list[Runner]:
+        """Return the runner of a processor, or all."""
+        if panel is None:
+            return list(self._runners.values())
         if panel not in self._runners:
             raise ParameterError(f"no processor is called {panel!r}; there are {', '.join(self._runners)}")
-        return self._runners[panel]
+        return [self._runners[panel]]
 
 
 def names_of(scripts: Sequence[Script]) -> list[str]:
-    """Return a name for each processor: of its function or file, with a number where two are the same."""
-    plain = [one.name or Path(one.path).stem for one in scripts]
-    many, so_far = Counter(plain), Counter[str]()
-    names = []
-    for one in plain:
-        so_far[one] += 1
-        names.append(one if many[one] == 1 else f"{one}-{so_far[one]}")
+    """Name each processor after its function or file, with a number where two names are the same."""
+    plain = [script.name or Path(script.path).stem for script in scripts]
+    totals, counts, names = Counter(plain), Counter[str](), []
+    for name in plain:
+        counts[name] += 1
+        names.append(name if totals[name] == 1 else f"{name}-{counts[name]}")
     return names
-
-
-Make = Callable[[Pool], Session]
-
-
-@contextmanager
-def running(
-    make: Make, where: ClientOptions, processors: int, memory: int, listen: Listener
-) -> Iterator[Session]:
-    """Give a session that has begun, and end it and its workers.
-
-    Parameters
-    ----------
-    make
-        Makes the session over workers.
-    where
-        A running scheduler, or a local cluster.
-    processors
-        How many there are.
-    memory
-        Bytes that each may take.
-    listen
-        Is told what happens.
-    """
-    with open_pool(where, processors, memory, listen) as pool:
-        session = make(pool)
-        session.start()
-        try:
-            yield session
-        finally:
-            session.close()

@@ -49,7 +49,10 @@ class Run:
 
     def __init__(self, name: str, **values: Any) -> None:
         self.processor = declared(name)
-        self.values = self.processor.spec.checked(values)
+        self.values = {
+            each.name: each.checked(values.get(each.name, each.default))
+            for each in self.processor.spec.parameters
+        }
         self.state = self.processor.begin()
         self.number = -1
 

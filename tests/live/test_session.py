@@ -172,6 +172,27 @@ def test_a_file_that_is_edited_is_taken_and_a_broken_one_is_not(pool: Pool, writ
     assert [one.version for one in ears.of(ProcessorLoaded)] == [1, 2]
 
 
+def test_an_edited_file_that_ends_its_worker_costs_no_frame(pool: Pool, write: Write) -> None:
+    held = Held(range(8))
+    session = Session(held, [write("top", TOP)], pool, Ears(), LiveParams(every=True))
+    session.start()
+    held.give(2)
+    _until(lambda: session.panels()[0].processed == 2)
+    write("top", TOP + "\nos._exit(1)\n")
+    held.give(6)
+    session.wait()
+    session.close()
+    (panel,) = session.panels()
+    assert _values(session, "top", "top") == list(range(8))
+    assert panel.version == 1 and panel.failed == 0
+
+
+def test_a_value_that_a_processor_cannot_have_is_warned_of(pool: Pool, write: Write) -> None:
+    ears = Ears()
+    run_all(pool, Numbers([0]), [write("count", COUNT)], ears, values={"count": {"fail": "no", "gone": 1}})
+    assert [one.message for one in ears.of(Warned)] == ["count: gone = 1 does not fit it and is ignored"]
+
+
 def test_a_file_that_does_not_load_at_first_is_waited_for(pool: Pool, write: Write) -> None:
     script = write("top", "raise RuntimeError('not yet')\n" + TOP)
     held = Held(range(2))

@@ -1,4 +1,4 @@
-"""The last complete stacks of a stream, their sums compressed: who may be a reference, where they break."""
+"""Keeps the last complete stacks of a stream: their sums, which are usable, and where an epoch ends."""
 
 from __future__ import annotations
 
@@ -18,52 +18,39 @@ from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import Settings
 
-PACKED = Codec("zstd", 1)
+CODEC = Codec("zstd", 1)
 FEWEST_AFTER = FEWEST + 1  # with one less a jump of dose is placed a stack early
 NO_VALUES = np.zeros((0, 0), np.int8)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """A stack that may be a member of windows.
+class StoredStack:
+    """A stack that may be a member of windows, with its sum compressed.
 
     Attributes
     ----------
     number
-        Of the stack; numbers grow.
+        Counts the stacks.
     name
-        What messages call it.
+        Name of the stack in messages.
     dose
         Counts per pixel and frame.
+    shape, dtype, chunk
+        (ny, nx), type and compressed values of the sum.
+    member
+        The member of windows that it becomes, without values.
+    sketch
+        Sketch of the sum, for the search for breaks.
     """
 
     number: int
     name: str
     dose: float
-    _chunk: bytes
-    _like: tuple[tuple[int, int], np.dtype[Any]]
-    _member: Member
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    chunk: bytes
+    member: Member
     sketch: bytes
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(ny, nx)."""
-        return self._like[0]
-
-    @classmethod
-    def of(cls, number: int, name: str, total: StackSum, mask: OutlierMask) -> Kept:
-        """Keep the sum of a stack."""
-        values = np.ascontiguousarray(total.values)
-        member = Member(NO_VALUES, total.exponent, np.flatnonzero(mask.mask), mask.mean, total.n)
-        signs = sketch(values, mask.mask, number)
-        like = total.shape, values.dtype
-        return cls(number, name, mask.mean / total.n, PACKED.compress(values), like, member, signs)
-
-    def load(self) -> Member:
-        """Return the stack as a window sees it."""
-        values = np.empty(*self._like)
-        decompress_into(self._chunk, values)
-        return replace(self._member, values=values)
 
 
 class LastStacks:
@@ -72,55 +59,66 @@ class LastStacks:
     Parameters
     ----------
     settings
-        Radius, contrast, and which breaks are looked for.
+        Radius, contrast, and the kinds of breaks that are looked for.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._most = 2 * max(settings.koma.radius, REACH)
-        self._kept: list[Kept] = []
-        self._grids: list[BlockMeans] = []
+        self._most = 4 * max(settings.koma.radius, REACH)
+        self._stacks: list[StoredStack] = []
+        self._block_means: list[BlockMeans] = []
         self._count = 0
 
     @property
     def numbers(self) -> list[int]:
-        """Of all that are kept, in order."""
-        return [one.number for one in self._kept]
+        """Numbers of the stacks, in order of time."""
+        return [stack.number for stack in self._stacks]
 
     def load(self, number: int) -> Member:
-        """Return a stack that is kept."""
-        return next(one for one in self._kept if one.number == number).load()
+        """Return a stack as a member of windows."""
+        stack = next(stack for stack in self._stacks if stack.number == number)
+        values = np.empty(stack.shape, stack.dtype)
+        decompress_into(stack.chunk, values)
+        return replace(stack.member, values=values)
 
-    def add(self, name: str, total: StackSum, mask: OutlierMask) -> Kept:
-        """Keep a stack with a sound mask; the oldest are forgotten."""
+    def add(self, name: str, total: StackSum, mask: OutlierMask) -> StoredStack:
+        """Add a stack with a sound mask; the oldest are forgotten."""
         contrast = self._settings.contrast
-        newest = Kept.of(self._count, name, total, mask)
+        values = np.ascontiguousarray(total.values)
+        newest = StoredStack(
+            self._count,
+            name,
+            mask.mean / total.n,
+            total.shape,
+            values.dtype,
+            CODEC.compress(values),
+            Member(NO_VALUES, total.exponent, np.flatnonzero(mask.mask), mask.mean, total.n),
+            sketch(values, mask.mask, self._count),
+        )
         self._count += 1
-        self._kept = [*self._kept, newest][-2 * self._most :]
-        grid = block_means(total.values, mask.mask, contrast.blocks, 2.0**-total.exponent)
-        self._grids = [*self._grids, grid][-max(contrast.history, 2 * self._most) :]
+        self._stacks = [*self._stacks, newest][-self._most :]
+        means = block_means(total.values, mask.mask, contrast.blocks, 2.0**-total.exponent)
+        self._block_means = [*self._block_means, means][-max(contrast.history, self._most) :]
         return newest
 
-    def usable(self) -> list[Kept]:
-        """Return those that may be references, by all that is known by now."""
-        verdicts = assess_contrast(self._grids, self._settings.koma.radius, self._settings.contrast)
-        recent = verdicts[len(verdicts) - len(self._kept) :]
-        return [one for one, verdict in zip(self._kept, recent, strict=True) if verdict.usable]
+    def usable(self) -> list[StoredStack]:
+        """Return the stacks that may be members of windows, as far as is known by now."""
+        verdicts = assess_contrast(self._block_means, self._settings.koma.radius, self._settings.contrast)
+        recent = verdicts[len(verdicts) - len(self._stacks) :]
+        return [stack for stack, verdict in zip(self._stacks, recent, strict=True) if verdict.usable]
 
-    def part(self) -> str:
-        """Forget the stacks before a lasting change of dose or pattern; return what it is, '' for none.
+    def forget_old_epoch(self) -> str:
+        """Forget the stacks before a lasting change of dose or pattern; return a note about it, '' for none.
 
-        It is seen when four usable stacks have come after it.
+        A break is found when four usable stacks have come after it.
         """
         koma, usable = self._settings.koma, self.usable()
         if koma.breaks != "auto" or not usable:
             return ""
-        doses = [one.dose for one in usable]
-        found = find_breaks(
-            gather_evidence([one.sketch for one in usable], usable[0].shape, doses, koma.break_dose)
-        )
-        if not found or len(usable) - found[-1].place < FEWEST_AFTER:
+        doses, sketches = [stack.dose for stack in usable], [stack.sketch for stack in usable]
+        breaks = find_breaks(gather_evidence(sketches, usable[0].shape, doses, koma.break_dose))
+        if not breaks or len(usable) - breaks[-1].place < FEWEST_AFTER:
             return ""
-        first = usable[found[-1].place]
-        self._kept = [one for one in self._kept if one.number >= first.number]
-        return f"corrections begin anew with {first.name}: {reason_of(found[-1])}"
+        first = usable[breaks[-1].place]
+        self._stacks = [stack for stack in self._stacks if stack.number >= first.number]
+        return f"corrections begin anew with {first.name}: {reason_of(breaks[-1])}"

@@ -1,4 +1,4 @@
-"""What complete stacks teach about the frames that follow: mask, pattern, and what fills come from."""
+"""Learns from complete stacks how to correct the frames that follow: mask, pattern, and filling."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.gain.check import Finding
 from mrcz_dask.gain.prepared import FIRST
-from mrcz_dask.live.correction.last_stacks import Kept, LastStacks
+from mrcz_dask.live.correction.last_stacks import LastStacks
 from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.gain.sums import gained_exponent, gained_mask, gained_sum
@@ -34,40 +34,40 @@ Against = Callable[[SessionPattern], tuple[Finding, ...]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Applied:
-    """What is done to frames behind the gain, and what it is made of.
+class LearnedCorrection:
+    """A correction of frames after the gain, and a description of it.
 
     Attributes
     ----------
-    ready
-        The correction; None = nothing.
+    correction
+        None = none yet.
     level
         Mean counts of a frame as read, minus dark, that it was made for; 0 = unknown.
     about
-        Plain values: `mask`, {stack: of how many of its frames}, and `reference`: None, or the `method`, how
-        many `stacks` are in the short and in the `long` window, and the `newest` of them.
+        Plain values: `mask`, {stack: number of its frames}, and `reference`: None, or the `method`, the
+        number of stacks in the short (`stacks`) and in the `long` window, and the `newest` of them.
     notes
-        What a person should know of the last complete stack; None = as before.
+        Caveats about the last complete stack; None = as before.
     """
 
-    ready: ReadyCorrection | None = None
+    correction: ReadyCorrection | None = None
     level: float = 0.0
     about: Mapping[str, Any] = field(default_factory=lambda: {"mask": {}, "reference": None})
     notes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Summed:
-    """A stack, or what there is of it so far: its name, its exact sum before the gain, what tells copies."""
+class SummedStack:
+    """A stack, complete or running: its name, its exact sum before the gain, and its fingerprint."""
 
     name: str
     total: StackSum
-    prints: Fingerprint | None = None
+    fingerprint: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Known:
-    """What the last stack that counts left: mask, pattern, and the image that fills come from."""
+class _LastStack:
+    """Mask, pattern and filling from the last stack that was learned from."""
 
     mask: dict[str, int]
     weight: Weight
@@ -87,11 +87,11 @@ class Learner:
     settings
         As those of `koma`; a pause is no break.
     gain
-        What is applied to frames first, its power taken; None = nothing.
+        Gain of the frames, with its gamma; None = none.
     exponent
         Binary exponent of sums before the gain.
     against
-        Says what a pattern of stacks before the gain has against it; asked after one stack, and after five.
+        Compares the gain with the pattern of stacks before the gain; called after one stack, and after five.
     """
 
     def __init__(
@@ -103,158 +103,141 @@ class Learner:
         against: Against | None = None,
     ) -> None:
         self._shape, self._settings, self._gain = shape, settings, gain
-        nothing = StackSum(np.zeros((1, 1), np.int8), exponent, 1)
-        self._exponent = exponent if gain is None else gained_exponent(nothing, gain)
+        empty = StackSum(np.zeros((1, 1), np.int8), exponent, 1)
+        self._exponent = exponent if gain is None else gained_exponent(empty, gain)
         self._dark = 0.0 if gain is None or gain.dark is None else float(gain.dark.mean(dtype=np.float64))
         self._stacks = LastStacks(settings)
         self._copies, self._names = Copies(), list[str]()
-        self._windows = self._new_windows()
-        self._fits: tuple[BandFit, ...] = ()
-        self._known: _Known | None = None
-        self._against, self._told = against, tuple[str, ...]()
+        self._begin_epoch()
+        self._last: _LastStack | None = None
+        self._against, self._gain_notes = against, tuple[str, ...]()
         self._pattern = None if against is None else PatternSum(shape)
 
-    def _new_windows(self) -> OneSided:
-        return OneSided(self._shape, self._exponent, self._settings.koma)
+    def _begin_epoch(self) -> None:
+        self._windows = OneSided(self._shape, self._exponent, self._settings.koma)
+        self._fits: tuple[BandFit, ...] = ()
 
     def level(self, mean: float) -> float:
-        """Return the mean of a frame as read without the dark's, counts per pixel."""
+        """Return the mean of a frame as read, less that of the dark, in counts per pixel."""
         return mean - self._dark
 
-    def begin(self, frame: NDArray[Any]) -> Applied:
-        """Return what is done to frames before anything is known: defects of the gain are filled.
+    def fill_defects(self, frame: NDArray[Any]) -> LearnedCorrection:
+        """Return a correction that fills the defects of the gain, before any stack is complete.
 
         Parameters
         ----------
         frame
-            (ny, nx) as read; defects are filled from it, scaled to the dose of others.
+            (ny, nx) as read; defects are filled from it, scaled to the dose of other frames.
         """
         if self._gain is None or not self._gain.bad.any():
-            return Applied()
+            return LearnedCorrection()
         weight = np.where(self._gain.bad, np.uint8(0), np.uint8(WEIGHT_STEPS))
         level = self.level(float(frame.mean(dtype=np.float64)))
-        return self._applied(_Known({}, weight, MeanImage(self._gain.apply(frame)), level))
+        return self._correction(_LastStack({}, weight, MeanImage(self._gain.apply(frame)), level))
 
-    def look(self, so_far: Summed) -> Applied:
-        """Return a correction whose mask is also from the first frames of the running stack.
+    def update_mask(self, so_far: SummedStack) -> LearnedCorrection:
+        """Return a correction whose mask also has the outliers of the first frames of the running stack.
 
-        Hot pixels come and go: what was good in the last stack may be hot in this one.
+        Hot pixels come and go: a pixel that was good in the last stack may be hot in this one.
 
         Raises
         ------
         OutlierError
-            No pixel of it is finite.
+            No pixel of the sum is finite.
         """
-        total, mask = self._masked(so_far.total)
-        own = {so_far.name: total.n}
-        known = self._known
-        if known is None:
-            return self._applied(_Known(own, mask.weight255, _mean(total), self._level_of(so_far.total)))
+        _, mask, running = self._measure(so_far)
+        last = self._last
+        if last is None:
+            return self._correction(running)
         if not mask.usable:
-            return self._applied(known)
-        weight = np.minimum(known.weight, mask.weight255)
-        return self._applied(replace(known, mask=known.mask | own, weight=weight))
+            return self._correction(last)
+        weight = np.minimum(last.weight, running.weight)
+        return self._correction(replace(last, mask=last.mask | running.mask, weight=weight))
 
-    def learn(self, stack: Summed) -> Applied:
+    def learn(self, stack: SummedStack) -> LearnedCorrection:
         """Take in a complete stack, and return the correction of the frames that come after it.
 
         Raises
         ------
         OutlierError
-            No pixel of it is finite.
+            No pixel of the sum is finite.
         """
-        total, mask = self._masked(stack.total)
-        same = self._same(stack)
-        if same:
-            notes: tuple[str, ...] = (f"{stack.name}: holds the same data as {same}: not learned from again",)
+        total, mask, measured = self._measure(stack)
+        original = self._original_of(stack)
+        if original:
+            notes: tuple[str, ...] = (
+                f"{stack.name}: holds the same data as {original}: not learned from again",
+            )
         elif mask.usable and mask.mean >= SMALLEST_MEAN:
-            notes = self._take_in(stack, total, mask)
-            self._compare(stack.total, mask)
+            notes = self._add(stack.name, total, mask, measured)
+            self._compare_gain(stack.total, mask)
         else:
             notes = (f"{stack.name}: outlier mask {mask.status}, mean {mask.mean:.3g}: not learned from",)
-        applied = Applied() if self._known is None else self._applied(self._known)
-        return replace(applied, notes=(*self._told, *notes))
+        correction = LearnedCorrection() if self._last is None else self._correction(self._last)
+        return replace(correction, notes=(*self._gain_notes, *notes))
 
-    def _same(self, stack: Summed) -> str:
+    def _measure(self, stack: SummedStack) -> tuple[StackSum, OutlierMask, _LastStack]:
+        """Return the sum behind the gain, its outlier mask, and a correction from this stack alone."""
+        before, gain = stack.total, self._gain
+        total = before if gain is None else gained_sum(before, gain, self._exponent)
+        mask = gained_mask(before, total, self._settings.outliers)
+        mean = MeanImage(total.values, 2.0**-total.exponent / total.n)
+        counts = float(before.values.sum(dtype=np.int64)) * 2.0**-before.exponent
+        level = self.level(counts / before.n / before.values.size)
+        return total, mask, _LastStack({stack.name: total.n}, mask.weight255, mean, level)
+
+    def _original_of(self, stack: SummedStack) -> str:
         """Return the name of an earlier stack that holds the data of this one; '' for none."""
-        if stack.prints is None:
+        if stack.fingerprint is None:
             return ""
-        self._copies.add(stack.prints)
-        found = self._copies.of(len(self._names))
+        self._copies.add(stack.fingerprint)
+        copies = self._copies.of(len(self._names))
         self._names.append(stack.name)
-        return self._names[found[0]] if found else ""
+        return self._names[copies[0]] if copies else ""
 
-    def _compare(self, before: StackSum, mask: OutlierMask) -> None:
-        """Compare the gain with the pattern of the first stacks, once it can be told or there are five."""
+    def _add(self, name: str, total: StackSum, mask: OutlierMask, measured: _LastStack) -> tuple[str, ...]:
+        """Make a stack a member of the windows if it is usable, learn from them, and return notes."""
+        newest = self._stacks.add(name, total, mask)
+        epoch_note = self._stacks.forget_old_epoch()
+        if epoch_note:
+            self._begin_epoch()
+        windows, koma = self._windows, self._settings.koma
+        usable = [stack.number for stack in self._stacks.usable()]
+        if usable[-1:] != [newest.number]:
+            self._move_windows(usable)
+            self._last = self._last or measured
+            return (f"{name}: high contrast, no reference for others",)
+        dose = 1.0 if koma.form == "subtract-raw" else newest.dose
+        self._move_windows(usable[:-1])
+        self._fits = windows.fit(replace(measured.mean, dose=dose), mask.mask) or self._fits
+        self._move_windows(usable)
+        windows.hand_over(newest.number)
+        pattern, reference = windows.pattern(self._fits, mask.mask), None
+        if pattern is not None:
+            short, long = windows.members
+            reference = {"method": koma.method, "stacks": short, "long": long, "newest": name}
+            pattern = scaled(pattern, newest.dose) if koma.form == "subtract" else pattern
+        mean = MeanImage(windows.images()[0], dose)
+        self._last = replace(measured, mean=mean, pattern=pattern, reference=reference)
+        return (epoch_note,) if epoch_note else ()
+
+    def _move_windows(self, usable: Sequence[int]) -> None:
+        self._windows.move(self._stacks.numbers, usable, self._stacks.load)
+
+    def _compare_gain(self, before: StackSum, mask: OutlierMask) -> None:
+        """Compare the gain with the pattern of the first stacks, once it is decided or there are five."""
         if self._against is None or self._pattern is None:
             return
         self._pattern.add(before, mask.mask, masked_mean(before, mask.mask))
         if self._pattern.stacks in (1, FIRST):
-            found = self._against(self._pattern.pattern())
-            if self._pattern.stacks == FIRST or not any(one.undecided for one in found):
-                self._told, self._pattern = tuple(one.text for one in found), None
+            findings = self._against(self._pattern.pattern())
+            if self._pattern.stacks == FIRST or not any(finding.undecided for finding in findings):
+                self._gain_notes = tuple(finding.text for finding in findings)
+                self._pattern = None
 
-    def _masked(self, before: StackSum) -> tuple[StackSum, OutlierMask]:
-        """Return a sum behind the gain, and its mask."""
-        gain = self._gain
-        total = before if gain is None else gained_sum(before, gain, self._exponent)
-        return total, gained_mask(before, total, self._settings.outliers)
-
-    def _level_of(self, before: StackSum) -> float:
-        whole = float(before.values.sum(dtype=np.int64)) * 2.0**-before.exponent
-        return self.level(whole / before.n / before.values.size)
-
-    def _take_in(self, stack: Summed, total: StackSum, mask: OutlierMask) -> tuple[str, ...]:
-        """Let a stack be a reference if it may, and know what comes of it."""
-        newest = self._stacks.add(stack.name, total, mask)
-        begun = self._stacks.part()
-        if begun:
-            self._windows, self._fits = self._new_windows(), ()
-        usable = [one.number for one in self._stacks.usable()]
-        if usable[-1:] == [newest.number]:
-            self._move(usable[:-1])
-            self._fits = self._windows.fit(self._relative(total, newest), mask.mask) or self._fits
-            self._move(usable)
-            self._windows.hand_over(newest.number)
-            self._known = self._found(stack, total, mask, newest)
-            return (begun,) if begun else ()
-        self._move(usable)
-        if self._known is None:
-            self._known = _Known(
-                {stack.name: total.n}, mask.weight255, _mean(total), self._level_of(stack.total)
-            )
-        return (f"{stack.name}: high contrast, no reference for others",)
-
-    def _move(self, usable: Sequence[int]) -> None:
-        self._windows.move(self._stacks.numbers, usable, self._stacks.load)
-
-    def _relative(self, total: StackSum, newest: Kept) -> MeanImage:
-        """Return the mean image of a stack on the scale of references."""
-        return replace(_mean(total), dose=1.0 if self._raw else newest.dose)
-
-    @property
-    def _raw(self) -> bool:
-        return self._settings.koma.form == "subtract-raw"
-
-    def _found(self, stack: Summed, total: StackSum, mask: OutlierMask, newest: Kept) -> _Known:
-        """Return what is known when the windows end with a stack."""
-        koma, windows = self._settings.koma, self._windows
-        pattern, reference = windows.pattern(self._fits, mask.mask), None
-        if pattern is not None:
-            short, long = windows.members
-            reference = {"method": koma.method, "stacks": short, "long": long, "newest": stack.name}
-            pattern = scaled(pattern, newest.dose) if koma.form == "subtract" else pattern
-        mean = MeanImage(windows.images()[0], 1.0 if self._raw else newest.dose)
-        level = self._level_of(stack.total)
-        return _Known({stack.name: total.n}, mask.weight255, mean, level, pattern, reference)
-
-    def _applied(self, known: _Known) -> Applied:
-        near = near_another(is_masked(known.weight), self._settings.outliers.radius)
+    def _correction(self, stack: _LastStack) -> LearnedCorrection:
         form = self._settings.koma.form
-        made = make_correction(form, known.pattern, known.mean, known.weight, near)
-        return Applied(made.ready(), known.level, {"mask": known.mask, "reference": known.reference})
-
-
-def _mean(total: StackSum) -> MeanImage:
-    """Return the mean over frames of a sum, counts per frame."""
-    return MeanImage(total.values, 2.0**-total.exponent / total.n)
+        near = near_another(is_masked(stack.weight), self._settings.outliers.radius)
+        correction = make_correction(form, stack.pattern, stack.mean, stack.weight, near)
+        about = {"mask": stack.mask, "reference": stack.reference}
+        return LearnedCorrection(correction.ready(), stack.level, about)

@@ -1,14 +1,13 @@
-"""Tasks of a stream on workers, one by one: sent straight to a worker, and once more if that is lost."""
+"""Sends frames to workers one batch after the other, and again if a worker is lost."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,114 +21,102 @@ from mrcz_dask.values.errors import SessionError
 if TYPE_CHECKING:
     from distributed import Client
 
-# How often frames are sent again when their worker was lost.
-RETRIES = 5
+RETRIES = 5  # after a lost worker
 PAUSE = 0.5
 _LOST = ("cancelled", "lost")
 
 
-class Flight(Protocol):
-    """A task that is on its way."""
-
-    def done(self) -> bool:
-        """Return whether there is a result, or an error."""
-        ...
-
-    def result(self) -> Any:
-        """Return it, or raise it."""
-        ...
-
-
 class Dispatch:
-    """Where tasks of a stream go: to the workers of a scheduler, or to a thread of this process.
+    """Submits tasks of a stream to the workers of a scheduler, or to a thread of this process.
 
     Parameters
     ----------
     client
-        Of a scheduler, or serial.
+        Client of a scheduler, or a serial one.
     """
 
     def __init__(self, client: TaskClient) -> None:
-        self._closing = ExitStack()
         self._client = client.client if isinstance(client, DaskClient) else None
-        self._pool = self._closing.enter_context(ThreadPoolExecutor(1, "counting"))
+        self._thread = ThreadPoolExecutor(1, "counting")
 
-    def count(self, task: SentTask) -> Flight:
-        """Count frames."""
-        if self._client is None:
-            return self._pool.submit(count_sent, task)
-        return _Sent(self._client, task)
+    def count(self, task: SentTask) -> Future[Any] | SentFrames:
+        """Count the electrons of frames."""
+        return (
+            self._thread.submit(count_sent, task) if self._client is None else SentFrames(self._client, task)
+        )
 
-    def run(self, function: Callable[[Any], Any], task: Any) -> Flight:
-        """Run something small that needs nothing but its task."""
+    def run(self, function: Callable[[Any], Any], task: Any) -> Any:
+        """Run a small function that needs only its task."""
         if self._client is None:
-            made: Future[Any] = self._pool.submit(function, task)
-            return made
+            return self._thread.submit(function, task)
         return self._client.submit(function, task, pure=False)
-
-    def close(self) -> None:
-        """Let what runs in this process end."""
-        self._closing.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        self._thread.shutdown()
 
 
-class _Sent:
-    """Frames at a worker. Through the scheduler they would take seven times as long.
+class SentFrames:
+    """Frames at a worker, sent straight to it: through the scheduler they would take seven times as long.
 
-    What the scheduler does not hold it cannot give to another worker: that is done here.
+    The scheduler does not hold these data, so that this class sends them again if a worker is lost.
     """
 
     def __init__(self, client: Client, task: SentTask) -> None:
-        self._client, self._task, self._tries = client, task, 0
-        self._future = self._send()
+        self._client, self._task, self._retries = client, task, 0
+        self._send()
 
-    def _send(self) -> Any:
-        blob = np.frombuffer(b"".join(self._task.chunks), np.uint8)
-        data = self._scattered(blob)
+    def _send(self) -> None:
         sizes = tuple(map(len, self._task.chunks))
-        return self._client.submit(_count, replace(self._task, chunks=()), sizes, data, pure=False)
-
-    def _scattered(self, blob: NDArray[np.uint8]) -> Any:
+        blob = np.frombuffer(b"".join(self._task.chunks), np.uint8)
         end = time.monotonic() + LONGEST_WAIT
         while True:
             try:
-                return self._client.scatter(blob, direct=True, hash=False)
+                data = self._client.scatter(blob, direct=True, hash=False)
+                break
             except (OSError, TimeoutError, CancelledError) as error:
                 if time.monotonic() >= end or self._client.status != "running":
                     raise SessionError(
                         f"no worker takes frames ({error}); what was acknowledged is safe: run again to go on"
                     ) from error
                 time.sleep(PAUSE)
+        task = replace(self._task, chunks=())
+        self._future = self._client.submit(_count_blob, task, sizes, data, pure=False)
 
     def done(self) -> bool:
-        if self._future.status in _LOST and self._tries < RETRIES:
+        """Return True if there is a result or an error."""
+        if self._future.status in _LOST and self._retries < RETRIES:
             self._send_again()
         return bool(self._future.done())
 
-    def result(self) -> Any:
+    def result(self) -> Batch:
+        """Return the electrons.
+
+        Raises
+        ------
+        SessionError
+            Too many workers were lost.
+        """
         while True:
             try:
-                return self._future.result()
-            except CancelledError as error:  # also of a worker that is lost between the end and this
-                if self._tries == RETRIES:
+                batch: Batch = self._future.result()
+                return batch
+            except CancelledError as error:  # also of a worker that is lost after `done`
+                if self._retries == RETRIES:
                     raise SessionError(
-                        f"frames were sent to {self._tries + 1} workers that were lost; is there too little "
+                        f"frames were sent to {RETRIES + 1} workers that were lost; is there too little "
                         "memory? what was acknowledged is safe: run again to go on"
                     ) from error
                 self._send_again()
 
     def _send_again(self) -> None:
-        self._tries += 1
-        self._future = self._send()
+        self._retries += 1
+        self._send()
 
 
-def _count(task: SentTask, sizes: tuple[int, ...], blob: NDArray[np.uint8]) -> Batch:
+def _count_blob(task: SentTask, sizes: tuple[int, ...], blob: NDArray[np.uint8]) -> Batch:
     edges = np.cumsum([0, *sizes]).tolist()
     data = np.ascontiguousarray(blob)
-    chunks = tuple(data[a:b].tobytes() for a, b in pairwise(edges))
-    return count_sent(replace(task, chunks=chunks))
+    return count_sent(replace(task, chunks=tuple(data[a:b].tobytes() for a, b in pairwise(edges))))

@@ -1,4 +1,4 @@
-"""Counting a stream from Python in one call; `count_stream` has what happens to its frames."""
+"""Counts a live stream from Python in one call."""
 
 from __future__ import annotations
 
@@ -20,17 +20,11 @@ from mrcz_dask.session.log import Log
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 
-__all__ = ["CountStream", "Generated", "StreamOptions", "count_stream"]
+Source = FrameStream | Callable[[CountStream], FrameStream]
 
 
-class Generated:
-    """Frames of a Python iterable as a `FrameStream`.
-
-    Parameters
-    ----------
-    frames
-        Arrays (ny, nx), or `Frame`s.
-    """
+class _Iterated:
+    """Frames of a Python iterable as a `FrameStream`."""
 
     name = "frames"
 
@@ -38,15 +32,12 @@ class Generated:
         self._frames = frames
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand them on until there are no more or `stop` is set."""
-        for number, one in enumerate(self._frames):
+        for number, frame in enumerate(self._frames):
             if stop.is_set():
                 return
-            frame = one if isinstance(one, Frame) else Frame(number, time.time(), np.asarray(one))
+            if not isinstance(frame, Frame):
+                frame = Frame(number, time.time(), np.asarray(frame))
             publish([frame])
-
-
-Source = FrameStream | Callable[[CountStream], FrameStream]
 
 
 def count_stream(
@@ -56,45 +47,41 @@ def count_stream(
     stop: Event | None = None,
     listen: messages.Listener = messages.silent,
 ) -> CountStream:
-    """Count frames as they come, until there are no more.
+    """Count the electrons of frames as they arrive, until no more come.
 
     Parameters
     ----------
     source
-        A `FrameStream`; what makes one of the counting (for `Listen`, whose senders are to know what is
-        safe); or an iterable of arrays.
+        A `FrameStream`; a function that makes one, given the `CountStream` (for `Listen`, whose senders must
+        know which frames are safe); or an iterable of arrays (ny, nx) or `Frame` objects.
     options
-        What to do.
+        Options of the stream.
     where
-        Where tasks run; None = in this process.
+        Workers that count; None = this process.
     stop
         Ends the stream in order.
     listen
-        Is told what happens.
+        Gets messages.
 
     Returns
     -------
     CountStream
-        Closed; its results.
+        The closed stream, with its results.
 
     Raises
     ------
     MrczDaskError, OSError
-        What ended it early: senders keep the frames that were not acknowledged.
+        The stream ended early; senders keep the frames that were not acknowledged.
     """
     options.folder.mkdir(parents=True, exist_ok=True)
     with locked(options.folder, listen):
         shape = Calibration.load(options.calibration).shape
-        tell = messages.several(Log(options.folder, listen), listen)
-        needed = estimate_memory(shape, options.fractions.upsampling)
-        with open_client(where or ClientOptions(workers=0), needed, tell) as client:
-            with CountStream(options, client, tell) as counting:
-                made = _source(source, counting)
-                made.run(counting.publish, stop or Event())
+        listener = messages.several(Log(options.folder, listen), listen)
+        estimate = estimate_memory(shape, options.fractions.upsampling)
+        with open_client(where or ClientOptions(workers=0), estimate, listener) as client:
+            with CountStream(options, client, listener) as counting:
+                stream: Any = source if hasattr(source, "run") or not callable(source) else source(counting)
+                if not hasattr(stream, "run"):
+                    stream = _Iterated(stream)
+                stream.run(counting.publish, stop or Event())
             return counting
-
-
-def _source(source: Any, counting: CountStream) -> FrameStream:
-    if hasattr(source, "run"):
-        return source  # type: ignore[no-any-return]
-    return source(counting) if callable(source) else Generated(source)

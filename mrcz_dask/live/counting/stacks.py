@@ -1,8 +1,7 @@
-"""Stacks of a stream while they are counted: what they hold, what a killed run left, how they are written."""
+"""Stacks of a stream while they are counted: their frames, what an earlier run left, their outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,42 +10,48 @@ from typing import Any
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin
-from mrcz_dask.counting.spool import frames_in, ordered_batches
-from mrcz_dask.counting.store import SUFFIX
+from mrcz_dask.counting.spool import SUFFIX, frames_in, ordered_batches
+from mrcz_dask.counting.store import SUFFIX as EVENTS
 from mrcz_dask.counting.tasks import WriteTask
 from mrcz_dask.formats.atomic import sync_folder
 from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About
-from mrcz_dask.live.record.stacks import ranges, stack_name
+from mrcz_dask.live.record.stacks import ranges
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import OutputExistsError
 
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """How frames that come are counted.
+    """Options of counting a live stream.
 
     Attributes
     ----------
     folder
-        Of the outputs.
+        Folder of the outputs.
     calibration
-        Of the detector, as `count` wrote it; its folder.
+        Folder of the detector's calibration, which `count` wrote.
     find, fractions
-        How electrons become frames; of `find` the calibration decides, but for the user's function.
+        How electrons are found and become frames. The calibration decides about `find`, except for the
+        user's function.
     events
-        Whether event lists are written.
+        True: write event lists.
     detector
         A user's function, ``FILE.py:NAME``.
     stack_frames
-        Raw frames of a stack, at most.
+        Most raw frames of a stack.
     backlog
         Tasks that wait or run at a time, for each slot of the workers.
     zero_below
         Lossy: pixels below so many read noises are sent as 0.
     record
         Folder in which the raw frames are kept, too.
+
+    Raises
+    ------
+    ParameterError
+        A number is out of range.
     """
 
     folder: Path
@@ -74,15 +79,15 @@ class OpenStack:
     about, first
         Properties that its frames share, and the number of the first one.
     spool
-        Of its electrons.
+        Spool of its electrons.
     sent
-        Frames that were handed to workers.
+        Number of frames that were handed to workers.
     waiting
         Frames that were not yet.
     running
-        How many tasks are with workers.
+        Number of tasks at workers.
     ended
-        Whether no more frames come.
+        True if no more frames come.
     """
 
     about: About
@@ -94,7 +99,7 @@ class OpenStack:
     ended: bool = False
 
     def __len__(self) -> int:
-        """Return how many frames it has, counted or not."""
+        """Return the number of frames, counted or not."""
         return self.sent + len(self.waiting)
 
     @property
@@ -107,18 +112,9 @@ class OpenStack:
         """Numbers of the frames whose electrons are in the spool, up to the first gap."""
         return [number for batch in ordered_batches(self.spool) for number in batch.header["numbers"]]
 
-    def target(self, folder: Path) -> Path:
-        """Return where its counted frames go."""
-        return target_of(folder, self.about, self.first)
 
-
-def target_of(folder: Path, about: About, first: int) -> Path:
-    """Return where the counted frames of a stack go, of which frame `first` is the first."""
-    return folder / f"{stack_name(about.stream, first, about.stack)}.mrcz"
-
-
-def said_of(about: About, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
-    """Return what a spool says of itself."""
+def spool_header(about: About, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
+    """Describe a stack and how it is counted, for its spool."""
     return {
         "stream": about.stream,
         "stack": about.stack,
@@ -131,8 +127,8 @@ def said_of(about: About, first: int, method: Method, zero_below: float | None) 
     }
 
 
-def spooled(path: Path, method: Method, zero_below: float | None) -> OpenStack | None:
-    """Return the stack that a run before left, killed or not; None if there is nothing of it.
+def resume_stack(path: Path, method: Method, zero_below: float | None) -> OpenStack | None:
+    """Go on with the spool of an earlier run, killed or not; an empty one is deleted and gives None.
 
     Raises
     ------
@@ -144,10 +140,9 @@ def spooled(path: Path, method: Method, zero_below: float | None) -> OpenStack |
         if not batches:
             path.unlink()
             return None
-        about = About(
-            header["stream"], header["stack"], header["dtype"], tuple(header["shape"]), header["pixel_size"]
-        )
-        if header != said_of(about, header["first"], method, zero_below):
+        names = ("stream", "stack", "dtype", "shape", "pixel_size")
+        about = About.parse({name: header[name] for name in names})
+        if header != spool_header(about, header["first"], method, zero_below):
             raise OutputExistsError(
                 f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "
                 "use the calibration, --detector and --zero-below of before, or another output folder (-o)"
@@ -164,33 +159,31 @@ def spooled(path: Path, method: Method, zero_below: float | None) -> OpenStack |
 
 
 def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:
-    """Return what writes the outputs of a stack whose frames are all counted."""
+    """Make the task that writes the outputs of a stack whose frames are all counted."""
     about, numbers, batches = stack.about, stack.numbers, ordered_batches(stack.spool)
-    times = [when for batch in batches for when in batch.header["times"]]
+    times = [time for batch in batches for time in batch.header["times"]]
     missing = numbers[-1] + 1 - numbers[0] - len(numbers)
-    when = datetime.fromtimestamp(times[0], UTC).isoformat()
+    acquired = datetime.fromtimestamp(times[0], UTC).isoformat()
     live = {"stream": about.stream, "stack": about.stack, "numbers": ranges(numbers), "times": times}
-    meta = {**batches[0].header["meta"], "acquisition_time": when, "live": live}
-    target = stack.target(options.folder)
+    meta = {**batches[0].header["meta"], "acquisition_time": acquired, "live": live}
+    caveats = []
+    if missing:
+        caveats.append(f"{missing} frames are missing between the first and the last")
+    if options.zero_below is not None:
+        caveats.append(
+            f"pixels below {options.zero_below:g} read noises were taken as dark: lossy, electrons are "
+            "missing, and the dose is too low"
+        )
+    name = stack.spool.path.name[1 : -len(SUFFIX)]
     return WriteTask(
         spool=str(stack.spool.path),
-        origin=Origin(target.stem, None, about.shape, about.pixel_size, when, "meta", meta),
+        origin=Origin(name, None, about.shape, about.pixel_size, acquired, "meta", meta),
         frames=stack.sent,
         method=method,
         find=options.find,
         fractions=options.fractions,
-        target=str(target),
-        events=str(options.folder / f"{target.stem}{SUFFIX}") if options.events else None,
+        target=str(options.folder / f"{name}.mrcz"),
+        events=str(options.folder / f"{name}{EVENTS}") if options.events else None,
         more={"stream": {"first": numbers[0], "missing": missing}, "zero_below": options.zero_below},
-        caveats=tuple(_caveats(missing, options.zero_below)),
+        caveats=tuple(caveats),
     )
-
-
-def _caveats(missing: int, zero_below: float | None) -> Iterator[str]:
-    if missing:
-        yield f"{missing} frames are missing between the first and the last"
-    if zero_below is not None:
-        yield (
-            f"pixels below {zero_below:g} read noises were taken as dark: lossy, electrons are missing, and "
-            "the dose is too low"
-        )

@@ -1,69 +1,61 @@
-"""Electrons of frames as they come: counted on workers with a bounded backlog, written stack by stack.
+"""Counts live frames on workers, with a bounded backlog, and writes their electrons stack by stack.
 
-A frame is *safe* when its electrons are in a spool on the disk, or the frame itself in a recording; what is
-safe is found again after any kill, and only that is acknowledged to the sender. When the backlog is full,
-frames wait where they are: in the socket, and then in the sender.
+A frame is *safe* when its electrons are in a spool on the disk, or the frame itself in a recording. After any
+kill the next run goes on with what is safe, and only that is acknowledged to the sender. When the backlog is
+full, frames wait where they are: in the socket, and then in the sender.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Self
 
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import Batch, Method
+from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.tasks import Counted, batch_frames, write_outputs
 from mrcz_dask.engine.client import Client
 from mrcz_dask.formats.spool import Spool
-from mrcz_dask.live.counting.dispatch import Dispatch, Flight
+from mrcz_dask.live.counting.dispatch import Dispatch, SentFrames
 from mrcz_dask.live.counting.shipping import SentTask, Shipping
-from mrcz_dask.live.counting.stacks import (
-    OpenStack,
-    StreamOptions,
-    said_of,
-    spooled,
-    target_of,
-    write_task,
-)
+from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header, write_task
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.recorder import Recorder, recorded
+from mrcz_dask.live.record.recorder import UNNAMED, Recorder
 from mrcz_dask.live.record.spool import About
-from mrcz_dask.live.record.stacks import recorded_streams
+from mrcz_dask.live.record.stacks import recorded, recorded_streams, stack_name
+from mrcz_dask.live.record.storable import plain_meta
 from mrcz_dask.live.record.streams import StreamStacks
-from mrcz_dask.live.transport.wire import plain_meta
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 
 STATE = ".counting.json"
-UNNAMED = "frames"
 PHASE = "counted frames"
 _PAUSE = 0.002
 
 
 class CountStream:
-    """Counts frames; made by `open_counting`.
+    """Counts frames of streams; `count_stream` makes one.
 
     Parameters
     ----------
     options
-        What to do.
+        Options of the stream.
     client
-        Where.
+        Client to which tasks are submitted.
     listen
-        Is told what happens.
+        Gets messages.
 
     Attributes
     ----------
     results
-        Of the stacks that are written.
+        Records of the stacks that are written.
     received
-        Frames that came.
+        Number of frames that arrived.
 
     Raises
     ------
@@ -80,55 +72,50 @@ class CountStream:
         self._calibration = Calibration.load(options.calibration)
         script = None if options.detector is None else DetectorScript.parse(options.detector)
         self._method = Method(str(options.calibration.absolute()), self._calibration.digest, script)
-        self._each = batch_frames(self._calibration.shape)
+        self._batch_frames = batch_frames(self._calibration.shape)
         self._slots = client.slots
-        self._most = max(2, options.backlog * client.slots)
+        self._most_tasks = max(2, options.backlog * client.slots)
         self._closing = ExitStack()
-        self._dispatcher = self._closing.enter_context(Dispatch(client))
+        self._dispatch = self._closing.enter_context(Dispatch(client))
         self._shipping = Shipping(self._calibration, options.zero_below, listen=listen)
         self._closing.callback(self._shipping.close)
         self._stacks: list[OpenStack] = []
-        self._flying: list[tuple[Flight, OpenStack, dict[str, Any]]] = []
-        self._writing: list[tuple[Flight, OpenStack]] = []
+        self._counting: list[tuple[Future[Any] | SentFrames, OpenStack, dict[str, Any]]] = []
+        self._writing: list[tuple[Future[Any], OpenStack]] = []
         self._recorder: Recorder | None = None
         try:
             self._streams: StreamStacks[OpenStack] = StreamStacks(
-                options.folder / STATE, options.stack_frames, self._begin, self._end, listen=listen
+                options.folder / STATE, options.stack_frames, self._begin, self._end, listen
             )
             self._resume()
-            if options.record is not None:
-                self._recorder = self._closing.enter_context(Recorder(options.record, listen=listen))
-                self._catch_up(options.record)
         except BaseException:
             self._closing.close()
             raise
 
-    # ---- what was there before
-
     def _resume(self) -> None:
-        """Go on where an earlier run was, killed or not."""
-        paths = sorted(self.options.folder.glob(f".*{SUFFIX}"))
-        found = [spooled(path, self._method, self.options.zero_below) for path in paths]
-        for stack in sorted((one for one in found if one is not None), key=lambda one: one.first):
+        """Go on where an earlier run was, killed or not; count frames that were only recorded."""
+        options = self.options
+        paths = sorted(options.folder.glob(f".*{SUFFIX}"))
+        spooled = [resume_stack(path, self._method, options.zero_below) for path in paths]
+        for stack in sorted((s for s in spooled if s is not None), key=lambda stack: stack.first):
             if self._streams.is_written(stack.about.stream, stack.numbers[-1]):
                 stack.spool.remove()
             else:
                 self._stacks.append(stack)
                 self._streams.resume(stack, stack.numbers[-1])
-
-    def _catch_up(self, folder: Path) -> None:
-        """Count what was recorded and not counted."""
-        assert self._recorder is not None
-        for stream in recorded_streams(folder):
-            for frame in recorded(folder, stream, self._streams.next.get(stream, 0)):
+        if options.record is None:
+            return
+        self._recorder = self._closing.enter_context(Recorder(options.record, listen=self._listen))
+        for stream in recorded_streams(options.record):
+            for frame in recorded(options.record, stream, self._streams.next.get(stream, 0)):
                 self._take(stream, [frame])
-                self._dispatch()
+                self._send_waiting()
 
-    # ---- frames that come
+    # Frames arrive.
 
     @property
     def missing(self) -> int:
-        """How many numbers were left out before the frames that came."""
+        """Number of frames that were left out before those that arrived."""
         return self._streams.missing
 
     def next_number(self, stream: str = "") -> int:
@@ -136,12 +123,18 @@ class CountStream:
         self._collect()
         if self._recorder is not None:
             return self._recorder.next_number(stream)
-        unsafe = [one for one in self._stacks if one.about.stream == stream and one.safe_frames < len(one)]
+        own = (stack for stack in self._stacks if stack.about.stream == stream)
+        unsafe = [stack for stack in own if stack.safe_frames < len(stack)]
         if not unsafe:
             return self._streams.next.get(stream, 0)
-        first = min(unsafe, key=lambda one: one.first)
-        known = first.numbers
-        return known[-1] + 1 if known else first.first
+        oldest = min(unsafe, key=lambda stack: stack.first)
+        numbers = oldest.numbers
+        return numbers[-1] + 1 if numbers else oldest.first
+
+    def safe_number(self, stream: str = "") -> int:
+        """Take in results of workers, give them frames that wait, and return `next_number`."""
+        self.tick()
+        return self.next_number(stream)
 
     def publish(self, frames: Sequence[Frame]) -> None:
         """Take frames in order; waits while the backlog is full.
@@ -151,7 +144,7 @@ class CountStream:
         ProcessorError
             The user's function fails, with its traceback.
         ParameterError
-            Frames are not those of the calibration's detector.
+            The frames do not fit the detector's calibration.
         SpaceError
             The disk is full.
         """
@@ -159,21 +152,11 @@ class CountStream:
             self._recorder.append(frames)
         streams: dict[str, list[Frame]] = {}
         for frame in frames:
-            named = frame if frame.stream else replace(frame, stream=UNNAMED)
-            streams.setdefault(named.stream, []).append(named)
+            stream = frame.stream or UNNAMED
+            streams.setdefault(stream, []).append(replace(frame, stream=stream))
         for stream, group in streams.items():
             self._take(stream, group)
-        self._dispatch()
-
-    def safe_number(self, stream: str = "") -> int:
-        """Return `next_number` after a `tick`: what `Listen` asks all the time."""
-        self.tick()
-        return self.next_number(stream)
-
-    def tick(self) -> None:
-        """Take in what workers have done, and give idle ones what waits."""
-        self._collect()
-        self._dispatch()
+        self._send_waiting()
 
     def _take(self, stream: str, frames: Sequence[Frame]) -> None:
         for stack, run in self._streams.cut(stream, self._streams.fresh(stream, frames)):
@@ -186,92 +169,87 @@ class CountStream:
                 f"frames of stream {about.stream!r} are {about.shape}; expected {self._calibration.shape}, "
                 "as the detector's calibration; give the calibration of this camera (--calibration)"
             )
-        target = target_of(self.options.folder, about, number)
-        if target.exists():
-            raise OutputExistsError(f"{target} is there already; choose another output folder (-o)")
-        path = self.options.folder / f".{target.stem}{SUFFIX}"
-        header = said_of(about, number, self._method, self.options.zero_below)
-        self._stacks.append(OpenStack(about, number, Spool.create(path, header)))
-        return self._stacks[-1]
+        folder, name = self.options.folder, stack_name(about.stream, number, about.stack)
+        if (folder / f"{name}.mrcz").exists():
+            raise OutputExistsError(
+                f"{folder / name}.mrcz is there already; choose another output folder (-o)"
+            )
+        header = spool_header(about, number, self._method, self.options.zero_below)
+        stack = OpenStack(about, number, Spool.create(folder / f".{name}{SUFFIX}", header))
+        self._stacks.append(stack)
+        return stack
 
     def _end(self, stack: OpenStack) -> None:
         stack.ended = True
 
-    def end_stacks(self) -> None:
-        """Let all stacks end here, whatever comes next."""
-        for stream in list(self._streams.open):
-            self._streams.end(stream)
+    # Frames go to workers, and electrons come back.
 
-    # ---- to workers and back
+    def tick(self) -> None:
+        """Take in results of workers, and give them frames that wait."""
+        self._collect()
+        self._send_waiting()
 
-    def _dispatch(self) -> None:
-        """Send whole batches; others only where a stack has ended, or workers are idle."""
+    def _send_waiting(self) -> None:
+        """Send whole batches; smaller ones only if a stack has ended, or workers are idle."""
         for stack in self._stacks:
             while stack.waiting:
-                few = len(stack.waiting) < self._each and not stack.ended
-                if few and len(self._flying) >= self._slots:
+                is_small = len(stack.waiting) < self._batch_frames and not stack.ended
+                if is_small and len(self._counting) >= self._slots:
                     break
-                self._send(stack, stack.waiting[: self._each])
+                self._send(stack, stack.waiting[: self._batch_frames])
         self._finish_stacks()
 
     def _send(self, stack: OpenStack, frames: list[Frame]) -> None:
-        while len(self._flying) >= self._most:
+        while len(self._counting) >= self._most_tasks:
             self._collect()
-            if len(self._flying) >= self._most:
+            if len(self._counting) >= self._most_tasks:
                 time.sleep(_PAUSE)
         chunks = self._shipping.chunks(frames)
-        task = SentTask(stack.sent, chunks, stack.about.dtype, self._method, self._shipping.zeroed)
-        said = {
-            "numbers": [one.number for one in frames],
-            "times": [one.time for one in frames],
+        task = SentTask(stack.sent, chunks, stack.about.dtype, self._method, self._shipping.is_zeroed)
+        header = {
+            "numbers": [frame.number for frame in frames],
+            "times": [frame.time for frame in frames],
             "meta": plain_meta(frames[0].stack, frames[0].meta),
         }
         del stack.waiting[: len(frames)]
         stack.sent += len(frames)
         stack.running += 1
-        self._flying.append((self._dispatcher.count(task), stack, said))
+        self._counting.append((self._dispatch.count(task), stack, header))
 
     def _collect(self) -> None:
-        """Put electrons that are there into their spools."""
-        done = [one for one in self._flying if one[0].done()]
-        self._flying = [one for one in self._flying if not one[0].done()] if done else self._flying
-        for future, stack, said in done:
-            batch: Batch = future.result()
-            append_batch(stack.spool, batch, **said)
+        """Put electrons of tasks that are done into their spools."""
+        done = [task for task in self._counting if task[0].done()]
+        for task in done:
+            self._counting.remove(task)
+        for future, stack, header in done:
+            append_batch(stack.spool, future.result(), **header)
             stack.running -= 1
 
     def _finish_stacks(self) -> None:
-        """Let outputs be written of stacks that are whole; see to those that are written."""
+        """Submit the writing of stacks whose frames are all counted; take in those that are written."""
+        writing = [stack for _, stack in self._writing]
         for stack in self._stacks:
-            is_writing = any(one is stack for _, one in self._writing)
-            if stack.ended and not stack.waiting and not stack.running and not is_writing:
-                self._writing.append(
-                    (
-                        self._dispatcher.run(write_outputs, write_task(stack, self.options, self._method)),
-                        stack,
-                    )
-                )
-        for future, stack in [one for one in self._writing if one[0].done()]:
-            self._writing = [one for one in self._writing if one[1] is not stack]
+            if stack.ended and not stack.waiting and not stack.running and stack not in writing:
+                task = write_task(stack, self.options, self._method)
+                self._writing.append((self._dispatch.run(write_outputs, task), stack))
+        for future, stack in [entry for entry in self._writing if entry[0].done()]:
+            self._writing.remove((future, stack))
             self._stacks.remove(stack)
-            self._wrote(stack, future)
-
-    def _wrote(self, stack: OpenStack, future: Any) -> None:
-        try:
-            made: Counted = future.result()
-        except (MrczDaskError, OSError) as error:
-            self._listen(messages.Warned(f"{error}; the electrons are safe in {stack.spool.path}"))
-            stack.spool.close()
-            return
-        self.results.append(made)
-        self._streams.written(stack.about.stream, stack.numbers[-1])
-        stack.spool.remove()
-        self._listen(messages.StackDone(PHASE, made.output, made.bytes_in))
+            try:
+                counted: Counted = future.result()
+            except (MrczDaskError, OSError) as error:
+                self._listen(messages.Warned(f"{error}; the electrons are safe in {stack.spool.path}"))
+                stack.spool.close()
+                continue
+            self.results.append(counted)
+            self._streams.written(stack.about.stream, stack.numbers[-1])
+            stack.spool.remove()
+            self._listen(messages.StackDone(PHASE, counted.output, counted.bytes_in))
 
     def close(self) -> None:
-        """Count and write what is left."""
+        """Count and write the frames that are left."""
         with self._closing:
-            self.end_stacks()
+            self._streams.end_all()
             while self._stacks:
                 self.tick()
                 time.sleep(_PAUSE)
@@ -282,5 +260,5 @@ class CountStream:
     def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
         if kind is None:
             self.close()
-        else:  # what is in spools stays there
+        else:  # spools stay for the next run
             self._closing.close()

@@ -1,149 +1,102 @@
-"""Results to take away, ``/live/export/NAME.csv``, ``.png``, ``.zarr.zip``, from the store or from memory."""
+"""Serves results as files: ``/live/export/NAME.csv``, ``.png``, ``.zarr.zip``."""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
-from mrcz_dask.live.page.export_csv import write_csv
-from mrcz_dask.live.page.export_png import write_png
-from mrcz_dask.live.processors.declare import Spec
+from mrcz_dask.live.page.export_files import write_csv, write_png, write_zip
 from mrcz_dask.live.processors.results import Series
-from mrcz_dask.live.view import LiveView, PanelState, Result
+from mrcz_dask.live.session import Session
+from mrcz_dask.live.view import PanelState, Result
 
 PIECE = 1 << 20
-TYPES = {"csv": "text/csv; charset=utf-8", "png": "image/png", "zarr.zip": "application/zip"}
-
-
-def routes(
-    view: LiveView, store: Path | None, threads: Executor
-) -> tuple[tuple[str, type[RequestHandler], dict[str, Any]], ...]:
-    """Return what a server answers beside the page.
-
-    Parameters
-    ----------
-    view
-        The session.
-    store
-        Folder of the results' Zarr store; None = what the session keeps in memory is exported.
-    threads
-        Where files are made.
-    """
-    wanted = {"view": view, "store": store, "threads": threads}
-    return ((r"/live/export/(.+)\.(csv|png|zarr\.zip)", ExportHandler, wanted),)
-
-
-def write_zip(group: Path, path: Path) -> None:
-    """Write a Zarr group as a zip file that `zarr.storage.ZipStore` opens.
-
-    Parameters
-    ----------
-    group
-        Its folder; it may grow meanwhile: the shapes are read first, so all of their rows are there.
-    path
-        Of the file.
-    """
-    files = sorted(one for one in group.rglob("*") if one.is_file())
-    files.sort(key=lambda one: one.name != "zarr.json")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as made:
-        for one in files:
-            made.write(one, one.relative_to(group).as_posix())
-
-
-WRITERS: dict[str, Callable[[Path, Path], None]] = {
-    "csv": write_csv,
-    "png": write_png,
-    "zarr.zip": write_zip,
+WRITERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
+    "csv": ("text/csv; charset=utf-8", write_csv),
+    "png": ("image/png", write_png),
+    "zarr.zip": ("application/zip", write_zip),
 }
 
 
-def export(view: LiveView, store: Path | None, panel: PanelState, kind: str, folder: Path) -> Path:
-    """Write the results of a processor as a file, and return its path.
+def routes(
+    view: Session, store: Path | None, threads: Executor
+) -> tuple[tuple[str, type[RequestHandler], dict[str, Any]], ...]:
+    """Return the addresses that a server answers beside the page.
 
     Parameters
     ----------
     view
         The session.
     store
-        Folder of the results' Zarr store, or None.
-    panel
-        Which processor.
-    kind
-        ``csv``, ``png`` or ``zarr.zip``.
-    folder
-        Where to.
+        Folder of the results' Zarr store; None = the results in the session's memory are exported.
+    threads
+        Threads that write the files.
     """
-    path = folder / f"results.{kind}"
-    with _group(view, store, panel) as group:
-        WRITERS[kind](group, path)
-    return path
-
-
-@contextmanager
-def _group(view: LiveView, store: Path | None, panel: PanelState) -> Iterator[Path]:
-    """Give the folder of a processor's group: that of the store, or one made of what is in memory."""
-    if store is not None and (store / panel.name / "zarr.json").exists():
-        yield store / panel.name
-        return
-    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as folder:
-        series = Series(Path(folder) / "results", panel.file)
-        if panel.spec is not None:
-            series.declare(panel.spec)
-            for one in _fitting(panel.spec, view.results(panel.name, 0)[1]):
-                series.append(one)
-        series.close()
-        yield series.path
-
-
-def _fitting(spec: Spec, results: Sequence[Result]) -> Iterator[Result]:
-    """Yield results as far as they are what a processor declares now."""
-    kinds = {one.name: one.ndim for one in spec.outputs}
-    for one in results:
-        values = {name: value for name, value in one.values.items() if kinds.get(name) == _ndim(value)}
-        if values:
-            yield Result(one.number, one.time, values)
-
-
-def _ndim(value: Any) -> int:
-    return 1 if isinstance(value, tuple) else getattr(value, "ndim", 0)
+    arguments = {"view": view, "store": store, "threads": threads}
+    return ((r"/live/export/(.+)\.(csv|png|zarr\.zip)", ExportHandler, arguments),)
 
 
 class ExportHandler(RequestHandler):
-    """Answers with a file."""
+    """Answers a request with a file."""
 
-    def initialize(self, view: LiveView, store: Path | None, threads: Executor) -> None:
+    def initialize(self, view: Session, store: Path | None, threads: Executor) -> None:
         """Take the session and its store."""
         self._view, self._store, self._threads = view, store, threads
 
     async def get(self, name: str, kind: str) -> None:
-        """Write the file; 404 if no processor has that name."""
-        panel = next((one for one in self._view.panels() if one.name == name), None)
+        """Write and send the results of a processor; 404 if no processor has that name."""
+        panel = next((panel for panel in self._view.panels() if panel.name == name), None)
         if panel is None:
             raise HTTPError(404)
+        content_type, _ = WRITERS[kind]
         with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as folder:
-            loop = asyncio.get_running_loop()
-            arguments = (self._view, self._store, panel, kind, Path(folder))
-            path = await loop.run_in_executor(self._threads, export, *arguments)
-            self.set_header("Content-Type", TYPES[kind])
-            file = quote(f"{name}.{kind}", safe="")
-            self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{file}")
-            await self._send(path)
+            path = Path(folder) / "results"
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._write, panel, kind, path)
+            self.set_header("Content-Type", content_type)
+            file_name = quote(f"{name}.{kind}", safe="")
+            self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{file_name}")
+            with path.open("rb") as file:
+                while piece := file.read(PIECE):
+                    self.write(piece)
+                    try:
+                        await self.flush()
+                    except StreamClosedError:  # the browser has gone
+                        return
 
-    async def _send(self, path: Path) -> None:
-        with path.open("rb") as file:
-            while piece := file.read(PIECE):
-                self.write(piece)
-                try:
-                    await self.flush()
-                except StreamClosedError:  # whoever asked has gone
-                    return
+    def _write(self, panel: PanelState, kind: str, path: Path) -> None:
+        _, write = WRITERS[kind]
+        with self._group(panel) as group:
+            write(group, path)
+
+    @contextmanager
+    def _group(self, panel: PanelState) -> Iterator[Path]:
+        """Give the folder of a processor's group: that of the store, or one made from memory."""
+        if self._store is not None and (self._store / panel.name / "zarr.json").exists():
+            yield self._store / panel.name
+            return
+        with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as folder:
+            series = Series(Path(folder) / "results", panel.file)
+            if panel.spec is not None:
+                series.declare(panel.spec)
+                axes = {output.name: output.ndim for output in panel.spec.outputs}
+                for result in self._view.results(panel.name, 0)[1]:
+                    # before an edit of the file outputs may have been of another kind
+                    values = {
+                        name: value
+                        for name, value in result.values.items()
+                        if axes.get(name) == (1 if isinstance(value, tuple) else np.ndim(value))
+                    }
+                    if values:
+                        series.append(Result(result.number, result.time, values))
+            series.close()
+            yield series.path

@@ -11,7 +11,7 @@ from mrcz_dask.live.page.pace import Pace
 from mrcz_dask.live.page.panels import Panel
 from mrcz_dask.live.page.source_view import SourceView
 from mrcz_dask.live.page.template import STYLE, TITLE
-from mrcz_dask.live.view import LiveView
+from mrcz_dask.live.session import Session
 from mrcz_dask.pages.widgets import put, say_when_lost, text
 
 PERIOD_MS = 250
@@ -28,7 +28,7 @@ class LivePage:
         Where frames are made small.
     """
 
-    def __init__(self, view: LiveView, reader: Executor) -> None:
+    def __init__(self, view: Session, reader: Executor) -> None:
         self._view = view
         self._document: Document | None = None
         self._headline = text(name="headline", style=STYLE)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from mrcz_dask.live.view import LiveView
+from mrcz_dask.live.session import Session
 from mrcz_dask.pages.address import LOOPBACK, PageAddress
 from mrcz_dask.values.messages import Listener, PageReady, silent
 
@@ -16,7 +16,7 @@ NAME = "live"
 
 @contextmanager
 def served_live(
-    view: LiveView,
+    view: Session,
     host: str = LOOPBACK,
     port: int = 0,
     store: Path | None = None,

@@ -1,6 +1,6 @@
-"""How an ordinary Python function says that it is a processor of live frames, and what it returns.
+"""Declares an ordinary Python function to be a processor of live frames.
 
-A processor is a function of one frame, and optionally of a state, of what is known of the frame, and of
+A processor is a function of one frame, and optionally of a state, of facts about the frame, and of
 parameters, which are its keyword-only arguments::
 
     @processor(Scalar("dose", unit="counts/pixel"), state=list)
@@ -14,7 +14,8 @@ It stays an ordinary function that can be called and tested.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -27,19 +28,19 @@ Number = int | float
 
 MARK = "__mrcz_processor__"
 _SPECIAL = ("state", "info")
-_SIMPLE: dict[Any, str] = {bool: "bool", int: "int", float: "float", str: "str"}
+_TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str}
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One number a frame.
+    """Declares an output of one number a frame.
 
     Attributes
     ----------
     name
-        Of the output; an identifier.
+        Name of the output, a Python identifier.
     unit
-        Of the values.
+        Unit of the values.
     """
 
     name: str
@@ -49,14 +50,14 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A line a frame: a 1-D array, or two of one length: places on the axis, and values.
+    """Declares an output of one line a frame: a 1-D array, or positions and values of one length.
 
     Attributes
     ----------
     name, unit
-        Of the values.
+        Name and unit of the values.
     axis, axis_unit
-        Of the places; without places they are 0, 1, 2, ...
+        Name and unit of the positions, which are 0, 1, 2, ... unless the processor returns them.
     """
 
     name: str
@@ -68,12 +69,12 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image a frame: a 2-D array (y, x).
+    """Declares an output of one image a frame: a 2-D array (y, x).
 
     Attributes
     ----------
     name, unit
-        Of the values.
+        Name and unit of the values.
     axes, axes_unit
         Names and unit of the axes (y, x).
     """
@@ -90,14 +91,14 @@ Output = Scalar | Profile | Image
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Between what a number may be set on the page; for ``Annotated[float, Range(0, 10, 0.5)]``.
+    """Limits a number that can be set on the page, as in ``Annotated[float, Range(0, 10, 0.5)]``.
 
     Attributes
     ----------
     low, high
-        Both included.
+        Smallest and largest value.
     step
-        Of the control; None = 1 for whole numbers, a hundredth of the range for others.
+        Step of the control; None = 1 for whole numbers, a hundredth of the range for others.
     """
 
     low: Number
@@ -112,13 +113,13 @@ class Parameter:
     Attributes
     ----------
     name, default
-        Of the keyword-only argument.
+        Name and default of the keyword-only argument.
     kind
         ``bool``, ``int``, ``float``, ``str`` or ``choice``.
     choices
-        Of a ``Literal``.
+        Values of a ``Literal``.
     range
-        Of a number; None = any.
+        Limits of a number; None = any.
     """
 
     name: str
@@ -128,58 +129,54 @@ class Parameter:
     range: Range | None = None
 
     def checked(self, value: object) -> Value:
-        """Return a value as the function gets it.
+        """Convert a value to the parameter's type.
 
         Raises
         ------
         ParameterError
-            It is none of those that the parameter may have.
+            The parameter cannot have this value.
         """
-        made = self._cast(value)
-        if self.choices and made not in self.choices:
-            raise self._refused(value, f"one of {', '.join(map(str, self.choices))}")
-        if self.range is not None and not self.range.low <= made <= self.range.high:  # type: ignore[operator]
-            raise self._refused(value, f"{self.range.low} to {self.range.high}")
-        return made
-
-    def _cast(self, value: object) -> Value:
+        limits = self.range
         if self.kind == "choice":
-            return next((one for one in self.choices if str(one) == str(value)), value)  # type: ignore[return-value]
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        fits = {
-            "bool": isinstance(value, bool),
-            "int": is_number and value == int(value),  # type: ignore[call-overload]
-            "float": is_number,
-            "str": isinstance(value, str),
-        }
-        if not fits[self.kind]:
-            raise self._refused(value, f"a value of type {self.kind}")
-        made: Value = {"bool": bool, "int": int, "float": float, "str": str}[self.kind](value)
-        return made
+            expected = f"one of {', '.join(map(str, self.choices))}"
+            for choice in self.choices:
+                if str(choice) == str(value):
+                    return choice
+        elif not self._fits(value):
+            expected = f"a value of type {self.kind}"
+        else:
+            number: Any = _TYPES[self.kind](value)
+            if limits is None or limits.low <= number <= limits.high:
+                return number  # type: ignore[no-any-return]
+            expected = f"{limits.low} to {limits.high}"
+        raise ParameterError(f"parameter {self.name} is {value!r}; expected {expected}")
 
-    def _refused(self, value: object, expected: str) -> ParameterError:
-        return ParameterError(f"parameter {self.name} is {value!r}; expected {expected}")
+    def _fits(self, value: object) -> bool:
+        if self.kind in ("bool", "str"):
+            return isinstance(value, _TYPES[self.kind])
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        return is_number and (self.kind == "float" or value == int(value))  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """What a processor says of itself: plain values, which go from a worker to the page.
+    """The declaration of a processor in plain values, which travel from a worker to the page.
 
     Attributes
     ----------
     name
-        Of the function; results and panels are called by it.
+        Name of the function, and of its results and panel.
     title
         First line of its docstring.
     outputs, parameters
-        What it returns, and what can be set.
+        Declared outputs, and parameters that can be set.
     takes
-        Which of ``state`` and ``info`` it wants.
+        Names of the special arguments ``state`` and ``info`` that it takes, in order.
     on_failure
-        After an error or a lost worker the state of the last good frame is taken up (``keep``), or a new one
-        (``reset``).
+        ``keep``: after an error or a lost worker the state of the last good frame is restored; ``reset``: a
+        new state begins.
     seconds
-        So long may one frame take before the worker is thought to hang; None = as the session says.
+        Longest time for a frame before the worker is taken to hang; None = that of the session.
     """
 
     name: str
@@ -190,19 +187,18 @@ class Spec:
     on_failure: OnFailure = "keep"
     seconds: float | None = None
 
-    def defaults(self) -> dict[str, Value]:
-        """Return the parameters as they are when nobody has set them."""
-        return {one.name: one.default for one in self.parameters}
-
-    def checked(self, values: dict[str, Any]) -> dict[str, Value]:
-        """Return the defaults with other values for some; those that are not known any more are left out."""
-        known = {one.name: one for one in self.parameters}
-        return self.defaults() | {k: known[k].checked(v) for k, v in values.items() if k in known}
+    def values(self, wanted: Mapping[str, Any]) -> dict[str, Value]:
+        """Return the value of every parameter: the wanted one if it is allowed, otherwise the default."""
+        values = {parameter.name: parameter.default for parameter in self.parameters}
+        for parameter in self.parameters:
+            with suppress(ParameterError, KeyError):
+                values[parameter.name] = parameter.checked(wanted[parameter.name])
+        return values
 
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A declared function: what it says of itself, and how its state begins."""
+    """A declared function, its declaration, and the function that makes its first state."""
 
     function: Callable[..., Any]
     spec: Spec
@@ -220,28 +216,28 @@ def processor(
     Parameters
     ----------
     outputs
-        What it returns: with one, its value or a dict of it; with more, a dict {name: value}. None of them
-        may be missing; return None if there is nothing to say of a frame.
+        Outputs of the function. With one, it returns the value or a dict; with more, a dict {name: value} of
+        all of them. It returns None for a frame without a result.
     state
-        Makes the state at the beginning and after a reset; it must be picklable.
+        Makes the state at the beginning and after a reset; the state must be picklable.
     on_failure
-        ``keep``: after an error or a lost worker go on with the state of the last good frame; ``reset``: with
-        a new one.
+        ``keep``: after an error or a lost worker go on with the state of the last good frame; ``reset``: go
+        on with a new state.
     seconds
-        So long may one frame take before its worker is thought to hang and is replaced.
+        Longest time for a frame before the worker is taken to hang and is replaced.
 
     Returns
     -------
     callable
-        The decorator; it gives the function back as it is. The function's arguments: the frame first, (y, x)
-        in the camera's dtype, the region of interest cut out; ``state`` and ``info`` (a `FrameInfo`) if it
-        wants them; its parameters as keyword-only arguments with defaults of type bool, int, float or str,
+        A decorator that returns the function unchanged. The function takes the frame, (y, x) in the camera's
+        dtype, cut to the region of interest; then ``state`` and ``info`` (a `FrameInfo`), both optional; its
+        parameters are keyword-only arguments with defaults of type bool, int, float or str,
         ``Annotated[float, Range(low, high)]``, or ``Literal["a", "b"]``.
 
     Raises
     ------
     ParameterError
-        The declaration cannot be understood; says which part.
+        Part of the declaration cannot be used.
     """
 
     def declare(function: Function) -> Function:
@@ -255,54 +251,53 @@ def processor(
     return declare
 
 
-def _check_outputs(name: str, outputs: tuple[Output, ...]) -> None:
-    if not outputs or not all(isinstance(one, (Scalar, Profile, Image)) for one in outputs):
+def _check_outputs(function: str, outputs: tuple[Output, ...]) -> None:
+    if not outputs or not all(isinstance(output, (Scalar, Profile, Image)) for output in outputs):
         raise ParameterError(
-            f"processor {name} declares {outputs!r}; expected one Scalar, Profile or Image, or several"
+            f"processor {function} declares {outputs!r}; expected one Scalar, Profile or Image, or several"
         )
-    names = [one.name for one in outputs]
-    bad = [one for one in names if not one.isidentifier() or one in ("frame", "time")]
-    if bad or len(set(names)) < len(names):
+    names = [output.name for output in outputs]
+    is_reserved = any(not name.isidentifier() or name in ("frame", "time") for name in names)
+    if is_reserved or len(set(names)) < len(names):
         raise ParameterError(
-            f"processor {name} calls its outputs {', '.join(names)}; expected different Python names, and "
-            "neither frame nor time"
+            f"processor {function} calls its outputs {', '.join(names)}; expected different Python names, "
+            "and neither frame nor time"
         )
 
 
 def _arguments(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:
-    """Return which special arguments a function takes, and its parameters."""
+    """Return the special arguments of a function, and its parameters."""
     hints = get_type_hints(function, include_extras=True)
-    given = list(inspect.signature(function).parameters.values())
-    places = [one for one in given if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    others = [one for one in given if one.kind is one.KEYWORD_ONLY]
-    names = tuple(one.name for one in places[1:])
-    if not places or len(places) + len(others) < len(given) or not set(names) <= set(_SPECIAL):
+    arguments = list(inspect.signature(function).parameters.values())
+    positional = [a for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD)]
+    keywords = [a for a in arguments if a.kind is a.KEYWORD_ONLY]
+    takes = tuple(argument.name for argument in positional[1:])
+    if not positional or len(positional) + len(keywords) < len(arguments) or not set(takes) <= set(_SPECIAL):
         raise ParameterError(
             f"processor {function.__name__} takes {inspect.signature(function)}; expected (frame), or "
             "(frame, state, info), and parameters behind a *"
         )
-    return names, tuple(_parameter(function.__name__, one, hints.get(one.name)) for one in others)
+    return takes, tuple(_parameter(function.__name__, a.name, a.default, hints.get(a.name)) for a in keywords)
 
 
-def _parameter(function: str, one: inspect.Parameter, hint: Any) -> Parameter:
-    if one.default is one.empty:
-        raise ParameterError(f"processor {function}: parameter {one.name} has no default; give it one")
+def _parameter(function: str, name: str, default: Any, hint: Any) -> Parameter:
+    """Return a keyword-only argument as a parameter."""
+    if default is inspect.Parameter.empty:
+        raise ParameterError(f"processor {function}: parameter {name} has no default; give it one")
     limits = next((extra for extra in get_args(hint)[1:] if isinstance(extra, Range)), None)
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    value_type = type(default) if plain is None else plain
     if get_origin(plain) is Literal:
-        return _declared(function, Parameter(one.name, "choice", one.default, choices=get_args(plain)))
-    kind = _SIMPLE.get(plain if plain is not None else type(one.default))
-    if kind is None:
+        parameter = Parameter(name, "choice", default, choices=get_args(plain))
+    elif value_type in _TYPES.values():
+        parameter = Parameter(name, value_type.__name__, default, range=limits)
+    else:
         raise ParameterError(
-            f"processor {function}: parameter {one.name} is of type {plain}; expected bool, int, float, str "
-            "or a Literal"
+            f"processor {function}: parameter {name} is of type {plain}; expected bool, int, float, str or a "
+            "Literal"
         )
-    return _declared(function, Parameter(one.name, kind, one.default, range=limits))
-
-
-def _declared(function: str, made: Parameter) -> Parameter:
     try:
-        made.checked(made.default)
+        parameter.checked(default)
     except ParameterError as error:
         raise ParameterError(f"processor {function}: the default of {error}") from None
-    return made
+    return parameter

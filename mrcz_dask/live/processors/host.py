@@ -1,12 +1,10 @@
-"""A processor at work, in a process of its own: what a Dask worker holds for one processor."""
+"""Runs a processor in a worker process."""
 
 from __future__ import annotations
 
 import os
 import pickle
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.live.frames import FrameInfo
-from mrcz_dask.live.processors.declare import Output, Processor, Profile, Scalar, Spec, Value
+from mrcz_dask.live.processors.declare import Output, Processor, Spec, Value
 from mrcz_dask.live.processors.loading import Script, load, trace_of
 from mrcz_dask.values.errors import ProcessorError
+
+_EXPECTED = (
+    "one number for {}",
+    "a 1-D array for {}, or two of one length: positions and values",
+    "a 2-D array of real numbers for {}",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What came of loading a file: what the processor says of itself, or why there is none."""
+    """The declaration of a processor that was loaded, or None and the error that prevented it."""
 
     spec: Spec | None
     error: str = ""
@@ -31,177 +35,156 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a frame.
+    """The result of a processor on one frame.
 
     Attributes
     ----------
     values
-        By output: a float; (places, values), both float64; or a float32 image. Empty = nothing was said.
+        By output: a float; (positions, values), both float64; or a float32 image. Empty = no result.
     error
-        The traceback, if it raised.
+        The traceback of an exception.
     state
         The state afterwards, pickled, if it is to be kept.
-    seconds
-        In the function.
     """
 
     values: dict[str, Any]
     error: str = ""
     state: bytes | None = None
-    seconds: float = 0.0
 
 
 class Host:
-    """Holds one processor and its state; a Dask actor, so that one call follows the other.
+    """Holds one processor and its state. It is a Dask actor, so that calls follow each other.
 
     Parameters
     ----------
     memory
-        Bytes that the process may take beyond what it has now; None = no limit of ours.
+        Bytes that the process may take beyond what it has now; None = as many as there are.
     """
 
     def __init__(self, memory: int | None = None) -> None:
-        self._made: Processor | None = None
+        self._processor: Processor | None = None
         self._path = ""
         self._state: Any = None
-        if memory is not None:
-            limit_memory(memory)
+        # The kernel limits private data on Linux alone: an allocation beyond raises MemoryError. Elsewhere
+        # Dask's nanny ends the process.
+        if memory is not None and sys.platform.startswith("linux"):
+            import resource
+
+            lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+            used = next(int(line.split()[1]) << 10 for line in lines if line.startswith("VmData:"))
+            hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+            resource.setrlimit(resource.RLIMIT_DATA, (used + memory, hard))
 
     def process(self) -> int:
         """Return the number of this process."""
         return os.getpid()
 
     def load(self, script: Script, state: bytes | None = None) -> Loaded:
-        """Take a processor; the old one stays where the new one does not load.
+        """Load a processor. The old one stays if the new one fails.
 
         Parameters
         ----------
         script
-            The file.
+            The processor's file.
         state
-            With which it goes on; None = a new one.
+            Pickled state to go on with; None = a new one.
         """
         try:
-            made = load(script)
-            begun = self._unpickled(made, state)
+            processor = load(script)
+            first_state = _restored(processor, state)
         except ProcessorError as error:
             return Loaded(None, str(error))
-        except Exception as error:  # noqa: BLE001 - what makes a state is the user's, too
+        except Exception as error:  # noqa: BLE001 - the user's function that makes a state may raise anything
             return Loaded(None, trace_of(error, script.path))
-        self._made, self._path, self._state = made, script.path, begun
-        return Loaded(made.spec)
-
-    def _unpickled(self, made: Processor, state: bytes | None) -> Any:
-        if state is not None and made.spec.on_failure == "keep":
-            with suppress(Exception):  # of another version of the file: a new one
-                return pickle.loads(state)  # noqa: S301 - made by this class, not by a file
-        return made.begin() if "state" in made.spec.takes else None
+        self._processor, self._path, self._state = processor, script.path, first_state
+        return Loaded(processor.spec)
 
     def reset(self) -> None:
         """Begin with a new state."""
-        if self._made is not None:
-            self._state = self._unpickled(self._made, None)
+        if self._processor is not None:
+            self._state = _restored(self._processor, None)
 
     def run(self, frame: NDArray[Any], info: FrameInfo, values: dict[str, Value]) -> Answer:
-        """Return what the processor says of a frame; whatever it raises becomes a traceback.
+        """Run the processor on a frame; whatever it raises becomes a traceback.
 
         Parameters
         ----------
         frame
             (y, x), the region of interest.
         info
-            Of the frame.
+            Facts about the frame.
         values
-            Its parameters.
+            The processor's parameters.
         """
-        made = self._made
-        assert made is not None, "load comes first"
-        before = self._kept(made)
-        began = time.perf_counter()
+        processor = self._processor
+        assert processor is not None, "load comes first"
+        before = self._pickled_state()
         try:
-            given = {"state": self._state, "info": info}
-            said = made.function(frame, *(given[name] for name in made.spec.takes), **values)
-            checked = as_declared(made.spec, said)
+            special = {"state": self._state, "info": info}
+            returned = processor.function(frame, *(special[name] for name in processor.spec.takes), **values)
+            return Answer(as_declared(processor.spec, returned), "", self._pickled_state())
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
-            self._state = self._unpickled(made, before)
+            self._state = _restored(processor, before)
             return Answer({}, trace_of(error, self._path), before)
-        return Answer(checked, "", self._kept(made), time.perf_counter() - began)
 
-    def _kept(self, made: Processor) -> bytes | None:
-        if "state" not in made.spec.takes or made.spec.on_failure != "keep":
+    def _pickled_state(self) -> bytes | None:
+        spec = self._processor.spec if self._processor is not None else None
+        if spec is None or "state" not in spec.takes or spec.on_failure != "keep":
             return None
         try:
             return pickle.dumps(self._state, protocol=pickle.HIGHEST_PROTOCOL)
-        except Exception:  # noqa: BLE001 - a state that cannot be kept begins anew after a failure
+        except Exception:  # noqa: BLE001 - after a failure a state that cannot be pickled begins anew
             return None
 
 
-def as_declared(spec: Spec, said: Any) -> dict[str, Any]:
-    """Return what a processor returned, as its outputs were declared.
+def _restored(processor: Processor, state: bytes | None) -> Any:
+    """Return a pickled state, or a new one if there is none or another version of the file wrote it."""
+    if state is not None and processor.spec.on_failure == "keep":
+        with suppress(Exception):
+            return pickle.loads(state)  # noqa: S301 - `Host` wrote it, no file
+    return processor.begin() if "state" in processor.spec.takes else None
+
+
+def as_declared(spec: Spec, returned: Any) -> dict[str, Any]:
+    """Convert the value that a processor returned to its declared outputs.
 
     Raises
     ------
     ProcessorError
-        It is something else; says what was expected.
+        The value does not fit the declaration.
     """
-    if said is None:
+    if returned is None:
         return {}
-    names = [one.name for one in spec.outputs]
-    if not isinstance(said, dict):
-        if len(names) > 1:
-            raise _unfit(spec, said, f"a dict of {', '.join(names)}")
-        said = {names[0]: said}
-    if set(said) != set(names):
-        raise _unfit(spec, list(said), f"a dict of {', '.join(names)}")
-    return {one.name: _CAST[one.ndim](spec, one, said[one.name]) for one in spec.outputs}
+    names = [output.name for output in spec.outputs]
+    values = returned if isinstance(returned, dict) else {names[0]: returned}
+    if set(values) != set(names):
+        shown = list(returned) if isinstance(returned, dict) else returned
+        raise _unfit(spec, shown, f"a dict of {', '.join(names)}")
+    results = {output.name: _as_output(output, values[output.name]) for output in spec.outputs}
+    for output in spec.outputs:
+        if results[output.name] is None:
+            raise _unfit(spec, values[output.name], _EXPECTED[output.ndim].format(output.name))
+    return results
 
 
-def _scalar(spec: Spec, output: Output, said: Any) -> float:
-    found = np.asarray(said)
-    if found.size != 1 or found.dtype.kind not in "iufb":
-        raise _unfit(spec, said, f"one number for {output.name}")
-    return float(found.reshape(()).item())
+def _as_output(output: Output, value: Any) -> Any:
+    """Return a value in the type of an output; None if it does not fit."""
+    positions = None
+    if output.ndim == 1 and isinstance(value, tuple) and len(value) == 2:
+        positions, value = value
+    array = np.asarray(value)
+    if array.dtype.kind not in "iufb":
+        return None
+    if output.ndim == 0:
+        return float(array.reshape(()).item()) if array.size == 1 else None
+    if output.ndim == 2:
+        return np.ascontiguousarray(array, np.float32) if array.ndim == 2 and array.size else None
+    places = np.arange(array.size) if positions is None else np.asarray(positions)
+    if array.ndim != 1 or places.shape != array.shape:
+        return None
+    return places.astype(np.float64), array.astype(np.float64)
 
 
-def _profile(spec: Spec, output: Output, said: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    pair = said if isinstance(said, tuple) and len(said) == 2 else (None, said)
-    values = np.asarray(pair[1])
-    places = np.arange(values.size) if pair[0] is None else np.asarray(pair[0])
-    if values.ndim != 1 or values.dtype.kind not in "iufb" or places.shape != values.shape:
-        raise _unfit(spec, said, f"a 1-D array for {output.name}, or two of one length: places and values")
-    return places.astype(np.float64), values.astype(np.float64)
-
-
-def _image(spec: Spec, output: Output, said: Any) -> NDArray[np.float32]:
-    found = np.asarray(said)
-    if found.ndim != 2 or found.size == 0 or found.dtype.kind not in "iufb":
-        raise _unfit(spec, said, f"a 2-D array of real numbers for {output.name}")
-    return np.ascontiguousarray(found, dtype=np.float32)
-
-
-_CAST: dict[int, Callable[[Spec, Output, Any], Any]] = {
-    Scalar.ndim: _scalar,
-    Profile.ndim: _profile,
-    2: _image,
-}
-
-
-def _unfit(spec: Spec, said: Any, expected: str) -> ProcessorError:
-    shape = f" of shape {said.shape}" if isinstance(said, np.ndarray) else ""
-    text = f"{type(said).__name__}{shape}" if shape else repr(said)[:200]
+def _unfit(spec: Spec, value: Any, expected: str) -> ProcessorError:
+    text = f"ndarray of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)[:200]
     return ProcessorError(f"{spec.name} returned {text}; expected {expected}")
-
-
-def limit_memory(extra: int) -> None:
-    """Let this process take so many bytes more and no others: an allocation beyond raises MemoryError.
-
-    The kernel counts private data (Linux alone does); elsewhere Dask's nanny is what ends the process.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    import resource
-
-    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    used = next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmData:"))
-    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    resource.setrlimit(resource.RLIMIT_DATA, (used + extra, hard))

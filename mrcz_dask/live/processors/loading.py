@@ -1,31 +1,34 @@
-"""Processors out of ordinary Python files."""
+"""Loads processors from ordinary Python files, and loads them again after an edit."""
 
 from __future__ import annotations
 
 import hashlib
 import linecache
 import sys
+import time
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 
 from mrcz_dask.live.processors.declare import MARK, Processor
 from mrcz_dask.values.errors import ParameterError, ProcessorError
 
+WATCH_SECONDS = 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A processor's file as it was read.
+    """The text of a processor's file.
 
     Attributes
     ----------
     path
-        Of the file, absolute, for tracebacks and messages.
+        Absolute path, for tracebacks and messages.
     name
-        Of the processor in it; '' = the only one.
+        Name of the processor in the file; '' = the only one.
     text
-        What is in it.
+        Text of the file.
     """
 
     path: str
@@ -38,22 +41,23 @@ class Script:
         return hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
 
     @classmethod
-    def parse(cls, said: str) -> Script:
+    def parse(cls, option: str) -> Script:
         """Read the file of ``FILE.py`` or ``FILE.py:NAME``.
 
         Raises
         ------
         ParameterError
-            There is no such file.
+            The file cannot be read.
         """
-        file, _, name = said.rpartition(":") if said.rpartition(":")[2].isidentifier() else (said, "", "")
-        path = Path(file or said)
+        file, _, name = option.rpartition(":")
+        if not file or not name.isidentifier():
+            file, name = option, ""
         try:
-            return cls(str(path.absolute()), name if file else "", path.read_text(encoding="utf-8"))
+            return cls(str(Path(file).absolute()), name, Path(file).read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ParameterError(
-                f"--processor {said}: cannot be read ({getattr(error, 'strerror', None) or error}); expected "
-                "FILE.py or FILE.py:NAME"
+                f"--processor {option}: cannot be read ({getattr(error, 'strerror', None) or error}); "
+                "expected FILE.py or FILE.py:NAME"
             ) from error
 
 
@@ -63,59 +67,76 @@ def load(script: Script) -> Processor:
     Raises
     ------
     ProcessorError
-        It does not run (with its traceback), or the processor is not in it.
+        The file fails (with its traceback), or does not hold the processor.
     """
-    before = sys.modules.get(module_name(script))
-    module = _fresh_module(script)
+    # always under one name, so that states of the file's own classes can be pickled
+    module = ModuleType(f"live_processor_{Path(script.path).stem}")
+    module.__file__ = script.path
+    before = sys.modules.get(module.__name__)
+    sys.modules[module.__name__] = module
+    # tracebacks show the text that ran, which the file may no longer have
+    linecache.cache[script.path] = (len(script.text), None, script.text.splitlines(True), script.path)
     try:
-        exec(_code(script), module.__dict__)
-        return _chosen(script, module)
+        exec(compile(script.text, script.path, "exec"), module.__dict__)
+        return _processor_in(module, script)
     except BaseException as error:
         if before is not None:
-            sys.modules[before.__name__] = before
+            sys.modules[module.__name__] = before
         text = str(error) if isinstance(error, ProcessorError) else trace_of(error, script.path)
         raise ProcessorError(text) from error
 
 
-def module_name(script: Script) -> str:
-    """Return the name of a file as a module."""
-    return f"live_processor_{Path(script.path).stem}"
-
-
-def _fresh_module(script: Script) -> ModuleType:
-    """Return an empty module under the name that this file always has, so that states can be pickled."""
-    module = ModuleType(module_name(script))
-    module.__file__ = script.path
-    sys.modules[module.__name__] = module
-    return module
-
-
-def _code(script: Script) -> CodeType:
-    # Tracebacks show the text that ran, not what is in the file by then.
-    linecache.cache[script.path] = (len(script.text), None, script.text.splitlines(True), script.path)
-    return compile(script.text, script.path, "exec")
-
-
-def _chosen(script: Script, module: ModuleType) -> Processor:
-    marked: list[Processor | None] = [getattr(v, MARK, None) for v in vars(module).values() if callable(v)]
-    found = {one.spec.name: one for one in marked if one is not None}
-    own = {name: one for name, one in found.items() if one.function.__module__ == module.__name__}
-    if script.name and script.name in found:
-        return found[script.name]
+def _processor_in(module: ModuleType, script: Script) -> Processor:
+    marks = (getattr(value, MARK, None) for value in vars(module).values() if callable(value))
+    processors: dict[str, Processor] = {mark.spec.name: mark for mark in marks if mark is not None}
+    own = [each for each in processors.values() if each.function.__module__ == module.__name__]
+    if script.name and script.name in processors:
+        return processors[script.name]
     if not script.name and len(own) == 1:
-        return next(iter(own.values()))
-    wanted = f"no processor {script.name}" if script.name else f"{len(own)} processors"
+        return own[0]
+    problem = f"no processor {script.name}" if script.name else f"{len(own)} processors"
+    names = ", ".join(processors) or "no function is declared one"
     raise ProcessorError(
-        f"{script.path}: there is {wanted} in it ({', '.join(found) or 'no function is declared one'}); "
+        f"{script.path}: there is {problem} in it ({names}); "
         "expected a function under @processor(...), and FILE.py:NAME where there are several"
     )
 
 
 def trace_of(error: BaseException, path: str) -> str:
-    """Return a traceback from the user's file on, by its name alone, without our own frames above it."""
+    """Format a traceback from the user's file on, without our own frames above it."""
     steps = traceback.extract_tb(error.__traceback__)
     first = next((k for k, step in enumerate(steps) if step.filename == path), len(steps))
     shown = traceback.format_list(steps[first:])
     head = ["Traceback (most recent call last):\n"] if shown else []
     text = "".join([*head, *shown, *traceback.format_exception_only(error)]).rstrip()
     return text.replace(f'File "{path}"', f'File "{Path(path).name}"')
+
+
+class FileWatch:
+    """Notices that a file has been edited; it looks twice a second at most."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._looked = path, 0.0
+        self._stamp = self._file_stamp()
+
+    def _file_stamp(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+    def edited(self, script: Script) -> Script | None:
+        """Return the file's new text, if it differs from the script and from the text returned last."""
+        if time.monotonic() - self._looked < WATCH_SECONDS:
+            return None
+        self._looked = time.monotonic()
+        stamp = self._file_stamp()
+        if stamp is None or stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            text = self._path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return None
+        return None if text == script.text else replace(script, text=text)

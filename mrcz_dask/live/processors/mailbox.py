@@ -1,4 +1,4 @@
-"""Between a source, which never waits for a processor, and a processor, which takes what is newest."""
+"""Passes frames from a source, which does not wait for processors, to one processor."""
 
 from __future__ import annotations
 
@@ -13,74 +13,61 @@ class Mailbox:
 
     Parameters
     ----------
-    every
-        How many frames it holds before `put` waits, for a processor that is to see every frame; 0 = the
-        newest alone, and `put` never waits.
+    depth
+        Number of frames that wait before `put` waits, so that every frame is seen; 0 = the newest frame
+        replaces the one before, and `put` never waits.
 
     Attributes
     ----------
     skipped
-        Frames that were replaced by newer ones, or came while it was shut.
+        Number of frames that newer ones replaced, or that arrived during a pause.
+    paused, ended
+        True during a pause, and when no more frames come.
     """
 
-    def __init__(self, every: int = 0) -> None:
-        self._every = every
+    def __init__(self, depth: int = 0) -> None:
+        self.depth = depth
+        self.skipped = 0
+        self.paused = self.ended = False
         self._frames: deque[Frame] = deque()
         self._changed = Condition()
-        self._shut = self._ended = False
-        self.skipped = 0
 
     def put(self, frame: Frame) -> None:
         """Add a frame."""
         with self._changed:
-            if self._every:
-                self._changed.wait_for(lambda: len(self._frames) < self._every or self._ended)
+            if self.depth:
+                self._changed.wait_for(lambda: len(self._frames) < self.depth or self.ended)
             else:
-                self.skipped += len(self._frames) + self._shut
+                self.skipped += len(self._frames) + self.paused
                 self._frames.clear()
-            if not self._shut or self._every:
+            if self.depth or not self.paused:
                 self._frames.append(frame)
             self._changed.notify_all()
 
     def take(self, seconds: float) -> Frame | None:
-        """Return the next frame, waiting at most so long for one; None = there is none."""
+        """Return the next frame, or None if none comes in time."""
         with self._changed:
-            self._changed.wait_for(lambda: (self._frames and not self._shut) or self._ended, seconds)
-            if not self._frames or self._shut:
+            self._changed.wait_for(lambda: (self._frames and not self.paused) or self.ended, seconds)
+            if not self._frames or self.paused:
                 return None
             frame = self._frames.popleft()
             self._changed.notify_all()
             return frame
 
-    def shut(self, shut: bool) -> None:
-        """Hand out nothing, or go on."""
+    def pause(self, paused: bool) -> None:
+        """Hand out no frames, or go on."""
         with self._changed:
-            self._shut = shut
+            self.paused = paused
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Tell that no more frames come: `take` and `put` do not wait any more."""
+        """Announce that no more frames come: `take` and `put` no longer wait."""
         with self._changed:
-            self._ended = True
+            self.ended = True
             self._changed.notify_all()
 
     @property
-    def is_shut(self) -> bool:
-        """Whether nothing is handed out."""
-        return self._shut
-
-    @property
-    def keeps_all(self) -> bool:
-        """Whether the source waits, so that every frame is seen."""
-        return self._every > 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether no more frames will come."""
-        return self._ended
-
-    @property
     def over(self) -> bool:
-        """Whether no frame is left and none will come."""
+        """True when no frame is left and none will come."""
         with self._changed:
-            return self._ended and (not self._frames or self._shut)
+            return self.ended and (not self._frames or self.paused)

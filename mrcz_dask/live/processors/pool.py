@@ -1,7 +1,7 @@
-"""Workers of a Dask cluster for live processors: each processor has one to itself.
+"""Gives every live processor a worker of a Dask cluster to itself.
 
-What a processor does to its worker - raise, hang, exit, eat memory - concerns that worker alone. A processor
-is a Dask actor: calls go straight to its worker, one after the other, and its state stays there.
+A processor that raises, hangs, exits or takes memory harms its own worker alone. A processor is a Dask actor:
+calls go straight to its worker, one after the other, and its state stays there.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from mrcz_dask.engine.client import workers_there
 from mrcz_dask.engine.clusters import ClientOptions, connected
 from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD
 from mrcz_dask.engine.local import local_cluster
+from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.live.processors.host import Host
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Listener, Warned
@@ -28,13 +29,11 @@ from mrcz_dask.values.messages import ClusterReady, Listener, Warned
 if TYPE_CHECKING:
     from distributed import Client, LocalCluster
 
-RESTART = 3.0  # seconds that Dask has to start a worker again
-# Of a process with Dask and NumPy before a processor's first frame, bytes.
-PROCESS = 400_000_000
+RESTART_SECONDS = 3.0  # in which Dask starts a worker again
 START_SECONDS = 60.0
-# So often a worker that does not answer is looked for.
-LOST_SECONDS = 2.0
-LOOK_SECONDS = 0.1
+PROCESS_BYTES = 400_000_000  # a process with Dask and NumPy before a processor's first frame
+LOST_SECONDS = 2.0  # between two looks for a worker that does not answer
+POLL_SECONDS = 0.1
 _BINDING = Lock()
 
 
@@ -48,33 +47,31 @@ class Hosted:
 
     Attributes
     ----------
-    address
-        Of the worker.
-    pid
-        Of its process.
+    address, pid
+        Address and process number of the worker.
     actor
         The processor's `Host` in it.
-    patient
-        Waits for what it returns.
+    wait
+        Waits for the result of a call to a worker, so many seconds.
     """
 
     address: str
     pid: int
     actor: Any
-    patient: Callable[[Any, str, float], Any]
+    wait: Callable[[Any, str, float], Any]
 
     def call(self, method: str, *arguments: object, seconds: float) -> Any:
-        """Return what a method of the host returns.
+        """Call a method of the host and return its result.
 
         Raises
         ------
         WorkerLostError
             The worker has ended.
         TimeoutError
-            It takes longer.
+            The call takes longer.
         """
         try:
-            return self.patient(getattr(self.actor, method)(*arguments), self.address, seconds)
+            return self.wait(getattr(self.actor, method)(*arguments), self.address, seconds)
         except TimeoutError:
             raise
         except (OSError, RuntimeError, CancelledError) as error:
@@ -87,11 +84,11 @@ class Pool:
     Parameters
     ----------
     client
-        Of the cluster.
+        Client of the cluster.
     memory
-        Bytes that a processor may take; None = what its worker has.
+        Bytes that a processor may take; None = as many as its worker has.
     cluster, workers
-        The local cluster, and how many workers it has.
+        The local cluster, and the number of its workers; None = somebody's scheduler.
     """
 
     def __init__(
@@ -105,45 +102,34 @@ class Pool:
         self._numbers = itertools.count()
 
     def take(self, name: str, stop: Event) -> Hosted | None:
-        """Return a worker for a processor, as soon as there is one; None if `stop` is set before.
+        """Return a worker for a processor, as soon as one is free; None if `stop` is set before.
 
         Raises
         ------
         WorkerLostError
-            It was lost while it started.
+            The worker was lost while it started.
         """
-        address = self._address(stop)
-        if address is None:
-            return None
         from distributed import KilledWorker
 
+        address = self._free_worker(stop)
+        if address is None:
+            return None
+        key = f"live-{name}-{next(self._numbers)}"
+        placed = {"workers": [address], "allow_other_workers": False, "retries": 0}
         try:
-            return self._hosted(name, address)
+            future = self._client.submit(Host, self._memory, actor=True, key=key, pure=False, **placed)
+            actor = self._wait(future, address)
+            # An actor binds itself to the current client when it is first used. That is a setting of the
+            # whole process, which two threads must not change at a time.
+            with _BINDING, self._client.as_current():
+                process = actor.process
+            return Hosted(address, int(self._wait(process(), address)), actor, self._wait)
         except (OSError, RuntimeError, CancelledError, TimeoutError, KilledWorker) as error:
-            self._give_back(address)
+            self.release(address)
             raise WorkerLostError(f"its worker did not start ({error})") from error
 
-    def _hosted(self, name: str, address: str) -> Hosted:
-        key = f"live-{name}-{next(self._numbers)}"
-        actor = self._client.submit(
-            Host,
-            self._memory,
-            actor=True,
-            key=key,
-            workers=[address],
-            allow_other_workers=False,
-            pure=False,
-            retries=0,
-        )
-        found = self._patient(actor, address)
-        # An actor binds itself to the current client when it is first used. That is a setting of the whole
-        # process, which two threads must not change at a time.
-        with _BINDING, self._client.as_current():
-            process = found.process
-        return Hosted(address, int(self._patient(process(), address)), found, self._patient)
-
-    def _patient(self, future: Any, address: str, seconds: float = START_SECONDS) -> Any:
-        """Return a result, or give up as soon as the worker is gone: not every way of ending is told."""
+    def _wait(self, future: Any, address: str, seconds: float = START_SECONDS) -> Any:
+        """Return a result, or give up as soon as the worker is gone: Dask does not report every end."""
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
@@ -152,102 +138,81 @@ class Pool:
             except TimeoutError:
                 if left <= LOST_SECONDS:
                     raise
-            if address not in self._there():
+            if address not in self._alive():
                 raise OSError(f"worker {address} is gone")
 
-    def _address(self, stop: Event) -> str | None:
-        """Return the address of a worker that nobody holds; of somebody else's cluster, the least held."""
-        since = time.monotonic()
+    def _free_worker(self, stop: Event) -> str | None:
+        """Return the address of a worker that nobody holds; on somebody's scheduler, the least held one."""
+        scaled = time.monotonic()
         while not stop.is_set():
             with self._lock:
-                there = self._there()
-                free = sorted(set(there) - set(self._held))
-                if not free and there and self._cluster is None:
-                    free = sorted(there, key=self._held.count)
+                alive = self._alive()
+                free = sorted(set(alive) - set(self._held))
+                if not free and alive and self._cluster is None:
+                    free = sorted(alive, key=self._held.count)
                 if free:
                     self._held.append(free[0])
                     return free[0]
-                if self._cluster is not None and len(there) < self._workers:
-                    since = self._grown(since)
-            stop.wait(LOOK_SECONDS)
+                is_late = time.monotonic() - scaled > RESTART_SECONDS
+                if self._cluster is not None and len(alive) < self._workers and is_late:
+                    self._cluster.scale(self._workers)  # Dask does not start every worker again
+                    scaled = time.monotonic()
+            stop.wait(POLL_SECONDS)
         return None
 
-    def _there(self) -> list[str]:
-        """Return the workers that are there, without those that are gone and still listed."""
-        return [one for one in workers_there(self._client) if one not in self._ended]
-
-    def _grown(self, since: float) -> float:
-        """Ask for a worker in place of one that Dask does not start again."""
-        now = time.monotonic()
-        if now - since <= RESTART or self._cluster is None:
-            return since
-        self._cluster.scale(self._workers)
-        return now
-
-    def _give_back(self, address: str) -> None:
-        with self._lock, suppress(ValueError):
-            self._held.remove(address)
+    def _alive(self) -> list[str]:
+        """Return the addresses of workers, without those that were ended and are still listed."""
+        return [address for address in workers_there(self._client) if address not in self._ended]
 
     def end(self, hosted: Hosted) -> None:
-        """End a worker, whatever it does; another takes its place."""
+        """End a worker, whatever it does; another one takes its place."""
         if self._cluster is not None:
             self._ended.add(hosted.address)
             with suppress(ProcessLookupError):
                 os.kill(hosted.pid, signal.SIGKILL)
-        elif hosted.address in self._there():
-            with suppress(KeyError, OSError, TimeoutError):  # it went by itself at that very moment
+        elif hosted.address in self._alive():
+            with suppress(KeyError, OSError, TimeoutError):  # it ended by itself at that very moment
                 self._client.restart_workers([hosted.address], timeout=START_SECONDS, raise_for_error=False)
-        self.forget(hosted)
+        self.release(hosted.address)
 
-    def forget(self, hosted: Hosted) -> None:
-        """Let others have a worker."""
-        self._give_back(hosted.address)
+    def release(self, address: str) -> None:
+        """Let other processors have a worker."""
+        with self._lock, suppress(ValueError):
+            self._held.remove(address)
 
 
 @contextmanager
 def open_pool(where: ClientOptions, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
-    """Give workers for so many processors, and close what was opened for them.
+    """Start or find workers for processors, and close afterwards what was started.
 
     Parameters
     ----------
     where
-        A running scheduler, or how many workers of a local cluster: one for each processor if it is not said.
+        A running scheduler; otherwise a local cluster with a worker for each processor is started.
     processors
-        How many there are.
+        Number of processors.
     memory
-        Bytes that a processor may take, of a local cluster.
+        Bytes that a processor may take on a local cluster.
     listen
-        Is told where the cluster is.
+        Gets the address of the cluster.
 
     Raises
     ------
     SessionError
-        When the scheduler does not answer or has no workers.
+        The scheduler does not answer or has no workers.
     """
     if where.scheduler is not None:
-        from mrcz_dask.engine.memory import MemoryEstimate
-
-        with connected(where, MemoryEstimate(PROCESS, 1), listen) as connection:
-            _warn_of_few(connection.client, processors, listen)
+        with connected(where, MemoryEstimate(PROCESS_BYTES, 1), listen) as connection:
+            workers = len(workers_there(connection.client))
+            if workers < processors:
+                listen(
+                    Warned(
+                        f"{processors} processors share {workers} workers of this scheduler, so that one can "
+                        "slow or stop another; start as many workers as there are processors"
+                    )
+                )
             yield Pool(connection.client, None)
         return
-    with _local(where, processors, memory, listen) as pool:
-        yield pool
-
-
-def _warn_of_few(client: Client, processors: int, listen: Listener) -> None:
-    there = len(workers_there(client))
-    if there < processors:
-        listen(
-            Warned(
-                f"{processors} processors share {there} workers of this scheduler: what one of them does can "
-                "slow or stop another; start as many workers as there are processors"
-            )
-        )
-
-
-@contextmanager
-def _local(where: ClientOptions, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
     settings = {
         "distributed.nanny.pre-spawn-environ": ONE_THREAD,
         "distributed.worker.memory.target": False,
@@ -262,7 +227,7 @@ def _local(where: ClientOptions, processors: int, memory: int, listen: Listener)
             again=False,
             direct=True,
             threads_per_worker=1,
-            memory_limit=memory + PROCESS,
+            memory_limit=memory + PROCESS_BYTES,
             dashboard_address=where.dashboard or f"{LOOPBACK}:0",
             silence_logs="CRITICAL",
             scheduler_kwargs={"allowed_failures": 0},  # not in the configuration, which others share

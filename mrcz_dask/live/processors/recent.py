@@ -1,4 +1,4 @@
-"""The last results of a processor, for a page; and how many came a second."""
+"""The last results of a processor, for the page, and their rate."""
 
 from __future__ import annotations
 
@@ -20,56 +20,54 @@ class Recent:
     """Keeps the last results: many small ones, few images."""
 
     def __init__(self) -> None:
-        self._kept: deque[Result] = deque()
+        self._results: deque[Result] = deque()
         self._bytes, self._end, self._lock = 0, 0, Lock()
 
     def add(self, result: Result) -> None:
         """Add a result."""
         with self._lock:
-            self._kept.append(result)
-            self._bytes += _size(result)
+            self._results.append(result)
+            self._bytes += _nbytes(result)
             self._end += 1
-            while len(self._kept) > SCALARS or (self._bytes > BYTES and len(self._kept) > IMAGES):
-                self._bytes -= _size(self._kept.popleft())
+            while len(self._results) > SCALARS or (self._bytes > BYTES and len(self._results) > IMAGES):
+                self._bytes -= _nbytes(self._results.popleft())
 
     def since(self, place: int) -> tuple[int, Sequence[Result]]:
-        """Return the place behind the last result, and what is kept from a place on."""
+        """Return the place behind the last result, and the results from `place` on that are kept."""
         with self._lock:
-            first = self._end - len(self._kept)
+            first = self._end - len(self._results)
             skip = max(0, place - first) if place <= self._end else 0
-            return self._end, list(self._kept)[skip:]
+            return self._end, list(self._results)[skip:]
 
     def clear(self) -> None:
-        """Forget all, and count from 0."""
+        """Forget all results, and count from 0."""
         with self._lock:
-            self._kept.clear()
+            self._results.clear()
             self._bytes = self._end = 0
 
 
-def _size(result: Result) -> int:
-    return 64 + sum(_bytes(value) for value in result.values.values())
-
-
-def _bytes(value: object) -> int:
-    if isinstance(value, tuple):
-        return sum(_bytes(one) for one in value)
-    return value.nbytes if isinstance(value, np.ndarray) else 8
+def _nbytes(result: Result) -> int:
+    total = 64
+    for value in result.values.values():
+        parts = value if isinstance(value, tuple) else (value,)
+        total += sum(part.nbytes if isinstance(part, np.ndarray) else 8 for part in parts)
+    return total
 
 
 class Rate:
-    """Counts a second over the last seconds."""
+    """Measures how often something happens, over the last seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, Lock()
         self._times: deque[float] = deque(maxlen=10_000)
 
-    def count(self, many: int = 1) -> None:
-        """Count some now."""
+    def count(self) -> None:
+        """Count once, now."""
         with self._lock:
-            self._times.extend([self._clock()] * many)
+            self._times.append(self._clock())
 
     def per_second(self) -> float:
-        """Return how many there were a second."""
+        """Return the number of counts a second."""
         now = self._clock()
         with self._lock:
             while self._times and now - self._times[0] > WINDOW:

@@ -1,4 +1,4 @@
-"""Frames that come, recorded: safe on the disk at once, and in MRCZ stacks soon after."""
+"""Records live frames: they are safe on the disk at once, and in MRCZ stacks soon after."""
 
 from __future__ import annotations
 
@@ -12,61 +12,53 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from mrcz_dask.formats.compression.codecs import Codec, check_codec, resolve
+from mrcz_dask.formats.compression.codecs import Codec, resolve
 from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About, FrameSpool
-from mrcz_dask.live.record.stacks import SPOOL, recorded, stack_name, write_stack
+from mrcz_dask.live.record.stacks import CODEC, SPOOL, stack_name, write_stack
+from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
 from mrcz_dask.live.record.streams import StreamStacks
-from mrcz_dask.live.transport.wire import check_chunk, check_pixels, plain_meta
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import FormatError, MrczDaskError, ParameterError
 from mrcz_dask.values.messages import Listener
 
-__all__ = ["Recorder", "recorded"]
-
 STATE = ".recording.json"
-# so many stacks may wait to be written before frames wait
-_WAITING = 8
+UNNAMED = "frames"  # stream of frames that name none
+_MOST_WAITING = 8  # stacks that wait to be written before frames wait
 
 
 class Recorder:
-    """Records frames in a folder; what another one left there, killed or not, is taken up.
+    """Records frames in a folder, and goes on with what an earlier recorder left there, killed or not.
 
     A frame whose number its stream has already passed is left out. A stack ends where the name of the stack,
-    shape, dtype or pixel size change, after `frames_per_stack` frames, and at `end_stack` and `close`. Its
-    file is called ``STREAM_FIRSTNUMBER[_STACK].mrcz``.
+    shape, dtype or pixel size change, after `frames_per_stack` frames, and at `close`. Its file is called
+    ``STREAM_FIRSTNUMBER[_STACK].mrcz``.
 
     Parameters
     ----------
     folder
-        Is made if it is not there. No two recorders may use one.
+        Folder of the stacks, which is made if need be. No two recorders may use one.
     frames_per_stack
-        At most.
-    codec
-        For frames that come without a chunk.
-    durable
-        Wait for the disk. False: frames that a power cut may take are acknowledged.
-    name
-        Of frames that do not say their stream.
+        Most frames of a stack.
     listen
-        Is warned of stacks that cannot be written yet.
+        Gets warnings about stacks that cannot be written yet.
 
     Attributes
     ----------
     folder
-        As given.
+        The folder.
     recorded
-        Frames that were recorded here.
+        Number of frames that were recorded here.
 
     Raises
     ------
     OutputExistsError
         Another recorder, or another run, uses the folder.
     ParameterError
-        No such codec or number.
+        The number is out of range.
     """
 
     def __init__(
@@ -74,18 +66,11 @@ class Recorder:
         folder: str | os.PathLike[str],
         *,
         frames_per_stack: int = 1000,
-        codec: str = "auto:fast",
-        durable: bool = True,
-        name: str = "frames",
         listen: Listener = messages.silent,
     ) -> None:
-        check_codec(codec)
-        if codec == "none":
-            raise ParameterError("codec is none; frames are recorded compressed: auto:fast, or NAME[:LEVEL]")
         raise_all("recorder", whole("frames_per_stack", frames_per_stack, 1, 1 << 24))
-        self.folder, self._name, self._durable, self._tell = Path(folder), name, durable, listen
-        self._settings = {"frames_per_stack": frames_per_stack, "codec": codec}
-        self._codec, self.recorded = codec, 0
+        self.folder, self._listen, self.recorded = Path(folder), listen, 0
+        self._settings = {"frames_per_stack": frames_per_stack, "codec": CODEC}
         self._closed = False
         self._codecs: dict[tuple[str, tuple[int, int]], Codec] = {}
         self._lock = threading.RLock()
@@ -98,7 +83,7 @@ class Recorder:
         self._work: Future[None] | None = None
         try:
             self._streams: StreamStacks[FrameSpool] = StreamStacks(
-                self.folder / STATE, frames_per_stack, self._begin, self._end, durable=durable
+                self.folder / STATE, frames_per_stack, self._begin, self._end
             )
             self._resume()
         except BaseException:
@@ -109,7 +94,7 @@ class Recorder:
         """Go on with the spools that an earlier recorder left; delete those that are in a stack or empty."""
         spools: list[FrameSpool] = []
         for path in self.folder.glob(f".*{SPOOL}"):
-            spool = FrameSpool.resume(path, durable=self._durable)
+            spool = FrameSpool.resume(path)
             if spool is None:
                 path.unlink()
             elif self._streams.is_written(spool.about.stream, spool.entries[-1].number):
@@ -121,13 +106,13 @@ class Recorder:
 
     @property
     def missing(self) -> int:
-        """How many numbers were left out before the frames that were recorded here."""
+        """Number of frames that were left out before those that were recorded here."""
         return self._streams.missing
 
     def next_number(self, stream: str = "") -> int:
         """Return the number that is expected next of a stream; 0 of one that is not known."""
         with self._lock:
-            return self._streams.next.get(stream or self._name, 0)
+            return self._streams.next.get(stream or UNNAMED, 0)
 
     def append(self, frames: Sequence[Frame]) -> None:
         """Record frames; they are safe when this returns.
@@ -135,16 +120,16 @@ class Recorder:
         Parameters
         ----------
         frames
-            In the order of their numbers in each stream.
+            Frames in the order of their numbers in each stream.
 
         Raises
         ------
         SpaceError
             The disk is full; frames that are not recorded may be given again.
         DtypeError
-            Pixels that MRC cannot hold; names the type to cast to.
+            MRC cannot hold the pixels; names the type to cast to.
         FormatError
-            Metadata that no file can hold.
+            No file can hold the metadata.
         """
         with self._lock:
             if self._closed:
@@ -152,7 +137,7 @@ class Recorder:
             streams: dict[str, list[Frame]] = {}
             for frame in frames:
                 check_pixels(frame.data.dtype)
-                stream, meta = frame.stream or self._name, plain_meta(frame.stack, frame.meta)
+                stream, meta = frame.stream or UNNAMED, plain_meta(frame.stack, frame.meta)
                 streams.setdefault(stream, []).append(replace(frame, stream=stream, meta=meta))
             for stream, group in streams.items():
                 for spool, run in self._streams.cut(stream, self._streams.fresh(stream, group)):
@@ -161,7 +146,7 @@ class Recorder:
 
     def _begin(self, about: About, number: int) -> FrameSpool:
         path = self.folder / f".{stack_name(about.stream, number, about.stack)}{SPOOL}"
-        return FrameSpool.begin(path, about, durable=self._durable)
+        return FrameSpool.begin(path, about)
 
     def _chunk(self, frame: Frame, about: About) -> bytes:
         if frame.chunk is not None:
@@ -174,21 +159,15 @@ class Recorder:
         items = Stored.of(frame.data.dtype, about.shape).items(frame.data)
         key = about.dtype, about.shape
         if key not in self._codecs:
-            self._codecs[key] = resolve(self._codec, items) or Codec()
+            self._codecs[key] = resolve(CODEC, items) or Codec()
         return self._codecs[key].compress(items)
-
-    def end_stack(self, stream: str | None = None) -> None:
-        """Let the stack of a stream, or of all, be written now, whatever comes next."""
-        with self._lock:
-            for one in list(self._streams.open) if stream is None else [stream]:
-                self._streams.end(one)
 
     def _end(self, spool: FrameSpool) -> None:
         if not len(spool):
             spool.remove()
             return
         self._ended.append(spool)
-        if len(self._ended) > _WAITING and self._work is not None:
+        if len(self._ended) > _MOST_WAITING and self._work is not None:
             self._work.result()
         self._work = self._writer.submit(self._write_ended)
 
@@ -196,34 +175,32 @@ class Recorder:
         """Write the stacks that have ended, in order; one that cannot be written is tried again later."""
         while self._ended:
             try:
-                self._write(self._ended[0])
+                spool = self._ended[0]
+                target = self.folder / f"{spool.path.name[1 : -len(SPOOL)]}.mrcz"
+                write_stack(spool, target, self._settings)
+                # before the spool goes: whoever moves stacks away must not make frames come again
+                self._streams.written(spool.about.stream, spool.entries[-1].number)
+                spool.remove()
             except (MrczDaskError, OSError) as error:
                 self._failure = error
-                self._tell(messages.Warned(f"{error}; its frames are safe in {self._ended[0].path}"))
+                self._listen(messages.Warned(f"{error}; its frames are safe in {self._ended[0].path}"))
                 return
             self._failure = None
             self._ended.popleft()
 
-    def _write(self, spool: FrameSpool) -> None:
-        target = self.folder / f"{spool.path.name[1 : -len(SPOOL)]}.mrcz"
-        write_stack(spool, target, self._settings, durable=self._durable)
-        # before the spool goes: whoever moves stacks away must not make frames come again
-        self._streams.written(spool.about.stream, spool.entries[-1].number)
-        spool.remove()
-
     def close(self) -> None:
-        """Write what is left, and let the folder go.
+        """Write the stacks that are left, and release the folder.
 
         Raises
         ------
         SpaceError
-            A stack cannot be written; its frames stay in a spool, which the next recorder takes up.
+            A stack cannot be written; its frames stay in a spool, with which the next recorder goes on.
         """
         with self._lock, self._held:
             if self._closed:
                 return
             self._closed = True
-            self.end_stack()
+            self._streams.end_all()
             self._writer.submit(self._write_ended).result()
         for spool in self._ended:
             spool.close()

@@ -98,9 +98,9 @@ class FrameSpool(Spool):
     """A spool of the frames of one stack."""
 
     @classmethod
-    def begin(cls, path: Path, about: About, *, durable: bool = True) -> FrameSpool:
+    def begin(cls, path: Path, about: About) -> FrameSpool:
         """Begin a new file; see `Spool.create`."""
-        return cls.create(path, asdict(about), durable=durable)
+        return cls.create(path, asdict(about))
 
     @cached_property
     def about(self) -> About:

@@ -1,12 +1,13 @@
-"""Stacks of recorded frames: written from a spool, and read again frame by frame."""
+"""Writes recorded frames from a spool into a stack, and reads recordings frame by frame."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import Entry, FrameSpool, spooled
+from mrcz_dask.live.record.spool import FrameSpool, spooled
 from mrcz_dask.values.errors import FormatError, MrczDaskError
 
 SPOOL = ".spool"
+CODEC = "auto:fast"
 STEP = "live record"
 _KEY = "live"
 _INT8_MAX = 127
@@ -30,148 +32,121 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def stack_name(stream: str, first: int, stack: str) -> str:
-    """Return the name of a stack's file, without suffix: names of a stream are in the order of time."""
-    named = f"_{_ODD.sub('-', stack)[:150]}" if stack else ""
-    return f"{_ODD.sub('-', stream)}_{first:010d}{named}"
+    """Name a stack's file, without suffix, so that the names of a stream are in the order of time."""
+    suffix = f"_{_ODD.sub('-', stack)[:150]}" if stack else ""
+    return f"{_ODD.sub('-', stream)}_{first:010d}{suffix}"
 
 
-def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any], *, durable: bool) -> Path:
-    """Write the frames of a spool into a stack, chunk by chunk; a stack that is there is left as it is.
+def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) -> Path:
+    """Write the frames of a spool into a stack, chunk by chunk; a stack that exists is left as it is.
 
     Parameters
     ----------
     spool
-        With at least one frame.
+        Spool with at least one frame.
     target
-        Where the stack goes; if another file has that name, a number is added to it.
+        Path of the stack; if another file has that name, a number is added to it.
     settings
-        Of the recorder, for the provenance.
-    durable
-        Wait until the stack is on the disk.
+        Settings of the recorder, for the provenance.
 
     Returns
     -------
     Path
-        Of the stack.
+        Path of the stack.
 
     Raises
     ------
     SpaceError
         The disk is full.
     """
-    meta = _meta(spool)
-    place = next(one for one in _names(target) if not one.exists() or is_stack_of(one, meta))
-    if place.exists():
-        return place
-    for left in place.parent.glob(f".{place.name}.*.part"):  # of a process that was killed
+    about, entries = spool.about, spool.entries
+    live, began = _live_meta(spool), entries[0].time
+    meta: dict[str, Any] = {_KEY: live}
+    if _YEAR_1 < began < _YEAR_9999:
+        meta = {"acquisition_time": datetime.fromtimestamp(began, UTC).isoformat(), _KEY: live}
+    numbered = (target.with_name(f"{target.stem}-{k}{target.suffix}") for k in count(2))
+    path = next(path for path in chain([target], numbered) if not path.exists() or _holds(path, live))
+    if path.exists():
+        return path
+    for left in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
         left.unlink(missing_ok=True)
-    about, codec = spool.about, str(settings["codec"])
-    with StackWriter(
-        place,
-        (len(spool), *about.shape),
-        about.dtype,
-        # of chunks that are copied the header is to name the codec that they have
-        codec=codec if codec.startswith("auto") else "auto:fast",
-        pixel_size=about.pixel_size,
-        meta=meta,
-        provenance=provenance.append(None, _step(spool, settings)),
-        durable=durable,
-    ) as writer:
-        _copy(spool, writer)
-    return place
-
-
-def _copy(spool: FrameSpool, writer: StackWriter) -> None:
-    # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
-    is_wide = any(one.stats is not None and one.stats.maximum > _INT8_MAX for one in spool.entries)
-    if is_wide and writer.dtype == np.uint8:
-        for frame in spool.frames():
-            writer.append(frame, owned=True)
-    else:
-        for record, entry in zip(spool.records, spool.entries, strict=True):
-            # complex frames have no statistics: these are decoded, and found to have none
-            writer.append_chunk(spool.body(record), stats=entry.stats)
-
-
-def _names(target: Path) -> Iterator[Path]:
-    yield target
-    yield from (target.with_name(f"{target.stem}-{k}{target.suffix}") for k in range(2, 1 << 20))
-
-
-def is_stack_of(path: Path, meta: Mapping[str, Any]) -> bool:
-    """Whether a file is the stack that has this metadata."""
-    try:
-        found = section(read_footer(path), "meta")
-    except (MrczDaskError, OSError):
-        return False
-    return bool(found.get(_KEY) == provenance.plain(meta[_KEY]))
-
-
-def _meta(spool: FrameSpool) -> dict[str, Any]:
-    entries, about = spool.entries, spool.about
-    return {
-        **_acquired(entries[0].time),
-        _KEY: {
-            "stream": about.stream,
-            "stack": about.stack,
-            "numbers": ranges(one.number for one in entries),
-            "times": [one.time for one in entries],
-            "indices": ranges(one.index for one in entries),
-            "meta": _changes(entries),
-        },
-    }
-
-
-def _acquired(time: float) -> dict[str, Any]:
-    if not _YEAR_1 < time < _YEAR_9999:
-        return {}
-    return {"acquisition_time": datetime.fromtimestamp(time, UTC).isoformat()}
-
-
-def _step(spool: FrameSpool, settings: Mapping[str, Any]) -> dict[str, Any]:
-    entries = spool.entries
     missing = entries[-1].number - entries[0].number + 1 - len(entries)
-    return provenance.step(
+    step = provenance.step(
         STEP,
         parameters=settings,
         results={"frames": len(entries), "first": entries[0].number, "missing": missing},
         caveats=[f"{missing} frames are missing between the first and the last"] if missing else [],
     )
+    with StackWriter(
+        path,
+        (len(spool), *about.shape),
+        about.dtype,
+        codec=CODEC,
+        pixel_size=about.pixel_size,
+        meta=meta,
+        provenance=provenance.append(None, step),
+    ) as writer:
+        # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
+        is_wide = any(entry.stats is not None and entry.stats.maximum > _INT8_MAX for entry in entries)
+        if is_wide and writer.dtype == np.uint8:
+            for frame in spool.frames():
+                writer.append(frame, owned=True)
+        else:
+            for record, entry in zip(spool.records, entries, strict=True):
+                # complex frames have no statistics: the writer decodes them
+                writer.append_chunk(spool.body(record), stats=entry.stats)
+    return path
+
+
+def _holds(path: Path, live: Mapping[str, Any]) -> bool:
+    """Return True if a file is the stack with these metadata."""
+    try:
+        return bool(section(read_footer(path), "meta").get(_KEY) == provenance.plain(live))
+    except (MrczDaskError, OSError):
+        return False
+
+
+def _live_meta(spool: FrameSpool) -> dict[str, Any]:
+    """Return numbers, times, indices and metadata of the frames; metadata only where they change."""
+    about, entries = spool.about, spool.entries
+    before = [{}, *(entry.meta for entry in entries)]
+    changes = [
+        [k, dict(entry.meta)]
+        for k, (last, entry) in enumerate(zip(before, entries, strict=False))
+        if entry.meta != last
+    ]
+    return {
+        "stream": about.stream,
+        "stack": about.stack,
+        "numbers": ranges(entry.number for entry in entries),
+        "times": [entry.time for entry in entries],
+        "indices": ranges(entry.index for entry in entries),
+        "meta": changes,
+    }
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Return numbers as [first, count] of those that follow each other."""
-    found: list[list[int]] = []
+    """Return runs of consecutive numbers as [first, count]."""
+    runs: list[list[int]] = []
     for number in numbers:
-        if found and number == sum(found[-1]):
-            found[-1][1] += 1
+        if runs and number == sum(runs[-1]):
+            runs[-1][1] += 1
         else:
-            found.append([number, 1])
-    return found
-
-
-def _numbers(said: Sequence[Sequence[int]]) -> list[int]:
-    return list(chain.from_iterable(range(first, first + count) for first, count in said))
-
-
-def _changes(entries: Sequence[Entry]) -> list[list[Any]]:
-    """Return [place, meta] of the frames whose meta is not that of the one before."""
-    before = [{}, *(one.meta for one in entries)]
-    pairs = zip(before, entries, strict=False)
-    return [[k, dict(one.meta)] for k, (last, one) in enumerate(pairs) if one.meta != last]
+            runs.append([number, 1])
+    return runs
 
 
 def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: int = 0) -> Iterator[Frame]:
-    """Yield the recorded frames of a folder, those that are in no stack yet among them, one at a time.
+    """Yield the recorded frames of a folder one at a time, also those that are in no stack yet.
 
     Parameters
     ----------
     folder
-        Of a `Recorder`, which may be at work.
+        Folder of a `Recorder`, which may be running.
     stream
-        Of these alone; None = one stream after the other.
+        Name of the only stream; None = one stream after the other.
     start
-        Frames with a smaller number are left out.
+        Number of the first frame.
 
     Yields
     ------
@@ -183,64 +158,53 @@ def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: i
     FormatError
         A file is damaged.
     """
-    for (name, _), path in sorted(_parts(Path(folder)).items()):
+    for (name, _), path in sorted(_files(Path(folder)).items()):
         if stream in (None, name):
             yield from _frames(path, start)
 
 
 def recorded_streams(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the streams of which a folder holds frames."""
-    return sorted({name for name, _ in _parts(Path(folder))})
+    """Return the names of the streams whose frames are in a folder."""
+    return sorted({name for name, _ in _files(Path(folder))})
 
 
-def _parts(folder: Path) -> dict[tuple[str, int], Path]:
-    """Return where the frames are, by stream and first number."""
+def _files(folder: Path) -> dict[tuple[str, int], Path]:
+    """Return spools and stacks by stream and first number."""
+    files: dict[tuple[str, int], Path] = {}
     # spools first: one that becomes a stack meanwhile is found at least once
-    spools = {key: path for path in folder.glob(f".*{SPOOL}") if (key := _spool_key(path))}
-    stacks = {key: path for path in folder.glob("*.mrcz") if (key := _stack_key(path))}
-    return spools | stacks
-
-
-def _spool_key(path: Path) -> tuple[str, int] | None:
-    try:
-        first = next(spooled(path), None)
-    except FileNotFoundError:
-        return None
-    return None if first is None else (first[0].stream, first[1].number)
-
-
-def _stack_key(path: Path) -> tuple[str, int] | None:
-    live = section(section(read_footer(path), "meta"), _KEY)
-    return (live["stream"], live["numbers"][0][0]) if live else None
+    for path in folder.glob(f".*{SPOOL}"):
+        with suppress(FileNotFoundError):
+            for about, frame in islice(spooled(path), 1):
+                files[about.stream, frame.number] = path
+    for path in folder.glob("*.mrcz"):
+        live = section(section(read_footer(path), "meta"), _KEY)
+        if live:
+            files[live["stream"], live["numbers"][0][0]] = path
+    return files
 
 
 def _frames(path: Path, start: int) -> Iterator[Frame]:
+    """Yield the frames of a spool or stack; a spool may have become a stack meanwhile."""
     if path.suffix == SPOOL and path.exists():
         yield from (frame for _, frame in spooled(path) if frame.number >= start)
         return
-    stack = path if path.suffix != SPOOL else path.with_name(f"{path.name[1 : -len(SPOOL)]}.mrcz")
-    with StackReader(stack) as reader:
-        yield from _of_stack(reader, start)
-
-
-def _of_stack(reader: StackReader, start: int) -> Iterator[Frame]:
-    live = section(reader.meta, _KEY)
-    numbers, indices = _numbers(live["numbers"]), _numbers(live["indices"])
-    if not len(numbers) == len(indices) == len(live["times"]) == len(reader):
-        raise FormatError(f"{reader.name}: its metadata are not about {len(reader)} frames; record it again")
-    changes: dict[int, dict[str, Any]] = dict(live["meta"])
-    meta: dict[str, Any] = {}
-    size = reader.pixel_size
-    for k, number in enumerate(numbers):
-        meta = changes.get(k, meta)
-        if number >= start:
-            yield Frame(
-                number,
-                live["times"][k],
-                reader.frame(k),
-                live["stack"],
-                indices[k],
-                size[0] if size else None,
-                meta,
-                stream=live["stream"],
+    if path.suffix == SPOOL:
+        path = path.with_name(f"{path.name[1 : -len(SPOOL)]}.mrcz")
+    with StackReader(path) as reader:
+        live = section(reader.meta, _KEY)
+        numbers, indices = (
+            [number for first, length in live[key] for number in range(first, first + length)]
+            for key in ("numbers", "indices")
+        )
+        if not len(numbers) == len(indices) == len(live["times"]) == len(reader):
+            raise FormatError(
+                f"{reader.name}: its metadata are not about {len(reader)} frames; record it again"
             )
+        pixel_size = reader.pixel_size[0] if reader.pixel_size else None
+        changes: dict[int, dict[str, Any]] = dict(live["meta"])
+        meta: dict[str, Any] = {}
+        for k, (number, index, time) in enumerate(zip(numbers, indices, live["times"], strict=True)):
+            meta = changes.get(k, meta)
+            if number >= start:
+                data = reader.frame(k)
+                yield Frame(number, time, data, live["stack"], index, pixel_size, meta, stream=live["stream"])

@@ -45,8 +45,6 @@ class StreamStacks(Generic[S]):
         Function that makes the stack of frames with these properties, from the number of its first frame on.
     end
         Function that takes a stack to which no more frames will be added.
-    durable
-        Whether `written` waits for the disk.
     listen
         Listener that hears of missing numbers.
 
@@ -57,7 +55,7 @@ class StreamStacks(Generic[S]):
     next
         Number that is expected next of each stream.
     missing
-        How many numbers were left out.
+        Number of frames that were left out.
     """
 
     def __init__(
@@ -66,11 +64,9 @@ class StreamStacks(Generic[S]):
         frames_per_stack: int,
         begin: Callable[[About, int], S],
         end: Callable[[S], None],
-        *,
-        durable: bool = True,
         listen: Listener = silent,
     ) -> None:
-        self._path, self._most, self._durable, self._listen = path, frames_per_stack, durable, listen
+        self._path, self._most, self._listen = path, frames_per_stack, listen
         self._begin, self._end = begin, end
         self._written: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
         self.next: dict[str, int] = dict(self._written)
@@ -78,7 +74,7 @@ class StreamStacks(Generic[S]):
         self.missing = 0
 
     def is_written(self, stream: str, last: int) -> bool:
-        """Return whether the frames of a stream up to a number are in stacks."""
+        """Return True if the frames of a stream up to a number are in stacks."""
         return last < self._written.get(stream, 0)
 
     def resume(self, stack: S, last: int) -> None:
@@ -128,7 +124,12 @@ class StreamStacks(Generic[S]):
         if stack is not None:
             self._end(stack)
 
+    def end_all(self) -> None:
+        """End all stacks; later frames begin new ones."""
+        for stream in list(self.open):
+            self.end(stream)
+
     def written(self, stream: str, last: int) -> None:
         """Record that the frames of a stream up to a number are in stacks."""
         self._written[stream] = max(self._written.get(stream, 0), last + 1)
-        write_atomic(self._path, json.dumps(self._written).encode(), durable=self._durable)
+        write_atomic(self._path, json.dumps(self._written).encode())

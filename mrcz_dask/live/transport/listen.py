@@ -1,4 +1,4 @@
-"""Frames that senders push over a socket: see `sender.py`, which is copied to the camera's computer."""
+"""Receives frames over a socket from senders: `sender.py` on the camera's computer."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ PORT = 5577
 LARGEST = 1 << 30
 _PLACE = re.compile(r"(?:tcp://)?(?:(?P<host>\[[^\]]+\]|[^:/\[\]]+):)?(?P<port>\d+|\*)")
 _LOOPBACK = ("127.", "localhost", "[::1]")
-_TICK, _OFTEN = 100, 5  # ms
+_TICK, _SHORT_TICK = 100, 5  # ms
 _GRACE = 200  # ms in which the last sender hears the answer to its farewell
 # of one batch, so that memory is bounded and acknowledgements come in time
 _MOST_FRAMES, _MOST_BYTES = 256, 256 << 20
-_COMPLAINTS = 20
-Next = Callable[[str], int]
+_MOST_PARTS = 5
+_MOST_WARNINGS = 20
+NumberOf = Callable[[str], int]
 
 
 @dataclass(slots=True)
 class _Peer:
-    """A sender that has greeted, and what its frames are like."""
+    """A sender that has greeted, and the type and shape of its frames."""
 
     stream: str
     session: str
@@ -43,9 +44,9 @@ class _Peer:
 class Listen:
     """Frames of one or more senders; a `FrameStream`.
 
-    Frames are acknowledged after `publish` has returned. A frame that came already is left out, one that was
-    lost on its way is asked for again; numbers that the sender left out are gaps. A new sender of a stream
-    takes over from the one before, which is told so and ends.
+    Frames are acknowledged after `publish` has returned. A frame that arrives twice is dropped, one that was
+    lost on its way is asked for again; numbers that the sender left out are missing frames. A new sender of a
+    stream takes over from the one before, which is told so and ends.
 
     Parameters
     ----------
@@ -53,61 +54,70 @@ class Listen:
         ``tcp://HOST:PORT``, HOST:PORT or PORT; a port ``*`` is any that is free, a host ``0.0.0.0`` lets
         other machines in.
     next_number
-        Says where a stream goes on, such as `Recorder.next_number`.
+        Returns the number with which a stream goes on, as `Recorder.next_number` does.
     safe
-        Says below which number the frames of a stream are safe, where they are not when `publish` returns;
-        only these are acknowledged. It is asked all the time.
+        Returns the number below which the frames of a stream are safe. For receivers whose frames are not
+        yet safe when `publish` returns; only safe frames are acknowledged. It is called all the time.
     token
-        What senders must say, '' = nothing.
+        Password of senders, '' = none.
     keys
-        This receiver's CURVE keys (public, secret), to encrypt; senders are given the public one.
+        This receiver's CURVE keys (public, secret), to encrypt; senders get the public one.
     until_closed
         End when all senders that came have closed.
     largest
         Bytes of the largest frame.
     listen
-        Is told who comes, and warned.
+        Gets warnings.
 
     Attributes
     ----------
     name, address
-        Where it listens, with the port.
+        Address of the socket, with the port.
 
     Raises
     ------
     ParameterError
-        No such address.
+        The address has another form.
     SessionError
-        Somebody else listens there.
+        The address is taken.
     """
 
     def __init__(
         self,
         address: str = f"tcp://127.0.0.1:{PORT}",
         *,
-        next_number: Next | None = None,
-        safe: Next | None = None,
+        next_number: NumberOf | None = None,
+        safe: NumberOf | None = None,
         token: str = "",
         keys: tuple[bytes, bytes] | None = None,
         until_closed: bool = False,
         largest: int = LARGEST,
         listen: Listener = messages.silent,
     ) -> None:
-        self._known, self._token, self._until_closed = next_number, token, until_closed
-        self._safe_below, self._told = safe, dict[bytes, int]()
-        self._tick = _TICK if safe is None else _OFTEN
-        self._largest, self._tell, self._complaints = largest, listen, 0
+        self._next_number, self._safe_below = next_number, safe
+        self._token, self._until_closed, self._largest = token, until_closed, largest
+        self._listener, self._warnings = listen, 0
         self._peers: dict[bytes, _Peer] = {}
-        self._replaced: dict[str, None] = {}
+        self._replaced_sessions: set[str] = set()
         self._expected: dict[str, int] = {}
+        self._acknowledged: dict[bytes, int] = {}
         self._batch: list[Frame] = []
-        self._came = False
+        self._had_peers = False
+        place = endpoint(address)
         self._context = zmq.Context()
-        self._socket = self._bound(address, keys)
+        self._socket = self._bind(place, keys)
         self.address = self.name = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
-        self._warn_beyond(address, keys)
+        host = place.removeprefix("tcp://")
+        if not host.startswith(_LOOPBACK) and "://" not in host:
+            encryption = "nothing is encrypted" if keys is None else "the connection is encrypted"
+            access = "a token is asked for" if token else "anybody may send"
+            listen(
+                messages.Warned(
+                    f"{self.address} can be reached from other machines; {encryption}, and {access}"
+                )
+            )
 
-    def _bound(self, address: str, keys: tuple[bytes, bytes] | None) -> zmq.Socket[bytes]:
+    def _bind(self, place: str, keys: tuple[bytes, bytes] | None) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 1000)
         # a longer part ends its connection before it is in memory
@@ -117,46 +127,38 @@ class Listen:
             socket.curve_publickey, socket.curve_secretkey = keys
             socket.curve_server = True
         try:
-            socket.bind(endpoint(address))
-        except (zmq.ZMQError, ParameterError) as error:
+            socket.bind(place)
+        except zmq.ZMQError as error:
             socket.close()
             self._context.term()
-            if isinstance(error, ParameterError):
-                raise
-            raise SessionError(f"cannot listen at {address} ({error}); choose another address") from error
+            raise SessionError(f"cannot listen at {place} ({error}); choose another address") from error
         return socket
 
-    def _warn_beyond(self, address: str, keys: tuple[bytes, bytes] | None) -> None:
-        host = endpoint(address).removeprefix("tcp://")
-        if host.startswith(_LOOPBACK) or "://" in host:
-            return
-        open_to = "nothing is encrypted" if keys is None else "the connection is encrypted"
-        asked = "a token is asked for" if self._token else "anybody may send"
-        self._tell(
-            messages.Warned(f"{self.address} can be reached from other machines; {open_to}, and {asked}")
-        )
-
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand on frames, all that are there at a time, until `stop` is set.
+        """Hand on frames, all that have arrived at a time, until `stop` is set.
 
         Parameters
         ----------
         publish
-            Returns when the frames are safe. If it raises, that ends the run: senders keep what was not
-            acknowledged.
+            Takes frames and returns when they are safe. An error that it raises ends the run; senders keep
+            the frames that were not acknowledged.
         stop
             Ends the run.
         """
+        tick, quiet = (_TICK if self._safe_below is None else _SHORT_TICK), 0
         try:
-            quiet = 0
-            while not stop.is_set() and not (self._over() and quiet >= _GRACE):
-                quiet += self._tick
-                if self._socket.poll(self._tick):
-                    self._take(publish)
+            while not stop.is_set():
+                is_over = self._until_closed and self._had_peers and not self._peers
+                if is_over and quiet >= _GRACE:
+                    return
+                quiet += tick
+                if self._socket.poll(tick):
+                    self._receive(publish)
                     quiet = 0
-                self._tell_safe()
+                self._acknowledge_safe()
         except BaseException as error:
-            self._put_off(error)
+            for sender in self._peers:
+                self._answer(sender, b"LATER", reason=f"{type(error).__name__}: {error}")
             raise
         finally:
             self._peers.clear()
@@ -173,31 +175,23 @@ class Listen:
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def _over(self) -> bool:
-        return self._until_closed and self._came and not self._peers
-
-    def _take(self, publish: Publish) -> None:
-        """Take all messages that are there, publish their frames, acknowledge them."""
+    def _receive(self, publish: Publish) -> None:
+        """Take all messages that have arrived, publish their frames, acknowledge them."""
         size = 0
         while size < _MOST_BYTES and len(self._batch) < _MOST_FRAMES and self._socket.poll(0):
-            parts = self._received()
+            parts = [self._socket.recv()]
+            while self._socket.getsockopt(zmq.RCVMORE):
+                part = self._socket.recv()
+                if len(parts) < _MOST_PARTS:
+                    parts.append(part)
             size += sum(map(len, parts))
             sender, kind = parts[0], parts[1] if len(parts) > 1 else b""
             if kind != b"FRAME":
-                self._hand_on(publish)
-            self._handled(sender, kind, parts[2:])
-        self._hand_on(publish)
+                self._publish_batch(publish)
+            self._handle(sender, kind, parts[2:])
+        self._publish_batch(publish)
 
-    def _received(self) -> list[bytes]:
-        """Return a message; more parts than any has are read and dropped."""
-        parts = [self._socket.recv()]
-        while self._socket.getsockopt(zmq.RCVMORE):
-            part = self._socket.recv()
-            if len(parts) < 5:
-                parts.append(part)
-        return parts
-
-    def _hand_on(self, publish: Publish) -> None:
+    def _publish_batch(self, publish: Publish) -> None:
         if not self._batch:
             return
         publish(self._batch)
@@ -207,22 +201,29 @@ class Listen:
             if peer.stream in streams and self._safe_below is None:
                 self._answer(sender, b"ACK", next=self._expected[peer.stream])
 
-    def _tell_safe(self) -> None:
-        """Acknowledge what has become safe meanwhile."""
+    def _acknowledge_safe(self) -> None:
+        """Acknowledge frames that have become safe since they were published."""
         if self._safe_below is None:
             return
         for sender, peer in self._peers.items():
-            number = self._safe(peer.stream)
-            if number > self._told.get(sender, 0):
-                self._told[sender] = number
+            number = self._safe_number(peer.stream)
+            if number > self._acknowledged.get(sender, 0):
+                self._acknowledged[sender] = number
                 self._answer(sender, b"ACK", next=number)
 
-    def _handled(self, sender: bytes, kind: bytes, parts: list[bytes]) -> None:
+    def _safe_number(self, stream: str) -> int:
+        """Return the number below which the frames of a stream are safe."""
+        waiting = (frame.number for frame in self._batch if frame.stream == stream)
+        number = next(waiting, self._expected[stream])
+        return number if self._safe_below is None else min(number, self._safe_below(stream))
+
+    def _handle(self, sender: bytes, kind: bytes, parts: list[bytes]) -> None:
+        """Take in one message; whatever makes no sense is refused."""
         try:
             if kind == b"FRAME" and len(parts) == 2:
-                self._frame(sender, *parts)
+                self._take_frame(sender, *parts)
             elif kind == b"HELLO" and len(parts) == 1:
-                self._greeted(sender, Hello.parse(parts[0]))
+                self._greet(sender, Hello.parse(parts[0]))
             elif kind == b"CLOSE" and len(parts) == 1:
                 self._peers.pop(sender, None)
                 self._answer(sender, b"BYE")
@@ -235,100 +236,75 @@ class Listen:
         except (FormatError, DtypeError) as error:
             self._refuse(sender, str(error))
 
-    def _greeted(self, sender: bytes, hello: Hello) -> None:
-        said, asked = (one.encode(errors="backslashreplace") for one in (hello.token, self._token))
-        if asked and not hmac.compare_digest(said, asked):
+    def _greet(self, sender: bytes, hello: Hello) -> None:
+        stream, token = hello.stream, self._token.encode(errors="backslashreplace")
+        if token and not hmac.compare_digest(hello.token.encode(errors="backslashreplace"), token):
             raise FormatError("the token is not the one that is asked for")
-        if hello.session in self._replaced:
-            raise FormatError(f"another sender has taken over stream {hello.stream}")
-        self._replace(hello)
-        known = self._expected.get(hello.stream, 0)
-        if self._known is not None:
-            known = max(known, self._known(hello.stream))
-        self._expected[hello.stream] = max(known, hello.acknowledged)
-        self._peers[sender] = _Peer(hello.stream, hello.session)
-        self._came = True
-        self._answer(
-            sender,
-            b"READY",
-            greeting=hello.greeting,
-            next=self._safe(hello.stream),
-            largest=self._largest,
-        )
-
-    def _replace(self, hello: Hello) -> None:
-        """Let a sender's connection of before, or the sender before it, go."""
+        if hello.session in self._replaced_sessions:
+            raise FormatError(f"another sender has taken over stream {stream}")
         for other, peer in list(self._peers.items()):
-            if peer.stream == hello.stream:
+            if peer.stream == stream:  # an earlier connection of this sender, or the sender before it
                 del self._peers[other]
                 if peer.session != hello.session:
-                    self._replaced[peer.session] = None
-                    self._refuse(other, f"another sender has taken over stream {hello.stream}")
+                    self._replaced_sessions.add(peer.session)
+                    self._refuse(other, f"another sender has taken over stream {stream}")
+        recorded = 0 if self._next_number is None else self._next_number(stream)
+        self._expected[stream] = max(self._expected.get(stream, 0), recorded, hello.acknowledged)
+        self._peers[sender] = _Peer(stream, hello.session)
+        self._had_peers = True
+        safe = self._safe_number(stream)
+        self._answer(sender, b"READY", greeting=hello.greeting, next=safe, largest=self._largest)
 
-    def _frame(self, sender: bytes, header: bytes, payload: bytes) -> None:
+    def _take_frame(self, sender: bytes, header: bytes, payload: bytes) -> None:
         peer = self._peers.get(sender)
-        if peer is None:  # it greeted a receiver that is gone
+        if peer is None:  # it has greeted a receiver that is gone
             self._answer(sender, b"AGAIN")
             return
-        said = Announced.parse(header, peer.stream, self._largest)
-        expected = self._expected[peer.stream]
-        if said.after > expected:  # one before it was lost
+        announced = Announced.parse(header, peer.stream, self._largest)
+        number, expected = announced.frame.number, self._expected[peer.stream]
+        kind = announced.dtype, announced.shape
+        if announced.after > expected:  # a frame before it was lost
             self._answer(sender, b"AGAIN")
-        elif said.frame.number < expected:
-            self._answer(sender, b"ACK", next=self._safe(peer.stream))
-        else:
-            self._accept(peer, said, payload)
-
-    def _safe(self, stream: str) -> int:
-        """Return the number below which frames of a stream are safe."""
-        waiting = (frame.number for frame in self._batch if frame.stream == stream)
-        here = next(waiting, self._expected[stream])
-        return here if self._safe_below is None else min(here, self._safe_below(stream))
-
-    def _accept(self, peer: _Peer, said: Announced, payload: bytes) -> None:
-        kind = (said.dtype, said.shape)
-        if peer.kind not in (None, kind):
+        elif number < expected:
+            self._answer(sender, b"ACK", next=self._safe_number(peer.stream))
+        elif peer.kind not in (None, kind):
             raise FormatError(
-                f"frame {said.frame.number} is {said.shape} {said.dtype}, those before it were not; expected "
+                f"frame {number} is {announced.shape} {announced.dtype}, those before it were not; expected "
                 "one shape and dtype from a sender; close it and make a new one"
             )
-        chunk = payload if said.encoding == "blosc" else None
-        frame = replace(said.frame, data=said.pixels(payload), chunk=chunk)
-        peer.kind = kind
-        self._expected[peer.stream] = frame.number + 1
-        self._batch.append(frame)
+        else:
+            chunk = payload if announced.encoding == "blosc" else None
+            self._batch.append(replace(announced.frame, data=announced.pixels(payload), chunk=chunk))
+            self._expected[peer.stream] = number + 1
+            peer.kind = kind
 
     def _refuse(self, sender: bytes, reason: str) -> None:
         peer = self._peers.pop(sender, None)
         self._answer(sender, b"NO", reason=reason)
-        self._complaints += 1
-        if self._complaints <= _COMPLAINTS:
+        self._warnings += 1
+        if self._warnings <= _MOST_WARNINGS:
             who = f"the sender of stream {peer.stream}" if peer else "a sender"
-            self._tell(messages.Warned(f"{self.address}: {who} was refused: {reason}"))
+            self._listener(messages.Warned(f"{self.address}: {who} was refused: {reason}"))
 
-    def _put_off(self, error: BaseException) -> None:
-        for sender in self._peers:
-            self._answer(sender, b"LATER", reason=f"{type(error).__name__}: {error}")
-
-    def _answer(self, sender: bytes, kind: bytes, **said: Any) -> None:
-        """Answer; whoever is gone, or does not listen, is left alone."""
+    def _answer(self, sender: bytes, kind: bytes, **fields: Any) -> None:
+        """Answer; a sender that is gone, or does not listen, is left alone."""
         try:
-            self._socket.send_multipart([sender, kind, json.dumps(said).encode()], zmq.NOBLOCK)
+            self._socket.send_multipart([sender, kind, json.dumps(fields).encode()], zmq.NOBLOCK)
         except zmq.Again:
             return
 
 
 def endpoint(address: str) -> str:
-    """Return the socket's address: ``tcp://HOST:PORT`` of HOST:PORT or PORT, loopback if there is no host.
+    """Return the socket's address: ``tcp://HOST:PORT`` of HOST:PORT or PORT, on loopback without a host.
 
     Raises
     ------
     ParameterError
-        It is none.
+        The address has another form.
     """
-    found = _PLACE.fullmatch(address)
     if address.startswith("ipc://") and len(address) > 6:
         return address
-    if found is None or (found["port"] != "*" and not 0 < int(found["port"]) < 65536):
+    match = _PLACE.fullmatch(address)
+    if match is None or (match["port"] != "*" and not 0 < int(match["port"]) < 65536):
         raise ParameterError(f"address is {address!r}; expected tcp://HOST:PORT, HOST:PORT or PORT")
-    return f"tcp://{found['host'] or '127.0.0.1'}:{found['port']}"
+    return f"tcp://{match['host'] or '127.0.0.1'}:{match['port']}"

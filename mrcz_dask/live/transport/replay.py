@@ -1,10 +1,9 @@
-"""A stack that is there already, as if it were recorded now."""
+"""Sends the frames of existing stacks, or of a recording, as if they were recorded now."""
 
 from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
@@ -18,23 +17,23 @@ from mrcz_dask.values.params import InputParams
 
 
 class Replay:
-    """Frames of stacks at a rate, or as fast as they are taken.
+    """Frames of stacks at a rate, or as fast as they are taken; a `FrameStream`.
 
     Parameters
     ----------
     paths
-        Of the stacks, of any format that is read.
+        The stacks, of any format that can be read.
     fps
         Frames a second; None = as fast as they are taken.
     loop
         Begin again at the end, until it is stopped.
     inputs
-        How stacks are read where they do not say it.
+        How stacks are read where their headers do not say.
 
     Raises
     ------
     ParameterError
-        The rate is none.
+        The rate is not above 0.
     """
 
     def __init__(
@@ -46,52 +45,38 @@ class Replay:
     ) -> None:
         if fps is not None and not 0 < fps <= 1e4:
             raise ParameterError(f"--fps is {fps}; expected frames a second, above 0, such as 10")
-        self._paths, self._fps, self._loop, self._inputs = [Path(one) for one in paths], fps, loop, inputs
-        self.name = f"replay of {', '.join(one.name for one in self._paths)}"
+        self._paths, self._fps, self._loop, self._inputs = [Path(path) for path in paths], fps, loop, inputs
+        self.name = f"replay of {', '.join(path.name for path in self._paths)}"
 
     def run(self, publish: Publish, stop: Event) -> None:
         """Hand frames on until there are no more or `stop` is set."""
-        began = time.monotonic()
-        for number, frame in enumerate(self._frames()):
-            due = began + number / self._fps if self._fps else 0.0
-            if stop.wait(max(0.0, due - time.monotonic())):
-                return
-            publish([frame(number)])
-
-    def _frames(self) -> Iterator[Numbered]:
+        began, number = time.monotonic(), 0
         for _ in itertools.count() if self._loop else range(1):
             for path in self._paths:
                 with open_source(path, self._inputs) as stack:
-                    yield from stack_frames(stack, stem_of(path.name))
+                    for index in range(len(stack)):
+                        due = began + number / self._fps if self._fps else 0.0
+                        if stop.wait(max(0.0, due - time.monotonic())):
+                            return
+                        publish([frame_of(stack, stem_of(path.name), index, number)])
+                        number += 1
 
 
-class Numbered:
-    """A frame of a stack that gets its number, and is read, when it is called with it."""
-
-    def __init__(self, stack: FrameSource, name: str, index: int) -> None:
-        self._stack, self._name, self._index = stack, name, index
-
-    def __call__(self, number: int) -> Frame:
-        """Read it."""
-        stack = self._stack
-        data = stack.physical(self._index)
-        data.flags.writeable = False
-        size = stack.pixel_size
-        return Frame(number, time.time(), data, self._name, self._index, size[0] if size else None)
-
-
-def stack_frames(stack: FrameSource, name: str, start: int = 0) -> Iterator[Numbered]:
-    """Yield the frames of an open stack from one on; each is read when it is given its number."""
-    return (Numbered(stack, name, k) for k in range(start, len(stack)))
+def frame_of(stack: FrameSource, name: str, index: int, number: int) -> Frame:
+    """Read a frame of an open stack."""
+    data = stack.physical(index)
+    data.flags.writeable = False
+    size = stack.pixel_size
+    return Frame(number, time.time(), data, name, index, size[0] if size else None)
 
 
 class Recorded:
-    """All frames of a recording, with their numbers and times, as fast as they are taken.
+    """All frames of a recording, with their numbers and times, as fast as they are taken; a `FrameStream`.
 
     Parameters
     ----------
     folder
-        Of the recording.
+        Folder of the recording.
     """
 
     def __init__(self, folder: Path | str) -> None:
@@ -104,7 +89,7 @@ class Recorded:
         Raises
         ------
         FormatError
-            There is no recording in the folder.
+            The folder holds no recording.
         """
         frame = None
         for frame in recorded(self._folder):

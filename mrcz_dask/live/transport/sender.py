@@ -44,7 +44,7 @@ class SenderError(Exception):
 
 
 class RefusedError(SenderError):
-    """The receiver does not take what was sent; says why."""
+    """The receiver refuses this sender or its frames, and says why."""
 
 
 class ReceiverLostError(SenderError, TimeoutError):
@@ -66,22 +66,22 @@ class FrameSender:
     Parameters
     ----------
     address
-        Of the receiver: ``tcp://HOST:PORT``.
+        Address of the receiver: ``tcp://HOST:PORT``.
     stream
         Name of the camera: letters, digits, ``.``, ``-`` and ``_``. A new sender of a name takes over from
         the one before.
     token
-        What the receiver asks for, if it asks for one.
+        Password, if the receiver asks for one.
     pixel_size
-        In Angstrom, None = not known.
+        Angstrom, None = unknown.
     window, memory
-        So many frames, and bytes of frames, may be on their way before `send` waits; one frame always may.
+        Number and bytes of frames that may be on their way before `send` waits; one frame always may.
     compress
-        With blosc, if numcodecs is there; the receiver stores these bytes as they are.
+        Compress with blosc, if numcodecs is installed; the receiver stores these bytes as they are.
     codec, level
-        Of blosc: ``zstd`` or ``lz4``.
+        Codec of blosc, ``zstd`` or ``lz4``, and its level.
     timeout, retry
-        Seconds without a word from the receiver after which a call gives up, and after which it asks again.
+        Seconds without an answer after which a call gives up, and after which it asks again.
     server_key
         The receiver's public CURVE key, to encrypt the connection.
 
@@ -90,7 +90,7 @@ class FrameSender:
     ReceiverLostError
         Nobody answers at the address.
     RefusedError
-        The receiver does not take this sender.
+        The receiver refuses this sender.
     """
 
     def __init__(
@@ -121,10 +121,14 @@ class FrameSender:
         self._heard = self._asked = clock.monotonic() - retry
         self._lock = threading.RLock()
         self._context = zmq.Context()
-        self._socket = self._connected(server_key)
-        self._begin()
+        self._socket = self._connect(server_key)
+        try:
+            self._wait(lambda: self._ready)
+        except BaseException:
+            self._release()
+            raise
 
-    def _connected(self, server_key: bytes | None) -> zmq.Socket[bytes]:
+    def _connect(self, server_key: bytes | None) -> zmq.Socket[bytes]:
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         # frames are kept here, not in a queue to a receiver that may never come back
@@ -143,16 +147,9 @@ class FrameSender:
             raise ValueError(f"address is {self.address!r} ({error}); expected tcp://HOST:PORT") from error
         return socket
 
-    def _begin(self) -> None:
-        try:
-            self._wait(lambda: self._ready)
-        except BaseException:
-            self._release()
-            raise
-
     @property
     def next_number(self) -> int:
-        """Number of the next frame: the first one that this stream has not sent yet."""
+        """Number of the next frame of this stream."""
         return self._next
 
     def send(
@@ -169,58 +166,60 @@ class FrameSender:
         Parameters
         ----------
         frame
-            (ny, nx): one of the types of `DTYPES`. It is copied.
+            Pixels (ny, nx) of one of the types in `DTYPES`. They are copied.
         number
-            The camera's number of the frame, if it has one: numbers grow, and those that are left out are
-            gaps. None = the next one.
+            The camera's number of the frame, if it has one: numbers grow, and a number that is left out is a
+            missing frame. None = the next one.
         time
-            When it was recorded, seconds since 1970; None = now.
+            Seconds since 1970 at which it was recorded; None = now.
         stack, index
-            The stack that it belongs to, and which of its frames it is.
+            Name of the frame's stack, and the frame's place in it.
         meta
-            What else is known: values that JSON knows.
+            Further metadata: values that JSON knows.
 
         Returns
         -------
         int
-            Its number.
+            Number of the frame.
 
         Raises
         ------
         TypeError, ValueError
-            Not such a frame or number.
+            The frame or its number cannot be sent.
         ReceiverLostError
             `window` frames are on their way, and the receiver is silent. This frame was not taken.
         RefusedError
-            The receiver does not take the frames; says why.
+            The receiver refuses the frames, and says why.
         """
         with self._lock:
-            pixels = _checked(frame)
+            pixels = _as_sent(frame)
             if number is not None and not self._next <= number < _LARGEST_NUMBER:
                 raise ValueError(
                     f"frame {number} was sent already, or is no number; expected at least {self._next} in "
                     f"stream {self.stream!r}; leave number out, or choose another stream"
                 )
-            when = clock.time() if time is None else float(time)
-            about = {"stack": str(stack), "index": int(index), "meta": meta or {}, "time": when}
+            header: dict[str, Any] = {"stack": str(stack), "index": int(index), "meta": meta or {}}
+            header["time"] = clock.time() if time is None else float(time)
             self._wait(self._has_room)
-            return self._queue(pixels, self._next if number is None else int(number), about)
+            if pixels.nbytes > self._largest:
+                raise ValueError(
+                    f"a frame of {pixels.nbytes} bytes; the receiver takes {self._largest} at most"
+                )
+            number = self._next if number is None else int(number)
+            payload = self._compress(pixels)
+            header.update(number=number, after=self._next, crc=zlib.crc32(payload))
+            header.update(dtype=pixels.dtype.str, shape=list(pixels.shape), pixel_size=self._pixel_size)
+            header["encoding"] = "raw" if self._codec is None else "blosc"
+            self._pending.append(_Message(number, self._next, _json(header), payload))
+            self._bytes += len(payload)
+            self._next = number + 1
+            self._serve(0)
+            return number
 
-    def _queue(self, pixels: Any, number: int, about: dict[str, Any]) -> int:
-        if pixels.nbytes > self._largest:
-            raise ValueError(f"a frame of {pixels.nbytes} bytes; the receiver takes {self._largest} at most")
-        payload = self._compressed(pixels)
-        header = dict(about, number=number, after=self._next, crc=zlib.crc32(payload))
-        header.update(dtype=pixels.dtype.str, shape=list(pixels.shape), pixel_size=self._pixel_size)
-        header["encoding"] = "raw" if self._codec is None else "blosc"
-        message = _Message(number, self._next, _json(header), payload)
-        self._pending.append(message)
-        self._bytes += len(payload)
-        self._next = number + 1
-        self._serve(0)
-        return number
+    def _has_room(self) -> bool:
+        return not self._pending or (len(self._pending) < self._window and self._bytes < self._memory)
 
-    def _compressed(self, pixels: Any) -> bytes:
+    def _compress(self, pixels: Any) -> bytes:
         if self._codec is None:
             return bytes(pixels.tobytes())
         items = pixels.reshape(-1).view(f"<u{pixels.itemsize}")
@@ -231,37 +230,34 @@ class FrameSender:
         return bytes(blosc.compress(items, codec.encode(), level, blosc.BITSHUFFLE, blocksize=block))
 
     def poll(self) -> int:
-        """Take in what the receiver has said; returns how many frames are on their way."""
+        """Take in answers of the receiver; returns the number of frames that are on their way."""
         with self._lock:
             self._serve(0)
             self._check()
             return len(self._pending)
 
     def flush(self) -> None:
-        """Wait until all frames are acknowledged; raises as `send` does, and keeps those that are not."""
+        """Wait until all frames are acknowledged; raises as `send` does, and keeps the others."""
         with self._lock:
             self._wait(lambda: not self._pending)
 
     def close(self) -> None:
-        """Flush, and say that no more frames come; the sender is closed even if that fails."""
+        """Flush, and tell the receiver that no more frames come; closes the sender even if that fails."""
         with self._lock:
             if self._closed:
                 return
             try:
                 self.flush()
-                self._leave()
+                # all frames are acknowledged, so that it does no harm if nobody hears the farewell
+                for _ in range(3):
+                    self._post([b"CLOSE", _json({"session": self._session})])
+                    end = clock.monotonic() + self._retry
+                    while not self._gone and clock.monotonic() < end:
+                        self._listen(_TICK)
+                    if self._gone:
+                        return
             finally:
                 self._release()
-
-    def _leave(self) -> None:
-        """Say goodbye; everything is acknowledged, so that it does no harm if nobody hears it."""
-        for _ in range(3):
-            self._post([b"CLOSE", _json({"session": self._session})])
-            end = clock.monotonic() + self._retry
-            while not self._gone and clock.monotonic() < end:
-                self._listen(_TICK)
-            if self._gone:
-                return
 
     def _release(self) -> None:
         self._closed = True
@@ -277,9 +273,6 @@ class FrameSender:
         else:
             self.close()
 
-    def _has_room(self) -> bool:
-        return not self._pending or (len(self._pending) < self._window and self._bytes < self._memory)
-
     def _wait(self, done: Callable[[], bool]) -> None:
         begun = clock.monotonic()
         self._serve(0)
@@ -287,9 +280,13 @@ class FrameSender:
             self._check()
             if done():
                 return
-            silent = clock.monotonic() - max(begun, self._heard)
-            if silent > self.timeout:
-                raise ReceiverLostError(self._lost(silent))
+            silence = clock.monotonic() - max(begun, self._heard)
+            if silence > self.timeout:
+                raise ReceiverLostError(
+                    f"no word from the receiver at {self.address} for {silence:.0f} s{self._excuse}; "
+                    f"{len(self._pending)} frames of stream {self.stream!r} are not acknowledged and are "
+                    "kept; is `mrcz-dask live` running there, and does the address lead to it?"
+                )
             self._serve(_TICK)
 
     def _check(self) -> None:
@@ -300,50 +297,48 @@ class FrameSender:
                 f"the receiver at {self.address} refused stream {self.stream!r}: {self._refusal}"
             )
 
-    def _lost(self, silent: float) -> str:
-        return (
-            f"no word from the receiver at {self.address} for {silent:.0f} s{self._excuse}; "
-            f"{len(self._pending)} frames of stream {self.stream!r} are not acknowledged and are kept; is "
-            "`mrcz-dask live` running there, and does the address lead to it?"
-        )
-
     def _serve(self, wait: int) -> None:
-        """Take in answers, send what is to be sent, and ask again if nobody has answered."""
+        """Take in answers, send frames, and greet again if nobody has answered."""
         if self._closed:
             return
         self._listen(wait)
-        waiting = not self._ready or bool(self._pending)
-        if waiting and clock.monotonic() - max(self._heard, self._asked) >= self._retry:
+        is_waiting = not self._ready or bool(self._pending)
+        if is_waiting and clock.monotonic() - max(self._heard, self._asked) >= self._retry:
             self._greet()
-        self._transmit()
+        while self._ready and self._sent < len(self._pending):
+            message = self._pending[self._sent]
+            if not self._post([b"FRAME", message.header, message.payload]):
+                return
+            self._sent += 1
 
     def _listen(self, wait: int) -> None:
         while self._socket.poll(wait):
             parts = self._socket.recv_multipart()
             self._heard, wait = clock.monotonic(), 0
-            self._answered(parts[0], json.loads(parts[1]))
+            self._take_answer(parts[0], json.loads(parts[1]))
 
-    def _answered(self, kind: bytes, said: dict[str, Any]) -> None:
+    def _take_answer(self, kind: bytes, fields: dict[str, Any]) -> None:
         if kind == b"NO":
-            self._refusal = str(said["reason"])
+            self._refusal = str(fields["reason"])
         elif kind == b"LATER":
-            self._excuse = f" ({said['reason']})"
+            self._excuse = f" ({fields['reason']})"
         elif kind == b"BYE":
             self._gone = True
         elif kind == b"AGAIN" and self._ready:
             self._greet()
         elif kind == b"ACK" and self._ready:
-            self._acknowledged(said["next"])
-        elif kind == b"READY" and said["greeting"] == self._greeting:
+            self._forget_below(fields["next"])
+        elif kind == b"READY" and fields["greeting"] == self._greeting:
             self._ready, self._sent, self._excuse = True, 0, ""
-            self._largest = min(said["largest"], _LARGEST_CHUNK)
-            self._acknowledged(said["next"])
+            self._largest = min(fields["largest"], _LARGEST_CHUNK)
+            self._forget_below(fields["next"])
 
-    def _acknowledged(self, next_number: int) -> None:
-        while self._pending and self._pending[0].number < next_number:
+    def _forget_below(self, number: int) -> None:
+        """Drop the frames below a number, which the receiver has acknowledged."""
+        while self._pending and self._pending[0].number < number:
             self._bytes -= len(self._pending.popleft().payload)
             self._sent = max(0, self._sent - 1)
-        self._next = max(self._next, next_number)
+        self._next = max(self._next, number)
 
     def _greet(self) -> None:
         self._ready, self._greeting = False, self._greeting + 1
@@ -352,13 +347,6 @@ class FrameSender:
         hello.update(greeting=self._greeting, acknowledged=acknowledged, token=self._token)
         is_connected = self._post([b"HELLO", _json(hello)])
         self._asked = clock.monotonic() - (0 if is_connected else self._retry - _TICK / 1000)
-
-    def _transmit(self) -> None:
-        while self._ready and self._sent < len(self._pending):
-            message = self._pending[self._sent]
-            if not self._post([b"FRAME", message.header, message.payload]):
-                return
-            self._sent += 1
 
     def _post(self, parts: list[bytes]) -> bool:
         try:
@@ -369,7 +357,7 @@ class FrameSender:
 
 
 def block_size(items: int, itemsize: int) -> int:
-    """Return the bytes of a block: blosc1 shuffles bits only where 8 divides the items of a block."""
+    """Return the bytes of a block. blosc1 shuffles bits only if 8 divides the items of a block."""
     groups, rest = divmod(items, 8)
     limit, unit = _BLOCK * min(itemsize, 4), 8 * itemsize
     if not rest:
@@ -377,8 +365,8 @@ def block_size(items: int, itemsize: int) -> int:
     return groups // max(1, items * itemsize // limit) * unit
 
 
-def _checked(frame: Any) -> Any:
-    """Return a frame as it is sent: little-endian, C-contiguous."""
+def _as_sent(frame: Any) -> Any:
+    """Check a frame and return it as it is sent: little-endian, C-contiguous."""
     pixels = np.asarray(frame)
     if pixels.ndim != 2 or not pixels.size:
         raise ValueError(f"a frame has shape {pixels.shape}; expected (ny, nx)")
@@ -393,7 +381,7 @@ def _checked(frame: Any) -> Any:
 def _json(values: dict[str, Any]) -> bytes:
     if not abs(values.get("time", 0.0)) < _LATEST:
         raise ValueError(f"time is {values['time']}; expected seconds since 1970")
-    made = json.dumps(values, allow_nan=False).encode()
-    if len(made) > _LARGEST_HEADER:
-        raise ValueError(f"meta has {len(made)} bytes; expected {_LARGEST_HEADER} at most")
-    return made
+    data = json.dumps(values, allow_nan=False).encode()
+    if len(data) > _LARGEST_HEADER:
+        raise ValueError(f"meta has {len(data)} bytes; expected {_LARGEST_HEADER} at most")
+    return data

@@ -147,7 +147,7 @@ def test_a_frame_changes_nothing_of_others_in_its_stack(place: int, seed: int) -
     stacks = noise(4, seed=seed)
     changed = [stack.copy() for stack in stacks]
     changed[3][place] = np.random.default_rng(seed).poisson(9, SHAPE)
-    options = replace(OPTIONS, look=0)
+    options = replace(OPTIONS, mask_after=0)
     pairs = zip(corrected(stream(stacks), options), corrected(stream(changed), options), strict=True)
     differing = [a.number for a, b in pairs if a.data.tobytes() != b.data.tobytes()]
     assert differing == [18 + place]
@@ -159,7 +159,7 @@ def test_looks_see_frames_that_came_before() -> None:
     frames = corrected(stream(stacks))
     values = [float(frame.data[20, 20]) for frame in frames[36:]]
     assert min(values[:2]) > 40 and max(values[2:]) < 10
-    assert corrected(stream(stacks), replace(OPTIONS, look=0))[-1].data[20, 20] > 40
+    assert corrected(stream(stacks), replace(OPTIONS, mask_after=0))[-1].data[20, 20] > 40
 
 
 def test_the_same_frames_give_the_same_bytes() -> None:
@@ -182,14 +182,14 @@ def test_frames_do_not_wait_and_say_from_when_on_they_are_better(monkeypatch: py
     monkeypatch.setattr(Learner, "learn", slow)
     frames = list(stream(noise(2, frames=8)))
     told: list[Message] = []
-    with LiveCorrection(replace(OPTIONS, wait=False, look=0), told.append) as correction:
+    with LiveCorrection(replace(OPTIONS, wait=False, mask_after=0), told.append) as correction:
         early = [correction.take(frame) for frame in frames[:12]]
         may_go.set()
         assert done.wait(60)
         late = take_until(correction, frames[12:], lambda one: "s0" in about(one)["mask"])
     assert about(early[-1]) == {"gain": None, "mask": {}, "reference": None, "since": 0, "notes": []}
     assert about(late)["since"] == late.number and told == []
-    waited = corrected(iter(frames), replace(OPTIONS, look=0))
+    waited = corrected(iter(frames), replace(OPTIONS, mask_after=0))
     assert late.data.tobytes() == waited[late.number].data.tobytes()
 
 
@@ -204,9 +204,9 @@ def take_until(correction: LiveCorrection, frames: list[Frame], found: Any) -> F
 
 def test_stacks_that_come_too_fast_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     may_go = Flag()
-    monkeypatch.setattr(Learner, "learn", lambda self, stack: may_go.wait(60) and self.look(stack))
+    monkeypatch.setattr(Learner, "learn", lambda self, stack: may_go.wait(60) and self.update_mask(stack))
     told: list[Message] = []
-    with LiveCorrection(replace(OPTIONS, wait=False, look=0), told.append) as correction:
+    with LiveCorrection(replace(OPTIONS, wait=False, mask_after=0), told.append) as correction:
         frames = [correction.take(frame) for frame in stream(noise(5, frames=2))]
         may_go.set()
     assert told == [Warned(f"s{k}: not learned from, corrections are behind") for k in (2, 3)]
@@ -345,13 +345,6 @@ def test_a_gain_that_does_not_fit_is_told_and_frames_go_on(tmp_path: Path) -> No
         frames = [correction.take(frame) for frame in stream(noise(1))]
     assert "gain not applied" in about(frames[-1])["notes"][0] and about(frames[-1])["gain"] is None
     assert len(told) == 1
-
-
-def test_pixels_go_where_they_are_asked_to() -> None:
-    out = np.empty(SHAPE, np.float32)
-    with LiveCorrection(OPTIONS) as correction:
-        for frame in stream(noise(2)):
-            assert correction.take(frame, out).data is out
 
 
 def test_options_are_checked() -> None:

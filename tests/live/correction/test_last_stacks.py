@@ -28,7 +28,7 @@ def filled(stacks: LastStacks, totals: list[StackSum], first: int = 0) -> list[s
     said = []
     for number, total in enumerate(totals, first):
         stacks.add(f"s{number}", total, outlier_mask(total))
-        said.append(stacks.part())
+        said.append(stacks.forget_old_epoch())
     return said
 
 

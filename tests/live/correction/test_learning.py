@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mrcz_dask.live.correction.learning import Learner, Summed
+from mrcz_dask.live.correction.learning import Learner, SummedStack
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import StackSum
@@ -17,11 +17,11 @@ SHAPE = (96, 80)
 HOT = (slice(None, None, 31), slice(None, None, 29))
 
 
-def summed(name: str, seed: int, frames: int = 20, hot: float = 0.0) -> Summed:
+def summed(name: str, seed: int, frames: int = 20, hot: float = 0.0) -> SummedStack:
     image = 3 * (1 + 0.1 * np.random.default_rng(0).standard_normal(SHAPE))
     image[HOT] += hot
     values = np.random.default_rng((1, seed)).poisson(frames * image).astype(np.int16)
-    return Summed(name, StackSum(values, 0, frames))
+    return SummedStack(name, StackSum(values, 0, frames))
 
 
 def learner(**koma: Any) -> Learner:
@@ -29,15 +29,15 @@ def learner(**koma: Any) -> Learner:
 
 
 def weight(applied: Any) -> NDArray[np.uint8]:
-    assert applied.ready is not None
-    found: NDArray[np.uint8] = applied.ready.correction.weight
+    assert applied.correction is not None
+    found: NDArray[np.uint8] = applied.correction.correction.weight
     return found
 
 
 def test_a_look_keeps_the_smaller_of_two_weights() -> None:
     one, so_far = learner(), summed("new", 1, 8, hot=10)
     before = one.learn(summed("old", 0))
-    found = one.look(so_far)
+    found = one.update_mask(so_far)
     own = outlier_mask(so_far.total).weight255
     np.testing.assert_array_equal(weight(found), np.minimum(weight(before), own))
     assert (weight(found)[HOT] == 0).all() and (weight(before)[HOT] > 128).any()
@@ -47,17 +47,17 @@ def test_a_look_keeps_the_smaller_of_two_weights() -> None:
 def test_a_look_changes_nothing_of_what_is_learned() -> None:
     with_looks, without = learner(method="plain"), learner(method="plain")
     for k in range(4):
-        with_looks.look(summed("s", 10 + k, 5))
+        with_looks.update_mask(summed("s", 10 + k, 5))
         first, second = with_looks.learn(summed("s", k)), without.learn(summed("s", k))
-    assert first.ready is not None and second.ready is not None
-    assert first.ready.pattern.tobytes() == second.ready.pattern.tobytes()
-    assert first.ready.correction.fill.tobytes() == second.ready.correction.fill.tobytes()
+    assert first.correction is not None and second.correction is not None
+    assert first.correction.pattern.tobytes() == second.correction.pattern.tobytes()
+    assert first.correction.correction.fill.tobytes() == second.correction.correction.fill.tobytes()
 
 
 def test_a_stack_of_nothing_is_not_learned_from() -> None:
     one = learner()
-    empty = Summed("blank", StackSum(np.zeros(SHAPE, np.int16), 0, 5))
-    assert one.learn(empty).ready is None
+    empty = SummedStack("blank", StackSum(np.zeros(SHAPE, np.int16), 0, 5))
+    assert one.learn(empty).correction is None
     known = one.learn(summed("s0", 0))
     after = one.learn(empty)
     assert after.notes is not None and "blank: outlier mask degenerate" in after.notes[0]
@@ -67,7 +67,7 @@ def test_a_stack_of_nothing_is_not_learned_from() -> None:
 def test_a_stack_without_finite_pixels_is_an_error() -> None:
     nothing = StackSum(np.zeros(SHAPE, np.int64), 5, 3, np.ones(SHAPE, bool))
     with pytest.raises(OutlierError):
-        Learner(SHAPE, Settings(), None, 5).learn(Summed("s", nothing))
+        Learner(SHAPE, Settings(), None, 5).learn(SummedStack("s", nothing))
 
 
 def test_defects_of_the_gain_are_filled_from_the_beginning() -> None:
@@ -75,9 +75,9 @@ def test_defects_of_the_gain_are_filled_from_the_beginning() -> None:
     image[4, 5] = 0
     one = Learner(SHAPE, Settings(), Gain.of(image), 0)
     frame = np.full(SHAPE, 3, np.uint8)
-    begun = one.begin(frame)
-    assert begun.ready is not None and begun.level == 3
-    assert begun.ready.apply(image * 3)[4, 5] == pytest.approx(6)
+    begun = one.fill_defects(frame)
+    assert begun.correction is not None and begun.level == 3
+    assert begun.correction.apply(image * 3)[4, 5] == pytest.approx(6)
     assert weight(one.learn(summed("s", 0)))[4, 5] == 0
 
 

@@ -24,9 +24,10 @@ from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.formats.spool import Spool
-from mrcz_dask.live.counting.run import CountStream, StreamOptions, count_stream
+from mrcz_dask.live.counting.run import count_stream
 from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
-from mrcz_dask.live.counting.stacks import OpenStack, said_of, spooled
+from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header
+from mrcz_dask.live.counting.stream import CountStream
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About
 from mrcz_dask.live.transport import sender as sender_module
@@ -190,18 +191,18 @@ def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path
         append_batch(stack.spool, Batch(first, pack(events), bytes(16 * count)), numbers=numbers)
 
     about, method = About("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
-    spool = Spool.create(tmp_path / ".stack.counting", said_of(about, 0, method, None))
+    spool = Spool.create(tmp_path / ".stack.counting", spool_header(about, 0, method, None))
     for first in (8, 0, 4, 16):
         add(OpenStack(about, 0, spool), first, 4)
     spool.close()
-    stack = spooled(spool.path, method, None)
+    stack = resume_stack(spool.path, method, None)
     assert stack is not None and stack.numbers == list(range(12)) and len(stack) == stack.safe_frames == 12
     add(stack, 12, 2)
     add(stack, 14, 4)
     assert stack.safe_frames == 18
     stack.spool.close()
     assert [path.name for path in tmp_path.iterdir()] == [".stack.counting"]
-    again = spooled(spool.path, method, None)
+    again = resume_stack(spool.path, method, None)
     assert again is not None and again.numbers == list(range(18))
     again.spool.close()
 
@@ -294,7 +295,7 @@ def test_zeroing_that_makes_no_sense(below: float, calibration: Path) -> None:
 RECEIVER = """
 import sys
 from pathlib import Path
-from mrcz_dask.live.counting.run import StreamOptions, count_stream
+from mrcz_dask.live import StreamOptions, count_stream
 from mrcz_dask.live.transport.listen import Listen
 from mrcz_dask.counting import FractionParams
 import mrcz_dask.live.counting.stream as counting_module

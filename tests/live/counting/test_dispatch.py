@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.live.counting.dispatch import RETRIES, _Sent
+from mrcz_dask.live.counting.dispatch import RETRIES, SentFrames
 from mrcz_dask.live.counting.shipping import SentTask
 from mrcz_dask.values.errors import SessionError
 
@@ -45,12 +45,12 @@ class Finished:
 
 def test_a_result_that_is_lost_before_it_is_fetched_is_made_again() -> None:
     client = Losing(1)
-    flight = _Sent(client, TASK)  # type: ignore[arg-type]
+    flight = SentFrames(client, TASK)  # type: ignore[arg-type]
     assert flight.done() and flight.result() == "counted" and client.sent == 2
 
 
 def test_frames_that_every_worker_is_lost_with_end_the_run() -> None:
     client = Losing(100)
     with pytest.raises(SessionError, match=rf"sent to {RETRIES + 1} workers that were lost"):
-        _Sent(client, TASK).result()  # type: ignore[arg-type]
+        SentFrames(client, TASK).result()  # type: ignore[arg-type]
     assert client.sent == RETRIES + 1

@@ -38,7 +38,7 @@ def spec(name: str, *outputs: Output, parameters: tuple[Parameter, ...] = (), ti
 
 
 class Double:
-    """A `LiveView` without a session."""
+    """Stands for a `Session`."""
 
     def __init__(self, *specs: Spec | None) -> None:
         self.state = SourceState("camera")
@@ -48,7 +48,7 @@ class Double:
         self.panel: dict[str, PanelState] = {}
         for k, one in enumerate(specs):
             name = one.name if one else f"later{k}"
-            values = one.defaults() if one else None
+            values = one.values({}) if one else {}
             self.panel[name] = PanelState(
                 name, f"{name}.py", one, values, "waiting", version=int(one is not None)
             )
@@ -88,7 +88,7 @@ class Double:
 
     def set_value(self, panel: str, parameter: str, value: Value) -> None:
         known = self.panel[panel]
-        assert known.spec is not None and known.values is not None
+        assert known.spec is not None
         found = next(one for one in known.spec.parameters if one.name == parameter).checked(value)
         self.asked.append(("value", panel, parameter, found))
         self.tell(panel, values=known.values | {parameter: found})

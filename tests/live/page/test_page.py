@@ -136,7 +136,7 @@ def test_a_panel_is_filled_when_its_processor_is_loaded() -> None:
     seen = Seen(view)
     assert not seen.get("later0.plots").children
     made = spec("dose", SCALAR, parameters=PARAMETERS[:1])
-    view.tell("later0", spec=made, values=made.defaults(), status="running", version=1)
+    view.tell("later0", spec=made, values=made.values({}), status="running", version=1)
     view.say("later0", 3, dose=1.5)
     seen.update()
     assert len(seen.get("later0.plots").children) == 1
@@ -150,7 +150,7 @@ def test_an_edited_processor_has_other_plots_and_controls(view: Double) -> None:
     made = spec(
         "all", Profile("dose"), Scalar("new"), parameters=(Parameter("gamma", "float", 1.0),), title="Edited"
     )
-    view.tell("all", spec=made, values=made.defaults(), version=2)
+    view.tell("all", spec=made, values=made.values({}), version=2)
     view.say("all", 1, dose=(np.arange(3.0), np.arange(3.0)), new=4.0)
     seen.update()
     assert len(seen.get("all.plots").children) == 2

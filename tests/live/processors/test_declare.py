@@ -50,11 +50,12 @@ def test_what_it_says_of_itself() -> None:
         Parameter("fast", "bool", True),
         Parameter("label", "str", "x"),
     )
-    assert spec.defaults() == {"sigma": 2.0, "bins": 5, "kind": "a", "fast": True, "label": "x"}
+    assert spec.values({}) == {"sigma": 2.0, "bins": 5, "kind": "a", "fast": True, "label": "x"}
 
 
-def test_values_that_are_not_known_any_more_are_left_out() -> None:
-    assert _spec(several).checked({"sigma": 3, "gone": 1})["sigma"] == 3.0
+def test_values_that_do_not_fit_any_more_are_left_out() -> None:
+    values = _spec(several).values({"sigma": 3, "gone": 1, "bins": "many"})
+    assert values == {"sigma": 3.0, "bins": 5, "kind": "a", "fast": True, "label": "x"}
 
 
 @pytest.mark.parametrize(
@@ -62,8 +63,9 @@ def test_values_that_are_not_known_any_more_are_left_out() -> None:
     [("sigma", 11), ("sigma", "2"), ("bins", 2.5), ("bins", True), ("kind", "c"), ("fast", 1), ("label", 3)],
 )
 def test_values_that_a_parameter_cannot_have(name: str, value: Any) -> None:
+    (parameter,) = (each for each in _spec(several).parameters if each.name == name)
     with pytest.raises(ParameterError, match=name):
-        _spec(several).checked({name: value})
+        parameter.checked(value)
 
 
 @given(st.integers(-100, 100))

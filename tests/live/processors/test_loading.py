@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.live.processors.loading import Script, load, module_name
+from mrcz_dask.live.processors.loading import Script, load
 from mrcz_dask.values.errors import ParameterError, ProcessorError
 
 Write = Callable[[str, str], Script]
@@ -44,12 +44,11 @@ def test_files_that_are_none(write: Write, body: str, name: str, text: str) -> N
 
 
 def test_an_old_version_stays_where_the_new_one_does_not_load(write: Write) -> None:
-    script = write("good", "@processor(Scalar('a'))\ndef f(frame): return 1")
-    load(script)
-    before = sys.modules[module_name(script)]
+    load(write("good", "@processor(Scalar('a'))\ndef f(frame): return 1"))
+    before = sys.modules["live_processor_good"]
     with pytest.raises(ProcessorError):
         load(write("good", "1 / 0"))
-    assert sys.modules[module_name(script)] is before
+    assert sys.modules["live_processor_good"] is before
 
 
 def test_a_traceback_begins_in_the_users_file(write: Write) -> None:

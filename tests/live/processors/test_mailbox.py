@@ -46,15 +46,15 @@ def test_every_frame_is_taken_in_order_and_the_source_waits() -> None:
     assert taken == list(range(50)) and box.skipped == 0
 
 
-def test_shut_frames_are_skipped_and_the_end_is_seen() -> None:
+def test_frames_of_a_pause_are_skipped_and_the_end_is_seen() -> None:
     box = Mailbox()
     box.put(_frame(0))
-    box.shut(True)
+    box.pause(True)
     assert _taken(box) is None
     box.put(_frame(1))
     box.put(_frame(2))
     assert box.skipped == 3
-    box.shut(False)
+    box.pause(False)
     assert _taken(box) is None
     box.put(_frame(3))
     box.end()

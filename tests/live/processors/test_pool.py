@@ -46,7 +46,7 @@ def test_each_has_a_process_to_itself_and_another_when_it_is_lost(pool: Pool, wr
     again = _taken(pool, script)
     assert again.pid not in (one.pid, other.pid)
     for hosted in (again, other):
-        pool.forget(hosted)
+        pool.release(hosted.address)
 
 
 def test_who_waits_for_a_worker_can_be_stopped(pool: Pool, write: Write) -> None:
@@ -55,7 +55,7 @@ def test_who_waits_for_a_worker_can_be_stopped(pool: Pool, write: Write) -> None
     stop.set()
     assert pool.take("third", stop) is None
     for hosted in held:
-        pool.forget(hosted)
+        pool.release(hosted.address)
 
 
 def test_a_running_scheduler_is_used_and_few_workers_are_warned_of(write: Write, tmp_path: Path) -> None:

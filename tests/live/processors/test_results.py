@@ -94,7 +94,7 @@ def test_what_replaces_appears_when_it_is_whole(tmp_path: Path) -> None:
     series = store.series("p", "p.py")
     series.append(_result(0))
     series.close()
-    fresh = store.anew("p", "p.py")
+    fresh = store.series("p", "p.py", replace=True)
     fresh.append(_result(7))
     fresh.flush()
     with _opened(store.path) as found:
@@ -112,7 +112,7 @@ def test_settings_come_back(tmp_path: Path) -> None:
     ]
     series = store.series("p", "p.py")
     for one in said:
-        series.setting(one)
+        series.add_setting(one)
     series.close()
     assert store.settings("p") == said
     assert store.settings("nobody") == []

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.live.record.recorder import recorded
+from mrcz_dask.live.record.stacks import recorded
 from mrcz_dask.live.transport import sender
 
 ROOT = Path(__file__).parents[3]

@@ -10,6 +10,7 @@ from typing import Any
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 
 import mrcz_dask
 from mrcz_dask.live.frames import Frame
@@ -154,8 +155,9 @@ def test_bad_files_are_named_once_and_stop_nothing(
 
 def test_what_is_there_can_be_left_out(tmp_path: Path, following: Callable[..., Following]) -> None:
     mrcz_dask.write(tmp_path / "a.mrcz", _counts(0, 3))
+    tifffile.imwrite(tmp_path / "a2.tif", _counts(0, 3), photometric="minisblack")
     one = following(new=True)
-    one._wait(lambda: bool(one.source._done))  # it has seen what is there
+    one._wait(lambda: bool(one.source._complete))  # it has seen what is there
     mrcz_dask.write(tmp_path / "b.mrcz", _counts(3, 2))
     assert one.until(2) == [("b", 0), ("b", 1)]
 

@@ -1,0 +1,217 @@
+"""Writes the stored results of a processor as CSV, as a picture, and as zipped Zarr."""
+
+from __future__ import annotations
+
+import csv
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from mrcz_dask.live.page.pixels import binned, limits
+from mrcz_dask.live.page.plots import LINES
+
+ROWS = 1024  # that are read at a time
+AXIS = "_axis"
+WIDTH, HEIGHT, DPI = 7.0, 2.8, 120
+POINTS = 20_000  # of a series that are drawn
+IMAGES = 16  # last images that are searched for one with pixels
+LINE = "#0072b2"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResults:
+    """The results of a processor in its Zarr group.
+
+    Attributes
+    ----------
+    arrays
+        Arrays by name.
+    outputs
+        Declarations of the outputs, by name.
+    title
+        Title of the processor.
+    rows
+        Number of rows that all arrays have; those that are being written may be longer.
+    """
+
+    arrays: dict[str, Any]
+    outputs: dict[str, dict[str, Any]]
+    title: str
+    rows: int
+
+    @classmethod
+    def open(cls, folder: Path) -> StoredResults:
+        """Open the group in a folder."""
+        group: Any = zarr.open_group(folder, mode="r")
+        arrays = dict(group.arrays())
+        outputs = {output["name"]: output for output in group.attrs.get("outputs", [])}
+        rows = min((array.shape[0] for array in arrays.values()), default=0)
+        return cls(arrays, outputs, str(group.attrs.get("title", folder.name)), rows)
+
+    def names(self, ndim: int) -> list[str]:
+        """Return the outputs with `ndim` axes beside the frame's, in the order of their declaration."""
+        declared = list(self.outputs)
+        names = [
+            name
+            for name, array in self.arrays.items()
+            if array.ndim == ndim + 1
+            and name not in ("frame", "time")
+            and not (name.endswith(AXIS) and name.removesuffix(AXIS) in self.arrays)
+        ]
+        return sorted(names, key=lambda name: ((*declared, name).index(name), name))
+
+    def blocks(self, name: str) -> Iterator[NDArray[Any]]:
+        """Yield an array, some rows at a time."""
+        for first in range(0, self.rows, ROWS):
+            yield self.arrays[name][first : min(first + ROWS, self.rows)]
+
+    def last(self, name: str, count: int) -> NDArray[Any]:
+        """Return the last rows of an array."""
+        return np.asarray(self.arrays[name][max(0, self.rows - count) : self.rows])
+
+
+def write_zip(folder: Path, path: Path) -> None:
+    """Write a Zarr group as a zip file that `zarr.storage.ZipStore` opens.
+
+    Parameters
+    ----------
+    folder
+        Folder of the group. It may grow meanwhile: the shapes are read first, so all of their rows are there.
+    path
+        The zip file.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    files.sort(key=lambda file: file.name != "zarr.json")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            archive.write(file, file.relative_to(folder).as_posix())
+
+
+def write_csv(folder: Path, path: Path) -> None:
+    """Write frame, time, scalars, and profiles, a column for each position; images are left out.
+
+    If all rows of a profile have the same positions, these stand in the heads of its columns, otherwise in
+    columns of their own. NaN and missing values are empty.
+
+    Parameters
+    ----------
+    folder
+        Folder of the processor's group.
+    path
+        The CSV file.
+    """
+    results = StoredResults.open(folder)
+    heads: dict[str, list[str]] = {"frame": ["frame"], "time": ["time"]}
+    if results.rows:
+        heads |= {name: [name] for name in results.names(0)}
+    for name in results.names(1) if results.rows else ():
+        positions = _common_positions(results, name)
+        if positions is not None:
+            heads[name] = [f"{name}[{_cell(position)}]" for position in positions]
+            continue
+        for column in (name + AXIS, name):
+            heads[column] = [f"{column}[{k}]" for k in range(results.arrays[column].shape[1])]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([head for column in heads.values() for head in column])
+        if not results.rows:
+            return
+        for blocks in zip(*(results.blocks(name) for name in heads), strict=True):
+            columns = [block.reshape(len(block), -1).tolist() for block in blocks]
+            for row in zip(*columns, strict=True):
+                writer.writerow([_cell(value) for values in row for value in values])
+
+
+def _common_positions(results: StoredResults, name: str) -> NDArray[Any] | None:
+    """Return the positions of a profile if they are the same in all rows."""
+    common: NDArray[Any] | None = None
+    for block in results.blocks(name + AXIS):
+        rows = block[~np.isnan(block).all(axis=1)]
+        if common is None and len(rows):
+            common = rows[0]
+        if common is not None and not all(np.array_equal(common, row, equal_nan=True) for row in rows):
+            return None
+    return None if common is None or np.isnan(common).any() else common
+
+
+def _cell(value: float) -> str:
+    if value != value:
+        return ""
+    return repr(value) if isinstance(value, int) else repr(float(value))
+
+
+def write_png(folder: Path, path: Path) -> None:
+    """Draw scalars over all frames, the last lines of profiles, and the last image, below one another.
+
+    Parameters
+    ----------
+    folder
+        Folder of the processor's group.
+    path
+        The PNG file.
+    """
+    results = StoredResults.open(folder)
+    draws = (_draw_scalar, _draw_profile, _draw_image)
+    parts = [(draw, name) for ndim, draw in enumerate(draws) for name in results.names(ndim)]
+    rows = max(1, len(parts))
+    figure = Figure(figsize=(WIDTH, HEIGHT * rows + 0.4), layout="constrained")
+    figure.suptitle(_escaped(results.title), fontsize=11)
+    for axes, (draw, name) in zip(figure.subplots(rows, squeeze=False)[:, 0], parts, strict=False):
+        draw(axes, results, name)
+    figure.savefig(path, format="png", dpi=DPI)
+
+
+def _draw_scalar(axes: Axes, results: StoredResults, name: str) -> None:
+    every = slice(0, results.rows, max(1, -(-results.rows // POINTS)))
+    frames, values = results.arrays["frame"][every], results.arrays[name][every]
+    axes.plot(frames, values, ".-", color=LINE, markersize=2, linewidth=0.7)
+    axes.set(xlabel="frame", ylabel=_label(results, name))
+
+
+def _draw_profile(axes: Axes, results: StoredResults, name: str) -> None:
+    positions, values = results.last(name + AXIS, LINES), results.last(name, LINES)
+    colors = colormaps["Blues"](np.linspace(0.25, 1, len(values)))
+    for x, y, color in zip(positions, values, colors, strict=True):
+        axes.plot(x, y, color=color, linewidth=0.9)
+    output = results.outputs.get(name, {})
+    axis = _with_unit(str(output.get("axis", "place")), str(output.get("axis_unit", "")))
+    axes.set(xlabel=axis, ylabel=_label(results, name))
+
+
+def _draw_image(axes: Axes, results: StoredResults, name: str) -> None:
+    """Draw the last image that has pixels, without the rows and columns that pad it."""
+    images = [image for image in results.last(name, IMAGES) if np.isfinite(image).any()]
+    if not images:
+        return
+    is_pixel = np.isfinite(images[-1])
+    rows, columns = np.flatnonzero(is_pixel.any(axis=1)), np.flatnonzero(is_pixel.any(axis=0))
+    small, block = binned(images[-1][: rows[-1] + 1, : columns[-1] + 1])
+    low, high = limits(small, clipped=True)
+    extent = (0, block * small.shape[1], block * small.shape[0], 0)
+    shown = axes.imshow(small, vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    y, x = results.outputs.get(name, {}).get("axes", ("y", "x"))
+    axes.set(xlabel=_escaped(str(x)), ylabel=_escaped(str(y)))
+    figure: Any = axes.figure
+    figure.colorbar(shown, ax=axes, label=_label(results, name))
+
+
+def _label(results: StoredResults, name: str) -> str:
+    return _with_unit(name, str(results.outputs.get(name, {}).get("unit", "")))
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return _escaped(f"{name} ({unit})" if unit else name)
+
+
+def _escaped(text: str) -> str:
+    """Return a text in which Matplotlib sees no formula."""
+    return text.replace("$", r"\$")

@@ -1,0 +1,72 @@
+"""Checks that a frame can be stored, before it is accepted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size
+from mrcz_dask.formats.frames import PIXELS
+from mrcz_dask.formats.mrc.modes import pixel_mode
+from mrcz_dask.formats.provenance import plain
+from mrcz_dask.values.errors import FormatError
+
+_MOST_LEVELS = 16
+
+
+def check_chunk(chunk: bytes, nbytes: int, itemsize: int) -> None:
+    """Check that a chunk can be stored unchanged: version 2, `nbytes` of pixels in items of `itemsize`.
+
+    Raises
+    ------
+    DamagedError, FormatError
+        The chunk differs.
+    """
+    header = ChunkHeader.parse(chunk)
+    check_size(header, nbytes)
+    if header.version != 2 or header.typesize != itemsize or header.cbytes != len(chunk):
+        raise FormatError(
+            f"a chunk of version {header.version}, typesize {header.typesize} and {header.cbytes} bytes; "
+            f"expected version 2, typesize {itemsize} and {len(chunk)} bytes"
+        )
+
+
+def check_pixels(dtype: np.dtype[Any]) -> None:
+    """Check that MRC can hold pixels of a type.
+
+    Raises
+    ------
+    DtypeError
+        MRC cannot; names the type to cast to.
+    """
+    if dtype.newbyteorder("=") not in PIXELS:
+        pixel_mode(dtype)
+
+
+def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return metadata of a frame in plain values, as they are stored beside the name of its stack.
+
+    Raises
+    ------
+    FormatError
+        The metadata are nested too deeply, or hold values that no file can hold.
+    """
+    if _is_deeper(meta, _MOST_LEVELS):
+        raise FormatError(f"meta has more than {_MOST_LEVELS} levels; expected plain values")
+    try:
+        values: dict[str, Any] = plain(dict(meta))
+        json.dumps([stack, values], ensure_ascii=False).encode()
+    except ValueError as error:
+        raise FormatError(f"stack or meta cannot be stored ({error}); expected plain values") from None
+    return values
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Return True if maps and lists are nested in more than so many levels."""
+    if not isinstance(value, (Mapping, list, tuple)):
+        return False
+    items = value.values() if isinstance(value, Mapping) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
