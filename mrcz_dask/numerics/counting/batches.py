@@ -8,7 +8,6 @@ level are fitted side by side. Those with uneven pixels go through `fitting`.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.fitting import CHARGE, SIGNIFICANCE, U, V, add_cloud, fit, patch, start
 from mrcz_dask.numerics.counting.lanes import (
@@ -27,14 +26,19 @@ from mrcz_dask.numerics.counting.lanes import (
     settle,
     step,
 )
+from mrcz_dask.numerics.counting.working import (
+    Clouds,
+    Electrons,
+    Flags,
+    Floats,
+    Frame,
+    Image,
+    Limits,
+    Mask,
+    Numbers,
+    Places,
+)
 from mrcz_dask.numerics.kernels import compiled
-
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
-Places = NDArray[np.int32]
-Flags = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
 
 NEAR = 3  # rows and columns between pixels whose clouds are fitted against each other
 HEADSTART = 0.75  # what steps from the best of nine places may add to the significance
@@ -60,20 +64,15 @@ def by_level(at: Places, some: Numbers, nx: int, order: Numbers) -> Numbers:
         # of a column the last one is enough: those before it that are near are near it too, their level lower
         newest[column + NEAR] = row * LEVELS + own
         level[k], most = own, max(most, own)
-    return _sorted(some, level, most + 1, order)
-
-
-@compiled
-def _sorted(some: Numbers, level: Numbers, levels: int, order: Numbers) -> Numbers:
-    ends = np.zeros(levels + 1, np.int64)
+    ends = np.zeros(most + 2, np.int64)
     for k in range(some.size):
         ends[level[k] + 1] += 1
-    for j in range(levels):
+    for j in range(most + 1):
         ends[j + 1] += ends[j]
     for k in range(some.size):
         order[ends[level[k]]] = some[k]
         ends[level[k]] += 1
-    return ends[:levels]
+    return ends[: most + 1]
 
 
 @compiled
@@ -90,17 +89,13 @@ def mark_near(at: Places, begin: int, end: int, near: Flags, newest: Numbers, ab
             last = max(last, int(newest[column + i]))
         if last >= least:
             for i in range(2 * NEAR + 1):
-                _mark_column(k, int(newest[column + i]), least, near, above)
+                key = int(newest[column + i])
+                while key >= least:
+                    j = key & (PLACES - 1)
+                    mark_pair(near, k, j)
+                    key = int(above[j])
         above[k] = newest[column + NEAR]
         newest[column + NEAR] = row * PLACES + k
-
-
-@compiled
-def _mark_column(k: int, key: int, least: int, near: Flags, above: Numbers) -> None:
-    while key >= least:
-        j = key & (PLACES - 1)
-        mark_pair(near, k, j)
-        key = int(above[j])
 
 
 @compiled
@@ -113,193 +108,127 @@ def mark_pair(near: Flags, k: int, j: int) -> None:
 
 @compiled
 def sweep_batches(
-    z: Image,
-    response: Image,
-    even: Mask,
-    plain: Mask,
-    least: float,
-    at: Places,
-    own: Floats,
-    some: Numbers,
-    table: Floats,
-    shares: Image,
-    work: Image,
-    near: Flags,
+    frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
     """Fit some electrons, in raster order, again to z less all others."""
     if some.size == 0:
         return
     order, begin = np.empty(some.size, np.int64), 0
-    for end in by_level(at, some, even.shape[1], order):
+    for end in by_level(electrons.at, some, frame.even.shape[1], order):
         for first in range(begin, end, BATCH):
-            batch = order[first : min(first + BATCH, end)]
-            fit_again(z, response, even, plain, least, at, own, batch, table, shares, work, near)
+            fit_again(frame, clouds, limits, electrons, order[first : min(first + BATCH, end)], work)
         begin = end
 
 
 @compiled
-def likely(z: Image, at: Places, n: int, least: float, most: float, work: Image, shares: Image) -> int:
+def likely(frame: Frame, clouds: Clouds, limits: Limits, at: Places, n: int, work: Image) -> int:
     """Keep the seeds that may be electrons, in front; return how many.
 
-    Taking others off only lowers what a seed has, so that none is left out that is one then.
+    Subtracting others only lowers the significance of a seed, so none that is an electron then is left out.
     """
     kept = 0
     for begin in range(0, n, BATCH):
         m = min(BATCH, n - begin)
         for k in range(m):
-            gather(z, at[begin + k, 0], at[begin + k, 1], work, k)
-        first_places(work, padded(m), shares)
+            gather(frame.z, at[begin + k, 0], at[begin + k, 1], work, k)
+        first_places(work, padded(m), clouds.shares)
         for k in range(m):
             at[kept, 0], at[kept, 1] = at[begin + k, 0], at[begin + k, 1]
-            kept += (work[START * BATCH + k] >= least - HEADSTART) & (work[4 * BATCH + k] <= most)
+            significant = work[START * BATCH + k] >= limits.least - HEADSTART
+            kept += significant & (work[4 * BATCH + k] <= limits.most)
     return kept
 
 
 @compiled
-def fit_one(
-    z: Image,
-    response: Image,
-    even: Mask,
-    row: int,
-    column: int,
-    own: Floats,
-    k: int,
-    table: Floats,
-    least: float,
-) -> bool:
-    """Fit an electron into own and take it off z; return whether it is one."""
-    if start(patch(z, row, column), own, k, table) < least - HEADSTART:
+def fit_one(frame: Frame, clouds: Clouds, limits: Limits, row: int, column: int, own: Floats, k: int) -> bool:
+    """Fit an electron into own and subtract it from z; return whether it is one."""
+    if start(patch(frame.z, row, column), own, k, clouds.table) < limits.least - HEADSTART:
         return False
-    fit(z, response, even, row, column, own, k, FIRST_STEPS, table)
-    good = bool(own[k, SIGNIFICANCE] >= least)
+    fit(frame, row, column, own, k, FIRST_STEPS, clouds.table)
+    good = bool(own[k, SIGNIFICANCE] >= limits.least)
     if good:
-        add_cloud(z, response, row, column, own, k, -1.0, table)
+        add_cloud(frame, row, column, own, k, -1.0, clouds.table)
     return good
 
 
 @compiled
-def _taken(
-    z: Image, row: int, column: int, least: float, own: Floats, k: int, work: Image, lane: int
-) -> bool:
-    """Take what a lane found off z and into own; return whether it is an electron."""
-    own[k, SIGNIFICANCE] = work[OWN_SIGNIFICANCE * BATCH + lane]
-    if work[START * BATCH + lane] < least - HEADSTART or own[k, SIGNIFICANCE] < least:
-        return False
-    own[k, U], own[k, V] = work[OWN_U * BATCH + lane], work[OWN_V * BATCH + lane]
-    own[k, CHARGE] = work[OWN_CHARGE * BATCH + lane]
-    scatter(z, row, column, work, lane)
-    return True
-
-
-@compiled
 def fit_first(
-    z: Image,
-    response: Image,
-    even: Mask,
-    plain: Mask,
-    least: float,
+    frame: Frame,
+    clouds: Clouds,
+    limits: Limits,
     at: Places,
     own: Floats,
     some: Numbers,
-    table: Floats,
-    shares: Image,
     work: Image,
     good: Mask,
     base: int,
 ) -> None:
-    """Fit those of a batch, far from each other, and take the significant ones off.
+    """Fit the electrons of a batch, far from each other, and subtract the significant ones.
 
-    good says which they are, from k = base on.
+    good[k - base] becomes True for these.
     """
     lanes, lane_of = 0, np.empty(BATCH, np.int64)
     for j in range(some.size):
         k = some[j]
         row, column = at[k, 0], at[k, 1]
-        if plain[row, column]:
-            gather(z, row, column, work, lanes)
+        if frame.plain[row, column]:
+            gather(frame.z, row, column, work, lanes)
             lane_of[lanes] = k
             lanes += 1
         else:
-            good[k - base] = fit_one(z, response, even, row, column, own, k, table, least)
+            good[k - base] = fit_one(frame, clouds, limits, row, column, own, k)
     n = padded(lanes)
-    first_places(work, n, shares)
+    first_places(work, n, clouds.shares)
     for _ in range(FIRST_STEPS):
-        step(work, n, shares)
-    settle(work, n, shares)
+        step(work, n, clouds.shares)
+    settle(work, n, clouds.shares)
     for lane in range(lanes):
         k = lane_of[lane]
-        good[k - base] = _taken(z, at[k, 0], at[k, 1], least, own, k, work, lane)
+        own[k, SIGNIFICANCE] = work[OWN_SIGNIFICANCE * BATCH + lane]
+        good[k - base] = False
+        if not (work[START * BATCH + lane] < limits.least - HEADSTART or own[k, SIGNIFICANCE] < limits.least):
+            own[k, U], own[k, V] = work[OWN_U * BATCH + lane], work[OWN_V * BATCH + lane]
+            own[k, CHARGE] = work[OWN_CHARGE * BATCH + lane]
+            scatter(frame.z, at[k, 0], at[k, 1], work, lane)
+            good[k - base] = True
 
 
 @compiled
 def fit_again(
-    z: Image,
-    response: Image,
-    even: Mask,
-    plain: Mask,
-    least: float,
-    at: Places,
-    own: Floats,
-    some: Numbers,
-    table: Floats,
-    shares: Image,
-    work: Image,
-    near: Flags,
+    frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
-    """Fit those of a batch, far from each other, again to z less all others."""
+    """Fit the electrons of a batch, far from each other, again to z less all others."""
+    at, own, near = electrons
     lanes, lane_of = 0, np.empty(BATCH, np.int64)
     for j in range(some.size):
         k = some[j]
         row, column = at[k, 0], at[k, 1]
-        if plain[row, column]:
-            gather(z, row, column, work, lanes)
+        if frame.plain[row, column]:
+            gather(frame.z, row, column, work, lanes)
             work[OWN_U * BATCH + lanes], work[OWN_V * BATCH + lanes] = own[k, U], own[k, V]
             work[OWN_CHARGE * BATCH + lanes], lane_of[lanes] = own[k, CHARGE], k
             lanes += 1
         else:
-            _again(z, response, even, row, column, own, k, table, least, near)
+            add_cloud(frame, row, column, own, k, 1.0, clouds.table)
+            u, v = own[k, U], own[k, V]
+            fit(frame, row, column, own, k, SWEEP_STEPS, clouds.table)
+            _mark_moving(near, k, max(abs(own[k, U] - u), abs(own[k, V] - v)))
+            if own[k, SIGNIFICANCE] >= limits.least:
+                add_cloud(frame, row, column, own, k, -1.0, clouds.table)
     n = padded(lanes)
-    add_own(work, n, shares)
+    add_own(work, n, clouds.shares)
     for _ in range(SWEEP_STEPS):
-        step(work, n, shares)
-    settle(work, n, shares)
+        step(work, n, clouds.shares)
+    settle(work, n, clouds.shares)
     for lane in range(lanes):
         k = lane_of[lane]
-        _exchanged(z, at[k, 0], at[k, 1], least, own, k, work, lane, near)
+        new_u, new_v = np.float64(work[OWN_U * BATCH + lane]), np.float64(work[OWN_V * BATCH + lane])
+        _mark_moving(near, k, max(abs(own[k, U] - new_u), abs(own[k, V] - new_v)))
+        own[k, U], own[k, V], own[k, CHARGE] = new_u, new_v, work[OWN_CHARGE * BATCH + lane]
+        own[k, SIGNIFICANCE] = work[OWN_SIGNIFICANCE * BATCH + lane]
+        exchange(frame.z, at[k, 0], at[k, 1], work, lane, own[k, SIGNIFICANCE] >= limits.least)
 
 
 @compiled
-def _again(
-    z: Image,
-    response: Image,
-    even: Mask,
-    row: int,
-    column: int,
-    own: Floats,
-    k: int,
-    table: Floats,
-    least: float,
-    near: Flags,
-) -> None:
-    add_cloud(z, response, row, column, own, k, 1.0, table)
-    u, v = own[k, U], own[k, V]
-    fit(z, response, even, row, column, own, k, SWEEP_STEPS, table)
-    _mark(near, k, max(abs(own[k, U] - u), abs(own[k, V] - v)))
-    if own[k, SIGNIFICANCE] >= least:
-        add_cloud(z, response, row, column, own, k, -1.0, table)
-
-
-@compiled
-def _mark(near: Flags, k: int, moved: float) -> None:
+def _mark_moving(near: Flags, k: int, moved: float) -> None:
     near[k] = near[k] | MOVING if moved > SETTLED else near[k] & ~MOVING
-
-
-@compiled
-def _exchanged(
-    z: Image, row: int, column: int, least: float, own: Floats, k: int, work: Image, lane: int, near: Flags
-) -> None:
-    u, v = np.float64(work[OWN_U * BATCH + lane]), np.float64(work[OWN_V * BATCH + lane])
-    _mark(near, k, max(abs(own[k, U] - u), abs(own[k, V] - v)))
-    own[k, U], own[k, V], own[k, CHARGE] = u, v, work[OWN_CHARGE * BATCH + lane]
-    own[k, SIGNIFICANCE] = work[OWN_SIGNIFICANCE * BATCH + lane]
-    exchange(z, row, column, work, lane, own[k, SIGNIFICANCE] >= least)

@@ -1,4 +1,4 @@
-"""Impacts without a model: centre of mass and maximum of an electron's 3 x 3 pixels, without the others."""
+"""Positions without a model: center of mass and maximum of an electron's 3 x 3 pixels, without the others."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Places = NDArray[np.int32]
 def _charge_of(
     z: Image, response: Image, at: Places, own: Floats, k: int, j: int, i: int, table: Floats
 ) -> tuple[float, float]:
-    """Return what electron k and the rest leave in pixel j, i from its own: in read noises, and as charge."""
+    """Return pixel j, i from the middle of electron k, its cloud added: in read noises, and as charge."""
     y, x = at[k, 0] + MARGIN + j, at[k, 1] + MARGIN + i
     share = table[node_of(own[k, U]), SHARE + 2 + j] * table[node_of(own[k, V]), SHARE + 2 + i]
     weight = np.float64(response[y, x])

@@ -1,4 +1,4 @@
-"""The charge of an electron, from the spectrum of those that are found: weak ones miss, pairs are one."""
+"""The charge of an electron, from the spectrum of the events: weak electrons are missing, pairs are one."""
 
 from __future__ import annotations
 
@@ -19,50 +19,43 @@ SEED = 0x636861726765
 
 
 def true_spectrum(
-    found: ChargeSpectrum,
-    look: CountingParams,
+    measured: ChargeSpectrum,
+    params: CountingParams,
     occupancy: float,
     noise: float,
     quantum: float = 0.0,
     seed: int = SEED,
 ) -> ChargeSpectrum:
-    """Return the spectrum that gives the one that was found, if it is looked at in the same way.
+    """Return the true spectrum of charges: the one that gives the measured one in simulated frames.
 
     The threshold hides weak electrons, and two near each other are taken for one, so that a spectrum of
     events is that of larger and more different charges: some 3 % at a charge of 10 read noises. Simulated
-    frames of a supposed charge and width are counted as the frames were, and charge and width are moved by
-    the ratios of what was found to what is found there.
+    frames of a supposed charge and width are counted as the frames were. Charge and width are then multiplied
+    by the ratios of the measured spectrum to the one in these frames.
 
     Parameters
     ----------
-    found
-        What `charge_spectrum` gave for the events.
-    look
-        How they were counted.
+    measured
+        Spectrum of the events, from `charge_spectrum`.
+    params
+        Parameters with which they were counted.
     occupancy
         Counted events per pixel and frame.
     noise
-        As `charge_spectrum` took it.
+        Noise of an event's charge, as `charge_spectrum` took it.
     quantum
         ADU per read noise if the frames are whole numbers; 0 = not.
     seed
-        Of the simulated frames.
+        Seed of the simulated frames.
     """
-    charge, width = found
+    charge, width = measured
     for turn in range(TURNS):
-        truth = replace(look, charge=charge, width=width)
-        there = _found_there(truth, look, occupancy / FOUND, noise, quantum, seed + turn)
-        charge *= found.charge / there.charge
-        width = float(np.clip(width * found.width / max(there.width, 1e-6), LEAST_WIDTH, LARGEST_WIDTH))
+        truth = replace(params, charge=charge, width=width)
+        stack = simulated(truth, quantum, seed + turn, occupancy / FOUND)
+        detector = Detector(stack.offset, stack.noise)
+        finder = EventFinder(detector, params)
+        charges = [finder.find(stack.frame(k).values).charge for k in range(stack.params.frames)]
+        again = charge_spectrum(np.concatenate(charges) / detector.unit, noise)
+        charge *= measured.charge / again.charge
+        width = float(np.clip(width * measured.width / max(again.width, 1e-6), LEAST_WIDTH, LARGEST_WIDTH))
     return ChargeSpectrum(charge, width)
-
-
-def _found_there(
-    truth: CountingParams, look: CountingParams, occupancy: float, noise: float, quantum: float, seed: int
-) -> ChargeSpectrum:
-    stack = simulated(truth, quantum, seed, occupancy)
-    detector = Detector(stack.offset, stack.noise)
-    finder = EventFinder(detector, look)
-    frames = range(stack.params.frames)
-    charges = [finder.find(stack.frame(k).values).charge for k in frames]
-    return charge_spectrum(np.concatenate(charges) / detector.unit, noise)

@@ -7,7 +7,6 @@ with neighbours; what they leave is searched for more, and what is not significa
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.batches import (
     MOVING,
@@ -22,35 +21,15 @@ from mrcz_dask.numerics.counting.batches import (
 from mrcz_dask.numerics.counting.hidden import search
 from mrcz_dask.numerics.counting.lanes import SIZE
 from mrcz_dask.numerics.counting.listing import keep, merge
+from mrcz_dask.numerics.counting.working import Clouds, Electrons, Flags, Frame, Limits, Numbers, Places
 from mrcz_dask.numerics.kernels import compiled
-
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
-Places = NDArray[np.int32]
-Flags = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
 
 ROUNDS, SWEEPS = 4, 2
 FEW = 64  # of so many electrons one may be new for the neighbours of new ones to be looked up one by one
 
 
 @compiled
-def deblend(
-    z: Image,
-    response: Image,
-    even: Mask,
-    plain: Mask,
-    cut: np.float32,
-    least: float,
-    most: float,
-    table: Floats,
-    shares: Image,
-    at: Places,
-    own: Floats,
-    near: Flags,
-    n: int,
-) -> int:
+def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
     """Fit the n electrons that `fit_frame` leaves against each other until they settle; find hidden ones.
 
     Returns
@@ -58,26 +37,24 @@ def deblend(
     int
         Number of electrons, in raster order of their pixels, or -1 if there was no room for them.
     """
-    work, some = (
-        np.zeros(SIZE, np.float32),
-        np.empty(at.shape[0], np.int64),
-    )
+    at, own, near = electrons
+    shape, work, some = frame.even.shape, np.zeros(SIZE, np.float32), np.empty(at.shape[0], np.int64)
     for round in range(ROUNDS):
         if round > 0:
             hiding = some[: _flagged(near, n, NEW | NEAR_NEW, some)]
-            found = search(z, response, even, cut, least, most, table, at, hiding, at, own, n)
+            found = search(frame, clouds, limits, at, hiding, at, own, n)
             if found <= n:
                 return found
             near[:n], near[n:found] = 0, NEW
             merge(at, own, near, n, found)
-            _mark_new(at, found, found - n, near, even.shape[1], some)
+            _mark_new(at, found, found - n, near, shape[1], some)
             sweep = some[: _flagged(near, found, NEW | NEAR_NEW, some)]
-            sweep_batches(z, response, even, plain, least, at, own, sweep, table, shares, work, near)
-            n = keep(at, own, near, sweep, found, least, even.shape)
+            sweep_batches(frame, clouds, limits, electrons, sweep, work)
+            n = keep(electrons, sweep, found, limits.least, shape)
         for _ in range(SWEEPS):
             sweep = some[: _flagged(near, n, MOVING, some)]
-            sweep_batches(z, response, even, plain, least, at, own, sweep, table, shares, work, near)
-            n = keep(at, own, near, sweep, n, least, even.shape)
+            sweep_batches(frame, clouds, limits, electrons, sweep, work)
+            n = keep(electrons, sweep, n, limits.least, shape)
     return n
 
 

@@ -21,7 +21,7 @@ class Detector:
     Parameters
     ----------
     dark
-        (ny, nx): what a pixel reads without electrons, ADU.
+        (ny, nx): reading of a pixel without electrons, ADU.
     noise
         (ny, nx) or one number: standard deviation of the read noise, ADU.
     gain
@@ -45,21 +45,18 @@ class Detector:
         self.dark = np.asarray(dark, np.float64)
         self.noise = np.broadcast_to(np.asarray(noise, np.float64), self.dark.shape)
         self.gain = np.ones(self.dark.shape) if gain is None else np.asarray(gain, np.float64)
-        self._check()
+        shapes = {image.shape for image in (self.dark, self.noise, self.gain)}
+        if len(shapes) != 1 or self.dark.ndim != 2:
+            raise ParameterError(f"detector: dark, noise, gain have shapes {shapes}; expected one (ny, nx)")
         sound = (self.noise > 0) & (self.gain > 0) & np.isfinite(self.dark * self.noise * self.gain)
         self.used = sound if unused is None else sound & ~unused
         if not self.used.any():
             raise ParameterError("detector: no pixel has noise and gain above 0; expected at least one")
         self.unit = float(np.median((self.noise / np.where(self.used, self.gain, 1))[self.used]))
 
-    def _check(self) -> None:
-        shapes = {a.shape for a in (self.dark, self.noise, self.gain)}
-        if len(shapes) != 1 or self.dark.ndim != 2:
-            raise ParameterError(f"detector: dark, noise, gain have shapes {shapes}; expected one (ny, nx)")
-
     @property
     def shape(self) -> tuple[int, int]:
-        """Return rows and columns."""
+        """Rows and columns."""
         return self.dark.shape[0], self.dark.shape[1]
 
     @cached_property
@@ -70,28 +67,28 @@ class Detector:
 
     @cached_property
     def inverse(self) -> Image:
-        """Return (ny, nx) 1 / ADU: raw * inverse - offset is in the pixel's own read noises; 0 = not used."""
+        """(ny, nx) 1 / ADU: raw * inverse - offset is in the pixel's own read noises; 0 = not used."""
         scale = np.where(self.used, self.gain, 1) * self.unit * self._excess
         return np.where(self.used, 1 / scale, 0).astype(np.float32)
 
     @cached_property
     def offset(self) -> Image:
-        """Return (ny, nx) dark * inverse."""
+        """(ny, nx) dark * inverse."""
         return np.where(self.used, self.dark * self.inverse.astype(np.float64), 0).astype(np.float32)
 
     @cached_property
     def response(self) -> Image:
-        """Return (ny + 8, nx + 8) what a unit of charge is in the pixel's read noises; 0 = not used."""
+        """(ny + 8, nx + 8) a unit of charge in the pixel's read noises; 0 = not used."""
         return np.pad(np.where(self.used, 1 / self._excess, 0), MARGIN).astype(np.float32)
 
     @cached_property
     def even(self) -> NDArray[np.bool_]:
-        """Return (ny, nx) whether the response is 1 in all 3 x 3 pixels round this one."""
+        """(ny, nx) True where the response is 1 in the 3 x 3 pixels around."""
         return self._ones(1)
 
     @cached_property
     def plain(self) -> NDArray[np.bool_]:
-        """Return (ny, nx) whether the response is 1 in all 5 x 5 pixels round this one."""
+        """(ny, nx) True where the response is 1 in the 5 x 5 pixels around."""
         return self._ones(2)
 
     def _ones(self, reach: int) -> NDArray[np.bool_]:

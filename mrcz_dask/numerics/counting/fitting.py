@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.shape import (
     CROSS,
@@ -26,10 +25,9 @@ from mrcz_dask.numerics.counting.shape import (
     STEPS,
     WEIGHT,
 )
+from mrcz_dask.numerics.counting.working import Floats, Frame, Image
 from mrcz_dask.numerics.kernels import compiled
 
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 Column = tuple[float, float, float]
 Patch = tuple[Column, Column, Column]
 Sums = tuple[float, float, float, float, float, float, float, float, float]
@@ -50,16 +48,14 @@ def node_of(place: float) -> int:
 
 
 @compiled
-def add_cloud(
-    z: Image, response: Image, row: int, column: int, own: Floats, k: int, sign: float, table: Floats
-) -> None:
+def add_cloud(frame: Frame, row: int, column: int, own: Floats, k: int, sign: float, table: Floats) -> None:
     """Add an electron's charge to 5 x 5 pixels of z, or with sign -1 take it off."""
     down, across, charge = node_of(own[k, U]), node_of(own[k, V]), sign * own[k, CHARGE]
     for j in range(2 * REACH + 1):
         part, y = charge * table[down, SHARE + j], row + j + MARGIN - REACH
         for i in range(2 * REACH + 1):
             x = column + i + MARGIN - REACH
-            z[y, x] += np.float32(part * table[across, SHARE + i]) * response[y, x]
+            frame.z[y, x] += np.float32(part * table[across, SHARE + i]) * frame.response[y, x]
 
 
 @compiled
@@ -102,22 +98,12 @@ def _dots(pixels: Patch, node: int, first: int, table: Floats) -> Column:
 
 
 @compiled
-def fit(
-    z: Image,
-    response: Image,
-    even: NDArray[np.bool_],
-    row: int,
-    column: int,
-    own: Floats,
-    k: int,
-    steps: int,
-    table: Floats,
-) -> None:
+def fit(frame: Frame, row: int, column: int, own: Floats, k: int, steps: int, table: Floats) -> None:
     """Make Gauss-Newton steps of place and charge from where own is; then charge and significance there."""
-    if even[row, column]:
-        _fit_even(patch(z, row, column), own, k, steps, table)
+    if frame.even[row, column]:
+        _fit_even(patch(frame.z, row, column), own, k, steps, table)
     else:
-        _fit_uneven(z, response, row, column, own, k, steps, table)
+        _fit_uneven(frame.z, frame.response, row, column, own, k, steps, table)
 
 
 @compiled

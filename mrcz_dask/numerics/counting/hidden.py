@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.batches import fit_one
 from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.numerics.counting.working import Clouds, Floats, Frame, Image, Limits, Numbers, Places
 from mrcz_dask.numerics.kernels import compiled, lanes_loop, lanewise
 
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
-Places = NDArray[np.int32]
-Mask = NDArray[np.bool_]
-Numbers = NDArray[np.int64]
 Single = np.float32
 
 HALF = np.float32(0.5)
@@ -55,33 +50,29 @@ def _largest(z: Image, row: int, column: int) -> Single:
 
 @compiled
 def search(
-    z: Image,
-    response: Image,
-    even: Mask,
-    cut: np.float32,
-    least: float,
-    most: float,
-    table: Floats,
+    frame: Frame,
+    clouds: Clouds,
+    limits: Limits,
     at: Places,
     some: Numbers,
     new_at: Places,
     new: Floats,
     n: int,
 ) -> int:
-    """Look round some electrons for others that they hid, and take these off.
+    """Look around some electrons for others that they hid, and subtract these.
 
-    The smoothed rest is searched in 5 x 5 pixels; its maximum, if above the cut, is fitted. Those found go
-    behind n of new; returns how many there are then, or -1 if there is no room.
+    The smoothed rest is searched in 5 x 5 pixels; its maximum, if above the cut, is fitted. The electrons go
+    behind n of new. Returns how many there are then, or -1 if there is no room.
     """
     for k in some:
-        if _largest(z, at[k, 0], at[k, 1]) <= cut:
+        if _largest(frame.z, at[k, 0], at[k, 1]) <= limits.cut:
             continue
-        row, column = _best(z, at[k, 0], at[k, 1], cut)
-        if row < 0 or z[row + MARGIN, column + MARGIN] > most:
+        row, column = _best(frame.z, at[k, 0], at[k, 1], limits.cut)
+        if row < 0 or frame.z[row + MARGIN, column + MARGIN] > limits.most:
             continue
         if n >= new_at.shape[0]:
             return -1
-        if fit_one(z, response, even, row, column, new, n, table, least):
+        if fit_one(frame, clouds, limits, row, column, new, n):
             new_at[n, 0], new_at[n, 1] = row, column
             n += 1
     return n
@@ -91,18 +82,13 @@ def search(
 def _best(z: Image, row: int, column: int, cut: np.float32) -> tuple[int, int]:
     """Return the pixel within two with the largest smoothed rest above the cut; -1, -1: none."""
     best, place = cut, (-1, -1)
-    for y in range(row - 2, row + 3):
-        for x in range(column - 2, column + 3):
-            value = _smoothed(z, y + MARGIN, x + MARGIN)
+    for y in range(row + MARGIN - 2, row + MARGIN + 3):
+        for x in range(column + MARGIN - 2, column + MARGIN + 3):
+            left = HALF * (z[y - 1, x - 1] + z[y + 1, x - 1]) + z[y, x - 1]
+            middle = HALF * (z[y - 1, x] + z[y + 1, x]) + z[y, x]
+            right = HALF * (z[y - 1, x + 1] + z[y + 1, x + 1]) + z[y, x + 1]
+            value = _smooth(left, middle, right)
             if value > best:
-                best, place = value, (y, x)
+                best, place = value, (y - MARGIN, x - MARGIN)
     inside = 0 <= place[0] < z.shape[0] - 2 * MARGIN and 0 <= place[1] < z.shape[1] - 2 * MARGIN
     return place if inside else (-1, -1)
-
-
-@compiled
-def _smoothed(z: Image, y: int, x: int) -> Single:
-    left = HALF * (z[y - 1, x - 1] + z[y + 1, x - 1]) + z[y, x - 1]
-    middle = HALF * (z[y - 1, x] + z[y + 1, x]) + z[y, x]
-    right = HALF * (z[y - 1, x + 1] + z[y + 1, x + 1]) + z[y, x + 1]
-    return _smooth(left, middle, right)

@@ -7,21 +7,19 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.batches import NEW
 from mrcz_dask.numerics.counting.fitting import FIELDS, SIGNIFICANCE, U
+from mrcz_dask.numerics.counting.working import Electrons, Flags, Floats, Numbers, Places
 from mrcz_dask.numerics.kernels import compiled
-
-Floats = NDArray[np.float64]
-Places = NDArray[np.int32]
-Flags = NDArray[np.uint8]
-Numbers = NDArray[np.int64]
 
 MOVED = 0.6  # pixels from the middle beyond which an electron gets the next pixel
 
 
 @compiled
-def keep(
-    at: Places, own: Floats, near: Flags, some: Numbers, n: int, least: float, shape: tuple[int, int]
-) -> int:
-    """Leave out those of some that are not significant, of n in raster order; seat the others anew."""
+def keep(electrons: Electrons, some: Numbers, n: int, least: float, shape: tuple[int, int]) -> int:
+    """Remove those of some electrons that are not significant; give the others the pixels where they are now.
+
+    The list has n electrons in raster order, and has it afterwards. Returns how many are left.
+    """
+    at, own, near = electrons
     kept, moved = n, False
     for k in some:
         if own[k, SIGNIFICANCE] < least:
@@ -57,18 +55,13 @@ def _sort(at: Places, own: Floats, near: Flags, n: int) -> None:
     """Bring n places, nearly in raster order, into it."""
     for k in range(1, n):
         j = k
-        while j > 0 and _before(at, j, j - 1):
+        while j > 0 and (at[j, 0] < at[j - 1, 0] or (at[j, 0] == at[j - 1, 0] and at[j, 1] < at[j - 1, 1])):
             for i in range(2):
                 at[j, i], at[j - 1, i] = at[j - 1, i], at[j, i]
             for i in range(FIELDS):
                 own[j, i], own[j - 1, i] = own[j - 1, i], own[j, i]
             near[j], near[j - 1] = near[j - 1], near[j]
             j -= 1
-
-
-@compiled
-def _before(at: Places, a: int, b: int) -> bool:
-    return bool(at[a, 0] < at[b, 0] or (at[a, 0] == at[b, 0] and at[a, 1] < at[b, 1]))
 
 
 @compiled
@@ -98,16 +91,9 @@ def merge(at: Places, own: Floats, near: Flags, n: int, total: int) -> None:
 
 @compiled
 def inside_events(
-    at: Places,
-    u: Floats,
-    v: Floats,
-    charge: Floats,
-    significance: Floats,
-    unit: float,
-    ny: int,
-    nx: int,
-    out: NDArray[np.float32],
-) -> int:
+    at: Places, u: Floats, v: Floats, charge: Floats, significance: Floats, unit: float,
+    shape: tuple[int, int], out: NDArray[np.float32],
+) -> int:  # fmt: skip
     """Put y, x, charge in ADU and significance of electrons into out (4, n); return how many.
 
     Those that hit beyond the edges, and were seen by the charge that came in, are left out.
@@ -117,5 +103,5 @@ def inside_events(
         y, x = np.float32(at[k, 0] + 0.5 + u[k]), np.float32(at[k, 1] + 0.5 + v[k])
         out[0, n], out[1, n] = y, x
         out[2, n], out[3, n] = charge[k] * unit, significance[k]
-        n += int((y >= 0) & (y < ny) & (x >= 0) & (x < nx))
+        n += int((y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1]))
     return n

@@ -51,26 +51,26 @@ def zero_peak(values: NDArray[Any], middle: float, scale: float) -> tuple[float,
     Parameters
     ----------
     values
-        Any shape; not finite ones are left out.
+        Values of any shape; infinite ones and those that are no numbers are left out.
     middle, scale
-        First guesses; the result is found within 3 scales of the middle.
+        First guesses; the peak is fitted within 3 scales of the middle.
     """
     flat = np.asarray(values, np.float64).reshape(-1)
     for _ in range(TURNS):
         edges = middle + scale * np.arange(-3.5, UPPER + BINS / 2, BINS)
         number = np.histogram(flat, edges)[0].astype(float)
         place = (edges[1:] + edges[:-1]) / 2
-        middle, scale = _peak_of(place, number, middle, scale)
+        start = float(number.max()), middle, scale
+        peak = curve_fit(
+            lambda x, height, center, width: height * np.exp(-0.5 * ((x - center) / width) ** 2),
+            place,
+            number,
+            start,
+            sigma=np.sqrt(number + 1),
+            maxfev=2000,
+        )[0]
+        middle, scale = float(peak[1]), abs(float(peak[2]))
     return middle, scale
-
-
-def _peak_of(place: Floats, number: Floats, middle: float, scale: float) -> tuple[float, float]:
-    def curve(x: Floats, height: float, centre: float, width: float) -> Floats:
-        return np.asarray(height * np.exp(-0.5 * ((x - centre) / width) ** 2))
-
-    first = float(number.max()), middle, scale
-    found = curve_fit(curve, place, number, first, sigma=np.sqrt(number + 1), maxfev=2000)[0]
-    return float(found[1]), abs(float(found[2]))
 
 
 def data_statistics(frames: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -153,9 +153,9 @@ def _without_electrons(
     finder = EventFinder(detector, params)
     sums = np.zeros((4, *detector.shape))
     for frame in frames:
-        found = finder.find(frame)
+        events = finder.find(frame)
         hit = np.zeros(detector.shape, np.bool_)
-        _mark(found.y, found.x, hit)
+        _mark(events.y, events.x, hit)
         _add_rest(finder.rest, hit, sums)
     number = np.maximum(sums[0], 1)
     mean = sums[1] / number
@@ -223,13 +223,15 @@ def charge_spectrum(charges: NDArray[Any], noise: float) -> ChargeSpectrum:
     number, edges = np.histogram(values, np.linspace(0.7 * mode, 1.8 * mode, 56))
     place = (edges[1:] + edges[:-1]) / 2
 
-    def surprise(theta: Floats) -> float:
+    def minus_log_likelihood(theta: Floats) -> float:
+        """Return it up to a constant, at a charge and relative width."""
         density = _blurred_moyal(place, theta[0], abs(theta[1]) * theta[0], noise)
         expected = density / density.sum()
         return -float((number * np.log(expected + 1e-12)).sum())
 
-    found = minimize(surprise, [0.95 * mode, 0.12], method="Nelder-Mead", options={"xatol": 1e-4}).x
-    return ChargeSpectrum(float(found[0]), abs(float(found[1])))
+    start = [0.95 * mode, 0.12]
+    fitted = minimize(minus_log_likelihood, start, method="Nelder-Mead", options={"xatol": 1e-4}).x
+    return ChargeSpectrum(float(fitted[0]), abs(float(fitted[1])))
 
 
 def _blurred_moyal(place: Floats, charge: float, scale: float, noise: float) -> Floats:

@@ -21,7 +21,7 @@ class CountingParams(Parameters):
     ----------
     sigma
         Smallest significance of an electron. With ``maxima`` it is that of its fitted cloud of charge, with
-        ``components`` that of each of its pixels. `significance_for` gives it for a share of false events.
+        ``components`` that of each of its pixels.
     charge
         Most probable charge of an electron.
     width

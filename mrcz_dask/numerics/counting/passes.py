@@ -28,13 +28,8 @@ from mrcz_dask.numerics.counting.lanes import BATCH, SIZE
 from mrcz_dask.numerics.counting.listing import keep, merge
 from mrcz_dask.numerics.counting.seeds import WORD, row_seeds, smooth_row, standardise_row
 from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.numerics.counting.working import Clouds, Electrons, Floats, Frame, Image, Limits, Places
 from mrcz_dask.numerics.kernels import compiled
-
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
-Places = NDArray[np.int32]
-Flags = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
 
 BAND = 65536  # pixels of a band
 LAG = 4  # rows between a seed that is taken off and the last smoothed row
@@ -47,22 +42,14 @@ def fit_frame(
     raw: NDArray[Any],
     inverse: Image,
     offset: Image,
-    response: Image,
-    even: Mask,
-    plain: Mask,
-    cut: np.float32,
-    least: float,
-    most: float,
-    table: Floats,
-    shares: Image,
-    z: Image,
+    frame: Frame,
+    clouds: Clouds,
+    limits: Limits,
     first_at: Places,
     first: Floats,
-    at: Places,
-    own: Floats,
-    near: Flags,
+    electrons: Electrons,
 ) -> int:
-    """Find the seeds of a frame, fit each, take them off, search what they leave, fit close ones again.
+    """Find the seeds of a frame, fit each, subtract them, search the rest, fit close ones again.
 
     Parameters
     ----------
@@ -70,29 +57,21 @@ def fit_frame(
         (ny, nx), any real type.
     inverse, offset
         (ny, nx): z = raw * inverse - offset is in read noises; both 0 where a pixel is not used.
-    response
-        (ny + 8, nx + 8): what a unit of charge is in z, 0 where a pixel is not used and beyond the edges.
-    even, plain
-        (ny, nx): the response is 1 in the 3 x 3, 5 x 5 pixels round this one.
-    cut
-        Smallest smoothed value of a seed, in units of z (the smoothed noise is `NORM`).
-    least, most
-        Smallest significance of an electron; largest z of a pixel, above it is an X-ray.
-    table, shares
-        Of `response_table`, `share_polynomials`.
-    z
-        (ny + 8, nx + 8), becomes what the electrons leave of the frame.
+    frame
+        Arrays of the frame; z is filled, and becomes the frame less the electrons.
+    clouds, limits
+        Shares of an electron's charge, and its limits.
     first_at, first
-        As at, own; for working.
-    at, own, near
-        (capacity, 2) the electrons' pixels (row, column), in raster order; (capacity, FIELDS) charge, u, v,
-        significance; (capacity,) flags.
+        Arrays like `at` and `own` of the electrons, for working.
+    electrons
+        The list that is filled, in raster order.
 
     Returns
     -------
     int
         Number of electrons, or -1 if there was no room for them.
     """
+    z, (at, own, near) = frame.z, electrons
     ny, nx = raw.shape
     z[:MARGIN], z[ny + MARGIN :], z[:, :MARGIN], z[:, nx + MARGIN :] = 0, 0, 0, 0
     band = max(BAND // nx, 4)
@@ -118,29 +97,27 @@ def fit_frame(
                 smooth[y % 3] = 0
             if y > 0:
                 before, middle, after = smooth[(y - 2) % 3], smooth[(y - 1) % 3], smooth[y % 3]
-                found = row_seeds(before, middle, after, y - 1, cut, around, flags, seeds, found)
+                found = row_seeds(before, middle, after, y - 1, limits.cut, around, flags, seeds, found)
         last = stop > ny
         ready = found if last else _before_row(seeds, 0, found, stop - LAG)
-        m = likely(z, seeds, ready, least, most, work, shares)
+        m = likely(frame, clouds, limits, seeds, ready, work)
         if kept + m > capacity:
             return -1
         first_at[kept : kept + m] = seeds[:m]
-        kept = _fit_band(z, response, even, plain, least, first_at, first, kept, m, table, shares, work)
+        kept = _fit_band(frame, clouds, limits, first_at, first, kept, m, work)
         waiting = found - ready
         for k in range(waiting):
             seeds[k, 0], seeds[k, 1] = seeds[ready + k, 0], seeds[ready + k, 1]
         upto = kept if last else _before_row(first_at, searched, kept, stop - SEARCH_LAG)
-        n_hidden = search(
-            z, response, even, cut, least, most, table, first_at, np.arange(searched, upto),
-            hidden_at, hidden, n_hidden,
-        )  # fmt: skip
+        around_these = np.arange(searched, upto)
+        n_hidden = search(frame, clouds, limits, first_at, around_these, hidden_at, hidden, n_hidden)
         searched = upto
         if n_hidden < 0:
             return -1
         upto = kept if last else _before_row(first_at, joined, kept, stop - JOIN_LAG)
         begin = n
-        n = _join(first_at, first, joined, upto, hidden_at, hidden, n_joined, n_hidden,
-                  ny if last else stop - JOIN_LAG, at, own, near, n)  # fmt: skip
+        row = ny if last else stop - JOIN_LAG
+        n = _join(first_at, first, joined, upto, hidden_at, hidden, n_joined, n_hidden, row, electrons, n)
         if n < 0:
             return -1
         joined, n_joined = upto, n_joined + (n - begin) - (upto - joined)
@@ -150,9 +127,9 @@ def fit_frame(
         for k in range(swept, upto):
             some[more] = k
             more += near[k] & CLOSE
-        sweep_batches(z, response, even, plain, least, at, own, some[n_some:more], table, shares, work, near)
+        sweep_batches(frame, clouds, limits, electrons, some[n_some:more], work)
         swept, n_some = upto, more
-    return keep(at, own, near, some[:n_some], n, least, even.shape)
+    return keep(electrons, some[:n_some], n, limits.least, frame.even.shape)
 
 
 @compiled
@@ -165,28 +142,22 @@ def _before_row(at: Places, least: int, n: int, row: int) -> int:
 
 @compiled
 def _join(
-    first_at: Places,
-    first: Floats,
-    begin: int,
-    end: int,
-    hidden_at: Places,
-    hidden: Floats,
-    n_joined: int,
-    n_hidden: int,
-    row: int,
-    at: Places,
-    own: Floats,
-    near: Flags,
-    n: int,
-) -> int:
+    first_at: Places, first: Floats, begin: int, end: int,
+    hidden_at: Places, hidden: Floats, n_joined: int, n_hidden: int, row: int,
+    electrons: Electrons, n: int,
+) -> int:  # fmt: skip
     """Put fitted electrons begin..end-1, and the hidden ones above a row, behind n; return the number of all.
 
     Hidden ones that are not yet joined stay behind those that are. Returns -1 if there was no room.
     """
+    at, own, near = electrons
     late = n_joined
     for k in range(n_joined, n_hidden):
         if hidden_at[k, 0] < row:
-            _swap(hidden_at, hidden, k, late)
+            for i in range(2):
+                hidden_at[k, i], hidden_at[late, i] = hidden_at[late, i], hidden_at[k, i]
+            for i in range(FIELDS):
+                hidden[k, i], hidden[late, i] = hidden[late, i], hidden[k, i]
             late += 1
     middle, total = n + end - begin, n + end - begin + late - n_joined
     if total > at.shape[0]:
@@ -199,39 +170,20 @@ def _join(
 
 
 @compiled
-def _swap(at: Places, own: Floats, a: int, b: int) -> None:
-    for i in range(2):
-        at[a, i], at[b, i] = at[b, i], at[a, i]
-    for i in range(FIELDS):
-        own[a, i], own[b, i] = own[b, i], own[a, i]
-
-
-@compiled
 def _fit_band(
-    z: Image,
-    response: Image,
-    even: Mask,
-    plain: Mask,
-    least: float,
-    at: Places,
-    own: Floats,
-    kept: int,
-    n: int,
-    table: Floats,
-    shares: Image,
-    work: Image,
+    frame: Frame, clouds: Clouds, limits: Limits, at: Places, own: Floats, kept: int, n: int, work: Image
 ) -> int:
     """Fit n places after those kept; return how many are kept then."""
-    first_one = kept
+    base = kept
     some, order, good = np.arange(kept, kept + n), np.empty(n, np.int64), np.empty(n, np.bool_)
-    begin, ends = 0, by_level(at, some, even.shape[1], order)
+    begin, ends = 0, by_level(at, some, frame.even.shape[1], order)
     for end in ends:
         for first in range(begin, end, BATCH):
             batch = order[first : min(first + BATCH, end)]
-            fit_first(z, response, even, plain, least, at, own, batch, table, shares, work, good, first_one)
+            fit_first(frame, clouds, limits, at, own, batch, work, good, base)
         begin = end
     for k in range(kept, kept + n):
-        if good[k - first_one]:
+        if good[k - base]:
             at[kept, 0], at[kept, 1] = at[k, 0], at[k, 1]
             for j in range(FIELDS):
                 own[kept, j] = own[k, j]

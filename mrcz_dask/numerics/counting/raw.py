@@ -1,4 +1,4 @@
-"""What simulated raw frames of a linear detector hold."""
+"""Parameters of simulated raw frames of a linear detector."""
 
 from __future__ import annotations
 
@@ -86,18 +86,12 @@ class RawParams(Parameters):
         yield from within("frames", self.frames, 1, 1_000_000)
         yield from within("seed", self.seed, 0, 2**64 - 1)
         yield from one_of("dtype", self.dtype, LARGEST)
-        yield from self._electron_problems()
-        yield from self._detector_problems()
-
-    def _electron_problems(self) -> Iterator[str]:
         yield from within("occupancy", self.occupancy, 0, 1, unit=" electrons/pixel/frame")
         yield from within("charge", self.charge, 0, 1e4, open_low=True, unit=" read noises")
         yield from within("charge_width", self.charge_width, 0, 1)
         yield from within("sharing", self.sharing, 0.05, 2, unit=" pixels")
         yield from within("xrays", self.xrays, 0, 0.1, unit=" /pixel/frame")
         yield from within("xray_charge", self.xray_charge, 0, 1e5, unit=" read noises")
-
-    def _detector_problems(self) -> Iterator[str]:
         yield from within("read_noise", self.read_noise, 0, 1e4, open_low=True, unit=" ADU")
         yield from within("offset", self.offset, -1e5, 1e5, unit=" ADU")
         for name in ("offset_spread", "dark_current"):

@@ -1,21 +1,24 @@
-"""How events compare with the truth: electrons found, events that are false, errors of impacts."""
+"""Comparison of events with the truth: electrons found, false events, errors of positions."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.spatial import KDTree
 
 Floats = NDArray[np.float64]
 RADIUS = 1.5  # pixels between an electron and its event, at most
 ALONE = 2.0  # an electron is isolated if no other is so near
+FALSE_SCALE = 0.0273  # maxima of noise per pixel above s: FALSE_SCALE (s^2 - 1) exp(-s^2 / 2)
 
 
 class Score(NamedTuple):
-    """Electrons and events of some frames.
+    """Measures of how well the events of some frames agree with the electrons.
 
     Attributes
     ----------
@@ -83,3 +86,26 @@ def score(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Score:
 
 def _share(part: float, whole: float) -> float:
     return float(part / whole) if whole else float("nan")
+
+
+def false_rate(sigma: float) -> float:
+    """Return the false events per pixel per frame that noise alone gives above a significance.
+
+    Noise is a smooth Gaussian field, whose number of maxima above s goes as (s^2 - 1) exp(-s^2 / 2). The
+    factor is measured on noise, with fitted clouds.
+    """
+    return FALSE_SCALE * (sigma**2 - 1) * math.exp(-(sigma**2) / 2)
+
+
+def significance_for(share: float, occupancy: float) -> float:
+    """Return the significance at which false events are a share of the electrons.
+
+    Parameters
+    ----------
+    share
+        False events over true ones, 0 < share.
+    occupancy
+        Electrons per pixel per frame.
+    """
+    wanted = min(max(share * occupancy, 1e-30), false_rate(2.0))
+    return float(brentq(lambda s: math.log(false_rate(s) / wanted), 2, 15))

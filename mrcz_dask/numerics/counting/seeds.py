@@ -80,29 +80,15 @@ def standardise_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z:
 
 @compiled
 def row_seeds(
-    above: Image,
-    middle: Image,
-    below: Image,
-    y: int,
-    cut: np.float32,
-    around: Image,
-    flags: NDArray[np.uint8],
-    at: NDArray[np.int32],
-    found: int,
-) -> int:
+    above: Image, middle: Image, below: Image, y: int, cut: np.float32, around: Image,
+    flags: NDArray[np.uint8], at: NDArray[np.int32], found: int,
+) -> int:  # fmt: skip
     """Put the seeds of smoothed row y into at (capacity, 2), after those found before; there must be room.
 
     Returns how many there are then. Uses around (nx + 2) and flags (nx + WORD, 0 at the end).
     """
     _larger(above, below, around)
     _flag(middle, around, cut, flags)
-    return _collect(flags, above, middle, y, at, found)
-
-
-@compiled
-def _collect(
-    flags: NDArray[np.uint8], above: Image, middle: Image, y: int, at: NDArray[np.int32], found: int
-) -> int:
     nx = middle.size - 2
     words = flags[: nx // WORD * WORD + WORD].view(np.uint64)
     for k in range(words.size):

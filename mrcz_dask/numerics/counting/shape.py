@@ -1,4 +1,4 @@
-"""What share of an electron's charge each pixel collects, by where in its pixel the electron hit."""
+"""The share of an electron's charge that each pixel collects, by the electron's position in its pixel."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TERMS = 6  # of a polynomial in the square of the place; wrong by 2e-6 with a sh
 
 @lru_cache(maxsize=8)
 def response_table(sharing: float) -> NDArray[np.float64]:
-    """Return what pixels -2..2 collect of a Gaussian cloud, and its derivative by the place.
+    """Return the shares of a Gaussian cloud that pixels -2..2 collect, and their derivatives by the position.
 
     Parameters
     ----------

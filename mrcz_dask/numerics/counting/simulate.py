@@ -19,7 +19,7 @@ MARGIN = 3  # pixels beyond the edges from which charge still comes in
 
 
 class RawPurpose(IntEnum):
-    """What a stream is for; the numbers are part of what a seed means and never change."""
+    """Purposes of the random streams. The numbers never change, so that a seed always gives the same."""
 
     NUMBER = 101
     PLACES = 102
@@ -71,44 +71,38 @@ class RawStack:
     Parameters
     ----------
     params
-        What it holds.
-
-    Attributes
-    ----------
-    offset, gain, noise
-        (ny, nx) float64: the detector's true offset in ADU, gain (0 = dead) and read noise in ADU.
+        Parameters of the frames.
     """
 
     def __init__(self, params: RawParams) -> None:
         self.params = params
 
-    def _fixed(self, purpose: RawPurpose) -> np.random.Generator:
-        return stream(self.params.seed, purpose)
-
     @cached_property
     def offset(self) -> Floats:
-        """Return the offset of each pixel in ADU, its dark charge included."""
+        """(ny, nx) float64: offset of each pixel in ADU, its dark charge included."""
         p = self.params
-        spread = self._fixed(RawPurpose.OFFSET).standard_normal(p.shape) * p.offset_spread
-        return p.offset + spread + p.dark_current * self._fixed(RawPurpose.DARK).standard_exponential(p.shape)
+        spread = stream(p.seed, RawPurpose.OFFSET).standard_normal(p.shape) * p.offset_spread
+        return (
+            p.offset + spread + p.dark_current * stream(p.seed, RawPurpose.DARK).standard_exponential(p.shape)
+        )
 
     @cached_property
     def gain(self) -> Floats:
-        """Return the gain of each pixel; 0 for a dead one."""
+        """(ny, nx) float64: gain of each pixel; 0 for a dead one."""
         p = self.params
-        gain = 1 + p.gain_spread * self._fixed(RawPurpose.GAIN).standard_normal(p.shape)
+        gain = 1 + p.gain_spread * stream(p.seed, RawPurpose.GAIN).standard_normal(p.shape)
         return np.where(self._classes < p.dead, 0.0, gain)
 
     @cached_property
     def noise(self) -> Floats:
-        """Return the read noise of each pixel in ADU."""
+        """(ny, nx) float64: read noise of each pixel in ADU."""
         p = self.params
         noisy = self._classes >= 1 - p.noisy
         return p.read_noise * np.where(noisy, p.noisy_factor, 1.0)
 
     @cached_property
     def _classes(self) -> Floats:
-        return self._fixed(RawPurpose.CLASSES).random(self.params.shape)
+        return stream(self.params.seed, RawPurpose.CLASSES).random(self.params.shape)
 
     def truth(self, frame: int) -> Truth:
         """Return all electrons of a frame, those up to `MARGIN` pixels beyond its edges too."""
@@ -126,26 +120,17 @@ class RawStack:
         p, electrons = self.params, self.truth(frame)
         values = np.zeros(p.shape)
         add_clouds(*electrons, p.sharing, values)
-        self._add_xrays(frame, values)
+        xrays = stream(p.seed, RawPurpose.XRAYS, frame)
+        at = xrays.integers(0, values.size, xrays.poisson(p.xrays * values.size))
+        np.add.at(values.reshape(-1), at, p.xray_charge * p.read_noise)
         values *= self.gain
         values += self.offset
         values += self.noise * stream(p.seed, RawPurpose.READ, frame).standard_normal(p.shape, np.float32)
-        return RawFrame(self._digitised(values), _inside(electrons, p.shape))
-
-    def _add_xrays(self, frame: int, values: Floats) -> None:
-        p, draw = self.params, stream(self.params.seed, RawPurpose.XRAYS, frame)
-        at = draw.integers(0, values.size, draw.poisson(p.xrays * values.size))
-        np.add.at(values.reshape(-1), at, p.xray_charge * p.read_noise)
-
-    def _digitised(self, values: Floats) -> NDArray[Any]:
-        p = self.params
         if p.dtype == "float32":
-            return np.minimum(values, p.saturation).astype(np.float32)
-        low = np.iinfo(p.dtype).min
-        return np.clip(np.rint(values), low, p.saturation).astype(p.dtype)
-
-
-def _inside(electrons: Truth, shape: tuple[int, int]) -> Truth:
-    y, x, _ = electrons
-    inside = (y >= 0) & (y < shape[0]) & (x >= 0) & (x < shape[1])
-    return Truth(*(values[inside] for values in electrons))
+            digitized: NDArray[Any] = np.minimum(values, p.saturation).astype(np.float32)
+        else:
+            low = np.iinfo(p.dtype).min
+            digitized = np.clip(np.rint(values), low, p.saturation).astype(p.dtype)
+        y, x, _ = electrons
+        inside = (y >= 0) & (y < p.shape[0]) & (x >= 0) & (x < p.shape[1])
+        return RawFrame(digitized, Truth(*(column[inside] for column in electrons)))

@@ -9,12 +9,10 @@ from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import (
     EventFinder,
     Events,
-    false_rate,
-    significance_for,
 )
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
-from mrcz_dask.numerics.counting.scoring import match, score
+from mrcz_dask.numerics.counting.scoring import false_rate, match, score, significance_for
 from mrcz_dask.numerics.counting.simulate import RawStack, add_clouds
 from mrcz_dask.values.errors import ParameterError
 

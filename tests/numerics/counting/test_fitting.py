@@ -18,6 +18,7 @@ from mrcz_dask.numerics.counting.fitting import (
 )
 from mrcz_dask.numerics.counting.shape import MARGIN, NODES, SHARE, SLOPE, STEPS, TAPS, response_table
 from mrcz_dask.numerics.counting.simulate import add_clouds
+from mrcz_dask.numerics.counting.working import Frame
 
 TABLE = response_table(0.4)
 SIDE = 9
@@ -32,7 +33,8 @@ def cloud(u, v, charge):
 def fitted(z, response, even, steps=6):
     own = np.zeros((1, FIELDS))
     start(patch(z, 4, 4), own, 0, TABLE)
-    fit(z, response, np.full((SIDE, SIDE), even), 4, 4, own, 0, steps, TABLE)
+    flags = np.full((SIDE, SIDE), even)
+    fit(Frame(z, response, flags, flags), 4, 4, own, 0, steps, TABLE)
     return own[0]
 
 
@@ -84,5 +86,7 @@ def test_a_cloud_that_is_taken_off_leaves_nothing():
     z = cloud(0.25, -0.5, 40.0)
     own = np.zeros((1, FIELDS))
     own[0, :3] = 40.0, 0.25, -0.5
-    add_cloud(z, np.pad(np.ones((SIDE, SIDE), np.float32), MARGIN), 4, 4, own, 0, -1.0, TABLE)
+    even = np.ones((SIDE, SIDE), bool)
+    frame = Frame(z, np.pad(np.ones((SIDE, SIDE), np.float32), MARGIN), even, even)
+    add_cloud(frame, 4, 4, own, 0, -1.0, TABLE)
     assert np.abs(z).max() < 0.02
