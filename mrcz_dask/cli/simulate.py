@@ -52,7 +52,7 @@ def simulate(
         bool,
         typer.Option("--super-resolution", help="Outliers are physical pixels, 2 x 2 of an image."),
     ] = False,
-    codec: Annotated[str, typer.Option(help="Of the stacks: NAME[:LEVEL] or auto.")] = "zstd:1",
+    codec: Annotated[str, typer.Option(help="Codec of the stacks: NAME[:LEVEL] or auto.")] = "zstd:1",
     as_json: AsJson = False,
 ) -> None:
     """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
@@ -91,11 +91,11 @@ def simulate_raw(
     shape: Annotated[str, typer.Option(help="Y,X pixels of a frame.")] = "512,512",
     occupancy: Annotated[float, typer.Option(help="Electrons per pixel and raw frame.")] = 0.01,
     dtype: Annotated[
-        Literal["uint8", "uint16", "int16", "float32"], typer.Option(help="Of the pixels.")
+        Literal["uint8", "uint16", "int16", "float32"], typer.Option(help="Pixel type.")
     ] = "uint16",
     seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
     dark_frames: Annotated[int, typer.Option(help="Frames without electrons, in dark.mrcz; 0 = none.")] = 0,
-    codec: Annotated[str, typer.Option(help="Of the stacks: NAME[:LEVEL] or auto.")] = "auto",
+    codec: Annotated[str, typer.Option(help="Codec of the stacks: NAME[:LEVEL] or auto.")] = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Simulate raw frames of a linear detector, to be counted, with their electrons beside them in Zarr."""

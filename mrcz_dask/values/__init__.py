@@ -1,1 +1,1 @@
-"""Layer 0: errors, parameters, messages and window arithmetic; the standard library alone."""
+"""The lowest layer: errors, parameters, records, messages and windows, with the standard library alone."""

@@ -1,4 +1,4 @@
-"""Checks that parameter classes share: all problems of one object in one message."""
+"""Checks for parameter classes, which report all problems of an object in one message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Durations as people write them."""
+"""Parse durations such as 90s or 2h."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def parse_seconds(text: str, name: str) -> float:
     text
         The duration.
     name
-        What it is, for the message.
+        Name of the option, for the message.
 
     Raises
     ------
     ParameterError
-        When it is none.
+        The text is no duration.
     """
     found = _DURATION.fullmatch(text)
     if found is None:

@@ -1,4 +1,4 @@
-"""What can go wrong, each error also the built-in one that a caller would expect.
+"""The errors of this package; each is also the built-in error that a caller would expect.
 
 A message says what was found, where, what was expected, and what to do about it.
 """
@@ -25,7 +25,7 @@ class DtypeError(MrczDaskError, TypeError, ValueError):
 
 
 class FormatError(MrczDaskError, ValueError):
-    """The bytes are not what the format asks for."""
+    """The bytes violate the file format."""
 
 
 class UnfitReferenceError(FormatError, ParameterError):
@@ -33,7 +33,7 @@ class UnfitReferenceError(FormatError, ParameterError):
 
 
 class TruncatedError(FormatError, EOFError):
-    """The file ends before its content does."""
+    """The file ends too early."""
 
 
 class DamagedError(FormatError):
@@ -41,15 +41,15 @@ class DamagedError(FormatError):
 
 
 class HeaderError(FormatError):
-    """What the file says of itself does not do, such as its size; copying it again will not help."""
+    """A header contradicts its file, such as its size; another copy of the file will not help."""
 
 
 class NoStackError(FormatError):
-    """The file is sound, and there is nothing in it that is a stack."""
+    """A sound file contains no stack."""
 
 
 class FooterError(FormatError):
-    """The footer is there but cannot be trusted or understood."""
+    """A footer cannot be trusted or understood."""
 
 
 class MissingLibraryError(MrczDaskError, ImportError):
@@ -65,31 +65,31 @@ class SessionError(MrczDaskError, ValueError):
 
 
 class PlaceError(SessionError, ParameterError):
-    """A file or folder that was named is not there, or cannot be used as what it was named for."""
+    """A named file or folder is not there, or is of the wrong kind."""
 
 
 class NoStacksError(PlaceError):
-    """There is nothing in the session's folder that may be a stack."""
+    """The session's folder contains no stack."""
 
 
 class OutputExistsError(ParameterError, FileExistsError):
-    """An output is there that differs from what this run would write."""
+    """An existing output differs from what this run would write."""
 
 
 class SpaceError(MrczDaskError, OSError):
-    """The output folder cannot take what would be written."""
+    """The output folder has no room for the outputs, or cannot be written."""
 
 
 class ReferenceNotFoundError(MrczDaskError, FileNotFoundError):
-    """The recipe in a footer names a file that is not where it should be."""
+    """A file that the recipe in a footer names is missing."""
 
 
 class ProcessorError(MrczDaskError, RuntimeError):
-    """A live processor's file cannot be run, or what it returned is not what it declared."""
+    """A live processor cannot be run, or returned something else than it declared."""
 
 
 def error_text(error: BaseException) -> str:
-    """Return what an error says: of one of the system the file first, without its number, and what to do."""
+    """Describe an error: for one of the operating system with the file, the reason and the remedy."""
     if isinstance(error, MrczDaskError) or not isinstance(error, OSError) or error.filename is None:
         return str(error) or type(error).__name__
     remedy = {
@@ -103,7 +103,7 @@ def error_text(error: BaseException) -> str:
 
 
 def is_usage_error(error: BaseException) -> bool:
-    """Return whether an option is wrong, a place that was named is not there, or an output is in the way."""
+    """Tell whether a wrong option, a missing path or an output in the way is to blame, not the data."""
     if isinstance(error, MrczDaskError):
         return isinstance(error, ParameterError)
     return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)

@@ -1,4 +1,7 @@
-"""What a run tells whoever listens: progress bars, the log, pages. Computing code knows none of them."""
+"""Messages that a run sends to its listeners, such as progress bars, the log and pages.
+
+Computing code sends messages and knows none of its listeners.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class StackLeftOut(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackDue(Message):
-    """A stack is to be corrected, and why: what is missing, or what has changed."""
+    """A stack must be corrected, for this reason."""
 
     name: str
     reason: str
@@ -88,7 +91,7 @@ class PhaseStarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackDone(Message):
-    """One stack went through a phase; `bytes` of it were read, in that time if it was taken."""
+    """A stack went through a phase, in which `bytes` of it were read."""
 
     phase: str
     name: str
@@ -99,7 +102,7 @@ class StackDone(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackFailed(Message):
-    """One stack could not go through a phase; `timing` is that of the attempt."""
+    """A stack could not go through a phase; `timing` is that of the attempt."""
 
     phase: str
     name: str
@@ -117,21 +120,21 @@ class PhaseFinished(Message):
 
 @dataclass(frozen=True, slots=True)
 class Warned(Message):
-    """Something that a person should know, and that stops nothing."""
+    """A warning, which stops nothing."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Noted(Message):
-    """What a run found out and goes by, such as the way round of a gain."""
+    """A fact that a run found out and relies on, such as the orientation of a gain."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Message):
-    """A run that follows a folder waits: so many more stacks decide about this one, counted from 1."""
+    """A run that follows a folder waits: stack number `place` (from 1) is final after `more` stacks."""
 
     name: str
     place: int
@@ -143,7 +146,7 @@ class Waiting(Message):
 
 @dataclass(frozen=True, slots=True)
 class RunFinished(Message):
-    """A run is over: so many stacks done and not done; `error` says what ended it early."""
+    """A run is over; `error` says what ended it early."""
 
     done: int
     failed: int
@@ -154,13 +157,14 @@ Listener = Callable[[Message], None]
 
 
 def silent(message: Message) -> None:
-    """Listen to nothing."""
+    """Ignore a message."""
 
 
 def several(*listeners: Listener) -> Listener:
-    """Return a listener that tells all of them."""
+    """Combine listeners into one."""
 
     def tell(message: Message) -> None:
+        """Send a message to all of them."""
         for listen in listeners:
             listen(message)
 

@@ -1,4 +1,4 @@
-"""Frozen parameters; each validates itself and says what it got, what it expected and the remedy."""
+"""Frozen parameter classes that validate themselves and name what they got and what they expect."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ FourBit = Literal["auto", "packed", "plain"]
 
 
 class Parameters:
-    """To and from plain dictionaries, as footers and stores hold them."""
+    """Conversion to and from plain dictionaries, as footers and stores hold them."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dictionary of plain values (tuples become lists)."""
+        """Return the fields as a dictionary of plain values; tuples become lists."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
@@ -46,7 +46,7 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class InputParams(Parameters):
-    """How files are read where they do not say it themselves, or where there is a choice.
+    """Options for reading files that leave something open or give a choice.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class InputParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class GainParams(Parameters):
-    """What is done to every frame before anything else: minus dark, times gain ** gamma, defects masked.
+    """Parameters of the gain: each frame becomes (frame - dark) * gain ** gamma, and defects are masked.
 
     Attributes
     ----------
@@ -106,7 +106,9 @@ class GainParams(Parameters):
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.gain, str) and (self.gain == "" or self.gain.isalnum())):
             yield f"gain is {self.gain!r}; expected a digest, or nothing"
-        numbers = isinstance(self.gamma, tuple) and all(map(_is_finite, self.gamma))
+        numbers = isinstance(self.gamma, tuple) and all(
+            isinstance(value, Real) and math.isfinite(value) for value in self.gamma
+        )
         if not (numbers and len(self.gamma) in (1, 6)):
             yield f"gamma is {self.gamma!r}; expected a tuple: an exponent, or a1, b1, a2, a3, low and high"
         yield from one_of("subpixels", self.subpixels, (1, 4, 16))
@@ -115,13 +117,13 @@ class GainParams(Parameters):
 
     @property
     def by_rate(self) -> bool:
-        """Whether gamma depends on the dose rate."""
+        """True if gamma depends on the dose rate."""
         return len(self.gamma) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class OutlierParams(Parameters):
-    """How the outlier mask of a stack is found.
+    """Parameters of the outlier filter.
 
     Attributes
     ----------
@@ -170,23 +172,15 @@ class OutlierParams(Parameters):
         yield from within("rho", self.rho, 0, 1, open_low=True)
         yield from whole("radius", self.radius, 1, 64)
         yield from one_of("illumination", self.illumination, (True, False))
-        if not _is_dark_and_hot(self.fallback):
+        pair = self.fallback
+        two = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, Real) for v in pair)
+        if not (two and pair[0] < 0 < pair[1]):
             yield f"fallback is {self.fallback!r}; expected (dark, hot) with dark < 0 < hot, in sigma"
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, Real) and math.isfinite(value)
-
-
-def _is_dark_and_hot(pair: object) -> bool:
-    if not (isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, Real) for v in pair)):
-        return False
-    return bool(pair[0] < 0 < pair[1])
 
 
 @dataclass(frozen=True, slots=True)
 class ContrastParams(Parameters):
-    """How high-contrast stacks (carbon, thick ice) are found.
+    """Parameters for finding high-contrast stacks (carbon, thick ice).
 
     Attributes
     ----------
@@ -219,7 +213,7 @@ class ContrastParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class KomaParams(Parameters):
-    """How the fixed pattern is taken from the neighbours in time.
+    """Parameters of the knock-out moving average, which estimates the fixed pattern from neighbours.
 
     Attributes
     ----------
@@ -264,12 +258,12 @@ class KomaParams(Parameters):
 
     @property
     def reach(self) -> int:
-        """Usable stacks to either side in the (short) window; for ``session`` those of a whole session."""
+        """Number of usable stacks on each side in the short window; for ``session`` a whole session."""
         return SESSION_REACH if self.method == "session" else self.radius
 
     @property
     def waits_for(self) -> int:
-        """So many usable stacks after a stack decide about its windows."""
+        """Number of usable stacks after a stack that its windows wait for."""
         around = self.method == "fit" and self.long == "around"
         return max(self.reach, self.long_window // 2) if around else self.reach
 
@@ -291,7 +285,7 @@ class KomaParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class WriteParams(Parameters):
-    """What is written of each stack.
+    """Parameters of the outputs.
 
     Attributes
     ----------
@@ -335,7 +329,7 @@ class WriteParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that decides what a run writes; nothing that does not."""
+    """All parameters on which the outputs of a run depend, and no others."""
 
     outliers: OutlierParams = field(default_factory=OutlierParams)
     contrast: ContrastParams = field(default_factory=ContrastParams)

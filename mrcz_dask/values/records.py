@@ -1,4 +1,4 @@
-"""Small frozen records that tasks return and stores keep; plain values throughout."""
+"""Small frozen records with plain values, which tasks return and stores keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COPIES = "copies"  # phase of stacks that were not corrected, as most around the
 
 
 class Record:
-    """To and from dictionaries of plain values, as JSON and MessagePack hold them."""
+    """Conversion to and from dictionaries of plain values, as JSON and MessagePack hold them."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain values (tuples become lists)."""
@@ -38,7 +38,7 @@ def _frozen(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class StackRecord(Record):
-    """What the first pass finds out about a stack.
+    """Results of the first phase for one stack: statistics, dose, outliers, digests.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class StackRecord(Record):
     grid_means, grid_pixels
         Block means of the sum and the pixels in each block, row by row; empty without a sound mask.
     caveats
-        What a person should know about it.
+        Doubts that a person should know.
     gamma
         The exponent that its gain got; 1 without a gain.
     sketch
@@ -85,7 +85,7 @@ class StackRecord(Record):
     offset
         Counts that are taken off every pixel as it is read: float32 cannot hold counts beside it.
     frames, grain
-        What tells copies of the same data, see `numerics.session.fingerprint`.
+        Digests by which copies of the same data are found, see `numerics.session.fingerprint`.
     """
 
     name: str
@@ -121,12 +121,12 @@ class StackRecord(Record):
 
     @property
     def sound(self) -> bool:
-        """Whether the mask may be used at all."""
+        """True if the mask can be used."""
         return self.status in ("ok", "sparse")
 
     @property
     def has_dose(self) -> bool:
-        """Whether its mean is enough to be scaled by."""
+        """True if the mean is large enough to scale by."""
         return self.mean >= SMALLEST_MEAN
 
     @property
@@ -135,14 +135,14 @@ class StackRecord(Record):
         return self.mean / self.exposed()
 
     def exposed(self, every: int = 1) -> int:
-        """Return how many of frames 0, `every`, 2 `every`, ... are not blank; of all blank ones 1."""
+        """Count the frames among 0, `every`, 2 `every`, ... that are not blank; at least 1."""
         blank = sum(k % every == 0 for k in self.blank)
         return max(1, -(-self.shape[0] // every) - blank)
 
 
 @dataclass(frozen=True, slots=True)
 class Break(Record):
-    """A break of a session: the name of the first stack after it, and why it is one."""
+    """A break of a session, before the stack `first`, for a reason."""
 
     first: str
     reason: str
@@ -156,7 +156,7 @@ class Break(Record):
 
 @dataclass(frozen=True, slots=True)
 class Summed(Record):
-    """What is told of a stack after the first pass.
+    """Summary of a stack after the first phase, as messages carry it.
 
     Attributes
     ----------
@@ -171,7 +171,7 @@ class Summed(Record):
     status
         Of the outlier mask.
     kept
-        It was there from an earlier run.
+        True if it comes from an earlier run.
     """
 
     dose: float
@@ -188,7 +188,7 @@ class Summed(Record):
 
     @classmethod
     def of(cls, record: StackRecord, *, kept: bool) -> Summed:
-        """Return what is told of a record."""
+        """Summarize a record."""
         mask = record.outliers
         numbers = {name: _finite(mask[name]) for name in ("t_dark", "t_hot", "mu", "sigma", "misfit")}
         return cls(
@@ -209,7 +209,7 @@ def _finite(value: Any) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class Failure(Record):
-    """A stack that could not go through a phase, why, and whether what was asked for is to blame."""
+    """A stack that could not go through a phase; `usage_error` if an option is to blame."""
 
     name: str
     phase: str
@@ -218,18 +218,18 @@ class Failure(Record):
 
 
 def is_too_quiet(caveats: Sequence[str]) -> bool:
-    """Return whether one of a stack's caveats is that it is quieter than counting allows."""
+    """Tell whether caveats contain that a stack is quieter than counting allows."""
     return any(text.startswith(QUIET) for text in caveats)
 
 
 def only_copies(failures: Sequence[Failure]) -> bool:
-    """Return whether stacks were left alone because they hold the same data, and nothing else failed."""
+    """Tell whether stacks were left out because they are copies, and for no other reason."""
     return bool(failures) and all(one.phase == COPIES for one in failures)
 
 
 @dataclass(frozen=True, slots=True)
 class Written(Record):
-    """The files that a stack's output consists of; the attributes are those of `StackResult`."""
+    """The files of one stack's output; the attributes are those of `StackResult`."""
 
     name: str
     output: str
@@ -241,7 +241,7 @@ class Written(Record):
 
 @dataclass(frozen=True, slots=True)
 class StackResult(Record):
-    """What the second pass did with a stack.
+    """Results of the second phase for one stack: outputs, noise, caveats.
 
     Attributes
     ----------
@@ -289,7 +289,7 @@ class StackResult(Record):
 
     @property
     def remark(self) -> str:
-        """What sets it apart, in two words; '' for an ordinary stack."""
+        """Two words that set the stack apart; '' for an ordinary one."""
         if self.too_quiet:
             return "too quiet"
         if self.kept:
@@ -304,5 +304,5 @@ class StackResult(Record):
 
     @property
     def too_quiet(self) -> bool:
-        """Whether the correction took off what is the stack's own; its low noise is then no improvement."""
+        """True if the correction subtracted the stack's own data; its low noise is then no improvement."""
         return is_too_quiet(self.caveats)

@@ -1,4 +1,4 @@
-"""Numbers of bytes and lists of names as people read them."""
+"""Format numbers of bytes and lists of names for people."""
 
 from __future__ import annotations
 

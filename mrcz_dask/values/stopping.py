@@ -1,4 +1,4 @@
-"""The wish that this process ends: a signal leaves it here, and the work looks for it between two frames.
+"""Requests to stop this process, which signals leave here and work checks between two frames.
 
 An exception from a signal handler can come out of compiled code, which then crashes, or out of a callback,
 which loses it. One that is raised here comes where everything is in order.
@@ -14,14 +14,14 @@ _by = signal.SIGTERM
 
 
 def ask_to_stop(number: int) -> None:
-    """Let `check_stop` raise; not for signal handlers, as it takes a lock."""
+    """Make `check_stop` raise. It takes a lock, so signal handlers must not call it directly."""
     global _by
     _by = signal.Signals(number)
     _asked.set()
 
 
 def check_stop() -> None:
-    """Raise, once, what ends the command if a signal has asked for that.
+    """Raise the exception that ends the command, once, if a signal has asked for it.
 
     Called between frames, between stacks and in waits. It raises in the main thread alone, which alone
     cleans up; and once, so that nothing interrupts this.

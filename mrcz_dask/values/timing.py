@@ -1,4 +1,4 @@
-"""Where the time of a task goes: marks around pieces of work, and the clock that a task carries.
+"""Measure the time that tasks spend in each phase: marks around pieces of work, and a clock for each task.
 
 A mark costs two microseconds while a clock runs, and a fifth of one otherwise. Marks may be nested: the time
 of the inner one is taken off the outer one, so that the phases of a thread add up to its time.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What one phase of a task took.
+    """Time and bytes of one phase of a task.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class Spent:
     wall, processor
         Seconds; of several helping threads their sum.
     bytes
-        That went through it: decoded and encoded pixels, bytes read and written.
+        Bytes of decoded or encoded pixels, or bytes read and written.
     """
 
     phase: Phase
@@ -69,7 +69,7 @@ class Timing:
     spent: tuple[Spent, ...]
 
     def __add__(self, other: Timing) -> Timing:
-        """Return the time of this task with that of another, which was done for it."""
+        """Add the time of another task that was done for this one."""
         found: dict[tuple[Phase, bool], Spent] = {}
         for one in (*self.spent, *other.spent):
             key = one.phase, one.helpers
@@ -80,7 +80,7 @@ class Timing:
 
 
 class _Account:
-    """What a phase of one thread took so far: nanoseconds and bytes."""
+    """Nanoseconds and bytes of one phase in one thread so far."""
 
     __slots__ = ("nbytes", "processor", "wall")
 
@@ -88,6 +88,7 @@ class _Account:
         self.wall = self.processor = self.nbytes = 0
 
     def add(self, other: _Account) -> None:
+        """Add what another thread took."""
         self.wall += other.wall
         self.processor += other.processor
         self.nbytes += other.nbytes
@@ -112,7 +113,7 @@ class _Lane:
         self._wall, self._processor = perf_counter_ns(), thread_time_ns()
 
     def switch(self, account: _Account) -> _Account:
-        """Go on in another phase; return the one until now, to which the time since the last switch goes."""
+        """Go on in another phase; add the time since the last switch to the old one and return that."""
         wall, processor = perf_counter_ns(), thread_time_ns()
         before = self._account
         before.wall += wall - self._wall
@@ -121,7 +122,7 @@ class _Lane:
         return before
 
     def stop(self) -> None:
-        """Count what has passed since the last switch."""
+        """Add the time since the last switch."""
         self.switch(self._account)
 
 
@@ -129,7 +130,7 @@ _lane: ContextVar[_Lane | None] = ContextVar("lane", default=None)
 
 
 class _Off:
-    """The mark where no clock runs."""
+    """A mark that does nothing, for threads without a clock."""
 
     __slots__ = ()
 
@@ -157,14 +158,14 @@ _OFF = _Off()
 
 
 def phase(name: Phase, nbytes: int = 0) -> AbstractContextManager[None]:
-    """Return a mark: what its block takes counts to a phase of the task that this thread works for, if any.
+    """Return a context manager that adds the time of its block to a phase of the running task, if any.
 
     Parameters
     ----------
     name
-        Of the phase.
+        Name of the phase.
     nbytes
-        That go through it in this block.
+        Bytes that go through it in this block.
     """
     lane = _lane.get()
     if lane is None:
@@ -175,13 +176,13 @@ def phase(name: Phase, nbytes: int = 0) -> AbstractContextManager[None]:
 
 
 def carried(job: Callable[[], T]) -> Callable[[], T]:
-    """Return a job for another thread such that its time counts to the task of this one."""
+    """Wrap a function for another thread, so that its time counts to the task of this one."""
     lane = _lane.get()
     return job if lane is None else partial(lane.clock.help, job)
 
 
 class Clock:
-    """Takes the time of the task in the ``with`` block, and of all that works for it meanwhile."""
+    """Measures the time of the task in its ``with`` block, and of the threads that help it."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -200,7 +201,7 @@ class Clock:
         self._own.stop()
 
     def help(self, job: Callable[[], T]) -> T:
-        """Do a job in a thread that helps."""
+        """Call a function in a helping thread, and count its time."""
         lane = _Lane(self)
         before = _lane.set(lane)
         try:
@@ -212,7 +213,7 @@ class Clock:
                 _add(self._helpers, lane.accounts)
 
     def timing(self) -> Timing:
-        """Return what was taken, after the block."""
+        """Return the measured time, after the block."""
         with self._lock:
             helpers = _spent(self._helpers, helpers=True)
         wall = sum(account.wall for account in self._own.accounts.values()) / 1e9

@@ -1,4 +1,4 @@
-"""Which neighbours in time make the reference of a stack."""
+"""Choose the neighbours in time that make the reference of a stack."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = Non
 
 
 def centred(others: list[int], before: int, radius: int) -> list[int]:
-    """Return the 2 x radius of `others` around the first `before`, moved inwards at the ends."""
+    """Return 2 x radius of `others` around position `before`, moved inwards at the ends."""
     size = min(2 * radius, len(others))
     start = min(max(before - radius, 0), len(others) - size)
     return others[start : start + size]
 
 
 def long_window(i: int, last: int, length: int, usable: Sequence[bool], first: int = 0) -> list[int]:
-    """Return the last `length` usable stacks of those from `first` to `last`, `i` left out, in time order."""
+    """Return the last `length` usable stacks from `first` to `last`, without `i`, in order of time."""
     members: list[int] = []
     j = last
     while j >= first and len(members) < length:
