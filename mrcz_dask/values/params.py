@@ -106,9 +106,8 @@ class GainParams(Parameters):
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.gain, str) and (self.gain == "" or self.gain.isalnum())):
             yield f"gain is {self.gain!r}; expected a digest, or nothing"
-        numbers = isinstance(self.gamma, tuple) and all(
-            isinstance(value, Real) and math.isfinite(value) for value in self.gamma
-        )
+        gamma: Any = self.gamma
+        numbers = isinstance(gamma, tuple) and all(isinstance(v, Real) and math.isfinite(v) for v in gamma)
         if not (numbers and len(self.gamma) in (1, 6)):
             yield f"gamma is {self.gamma!r}; expected a tuple: an exponent, or a1, b1, a2, a3, low and high"
         yield from one_of("subpixels", self.subpixels, (1, 4, 16))
@@ -172,7 +171,7 @@ class OutlierParams(Parameters):
         yield from within("rho", self.rho, 0, 1, open_low=True)
         yield from whole("radius", self.radius, 1, 64)
         yield from one_of("illumination", self.illumination, (True, False))
-        pair = self.fallback
+        pair: Any = self.fallback
         two = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, Real) for v in pair)
         if not (two and pair[0] < 0 < pair[1]):
             yield f"fallback is {self.fallback!r}; expected (dark, hot) with dark < 0 < hot, in sigma"
