@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcz_dask.numerics.gain.gain import GammaCurve
+from mrcz_dask.numerics.gain.gain import K2
 from mrcz_dask.numerics.gain.gamma import best_gamma, fit_curve
 from mrcz_dask.numerics.simulate import named, simulate_session
 
-K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04, 0.25, 9.0)
 RATES = np.geomspace(0.25, 9, 10)
 SHAPE = (1024, 1024)
 COUNTS = 60.0

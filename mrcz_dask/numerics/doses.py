@@ -61,7 +61,7 @@ def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequen
     constant
         Numbers of the frames whose pixels have one value.
     means
-        Of every frame, counts per pixel, without the detector's dark.
+        Mean of every frame, counts per pixel, without the detector's dark.
     errors
         Standard error of each.
     """
@@ -136,11 +136,11 @@ def partly_blank_note(
     Parameters
     ----------
     ends
-        Of every frame, the first row that is not constant and the one after the last.
+        For every frame the first row that is not constant and the one after the last.
     blank
         Numbers of the frames that are blank as a whole.
     means
-        Of every frame, counts per pixel.
+        Mean of every frame, counts per pixel.
     shape
         (ny, nx) of a frame.
     """

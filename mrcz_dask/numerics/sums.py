@@ -47,7 +47,7 @@ class StackSum:
     of_counts
         Whether fractions (an exponent) came from counts, by a gain.
     defects
-        How many of `nonfinite` are defects that were known before.
+        Number of pixels of `nonfinite` that are defects known before.
     """
 
     values: Array

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from mrcz_dask.values.errors import ParameterError
 FACTORS = (2, 4)
 NO_DARK = np.zeros(0, np.float32)
 
-T = TypeVar("T", bound=np.generic)
 Image = NDArray[np.float32]
 Bools = NDArray[np.bool_]
 
@@ -230,12 +229,13 @@ def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
     ParameterError
         For any other ratio; names both shapes.
     """
-    factor = _factor("gain", multiplier.shape, shape)
-    if factor > 0:
-        return _repeated(multiplier, factor)
-    with np.errstate(divide="ignore"):
-        mean = _blocks(1 / multiplier.astype(np.float64), -factor).mean(axis=(1, 3))
-    return np.asarray(1 / mean, np.float32)
+
+    def harmonic_means(blocks: NDArray[Any]) -> NDArray[Any]:
+        """Return the inverse of the mean of the inverse."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(1 / (1 / blocks.astype(np.float64)).mean(axis=(1, 3)))
+
+    return np.asarray(_resized("gain", multiplier, shape, harmonic_means), np.float32)
 
 
 def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
@@ -246,10 +246,8 @@ def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
     ParameterError
         If the ratio is not 1, 2 or 4 along both axes; names both shapes.
     """
-    factor = _factor("dark", dark.shape, shape)
-    if factor > 0:
-        return np.asarray(_repeated(dark, factor) / np.float32(factor**2), np.float32)
-    return np.asarray(_blocks(dark.astype(np.float64), -factor).sum(axis=(1, 3)), np.float32)
+    resized = _resized("dark", dark, shape, lambda blocks: blocks.astype(np.float64).sum(axis=(1, 3)))
+    return np.asarray(resized / np.float32(max(1, resized.size // dark.size)), np.float32)
 
 
 def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
@@ -260,41 +258,35 @@ def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
     ParameterError
         If the ratio is not 1, 2 or 4 along both axes; names both shapes.
     """
-    factor = _factor("defect map", mask.shape, shape)
-    if factor > 0:
-        return _repeated(mask, factor)
-    return np.asarray(_blocks(mask, -factor).any(axis=(1, 3)))
+    return np.asarray(_resized("defect map", mask, shape, lambda blocks: np.asarray(blocks.any(axis=(1, 3)))))
 
 
-def _factor(what: str, have: tuple[int, ...], want: tuple[int, ...]) -> int:
-    factor = size_factor(have, want)
+def _resized(
+    what: str, image: NDArray[Any], shape: tuple[int, int], shrink: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[Any]:
+    """Repeat the pixels of an image for larger frames, or shrink blocks (rows, factor, columns, factor)."""
+    factor = size_factor(image.shape, shape)
     if factor is None:
         remedy = "give the one of this camera"
-        if size_factor(have[::-1], want) is not None:
+        if size_factor(image.shape[::-1], shape) is not None:
             remedy = "it fits when turned by 90 degrees: " + (
                 "write it so"
                 if what == "defect map"
                 else "--gain-rotate 1 or 3 (mrcz-dask gain orient tells)"
             )
         raise ParameterError(
-            f"the {what} is {named(have)}, the frames are {named(want)} (rows x columns); expected the same, "
-            f"or 2 or 4 times as many along both; {remedy}"
+            f"the {what} is {named(image.shape)}, the frames are {named(shape)} (rows x columns); expected "
+            f"the same, or 2 or 4 times as many along both; {remedy}"
         )
-    return factor
+    if factor > 0:
+        return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
+    ny, nx = shape
+    return shrink(image.reshape(ny, -factor, nx, -factor))
 
 
 def named(shape: tuple[int, ...]) -> str:
     """Return (480, 464) as '480 x 464'."""
     return " x ".join(map(str, shape))
-
-
-def _repeated(image: NDArray[T], factor: int) -> NDArray[T]:
-    return image.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else image
-
-
-def _blocks(image: NDArray[Any], factor: int) -> NDArray[Any]:
-    ny, nx = image.shape
-    return image.reshape(ny // factor, factor, nx // factor, factor)
 
 
 def _forbid_other_shape(want: tuple[int, ...], have: tuple[int, ...]) -> None:

@@ -146,7 +146,7 @@ class Score:
     Attributes
     ----------
     orientation
-        How the reference is turned.
+        Orientation into which the reference is turned.
     sense
         ``multiply`` or ``divide`` by it; ``subtract`` a dark.
     z
@@ -155,7 +155,7 @@ class Score:
     correlation
         The same, -1 to 1.
     added
-        What the case adds to the variance of the pattern, in standard deviations; negative = it takes away.
+        Variance that the reference adds to the pattern, in standard deviations; negative = it removes some.
     """
 
     orientation: Orientation

@@ -32,7 +32,7 @@ def gained_sum(total: StackSum, gain: Gain, exponent: int | None = None) -> Stac
     total
         (y, x) sum S of n frames as they were read.
     gain
-        Of this stack, its power taken.
+        Gain of this stack, raised to gamma.
     exponent
         The result is in multiples of 2**-exponent; None = as `gained_exponent`.
 

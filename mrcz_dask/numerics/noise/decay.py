@@ -49,7 +49,7 @@ class DecayFit:
     curve
         None where no decay is seen, or there are too few points.
     covariance
-        Of a, b, c, row by row; None without a curve.
+        Covariance of a, b, c, row by row; None without a curve.
     constant
         Mean of all y, and its standard error (not a number for one group).
     fall

@@ -41,8 +41,8 @@ def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correcti
 
     Notes
     -----
-    What is the same in all frames is not in the difference of the two halves, counting noise is. Specimen
-    and what is left of the pattern make a sum noisier than that difference; a reference that holds the stack
+    Counting noise is in the difference of the two halves; what is the same in all frames is not. Specimen
+    and a remaining pattern make a sum noisier than that difference; a reference that holds the stack
     itself makes it quieter. Compared are diagonal differences in blocks of 2 x 2 pixels without an outlier.
     """
     # the filter takes its pixels by their sum, and so takes off noise rightly: what it fills is left out

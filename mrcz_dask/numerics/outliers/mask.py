@@ -35,7 +35,7 @@ class Weights:
     total
         The sum, evenly lit if it had to be.
     table
-        How its values belong to entries.
+        The entries to which its values belong.
     of_entry
         float32, the weight of each entry.
     """
@@ -63,7 +63,7 @@ class OutlierMask:
     weight255
         (y, x) uint8, the weight in 255ths: 255 = good, below 128 = outlier; 0 where not finite.
     weights
-        What gives the weight of every pixel; see `weight`.
+        The weights of the values of the sum, from which `weight` is made.
     hot, dead
         (y, x) bool, the outliers above and below the centre; pixels that are not finite are neither.
     neighbourly

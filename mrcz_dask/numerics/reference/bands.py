@@ -49,7 +49,7 @@ class Bands:
         side is in few of them, and as likely as not in the references as well. They take the coefficients
         of their shell, but do not decide about them.
     names, modes
-        Of the bands: columns, rows, scale 1, scale 2, ..., then the shells; their degrees of freedom.
+        Names and degrees of freedom of the bands: columns, rows, scale 1, scale 2, ..., then the shells.
     """
 
     shape: tuple[int, int]

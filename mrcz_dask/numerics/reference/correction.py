@@ -207,7 +207,7 @@ def make_correction(
     Parameters
     ----------
     form
-        How the pattern is taken off.
+        Form in which the pattern is removed.
     pattern
         (ny, nx) float32: counts per frame, or for ``divide`` relative to 1; None = nothing is taken off.
     mean

@@ -157,7 +157,7 @@ class OneSided:
         Parameters
         ----------
         fits
-            What `fit` returned for the last stack; ``plain`` takes none.
+            Result of `fit` for the last stack; ``plain`` takes none.
         mask
             (ny, nx) bool, True = outlier, not in the mean that ``plain`` takes off.
         """

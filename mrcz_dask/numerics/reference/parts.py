@@ -35,7 +35,7 @@ class MeanImage:
     factor
         Counts per frame in a unit of `values`.
     dose
-        What the image is divided by, to be on the scale of references; 1 = counts per frame.
+        Divisor that brings the image to the scale of references; 1 = counts per frame.
     """
 
     values: NDArray[Any]
@@ -54,7 +54,7 @@ class Parts:
     Attributes
     ----------
     mean
-        What was taken off.
+        The mean that was subtracted.
     slope
         Per pixel along y and x, of the plane that was taken off besides; zero where none was.
     columns, rows
@@ -77,10 +77,10 @@ class Parts:
 class BandPowers:
     """The products over bands of a stack and its references: without their means, 0 at the stack's mask.
 
-    Without the planes that fit them best as well: an illumination that grows to one side is a jump where the
-    image is continued periodically, and a sawtooth in profiles without what is smooth. It is the same in all
-    images that have one, so that few numbers would decide about the coefficients of whole bands. What is a
-    plane in a reference takes the coefficients of the bands it is in, as `References` holds it.
+    The plane that fits an image best is subtracted as well: an illumination that grows to one side is a jump
+    where the image is continued periodically, and a sawtooth in profiles without what is smooth. It is the
+    same in all images that have one, so that few numbers would decide about the coefficients of whole bands.
+    A plane in a reference takes the coefficients of the bands it is in, as `References` holds it.
 
     Attributes
     ----------

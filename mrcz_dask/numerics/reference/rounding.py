@@ -41,7 +41,7 @@ def int16_steps(step: float, low: float, high: float, coarsest: float) -> tuple[
     step
         Counts, a power of two.
     low, high
-        Of the pixels, counts.
+        Lowest and highest pixel, counts.
     coarsest
         The largest step that keeps what the pixels tell, counts.
 

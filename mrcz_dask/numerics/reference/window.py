@@ -145,11 +145,11 @@ class WindowSum(MovingSum[Ref]):
     raw
         True: the denominator counts frames (`subtract-raw`); False: it sums doses.
     numerator
-        (ny, nx) sum of the members' values where they know them.
+        (ny, nx) sum of the members' values where they are not masked.
     masked, missing
-        Flat indices, in order, of the pixels that a member does not know, and the weight they lack by that.
+        Flat indices, in order, of the pixels that a member masks, and the weight that they lack by that.
     weight
-        Of a pixel that all members know.
+        Weight of a pixel that no member masks.
     bound
         Largest numerator that there can be.
     """

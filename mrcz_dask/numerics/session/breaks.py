@@ -41,7 +41,7 @@ class DetectedBreak:
     kind
         ``dose`` or ``pattern``.
     numbers
-        Of ``dose``: median counts per pixel and frame before and after. Of ``pattern``: the share of what
+        For ``dose``: median counts per pixel and frame before and after. For ``pattern``: the share of what
         neighbours have in common that is gone, and how many standard errors that is.
     """
 
@@ -156,7 +156,7 @@ def drops(distances: Sequence[NDArray[np.int64]], stacks: int, bits: int) -> tup
 
     Notes
     -----
-    Of unrelated stacks, half of the bits agree, with the error of so many throws of a coin.
+    Half of the bits of unrelated stacks agree, with the error of so many throws of a coin.
     """
     k = np.arange(stacks)
     before, after = np.minimum(k, REACH), np.minimum(stacks - k, REACH)

@@ -180,7 +180,7 @@ def _score_groups(
     groups
         (scored, 2) first stack of a stack's group, and the one after the last; neither ever goes back.
     floor, factor
-        Of `ContrastParams`.
+        Least limit of a score, and factor of the lower quartile; see `ContrastParams`.
     scores_and_limits
         (scored, 2) score and limit, filled in.
 

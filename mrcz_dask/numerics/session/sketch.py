@@ -30,7 +30,7 @@ def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
     mask
         (ny, nx) bool, True = outlier; a block that holds one has no difference.
     key
-        Of the stack, 64 bits: where a difference is 0, a draw of its own decides (Philox4x32-10).
+        Key of the stack, 64 bits: where a difference is 0, a draw of its own decides (Philox4x32-10).
 
     Returns
     -------

@@ -97,7 +97,7 @@ class SimulationParams(Parameters):
     dead
         Share of dead pixels, the same ones in all stacks.
     dead_response
-        What a dead pixel still counts, relative to a live one.
+        Counts of a dead pixel relative to a live one.
     super_resolution
         Outliers are physical pixels of 2 x 2 image pixels.
     carbon, ice
