@@ -1,13 +1,15 @@
-"""The page of a live session in Bokeh: one for each browser that looks, kept up to date by its document."""
+"""The page of a live session in Bokeh: a document for each browser that shows it."""
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Executor
+from typing import Any
 
 from bokeh.document import Document
+from bokeh.models import CustomJS
 
 from mrcz_dask.live.page import texts
-from mrcz_dask.live.page.pace import Pace
 from mrcz_dask.live.page.panels import Panel
 from mrcz_dask.live.page.source_view import SourceView
 from mrcz_dask.live.page.template import STYLE, TITLE
@@ -15,6 +17,10 @@ from mrcz_dask.live.session import Session
 from mrcz_dask.pages.widgets import put, say_when_lost, text
 
 PERIOD_MS = 250
+# On a slow line updates would pile up in the server: the browser answers each, and so many may be unanswered.
+# After so many seconds the next one is sent all the same.
+UNANSWERED, SECONDS = 2, 5.0
+ANSWER = "answer.tags = cb_obj.tags"
 
 
 class LivePage:
@@ -25,7 +31,7 @@ class LivePage:
     view
         The session.
     reader
-        Where frames are made small.
+        Threads in which frames are made small.
     """
 
     def __init__(self, view: Session, reader: Executor) -> None:
@@ -33,12 +39,19 @@ class LivePage:
         self._document: Document | None = None
         self._headline = text(name="headline", style=STYLE)
         self._source = SourceView(view, reader)
-        self._panels = {one.name: Panel(view, one.name) for one in view.panels()}
-        self._pace = Pace(self._headline, self._source.root)
+        self._panels = {panel.name: Panel(view, panel.name) for panel in view.panels()}
+        self._sent, self._answered, self._last = 0, 0, 0.0
+        # the tags of these two take the number of an update there and back
+        answer = self._source.root
+        self._headline.js_on_change("tags", CustomJS(args={"answer": answer}, code=ANSWER))
+        answer.on_change("tags", self._take_answer)
+
+    def _take_answer(self, name: str, old: object, new: list[Any]) -> None:
+        self._answered = max(self._answered, *map(int, new)) if new else self._answered
 
     def attach(self, document: Document) -> None:
         """Put the page into a document, and keep it up to date."""
-        panels = (root for one in self._panels.values() for root in (one.words, one.plots))
+        panels = (root for panel in self._panels.values() for root in (panel.words, panel.plots))
         for root in (self._headline, self._source.root, *panels):
             document.add_root(root)
         document.title = TITLE
@@ -49,11 +62,15 @@ class LivePage:
         document.add_periodic_callback(self.update, PERIOD_MS)
 
     def update(self) -> None:
-        """Show what is new, if somebody looks and is ready for it."""
+        """Show what is new, if a browser is connected and ready for it; it always gets the last state."""
         source = self._view.source()
-        if self._document is not None and not self._pace.is_due(self._document, source.ended):
-            return
-        self._pace.count()
+        session = getattr(getattr(self._document, "session_context", None), "session", None)
+        if session is not None:
+            is_behind = self._sent - self._answered >= UNANSWERED and time.monotonic() - self._last < SECONDS
+            if session.connection_count == 0 or (is_behind and not source.ended):
+                return
+        self._sent, self._last = self._sent + 1, time.monotonic()
+        self._headline.tags = [self._sent]
         put(self._headline, "text", texts.headline(source))
         self._source.update(source)
         for state in self._view.panels():

@@ -1,4 +1,4 @@
-"""Where the page of a live session is."""
+"""Serves the page of a live session."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ def served_live(
     store: Path | None = None,
     listen: Listener = silent,
 ) -> Iterator[str]:
-    """Give the address of the page of a live session, which is there until the block ends.
+    """Serve the page of a live session until the block ends, and give its address.
 
     Parameters
     ----------
     view
         The session.
     host, port
-        Where to listen; port 0 = any that is free.
+        Address to listen at; port 0 = any that is free.
     store
-        Folder of the results' Zarr store; None = only what the session keeps in memory can be exported.
+        Folder of the results' Zarr store; None = only results in the session's memory can be exported.
     listen
-        Is told where the page is, and warned if others can reach it.
+        Gets the address of the page, and a warning if other machines can reach it.
 
     Raises
     ------
     SessionError
-        When the address cannot be listened at.
+        The address is taken.
     """
     from mrcz_dask.live.page.exports import routes
     from mrcz_dask.live.page.page import LivePage
@@ -47,10 +47,10 @@ def served_live(
 
     threads = ThreadPoolExecutor(1, "exports")
     site = Site(NAME, PAGE, lambda reader: LivePage(view, reader), routes(view, store, threads))
-    served = PageAddress(host, port).serve(lambda host, port: Server(site, host, port), listen)
-    listen(PageReady(served.address))
+    server = PageAddress(host, port).serve(lambda host, port: Server(site, host, port), listen)
+    listen(PageReady(server.address))
     try:
-        yield served.address
+        yield server.address
     finally:
-        served.close()
+        server.close()
         threads.shutdown(wait=False, cancel_futures=True)

@@ -1,4 +1,4 @@
-"""What the page says in words; all that comes from files and sources is escaped."""
+"""Texts of the page in HTML; everything that comes from files and sources is escaped."""
 
 from __future__ import annotations
 
@@ -7,63 +7,51 @@ from html import escape
 from urllib.parse import quote
 
 from mrcz_dask.live.processors.declare import Scalar
-from mrcz_dask.live.view import PanelState, Result, SourceState, Status
+from mrcz_dask.live.view import PanelState, Result, SourceState
 
 KINDS = {"csv": "CSV", "png": "PNG", "zarr.zip": "Zarr"}
 
 
 def headline(source: SourceState) -> str:
-    """Return how the source stands."""
-    facts = "".join(_fact(*one) for one in _facts(source))
-    error = f"<pre class='bad' data-fact='error'>{escape(source.error)}</pre>" if source.error else ""
-    pill = _pill(*_standing(source), "standing")
-    return (
-        f"<h1><span data-fact='source'>{escape(source.name)}</span> {pill}</h1>"
-        f"<dl class='facts'>{facts}</dl>{error}"
-    )
-
-
-def _standing(source: SourceState) -> tuple[str, str]:
-    """Return how the source stands in a word, and how that is to be coloured."""
+    """Show name, status and facts of the source."""
     if source.error:
-        return "error", "failed"
-    if source.ended:
-        return "ended", "ended"
-    if source.paused:
-        return "paused", "paused"
-    return ("running", "running") if source.number >= 0 else ("waiting for frames", "waiting")
-
-
-def _facts(source: SourceState) -> list[tuple[str, str, str]]:
+        status, style = "error", "failed"
+    elif source.ended or source.paused:
+        status = style = "ended" if source.ended else "paused"
+    else:
+        status, style = ("running", "running") if source.number >= 0 else ("waiting for frames", "waiting")
+    shape = source.shape
     recorded = "no" if source.recorded is None else f"{source.recorded} of {source.received}"
-    return [
+    facts = [
         ("frame", "frame", str(source.number) if source.number >= 0 else "-"),
         ("rate", "frames/s", f"{source.rate:.1f}"),
         ("missing", "missing", f"{source.missing} frames" if source.missing else "none"),
         ("recorded", "recorded", recorded),
-        ("image", "image", _image(source)),
+        ("image", "image", "-" if shape is None else f"{shape[1]} x {shape[0]} {source.dtype}"),
         ("pixel", "pixel", f"{source.pixel_size:g} Å" if source.pixel_size else "-"),
         ("roi", "region y, x", str(source.roi).replace(",", ", ") if source.roi else "whole frame"),
     ]
+    items = []
+    for key, label, text in facts:
+        bad = " class='bad'" if key == "missing" and source.missing else ""
+        items.append(f"<div><dt>{label}</dt><dd{bad} data-fact='{key}'>{escape(text)}</dd></div>")
+    error = f"<pre class='bad' data-fact='error'>{escape(source.error)}</pre>" if source.error else ""
+    return (
+        f"<h1><span data-fact='source'>{escape(source.name)}</span> {_pill(status, style, 'standing')}</h1>"
+        f"<dl class='facts'>{''.join(items)}</dl>{error}"
+    )
 
 
-def _image(source: SourceState) -> str:
-    return "-" if source.shape is None else f"{source.shape[1]} x {source.shape[0]} {source.dtype}"
-
-
-def _fact(key: str, label: str, text: str) -> str:
-    bad = " class='bad'" if key == "missing" and text != "none" else ""
-    return f"<div><dt>{label}</dt><dd{bad} data-fact='{key}'>{escape(text)}</dd></div>"
-
-
-def _pill(text: str, kind: str, fact: str) -> str:
-    return f"<span class='pill {kind}' data-fact='{escape(fact, quote=True)}'>{escape(text)}</span>"
+def _pill(text: str, style: str, fact: str) -> str:
+    return f"<span class='pill {style}' data-fact='{escape(fact, quote=True)}'>{escape(text)}</span>"
 
 
 def head(panel: PanelState) -> str:
-    """Return title and status of a panel."""
+    """Show title and status of a panel."""
     title = panel.spec.title.rstrip(".") if panel.spec else panel.name
-    status = standing(panel)
+    status: str = panel.status
+    if status in ("running", "waiting"):  # that of single frames would flicker
+        status = "failed" if panel.trace else "running" if panel.rate else status
     version = f", version {panel.version}" if panel.version > 1 else ""
     return (
         f"<h2>{escape(title)} {_pill(status, status, f'{panel.name}.status')}</h2>"
@@ -72,73 +60,45 @@ def head(panel: PanelState) -> str:
     )
 
 
-def standing(panel: PanelState) -> Status:
-    """Return the status without that of single frames: it would flicker."""
-    if panel.status not in ("running", "waiting"):
-        return panel.status
-    if panel.trace:
-        return "failed"
-    return "running" if panel.rate else panel.status
-
-
 def numbers(panel: PanelState, last: Result | None) -> str:
-    """Return how fast a panel is, what became of its frames, and its last values."""
-    counts = [
-        f"{panel.rate:.1f} frames/s",
-        f"lag {_seconds(panel.lag)}",
-        f"{panel.behind} behind",
-        f"{panel.processed} done",
-        *([f"region {panel.roi}".replace(",", ", ")] if panel.roi else []),
-        f"{panel.skipped} skipped",
-        _loud(panel.failed, "failed"),
-        _loud(panel.restarts, "restarts"),
-    ]
-    line = "".join(f"<span>{one}</span>" for one in counts)
-    return f"<div class='values'>{_values(panel, last)}</div><div class='stats'>{line}</div>"
+    """Show the last scalars of a panel, its rate, and counts of its frames."""
+    scalars = []
+    for output in panel.spec.outputs if panel.spec and last else ():
+        value = last.values.get(output.name) if last else None
+        if isinstance(output, Scalar) and isinstance(value, (int, float)):
+            number = f"{value:.5g}" if math.isfinite(value) else "-"
+            fact = f"<b data-fact='{_key(panel)}.{output.name}'>{number}</b>"
+            scalars.append(f"<span>{output.name} {fact} {escape(output.unit)}</span>")
+    lag = f"{panel.lag:.1f} s" if panel.lag >= 1 else f"{1000 * panel.lag:.0f} ms"
+    counts = [f"{panel.rate:.1f} frames/s", f"lag {lag}", f"{panel.behind} behind", f"{panel.processed} done"]
+    if panel.roi:
+        counts.append(f"region {panel.roi}".replace(",", ", "))
+    counts.append(f"{panel.skipped} skipped")
+    for count, word in ((panel.failed, "failed"), (panel.restarts, "restarts")):
+        counts.append(f"<b class='bad'>{count} {word}</b>" if count else f"{count} {word}")
+    line = "".join(f"<span>{count}</span>" for count in counts)
+    return f"<div class='values'>{''.join(scalars)}</div><div class='stats'>{line}</div>"
 
 
-def _loud(count: int, what: str) -> str:
-    return f"<b class='bad'>{count} {what}</b>" if count else f"{count} {what}"
-
-
-def _seconds(lag: float) -> str:
-    return f"{lag:.1f} s" if lag >= 1 else f"{1000 * lag:.0f} ms"
-
-
-def _values(panel: PanelState, last: Result | None) -> str:
-    if last is None or panel.spec is None:
-        return ""
-    scalars = [one for one in panel.spec.outputs if isinstance(one, Scalar)]
-    return "".join(_value(panel, one, last.values.get(one.name)) for one in scalars)
-
-
-def _value(panel: PanelState, output: Scalar, value: object) -> str:
-    if not isinstance(value, (int, float)):
-        return ""
-    shown = f"{value:.5g}" if math.isfinite(value) else "-"
-    number = f"<b data-fact='{_key(panel)}.{output.name}'>{shown}</b>"
-    return f"<span>{output.name} {number} {escape(output.unit)}</span>"
-
-
-def trouble(panel: PanelState, refused: str) -> str:
-    """Return what is wrong with a panel; '' if nothing is."""
-    said = ""
-    if refused:
-        said += f"<p class='bad' data-fact='{_key(panel)}.refused'>{escape(refused)}</p>"
+def trouble(panel: PanelState, refusal: str) -> str:
+    """Show the errors of a panel, and the value that it refused; '' if there are none."""
+    html, key = "", _key(panel)
+    if refusal:
+        html += f"<p class='bad' data-fact='{key}.refused'>{escape(refusal)}</p>"
     if panel.load_error:
         goes_on = f"version {panel.version} goes on" if panel.version else "there is no other version"
-        said += f"<p class='bad'>The edited file was not taken; {goes_on}.</p>"
-        said += f"<pre data-fact='{_key(panel)}.load_error'>{escape(panel.load_error)}</pre>"
+        html += f"<p class='bad'>The edited file was not taken; {goes_on}.</p>"
+        html += f"<pre data-fact='{key}.load_error'>{escape(panel.load_error)}</pre>"
     if panel.trace:
-        said += f"<pre data-fact='{_key(panel)}.trace'>{escape(panel.trace)}</pre>"
-    return said
+        html += f"<pre data-fact='{key}.trace'>{escape(panel.trace)}</pre>"
+    return html
 
 
 def links(panel: str) -> str:
-    """Return the links under which a panel's results can be had."""
+    """Show links to the results of a panel as files."""
     name = quote(panel, safe="")
-    each = (f"<a href='live/export/{name}.{end}' download>{label}</a>" for end, label in KINDS.items())
-    return f"<div class='links'>export {' '.join(each)}</div>"
+    items = (f"<a href='live/export/{name}.{kind}' download>{label}</a>" for kind, label in KINDS.items())
+    return f"<div class='links'>export {' '.join(items)}</div>"
 
 
 def _key(panel: PanelState) -> str:
