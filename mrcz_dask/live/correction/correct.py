@@ -277,6 +277,7 @@ class _Corrector:
 
     def _submit(self, work: Callable[[SummedStack], LearnedCorrection], stack: SummedStack) -> None:
         def learn() -> LearnedCorrection | str:
+            """Return the correction, or the reason why there is none."""
             try:
                 return work(stack)
             except Exception as error:  # noqa: BLE001 - one bad stack never stops the stream

@@ -32,6 +32,7 @@ class _Iterated:
         self._frames = frames
 
     def run(self, publish: Publish, stop: Event) -> None:
+        """Hand frames on until there are no more or `stop` is set."""
         for number, frame in enumerate(self._frames):
             if stop.is_set():
                 return

@@ -57,6 +57,7 @@ def count_sent(task: SentTask) -> Batch:
     calibration = counter.calibration
 
     def frames() -> Iterator[NDArray[Any]]:
+        """Decode the frames, one in memory at a time."""
         frame: NDArray[Any] = np.empty(calibration.shape, task.dtype)
         for chunk in task.chunks:
             decompress_into(chunk, frame)

@@ -241,6 +241,7 @@ def processor(
     """
 
     def declare(function: Function) -> Function:
+        """Mark a function as a processor."""
         _check_outputs(function.__name__, outputs)
         takes, parameters = _arguments(function)
         title = (inspect.getdoc(function) or function.__name__).splitlines()[0]
