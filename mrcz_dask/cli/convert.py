@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -21,7 +21,6 @@ from mrcz_dask.values.params import InputParams, OutlierParams
 from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
-    from mrcz_dask.convert.batch import One
     from mrcz_dask.convert.recompress import Converted
 
 IN_THIS_PROCESS = LocalGroup(workers=0)
@@ -80,7 +79,9 @@ def decompress(
 
     keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
     params = inputs.params()
-    work = partial(convert.decompress, folder=output, params=params, keep=keep, overwrite=overwrite)
+    work = partial(
+        convert.recompress, folder=output, format="plain", keep=keep, params=params, overwrite=overwrite
+    )
     Each("decompress", paths, output, params, recursive, as_json).run(work, local)
 
 
@@ -145,10 +146,10 @@ class Each:
         batch = choose(self.paths, self.output, self.inputs, recursive=self.recursive, movies=self.movies)
         for path, reason in batch.failed.items():
             errors().print(f"{path}: {reason}", style="red", markup=False, highlight=False)
-        if batch.ones:
+        if batch.stacks:
             needed = batch.memory_estimate(self.inputs) if local.workers else MemoryEstimate(0, 1)
             with stopping(batch.kept), Bars() as tell, open_client(where, needed, tell) as client:
-                batch.run(partial(_do, work, self.output), self.phase, client, tell)
+                batch.run(work, self.phase, client, tell)
         if self.as_json:
             done = [asdict(one) for one in batch.done]
             print_json({"done": done, "skipped": batch.skipped, "failed": batch.failed})
@@ -159,15 +160,6 @@ class Each:
                 _show(batch.done)
         nothing = USAGE if batch.usage_error else FAILED
         raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
-
-
-def _do(work: Callable[..., Converted], folder: Path, one: One) -> Converted:
-    from mrcz_dask.formats.digest import files_in
-    from mrcz_dask.formats.sidecar import sidecar_path
-
-    made = work(one.path, stem=one.stem, resume=one.found)
-    target = Path(made.output)
-    return replace(made, files=files_in((target, sidecar_path(target)), folder))
 
 
 def _show(done: list[Converted]) -> None:

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from mrcz_dask.cli.console import errors
 from mrcz_dask.cli.options.shared import MessageGroup
-from mrcz_dask.values import live_messages, messages
+from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult
 
 FIRST = "no output yet"
@@ -122,9 +122,9 @@ class Bars:
                     self._grow(messages.CORRECTION, -1, -message.bytes)  # it will not be corrected
             case messages.Warned():
                 self._say(f"warning: {message.message}", "yellow")
-            case live_messages.ProcessorFailed() | live_messages.ProcessorRestarted():
+            case messages.ProcessorFailed() | messages.ProcessorRestarted():
                 self._say(*failure(message))
-            case live_messages.FramesMissing():
+            case messages.FramesMissing():
                 self._say(
                     f"warning: {message.count} frames before frame {message.frame} never came", "yellow"
                 )
@@ -148,9 +148,9 @@ class Bars:
                 self._say(f"the session's page: {message.address}")
             case messages.PhaseStarted():
                 self._start(message)
-            case live_messages.LiveStarted():
+            case messages.LiveStarted():
                 self._say(f"{', '.join(message.processors) or 'no processor'} on {message.source}")
-            case live_messages.ProcessorLoaded() if message.version > 1 or self._verbose:
+            case messages.ProcessorLoaded() if message.version > 1 or self._verbose:
                 self._say(f"{message.name}: {message.file} was loaded, version {message.version}")
             case messages.StackDue() if message.reason != FIRST:
                 self._say(f"{message.name}: once more: {message.reason}")
@@ -205,9 +205,9 @@ class Bars:
         self._progress.console.print(text, style=style, markup=False, highlight=False)
 
 
-def failure(message: live_messages.ProcessorFailed | live_messages.ProcessorRestarted) -> tuple[str, str]:
+def failure(message: messages.ProcessorFailed | messages.ProcessorRestarted) -> tuple[str, str]:
     """Return what is said of a processor that failed, and how: its last line; the page has the traceback."""
     where = "" if message.frame < 0 else f" on frame {message.frame}"
-    if isinstance(message, live_messages.ProcessorRestarted):
+    if isinstance(message, messages.ProcessorRestarted):
         return f"{message.name}: gets another worker{where}", "yellow"
     return f"{message.name}: failed{where}: {message.trace.rstrip().splitlines()[-1]}", "red"

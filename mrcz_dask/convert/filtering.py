@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mrcz_dask.convert.recompress import (
     Converted,
     converted,
-    dtype_text,
     input_of,
     range_of,
     stored_as,
@@ -21,7 +20,7 @@ from mrcz_dask.convert.recompress import (
 )
 from mrcz_dask.correction.outputs import check_codec
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.frames import dtype_text
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
 from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
@@ -38,7 +37,7 @@ from mrcz_dask.session.shared_readers import USUAL
 from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
 
 Frame = NDArray[Any]
-Change = Callable[[Frame, int], Frame]
+Fill = Callable[[Frame, int], Frame]
 
 
 def filter_outliers(
@@ -88,69 +87,61 @@ def filter_outliers(
     """
     check_codec(codec, format, may_keep=False)
     about = outliers.to_dict() | {"codec": codec, "input": params.to_dict()}
-    done = ("outliers", about) if resume else None
-    target, before = target_of(path, folder, SUFFIXES[format], stem, overwrite, done)
-    if before is not None:
-        return converted(path, target, before["results"]["mask"] | {"caveats": before["caveats"]}, kept=True)
+    made_by = ("outliers", about) if resume else None
+    target, earlier = target_of(path, folder, SUFFIXES[format], stem, overwrite, made_by)
+    if earlier is not None:
+        findings = earlier["results"]["mask"] | {"caveats": earlier["caveats"]}
+        return converted(path, target, findings, kept=True)
     with open_source(path, params) as reader:
         blank = [k for k in range(len(reader)) if is_blank(reader.physical(k))]
-        total = sum_stack(_Physical(reader, () if len(blank) == len(reader) else blank))
+        total = sum_stack(_ExposedFrames(reader, () if len(blank) == len(reader) else blank))
         mask = outlier_mask(total, outliers)
         digest = pixel_digest(reader)
-        counts = reader.dtype.kind in "iu" and not reader.quantised
+        is_count = reader.dtype.kind in "iu" and not reader.quantised
         dose = float(mask.mean) / total.n
-        change = _replacing(mask, total, digest, dose) if counts else _blending(mask, total, dose)
+        fill = _replacing(mask, total, digest, dose) if is_count else _blending(mask, total, dose)
         notes = (*reader.notes, *blank_note(blank, len(reader)))
+        dtype = reader.dtype if is_count else np.dtype(np.float32)
+        frames = (fill(reader.physical(k), k) for k in range(len(reader)))
+        stored, four_bit = stored_type(format, dtype, *range_of(frames, dtype, format))
         reverse = reversed_rows(reader, format)
-        with _filtered_writer(reader, target, codec, format, (counts, change), dose) as writer:
+        with open_writer(
+            target,
+            format,
+            reader.shape,
+            stored,
+            codec=codec,
+            pixel_size=reader.pixel_size,
+            meta=reader.meta or None,
+            pixels={
+                "unit": "counts",
+                "dose_per_frame": dose,
+                "dtype": dtype_text(dtype),
+                **row_order(reader, format),
+            },
+            four_bit=four_bit,
+            mrc_header=reader.labelled_header,
+            reverse_rows=reverse,
+        ) as writer:
             for k in range(len(reader)):
-                writer.append(change(reader.physical(k), k))
+                writer.append(fill(reader.physical(k), k))
             step = provenance.step(
                 "outliers",
                 parameters=about,
                 inputs=[input_of(path, digest)],
                 results={
                     "mask": mask.summary(),
-                    "filled": "poisson draws" if counts else "blended",
+                    "filled": "poisson draws" if is_count else "blended",
                     **stored_as(writer, reverse),
                 },
                 caveats=[*mask.caveats, *notes],
             )
-            writer.provenance = provenance.append(writer.provenance, step)
+            writer.provenance = provenance.append(reader.provenance, step)
     return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)}, notes)
 
 
-def _filtered_writer(
-    reader: FrameSource,
-    target: Path,
-    codec: str,
-    format: OutputFormat,
-    how: tuple[bool, Change],
-    dose: float,
-) -> FrameWriter:
-    counts, change = how
-    made = reader.dtype if counts else np.dtype(np.float32)
-    frames = (change(reader.physical(k), k) for k in range(len(reader)))
-    dtype, four_bit = stored_type(format, made, *range_of(frames, made, format))
-    about = {"unit": "counts", "dose_per_frame": dose}
-    return open_writer(
-        target,
-        format,
-        reader.shape,
-        dtype,
-        codec=codec,
-        pixel_size=reader.pixel_size,
-        meta=reader.meta or None,
-        provenance=reader.provenance,
-        pixels={**about, "dtype": dtype_text(made), **row_order(reader, format)},
-        four_bit=four_bit,
-        mrc_header=reader.labelled_header,
-        reverse_rows=reversed_rows(reader, format),
-    )
-
-
-class _Physical:
-    """The frames of a stack, some of them left out, to be gone through more than once."""
+class _ExposedFrames:
+    """The frames of a stack without some of them, to be gone through more than once."""
 
     def __init__(self, reader: FrameSource, without: Collection[int]) -> None:
         self._reader, self._without = reader, without
@@ -159,25 +150,25 @@ class _Physical:
         return (self._reader.physical(k) for k in range(len(self._reader)) if k not in self._without)
 
 
-def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> Change:
+def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> Fill:
     """Draw with the noise of counting, or where integers are quieter than that with theirs, on a pedestal."""
     weight, variance = mask.weight255, mask.sigma**2 / total.n
     quiet = variance < QUIET**2 * mask.mean / total.n
     pedestal = math.floor(dose - variance) if quiet else 0
     mean = (total.less(pedestal).total() / total.n).astype(np.float32)
     fill = fill_values(mean, is_masked(weight), mask.neighbourly, where=weight < 255)
-    made = Replacement.make(weight, fill, key_of(digest), pedestal)
+    replacement = Replacement.make(weight, fill, key_of(digest), pedestal)
 
-    def change(frame: Frame, k: int) -> Frame:
+    def filled(frame: Frame, k: int) -> Frame:
         factor = relative_dose(frame, weight, dose)
         if pedestal and factor is not None:
             factor = 1 + (factor - 1) * dose / (dose - pedestal)
-        return made.at_dose(factor).apply(frame, k)
+        return replacement.at_dose(factor).apply(frame, k)
 
-    return change
+    return filled
 
 
-def _blending(mask: OutlierMask, total: StackSum, dose: float) -> Change:
+def _blending(mask: OutlierMask, total: StackSum, dose: float) -> Fill:
     weight, mean = mask.weight255, (total.total() / total.n).astype(np.float32)
-    made = make_correction("subtract", None, MeanImage(mean), weight, mask.neighbourly).ready()
-    return lambda frame, k: made.at_dose(relative_dose(frame, weight, dose)).apply(frame)
+    correction = make_correction("subtract", None, MeanImage(mean), weight, mask.neighbourly).ready()
+    return lambda frame, k: correction.at_dose(relative_dose(frame, weight, dose)).apply(frame)

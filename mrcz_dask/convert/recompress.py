@@ -1,8 +1,9 @@
-"""One stack at a time, without its neighbours: recompress, decompress."""
+"""One stack at a time, without its neighbours, with another codec, in another format, or as plain counts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,9 +15,10 @@ from mrcz_dask.correction.outputs import REVERSED, check_codec, keeps_chunks, ou
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.frame_writer import FrameWriter
+from mrcz_dask.formats.frames import dtype_text
 from mrcz_dask.formats.mrc.header import JSON, LABELS, foreign_labels
 from mrcz_dask.formats.mrc.reader import StackReader
-from mrcz_dask.formats.mrc.writer import StackWriter
+from mrcz_dask.formats.mrc.writer import FooterOption, StackWriter
 from mrcz_dask.formats.places import measure, stem_of
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import FrameSource, open_source, read_footer
@@ -34,18 +36,20 @@ from mrcz_dask.formats.writers import (
 from mrcz_dask.session.output_folder import forbid_overwriting, make_folder
 from mrcz_dask.session.readback import pixel_digest, read_back
 from mrcz_dask.session.shared_readers import USUAL
-from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError
+from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError, ParameterError
 from mrcz_dask.values.params import InputParams, OutputFormat
 from mrcz_dask.version import __version__
 
 Frame = NDArray[Any]
-QUANTISATION = ("scale", "offset", "rounding", "generator")
-FOOTERS: dict[str, bool | Literal["sidecar"]] = {"footer": True, "sidecar": "sidecar", "none": False}
+Format = OutputFormat | Literal["plain"]
+Keep = Literal["footer", "sidecar", "none"]
+_FOOTERS: dict[Keep, FooterOption] = {"footer": True, "sidecar": "sidecar", "none": False}
+_QUANTISATION = ("scale", "offset", "rounding", "generator")
 
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """What became of a stack: names, sizes in bytes, findings, whether it was kept, SHA-256 of its files."""
+    """Result for one stack: names, sizes in bytes, findings, whether it was kept, SHA-256 of its files."""
 
     name: str
     output: str
@@ -59,9 +63,10 @@ class Converted:
 def recompress(
     path: Path,
     folder: Path,
-    codec: str,
-    format: OutputFormat = "mrcz",
+    codec: str = "auto",
+    format: Format = "mrcz",
     *,
+    keep: Keep = "sidecar",
     stem: str | None = None,
     params: InputParams = USUAL,
     overwrite: bool = False,
@@ -80,7 +85,10 @@ def recompress(
         chunks are copied (version-2 chunks; others are written anew).
     format
         Of the output. For other programs integers are stored in the narrowest type that all read alike, and
-        rows as `reversed_rows` says.
+        rows as `reversed_rows` says. ``plain`` decompresses, for software that knows no MRCZ: MRC (.mrcs; an
+        image as .mrc), quantised stacks as float32 counts, where ``mrcs`` keeps the stored integers.
+    keep
+        For ``plain``: the provenance goes behind the pixels, into a .json beside the file, or nowhere.
     stem
         What the output is called, with folders; None = the stem of the stack's name.
     params
@@ -101,32 +109,96 @@ def recompress(
     ParameterError
         For a codec that is none.
     """
-    check_codec(codec, format, may_keep=True)
-    about = {"codec": codec, "format": format, "input": params.to_dict()}
-    target, before = target_of(
-        path, folder, SUFFIXES[format], stem, overwrite, ("recompress", about) if resume else None
-    )
-    if before is not None:
-        return converted(path, target, {"digest": before["inputs"][0]["digest"]}, kept=True)
+    about: dict[str, Any] = {"input": params.to_dict()}
+    if format == "plain":
+        if codec not in ("auto", "none"):
+            raise ParameterError(f"codec is {codec!r} for plain MRC, which is not compressed; expected none")
+    else:
+        check_codec(codec, format, may_keep=True)
+        about = {"codec": codec, "format": format, **about}
     with open_source(path, params) as reader:
-        reverse = reversed_rows(reader, format)
-        digest = PixelDigest(reader.shape, reader.dtype)
-        with (
-            read_back(target, digest.hexdigest, reverse_rows=reverse) as place,
-            _copy_writer(reader, place, codec, format, reverse) as writer,
-        ):
-            _copy(reader, writer, codec, digest)
-            step = _recompressed(reader, path, digest.hexdigest(), about, writer)
-            writer.provenance = provenance.append(reader.provenance, step)
-        left = list(reader.not_kept)
-    found = {"digest": digest.hexdigest(), "caveats": step["caveats"], "skipped": left}
-    return converted(path, target, found, reader.notes)
+        suffix = _suffix(reader, format)
+        if format == "plain":  # an output with its provenance elsewhere was made in another way
+            beside = sidecar_path(folder / f"{stem or stem_of(path.name)}{suffix}").exists()
+            resume = resume and beside == (keep == "sidecar")
+        made_by = ("decompress" if format == "plain" else "recompress", about)
+        target, earlier = target_of(path, folder, suffix, stem, overwrite, made_by if resume else None)
+        if earlier is not None:
+            skipped = {"skipped": earlier.get("skipped", [])} if format == "plain" else {}
+            return converted(path, target, {"digest": earlier["inputs"][0]["digest"], **skipped}, kept=True)
+        step, skipped_texts = _write(reader, path, target, codec, format, keep, made_by)
+        findings = {
+            "digest": step["inputs"][0]["digest"],
+            "caveats": step["caveats"],
+            "skipped": skipped_texts,
+        }
+        return converted(path, target, findings, reader.notes)
+
+
+def _suffix(reader: FrameSource, format: Format) -> str:
+    if format != "plain":
+        return SUFFIXES[format]
+    if reader.quantised and reader.physical_dtype == np.float64:
+        raise DtypeError(
+            f"{reader.name}: its counts lie on a constant offset of {reader.offset:g}, beside which float32 "
+            "loses them. `recompress --format mrcs` keeps stored integers; the footer says the offset"
+        )
+    return ".mrcs" if len(reader) > 1 else ".mrc"
+
+
+def _write(
+    reader: FrameSource,
+    path: Path,
+    target: Path,
+    codec: str,
+    format: Format,
+    keep: Keep,
+    made_by: tuple[str, dict[str, Any]],
+) -> tuple[dict[str, Any], list[str]]:
+    """Write and verify the output; return its step, and texts about content of the input that it lacks."""
+    plain = format == "plain"
+    reverse = reversed_rows(reader, "mrcs" if format == "plain" else format)
+    skipped = _not_in_plain(reader, keep) if plain else list(reader.not_kept)
+    chunks = reader if isinstance(reader, StackReader) and keeps_chunks(reader, codec) else None
+    digest = PixelDigest(reader.shape, reader.physical_dtype if plain else reader.dtype)
+    verified: AbstractContextManager[Path] = read_back(target, digest.hexdigest, reverse_rows=reverse)
+    if plain and keep == "none":  # without footer a file does not tell the type of its pixels
+        verified = nullcontext(target)
+    with ExitStack() as stack:
+        place = stack.enter_context(verified)
+        if format == "plain":
+            writer = stack.enter_context(_plain_writer(reader, place, keep, reverse))
+        else:
+            writer = stack.enter_context(_copy_writer(reader, place, codec, format, reverse))
+        for k in range(len(reader)):
+            frame = reader.physical(k) if plain else reader.frame(k)
+            digest.update(frame)
+            if chunks is not None and isinstance(writer, StackWriter):
+                writer.append_chunk(chunks.stored_chunk(k), frame=frame)
+            else:
+                writer.append(frame)
+        of_input = pixel_digest(reader) if plain and reader.quantised else digest.hexdigest()
+        step = provenance.step(
+            made_by[0],
+            parameters=made_by[1],
+            inputs=[input_of(path, of_input)],
+            results=stored_as(writer, reverse),
+            caveats=[] if plain else _caveats(reader, codec),
+            skipped=skipped if plain else [f"not kept: {text}" for text in skipped],
+        )
+        writer.provenance = provenance.append(reader.provenance, step)
+    return step, skipped
 
 
 def _copy_writer(
     reader: FrameSource, place: Path, codec: str, format: OutputFormat, reverse: bool
 ) -> FrameWriter:
     dtype, four_bit = stored_type(format, reader.dtype, *range_of(reader, reader.dtype, format), codec)
+    recipe = (reader.footer or {}).get("recipe")
+    if reverse and isinstance(recipe, dict):  # what it needs has the rows of the input
+        turned_before = recipe.get(REVERSED)
+        recipe = {key: value for key, value in recipe.items() if key != REVERSED}
+        recipe |= {} if turned_before else {REVERSED: True}
     return open_writer(
         place,
         format,
@@ -136,18 +208,54 @@ def _copy_writer(
         pixel_size=reader.pixel_size,
         **reader.carried(),
         pixels={**reader.pixels, "dtype": dtype_text(reader.dtype), **row_order(reader, format)},
-        recipe=_turned((reader.footer or {}).get("recipe"), reverse),
+        recipe=recipe,
         four_bit=four_bit,
         reverse_rows=reverse,
     )
 
 
-def _turned(recipe: Any, reverse: bool) -> Any:
-    """Return a recipe for frames whose rows lie the other way round: what it needs has those of the input."""
-    if not reverse or not isinstance(recipe, dict):
-        return recipe
-    rest = {key: value for key, value in recipe.items() if key != REVERSED}
-    return rest if recipe.get(REVERSED) else {**rest, REVERSED: True}
+def _plain_writer(reader: FrameSource, place: Path, keep: Keep, reverse: bool) -> FrameWriter:
+    about = reader.carried()
+    if reader.extended_type == JSON:  # the metadata of MRCZ
+        about |= {"extended": b"", "extended_type": ""}
+    if keep == "none":
+        about["meta"] = None
+    undone = (ROWS, "dtype", *(_QUANTISATION if reader.quantised else ()))
+    return StackWriter(
+        place,
+        reader.shape,
+        reader.physical_dtype,
+        codec="none",
+        pixel_size=reader.pixel_size,
+        pixels={key: value for key, value in reader.pixels.items() if key not in undone},
+        footer=_FOOTERS[keep],
+        reverse_rows=reverse,
+        kind="mrc" if about["extended"] else None,  # which has a place for it
+        **about,
+    )
+
+
+def _not_in_plain(reader: FrameSource, keep: Keep) -> list[str]:
+    """List what a plain file of a stack does not hold."""
+    skipped = list(reader.not_kept)
+    if "recipe" in (reader.footer or {}):
+        skipped.append("the recipe: these are counts, not normalised")
+    if keep == "none":
+        labels = foreign_labels(reader.mrc_header)[LABELS - 1 :] if reader.mrc_header else ()
+        skipped += [f"label {text!r}: a header holds {LABELS}" for text in labels]
+        skipped += ["metadata"] if reader.carried()["meta"] else []
+        skipped += ["provenance"] if reader.provenance else []
+    return skipped
+
+
+def _caveats(reader: FrameSource, codec: str) -> list[str]:
+    recipe = (reader.footer or {}).get("recipe")
+    caveats = [f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else []
+    if codec == UINT4 and reader.shape[-1] % 2:
+        caveats.append(
+            f"4-bit rows of {reader.shape[-1]} pixels end in half a byte, as in IMOD, not in RELION"
+        )
+    return caveats
 
 
 def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat) -> tuple[float, float]:
@@ -158,148 +266,14 @@ def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat
     return min(low for low, _ in ends), max(high for _, high in ends)
 
 
-def _copy(reader: FrameSource, writer: FrameWriter, codec: str, digest: PixelDigest) -> None:
-    chunks = reader if isinstance(reader, StackReader) and keeps_chunks(reader, codec) else None
-    for k in range(len(reader)):
-        frame = reader.frame(k)
-        digest.update(frame)
-        if chunks is not None and isinstance(writer, StackWriter):
-            writer.append_chunk(chunks.stored_chunk(k), frame=frame)
-        else:
-            writer.append(frame)
-
-
-def _recompressed(
-    reader: FrameSource,
-    path: Path,
-    digest: str,
-    about: dict[str, Any],
-    writer: FrameWriter,
-) -> dict[str, Any]:
-    recipe = (reader.footer or {}).get("recipe")
-    caveats = [f"its recipe needs {recipe.get('store')} beside it"] if isinstance(recipe, dict) else []
-    if about["codec"] == UINT4 and reader.shape[-1] % 2:
-        caveats.append(
-            f"4-bit rows of {reader.shape[-1]} pixels end in half a byte, as in IMOD, not in RELION"
-        )
-    return provenance.step(
-        "recompress",
-        parameters=about,
-        inputs=[input_of(path, digest)],
-        results=stored_as(writer, reversed_rows(reader, about["format"])),
-        caveats=caveats,
-        skipped=[f"not kept: {text}" for text in reader.not_kept],
-    )
-
-
-def decompress(
-    path: Path,
-    folder: Path,
-    *,
-    stem: str | None = None,
-    params: InputParams = USUAL,
-    keep: Literal["footer", "sidecar", "none"] = "sidecar",
-    overwrite: bool = False,
-    resume: bool = False,
-) -> Converted:
-    """Write a stack as plain MRC (.mrcs; an image as .mrc) for software that knows no MRCZ.
-
-    Quantised stacks become float32 counts; `recompress` to ``mrcs`` keeps the stored integers.
-
-    Parameters
-    ----------
-    path
-        Of the stack.
-    folder
-        Where the output goes.
-    stem, resume
-        See `recompress`.
-    params
-        How the stack is read where it does not say it.
-    keep
-        Where the provenance goes: behind the pixels, into a .json beside the file, or nowhere.
-    overwrite
-        Replace an output that is there.
-
-    Raises
-    ------
-    DtypeError
-        For counts on an offset that float32 cannot hold.
-    OutputExistsError, SessionError, FormatError, OSError
-        For an output that is there or is the input, a bad input, a full disk.
-    """
-    with open_source(path, params) as reader:
-        if reader.quantised and reader.physical_dtype == np.float64:
-            raise DtypeError(
-                f"{path}: its counts lie on a constant offset of {reader.offset:g}, beside which float32 "
-                "loses them. `recompress --format mrcs` keeps stored integers; the footer says the offset"
-            )
-        asked, suffix = {"input": params.to_dict()}, ".mrcs" if len(reader) > 1 else ".mrc"
-        beside = sidecar_path(folder / f"{stem or stem_of(path.name)}{suffix}").exists()
-        as_before = beside == (keep == "sidecar")  # else the provenance of what is there is elsewhere
-        done = ("decompress", asked) if resume and as_before else None
-        target, before = target_of(path, folder, suffix, stem, overwrite, done)
-        if before is not None:
-            return converted(path, target, {"skipped": before.get("skipped", [])}, kept=True)
-        reverse = reversed_rows(reader, "mrcs")
-        about = reader.carried()
-        if reader.extended_type == JSON:  # the metadata of MRCZ
-            about |= {"extended": b"", "extended_type": ""}
-        left = list(_left_of(reader, about, keep))
-        if keep == "none":
-            about["meta"] = None
-        writer = StackWriter(
-            target,
-            reader.shape,
-            reader.physical_dtype,
-            codec="none",
-            pixel_size=reader.pixel_size,
-            pixels=_known_of(reader),
-            footer=FOOTERS[keep],
-            reverse_rows=reverse,
-            kind="mrc" if about["extended"] else None,  # which has a place for it
-            **about,
-        )
-        with writer:
-            for k in range(len(reader)):
-                writer.append(reader.physical(k))
-            step = provenance.step(
-                "decompress",
-                parameters=asked,
-                inputs=[input_of(path, pixel_digest(reader))],
-                results=stored_as(writer, reverse),
-                skipped=left,
-            )
-            writer.provenance = provenance.append(reader.provenance, step)
-    return converted(path, target, {"skipped": left}, reader.notes)
-
-
-def _left_of(reader: FrameSource, about: dict[str, Any], keep: str) -> Iterator[str]:
-    """Yield what a plain file of a stack does not hold."""
-    yield from reader.not_kept
-    if "recipe" in (reader.footer or {}):
-        yield "the recipe: these are counts, not normalised"
-    if keep == "none":
-        labels = foreign_labels(about["mrc_header"])[LABELS - 1 :] if about["mrc_header"] else ()
-        yield from (f"label {text!r}: a header holds {LABELS}" for text in labels)
-        yield from ("metadata",) if about["meta"] else ()
-        yield from ("provenance",) if reader.provenance else ()
-
-
-def _known_of(reader: FrameSource) -> dict[str, Any] | None:
-    """Return what the footer says of the pixels, without their quantisation where that is undone."""
-    undone = (ROWS, "dtype", *(QUANTISATION if reader.quantised else ()))
-    return {key: value for key, value in reader.pixels.items() if key not in undone} or None
-
-
 def stored_as(writer: FrameWriter, reverse: bool) -> dict[str, Any]:
-    """Return what a step says of the stored pixels."""
+    """Return a step's entries about the stored pixels."""
     return {"stored_dtype": dtype_text(writer.dtype), REVERSED: reverse}
 
 
-def dtype_text(dtype: np.dtype[Any]) -> str:
-    """Return a dtype as payloads have it, such as ``<u2``."""
-    return dtype.newbyteorder("<").str
+def input_of(path: Path, digest: str) -> dict[str, Any]:
+    """Return a step's entry about its input."""
+    return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
 def target_of(
@@ -308,20 +282,25 @@ def target_of(
     suffix: str,
     stem: str | None,
     overwrite: bool,
-    resumed: tuple[str, dict[str, Any]] | None,
+    made_by: tuple[str, dict[str, Any]] | None,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Return the path of an output, in a folder that is there, and the step that made it if it is kept.
 
-    Inputs are never overwritten. `resumed` is the name of the step with its parameters, where outputs of an
-    earlier run are kept.
+    Inputs are never overwritten. `made_by` is the name of the step with its parameters, where outputs of an
+    earlier run are kept: those that are sound, of this version, and not older than their input.
     """
     target = folder / f"{stem or stem_of(path.name)}{suffix}"
-    measure(path)  # what is not there is said before a folder is made
+    now = measure(path)  # what is not there is told before a folder is made
     forbid_overwriting([path], [target, sidecar_path(target)])
-    last = _last_step(target) if resumed is not None and not overwrite and target.exists() else {}
-    if resumed is not None and (last.get("name"), last.get("parameters")) == resumed:
-        if _is_of(target, path, last):
-            return target, last
+    step: dict[str, Any] = {}
+    if made_by is not None and not overwrite and target.exists():
+        with suppress(FormatError):
+            step = ((read_footer(target) or {}).get("provenance") or [{}])[-1]
+    if made_by is not None and (step.get("name"), step.get("parameters")) == made_by:
+        source = step["inputs"][0]
+        same = (source["name"], source["size"], step["version"]) == (path.name, now.size, __version__)
+        if same and measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound":
+            return target, step
     elif target.exists() and not overwrite:
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
@@ -330,29 +309,9 @@ def target_of(
     return target, None
 
 
-def _last_step(target: Path) -> dict[str, Any]:
-    try:
-        chain = (read_footer(target) or {}).get("provenance")
-    except FormatError:
-        return {}
-    return chain[-1] if chain else {}
-
-
-def _is_of(target: Path, path: Path, step: dict[str, Any]) -> bool:
-    """Return whether an output is sound, of this version, and not older than its input of the same size."""
-    one, now = step["inputs"][0], measure(path)
-    same = (one["name"], one["size"], step["version"]) == (path.name, now.size, __version__)
-    return same and measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound"
-
-
-def input_of(path: Path, digest: str) -> dict[str, Any]:
-    """Return what a step says of its input."""
-    return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
-
-
 def converted(
     path: Path, target: Path, findings: dict[str, Any], notes: tuple[str, ...] = (), *, kept: bool = False
 ) -> Converted:
-    """Return what became of a stack, and what the reader of its file noted."""
-    found = findings | ({"notes": list(notes)} if notes else {})
-    return Converted(path.name, str(target), measure(path).size, measure(target).size, found, kept)
+    """Return the result for a stack, with the notes of the reader of its file."""
+    findings = findings | ({"notes": list(notes)} if notes else {})
+    return Converted(path.name, str(target), measure(path).size, measure(target).size, findings, kept)

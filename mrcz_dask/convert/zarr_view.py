@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -58,7 +56,7 @@ class View:
             When the folder cannot take it.
         """
         content = {"version": KERCHUNK, "refs": self.references}
-        write_atomic(path, json.dumps(content, separators=(",", ":")).encode())
+        write_atomic(path, _json(content).encode())
 
 
 def view(stacks: Iterable[StackEntry]) -> View:
@@ -72,7 +70,7 @@ def view(stacks: Iterable[StackEntry]) -> View:
     for stack in stacks:
         try:
             with open_source(stack.path) as reader:
-                references |= references_to(_frames_of(stack, reader), stack)
+                references |= _references_to(reader, stack)
         except (MrczDaskError, OSError) as error:
             left_out[stack.name] = str(error)
         else:
@@ -82,20 +80,34 @@ def view(stacks: Iterable[StackEntry]) -> View:
     return View(references, tuple(arrays), left_out)
 
 
-def references_to(reader: StackReader, stack: StackEntry) -> References:
-    """Return the references to one stack, under its stem.
-
-    Raises
-    ------
-    FormatError
-        When Zarr cannot decode it as it is.
-    """
-    _check(reader, stack)
+def _references_to(reader: FrameSource, stack: StackEntry) -> References:
+    """Return the references to one stack, under its stem; a FormatError if Zarr cannot decode it as it is."""
+    if reader.format == "Zarr":
+        raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
+    with stack.path.open("rb") as file:
+        is_wrapped = file.read(8).startswith(tuple(WRAPPED))
+    if is_wrapped or not isinstance(reader, StackReader):
+        found = "compressed as a whole" if is_wrapped else reader.format
+        raise FormatError(
+            f"{stack.path}: is {found}; a view refers to the frames of MRC and MRCZ files; write it again "
+            "with mrcz-dask recompress, or koma without --format"
+        )
+    if reader.chunk_version == 5 or reader.header.four_bit:
+        found = "its pixels have four bits"
+        if reader.chunk_version == 5:
+            found = "its chunks are of version 5 (blosc2)"
+        raise FormatError(
+            f"{stack.path}: {found}, which Zarr cannot read as they are; "
+            "write it again with mrcz-dask recompress"
+        )
+    in_file = reader.header.dtype
+    # bytes may be unsigned; pixels may be wider in the file than what they hold
+    stored = reader.dtype if in_file.itemsize == reader.dtype.itemsize == 1 else in_file
     array = {
         "zarr_format": 2,
         "shape": list(reader.shape),
         "chunks": [1, *reader.shape[1:]],
-        "dtype": _stored(reader).str,
+        "dtype": stored.str,
         "compressor": BLOSC if reader.chunk_version else None,
         "fill_value": None,
         "filters": None,
@@ -117,38 +129,6 @@ def references_to(reader: StackReader, stack: StackEntry) -> References:
         f"{stack.stem}/.zattrs": _json(plain(about)),
         **{f"{stack.stem}/{k}.0.0": [url, start, size] for k, (start, size) in enumerate(chunks)},
     }
-
-
-def _check(reader: StackReader, stack: StackEntry) -> None:
-    if reader.chunk_version == 5:
-        found = "its chunks are of version 5 (blosc2)"
-    elif reader.header.four_bit:
-        found = "its pixels have four bits"
-    else:
-        return
-    raise FormatError(
-        f"{stack.path}: {found}, which Zarr cannot read as they are; write it again with mrcz-dask recompress"
-    )
-
-
-def _frames_of(stack: StackEntry, reader: FrameSource) -> StackReader:
-    """Return the reader of a file in which every frame has its bytes; refuse others."""
-    if reader.format == "Zarr":
-        raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
-    with stack.path.open("rb") as file:
-        is_wrapped = file.read(8).startswith(tuple(WRAPPED))
-    if isinstance(reader, StackReader) and not is_wrapped:
-        return reader
-    raise FormatError(
-        f"{stack.path}: is {'compressed as a whole' if is_wrapped else reader.format}; a view refers to the "
-        "frames of MRC and MRCZ files; write it again with mrcz-dask recompress, or koma without --format"
-    )
-
-
-def _stored(reader: StackReader) -> np.dtype[Any]:
-    """Return the type of the pixels in the file: bytes may be unsigned, and wider than what they hold."""
-    in_file = reader.header.dtype
-    return reader.dtype if in_file.itemsize == reader.dtype.itemsize == 1 else in_file
 
 
 def _json(values: Any) -> str:

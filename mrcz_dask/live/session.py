@@ -22,8 +22,7 @@ from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.processors.runner import Runner
 from mrcz_dask.live.view import PanelState, Result, SourceState
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.live_messages import FramesMissing, LiveStarted, SourceEnded
-from mrcz_dask.values.messages import Listener, Warned
+from mrcz_dask.values.messages import FramesMissing, Listener, LiveStarted, SourceEnded, Warned
 
 if TYPE_CHECKING:
     from mrcz_dask.live.correction.correct import LiveCorrection

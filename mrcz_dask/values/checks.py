@@ -20,7 +20,7 @@ def within(
     name: str, value: Any, low: float, high: float, *, open_low: bool = False, unit: str = ""
 ) -> Iterator[str]:
     """Yield a problem unless `value` is a number and low <= value <= high (low < value with `open_low`)."""
-    inside = _is(value, Real) and (low < value if open_low else low <= value) and value <= high
+    inside = isinstance(value, Real) and (low < value if open_low else low <= value) and value <= high  # type: ignore[operator]
     if not inside:
         bracket = "(" if open_low else "["
         yield f"{name} is {value!r}{unit}; expected {bracket}{low:g}, {high:g}]{unit}"
@@ -28,22 +28,18 @@ def within(
 
 def whole(name: str, value: Any, low: int, high: int, *, unit: str = "") -> Iterator[str]:
     """Yield a problem unless `value` is a whole number and low <= value <= high."""
-    if not (_is(value, Integral) and not _is(value, bool) and low <= value <= high):
+    is_bool: bool = isinstance(value, bool)
+    if is_bool or not isinstance(value, Integral) or not low <= value <= high:  # type: ignore[operator]
         yield f"{name} is {value!r}{unit}; expected a whole number in [{low:g}, {high:g}]{unit}"
-
-
-def _is(value: object, kind: type) -> bool:
-    return isinstance(value, kind)
 
 
 def raise_all(owner: str, problems: Iterator[str]) -> None:
     """Raise one ParameterError that lists every problem, or return."""
-    found = list(problems)
-    if found:
-        raise ParameterError(f"{owner}: " + "; ".join(found))
+    if text := "; ".join(problems):
+        raise ParameterError(f"{owner}: {text}")
 
 
 def in_runs(numbers: Sequence[int]) -> str:
     """Return ascending numbers in words, such as ``3, 5-7``."""
-    runs = [[k for _, k in run] for _, run in groupby(enumerate(numbers), lambda one: one[1] - one[0])]
+    runs = [[k for _, k in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)

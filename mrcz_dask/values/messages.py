@@ -153,6 +153,59 @@ class RunFinished(Message):
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class LiveStarted(Message):
+    """A live session begins: the source, and its processors."""
+
+    source: str
+    processors: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorLoaded(Message):
+    """A processor's file was loaded: so often by now, with this digest."""
+
+    name: str
+    file: str
+    digest: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorFailed(Message):
+    """A processor raised on a frame (-1: while it was loaded), with its traceback."""
+
+    name: str
+    frame: int
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorRestarted(Message):
+    """The worker of a processor was lost or given up at a frame, and another takes its place."""
+
+    name: str
+    frame: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FramesMissing(Message):
+    """The source left numbers out: `count` frames before this one never came."""
+
+    frame: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SourceEnded(Message):
+    """The source has no more frames, and why if it failed."""
+
+    source: str
+    frames: int
+    error: str
+
+
 Listener = Callable[[Message], None]
 
 
@@ -161,11 +214,10 @@ def silent(message: Message) -> None:
 
 
 def several(*listeners: Listener) -> Listener:
-    """Combine listeners into one."""
+    """Return a listener that passes each message to all of these."""
 
-    def tell(message: Message) -> None:
-        """Send a message to all of them."""
+    def pass_on(message: Message) -> None:
         for listen in listeners:
             listen(message)
 
-    return tell
+    return pass_on

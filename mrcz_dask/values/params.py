@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from numbers import Real
 from typing import Any, Literal, Self
 
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.records import Record
 
 Rule = Literal["fdr", "paper"]
 Method = Literal["fit", "plain", "session"]
@@ -27,12 +28,8 @@ Mode0 = Literal["auto", "signed", "unsigned"]
 FourBit = Literal["auto", "packed", "plain"]
 
 
-class Parameters:
-    """Conversion to and from plain dictionaries, as footers and stores hold them."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dictionary of plain values; tuples become lists."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}  # type: ignore[call-overload]
+class Parameters(Record):
+    """Parameters go to and from plain dictionaries, as footers and stores hold them."""
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -41,7 +38,7 @@ class Parameters:
         unknown = sorted(set(values) - known)
         if unknown:
             raise ParameterError(f"{cls.__name__}: unknown {unknown}; known are {sorted(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return super().from_dict(values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,11 +352,5 @@ class Settings:
         unknown, missing = sorted(set(values) - known), sorted(known - set(values))
         if unknown or missing:
             raise ParameterError(f"settings: unknown {unknown}, missing {missing}; known are {sorted(known)}")
-        return cls(
-            OutlierParams.from_dict(values["outliers"]),
-            ContrastParams.from_dict(values["contrast"]),
-            KomaParams.from_dict(values["koma"]),
-            WriteParams.from_dict(values["write"]),
-            InputParams.from_dict(values["input"]),
-            GainParams.from_dict(values["gain"]),
-        )
+        groups = {f.name: f.default_factory.from_dict(values[f.name]) for f in fields(cls)}  # type: ignore[union-attr]
+        return cls(**groups)

@@ -188,9 +188,12 @@ class Summed(Record):
 
     @classmethod
     def of(cls, record: StackRecord, *, kept: bool) -> Summed:
-        """Summarize a record."""
-        mask = record.outliers
-        numbers = {name: _finite(mask[name]) for name in ("t_dark", "t_hot", "mu", "sigma", "misfit")}
+        """Return the summary of a record."""
+        mask, numbers = record.outliers, dict[str, float | None]()
+        for name in ("t_dark", "t_hot", "mu", "sigma", "misfit"):
+            # stores hold infinite numbers as texts
+            finite = mask[name] is not None and math.isfinite(float(mask[name]))
+            numbers[name] = float(mask[name]) if finite else None
         return cls(
             dose=record.dose,
             hot=int(mask["n_hot"]),
@@ -200,11 +203,6 @@ class Summed(Record):
             kept=kept,
             **numbers,
         )
-
-
-def _finite(value: Any) -> float | None:
-    """Return a number, given as such or as the text that stores hold of infinite ones; None for these."""
-    return None if value is None or not math.isfinite(float(value)) else float(value)
 
 
 @dataclass(frozen=True, slots=True)

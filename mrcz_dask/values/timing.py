@@ -10,7 +10,7 @@ import os
 import platform
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
@@ -69,29 +69,23 @@ class Timing:
     spent: tuple[Spent, ...]
 
     def __add__(self, other: Timing) -> Timing:
-        """Add the time of another task that was done for this one."""
-        found: dict[tuple[Phase, bool], Spent] = {}
-        for one in (*self.spent, *other.spent):
-            key = one.phase, one.helpers
-            had = found.get(key, Spent(*key, 0.0, 0.0, 0))
-            wall, processor = had.wall + one.wall, had.processor + one.processor
-            found[key] = Spent(*key, wall, processor, had.bytes + one.bytes)
-        return replace(self, wall=self.wall + other.wall, spent=tuple(found.values()))
+        """Return the time of this task with that of another, which was done for it."""
+        sums: dict[tuple[Phase, bool], Spent] = {}
+        for part in (*self.spent, *other.spent):
+            key = part.phase, part.helpers
+            known = sums.get(key, Spent(*key, 0.0, 0.0, 0))
+            wall, processor = known.wall + part.wall, known.processor + part.processor
+            sums[key] = Spent(*key, wall, processor, known.bytes + part.bytes)
+        return replace(self, wall=self.wall + other.wall, spent=tuple(sums.values()))
 
 
 class _Account:
-    """Nanoseconds and bytes of one phase in one thread so far."""
+    """Nanoseconds and bytes of a phase of one thread so far."""
 
     __slots__ = ("nbytes", "processor", "wall")
 
     def __init__(self) -> None:
         self.wall = self.processor = self.nbytes = 0
-
-    def add(self, other: _Account) -> None:
-        """Add what another thread took."""
-        self.wall += other.wall
-        self.processor += other.processor
-        self.nbytes += other.nbytes
 
 
 Accounts = dict[Phase, _Account]
@@ -129,18 +123,6 @@ class _Lane:
 _lane: ContextVar[_Lane | None] = ContextVar("lane", default=None)
 
 
-class _Off:
-    """A mark that does nothing, for threads without a clock."""
-
-    __slots__ = ()
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-
 class _Mark:
     __slots__ = ("_account", "_lane", "_outer")
 
@@ -154,7 +136,7 @@ class _Mark:
         self._lane.switch(self._outer)
 
 
-_OFF = _Off()
+_OFF = nullcontext()  # the mark where no clock runs
 
 
 def phase(name: Phase, nbytes: int = 0) -> AbstractContextManager[None]:
@@ -210,7 +192,11 @@ class Clock:
             _lane.reset(before)
             lane.stop()
             with self._lock:
-                _add(self._helpers, lane.accounts)
+                for name, account in lane.accounts.items():
+                    total = self._helpers[name]
+                    total.wall += account.wall
+                    total.processor += account.processor
+                    total.nbytes += account.nbytes
 
     def timing(self) -> Timing:
         """Return the measured time, after the block."""
@@ -219,11 +205,6 @@ class Clock:
         wall = sum(account.wall for account in self._own.accounts.values()) / 1e9
         own = _spent(self._own.accounts, helpers=False)
         return Timing(f"{platform.node()}:{os.getpid()}", self._start, wall, own + helpers)
-
-
-def _add(total: Accounts, more: Accounts) -> None:
-    for name, account in more.items():
-        total[name].add(account)
 
 
 def _spent(accounts: Accounts, *, helpers: bool) -> tuple[Spent, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import islice
 
 from mrcz_dask.values.errors import ParameterError
 
@@ -39,7 +40,12 @@ def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = Non
     -----
     McLeod et al. 2017 (bioRxiv 116533), section 2.3: "knock-out" moving average.
     """
-    _check(i, n, radius, usable)
+    if not 0 <= i < n:
+        raise ParameterError(f"stack index is {i}; expected 0 <= i < n = {n}")
+    if radius < 1:
+        raise ParameterError(f"radius is {radius}; expected at least 1 stack to either side")
+    if usable is not None and len(usable) != n:
+        raise ParameterError(f"usable has {len(usable)} entries; expected one for each of the {n} stacks")
     others = [j for j in range(n) if j != i and (usable is None or usable[j])]
     return centred(others, bisect_left(others, i), radius)
 
@@ -53,19 +59,5 @@ def centred(others: list[int], before: int, radius: int) -> list[int]:
 
 def long_window(i: int, last: int, length: int, usable: Sequence[bool], first: int = 0) -> list[int]:
     """Return the last `length` usable stacks from `first` to `last`, without `i`, in order of time."""
-    members: list[int] = []
-    j = last
-    while j >= first and len(members) < length:
-        if j != i and usable[j]:
-            members.append(j)
-        j -= 1
-    return members[::-1]
-
-
-def _check(i: int, n: int, radius: int, usable: Sequence[bool] | None) -> None:
-    if not 0 <= i < n:
-        raise ParameterError(f"stack index is {i}; expected 0 <= i < n = {n}")
-    if radius < 1:
-        raise ParameterError(f"radius is {radius}; expected at least 1 stack to either side")
-    if usable is not None and len(usable) != n:
-        raise ParameterError(f"usable has {len(usable)} entries; expected one for each of the {n} stacks")
+    backwards = (j for j in range(last, first - 1, -1) if j != i and usable[j])
+    return list(islice(backwards, length))[::-1]

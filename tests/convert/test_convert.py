@@ -1,3 +1,4 @@
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.convert.recompress import decompress, recompress
+from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter
@@ -25,6 +26,7 @@ from mrcz_dask.values.errors import (
 from mrcz_dask.values.params import InputParams, OutputFormat
 from tests.inputs import as_tiff
 
+decompress = partial(recompress, format="plain")
 BEFORE = provenance.append(None, provenance.step("camera", parameters={"mode": "counting"}))
 
 
@@ -234,7 +236,7 @@ def test_outputs_are_neither_inputs_nor_overwritten(tmp_path: Path) -> None:
     assert recompress(source, tmp_path / "out", "lz4:9", overwrite=True).bytes_out > 0
 
 
-class TestDecompress:
+class TestPlain:
     def test_a_plain_file_and_its_sidecar(self, tmp_path: Path) -> None:
         made = decompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out")
         assert len(names(tmp_path / "out")) == 2
@@ -247,12 +249,16 @@ class TestDecompress:
         assert Path(made.output).stat().st_size == 1024 + poisson().nbytes
 
     def test_without_provenance(self, tmp_path: Path) -> None:
-        made = decompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", keep="none")
+        made = decompress(
+            stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", keep="none", format="plain"
+        )
         assert names(tmp_path / "out") == ["a.mrcs"]
         assert mrcz_dask.read_footer(made.output) is None
 
     def test_with_a_footer(self, tmp_path: Path) -> None:
-        made = decompress(stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", keep="footer")
+        made = decompress(
+            stack(tmp_path / "a.mrcz", poisson()), tmp_path / "out", keep="footer", format="plain"
+        )
         assert names(tmp_path / "out") == ["a.mrcs"]
         assert verify_file(made.output).status == "sound"
 
@@ -288,7 +294,9 @@ class TestDecompress:
 
     def test_a_recipe_stays_behind_and_that_is_said(self, tmp_path: Path) -> None:
         recipe = {"version": 1, "store": "session.zarr", "stem": "a", "digest": "0" * 32}
-        made = decompress(stack(tmp_path / "a.mrcz", poisson(), recipe=recipe), tmp_path / "out")
+        made = decompress(
+            stack(tmp_path / "a.mrcz", poisson(), recipe=recipe), tmp_path / "out", format="plain"
+        )
         footer = mrcz_dask.read_footer(made.output) or {}
         assert "recipe" not in footer
         assert "recipe" in footer["provenance"][-1]["skipped"][0]

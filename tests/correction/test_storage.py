@@ -9,7 +9,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.convert.filtering import filter_outliers
-from mrcz_dask.convert.recompress import decompress
+from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.gain.options import GainOptions
@@ -101,7 +101,7 @@ def test_an_offset_is_taken_off_and_recorded(tmp_path: Path, koma: Any, dtype: A
     stack = mrcz_dask.open_stack(folder / "koma" / "s1.mrcz")
     assert stack.dtype == np.float64
     with pytest.raises(DtypeError, match=r"constant offset of .*recompress --format mrcs"):
-        decompress(folder / "koma" / "s1.mrcz", tmp_path)
+        recompress(folder / "koma" / "s1.mrcz", tmp_path, format="plain")
     with pytest.raises(SessionError, match=r"s1 \(its counts lie on a constant offset"):
         export(folder / "koma", tmp_path / "out", "relion", Optics(pixel_size=1.0))
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.convert.recompress import decompress, recompress
+from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.export.movies import mask_of, movies_of
 from mrcz_dask.export.run import PROGRAMS, Program, export
 from mrcz_dask.export.texts import Optics
@@ -212,7 +212,7 @@ def test_two_outputs_of_one_stack_are_not_handed_on_twice(night: Path, tmp_path:
     """An output that was also written as .mrcs beside itself is one movie."""
     outcome = koma(night)
     first = night / "koma" / outcome.results[0].output
-    decompress(first, night / "koma")
+    recompress(first, night / "koma", format="plain")
     with pytest.raises(SessionError, match=r"\.mrcs, .*\.mrcz: several outputs of one stack"):
         export(night / "koma", tmp_path / "out", "relion", OPTICS)
     assert not (tmp_path / "out").exists()

@@ -14,8 +14,13 @@ from mrcz_dask.live.processors.pool import Pool
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of
 from mrcz_dask.values.errors import FormatError, ParameterError
-from mrcz_dask.values.live_messages import FramesMissing, ProcessorFailed, ProcessorLoaded, ProcessorRestarted
-from mrcz_dask.values.messages import Warned
+from mrcz_dask.values.messages import (
+    FramesMissing,
+    ProcessorFailed,
+    ProcessorLoaded,
+    ProcessorRestarted,
+    Warned,
+)
 from tests.live.conftest import Ears, Numbers, run_all
 
 Write = Callable[[str, str], Script]

@@ -18,8 +18,7 @@ from mrcz_dask.live.processors.recent import Rate, Recent
 from mrcz_dask.live.processors.results import Series, Setting
 from mrcz_dask.live.view import PanelState, Result
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.live_messages import ProcessorFailed, ProcessorLoaded, ProcessorRestarted
-from mrcz_dask.values.messages import Listener, Warned
+from mrcz_dask.values.messages import Listener, ProcessorFailed, ProcessorLoaded, ProcessorRestarted, Warned
 
 IDLE_SECONDS = 0.1
 LOAD_SECONDS = 60.0

@@ -11,8 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import About
-from mrcz_dask.values.live_messages import FramesMissing
-from mrcz_dask.values.messages import Listener, silent
+from mrcz_dask.values.messages import FramesMissing, Listener, silent
 
 
 class OpenStack(Protocol):

@@ -33,7 +33,7 @@ from mrcz_dask.live.record.spool import About
 from mrcz_dask.live.transport import sender as sender_module
 from mrcz_dask.live.transport.listen import Listen
 from mrcz_dask.live.transport.sender import FrameSender
-from mrcz_dask.values import live_messages, messages
+from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, ProcessorError
 from tests.electrons import count
 
@@ -127,9 +127,9 @@ def test_gaps_are_told_and_recorded_and_stacks_end(
         for k, frame in enumerate(frames):
             sender.send(frame, number=k + 3 * (k >= 20), stack="B" if k >= 30 else "A")
     assert serving.done is not None and serving.done.missing == 3
-    assert [
-        (one.frame, one.count) for one in serving.told if isinstance(one, live_messages.FramesMissing)
-    ] == [(23, 3)]
+    assert [(one.frame, one.count) for one in serving.told if isinstance(one, messages.FramesMissing)] == [
+        (23, 3)
+    ]
     paths = sorted(tmp_path.glob("*.mrcz"))
     assert [p.stem for p in paths] == ["camera_0000000000_A", "camera_0000000015_A", "camera_0000000033_B"]
     assert sum(one.frames for one in serving.done.results) == 40
