@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.correction.outputs import REVERSED
-from mrcz_dask.formats.defects import Kind, write_defects
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.writer import StackWriter, write
 from mrcz_dask.formats.places import stem_of
@@ -29,12 +28,11 @@ from mrcz_dask.values.errors import MrczDaskError, NoStacksError, ParameterError
 from mrcz_dask.values.params import GainParams
 
 MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
-FORMS: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
 
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """An output of a run.
+    """A corrected stack that a run has written.
 
     Attributes
     ----------
@@ -78,15 +76,22 @@ class Movie:
 
 
 def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
-    """Return the outputs in a run's folder and below, in order of acquisition, and why others are none.
+    """Find the outputs in a run's folder and below.
+
+    Returns
+    -------
+    movies
+        In order of acquisition.
+    failed
+        Files that cannot be read, with reasons.
 
     Raises
     ------
     SessionError
         When there is none.
     """
-    found: list[Movie] = []
-    bad: dict[str, str] = {}
+    movies: list[Movie] = []
+    failed: dict[str, str] = {}
     try:
         files = list_stacks(folder, recursive=True).files
     except (NoStacksError, FileNotFoundError):
@@ -96,58 +101,43 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
         try:
             with open_source(path) as reader:
                 steps = last_steps(reader.footer or {})
-                movie = _movie(path, name, reader, steps) if _is_output(name, steps) else None
+                if "koma" not in steps:
+                    continue
+                # koma puts outputs into the folder of their input; elsewhere they are copies
+                source = PurePosixPath(steps["outliers"]["inputs"][0]["name"])
+                if "/" not in name or source.parent == PurePosixPath(name).parent:
+                    movies.append(_movie(path, name, reader, steps))
         except (MrczDaskError, OSError) as error:
-            bad[name] = str(error)
-            continue
-        if movie is not None:
-            found.append(movie)
-    if not found:
+            failed[name] = str(error)
+    if not movies:
         raise PlaceError(f"{folder}: no outputs of koma; expected files that a run wrote there")
-    return sorted(found, key=lambda movie: (movie.acquired, movie.stem)), bad
-
-
-def _is_output(name: str, steps: dict[str, dict[str, Any]]) -> bool:
-    """Return whether koma made a file, and put it into this folder: copies in others are of no concern."""
-    if "koma" not in steps or "/" not in name:
-        return "koma" in steps
-    return PurePosixPath(steps["outliers"]["inputs"][0]["name"]).parent == PurePosixPath(name).parent
+    return sorted(movies, key=lambda movie: (movie.acquired, movie.stem)), failed
 
 
 def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str, Any]]) -> Movie:
-    recipe = (reader.footer or {}).get("recipe")
     gain = steps.get("gain")
-    digest = gain["parameters"]["gain"] if gain else ""
     top_down = is_top_down(reader)
+    chain = reader.provenance
+    written = max(k for k, step in enumerate(chain) if step["name"] == "write")
+    reversals = sum(bool((step.get("results") or {}).get(REVERSED)) for step in chain[written:])
     return Movie(
         path=path,
         stem=name.removesuffix(path.name) + stem_of(path.name),
         acquired=steps["koma"]["results"]["acquired"],
         pixel_size=reader.pixel_size[0] if reader.pixel_size else None,
-        counts=recipe is not None,
+        counts=(reader.footer or {}).get("recipe") is not None,
         dose=float(steps["outliers"]["results"]["dose_per_frame"]),
         shape=reader.shape,
         dtype=reader.physical_dtype,
-        gain=GainParams(digest, (gain["results"]["gamma"],)) if gain else GainParams(),
+        gain=GainParams(gain["parameters"]["gain"], (gain["results"]["gamma"],)) if gain else GainParams(),
         top_down=top_down,
-        input_top_down=top_down != _reversed_since(reader.provenance),
+        input_top_down=top_down != (reversals % 2 == 1),
     )
 
 
-def _reversed_since(chain: Sequence[Mapping[str, Any]]) -> bool:
-    """Return whether the rows of an output are in the other order than those of the run's input were."""
-    last = max(k for k, step in enumerate(chain) if step["name"] == "write")
-    return sum(bool((step.get("results") or {}).get(REVERSED)) for step in chain[last:]) % 2 == 1
-
-
-def mask_of(store: SessionStore, stem: str) -> NDArray[np.bool_]:
-    """Return the outliers of a stack, (ny, nx), True = outlier, in the rows of the input."""
-    return is_masked(store.load(stem, "weight"))
-
-
 def shown_mask(store: SessionStore, movie: Movie) -> NDArray[np.bool_]:
-    """Return the outliers of a movie as an MRC file holds them."""
-    return np.ascontiguousarray(movie.as_shown(mask_of(store, movie.stem)))
+    """Return the outliers of a movie, (ny, nx), True = outlier, as an MRC file holds them."""
+    return np.ascontiguousarray(movie.as_shown(is_masked(store.load(movie.stem, "weight"))))
 
 
 def place_of(movie: Movie, folder: Path, end: str) -> Path:
@@ -185,43 +175,30 @@ def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Itera
             writer.append(frame)
 
 
-def write_mask(movie: Movie, target: Path, store: SessionStore) -> None:
-    """Write the outliers of a movie in every form."""
-    mask = shown_mask(store, movie)
-    for end, form in FORMS.items():
-        write_defects(place_of(movie, target / DEFECTS, end), mask, form, "bottom")
+def write_dark_and_gain(movie: Movie, target: Path, store: SessionStore) -> None:
+    """Write what makes MotionCor's (frame - dark) * gain the corrected frame.
 
-
-def gain_of(movie: Movie, store: SessionStore) -> Gain:
-    """Return the gain that the run applied to a movie; ones where there was none."""
-    return gain_for(str(store.path), movie.gain, movie.gain.gamma[0]) or Gain.of(np.ones(movie.shape[1:]))
-
-
-def write_dark(movie: Movie, target: Path, store: SessionStore) -> None:
-    """Write what makes MotionCor's (frame - dark) * gain the corrected frame: dark and pattern over gain.
-
-    The scale of the method `session` is part of that gain.
+    The dark is the camera's plus the pattern over the gain. The gain has its gamma and the scale of the
+    method `session` applied, and zeros at its defects; it is ones where the run applied none.
 
     Raises
     ------
     ParameterError
         The pattern was divided by, and is no dark.
     """
-    correction, gain = store.correction(movie.stem), gain_of(movie, store)
+    correction = store.correction(movie.stem)
     if correction.form == "divide":
         raise ParameterError(
             f"{movie.path}: --form divide has no additive reference for MotionCor; use --form subtract"
         )
-    image = correction.pattern.astype(np.float32) * np.float32(correction.step) / gain.image
-    if (scale := correction.factor()) is not None:
-        image /= scale
+    gain = gain_for(str(store.path), movie.gain, movie.gain.gamma[0]) or Gain.of(np.ones(movie.shape[1:]))
+    scale = correction.factor()
+    dark = correction.pattern.astype(np.float32) * np.float32(correction.step) / gain.image
+    if scale is not None:
+        dark /= scale
     if gain.dark is not None:
-        image += gain.dark
-    write(place_of(movie, target / DARK, ".mrc"), np.ascontiguousarray(movie.as_shown(image)), footer=False)
-
-
-def write_gain(movie: Movie, target: Path, store: SessionStore) -> None:
-    """Write the gain of a movie, gamma and scale taken, with zeros at its defects: to be multiplied with."""
-    gain, scale = gain_of(movie, store), store.correction(movie.stem).factor()
-    image = np.where(gain.bad, np.float32(0), gain.image if scale is None else gain.image * scale)
-    write(place_of(movie, target / GAINS, ".mrc"), np.ascontiguousarray(movie.as_shown(image)), footer=False)
+        dark += gain.dark
+    factor = np.where(gain.bad, np.float32(0), gain.image if scale is None else gain.image * scale)
+    for folder, image in ((DARK, dark), (GAINS, factor)):
+        rows = np.ascontiguousarray(movie.as_shown(image))
+        write(place_of(movie, target / folder, ".mrc"), rows, footer=False)

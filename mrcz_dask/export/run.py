@@ -20,16 +20,15 @@ from mrcz_dask.export.movies import (
     MOVIES,
     Movie,
     movies_of,
+    place_of,
     shown_mask,
     write_corrected,
     write_counts,
-    write_dark,
-    write_gain,
-    write_mask,
+    write_dark_and_gain,
 )
 from mrcz_dask.export.texts import GAIN, TEXTS, Optics
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.defects import write_defects
+from mrcz_dask.formats.defects import Kind, write_defects
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.text.star import is_word
@@ -43,11 +42,12 @@ Program = Literal["relion", "motioncor", "cryosparc", "warp"]
 PROGRAMS: tuple[Program, ...] = ("relion", "motioncor", "cryosparc", "warp")
 FEWEST_FRAMES = 3  # RELION skips shorter movies
 PHASE = "export"
+_DEFECT_FILES: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: the folder, the movies, and what could not be."""
+    """Result of an export: the folder, the movies in it, and reasons why others were left out."""
 
     folder: Path
     movies: tuple[str, ...]
@@ -81,13 +81,12 @@ def export(
     SpaceError, FormatError
         When the disk is full, or an output is damaged.
     """
-    found, left_out = movies_of(folder)
-    number = Counter(m.stem for m in found)
-    twice = sorted(m.path.name for m in found if number[m.stem] > 1)
-    if twice:
+    movies, left_out = movies_of(folder)
+    numbers = Counter(movie.stem for movie in movies)
+    if twice := sorted(movie.path.name for movie in movies if numbers[movie.stem] > 1):
         raise SessionError(f"{folder}: {', '.join(twice)}: several outputs of one stack; leave one of each")
-    left_out |= {movie.stem: reason for movie in found if (reason := _unfit(movie, program))}
-    good = [movie for movie in found if movie.stem not in left_out]
+    left_out |= {movie.stem: reason for movie in movies if (reason := _unfit(movie, program))}
+    good = [movie for movie in movies if movie.stem not in left_out]
     if not good:
         raise SessionError(
             f"{folder}: no movie to hand on: {some(f'{n} ({why})' for n, why in left_out.items())}"
@@ -96,7 +95,11 @@ def export(
     with _whole(target) as place:
         _write_movies(good, place, store, program, listen)
         write(place / GAIN, np.ones(good[0].shape[1:], np.float32), footer=False)
-        _common_defects(good, place, store)
+        common = reduce(np.logical_and, (shown_mask(store, movie) for movie in good))
+        write_defects(place / "defects_common.txt", common, "boxes", "bottom")
+        write_defects(place / "defects_common.mrc", common, "map", "bottom")
+        with_zeros = np.where(common, np.float32(0), np.float32(1))
+        write(place / "gain_ones_zero_at_defects.mrc", with_zeros, footer=False)
         text = TEXTS[program](good, place, store, optics)
         write_atomic(place / "README.md", text.encode())
     return Exported(target, tuple(m.stem for m in good), left_out)
@@ -142,20 +145,11 @@ def _write_movies(
     listen(messages.PhaseStarted(PHASE, len(good), sum(sizes.values())))
     for movie in good:
         if program == "motioncor" and movie.counts:
-            write_dark(movie, target, store)
-            write_gain(movie, target, store)
+            write_dark_and_gain(movie, target, store)
             write_counts(movie, target)
         else:
             write_corrected(movie, target)
-        write_mask(movie, target, store)
+        for end, kind in _DEFECT_FILES.items():
+            write_defects(place_of(movie, target / DEFECTS, end), shown_mask(store, movie), kind, "bottom")
         listen(messages.StackDone(PHASE, movie.stem, sizes[movie.stem]))
     listen(messages.PhaseFinished(PHASE))
-
-
-def _common_defects(good: Sequence[Movie], target: Path, store: SessionStore) -> None:
-    """Write the pixels that are outliers in every stack: for programs that take one list for all."""
-    common = reduce(np.logical_and, (shown_mask(store, movie) for movie in good))
-    write_defects(target / "defects_common.txt", common, "boxes", "bottom")
-    write_defects(target / "defects_common.mrc", common, "map", "bottom")
-    gain = np.where(common, np.float32(0), np.float32(1))
-    write(target / "gain_ones_zero_at_defects.mrc", gain, footer=False)

@@ -1,4 +1,4 @@
-"""What a person is told of an exported folder, and the tables that a program reads: one function for each."""
+"""The README of an exported folder, and the tables that a program reads: one function for each program."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GAIN = "gain_ones.mrc"
 
 @dataclass(frozen=True, slots=True)
 class Optics:
-    """What the microscope was set to.
+    """Settings of the microscope.
 
     Attributes
     ----------
@@ -46,10 +46,10 @@ class Optics:
 
 
 def _pixel_size(good: Sequence[Movie], optics: Optics) -> float:
-    found = optics.pixel_size or next((m.pixel_size for m in good if m.pixel_size), None)
-    if found is None:
+    size = optics.pixel_size or next((movie.pixel_size for movie in good if movie.pixel_size), None)
+    if size is None:
         raise ParameterError("the stacks say no pixel size; give it with --pixel-size")
-    return found
+    return size
 
 
 ABOUT = """# {n} movies for {program}
@@ -80,7 +80,7 @@ def _about(good: Sequence[Movie], program: str, kind: str = CORRECTED) -> str:
 
 
 def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Write the tables and return what a person is told who goes on with RELION."""
+    """Write the tables, and return the README for RELION."""
     size = _pixel_size(good, optics)
     write_star(
         target / "movies.star",
@@ -113,7 +113,7 @@ def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics:
 
 
 def for_motioncor(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return what a person is told who goes on with MotionCor."""
+    """Return the README for MotionCor."""
     size, raw, first = _pixel_size(good, optics), good[0].counts, good[0].stem
     movie, gain, dark, defects = (
         quote(f"{folder}/{first}{end}")
@@ -137,7 +137,7 @@ OF_COUNTS = (
 
 
 def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return what a person is told who goes on with cryoSPARC."""
+    """Return the README for cryoSPARC."""
     size = _pixel_size(good, optics)
     depths = {movie.stem.count("/") for movie in good}
     paths = ", ".join(f"`{MOVIES}/{'*/' * depth}*.mrcs`" for depth in sorted(depths))
@@ -154,7 +154,7 @@ def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, opti
 
 
 def for_warp(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return what a person is told who goes on with Warp."""
+    """Return the README for Warp."""
     size = _pixel_size(good, optics)
     below = " --recursive" if any("/" in movie.stem for movie in good) else ""
     return _about(good, "Warp") + (

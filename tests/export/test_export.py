@@ -10,7 +10,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.convert.recompress import recompress
-from mrcz_dask.export.movies import mask_of, movies_of
+from mrcz_dask.export.movies import movies_of
 from mrcz_dask.export.run import PROGRAMS, Program, export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.defects import read_defects
@@ -21,6 +21,10 @@ from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterE
 from tests.inputs import read_star
 
 OPTICS = Optics(pixel_size=1.05)
+
+
+def mask_of(store: SessionStore, stem: str) -> np.ndarray:
+    return is_masked(store.load(stem, "weight"))
 
 
 def plain(path: Path) -> np.ndarray[Any, Any]:

@@ -61,7 +61,15 @@ class EerReader(FrameSource):
             raise FormatError(f"{self.name}: no page of electron events; expected an EER file")
         self._start, self._first = start, pages.page(start)
         self._raw = (*self._first.shape, self._first.compression)
-        self.bounds = _group_bounds(self.name, pages.count - start, params.eer_frames)
+        raw_frames = pages.count - start
+        count = raw_frames // params.eer_frames
+        if not count:
+            raise HeaderError(
+                f"{self.name}: has {raw_frames} raw frames, fewer than one frame of {params.eer_frames}; "
+                f"take --eer-frames {max(1, raw_frames // 2)} or fewer"
+            )
+        # what is left over is spread evenly
+        self.bounds = tuple(k * raw_frames // count for k in range(count + 1))
         ny, nx = (edge * params.eer_upsampling for edge in self._first.shape)
         self.shape = (len(self.bounds) - 1, ny, nx)
         self.dtype = np.dtype(np.uint8 if max(np.diff(self.bounds)) < 256 else np.uint16)
@@ -69,7 +77,7 @@ class EerReader(FrameSource):
             self._strips(pages.count - 1)
         tags = pages.first.eer_tags or self._first.eer_tags or {}
         tags = {key: str(value) if isinstance(value, datetime) else value for key, value in tags.items()}
-        stated, raw_frames = tags.get(_FRAMES), int(self.bounds[-1])
+        stated = tags.get(_FRAMES)
         if isinstance(stated, int) and stated != raw_frames:
             self.notes = (f"has {raw_frames} raw frames, and the camera's metadata say {stated}",)
         edge = tags.get(_PIXEL)
@@ -133,14 +141,3 @@ class EerReader(FrameSource):
     def close(self) -> None:
         """Close the file if it was opened here."""
         self._pages.close()
-
-
-def _group_bounds(name: str, raw: int, each: int) -> tuple[int, ...]:
-    """Return where each frame begins, and the end; what is left over is spread evenly."""
-    count = raw // each
-    if not count:
-        raise HeaderError(
-            f"{name}: has {raw} raw frames, fewer than one frame of {each}; take --eer-frames "
-            f"{max(1, raw // 2)} or fewer"
-        )
-    return tuple(k * raw // count for k in range(count + 1))

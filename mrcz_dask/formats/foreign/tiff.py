@@ -23,7 +23,7 @@ from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, TruncatedError
-from mrcz_dask.values.params import FourBit, InputParams
+from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -170,7 +170,13 @@ class TiffReader(ChecksummedSource):
                 "pixel; expected grey images"
             )
         self._stored = (*first.shape, np.dtype(first.dtype))
-        self.packed = payload is None and _is_packed(self.name, first, params.four_bit)
+        is_byte = first.dtype == np.uint8 and first.bitspersample == 8
+        if payload is None and params.four_bit == "packed" and not is_byte:
+            raise FormatError(
+                f"{self.name}: has {first.bitspersample} bits a pixel; expected 8 with two pixels in each"
+            )
+        packed_by_size = params.four_bit == "auto" and half_super_resolution(*first.shape)
+        self.packed = payload is None and is_byte and (params.four_bit == "packed" or packed_by_size)
         ny, nx = first.shape
         self.shape = (pages.count, ny, 2 * nx if self.packed else nx)
         self.dtype = native(self.name, first.dtype)
@@ -271,15 +277,6 @@ def _check_count(name: str, page: Any, pages: int) -> None:
         raise TruncatedError(
             f"{name}: has {pages} pages, and its description says that there are {announced}; copy it again"
         )
-
-
-def _is_packed(name: str, page: Any, four_bit: FourBit) -> bool:
-    byte = page.dtype == np.uint8 and page.bitspersample == 8
-    if four_bit == "packed" and not byte:
-        raise FormatError(
-            f"{name}: has {page.bitspersample} bits a pixel; expected 8 with two pixels in each"
-        )
-    return byte and (four_bit == "packed" or (four_bit == "auto" and half_super_resolution(*page.shape)))
 
 
 def resolution(page: Any) -> PixelSizes:

@@ -77,14 +77,23 @@ class ZarrWriter(ChecksummedWriter):
         self._folder.write(f"c/{i}/0/0", raw)
 
     def _finish(self) -> None:
+        zarr, codec, blosc = library("zarr", "formats", "Zarr stores"), self._codec, None
+        if codec is not None:
+            blosc = library("zarr.codecs", "formats", "Zarr stores").BloscCodec(
+                cname=codec.format,
+                clevel=codec.level,
+                shuffle=_SHUFFLES[codec.filter],
+                typesize=self.dtype.itemsize,
+                blocksize=codec.blocksize,
+            )
         size = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
         try:
-            library("zarr", "formats", "Zarr stores").create_array(
+            zarr.create_array(
                 str(self._folder.place),
                 shape=self.shape,
                 dtype=self.dtype,
                 chunks=(1, *self.shape[1:]),
-                compressors=self._blosc(),
+                compressors=blosc,
                 dimension_names=AXES,
                 fill_value=0,
                 zarr_format=3,
@@ -93,16 +102,6 @@ class ZarrWriter(ChecksummedWriter):
         except OSError as error:
             raise explain(error, self._folder.path) from error
         self._folder.commit()
-
-    def _blosc(self) -> Any:
-        codec = self._codec
-        return codec and library("zarr.codecs", "formats", "Zarr stores").BloscCodec(
-            cname=codec.format,
-            clevel=codec.level,
-            shuffle=_SHUFFLES[codec.filter],
-            typesize=self.dtype.itemsize,
-            blocksize=codec.blocksize,
-        )
 
     def _discard(self) -> None:
         self._folder.discard()

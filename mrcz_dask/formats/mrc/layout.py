@@ -134,7 +134,7 @@ def load_layout(source: Source, complain: Complain) -> Layout:
 
 
 def header_payload(header: Header, header_bytes: bytes) -> dict[str, Any]:
-    """Return what the footer says about the header."""
+    """Return the facts about the header that go into the footer."""
     return {"xxh3": checksum(header_bytes), "shape": list(header.shape), "dtype": header.dtype.str}
 
 

@@ -83,48 +83,46 @@ class StackWriter(FrameWriter):
         super().__init__(shape, np.uint8 if four_bit else dtype, **about)
         self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
         self._target, self._path, self._durable = target, target_path(target), durable
-        self._kind, self._footer = kind or self._kind_of_name(), self._footer_place(footer, four_bit)
-        if codec == "none" or (codec == "auto" and (self._kind != "mrcz" or four_bit)):
-            codec = None
-        self._check_options(codec, four_bit)
-        self._codec_option, self._version = codec, chunk_version
-        self._codec: Codec | None = None
-        self._codec_name: str | None = None
-        self._body = self._new_body()
-
-    def _kind_of_name(self) -> Kind:
-        if self._path is None:
-            return "mrcz"
-        if self._path.suffix.lower() not in _KINDS:
-            raise ParameterError(
-                f"{self._path}: expected a name that ends in {', '.join(_KINDS)}, or kind= to be given"
-            )
-        return _KINDS[self._path.suffix.lower()]
-
-    def _footer_place(self, footer: FooterOption, four_bit: bool) -> FooterOption:
+        self._kind = self._choose_kind(kind)
         if footer not in (True, False, "sidecar", "json"):
             raise ParameterError(
                 f"footer is {footer!r}; expected True, False, 'json' (at the file's end) or 'sidecar'"
             )
         if four_bit and footer:
             footer = "sidecar"  # readers of 4-bit files trip over bytes behind the data
-        return False if footer == "sidecar" and self._path is None else footer
-
-    def _check_options(self, codec: str | Codec | None, four_bit: bool) -> None:
-        kind = self._kind
-        if codec is not None and kind != "mrcz":
-            raise ParameterError(f"codec is {codec!s} for a plain .{kind}; write .mrcz, or codec none")
-        if codec is not None and four_bit:
-            raise ParameterError(f"codec is {codec!s} for 4-bit pixels; these are not compressed: codec none")
-        if codec is not None and self._footer == "sidecar":
-            raise ParameterError("a sidecar goes with plain files; compressed ones hold their footer")
-        if self._extended and kind == "mrcs" and not self._footer:
+        self._footer = False if footer == "sidecar" and self._path is None else footer
+        if codec == "none" or (codec == "auto" and (self._kind != "mrcz" or four_bit)):
+            codec = None
+        if codec is not None:
+            self._check_codec(codec, four_bit)
+        if self._extended and self._kind == "mrcs" and not self._footer:
             raise ParameterError(
                 "a plain .mrcs has no extended header (MotionCor3 takes one for tilts); write .mrc, or "
                 "a footer or sidecar, which keeps it"
             )
-        if codec is not None:
-            check_chunk_size(self._stored.nbytes)
+        self._codec_option, self._version = codec, chunk_version
+        self._codec: Codec | None = None
+        self._codec_name: str | None = None
+        self._body = self._new_body()
+
+    def _choose_kind(self, kind: Kind | None) -> Kind:
+        if kind is not None or self._path is None:
+            return kind or "mrcz"
+        suffix = self._path.suffix.lower()
+        if suffix not in _KINDS:
+            raise ParameterError(
+                f"{self._path}: expected a name that ends in {', '.join(_KINDS)}, or kind= to be given"
+            )
+        return _KINDS[suffix]
+
+    def _check_codec(self, codec: str | Codec, four_bit: bool) -> None:
+        if self._kind != "mrcz":
+            raise ParameterError(f"codec is {codec!s} for a plain .{self._kind}; write .mrcz, or codec none")
+        if four_bit:
+            raise ParameterError(f"codec is {codec!s} for 4-bit pixels; these are not compressed: codec none")
+        if self._footer == "sidecar":
+            raise ParameterError("a sidecar goes with plain files; compressed ones hold their footer")
+        check_chunk_size(self._stored.nbytes)
 
     def _new_body(self) -> Body:
         base = HEADER_SIZE + len(self._extended_header()[1])
