@@ -1,4 +1,4 @@
-"""The outliers of one stack at a time, without its neighbours."""
+"""The outliers of one stack at a time, without its neighbors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def filter_outliers(
     """Find and fill the outliers of one stack, without KOMA.
 
     Counts stay counts: each outlier is kept, or replaced as a whole by a Poisson draw round the mean of its
-    neighbours, with the probability that its weight says. Floats are blended with the fill.
+    neighbors, with the probability that its weight says. Floats are blended with the fill.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def filter_outliers(
         total = sum_stack(_ExposedFrames(reader, () if len(blank) == len(reader) else blank))
         mask = outlier_mask(total, outliers)
         digest = pixel_digest(reader)
-        is_count = reader.dtype.kind in "iu" and not reader.quantised
+        is_count = reader.dtype.kind in "iu" and not reader.quantized
         dose = float(mask.mean) / total.n
         fill = _replacing(mask, total, digest, dose) if is_count else _blending(mask, total, dose)
         notes = (*reader.notes, *blank_note(blank, len(reader)))

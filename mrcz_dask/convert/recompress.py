@@ -1,4 +1,4 @@
-"""One stack at a time, without its neighbours, with another codec, in another format, or as plain counts."""
+"""One stack at a time, without its neighbors, with another codec, in another format, or as plain counts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Frame = NDArray[Any]
 Format = OutputFormat | Literal["plain"]
 Keep = Literal["footer", "sidecar", "none"]
 _FOOTERS: dict[Keep, FooterOption] = {"footer": True, "sidecar": "sidecar", "none": False}
-_QUANTISATION = ("scale", "offset", "rounding", "generator")
+_QUANTIZATION = ("scale", "offset", "rounding", "generator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def recompress(
     format
         Of the output. For other programs integers are stored in the narrowest type that all read alike, and
         rows as `reversed_rows` says. ``plain`` decompresses, for software that knows no MRCZ: MRC (.mrcs; an
-        image as .mrc), quantised stacks as float32 counts, where ``mrcs`` keeps the stored integers.
+        image as .mrc), quantized stacks as float32 counts, where ``mrcs`` keeps the stored integers.
     keep
         For ``plain``: the provenance goes behind the pixels, into a .json beside the file, or nowhere.
     stem
@@ -138,7 +138,7 @@ def recompress(
 def _suffix(reader: FrameSource, format: Format) -> str:
     if format != "plain":
         return SUFFIXES[format]
-    if reader.quantised and reader.physical_dtype == np.float64:
+    if reader.quantized and reader.physical_dtype == np.float64:
         raise DtypeError(
             f"{reader.name}: its counts lie on a constant offset of {reader.offset:g}, beside which float32 "
             "loses them. `recompress --format mrcs` keeps stored integers; the footer says the offset"
@@ -177,7 +177,7 @@ def _write(
                 writer.append_chunk(chunks.stored_chunk(k), frame=frame)
             else:
                 writer.append(frame)
-        of_input = pixel_digest(reader) if plain and reader.quantised else digest.hexdigest()
+        of_input = pixel_digest(reader) if plain and reader.quantized else digest.hexdigest()
         step = provenance.step(
             made_by[0],
             parameters=made_by[1],
@@ -220,7 +220,7 @@ def _plain_writer(reader: FrameSource, place: Path, keep: Keep, reverse: bool) -
         about |= {"extended": b"", "extended_type": ""}
     if keep == "none":
         about["meta"] = None
-    undone = (ROWS, "dtype", *(_QUANTISATION if reader.quantised else ()))
+    undone = (ROWS, "dtype", *(_QUANTIZATION if reader.quantized else ()))
     return StackWriter(
         place,
         reader.shape,

@@ -124,9 +124,9 @@ def sum_stack(task: SumTask) -> StackSums:
     """
     file = measure(task.path)
     with open_source(task.path, task.settings.input) as reader:
-        if reader.quantised:
+        if reader.quantized:
             raise FormatError(
-                f"{task.path}: its integers are quantised (scale {reader.scale:g}); expected counts "
+                f"{task.path}: its integers are quantized (scale {reader.scale:g}); expected counts "
                 "or floats. Write it as float32 first (mrcz-dask decompress)"
             )
         return sum_frames(task, reader, file)

@@ -39,12 +39,12 @@ class FrameWriter(ABC):
     extended, extended_type
         An extended header to be carried over byte for byte, and its four letters.
     pixels
-        What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and
+        What the pixels mean: ``unit``, ``scale`` and ``offset`` of quantized ones, ``dose_per_frame``; and
         ``dtype``, as ``<u2``, if they are stored in another one: see `restored`.
     provenance
         Steps as `provenance.append` gives them.
     recipe
-        What turns these counts into normalised ones.
+        What turns these counts into normalized ones.
     reverse_rows
         Each frame is stored from its last row to its first one.
     mrc_header

@@ -162,7 +162,7 @@ class FrameSource(ABC):
         """Close the file if it was opened here."""
 
     @property
-    def quantised(self) -> bool:
+    def quantized(self) -> bool:
         """True if the stored integers stand for ``scale * stored + offset``."""
         return "scale" in self.pixels
 
@@ -189,8 +189,8 @@ class FrameSource(ABC):
 
     @property
     def physical_dtype(self) -> np.dtype[Any]:
-        """Type of frames in their unit: as stored, quantised ones float32, float64 beside a large offset."""
-        if not self.quantised:
+        """Type of frames in their unit: as stored, quantized ones float32, float64 beside a large offset."""
+        if not self.quantized:
             return self.dtype
         largest = abs(self.offset) + 2.0**15 * abs(self.scale)
         fine = float(np.spacing(np.float32(largest))) <= abs(self.scale)
@@ -198,7 +198,7 @@ class FrameSource(ABC):
 
     def physical(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
         """Return frame `i` in its unit; see `physical_dtype`."""
-        if not self.quantised:
+        if not self.quantized:
             return self.frame(i, out)
         if out is None:
             out = np.empty(self.shape[1:], self.physical_dtype)

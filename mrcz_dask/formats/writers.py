@@ -62,7 +62,7 @@ def open_writer(
     codec
         See `check_format_codec`.
     pixels
-        What they mean: ``unit``, ``scale`` and ``offset`` of quantised ones, ``dose_per_frame``; and the
+        What they mean: ``unit``, ``scale`` and ``offset`` of quantized ones, ``dose_per_frame``; and the
         ``dtype``, as ``<u2``, that they had before they were narrowed: frames are taken in that one too, what
         does not fit is an error, and readers give it back.
     four_bit

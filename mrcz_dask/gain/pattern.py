@@ -69,11 +69,11 @@ def look_at(
     Raises
     ------
     FormatError, OSError, OutlierError
-        It cannot be read, holds quantised pixels, blank frames alone, or nothing finite.
+        It cannot be read, holds quantized pixels, blank frames alone, or nothing finite.
     """
     with open_source(path, inputs) as source:
-        if source.quantised:
-            raise FormatError(f"{path}: its pixels are quantised (an output); expected counts")
+        if source.quantized:
+            raise FormatError(f"{path}: its pixels are quantized (an output); expected counts")
         total, prints = _summed(source)
         if not total.n:
             raise FormatError(f"{path}: all its frames are blank; leave it out")

@@ -209,12 +209,12 @@ class ContrastParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class KomaParams(Parameters):
-    """Parameters of the knock-out moving average, which estimates the fixed pattern from neighbours.
+    """Parameters of the knock-out moving average, which estimates the fixed pattern from neighbors.
 
     Attributes
     ----------
     radius
-        Window radius a: 2a usable neighbours in time, the stack itself left out.
+        Window radius a: 2a usable neighbors in time, the stack itself left out.
     method
         ``fit`` (regression on a short and a long window, band by band), ``plain`` (the preprint's) or
         ``session`` (each pixel to the same mean and deviation over the whole session, Afanasyev et al. 2015).

@@ -165,7 +165,7 @@ class Summed(Record):
     hot, dead, neighbourly
         Numbers of outlier pixels.
     t_dark, t_hot
-        Thresholds of the sum, in sigma from its centre; None where off.
+        Thresholds of the sum, in sigma from its center; None where off.
     mu, sigma, misfit
         Of the fit to the histogram of the sum, counts.
     status
@@ -298,7 +298,7 @@ class StackResult(Record):
             return "pattern kept"
         if self.usable:
             return ""
-        return "not a neighbour" if self.score is None else "high contrast"
+        return "not a neighbor" if self.score is None else "high contrast"
 
     @property
     def too_quiet(self) -> bool:

@@ -1,4 +1,4 @@
-"""Choose the neighbours in time that make the reference of a stack."""
+"""Choose the neighbors in time that make the reference of a stack."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mrcz_dask.values.errors import ParameterError
 
 
 def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = None) -> list[int]:
-    """Return the knock-out window of stack `i`: its 2 x radius usable neighbours in time.
+    """Return the knock-out window of stack `i`: its 2 x radius usable neighbors in time.
 
     At the ends of the session the window becomes asymmetric so that the number stays; a session of fewer
     than 2 x radius + 1 usable stacks gives all the others.

@@ -54,7 +54,7 @@ def test_the_interface(kind: str, counts: Counts, tmp_path: Path) -> None:
             kind, {"tiff": "TIFF", "eer": "EER", "hdf5": "HDF5", "zarr": "Zarr"}.get(kind)
         )
         assert source.first_row == ("bottom" if source.format.startswith("MRC") else "top")
-        assert (source.quantised, source.scale, source.offset) == (False, 1, 0)
+        assert (source.quantized, source.scale, source.offset) == (False, 1, 0)
         assert source.pixel_size is None
         out = np.empty((20, 30), np.uint8)
         assert source.frame(1, out) is out

@@ -54,10 +54,10 @@ def test_nothing_to_go_by(tmp_path: Path) -> None:
 
 
 def test_outputs_and_other_shapes_are_refused(stacks: tuple[Path, ...], tmp_path: Path) -> None:
-    quantised = tmp_path / "output.mrcz"
-    write(quantised, np.ones((3, *SHAPE), np.int16), pixels={"scale": 0.5, "offset": 0.0})
-    with pytest.raises(FormatError, match="quantised"):
-        look_at(quantised)
+    quantized = tmp_path / "output.mrcz"
+    write(quantized, np.ones((3, *SHAPE), np.int16), pixels={"scale": 0.5, "offset": 0.0})
+    with pytest.raises(FormatError, match="quantized"):
+        look_at(quantized)
     other = tmp_path / "other.mrcz"
     write(other, np.random.default_rng(0).poisson(2, (12, 32, 32)).astype(np.uint8))
     with pytest.raises(SessionError, match="expected one shape"):

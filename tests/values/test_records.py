@@ -101,7 +101,7 @@ def test_only_a_mask_that_was_found_is_sound():
         ({"caveats": ("holds the same data as s3.mrc: ...",), "usable": False, "score": None}, "copy"),
         ({"caveats": ("outlier mask hot: no pattern was taken off",), "usable": False}, "pattern kept"),
         ({"usable": False, "score": 3.0}, "high contrast"),
-        ({"usable": False, "score": None}, "not a neighbour"),
+        ({"usable": False, "score": None}, "not a neighbor"),
         ({"kept": True}, "kept"),
         ({"caveats": ("quieter than counting allows: ...",), "kept": True}, "too quiet"),
     ],

@@ -139,7 +139,7 @@ class TiffPages:
 
 
 class TiffReader(ChecksummedSource):
-    """A TIFF file of grey images of one size and type; a page is a frame, row 0 at the top.
+    """A TIFF file of gray images of one size and type; a page is a frame, row 0 at the top.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class TiffReader(ChecksummedSource):
         if first.samplesperpixel != 1 or len(first.shape) != 2:
             raise FormatError(
                 f"{self.name}: a page has the shape {first.shape} with {first.samplesperpixel} samples a "
-                "pixel; expected grey images"
+                "pixel; expected gray images"
             )
         self._stored = (*first.shape, np.dtype(first.dtype))
         is_byte = first.dtype == np.uint8 and first.bitspersample == 8

@@ -371,7 +371,7 @@ def _pixel_size(
 
 
 def encode_meta(meta: dict[str, Any] | None, pixels: dict[str, Any]) -> bytes:
-    """Return python-mrcz's extended header, JSON of `meta` and the scale of quantised pixels, or b""."""
+    """Return python-mrcz's extended header, JSON of `meta` and the scale of quantized pixels, or b""."""
     content = plain(meta or {})
     if "scale" in pixels:
         content[_OWN_META] = {key: pixels[key] for key in ("scale", "offset", "unit") if key in pixels}

@@ -119,7 +119,7 @@ def test_pixels_that_no_stack_has(array: NDArray[Any], message: str) -> None:
 def test_pages_that_are_no_stack(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.zeros((8, 8, 3), np.uint8), photometric="rgb")
-    with pytest.raises(FormatError, match=r"a\.tif: a page has the shape .* expected grey images"):
+    with pytest.raises(FormatError, match=r"a\.tif: a page has the shape .* expected gray images"):
         open_source(path)
     with tifffile.TiffWriter(path) as file:
         file.write(np.zeros((8, 8), np.uint8))

@@ -220,7 +220,7 @@ def test_quantised_pixels(stack: Stack, file_of: Any) -> None:
         np.testing.assert_array_equal(read(data, scaled=False), stack)
         np.testing.assert_array_equal(read(data, 1), found[1])
         with StackReader(data) as reader:
-            assert reader.quantised and (reader.scale, reader.offset) == (0.0625, -2.0)
+            assert reader.quantized and (reader.scale, reader.offset) == (0.0625, -2.0)
             assert reader.meta == {"k": "v"} and reader.pixels["unit"] == "counts"
             out = np.empty((50, 40), np.float32)
             assert reader.physical(1, out) is out
@@ -237,7 +237,7 @@ def test_a_scale_that_is_no_number(stack: Stack, file_of: Any) -> None:
 
 def test_not_quantised_is_as_stored(stack: Stack, file_of: Any) -> None:
     with StackReader(file_of(stack)) as reader:
-        assert not reader.quantised and (reader.scale, reader.offset) == (1.0, 0.0)
+        assert not reader.quantized and (reader.scale, reader.offset) == (1.0, 0.0)
         assert reader.physical(0).dtype == np.int16
 
 
