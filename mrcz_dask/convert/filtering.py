@@ -20,6 +20,7 @@ from mrcz_dask.convert.recompress import (
 )
 from mrcz_dask.correction.outputs import check_codec
 from mrcz_dask.formats import provenance
+from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import dtype_text
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
@@ -102,27 +103,8 @@ def filter_outliers(
         fill = _replacing(mask, total, digest, dose) if is_count else _blending(mask, total, dose)
         notes = (*reader.notes, *blank_note(blank, len(reader)))
         dtype = reader.dtype if is_count else np.dtype(np.float32)
-        frames = (fill(reader.physical(k), k) for k in range(len(reader)))
-        stored, four_bit = stored_type(format, dtype, *range_of(frames, dtype, format))
         reverse = reversed_rows(reader, format)
-        with open_writer(
-            target,
-            format,
-            reader.shape,
-            stored,
-            codec=codec,
-            pixel_size=reader.pixel_size,
-            meta=reader.meta or None,
-            pixels={
-                "unit": "counts",
-                "dose_per_frame": dose,
-                "dtype": dtype_text(dtype),
-                **row_order(reader, format),
-            },
-            four_bit=four_bit,
-            mrc_header=reader.labelled_header,
-            reverse_rows=reverse,
-        ) as writer:
+        with _open_output(reader, target, codec, format, dtype, fill, dose) as writer:
             for k in range(len(reader)):
                 writer.append(fill(reader.physical(k), k))
             step = provenance.step(
@@ -138,6 +120,33 @@ def filter_outliers(
             )
             writer.provenance = provenance.append(reader.provenance, step)
     return converted(path, target, mask.summary() | {"caveats": list(mask.caveats)}, notes)
+
+
+def _open_output(
+    reader: FrameSource,
+    target: Path,
+    codec: str,
+    format: OutputFormat,
+    dtype: np.dtype[Any],
+    fill: Fill,
+    dose: float,
+) -> FrameWriter:
+    frames = (fill(reader.physical(k), k) for k in range(len(reader)))
+    stored, four_bit = stored_type(format, dtype, *range_of(frames, dtype, format))
+    about = {"unit": "counts", "dose_per_frame": dose, "dtype": dtype_text(dtype)}
+    return open_writer(
+        target,
+        format,
+        reader.shape,
+        stored,
+        codec=codec,
+        pixel_size=reader.pixel_size,
+        meta=reader.meta or None,
+        pixels={**about, **row_order(reader, format)},
+        four_bit=four_bit,
+        mrc_header=reader.labelled_header,
+        reverse_rows=reversed_rows(reader, format),
+    )
 
 
 class _ExposedFrames:

@@ -80,26 +80,9 @@ def view(stacks: Iterable[StackEntry]) -> View:
     return View(references, tuple(arrays), left_out)
 
 
-def _references_to(reader: FrameSource, stack: StackEntry) -> References:
+def _references_to(source: FrameSource, stack: StackEntry) -> References:
     """Return the references to one stack, under its stem; a FormatError if Zarr cannot decode it as it is."""
-    if reader.format == "Zarr":
-        raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
-    with stack.path.open("rb") as file:
-        is_wrapped = file.read(8).startswith(tuple(WRAPPED))
-    if is_wrapped or not isinstance(reader, StackReader):
-        found = "compressed as a whole" if is_wrapped else reader.format
-        raise FormatError(
-            f"{stack.path}: is {found}; a view refers to the frames of MRC and MRCZ files; write it again "
-            "with mrcz-dask recompress, or koma without --format"
-        )
-    if reader.chunk_version == 5 or reader.header.four_bit:
-        found = "its pixels have four bits"
-        if reader.chunk_version == 5:
-            found = "its chunks are of version 5 (blosc2)"
-        raise FormatError(
-            f"{stack.path}: {found}, which Zarr cannot read as they are; "
-            "write it again with mrcz-dask recompress"
-        )
+    reader = _readable(source, stack)
     in_file = reader.header.dtype
     # bytes may be unsigned; pixels may be wider in the file than what they hold
     stored = reader.dtype if in_file.itemsize == reader.dtype.itemsize == 1 else in_file
@@ -129,6 +112,29 @@ def _references_to(reader: FrameSource, stack: StackEntry) -> References:
         f"{stack.stem}/.zattrs": _json(plain(about)),
         **{f"{stack.stem}/{k}.0.0": [url, start, size] for k, (start, size) in enumerate(chunks)},
     }
+
+
+def _readable(reader: FrameSource, stack: StackEntry) -> StackReader:
+    """Return the reader if every frame has bytes of its own in the file that Zarr can decode."""
+    if reader.format == "Zarr":
+        raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
+    with stack.path.open("rb") as file:
+        is_wrapped = file.read(8).startswith(tuple(WRAPPED))
+    if is_wrapped or not isinstance(reader, StackReader):
+        found = "compressed as a whole" if is_wrapped else reader.format
+        raise FormatError(
+            f"{stack.path}: is {found}; a view refers to the frames of MRC and MRCZ files; write it again "
+            "with mrcz-dask recompress, or koma without --format"
+        )
+    if reader.chunk_version == 5 or reader.header.four_bit:
+        found = "its pixels have four bits"
+        if reader.chunk_version == 5:
+            found = "its chunks are of version 5 (blosc2)"
+        raise FormatError(
+            f"{stack.path}: {found}, which Zarr cannot read as they are; "
+            "write it again with mrcz-dask recompress"
+        )
+    return reader
 
 
 def _json(values: Any) -> str:

@@ -209,7 +209,7 @@ class Clock:
 
 def _spent(accounts: Accounts, *, helpers: bool) -> tuple[Spent, ...]:
     return tuple(
-        Spent(name, helpers, one.wall / 1e9, one.processor / 1e9, one.nbytes)
-        for name, one in accounts.items()
-        if one.wall
+        Spent(name, helpers, account.wall / 1e9, account.processor / 1e9, account.nbytes)
+        for name, account in accounts.items()
+        if account.wall
     )
