@@ -222,7 +222,7 @@ def is_too_quiet(caveats: Sequence[str]) -> bool:
 
 def only_copies(failures: Sequence[Failure]) -> bool:
     """Tell whether stacks were left out because they are copies, and for no other reason."""
-    return bool(failures) and all(one.phase == COPIES for one in failures)
+    return bool(failures) and all(failure.phase == COPIES for failure in failures)
 
 
 @dataclass(frozen=True, slots=True)
