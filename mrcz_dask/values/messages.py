@@ -155,7 +155,7 @@ class RunFinished(Message):
 
 @dataclass(frozen=True, slots=True)
 class LiveStarted(Message):
-    """A live session begins: the source, and its processors."""
+    """A live session begins."""
 
     source: str
     processors: tuple[str, ...]
@@ -163,7 +163,7 @@ class LiveStarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorLoaded(Message):
-    """A processor's file was loaded: so often by now, with this digest."""
+    """A processor's file was loaded, for the `version`-th time."""
 
     name: str
     file: str
@@ -182,7 +182,7 @@ class ProcessorFailed(Message):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorRestarted(Message):
-    """The worker of a processor was lost or given up at a frame, and another takes its place."""
+    """A processor's worker was lost or given up at a frame; another one takes its place."""
 
     name: str
     frame: int
@@ -191,7 +191,7 @@ class ProcessorRestarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class FramesMissing(Message):
-    """The source left numbers out: `count` frames before this one never came."""
+    """Frames are missing: `count` frames before this one never came."""
 
     frame: int
     count: int
@@ -199,7 +199,7 @@ class FramesMissing(Message):
 
 @dataclass(frozen=True, slots=True)
 class SourceEnded(Message):
-    """The source has no more frames, and why if it failed."""
+    """The source has no more frames; `error` says why if it failed."""
 
     source: str
     frames: int
