@@ -1,1 +1,1 @@
-"""Stacks written again in another format, without their outliers, or shown as Zarr."""
+"""Convert stacks: another codec or format, plain counts, without outliers, or a view as Zarr."""

@@ -1,4 +1,4 @@
-"""Stacks one by one, named or found in folders, on any client: recompress, decompress, outliers."""
+"""Convert many stacks, named or found in folders, one task for each, on any client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outliers of one stack at a time, without its neighbors."""
+"""Find and fill the outliers of one stack, without its neighbors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One stack at a time, without its neighbors, with another codec, in another format, or as plain counts."""
+"""Write one stack again: with another codec, in another format, or as plain counts."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ def _caveats(reader: FrameSource, codec: str) -> list[str]:
 
 
 def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat) -> tuple[float, float]:
-    """Return the least and the greatest pixel of frames, if the format asks for it: they are gone through."""
+    """Return the least and the greatest pixel of frames if the format's dtype depends on them, else 0, 0."""
     if format in OURS or dtype.kind not in "iu":
         return 0, 0
     ends = [(int(frame.min()), int(frame.max())) for frame in frames]

@@ -31,7 +31,7 @@ BLOSC = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 2, "blocksize":
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The references to a session.
+    """References by which Zarr finds the frames of a session in its files.
 
     Attributes
     ----------

@@ -1,1 +1,1 @@
-"""What the next programs read: STAR files, movies, lists."""
+"""Export outputs to the next program: movies, lists of defects, STAR files, a README with commands."""

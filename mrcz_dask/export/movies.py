@@ -1,4 +1,4 @@
-"""A run's outputs as movies and defects for other programs: plain MRC, rows as those programs show them."""
+"""Write a run's outputs as plain MRC movies, with rows as other programs show them."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Itera
 
 
 def write_dark_and_gain(movie: Movie, target: Path, store: SessionStore) -> None:
-    """Write what makes MotionCor's (frame - dark) * gain the corrected frame.
+    """Write the dark and the gain with which MotionCor's (frame - dark) * gain gives the corrected frame.
 
     The dark is the camera's plus the pattern over the gain. The gain has its gamma and the scale of the
     method `session` applied, and zeros at its defects; it is ones where the run applied none.

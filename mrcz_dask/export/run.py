@@ -1,4 +1,4 @@
-"""Handing a run's outputs on to the next program: movies, defects, gains, tables, the commands."""
+"""Export a run's outputs into a folder for the next program."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Exported:
 def export(
     folder: Path, target: Path, program: Program, optics: Optics, listen: Listener = messages.silent
 ) -> Exported:
-    """Write what a program takes into a folder of its own.
+    """Write movies, defects, gains and a README for a program into a folder of its own.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def export(
     target
         A folder that is not there yet, or empty.
     program
-        Which one.
+        The program that goes on with the movies.
     optics
         Of the microscope.
     listen
@@ -123,7 +123,7 @@ def _unfit(movie: Movie, program: Program) -> str | None:
 
 @contextmanager
 def _whole(target: Path) -> Iterator[Path]:
-    """Give a hidden folder that gets the target's name when the block ends without an error."""
+    """Yield a hidden folder, which gets the target's name when the block ends without an error."""
     if target.exists() and any(target.iterdir()):
         raise OutputExistsError(f"{target}: is not empty; choose another folder (-o)")
     place = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")

@@ -1,1 +1,1 @@
-"""Layer 2: MRC and MRCZ on bytes, streams and paths; the footer and its provenance."""
+"""Files of all formats are read and written here: frames, metadata, provenance and checksums."""

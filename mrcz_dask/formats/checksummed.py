@@ -1,4 +1,4 @@
-"""Stacks without an MRC header: a payload with the checksum of every decoded frame, written and compared."""
+"""Stacks in formats of others: our payload has a checksum of every frame, which readers compare."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ChecksummedSource(FrameSource):
     _sums: list[int] | None = None
 
     def attach_payload(self, payload: dict[str, Any] | None, where: str) -> None:
-        """Take a payload, after `shape` and `dtype` are known.
+        """Set the payload and compare it with `shape` and `dtype`, which must be known.
 
         Parameters
         ----------
@@ -95,7 +95,7 @@ class ChecksummedSource(FrameSource):
 
 
 class ChecksummedWriter(FrameWriter):
-    """A writer of such stacks: threads encode, checksums and digest go into the payload.
+    """A writer that puts a checksum of every frame and a digest of all pixels into the payload.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class ChecksummedWriter(FrameWriter):
         self._sums.append(checksum_of_frame)
 
     def _begin(self, items: NDArray[Any]) -> None:
-        """Look at the first frame."""
+        """Prepare for frames like the first one."""
 
     @abstractmethod
     def _encode(self, items: NDArray[Any]) -> Raw:

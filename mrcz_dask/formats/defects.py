@@ -297,7 +297,7 @@ def serialem_text(mask: Bools, first_row: FirstRow) -> str:
 
 
 def write_defects(path: str | os.PathLike[str], mask: Bools, kind: Kind, first_row: FirstRow) -> None:
-    """Write a mask so that `read_defects` gives it back.
+    """Write a mask of defects as a list or map.
 
     Parameters
     ----------

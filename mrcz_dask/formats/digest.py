@@ -18,7 +18,7 @@ _BLOCK = 1 << 22
 
 
 class PixelDigest:
-    """xxh3-128 over shape, dtype and pixels of a stack, fed frame by frame.
+    """A digest (xxh3-128) over shape, dtype and pixels of a stack, computed frame by frame.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class PixelDigest:
         self._left = self.shape[0]
 
     def update(self, frame: NDArray[Any]) -> None:
-        """Take the next frame: (ny, nx) in the stack's dtype, in either byte order.
+        """Add the next frame, (ny, nx) in the stack's dtype, in either byte order.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class PixelDigest:
         self._hash.update(np.ascontiguousarray(frame, self.dtype).view(np.uint8).data)
 
     def hexdigest(self) -> str:
-        """Return 32 hexadecimal digits; all frames must have been taken."""
+        """Return the digest, 32 hexadecimal digits, after the last frame."""
         if self._left:
             raise ParameterError(f"digest of {self.shape}: {self._left} frames are missing")
         return self._hash.hexdigest()

@@ -1,4 +1,4 @@
-"""What every output takes: frames one at a time, and what is to be said about them."""
+"""The base of all writers: frames are appended one at a time, and the file appears when it is whole."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ class FrameWriter(ABC):
         """Write the next encoded frame."""
 
     def close(self) -> None:
-        """Write what is known now and show the file.
+        """Finish the file and give it its name.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class FrameWriter(ABC):
 
     @abstractmethod
     def _finish(self) -> None:
-        """Write the rest and show the file."""
+        """Write headers and metadata, and give the file its name."""
 
     def abort(self) -> None:
         """Give up: nothing of what was written remains, what was at the target stays."""
@@ -181,7 +181,7 @@ class FrameWriter(ABC):
 
     @abstractmethod
     def _discard(self) -> None:
-        """Throw away what was not shown."""
+        """Delete what was not finished."""
 
     def _payload(self, *, with_extended: bool = True) -> dict[str, Any]:
         """Return the payload's part that is the same in all formats."""

@@ -1,4 +1,4 @@
-"""What every input gives: frames one at a time, and what is known about them."""
+"""The base of all readers: frames are read one at a time, with what is known about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of stacks: what kind a suffix promises, what outputs are called, how large a file or store is."""
+"""Names of stacks: the formats that suffixes promise, the names of outputs, sizes and times of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was done to a stack: an ordered list of steps, each sealed by a digest over the one before it.
+"""Provenance: the steps that made a stack, in order, each sealed by a digest over the one before it.
 
 Nothing volatile goes in: no time, platform, user, host or absolute path, so that equal input and parameters
 give equal files.

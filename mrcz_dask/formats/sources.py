@@ -1,4 +1,4 @@
-"""One way to open every kind of stack: by what is in the file; its name only says what was expected."""
+"""Open stacks of every format, chosen by the first bytes of the file; its name only says what is expected."""
 
 from __future__ import annotations
 

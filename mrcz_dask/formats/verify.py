@@ -1,4 +1,4 @@
-"""Is a file what was written? Every frame, the header, the footer and the digests of its provenance."""
+"""Verify a file: compare every frame, the header, the footer and the provenance with their checksums."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One way to write every kind of stack, and in which dtype and order of rows other programs are to get it."""
+"""Write stacks of every format, in a dtype and an order of rows that other programs read alike."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""How frames are compressed: codecs, their choice, and the chunks that they make."""
+"""Codecs compress frames into chunks; one is chosen from a sample of the data."""

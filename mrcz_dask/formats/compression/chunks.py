@@ -1,4 +1,4 @@
-"""Blosc chunks, one a frame: their headers, and decoding into an array that is there already."""
+"""Blosc chunks, one for each frame: read their headers, and decode them into an existing array."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ChunkHeader:
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> ChunkHeader:
-        """Read 16 bytes.
+        """Read the header of a chunk from its first 16 bytes.
 
         Raises
         ------

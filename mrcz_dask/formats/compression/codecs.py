@@ -1,4 +1,4 @@
-"""How frames are compressed: codecs, and the choice of one from a sample of the data.
+"""Codecs that compress frames, and the choice of one from a sample of the data.
 
 A chunk is compressed by one thread: with several, blosc stores blocks in the order in which threads finish.
 Frames go to different threads instead, so that the bytes are the same on any number of them.
@@ -36,7 +36,7 @@ _WORTH = 0.99  # smaller blocks are slower to read: the file must shrink to this
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """One way to compress a frame.
+    """A compressor with its level, filter and block size.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ class Codec:
 
 
 def check_codec(codec: str) -> None:
-    """Return if `codec` is ``auto``, ``auto:fast``, ``auto:small``, ``none`` or NAME[:LEVEL[:FILTER]].
+    """Accept ``auto``, ``auto:fast``, ``auto:small``, ``none`` and NAME[:LEVEL[:FILTER]]; refuse all else.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def _smallest(trials: list[_Trial], floor: int) -> Codec:
 
 
 def _sample(frame: NDArray[Any], nbytes: int) -> NDArray[Any]:
-    """Return about so many bytes of a frame, flat: pieces from the middles of its equal parts."""
+    """Return about `nbytes` of a frame, flat: pieces from the middles of its equal parts."""
     pixels = frame.reshape(-1)
     part, piece = pixels.size // _PIECES, nbytes // frame.itemsize // _PIECES // 8 * 8
     if piece == 0 or part <= piece:

@@ -59,7 +59,7 @@ def _compressors(level: int) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdCo
 
 
 def compress(items: NDArray[Any], level: int, shuffle: str, limit: int) -> bytes:
-    """Return a chunk of version 2.
+    """Compress counts into a chunk of version 2.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Version-2 chunks from blosc2's streams.
+"""Put version-2 chunks together from the streams that blosc2 makes.
 
 blosc2 compresses faster than the blosc1 in numcodecs (bit shuffle with AVX2, a newer zstd) but writes version
 5 alone. Both keep a block as the same stream; this is what differs:
@@ -43,7 +43,7 @@ Piece = bytes | memoryview
 
 
 def block_size(items: int, itemsize: int, limit: int) -> int:
-    """Return the block size: the limit, or where 8 does not divide the items one that leaves hardly a tail.
+    """Choose the block size: the limit, or less so that hardly any pixels are left behind the last block.
 
     Bit planes of a 1 MiB block of bytes are 128 KiB, as zstd's own blocks are: smaller ones cost up to 1 %
     of space. A long tail that blosc1 does not shuffle costs as much, whatever the codec.

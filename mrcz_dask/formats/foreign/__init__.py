@@ -1,1 +1,1 @@
-"""Formats of others: TIFF, EER, DM, HDF5 and Zarr."""
+"""Readers and writers of TIFF, EER, DM, HDF5 and Zarr."""

@@ -1,4 +1,4 @@
-"""TIFF for other programs: a page and a strip a frame, written as they come, with a sidecar."""
+"""TIFF for other programs is written with one page and one strip for each frame, and a sidecar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Zarr array (version 3) of one chunk a frame, its payload in the attributes."""
+"""A stack is written as a Zarr array (version 3) with one chunk for each frame."""
 
 from __future__ import annotations
 
