@@ -1,4 +1,4 @@
-"""The parts of a file: header, footer, where the frames are; strict, or permissive with warnings."""
+"""The layout of a file: its header, its footer, and the places of its frames."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FrameIndex:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Header, footer's payload (or None), frame index, and what is newer than this package."""
+    """Header, footer's payload (or None), frame index, and notes of an open file."""
 
     header: Header
     footer: dict[str, Any] | None
@@ -50,12 +50,12 @@ class Layout:
 
 
 def strict(error: MrczDaskError) -> None:
-    """Raise."""
+    """Raise the error, so that reading stops at the first fault."""
     raise error
 
 
 def lenient(error: MrczDaskError) -> None:
-    """Warn."""
+    """Warn of the error, so that reading goes on."""
     warnings.warn(str(error), stacklevel=4)
 
 
