@@ -1,4 +1,4 @@
-"""`bench`: the benchmarks, which are no part of the package, from the source tree that it runs from."""
+"""`mrcz-dask bench`: the benchmarks, which lie beside the package in its source tree."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(no_args_is_help=True, help="Benchmarks against other programs, on this machine.")
     as_they_are = {"ignore_unknown_options": True, "help_option_names": []}
     group.command("codecs", context_settings=as_they_are)(codecs)
-    app.add_typer(group, name="bench")
+    app.add_typer(group, name="bench", rich_help_panel="Set up and try")
 
 
 def codecs(
     options: Annotated[list[str] | None, typer.Argument(help="Options of the benchmark, or --help.")] = None,
 ) -> None:
-    """Measure codecs as J. Struct. Biol. 201, 252 (2018) did: Table 1, Fig. 2 and Fig. 3 (metadata).
+    """Measure codecs as in J. Struct. Biol. 201, 252 (2018): Table 1, Fig. 2 and Fig. 3 (metadata).
 
-    The benchmarks are beside the package in its source tree, and run from there alone.
+    The benchmarks lie beside the package in its source tree, and run only from there.
     """
     root = checkout()
     if root is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,19 +54,13 @@ def check(
     scheduler: SchedulerGroup,
     as_json: AsJson = False,
 ) -> None:
-    """Submit one small job, or ask a scheduler, and say what works and what does not.
+    """Submit one small job, or ask a scheduler, and print whether each part of the cluster works.
 
     Exit code: 0 all fine, 3 something is not, 2 wrong usage.
     """
     from mrcz_dask.engine.check_cluster import check_cluster
-    from mrcz_dask.engine.clusters import ClientOptions
 
-    where = ClientOptions(
-        scheduler=scheduler.scheduler,
-        queue=queue.queue_settings(),
-        tls=scheduler.tls(),
-        dashboard=scheduler.dashboard_address,
-    )
+    where = replace(scheduler.where(), queue=queue.queue_settings())
     with Bars() as bars:
         report = check_cluster(where, folder, bars)
     print_json(report.to_dict()) if as_json else _show(report)
@@ -73,7 +68,7 @@ def check(
 
 
 def _show(report: Report) -> None:
-    for one in report.findings:
-        say(f"{'ok' if one.ok else 'NOT OK':<7} {one.name:<11} {one.found}")
-        if one.remedy:
-            say(f"{'':<19} -> {one.remedy}")
+    for finding in report.findings:
+        say(f"{'ok' if finding.ok else 'NOT OK':<7} {finding.name:<11} {finding.found}")
+        if finding.remedy:
+            say(f"{'':<19} -> {finding.remedy}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -34,19 +35,24 @@ def say(text: str) -> None:
     results().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def alert(text: str, style: str = "red") -> None:
+    """Print a line on standard error as it is."""
+    errors().print(text, style=style, markup=False, highlight=False)
+
+
 def warn(text: str) -> None:
     """Print a warning on standard error."""
-    errors().print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+    alert(f"warning: {text}", "yellow")
 
 
 def complain(error: BaseException) -> None:
     """Print an error on standard error."""
-    errors().print(f"error: {error_text(error)}", style="red", markup=False, highlight=False)
+    alert(f"error: {error_text(error)}")
 
 
 @contextmanager
 def stopping(kept: Callable[[], str]) -> Iterator[None]:
-    """Note what is kept, and how to go on, where Ctrl-C or SIGTERM ends the block; `tell_stopped` says it."""
+    """Note what is kept and how to go on when Ctrl-C or SIGTERM ends the block; `tell_stopped` prints it."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -62,7 +68,7 @@ def tell_stopped(end: BaseException) -> None:
         notes += getattr(error, "__notes__", [])
         error = error.__cause__ or error.__context__
     kept = notes[0] if notes else "files that are finished are kept; run the same command again"
-    errors().print(f"stopped: {kept}", style="yellow", markup=False, highlight=False)
+    alert(f"stopped: {kept}", "yellow")
 
 
 def print_json(values: Any) -> None:
@@ -73,11 +79,10 @@ def print_json(values: Any) -> None:
 def finite(values: Any) -> Any:
     """Return plain values with infinities and not-a-numbers as None."""
     if isinstance(values, dict):
-        return {k: finite(v) for k, v in values.items()}
+        return {key: finite(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
-        return [finite(v) for v in values]
-    bad = isinstance(values, float) and values - values != 0
-    return None if bad else values
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 class _Table(Table):
@@ -85,7 +90,7 @@ class _Table(Table):
 
     def add_row(self, *cells: Any, **options: Any) -> None:
         """Add a row of texts."""
-        super().add_row(*(visible(one) if isinstance(one, str) else one for one in cells), **options)
+        super().add_row(*(visible(cell) if isinstance(cell, str) else cell for cell in cells), **options)
 
 
 def visible(text: str) -> str:
@@ -95,13 +100,10 @@ def visible(text: str) -> str:
 
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Return a table without lines; on a terminal that is narrow, texts are folded rather than cut."""
-    made = _Table(box=None, pad_edge=False, collapse_padding=sys.stdout.isatty())
+    terminal = sys.stdout.isatty()
+    rows = _Table(box=None, pad_edge=False, collapse_padding=terminal)
     for column in columns:
         number = column in right
-        made.add_column(
-            column,
-            justify="right" if number else "left",
-            no_wrap=number or not sys.stdout.isatty(),
-            overflow="fold",
-        )
-    return made
+        justify: Literal["left", "right"] = "right" if number else "left"
+        rows.add_column(column, justify=justify, no_wrap=number or not terminal, overflow="fold")
+    return rows

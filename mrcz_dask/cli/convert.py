@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from mrcz_dask.cli.console import errors, print_json, results, say, stopping, table, warn
+from mrcz_dask.cli.console import alert, print_json, results, say, stopping, table, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, USAGE
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.koma import FormatGroup, RuleOption
 from mrcz_dask.cli.options.running import LocalGroup
 from mrcz_dask.cli.options.shared import AsJson, Folder, InputGroup, Overwrite, Recursive, StacksOrFolders
 from mrcz_dask.cli.progress import Bars
-from mrcz_dask.values.params import InputParams, OutlierParams
+from mrcz_dask.values.params import OutlierParams
 from mrcz_dask.values.sizes import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.convert.recompress import Converted
 
-IN_THIS_PROCESS = LocalGroup(workers=0)
+
+class BatchGroup(LocalGroup, InputGroup, panel="Stacks"):
+    """Reading and writing of one stack after the other."""
+
+    recursive: Recursive = False
+    overwrite: Overwrite = False
+    as_json: AsJson = False
+
+
+IN_THIS_PROCESS = BatchGroup(workers=0)
 
 
 @command(settings=True)
@@ -32,11 +41,7 @@ def recompress(
     output: Folder,
     *,
     form: FormatGroup,
-    inputs: InputGroup,
-    recursive: Recursive = False,
-    overwrite: Overwrite = False,
-    local: LocalGroup = IN_THIS_PROCESS,
-    as_json: AsJson = False,
+    batch: BatchGroup = IN_THIS_PROCESS,
 ) -> None:
     """Write the same pixels with another codec or in another format, read them back, and compare.
 
@@ -44,15 +49,12 @@ def recompress(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.convert import recompress as convert
+    from mrcz_dask.convert.recompress import recompress
     from mrcz_dask.correction.outputs import check_codec
 
-    params, codec, format = inputs.params(), form.codec, form.format
-    check_codec(codec, format, may_keep=True)
-    work = partial(
-        convert.recompress, folder=output, codec=codec, format=format, params=params, overwrite=overwrite
-    )
-    Each("recompress", paths, output, params, recursive, as_json).run(work, local)
+    check_codec(form.codec, form.format, may_keep=True)
+    work = partial(recompress, codec=form.codec, format=form.format)
+    _run("recompress", work, paths, output, batch)
 
 
 @command(settings=True)
@@ -62,11 +64,7 @@ def decompress(
     footer: Annotated[bool, info("Keep the provenance behind the pixels.", often=True)] = False,
     sidecar: Annotated[bool, info("Keep the provenance in a .json beside the file.", often=True)] = True,
     *,
-    inputs: InputGroup,
-    recursive: Recursive = False,
-    overwrite: Overwrite = False,
-    local: LocalGroup = IN_THIS_PROCESS,
-    as_json: AsJson = False,
+    batch: BatchGroup = IN_THIS_PROCESS,
 ) -> None:
     """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ; quantized ones as float32 counts.
 
@@ -75,14 +73,10 @@ def decompress(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.convert import recompress as convert
+    from mrcz_dask.convert.recompress import recompress
 
     keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
-    params = inputs.params()
-    work = partial(
-        convert.recompress, folder=output, format="plain", keep=keep, params=params, overwrite=overwrite
-    )
-    Each("decompress", paths, output, params, recursive, as_json).run(work, local)
+    _run("decompress", partial(recompress, format="plain", keep=keep), paths, output, batch)
 
 
 @command(settings=True)
@@ -92,11 +86,7 @@ def outliers(
     rule: RuleOption = "fdr",
     *,
     form: FormatGroup,
-    inputs: InputGroup,
-    recursive: Recursive = False,
-    overwrite: Overwrite = False,
-    local: LocalGroup = IN_THIS_PROCESS,
-    as_json: AsJson = False,
+    batch: BatchGroup = IN_THIS_PROCESS,
 ) -> None:
     """Find and fill the outlier pixels of each stack, without KOMA.
 
@@ -105,75 +95,64 @@ def outliers(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.convert import filtering
+    from mrcz_dask.convert.filtering import filter_outliers
     from mrcz_dask.correction.outputs import check_codec
 
-    params, codec, format = inputs.params(), form.codec, form.format
-    check_codec(codec, format, may_keep=False)
-    work = partial(
-        filtering.filter_outliers,
-        folder=output,
-        outliers=OutlierParams(rule=rule),
-        codec=codec,
-        format=format,
-        params=params,
-        overwrite=overwrite,
-    )
-    Each("outliers", paths, output, params, recursive, as_json, movies=True).run(work, local)
+    check_codec(form.codec, form.format, may_keep=False)
+    rules = OutlierParams(rule=rule)
+    work = partial(filter_outliers, outliers=rules, codec=form.codec, format=form.format)
+    _run("outliers", work, paths, output, batch, movies=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Each:
-    """Something that is done with every stack that paths stand for."""
+def _run(
+    phase: str,
+    work: Callable[..., Converted],
+    paths: list[Path],
+    output: Path,
+    options: BatchGroup,
+    *,
+    movies: bool = False,
+) -> None:
+    """Do something with every stack that paths stand for; a stack that fails stops no other."""
+    from mrcz_dask.convert.batch import choose
+    from mrcz_dask.engine.clusters import open_client
+    from mrcz_dask.engine.memory import MemoryEstimate
+    from mrcz_dask.session.output_folder import check_space
 
-    phase: str
-    paths: list[Path]
-    output: Path
-    inputs: InputParams
-    recursive: bool
-    as_json: bool
-    movies: bool = False
-
-    def run(self, work: Callable[..., Converted], local: LocalGroup) -> None:
-        """Do it; a stack that fails is named and does not stop the others."""
-        from mrcz_dask.convert.batch import choose
-        from mrcz_dask.engine.clusters import open_client
-        from mrcz_dask.engine.memory import MemoryEstimate
-        from mrcz_dask.session.output_folder import check_space
-
-        where = local.where()
-        check_space(self.output, 0)
-        batch = choose(self.paths, self.output, self.inputs, recursive=self.recursive, movies=self.movies)
-        for path, reason in batch.failed.items():
-            errors().print(f"{path}: {reason}", style="red", markup=False, highlight=False)
-        if batch.stacks:
-            needed = batch.memory_estimate(self.inputs) if local.workers else MemoryEstimate(0, 1)
-            with stopping(batch.kept), Bars() as tell, open_client(where, needed, tell) as client:
-                batch.run(work, self.phase, client, tell)
-        if self.as_json:
-            done = [asdict(one) for one in batch.done]
-            print_json({"done": done, "skipped": batch.skipped, "failed": batch.failed})
-        else:
-            for path, reason in batch.skipped.items():
-                say(f"skipped: {path}: {reason}")
-            if batch.done:
-                _show(batch.done)
-        nothing = USAGE if batch.usage_error else FAILED
-        raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
+    inputs, where = options.params(), options.where()
+    work = partial(work, folder=output, params=inputs, overwrite=options.overwrite)
+    check_space(output, 0)
+    batch = choose(paths, output, inputs, recursive=options.recursive, movies=movies)
+    for path, reason in batch.failed.items():
+        alert(f"{path}: {reason}")
+    if batch.stacks:
+        memory = batch.memory_estimate(inputs) if options.workers else MemoryEstimate(0, 1)
+        with stopping(batch.kept), Bars() as tell, open_client(where, memory, tell) as client:
+            batch.run(work, phase, client, tell)
+    if options.as_json:
+        done = [asdict(one) for one in batch.done]
+        print_json({"done": done, "skipped": batch.skipped, "failed": batch.failed})
+    else:
+        for path, reason in batch.skipped.items():
+            say(f"skipped: {path}: {reason}")
+        if batch.done:
+            _show(batch.done)
+    nothing = USAGE if batch.usage_error else FAILED
+    raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
 
 
 def _show(done: list[Converted]) -> None:
-    found = "n_hot" in done[0].findings
-    numbers = ("hot", "dead", "t dark", "t hot") if found else ()
-    made = table("stack", "output", *numbers, "in", "out", "", right=(*numbers, "in", "out"))
-    for one in done:
-        values = [one.findings[k] for k in ("n_hot", "n_dead")] if found else []
-        limits = [f"{float(one.findings[k]):.2f}" for k in ("t_dark", "t_hot")] if found else []
-        sizes = [readable(one.bytes_in), readable(one.bytes_out)]
-        made.add_row(one.name, one.output, *map(str, values), *limits, *sizes, "kept" if one.kept else "")
-    results().print(made)
-    for one in done:
-        for text in (*one.findings.get("caveats", ()), *one.findings.get("notes", ())):
-            warn(f"{one.name}: {text}")
-        for text in one.findings.get("skipped", ()):
-            say(f"{one.name}: not kept: {text}")
+    filtered = "n_hot" in done[0].findings
+    numbers = ("hot", "dead", "t dark", "t hot") if filtered else ()
+    rows = table("stack", "output", *numbers, "in", "out", "", right=(*numbers, "in", "out"))
+    for stack in done:
+        counts = [str(stack.findings[key]) for key in ("n_hot", "n_dead") if filtered]
+        limits = [f"{float(stack.findings[key]):.2f}" for key in ("t_dark", "t_hot") if filtered]
+        sizes = (readable(stack.bytes_in), readable(stack.bytes_out))
+        rows.add_row(stack.name, stack.output, *counts, *limits, *sizes, "kept" if stack.kept else "")
+    results().print(rows)
+    for stack in done:
+        for text in (*stack.findings.get("caveats", ()), *stack.findings.get("notes", ())):
+            warn(f"{stack.name}: {text}")
+        for text in stack.findings.get("skipped", ()):
+            say(f"{stack.name}: not kept: {text}")

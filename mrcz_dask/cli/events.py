@@ -1,4 +1,4 @@
-"""`mrcz-dask events`: what is made of event lists."""
+"""`mrcz-dask events`: counted stacks from event lists."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mrcz_dask.cli.console import errors, print_json, say
+from mrcz_dask.cli.console import alert, print_json, say
 from mrcz_dask.cli.exits import DONE, PARTLY, failed
 from mrcz_dask.cli.options.count import FractionGroup
 from mrcz_dask.cli.options.declare import command
@@ -33,18 +33,18 @@ def to_stack(
 
     params = fractions.params()
     done: list[str] = []
-    wrong: dict[str, Exception] = {}
+    problems: dict[str, Exception] = {}
     for path in lists:
         try:
             # two lists of one name in different folders: the first is not replaced by the second
             replace = overwrite and str(output / f"{stem_of_events(path)}.mrcz") not in done
             done.append(str(events_to_stack(path, output, params, overwrite=replace)))
         except (MrczDaskError, OSError) as error:
-            wrong[str(path)] = error
-            text = error_text(error).removeprefix(f"{path}: ")
-            errors().print(f"{path}: {text}", style="red", markup=False, highlight=False)
+            problems[str(path)] = error
+            alert(f"{path}: {error_text(error).removeprefix(f'{path}: ')}")
     if as_json:
-        print_json({"done": done, "failed": {path: error_text(error) for path, error in wrong.items()}})
-    for one in () if as_json else done:
-        say(one)
-    raise typer.Exit(DONE if not wrong else PARTLY if done else failed(wrong.values()))
+        print_json({"done": done, "failed": {path: error_text(error) for path, error in problems.items()}})
+    else:
+        for output_path in done:
+            say(output_path)
+    raise typer.Exit(DONE if not problems else PARTLY if done else failed(problems.values()))

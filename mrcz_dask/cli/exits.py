@@ -1,4 +1,4 @@
-"""Exit codes, the same for every command: 1 it failed, 2 it was asked for wrongly, 3 not all was done."""
+"""Exit codes, the same for every command: 1 failure, 2 wrong usage, 3 not all done."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ UNCHECKED = 4
 
 
 def failed(errors: Iterable[BaseException]) -> int:
-    """Return the code of a command that did nothing: USAGE where all errors are about what was asked for."""
+    """Return the code of a command that did nothing: USAGE where all errors are wrong usage."""
     return USAGE if all(map(is_usage_error, errors)) else FAILED

@@ -9,34 +9,25 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
 
 
+@command()
 def export(
     outputs: Annotated[Path, typer.Argument(help="Output folder of a koma run.", show_default=False)],
-    to: Annotated[
-        Literal["relion", "motioncor", "cryosparc", "warp"],
-        typer.Option("--to", help="The program.", show_default=False),
-    ],
+    to: Annotated[Literal["relion", "motioncor", "cryosparc", "warp"], info("The program.")],
     output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            help="Folder for what it takes. Default: OUTPUTS/PROGRAM.",
-            show_default=False,
-        ),
+        Path | None, info("Folder for its files.", "-o", "--output", unset="OUTPUTS/PROGRAM")
     ] = None,
-    pixel_size: Annotated[
-        float | None, typer.Option(help="Angstrom. Default: what the stacks say.", show_default=False)
-    ] = None,
-    voltage: Annotated[float, typer.Option(help="Kilovolt.")] = 300.0,
-    cs: Annotated[float, typer.Option(help="Spherical aberration, millimetre.")] = 2.7,
-    contrast: Annotated[float, typer.Option(help="Amplitude contrast.")] = 0.1,
+    pixel_size: Annotated[float | None, info("Angstrom.", unset="that of the stacks")] = None,
+    voltage: Annotated[float, info("Kilovolt.")] = 300.0,
+    cs: Annotated[float, info("Spherical aberration, millimeter.")] = 2.7,
+    contrast: Annotated[float, info("Amplitude contrast.")] = 0.1,
     as_json: AsJson = False,
 ) -> None:
-    """Write a run's movies and outliers as RELION, MotionCor, cryoSPARC or Warp take them.
+    """Write the movies and outliers of a run for RELION, MotionCor, cryoSPARC or Warp.
 
     Movies become plain MRC (float32, corrected; for MotionCor, of recompressed outputs, the counts with a
     dark reference each). Beside them: the outliers of each as map, boxes and SerialEM's text, a gain of ones,

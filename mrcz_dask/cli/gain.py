@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
@@ -45,45 +43,45 @@ def estimate(
     from mrcz_dask.formats.gains import write_reference
     from mrcz_dask.gain.pattern import session_pattern
 
-    _forbid(output, overwrite)
+    _check_output(output, overwrite)
     params = inputs.params()
-    chosen = _chosen(session, stacks, params)
+    chosen = _evenly_spaced(session, stacks, params)
     with Bars() as bars:
         found = session_pattern([entry.path for entry in chosen], inputs=params, listen=bars)
     pattern = found.pattern
     write_reference(output, pattern.gain())
-    told = {
-        "output": str(output),
-        "stacks": len(found.used),
-        "left_out": found.left_out,
-        "counts_per_pixel": round(pattern.counts, 2),
-        "counting_error": round(pattern.counting_error, 5),
-        "defects": int((~pattern.good).sum()),
-    }
-    print_json(told) if as_json else _say_estimate(told)
-
-
-def _say_estimate(told: dict[str, Any]) -> None:
+    defects = int((~pattern.good).sum())
+    if as_json:
+        print_json(
+            {
+                "output": str(output),
+                "stacks": len(found.used),
+                "left_out": found.left_out,
+                "counts_per_pixel": round(pattern.counts, 2),
+                "counting_error": round(pattern.counting_error, 5),
+                "defects": defects,
+            }
+        )
+        return
     say(
-        f"{told['output']}: of {told['stacks']} stacks, {told['counts_per_pixel']} counts per pixel: "
-        f"counting alone makes an error of {told['counting_error']:.2%}; {told['defects']} defects (0)"
+        f"{output}: of {len(found.used)} stacks, {round(pattern.counts, 2)} counts per pixel: counting alone "
+        f"makes an error of {pattern.counting_error:.2%}; {defects} defects (0)"
     )
-    for name, reason in told["left_out"].items():
+    for name, reason in found.left_out.items():
         say(f"left out: {name}: {reason}")
 
 
-def _chosen(session: Path, stacks: int, inputs: InputParams) -> list[StackEntry]:
-    """Return at most so many stacks, evenly spaced in time."""
+def _evenly_spaced(session: Path, stacks: int, inputs: InputParams) -> list[StackEntry]:
     from mrcz_dask.session.discovery import discover
 
     if stacks < 1:
         raise ParameterError(f"--stacks is {stacks}; expected at least 1")
-    found = discover(session, inputs=inputs).stacks
-    count = min(stacks, len(found))
-    return [found[k * len(found) // count] for k in range(count)]
+    entries = discover(session, inputs=inputs).stacks
+    count = min(stacks, len(entries))
+    return [entries[k * len(entries) // count] for k in range(count)]
 
 
-def _forbid(output: Path, overwrite: bool) -> None:
+def _check_output(output: Path, overwrite: bool) -> None:
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} is there; use --overwrite to replace it, or give another name")
     if not output.absolute().parent.is_dir():
@@ -106,7 +104,7 @@ def orient(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score the 16 ways round of a gain, and print what other programs have to be told.
+    """Score the 16 orientations of a gain, and print the options that other programs need.
 
     Exit code: 0 decided, 1 not.
     """
@@ -117,17 +115,16 @@ def orient(
     from mrcz_dask.numerics.gain.orientation import score_orientations
 
     if output is not None:
-        _forbid(output, overwrite)
-    reference = read_reference(gain)
-    params = inputs.params()
-    chosen = _chosen(session, stacks, params)
+        _check_output(output, overwrite)
+    reference, params = read_reference(gain), inputs.params()
+    chosen = _evenly_spaced(session, stacks, params)
     with Bars() as bars:
         pattern = session_pattern([entry.path for entry in chosen], inputs=params, listen=bars).pattern
     try:
         turned = turned_by(reference, pattern)
     except SessionError:
         scores = score_orientations(pattern.response, pattern.good, reference.image)
-        print_json(_scores(scores)) if as_json else results().print(_score_table(scores))
+        print_json(_scores(scores)) if as_json else _show_scores(scores)
         raise
     flags = program_flags(turned.orientation, turned.sense, reference, chosen[0].format)
     if output is not None:
@@ -135,7 +132,7 @@ def orient(
     if as_json:
         print_json({**turned.to_dict(), **asdict(flags), "scores": _scores(turned.scores)})
         return
-    results().print(_score_table(turned.scores))
+    _show_scores(turned.scores)
     say(
         f"--gain-rotate {turned.orientation.turns} --gain-flip {int(turned.orientation.flip)}"
         f"{' --gain-divide' if turned.sense == 'divide' else ''}"
@@ -144,12 +141,12 @@ def orient(
         say(line)
 
 
-def _score_table(scores: tuple[Score, ...]) -> Table:
-    made = table("rotate", "flip", "sense", "sigma", "correlation", right=("sigma", "correlation"))
+def _show_scores(scores: tuple[Score, ...]) -> None:
+    rows = table("rotate", "flip", "sense", "sigma", "correlation", right=("sigma", "correlation"))
     for s in scores:
         numbers = (f"{s.z:.1f}", f"{s.correlation:.4f}") if s.fits else ("does not fit", "")
-        made.add_row(str(s.orientation.turns), str(int(s.orientation.flip)), s.sense, *numbers)
-    return made
+        rows.add_row(str(s.orientation.turns), str(int(s.orientation.flip)), s.sense, *numbers)
+    results().print(rows)
 
 
 def _scores(scores: tuple[Score, ...]) -> list[dict[str, Any]]:
@@ -190,52 +187,48 @@ def fit_gamma(
     if gain.gain is None:
         raise ParameterError("no gain reference; give --gain")
     with Bars() as bars:
-        found = fit(flats, gain.params(), frame_time or (), side, bars)
-    print_json(found.to_dict()) if as_json else _show_fit(found)
+        gamma_fit = fit(flats, gain.params(), frame_time or (), side, bars)
+    print_json(gamma_fit.to_dict()) if as_json else _show_fit(gamma_fit)
     if plot is not None:
-        _draw(found, plot)
-    if found.curve is None:
+        _draw(gamma_fit, plot)
+    if gamma_fit.curve is None:
         warn("fewer than four dose rates: no curve")
-    raise typer.Exit(DONE if found.curve is not None else PARTLY)
+    raise typer.Exit(PARTLY if gamma_fit.curve is None else DONE)
 
 
-def _show_fit(found: GammaFit) -> None:
+def _show_fit(fit: GammaFit) -> None:
     columns = ("e-/pix/s", "gamma", "curve", "uneven, %", "with gamma")
-    made = table("flat", *columns, right=columns)
-    for row in found.to_dict()["flats"]:
-        curve = "" if row["curve"] is None else f"{row['curve']:.4f}"
-        uneven = [f"{100 * row[f'uneven_{when}']:.2f}" for when in ("before", "after")]
-        made.add_row(row["name"], f"{row['dose_rate']:.3f}", f"{row['gamma']:.4f}", curve, *uneven)
-    results().print(made)
-    if found.curve is not None:
-        c = found.curve
+    rows = table("flat", *columns, right=columns)
+    for flat in fit.to_dict()["flats"]:
+        curve = "" if flat["curve"] is None else f"{flat['curve']:.4f}"
+        uneven = [f"{100 * flat[f'uneven_{when}']:.2f}" for when in ("before", "after")]
+        rows.add_row(flat["name"], f"{flat['dose_rate']:.3f}", f"{flat['gamma']:.4f}", curve, *uneven)
+    results().print(rows)
+    if fit.curve is not None:
+        c = fit.curve
         say("--gain-gamma " + ",".join(f"{n:.6g}" for n in (c.a1, c.b1, c.a2, c.a3, c.low, c.high)))
 
 
-def _draw(found: GammaFit, path: Path) -> None:
+def _draw(fit: GammaFit, path: Path) -> None:
+    """Draw gamma over dose rate, and the flat that gamma changes most, before and after."""
+    import numpy as np
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.6), layout="constrained")
-    axes, *flats = figure.subplots(1, 3)
-    axes.plot(
-        [f.rate for f in found.flats], [f.gamma for f in found.flats], "o", color="#0072B2", label="flats"
-    )
-    if found.curve is not None:
-        rates = list(_between(found.curve.low, found.curve.high))
-        axes.plot(rates, [found.curve.at(r) for r in rates], color="#D55E00", label="Eq. 11")
+    axes, *panels = figure.subplots(1, 3)
+    gammas = [flat.gamma for flat in fit.flats]
+    axes.plot([flat.rate for flat in fit.flats], gammas, "o", color="#0072B2", label="flats")
+    if fit.curve is not None:
+        rates = np.geomspace(fit.curve.low, fit.curve.high, 100)
+        axes.plot(rates, [fit.curve.at(rate) for rate in rates], color="#D55E00", label="Eq. 11")
     axes.set(xlabel="dose rate (e-/pixel/s)", ylabel="gamma")
     axes.legend()
-    shown = max(found.flats, key=lambda f: abs(f.gamma - 1))
-    largest = 300 * max(shown.uneven)
-    for panel, image, gamma, uneven in zip(
-        flats, (shown.before, shown.after), (1.0, shown.gamma), shown.uneven, strict=True
-    ):
+    flat = max(fit.flats, key=lambda flat: abs(flat.gamma - 1))
+    largest = 300 * max(flat.uneven)
+    images = zip(panels, (flat.before, flat.after), (1.0, flat.gamma), flat.uneven, strict=True)
+    for panel, image, gamma, uneven in images:
         drawn = panel.imshow(100 * image, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="none")
         panel.set(title=f"gamma {gamma:.3g}: uneven by {100 * uneven:.2f} %", xticks=[], yticks=[])
-    figure.colorbar(drawn, ax=flats, label="above the mean, %")
-    flats[0].set_ylabel(f"{shown.name}, {shown.rate:.3g} e-/pixel/s")
+    figure.colorbar(drawn, ax=panels, label="above the mean, %")
+    panels[0].set_ylabel(f"{flat.name}, {flat.rate:.3g} e-/pixel/s")
     figure.savefig(path, dpi=150)
-
-
-def _between(low: float, high: float, count: int = 100) -> Iterator[float]:
-    yield from (low * (high / low) ** (k / (count - 1)) for k in range(count))

@@ -94,9 +94,9 @@ def koma(
     else:
         show_outcome(outcome, report if run.report and report.exists() else None)
     if times is not None and not messages.as_json:
-        from mrcz_dask.cli.times import show_profile
+        from mrcz_dask.cli.times import show_times
 
-        show_profile(times)
+        show_times(times)
     if not outcome.results and not only_copies(outcome.failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)

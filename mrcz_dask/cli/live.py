@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,9 +22,8 @@ from mrcz_dask.cli.options.live import (
 from mrcz_dask.cli.options.running import SchedulerGroup
 from mrcz_dask.cli.options.shared import InputGroup, MessageGroup
 from mrcz_dask.cli.progress import teller
-from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.params import InputParams, KomaParams, Settings
+from mrcz_dask.values.params import InputParams
 
 if TYPE_CHECKING:
     from mrcz_dask.live.launch import Source
@@ -71,46 +68,24 @@ def live(
     else.
     """
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.engine.clusters import ClientOptions
-    from mrcz_dask.engine.memory import parse_memory
-    from mrcz_dask.live.correction.correct import LiveOptions
-    from mrcz_dask.live.launch import Keep, Shown, start
-    from mrcz_dask.live.session import LiveParams
+    from mrcz_dask.live.launch import Shown, start
 
-    tell = teller(messages)
-    named = {"SOURCE": source, "--replay": frames.replay, "--listen": frames.listen}
-    names = [name for name, value in named.items() if value]
+    sources = {"SOURCE": source, "--replay": frames.replay, "--listen": frames.listen}
+    names = [name for name, value in sources.items() if value]
     if len(names) > 1:
         raise ParameterError(f"{' and '.join(names)} each name a source; give one of them")
-    stream = _source(source, frames, settle, kept, inputs.params(), tell)
-    rois = processors.regions()
-    timeout = parse_seconds(processors.timeout, "--timeout")
-    params = LiveParams(rois.pop("", None), frames.catch_up, parse_memory(processors.memory), timeout, rois)
-    live_correction = LiveOptions(
-        settings=Settings(koma=KomaParams(radius=correction.radius)),
-        gain=gain.params(),
-        frames_per_stack=correction.correct_frames,
-        wait=kept.store is not None,  # the same way whenever it is done again
-    )
-    tls, dashboard = scheduler.tls(), scheduler.dashboard_address
+    tell = teller(messages)
     with (
         tell,
         stopped_by_interrupt() as stop,
         start(
-            stream,
+            _source(source, frames, settle, kept, inputs.params(), tell),
             processors.processor or [],
-            keep=Keep(
-                kept.store,
-                kept.record,
-                kept.record_frames,
-                kept.append,
-                kept.overwrite,
-                resume=frames.listen is not None,
-            ),
-            params=params,
-            values=_values(processors.values or []),
-            correct=live_correction if correction.correct else None,
-            where=ClientOptions(scheduler=scheduler.scheduler, tls=tls, dashboard=dashboard),
+            keep=kept.keep(resume=frames.listen is not None),
+            params=processors.params(every=frames.catch_up),
+            values=processors.first_values(),
+            correct=correction.options(gain.params(), wait=kept.store is not None),
+            where=scheduler.where(),
             page=Shown(page.host, page.port) if page.page and not frames.catch_up else None,
             listen=tell,
         ) as session,
@@ -156,23 +131,6 @@ def _source(
         )
     seconds, idle = settle.seconds()
     return Folder(folder, listen, settle=seconds, idle=idle, new=frames.new, inputs=inputs)
-
-
-def _values(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return parameters by processor, of ``NAME.PARAMETER=VALUE``: a value of JSON, else a text."""
-    values: dict[str, dict[str, Any]] = {}
-    for text in texts:
-        place, equals, value = text.partition("=")
-        name, dot, parameter = place.rpartition(".")
-        if not (equals and dot and name):
-            raise ParameterError(
-                f"--set is {text!r}; expected NAME.PARAMETER=VALUE, such as drift.upsampling=20"
-            )
-        try:
-            values.setdefault(name, {})[parameter] = json.loads(value)
-        except ValueError:
-            values[name][parameter] = value
-    return values
 
 
 def _show(session: Session) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+from abc import abstractmethod
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from time import monotonic
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.progress import (
     BarColumn,
@@ -26,18 +27,15 @@ from mrcz_dask.values.records import StackResult
 FIRST = "no output yet"
 
 
-class Teller(Protocol):
-    """A listener with a beginning and an end."""
+class Teller(AbstractContextManager["Teller"]):
+    """A listener that prints the messages of a run between its beginning and its end."""
 
-    def __enter__(self) -> Self: ...
+    def __exit__(self, *error: object) -> None:
+        """End printing."""
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
+    @abstractmethod
     def __call__(self, message: messages.Message) -> None:
-        """Take in one message."""
-        ...
+        """Print one message."""
 
 
 def teller(options: MessageGroup, *, following: bool = False) -> Teller:
@@ -47,16 +45,8 @@ def teller(options: MessageGroup, *, following: bool = False) -> Teller:
     return Bars(verbose=options.verbose, quiet=options.quiet, following=following)
 
 
-class Lines:
+class Lines(Teller):
     """A listener that prints every message as a line of JSON on standard error."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def __call__(self, message: messages.Message) -> None:
         """Print one message."""
@@ -66,17 +56,17 @@ class Lines:
         sys.stderr.flush()
 
 
-class Bars:
+class Bars(Teller):
     """A listener that draws a bar for each pass on standard error; on a pipe it prints lines instead.
 
     Parameters
     ----------
     verbose
-        A line for every stack, too.
+        Print a line for every stack, too.
     quiet
-        Nothing but warnings and failures.
+        Print only warnings and failures.
     following
-        More stacks may come, so that no time is left that could be told.
+        More stacks may come: show no time left.
     """
 
     def __init__(self, *, verbose: bool = False, quiet: bool = False, following: bool = False) -> None:
@@ -94,23 +84,20 @@ class Bars:
             disable=not self._live,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._stacks: dict[str, tuple[int, int]] = {}
-        self._seen: dict[str, float] = {}
+        self._found: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         self._progress.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def __call__(self, message: messages.Message) -> None:
-        """Take in one message."""
+        """Print one message."""
         match message:
             case messages.StackFound():
-                self._seen[message.name] = monotonic()
+                self._found[message.name] = monotonic()
                 if self._verbose:
                     self._say(f"{message.name}: of {message.acquired} ({message.acquired_from})")
             case messages.StackDone():
@@ -118,28 +105,27 @@ class Bars:
             case messages.StackFailed():
                 self._say(f"{message.name}: {message.reason}", "red")
                 self._advance(message.phase, message.bytes)
-                if message.phase != messages.CORRECTION and messages.CORRECTION in self._tasks:
+                if message.phase != messages.CORRECTION:
                     self._grow(messages.CORRECTION, -1, -message.bytes)  # it will not be corrected
             case messages.Warned():
                 self._say(f"warning: {message.message}", "yellow")
-            case messages.ProcessorFailed() | messages.ProcessorRestarted():
-                self._say(*failure(message))
+            case messages.ProcessorRestarted():
+                self._say(f"{message.name}: gets another worker{_on_frame(message.frame)}", "yellow")
+            case messages.ProcessorFailed():  # the page has the traceback
+                reason = message.trace.rstrip().splitlines()[-1]
+                self._say(f"{message.name}: failed{_on_frame(message.frame)}: {reason}", "red")
             case messages.FramesMissing():
-                self._say(
-                    f"warning: {message.count} frames before frame {message.frame} never came", "yellow"
-                )
+                missing = f"{message.count} frames before frame {message.frame} never came"
+                self._say(f"warning: {missing}", "yellow")
             case _ if not self._quiet:
                 self._chat(message)
-            case _:
-                pass
 
     def _chat(self, message: messages.Message) -> None:
         match message:
             case messages.ClusterReady():
-                self._say(
-                    f"{message.workers} workers x {message.threads} threads at {message.scheduler}"
-                    + (f", dashboard {message.dashboard}" if message.dashboard else "")
-                )
+                dashboard = f", dashboard {message.dashboard}" if message.dashboard else ""
+                workers = f"{message.workers} workers x {message.threads} threads at {message.scheduler}"
+                self._say(workers + dashboard)
             case messages.Noted():
                 self._say(message.message)
             case messages.Waiting():
@@ -147,7 +133,12 @@ class Bars:
             case messages.PageReady():
                 self._say(f"the session's page: {message.address}")
             case messages.PhaseStarted():
-                self._start(message)
+                if not self._live:
+                    self._say(f"{message.phase}: {message.stacks} stacks")
+                if message.phase not in self._tasks:
+                    task = self._progress.add_task(message.phase, total=0, stacks=0, of=0)
+                    self._tasks[message.phase] = task
+                self._grow(message.phase, message.stacks, message.bytes)
             case messages.LiveStarted():
                 self._say(f"{', '.join(message.processors) or 'no processor'} on {message.source}")
             case messages.ProcessorLoaded() if message.version > 1 or self._verbose:
@@ -155,59 +146,38 @@ class Bars:
             case messages.StackDue() if message.reason != FIRST:
                 self._say(f"{message.name}: once more: {message.reason}")
             case messages.StackLeftOut() if self._verbose:
-                self._say(
-                    f"{message.name}: {'rejected' if message.rejected else 'skipped'}: {message.reason}"
-                )
-            case _:
-                pass
-
-    def _start(self, message: messages.PhaseStarted) -> None:
-        """Begin a bar, or go on with one that is there already."""
-        if not self._live:
-            self._say(f"{message.phase}: {message.stacks} stacks")
-        if message.phase not in self._tasks:
-            self._tasks[message.phase] = self._progress.add_task(message.phase, total=0, stacks=0, of=0)
-        self._grow(message.phase, message.stacks, message.bytes)
-
-    def _grow(self, phase: str, stacks: int, size: int) -> None:
-        """Make a bar longer, or shorter; its end is where all is done that is to be done."""
-        done, of = self._stacks.get(phase, (0, 0))
-        self._stacks[phase] = done, of + stacks
-        task = self._tasks[phase]
-        total = (self._progress.tasks[task].total or 0) + size
-        self._progress.update(task, total=total, of=of + stacks)
+                verdict = "rejected" if message.rejected else "skipped"
+                self._say(f"{message.name}: {verdict}: {message.reason}")
 
     def _done(self, message: messages.StackDone) -> None:
         kept = message.found is not None and message.found.kept
         if self._verbose:
-            self._say(f"{message.name}: {message.phase}: {'kept' if kept else 'done' + self._since(message)}")
-        if not kept:
-            self._advance(message.phase, message.bytes)
-        elif message.phase in self._tasks:
+            result = "kept" if kept else "done"
+            begin = self._found.get(message.name)
+            if not kept and begin is not None and message.phase == messages.CORRECTION:
+                result += f", {monotonic() - begin:.1f} s after it was taken in"
+            self._say(f"{message.name}: {message.phase}: {result}")
+        if kept:
             self._grow(message.phase, -1, -message.bytes)
+        else:
+            self._advance(message.phase, message.bytes)
         if isinstance(message.found, StackResult) and message.found.provisional:
             self._grow(message.phase, 1, message.bytes)  # it will be corrected once more
 
-    def _since(self, message: messages.StackDone) -> str:
-        """Return how long a stack took from being taken in to its output."""
-        seen = self._seen.get(message.name)
-        if seen is None or message.phase != messages.CORRECTION:
-            return ""
-        return f", {monotonic() - seen:.1f} s after it was taken in"
+    def _grow(self, phase: str, stacks: int, size: int) -> None:
+        """Make a bar longer, or shorter; its end is where all is done that is to be done."""
+        if phase in self._tasks:
+            task = self._progress.tasks[self._tasks[phase]]
+            self._progress.update(task.id, total=(task.total or 0) + size, of=task.fields["of"] + stacks)
 
     def _advance(self, phase: str, size: int) -> None:
-        done, of = self._stacks.get(phase, (0, 0))
-        self._stacks[phase] = done + 1, of
         if phase in self._tasks:
-            self._progress.update(self._tasks[phase], advance=size, stacks=done + 1)
+            task = self._progress.tasks[self._tasks[phase]]
+            self._progress.update(task.id, advance=size, stacks=task.fields["stacks"] + 1)
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text, style=style, markup=False, highlight=False)
 
 
-def failure(message: messages.ProcessorFailed | messages.ProcessorRestarted) -> tuple[str, str]:
-    """Return what is said of a processor that failed, and how: its last line; the page has the traceback."""
-    where = "" if message.frame < 0 else f" on frame {message.frame}"
-    if isinstance(message, messages.ProcessorRestarted):
-        return f"{message.name}: gets another worker{where}", "yellow"
-    return f"{message.name}: failed{where}: {message.trace.rstrip().splitlines()[-1]}", "red"
+def _on_frame(frame: int) -> str:
+    return "" if frame < 0 else f" on frame {frame}"

@@ -1,4 +1,4 @@
-"""`reproduce`: make a file again from what its footer says, and compare bit for bit."""
+"""`mrcz-dask reproduce`: make a file again by its footer, and compare bit for bit."""
 
 from __future__ import annotations
 
@@ -10,33 +10,25 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.version import __version__
 
 
+@command()
 def reproduce(
     path: Annotated[
         Path,
         typer.Argument(help="An output of `koma`, a counted stack, or an event list.", show_default=False),
     ],
-    session: Annotated[
-        Path | None, typer.Option(help="Folder of the inputs. Default: the one above the file.")
-    ] = None,
+    session: Annotated[Path | None, info("Folder of the inputs.", unset="the one above the file")] = None,
     calibration: Annotated[
-        Path | None,
-        typer.Option(
-            help="Calibration that a counted stack was counted with, or its folder. Default: beside it.",
-            show_default=False,
-        ),
+        Path | None, info("Calibration of a counted stack, or its folder.", unset="beside the file")
     ] = None,
     detector: Annotated[
         str | None,
-        typer.Option(
-            metavar="FILE.py:NAME",
-            help="Your own function that a counted stack was counted with.",
-            show_default=False,
-        ),
+        info("Your own function that found the electrons of a counted stack.", metavar="FILE.py:NAME"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -2,100 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from mrcz_dask.cli.console import print_json, say
+from mrcz_dask.cli.options.declare import OptionGroup, command, info, option
 from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.sizes import readable
 
+if TYPE_CHECKING:
+    from mrcz_dask.numerics.simulate import SimulationParams
+
 # As `numerics.simulate` names them, which is not loaded for every command.
 SESSIONS = ("standard", "evolving", "no pattern", "white", "mature")
 
 
+Output = Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)]
+Shape = Annotated[str, info("Y,X pixels of a frame.")]
+Codec = Annotated[str, info("Codec of the stacks: NAME[:LEVEL] or auto.")]
+
+
+class SimulationGroup(OptionGroup):
+    """A simulated session."""
+
+    stacks: int = option(60, "Number of stacks.")
+    frames: int = option(30, "Frames in each stack.")
+    shape: Shape = "512,512"
+    dose: float = option(1.0, "Mean counts per pixel and frame.")
+    seed: int = option(0, "The same seed gives the same session.")
+    kind: str = option("standard", f"Named session: {', '.join(SESSIONS)}.", "--session")
+    carbon: list[int] | None = option(None, "Stack (from 0) with a carbon edge; repeatable.")
+    ice: list[int] | None = option(None, "Stack (from 0) with thick ice; repeatable.")
+    new_gain: list[int] | None = option(
+        None, "Stack (from 0) at which columns, rows and pixel gain change; repeatable."
+    )
+    dose_jump: list[str] | None = option(
+        None,
+        "Stack (from 0) at which the dose is multiplied by a factor, such as 30:1.3; repeatable.",
+        metavar="STACK:FACTOR",
+    )
+    coincidence: float = option(
+        0.0, "Pixels round an electron where a counting camera loses others; some 9 in a K2."
+    )
+    super_resolution: bool = option(False, "Outliers are physical pixels, 2 x 2 of an image.")
+
+    def params(self) -> SimulationParams:
+        """Return how the session is simulated.
+
+        Raises
+        ------
+        ParameterError
+            When a value is out of its range.
+        """
+        from mrcz_dask.numerics.simulate import named
+
+        jumps = []
+        for text in self.dose_jump or ():
+            stack, _, factor = text.partition(":")
+            try:
+                jumps.append((int(stack), float(factor)))
+            except ValueError:
+                expected = "expected a stack and a factor, such as 30:1.3"
+                raise ParameterError(f"--dose-jump is {text!r}; {expected}") from None
+        return named(
+            self.kind,
+            stacks=self.stacks,
+            frames=self.frames,
+            shape=_shape(self.shape),
+            dose=self.dose,
+            seed=self.seed,
+            carbon=tuple(self.carbon or ()),
+            ice=tuple(self.ice or ()),
+            new_gain=tuple(self.new_gain or ()),
+            dose_jumps=tuple(stack for stack, _ in jumps),
+            dose_factors=tuple(factor for _, factor in jumps),
+            coincidence=self.coincidence,
+            super_resolution=self.super_resolution,
+        )
+
+
+@command()
 def simulate(
-    output: Annotated[Path, typer.Argument(help="Folder for the session, empty or new.", show_default=False)],
-    stacks: Annotated[int, typer.Option(help="Number of stacks.")] = 60,
-    frames: Annotated[int, typer.Option(help="Frames in each stack.")] = 30,
-    shape: Annotated[str, typer.Option(help="Y,X pixels of a frame.")] = "512,512",
-    dose: Annotated[float, typer.Option(help="Mean counts per pixel and frame.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same session.")] = 0,
-    kind: Annotated[
-        str, typer.Option("--session", help=f"Named session: {', '.join(SESSIONS)}.")
-    ] = "standard",
-    carbon: Annotated[
-        list[int] | None, typer.Option(help="Stack (from 0) with a carbon edge; repeatable.")
-    ] = None,
-    ice: Annotated[list[int] | None, typer.Option(help="Stack (from 0) with thick ice; repeatable.")] = None,
-    new_gain: Annotated[
-        list[int] | None,
-        typer.Option(
-            help="Stack (from 0) from which on columns, rows and pixel gain are others; repeatable."
-        ),
-    ] = None,
-    dose_jump: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="STACK:FACTOR",
-            help="Stack (from 0) from which on the dose is so many times higher, such as 30:1.3; repeatable.",
-        ),
-    ] = None,
-    coincidence: Annotated[
-        float,
-        typer.Option(help="Pixels round an electron where a counting camera loses others; some 9 in a K2."),
-    ] = 0.0,
-    super_resolution: Annotated[
-        bool,
-        typer.Option("--super-resolution", help="Outliers are physical pixels, 2 x 2 of an image."),
-    ] = False,
-    codec: Annotated[str, typer.Option(help="Codec of the stacks: NAME[:LEVEL] or auto.")] = "zstd:1",
-    as_json: AsJson = False,
+    output: Output, *, simulation: SimulationGroup, codec: Codec = "zstd:1", as_json: AsJson = False
 ) -> None:
     """Simulate a session of movie stacks, with the truth about its pixels beside it in Zarr."""
-    from mrcz_dask.numerics.simulate import named
     from mrcz_dask.session.simulation import write_session
 
-    jumps = [_jump(text) for text in dose_jump or ()]
-    params = named(
-        kind,
-        stacks=stacks,
-        frames=frames,
-        shape=_shape(shape),
-        dose=dose,
-        seed=seed,
-        carbon=tuple(carbon or ()),
-        ice=tuple(ice or ()),
-        new_gain=tuple(new_gain or ()),
-        dose_jumps=tuple(stack for stack, _ in jumps),
-        dose_factors=tuple(factor for _, factor in jumps),
-        coincidence=coincidence,
-        super_resolution=super_resolution,
-    )
     with Bars() as bars:
-        written = write_session(output, params, codec=codec, listener=bars)
-    size = sum(path.stat().st_size for path in written)
-    if as_json:
-        print_json({"output": str(output), "stacks": [p.name for p in written], "bytes": size})
-    else:
-        say(f"{len(written)} stacks, {readable(size)}, in {output}; the truth is in {output / 'truth.zarr'}")
+        paths = write_session(output, simulation.params(), codec=codec, listener=bars)
+    _show(output, paths, as_json)
 
 
+@command()
 def simulate_raw(
-    output: Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)],
-    stacks: Annotated[int, typer.Option(help="Number of stacks.")] = 1,
-    frames: Annotated[int, typer.Option(help="Raw frames in each stack.")] = 64,
-    shape: Annotated[str, typer.Option(help="Y,X pixels of a frame.")] = "512,512",
-    occupancy: Annotated[float, typer.Option(help="Electrons per pixel and raw frame.")] = 0.01,
-    dtype: Annotated[
-        Literal["uint8", "uint16", "int16", "float32"], typer.Option(help="Pixel type.")
-    ] = "uint16",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same frames.")] = 0,
-    dark_frames: Annotated[int, typer.Option(help="Frames without electrons, in dark.mrcz; 0 = none.")] = 0,
-    codec: Annotated[str, typer.Option(help="Codec of the stacks: NAME[:LEVEL] or auto.")] = "auto",
+    output: Output,
+    stacks: Annotated[int, info("Number of stacks.")] = 1,
+    frames: Annotated[int, info("Raw frames in each stack.")] = 64,
+    shape: Shape = "512,512",
+    occupancy: Annotated[float, info("Electrons per pixel and raw frame.")] = 0.01,
+    dtype: Annotated[Literal["uint8", "uint16", "int16", "float32"], info("Type of the pixels.")] = "uint16",
+    seed: Annotated[int, info("The same seed gives the same frames.")] = 0,
+    dark_frames: Annotated[int, info("Frames without electrons, in dark.mrcz; 0: none.")] = 0,
+    codec: Codec = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Simulate raw frames of a linear detector, to be counted, with their electrons beside them in Zarr."""
@@ -104,12 +117,8 @@ def simulate_raw(
 
     saturation = min(4095.0, LARGEST[dtype])
     params = RawParams(_shape(shape), frames, occupancy, seed, saturation=saturation, dtype=dtype)
-    written = write_raw(output, params, stacks=stacks, dark_frames=dark_frames, codec=codec)
-    size = sum(path.stat().st_size for path in written)
-    if as_json:
-        print_json({"output": str(output), "stacks": [p.name for p in written], "bytes": size})
-    else:
-        say(f"{len(written)} stacks, {readable(size)}, in {output}; the truth is in {output / 'truth.zarr'}")
+    paths = write_raw(output, params, stacks=stacks, dark_frames=dark_frames, codec=codec)
+    _show(output, paths, as_json)
 
 
 def _shape(text: str) -> tuple[int, int]:
@@ -119,11 +128,9 @@ def _shape(text: str) -> tuple[int, int]:
     return int(parts[0]), int(parts[1])
 
 
-def _jump(text: str) -> tuple[int, float]:
-    stack, _, factor = text.partition(":")
-    try:
-        return int(stack), float(factor)
-    except ValueError:
-        raise ParameterError(
-            f"--dose-jump is {text!r}; expected a stack and a factor, such as 30:1.3"
-        ) from None
+def _show(output: Path, paths: Sequence[Path], as_json: bool) -> None:
+    size = sum(path.stat().st_size for path in paths)
+    if as_json:
+        print_json({"output": str(output), "stacks": [path.name for path in paths], "bytes": size})
+    else:
+        say(f"{len(paths)} stacks, {readable(size)}, in {output}; the truth is in {output / 'truth.zarr'}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.console import print_json, results, say, table
 from mrcz_dask.formats.places import measure
-from mrcz_dask.values.records import StackResult
 from mrcz_dask.values.sizes import readable, some
 
 if TYPE_CHECKING:
@@ -24,21 +23,13 @@ LEGEND = (
     "gain) | filter, hot pixels filled | koma, pattern removed. Ignore sample unless you compare with the "
     "paper."
 )
+STORE_USE = {"recompressed": "is needed to correct the outputs", "references": "holds the outlier tables"}
 LARGER = {
     "normalized": "corrected pixels have fractions of a count, which compress less than whole counts; "
     "--write recompressed keeps the counts",
     "recompressed": "this codec packs less than that of the inputs; choose another --codec",
     "references": "patterns and masks are larger than these short stacks",
 }
-
-
-def show_outcome(outcome: Outcome, report: Path | None = None) -> None:
-    """Print what a run did: the stacks, what was left out and why, the noise, and where everything is."""
-    say(LEGEND)
-    results().print(_stacks(outcome.results))
-    for text in _remarks(outcome):
-        say(text)
-    say("\n".join(_totals(outcome, report)))
 
 
 def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) -> None:
@@ -61,67 +52,59 @@ def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) ->
             say(str(part))
 
 
-def _stacks(done: Sequence[StackResult]) -> object:
+def show_outcome(outcome: Outcome, report: Path | None = None) -> None:
+    """Print the results of a run: its stacks, those left out and why, the noise, and where everything is."""
+    say(LEGEND)
     numbers = ("hot", "dead", "R raw", "filter", "koma", "sample", "in", "out")
-    made = table("stack", *numbers, "", right=numbers)
-    for one in done:
-        noise = [one.noise[k] for k in ("raw", "filtered", "corrected", "corrected_in_sample")]
-        made.add_row(
-            one.output,
-            str(one.hot),
-            str(one.dead),
+    rows = table("stack", *numbers, "", right=numbers)
+    for stack in outcome.results:
+        noise = [stack.noise[key] for key in ("raw", "filtered", "corrected", "corrected_in_sample")]
+        rows.add_row(
+            stack.output,
+            str(stack.hot),
+            str(stack.dead),
             *("-" if value is None else f"{1000 * value:.2f}" for value in noise),
-            readable(one.bytes_in),
-            readable(one.bytes_out),
-            one.remark,
+            readable(stack.bytes_in),
+            readable(stack.bytes_out),
+            stack.remark,
         )
-    return made
+    results().print(rows)
+    for text in (*_remarks(outcome), *_totals(outcome, report)):
+        say(text)
 
 
-def _remarks(outcome: Outcome) -> Iterable[str]:
-    found = outcome.plan.discovery
-    contrast = [r.output for r in outcome.results if not r.usable and r.score is not None]
+def _remarks(outcome: Outcome) -> Iterator[str]:
+    discovery = outcome.plan.discovery
+    contrast = [stack.output for stack in outcome.results if not stack.usable and stack.score is not None]
     if contrast:
         yield f"high contrast, left out of windows: {', '.join(contrast)}"
     caveats: dict[str, list[str]] = {}
-    for one in outcome.results:
-        for text in one.caveats:
-            caveats.setdefault(text, []).append(one.output)
-    yield from (f"{some(of)}: {text}" for text, of in caveats.items() if not text.startswith("high contrast"))
-    yield from (f"skipped: {found.name_of(s.path)}: {s.reason}" for s in found.skipped)
-    yield from (f"not done: {r.reason}" for r in found.rejected)
-    yield from (f"not done: {f.name}: {f.reason}" for f in outcome.failures)
+    for stack in outcome.results:
+        for text in stack.caveats:
+            if not text.startswith("high contrast"):
+                caveats.setdefault(text, []).append(stack.output)
+    yield from (f"{some(stacks)}: {text}" for text, stacks in caveats.items())
+    yield from (f"skipped: {discovery.name_of(file.path)}: {file.reason}" for file in discovery.skipped)
+    yield from (f"not done: {file.reason}" for file in discovery.rejected)
+    yield from (f"not done: {failure.name}: {failure.reason}" for failure in outcome.failures)
 
 
 def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
-    done, plan = outcome.results, outcome.plan
-    kept = sum(r.kept for r in done)
-    ordinary = [r for r in done if r.usable and not r.too_quiet]
-    yield (
-        f"{len(done)} stacks done"
-        + (f" ({kept} kept from before)" if kept else "")
-        + f", {outcome.not_done} not done; "
-        f"{sum(r.hot for r in done)} hot and {sum(r.dead for r in done)} dead pixels"
-    )
+    stacks, plan, write = outcome.results, outcome.plan, outcome.plan.settings.write.write
+    kept = sum(stack.kept for stack in stacks)
+    pixels = f"{sum(stack.hot for stack in stacks)} hot and {sum(stack.dead for stack in stacks)} dead pixels"
+    before = f" ({kept} kept from before)" if kept else ""
+    yield f"{len(stacks)} stacks done{before}, {outcome.not_done} not done; {pixels}"
     if report is not None:
         yield f"report: {report}"
-    needed = {"recompressed": "is needed to correct the outputs", "references": "holds the outlier tables"}
-    use = needed.get(plan.settings.write.write, "makes the next run over this session quick")
+    use = STORE_USE.get(write, "makes the next run over this session quick")
     yield f"session store: {plan.store}, {readable(measure(plan.store).size)}; it {use}"
-    noise = ", ".join(
-        f"{word} {_noise(_mean(r.noise[kind] for r in ordinary))}"
-        for word, kind in (("raw", "raw"), ("filtered", "filtered"), ("corrected", "corrected"))
-    )
-    yield f"correlated noise, held out, mean over stacks without high contrast: {noise}"
-    before, after = sum(r.bytes_in for r in done), sum(r.bytes_out for r in done)
-    larger = f"; larger than the inputs: {LARGER[plan.settings.write.write]}" if after > before else ""
-    yield f"{readable(before)} in, {readable(after)} out, in {plan.folder}{larger}"
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return math.fsum(known) / len(known) if known else None
-
-
-def _noise(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2e}"
+    means = []
+    for key in ("raw", "filtered", "corrected"):
+        noise = [stack.noise[key] for stack in stacks if stack.usable and not stack.too_quiet]
+        known = [value for value in noise if value is not None]
+        means.append(f"{key} {math.fsum(known) / len(known):.2e}" if known else f"{key} -")
+    yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
+    size_in, size_out = sum(stack.bytes_in for stack in stacks), sum(stack.bytes_out for stack in stacks)
+    larger = f"; larger than the inputs: {LARGER[write]}" if size_out > size_in else ""
+    yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"

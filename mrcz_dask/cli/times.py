@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from rich.table import Table
 
 from mrcz_dask.cli.console import results, say, table
 from mrcz_dask.correction.timing_report import PROFILE, REPORT
 
 if TYPE_CHECKING:
-    from mrcz_dask.correction.timing_report import Pass, TimingReport, Total
+    from mrcz_dask.correction.timing_report import Pass, TimingReport
 
 CAPTION = (
     "seconds of all threads; sum: with statistics and digests; fit: with masks; disk: with the store; "
@@ -17,67 +18,51 @@ CAPTION = (
 )
 
 
-def show_profile(profile: TimingReport) -> None:
-    """Print where the time of a run went, and how far it is from what codec and disk need."""
+def show_times(report: TimingReport) -> None:
+    """Print where the time of a run went, and how far it is from the time that codec and disk need."""
     say("")
-    results().print(_phases(profile))
-    for text in _remarks(profile):
-        say(text)
-
-
-def _phases(profile: TimingReport) -> object:
-    numbers = (*(one.name for one in profile.passes), "both", "share", "processor", "GB", "GB/s")
-    made = table("phase", *numbers, right=numbers)
-    made.caption, made.caption_justify = CAPTION, "left"
-    everything = _busy(profile) + profile.waiting
-    for name, total in profile.totals.items():
-        each = [_seconds(one.totals.get(name)) for one in profile.passes]
-        share = _share(total.seconds, everything)
-        made.add_row(name, *each, _seconds(total), share, f"{total.processor:.2f}", *_moved(total))
-    blank, waiting = [""] * len(profile.passes), f"{profile.waiting:.2f}"
-    made.add_row("waiting", *blank, waiting, _share(profile.waiting, everything))
-    processor = sum(total.processor for total in profile.totals.values())
-    each = [f"{_busy(one):.2f}" for one in profile.passes]
-    made.add_row("all", *each, f"{everything:.2f}", "", f"{processor:.2f}")
-    return made
-
-
-def _busy(of: Pass | TimingReport) -> float:
-    return sum(one.seconds for one in of.totals.values())
-
-
-def _share(seconds: float, everything: float) -> str:
-    return f"{seconds / everything:.1%}" if everything else ""
-
-
-def _seconds(total: Total | None) -> str:
-    return "" if total is None else f"{total.seconds:.2f}"
-
-
-def _moved(total: Total) -> tuple[str, str]:
-    return ("", "") if total.rate is None else (f"{total.bytes / 1e9:.3g}", f"{total.rate:.3g}")
-
-
-def _remarks(profile: TimingReport) -> Iterator[str]:
-    helpers = sum(one.helpers for one in profile.totals.values())
+    results().print(_phases(report))
+    helpers = sum(total.helpers for total in report.totals.values())
     if helpers:
-        yield (
+        say(
             f"{helpers:.2f} s of it are of threads that helped a task beside its own: the phases add up to "
             "more than the time of the slots"
         )
-    if profile.ratio is None:
-        yield "no stack was read: there is no codec floor to compare with"
+    if report.ratio is None:
+        say("no stack was read: there is no codec floor to compare with")
     else:
-        yield (
-            f"codec floor (decode, decode, encode, disk): {profile.floor:.2f} s; all slots together: "
-            f"{profile.slot_seconds:.2f} s, {profile.ratio:.2f} times the floor "
-            f"({profile.busy / profile.floor:.2f} times without waiting)"
+        say(
+            f"codec floor (decode, decode, encode, disk): {report.floor:.2f} s; all slots together: "
+            f"{report.slot_seconds:.2f} s, {report.ratio:.2f} times the floor "
+            f"({report.busy / report.floor:.2f} times without waiting)"
         )
-    slots = f"{profile.slots} slot" + "s" * (profile.slots != 1)
-    yield f"{profile.wall:.2f} s from beginning to end on {slots}; all figures: {profile.folder / PROFILE}"
-    yield _report(profile)
+    slots = f"{report.slots} slot" + "s" * (report.slots != 1)
+    say(f"{report.wall:.2f} s from beginning to end on {slots}; all figures: {report.folder / PROFILE}")
+    page = report.folder / REPORT
+    say(f"Dask's report: {page}" if page.exists() else "no report of Dask: it is of a cluster (--workers)")
 
 
-def _report(profile: TimingReport) -> str:
-    path = profile.folder / REPORT
-    return f"Dask's report: {path}" if path.exists() else "no report of Dask: it is of a cluster (--workers)"
+def _phases(report: TimingReport) -> Table:
+    numbers = (*(one.name for one in report.passes), "both", "share", "processor", "GB", "GB/s")
+    rows = table("phase", *numbers, right=numbers)
+    rows.caption, rows.caption_justify = CAPTION, "left"
+    everything = _busy(report) + report.waiting
+
+    def share(seconds: float) -> str:
+        return f"{seconds / everything:.1%}" if everything else ""
+
+    for name, total in report.totals.items():
+        passes = [one.totals.get(name) for one in report.passes]
+        seconds = ["" if part is None else f"{part.seconds:.2f}" for part in (*passes, total)]
+        moved = ("", "") if total.rate is None else (f"{total.bytes / 1e9:.3g}", f"{total.rate:.3g}")
+        rows.add_row(name, *seconds, share(total.seconds), f"{total.processor:.2f}", *moved)
+    waiting = f"{report.waiting:.2f}"
+    rows.add_row("waiting", *[""] * len(report.passes), waiting, share(report.waiting))
+    processor = sum(total.processor for total in report.totals.values())
+    seconds = [f"{_busy(one):.2f}" for one in report.passes]
+    rows.add_row("all", *seconds, f"{everything:.2f}", "", f"{processor:.2f}")
+    return rows
+
+
+def _busy(part: Pass | TimingReport) -> float:
+    return sum(total.seconds for total in part.totals.values())

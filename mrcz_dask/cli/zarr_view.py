@@ -9,18 +9,20 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say, warn
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options.shared import AsJson, Overwrite
+from mrcz_dask.cli.options.declare import command, info
+from mrcz_dask.cli.options.shared import AsJson, Overwrite, Recursive
 from mrcz_dask.values.errors import OutputExistsError, SessionError
 
 
+@command()
 def zarr_view(
     session: Annotated[
         Path, typer.Argument(help="Folder with MRCZ or MRC stacks, or with the outputs of koma.")
     ] = Path(),
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The JSON file of references.", show_default=False)
-    ] = Path("session.zarr.json"),
-    recursive: Annotated[bool, typer.Option("--recursive", help="Look into folders below, too.")] = False,
+    output: Annotated[Path, info("JSON file for the references.", "-o", "--output")] = Path(
+        "session.zarr.json"
+    ),
+    recursive: Recursive = False,
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
@@ -37,18 +39,19 @@ def zarr_view(
     from mrcz_dask.session.discovery import discover
 
     try:
-        found = discover(session, recursive=recursive)
+        discovery = discover(session, recursive=recursive)
     except SessionError:  # as in the folder of a run
-        found = discover(session, recursive=recursive, outputs=True)
-    made = view(found.stacks)
-    left_out = {found.name_of(one.path): one.reason for one in found.rejected} | made.left_out
+        discovery = discover(session, recursive=recursive, outputs=True)
+    references = view(discovery.stacks)
+    left_out = {discovery.name_of(file.path): file.reason for file in discovery.rejected}
+    left_out |= references.left_out
     for name, reason in left_out.items():
         warn(f"{name}: left out: {reason.replace(' (--exclude)', '')}")
-    if not made.arrays:
+    if not references.arrays:
         raise typer.Exit(FAILED)
-    made.write(output)
+    references.write(output)
     if as_json:
-        print_json({"output": str(output), "arrays": list(made.arrays), "left_out": left_out})
+        print_json({"output": str(output), "arrays": list(references.arrays), "left_out": left_out})
     else:
-        say(f"{output}: {len(made.arrays)} arrays, {len(made.references)} references")
+        say(f"{output}: {len(references.arrays)} arrays, {len(references.references)} references")
     raise typer.Exit(PARTLY if left_out else DONE)

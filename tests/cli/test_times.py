@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.cli.times import show_profile
+from mrcz_dask.cli.times import show_times
 from mrcz_dask.correction.timing_report import Pass, StackTime, TimingReport
 from mrcz_dask.values.timing import Spent, Timing
 
@@ -17,7 +17,7 @@ def shown(folder: Path, capsys: pytest.CaptureFixture[str], *spent: Spent) -> li
     wall = sum(s.wall for s in spent if not s.helpers)
     stacks = (StackTime("a", True, Timing("a:1", 0.0, wall, spent)),) if spent else ()
     one = Pass("correction", 3.5 if spent else 0.0, stacks)
-    show_profile(TimingReport(folder, 4.0, 1, {"kind": "serial"}, (one,)))
+    show_times(TimingReport(folder, 4.0, 1, {"kind": "serial"}, (one,)))
     return capsys.readouterr().out.splitlines()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from copy import copy
 from dataclasses import dataclass, field, fields
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, get_annotations, signature
 from pathlib import Path
 from typing import Annotated, Any, dataclass_transform, get_args, get_type_hints
 
@@ -128,7 +128,8 @@ def _options(parameter: Parameter, leave_out: tuple[str, ...]) -> Iterator[Param
             annotation = Annotated[(annotation, *one.metadata["extras"])]
         kind, *extras, info = get_args(annotation)
         info = copy(info)
-        info.rich_help_panel = group.panel
+        declaring = next(base for base in group.__mro__ if one.name in get_annotations(base))
+        info.rich_help_panel = declaring.panel
         annotation = Annotated[(kind, *extras, info)]
         yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 

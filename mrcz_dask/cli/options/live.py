@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.cli.options.count import ListenGroup, Record
 from mrcz_dask.cli.options.declare import OptionGroup, option
 from mrcz_dask.cli.options.koma import Radius
+from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.params import KomaParams, Settings
 
 if TYPE_CHECKING:
-    from mrcz_dask.live.frames import Roi
+    from mrcz_dask.gain.options import GainOptions
+    from mrcz_dask.live.correction.correct import LiveOptions
+    from mrcz_dask.live.launch import Keep
+    from mrcz_dask.live.session import LiveParams
 
 
 class ProcessorGroup(OptionGroup, panel="Processors"):
@@ -45,18 +52,49 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
         numbers=True,
     )
 
-    def regions(self) -> dict[str, Roi]:
-        """Return the regions of interest by processor; that of all of them has no name.
+    def params(self, *, every: bool) -> LiveParams:
+        """Return how processors run.
+
+        Parameters
+        ----------
+        every
+            Whether they get every frame, and the source waits.
 
         Raises
         ------
         ParameterError
-            When one is no region.
+            When a region, a size of memory or a time is none.
         """
+        from mrcz_dask.engine.memory import parse_memory
         from mrcz_dask.live.frames import Roi
+        from mrcz_dask.live.session import LiveParams
 
         parts = [text.rpartition("=") for text in self.roi or ()]
-        return {name: Roi.parse(region) for name, _, region in parts}
+        regions = {name: Roi.parse(region) for name, _, region in parts}
+        seconds = parse_seconds(self.timeout, "--timeout")
+        return LiveParams(regions.pop("", None), every, parse_memory(self.memory), seconds, regions)
+
+    def first_values(self) -> dict[str, dict[str, Any]]:
+        """Return the first values of parameters by processor: JSON, else text.
+
+        Raises
+        ------
+        ParameterError
+            When one is not NAME.PARAMETER=VALUE.
+        """
+        values: dict[str, dict[str, Any]] = {}
+        for text in self.values or ():
+            place, equals, value = text.partition("=")
+            name, dot, parameter = place.rpartition(".")
+            if not (equals and dot and name):
+                raise ParameterError(
+                    f"--set is {text!r}; expected NAME.PARAMETER=VALUE, such as drift.upsampling=20"
+                )
+            try:
+                values.setdefault(name, {})[parameter] = json.loads(value)
+            except ValueError:
+                values[name][parameter] = value
+        return values
 
 
 class SourceGroup(ListenGroup, panel="Where frames come from"):
@@ -84,6 +122,12 @@ class KeptGroup(OptionGroup, panel="What is kept"):
     record: Record = None
     record_frames: int = option(1000, "Frames of a recorded stack where the source names none.")
 
+    def keep(self, *, resume: bool) -> Keep:
+        """Return the places of results and frames; with `resume` a recording that is there may go on."""
+        from mrcz_dask.live.launch import Keep
+
+        return Keep(self.store, self.record, self.record_frames, self.append, self.overwrite, resume=resume)
+
 
 class PageGroup(OptionGroup, panel="Page"):
     """The page that shows results."""
@@ -105,3 +149,19 @@ class CorrectionGroup(OptionGroup, panel="Correction"):
     )
     correct_frames: int = option(40, "Frames that count as a stack where the source names none.")
     radius: Radius = 12
+
+    def options(self, gain: GainOptions, *, wait: bool) -> LiveOptions | None:
+        """Return how frames are corrected; None without --correct.
+
+        Parameters
+        ----------
+        gain
+            Gain, dark and defects.
+        wait
+            Whether frames are corrected in the same way whenever it is done again.
+        """
+        from mrcz_dask.live.correction.correct import LiveOptions
+
+        settings = Settings(koma=KomaParams(radius=self.radius))
+        options = LiveOptions(settings=settings, gain=gain, frames_per_stack=self.correct_frames, wait=wait)
+        return options if self.correct else None

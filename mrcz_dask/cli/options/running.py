@@ -134,8 +134,20 @@ class SchedulerGroup(OptionGroup, panel="Running"):
 
         return Tls(self.tls_ca, self.tls_cert, self.tls_key)
 
+    def where(self) -> ClientOptions:
+        """Return the scheduler as the place where tasks run.
 
-class RunningGroup(SchedulerGroup, JobGroup, LocalGroup, panel="Running"):
+        Raises
+        ------
+        ParameterError
+            When options do not go together.
+        """
+        from mrcz_dask.engine.clusters import ClientOptions
+
+        return ClientOptions(scheduler=self.scheduler, tls=self.tls(), dashboard=self.dashboard_address)
+
+
+class RunningGroup(SchedulerGroup, JobGroup, LocalGroup):
     """Where tasks run: workers on this machine, jobs of a queue system, or a scheduler."""
 
     def where(self) -> ClientOptions:
@@ -146,7 +158,10 @@ class RunningGroup(SchedulerGroup, JobGroup, LocalGroup, panel="Running"):
         ParameterError
             When a value is out of its range, or options do not go together.
         """
-        queue, tls = self.queue_settings(), self.tls()
         return replace(
-            super().where(), scheduler=self.scheduler, queue=queue, tls=tls, dashboard=self.dashboard_address
+            LocalGroup.where(self),
+            scheduler=self.scheduler,
+            queue=self.queue_settings(),
+            tls=self.tls(),
+            dashboard=self.dashboard_address,
         )
