@@ -82,47 +82,47 @@ def command(
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        own = signature(function, eval_str=True).parameters.values()
-        groups = {one.name: one.annotation for one in own if _is_group(one.annotation)}
+        groups: dict[str, Any] = {}
         parameters: list[Parameter] = []
-        for one in own:
-            parameters += _options(one, leave_out) if one.name in groups else [one]
-        names = {group: {f.name for f in fields(groups[group])} - {*leave_out} for group in groups}
+        for one in signature(function, eval_str=True).parameters.values():
+            if isinstance(one.annotation, type) and issubclass(one.annotation, OptionGroup):
+                groups[one.name] = one.annotation
+                parameters += [option for option in _options(one) if option.name not in leave_out]
+            else:
+                parameters.append(one)
+        many = len(parameters) > SHORT_HELP
+        parameters = [_named(one, negative=settings, hide=many) for one in parameters]
+        more = [
+            *([_settings(function.__name__, parameters)] if settings else ()),
+            *([HELP_ALL] if many else ()),
+        ]
 
         @wraps(function)
         def run(**values: Any) -> None:
-            values.pop("settings", None)
-            values.pop("help_all", None)
+            for option in more:
+                del values[option.name]
             for name, group in groups.items():
-                values[name] = group(**{option: values.pop(option) for option in names[name]})
+                names = {one.name for one in fields(group)} - {*leave_out}
+                values[name] = group(**{option: values.pop(option) for option in names})
             function(**values)
 
-        many = len(parameters) > SHORT_HELP
-        parameters = [_named(one, negative=settings, hide=many) for one in parameters]
-        shown = [*parameters, *([_settings(function.__name__, parameters)] if settings else ())]
-        shown += [HELP_ALL] if many else []
-        run.__signature__ = signature(function).replace(parameters=shown)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in shown}
+        shown = signature(function).replace(parameters=[*parameters, *more])
+        run.__signature__ = shown  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
         run.settings = parameters if settings else ()  # type: ignore[attr-defined]
         return run
 
     return decorate
 
 
-def _is_group(annotation: object) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, OptionGroup)
-
-
-def _options(parameter: Parameter, leave_out: tuple[str, ...]) -> Iterator[Parameter]:
+def _options(parameter: Parameter) -> Iterator[Parameter]:
     """Yield the options of a group as parameters."""
     group = parameter.annotation
     hints = get_type_hints(group, include_extras=True)
     for one in fields(group):
-        if one.name in leave_out:
-            continue
-        default = (
-            one.default if parameter.default is Parameter.empty else getattr(parameter.default, one.name)
-        )
+        default = one.default
+        if parameter.default is not Parameter.empty:
+            default = getattr(parameter.default, one.name)
         annotation = hints[one.name]
         if one.metadata:
             annotation = Annotated[(annotation, *one.metadata["extras"])]
@@ -135,23 +135,31 @@ def _options(parameter: Parameter, leave_out: tuple[str, ...]) -> Iterator[Param
 
 
 def _named(parameter: Parameter, *, negative: bool, hide: bool) -> Parameter:
-    """Return a parameter whose option has its names: of a flag in a settings file ``--no-NAME``, too."""
-    kind, *extras = get_args(parameter.annotation)
-    info = copy(extras[-1])
+    """Return a parameter whose option has its names, and whether the short help hides it.
+
+    Parameters
+    ----------
+    negative
+        Whether flags that are off have ``--no-NAME``, too, for what a settings file turns on.
+    hide
+        Whether rare options are hidden.
+    """
+    kind, *extras, info = get_args(parameter.annotation)
+    info = copy(info)
     if isinstance(info, typer.models.OptionInfo):
-        given = [n for n in (info.default, *(info.param_decls or ())) if isinstance(n, str)]
-        names = given or [f"--{parameter.name.replace('_', '-')}"]
+        known = [name for name in (info.default, *(info.param_decls or ())) if isinstance(name, str)]
+        names = known or [f"--{parameter.name.replace('_', '-')}"]
         if kind is bool and (negative or parameter.default is True):
-            names = [f"{n}/--no-{n[2:]}" if n.startswith("--") and "/" not in n else n for n in names]
+            names = [f"{name}/--no-{name[2:]}" if name.startswith("--") else name for name in names]
         info.default, info.param_decls, info.hidden = ..., tuple(names), hide and info.hidden
         if parameter.default not in (None, Parameter.empty):
             info.show_default = parameter.default is not False and parameter.default != ""
-    annotation = Annotated[(kind, *extras[:-1], info)]  # type: ignore[valid-type]
+    annotation = Annotated[(kind, *extras, info)]  # type: ignore[valid-type]
     return parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=annotation)
 
 
 def _settings(command: str, parameters: list[Parameter]) -> Parameter:
-    """Return the option ``--settings`` of a command, which reads the others before they are looked at."""
+    """Return the option ``--settings`` of a command, whose values stand in for those not given."""
 
     def read(context: typer.Context, path: Path | None) -> None:
         if path is not None and not context.resilient_parsing:
@@ -159,25 +167,20 @@ def _settings(command: str, parameters: list[Parameter]) -> Parameter:
 
     help = f"File with options; the command line wins. Write one: mrcz-dask init {command} > session.toml"
     info = typer.Option("--settings", help=help, is_eager=True, callback=read, metavar="FILE.toml")
-    return Parameter(
-        "settings", Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[Path | None, info]
-    )
+    kind = Annotated[Path | None, info]
+    return Parameter("settings", Parameter.KEYWORD_ONLY, default=None, annotation=kind)
 
 
-def _show_all(context: typer.Context, chosen: bool) -> None:
+def _help_all(context: typer.Context, chosen: bool) -> None:
     if chosen and not context.resilient_parsing:
         context.meta[ALL] = True
         typer.echo(context.get_help())
         raise typer.Exit
 
 
+ALL_OPTIONS = typer.Option("--help-all", help="Show all options and exit.", is_eager=True, callback=_help_all)
 HELP_ALL = Parameter(
-    "help_all",
-    Parameter.KEYWORD_ONLY,
-    default=False,
-    annotation=Annotated[
-        bool, typer.Option("--help-all", help="Show all options and exit.", is_eager=True, callback=_show_all)
-    ],
+    "help_all", Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, ALL_OPTIONS]
 )
 
 

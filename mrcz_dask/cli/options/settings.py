@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from inspect import Parameter
 from json import dumps
@@ -17,14 +17,15 @@ import typer
 
 from mrcz_dask.values.errors import ParameterError
 
-# In words for messages, as an example in a new file, and the types that TOML gives.
 # Marks the annotation of text such as 12, 60s or auto: a number in the file needs no quotes.
 NUMBERS = "numbers"
+# For each kind of option: its values in words, an example, and the types that TOML gives.
 KINDS: dict[Any, tuple[str, str, tuple[type, ...]]] = {
     bool: ("true or false", "true", (bool,)),
     int: ("a whole number", "N", (int,)),
     float: ("a number", "X", (int, float)),
     str: ("text in quotes", '"TEXT"', (str,)),
+    NUMBERS: ("text in quotes or a number", '"TEXT"', (str, int, float)),
     Path: ("a path in quotes", '"PATH"', (str,)),
 }
 
@@ -34,31 +35,35 @@ class Setting:
 
     Attributes
     ----------
+    name
+        Name of the command's parameter.
     key
-        Its long name without dashes.
+        Long name of the option, without dashes.
+    default
+        Value without the option.
+    info
+        Its description, `typer.Option`.
     """
 
     def __init__(self, parameter: Parameter) -> None:
         kind, *extras = get_args(parameter.annotation)
         if NoneType in get_args(kind):
             kind = get_args(kind)[0]
-        self.info = extras[-1]
-        self.name, self.default = parameter.name, parameter.default
-        self.several = get_origin(kind) is list
-        self.kind = get_args(kind)[0] if self.several else kind
-        self.choices = get_args(self.kind) if get_origin(self.kind) is Literal else ()
-        self.takes_numbers = NUMBERS in extras
+        self.name, self.default, self.info = parameter.name, parameter.default, extras[-1]
         self.key = next(n.split("/")[0][2:] for n in self.info.param_decls if n.startswith("--"))
-
-    def expected(self) -> str:
-        """Return the values that a file may give, in words."""
-        if self.choices:
-            words = f"one of {', '.join(map(dumps, self.choices))}"
+        self._several = get_origin(kind) is list
+        kind = get_args(kind)[0] if self._several else kind
+        if get_origin(kind) is Literal:
+            self._types: tuple[type, ...] = (str, int)
+            self._choices, self._example = get_args(kind), dumps(get_args(kind)[0])
+            self._words = f"one of {', '.join(map(dumps, self._choices))}"
         else:
-            words = KINDS[self.kind][0] + (" or a number" if self.takes_numbers else "")
+            self._choices = ()
+            self._words, self._example, self._types = KINDS[NUMBERS if NUMBERS in extras else kind]
         if self.info.min is not None:
-            words += f" of at least {self.info.min}"
-        return f"a list, such as [{KINDS[self.kind][1]}], of {words}" if self.several else words
+            self._words += f" of at least {self.info.min}"
+        if self._several:
+            self._words = f"a list, such as [{self._example}], of {self._words}"
 
     def value(self, value: Any) -> Any:
         """Return a value of a file as the command line would give it.
@@ -66,48 +71,41 @@ class Setting:
         Raises
         ------
         ValueError
-            When its type or range is wrong.
+            When its type or range is wrong; says what was expected.
         """
-        if self.several:
-            if not isinstance(value, list) or not all(map(self._is_valid, value)):
-                raise ValueError
-            return [str(one) for one in value]
-        if not self._is_valid(value):
-            raise ValueError
-        return value if self.kind in (bool, int, float) else str(value)
+        values = value if isinstance(value, list) else [value]
+        if self._several != isinstance(value, list) or not all(map(self._is_valid, values)):
+            raise ValueError(f"expected {self._words}")
+        if self._several:
+            return [str(one) for one in values]
+        return str(value) if str in self._types else value
 
     def _is_valid(self, value: Any) -> bool:
-        if self.choices:
-            return value in self.choices or (type(value) is int and str(value) in self.choices)
-        types = (*KINDS[self.kind][2], *((int, float) if self.takes_numbers else ()))
-        low = self.info.min
-        return type(value) in types and (low is None or value >= low)
+        if type(value) not in self._types or (self._choices and str(value) not in self._choices):
+            return False
+        return self.info.min is None or bool(value >= self.info.min)
 
     def lines(self) -> Iterator[str]:
         """Yield the help as comments, and the line with its default, a comment too."""
         help = f"{self.info.help}".replace("\\[", "[")
         if isinstance(self.info.show_default, str):
             help += f" Default: {self.info.show_default}."
-        yield from textwrap.wrap(
-            help, 98, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False
-        )
-        if self.choices:
-            yield f"# One of {', '.join(map(dumps, self.choices))}."
+        yield from (f"# {line}" for line in textwrap.wrap(help, 98, break_on_hyphens=False))
+        if self._choices:
+            yield f"# {self._words[0].upper()}{self._words[1:]}."
         if self.default is None or self.default is Parameter.empty:
-            example = dumps(self.choices[0]) if self.choices else KINDS[self.kind][1]
-            yield f"#{self.key} = [{example}]" if self.several else f"#{self.key} = {example}"
+            shown = self._example
         else:
             value = str(self.default) if isinstance(self.default, Path) else self.default
-            is_number = self.takes_numbers and value.isdecimal()
-            yield f"#{self.key} = {value if is_number else dumps(value)}"
+            is_number = isinstance(value, str) and float in self._types and value.isdecimal()
+            shown = value if is_number else dumps(value)
+        yield f"#{self.key} = [{shown}]" if self._several else f"#{self.key} = {shown}"
 
 
 def settings_of(parameters: Iterable[Parameter]) -> list[Setting]:
     """Return the options of a command that can stand in a settings file."""
-    infos = [(one, get_args(one.annotation)[-1]) for one in parameters]
-    return [
-        Setting(one) for one, info in infos if isinstance(info, typer.models.OptionInfo) and not info.is_eager
-    ]
+    infos = ((one, get_args(one.annotation)[-1]) for one in parameters)
+    return [Setting(one) for one, info in infos if isinstance(info, typer.models.OptionInfo)]
 
 
 def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
@@ -120,16 +118,16 @@ def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
         "# Paths are relative to the folder in which the command runs.",
     ]
     panels: dict[str, list[Setting]] = {}
-    for one in settings_of(parameters):
-        panels.setdefault(one.info.rich_help_panel or "General", []).append(one)
+    for setting in settings_of(parameters):
+        panels.setdefault(setting.info.rich_help_panel or "General", []).append(setting)
     for panel, settings in panels.items():
         lines += ["", "", f"# ---- {panel} ----"]
-        for one in settings:
-            lines += ["", *one.lines()]
+        for setting in settings:
+            lines += ["", *setting.lines()]
     return "\n".join(lines) + "\n"
 
 
-def read_settings(path: Path, command: str, parameters: Sequence[Parameter]) -> dict[str, Any]:
+def read_settings(path: Path, command: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
     """Return the values of a settings file by the names of the parameters.
 
     Raises
@@ -139,29 +137,29 @@ def read_settings(path: Path, command: str, parameters: Sequence[Parameter]) -> 
     """
     try:
         text = path.read_text(encoding="utf-8")
-        values = tomllib.loads(text)
+        table = tomllib.loads(text)
     except OSError as error:
-        reason = (
-            f"{path} cannot be read ({error.strerror}); write one: mrcz-dask init {command} > {path.name}"
-        )
-        raise ParameterError(reason) from error
+        remedy = f"write one: mrcz-dask init {command} > {path.name}"
+        raise ParameterError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     except ValueError as error:  # of UTF-8 or TOML, which says the line
         raise ParameterError(f"{path} is not TOML: {error}; expected lines such as: radius = 12") from error
-    settings = {one.key: one for one in settings_of(parameters)}
-    found, problems = {}, []
-    for key, value in values.items():
-        line = rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]"""
-        number = next((k for k, one in enumerate(text.splitlines(), 1) if re.match(line, one)), 1)
-        if key not in settings:
+    settings = {setting.key: setting for setting in settings_of(parameters)}
+    values, problems = {}, []
+    for key, value in table.items():
+        pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
+        line = next((k for k, one in enumerate(text.splitlines(), 1) if pattern.match(one)), 1)
+        if key in settings:
+            try:
+                values[settings[key].name] = settings[key].value(value)
+            except ValueError as error:
+                shown = (
+                    "a table" if isinstance(value, dict) else dumps(value, default=str, ensure_ascii=False)
+                )
+                problems.append(f"{path}, line {line}: {key} is {shown}; {error}")
+        else:
             near = get_close_matches(key.replace("_", "-"), settings, 1)
             remedy = f"did you mean {near[0]}?" if near else f"mrcz-dask init {command} lists all names"
-            problems.append(f"{path}, line {number}: mrcz-dask {command} has no option {key}; {remedy}")
-            continue
-        try:
-            found[settings[key].name] = settings[key].value(value)
-        except ValueError:
-            shown = "a table" if isinstance(value, dict) else dumps(value, default=str, ensure_ascii=False)
-            problems.append(f"{path}, line {number}: {key} is {shown}; expected {settings[key].expected()}")
+            problems.append(f"{path}, line {line}: mrcz-dask {command} has no option {key}; {remedy}")
     if problems:
         raise ParameterError("\n".join(problems))
-    return found
+    return values
