@@ -30,13 +30,13 @@ from mrcz_dask.values.records import only_copies
 
 if TYPE_CHECKING:
     from mrcz_dask.assess.assessment import Assessment, ByMethod, OverRadius
-    from mrcz_dask.assess.results import Score
+    from mrcz_dask.assess.results import AssessParams, Score
 
 KINDS = {"raw": "raw", "filter": "filter", "koma": "KOMA", "both": "both"}
 
 
 class PartsGroup(OptionGroup, panel="Parts"):
-    """What is measured, on how many stacks."""
+    """Parts of an assessment, and the number of stacks for each."""
 
     only: Many = option(
         None,
@@ -60,6 +60,22 @@ class PartsGroup(OptionGroup, panel="Parts"):
         8, "Number of stacks, evenly spread, that are scored against the radius and by method."
     )
     anchors: int = option(12, "Number of stacks whose sums are compared with others at growing distance.")
+
+    def params(self) -> AssessParams:
+        """Return the parts, and the number of stacks for each.
+
+        Raises
+        ------
+        ParameterError
+            When a part, a method or a number is none.
+        """
+        from mrcz_dask.assess.results import METHODS, PARTS, AssessParams
+
+        default = PARTS[:3] if self.methods is None else PARTS
+        parts = default if self.only is None else texts_of(self.only)
+        methods = METHODS if self.methods is None else texts_of(self.methods)
+        radii = numbers_of(self.radii, "--radii", int)
+        return AssessParams(parts, methods, self.sample, self.anchors, radii)
 
 
 class FilesGroup(OptionGroup, panel="Files"):
@@ -106,7 +122,6 @@ def assess(
     """
     from mrcz_dask.assess.files import write_json
     from mrcz_dask.assess.plan import assess_memory, assess_plan
-    from mrcz_dask.assess.results import METHODS, PARTS, AssessParams
     from mrcz_dask.assess.run import assess as assess_session
     from mrcz_dask.engine.clusters import open_client, plan_local_workers
     from mrcz_dask.session.output_folder import locked
@@ -118,14 +133,7 @@ def assess(
         koma=KomaParams(radius=radius, method=method.method, form=method.form, long=method.long),
         input=inputs.params(),
     )
-    params = AssessParams(
-        texts_of(parts.only) if parts.only is not None else PARTS if parts.methods is not None else PARTS[:3],
-        texts_of(parts.methods) if parts.methods is not None else METHODS,
-        parts.sample,
-        parts.anchors,
-        numbers_of(parts.radii, "--radii", int),
-    )
-    where, gain_options = running.where(), gain.params()
+    params, where, gain_options = parts.params(), running.where(), gain.params()
     listen = teller(messages)
     with listen:
         plan = assess_plan(

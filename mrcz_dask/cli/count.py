@@ -127,6 +127,7 @@ def _listen(stream: StreamGroup, options: StreamOptions, where: ClientOptions, t
     from mrcz_dask.live import count_stream
 
     def source(counting: CountStream) -> Listen:
+        """Listen from where the counting ends."""
         listener = stream.listener(next_number=counting.next_number, safe=counting.safe_number, listen=tell)
         tell(Noted(f"frames are taken at {listener.address}"))
         return listener

@@ -12,7 +12,7 @@ from mrcz_dask.cli.console import print_json, results, say, table, warn
 from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.gain import GAIN, GainGroup
-from mrcz_dask.cli.options.shared import AsJson, InputGroup, Overwrite
+from mrcz_dask.cli.options.shared import AsJson, InputGroup, Overwrite, SessionFolder
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import OutputExistsError, ParameterError, PlaceError, SessionError
 
@@ -22,13 +22,12 @@ if TYPE_CHECKING:
     from mrcz_dask.session.entries import StackEntry
     from mrcz_dask.values.params import InputParams
 
-Session = Annotated[Path, typer.Argument(help="Folder with the session's stacks.")]
 Stacks = Annotated[int, info("Largest number of stacks, evenly spaced over the session.", often=True)]
 
 
 @command()
 def estimate(
-    session: Session,
+    session: SessionFolder,
     output: Annotated[Path, info("Name of the new .mrc file.", "-o", "--output", often=True)],
     stacks: Stacks = 200,
     *,
@@ -92,7 +91,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 @command()
 def orient(
-    session: Session,
+    session: SessionFolder,
     gain: Annotated[Path, GAIN],
     stacks: Stacks = 20,
     output: Annotated[

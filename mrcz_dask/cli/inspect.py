@@ -100,6 +100,7 @@ def provenance(paths: StacksOrFolders, recursive: Recursive = False, as_json: As
     from mrcz_dask.formats.sources import open_source
 
     def steps_of(path: Path) -> list[dict[str, Any]]:
+        """Read the chain of one file."""
         with open_source(path) as reader:
             return reader.provenance
 

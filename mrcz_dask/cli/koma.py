@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -14,7 +14,7 @@ from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import AUTO, FollowGroup, MethodGroup, OutputGroup, RunGroup
 from mrcz_dask.cli.options.running import RunningGroup
-from mrcz_dask.cli.options.shared import InputGroup, MessageGroup, SelectionGroup
+from mrcz_dask.cli.options.shared import InputGroup, MessageGroup, SelectionGroup, SessionFolder
 from mrcz_dask.cli.progress import Bars, Teller, teller
 from mrcz_dask.cli.summary import show_outcome, show_plan
 from mrcz_dask.values.errors import ParameterError
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @command(settings=True)
 def koma(
-    session: Annotated[Path, typer.Argument(help="Folder with the session's stacks.")] = Path(),
+    session: SessionFolder = Path(),
     *,
     method: MethodGroup,
     output: OutputGroup,

@@ -10,7 +10,7 @@ import typer
 
 from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.options.declare import OptionGroup, command, info, option
-from mrcz_dask.cli.options.shared import AsJson
+from mrcz_dask.cli.options.shared import AsJson, Codec
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.sizes import readable
@@ -24,7 +24,6 @@ SESSIONS = ("standard", "evolving", "no pattern", "white", "mature")
 
 Output = Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)]
 Shape = Annotated[str, info("Y,X pixels of a frame.")]
-Codec = Annotated[str, info("Codec of the stacks: NAME[:LEVEL] or auto.")]
 
 
 class SimulationGroup(OptionGroup):

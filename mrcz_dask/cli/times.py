@@ -49,6 +49,7 @@ def _phases(report: TimingReport) -> Table:
     everything = _busy(report) + report.waiting
 
     def share(seconds: float) -> str:
+        """Return seconds as a share of all of them."""
         return f"{seconds / everything:.1%}" if everything else ""
 
     for name, total in report.totals.items():

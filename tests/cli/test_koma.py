@@ -221,6 +221,8 @@ def test_a_dry_run_writes_nothing_and_says_all(night: Path, mrcz: Any) -> None:
     assert [s["window"] for s in said["stacks"]] == [[1, 2], [0, 2], [1, 3], [2, 4], [2, 3]]
     assert {s["time_from"] for s in said["stacks"]} == {"mdoc"}
     assert said["stacks"] == sorted(said["stacks"], key=lambda s: s["time"])
+    positions = [shown.out.index(stack["name"]) for stack in said["stacks"]]
+    assert positions == sorted(positions)
     assert said["bytes_out"] > 0 and said["memory_per_task"] > 0
     assert said["crew"]["tasks_per_worker"] == 1 and said["crew"]["workers"] >= 1
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mrcz_dask.cli.options.declare import OptionGroup, info, option
+from mrcz_dask.cli.options.shared import Codec, Folder, Overwrite
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError
 
@@ -26,7 +27,7 @@ Record = Annotated[Path | None, info("Folder in which every frame is kept, as MR
 
 
 class FindingGroup(OptionGroup, panel="Finding electrons"):
-    """How electrons are found in a frame."""
+    """Options of the search for electrons in a frame."""
 
     method: Literal["fitted", "centroid", "maximum"] = option(
         "fitted",
@@ -74,7 +75,7 @@ class FractionGroup(OptionGroup, panel="Output"):
     fraction: int = option(
         40, "Raw frames summed to one counted frame; the last few are spread evenly.", metavar="N", often=True
     )
-    codec: str = option("auto", "Codec of the counted stacks.")
+    codec: Codec = "auto"
 
     def params(self) -> FractionParams:
         """Return how counted frames are made of electrons.
@@ -92,9 +93,9 @@ class FractionGroup(OptionGroup, panel="Output"):
 class CountedGroup(FractionGroup):
     """Where counted stacks go."""
 
-    output: Path = option(Path("counted"), "Folder for the outputs.", "-o", "--output", often=True)
+    output: Folder = Path("counted")
     events: bool = option(False, "Write event lists, for `mrcz-dask events to-stack`.", often=True)
-    overwrite: bool = option(False, "Replace outputs that are there.", often=True)
+    overwrite: Overwrite = False
 
 
 class ListenGroup(OptionGroup, panel="Frames from a sender"):

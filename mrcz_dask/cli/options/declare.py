@@ -82,6 +82,7 @@ def command(
     """
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        """Put the options of groups in the place of the groups."""
         groups: dict[str, Any] = {}
         parameters: list[Parameter] = []
         for one in signature(function, eval_str=True).parameters.values():
@@ -99,6 +100,7 @@ def command(
 
         @wraps(function)
         def run(**values: Any) -> None:
+            """Make groups of the options again, and run the command."""
             for option in more:
                 del values[option.name]
             for name, group in groups.items():
@@ -162,6 +164,7 @@ def _settings(command: str, parameters: list[Parameter]) -> Parameter:
     """Return the option ``--settings`` of a command, whose values stand in for those not given."""
 
     def read(context: typer.Context, path: Path | None) -> None:
+        """Read the file before the other options are looked at."""
         if path is not None and not context.resilient_parsing:
             context.default_map = read_settings(path, command, parameters)
 

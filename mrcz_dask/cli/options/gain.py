@@ -15,7 +15,7 @@ GAIN = info("Gain reference: MRC, TIFF, .gain.", often=True)
 
 
 class GainGroup(OptionGroup, panel="Gain, dark and defects"):
-    """How gain, dark and defects are applied before anything else."""
+    """Options of gain, dark and defects, which are applied before anything else."""
 
     gain: Annotated[Path | None, GAIN] = None
     gain_divide: bool = option(False, "Divide by the gain (by it over its mean).")

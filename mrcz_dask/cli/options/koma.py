@@ -40,7 +40,7 @@ DryRun = Annotated[bool, info("Print what would be done, and write nothing.", of
 
 
 class MethodGroup(OptionGroup, panel="Method"):
-    """How outliers and the pattern are found and corrected."""
+    """Options of the outlier filter and the moving average."""
 
     radius: str = option(
         "12",
@@ -206,7 +206,7 @@ class FollowGroup(SettleGroup):
 
 
 class RunGroup(OptionGroup, panel="Running"):
-    """What a run does beside its outputs."""
+    """Extras of a run: a rehearsal, a page, times, a report."""
 
     dry_run: DryRun = False
     page: str | None = option(

@@ -53,6 +53,7 @@ class Setting:
         self.key = next(n.split("/")[0][2:] for n in self.info.param_decls if n.startswith("--"))
         self._several = get_origin(kind) is list
         kind = get_args(kind)[0] if self._several else kind
+        self._is_path = kind is Path
         if get_origin(kind) is Literal:
             self._types: tuple[type, ...] = (str, int)
             self._choices, self._example = get_args(kind), dumps(get_args(kind)[0])
@@ -78,6 +79,8 @@ class Setting:
             raise ValueError(f"expected {self._words}")
         if self._several:
             return [str(one) for one in values]
+        if self._is_path:
+            return str(Path(value).expanduser())
         return str(value) if str in self._types else value
 
     def _is_valid(self, value: Any) -> bool:

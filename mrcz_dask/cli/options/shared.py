@@ -1,4 +1,4 @@
-"""Options of many commands: which stacks, how they are read, what is printed."""
+"""Options of many commands: the choice of stacks, how they are read, messages."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from mrcz_dask.values.params import FourBit, InputParams, Mode0
 T = TypeVar("T", int, float)
 Many = list[str] | None  # an option that takes commas, or is given several times
 
+SessionFolder = Annotated[Path, typer.Argument(help="Folder with the session's stacks.")]
 StacksOrFolders = Annotated[
     list[Path],
     typer.Argument(help="Stacks of any format that is read, or folders with stacks.", show_default=False),
@@ -29,6 +30,7 @@ Exclude = Annotated[
     list[str] | None,
     info("No stacks that match this pattern, or are in this list; repeatable.", often=True),
 ]
+Codec = Annotated[str, info("Codec of the stacks: NAME[:LEVEL], such as zstd:1, or auto.")]
 AsJson = Annotated[bool, info("Print the result as JSON.", "--json")]
 Overwrite = Annotated[bool, info("Replace outputs that are there.", often=True)]
 
@@ -42,7 +44,7 @@ class SelectionGroup(OptionGroup, panel="Session"):
 
 
 class InputGroup(OptionGroup, panel="Reading"):
-    """How files are read where they do not say it."""
+    """Options for files that do not describe themselves."""
 
     mode0: Mode0 = option(
         "auto",
@@ -73,7 +75,7 @@ class InputGroup(OptionGroup, panel="Reading"):
 
 
 class MessageGroup(OptionGroup, panel="Messages"):
-    """What a command prints."""
+    """Options of the messages on the terminal."""
 
     as_json: AsJson = False
     log_json: bool = option(

@@ -177,6 +177,13 @@ def test_a_required_option_may_come_from_the_file(night: Path, tmp_path: Path, m
     assert len(list((tmp_path / "out").glob("*.mrcs"))) == 5
 
 
+def test_the_home_folder_may_be_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/anna")
+    path = tmp_path / "a.toml"
+    path.write_text('gain = "~/gain.mrc"')
+    assert read_settings(path, "koma", parameters("koma")) == {"gain": "/home/anna/gain.mrc"}
+
+
 def test_other_types_of_options(tmp_path: Path) -> None:
     def function(
         rates: Annotated[list[float] | None, info("Rates.", "--rates")] = None,
