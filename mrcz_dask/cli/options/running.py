@@ -83,26 +83,18 @@ class JobGroup(OptionGroup, panel="Running"):
         ParameterError
             When a value is out of its range, or options of jobs come without a queue system.
         """
-        options = {
-            "jobs": self.jobs,
-            "cores": self.cores,
-            "memory": self.job_memory,
-            "walltime": self.walltime,
-            "queue": self.queue,
-            "account": self.account,
-            "interface": self.interface,
-        }
-        options = {name: value for name, value in options.items() if value is not None}
+        names = ("jobs", "cores", "job_memory", "walltime", "queue", "account", "interface")
+        options = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         if self.cluster is None and self.profile_file is None:
             if options:
-                names = " and ".join("--job-memory" if n == "memory" else f"--{n}" for n in options)
-                raise ParameterError(f"{names} is of jobs; give --cluster or --profile-file, too")
+                flags = " and ".join(f"--{name.replace('_', '-')}" for name in options)
+                raise ParameterError(f"{flags} is of jobs; give --cluster or --profile-file, too")
             return None
         from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
 
         settings = {} if self.profile_file is None else read_queue_settings(self.profile_file)
-        system = {} if self.cluster is None else {"system": self.cluster}
-        return QueueSettings.of(settings | options | system)
+        settings |= {name.removeprefix("job_"): value for name, value in options.items()}
+        return QueueSettings.of(settings | ({} if self.cluster is None else {"system": self.cluster}))
 
 
 class SchedulerGroup(OptionGroup, panel="Running"):
