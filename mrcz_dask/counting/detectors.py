@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import linecache
-import sys
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.counting.packing import Triple
+from mrcz_dask.engine.user_script import UserScript
 from mrcz_dask.formats.digest import digest_bytes
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder, Events
@@ -79,22 +76,8 @@ DetectorFunction = Callable[[NDArray[Any], Camera], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class DetectorScript:
-    """A user's function, with the text of its file.
-
-    Attributes
-    ----------
-    path
-        Absolute path of the file, for tracebacks and messages.
-    name
-        Name of the function in it.
-    text
-        Text of the file.
-    """
-
-    path: str
-    name: str
-    text: str
+class DetectorScript(UserScript):
+    """A user's function, with the text of its file."""
 
     @classmethod
     def parse(cls, option: str) -> DetectorScript:
@@ -105,15 +88,11 @@ class DetectorScript:
         ParameterError
             If the text has another form, or there is no such file.
         """
+        expected = "FILE.py:NAME, such as centroid.py:centroid"
         file, _, name = option.rpartition(":")
-        expected = "expected FILE.py:NAME, such as centroid.py:centroid"
         if not file or not name.isidentifier():
-            raise ParameterError(f"--detector is {option!r}; {expected}")
-        try:
-            return cls(str(Path(file).absolute()), name, Path(file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ParameterError(f"--detector {option}: cannot be read ({why}); {expected}") from error
+            raise ParameterError(f"--detector is {option!r}; expected {expected}")
+        return cls.read(option, "--detector", expected)
 
     def about(self) -> dict[str, str]:
         """Return name and digest for the provenance."""
@@ -127,15 +106,10 @@ class DetectorScript:
         ProcessorError
             If it does not run, with its traceback, or if there is no such function.
         """
-        module = ModuleType(f"counting_detector_{Path(self.path).stem}")
-        module.__file__ = self.path
-        sys.modules[module.__name__] = module
-        # tracebacks show the text that ran, not what is in the file by then
-        linecache.cache[self.path] = (len(self.text), None, self.text.splitlines(True), self.path)
         try:
-            exec(compile(self.text, self.path, "exec"), module.__dict__)
+            module = self.run(f"counting_detector_{Path(self.path).stem}")
         except (Exception, SystemExit) as error:
-            raise ProcessorError(self._trace(error)) from error
+            raise self._failure(error) from error
         function = module.__dict__.get(self.name)
         if not callable(function):
             raise ProcessorError(
@@ -154,7 +128,7 @@ class DetectorScript:
         try:
             events = function(frame, camera)
         except (Exception, SystemExit) as error:
-            raise ProcessorError(self._trace(error)) from error
+            raise self._failure(error) from error
         shape = camera.shape
         try:
             columns = [np.asarray(column, np.float64) for column in tuple(events)[:3]]
@@ -177,10 +151,5 @@ class DetectorScript:
         order = np.lexsort((np.floor(x), np.floor(y)))
         return y[order], x[order], charge[order]
 
-    def _trace(self, error: BaseException) -> str:
-        """Return a traceback from the user's file on."""
-        steps = traceback.extract_tb(error.__traceback__)
-        first = next((k for k, step in enumerate(steps) if step.filename == self.path), len(steps))
-        shown = traceback.format_list(steps[first:])
-        lines = [f"{self.path}: {self.name} failed\n", *shown, *traceback.format_exception_only(error)]
-        return "".join(lines).rstrip()
+    def _failure(self, error: BaseException) -> ProcessorError:
+        return ProcessorError(f"{self.path}: {self.name} failed\n{self.trace(error)}")

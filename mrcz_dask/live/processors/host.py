@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.live.frames import FrameInfo
 from mrcz_dask.live.processors.declare import Output, Processor, Spec, Value
-from mrcz_dask.live.processors.loading import Script, load, trace_of
+from mrcz_dask.live.processors.loading import Script, load
 from mrcz_dask.values.errors import ProcessorError
 
 _EXPECTED = (
@@ -63,7 +63,7 @@ class Host:
 
     def __init__(self, memory: int | None = None) -> None:
         self._processor: Processor | None = None
-        self._path = ""
+        self._script: Script | None = None
         self._state: Any = None
         # The kernel limits private data on Linux alone: an allocation beyond raises MemoryError. Elsewhere
         # Dask's nanny ends the process.
@@ -95,8 +95,8 @@ class Host:
         except ProcessorError as error:
             return Loaded(None, str(error))
         except Exception as error:  # noqa: BLE001 - the user's function that makes a state may raise anything
-            return Loaded(None, trace_of(error, script.path))
-        self._processor, self._path, self._state = processor, script.path, first_state
+            return Loaded(None, script.trace(error))
+        self._processor, self._script, self._state = processor, script, first_state
         return Loaded(processor.spec)
 
     def reset(self) -> None:
@@ -116,8 +116,8 @@ class Host:
         values
             The processor's parameters.
         """
-        processor = self._processor
-        assert processor is not None, "load comes first"
+        processor, script = self._processor, self._script
+        assert processor is not None and script is not None, "load comes first"
         before = self._pickled_state()
         try:
             special = {"state": self._state, "info": info}
@@ -125,7 +125,7 @@ class Host:
             return Answer(as_declared(processor.spec, returned), "", self._pickled_state())
         except BaseException as error:  # noqa: BLE001 - a user's function may raise anything
             self._state = _restored(processor, before)
-            return Answer({}, trace_of(error, self._path), before)
+            return Answer({}, script.trace(error), before)
 
     def _pickled_state(self) -> bytes | None:
         spec = self._processor.spec if self._processor is not None else None

@@ -3,37 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import linecache
 import sys
 import time
-import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
+from mrcz_dask.engine.user_script import UserScript
 from mrcz_dask.live.processors.declare import MARK, Processor
-from mrcz_dask.values.errors import ParameterError, ProcessorError
+from mrcz_dask.values.errors import ProcessorError
 
 WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
-    """The text of a processor's file.
-
-    Attributes
-    ----------
-    path
-        Absolute path, for tracebacks and messages.
-    name
-        Name of the processor in the file; '' = the only one.
-    text
-        Text of the file.
-    """
-
-    path: str
-    name: str
-    text: str
+class Script(UserScript):
+    """The text of a processor's file, and the processor in it."""
 
     @property
     def digest(self) -> str:
@@ -49,16 +34,7 @@ class Script:
         ParameterError
             The file cannot be read.
         """
-        file, _, name = option.rpartition(":")
-        if not file or not name.isidentifier():
-            file, name = option, ""
-        try:
-            return cls(str(Path(file).absolute()), name, Path(file).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ParameterError(
-                f"--processor {option}: cannot be read ({getattr(error, 'strerror', None) or error}); "
-                "expected FILE.py or FILE.py:NAME"
-            ) from error
+        return cls.read(option, "--processor", "FILE.py or FILE.py:NAME")
 
 
 def load(script: Script) -> Processor:
@@ -69,20 +45,14 @@ def load(script: Script) -> Processor:
     ProcessorError
         The file fails (with its traceback), or does not hold the processor.
     """
-    # always under one name, so that states of the file's own classes can be pickled
-    module = ModuleType(f"live_processor_{Path(script.path).stem}")
-    module.__file__ = script.path
-    before = sys.modules.get(module.__name__)
-    sys.modules[module.__name__] = module
-    # tracebacks show the text that ran, which the file may no longer have
-    linecache.cache[script.path] = (len(script.text), None, script.text.splitlines(True), script.path)
+    name = f"live_processor_{Path(script.path).stem}"
+    before = sys.modules.get(name)
     try:
-        exec(compile(script.text, script.path, "exec"), module.__dict__)
-        return _processor_in(module, script)
+        return _processor_in(script.run(name), script)
     except BaseException as error:
         if before is not None:
-            sys.modules[module.__name__] = before
-        text = str(error) if isinstance(error, ProcessorError) else trace_of(error, script.path)
+            sys.modules[name] = before  # states of the old version are still pickled
+        text = str(error) if isinstance(error, ProcessorError) else script.trace(error)
         raise ProcessorError(text) from error
 
 
@@ -100,16 +70,6 @@ def _processor_in(module: ModuleType, script: Script) -> Processor:
         f"{script.path}: there is {problem} in it ({names}); "
         "expected a function under @processor(...), and FILE.py:NAME where there are several"
     )
-
-
-def trace_of(error: BaseException, path: str) -> str:
-    """Format a traceback from the user's file on, without our own frames above it."""
-    steps = traceback.extract_tb(error.__traceback__)
-    first = next((k for k, step in enumerate(steps) if step.filename == path), len(steps))
-    shown = traceback.format_list(steps[first:])
-    head = ["Traceback (most recent call last):\n"] if shown else []
-    text = "".join([*head, *shown, *traceback.format_exception_only(error)]).rstrip()
-    return text.replace(f'File "{path}"', f'File "{Path(path).name}"')
 
 
 class FileWatch:

@@ -43,11 +43,12 @@ def test_files_that_are_none(write: Write, body: str, name: str, text: str) -> N
         load(Script(script.path, name, script.text))
 
 
-def test_an_old_version_stays_where_the_new_one_does_not_load(write: Write) -> None:
+@pytest.mark.parametrize("body", ["1 / 0", "x = 1"])
+def test_an_old_version_stays_where_the_new_one_does_not_load(write: Write, body: str) -> None:
     load(write("good", "@processor(Scalar('a'))\ndef f(frame): return 1"))
     before = sys.modules["live_processor_good"]
     with pytest.raises(ProcessorError):
-        load(write("good", "1 / 0"))
+        load(write("good", body))
     assert sys.modules["live_processor_good"] is before
 
 
