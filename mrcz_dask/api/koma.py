@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params
-from mrcz_dask.correction.plan import NO_GAIN, Plan, plan_over, ranges
+from mrcz_dask.correction.plan import NO_GAIN, Plan, plan_over
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
-from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Rule, Settings
@@ -145,13 +145,10 @@ class KomaPlan:
     @cached_property
     def _lazy(self) -> LazyKoma:
         from mrcz_dask.api.lazy import LazyKoma
+        from mrcz_dask.correction.summing import open_store
 
         plan = plan_over(self.discovery, self._folder, self.settings, overwrite=True, gain=self.gain)
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        store = SessionStore(plan.store)
-        store.create()
-        if plan.gain is not None:
-            store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
+        open_store(plan)
         return LazyKoma(plan, self.arrays)
 
     @cached_property
@@ -175,7 +172,7 @@ class KomaPlan:
     def _repr_html_(self) -> str:
         rows = (
             f"<tr><td>{k}</td><td>{html.escape(stack.name)}</td><td>{stack.acquired.time}</td>"
-            f"<td>{html.escape(ranges(self._plan.window(k)))}</td></tr>"
+            f"<td>{in_runs(self._plan.window(k)) or 'none'}</td></tr>"
             for k, stack in enumerate(self.discovery.stacks)
         )
         facts = html.escape("; ".join(line for line in str(self._plan).splitlines()[-2:]))

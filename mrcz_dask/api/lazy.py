@@ -15,7 +15,7 @@ from dask.base import tokenize
 from numpy.typing import NDArray
 
 from mrcz_dask.correction.assess import assess_stacks
-from mrcz_dask.correction.correct_stack import corrections
+from mrcz_dask.correction.correct_stack import fit_stack
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.sum_stack import mask_stack, sum_and_mask, sum_frames
 from mrcz_dask.correction.summing import known_record, sum_task
@@ -245,7 +245,7 @@ def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCor
     task = tasks[k]
     if isinstance(task, Failure):
         raise SessionError(task.reason)
-    _, _, correction, _ = corrections(SessionStore(task.store), task, None, scored=False)
+    correction = fit_stack(SessionStore(task.store), task, None, scored=False).correction
     return StackCorrection(correction.ready(), task)
 
 

@@ -14,11 +14,10 @@ from mrcz_dask.assess.results import AssessParams, StackCurve, StackMethods, Sta
 from mrcz_dask.assess.scoring import score_curve, score_methods, score_pairs, score_stack
 from mrcz_dask.assess.tasks import ScoreTask, curve_tasks, method_tasks, pair_tasks
 from mrcz_dask.correction.assess import copies_in
-from mrcz_dask.correction.correct_stack import window_task
 from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.correction.summing import sum_session
 from mrcz_dask.correction.tasks import CorrectionTask
-from mrcz_dask.correction.window_sums import CHAIN, advance_windows
+from mrcz_dask.correction.window_sums import CHAIN, advance_windows, window_task
 from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Step, Task, carry_out

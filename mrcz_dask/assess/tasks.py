@@ -129,7 +129,7 @@ def curve_tasks(
         windows = []
         for a in radii:
             fit = replace(koma, radius=a, method="fit")
-            window = windows_of(i, places, usable, epochs, fit, ready[i].copies)
+            window = windows_of(i, usable, epochs, fit, ready[i].copies)
             windows.append((a, tuple(refs[k] for k in window.short), tuple(refs[k] for k in window.long)))
         if not windows[0][1]:
             continue  # alone between two breaks

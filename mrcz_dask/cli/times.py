@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from mrcz_dask.cli.console import results, say, table
-from mrcz_dask.correction.timing_report import PROFILE, REPORT
 
 if TYPE_CHECKING:
     from mrcz_dask.correction.timing_report import Pass, TimingReport
@@ -20,6 +19,8 @@ CAPTION = (
 
 def show_times(report: TimingReport) -> None:
     """Print where the time of a run went, and how far it is from the time that codec and disk need."""
+    from mrcz_dask.correction.timing_report import PROFILE, REPORT
+
     say("")
     results().print(_phases(report))
     helpers = sum(total.helpers for total in report.totals.values())

@@ -1,10 +1,10 @@
-"""Which stacks may be references, and the epochs of a session: decided from the records alone."""
+"""Which stacks may correct others, and where epochs begin: decided from the records of the stacks alone."""
 
 from __future__ import annotations
 
 from base64 import b64decode
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import islice, pairwise
@@ -19,26 +19,27 @@ from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Break, StackRecord
 
+HOUR = timedelta(hours=1)
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
 RAW_SPREAD = 0.15
-# Usable stacks before the first undecided one that are looked at for breaks, which takes some twenty.
+# Usable stacks before the first undecided one in which breaks are sought; that takes some twenty.
 LEAD_OF_BREAKS = 200
-HOUR = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class AssessedStack:
-    """A stack that went through the first pass, and whether it may be a reference for others.
+    """A stack and the decision whether it may be in windows.
 
     Attributes
     ----------
     entry, record, verdict
-        The file, what was found in it, and whether its contrast is too high.
+        The file, its record, and whether its contrast is too high.
     raw
-        Whether references are in counts, so that none needs a dose.
-    copies, original
-        Places of the stacks that hold data of this one, and of the one that stands for it; None if it stands
-        for itself.
+        Whether references are in counts, so that members need no dose.
+    copies
+        Indices of its copies.
+    original
+        Index of the copy that is used in its place; None if it is used itself.
     """
 
     entry: StackEntry
@@ -50,40 +51,40 @@ class AssessedStack:
 
     @property
     def good(self) -> bool:
-        """Whether the stack by itself may be a member of windows: those scaled to a dose need one."""
+        """Whether the stack may be in windows as far as its own mask, dose and contrast tell."""
         if not self.record.sound:
             return False
         return self.verdict.usable if self.record.has_dose else self.raw
 
     @property
     def usable(self) -> bool:
-        """Whether the stack may be a member of windows: of copies of the same data, only the first."""
+        """Whether the stack may be in windows; of several copies only the first may."""
         return self.good and self.original is None
 
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """Where a session breaks.
+    """The epochs of a session.
 
     Attributes
     ----------
     stacks
-        How many there are.
+        Number of stacks.
     starts
-        Index of the first stack after each break, in order of time.
+        Index of the first stack after each break, ascending.
     breaks
         The breaks, in the same order.
-    decided
-        Breaks before a stack of a lower index stay as they are, whatever stacks come later.
+    final
+        Breaks before stacks of lower indices are final.
     """
 
     stacks: int
     starts: tuple[int, ...]
     breaks: tuple[Break, ...]
-    decided: int
+    final: int
 
     def around(self, i: int) -> tuple[int, int]:
-        """Return the first stack of the segment of stack `i`, and the one after its last."""
+        """Return the first stack of the epoch of stack `i`, and the stack after its last."""
         place = bisect_right(self.starts, i)
         ends = (0, *self.starts, self.stacks)
         return ends[place], ends[place + 1]
@@ -94,64 +95,49 @@ class Epochs:
         return self.breaks[place : place + 1] if start in self.starts[place : place + 1] else ()
 
     def before(self, stop: int) -> tuple[Break, ...]:
-        """Return the breaks before stacks of a lower index than `stop`."""
+        """Return the breaks before stacks of lower indices than `stop`."""
         return self.breaks[: bisect_left(self.starts, stop)]
 
 
-def find_epochs(ready: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
-    """Return the segments of a session.
+def find_epochs(stacks: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
+    """Find the epochs of a session from pauses, doses and sketches.
 
     Parameters
     ----------
-    ready
-        The stacks, in order of time. One that is not usable belongs to the segment of its time.
+    stacks
+        The stacks in order of time. One that is not usable belongs to the epoch of its time.
     koma
-        Which breaks are looked for; the radius, as the verdict on a stack takes so many after it.
+        Kinds of breaks that are sought, and the radius: whether a stack is usable is final when so many
+        stacks have come after it.
     """
-    pauses = dict(_pauses(ready, koma.break_after))
-    settled = max(0, len(ready) - koma.radius)
-    found, decided = dict(pauses), settled
-    if koma.breaks == "auto":
-        usable = [k for k, one in enumerate(ready) if one.usable]
-        known = [bisect_left(usable, pause) for pause in pauses]
-        breaks, below = _found([ready[k] for k in usable], known, koma, bisect_left(usable, settled))
-        found |= {
-            usable[one.place]: Break(ready[usable[one.place]].entry.name, reason_of(one)) for one in breaks
-        }
-        decided = min([settled, *usable[below : below + 1]])
-    starts = tuple(sorted(found))
-    return Epochs(len(ready), starts, tuple(found[k] for k in starts), decided)
+    breaks = {}
+    if koma.break_after is not None:
+        for k, (before, after) in enumerate(pairwise(stacks), 1):
+            hours = (after.entry.acquired.time - before.entry.acquired.time) / HOUR
+            if hours > koma.break_after:
+                breaks[k] = Break(after.entry.name, f"{hours:.1f} hours without a stack")
+    assessed = final = max(0, len(stacks) - koma.radius)
+    usable = [k for k, one in enumerate(stacks) if one.usable]
+    if koma.breaks == "auto" and usable:
+        records = [stacks[k].record for k in usable]
+        sketches, doses = [b64decode(one.sketch) for one in records], [one.dose for one in records]
+        evidence = gather_evidence(sketches, records[0].shape[1:], doses, koma.break_dose)
+        for one in find_breaks(evidence, [bisect_left(usable, pause) for pause in breaks]):
+            k = usable[one.place]
+            breaks[k] = Break(stacks[k].entry.name, reason_of(one))
+        below = final_below(evidence.candidates, bisect_left(usable, assessed))
+        final = min([assessed, *usable[below : below + 1]])
+    starts = tuple(sorted(breaks))
+    return Epochs(len(stacks), starts, tuple(breaks[k] for k in starts), final)
 
 
-def _pauses(ready: Sequence[AssessedStack], hours: float | None) -> Iterator[tuple[int, Break]]:
-    """Yield the stacks before which there were none for more than so many hours."""
-    times = [one.entry.acquired.time for one in ready]
-    for k in range(1, len(ready) if hours is not None else 0):
-        pause = (times[k] - times[k - 1]) / HOUR
-        if hours is not None and pause > hours:
-            yield k, Break(ready[k].entry.name, f"{pause:.1f} hours without a stack")
-
-
-def _found(
-    usable: Sequence[AssessedStack], known: Sequence[int], koma: KomaParams, settled: int
-) -> tuple[list[DetectedBreak], int]:
-    """Return the breaks of dose and pattern among usable stacks, and below which of them they are decided."""
-    if not usable:
-        return [], 0
-    records = [one.record for one in usable]
-    sketches = [b64decode(record.sketch) for record in records]
-    shape = records[0].shape[1:]
-    evidence = gather_evidence(sketches, shape, [record.dose for record in records], koma.break_dose)
-    return find_breaks(evidence, known), final_below(evidence.candidates, settled)
-
-
-def reason_of(one: DetectedBreak) -> str:
-    """Return in words why a place is a break."""
-    if one.kind == "dose":
-        before, after = one.numbers
+def reason_of(found: DetectedBreak) -> str:
+    """Return the reason of a break in words."""
+    if found.kind == "dose":
+        before, after = found.numbers
         change = f"{after / before - 1:+.0%}"
         return f"the dose goes from {before:.3g} to {after:.3g} counts per pixel and frame ({change})"
-    share, errors = one.numbers
+    share, errors = found.numbers
     return (
         f"a new pattern: {min(share, 1):.0%} of what neighbours have in common is gone ({errors:.1f} "
         "standard errors)"
@@ -159,19 +145,19 @@ def reason_of(one: DetectedBreak) -> str:
 
 
 class Assessment:
-    """The verdicts on a session's stacks and its breaks, kept up as records come in order of time.
+    """The assessed stacks and the epochs of a session, kept up to date as records come in order of time.
 
-    Whether a stack may be a reference, and whether there is a break before it, is decided from a bounded
-    number of stacks around it. So only the last ones are looked at again when others follow.
+    Whether a stack is usable, and whether there is a break before it, depends on a bounded number of stacks
+    around it. So only the last stacks are assessed again when others follow.
 
     Attributes
     ----------
-    ready
+    stacks
         The stacks that have a record, in order of time.
-    segments
-        Their breaks.
+    epochs
+        Their epochs.
     changed_at
-        The stacks before this index are those of the last `update`, and decided.
+        Nothing has changed in the last `update` for stacks of lower indices.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -181,91 +167,92 @@ class Assessment:
         self.changed_at = 0
 
     def _begin(self) -> None:
-        self.ready: list[AssessedStack] = []
-        self.segments = Epochs(0, (), (), 0)
+        self.stacks: list[AssessedStack] = []
+        self.epochs = Epochs(0, (), (), 0)
         self._copies = Copies()
         self._grids: list[BlockMeans | None] = []
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
-        """Take in the stacks that are there now, in order of time."""
-        known = [(one.entry, one.record) for one in self.ready]
+        """Assess the stacks that have a record by now, in order of time."""
+        known = [(one.entry, one.record) for one in self.stacks]
         if known != list(stacks[: len(known)]):
             self._begin()
-        self.changed_at = self.segments.decided
-        self._judge(stacks)
-        self._find_breaks()
+        self.changed_at = self.epochs.final
+        self._assess_stacks(stacks)
+        self._find_epochs()
 
-    def _judge(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
+    def _assess_stacks(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
         koma = self._settings.koma
-        undecided = max(0, len(self.ready) - koma.radius)
+        undecided = max(0, len(self.stacks) - koma.radius)
         start = max(0, undecided - self._lead)
-        changed: set[int] = set()
-        for j in range(len(self.ready), len(stacks)):
-            record = stacks[j][1]
-            self._grids.append(_grid(record))
+        with_new_copies: set[int] = set()
+        for j in range(len(self.stacks), len(stacks)):
+            record, grid = stacks[j][1], None
+            if record.sound and record.has_dose:
+                means = np.array(record.grid_means, np.float64)
+                grid = BlockMeans(means, np.array(record.grid_pixels, np.int64))
+            self._grids.append(grid)
             self._copies.add(Fingerprint.from_text(record.frames, record.grain))
-            changed.update(self._copies.of(j))
-        contrast = self._settings.contrast
-        verdicts = assess_contrast(self._grids[start:], koma.radius, contrast, undecided - start)
-        del self.ready[undecided:]
-        for j in changed.intersection(range(undecided)):
-            self.ready[j] = replace(self.ready[j], copies=self._copies.of(j))
+            with_new_copies.update(self._copies.of(j))
+        verdicts = assess_contrast(
+            self._grids[start:], koma.radius, self._settings.contrast, undecided - start
+        )
+        del self.stacks[undecided:]
+        for j in with_new_copies.intersection(range(undecided)):
+            self.stacks[j] = replace(self.stacks[j], copies=self._copies.of(j))
         for j in range(undecided, len(stacks)):
             copies = self._copies.of(j)
-            original = next((k for k in copies if k < j and self.ready[k].usable), None)
-            known = [k for k in copies if k <= j + koma.radius]
-            if not all(self._copies.share(a, b) for a, b in pairwise(known)):
+            original = next((k for k in copies if k < j and self.stacks[k].usable), None)
+            near = [k for k in copies if k <= j + koma.radius]
+            if not all(self._copies.share(a, b) for a, b in pairwise(near)):
                 # of several stacks, as a tilt series is: these are neighbours, it is none
-                original = known[0]
+                original = near[0]
             raw = koma.form == "subtract-raw"
-            self.ready.append(AssessedStack(*stacks[j], verdicts[j - undecided], raw, copies, original))
+            self.stacks.append(AssessedStack(*stacks[j], verdicts[j - undecided], raw, copies, original))
 
-    def _find_breaks(self) -> None:
-        decided = self.segments.decided
-        usable = (k for k in reversed(range(decided)) if self.ready[k].usable)
+    def _find_epochs(self) -> None:
+        """Find epochs among the last stacks, and join them to those that are final."""
+        before, final = self.epochs, self.epochs.final
+        usable = (k for k in reversed(range(final)) if self.stacks[k].usable)
         start = next(islice(usable, LEAD_OF_BREAKS - 1, None), 0)
-        found = find_epochs(self.ready[start:], self._settings.koma)
-        old = bisect_left(self.segments.starts, decided)
-        new = bisect_left(found.starts, decided - start)
-        self.segments = Epochs(
-            len(self.ready),
-            (*self.segments.starts[:old], *(start + one for one in found.starts[new:])),
-            (*self.segments.breaks[:old], *found.breaks[new:]),
-            max(decided, start + found.decided),
+        last = find_epochs(self.stacks[start:], self._settings.koma)
+        old, new = bisect_left(before.starts, final), bisect_left(last.starts, final - start)
+        self.epochs = Epochs(
+            len(self.stacks),
+            (*before.starts[:old], *(start + one for one in last.starts[new:])),
+            (*before.breaks[:old], *last.breaks[new:]),
+            max(final, start + last.final),
         )
 
 
 def assess_stacks(
     entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings
 ) -> list[AssessedStack]:
-    """Return the stacks of a session, in order of time, with the verdict on each."""
+    """Assess all stacks of a session, given in order of time."""
     assessment = Assessment(settings)
     assessment.update([*zip(entries, records, strict=True)])
-    return assessment.ready
+    return assessment.stacks
 
 
-def copies_in(ready: Sequence[AssessedStack]) -> dict[str, list[str]]:
-    """Return by the name of each stack that shares data with others the names of these."""
-    return {one.entry.name: [ready[k].entry.name for k in one.copies] for one in ready if one.copies}
+def copies_in(stacks: Sequence[AssessedStack]) -> dict[str, list[str]]:
+    """Return the names of the copies of each stack that has some, by its name."""
+    return {one.entry.name: [stacks[k].entry.name for k in one.copies] for one in stacks if one.copies}
 
 
-def looks_raw(ready: Sequence[AssessedStack]) -> float | None:
-    """Return the typical spread of the sums beyond counting if it is far above what counting leaves."""
-    raw = [r.record for r in ready if r.record.exponent == 0]
-    shares = [s for record in raw if (s := spread_beyond_counting(record)) is not None]
-    typical = float(np.median(shares)) if shares else 0.0
+def spread_of_raw_sums(stacks: Sequence[AssessedStack]) -> float | None:
+    """Return the typical relative spread of sums beyond counting if it shows that no gain was applied."""
+    records = [one.record for one in stacks if one.record.exponent == 0]
+    spreads = [s for record in records if (s := spread_beyond_counting(record)) is not None]
+    typical = float(np.median(spreads)) if spreads else 0.0
     return typical if typical > RAW_SPREAD else None
 
 
 def spread_beyond_counting(record: StackRecord) -> float | None:
-    """Return the relative spread of a sum of counts beyond what counting gives; None if not known."""
+    """Return the relative spread of the pixels of a sum beyond counting noise; None if it is not known.
+
+    It is sqrt(max(0, sigma^2 - mu)) / mu, with mu and sigma of the fit to the histogram of the sum.
+    """
     mu, sigma = record.outliers["mu"], record.outliers["sigma"]
     if record.status != "ok" or not mu > 0:
         return None
     return float(np.sqrt(max(0.0, sigma**2 - mu)) / mu)
-
-
-def _grid(record: StackRecord) -> BlockMeans | None:
-    if not (record.sound and record.has_dose):
-        return None
-    return BlockMeans(np.array(record.grid_means, np.float64), np.array(record.grid_pixels, np.int64))

@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
+from typing import Any
 
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.run import KomaJob, Outcome, RunLog, started
+from mrcz_dask.correction.run import KomaJob, Outcome, run_logged
 from mrcz_dask.correction.summing import announce
-from mrcz_dask.correction.windows import more_until_final
+from mrcz_dask.correction.windows import stacks_until_final
 from mrcz_dask.engine.client import Client
-from mrcz_dask.engine.loop import Loop, Task
+from mrcz_dask.engine.loop import Task
 from mrcz_dask.session.entries import Discovery, Rejected, StackEntry
 from mrcz_dask.session.watching import Watcher
 from mrcz_dask.values import messages
@@ -22,7 +24,7 @@ from mrcz_dask.values.stopping import check_stop
 
 @dataclass(frozen=True, slots=True)
 class FollowParams:
-    """How a folder is followed.
+    """Parameters for following a folder.
 
     Attributes
     ----------
@@ -51,32 +53,32 @@ class FollowParams:
 def first_stacks(
     watcher: Watcher, params: FollowParams, stop: threading.Event, listen: messages.Listener, fewest: int = 1
 ) -> Discovery:
-    """Return what is there as soon as there are `fewest` stacks, or what there is when no more come.
+    """Wait for the first `fewest` stacks, and return what was found; fewer if no more come.
 
     Raises
     ------
     SessionError
-        When none has come until `stop` is set, or for `until_idle`.
+        If none has come when `stop` is set, or for `until_idle`.
     """
-    since, said = monotonic(), False
+    since, warned = monotonic(), False
     while not stop.is_set():
         seen = watcher.scan()
-        found = seen.discovery
-        if len(found.stacks) >= fewest:
-            return found
-        if not said:
-            there = f"{len(found.stacks)} of {fewest} stacks" if fewest > 1 else "no stack"
+        stacks = len(seen.discovery.stacks)
+        if stacks >= fewest:
+            return seen.discovery
+        if not warned:
+            there = f"{stacks} of {fewest} stacks" if fewest > 1 else "no stack"
             listen(messages.Warned(f"{watcher.folder}: {there} that has settled yet; waiting"))
-            said = True
+            warned = True
         if seen.unsettled:
             since = monotonic()
         if params.until_idle is not None and monotonic() - since >= params.until_idle:
             break
         stop.wait(params.poll)
     check_stop()
-    found = watcher.scan().discovery
-    if found.stacks:
-        return found
+    discovery = watcher.scan().discovery
+    if discovery.stacks:
+        return discovery
     raise SessionError(f"{watcher.folder}: no stack has come; check the folder, or use --recursive")
 
 
@@ -89,68 +91,56 @@ def follow(
     stop: threading.Event,
     clock: Callable[[], float] = monotonic,
 ) -> Outcome:
-    """Carry a plan out over a folder that grows, until it is stopped or idle, then finish what is there.
+    """Carry a plan out over a folder that grows, until it is stopped or idle; then finish what is there.
 
     Parameters
     ----------
     watcher
-        Looks at the folder.
+        Scans the folder.
     plan
-        Over the stacks that were there first.
+        Plan over the stacks that were there first.
     client
-        Where.
+        Client on which tasks run.
     listen
-        Is told what happens.
+        Gets the messages.
     params
-        How.
+        Parameters for following.
     stop
         Set to end: what is there is finished.
     clock
-        Seconds that only grow.
+        Clock in seconds that never goes back.
 
     Raises
     ------
     MrczDaskError, OSError
-        When nothing can be done at all.
+        If nothing can be done at all.
     """
-    with started(plan, client, listen) as log:
-        job = FollowJob(plan, log, client.slots, watcher, params, stop, clock)
-        Loop(client).run(job)
-        return log.end(job.outcome())
+    make_job = partial(FollowJob, watcher=watcher, params=params, stop=stop, clock=clock)
+    return run_logged(make_job, plan, client, listen)
 
 
 class FollowJob(KomaJob):
-    """The main job over stacks that come while it runs.
-
-    Parameters
-    ----------
-    plan, log, slots
-        See `KomaJob`.
-    watcher, params, stop, clock
-        See `follow`.
-    """
+    """The main job over stacks that come while it runs; see `KomaJob` and `follow`."""
 
     def __init__(
         self,
-        plan: Plan,
-        log: RunLog,
-        slots: int,
+        *of_koma: Any,
         watcher: Watcher,
         params: FollowParams,
         stop: threading.Event,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(plan, log, slots)
+        super().__init__(*of_koma)
         self._watcher, self._params, self._stop, self._clock = watcher, params, stop, clock
-        self._announced: dict[str, StackEntry] = {e.name: e for e in plan.stacks}
-        self._left_out: set[Rejected] = set(plan.discovery.rejected)
-        self._looked, self._quiet_since, self._ending = -params.poll, clock(), False
+        self._announced: dict[str, StackEntry] = {e.name: e for e in self.plan.stacks}
+        self._left_out: set[Rejected] = set(self.plan.discovery.rejected)
+        self._scanned, self._quiet_since, self._ending = -params.poll, clock(), False
         self._told_waiting: messages.Waiting | None = None
 
     def ready(self) -> Iterable[Task]:
-        """Look at the folder, if it is time; return what has become possible."""
-        if not self._ending and self._clock() - self._looked >= self._params.poll:
-            self._look()
+        """Scan the folder, if it is time; return the tasks that have become possible."""
+        if not self._ending and self._clock() - self._scanned >= self._params.poll:
+            self._scan()
         yield from self._sums()
         if self._news:
             self._news = False
@@ -162,56 +152,54 @@ class FollowJob(KomaJob):
         """Wait for more to come; at the end try once more what failed, and take what is there as all."""
         if self._ending:
             return super().over()
-        if self._stop.is_set() or self._idle():
-            self._look()
+        limit = self._params.until_idle
+        idle = limit is not None and self._clock() - self._quiet_since >= limit
+        if self._stop.is_set() or idle:
+            self._scan()
             self._failed.clear()
             self._refused.clear()
             self._ending = self._news = True
             self._next = 0
         else:
-            self._stop.wait(max(0.0, self._looked + self._params.poll - self._clock()))
+            self._stop.wait(max(0.0, self._scanned + self._params.poll - self._clock()))
         return False
 
     def _tell_waiting(self) -> None:
-        """Tell which stack is final after how many more, once all that is there is summed."""
+        """Say which stack is final after how many more, once all stacks that are there are summed."""
         if self._waiting is None or not self.all_known():
             return
-        index, name = self._waiting
-        assessed = self._assessment
-        more = more_until_final(index, assessed.ready, assessed.segments, self.plan.settings.koma)
-        waiting = messages.Waiting(name, index + 1, more)
+        i, name = self._waiting
+        assessment, koma = self._assessment, self.plan.settings.koma
+        more = stacks_until_final(i, assessment.stacks, assessment.epochs, koma)
+        waiting = messages.Waiting(name, i + 1, more)
         if waiting != self._told_waiting:
             self._listen(waiting)
         self._told_waiting = waiting
 
-    def _idle(self) -> bool:
-        limit = self._params.until_idle
-        return limit is not None and self._clock() - self._quiet_since >= limit
-
-    def _look(self) -> None:
-        """Take in what is in the folder now; nothing while it cannot be read."""
-        self._looked = self._clock()
+    def _scan(self) -> None:
+        """Take what is in the folder now; nothing while it cannot be read."""
+        self._scanned = self._clock()
         try:
             seen = self._watcher.scan()
         except (OSError, SessionError) as error:
             self._listen(messages.Warned(f"the session cannot be looked at ({error}); trying again"))
-            self._quiet_since = self._looked
+            self._quiet_since = self._scanned
             return
-        if self._take_in(seen.discovery) or seen.unsettled:
-            self._quiet_since = self._looked
+        if self._take_discovery(seen.discovery) or seen.unsettled:
+            self._quiet_since = self._scanned
 
-    def _take_in(self, found: Discovery) -> bool:
-        """Go on with what is there now; tell of what is new; return whether anything has changed."""
+    def _take_discovery(self, found: Discovery) -> bool:
+        """Go on with what is there now; announce what is new; return whether anything has changed."""
         present = {e.name for e in found.stacks}
         gone = [e for e in self.plan.stacks if e.name not in present and self._stays(e, found)]
         stacks = sorted([*found.stacks, *gone], key=lambda entry: (entry.acquired.time, entry.name))
         now = replace(found, stacks=tuple(stacks))
-        new = tuple(e for e in now.stacks if self._announced.get(e.name) != e)
+        new = tuple(e for e in stacks if self._announced.get(e.name) != e)
         left_out = tuple(r for r in now.rejected if r not in self._left_out)
-        told = replace(now, stacks=new, rejected=left_out, skipped=())
-        announce(replace(self.plan, discovery=told), self._listen)
-        changed = bool(new or left_out) or len(now.stacks) != len(self._announced)
-        self._announced = {e.name: e for e in now.stacks}
+        news = replace(now, stacks=new, rejected=left_out, skipped=())
+        announce(replace(self.plan, discovery=news), self._listen)
+        changed = bool(new or left_out) or len(stacks) != len(self._announced)
+        self._announced = {e.name: e for e in stacks}
         self._left_out |= set(left_out)
         self.plan = replace(self.plan, discovery=now)
         self._news |= changed

@@ -1,20 +1,12 @@
-"""What a footer says of a stack's processing, and whether an output is the one that a task would write."""
+"""The provenance that outputs carry, and whether an output that is there is that which a task would write."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from mrcz_dask.correction.tasks import (
-    CorrectionTask,
-    MemberRef,
-    mask_path,
-    output_files,
-    output_name,
-    output_path,
-)
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, output_name
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.places import measure
@@ -38,62 +30,55 @@ LONGEST = 40
 ASK = "use --overwrite to replace it, or another output folder (-o)"
 
 
-def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parameters that the steps of an output record, in the groups of `Settings`."""
-    found = {name: steps[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
-    koma = dict(found["koma"])
-    with_koma = {name: koma.pop(name, {}) for name in WITH_KOMA}
-    gain = steps["gain"]["parameters"] if "gain" in steps else GainParams().to_dict()
-    return found | with_koma | {"koma": koma, "gain": gain}
-
-
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What the second pass decided for a stack before it wrote it."""
+    """The correction of a stack, the fits of its bands, and the caveats about it."""
 
     correction: Correction
     fits: tuple[BandFit, ...]
     caveats: tuple[str, ...]
 
     def all_caveats(self, noise: Noise, shape: tuple[int, int, int]) -> tuple[str, ...]:
-        """Return the caveats, with that of a stack of a shape whose noise is too low after the correction."""
+        """Return the caveats, and one more if R is too low after the correction; `shape` is the stack's."""
         after, pixels = noise["corrected"], noise_rows(shape[1:]).size * shape[2]
-        quiet = far_below_zero(after, noise["filtered"], shape[0] // 2, pixels)
-        if is_too_quiet(self.caveats) or not quiet:
+        too_low = far_below_zero(after, noise["filtered"], shape[0] // 2, pixels)
+        if is_too_quiet(self.caveats) or not too_low:
             return self.caveats
         return *self.caveats, f"{QUIET}: R is {after:.2e} after the correction, far below 0. {NO_GOOD}"
 
 
-def steps(
+def provenance_steps(
     task: CorrectionTask, findings: Findings, noise: Noise, stored: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the steps that a run appends to a stack's provenance: gain (if any), outliers, koma, write."""
-    gain = [_gain(task)] if task.settings.gain.gain else []
-    return [*gain, _outliers(task), _koma(task, findings, noise), _written(task, findings, stored)]
+    """Return the steps that a run appends to a stack's provenance: gain (if any), outliers, koma, write.
 
+    Nothing volatile is in them, so that equal runs give equal files.
 
-def _gain(task: CorrectionTask) -> dict[str, Any]:
-    params = task.settings.gain
-    about = SessionStore(task.store).gain_about(params.gain) or {}
-    return provenance.step(
-        "gain",
-        parameters=params.to_dict(),
-        inputs=[_input(task)],
-        results=about | {"gamma": task.record.gamma},
-        skipped=_skipped(about),
-    )
-
-
-def _skipped(about: Mapping[str, Any]) -> list[str]:
-    return [f"{name}: none given" for name in ("dark", "gain", "defects") if name not in about]
-
-
-def _outliers(task: CorrectionTask) -> dict[str, Any]:
-    record = task.record
-    return provenance.step(
+    Parameters
+    ----------
+    task, findings, noise
+        Task of the stack, results of its fit, and R by kind.
+    stored
+        How the pixels are stored.
+    """
+    record, settings = task.record, task.settings
+    inputs = [{"role": "stack", "name": record.name, "size": record.size, "digest": record.digest}]
+    steps = []
+    if settings.gain.gain:
+        about = SessionStore(task.store).gain_about(settings.gain.gain) or {}
+        steps.append(
+            provenance.step(
+                "gain",
+                parameters=settings.gain.to_dict(),
+                inputs=inputs,
+                results=about | {"gamma": record.gamma},
+                skipped=_not_given(about),
+            )
+        )
+    outliers = provenance.step(
         "outliers",
-        parameters=task.settings.outliers.to_dict(),
-        inputs=[_input(task)],
+        parameters=settings.outliers.to_dict(),
+        inputs=inputs,
         results={
             "mask": record.outliers,
             "mask_even_frames": record.outliers_even,
@@ -106,16 +91,23 @@ def _outliers(task: CorrectionTask) -> dict[str, Any]:
             },
         },
         caveats=list(record.caveats),
-        skipped=[] if task.settings.gain.gain else _skipped({}),
+        skipped=[] if settings.gain.gain else _not_given({}),
     )
+    own = {"key": task.key, "pixel_size": task.pixel_size, "pattern_step": findings.correction.step}
+    write = provenance.step("write", parameters=settings.write.to_dict(), results=stored | own)
+    return [*steps, outliers, _koma_step(task, findings, noise), write]
 
 
-def _koma(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[str, Any]:
-    groups = task.settings.to_dict()
+def _koma_step(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[str, Any]:
+    settings = task.settings.to_dict()
+    windows = (("short window", task.short), ("long window", task.long))
     return provenance.step(
         "koma",
-        parameters=task.settings.koma.to_dict() | {name: groups[name] for name in WITH_KOMA},
-        inputs=[_members("short window", task.short), _members("long window", task.long)],
+        parameters=settings["koma"] | {name: settings[name] for name in WITH_KOMA},
+        inputs=[
+            {"role": role, "names": [m.name for m in members], "digests": [m.digest for m in members]}
+            for role, members in windows
+        ],
         results={
             "usable_as_reference": task.usable,
             "provisional": task.provisional,
@@ -129,93 +121,8 @@ def _koma(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[str, A
     )
 
 
-def _written(task: CorrectionTask, findings: Findings, stored: dict[str, Any]) -> dict[str, Any]:
-    own = {"key": task.key, "pixel_size": task.pixel_size, "pattern_step": findings.correction.step}
-    return provenance.step(
-        "write",
-        parameters=task.settings.write.to_dict(),
-        results=stored | own,
-    )
-
-
-def _input(task: CorrectionTask) -> dict[str, Any]:
-    record = task.record
-    return {"role": "stack", "name": record.name, "size": record.size, "digest": record.digest}
-
-
-def _members(role: str, members: Sequence[MemberRef]) -> dict[str, Any]:
-    return {"role": role, "names": [m.name for m in members], "digests": [m.digest for m in members]}
-
-
-@dataclass(frozen=True, slots=True)
-class Due:
-    """A stack is to be corrected, because of this."""
-
-    reason: str
-
-
-def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: bool) -> StackResult | Due:
-    """Return the result of an output that is there, sound, from the same inputs and parameters; or why not.
-
-    Parameters
-    ----------
-    task
-        What would be done.
-    known
-        What the log says of this output. A file of that size and time is not read again.
-    overwrite
-        Whether what is there may be replaced whatever it is.
-
-    Raises
-    ------
-    OutputExistsError
-        When a file is there that no run over this folder made with these parameters; says which.
-    """
-    path = output_path(task)
-    if not path.exists():
-        return Due("no output yet" if known is None else "output gone")
-    if known is not None and known.key == task.key and _untouched(path, known):
-        files = known.files or output_files(task)
-        return replace(known, kept=True, files=files) if _has_the_rest(task) else Due("output incomplete")
-    report = verify_file(path)
-    if report.status != "sound":
-        found = f"{report.status}: {'; '.join(report.problems)}"
-        ours = known is not None and report.status == "damaged"
-        return _damaged(path, found, ours=ours or overwrite)
-    last = last_steps(read_footer(path) or {})
-    if last.get("write", {}).get("results", {}).get("key") == task.key:
-        return _result(task, path, last) if _has_the_rest(task) else Due("output incomplete")
-    if not overwrite and (why := forbidding(last, task.settings)):
-        raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
-    return Due(_change(task, last))
-
-
-def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
-    """Return why an output must not be replaced unasked: made otherwise, or by something else; or None."""
-    if not {"outliers", "koma", "write"} <= last.keys():
-        return "no output of a run, as its footer says"
-    changes = settings_changes(settings_in(last), settings.to_dict())
-    if changes:
-        return f"parameters changed: {some(changes)}"
-    version = last["koma"].get("version")
-    return None if version == __version__ else f"version changed: {version} -> {__version__}"
-
-
-def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two sets of parameters, such as ``radius 12 -> 16``; long ones are cut."""
-    found = []
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if isinstance(old, Mapping) or isinstance(new, Mapping):
-            found += settings_changes(old or {}, new or {})
-        elif old != new:
-            found.append(f"{name} {_short(old)} -> {_short(new)}")
-    return found
-
-
-def _short(value: object) -> str:
-    text = "none" if value is None or value == "" else str(value)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
+def _not_given(about_gain: Mapping[str, Any]) -> list[str]:
+    return [f"{name}: none given" for name in ("dark", "gain", "defects") if name not in about_gain]
 
 
 def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -223,26 +130,140 @@ def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {step["name"]: step for step in footer.get("provenance", [])}
 
 
-def _untouched(path: Path, known: StackResult) -> bool:
-    return tuple(measure(path)) == (known.bytes_out, known.mtime_ns)
+def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the parameters that the steps of an output record, in the groups of `Settings`."""
+    groups = {name: steps[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
+    koma = dict(groups["koma"])
+    with_koma = {name: koma.pop(name, {}) for name in WITH_KOMA}
+    gain = steps["gain"]["parameters"] if "gain" in steps else GainParams().to_dict()
+    return groups | with_koma | {"koma": koma, "gain": gain}
 
 
-def _damaged(path: Path, found: str, *, ours: bool) -> Due:
-    if not ours:
-        raise OutputExistsError(
-            f"{path.name}: a file is there that is {found}, and no run over this folder is known to have "
-            f"made it; {ASK}"
-        )
-    return Due(f"output {found}")
+def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the differences between two sets of parameters, such as ``radius 12 -> 16``, cut if long."""
+    changes = []
+    for name in sorted({*before, *now}):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, Mapping) or isinstance(new, Mapping):
+            changes += settings_changes(old or {}, new or {})
+        elif old != new:
+            texts = ["none" if value in (None, "") else str(value) for value in (old, new)]
+            changes.append(
+                f"{name} " + " -> ".join(t if len(t) <= LONGEST else f"{t[:LONGEST]}..." for t in texts)
+            )
+    return changes
 
 
-def _change(task: CorrectionTask, last: Mapping[str, Any]) -> str:
-    """Return in what the inputs of an output differ from those of a task."""
+def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
+    """Return why an output must not be replaced without `--overwrite`; None if it may.
+
+    Parameters
+    ----------
+    last
+        Last provenance step of each name in the output's footer.
+    settings
+        Settings of the run that would replace it.
+    """
+    if not {"outliers", "koma", "write"} <= last.keys():
+        return "no output of a run, as its footer says"
+    if changes := settings_changes(settings_in(last), settings.to_dict()):
+        return f"parameters changed: {some(changes)}"
+    version = last["koma"].get("version")
+    return None if version == __version__ else f"version changed: {version} -> {__version__}"
+
+
+def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: bool) -> StackResult | str:
+    """Return the result of an output that is there and sound, or the reason why the stack is corrected.
+
+    Parameters
+    ----------
+    task
+        Task that would write the output.
+    known
+        Last result of this output in the log. A file of that size and time is not read again.
+    overwrite
+        Whether any file may be replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        If a file is there that no run over this folder made with these parameters; says which.
+    """
+    path = task.output
+    if not path.exists():
+        return "no output yet" if known is None else "output gone"
+    if known is not None and known.key == task.key and measure(path) == (known.bytes_out, known.mtime_ns):
+        files = known.files or task.output_files()
+        return replace(known, kept=True, files=files) if _is_complete(task) else "output incomplete"
+    report = verify_file(path)
+    if report.status != "sound":
+        found = f"{report.status}: {'; '.join(report.problems)}"
+        if not overwrite and (known is None or report.status != "damaged"):
+            raise OutputExistsError(
+                f"{path.name}: a file is there that is {found}, and no run over this folder is known to have "
+                f"made it; {ASK}"
+            )
+        return f"output {found}"
+    last = last_steps(read_footer(path) or {})
+    if last.get("write", {}).get("results", {}).get("key") == task.key:
+        if not _is_complete(task):
+            return "output incomplete"
+        koma = last["koma"]
+        noise, caveats = koma["results"]["correlated_noise"], tuple(koma["caveats"])
+        return stack_result(task, noise, caveats, kept=True)
+    if not overwrite and (why := forbidding(last, task.settings)):
+        raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
+    return _reason(task, last)
+
+
+def stack_result(
+    task: CorrectionTask, noise: Noise, caveats: tuple[str, ...], *, kept: bool = False
+) -> StackResult:
+    """Return the result of a stack whose output is there."""
+    size, mtime_ns = measure(task.output)
+    mask = task.record.outliers
+    return StackResult(
+        name=task.name,
+        output=output_name(task.record.stem, task.settings.write),
+        bytes_in=task.record.size,
+        bytes_out=size,
+        hot=int(mask["n_hot"]),
+        dead=int(mask["n_dead"]),
+        usable=task.usable,
+        score=task.score,
+        noise=noise,
+        caveats=caveats,
+        digest=whole_digest(task.output),
+        mtime_ns=mtime_ns,
+        key=task.key,
+        provisional=task.provisional,
+        kept=kept,
+        files=task.output_files(),
+    )
+
+
+def _is_complete(task: CorrectionTask) -> bool:
+    """Whether the mask and the correction that belong to the output are there, too."""
+    stem, store, write = task.record.stem, SessionStore(task.store), task.settings.write.write
+    try:
+        footer = {} if write == "normalized" else read_footer(task.output) or {}
+        if write == "recompressed":
+            return store.has_correction(stem, footer["recipe"]["digest"])
+        if write == "references":
+            digest = footer["pixels"]["correction"]
+            return store.has_correction(stem, digest, "references") and task.mask_output.exists()
+    except (FormatError, KeyError):
+        return False
+    return True
+
+
+def _reason(task: CorrectionTask, last: Mapping[str, Any]) -> str:
+    """Return what has changed since an output was made."""
     why = forbidding(last, task.settings)
     if why is not None:
         return why
-    before, koma = last["outliers"]["inputs"][0], last["koma"]
-    if before["digest"] != task.record.digest:
+    koma = last["koma"]
+    if last["outliers"]["inputs"][0]["digest"] != task.record.digest:
         return "input changed"
     if koma["results"].get("provisional") and not task.provisional:
         return "provisional until now"
@@ -255,47 +276,8 @@ def _change(task: CorrectionTask, last: Mapping[str, Any]) -> str:
 def _window_change(window: Mapping[str, Any], members: Sequence[MemberRef]) -> str | None:
     before = dict(zip(window["names"], window["digests"], strict=True))
     now = {one.name: one.digest for one in members}
-    changed = [name for name in now if name in before and before[name] != now[name]]
-    if changed:
+    if changed := [name for name in now if name in before and before[name] != now[name]]:
         return f"neighbour changed: {some(changed)}"
-    new, gone = [n for n in now if n not in before], [n for n in before if n not in now]
-    parts = [f"{some(names)} {what}" for names, what in ((new, "joined"), (gone, "left")) if names]
+    joined, left = [n for n in now if n not in before], [n for n in before if n not in now]
+    parts = [f"{some(names)} {what}" for names, what in ((joined, "joined"), (left, "left")) if names]
     return f"neighbours changed: {', '.join(parts)}" if parts else None
-
-
-def _has_the_rest(task: CorrectionTask) -> bool:
-    """Whether mask and correction are there too, where the way to write asks for them."""
-    stem, store, path = task.record.stem, SessionStore(task.store), output_path(task)
-    try:
-        match task.settings.write.write:
-            case "recompressed":
-                return store.has_correction(stem, (read_footer(path) or {})["recipe"]["digest"])
-            case "references":
-                digest = (read_footer(path) or {})["pixels"]["correction"]
-                return store.has_correction(stem, digest, "references") and mask_path(task).exists()
-            case _:
-                return True
-    except (FormatError, KeyError):
-        return False
-
-
-def _result(task: CorrectionTask, path: Path, last: Mapping[str, Any]) -> StackResult:
-    mask = task.record.outliers
-    return StackResult(
-        name=task.name,
-        output=output_name(task.record.stem, task.settings.write),
-        bytes_in=task.record.size,
-        bytes_out=measure(path).size,
-        hot=int(mask["n_hot"]),
-        dead=int(mask["n_dead"]),
-        usable=task.usable,
-        score=task.score,
-        noise=last["koma"]["results"]["correlated_noise"],
-        caveats=tuple(last["koma"]["caveats"]),
-        digest=whole_digest(path),
-        mtime_ns=measure(path).mtime_ns,
-        key=task.key,
-        provisional=task.provisional,
-        kept=True,
-        files=output_files(task),
-    )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import dask.array as da
 import numpy as np
@@ -19,7 +19,7 @@ from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.session.shared_readers import USUAL, frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.session.store import SessionStore, correction_digest
-from mrcz_dask.values.errors import DamagedError, FormatError, ReferenceNotFoundError
+from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, ReferenceNotFoundError
 from mrcz_dask.values.params import GainParams, InputParams
 
 CORRECTIONS = 4
@@ -28,15 +28,15 @@ CORRECTIONS = 4
 def open_stack(
     path: str | os.PathLike[str], corrected: bool = False, params: InputParams = USUAL
 ) -> da.Array:
-    """Return a stack as a dask array, one chunk a frame; pixels are read when they are computed.
+    """Open a stack as a dask array, one chunk a frame; pixels are read when they are computed.
 
     Parameters
     ----------
     path
-        Of a stack of any format: MRC, MRCZ, TIFF, EER, DM, HDF5 (``file.h5::/path`` names one of several
+        Path of a stack of any format: MRC, MRCZ, TIFF, EER, DM, HDF5 (``file.h5::/path`` names one of several
         arrays), Zarr; workers on other machines must see it under the same path.
     corrected
-        Apply the recipe in the footer of a recompressed stack, frame by frame: exactly what a normalised
+        Apply the recipe in the footer of a recompressed stack, frame by frame: exactly what a normalized
         float32 stack holds.
     params
         How the file is read where it does not say it: the sign of 8-bit MRC, raw frames of EER.
@@ -45,86 +45,85 @@ def open_stack(
     -------
     dask.array.Array
         (n, ny, nx), in counts: the stored dtype, or float32 where the stored integers are scaled or
-        `corrected` is asked for.
+        `corrected` is set.
 
     Raises
     ------
     FormatError
-        When the file is no stack, or has no recipe.
+        If the file is no stack, or has no recipe.
     ReferenceNotFoundError
-        When the session store that the recipe names is not beside the file.
+        If the session store that the recipe names is not beside the file.
     MissingLibraryError
-        The package that reads the format is not installed; names the extra.
+        If the package that reads the format is not installed; names the extra.
     DamagedError
-        When it is there but belongs to another run. Damage in pixels is found when they are computed.
+        If the store is there but belongs to another run. Damage in pixels is found when they are computed.
     """
     path = Path(path)
     with open_source(path, params) as reader:
-        shape = reader.shape
-        dtype = np.dtype(np.float32) if corrected else reader.physical_dtype
         if not corrected:
-            return frames_array(physical_frame, identity(path, params), shape, dtype)
-        recipe = _recipe(reader)
-    store = store_of(path, recipe["stem"])
-    _check_store(store, recipe)
-    gain = GainParams(recipe.get("gain", ""), (recipe.get("gamma", 1.0),))
-    own = (
-        str(store),
-        recipe["stem"],
-        recipe["digest"],
-        gain,
-        bool(recipe.get(REVERSED)),
-        recipe.get("offset", 0),
-    )
-    arguments = (*identity(path, params), *own)
-    return frames_array(corrected_frame, arguments, shape, dtype)
+            return frames_array(physical_frame, identity(path, params), reader.shape, reader.physical_dtype)
+        recipe, shape = _recipe_of(reader, path), reader.shape
+    _check_store(recipe)
+    return frames_array(corrected_frame, (*identity(path, params), recipe), shape, np.float32)
 
 
 def recipe_problem(path: Path) -> str | None:
-    """Return what is wrong with what a stack's recipe asks for; None for sound ones, and without a recipe."""
+    """Return why the recipe of a stack cannot be followed; None if it can be, or if there is none."""
     with open_source(path) as reader:
         if "recipe" not in (reader.footer or {}):
             return None
         try:
-            recipe = _recipe(reader)
-            store = store_of(path, recipe["stem"])
-            _check_store(store, recipe)
-        except (FormatError, ReferenceNotFoundError) as error:
+            recipe = _recipe_of(reader, path)
+            _check_store(recipe)
+        except (FormatError, ReferenceNotFoundError, ParameterError) as error:
             return f"recipe: {error}"
-    if not SessionStore(store).has_correction(recipe["stem"], recipe["digest"]):
-        return f"recipe: the correction in {store.name} is damaged; run koma again, it writes it anew"
+    store = SessionStore(recipe.store)
+    if not store.has_correction(recipe.stem, recipe.digest):
+        return f"recipe: the correction in {store.path.name} is damaged; run koma again, it writes it anew"
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The recipe of a recompressed stack: where its correction is, and what is applied before.
+
+    Attributes
+    ----------
+    store, stem, digest
+        Path of the session store, stem of the stack, and digest of its correction.
+    gain, offset
+        Gain, and counts that are subtracted from every pixel.
+    reversed_rows
+        Whether the rows of the stored frames are reversed against those of the correction.
+    """
+
+    store: str
+    stem: str
+    digest: str
+    gain: GainParams
+    offset: int
+    reversed_rows: bool
+
+
 def corrected_frame(
-    path: str,
-    size: int,
-    mtime_ns: int,
-    params: InputParams,
-    store: str,
-    stem: str,
-    digest: str,
-    gain: GainParams,
-    reversed_rows: bool,
-    offset: int,
-    k: int,
+    path: str, size: int, mtime_ns: int, params: InputParams, recipe: Recipe, k: int
 ) -> NDArray[np.float32]:
     """Return frame k of a recompressed stack, corrected by its recipe; float32 counts."""
-    correction = _correction(store, stem, digest)
+    correction, gain = _correction(recipe.store, recipe.stem, recipe.digest), recipe.gain
+    order = slice(None, None, -1 if recipe.reversed_rows else 1)
     with shared_reader(path, size, mtime_ns, params) as reader:
-        stored = reader.frame(k)[:: -1 if reversed_rows else 1]
-        frame = Exposed(reader, gain_for(store, gain, gain.gamma[0]), offset).gained(stored)
-        dose = reader.dose
+        exposed = Exposed(reader, gain_for(recipe.store, gain, gain.gamma[0]), recipe.offset)
+        frame, dose = exposed.gained(reader.frame(k)[order]), reader.dose
     if frame.shape != correction.shape:
         raise DamagedError(
             f"{path}: frames of {frame.shape} with a correction for the shape {correction.shape}; "
             f"the recipe does not belong to this stack"
         )
-    own = correction.at_dose(relative_dose(frame, correction.correction.weight, dose))
-    return own.apply(frame)[:: -1 if reversed_rows else 1]
+    at_own_dose = correction.at_dose(relative_dose(frame, correction.correction.weight, dose))
+    return at_own_dose.apply(frame)[order]
 
 
-def _recipe(reader: FrameSource) -> dict[str, Any]:
+def _recipe_of(reader: FrameSource, path: Path) -> Recipe:
     recipe = (reader.footer or {}).get("recipe")
     if not isinstance(recipe, dict):
         raise FormatError(
@@ -147,36 +146,36 @@ def _recipe(reader: FrameSource) -> dict[str, Any]:
         raise FormatError(
             f"{reader.name}: gain {gain!r}, gamma {gamma!r} and offset {offset!r} of its recipe make no sense"
         )
-    return recipe
+    stem, digest, store = recipe["stem"], recipe["digest"], store_of(path, recipe["stem"])
+    return Recipe(str(store), stem, digest, GainParams(gain, (gamma,)), offset, bool(recipe.get(REVERSED)))
 
 
-def _check_store(store: Path, recipe: dict[str, Any]) -> None:
-    """Complain now, and not on a worker, where no correction or another one is there; read no pixel."""
-    stem, digest = recipe["stem"], recipe["digest"]
-    if not store.is_dir():
+def _check_store(recipe: Recipe) -> None:
+    """Complain now, and not on a worker, if the correction is not there or is another one; read no pixel."""
+    store, stem, gain = SessionStore(recipe.store), recipe.stem, recipe.gain.gain
+    if not store.path.is_dir():
         raise ReferenceNotFoundError(
-            f"{store}: the recipe of {stem!r} needs this session store, and it is not there; "
+            f"{store.path}: the recipe of {stem!r} needs this session store, and it is not there; "
             "move it together with the stacks"
         )
-    found = SessionStore(store).correction_digest(stem)
-    if found is None:
+    digest = store.correction_digest(stem)
+    if digest is None:
         raise ReferenceNotFoundError(
-            f"{store}: no correction of {stem!r} in this session store; the stack must be beside the store "
-            "that was written with it"
+            f"{store.path}: no correction of {stem!r} in this session store; the stack must be beside the "
+            "store that was written with it"
         )
-    if found != digest:
-        raise _other_correction(store, stem, found, digest)
-    gain = recipe.get("gain", "")
-    if gain and SessionStore(store).gain_about(gain) is None:
+    if digest != recipe.digest:
+        raise _another_correction(recipe.store, stem, digest, recipe.digest)
+    if gain and store.gain_about(gain) is None:
         raise ReferenceNotFoundError(
-            f"{store}: the gain {gain} of {stem!r} is not in this session store; the stack must be beside "
-            "the store that was written with it"
+            f"{store.path}: the gain {gain} of {stem!r} is not in this session store; the stack must be "
+            "beside the store that was written with it"
         )
 
 
-def _other_correction(store: Path | str, stem: str, found: str, digest: str) -> DamagedError:
+def _another_correction(store: str, stem: str, digest: str, expected: str) -> DamagedError:
     return DamagedError(
-        f"{store}: the correction of {stem!r} has digest {found}, its recipe expects {digest}; "
+        f"{store}: the correction of {stem!r} has digest {digest}, its recipe expects {expected}; "
         "the store belongs to another run, or is damaged"
     )
 
@@ -187,5 +186,5 @@ def _correction(store: str, stem: str, digest: str) -> ReadyCorrection:
     correction = SessionStore(store).correction(stem)
     found = correction_digest(correction)
     if found != digest:
-        raise _other_correction(store, stem, found, digest)
+        raise _another_correction(store, stem, found, digest)
     return correction.ready()

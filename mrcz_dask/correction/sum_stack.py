@@ -1,18 +1,17 @@
-"""The first tasks over a stack: its exact sums, its outlier mask and contrast, kept in the session store."""
+"""The first tasks over a stack: its exact sum, its outlier mask, and its record."""
 
 from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
-from numpy.typing import NDArray
 
-from mrcz_dask.correction.tasks import SumTask, made_with
+from mrcz_dask.correction.tasks import SumTask
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import Measured, measure
@@ -38,69 +37,61 @@ from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DtypeError, FormatError, OutlierError
-from mrcz_dask.values.params import OutlierParams
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 
-class Sums(NamedTuple):
-    """Of all frames, and of frames 0, 2, 4, ..."""
+class FrameMeasures(NamedTuple):
+    """Measures of one frame.
 
-    total: StackSum
-    even: StackSum
+    Attributes
+    ----------
+    constant
+        Whether all its pixels are equal.
+    statistics
+        Extremes, mean and deviation of its finite pixels; None if there are none.
+    level
+        Its level without hot pixels, and the standard error of it.
+    ends
+        Its first row that is not constant, and the row after the last.
+    """
 
-
-@dataclass(slots=True)
-class Pass:
-    """What one look at every frame collects."""
-
-    even: FrameSum
-    odd: FrameSum
-    digest: PixelDigest
-    prints: Fingerprinter
-    chunks: xxhash.xxh3_128 = field(default_factory=xxhash.xxh3_128)
-    statistics: list[FrameStats | None] = field(default_factory=list)
-    levels: list[tuple[float, float]] = field(default_factory=list)
-    ends: list[tuple[int, int]] = field(default_factory=list)
-    constant: list[int] = field(default_factory=list)
+    constant: bool
+    statistics: FrameStats | None
+    level: tuple[float, float]
+    ends: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackSums:
-    """What reading a stack once gives.
+    """The sums of a stack and everything else that is measured while its frames are read.
 
     Attributes
     ----------
     file
-        Size and modification time of its file.
+        Size and modification time of the file.
     shape, dtype, notes
-        (n, ny, nx), type of the pixels, and caveats of its reader.
-    sums
-        Of its frames before a gain, less `offset`.
+        (n, ny, nx), type of the pixels, and caveats of the reader.
+    total, even
+        Sums of all frames and of frames 0, 2, 4, ..., before the gain and less `offset`, without blank ones.
     offset
-        Counts that every pixel has too many.
-    statistics
-        Of each frame; None where there are none.
-    constant
-        Numbers of the frames whose pixels are all equal.
-    levels, ends
-        Of each frame: its level without hot pixels and the error of that, and its constant rows at both ends.
+        Counts that are subtracted from every pixel.
+    measures
+        Measures of each frame.
     digest, chunks
-        Of the pixels, and of the stored bytes.
+        Digests of the pixels and of the stored bytes.
     frames, grain
-        Fingerprint of the frames and their noise, as text.
+        Fingerprint, as text.
     """
 
     file: Measured
     shape: tuple[int, int, int]
     dtype: np.dtype[Any]
     notes: tuple[str, ...]
-    sums: Sums
+    total: StackSum
+    even: StackSum
     offset: int
-    statistics: list[FrameStats | None]
-    constant: list[int]
-    levels: list[tuple[float, float]]
-    ends: list[tuple[int, int]]
+    measures: list[FrameMeasures]
     digest: str
     chunks: str
     frames: str
@@ -108,19 +99,19 @@ class StackSums:
 
 
 def sum_and_mask(task: SumTask) -> StackRecord:
-    """Sum and mask a stack, keep both in the store, and return its record; see `sum_stack`, `mask_stack`."""
+    """Sum a stack, find its outliers, keep both in the session store, and return the stack's record."""
     return mask_stack(task, sum_stack(task))
 
 
 def sum_stack(task: SumTask) -> StackSums:
-    """Read a stack once, and return its sums.
+    """Read a stack once and return its sums.
 
     Raises
     ------
     FormatError, OSError
-        When the stack cannot be read.
+        If the stack cannot be read.
     DtypeError
-        For a gain and counts on a constant offset, beside which float32 loses them.
+        If a gain is to be applied to counts on a constant offset, beside which float32 cannot hold counts.
     """
     file = measure(task.path)
     with open_source(task.path, task.settings.input) as reader:
@@ -133,67 +124,118 @@ def sum_stack(task: SumTask) -> StackSums:
 
 
 def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
-    """Return the sums of frames that were opened already; see `sum_stack`."""
-    with phase("sum"):
-        read = _read(reader)
-    with phase("sum"):
-        sums = Sums(read.even.result_with(read.odd), read.even.result())
-        offset = constant_offset(*sums)
-        if len(read.constant) == reader.shape[0] and reader.dtype.kind in "iu":  # blank frames are in no sum
-            offset = offset_below(float(combine(read.statistics).minimum), 1.0)
-        if offset and task.settings.gain.gain:
-            raise DtypeError(
-                f"{task.path}: its counts lie on a constant offset of about {offset:g}, beside which gain "
-                "and dark, float32, lose them. Take the offset off in the file, and run again"
-            )
-        sums = Sums(sums.total.less(offset), sums.even.less(offset))
-        frames, grain = read.prints.result(sums.total.values, 2.0**-sums.total.exponent).to_text()
-    return StackSums(
-        file=file,
-        shape=reader.shape,
-        dtype=reader.dtype,
-        notes=reader.notes,
-        sums=sums,
-        offset=offset,
-        statistics=read.statistics,
-        constant=read.constant,
-        levels=read.levels,
-        ends=read.ends,
-        digest=read.digest.hexdigest(),
-        chunks=read.chunks.hexdigest(),
-        frames=frames,
-        grain=grain,
+    """Return the sums of a stack that is open; see `sum_stack`."""
+    n, ny, nx = reader.shape
+    digest, prints, chunks = (
+        PixelDigest(reader.shape, reader.dtype),
+        Fingerprinter((ny, nx)),
+        xxhash.xxh3_128(),
     )
+    measures = []
+    frame = np.empty((ny, nx), reader.dtype)
+    with phase("sum"):
+        exponent = None
+        if reader.dtype.kind == "f":
+            frames = (reader.frame(k) for k in range(n))
+            exponent = common_exponent(one for one in frames if not is_blank(one))
+        even, odd = (FrameSum((ny, nx), reader.dtype, exponent) for _ in range(2))
+        for k in range(n):
+            if isinstance(reader, StackReader):  # its bytes may be copied, and get a digest of their own
+                stored = reader.stored_chunk(k)
+                chunks.update(stored)
+                reader.decode(k, stored, frame)
+            else:
+                reader.frame(k, frame)
+            digest.update(frame)
+            prints.add(frame)
+            constant = is_blank(frame)
+            moments = None if constant else (odd if k % 2 else even).add(frame)
+            statistics = from_moments(frame.size, moments) if moments else frame_stats(frame)
+            measures.append(
+                FrameMeasures(constant, statistics, level_without_hot(frame), constant_ends(frame))
+            )
+        total, total_even = even.result_with(odd), even.result()
+        offset = constant_offset(total, total_even)
+        if all(one.constant for one in measures) and reader.dtype.kind in "iu":  # then they are in no sum
+            offset = offset_below(float(combine(one.statistics for one in measures).minimum), 1.0)
+        total, total_even = total.less(offset), total_even.less(offset)
+        fingerprint = prints.result(total.values, 2.0**-total.exponent).to_text()
+    if offset and task.settings.gain.gain:
+        raise DtypeError(
+            f"{task.path}: its counts lie on a constant offset of about {offset:g}, beside which gain "
+            "and dark, float32, lose them. Take the offset off in the file, and run again"
+        )
+    digests = digest.hexdigest(), chunks.hexdigest(), *fingerprint
+    kind = reader.shape, reader.dtype, reader.notes
+    return StackSums(file, *kind, total, total_even, offset, measures, *digests)
 
 
-def mask_stack(task: SumTask, read: StackSums) -> StackRecord:
-    """Find the outliers of a stack, keep its sums and weights in the store, and return its record.
+def mask_stack(task: SumTask, sums: StackSums) -> StackRecord:
+    """Find the outliers of a stack, keep its sums and weights in the session store, and return its record.
 
     Raises
     ------
     OutlierError
-        When no pixel of it is finite.
+        If none of its pixels is finite.
     ParameterError
-        When gamma goes by dose rate, and nothing says how long the stack was exposed.
+        If gamma depends on the dose rate and the exposure time of the stack is not known.
     """
-    settings, n, statistics = task.settings, read.shape[0], combine(read.statistics)
+    params, total, even, gamma = task.settings.outliers, sums.total, sums.even, 1.0
     with phase("fit"):
-        gamma, (total, even) = _gained(read.sums, task, n)
-        mask = gained_mask(read.sums.total, total, settings.outliers)
-        mask_even = _mask_or_none(read.sums.even, even, settings.outliers) if even.n else None
-        blank = _blank(read, task)
-        means = [one.mean - read.offset if one else 0.0 for one in read.statistics]
-        partly = partly_blank_note(read.ends, blank, means, read.shape[1:])
-        grid = block_means(total.values, mask.mask, settings.contrast.blocks, 2.0**-total.exponent)
-    record = StackRecord(
+        if digest := task.settings.gain.gain:
+            seconds = task.exposure and task.exposure / sums.shape[0]
+            reference = stored_gain(task.store, digest, 1.0)
+            gamma = gamma_of(reference, task.settings.gain, total, seconds, params)
+            gain = stored_gain(task.store, digest, gamma)
+            exponent = gained_exponent(total, gain)
+            total, even = (gained_sum(one, gain, exponent) for one in (total, even))
+        mask = gained_mask(sums.total, total, params)
+        mask_even = None
+        if even.n:
+            with suppress(OutlierError):  # no pixel of these frames is finite
+                mask_even = gained_mask(sums.even, even, params)
+        if mask_even is not None and not mask_even.usable:
+            mask_even = None
+        record = _record(task, sums, gamma, total, mask, mask_even, frame_noise(total, even))
+    arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values}
+    if mask_even is not None:
+        arrays["weight_even"] = mask_even.weight255
+    store = SessionStore(task.store)
+    store.put_histogram(task.stem, kept_fit(mask, params), mask.hot, mask.dead)
+    store.put_stack(record, arrays)  # last: with it the stack is done
+    return record
+
+
+def _record(
+    task: SumTask,
+    sums: StackSums,
+    gamma: float,
+    total: StackSum,
+    mask: OutlierMask,
+    mask_even: OutlierMask | None,
+    noise: float | None,
+) -> StackRecord:
+    blank, of_frames = _blank_frames(task, sums), [one.statistics for one in sums.measures]
+    statistics = combine(of_frames)
+    means = [one.mean - sums.offset if one else 0.0 for one in of_frames]
+    caveats = [*sums.notes, *mask.caveats]
+    if sums.offset:
+        caveats.append(
+            f"a constant offset of {sums.offset} was taken off every pixel; "
+            "pixels.offset of the footer holds it"
+        )
+    caveats += blank_note(blank, sums.shape[0])
+    caveats += partly_blank_note([one.ends for one in sums.measures], blank, means, sums.shape[1:])
+    grid = block_means(total.values, mask.mask, task.settings.contrast.blocks, 2.0**-total.exponent)
+    return StackRecord(
         name=task.name,
         stem=task.stem,
-        shape=read.shape,
-        dtype=read.dtype.name,
-        size=read.file.size,
-        mtime_ns=read.file.mtime_ns,
-        digest=read.digest,
-        chunks=read.chunks,
+        shape=sums.shape,
+        dtype=sums.dtype.name,
+        size=sums.file.size,
+        mtime_ns=sums.file.mtime_ns,
+        digest=sums.digest,
+        chunks=sums.chunks,
         exponent=total.exponent,
         low=float(statistics.minimum),
         high=float(statistics.maximum),
@@ -206,106 +248,29 @@ def mask_stack(task: SumTask, read: StackSums) -> StackRecord:
         outliers_even=mask_even.summary() if mask_even else None,
         grid_means=tuple(map(tuple, grid.means.tolist())),
         grid_pixels=tuple(map(tuple, grid.pixels.tolist())),
-        caveats=(*read.notes, *mask.caveats, *_of_offset(read.offset), *blank_note(blank, n), *partly),
+        caveats=tuple(caveats),
         gamma=gamma,
-        sketch=b64encode(sketch(total.values, mask.mask, key_of(read.digest))).decode("ascii"),
-        made_with=made_with(task),
+        sketch=b64encode(sketch(total.values, mask.mask, key_of(sums.digest))).decode("ascii"),
+        made_with=task.made_with,
         blank=blank,
-        brightest=max((one.mean for one in read.statistics if one is not None), default=0.0),
-        noise=frame_noise(total, even),
-        offset=read.offset,
-        frames=read.frames,
-        grain=read.grain,
+        brightest=max((one.mean for one in of_frames if one is not None), default=0.0),
+        noise=noise,
+        offset=sums.offset,
+        frames=sums.frames,
+        grain=sums.grain,
     )
-    store = SessionStore(task.store)
-    store.put_histogram(task.stem, kept_fit(mask, settings.outliers), mask.hot, mask.dead)
-    store.put_stack(record, _arrays(total, even, mask, mask_even))  # last: with it the stack is done
-    return record
 
 
-def _of_offset(offset: int) -> tuple[str, ...]:
-    found = f"a constant offset of {offset} was taken off every pixel; pixels.offset of the footer holds it"
-    return (found,) if offset else ()
-
-
-def _read(reader: FrameSource) -> Pass:
-    ny, nx = reader.shape[1:]
-    exponent = common_exponent(_frames(reader)) if reader.dtype.kind == "f" else None
-    collected = Pass(
-        FrameSum((ny, nx), reader.dtype, exponent),
-        FrameSum((ny, nx), reader.dtype, exponent),
-        PixelDigest(reader.shape, reader.dtype),
-        Fingerprinter((ny, nx)),
-    )
-    frame = np.empty((ny, nx), reader.dtype)
-    for k in range(reader.shape[0]):
-        _take(reader, k, frame, collected)
-        collected.digest.update(frame)
-        collected.prints.add(frame)
-        collected.levels.append(level_without_hot(frame))
-        collected.ends.append(constant_ends(frame))
-        found = None
-        if is_blank(frame):
-            collected.constant.append(k)
-        else:
-            found = (collected.odd if k % 2 else collected.even).add(frame)
-        collected.statistics.append(from_moments(frame.size, found) if found else frame_stats(frame))
-    return collected
-
-
-def _take(reader: FrameSource, k: int, frame: NDArray[Any], collected: Pass) -> None:
-    """Read a frame; the stored bytes of MRCZ, which may be copied, go into a digest of their own."""
-    if isinstance(reader, StackReader):
-        raw = reader.stored_chunk(k)
-        collected.chunks.update(raw)
-        reader.decode(k, raw, frame)
-    else:
-        reader.frame(k, frame)
-
-
-def _blank(read: StackSums, task: SumTask) -> tuple[int, ...]:
-    """Return the numbers of the blank frames."""
+def _blank_frames(task: SumTask, sums: StackSums) -> tuple[int, ...]:
+    """Return the numbers of the blank frames: mean, or level without hot pixels, are those of the dark."""
     gain = task.settings.gain.gain
     dark = stored_gain(task.store, gain, 1.0).dark if gain else None
-    level = 0.0 if dark is None else float(dark.mean(dtype=np.float64))
-    found = [one or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in read.statistics]
-    errors = [math.sqrt(max(0.0, one.squares)) / one.count for one in found]
-    all_pixels = blank_frames(read.constant, [one.mean - level for one in found], errors)
-    level = 0.0 if dark is None else level_without_hot(dark)[0]
-    levels, of_levels = zip(*read.levels, strict=True)
-    usual = blank_frames(read.constant, [one - level for one in levels], of_levels)
-    return tuple(sorted({*all_pixels, *usual}))  # few counts are in no usual pixel
-
-
-def _frames(reader: FrameSource) -> Iterator[NDArray[Any]]:
-    frames = (reader.frame(k) for k in range(reader.shape[0]))
-    return (frame for frame in frames if not is_blank(frame))
-
-
-def _gained(before: Sums, task: SumTask, n: int) -> tuple[float, Sums]:
-    """Return the stack's gamma, and its sums after the gain; the same sums where there is none."""
-    settings = task.settings
-    if not settings.gain.gain:
-        return 1.0, before
-    seconds = task.exposure and task.exposure / n
-    reference = stored_gain(task.store, settings.gain.gain, 1.0)
-    gamma = gamma_of(reference, settings.gain, before.total, seconds, settings.outliers)
-    gain = stored_gain(task.store, settings.gain.gain, gamma)
-    exponent = gained_exponent(before.total, gain)
-    return gamma, Sums(*(gained_sum(one, gain, exponent) for one in (before.total, before.even)))
-
-
-def _mask_or_none(before: StackSum, even: StackSum, params: OutlierParams) -> OutlierMask | None:
-    """Return the mask of the even frames; there is none where they hold nothing finite."""
-    try:
-        mask = gained_mask(before, even, params)
-    except OutlierError:
-        return None
-    return mask if mask.status in ("ok", "sparse") else None
-
-
-def _arrays(
-    total: StackSum, even: StackSum, mask: OutlierMask, mask_even: OutlierMask | None
-) -> dict[str, NDArray[Any]]:
-    arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values}
-    return arrays if mask_even is None else arrays | {"weight_even": mask_even.weight255}
+    dark_mean = 0.0 if dark is None else float(dark.mean(dtype=np.float64))
+    constant = [k for k, one in enumerate(sums.measures) if one.constant]
+    statistics = [one.statistics or FrameStats(1, 0.0, 0.0, math.inf, 0.0) for one in sums.measures]
+    errors = [math.sqrt(max(0.0, one.squares)) / one.count for one in statistics]
+    by_mean = blank_frames(constant, [one.mean - dark_mean for one in statistics], errors)
+    dark_level = 0.0 if dark is None else level_without_hot(dark)[0]
+    levels, level_errors = zip(*(one.level for one in sums.measures), strict=True)
+    by_level = blank_frames(constant, [level - dark_level for level in levels], level_errors)
+    return tuple(sorted({*by_mean, *by_level}))  # with few counts the level is 0

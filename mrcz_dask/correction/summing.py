@@ -1,4 +1,4 @@
-"""Sums of all stacks of a session: the first task over each, and the records that they leave."""
+"""The sums of a session's stacks: their tasks, and the records that they leave in the session store."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, ClassVar
 
-from mrcz_dask.correction.assess import AssessedStack, Assessment, looks_raw
+from mrcz_dask.correction.assess import AssessedStack, Assessment, spread_of_raw_sums
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.sum_stack import StackSums, mask_stack, sum_stack
-from mrcz_dask.correction.tasks import SumTask, made_with, output_name
+from mrcz_dask.correction.tasks import SumTask, output_name
 from mrcz_dask.engine.attempt import Timed, attempt
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
 from mrcz_dask.gain.options import stated_exposure
-from mrcz_dask.gain.prepared import PreparedGain
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
@@ -28,14 +27,14 @@ class SumJob:
     Parameters
     ----------
     plan
-        Over the stacks that are there.
+        Plan over the stacks that are there.
     listen
-        Is told what happens.
+        Gets the messages.
 
     Attributes
     ----------
     plan
-        Over the stacks that are there by now.
+        Plan over the stacks that are there by now.
     """
 
     phases: ClassVar[tuple[str, ...]] = (messages.SUMS,)
@@ -53,7 +52,7 @@ class SumJob:
     @property
     def failures(self) -> list[Failure]:
         """The stacks that could not be summed."""
-        return [found for _, found in self._failed.values()]
+        return [failure for _, failure in self._failed.values()]
 
     def ready(self) -> Iterable[Task]:
         """Return the sums of stacks that have no record."""
@@ -64,22 +63,22 @@ class SumJob:
         return True
 
     def take(self, task: Task, made: Timed[Any]) -> None:
-        """Take in the record of a stack, or its failure."""
-        name, found = task.argument.name, made.result
+        """Take the record of a stack, or its failure."""
+        name, result = task.argument.name, made.result
         entry = self._summing.pop(name)
         self._news = True
-        if isinstance(found, Failure):
-            self._failed[name] = entry, found
-            self._listen(messages.StackFailed(task.phase, name, found.reason, entry.size, made.timing))
+        if isinstance(result, Failure):
+            self._failed[name] = entry, result
+            self._listen(messages.StackFailed(task.phase, name, result.reason, entry.size, made.timing))
         else:
-            self._records[name] = entry, found
-            told = Summed.of(found, kept=False)
-            self._listen(messages.StackDone(task.phase, name, entry.size, made.timing, told))
+            self._records[name] = entry, result
+            summed = Summed.of(result, kept=False)
+            self._listen(messages.StackDone(task.phase, name, entry.size, made.timing, summed))
         if not self._summing:
             self._listen(messages.PhaseFinished(messages.SUMS))
 
     def all_known(self) -> bool:
-        """Return whether each stack has a record, or cannot have one."""
+        """Return whether each stack has a record or has failed."""
         return all(map(self._known, self.plan.stacks))
 
     def known_stacks(self) -> list[tuple[StackEntry, StackRecord]]:
@@ -87,10 +86,16 @@ class SumJob:
         known = takewhile(self._known, self.plan.stacks)
         return [self._records[entry.name] for entry in known if entry.name in self._records]
 
+    def _known(self, entry: StackEntry) -> bool:
+        """Whether a stack, as its file is now, has a record or has failed."""
+        known = self._records.get(entry.name) or self._failed.get(entry.name)
+        return known is not None and known[0] == entry
+
     def _sums(self) -> Iterator[Task]:
         """Yield the sums that are neither known nor under way.
 
-        One that is made again waits for the corrections under way, which may read the one that is there.
+        The sum of a stack whose file has changed waits for the corrections under way, which may read the old
+        one.
         """
         new = [
             (k, entry)
@@ -104,7 +109,7 @@ class SumJob:
         for phase in self.phases:
             listen(messages.PhaseStarted(phase, len(new), size))
         for k, entry in new:
-            # windows that hold the sum of before must not be advanced: it is no longer there to take out
+            # windows that hold the old sum must not be advanced: it is no longer there to be taken out
             self._generation += self._records.pop(entry.name, None) is not None
             self._failed.pop(entry.name, None)
             record, self._news = known_record(self.plan, store, entry), True
@@ -115,49 +120,85 @@ class SumJob:
                 yield Task("mask-stack", messages.SUMS, _mask, task, len(self.plan.stacks) + k, step)
             else:
                 self._records[entry.name] = entry, record
-                found = Summed.of(record, kept=True)
-                listen(messages.StackDone(messages.SUMS, entry.name, entry.size, None, found))
+                summed = Summed.of(record, kept=True)
+                listen(messages.StackDone(messages.SUMS, entry.name, entry.size, None, summed))
         if not self._summing:
             listen(messages.PhaseFinished(messages.SUMS))
-
-    def _known(self, entry: StackEntry) -> bool:
-        """Whether a stack, as its file is now, has a record or cannot have one."""
-        found = self._records.get(entry.name) or self._failed.get(entry.name)
-        return found is not None and found[0] == entry
 
 
 def _sum(before: None, task: SumTask) -> StackSums | Failure:
     return attempt(sum_stack, messages.SUMS, task)
 
 
-def _mask(task: SumTask, read: StackSums | Failure) -> StackRecord | Failure:
-    return read if isinstance(read, Failure) else mask_stack(task, read)
+def _mask(task: SumTask, sums: StackSums | Failure) -> StackRecord | Failure:
+    return sums if isinstance(sums, Failure) else mask_stack(task, sums)
 
 
 def sum_session(
     plan: Plan, client: Client, listen: messages.Listener
 ) -> tuple[list[AssessedStack], list[Failure]]:
-    """Sum the stacks of a session; return them in order of time, with verdicts, and the failures."""
+    """Sum and assess the stacks of a session; return them in order of time, and the failures."""
+    open_store(plan)
+    tell_gain(plan, listen)
+    job = SumJob(plan, listen)
+    Loop(client).run(job)
+    assessment = Assessment(plan.settings)
+    assessment.update(job.known_stacks())
+    warn_of_session(assessment.stacks, listen)
+    return assessment.stacks, job.failures
+
+
+def open_store(plan: Plan) -> SessionStore:
+    """Make the output folder and the session store, with the gain of the plan, unless they are there."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
     store.create()
     if plan.gain is not None:
         store.put_gain(plan.gain.params.gain, plan.gain.gain, plan.gain.about)
-        tell_of(plan.gain, listen)
-    job = SumJob(plan, listen)
-    Loop(client).run(job)
-    assessment = Assessment(plan.settings)
-    assessment.update(job.known_stacks())
-    warn_of_session(assessment.ready, listen)
-    return assessment.ready, job.failures
+    return store
 
 
-def warn_of_session(ready: Sequence[AssessedStack], listen: messages.Listener) -> None:
-    """Warn of copies of the same data, and of stacks that look as if no gain reference had been applied."""
-    names = [one.entry.name for one in ready]
+def sum_task(plan: Plan, entry: StackEntry) -> SumTask:
+    """Return the task that sums a stack."""
+    exposure = stated_exposure(entry.mdoc) if plan.settings.gain.by_rate else None
+    return SumTask(str(entry.path), entry.name, entry.stem, str(plan.store), plan.settings, exposure)
+
+
+def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | None:
+    """Return the record of a stack from an earlier run, if nothing has changed since."""
+    record = store.record(entry.stem)
+    if record is None:
+        return None
+    now = (entry.name, entry.size, entry.mtime_ns, sum_task(plan, entry).made_with)
+    return record if (record.name, record.size, record.mtime_ns, record.made_with) == now else None
+
+
+def announce(plan: Plan, listen: messages.Listener) -> None:
+    """Send messages about the stacks of a plan, and about files that were left out."""
+    for entry in plan.stacks:
+        when, output = entry.acquired, output_name(entry.stem, plan.settings.write)
+        listen(messages.StackFound(entry.name, output, when.time.isoformat(sep=" "), when.source, entry.size))
+    discovery = plan.discovery
+    for rejected, files in ((False, discovery.skipped), (True, discovery.rejected)):
+        for one in files:
+            listen(messages.StackLeftOut(discovery.name_of(one.path), one.reason, rejected=rejected))
+
+
+def tell_gain(plan: Plan, listen: messages.Listener) -> None:
+    """Send messages about the gain that is applied to the frames, if there is one."""
+    if plan.gain is not None:
+        for text in plan.gain.lines():
+            listen(messages.Noted(text))
+        for text in plan.gain.caveats:
+            listen(messages.Warned(text))
+
+
+def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) -> None:
+    """Warn of copies, and of stacks that look as if no gain reference had been applied."""
+    names = [one.entry.name for one in stacks]
     copies = [
-        f"{names[j]} (as {some([names[k] for k in one.copies], 2)})"
-        for j, one in enumerate(ready)
+        f"{names[k]} (as {some([names[j] for j in one.copies], 2)})"
+        for k, one in enumerate(stacks)
         if one.original is not None
     ]
     if copies:
@@ -167,7 +208,7 @@ def warn_of_session(ready: Sequence[AssessedStack], listen: messages.Listener) -
                 "and do not correct each other"
             )
         )
-    spread = looks_raw(ready)
+    spread = spread_of_raw_sums(stacks)
     if spread is not None:
         listen(
             messages.Warned(
@@ -175,38 +216,3 @@ def warn_of_session(ready: Sequence[AssessedStack], listen: messages.Listener) -
                 "and no gain reference was applied; apply it before KOMA"
             )
         )
-
-
-def tell_of(gain: PreparedGain, listen: messages.Listener) -> None:
-    """Tell what is applied to the frames before all else."""
-    for text in gain.lines():
-        listen(messages.Noted(text))
-    for text in gain.caveats:
-        listen(messages.Warned(text))
-
-
-def announce(plan: Plan, listen: messages.Listener) -> None:
-    """Tell of the stacks of a plan, and of what was left out."""
-    for entry in plan.stacks:
-        when = entry.acquired
-        name, output = entry.name, output_name(entry.stem, plan.settings.write)
-        listen(messages.StackFound(name, output, when.time.isoformat(sep=" "), when.source, entry.size))
-    for skipped in plan.discovery.skipped:
-        listen(messages.StackLeftOut(plan.discovery.name_of(skipped.path), skipped.reason, rejected=False))
-    for rejected in plan.discovery.rejected:
-        listen(messages.StackLeftOut(plan.discovery.name_of(rejected.path), rejected.reason, rejected=True))
-
-
-def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | None:
-    """Return the record of a stack from an earlier run, if nothing has changed since."""
-    record = store.record(entry.stem)
-    if record is None:
-        return None
-    now = (entry.name, entry.size, entry.mtime_ns, made_with(sum_task(plan, entry)))
-    return record if (record.name, record.size, record.mtime_ns, record.made_with) == now else None
-
-
-def sum_task(plan: Plan, entry: StackEntry) -> SumTask:
-    """Return the task that sums a stack."""
-    exposure = stated_exposure(entry.mdoc) if plan.settings.gain.by_rate else None
-    return SumTask(str(entry.path), entry.name, entry.stem, str(plan.store), plan.settings, exposure)

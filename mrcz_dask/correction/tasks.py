@@ -1,4 +1,4 @@
-"""The tasks over one stack: what each needs, as small plain values, and where its output goes."""
+"""The values that the tasks over one stack need, and the files that they write."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from mrcz_dask.engine.attempt import CopiesError
 from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.sidecar import sidecar_path
-from mrcz_dask.formats.writers import (
-    SUFFIXES,
-)
-from mrcz_dask.session.store import SessionStore
+from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.session.store import key_of
 from mrcz_dask.values.params import Settings, WriteParams
 from mrcz_dask.values.records import Break, StackRecord
 from mrcz_dask.version import __version__
@@ -28,16 +26,16 @@ REFERENCE = "_reference.mrc"
 
 @dataclass(frozen=True, slots=True)
 class SumTask:
-    """What the first pass needs of one stack.
+    """The values from which a stack is summed and its outlier mask is made.
 
     Attributes
     ----------
     path, name, stem, store
-        Of the stack, see `StackRecord`, and of the session store.
+        Path of the stack; its name and stem, see `StackRecord`; path of the session store.
     settings
-        Of the run.
+        Settings of the run.
     exposure
-        Seconds of all its frames, where gamma goes by dose rate and its .mdoc says it.
+        Seconds of all its frames, where gamma depends on the dose rate and its .mdoc has the time.
     """
 
     path: str
@@ -49,27 +47,28 @@ class SumTask:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """What must be there: the stack's folder, and the store."""
-        return places(self.path, self.store)
+        """The stack's folder and the session store, which must be there."""
+        return str(Path(self.path).parent), f"{self.store}/zarr.json"
 
-
-def made_with(task: SumTask) -> str:
-    """Return the digest of the parameters that a record depends on, beside the stack itself."""
-    groups = [getattr(task.settings, name).to_dict() for name in ("outliers", "contrast", "input", "gain")]
-    values = [*groups, task.exposure, __version__]
-    return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
+    @property
+    def made_with(self) -> str:
+        """Digest of the parameters and the version that a stack's record depends on."""
+        groups = [
+            getattr(self.settings, name).to_dict() for name in ("outliers", "contrast", "input", "gain")
+        ]
+        return digest_of([*groups, self.exposure, __version__])
 
 
 @dataclass(frozen=True, slots=True)
 class MemberRef:
-    """A stack as a member of windows: what finds its sum in the store, and its numbers.
+    """A member of windows: where its sum is in the session store, and the numbers that describe the sum.
 
     Attributes
     ----------
     name, stem, digest
-        Of the stack, see `StackRecord`.
+        See `StackRecord`.
     exponent, mean, n
-        Of its sum, see `numerics.reference.window.Member`.
+        See `numerics.reference.window.Member`.
     """
 
     name: str
@@ -87,35 +86,35 @@ def member_ref(record: StackRecord) -> MemberRef:
 
 @dataclass(frozen=True, slots=True)
 class CorrectionTask:
-    """What the second pass needs of one stack.
+    """The values from which a stack is corrected.
 
     Attributes
     ----------
     path, folder, store
-        Of the input, the outputs' folder, and the session store.
+        Paths of the stack, the output folder and the session store.
     record
-        What the first pass found.
+        Record of the stack.
     short, long
-        Members of the two windows; `long` is empty where it is the same or not asked for.
+        Members of the two windows; `long` is empty if it equals `short` or the method has none.
     usable, score
-        Whether the stack may be a reference, and its contrast score (None where not judged), which is told
-        and not written: it changes a little with every other stack.
+        Whether the stack may be in windows, and its contrast score (None if it has none). The score is not
+        written into the output, as it changes a little with every other stack.
     breaks
-        Those that cut its windows: the first stack after each, and why it is one.
+        Breaks that cut its windows.
     provisional
-        Whether stacks that come later may change the window.
+        Whether later stacks may change the windows.
     settings
-        Of the run.
+        Settings of the run.
     acquired, acquired_from
-        Time of acquisition in ISO form, and where it came from.
+        Time of acquisition in ISO form, and its source.
     pixel_size, mdoc
-        Angstrom or None; path or None.
+        Angstrom, and path of the .mdoc; None if not known.
     copies
-        Names of stacks that hold data of this one; none of them is in its windows.
+        Names of its copies, which are in none of its windows.
     refusal
-        Why it must not be corrected; empty where it may.
+        Reason why it must not be corrected; empty if it may.
     key
-        Digest of all that the output depends on.
+        Digest of everything that the output depends on.
     """
 
     path: str
@@ -153,30 +152,55 @@ class CorrectionTask:
         }
         object.__setattr__(self, "key", digest_of(depends))
 
+    @property
+    def name(self) -> str:
+        """Name of the stack, relative to the session."""
+        return self.record.name
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The stack's folder and the session store, which must be there."""
+        return str(Path(self.path).parent), f"{self.store}/zarr.json"
+
     def check(self) -> None:
-        """Return if the stack may be corrected.
+        """Raise if the stack must not be corrected.
 
         Raises
         ------
         CopiesError
-            Most stacks around it are one and the same.
+            If most stacks around it hold the same data.
         """
         if self.refusal:
             raise CopiesError(self.refusal)
 
     @property
-    def name(self) -> str:
-        """Of the stack, relative to the session."""
-        return self.record.name
+    def output(self) -> Path:
+        """Path of the output."""
+        return Path(self.folder) / output_name(self.record.stem, self.settings.write)
 
     @property
-    def places(self) -> tuple[str, ...]:
-        """What must be there: the stack's folder, and the store in that of the outputs."""
-        return places(self.path, self.store)
+    def mask_output(self) -> Path:
+        """Path of the mask that ``--write references`` writes beside the reference."""
+        return Path(self.folder) / f"{self.record.stem}_mask.mrc"
+
+    def output_files(self) -> tuple[tuple[str, str], ...]:
+        """Return name, relative to the output folder, and SHA-256 of each file of the output."""
+        paths, store, stem = [self.output, sidecar_path(self.output)], Path(self.store), self.record.stem
+        if self.mdoc is not None:
+            paths.append(Path(f"{self.output}.mdoc"))
+        if self.settings.write.write == "recompressed":
+            paths.append(store / "corrections" / key_of(stem))
+        elif self.settings.write.write == "references":
+            paths += [
+                self.mask_output,
+                store / "references" / key_of(stem),
+                store / "outliers" / key_of(stem),
+            ]
+        return files_in(paths, Path(self.folder))
 
 
 def digest_of(values: Any) -> str:
-    """Return xxh3-128 over plain values."""
+    """Return the xxh3-128 of plain values."""
     return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
@@ -190,11 +214,6 @@ def _digest_of_members(members: Sequence[MemberRef]) -> str:
     return xxhash.xxh3_128_hexdigest(names.encode("utf-8", "backslashreplace"))
 
 
-def places(path: str, store: str) -> tuple[str, ...]:
-    """Return what must be there so that a stack can be processed: its folder, and the store."""
-    return str(Path(path).parent), str(Path(store) / "zarr.json")
-
-
 def output_name(stem: str, params: WriteParams) -> str:
     """Return the name of a stack's output, relative to the output folder, with forward slashes."""
     return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
@@ -202,31 +221,7 @@ def output_name(stem: str, params: WriteParams) -> str:
 
 def output_stem(name: str) -> str:
     """Return the stem of the stack whose output has this name."""
-    endings = (one for one in (REFERENCE, *SUFFIXES.values()) if name.endswith(one))
-    return name.removesuffix(next(endings, ""))
-
-
-def output_path(task: CorrectionTask) -> Path:
-    """Return where the output of a stack goes."""
-    return Path(task.folder) / output_name(task.record.stem, task.settings.write)
-
-
-def output_files(task: CorrectionTask) -> tuple[tuple[str, str], ...]:
-    """Return the names of all files of a stack's output, relative to its folder, and the SHA-256 of each."""
-    output, stem, store = output_path(task), task.record.stem, SessionStore(task.store)
-    places = [output, sidecar_path(output)]
-    places += [Path(f"{output}.mdoc")] if task.mdoc is not None else []
-    match task.settings.write.write:
-        case "recompressed":
-            places += [store.path / "corrections" / stem]
-        case "references":
-            places += [mask_path(task), *(store.path / group / stem for group in ("references", "outliers"))]
-    return files_in(places, Path(task.folder))
-
-
-def mask_path(task: CorrectionTask) -> Path:
-    """Return where `--write references` puts a stack's mask."""
-    return Path(task.folder) / f"{task.record.stem}_mask.mrc"
+    return name.removesuffix(next((s for s in (REFERENCE, *SUFFIXES.values()) if name.endswith(s)), ""))
 
 
 def store_of(output: Path, stem: str) -> Path:

@@ -24,14 +24,14 @@ from mrcz_dask.version import __version__
 
 VERSION = 1
 PROFILE, REPORT = "profile.json", "dask-report.html"
-# What no run can do without: both decodings, the encoding, and the disk.
+# Phases that no run can do without: both decodings, the encoding, and the disk.
 FLOOR: tuple[Phase, ...] = ("decode", "encode", "disk")
 LIBRARIES = ("numpy", "scipy", "numba", "blosc2", "numcodecs", "zarr", "dask", "distributed")
 
 
 @dataclass(frozen=True, slots=True)
 class StackTime:
-    """The time of one stack in one pass; `timing` is None where its worker was lost with it."""
+    """The time of one stack in one pass; `timing` is None if its worker was lost with it."""
 
     name: str
     done: bool
@@ -40,20 +40,23 @@ class StackTime:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
         spent = () if self.timing is None else self.timing.spent
-        own, helpers = ([s for s in spent if s.helpers is which] for which in (False, True))
-        values = {"name": self.name, "done": self.done, "phases": _seconds(own), "helpers": _seconds(helpers)}
+        own, helpers = (
+            {
+                s.phase: {"wall": s.wall, "processor": s.processor, "bytes": s.bytes}
+                for s in spent
+                if s.helpers is of_helpers
+            }
+            for of_helpers in (False, True)
+        )
+        values = {"name": self.name, "done": self.done, "phases": own, "helpers": helpers}
         if self.timing is None:
             return values
         return values | {name: getattr(self.timing, name) for name in ("worker", "start", "wall")}
 
 
-def _seconds(spent: Iterable[Spent]) -> dict[str, Any]:
-    return {s.phase: {"wall": s.wall, "processor": s.processor, "bytes": s.bytes} for s in spent}
-
-
 @dataclass(frozen=True, slots=True)
 class Total:
-    """What a phase took, over all stacks.
+    """The time of one phase, summed over stacks.
 
     Attributes
     ----------
@@ -62,7 +65,7 @@ class Total:
     processor
         Seconds of processor time of both.
     bytes
-        That went through it.
+        Bytes that went through the phase.
     """
 
     wall: float
@@ -70,40 +73,46 @@ class Total:
     processor: float
     bytes: int
 
-    @classmethod
-    def of(cls, spent: Iterable[Spent]) -> Total:
-        """Return the sum over records of one phase."""
-        found = list(spent)
-        return cls(
-            sum(s.wall for s in found if not s.helpers),
-            sum(s.wall for s in found if s.helpers),
-            sum(s.processor for s in found),
-            sum(s.bytes for s in found),
-        )
-
     @property
     def seconds(self) -> float:
-        """Of all threads."""
+        """Seconds of all threads."""
         return self.wall + self.helpers
 
     @property
     def rate(self) -> float | None:
-        """GB a second and thread; None where nothing went through."""
+        """GB per second and thread; None if nothing went through."""
         return self.bytes / self.seconds / 1e9 if self.bytes and self.seconds else None
+
+
+def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
+    """Sum the times of each phase that occurs."""
+    by_phase: dict[Phase, list[Spent]] = {}
+    for one in spent:
+        by_phase.setdefault(one.phase, []).append(one)
+    return {
+        phase: Total(
+            sum(s.wall for s in by_phase[phase] if not s.helpers),
+            sum(s.wall for s in by_phase[phase] if s.helpers),
+            sum(s.processor for s in by_phase[phase]),
+            sum(s.bytes for s in by_phase[phase]),
+        )
+        for phase in PHASES
+        if phase in by_phase
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One pass over the stacks.
+    """One kind of task over all stacks, such as their sums and masks.
 
     Attributes
     ----------
     name
-        Of the pass.
+        Name of the pass.
     wall
-        Seconds from its beginning to its end, in which other passes may go on, too.
+        Seconds from its beginning to its end; other passes may overlap.
     stacks
-        In the order in which they were finished.
+        Times of the stacks, in the order in which they were finished.
     """
 
     name: str
@@ -112,41 +121,37 @@ class Pass:
 
     @property
     def timings(self) -> list[Timing]:
-        """Of the stacks whose time is known."""
+        """Timings of the stacks that have one."""
         return [s.timing for s in self.stacks if s.timing is not None]
 
     @property
     def spent(self) -> list[Spent]:
-        """Of all stacks."""
+        """Times of all phases of all stacks."""
         return [s for t in self.timings for s in t.spent]
 
     @property
     def totals(self) -> dict[Phase, Total]:
-        """Of all stacks, phase by phase; phases that did not occur are left out."""
+        """Time of each phase that occurs."""
         return totals(self.spent)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return plain values; start and end of each worker are by its own clock."""
+        ordered = sorted(self.timings, key=lambda t: t.worker)
+        workers = {name: list(group) for name, group in groupby(ordered, lambda t: t.worker)}
         return {
             "name": self.name,
             "wall": self.wall,
             "phases": _described(self.spent),
-            "workers": self._workers(),
+            "workers": {
+                name: {
+                    "stacks": len(group),
+                    "busy": sum(t.wall for t in group),
+                    "first_start": min(t.start for t in group),
+                    "last_end": max(t.start + t.wall for t in group),
+                }
+                for name, group in workers.items()
+            },
             "stacks": [s.to_dict() for s in self.stacks],
-        }
-
-    def _workers(self) -> dict[str, Any]:
-        """Return what each worker did, first start to last end by its own clock."""
-        ordered = sorted(self.timings, key=lambda t: t.worker)
-        grouped = {name: list(group) for name, group in groupby(ordered, lambda t: t.worker)}
-        return {
-            name: {
-                "stacks": len(group),
-                "busy": sum(t.wall for t in group),
-                "first_start": min(t.start for t in group),
-                "last_end": max(t.start + t.wall for t in group),
-            }
-            for name, group in grouped.items()
         }
 
 
@@ -157,15 +162,15 @@ class TimingReport:
     Attributes
     ----------
     folder
-        Of the outputs.
+        Output folder.
     wall
         Seconds of the whole run, without the start of a cluster.
     slots
-        How many tasks could run at a time.
+        Number of tasks that could run at a time.
     executor
-        What it says of itself.
+        Description of the client.
     passes
-        In the order in which they began.
+        The passes in the order in which they began.
     """
 
     folder: Path
@@ -176,13 +181,8 @@ class TimingReport:
 
     @property
     def totals(self) -> dict[Phase, Total]:
-        """Of all passes, phase by phase; phases that did not occur are left out."""
+        """Time of each phase that occurs, over all passes."""
         return totals(s for one in self.passes for s in one.spent)
-
-    @property
-    def waiting(self) -> float:
-        """Seconds of slots in which no task ran."""
-        return max(0.0, self.slot_seconds - sum(t.wall for one in self.passes for t in one.timings))
 
     @property
     def slot_seconds(self) -> float:
@@ -190,13 +190,18 @@ class TimingReport:
         return self.slots * self.wall
 
     @property
+    def waiting(self) -> float:
+        """Seconds of slots in which no task ran."""
+        return max(0.0, self.slot_seconds - sum(t.wall for one in self.passes for t in one.timings))
+
+    @property
     def busy(self) -> float:
-        """Seconds of all threads that did something."""
+        """Seconds in which any thread did something."""
         return sum(t.seconds for name, t in self.totals.items() if name != "blocked")
 
     @property
     def floor(self) -> float:
-        """Seconds of all threads for what no run can do without: decode, decode, encode, disk."""
+        """Seconds of all threads that no run can do without: decode, decode, encode, disk."""
         return sum(t.seconds for name, t in self.totals.items() if name in FLOOR)
 
     @property
@@ -209,7 +214,11 @@ class TimingReport:
         return {
             "profile": VERSION,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": _versions(),
+            "versions": {
+                "mrcz_dask": __version__,
+                "python": platform.python_version(),
+                **{name: version(name) for name in LIBRARIES},
+            },
             "platform": platform.platform(),
             "executor": self.executor,
             "slots": self.slots,
@@ -222,41 +231,22 @@ class TimingReport:
         }
 
 
-def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
-    """Return the sums of each phase that occurs."""
-    found = list(spent)
-    occurring = {s.phase for s in found}
-    return {name: Total.of(s for s in found if s.phase == name) for name in PHASES if name in occurring}
-
-
 def _described(spent: Iterable[Spent], waiting: float | None = None) -> dict[str, Any]:
     """Return the totals as plain values, with each one's share of the seconds of all threads and slots."""
-    found = totals(spent)
-    everything = sum(one.seconds for one in found.values()) + (waiting or 0.0)
+    by_phase = totals(spent)
+    everything = sum(one.seconds for one in by_phase.values()) + (waiting or 0.0)
     phases: dict[str, Any] = {
-        name: asdict(one) | {"gb_per_s": one.rate, "share": _share(one.seconds, everything)}
-        for name, one in found.items()
+        name: asdict(one) | {"gb_per_s": one.rate, "share": one.seconds / everything if everything else None}
+        for name, one in by_phase.items()
     }
-    if waiting is None:
-        return phases
-    return phases | {"waiting": {"wall": waiting, "share": _share(waiting, everything)}}
-
-
-def _share(seconds: float, everything: float) -> float | None:
-    return seconds / everything if everything else None
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "mrcz_dask": __version__,
-        "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
-    }
+    if waiting is not None:
+        phases["waiting"] = {"wall": waiting, "share": waiting / everything if everything else None}
+    return phases
 
 
 @dataclass(slots=True)
 class Collector:
-    """A listener that collects the times of a run, whose passes go on side by side.
+    """A listener that collects the times of a run, whose passes overlap.
 
     Parameters
     ----------
@@ -266,7 +256,7 @@ class Collector:
     Attributes
     ----------
     passes
-        Those that are over.
+        Passes that are over.
     """
 
     now: Callable[[], float] = perf_counter
@@ -275,7 +265,7 @@ class Collector:
     _stacks: dict[str, list[StackTime]] = field(default_factory=dict)
 
     def __call__(self, message: messages.Message) -> None:
-        """Take in one message."""
+        """Take one message."""
         match message:
             case messages.PhaseStarted():
                 self._begun[message.phase] = self.now()
@@ -307,31 +297,21 @@ def run_profiled(
     for name in (PROFILE, REPORT):
         with suppress(OSError):  # of an earlier run; whether there can be new ones shows at the end
             (plan.folder / name).unlink()
-
-    def both(message: messages.Message) -> None:
-        collector(message)
-        listen(message)
-
     began = perf_counter()
-    with _reported(client, plan.folder / REPORT, listen):
-        outcome = carry_out(plan, client, both, take_times=True)
+    with _dask_report(client, plan.folder / REPORT, listen):
+        outcome = carry_out(plan, client, messages.several(collector, listen), take_times=True)
         wall = perf_counter() - began
-    profile = TimingReport(plan.folder, wall, client.slots, client.describe(), tuple(collector.passes))
-    _write(profile, listen)
-    return outcome, profile
-
-
-def _write(profile: TimingReport, listen: messages.Listener) -> None:
-    path = profile.folder / PROFILE
+    report = TimingReport(plan.folder, wall, client.slots, client.describe(), tuple(collector.passes))
     try:
-        write_atomic(path, json.dumps(profile.to_dict(), indent=2).encode() + b"\n")
+        write_atomic(plan.folder / PROFILE, json.dumps(report.to_dict(), indent=2).encode() + b"\n")
     except OSError as error:  # the stacks are done
         listen(messages.Warned(str(error)))
+    return outcome, report
 
 
 @contextmanager
-def _reported(client: Client, path: Path, listen: messages.Listener) -> Iterator[None]:
-    """Write Dask's report on what runs in the block, where there is a cluster; without it the run goes on.
+def _dask_report(client: Client, path: Path, listen: messages.Listener) -> Iterator[None]:
+    """Write Dask's report on the block, if there is a cluster; without the report the run goes on.
 
     It is written with all that it needs to be looked at without a network.
     """
@@ -340,18 +320,17 @@ def _reported(client: Client, path: Path, listen: messages.Listener) -> Iterator
         return
     from distributed import performance_report
 
+    def attempted(step: Callable[[], None]) -> bool:
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - a scheduler without bokeh, a full disk
+            listen(messages.Warned(f"{path}: cannot be written ({error or type(error).__name__})"))
+            return False
+        return True
+
     report = performance_report(filename=str(path), mode="inline")
     with client.client.as_current():
-        begun = _went_well(report.__enter__, path, listen)
+        begun = attempted(report.__enter__)
         yield
         if begun:
-            _went_well(lambda: report.__exit__(None, None, None), path, listen)
-
-
-def _went_well(step: Callable[[], None], path: Path, listen: messages.Listener) -> bool:
-    try:
-        step()
-    except Exception as error:  # noqa: BLE001 - a scheduler without bokeh, a full disk
-        listen(messages.Warned(f"{path}: cannot be written ({error or type(error).__name__})"))
-        return False
-    return True
+            attempted(lambda: report.__exit__(None, None, None))

@@ -1,4 +1,4 @@
-"""The sums over the windows of a stack, made from those of the stack before it by what enters and leaves."""
+"""The sums over the windows of a stack, made from those of the stack before by what leaves and enters."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.tasks import MemberRef
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.session_sum import SessionSum
-from mrcz_dask.numerics.reference.window import NOBODY, Member, MovingSum, WindowSum
+from mrcz_dask.numerics.reference.window import Member, MovingSum, WindowSum
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.timing import phase
 
-NOWHERE = np.flatnonzero(NOBODY)
 # Stacks whose windows are made one from the other, and stacks whose sum a long window begins with.
 CHAIN, BLOCK = 24, 16
 Kind = Literal["reference", "reference-raw", "session"]
@@ -27,14 +26,14 @@ WindowSums = dict[str, MovingSum[MemberRef]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring stacks whose sum is kept in the session store, so that a window can begin with it.
+    """Neighbouring stacks whose sum is kept in the session store, so that windows can begin with it.
 
     Attributes
     ----------
     store
-        The session store.
+        Path of the session store.
     members
-        In order of time, all of the same binary exponent.
+        The stacks in order of time, with sums of one binary exponent.
     raw
         See `WindowSum`.
     shape
@@ -48,17 +47,17 @@ class Block:
 
     @property
     def name(self) -> str:
-        """The first of its stacks."""
+        """Name of the first stack."""
         return self.members[0].name
 
     @property
     def places(self) -> tuple[str, ...]:
-        """What must be there so that the block can be summed."""
+        """The session store, which must be there."""
         return (f"{self.store}/zarr.json",)
 
     @property
     def digest(self) -> str:
-        """Digest of its members, by which the store knows the sum."""
+        """Digest of the members, under which the session store keeps the sum."""
         about = "\0".join(f"{m.stem} {m.digest} {m.mean!r}" for m in self.members)
         return xxhash.xxh3_128_hexdigest(f"{self.raw} {about}".encode("utf-8", "backslashreplace"))
 
@@ -70,16 +69,15 @@ class Window:
     Attributes
     ----------
     kind
-        Reference scaled to the dose, reference in counts per frame, or mean and deviation of the session.
+        Reference relative to the dose, reference in counts per frame, or mean and deviation of the session.
     masked
         Whether outliers are left out.
     members
-        The stacks of the window, in order of time; at least one.
+        The stacks of the window in order of time; at least one.
     own
-        The stack itself, where it may be a reference for others: it stays in the sum, and is taken out when
-        the images are made. None = it may not.
+        The stack itself, if it may be in windows: it stays in the sum, and is subtracted from the images.
     blocks
-        Sums in the store that a window which begins here may use.
+        Sums in the session store with which the window may begin.
     """
 
     kind: Kind
@@ -101,14 +99,14 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowTask:
-    """What the windows of one stack are made from.
+    """The values from which the windows of one stack are summed.
 
     Attributes
     ----------
     name, store, shape
-        Of the stack, the session store, and (ny, nx).
+        Name of the stack, path of the session store, and (ny, nx).
     windows
-        By name.
+        The windows by name.
     """
 
     name: str
@@ -117,65 +115,88 @@ class WindowTask:
     windows: dict[str, Window]
 
 
+def window_task(task: CorrectionTask, *, masked: bool = True, blocks: tuple[Block, ...] = ()) -> WindowTask:
+    """Return the task that sums the windows of a stack.
+
+    Parameters
+    ----------
+    task
+        Correction task of the stack.
+    masked
+        Whether the outliers of all members are left out.
+    blocks
+        Sums in the session store with which the long window may begin.
+    """
+    koma, own = task.settings.koma, member_ref(task.record) if task.usable else None
+    kind: Kind = "reference-raw" if koma.form == "subtract-raw" else "reference"
+    members = {"short": task.short, "long": task.long}
+    if koma.method == "session":
+        kind, members = "session", {"session": task.short}
+    windows = {
+        f"{name} {masked}": Window(kind, masked, refs, own, blocks if name == "long" else ())
+        for name, refs in members.items()
+        if refs
+    }
+    return WindowTask(task.name, task.store, task.record.shape[1:], windows)
+
+
 def advance_windows(
-    before: WindowSums | Exception | None, task: WindowTask, *made: str | Failure
+    before: WindowSums | Exception | None, task: WindowTask, *blocks: str | Failure
 ) -> WindowSums | Exception:
-    """Advance the windows of the stack before to those of a stack; what was given stays as it is.
+    """Make the sums of a stack's windows from those of the stack before, which stay as they are.
 
     Parameters
     ----------
     before
-        Sums of another stack's windows by name; None, or an error, to begin anew.
+        Window sums of another stack by name; None, or an error, to begin anew.
     task
-        The windows that are asked for.
-    made
-        What came of the blocks that they begin with; one that failed is not used.
+        The windows that are summed.
+    blocks
+        Digests of the blocks with which they begin; a failure is not used.
 
     Returns
     -------
     dict of MovingSum, or an error
-        An error is returned, not raised: this stack tries it again by itself, and the next one begins anew.
+        An error is returned, not raised: the stack's correction tries again by itself and raises what stays
+        wrong, and the next stack begins anew.
     """
-    given = before if isinstance(before, dict) else {}
+    sums = before if isinstance(before, dict) else {}
     try:
         with phase("window"):
-            return {name: _advanced(given.get(name), task, one, made) for name, one in task.windows.items()}
+            return {
+                name: _window_sum(sums.get(name), task, window, blocks)
+                for name, window in task.windows.items()
+            }
     except Exception as error:  # noqa: BLE001 - what stays wrong is raised where the stack is corrected
         return error
 
 
-def _advanced(
-    before: MovingSum[MemberRef] | None, task: WindowTask, one: Window, made: Sequence[str | Failure]
+def _window_sum(
+    before: MovingSum[MemberRef] | None, task: WindowTask, window: Window, blocks: Sequence[str | Failure]
 ) -> MovingSum[MemberRef]:
-    store = SessionStore(task.store)
-    wanted = frozenset(one.members) | (frozenset() if one.held is None else {one.held})
+    store, exponent = SessionStore(task.store), window.exponent
+    members = frozenset(window.members) | (frozenset() if window.held is None else {window.held})
 
     def load(ref: MemberRef) -> Member:
-        return load_member(store, ref, masked=one.masked)
+        return load_member(store, ref, masked=window.masked)
 
-    if before is not None and before.exponent == one.exponent and len(before.members ^ wanted) < len(wanted):
-        return before.moved_to(wanted, one.exponent, load)
-    begun = _begin(task.shape, one, store, made)
-    begun.move_to(wanted, one.exponent, load)
-    return begun
-
-
-def _begin(
-    shape: tuple[int, int], one: Window, store: SessionStore, made: Sequence[str | Failure]
-) -> MovingSum[MemberRef]:
-    """Return the sum of the blocks of a window."""
-    if one.kind == "session":
-        return SessionSum(shape)
-    total: WindowSum[MemberRef] = WindowSum(shape, one.kind == "reference-raw")
-    for block, digest in zip(one.blocks, made, strict=False):
-        if isinstance(digest, str) and block.members[0].exponent == one.exponent:
-            total.exponent = one.exponent
-            total.add(store.block(digest, WindowSum(shape, block.raw), frozenset(block.members)))
+    if before is not None and before.exponent == exponent and len(before.members ^ members) < len(members):
+        return before.moved_to(members, exponent, load)
+    total: MovingSum[MemberRef]
+    if window.kind == "session":
+        total = SessionSum(task.shape)
+    else:
+        total = WindowSum(task.shape, window.kind == "reference-raw")
+        for block, digest in zip(window.blocks, blocks, strict=False):
+            if isinstance(digest, str) and block.members[0].exponent == exponent:
+                total.exponent = exponent
+                total.add(store.block(digest, WindowSum(task.shape, block.raw), frozenset(block.members)))
+    total.move_to(members, exponent, load)
     return total
 
 
 def sum_block(block: Block) -> str:
-    """Sum the stacks of a block, keep the sum in the store, and return its digest."""
+    """Sum the stacks of a block, keep the sum in the session store, and return its digest."""
     store = SessionStore(block.store)
     total: WindowSum[MemberRef] = WindowSum(block.shape, block.raw)
     total.move_to(block.members, block.members[0].exponent, lambda ref: load_member(store, ref))
@@ -184,25 +205,14 @@ def sum_block(block: Block) -> str:
 
 
 def load_member(store: SessionStore, ref: MemberRef, *, masked: bool = True) -> Member:
-    """Return a stack of the store as a window sees it, with its outliers left out or not."""
+    """Load a member of windows from the session store, with or without its outlier mask."""
     values = store.load(ref.stem, "sum")
-    if masked:
-        return Member(
-            values, ref.exponent, np.flatnonzero(is_masked(store.load(ref.stem, "weight"))), ref.mean, ref.n
-        )
-    return unmasked_member(ref, values)
+    return as_member(ref, values, is_masked(store.load(ref.stem, "weight")) if masked else None)
 
 
-def unmasked_member(ref: MemberRef, values: NDArray[Any]) -> Member:
-    """Return a stack as a window sees it that knows of no outliers: its mean is that of all pixels."""
+def as_member(ref: MemberRef, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Member:
+    """Return a member of windows from its sum and outlier mask (True = outlier); None = all pixels count."""
+    if mask is not None:
+        return Member(values, ref.exponent, np.flatnonzero(mask), ref.mean, ref.n)
     mean = int(values.sum(dtype=np.int64)) * 2.0**-ref.exponent / values.size
-    return Member(values, ref.exponent, NOWHERE, mean, ref.n)
-
-
-def images_of(sums: WindowSums, task: WindowTask, own: Member | None) -> list[NDArray[np.float32]]:
-    """Return the images of the windows of a stack, in their order, without the stack itself."""
-    return [
-        image
-        for name, one in task.windows.items()
-        for image in sums[name].images(without=own if one.held is not None else None)
-    ]
+    return Member(values, ref.exponent, np.zeros(0, np.intp), mean, ref.n)

@@ -6,13 +6,13 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import compress, count, islice
 
 import numpy as np
 
 from mrcz_dask.correction.assess import AssessedStack, Epochs, find_epochs
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
+from mrcz_dask.correction.tasks import CorrectionTask, member_ref
 from mrcz_dask.numerics.session.breaks import REACH
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break
@@ -20,54 +20,20 @@ from mrcz_dask.values.sizes import some
 from mrcz_dask.values.windows import centred, long_window
 
 
-def correction_tasks(
-    plan: Plan,
-    ready: Sequence[AssessedStack],
-    segments: Epochs | None = None,
-    *,
-    start: int = 0,
-    more_to_come: bool = False,
-) -> Iterator[CorrectionTask]:
-    """Yield the task of every stack, in order of time.
-
-    Parameters
-    ----------
-    plan, ready
-        Of the session.
-    segments
-        Of the session; None = they are looked for.
-    start
-        Index of the first stack whose task is asked for.
-    more_to_come
-        Whether stacks may come that change windows. Final are then stacks that have, in what is decided of
-        their segment, `reach` usable stacks after them and twice as many in all, or the segment's end.
-    """
-    koma = plan.settings.koma
-    segments = segments or find_epochs(ready, koma)
-    usable = [r.usable for r in ready]
-    candidates = [k for k, good in enumerate(usable) if good]
-    for i in range(start, len(ready)):
-        found = windows_of(i, candidates, usable, segments, koma, ready[i].copies)
-        short, long = ([member_ref(ready[j].record) for j in some] for some in (found.short, found.long))
-        provisional = more_to_come and not found.final
-        about = _about_copies(i, ready, found.around)
-        yield _finish_task(plan, ready[i], short, long, found.breaks, about, provisional=provisional)
-
-
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Of a stack.
+    """The windows of one stack.
 
     Attributes
     ----------
     short, long
-        Members, in order of time; `long` is empty where it is the same or not asked for.
+        Indices of the members, ascending; `long` is empty if it equals `short` or the method has none.
     breaks
-        Those without which there would be more members, or others.
+        Breaks without which the windows would have other members.
     final
-        Whether stacks that come later leave them as they are.
+        Whether no later stack can change the windows.
     around
-        The first stack that may matter to the short window, and the one after the last.
+        First stack that could be in the short window, and the stack after the last one.
     """
 
     short: list[int]
@@ -78,126 +44,119 @@ class Windows:
 
 
 def windows_of(
-    i: int,
-    candidates: Sequence[int],
-    usable: Sequence[bool],
-    segments: Epochs,
-    koma: KomaParams,
-    copies: Sequence[int] = (),
+    i: int, usable: Sequence[bool], epochs: Epochs, koma: KomaParams, copies: Sequence[int] = ()
 ) -> Windows:
-    """Return the windows of stack `i`, which hold stacks of its own segment alone.
+    """Choose the stacks that correct stack `i`: usable ones of its epoch, without itself and its copies.
 
     Parameters
     ----------
     i
         Index of the stack, which need not be usable.
-    candidates, usable
-        Indices of the usable stacks, and whether each stack is usable.
-    segments
-        Of the session.
+    usable
+        Whether each stack of the session may be in windows.
+    epochs
+        Epochs of the session.
     koma
         Method, and lengths of the windows.
     copies
-        Indices of stacks that hold data of this one.
+        Indices of the copies of stack `i`.
     """
+    start, stop = epochs.around(i)
     if copies:
-        excluded = {*copies}
-        candidates = [k for k in candidates if k not in excluded]
-        usable = [good and k not in excluded for k, good in enumerate(usable)]
-    start, stop = segments.around(i)
-    inside = candidates[bisect_left(candidates, start) : bisect_left(candidates, stop)]
-    place = bisect_left(inside, i)
-    others = [*inside[:place], *inside[place + usable[i] :]]
-    short = centred(others, place, koma.reach)
-    fitted = koma.method == "fit"
-    long = long_members(i, others, short, usable, koma, start) if short and fitted else []
-    cut_before = place < koma.reach or (fitted and len(long) < koma.long_window)
-    cut_after = len(others) - place < koma.waits_for
-    breaks = (segments.at(start) if cut_before else ()) + (segments.at(stop) if cut_after else ())
-    enough = bisect_left(others, segments.decided) >= koma.waits_for + max(koma.waits_for, place)
-    final = i < segments.decided and (enough or stop < segments.decided)
-    around = start if place < koma.reach else short[0], stop if cut_after else short[-1] + 1
-    return Windows(short, long if long != short else [], breaks, final, around)
-
-
-def more_until_final(i: int, ready: Sequence[AssessedStack], segments: Epochs, koma: KomaParams) -> int:
-    """Return how many stacks must come until stack `i` is final, if they are usable and bring no break."""
-    start, _ = segments.around(i)
-    others = (k for k in count(start) if k != i and (k >= len(ready) or ready[k].usable))
-    place = sum(one.usable for one in ready[start:i])
-    wanted = koma.waits_for + max(koma.waits_for, place)
-    last = next(islice(others, wanted - 1, None))
-    behind = max(len(ready) - segments.decided, koma.radius + (REACH if koma.breaks == "auto" else 0))
-    return max(1, max(i, last) + 1 + behind - len(ready))
-
-
-def long_members(
-    i: int, others: list[int], short: Sequence[int], usable: Sequence[bool], koma: KomaParams, start: int = 0
-) -> list[int]:
-    """Return the long window of stack `i`, in order of time.
-
-    Parameters
-    ----------
-    i, others
-        The stack, and the other usable ones of its segment.
-    short
-        Its short window; not empty.
-    usable
-        Whether each stack of the session is usable.
-    koma
-        How long it is, and on which side.
-    start
-        First stack of the segment.
-    """
-    if koma.long == "around":
-        return centred(others, bisect_left(others, i), koma.waits_for)
-    return long_window(i, short[-1], koma.long_window, usable, start)
-
-
-def _finish_task(
-    plan: Plan,
-    one: AssessedStack,
-    short: list[MemberRef],
-    long: list[MemberRef],
-    breaks: tuple[Break, ...],
-    about: tuple[tuple[str, ...], str],
-    *,
-    provisional: bool,
-) -> CorrectionTask:
-    score = one.verdict.score if one.original is None else np.nan
-    return CorrectionTask(
-        path=str(one.entry.path),
-        folder=str(plan.folder),
-        store=str(plan.store),
-        record=replace(one.record, sketch="", frames="", grain=""),  # known, and as large as all the rest
-        short=tuple(short),
-        long=tuple(long),
-        usable=one.usable,
-        score=None if np.isnan(score) else float(score),
-        breaks=breaks,
-        provisional=provisional,
-        settings=plan.settings,
-        acquired=one.entry.acquired.time.isoformat(sep=" "),
-        acquired_from=one.entry.acquired.source,
-        pixel_size=one.entry.pixel_size,
-        mdoc=str(one.entry.mdoc) if one.entry.mdoc else None,
-        copies=about[0],
-        refusal=about[1],
+        usable = [good and k not in copies for k, good in enumerate(usable)]
+    others = list(compress(range(start, stop), usable[start:stop]))
+    before = bisect_left(others, i)
+    if usable[i]:
+        del others[before]
+    short = centred(others, before, koma.reach)
+    fitted, long = koma.method == "fit", list[int]()
+    if fitted and koma.long == "around":
+        long = centred(others, before, koma.waits_for)
+    elif fitted and short:
+        long = long_window(i, short[-1], koma.long_window, usable, start)
+    cut_before = before < koma.reach or (fitted and len(long) < koma.long_window)
+    cut_after = len(others) - before < koma.waits_for
+    enough = bisect_left(others, epochs.final) >= koma.waits_for + max(koma.waits_for, before)
+    return Windows(
+        short,
+        long if long != short else [],
+        breaks=(epochs.at(start) if cut_before else ()) + (epochs.at(stop) if cut_after else ()),
+        final=i < epochs.final and (enough or stop < epochs.final),
+        around=(start if before < koma.reach else short[0], stop if cut_after else short[-1] + 1),
     )
 
 
-def _about_copies(
-    i: int, ready: Sequence[AssessedStack], around: tuple[int, int]
-) -> tuple[tuple[str, ...], str]:
-    """Return the names of copies of stack `i`, and why it must not be corrected where most are equal."""
-    stop = max(around[1], i + 1)  # later ones are not known yet to one who follows
-    names = tuple(ready[k].entry.name for k in ready[i].copies if k < stop)
-    near = [k if ready[k].original is None else ready[k].original for k in range(*around) if ready[k].good]
-    same, count = Counter(near).most_common(1)[0] if near else (0, 0)
-    if count < 2 or 2 * count <= len(near):
-        return names, ""
-    equal = [ready[k].entry.name for k in range(*around) if same in (k, ready[k].original)]
-    return names, (
-        f"{count} of the {len(near)} stacks around it hold the same data ({some(equal)}): a reference made "
+def stacks_until_final(i: int, stacks: Sequence[AssessedStack], epochs: Epochs, koma: KomaParams) -> int:
+    """Return how many more stacks make the windows of stack `i` final, if all are usable without a break."""
+    start, _ = epochs.around(i)
+    others = (k for k in count(start) if k != i and (k >= len(stacks) or stacks[k].usable))
+    before = sum(one.usable for one in stacks[start:i])
+    needed = koma.waits_for + max(koma.waits_for, before)
+    last = next(islice(others, needed - 1, None))
+    behind = max(len(stacks) - epochs.final, koma.radius + (REACH if koma.breaks == "auto" else 0))
+    return max(1, max(i, last) + 1 + behind - len(stacks))
+
+
+def correction_tasks(
+    plan: Plan,
+    stacks: Sequence[AssessedStack],
+    epochs: Epochs | None = None,
+    *,
+    start: int = 0,
+    more_to_come: bool = False,
+) -> Iterator[CorrectionTask]:
+    """Yield the correction task of every stack, in order of time.
+
+    Parameters
+    ----------
+    plan
+        Plan of the run.
+    stacks
+        The assessed stacks of the session.
+    epochs
+        Epochs of the session; None = they are found.
+    start
+        Index of the first stack that gets a task.
+    more_to_come
+        Whether later stacks may come. The tasks of stacks that these could change are provisional.
+    """
+    koma = plan.settings.koma
+    epochs = epochs or find_epochs(stacks, koma)
+    usable = [one.usable for one in stacks]
+    for i in range(start, len(stacks)):
+        stack = stacks[i]
+        windows = windows_of(i, usable, epochs, koma, stack.copies)
+        stop = max(windows.around[1], i + 1)  # copies behind are not known yet to a run that follows
+        score = stack.verdict.score if stack.original is None else np.nan
+        yield CorrectionTask(
+            path=str(stack.entry.path),
+            folder=str(plan.folder),
+            store=str(plan.store),
+            record=replace(stack.record, sketch="", frames="", grain=""),  # as large as all the rest
+            short=tuple(member_ref(stacks[k].record) for k in windows.short),
+            long=tuple(member_ref(stacks[k].record) for k in windows.long),
+            usable=stack.usable,
+            score=None if np.isnan(score) else float(score),
+            breaks=windows.breaks,
+            provisional=more_to_come and not windows.final,
+            settings=plan.settings,
+            acquired=stack.entry.acquired.time.isoformat(sep=" "),
+            acquired_from=stack.entry.acquired.source,
+            pixel_size=stack.entry.pixel_size,
+            mdoc=str(stack.entry.mdoc) if stack.entry.mdoc else None,
+            copies=tuple(stacks[k].entry.name for k in stack.copies if k < stop),
+            refusal=_refusal(stacks, windows.around),
+        )
+
+
+def _refusal(stacks: Sequence[AssessedStack], around: tuple[int, int]) -> str:
+    """Return why a stack must not be corrected if most stacks around it hold the same data; else ''."""
+    near = [k if stacks[k].original is None else stacks[k].original for k in range(*around) if stacks[k].good]
+    same, number = Counter(near).most_common(1)[0] if near else (0, 0)
+    if number < 2 or 2 * number <= len(near):
+        return ""
+    equal = [stacks[k].entry.name for k in range(*around) if same in (k, stacks[k].original)]
+    return (
+        f"{number} of the {len(near)} stacks around it hold the same data ({some(equal)}): a reference made "
         "of them would take the specimen off. Leave the copies out with --exclude"
     )

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
-from typing import TypeVar
 
 from mrcz_dask.formats.places import stem_of, stems_of
 from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
@@ -25,7 +24,6 @@ from mrcz_dask.values.sizes import some
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 
-_Found = TypeVar("_Found", StackEntry, Skipped, Single, Rejected)
 _DIGITS = re.compile(r"\d+")
 # Probing is a few short reads. Over a network it waits, and eight at a time wait less; from a local disk it
 # computes, and threads that wait for each other's turn take twice as long as one. The first ones tell.
@@ -53,15 +51,15 @@ def discover(
     Parameters
     ----------
     folder
-        The session's folder.
+        Folder of the session.
     output
-        Where outputs go; left out if it lies in the session.
+        Output folder; left out if it lies in the session.
     include
         Patterns (``*``, ``?``, ``[...]``) of relative path, name or stem; a stack has to match one of them.
     exclude
         Such patterns, or text files that list them (``#`` begins a comment); a stack may match none.
     recursive
-        ProbedFile into the folders below, too.
+        Look into the folders below, too.
     inputs
         How files are read where they do not say it: the sign of 8-bit MRC, raw frames of EER.
     outputs
@@ -79,13 +77,16 @@ def discover(
     """
     root = session_folder(Path(folder), None if output is None else Path(output))
     listing = list_stacks(root, None if output is None else Path(output), include, exclude, recursive)
-    found = assemble(
-        root,
-        listing,
-        _map(partial(probe, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files),
-    )
+    probed = _map(partial(probe, root, listing.mdocs, inputs=inputs, outputs=outputs), listing.files)
+    found = assemble(root, listing, probed)
     if not found.stacks:
-        raise SessionError(_none_good(root, found.skipped, found.rejected))
+        reasons = [f"{one.path.name} ({one.reason})" for one in found.skipped[:1]]
+        reasons += [some([one.reason for one in found.rejected], 1)] if found.rejected else []
+        raise SessionError(
+            f"{root}: no stack that can be processed; {len(found.skipped)} files skipped, "
+            f"{len(found.rejected)} rejected: {'; '.join(reasons)}; check the folder, or use --recursive for "
+            "a tree of folders"
+        )
     return found
 
 
@@ -107,77 +108,75 @@ def session_folder(folder: Path, output: Path | None) -> Path:
     return root
 
 
-def assemble(root: Path, listing: Listing, looks: Sequence[ProbedFile]) -> Discovery:
-    """Return what was found in a session's folder, in order; there may be no stack."""
-    timed, unread = with_tilts(root, listing.mdocs, list(_of(StackEntry, looks)))
-    entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
-    alike, odd = _alike(entries)
-    stems = stems_of([entry.name for entry in alike])
-    stacks = [replace(entry, stem=stem) for entry, stem in zip(alike, stems, strict=True)]
-    cut = [one for one in _of(Single, looks) if _was_a_movie(one, stacks)]
-    odd += [Rejected(one.path, _too_few(one.path, stacks[0])) for one in cut]
-    rejected = sorted((*listing.rejected, *_of(Rejected, looks), *odd), key=lambda one: one.path)
-    images = (one for one in _of(Skipped, looks) if one not in cut)
-    skipped = sorted((*listing.skipped, *images), key=lambda one: one.path)
-    of_mdocs = dict.fromkeys((*(text for one in looks for text in one.warnings), *unread))
-    doubts = (*listing.warnings, *of_mdocs, *_doubts(stacks))
-    return Discovery(root, tuple(stacks), tuple(skipped), tuple(rejected), doubts)
-
-
 def _map(function: Callable[[Path], ProbedFile], files: Sequence[Path]) -> list[ProbedFile]:
-    """Return what the function gives for every file, in threads if it waits for most of the time."""
+    """Probe every file, in threads if that waits for most of the time."""
     wall, processor = perf_counter(), thread_time()
     first = [function(path) for path in files[:_FIRST]]
     wall, processor = perf_counter() - wall, thread_time() - processor
-    threads = _THREADS if wall - processor > _WAITING * wall else 1
-    if threads == 1:
+    if wall - processor <= _WAITING * wall:
         return first + [function(path) for path in files[_FIRST:]]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         return first + list(pool.map(function, files[_FIRST:]))
 
 
-def _of(kind: type[_Found], looks: Iterable[ProbedFile]) -> Iterator[_Found]:
-    return (one.found for one in looks if isinstance(one.found, kind))
+def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Discovery:
+    """Put the files of a session in order; there may be no stack.
 
-
-def _alike(entries: Sequence[StackEntry]) -> tuple[list[StackEntry], list[Rejected]]:
-    """Return the stacks of the most frequent kind (the earliest's, of several), and the others rejected."""
+    Stacks of another kind than most (the earliest's, of several) are rejected, and so are images that were
+    stacks of the session and lost their other frames.
+    """
+    files = [one.found for one in probed]
+    timed, doubts_of_tilts = with_tilts(root, listing.mdocs, [f for f in files if isinstance(f, StackEntry)])
+    entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
     counts = Counter(entry.kind for entry in entries)
     usual = max(counts, key=counts.__getitem__, default="")
-    remedy = "process these apart (--include), or leave them out (--exclude)"
-    odd = [
+    alike = [entry for entry in entries if entry.kind == usual]
+    stems = stems_of([entry.name for entry in alike])
+    stacks = [replace(entry, stem=stem) for entry, stem in zip(alike, stems, strict=True)]
+    rejected = [*listing.rejected, *(f for f in files if isinstance(f, Rejected))]
+    rejected += [
         Rejected(
             e.path,
             f"{e.path}: found {e.kind} pixels; expected {usual}, as {counts[usual]} of {len(entries)} stacks"
-            f" have; {remedy}",
+            " have; process these apart (--include), or leave them out (--exclude)",
         )
         for e in entries
         if e.kind != usual
     ]
-    return [entry for entry in entries if entry.kind == usual], odd
+    cut = [f for f in files if isinstance(f, Single) and _was_a_stack(f, stacks)]
+    rejected += [
+        Rejected(
+            one.path,
+            f"{one.path}: has one frame, of the size and type of the session's stacks; expected 2 or more, "
+            f"as other stacks have ({stacks[0].name}: {stacks[0].shape[0]}); copy it again from where it "
+            "came from, or leave it out (--exclude)",
+        )
+        for one in cut
+    ]
+    skipped = [*listing.skipped, *(f for f in files if isinstance(f, Skipped) and f not in cut)]
+    of_mdocs = dict.fromkeys((*(text for one in probed for text in one.warnings), *doubts_of_tilts))
+    return Discovery(
+        root,
+        tuple(stacks),
+        tuple(sorted(skipped, key=lambda one: one.path)),
+        tuple(sorted(rejected, key=lambda one: one.path)),
+        (*listing.warnings, *of_mdocs, *_doubts(stacks)),
+    )
 
 
-def _was_a_movie(one: Single, stacks: Sequence[StackEntry]) -> bool:
-    """Return whether an image has size and type of the session's stacks, so that it lost its other frames.
+def _was_a_stack(image: Single, stacks: Sequence[StackEntry]) -> bool:
+    """Whether an image has size and type of the session's stacks.
 
     A gain reference may have both where pixels are floats: then it must also be called as the stacks are.
     """
-    alike = [stack for stack in stacks if one.kind and one.kind[:2] == (stack.shape[1:], stack.dtype)]
-    if one.kind and one.kind[2]:
-        alike = [
-            stack
-            for stack in alike
-            if _DIGITS.sub("#", stem_of(stack.path.name)) == _DIGITS.sub("#", stem_of(one.path.name))
-        ]
+    if image.kind is None:
+        return False
+    *kind, like_a_gain = image.kind
+    alike = [stack for stack in stacks if [stack.shape[1:], stack.dtype] == kind]
+    if like_a_gain:
+        name, called = _DIGITS.sub("#", stem_of(image.path.name)), partial(_DIGITS.sub, "#")
+        alike = [stack for stack in alike if called(stem_of(stack.path.name)) == name]
     return bool(alike)
-
-
-def _too_few(path: Path, stack: StackEntry) -> str:
-    return (
-        f"{path}: has one frame, of the size and type of the session's stacks; expected 2 or more, as other "
-        f"stacks have ({stack.name}: {stack.shape[0]}); copy it again from where it came from, or leave it "
-        "out (--exclude)"
-    )
 
 
 def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
@@ -193,46 +192,35 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
             f" name, so that the time of their last modification was taken: {some(modified)}"
         )
     yield from _disagreeing(stacks)
-    same: defaultdict[datetime, list[str]] = defaultdict(list)
-    for stack in stacks:
-        same[stack.acquired.time].append(stack.name)
     tiff = [stack.name for stack in stacks if stack.format == "TIFF"]
     if 0 < len(tiff) < len(stacks):
         yield (
             f"{len(tiff)} of {len(stacks)} stacks are TIFF, whose rows other programs reverse when they read "
             "them; rows are taken in the order of each file: if one camera wrote both, see that they agree"
         )
-    yield from (
-        f"{some(names)} have the same time {time.isoformat(' ')}: ordered by name"
-        for time, names in same.items()
-        if len(names) > 1
-    )
+    same: defaultdict[datetime, list[str]] = defaultdict(list)
+    for stack in stacks:
+        same[stack.acquired.time].append(stack.name)
+    for time, names in same.items():
+        if len(names) > 1:
+            yield f"{some(names)} have the same time {time.isoformat(' ')}: ordered by name"
 
 
 def _disagreeing(stacks: Sequence[StackEntry]) -> Iterator[str]:
     """Yield which sources give other times, or another order, than those that were taken."""
-    found: defaultdict[tuple[str, str], list[tuple[str, timedelta]]] = defaultdict(list)
+    differences: defaultdict[tuple[str, str], list[tuple[str, timedelta]]] = defaultdict(list)
     latest: dict[str, datetime] = {}
     for stack in stacks:
         taken = stack.acquired
         for source, time in taken.others:
             apart, before = abs(time - taken.time), latest.get(source, time)
             if apart > _SAME_TIME or time < before:
-                found[taken.source, source].append((stack.name, apart))
+                differences[taken.source, source].append((stack.name, apart))
             latest[source] = max(time, before)
-    for (taken_from, other), differing in found.items():
+    for (taken_from, other), differing in differences.items():
         most = max(apart for _, apart in differing)
         yield (
             f"times in {WHERE[taken_from]} and in {WHERE[other]} disagree for {len(differing)} of "
             f"{len(stacks)} stacks, by up to {timedelta(seconds=round(most.total_seconds()))}; those in "
             f"{WHERE[taken_from]} decide: {some(name for name, _ in differing)}"
         )
-
-
-def _none_good(root: Path, skipped: Sequence[Skipped], rejected: Sequence[Rejected]) -> str:
-    reasons = [f"{one.path.name} ({one.reason})" for one in skipped[:1]]
-    reasons += [some([one.reason for one in rejected], 1)] if rejected else []
-    return (
-        f"{root}: no stack that can be processed; {len(skipped)} files skipped, {len(rejected)} rejected:"
-        f" {'; '.join(reasons)}; check the folder, or use --recursive for a tree of folders"
-    )

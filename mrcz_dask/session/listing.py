@@ -23,7 +23,7 @@ EVENTS = ".events.zarr"  # of a counted stack
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files that may be stacks, by name, and what a look at the folders alone tells.
+    """The files that may be stacks, as their names and folders tell.
 
     Attributes
     ----------
@@ -60,7 +60,8 @@ class _Walk:
     suffixes: Counter[str] = field(default_factory=Counter)
     seen: set[tuple[int, int]] = field(default_factory=set)
 
-    def folder(self, folder: Path) -> None:
+    def enter(self, folder: Path) -> None:
+        """List a folder, and those below it if that is asked for."""
         status = folder.stat()
         if (status.st_dev, status.st_ino) in self.seen:
             return  # a link back to a folder above
@@ -77,29 +78,21 @@ class _Walk:
             path = folder / entry.name
             is_store = path.suffix.casefold() in ZARR
             ours = entry.name in STORES or entry.name.endswith(EVENTS)
-            if not _is_folder(entry) or (is_store and not ours):
-                self._file(path)
-            elif self.recursive and not is_store:
-                self._below(path)
-
-    def _file(self, path: Path) -> None:
-        suffix = suffix_of(path.name)
-        self.suffixes[suffix] += 1
-        if suffix in SUFFIXES:
-            self.files.append(path)
-
-    def _below(self, path: Path) -> None:
-        if path.resolve() == self.output:
-            self.skipped.append(Skipped(path, "the output folder"))
-        else:
-            self.folder(path)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, or through a folder that may not be read
-        return False
+            try:
+                is_folder = entry.is_dir()
+            except OSError:  # a link to itself, or through a folder that may not be read
+                is_folder = False
+            if not is_folder or (is_store and not ours):
+                suffix = suffix_of(path.name)
+                self.suffixes[suffix] += 1
+                if suffix in SUFFIXES:
+                    self.files.append(path)
+            elif not self.recursive or is_store:
+                continue
+            elif path.resolve() == self.output:
+                self.skipped.append(Skipped(path, "the output folder"))
+            else:
+                self.enter(path)
 
 
 def list_stacks(
@@ -109,7 +102,7 @@ def list_stacks(
     exclude: Sequence[str] | None = None,
     recursive: bool = False,
 ) -> Listing:
-    """Return the files below `folder` (absolute, resolved) that may be stacks; see `discover`.
+    """List the files below a folder (absolute, resolved) that may be stacks; see `discover`.
 
     Raises
     ------
@@ -117,20 +110,36 @@ def list_stacks(
         If there is no file that may be a stack; says what was looked for and what is there.
     """
     walk = _Walk(folder, None if output is None else output.resolve(), recursive)
-    walk.folder(folder)
+    walk.enter(folder)
     names = _Names(folder, walk.files)
-    chosen = names.matching(include or ())
-    wanted = [path for path in walk.files if not include or path in chosen]
-    patterns = [pattern for one in exclude or () for pattern in _lines(one, names)]
+    included = names.matching(include or ())
+    chosen = [path for path in walk.files if not include or path in included]
+    patterns = [pattern for one in exclude or () for pattern in _patterns(one, names)]
     reasons = names.matching(patterns)
-    left = [path for path in wanted if path not in reasons]
+    left = [path for path in chosen if path not in reasons]
     if not left:
-        raise NoStacksError(_nothing(walk, include, len(wanted)))
-    files, doubles = _once(left)
-    excluded = [Skipped(path, f"excluded by {reasons[path]!r}") for path in wanted if path in reasons]
-    idle = _idle("include", include or (), names) + _idle("exclude", patterns, names)
+        raise NoStacksError(_nothing(walk, include, len(chosen)))
+    first_of: dict[object, Path] = {}
+    warnings = []
+    for path in sorted(left, key=lambda p: (p.is_symlink(), p.as_posix())):
+        try:
+            status = path.stat()
+        except OSError:
+            first_of[path] = path  # said when it is opened
+            continue
+        first = first_of.setdefault((status.st_dev, status.st_ino), path)
+        if first is not path:
+            warnings.append(f"{path} and {first} are the same file; only the latter is used")
+    for option, all_patterns in (("include", include or ()), ("exclude", patterns)):
+        if idle := [pattern for pattern in all_patterns if not names.meant(pattern)]:
+            warnings.append(f"{option}: nothing matches {some(map(repr, idle))}")
+    excluded = [Skipped(path, f"excluded by {reasons[path]!r}") for path in chosen if path in reasons]
     return Listing(
-        tuple(files), walk.mdocs, (*walk.skipped, *excluded), tuple(walk.rejected), (*doubles, *idle)
+        tuple(sorted(first_of.values(), key=lambda p: p.as_posix())),
+        walk.mdocs,
+        (*walk.skipped, *excluded),
+        tuple(walk.rejected),
+        tuple(warnings),
     )
 
 
@@ -140,29 +149,24 @@ class _Names:
     Parameters
     ----------
     folder
-        The session's folder.
+        Folder of the session.
     files
         Paths in it.
     """
 
     def __init__(self, folder: Path, files: Sequence[Path]) -> None:
         self._names: dict[Path, tuple[str, ...]] = {}
-        self._literal: defaultdict[str, list[Path]] = defaultdict(list)
+        self.literal: defaultdict[str, list[Path]] = defaultdict(list)
         for path in files:
             name = path.relative_to(folder).as_posix()
             self._names[path] = names = (name, f"./{name}", path.name, stem_of(path.name))
             for one in dict.fromkeys(names):
-                self._literal[one].append(path)
-
-    def literal(self, pattern: str) -> list[Path] | None:
-        """Return the files that are called as a pattern is, whatever characters it has; None without any."""
-        return self._literal.get(pattern)
+                self.literal[one].append(path)
 
     def meant(self, pattern: str) -> list[Path]:
-        """Return the files that a name, or else a pattern, stands for."""
-        found = self.literal(pattern)
-        if found is not None:
-            return found
+        """Return the files of this name, whatever characters it has; else those that match the pattern."""
+        if pattern in self.literal:
+            return self.literal[pattern]
         return [p for p, names in self._names.items() if any(fnmatchcase(one, pattern) for one in names)]
 
     def matching(self, patterns: Sequence[str]) -> dict[Path, str]:
@@ -170,10 +174,10 @@ class _Names:
         return {path: pattern for pattern in reversed(patterns) for path in self.meant(pattern)}
 
 
-def _lines(pattern: str, names: _Names) -> Iterator[str]:
+def _patterns(pattern: str, names: _Names) -> Iterator[str]:
     """Yield a pattern, or the lines of a text file in the place of its name (``#`` begins a comment)."""
     path = Path(pattern)
-    if names.literal(pattern):
+    if pattern in names.literal:
         yield pattern
         return
     if path.suffix.casefold() in LISTS and not path.is_file():
@@ -184,42 +188,18 @@ def _lines(pattern: str, names: _Names) -> Iterator[str]:
         yield pattern
         return
     for line in path.read_text(errors="replace").splitlines():
-        text = line if names.literal(line) else line.partition("#")[0].strip()
+        text = line if line in names.literal else line.partition("#")[0].strip()
         yield from [text] if text else []
-
-
-def _idle(option: str, patterns: Sequence[str], names: _Names) -> list[str]:
-    idle = [pattern for pattern in patterns if not names.meant(pattern)]
-    return [f"{option}: nothing matches {some(map(repr, idle))}"] if idle else []
-
-
-def _once(files: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Return each file once, by name, and a warning for every further link to it."""
-    kept: dict[object, Path] = {}
-    warnings = []
-    for path in sorted(files, key=lambda p: (p.is_symlink(), p.as_posix())):
-        first = kept.setdefault(_identity(path), path)
-        if first is not path:
-            warnings.append(f"{path} and {first} are the same file; only the latter is used")
-    return sorted(kept.values(), key=lambda p: p.as_posix()), warnings
-
-
-def _identity(path: Path) -> object:
-    try:
-        status = path.stat()
-    except OSError:
-        return path  # said when it is opened
-    return status.st_dev, status.st_ino
 
 
 def _nothing(walk: _Walk, include: Sequence[str] | None, excluded: int) -> str:
     where = f"{walk.root} and the folders below it" if walk.recursive else f"{walk.root}"
-    counts = sorted(walk.suffixes.items())
-    found = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in counts)
-    looked = f"{where}: no stacks; looked for {LOOKED_FOR} (in any case)"
+    found = ", ".join(f"{n} {suffix or 'without suffix'}" for suffix, n in sorted(walk.suffixes.items()))
     chosen = f" that match {some(map(repr, include))}" if include else ""
     left = f", {excluded} of them excluded" if excluded else ""
-    tree = "" if walk.recursive else ", or use --recursive for a tree of folders"
     unread = "".join(f"; {one.reason}" for one in walk.rejected)
-    seen = f"found {found or 'no files'}{left}{unread}"
-    return f"{looked}{chosen}; {seen}; check the folder and the patterns{tree}"
+    tree = "" if walk.recursive else ", or use --recursive for a tree of folders"
+    return (
+        f"{where}: no stacks; looked for {LOOKED_FOR} (in any case){chosen}; "
+        f"found {found or 'no files'}{left}{unread}; check the folder and the patterns{tree}"
+    )

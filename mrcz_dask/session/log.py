@@ -100,14 +100,14 @@ def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kin
 
 
 class Log:
-    """A listener that appends to ``events.jsonl``; what cannot be written now is written with what follows.
+    """A listener that appends to ``events.jsonl``; what cannot be written now is with the next.
 
     Parameters
     ----------
     folder
-        The output folder; must be there.
+        Output folder; must be there.
     warn
-        Is told, once, when nothing can be written.
+        Gets a warning, once, if nothing can be written.
     """
 
     def __init__(self, folder: Path, warn: messages.Listener) -> None:
@@ -122,15 +122,12 @@ class Log:
         try:
             _append(self._path, "".join(self._waiting).encode("utf-8", "backslashreplace"))
         except OSError as error:  # the stacks matter more
-            self._complain(error)
+            if not self._warned:
+                self._warned = True
+                self._warn(messages.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
             return
         self._waiting.clear()
         self._warned = False
-
-    def _complain(self, error: OSError) -> None:
-        if not self._warned:
-            self._warned = True
-            self._warn(messages.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
 
 
 def _append(path: Path, data: bytes) -> None:

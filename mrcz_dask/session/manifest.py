@@ -79,7 +79,7 @@ def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
 
 
 def _of_stack(name: str) -> str:
-    """Return the output that a file is part of: the folder of a Zarr array, what a sidecar is about."""
+    """Return the output that a file is part of: the folder of a Zarr array, the file beside a sidecar."""
     return _PART.sub(r"\1", name)
 
 
@@ -100,7 +100,11 @@ def _listed(path: Path) -> dict[str, str] | None:
 
 
 def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:
-    text = "".join(_line(*one) for one in sorted(files)).encode("utf-8", "surrogateescape")
+    lines = []
+    for name, sha256 in sorted(files):
+        escaped = re.sub(r"[\\\n\r]", lambda found: _ESCAPES[found[0]], name)
+        lines.append(f"{'' if escaped == name else chr(92)}{sha256}  {escaped}\n")
+    text = "".join(lines).encode("utf-8", "surrogateescape")
     try:
         if not text:  # which sha256sum would not take
             path.unlink(missing_ok=True)
@@ -108,11 +112,6 @@ def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener
             write_atomic(path, text)
     except OSError as error:  # the stacks matter more
         warn(messages.Warned(f"{path}: cannot be written ({error.strerror or error})"))
-
-
-def _line(name: str, sha256: str) -> str:
-    escaped = re.sub(r"[\\\n\r]", lambda found: _ESCAPES[found[0]], name)
-    return f"{'' if escaped == name else chr(92)}{sha256}  {escaped}\n"
 
 
 def lost(folder: Path, results: Iterable[Output], *, read: bool) -> dict[str, str]:

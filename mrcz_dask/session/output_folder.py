@@ -22,15 +22,15 @@ from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.sizes import readable, some
 
 _ENDS = "|".join(re.escape(suffix) for suffix in SUFFIXES.values())
-# What AtomicFile, AtomicFolder, `read_back` and the session store call files on their way.
-_ON_ITS_WAY = re.compile(
+# Temporary files of AtomicFile, AtomicFolder and `read_back`, and temporary folders of the session store.
+_TEMPORARY = re.compile(
     rf"\.(?P<name>.*)\.[0-9a-f]{{12,32}}\.part(?:(?:{_ENDS}|\.mrc)(?:\.json)?)?", re.DOTALL
 )
-_STORE_ON_ITS_WAY = re.compile(r"\.session\.zarr-[0-9a-f]{32}(?:-old)?")
+_TEMPORARY_OF_STORE = re.compile(r"\.session\.zarr-[0-9a-f]{32}(?:-old)?")
 LONGEST_STEM = 200
 LOCK = ".koma.lock"
 ATTEMPTS, PAUSE = 5, 0.2
-# What file systems say that know no locks.
+# Errors of file systems that know no locks.
 UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 
@@ -43,32 +43,32 @@ def locked(folder: Path, listen: Listener = messages.silent) -> Iterator[None]:
     Parameters
     ----------
     folder
-        The output folder.
+        Output folder.
     listen
-        Is warned where the file system knows no locks.
+        Gets a warning if the file system knows no locks.
 
     Raises
     ------
     OutputExistsError
-        When another run is at work there; says on which machine.
+        If another run is at work there; says on which machine.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     try:
-        _take(folder, handle, listen)
+        _lock(folder, handle, listen)
         yield
     finally:
         os.close(handle)
 
 
-def _take(folder: Path, handle: int, listen: Listener) -> None:
+def _lock(folder: Path, handle: int, listen: Listener) -> None:
     for left in reversed(range(ATTEMPTS)):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if left == 0:
                 raise OutputExistsError(
-                    f"{folder}: another run writes there ({_read(handle)}); wait for its end, or choose "
+                    f"{folder}: another run writes there ({_holder(handle)}); wait for its end, or choose "
                     "another output folder (-o)"
                 ) from None
             time.sleep(PAUSE)  # somebody may just look who holds it
@@ -80,8 +80,14 @@ def _take(folder: Path, handle: int, listen: Listener) -> None:
             )
             return
         else:
-            _sign(handle)
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"process {os.getpid()} on {platform.node()} since {now}\n".encode(), 0)
             return
+
+
+def _holder(handle: int) -> str:
+    return os.pread(handle, 1000, 0).decode(errors="replace").strip() or "it has not said who it is"
 
 
 def holder(folder: Path) -> str | None:
@@ -93,7 +99,7 @@ def holder(folder: Path) -> str | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read(handle)
+        return _holder(handle)
     except OSError:
         return None
     finally:
@@ -101,23 +107,8 @@ def holder(folder: Path) -> str | None:
     return None
 
 
-def _sign(handle: int) -> None:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"process {os.getpid()} on {platform.node()} since {now}\n".encode(), 0)
-
-
-def _read(handle: int) -> str:
-    return os.pread(handle, 1000, 0).decode(errors="replace").strip() or "it has not said who it is"
-
-
-def free_bytes(folder: Path) -> int:
-    """Return the bytes that are free where `folder` is or would be made."""
-    return shutil.disk_usage(_existing(folder)).free
-
-
 def check_space(folder: Path, needed: int) -> None:
-    """Return if `needed` bytes can be written into `folder`, which need not be there yet.
+    """Check that `needed` bytes can be written into a folder, which need not be there yet.
 
     Raises
     ------
@@ -126,12 +117,13 @@ def check_space(folder: Path, needed: int) -> None:
     SpaceError
         If it cannot be written into, or has fewer bytes free; with the figures.
     """
-    place = _existing(folder)
+    above = Path(os.path.abspath(folder))  # noqa: PTH100 - `..` goes, and nothing has to be there
+    place = next(p for p in (above, *above.parents) if p.exists())
     if not place.is_dir():
         raise PlaceError(f"{place} is a file; expected a folder for the outputs; choose another (-o)")
     if not os.access(place, os.W_OK | os.X_OK):
         raise SpaceError(f"{place} cannot be written into; change its permissions or choose another output")
-    free = free_bytes(place)
+    free = shutil.disk_usage(place).free
     if needed > free:
         raise SpaceError(
             f"{folder} has {readable(free)} free; expected at least the {readable(needed)} of the outputs;"
@@ -145,9 +137,9 @@ def make_folder(folder: Path) -> None:
     Raises
     ------
     PlaceError
-        When a file is in its place, or in that of a folder above it.
+        If a file is in its place, or in that of a folder above it.
     SpaceError
-        When it cannot be made there.
+        If it cannot be made there.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -160,12 +152,12 @@ def make_folder(folder: Path) -> None:
 
 
 def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Return if no output is an input, by name or through a link.
+    """Check that no output is an input, by name or through a link.
 
     Raises
     ------
     SessionError
-        Naming every output that would overwrite an input.
+        Names every output that would overwrite an input.
     """
     taken = {_identity(path) for path in inputs} - {None}
     clashes = [str(path) for path in outputs if _identity(path) in taken]
@@ -174,11 +166,6 @@ def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
             f"{len(clashes)} outputs would overwrite inputs: {some(clashes)}; expected an output folder apart"
             " from the inputs; choose another one"
         )
-
-
-def _existing(folder: Path) -> Path:
-    place = Path(os.path.abspath(folder))  # noqa: PTH100 - `..` goes, and nothing has to be there
-    return next(p for p in (place, *place.parents) if p.exists())
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -191,27 +178,20 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
-    """Remove, at the end, what workers that were killed have left of these stacks' outputs."""
+    """Remove, at the end, the temporary files that killed workers have left of these stacks' outputs."""
     try:
         yield
     finally:
         by_folder: defaultdict[Path, list[str]] = defaultdict(list, {folder: []})
         for path in (folder / stem for stem in stems):
             by_folder[path.parent].append(path.name.encode()[:LONGEST_STEM].decode(errors="ignore"))
-        for one, names in by_folder.items():
-            if one.is_dir():
-                _sweep(one, tuple(names))
-
-
-def _sweep(folder: Path, stems: tuple[str, ...]) -> None:
-    with os.scandir(folder) as found:
-        names = [entry.name for entry in found if entry.name.startswith(".")]
-    for name in names:
-        half = _ON_ITS_WAY.fullmatch(name)
-        ours = half is not None and half["name"].lstrip(".").startswith(stems)
-        if not ours and not _STORE_ON_ITS_WAY.fullmatch(name):
-            continue
-        remove(folder / name)
+        for place, names in by_folder.items():
+            hidden = [path for path in place.iterdir() if path.name[0] == "."] if place.is_dir() else []
+            for path in hidden:
+                half = _TEMPORARY.fullmatch(path.name)
+                ours = half is not None and half["name"].lstrip(".").startswith(tuple(names))
+                if ours or _TEMPORARY_OF_STORE.fullmatch(path.name):
+                    remove(path)
 
 
 def remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""ProbedFile at one file of a session: a stack, something else, or something broken; no frame is read."""
+"""Probe one file of a session: a stack, something else, or something broken; no frame is read."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _OURS = "koma"  # the step that marks what came out of a run
 
 @dataclass(frozen=True, slots=True)
 class ProbedFile:
-    """What a file is, and what is doubtful about the texts beside it."""
+    """A stack, or a file that is none with the reason; and warnings about the texts beside it."""
 
     found: StackEntry | Skipped | Rejected
     warnings: tuple[str, ...] = ()
@@ -48,12 +48,12 @@ def probe(
     inputs: InputParams | None = None,
     outputs: bool = False,
 ) -> ProbedFile:
-    """Return what the file at `path` is; a bad file is a result, never an error.
+    """Find out whether a file is a stack of the session; a bad file is a result, never an error.
 
     Parameters
     ----------
     root
-        The session's folder.
+        Folder of the session.
     mdocs
         For every folder: its .mdoc files by case-folded name.
     path
@@ -68,11 +68,15 @@ def probe(
     try:
         if text := broken_link(path):
             raise HeaderError(text)
-        size = measure(path)
-        _check_file(path, size)
+        file, expected = measure(path), f"expected {expected_kind(path.name) or 'MRC'}"
+        if not path.is_file() and not path.is_dir():
+            raise FormatError(f"{path}: is no regular file; {expected}")
+        if file.size == 0:
+            raise FormatError(f"{path}: is empty; {expected}")
+        mdoc_path = find_mdoc(path, mdocs[path.parent])
         with open_source(path, inputs) as reader:
-            other = _no_stack(path, reader, mdocs, outputs)
-            return ProbedFile(other) if other is not None else _stack(root, mdocs, path, size, reader)
+            other = _no_stack(path, reader, mdoc_path, outputs)
+            return ProbedFile(other) if other is not None else _stack(root, path, file, mdoc_path, reader)
     except NoStackError as error:
         return ProbedFile(Skipped(path, str(error).removeprefix(f"{path}: ")))
     except (MrczDaskError, OSError) as error:
@@ -80,41 +84,33 @@ def probe(
 
 
 def part_of_master(path: Path) -> Skipped | None:
-    """Return why a file of frames is passed over whose master file, of Dectris, is beside it."""
+    """Return why a file of frames is passed over if its master file, of Dectris, is beside it; else None."""
     master = _DECTRIS.sub(r"\1_master\2", path.name)
     is_part = master != path.name and path.with_name(master).exists()
     return Skipped(path, f"frames of {master}") if is_part else None
 
 
 def broken_link(path: Path) -> str:
-    """Return what is said of a link that leads nowhere, and nothing of other paths."""
+    """Return the message about a link that leads nowhere; '' for other paths."""
     broken = path.is_symlink() and not path.exists()
     return f"{path}: is a link that leads nowhere ({path.readlink()}); mend the link" if broken else ""
-
-
-def _check_file(path: Path, size: Measured) -> None:
-    expected = f"expected {expected_kind(path.name) or 'MRC'}"
-    if not path.is_file() and not path.is_dir():
-        raise FormatError(f"{path}: is no regular file; {expected}")
-    if size.size == 0:
-        raise FormatError(f"{path}: is empty; {expected}")
 
 
 def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return f"{path}: is not there; put it back, or leave it out (--exclude)"
-    found = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
-    named = found if found.startswith(str(path)) else f"{path}: {found}"
+    text = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
+    if not text.startswith(str(path)):
+        text = f"{path}: {text}"
     if isinstance(error, HeaderError | MissingLibraryError):  # the file is as good as any copy of it
-        return f"{named}; or leave it out (--exclude)"
-    return f"{_COPY.sub('', named)}; {_REMEDY}"
+        return f"{text}; or leave it out (--exclude)"
+    return f"{_COPY.sub('', text)}; {_REMEDY}"
 
 
-def _no_stack(
-    path: Path, reader: FrameSource, mdocs: Mapping[Path, Mapping[str, str]], outputs: bool
-) -> Skipped | None:
-    made = "recipe" in (reader.footer or {}) or _OURS in map(_step_name, reader.provenance)
-    if made and not outputs:
+def _no_stack(path: Path, reader: FrameSource, mdoc_path: Path | None, outputs: bool) -> Skipped | None:
+    """Return why a file is passed over: an output of KOMA, or a single image; None for a stack."""
+    steps = [step.get("name") for step in reader.provenance if isinstance(step, Mapping)]
+    if not outputs and ("recipe" in (reader.footer or {}) or _OURS in steps):
         return Skipped(path, "an output of KOMA, as its footer says")
     if reader.shape[0] > 1:
         return None
@@ -123,53 +119,43 @@ def _no_stack(
             f"{path}: has {reader.bounds[-1]} raw frames, which give a single frame; expected 2 or more: "
             f"take --eer-frames {max(1, reader.bounds[-1] // 2)} or fewer"
         )
-    mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc = _mdoc(mdoc_path)[0]
     if mdoc is not None and mdoc.frames > 1:
         raise TruncatedError(f"{path}: has one frame, and {mdoc_path} says {mdoc.frames}; copy it again")
+    stem = stem_of(path.name)
     mean_of_one = reader.dtype.kind == "f" and 0.5 < (reader.stated_mean or 0) < 2
-    named = _REFERENCE.search(stem_of(path.name)) is not None
-    looks = "; looks like a gain reference" if mean_of_one or named else ""
-    kind = (
-        None
-        if named or _PICTURE.search(stem_of(path.name))
-        else (reader.shape[1:], reader.dtype, mean_of_one)
-    )
-    return Single(path, f"a single image, no stack{looks}", kind)
+    named = _REFERENCE.search(stem) is not None
+    gain = "; looks like a gain reference" if mean_of_one or named else ""
+    kind = None if named or _PICTURE.search(stem) else (reader.shape[1:], reader.dtype, mean_of_one)
+    return Single(path, f"a single image, no stack{gain}", kind)
 
 
-def _step_name(step: object) -> object:
-    return step.get("name") if isinstance(step, Mapping) else None
-
-
-def _stack(
-    root: Path,
-    mdocs: Mapping[Path, Mapping[str, str]],
-    path: Path,
-    size: Measured,
-    reader: FrameSource,
-) -> ProbedFile:
+def _stack(root: Path, path: Path, file: Measured, mdoc_path: Path | None, reader: FrameSource) -> ProbedFile:
     if reader.dtype.kind not in "iuf":
         raise HeaderError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
-    mdoc_path = find_mdoc(path, mdocs[path.parent])
     mdoc, warnings = _mdoc(mdoc_path)
     if mdoc is not None and (tilts := len(mdoc.tilts)):
         mdoc = mdoc.of_frames(path.name)
         if mdoc is None:
-            return ProbedFile(
-                Skipped(path, f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"), warnings
-            )
+            series = f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"
+            return ProbedFile(Skipped(path, series), warnings)
     warnings += tuple(f"{path.name}: {note}" for note in reader.notes)
-    pixel_size, source = _pixel_size(reader, mdoc)
-    modified = datetime.fromtimestamp(size.mtime_ns / 1e9)
+    pixel_size: float | None = None
+    source: PixelSizeSource | None = None
+    if reader.pixel_size is not None:
+        pixel_size = reader.pixel_size[0]
+        source = "footer" if "pixel_size" in section(reader.footer, "pixels") else "header"
+    elif mdoc is not None and mdoc.pixel_size is not None:
+        pixel_size, source = mdoc.pixel_size, "mdoc"
+    modified = datetime.fromtimestamp(file.mtime_ns / 1e9)
     name = relative_name(path, root)
     entry = StackEntry(
         path=path,
         name=name,
         shape=reader.shape,
         dtype=reader.dtype,
-        size=size.size,
-        mtime_ns=size.mtime_ns,
+        size=file.size,
+        mtime_ns=file.mtime_ns,
         stem=name.removesuffix(path.name) + stem_of(path.name),
         acquired=acquisition_time(path.name, modified, mdoc=mdoc, labels=reader.labels, meta=reader.meta),
         pixel_size=pixel_size,
@@ -184,6 +170,7 @@ def _stack(
 
 
 def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
+    """Read an .mdoc; return it with warnings."""
     if path is None:
         return None, ()
     try:
@@ -191,12 +178,3 @@ def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
     except OSError as error:
         return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
     return mdoc, not_understood(path, mdoc)
-
-
-def _pixel_size(reader: FrameSource, mdoc: Mdoc | None) -> tuple[float | None, PixelSizeSource | None]:
-    if reader.pixel_size is not None:
-        in_footer = "pixel_size" in section(reader.footer, "pixels")
-        return reader.pixel_size[0], "footer" if in_footer else "header"
-    if mdoc is not None and mdoc.pixel_size is not None:
-        return mdoc.pixel_size, "mdoc"
-    return None, None

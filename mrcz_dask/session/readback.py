@@ -33,10 +33,10 @@ def read_back(
     Parameters
     ----------
     target
-        The name that it gets, with its sidecar or as a folder, replacing what is there. Its suffix says what
-        it is.
+        The name that it gets, with its sidecar or as a folder, replacing what is there. Its suffix tells the
+        format.
     digest
-        Of shape, dtype and pixels; or what gives it when the block is over.
+        Digest of shape, dtype and pixels; or a function that returns it when the block is over.
     bytes_alone
         The digest is that of the frames' stored bytes, and nothing is decoded.
     reverse_rows
@@ -45,40 +45,40 @@ def read_back(
     Raises
     ------
     DamagedError
-        It gives other pixels when it is read; nothing of it remains.
+        If other pixels are read; nothing of the output remains.
     """
     stem = stem_of(target.name).encode()[:LONGEST_STEM].decode(errors="ignore")
     place = target.with_name(f".{stem}.{uuid.uuid4().hex}.part{suffix_of(target.name)}")
     try:
         yield place
         expected = digest if isinstance(digest, str) else digest()
-        found = _digest(place, bytes_alone=bytes_alone, reverse_rows=reverse_rows)
+        if bytes_alone:
+            with StackReader(place) as stored:
+                found = _chunk_digest(stored)
+        else:
+            with open_source(place) as reader:
+                found = pixel_digest(reader, reverse_rows=reverse_rows)
         if found != expected:
             raise DamagedError(
                 f"{target}: read back with digest {found}, expected {expected}; it was not kept: "
                 "keep the input, and check disk and memory"
             )
-        _name(place, target)
+        if place.is_dir():
+            replace_store(place, target)
+        else:
+            with sidecar(target, read_sidecar(place)):  # comes before its file
+                place.replace(target)
     finally:
         sidecar_path(place).unlink(missing_ok=True)
         remove(place)
 
 
-def _digest(place: Path, *, bytes_alone: bool, reverse_rows: bool) -> str:
-    if bytes_alone:
-        with StackReader(place) as stored:
-            return chunk_digest(stored)
-    with open_source(place) as reader:
-        return pixel_digest(reader, reverse_rows=reverse_rows)
-
-
-def _name(place: Path, target: Path) -> None:
-    """Give an output its name; a sidecar comes before its file, see `sidecar`."""
-    if place.is_dir():
-        replace_store(place, target)
-        return
-    with sidecar(target, read_sidecar(place)):
-        place.replace(target)
+def _chunk_digest(reader: StackReader) -> str:
+    digest = xxhash.xxh3_128()
+    with phase("sum"):
+        for k in range(len(reader)):
+            digest.update(reader.stored_chunk(k))
+    return digest.hexdigest()
 
 
 def pixel_digest(reader: FrameSource, *, reverse_rows: bool = False) -> str:
@@ -87,13 +87,4 @@ def pixel_digest(reader: FrameSource, *, reverse_rows: bool = False) -> str:
     with phase("sum"):
         for frame in reader:
             digest.update(frame[::-1] if reverse_rows else frame)
-    return digest.hexdigest()
-
-
-def chunk_digest(reader: StackReader) -> str:
-    """Return xxh3-128 over the frames' bytes as they are stored."""
-    digest = xxhash.xxh3_128()
-    with phase("sum"):
-        for k in range(len(reader)):
-            digest.update(reader.stored_chunk(k))
     return digest.hexdigest()

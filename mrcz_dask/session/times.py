@@ -67,28 +67,25 @@ def acquisition_time(
         The .mdoc's DateTime, else the metadata's time, else that in the name, else that in the labels, else
         `modified`. Labels come late: they say when a script wrote the file. So does a TIFF file's DateTime.
     """
-    known, written = dict(meta or {}), list(labels)
-    if (known.get("input") or {}).get("format") == "TIFF":
-        written.append(str(known.pop("datetime", "")))
-    found: list[tuple[Source, datetime | None]] = [
+    meta, labels = dict(meta or {}), list(labels)
+    if (meta.get("input") or {}).get("format") == "TIFF":
+        labels.append(str(meta.pop("datetime", "")))
+    of_name = time_in_name(name, modified)
+    number = _NUMBER.search(name)
+    if of_name is not None and number is not None and not of_name.second:
+        # EPU's running number is the order within the minute
+        of_name = of_name.replace(microsecond=min(int(number[1]), 999_999))
+    candidates: list[tuple[Source, datetime | None]] = [
         ("mdoc", None if mdoc is None else mdoc.time),
-        ("header", time_in_meta(known)),
-        ("name", _ordered(time_in_name(name, modified), name)),
-        ("header", time_in_labels(written)),
+        ("header", time_in_meta(meta)),
+        ("name", of_name),
+        ("header", time_in_labels(labels)),
     ]
-    times = [(source, time) for source, time in found if time is not None]
+    times = [(source, time) for source, time in candidates if time is not None]
     if not times:
         return Acquired(modified, "mtime")
     (source, time), *others = times
     return Acquired(time, source, tuple(others))
-
-
-def _ordered(time: datetime | None, name: str) -> datetime | None:
-    """Return a time to the minute with EPU's running number as microseconds: the order within the minute."""
-    number = _NUMBER.search(name)
-    if time is None or number is None or time.second:
-        return time
-    return time.replace(microsecond=min(int(number[1]), 999_999))
 
 
 def time_in_labels(labels: Iterable[str]) -> datetime | None:
@@ -105,14 +102,15 @@ def time_in_meta(meta: Mapping[str, Any]) -> datetime | None:
     Keys are compared without case and punctuation; the likeliest key wins over the shallowest level. A date
     and a time in entries of their own (``date``, ``time``), as hyperspy writes them, count as one.
     """
-    found = {key: time for key, time in _times(meta, _DEEPEST) if time is not None}
-    return next((found[key] for key in _KEYS if key in found), None)
+    times = {key: time for key, time in _times(meta, _DEEPEST) if time is not None}
+    return next((times[key] for key in _KEYS if key in times), None)
 
 
 def time_in_name(name: str, modified: datetime) -> datetime | None:
     """Return the time in a file's name, or None.
 
-    Read are EPU's (``..._20261014_190633_fractions``, before 2019 ``..._20161014_1906_frames``), SerialEM's
+    Known are the names of EPU (``..._20261014_190633_fractions``, before 2019
+    ``..._20161014_1906_frames``), SerialEM's
     (``..._Oct14_19.06.33``) and ISO-like names. Numbers of grid squares and foil holes are no times: only a
     date followed by a time of day is one, and the last of several.
 
@@ -125,40 +123,34 @@ def time_in_name(name: str, modified: datetime) -> datetime | None:
     """
     for form in (_DATE_AND_CLOCK, _MINUTE, _EPU_MINUTE, _DAY_MONTH_YEAR):
         times = [moment(**_parts(match)) for match in form.finditer(name)]
-        known = [time for time in times if time is not None]
-        if known:
+        if known := [time for time in times if time is not None]:
             return known[-1]
-    times = [_without_year(match, modified) for match in _MONTH_DAY.finditer(name)]
-    return next((time for time in reversed(times) if time is not None), None)
+    # without a year: the last such day that is not after the file's modification, give or take its clock;
+    # 29 February may be up to eight years ago
+    latest = modified + timedelta(days=1)
+    for match in reversed(list(_MONTH_DAY.finditer(name))):
+        for year in range(latest.year, latest.year - 9, -1):
+            time = moment(**_parts(match), year=str(year))
+            if time is not None and time <= latest:
+                return time
+    return None
 
 
 def _parts(match: re.Match[str]) -> dict[str, str]:
     return {key: text for key, text in match.groupdict().items() if len(key) > 1}
 
 
-def _without_year(match: re.Match[str], modified: datetime) -> datetime | None:
-    """Return the last such day that is not after the file's modification (give or take its clock)."""
-    latest = modified + timedelta(days=1)
-    # 29 February: the last one may be up to eight years ago
-    years = (moment(**_parts(match), year=str(year)) for year in range(latest.year, latest.year - 9, -1))
-    return next((time for time in years if time is not None and time <= latest), None)
-
-
 def _times(meta: Mapping[str, Any], depth: int) -> Iterator[tuple[str, datetime | None]]:
     """Yield (key, time), deepest first, so that a dictionary made of them keeps the shallowest."""
-    plain = {_plain(key): value for key, value in meta.items()}
     for value in meta.values():
         if isinstance(value, Mapping) and depth > 0:
             yield from _times(value, depth - 1)
+    plain = {re.sub(r"[^a-z0-9]", "", str(key).casefold()): value for key, value in meta.items()}
     texts = {key: value for key, value in plain.items() if isinstance(value, str)}
     if "date" in texts and "time" in texts:
         yield "date", find_time(f"{texts['date']} {texts['time']}")
     for key in texts.keys() & set(_KEYS):
         yield key, find_time(texts[key])
-
-
-def _plain(key: object) -> str:
-    return re.sub(r"[^a-z0-9]", "", str(key).casefold())
 
 
 Tilts = Mapping[str, Sequence[tuple[Path, Mdoc]]]
@@ -194,31 +186,30 @@ def with_tilts(
     for path in paths:
         if path not in own:
             with suppress(OSError):
-                for stem, tilt in _tilts_in(path, *_stamp(path)):
+                status = path.stat()
+                for stem, tilt in _tilts_in(path, status.st_size, status.st_mtime_ns):
                     tilts[stem].append((path, tilt))
     doubts: list[str] = []
     return [_with_tilt(stack, tilts, doubts) if stack.mdoc is None else stack for stack in stacks], doubts
 
 
 def not_understood(path: Path, mdoc: Mdoc) -> tuple[str, ...]:
-    """Return what is said of a DateTime that is there and cannot be read; nothing for others."""
+    """Return a warning about a DateTime that cannot be read; nothing if it can, or is not there."""
     text = mdoc.unread_time
-    said = f"{path}: DateTime is {text!r}, which is not understood; expected a time such as {FORM!r}"
-    return () if text is None else (said,)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_size, status.st_mtime_ns
+    if text is None:
+        return ()
+    return (f"{path}: DateTime is {text!r}, which is not understood; expected a time such as {FORM!r}",)
 
 
 @lru_cache(maxsize=1 << 14)
 def _tilts_in(path: Path, size: int, mtime_ns: int) -> tuple[tuple[str, Mdoc], ...]:
-    """Return what an .mdoc has for each frame stack, by stem; a file is read again when it has changed."""
+    """Return the sections of an .mdoc by the stem of their stack; a changed file is read again."""
     mdoc = read_mdoc(path)
-    paths = (tilt.get("SubFramePath") for tilt in mdoc.tilts)
-    found = zip(paths, mdoc.tilts, strict=True)
-    return tuple((_stem(text), replace(mdoc, sections=(tilt,))) for text, tilt in found if text)
+    return tuple(
+        (_stem(stack), replace(mdoc, sections=(tilt,)))
+        for tilt in mdoc.tilts
+        if (stack := tilt.get("SubFramePath"))
+    )
 
 
 def _stem(path: str) -> str:
@@ -226,11 +217,11 @@ def _stem(path: str) -> str:
 
 
 def _with_tilt(stack: StackEntry, tilts: Tilts, doubts: list[str]) -> StackEntry:
-    named = tilts.get(_stem(stack.path.name), ())
-    if not named:
+    sections = tilts.get(_stem(stack.path.name), ())
+    if not sections:
         return stack
-    near = [_nearness(stack.path, path, mdoc) for path, mdoc in named]
-    best = [one for one, nearness in zip(named, near, strict=True) if nearness == max(near)]
+    near = [_nearness(stack.path, path, mdoc) for path, mdoc in sections]
+    best = [one for one, nearness in zip(sections, near, strict=True) if nearness == max(near)]
     path, mdoc = best[0]
     if len({mdoc.time for _, mdoc in best}) > 1:
         names = " and ".join(str(path) for path, _ in best)

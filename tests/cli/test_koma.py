@@ -4,6 +4,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ class TestOutputFolders:
         assert "permissions" in shown.err
 
     def test_too_little_space(self, night: Path, mrcz: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(output_folder, "free_bytes", lambda folder: 1000)
+        monkeypatch.setattr(output_folder.shutil, "disk_usage", lambda folder: SimpleNamespace(free=1000))
         shown = mrcz("koma", night)
         assert shown.code == 1
         assert "1 kB free" in shown.err

@@ -14,7 +14,7 @@ from mrcz_dask.correction import assess
 from mrcz_dask.correction.assess import Assessment
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings
 
-from .test_segments import session
+from .test_epochs import session
 
 BLOCKS = np.arange(16)
 
@@ -75,7 +75,7 @@ def describe(record: Any, data: tuple[int, ...], rng: np.random.Generator, *, so
 
 def known(assessment: Assessment, stop: int) -> list[str]:
     """The verdicts on the first stacks, but for the copies that may follow."""
-    return [repr((one.entry.name, one.verdict, one.original)) for one in assessment.ready[:stop]]
+    return [repr((one.entry.name, one.verdict, one.original)) for one in assessment.stacks[:stop]]
 
 
 @given(drawn=arrivals())
@@ -86,12 +86,12 @@ def test_increments_give_what_one_update_gives(drawn: Arrivals) -> None:
         whole.update(drawn.stacks)
         for there in drawn.there:
             growing.update(drawn.stacks[:there])
-            decided = growing.segments.decided
-            assert growing.changed_at <= decided <= whole.segments.decided
+            decided = growing.epochs.final
+            assert growing.changed_at <= decided <= whole.epochs.final
             assert known(growing, decided) == known(whole, decided)
-            assert growing.segments.before(decided) == whole.segments.before(decided)
-    assert list(map(repr, growing.ready)) == list(map(repr, whole.ready))
-    assert growing.segments == whole.segments
+            assert growing.epochs.before(decided) == whole.epochs.before(decided)
+    assert list(map(repr, growing.stacks)) == list(map(repr, whole.stacks))
+    assert growing.epochs == whole.epochs
 
 
 @given(drawn=arrivals(), change=st.randoms(use_true_random=False))
@@ -102,8 +102,8 @@ def test_stacks_that_go_or_come_between_are_taken_in(drawn: Arrivals, change: An
     growing.update(drawn.stacks)
     whole.update(drawn.stacks)
     assert growing.changed_at in (0, len(drawn.stacks)) or some == drawn.stacks[: len(some)]
-    assert list(map(repr, growing.ready)) == list(map(repr, whole.ready))
-    assert growing.segments == whole.segments
+    assert list(map(repr, growing.stacks)) == list(map(repr, whole.stacks))
+    assert growing.epochs == whole.epochs
 
 
 def test_hours_without_a_usable_stack_change_nothing_of_the_breaks_behind_them() -> None:
@@ -115,5 +115,5 @@ def test_hours_without_a_usable_stack_change_nothing_of_the_breaks_behind_them()
     whole.update(stacks)
     for there in range(300, len(stacks) + 1):
         growing.update(stacks[:there])
-    assert whole.segments.starts == (330, 337)
-    assert growing.segments == whole.segments
+    assert whole.epochs.starts == (330, 337)
+    assert growing.epochs == whole.epochs

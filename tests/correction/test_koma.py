@@ -204,7 +204,7 @@ class TestWhatGoesWrong:
     def test_a_bug_in_one_stack_stops_no_other(
         self, night: Path, koma: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        inner = finishing.corrections
+        inner = finishing.fit_stack
         calls = iter(range(100))
 
         def sometimes(*args: Any, **more: Any) -> Any:
@@ -212,7 +212,7 @@ class TestWhatGoesWrong:
                 raise ZeroDivisionError("nobody foresaw this")
             return inner(*args, **more)
 
-        monkeypatch.setattr(finishing, "corrections", sometimes)
+        monkeypatch.setattr(finishing, "fit_stack", sometimes)
         outcome = koma(night)
         assert [f.reason for f in outcome.failures] == ["ZeroDivisionError: nobody foresaw this"]
         assert len(outcome.results) == 6

@@ -113,5 +113,5 @@ def test_stacks_that_come_one_by_one_are_assessed_as_all_at_once(
         assessment.update(stacks[:there])
     whole = Assessment(plan.settings)
     whole.update(stacks)
-    assert list(map(repr, assessment.ready)) == list(map(repr, whole.ready))  # no score is no number
-    assert assessment.segments == whole.segments
+    assert list(map(repr, assessment.stacks)) == list(map(repr, whole.stacks))  # no score is no number
+    assert assessment.epochs == whole.epochs

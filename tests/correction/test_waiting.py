@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.correction.assess import Epochs
-from mrcz_dask.correction.windows import more_until_final, windows_of
+from mrcz_dask.correction.windows import stacks_until_final, windows_of
 from mrcz_dask.monitor.snapshot import snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.monitor.words import facts, headline
@@ -35,17 +35,16 @@ def test_so_many_more_make_it_final(breaks: Any, radius: int, long: Any) -> None
     usable = np.random.default_rng(radius).random(120) < 0.9
     lag = radius + (REACH if breaks == "auto" else 0)
 
-    def segments(n: int) -> Epochs:
+    def epochs(n: int) -> Epochs:
         return Epochs(n, (), (), max(0, n - lag))
 
     def final(i: int, n: int, good: Any) -> bool:
-        candidates = [k for k in range(n) if good[k]]
-        return windows_of(i, candidates, good[:n], segments(n), koma).final
+        return windows_of(i, good[:n], epochs(n), koma).final
 
     for n in range(1, 60):
         i = next(k for k in range(n) if not final(k, n, usable))
         good = [*usable[:n], *[True] * 200]
-        more = more_until_final(i, [Stack(one) for one in good[:n]], segments(n), koma)  # type: ignore[misc]
+        more = stacks_until_final(i, [Stack(one) for one in good[:n]], epochs(n), koma)  # type: ignore[misc]
         assert not final(i, n + more - 1, good) and final(i, n + more, good)
 
 

@@ -132,7 +132,7 @@ def test_a_window_that_fails_is_one_stacks_failure(
     night: Path, tmp_path: Path, koma: Koma, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plain, name = koma(night, tmp_path / "plain"), sorted(path.name for path in night.glob("*.mrcz"))[3]
-    advanced, tries = windows._advanced, []
+    advanced, tries = windows._window_sum, []
 
     def fail(before: Any, task: WindowTask, *more: Any) -> Any:
         tries.append(task.name)
@@ -140,7 +140,7 @@ def test_a_window_that_fails_is_one_stacks_failure(
             raise ValueError("of this window")
         return advanced(before, task, *more)
 
-    monkeypatch.setattr(windows, "_advanced", fail)
+    monkeypatch.setattr(windows, "_window_sum", fail)
     always = True
     failed = koma(night, tmp_path / "failed")
     assert failed.failed == {name: "ValueError: of this window"}

@@ -52,16 +52,15 @@ def session(
 
 
 def all_windows(ready: list[Any], koma: KomaParams) -> tuple[Epochs, list[Windows]]:
-    segments = find_epochs(ready, koma)
+    epochs = find_epochs(ready, koma)
     usable = [one.usable for one in ready]
-    candidates = [k for k, good in enumerate(usable) if good]
-    return segments, [windows_of(i, candidates, usable, segments, koma) for i in range(len(ready))]
+    return epochs, [windows_of(i, usable, epochs, koma) for i in range(len(ready))]
 
 
 def test_windows_do_not_cross_a_new_pattern() -> None:
-    segments, windows = all_windows(session([0] * 20 + [1] * 20), KomaParams(radius=3, long_window=10))
-    assert segments.starts == (20,)
-    (found,) = segments.breaks
+    epochs, windows = all_windows(session([0] * 20 + [1] * 20), KomaParams(radius=3, long_window=10))
+    assert epochs.starts == (20,)
+    (found,) = epochs.breaks
     assert found.first == "s020" and found.reason.startswith("a new pattern: ")
     assert windows[19].short == [13, 14, 15, 16, 17, 18]
     assert windows[20].short == [21, 22, 23, 24, 25, 26]
@@ -71,42 +70,42 @@ def test_windows_do_not_cross_a_new_pattern() -> None:
 
 
 def test_a_jump_of_dose_is_told_with_its_size() -> None:
-    segments = find_epochs(session([0] * 30, [0.5] * 12 + [0.75] * 18), KomaParams())
-    assert segments.starts == (12,)
-    assert segments.breaks[0].reason == "the dose goes from 0.5 to 0.75 counts per pixel and frame (+50%)"
-    assert str(segments.breaks[0]).endswith("Stacks before and after it are not used to correct each other.")
+    epochs = find_epochs(session([0] * 30, [0.5] * 12 + [0.75] * 18), KomaParams())
+    assert epochs.starts == (12,)
+    assert epochs.breaks[0].reason == "the dose goes from 0.5 to 0.75 counts per pixel and frame (+50%)"
+    assert str(epochs.breaks[0]).endswith("Stacks before and after it are not used to correct each other.")
 
 
 def test_none_are_looked_for() -> None:
     ready = session([0] * 20 + [1] * 20, [0.5] * 12 + [0.75] * 28)
-    segments = find_epochs(ready, KomaParams(breaks="none", radius=4))
-    assert segments == Epochs(40, (), (), 36)
-    assert segments.around(0) == segments.around(39) == (0, 40)
+    epochs = find_epochs(ready, KomaParams(breaks="none", radius=4))
+    assert epochs == Epochs(40, (), (), 36)
+    assert epochs.around(0) == epochs.around(39) == (0, 40)
 
 
 @pytest.mark.parametrize(("hours", "starts"), [(None, ()), (6.0, (5, 11)), (9.0, (11,)), (30.0, ())])
 @pytest.mark.parametrize("breaks", ["auto", "none"])
 def test_pauses_are_breaks_if_asked(hours: float | None, starts: tuple[int, ...], breaks: Any) -> None:
     ready = session([0] * 18, gaps={5: timedelta(hours=7), 11: timedelta(hours=12)})
-    segments = find_epochs(ready, KomaParams(radius=2, breaks=breaks, break_after=hours))
-    assert segments.starts == starts
-    assert all(one.reason.endswith("hours without a stack") for one in segments.breaks)
+    epochs = find_epochs(ready, KomaParams(radius=2, breaks=breaks, break_after=hours))
+    assert epochs.starts == starts
+    assert all(one.reason.endswith("hours without a stack") for one in epochs.breaks)
 
 
 def test_a_stack_that_is_not_usable_belongs_to_its_time() -> None:
     usable = [k not in (4, 5) for k in range(12)]
     ready = session([0] * 12, usable=usable, gaps={5: timedelta(hours=7)})
-    segments, windows = all_windows(ready, KomaParams(radius=2, break_after=6.0))
-    assert segments.starts == (5,)
+    epochs, windows = all_windows(ready, KomaParams(radius=2, break_after=6.0))
+    assert epochs.starts == (5,)
     assert windows[4].short == [0, 1, 2, 3]
     assert windows[5].short == [6, 7, 8, 9]
 
 
 def test_a_pause_and_what_changes_after_it_are_one_break() -> None:
     ready = session([0] * 16 + [1] * 16, gaps={16: timedelta(hours=7)})
-    segments = find_epochs(ready, KomaParams(break_after=6.0))
-    assert segments.starts == (16,)
-    assert "hours" in segments.breaks[0].reason
+    epochs = find_epochs(ready, KomaParams(break_after=6.0))
+    assert epochs.starts == (16,)
+    assert "hours" in epochs.breaks[0].reason
 
 
 def test_one_stack_between_two_pauses_has_no_window() -> None:
@@ -120,19 +119,19 @@ def test_one_stack_between_two_pauses_has_no_window() -> None:
 def test_nothing_usable_and_nothing_at_all(breaks: Any) -> None:
     koma = KomaParams(breaks=breaks, radius=1)
     assert find_epochs([], koma) == Epochs(0, (), (), 0)
-    segments, windows = all_windows(session([0] * 4, usable=[False] * 4), koma)
-    assert segments.starts == ()
+    epochs, windows = all_windows(session([0] * 4, usable=[False] * 4), koma)
+    assert epochs.starts == ()
     assert all(one.short == one.long == [] for one in windows)
 
 
 def test_segments_by_hand() -> None:
     found = Break("b", "x"), Break("c", "y")
-    segments = Epochs(10, (4, 7), found, 6)
-    assert [segments.around(i) for i in (0, 3, 4, 6, 7, 9)] == [
+    epochs = Epochs(10, (4, 7), found, 6)
+    assert [epochs.around(i) for i in (0, 3, 4, 6, 7, 9)] == [
         (0, 4), (0, 4), (4, 7), (4, 7), (7, 10), (7, 10),
     ]  # fmt: skip
-    assert segments.at(4) == found[:1] and segments.at(7) == found[1:] and segments.at(0) == ()
-    assert segments.before(segments.decided) == found[:1]
+    assert epochs.at(4) == found[:1] and epochs.at(7) == found[1:] and epochs.at(0) == ()
+    assert epochs.before(epochs.final) == found[:1]
 
 
 @dataclass(frozen=True)
@@ -177,11 +176,11 @@ def test_final_windows_are_those_of_the_whole_session(drawn: Drawn) -> None:
     before, windows = all_windows(drawn.part, drawn.koma)
     after, expected = all_windows(drawn.whole, drawn.koma)
 
-    assert before.before(before.decided) == after.before(before.decided)
+    assert before.before(before.final) == after.before(before.final)
     for now, then in zip(windows, expected[: len(windows)], strict=True):
         if now.final:
             assert (now.short, now.long, now.breaks) == (then.short, then.long, then.breaks)
-    assert after.decided >= before.decided
+    assert after.final >= before.final
 
 
 @pytest.mark.parametrize(("breaks", "wait"), [("auto", 8), ("none", 0)])
