@@ -25,8 +25,7 @@ from mrcz_dask.correction.plan import Plan, make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import CorrectionTask, SumTask
-from mrcz_dask.correction.window_sums import CHAIN
-from mrcz_dask.correction.windows import correction_tasks
+from mrcz_dask.correction.windows import CHAIN, correction_tasks
 from mrcz_dask.engine import loop
 from mrcz_dask.engine.client import Client, DaskClient, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, cores, open_client

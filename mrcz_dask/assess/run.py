@@ -17,8 +17,7 @@ from mrcz_dask.correction.assess import copies_in
 from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.correction.summing import sum_session
 from mrcz_dask.correction.tasks import CorrectionTask
-from mrcz_dask.correction.window_sums import CHAIN, advance_windows, window_task
-from mrcz_dask.correction.windows import correction_tasks
+from mrcz_dask.correction.windows import CHAIN, advance_windows, correction_tasks, window_task
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Step, Task, carry_out
 from mrcz_dask.formats.atomic import write_atomic

@@ -25,7 +25,7 @@ from mrcz_dask.assess.results import (
 from mrcz_dask.assess.tasks import CurveTask, MethodsTask, PairTask
 from mrcz_dask.correction.correct_stack import StoredSums, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
-from mrcz_dask.correction.window_sums import WindowSums
+from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.applied import Exposed, gain_for
 from mrcz_dask.numerics.doses import relative_dose

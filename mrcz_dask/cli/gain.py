@@ -108,7 +108,7 @@ def orient(
     Exit code: 0 decided, 1 not.
     """
     from mrcz_dask.formats.gains import read_reference, write_reference
-    from mrcz_dask.gain.flags import program_flags, told
+    from mrcz_dask.gain.flags import option_lines, program_flags
     from mrcz_dask.gain.pattern import session_pattern
     from mrcz_dask.gain.prepared import turned_by, turned_multiplier
     from mrcz_dask.numerics.gain.orientation import score_orientations
@@ -136,7 +136,7 @@ def orient(
         f"--gain-rotate {turned.orientation.turns} --gain-flip {int(turned.orientation.flip)}"
         f"{' --gain-divide' if turned.sense == 'divide' else ''}"
     )
-    for line in told(flags):
+    for line in option_lines(flags):
         say(line)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.footer import NO_GOOD, Findings, Noise, provenance_steps, stack_result
 from mrcz_dask.correction.outputs import copies_chunks, open_output, open_recompressed
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref
-from mrcz_dask.correction.window_sums import WindowSums, advance_windows, as_member, window_task
+from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader

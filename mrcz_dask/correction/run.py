@@ -14,8 +14,15 @@ from mrcz_dask.correction.footer import kept_result
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.summing import SumJob, open_store, tell_gain, warn_of_session
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
-from mrcz_dask.correction.window_sums import BLOCK, CHAIN, Block, advance_windows, sum_block, window_task
-from mrcz_dask.correction.windows import correction_tasks
+from mrcz_dask.correction.windows import (
+    BLOCK,
+    CHAIN,
+    Block,
+    advance_windows,
+    correction_tasks,
+    sum_block,
+    window_task,
+)
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task

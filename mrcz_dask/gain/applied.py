@@ -11,85 +11,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FrameSource
+from mrcz_dask.gain.options import GammaRule
 from mrcz_dask.numerics.doses import is_blank
-from mrcz_dask.numerics.gain.gain import Gain, GammaCurve
+from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.gain.sums import gained_mask, gained_sum
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import GainParams, OutlierParams
 
 # A worker has few gains at a time: one, and where gamma goes by dose rate its powers.
 KEPT = 2
 
 
-@dataclass(frozen=True, slots=True)
-class GammaRule:
-    """Which exponent a stack's gain gets.
-
-    Attributes
-    ----------
-    curve
-        By dose rate (Eq. 11); None = `value` for all.
-    value
-        The exponent if there is no curve.
-    """
-
-    curve: GammaCurve | None = None
-    value: float = 1.0
-
-    @classmethod
-    def of(cls, gamma: tuple[float, ...]) -> GammaRule:
-        """Make it of `GainParams.gamma`."""
-        return cls(value=gamma[0]) if len(gamma) == 1 else cls(GammaCurve(*gamma))
-
-    @property
-    def numbers(self) -> tuple[float, ...]:
-        """What `of` takes."""
-        c = self.curve
-        return (self.value,) if c is None else (c.a1, c.b1, c.a2, c.a3, c.low, c.high)
-
-    def at(self, rate: float | None) -> float:
-        """Return gamma at a dose rate in e-/pixel/s of the sensor.
-
-        Raises
-        ------
-        ParameterError
-            If there is a curve and no rate.
-        """
-        if self.curve is None:
-            return self.value
-        if rate is None:
-            raise ParameterError(
-                "gamma by dose rate needs the time of a frame, and nothing beside this stack says it; "
-                "expected ExposureTime in its .mdoc, or --frame-time SECONDS; or give --gain-gamma a number"
-            )
-        return self.curve.at(rate)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        if self.curve is None:
-            return {"value": self.value}
-        c = self.curve
-        return {"curve": [c.a1, c.b1, c.a2, c.a3], "calibrated": [c.low, c.high]}
-
-
 def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float:
-    """Return a stack's gamma.
+    """Return the gamma of a stack.
 
     Parameters
     ----------
     params
-        The rule, and what the user said of frame times, which comes first.
+        The rule, and the frame time that the user gave, which comes first.
     dose
         Mean of its unmasked pixels after the dark, before the gain, counts/pixel/frame.
     seconds
-        Of a frame, as its metadata say.
+        Time of a frame in its metadata.
 
     Raises
     ------
     ParameterError
-        If gamma goes by dose rate and no time is known.
+        If gamma depends on the dose rate and no time is known.
     """
     time = params.frame_time or seconds
     return GammaRule.of(params.gamma).at(None if time is None else dose * params.subpixels / time)
@@ -112,14 +61,19 @@ def without_dark(total: StackSum, gain: Gain) -> StackSum:
 
 @lru_cache(maxsize=KEPT)
 def stored_gain(store: str, digest: str, gamma: float) -> Gain:
-    """Return a gain of the session store, raised to `gamma`; kept for the next stack.
+    """Load a gain from the session store, raised to `gamma`; it is kept for the next stack.
 
     Raises
     ------
     DamagedError
-        It is not there, or not what was written.
+        If it is not there, or is not what was written.
     """
     return SessionStore(store).gain(digest).at(gamma)
+
+
+def gain_for(store: str, params: GainParams, gamma: float) -> Gain | None:
+    """Load the gain that is applied to the frames of a stack; None if there is none."""
+    return stored_gain(store, params.gain, gamma) if params.gain else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,9 +85,9 @@ class Exposed:
     source
         The frames as read.
     gain
-        Of this stack, its power taken; None = nothing is applied.
+        Gain of this stack, its power taken; None = nothing is applied.
     offset
-        Counts that are taken off before all else; see `StackRecord`.
+        Counts that are subtracted first; see `StackRecord`.
     """
 
     source: FrameSource
@@ -141,7 +95,7 @@ class Exposed:
     offset: int = 0
 
     def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return a frame (ny, nx) after the gain, float32; itself where there is none, or if it is blank."""
+        """Return a frame (ny, nx) after the gain, float32; itself if there is none, or if it is blank."""
         if self.offset:
             frame = (frame.astype(np.float64) - self.offset).astype(np.float32)
         return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
@@ -153,8 +107,3 @@ class Exposed:
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self.gained(frame) for frame in self.source)
-
-
-def gain_for(store: str, params: GainParams, gamma: float) -> Gain | None:
-    """Return what is applied to the frames of a stack; None for nothing."""
-    return stored_gain(store, params.gain, gamma) if params.gain else None

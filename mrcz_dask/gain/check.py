@@ -29,12 +29,12 @@ LARGEST_EXCESS = 50.0  # of a pixel's charge over the mean, so that its exponent
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What the stacks say against a reference as it is applied.
+    """A finding of the stacks against a reference as it is applied.
 
     Attributes
     ----------
     text
-        For people.
+        Sentence for the user.
     worse
         Whether it is worse than none in every orientation.
     undecided
@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a reference is applied.
+    """The way in which a reference is applied.
 
     Attributes
     ----------
@@ -62,31 +62,31 @@ class Way:
     divide: bool
 
     def options(self, best: Score | None = None) -> str:
-        """Return the options that apply it so, or so that a score of what is applied is the best."""
+        """Return the options that apply it this way, or in the way that a score finds best."""
         turn = self.orientation if best is None else self.orientation.then(best.orientation)
         words = f"--gain-rotate {turn.turns} --gain-flip {int(turn.flip)}"
         divide = self.divide != (best is not None and best.sense == "divide")
-        told = {(True, False): " and no --gain-divide", (False, True): " --gain-divide"}
-        return words + told.get((self.divide, divide), "")
+        change = {(True, False): " and no --gain-divide", (False, True): " --gain-divide"}
+        return words + change.get((self.divide, divide), "")
 
 
 def compare(
     gain: Gain, params: GainParams, about: Mapping[str, Any], way: Way, pattern: SessionPattern
 ) -> Iterator[Finding]:
-    """Yield what a session's pattern says against its gain and dark; nothing of those that are right.
+    """Compare gain and dark with the pattern of a session, and yield what is wrong with them.
 
     Parameters
     ----------
     gain
-        As it is applied, gamma not yet.
+        The gain as it is applied, before gamma.
     params
-        Its exponent; one by dose rate counts as 1.
+        Exponent of the gain; one by dose rate counts as 1.
     about
-        Names, as the provenance has them.
+        Names of the references, as in the provenance.
     way
-        How gain and dark are turned.
+        Orientation and sense of gain and dark.
     pattern
-        Of stacks before the gain.
+        Pattern of the stacks before the gain.
     """
     response, good = pattern.response, pattern.good
     if gain.dark is not None and "dark" in about:
@@ -101,19 +101,19 @@ def compare(
         yield from compare_gain(gain, params, about, way, replace(pattern, response=response, good=good))
 
 
-def accepted(found: Iterable[Finding], *, force: bool) -> tuple[str, ...]:
+def accepted(findings: Iterable[Finding], *, force: bool) -> tuple[str, ...]:
     """Return the texts of findings.
 
     Raises
     ------
     ParameterError
-        A reference is worse than none in every orientation, unless it is forced.
+        If a reference is worse than none in every orientation, unless it is forced.
     """
-    found = tuple(found)
-    worse = [one.text for one in found if one.worse]
+    findings = tuple(findings)
+    worse = [one.text for one in findings if one.worse]
     if worse and not force:
         raise ParameterError("; ".join([*worse, "or apply it all the same: --gain-force"]))
-    return tuple(one.text for one in found)
+    return tuple(one.text for one in findings)
 
 
 def compare_gain(
@@ -125,26 +125,26 @@ def compare_gain(
     *,
     charge: bool = False,
 ) -> Iterator[Finding]:
-    """Yield what a pattern without dark says against a gain; `charge`: that of electrons in raw frames.
+    """Compare a gain with a pattern without dark; `charge`: that of electrons in raw frames.
 
     Notes
     -----
     Pixels without counts are not in the pattern of stacks, which therefore follows a gain by half or less
     where counts are few. That of charge holds all pixels, and is compared as it is, not its logarithm.
     """
-    told = f"{about['gain']['name']}: compared with {pattern.stacks} stacks, this gain"
+    text = f"{about['gain']['name']}: compared with {pattern.stacks} stacks, this gain"
     image = np.where(gain.bad, 0, gain.at(1.0 if params.by_rate else params.gamma[0]).image)
     response, good, counts = pattern.response, pattern.good, pattern.counts
     if charge:
         response = np.exp(np.minimum(response - 1, LARGEST_EXCESS))
-    given = score_orientations(response, good, image, (IDENTITY,))
-    applied = next(score for score in given if score.sense == "multiply")
+    scores = score_orientations(response, good, image, (IDENTITY,))
+    applied = next(score for score in scores if score.sense == "multiply")
     if applied.added < -CERTAIN:
         return
     scores = score_orientations(response, good, image)
     if _all_worse(scores) and (charge or counts >= FEWEST_COUNTS):
         yield Finding(
-            f"{told} adds pattern in every orientation (as given by {applied.added:.0f} standard errors): "
+            f"{text} adds pattern in every orientation (as given by {applied.added:.0f} standard errors): "
             "none is better. Are the frames corrected already, do they need --dark, or is it of another "
             "camera or day? Leave --gain out, or give the right one",
             worse=True,
@@ -153,19 +153,19 @@ def compare_gain(
     best = _decided(scores)
     if best is None:
         yield Finding(
-            f"{told} cannot be judged: it is too flat or {counts:.3g} counts per pixel are too few "
+            f"{text} cannot be judged: it is too flat or {counts:.3g} counts per pixel are too few "
             f"(best orientation {scores[0].z:.1f} standard errors, {CERTAIN:g} decide). It is applied as "
             "given; is it of these frames?",
             undecided=True,
         )
     elif (best.orientation, best.sense) != (IDENTITY, "multiply"):
         yield Finding(
-            f"{told} fits the frames in another way than as given: give {way.options(best)} "
+            f"{text} fits the frames in another way than as given: give {way.options(best)} "
             f"({best.z:.0f} standard errors; as given {applied.z:.0f}), or --gain-orient auto"
         )
     elif applied.z > 2 * CERTAIN and applied.added > -applied.z / 4:  # -z / 2 if it is right, 0 if squared
         yield Finding(
-            f"{told} is turned as the frames are, but too strong: it leaves about as much pattern as there "
+            f"{text} is turned as the frames are, but too strong: it leaves about as much pattern as there "
             "was. Is it squared, or --gain-gamma too large? mrcz-dask gain fit-gamma finds the exponent"
         )
 
@@ -173,20 +173,20 @@ def compare_gain(
 def compare_dark(
     about: Mapping[str, Any], dark: NDArray[Any], way: Way, pattern: SessionPattern
 ) -> Iterator[Finding]:
-    """Yield what the mean frame, in counts as the pattern's response, says against a dark."""
-    told = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
+    """Compare a dark with the mean frame of a pattern, whose response is in counts."""
+    text = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
     level = float(dark[pattern.good].mean(dtype=np.float64))
     scores = score_darks(pattern.response, pattern.good, dark)
     best = _decided(scores)
     if level >= pattern.dose:
         yield Finding(
-            f"{told} has more counts per pixel ({level:.4g}) than their frames ({pattern.dose:.4g}). Give "
+            f"{text} has more counts per pixel ({level:.4g}) than their frames ({pattern.dose:.4g}). Give "
             "the mean of dark frames, not their sum, or leave --dark out",
             worse=True,
         )
     elif _all_worse(scores):
         yield Finding(
-            f"{told} adds pattern in every orientation: none is better. Are the frames corrected already, or "
+            f"{text} adds pattern in every orientation: none is better. Are the frames corrected already, or "
             "is it a sum of dark frames? Leave --dark out, or give the mean of dark frames of this camera",
             worse=True,
         )
@@ -196,7 +196,7 @@ def compare_dark(
         if "turned_as" not in about["dark"]:  # a stack of dark frames, which options do not turn
             remedy = "Give its mean as one image, with these options"
         yield Finding(
-            f"{told} fits the frames with {wanted} ({best.z:.0f} standard errors), not as given. "
+            f"{text} fits the frames with {wanted} ({best.z:.0f} standard errors), not as given. "
             f"{remedy or 'Give these options'}"
         )
 

@@ -1,4 +1,4 @@
-"""What RELION, MotionCor and Warp have to be told about a gain in its file."""
+"""The options that RELION, MotionCor and Warp need for a gain in its file."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mrcz_dask.numerics.gain.orientation import Orientation, Sense, as_others_re
 
 @dataclass(frozen=True, slots=True)
 class ProgramFlags:
-    """What other programs have to be told about a gain in its file.
+    """The options of other programs for a gain in its file.
 
     Attributes
     ----------
     relion, motioncor, warp
         Options; MotionCor's include ``-InvGain 1`` where it is needed.
     notes
-        What options cannot say.
+        Advice that options cannot express.
     """
 
     relion: str
@@ -43,23 +43,23 @@ def program_flags(
         Of the frames' files: MRC and MRCZ are taken alike, rows of TIFF are reversed by all three when read.
     """
     tiff, eer = reference.format == "TIFF", frames_format == "EER"
-    told = partial(as_others_read, orientation, frames_tiff=frames_format == "TIFF")
+    read = partial(as_others_read, orientation, frames_tiff=frames_format == "TIFF")
     # with EER frames RELION undoes the reversal of a .gain file
-    relion = told(gain_tiff=tiff and not (eer and reference.name.lower().endswith(".gain")))
-    other = told(gain_tiff=tiff)
+    named_gain = reference.name.lower().endswith(".gain")
+    relion, other = read(gain_tiff=tiff and not (eer and named_gain)), read(gain_tiff=tiff)
     warp = warp_flags(other)
     words = {"--gain_flip_x": warp.flip_x, "--gain_flip_y": warp.flip_y, "--gain_transpose": warp.transpose}
     inverse = " -InvGain 1" if sense == "divide" else ""
     return ProgramFlags(
         f"--gain_rot {relion.turns} --gain_flip {int(relion.flip)}",
         f"-RotGain {other.turns} -FlipGain {int(other.flip)}{inverse}",
-        " ".join(word for word, given in words.items() if given) or "(none)",
-        tuple(_notes(sense, eer and not reference.name.lower().endswith(".gain"))),
+        " ".join(word for word, needed in words.items() if needed) or "(none)",
+        tuple(_notes(sense, eer and not named_gain)),
     )
 
 
-def told(flags: ProgramFlags) -> Iterator[str]:
-    """Yield the options for people, a line for each program."""
+def option_lines(flags: ProgramFlags) -> Iterator[str]:
+    """Yield the options as text, a line for each program."""
     for name in ("relion", "motioncor", "warp"):
         yield f"{name:<10} {getattr(flags, name)}"
     yield from (f"note: {note}" for note in flags.notes)

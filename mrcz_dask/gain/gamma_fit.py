@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.text.mdoc import find_mdoc
-from mrcz_dask.gain.applied import GammaRule, without_dark
-from mrcz_dask.gain.options import GainOptions, stated_exposure
-from mrcz_dask.gain.pattern import StackLook, look_at
+from mrcz_dask.gain.applied import without_dark
+from mrcz_dask.gain.options import GainOptions, GammaRule, stated_exposure
+from mrcz_dask.gain.pattern import SummedStack, read_sum
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
 from mrcz_dask.numerics.gain.gain import GammaCurve
 from mrcz_dask.numerics.gain.gamma import FEWEST, SIDE, best_gamma, fit_curve, relief
@@ -33,7 +33,7 @@ class Flat:
     Attributes
     ----------
     name
-        Of its file.
+        Name of its file.
     rate
         Dose rate, e-/pixel/s of the sensor.
     gamma
@@ -148,7 +148,7 @@ def _flats(
 ) -> Iterator[Flat]:
     prepared: PreparedGain | None = None
     for path, time in zip(paths, times, strict=True):
-        one = look_at(path)
+        one = read_sum(path)
         if prepared is None:
             prepared = prepare_gain(options, one.total.shape, one.first_row, paths)
             assert prepared is not None
@@ -158,7 +158,7 @@ def _flats(
         listen(StackDone(PHASE, path.name, path.stat().st_size))
 
 
-def _flat(one: StackLook, prepared: PreparedGain, time: float | None, side: int) -> Flat:
+def _flat(one: SummedStack, prepared: PreparedGain, time: float | None, side: int) -> Flat:
     exposure = stated_exposure(find_mdoc(one.path))
     seconds = time or (exposure and exposure / one.frames)
     if seconds is None:

@@ -1,19 +1,70 @@
-"""What is asked for about gain, dark, defects and gamma, checked before anything is read."""
+"""Options about gain, dark, defects and gamma, checked before anything is read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mrcz_dask.formats.text.mdoc import read_mdoc
-from mrcz_dask.gain.applied import GammaRule
 from mrcz_dask.numerics.gain.gain import K2, GammaCurve
 from mrcz_dask.values.checks import raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters
 
 LONGEST = 1e3  # seconds per frame
+
+
+@dataclass(frozen=True, slots=True)
+class GammaRule:
+    """The rule that gives the exponent of a stack's gain.
+
+    Attributes
+    ----------
+    curve
+        Exponent by dose rate (Eq. 11); None = `value` for all stacks.
+    value
+        The exponent if there is no curve.
+    """
+
+    curve: GammaCurve | None = None
+    value: float = 1.0
+
+    @classmethod
+    def of(cls, gamma: tuple[float, ...]) -> GammaRule:
+        """Return the rule of `GainParams.gamma`."""
+        return cls(value=gamma[0]) if len(gamma) == 1 else cls(GammaCurve(*gamma))
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers that `of` takes."""
+        c = self.curve
+        return (self.value,) if c is None else (c.a1, c.b1, c.a2, c.a3, c.low, c.high)
+
+    def at(self, rate: float | None) -> float:
+        """Return gamma at a dose rate in e-/pixel/s of the sensor.
+
+        Raises
+        ------
+        ParameterError
+            If there is a curve and no rate.
+        """
+        if self.curve is None:
+            return self.value
+        if rate is None:
+            raise ParameterError(
+                "gamma by dose rate needs the time of a frame, and nothing beside this stack says it; "
+                "expected ExposureTime in its .mdoc, or --frame-time SECONDS; or give --gain-gamma a number"
+            )
+        return self.curve.at(rate)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        if self.curve is None:
+            return {"value": self.value}
+        c = self.curve
+        return {"curve": [c.a1, c.b1, c.a2, c.a3], "calibrated": [c.low, c.high]}
 
 
 def parse_gamma(text: str | None) -> GammaRule:
@@ -44,7 +95,7 @@ def parse_gamma(text: str | None) -> GammaRule:
 
 @dataclass(frozen=True, slots=True)
 class GainOptions(Parameters):
-    """What is asked for.
+    """The references that the user gives, and how they are turned and applied.
 
     Attributes
     ----------
@@ -53,8 +104,8 @@ class GainOptions(Parameters):
     divide
         Frames are divided by the gain.
     rotate, flip
-        How gain and dark are turned: quarter turns, then 0, 1 (upside down) or 2 (left to right), as RELION
-        and MotionCor have them; rows as they are in the files.
+        Quarter turns of gain and dark, then 0, 1 (upside down) or 2 (left to right), as RELION and MotionCor
+        have them; rows as they are in the files.
     auto
         Find orientation and sense of the gain from the first stacks instead.
     gamma

@@ -1,4 +1,4 @@
-"""From the options about gain, dark and defects to what is applied to frames, and the record of it."""
+"""Gain, dark and defects as they are applied to frames: read, turned, fitted and checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mrcz_dask.formats.digest import digest_array, digest_bytes
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import Reference, read_reference
 from mrcz_dask.gain.check import Finding, Way, accepted, compare
-from mrcz_dask.gain.flags import ProgramFlags, program_flags, told
+from mrcz_dask.gain.flags import ProgramFlags, option_lines, program_flags
 from mrcz_dask.gain.options import GainOptions, parse_gamma
 from mrcz_dask.gain.pattern import session_pattern
 from mrcz_dask.numerics.gain.estimate import SessionPattern
@@ -36,7 +36,6 @@ from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import GainParams, InputParams
 
 Bools = NDArray[np.bool_]
-Patterns = Callable[[int], SessionPattern]
 
 AS_FRAMES, SAME_SIZE = "as the frames", "same size as the frames"
 FIRST, MORE = 5, 20
@@ -46,23 +45,23 @@ USUAL = (0.5, 2.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedGain:
-    """What is applied to the frames of a session.
+    """Gain, dark and defects of a session, ready to be applied.
 
     Attributes
     ----------
     gain
         Dark, multiplier and defects, in the frames' orientation and size.
     params
-        Its digest, and which exponent a stack's gain gets.
+        Its digest, and the rule for the exponent of a stack's gain.
     about
         Plain values for the provenance: names, digests, orientation, sense, sizes. The same whichever stacks
         showed the orientation.
     caveats
-        What a person should know.
+        Doubts that a person should know.
     flags
-        What other programs have to be told of the gain; None without one.
+        Options of other programs for the gain; None without one.
     way
-        How gain and dark are turned.
+        Orientation and sense of the gain; the dark is turned alike.
     """
 
     gain: Gain
@@ -73,46 +72,43 @@ class PreparedGain:
     way: Way
 
     def against(self, pattern: SessionPattern) -> tuple[Finding, ...]:
-        """Return what the pattern of stacks, before the gain, says against gain and dark."""
+        """Compare gain and dark with the pattern of stacks, before the gain, and return what is wrong."""
         return tuple(compare(self.gain, self.params, self.about, self.way, pattern))
 
     def lines(self) -> Iterator[str]:
-        """Yield what is applied, for people."""
+        """Yield a line for each reference that is applied, and the options of other programs."""
         for name in ("gain", "dark", "defects"):
             if name in self.about:
-                yield f"{name}: {_described(self.about[name])}"
+                yield f"{name}: {', '.join(self._words(self.about[name]))}"
         if self.flags is not None:
-            yield from ("for " + line for line in told(self.flags) if not line.startswith("note"))
+            yield from ("for " + line for line in option_lines(self.flags) if not line.startswith("note"))
 
-
-def _described(about: dict[str, Any]) -> str:
-    """Return such as ``gain.mrc, same size as the frames, multiplied, --gain-rotate 1 ...``."""
-    words = [about["name"]]
-    if "size" in about:
-        words.append(SAME_SIZE if about["size"] == AS_FRAMES else about["size"])
-    if "sense" in about:
-        words.append({"multiply": "multiplied", "divide": "divided by"}[about["sense"]])
-    if "pixels" in about:
-        words.append(f"{about['pixels']} pixels")
-    if "orientation" in about:
-        way = about["orientation"]
-        by = "found by comparing with the stacks" if way["said_by"] == "stacks" else "as the options say"
-        words.append(f"--gain-rotate {way['turns']} --gain-flip {int(way['flip_rows'])} ({by})")
-    return ", ".join(words)
+    def _words(self, about: dict[str, Any]) -> Iterator[str]:
+        yield about["name"]
+        if "size" in about:
+            yield SAME_SIZE if about["size"] == AS_FRAMES else about["size"]
+        if "sense" in about:
+            yield {"multiply": "multiplied", "divide": "divided by"}[about["sense"]]
+        if "pixels" in about:
+            yield f"{about['pixels']} pixels"
+        if "orientation" in about:
+            way = about["orientation"]
+            by = "found by comparing with the stacks" if way["said_by"] == "stacks" else "as the options say"
+            yield f"--gain-rotate {way['turns']} --gain-flip {int(way['flip_rows'])} ({by})"
 
 
 @dataclass(frozen=True, slots=True)
 class Turned:
-    """How a reference is turned, and who said so.
+    """The orientation and sense of a gain reference, and where they come from.
 
     Attributes
     ----------
     orientation, sense
-        Of the gain.
+        From the rows of its file to those of the frames; multiply or divide.
     said_by
         ``options`` or ``stacks``.
     scores
-        All 16 if the stacks said it, best first.
+        Scores of all 16 possibilities if the stacks decided, best first.
     """
 
     orientation: Orientation
@@ -122,8 +118,9 @@ class Turned:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        found = {"turns": self.orientation.turns, "flip_rows": self.orientation.flip, "said_by": self.said_by}
-        return {"sense": self.sense, "orientation": found}
+        orientation = self.orientation
+        turns = {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": self.said_by}
+        return {"sense": self.sense, "orientation": turns}
 
 
 def prepare_gain(
@@ -136,48 +133,47 @@ def prepare_gain(
     inputs: InputParams | None = None,
     listen: Listener = silent,
 ) -> PreparedGain | None:
-    """Read, turn and fit what the options name; None if they name nothing.
+    """Read, turn and fit the references that the options name; None if they name nothing.
 
     Parameters
     ----------
     options
-        What is asked for.
+        References, and how they are turned and applied.
     shape
         (ny, nx) of the frames.
     first_row
-        Where row 0 of the frames is shown, as their source says.
+        Place of row 0 of the frames in the image, as their source says.
     stacks
-        Of the session in order of time. The first five, or 20 if these do not decide, are summed to see
-        whether gain and dark take their pattern away, and the first five which way round defects are.
+        Stacks of the session in order of time. The first five, or 20 if these do not decide, are summed to
+        see whether gain and dark take their pattern away, and the first five for the orientation of defects.
     frames_format
-        Of the stacks' files, for what other programs have to be told.
+        Format of the stacks' files, for the options of other programs.
     inputs
         How they are read.
     listen
-        Told of the stacks that are summed.
+        Gets a message about each stack that is summed.
 
     Raises
     ------
     FormatError, OSError
-        A reference cannot be read.
+        If a reference cannot be read.
     ParameterError
-        It does not fit the frames; names both shapes. Or it is worse than none in every orientation.
+        If it does not fit the frames, or is worse than none in every orientation.
     SessionError
-        The stacks do not decide about the orientation; lists the scores.
+        If the stacks do not decide about the orientation; lists the scores.
     """
     if not options.asked:
         return None
-    patterns = _Patterns(stacks, inputs, listen)
+    first = _FirstStacks(stacks, inputs, listen)
     about: dict[str, Any] = {"order": "dark, gain ** gamma, defects, then outliers and pattern"}
     caveats: list[str] = []
     reference = None if options.gain is None else read_reference(options.gain)
-    turned, multiplier, subpixels = _gain(options, reference, shape, patterns, about, caveats)
-    dark = None if options.dark is None else _dark(options.dark, turned.orientation, shape, about)
-    masks = (
-        []
-        if options.defects is None
-        else _defects(options.defects, shape, first_row, patterns, about, caveats)
-    )
+    turned, multiplier, subpixels = _gain(options, reference, shape, first, about, caveats)
+    dark, masks = None, []
+    if options.dark is not None:
+        dark = _dark(options.dark, turned.orientation, shape, about)
+    if options.defects is not None:
+        masks = [_defects(options.defects, shape, first_row, first, about, caveats)]
     gain = Gain.of(multiplier, dark=dark, defects=masks)
     about["defects_in_all"] = int(np.count_nonzero(gain.bad))
     if gain.bad.mean() > MOST:
@@ -186,106 +182,90 @@ def prepare_gain(
             f"{given}: {gain.bad.mean():.0%} of the frame's {named(gain.shape)} pixels would be defects; "
             f"expected at most {MOST:.0%}. Give the references and the list of this camera"
         )
-    rule = parse_gamma(options.gamma)
     arrays: list[NDArray[Any]] = [gain.image, gain.bad.view(np.uint8)]
     arrays += [] if gain.dark is None else [gain.dark]
     digest = digest_bytes(" ".join(digest_array(a) for a in arrays).encode())
-    params = GainParams(digest, rule.numbers, subpixels, options.frame_time)
+    params = GainParams(digest, parse_gamma(options.gamma).numbers, subpixels, options.frame_time)
     flags = None
     if reference is not None:
         flags = program_flags(turned.orientation, turned.sense, reference, frames_format)
     way = Way(turned.orientation, turned.sense == "divide")
-    made = PreparedGain(gain, params, about, tuple(caveats), flags, way)
-    return _checked(made, patterns, force=options.force)
+    prepared = PreparedGain(gain, params, about, tuple(caveats), flags, way)
+    if not stacks or not {"gain", "dark"} & about.keys():
+        return prepared
+    caveats += _findings(prepared, first, force=options.force)
+    return replace(prepared, caveats=tuple(caveats))
 
 
-def _checked(made: PreparedGain, patterns: _Patterns, *, force: bool) -> PreparedGain:
-    """Return it with what the stacks say against it as caveats; refuse what is worse than nothing."""
-    found: tuple[Finding, ...] = ()
-    if not patterns.available or not {"gain", "dark"} & made.about.keys():
-        return made
+def _findings(prepared: PreparedGain, first: _FirstStacks, *, force: bool) -> tuple[str, ...]:
+    """Compare with the first stacks; return what is wrong, and refuse what is worse than nothing."""
+    findings: tuple[Finding, ...] = ()
     try:
         for count in (FIRST, MORE):
-            found = made.against(patterns(count))
-            if patterns.available <= FIRST or not any(one.undecided for one in found):
+            findings = prepared.against(first.pattern(count))
+            if first.number <= FIRST or not any(one.undecided for one in findings):
                 break
     except SessionError as error:
-        return replace(made, caveats=(*made.caveats, f"gain and dark are not compared with stacks: {error}"))
-    told = accepted(found, force=force)
-    if any(one.worse for one in found):
-        made.about["forced"] = True
-    return replace(made, caveats=(*made.caveats, *told))
+        return (f"gain and dark are not compared with stacks: {error}",)
+    texts = accepted(findings, force=force)
+    if any(one.worse for one in findings):
+        prepared.about["forced"] = True
+    return texts
 
 
-class _Patterns:
-    """The pattern of the first stacks, made once."""
+class _FirstStacks:
+    """The patterns of the first stacks of a session, each found once."""
 
     def __init__(self, stacks: Sequence[Path], inputs: InputParams | None, listen: Listener) -> None:
         self._stacks, self._inputs, self._listen = stacks, inputs, listen
-        self._made: dict[int, SessionPattern] = {}
+        self._patterns: dict[int, SessionPattern] = {}
+        self.number = len(stacks)
 
-    @property
-    def available(self) -> int:
-        return len(self._stacks)
-
-    def __call__(self, count: int) -> SessionPattern:
-        count = min(count, len(self._stacks))
-        if count not in self._made:
+    def pattern(self, count: int) -> SessionPattern:
+        """Return the pattern of so many stacks, or of all that there are."""
+        count = min(count, self.number)
+        if count not in self._patterns:
             found = session_pattern(self._stacks[:count], inputs=self._inputs, listen=self._listen)
-            self._made[count] = found.pattern
-        return self._made[count]
+            self._patterns[count] = found.pattern
+        return self._patterns[count]
 
 
 def _gain(
     options: GainOptions,
     reference: Reference | None,
     shape: tuple[int, int],
-    patterns: _Patterns,
+    first: _FirstStacks,
     about: dict[str, Any],
     caveats: list[str],
 ) -> tuple[Turned, NDArray[np.float32], int]:
     """Return how the gain is turned, the multiplier for frames, and frames' pixels in one of the sensor."""
-    said = Turned(
-        rotated_flipped(options.rotate, options.flip), "divide" if options.divide else "multiply", "options"
-    )
+    sense: Sense = "divide" if options.divide else "multiply"
+    turned = Turned(rotated_flipped(options.rotate, options.flip), sense, "options")
     if options.gain is None or reference is None:
-        return said, np.ones(shape, np.float32), 1
-    turned = find_orientation(reference, patterns, patterns.available) if options.auto else said
-    raw = turned.orientation.apply(as_multiplier(reference.image, divide=turned.sense == "divide"))
+        return turned, np.ones(shape, np.float32), 1
+    if options.auto:
+        try:
+            turned = turned_by(reference, first.pattern(FIRST))
+        except SessionError:
+            if first.number <= FIRST:
+                raise
+            turned = turned_by(reference, first.pattern(MORE))
+    raw = turned_multiplier(reference, turned)
     multiplier = _fitted(options.gain, partial(fit_gain, raw, shape))
     factor = size_factor(raw.shape, shape) or 1
-    caveats += _unusual(reference.name, multiplier)
+    good = multiplier[multiplier > 0]
+    middle = float(np.median(good)) if good.size else 1.0
+    if not USUAL[0] <= middle <= USUAL[1]:
+        caveats.append(
+            f"{reference.name}: the median of the gain is {middle:.4g}, not about 1; it changes the unit of "
+            "counts"
+        )
     about["gain"] = {**reference.about(), **turned.to_dict(), "size": _size(factor, "harmonic mean")}
     return turned, multiplier, max(factor, 1) ** 2
 
 
-def find_orientation(reference: Reference, patterns: Patterns, available: int) -> Turned:
-    """Return the orientation and sense that the first five stacks show, or 20 if these do not decide.
-
-    Parameters
-    ----------
-    reference
-        The gain.
-    patterns
-        Gives the pattern of so many of the first stacks.
-    available
-        How many there are.
-
-    Raises
-    ------
-    SessionError
-        If they do not decide; lists the scores.
-    """
-    try:
-        return turned_by(reference, patterns(FIRST))
-    except SessionError:
-        if available <= FIRST:
-            raise
-    return turned_by(reference, patterns(MORE))
-
-
 def turned_by(reference: Reference, pattern: SessionPattern) -> Turned:
-    """Return the orientation and sense of a gain that a pattern shows.
+    """Find the orientation and sense of a gain from the pattern of stacks.
 
     Raises
     ------
@@ -313,13 +293,6 @@ def _size(factor: int, how: str) -> str:
     return f"repeated {factor} x {factor}" if factor > 1 else f"{how} of {-factor} x {-factor}"
 
 
-def _unusual(name: str, multiplier: NDArray[np.float32]) -> Iterator[str]:
-    good = multiplier[multiplier > 0]
-    middle = float(np.median(good)) if good.size else 1.0
-    if not USUAL[0] <= middle <= USUAL[1]:
-        yield f"{name}: the median of the gain is {middle:.4g}, not about 1; it changes the unit of counts"
-
-
 def _dark(
     path: str, orientation: Orientation, shape: tuple[int, int], about: dict[str, Any]
 ) -> NDArray[np.float32]:
@@ -335,14 +308,14 @@ def _defects(
     path: str,
     shape: tuple[int, int],
     first_row: FirstRow,
-    patterns: _Patterns,
+    first: _FirstStacks,
     about: dict[str, Any],
     caveats: list[str],
-) -> list[Bools]:
+) -> Bools:
     """Return the mask of a list, in the orientation of its convention unless the stacks show another."""
     defects = read_defects(path, shape)
     plain = defects.as_frames(first_row)
-    pattern = patterns(FIRST) if patterns.available else None
+    pattern = first.pattern(FIRST) if first.number else None
     orientation, seen, said_by = place_defects(plain, shape, pattern)
     mask: Bools = _fitted(path, partial(fit_mask, orientation.apply(plain), shape))
     caveats += defects.notes
@@ -359,13 +332,13 @@ def _defects(
         "pixels": int(np.count_nonzero(mask)),
         "orientation": {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": said_by},
     }
-    return [mask]
+    return mask
 
 
 def place_defects(
     mask: Bools, shape: tuple[int, int], pattern: SessionPattern | None
 ) -> tuple[Orientation, float, str]:
-    """Return how a mask is turned, the share of its pixels that the stacks find bad so, and who says it.
+    """Find the orientation of a mask, the share of its pixels that the stacks find bad, and what decided.
 
     Parameters
     ----------
@@ -374,7 +347,7 @@ def place_defects(
     shape
         (ny, nx) of the frames.
     pattern
-        What the stacks show; None = the convention decides.
+        Pattern of the stacks; None = the convention decides.
 
     Notes
     -----

@@ -44,11 +44,11 @@ def frames_array(
     """
     n, ny, nx = shape
     name = f"{load.__name__}-{tokenize(load, arguments, shape)}"
-    graph = {(name, k, 0, 0): (_as_chunk, load, arguments, k) for k in range(n)}
+    graph = {(name, k, 0, 0): (_chunk, load, arguments, k) for k in range(n)}
     return da.Array(graph, name, ((1,) * n, (ny,), (nx,)), dtype=np.dtype(dtype))
 
 
-def _as_chunk(load: Callable[..., NDArray[Any]], arguments: tuple[Any, ...], k: int) -> NDArray[Any]:
+def _chunk(load: Callable[..., NDArray[Any]], arguments: tuple[Any, ...], k: int) -> NDArray[Any]:
     return load(*arguments, k)[None]
 
 
@@ -56,7 +56,7 @@ Known = tuple[str, int, int, InputParams]
 
 
 def identity(path: Path, params: InputParams = USUAL) -> Known:
-    """Return what a graph knows a stack by: absolute path, size, modification time, and how it is read."""
+    """Return the values by which a graph knows a stack: absolute path, size, modification time, `params`."""
     return str(path.absolute()), *measure(path), params
 
 
@@ -83,17 +83,13 @@ def shared_reader(path: str, size: int, mtime_ns: int, params: InputParams) -> I
     try:
         yield reader
     finally:
-        _put_back(known, reader)
-
-
-def _put_back(known: Known, reader: FrameSource) -> None:
-    with _lock:
-        spare = [_idle.pop(known)] if known in _idle else []
-        _idle[known] = reader
-        while len(_idle) > OPEN_FILES:
-            spare.append(_idle.popitem(last=False)[1])
-    for one in spare:
-        one.close()
+        with _lock:
+            spare = [_idle.pop(known)] if known in _idle else []
+            _idle[known] = reader
+            while len(_idle) > OPEN_FILES:
+                spare.append(_idle.popitem(last=False)[1])
+        for one in spare:
+            one.close()
 
 
 def physical_frame(path: str, size: int, mtime_ns: int, params: InputParams, k: int) -> NDArray[Any]:

@@ -31,7 +31,7 @@ IMAGES = ("mask", "hot", "dead", "hot_excess", "pattern", "additive", "illuminat
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """When a stack is said to be taken, and what it is called.
+    """The name of a stack, and the time at which it is said to be taken.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ def exposures(params: SimulationParams) -> tuple[Exposure, ...]:
     """Return the names and times of a session's stacks in order of acquisition, 60-70 s apart."""
     draws = stream(params.seed, Purpose.NAMES)
     seconds = np.cumsum(draws.integers(60, 71, params.stacks)).tolist()
-    holes = sorted(_distinct(draws, params.stacks, 100_000, 1_000_000))
+    holes = sorted(100_000 + int(k) for k in draws.choice(900_000, params.stacks, replace=False))
     order = draws.permutation(params.stacks)
     if params.stacks > 1 and (np.diff(order) > 0).all():
         order = order[::-1]
@@ -121,7 +121,7 @@ def write_session(
 
 
 def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
-    """Return what SerialEM would write beside a stack.
+    """Return the text of the .mdoc that SerialEM would write beside a stack.
 
     Parameters
     ----------
@@ -197,8 +197,3 @@ def _prepare(folder: Path) -> None:
             f"{folder} holds {len(found)} entries, {found[0]!r} among them; expected a new or an empty"
             " folder; choose another one or remove what is there"
         )
-
-
-def _distinct(draws: np.random.Generator, number: int, low: int, high: int) -> list[int]:
-    chosen = draws.choice(high - low, number, replace=False)
-    return [low + int(value) for value in chosen]

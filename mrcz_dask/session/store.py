@@ -1,13 +1,12 @@
 """The session store: sums, weights and corrections of a session as a Zarr hierarchy.
 
 ``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) with the stack's
-record in its attributes; ``corrections/<stem>`` what turns its counts into normalised pixels;
+record in its attributes; ``corrections/<stem>`` the correction that turns its counts into normalized pixels;
 ``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers;
 ``histograms/<stem>`` the histogram and the fit that its mask came from, and the mask in bits;
-``thumbnails/<stem>`` small images to look at; ``gains/<digest>`` what was applied to the frames before all
-else. A group appears whole, by rename, or not at all, so that a task
-may run twice and a reader never sees half of one. Every array has its xxh3-64 in its attributes: Zarr reads a
-chunk that is gone as zeros.
+``thumbnails/<stem>`` small images; ``gains/<digest>`` the gain that was applied to the frames first.
+A group appears whole, by rename, or not at all, so that a task may run twice and a reader never sees half of
+one. Every array has its xxh3-64 in its attributes: Zarr reads a chunk that is gone as zeros.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
 from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
-from mrcz_dask.values.params import Form
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
@@ -62,7 +60,7 @@ class SessionStore:
     Parameters
     ----------
     path
-        The folder, ``OUT/session.zarr``; made by `create`.
+        Path of the folder, ``OUT/session.zarr``; `create` makes it.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -101,7 +99,7 @@ class SessionStore:
 
     def load(self, stem: str, name: str) -> NDArray[Any]:
         """Return an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``."""
-        return self._read(f"stacks/{key_of(stem)}/{name}")
+        return self._read(f"stacks/{key_of(stem)}", name)[0]
 
     def put_correction(self, stem: str, correction: Correction) -> str:
         """Keep a correction; return its digest, which `correction` checks."""
@@ -114,15 +112,14 @@ class SessionStore:
 
     def put_histogram(self, stem: str, fit: KeptFit, hot: Bools, dead: Bools) -> None:
         """Keep the histogram of a stack's sum with its fit, and its outliers, (y, x) bool, packed in bits."""
-        curves = np.stack([getattr(fit, name) for name in FIT_CURVES])
-        packed = np.stack([np.packbits(hot, axis=1), np.packbits(dead, axis=1)])
+        arrays = {
+            "counts": fit.counts,
+            "curves": np.stack([getattr(fit, name) for name in FIT_CURVES]),
+            "hot_dead": np.stack([np.packbits(hot, axis=1), np.packbits(dead, axis=1)]),
+        }
         about = {name: getattr(fit, name) for name in ("below", "above", "dark_line", "hot_line")}
-        arrays = {"counts": fit.counts, "curves": curves, "hot_dead": packed}
-        self._put(
-            f"histograms/{key_of(stem)}",
-            arrays,
-            plain({**about, "curves": FIT_CURVES, "width": hot.shape[1]}),
-        )
+        about |= {"curves": FIT_CURVES, "width": hot.shape[1]}
+        self._put(f"histograms/{key_of(stem)}", arrays, plain(about))
 
     def histogram(self, stem: str) -> KeptFit | None:
         """Return the histogram of a stack's sum with its fit; None if there is none.
@@ -135,8 +132,7 @@ class SessionStore:
         about = self._attributes(f"histograms/{key_of(stem)}")
         if not about:
             return None
-        edges, z, residual, weight = self._read(f"histograms/{key_of(stem)}/curves")
-        counts = self._read(f"histograms/{key_of(stem)}/counts")
+        (edges, z, residual, weight), counts = self._read(f"histograms/{key_of(stem)}", "curves", "counts")
         dark, hot = (about[name] and tuple(about[name]) for name in ("dark_line", "hot_line"))
         return KeptFit(edges, counts, z, residual, weight, about["below"], about["above"], dark, hot)
 
@@ -151,7 +147,7 @@ class SessionStore:
             When they are not those that were written.
         """
         about = self._attributes(f"histograms/{key_of(stem)}")
-        return (self._read(f"histograms/{key_of(stem)}/hot_dead"), about["width"]) if about else None
+        return (self._read(f"histograms/{key_of(stem)}", "hot_dead")[0], about["width"]) if about else None
 
     def put_thumbnails(
         self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
@@ -167,14 +163,11 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        attributes = self._attributes(f"thumbnails/{key_of(stem)}")
-        if not attributes:
+        about = self._attributes(f"thumbnails/{key_of(stem)}")
+        if not about:
             return None
-        return (
-            self._read(f"thumbnails/{key_of(stem)}/images"),
-            float(attributes["low"]),
-            float(attributes["high"]),
-        )
+        (images,) = self._read(f"thumbnails/{key_of(stem)}", "images")
+        return images, float(about["low"]), float(about["high"])
 
     def patch(self, stem: str) -> tuple[Floats, NDArray[np.uint8], tuple[int, int]] | None:
         """Return the place of a stack with most outliers, in full: means, weight, and where it begins.
@@ -187,12 +180,12 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        attributes = self._attributes(f"thumbnails/{key_of(stem)}")
-        if "patch_at" not in attributes:
+        about = self._attributes(f"thumbnails/{key_of(stem)}")
+        if "patch_at" not in about:
             return None
-        arrays = (self._read(f"thumbnails/{key_of(stem)}/{name}") for name in ("patch", "patch_weight"))
-        y, x = attributes["patch_at"]
-        return *arrays, (int(y), int(x))  # type: ignore[return-value]
+        images, weight = self._read(f"thumbnails/{key_of(stem)}", "patch", "patch_weight")
+        y, x = about["patch_at"]
+        return images, weight, (int(y), int(x))
 
     def put_block(self, digest: str, total: WindowSum[Any]) -> None:
         """Keep the sum of a block of stacks until the run is over."""
@@ -209,8 +202,7 @@ class SessionStore:
             When it is not there, or not what was written.
         """
         about = self._attributes(f"blocks/{digest}")
-        for name in SUM_ARRAYS:
-            setattr(total, name, self._read(f"blocks/{digest}/{name}"))
+        total.numerator, total.masked, total.missing = self._read(f"blocks/{digest}", *SUM_ARRAYS)
         total.weight, total.bound, total.exponent = (about[name] for name in ("weight", "bound", "exponent"))
         total.members = members
         return total
@@ -237,12 +229,11 @@ class SessionStore:
             When it is not there, or not what was written.
         """
         dark = self._attributes(f"gains/{digest}").get("dark", False)
-        names = ("image", "bad", *(("dark",) if dark else ()))
-        image, bad, *rest = (self._read(f"gains/{digest}/{name}") for name in names)
+        image, bad, *rest = self._read(f"gains/{digest}", "image", "bad", *(("dark",) if dark else ()))
         return Gain(image, bad.view(np.bool_), *rest)
 
     def gain_about(self, digest: str) -> dict[str, Any] | None:
-        """Return what is known of a gain: names, digests, orientation; None if it is not there."""
+        """Return names, digests and orientation of a gain as plain values; None if it is not there."""
         return self._attributes(f"gains/{digest}").get("about")
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
@@ -267,11 +258,10 @@ class SessionStore:
         DamagedError
             When it is not there, or its arrays are not those that were written.
         """
-        attributes = self._attributes(f"{group}/{key_of(stem)}")
-        pattern, weight, fill = (self._read(f"{group}/{key_of(stem)}/{name}") for name in PIXEL_ARRAYS)
-        scale = self._read(f"{group}/{key_of(stem)}/{SCALE}") if attributes.get("scaled") else None
-        form: Form = attributes["form"]
-        return Correction(form, pattern, float(attributes["step"]), weight, fill, scale)
+        about = self._attributes(f"{group}/{key_of(stem)}")
+        names = (*PIXEL_ARRAYS, SCALE) if about.get("scaled") else PIXEL_ARRAYS
+        pattern, weight, fill, *scale = self._read(f"{group}/{key_of(stem)}", *names)
+        return Correction(about["form"], pattern, float(about["step"]), weight, fill, *scale)
 
     def _attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a group; empty where it is not there, or is no group."""
@@ -282,17 +272,20 @@ class SessionStore:
         except (FileNotFoundError, GroupNotFoundError, JSONDecodeError):
             return {}
 
-    def _read(self, path: str) -> NDArray[Any]:
-        try:
-            with phase("disk"):
-                array = zarr.open_array(self.path, path=path, mode="r")
-                with phase("disk", array.nbytes):
-                    values = np.asarray(array[...])
-        except (FileNotFoundError, ArrayNotFoundError, JSONDecodeError, RuntimeError) as error:
-            raise DamagedError(f"{self.path}: {path} cannot be read ({error}); {REMEDY}") from error
-        if array.attrs.get("xxh3") != _array_digest(values):
-            raise DamagedError(f"{self.path}: {path} is not what was written; {REMEDY}")
-        return values
+    def _read(self, group: str, *names: str) -> list[NDArray[Any]]:
+        arrays = []
+        for path in (f"{group}/{name}" for name in names):
+            try:
+                with phase("disk"):
+                    array = zarr.open_array(self.path, path=path, mode="r")
+                    with phase("disk", array.nbytes):
+                        values = np.asarray(array[...])
+            except (FileNotFoundError, ArrayNotFoundError, JSONDecodeError, RuntimeError) as error:
+                raise DamagedError(f"{self.path}: {path} cannot be read ({error}); {REMEDY}") from error
+            if array.attrs.get("xxh3") != _array_digest(values):
+                raise DamagedError(f"{self.path}: {path} is not what was written; {REMEDY}")
+            arrays.append(values)
+        return arrays
 
     def _put_correction(self, path: str, correction: Correction) -> str:
         digest, arrays = correction_digest(correction), correction_arrays(correction)

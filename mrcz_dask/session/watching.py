@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
-from mrcz_dask.formats.places import Measured, measure
+from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.session.discovery import assemble, session_folder
 from mrcz_dask.session.entries import Discovery
@@ -26,8 +26,8 @@ Stamp = tuple[int, ...]
 
 
 @dataclass(slots=True)
-class _Seen:
-    """A file as it was last time, since when, and what probing it found once it had settled."""
+class _File:
+    """A file as it was last time, since when it is so, and the result of its probe once it had settled."""
 
     stamp: Stamp
     since: float
@@ -35,20 +35,20 @@ class _Seen:
 
     @property
     def changed(self) -> int:
-        """When it or its .mdoc was changed, by the file server's clock, nanoseconds."""
+        """Time of the last change of the file or its .mdoc, by the file server's clock, nanoseconds."""
         return max(self.stamp[1::2])
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is in the folder now.
+    """The folder as it is now.
 
     Attributes
     ----------
     discovery
-        Of what has settled; there may be no stack.
+        Files that have settled; there may be no stack.
     unsettled
-        How many files still change, or changed a moment ago.
+        Number of files that still change, or changed a moment ago.
     """
 
     discovery: Discovery
@@ -77,72 +77,55 @@ class Watcher:
     recursive: bool = False
     inputs: InputParams | None = None
     clock: Callable[[], float] = monotonic
-    _files: dict[Path, _Seen] = field(default_factory=dict)
-    _newest: int = 0
+    _files: dict[Path, _File] = field(default_factory=dict)
     _stems: dict[str, str] = field(default_factory=dict)
 
     def scan(self) -> Seen:
-        """Return what is there now.
+        """Return the folder as it is now.
 
         Raises
         ------
         OSError, SessionError
-            When the folder cannot be read.
+            If the folder cannot be read.
         """
         root = session_folder(self.folder, self.output)
         try:
             listing = list_stacks(root, self.output, self.include, self.exclude, self.recursive)
         except NoStacksError:
             listing = Listing((), {}, (), (), ())
-        self._see(listing)
-        settled = [path for path in listing.files if path in self._files and self._settled(path)]
-        looks = [self._look(root, listing, path) for path in settled]
-        discovery = assemble(root, listing, looks)
-        return Seen(self._named_as_before(discovery), len(self._files) - len(settled))
-
-    def _named_as_before(self, found: Discovery) -> Discovery:
-        """Keep the names of outputs that are made already when another format of a stack comes."""
-        before = tuple(replace(e, stem=self._stems.get(e.name, e.stem)) for e in found.stacks)
-        if len({e.stem for e in before}) == len(before):
-            found = replace(found, stacks=before)
-        self._stems |= {e.name: e.stem for e in found.stacks}
-        return found
-
-    def _see(self, listing: Listing) -> None:
-        now, files = self.clock(), {}
+        now, before = self.clock(), self._files
+        self._files = {}
         for path in listing.files:
             stamp = _stamp(path, listing)
-            before = self._files.get(path)
             if stamp is not None:
-                files[path] = before if before and before.stamp == stamp else _Seen(stamp, now)
-        self._files = files
-        self._newest = max((one.changed for one in files.values()), default=0)
-
-    def _settled(self, path: Path) -> bool:
-        one = self._files[path]
-        old = self._newest - one.changed >= self.settle * 1e9
-        return old or self.clock() - one.since >= self.settle
-
-    def _look(self, root: Path, listing: Listing, path: Path) -> ProbedFile:
-        one = self._files[path]
-        if one.found is None:
-            one.found = probe(root, listing.mdocs, path, self.inputs)
-        return one.found
+                known = before.get(path)
+                self._files[path] = known if known and known.stamp == stamp else _File(stamp, now)
+        newest = max((one.changed for one in self._files.values()), default=0)
+        probed = []
+        for path, file in self._files.items():
+            if newest - file.changed >= self.settle * 1e9 or now - file.since >= self.settle:
+                if file.found is None:
+                    file.found = probe(root, listing.mdocs, path, self.inputs)
+                probed.append(file.found)
+        found = assemble(root, listing, probed)
+        # outputs keep the names with which they were made when another format of a stack comes
+        stacks = tuple(replace(e, stem=self._stems.get(e.name, e.stem)) for e in found.stacks)
+        if len({e.stem for e in stacks}) == len(stacks):
+            found = replace(found, stacks=stacks)
+        self._stems |= {e.name: e.stem for e in found.stacks}
+        return Seen(found, len(self._files) - len(probed))
 
 
 def _stamp(path: Path, listing: Listing) -> Stamp | None:
     """Return size and time of a stack and of its .mdoc; None if it is gone."""
-    mdoc = find_mdoc(path, listing.mdocs[path.parent])
-    try:
-        return tuple(value for one in (path, mdoc) if one for value in _measured(one))
-    except OSError:
-        return None
-
-
-def _measured(path: Path) -> Measured:
-    """Return size and time of a file; of a link that leads nowhere those of the link, which settles, too."""
-    try:
-        return measure(path)
-    except OSError:
-        status = path.lstat()
-        return Measured(status.st_size, status.st_mtime_ns)
+    stamp: Stamp = ()
+    for file in filter(None, (path, find_mdoc(path, listing.mdocs[path.parent]))):
+        try:
+            stamp += measure(file)
+        except OSError:
+            try:
+                status = file.lstat()  # a link that leads nowhere settles, too
+            except OSError:
+                return None
+            stamp += (status.st_size, status.st_mtime_ns)
+    return stamp

@@ -13,7 +13,7 @@ from mrcz_dask.convert.filtering import filter_outliers
 from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.gain.pattern import look_at
+from mrcz_dask.gain.pattern import read_sum
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.params import OutlierParams
@@ -175,7 +175,7 @@ def test_a_gain_is_estimated_without_blank_frames(tmp_path: Path) -> None:
     put = put_in(counts(3), (2, 9))
     for k, frames in enumerate((put, counts(3), np.zeros((4, *SHAPE), np.uint16))):
         mrcz_dask.write(tmp_path / f"{k}.mrc", frames, codec="none")
-    one, other = (look_at(tmp_path / f"{k}.mrc") for k in (0, 1))
+    one, other = (read_sum(tmp_path / f"{k}.mrc") for k in (0, 1))
     assert one.dose == other.dose and (one.frames, one.total.n) == (len(put), len(put) - 2)
     with pytest.raises(FormatError, match="all its frames are blank"):
-        look_at(tmp_path / "2.mrc")
+        read_sum(tmp_path / "2.mrc")

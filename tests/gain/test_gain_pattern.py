@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.mrc.writer import write
-from mrcz_dask.gain.pattern import GROUP, PHASE, _groups, look_at, session_pattern
+from mrcz_dask.gain.pattern import GROUP, PHASE, _groups, read_sum, session_pattern
 from mrcz_dask.numerics.simulate import SimulationParams
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values import messages
@@ -57,7 +57,7 @@ def test_outputs_and_other_shapes_are_refused(stacks: tuple[Path, ...], tmp_path
     quantized = tmp_path / "output.mrcz"
     write(quantized, np.ones((3, *SHAPE), np.int16), pixels={"scale": 0.5, "offset": 0.0})
     with pytest.raises(FormatError, match="quantized"):
-        look_at(quantized)
+        read_sum(quantized)
     other = tmp_path / "other.mrcz"
     write(other, np.random.default_rng(0).poisson(2, (12, 32, 32)).astype(np.uint8))
     with pytest.raises(SessionError, match="expected one shape"):
@@ -65,6 +65,6 @@ def test_outputs_and_other_shapes_are_refused(stacks: tuple[Path, ...], tmp_path
 
 
 def test_a_look_says_what_the_file_is(stacks: tuple[Path, ...]) -> None:
-    one = look_at(stacks[0])
+    one = read_sum(stacks[0])
     assert (one.format, one.first_row, one.total.n) == ("MRCZ", "bottom", 12)
     assert one.dose == pytest.approx(1, rel=0.1)
