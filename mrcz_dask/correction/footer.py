@@ -258,7 +258,7 @@ def _is_complete(task: CorrectionTask) -> bool:
 
 
 def _reason(task: CorrectionTask, last: Mapping[str, Any]) -> str:
-    """Return what has changed since an output was made."""
+    """Name the change since an output was made."""
     why = forbidding(last, task.settings)
     if why is not None:
         return why

@@ -71,6 +71,10 @@ class Plan:
         """Path of the session store."""
         return self.folder / STORE_NAME
 
+    def output(self, stack: StackEntry) -> Path:
+        """Return the path of a stack's output."""
+        return self.folder / output_name(stack.stem, self.settings.write)
+
     def window(self, index: int) -> list[int]:
         """Return the window of a stack if all stacks are usable."""
         return koma_window(index, len(self.stacks), self.settings.koma.reach)
@@ -220,8 +224,7 @@ def plan_over(
     plan = Plan(discovery, out, settings, overwrite, prepared)
     replaced = sum(measure(path).size for path in _existing_outputs(plan, [settings.write]))
     check_space(out, plan.bytes_out() - replaced)
-    outputs = (out / output_name(stack.stem, settings.write) for stack in stacks)
-    forbid_overwriting((stack.path for stack in stacks), outputs)
+    forbid_overwriting((stack.path for stack in stacks), map(plan.output, stacks))
     if not (overwrite or mixing):
         forbid_mixing(plan)
     return plan

@@ -321,6 +321,7 @@ def _dask_report(client: Client, path: Path, listen: messages.Listener) -> Itera
     from distributed import performance_report
 
     def attempted(step: Callable[[], None]) -> bool:
+        """Take a step; a failure is a warning."""
         try:
             step()
         except Exception as error:  # noqa: BLE001 - a scheduler without bokeh, a full disk

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import compress, count, islice
 from typing import Any, Literal
 
@@ -327,10 +328,7 @@ def _window_sum(
 ) -> MovingSum[MemberRef]:
     store, exponent = SessionStore(task.store), window.exponent
     members = frozenset(window.members) | (frozenset() if window.held is None else {window.held})
-
-    def load(ref: MemberRef) -> Member:
-        return load_member(store, ref, masked=window.masked)
-
+    load = partial(load_member, store, masked=window.masked)
     if before is not None and before.exponent == exponent and len(before.members ^ members) < len(members):
         return before.moved_to(members, exponent, load)
     total: MovingSum[MemberRef]
@@ -350,7 +348,7 @@ def sum_block(block: Block) -> str:
     """Sum the stacks of a block, keep the sum in the session store, and return its digest."""
     store = SessionStore(block.store)
     total: WindowSum[MemberRef] = WindowSum(block.shape, block.raw)
-    total.move_to(block.members, block.members[0].exponent, lambda ref: load_member(store, ref))
+    total.move_to(block.members, block.members[0].exponent, partial(load_member, store))
     store.put_block(block.digest, total)
     return block.digest
 

@@ -5,25 +5,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.codecs.files import NAMES, prepare_folder, write_report
-from benchmarks.codecs.measure import run_bench
-from benchmarks.codecs.params import BenchParams
 from benchmarks.codecs.results import BenchReport
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
-
-
-@pytest.fixture(scope="module")
-def report() -> BenchReport:
-    """A report of all parts, measured on next to nothing."""
-    return run_bench(
-        BenchParams(
-            threads=(1, 2),
-            doses=(0.5, 1.0),
-            codecs=("lz4:9", "auto"),
-            shape=(2, 24, 40),
-            repeats=1,
-            metadata_bytes=4000,
-        )
-    )
 
 
 def test_all_files(report: BenchReport, tmp_path: Path) -> None:

@@ -8,25 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from benchmarks.codecs.measure import run_bench
-from benchmarks.codecs.params import BenchParams
 from benchmarks.codecs.plots import dose_figure, level_figure, plots, settings_figure, table1_figure
 from benchmarks.codecs.results import BenchReport
-
-
-@pytest.fixture(scope="module")
-def report() -> BenchReport:
-    """A report of all parts, measured on next to nothing."""
-    return run_bench(
-        BenchParams(
-            threads=(1, 2),
-            doses=(0.5, 1.0),
-            codecs=("lz4:9", "auto"),
-            shape=(2, 24, 40),
-            repeats=1,
-            metadata_bytes=4000,
-        )
-    )
 
 
 def test_plots_open_as_images(report: BenchReport) -> None:

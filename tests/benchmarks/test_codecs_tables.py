@@ -4,25 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.codecs.measure import run_bench
-from benchmarks.codecs.params import BenchParams
 from benchmarks.codecs.results import BenchReport, LeftOut
 from benchmarks.codecs.tables import block_name, csv_text, dose_table, markdown, table1, text_tables
-
-
-@pytest.fixture(scope="module")
-def report() -> BenchReport:
-    """A report of all parts, measured on next to nothing."""
-    return run_bench(
-        BenchParams(
-            threads=(1, 2),
-            doses=(0.5, 1.0),
-            codecs=("lz4:9", "auto"),
-            shape=(2, 24, 40),
-            repeats=1,
-            metadata_bytes=4000,
-        )
-    )
 
 
 def test_every_part_has_a_table_whose_rows_are_as_long_as_its_head(report: BenchReport) -> None:

@@ -19,15 +19,9 @@ from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.session.output_folder import swept
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Message, StackDone, silent
+from tests.correction.conftest import WRITES, contents
 
 LITTLE = MemoryEstimate(100_000_000, 1_000_000)
-WRITES = ["normalized", "recompressed", "references"]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
-    }
 
 
 @pytest.fixture(scope="module")

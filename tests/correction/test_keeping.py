@@ -11,16 +11,7 @@ import mrcz_dask
 from mrcz_dask.correction import footer as keeping
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Message, StackDue
-
-WRITES = ["normalized", "recompressed", "references"]
-SHAPE = (4, 64, 80)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every byte of the outputs, the journal (times, platform) and the store's own layout apart."""
-    return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
-    }
+from tests.correction.conftest import WRITES, contents
 
 
 def damaged(data: bytes) -> bytes:

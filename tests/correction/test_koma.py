@@ -16,36 +16,11 @@ from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import MrczDaskError, SessionError
 from mrcz_dask.values.messages import Message, PhaseFinished, PhaseStarted, StackDone, StackFailed, Warned
 from mrcz_dask.values.params import Settings
-
-WRITES = ["normalized", "recompressed", "references"]
-SHAPE = (4, 64, 80)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every byte of the outputs, the journal (times, platform) and the store's own layout apart."""
-    return {
-        p.name: p.read_bytes() for p in sorted(folder.iterdir()) if p.is_file() and p.name != "events.jsonl"
-    }
+from tests.correction.conftest import SHAPE, WRITES, contents, poisson
 
 
 def hidden(folder: Path) -> list[str]:
     return [p.name for p in folder.rglob("*") if p.name.startswith(".")]
-
-
-def poisson(
-    folder: Path, name: str, mean: float = 3, seed: int = 0, dtype: Any = np.uint8, n: int = 4
-) -> Path:
-    frames = np.random.default_rng([seed, *name.encode()]).poisson(mean, (n, *SHAPE[1:])).astype(dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    mrcz_dask.write(folder / name, frames, durable=False)
-    return folder / name
-
-
-@pytest.fixture
-def plain_session(tmp_path: Path) -> Path:
-    for k in range(5):
-        poisson(tmp_path / "plain", f"stack_2026-01-02_03.04.{k:02d}.mrcz", seed=k)
-    return tmp_path / "plain"
 
 
 class Shuffled(SerialClient):

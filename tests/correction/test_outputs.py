@@ -8,25 +8,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.verify import verify_file
-
-WRITES = ["normalized", "recompressed", "references"]
-SHAPE = (4, 64, 80)
-
-
-def poisson(
-    folder: Path, name: str, mean: float = 3, seed: int = 0, dtype: Any = np.uint8, n: int = 4
-) -> Path:
-    frames = np.random.default_rng([seed, *name.encode()]).poisson(mean, (n, *SHAPE[1:])).astype(dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    mrcz_dask.write(folder / name, frames, durable=False)
-    return folder / name
-
-
-@pytest.fixture
-def plain_session(tmp_path: Path) -> Path:
-    for k in range(5):
-        poisson(tmp_path / "plain", f"stack_2026-01-02_03.04.{k:02d}.mrcz", seed=k)
-    return tmp_path / "plain"
+from tests.correction.conftest import SHAPE, WRITES, poisson
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int16", "uint16", "float32"])

@@ -9,8 +9,8 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.formats.provenance import verify_chain
+from tests.correction.conftest import WRITES
 
-WRITES = ["normalized", "recompressed", "references"]
 SHAPE = (4, 64, 80)
 
 

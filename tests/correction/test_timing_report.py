@@ -27,6 +27,7 @@ from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteMode, WriteParams
 from mrcz_dask.values.timing import PHASES, Spent, Timing
+from tests.correction.conftest import WRITES
 
 SECONDS = st.integers(0, 1000).map(lambda k: k / 64)
 SPENT = st.builds(Spent, st.sampled_from(PHASES), st.booleans(), SECONDS, SECONDS, st.integers(0, 10**9))
@@ -102,7 +103,6 @@ def test_as_json() -> None:
     assert second["stacks"][1] == {"name": "b", "done": False, "phases": {}, "helpers": {}}
 
 
-WRITES = ["normalized", "recompressed", "references"]
 RECORDS = {"profile.json", "dask-report.html", "events.jsonl"}
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.mrc.writer import write
-from mrcz_dask.gain.pattern import GROUP, PHASE, _groups, read_sum, session_pattern
+from mrcz_dask.gain import pattern as module
+from mrcz_dask.gain.pattern import GROUP, PHASE, read_sum, session_pattern
 from mrcz_dask.numerics.simulate import SimulationParams
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values import messages
@@ -38,10 +39,19 @@ def test_the_order_of_stacks_changes_nothing(stacks: tuple[Path, ...]) -> None:
     assert np.array_equal(one.response, other.response)
 
 
-@pytest.mark.parametrize("number", [0, 1, 5, 16, 17, 33, 100])
-def test_groups_hold_every_stack_once_and_few_at_a_time(number: int) -> None:
-    paths = [Path(str(k)) for k in range(number)]
-    groups = list(_groups(paths))
+@pytest.mark.parametrize("number", [1, 5, 16, 17, 33, 100])
+def test_groups_hold_every_stack_once_and_few_at_a_time(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths, groups = [Path(str(k)) for k in range(number)], list[list[Path]]()
+
+    def verdicts(stacks: list[Path], _: object) -> list[None]:
+        groups.append([*stacks])
+        stacks.clear()
+        return []
+
+    monkeypatch.setattr(module, "read_sum", lambda path, *_: path)
+    monkeypatch.setattr(module, "_verdicts", verdicts)
+    with pytest.raises(SessionError, match="no pattern can be made"):
+        session_pattern(paths)
     assert [p for group in groups for p in group] == paths
     assert all(GROUP / 2 <= len(group) <= GROUP or number < GROUP for group in groups)
 

@@ -60,8 +60,8 @@ def test_the_mdocs_say_when_and_how_much(written: tuple[Path, tuple[Path, ...]])
         found = read_mdoc(Path(f"{path}.mdoc"))
         dose = simulate_session(PARAMS).dose(i)
         assert found.time == exposures(PARAMS)[i].time
-        assert (found.pixel_size, found.voltage) == (1.06, 300)
-        assert found.dose == pytest.approx(4 * dose / 1.06**2, abs=1e-3)
+        assert (found.pixel_size, found.get("Voltage")) == (1.06, "300")
+        assert float(found.get("ExposureDose") or 0) == pytest.approx(4 * dose / 1.06**2, abs=1e-3)
 
 
 def test_names_are_not_in_the_order_of_time() -> None:
