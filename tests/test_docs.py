@@ -157,6 +157,16 @@ def test_the_way_of_a_stack_names_what_is_there() -> None:
     ]
 
 
+@pytest.mark.parametrize("page", SITE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:mrcz_dask|tests|workflows|benchmarks)/[\w/]+(?:\.\w+|/))`", text)
+    named += [
+        f"tests/{name}" for name in re.findall(r"`(\w[\w/]*/test_\w+\.py)`", text) if "tests/" not in name
+    ]
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_every_page_is_in_the_navigation() -> None:
     nav = (DOCS / "site" / "mkdocs.yml").read_text(encoding="utf-8")
     assert not [page for page in SITE if f" {page.relative_to(DOCS)}\n" not in nav]

@@ -24,7 +24,7 @@ from mrcz_dask.correction.windows import correction_tasks
 from mrcz_dask.engine.attempt import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
-from mrcz_dask.gain.applied import Exposed, gain_for
+from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
@@ -227,7 +227,7 @@ class StackCorrection:
     ready: ReadyCorrection
     task: CorrectionTask
 
-    def apply(self, exposed: Exposed, frame: NDArray[Any]) -> Frame:
+    def apply(self, exposed: GainedFrames, frame: NDArray[Any]) -> Frame:
         """Return a frame as read after gain and correction, at its own dose, as a chunk."""
         gained = exposed.gained(frame)
         dose = relative_dose(gained, self.ready.correction.weight, self.task.record.dose)
@@ -265,7 +265,7 @@ def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
 def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Frame:
     """Return a frame after its correction, as a chunk."""
     frame = np.asarray(frame).reshape(correction.ready.shape)
-    return correction.apply(Exposed(Frames([frame]), None, correction.task.record.offset), frame)
+    return correction.apply(GainedFrames(Frames([frame]), None, correction.task.record.offset), frame)
 
 
 def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Frame:
@@ -273,4 +273,4 @@ def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: i
     task = correction.task
     with shared_reader(*known) as reader:
         gain = gain_for(task.store, task.settings.gain, task.record.gamma)
-        return correction.apply(Exposed(reader, gain, task.record.offset), reader.frame(k))
+        return correction.apply(GainedFrames(reader, gain, task.record.offset), reader.frame(k))

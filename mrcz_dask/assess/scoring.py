@@ -27,7 +27,7 @@ from mrcz_dask.correction.correct_stack import StoredSums, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
 from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.gain.applied import Exposed, gain_for
+from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import noise_rows
 from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
@@ -268,7 +268,7 @@ class _Scores:
 class _Frames:
     """The frames of a stack after its gain: the rows that noise is scored on."""
 
-    def __init__(self, exposed: Exposed, weight: NDArray[np.uint8], dose: float) -> None:
+    def __init__(self, exposed: GainedFrames, weight: NDArray[np.uint8], dose: float) -> None:
         self._exposed, self._weight, self._dose = exposed, weight, dose
         source = exposed.source
         self._rows = noise_rows(source.shape[1:])
@@ -304,4 +304,4 @@ def _opened(task: CorrectionTask) -> Iterator[_Frames]:
     with open_source(task.path, task.settings.input) as reader:
         gain = gain_for(task.store, task.settings.gain, task.record.gamma)
         weight = SessionStore(task.store).load(task.record.stem, "weight")
-        yield _Frames(Exposed(reader, gain, task.record.offset), weight, task.record.dose)
+        yield _Frames(GainedFrames(reader, gain, task.record.offset), weight, task.record.dose)

@@ -23,7 +23,7 @@ from mrcz_dask.cli.options.shared import (
     numbers_of,
     texts_of,
 )
-from mrcz_dask.cli.progress import teller
+from mrcz_dask.cli.progress import message_display
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import only_copies
@@ -134,7 +134,7 @@ def assess(
         input=inputs.params(),
     )
     params, where, gain_options = parts.params(), running.where(), gain.params()
-    listen = teller(messages)
+    listen = message_display(messages)
     with listen:
         plan = assess_plan(
             session,

@@ -17,7 +17,7 @@ from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import DryRun
 from mrcz_dask.cli.options.running import RunningGroup
 from mrcz_dask.cli.options.shared import Exclude, InputGroup, MessageGroup
-from mrcz_dask.cli.progress import Teller, teller
+from mrcz_dask.cli.progress import MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_plan
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Noted
@@ -68,7 +68,7 @@ def count(
 
     find, fractions, where = finding.params(), counted.params(), running.where()
     gain_options = gain.params()
-    tell = teller(messages)
+    tell = message_display(messages)
     if stream.listen is not None:
         if raw or gain_options.asked or dry_run or finding.calibration is None:
             raise ParameterError(
@@ -121,7 +121,9 @@ def _stream_options(counted: CountedGroup, finding: FindingGroup, stream: Stream
     )
 
 
-def _listen(stream: StreamGroup, options: StreamOptions, where: ClientOptions, tell: Teller) -> list[Counted]:
+def _listen(
+    stream: StreamGroup, options: StreamOptions, where: ClientOptions, tell: MessageDisplay
+) -> list[Counted]:
     """Count frames that are pushed, until Ctrl-C or the last sender closes."""
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
     from mrcz_dask.live import count_stream

@@ -15,7 +15,7 @@ from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import AUTO, FollowGroup, MethodGroup, OutputGroup, RunGroup
 from mrcz_dask.cli.options.running import RunningGroup
 from mrcz_dask.cli.options.shared import InputGroup, MessageGroup, SelectionGroup, SessionFolder
-from mrcz_dask.cli.progress import Bars, Teller, teller
+from mrcz_dask.cli.progress import Bars, MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_outcome, show_plan
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Noted
@@ -58,7 +58,7 @@ def koma(
     settings = Settings(
         outliers=method.outliers(), koma=method.params(), write=output.params(), input=inputs.params()
     )
-    tell = teller(messages, following=follow.follow)
+    tell = message_display(messages, following=follow.follow)
     if not run.dry_run:  # before what takes seconds to load
         _note(tell, f"looking for stacks in {session.absolute()}")
     from mrcz_dask.correction.outputs import check_codec
@@ -143,7 +143,7 @@ class Job:
 
 
 def _once(
-    job: Job, where: ClientOptions, tell: Teller, page: PageParams, *, report: bool, profile: bool
+    job: Job, where: ClientOptions, tell: MessageDisplay, page: PageParams, *, report: bool, profile: bool
 ) -> tuple[Outcome, TimingReport | None]:
     """Run over the stacks that are there now."""
     from mrcz_dask.api.run import run
@@ -161,7 +161,13 @@ def _once(
 
 
 def _follow(
-    job: Job, where: ClientOptions, params: FollowParams, tell: Teller, page: PageParams, *, report: bool
+    job: Job,
+    where: ClientOptions,
+    params: FollowParams,
+    tell: MessageDisplay,
+    page: PageParams,
+    *,
+    report: bool,
 ) -> Outcome:
     """Run over the stacks that are there and those that come."""
     from mrcz_dask.api.run import run_following
@@ -181,7 +187,7 @@ def _follow(
         return run_following(watcher, plan, where, params, stop, tell, pages=page, report=report)
 
 
-def _note(tell: Teller, text: str) -> None:
+def _note(tell: MessageDisplay, text: str) -> None:
     """Tell a person what goes on before the run begins; lines for a machine are those of the log."""
     if isinstance(tell, Bars):
         tell(Noted(text))

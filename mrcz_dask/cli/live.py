@@ -21,7 +21,7 @@ from mrcz_dask.cli.options.live import (
 )
 from mrcz_dask.cli.options.running import SchedulerGroup
 from mrcz_dask.cli.options.shared import InputGroup, MessageGroup
-from mrcz_dask.cli.progress import teller
+from mrcz_dask.cli.progress import message_display
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import InputParams
 
@@ -74,7 +74,7 @@ def live(
     names = [name for name, value in sources.items() if value]
     if len(names) > 1:
         raise ParameterError(f"{' and '.join(names)} each name a source; give one of them")
-    tell = teller(messages)
+    tell = message_display(messages)
     with (
         tell,
         stopped_by_interrupt() as stop,

@@ -27,7 +27,7 @@ from mrcz_dask.values.records import StackResult
 FIRST = "no output yet"
 
 
-class Teller(AbstractContextManager["Teller"]):
+class MessageDisplay(AbstractContextManager["MessageDisplay"]):
     """A listener that prints the messages of a run between its beginning and its end."""
 
     def __exit__(self, *error: object) -> None:
@@ -38,14 +38,14 @@ class Teller(AbstractContextManager["Teller"]):
         """Print one message."""
 
 
-def teller(options: MessageGroup, *, following: bool = False) -> Teller:
+def message_display(options: MessageGroup, *, following: bool = False) -> MessageDisplay:
     """Return the listener that prints the messages of a run for a person, or as JSON for a machine."""
     if options.log_json:
         return Lines()
     return Bars(verbose=options.verbose, quiet=options.quiet, following=following)
 
 
-class Lines(Teller):
+class Lines(MessageDisplay):
     """A listener that prints every message as a line of JSON on standard error."""
 
     def __call__(self, message: messages.Message) -> None:
@@ -56,7 +56,7 @@ class Lines(Teller):
         sys.stderr.flush()
 
 
-class Bars(Teller):
+class Bars(MessageDisplay):
     """A listener that draws a bar for each pass on standard error; on a pipe it prints lines instead.
 
     Parameters

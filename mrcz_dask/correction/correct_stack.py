@@ -21,7 +21,7 @@ from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.gain.applied import Exposed, gain_for
+from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
@@ -76,7 +76,7 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
             with phase("apply"):
                 score = NoiseScore(correction, held_out)
                 gain = gain_for(task.store, task.settings.gain, record.gamma)
-            noise = _write(Exposed(reader, gain, record.offset), task, findings, score, store)
+            noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
     if task.mdoc is not None:
         write_atomic(f"{task.output}.mdoc", Path(task.mdoc).read_bytes())
     with phase("disk", measure(task.output).size):
@@ -291,7 +291,7 @@ class NoiseScore:
 
 
 def _write(
-    exposed: Exposed, task: CorrectionTask, findings: Findings, score: NoiseScore, store: SessionStore
+    exposed: GainedFrames, task: CorrectionTask, findings: Findings, score: NoiseScore, store: SessionStore
 ) -> Noise:
     with open_output(exposed, task, findings) as output:
         for k, stored, frame in _frames(exposed, task):
@@ -304,7 +304,7 @@ def _write(
     return noise
 
 
-def _frames(exposed: Exposed, task: CorrectionTask) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+def _frames(exposed: GainedFrames, task: CorrectionTask) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
     """Yield every frame as read and after its gain; then make sure that they are those that were summed."""
     reader = exposed.source
     digest = PixelDigest(reader.shape, reader.dtype)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.outputs import RECIPE_VERSION, REVERSED
 from mrcz_dask.correction.tasks import store_of
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.gain.applied import Exposed, gain_for
+from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.session.shared_readers import USUAL, frames_array, identity, physical_frame, shared_reader
@@ -112,7 +112,7 @@ def corrected_frame(
     correction, gain = _correction(recipe.store, recipe.stem, recipe.digest), recipe.gain
     order = slice(None, None, -1 if recipe.reversed_rows else 1)
     with shared_reader(path, size, mtime_ns, params) as reader:
-        exposed = Exposed(reader, gain_for(recipe.store, gain, gain.gamma[0]), recipe.offset)
+        exposed = GainedFrames(reader, gain_for(recipe.store, gain, gain.gamma[0]), recipe.offset)
         frame, dose = exposed.gained(reader.frame(k)[order]), reader.dose
     if frame.shape != correction.shape:
         raise DamagedError(

@@ -28,7 +28,7 @@ from mrcz_dask.formats.writers import (
     row_order,
     stored_type,
 )
-from mrcz_dask.gain.applied import Exposed
+from mrcz_dask.gain.applied import GainedFrames
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import FINENESS
 from mrcz_dask.numerics.outliers.weights import is_masked
@@ -179,7 +179,7 @@ def _appended(chain: list[dict[str, Any]] | None, steps: list[dict[str, Any]]) -
 
 
 @contextmanager
-def open_output(exposed: Exposed, task: CorrectionTask, findings: Findings) -> Iterator[Output]:
+def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings) -> Iterator[Output]:
     """Open the output that the settings name; it appears whole when the block ends without an error."""
     reader, params = exposed.source, task.settings.write
     if params.write == "recompressed":
@@ -289,7 +289,7 @@ def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) ->
 
 
 def _int16_storage(
-    task: CorrectionTask, ready: ReadyCorrection, exposed: Exposed
+    task: CorrectionTask, ready: ReadyCorrection, exposed: GainedFrames
 ) -> tuple[float, float] | None:
     """Return step and offset of int16 that hold the corrected pixels in fine steps; None for floats.
 

@@ -77,7 +77,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class WorkerFacts:
     """The answers of a worker about itself and the shared folder.
 
     Attributes
@@ -182,8 +182,8 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
         answers = client.run(look_around, str(here), on_error="return")
         after = time.time()
         workers = workers_there(client)
-        lost = {address: answer for address, answer in answers.items() if not isinstance(answer, Seen)}
-        seen = {address: answer for address, answer in answers.items() if isinstance(answer, Seen)}
+        lost = {address: answer for address, answer in answers.items() if not isinstance(answer, WorkerFacts)}
+        seen = {address: answer for address, answer in answers.items() if isinstance(answer, WorkerFacts)}
         yield from _merged([_answered(address, error) for address, error in lost.items()])
         yield from _merged([_folder(folder, token, answer) for answer in seen.values()])
         yield from _merged([_versions(answer) for answer in seen.values()])
@@ -197,7 +197,7 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
             path.unlink(missing_ok=True)
 
 
-def look_around(path: str, dask_worker: Worker) -> Seen:
+def look_around(path: str, dask_worker: Worker) -> WorkerFacts:
     """Describe this worker and its view of a file; write another file beside it with the same content."""
     from distributed.system import MEMORY_LIMIT
 
@@ -210,7 +210,7 @@ def look_around(path: str, dask_worker: Worker) -> Seen:
         problem = str(error)
     version, free = platform.python_version(), cores()
     host = socket.gethostname()
-    return Seen(host, version, free, MEMORY_LIMIT, begin, content, wrote.name, problem)
+    return WorkerFacts(host, version, free, MEMORY_LIMIT, begin, content, wrote.name, problem)
 
 
 def _patiently(read: Callable[[], str]) -> str | None:
@@ -244,7 +244,7 @@ def _answered(address: str, error: object) -> Finding:
     return Finding("worker", False, f"{address} could not look around: {error}", remedy)
 
 
-def _folder(folder: Path, token: str, seen: Seen) -> Finding:
+def _folder(folder: Path, token: str, seen: WorkerFacts) -> Finding:
     """Judge whether client and worker read what the other one wrote."""
     remedy = "choose a folder on a file system that all nodes mount under the same path, with leave to write"
     if seen.content is None:
@@ -259,7 +259,7 @@ def _folder(folder: Path, token: str, seen: Seen) -> Finding:
     return Finding("folder", True, f"{folder} is seen and written by workers, with the same contents")
 
 
-def _versions(seen: Seen) -> Finding:
+def _versions(seen: WorkerFacts) -> Finding:
     mine = platform.python_version()
     if seen.python != mine:
         remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {seen.host}"
@@ -267,7 +267,7 @@ def _versions(seen: Seen) -> Finding:
     return Finding("versions", True, f"the same here and there: Python {mine}, and what decides about bytes")
 
 
-def _memory(options: ClientOptions, worker: dict[str, Any], seen: Seen) -> Finding:
+def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -> Finding:
     """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
     queue = options.queue
     if queue is not None:
@@ -278,7 +278,7 @@ def _memory(options: ClientOptions, worker: dict[str, Any], seen: Seen) -> Findi
     return Finding("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
 
 
-def _memory_of_a_job(queue: QueueSettings, seen: Seen) -> Finding:
+def _memory_of_a_job(queue: QueueSettings, seen: WorkerFacts) -> Finding:
     asked = queue.job_memory(K2)
     if asked > seen.memory:
         found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
@@ -291,7 +291,7 @@ def _memory_of_a_job(queue: QueueSettings, seen: Seen) -> Finding:
     return Finding("memory", True, found)
 
 
-def _cores(options: ClientOptions, seen: Seen) -> Finding:
+def _cores(options: ClientOptions, seen: WorkerFacts) -> Finding:
     wanted = options.queue.cores if options.queue is not None else 1
     ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
     return Finding(
@@ -299,7 +299,7 @@ def _cores(options: ClientOptions, seen: Seen) -> Finding:
     )
 
 
-def _clock(seen: Seen, before: float, after: float) -> Finding:
+def _clock(seen: WorkerFacts, before: float, after: float) -> Finding:
     """Judge how far a worker's clock is off: at least so much outside of the time of the question."""
     off = min(0.0, seen.time - before) + max(0.0, seen.time - after)
     ok = abs(off) < CLOCKS_APART

@@ -77,7 +77,7 @@ def gain_for(store: str, params: GainParams, gamma: float) -> Gain | None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exposed:
+class GainedFrames:
     """A stack together with the gain that is applied to its frames.
 
     Attributes

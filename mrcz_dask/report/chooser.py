@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.pages.markup import Markup, element, embedded, png
-from mrcz_dask.report.data import Look, SessionData, StackData
+from mrcz_dask.report.data import SessionData, StackData, StackSample
 from mrcz_dask.report.pictures import histogram
 from mrcz_dask.report.tables import FigureData
 from mrcz_dask.session.thumbnails import in_greys
@@ -42,7 +42,7 @@ def chooser(data: SessionData) -> Markup:
     ) + embedded("looks", [_values(s, data.looks[s.number]) for s in stacks])
 
 
-def _values(one: StackData, look: Look) -> dict[str, Any]:
+def _values(one: StackData, look: StackSample) -> dict[str, Any]:
     made = histogram(one, look, "any")
     mask = one.mask
     assert mask is not None

@@ -151,7 +151,7 @@ class StackData:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class StackSample:
     """What can be looked at of one stack.
 
     Attributes
@@ -242,8 +242,8 @@ class SessionData:
     warnings: tuple[str, ...]
     runs: tuple[RunTimes, ...]
     health: Health
-    looks: Mapping[int, Look]
-    high_contrast: Mapping[int, Look]
+    looks: Mapping[int, StackSample]
+    high_contrast: Mapping[int, StackSample]
     problems: tuple[str, ...]
 
     @property

@@ -21,10 +21,10 @@ from mrcz_dask.report.data import (
     Band,
     Health,
     LeftOut,
-    Look,
     MaskFacts,
     SessionData,
     StackData,
+    StackSample,
     sample,
 )
 from mrcz_dask.report.progress import RunLog
@@ -160,16 +160,16 @@ class _Gathering:
             found = self._try(partial(self._store.packed_outliers, one.stem)) if sound else None
             yield None if found is None else found[0]
 
-    def _look(self, one: StackData) -> Look:
+    def _look(self, one: StackData) -> StackSample:
         fit = self._try(lambda: self._store.histogram(one.stem))
         found = self._try(lambda: self._store.patch(one.stem))
         if found is None:
-            return Look(fit)
-        return Look(fit, *found)
+            return StackSample(fit)
+        return StackSample(fit, *found)
 
-    def _thumbnails(self, one: StackData) -> Look:
+    def _thumbnails(self, one: StackData) -> StackSample:
         found = self._try(lambda: self._store.thumbnails(one.stem))
-        return Look() if found is None else Look(thumbnails=found[0], greys=found[1:])
+        return StackSample() if found is None else StackSample(thumbnails=found[0], greys=found[1:])
 
     def _try(self, read: Callable[[], T]) -> T | None:
         """Return what is read; what cannot be is a problem, and told."""

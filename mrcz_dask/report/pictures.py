@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from mrcz_dask.report.data import Look, SessionData, StackData, worst
+from mrcz_dask.report.data import SessionData, StackData, StackSample, worst
 from mrcz_dask.report.tables import FigureData, over_stacks
 
 
@@ -21,7 +21,7 @@ def figures(data: SessionData) -> Iterator[FigureData]:
 def pictures(data: SessionData) -> Iterator[FigureData]:
     """Yield histogram and patch of the first stack, and of the one whose histogram fits worst."""
     for name, one in chosen(data):
-        look = data.looks.get(one.number, Look())
+        look = data.looks.get(one.number, StackSample())
         if look.fit is not None:
             yield histogram(one, look, name)
         if look.patch is not None:
@@ -36,7 +36,7 @@ def chosen(data: SessionData) -> list[tuple[str, StackData]]:
     return [(name, s) for name, s in found if s is not None and (name == "first" or s is not first)]
 
 
-def histogram(one: StackData, look: Look, name: str) -> FigureData:
+def histogram(one: StackData, look: StackSample, name: str) -> FigureData:
     """Return histogram, fit, residual and weight of a stack."""
     fit, mask = look.fit, one.mask
     assert fit is not None and mask is not None
@@ -80,7 +80,7 @@ def _sigma(threshold: float | None) -> str:
     return "off" if threshold is None else f"{threshold:.2f} sigma"
 
 
-def patch(one: StackData, look: Look, name: str) -> FigureData:
+def patch(one: StackData, look: StackSample, name: str) -> FigureData:
     """Return the place of a stack with most outliers, before and after."""
     assert look.patch is not None and look.weight is not None
     ny, nx = look.weight.shape

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mrcz_dask.engine import check_cluster as checking
-from mrcz_dask.engine.check_cluster import K2, Finding, Report, Seen, check_cluster
+from mrcz_dask.engine.check_cluster import K2, Finding, Report, WorkerFacts, check_cluster
 from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
@@ -19,7 +19,7 @@ from mrcz_dask.engine.queues import QueueSettings
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import ClusterReady, silent
 
-SEEN = Seen("n017", checking.platform.python_version(), 4, 64 * 10**9, 1000.0, "token", "x-1", "")
+SEEN = WorkerFacts("n017", checking.platform.python_version(), 4, 64 * 10**9, 1000.0, "token", "x-1", "")
 QUEUE = ClientOptions(queue=QueueSettings("slurm", cores=4, memory=8 * 10**9))
 
 

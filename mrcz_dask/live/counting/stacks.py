@@ -16,7 +16,7 @@ from mrcz_dask.counting.tasks import WriteTask
 from mrcz_dask.formats.atomic import sync_folder
 from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import About
+from mrcz_dask.live.record.spool import StreamInfo
 from mrcz_dask.live.record.stacks import ranges
 from mrcz_dask.values.checks import raise_all, whole
 from mrcz_dask.values.errors import OutputExistsError
@@ -90,7 +90,7 @@ class OpenStack:
         True if no more frames come.
     """
 
-    about: About
+    about: StreamInfo
     first: int
     spool: Spool
     sent: int = 0
@@ -113,7 +113,7 @@ class OpenStack:
         return [number for batch in ordered_batches(self.spool) for number in batch.header["numbers"]]
 
 
-def spool_header(about: About, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
+def spool_header(about: StreamInfo, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
     """Describe a stack and how it is counted, for its spool."""
     return {
         "stream": about.stream,
@@ -141,7 +141,7 @@ def resume_stack(path: Path, method: Method, zero_below: float | None) -> OpenSt
             path.unlink()
             return None
         names = ("stream", "stack", "dtype", "shape", "pixel_size")
-        about = About.parse({name: header[name] for name in names})
+        about = StreamInfo.parse({name: header[name] for name in names})
         if header != spool_header(about, header["first"], method, zero_below):
             raise OutputExistsError(
                 f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "

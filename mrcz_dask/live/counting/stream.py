@@ -26,7 +26,7 @@ from mrcz_dask.live.counting.shipping import SentTask, Shipping
 from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header, write_task
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.recorder import UNNAMED, Recorder
-from mrcz_dask.live.record.spool import About
+from mrcz_dask.live.record.spool import StreamInfo
 from mrcz_dask.live.record.stacks import recorded, recorded_streams, stack_name
 from mrcz_dask.live.record.storable import plain_meta
 from mrcz_dask.live.record.streams import StreamStacks
@@ -163,7 +163,7 @@ class CountStream:
             stack.waiting += run
             self.received += len(run)
 
-    def _begin(self, about: About, number: int) -> OpenStack:
+    def _begin(self, about: StreamInfo, number: int) -> OpenStack:
         if tuple(about.shape) != self._calibration.shape:
             raise ParameterError(
                 f"frames of stream {about.stream!r} are {about.shape}; expected {self._calibration.shape}, "

@@ -19,7 +19,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class FrameDisplay:
     """The contrast with which a frame is shown, and the part of it that is seen.
 
     Attributes
@@ -59,7 +59,7 @@ class Picture:
     scale: tuple[float, float]
 
 
-def picture(frame: NDArray[Any], look: Look) -> Picture:
+def picture(frame: NDArray[Any], look: FrameDisplay) -> Picture:
     """Make a picture of a frame.
 
     Parameters

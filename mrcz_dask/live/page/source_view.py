@@ -22,7 +22,7 @@ from bokeh.palettes import Greys256, Inferno256, Viridis256
 
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.page.panels import row
-from mrcz_dask.live.page.pixels import WHITE, Contrast, Look, Picture, picture
+from mrcz_dask.live.page.pixels import WHITE, Contrast, FrameDisplay, Picture, picture
 from mrcz_dask.live.page.plots import NO_IMAGE, bare_figure, fit_to
 from mrcz_dask.live.page.template import STYLE
 from mrcz_dask.live.session import Session
@@ -61,7 +61,7 @@ class SourceView:
 
     def __init__(self, view: Session, reader: Executor) -> None:
         self._view, self._reader = view, reader
-        self._look, self._look_changed = Look(), True
+        self._look, self._look_changed = FrameDisplay(), True
         self._black_and_white = 0.0, 1.0
         self._making: Future[Picture] | None = None
         self._number = -1

@@ -15,7 +15,7 @@ from typing import Any, Self
 from mrcz_dask.formats.compression.codecs import Codec, resolve
 from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import About, FrameSpool
+from mrcz_dask.live.record.spool import FrameSpool, StreamInfo
 from mrcz_dask.live.record.stacks import CODEC, SPOOL, stack_name, write_stack
 from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
 from mrcz_dask.live.record.streams import StreamStacks
@@ -144,11 +144,11 @@ class Recorder:
                     spool.add([(frame, self._chunk(frame, spool.about)) for frame in run])
                     self.recorded += len(run)
 
-    def _begin(self, about: About, number: int) -> FrameSpool:
+    def _begin(self, about: StreamInfo, number: int) -> FrameSpool:
         path = self.folder / f".{stack_name(about.stream, number, about.stack)}{SPOOL}"
         return FrameSpool.begin(path, about)
 
-    def _chunk(self, frame: Frame, about: About) -> bytes:
+    def _chunk(self, frame: Frame, about: StreamInfo) -> bytes:
         if frame.chunk is not None:
             try:
                 check_chunk(frame.chunk, frame.data.nbytes, frame.data.itemsize)

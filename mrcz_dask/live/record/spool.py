@@ -20,7 +20,7 @@ from mrcz_dask.values.errors import FormatError
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class StreamInfo:
     """Properties that all frames of a stack share.
 
     Attributes
@@ -40,14 +40,14 @@ class About:
     pixel_size: float | None
 
     @classmethod
-    def of(cls, frame: Frame) -> About:
+    def of(cls, frame: Frame) -> StreamInfo:
         """Return the properties of a frame."""
         ny, nx = frame.data.shape
         dtype = frame.data.dtype.newbyteorder("<").str
         return cls(frame.stream, frame.stack, dtype, (ny, nx), frame.pixel_size)
 
     @classmethod
-    def parse(cls, header: Mapping[str, Any]) -> About:
+    def parse(cls, header: Mapping[str, Any]) -> StreamInfo:
         """Read the first record of a spool."""
         try:
             return cls(**{**header, "shape": tuple(header["shape"])})
@@ -71,7 +71,7 @@ class Entry:
         stats = record.header["stats"]
         return cls(**{**record.header, "stats": FrameStats(*stats) if stats else None})
 
-    def frame(self, about: About, chunk: bytes) -> Frame:
+    def frame(self, about: StreamInfo, chunk: bytes) -> Frame:
         """Return the frame.
 
         Raises
@@ -98,14 +98,14 @@ class FrameSpool(Spool):
     """A spool of the frames of one stack."""
 
     @classmethod
-    def begin(cls, path: Path, about: About) -> FrameSpool:
+    def begin(cls, path: Path, about: StreamInfo) -> FrameSpool:
         """Begin a new file; see `Spool.create`."""
         return cls.create(path, asdict(about))
 
     @cached_property
-    def about(self) -> About:
+    def about(self) -> StreamInfo:
         """Properties that all frames share."""
-        return About.parse(self.header)
+        return StreamInfo.parse(self.header)
 
     @property
     def entries(self) -> list[Entry]:
@@ -143,7 +143,7 @@ class FrameSpool(Spool):
             yield Entry.parse(record).frame(self.about, self.body(record)).data
 
 
-def spooled(path: Path) -> Iterator[tuple[About, Frame]]:
+def spooled(path: Path) -> Iterator[tuple[StreamInfo, Frame]]:
     """Yield the frames of a spool, each with the properties of its stack, one in memory at a time.
 
     The file may grow meanwhile; a frame that is not whole yet ends it.
@@ -153,7 +153,7 @@ def spooled(path: Path) -> Iterator[tuple[About, Frame]]:
         records = scan(handle)
         first = next(records, None)
         if first is not None:
-            about = About.parse(first.header)
+            about = StreamInfo.parse(first.header)
             for record in records:
                 chunk = read_bytes(handle, record.nbytes, record.offset)
                 yield about, Entry.parse(record).frame(about, chunk)

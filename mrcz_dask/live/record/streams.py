@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import About
+from mrcz_dask.live.record.spool import StreamInfo
 from mrcz_dask.values.messages import FramesMissing, Listener, silent
 
 
@@ -18,7 +18,7 @@ class OpenStack(Protocol):
     """A stack to which frames are added."""
 
     @property
-    def about(self) -> About:
+    def about(self) -> StreamInfo:
         """Properties that all its frames share."""
         ...
 
@@ -61,7 +61,7 @@ class StreamStacks(Generic[S]):
         self,
         path: Path,
         frames_per_stack: int,
-        begin: Callable[[About, int], S],
+        begin: Callable[[StreamInfo, int], S],
         end: Callable[[S], None],
         listen: Listener = silent,
     ) -> None:
@@ -98,13 +98,13 @@ class StreamStacks(Generic[S]):
     def cut(self, stream: str, frames: Sequence[Frame]) -> Iterator[tuple[S, list[Frame]]]:
         """Yield runs of fresh frames with their stacks; the caller adds one before it asks for the next."""
         while frames:
-            about = About.of(frames[0])
+            about = StreamInfo.of(frames[0])
             if stream in self.open and self.open[stream].about != about:
                 self.end(stream)
             if stream not in self.open:
                 self.open[stream] = self._begin(about, frames[0].number)
             stack = self.open[stream]
-            alike = takewhile(lambda frame: About.of(frame) == about, frames)  # noqa: B023 - used at once
+            alike = takewhile(lambda frame: StreamInfo.of(frame) == about, frames)  # noqa: B023 - used at once
             run = list(alike)[: self._most - len(stack)]
             yield stack, run
             for frame in run:

@@ -29,7 +29,7 @@ from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_s
 from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header
 from mrcz_dask.live.counting.stream import CountStream
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import About
+from mrcz_dask.live.record.spool import StreamInfo
 from mrcz_dask.live.transport import sender as sender_module
 from mrcz_dask.live.transport.listen import Listen
 from mrcz_dask.live.transport.sender import FrameSender
@@ -190,7 +190,7 @@ def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path
         numbers = list(range(first, first + count))
         append_batch(stack.spool, Batch(first, pack(events), bytes(16 * count)), numbers=numbers)
 
-    about, method = About("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
+    about, method = StreamInfo("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
     spool = Spool.create(tmp_path / ".stack.counting", spool_header(about, 0, method, None))
     for first in (8, 0, 4, 16):
         add(OpenStack(about, 0, spool), first, 4)

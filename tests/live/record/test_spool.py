@@ -7,7 +7,7 @@ import numpy as np
 
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import About, FrameSpool, spooled
+from mrcz_dask.live.record.spool import FrameSpool, StreamInfo, spooled
 from tests.live.transport.streaming import pixels
 
 
@@ -17,7 +17,7 @@ def frame(number: int) -> Frame:
 
 
 def test_frames_come_back(tmp_path: Path) -> None:
-    spool = FrameSpool.begin(tmp_path / "a", About.of(frame(0)))
+    spool = FrameSpool.begin(tmp_path / "a", StreamInfo.of(frame(0)))
     spool.add([(frame(k), Codec().compress(pixels(k))) for k in range(5)])
     entries = spool.entries
     spool.close()
@@ -32,7 +32,7 @@ def test_frames_come_back(tmp_path: Path) -> None:
             expected.index,
             expected.meta,
         )
-        assert about == About.of(expected)
+        assert about == StreamInfo.of(expected)
     resumed = FrameSpool.resume(tmp_path / "a")
-    assert resumed is not None and resumed.entries == entries and resumed.about == About.of(frame(0))
+    assert resumed is not None and resumed.entries == entries and resumed.about == StreamInfo.of(frame(0))
     resumed.close()
