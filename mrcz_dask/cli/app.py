@@ -33,7 +33,7 @@ from mrcz_dask.version import __version__
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands; of an `EOFError`, which `TruncatedError` is, click would say nothing but "Aborted."."""
+    """The commands. Typer prints only "Aborted." for an `EOFError`, which `TruncatedError` is."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run a command."""
@@ -92,8 +92,8 @@ for name, (panel, about, functions) in GROUPS.items():
 bench.register(app)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(chosen: bool) -> None:
+    if chosen:
         typer.echo(__version__)
         raise typer.Exit
 
@@ -108,7 +108,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; an error that we know becomes its message and an exit code."""
+    """Run the command line; a known error becomes its message and an exit code."""
     heed_signals()
     try:
         app()

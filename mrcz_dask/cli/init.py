@@ -21,7 +21,7 @@ def init(
     --settings session.toml. Options on the command line win over the file.
     """
     commands = context.find_root().command.commands  # type: ignore[attr-defined]
-    settings = {name: getattr(one.callback, "settings", ()) for name, one in commands.items()}
+    settings = {name: getattr(known.callback, "settings", ()) for name, known in commands.items()}
     if not settings.get(command):
         names = ", ".join(sorted(name for name, parameters in settings.items() if parameters))
         raise ParameterError(f"{command} has no settings file; expected one of {names}")

@@ -44,7 +44,7 @@ def show_times(report: TimingReport) -> None:
 
 
 def _phases(report: TimingReport) -> Table:
-    numbers = (*(one.name for one in report.passes), "both", "share", "processor", "GB", "GB/s")
+    numbers = (*(part.name for part in report.passes), "both", "share", "processor", "GB", "GB/s")
     rows = table("phase", *numbers, right=numbers)
     rows.caption, rows.caption_justify = CAPTION, "left"
     everything = _busy(report) + report.waiting
@@ -54,14 +54,14 @@ def _phases(report: TimingReport) -> Table:
         return f"{seconds / everything:.1%}" if everything else ""
 
     for name, total in report.totals.items():
-        passes = [one.totals.get(name) for one in report.passes]
+        passes = [part.totals.get(name) for part in report.passes]
         seconds = ["" if part is None else f"{part.seconds:.2f}" for part in (*passes, total)]
         moved = ("", "") if total.rate is None else (f"{total.bytes / 1e9:.3g}", f"{total.rate:.3g}")
         rows.add_row(name, *seconds, share(total.seconds), f"{total.processor:.2f}", *moved)
     waiting = f"{report.waiting:.2f}"
     rows.add_row("waiting", *[""] * len(report.passes), waiting, share(report.waiting))
     processor = sum(total.processor for total in report.totals.values())
-    seconds = [f"{_busy(one):.2f}" for one in report.passes]
+    seconds = [f"{_busy(part):.2f}" for part in report.passes]
     rows.add_row("all", *seconds, f"{everything:.2f}", "", f"{processor:.2f}")
     return rows
 

@@ -85,14 +85,14 @@ def command(
         """Put the options of groups in the place of the groups."""
         groups: dict[str, Any] = {}
         parameters: list[Parameter] = []
-        for one in signature(function, eval_str=True).parameters.values():
-            if isinstance(one.annotation, type) and issubclass(one.annotation, OptionGroup):
-                groups[one.name] = one.annotation
-                parameters += [option for option in _options(one) if option.name not in leave_out]
+        for parameter in signature(function, eval_str=True).parameters.values():
+            if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, OptionGroup):
+                groups[parameter.name] = parameter.annotation
+                parameters += [option for option in _options(parameter) if option.name not in leave_out]
             else:
-                parameters.append(one)
+                parameters.append(parameter)
         many = len(parameters) > SHORT_HELP
-        parameters = [_named(one, negative=settings, hide=many) for one in parameters]
+        parameters = [_named(parameter, negative=settings, hide=many) for parameter in parameters]
         more = [
             *([_settings(function.__name__, parameters)] if settings else ()),
             *([HELP_ALL] if many else ()),
@@ -104,13 +104,13 @@ def command(
             for option in more:
                 del values[option.name]
             for name, group in groups.items():
-                names = {one.name for one in fields(group)} - {*leave_out}
+                names = {member.name for member in fields(group)} - {*leave_out}
                 values[name] = group(**{option: values.pop(option) for option in names})
             function(**values)
 
         shown = signature(function).replace(parameters=[*parameters, *more])
         run.__signature__ = shown  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in shown.parameters.values()}
+        run.__annotations__ = {name: parameter.annotation for name, parameter in shown.parameters.items()}
         run.settings = parameters if settings else ()  # type: ignore[attr-defined]
         return run
 
@@ -121,19 +121,19 @@ def _options(parameter: Parameter) -> Iterator[Parameter]:
     """Yield the options of a group as parameters."""
     group = parameter.annotation
     hints = get_type_hints(group, include_extras=True)
-    for one in fields(group):
-        default = one.default
+    for member in fields(group):
+        default = member.default
         if parameter.default is not Parameter.empty:
-            default = getattr(parameter.default, one.name)
-        annotation = hints[one.name]
-        if one.metadata:
-            annotation = Annotated[(annotation, *one.metadata["extras"])]
+            default = getattr(parameter.default, member.name)
+        annotation = hints[member.name]
+        if member.metadata:
+            annotation = Annotated[(annotation, *member.metadata["extras"])]
         kind, *extras, info = get_args(annotation)
         info = copy(info)
-        declaring = next(base for base in group.__mro__ if one.name in get_annotations(base))
+        declaring = next(base for base in group.__mro__ if member.name in get_annotations(base))
         info.rich_help_panel = declaring.panel
         annotation = Annotated[(kind, *extras, info)]
-        yield Parameter(one.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+        yield Parameter(member.name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def _named(parameter: Parameter, *, negative: bool, hide: bool) -> Parameter:
@@ -192,14 +192,14 @@ class Command(TyperCommand):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._rare: list[Any] = [one for one in self.params if getattr(one, "hidden", False)]
-        for one in self._rare:
-            one.hidden = False  # shells complete them, too
+        self._rare: list[Any] = [param for param in self.params if getattr(param, "hidden", False)]
+        for param in self._rare:
+            param.hidden = False  # shells complete them, too
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
-        for one in self._rare:
-            one.hidden = ALL not in ctx.meta
-        for one in self.params:
-            one.secondary_opts = one.secondary_opts if one.default else []
+        for param in self._rare:
+            param.hidden = ALL not in ctx.meta
+        for param in self.params:
+            param.secondary_opts = param.secondary_opts if param.default else []
         super().format_help(ctx, formatter)

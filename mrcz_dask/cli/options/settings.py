@@ -78,7 +78,7 @@ class Setting:
         if self._several != isinstance(value, list) or not all(map(self._is_valid, values)):
             raise ValueError(f"expected {self._words}")
         if self._several:
-            return [str(one) for one in values]
+            return [str(item) for item in values]
         if self._is_path:
             return str(Path(value).expanduser())
         return str(value) if str in self._types else value
@@ -107,8 +107,8 @@ class Setting:
 
 def settings_of(parameters: Iterable[Parameter]) -> list[Setting]:
     """Return the options of a command that can stand in a settings file."""
-    infos = ((one, get_args(one.annotation)[-1]) for one in parameters)
-    return [Setting(one) for one, info in infos if isinstance(info, typer.models.OptionInfo)]
+    infos = ((parameter, get_args(parameter.annotation)[-1]) for parameter in parameters)
+    return [Setting(parameter) for parameter, info in infos if isinstance(info, typer.models.OptionInfo)]
 
 
 def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
@@ -150,7 +150,7 @@ def read_settings(path: Path, command: str, parameters: Iterable[Parameter]) -> 
     values, problems = {}, []
     for key, value in table.items():
         pattern = re.compile(rf"""\s*\[*\s*["']?{re.escape(key)}["']?\s*[=.\]]""")
-        line = next((k for k, one in enumerate(text.splitlines(), 1) if pattern.match(one)), 1)
+        line = next((k for k, row in enumerate(text.splitlines(), 1) if pattern.match(row)), 1)
         if key in settings:
             try:
                 values[settings[key].name] = settings[key].value(value)

@@ -13,7 +13,7 @@ from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import FourBit, InputParams, Mode0
 
 T = TypeVar("T", int, float)
-Many = list[str] | None  # an option that takes commas, or is given several times
+Many = list[str] | None  # an option that takes commas, or is repeated
 
 SessionFolder = Annotated[Path, typer.Argument(help="Folder with the session's stacks.")]
 StacksOrFolders = Annotated[
