@@ -46,7 +46,7 @@ def test_clean_counts_lose_next_to_nothing(mean: float, scale: float | None) -> 
     assert found.status == ("sparse" if mean < 1.2 else "ok") or scale is not None
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)  # a mask of noise differs by chance
 @given(st.floats(0.5, 1000), st.integers(0, 2**32))
 def test_clean_counts_of_any_mean_lose_next_to_nothing(mean: float, seed: int) -> None:
     # n pixels are masked where n / 10 or fewer are expected: 4 by chance in a few of 10 000 images
