@@ -30,7 +30,7 @@ from mrcz_dask.live.view import SourceState
 from mrcz_dask.pages.widgets import put, text
 from mrcz_dask.values.errors import ParameterError
 
-PALETTES = {"grey": Greys256, "viridis": Viridis256, "inferno": Inferno256}
+PALETTES = {"gray": Greys256, "viridis": Viridis256, "inferno": Inferno256}
 REGION = "#ff7f0e"
 ALL = "all processors"
 # Approximate width of the plot, and of axes, colors and tools beside and above its image.
@@ -111,7 +111,7 @@ class SourceView:
 
     def _make_controls(self) -> Any:
         contrast = _select("contrast", list(get_args(Contrast)), self._choose_contrast)
-        colors = _select("colours", list(PALETTES), self._choose_colors)
+        colors = _select("colors", list(PALETTES), self._choose_colors)
         names = [panel.name for panel in self._view.panels()]
         self._whose = _select("region of", [ALL, *names], self._choose_whose)
         self._whose.visible = len(names) > 1

@@ -133,7 +133,7 @@ def test_a_region_is_drawn_for_the_processor_that_is_chosen() -> None:
     assert view.asked[1] == ("roi", None, other)
 
 
-def test_colours(view: Double) -> None:
+def test_colors(view: Double) -> None:
     seen = Seen(view)
-    seen.get("source.colours").value = "inferno"
+    seen.get("source.colors").value = "inferno"
     assert seen.get("source.scale").palette[-1] == "#FCFEA4"
