@@ -68,8 +68,9 @@ def decompress(
 ) -> None:
     """Write stacks as plain MRC (.mrcs), for software that knows no MRCZ; quantized ones as float32 counts.
 
-    For the stored integers as they are, use recompress --format mrcs. Stacks of a folder that were done
-    before are kept where their footer or .json says so.
+    The files are read back and compared, unless they have neither footer nor .json. For the stored integers
+    as they are, use recompress --format mrcs. Stacks of a folder that were done before are kept where their
+    footer or .json says so.
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
