@@ -39,7 +39,6 @@ from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.sizes import some
 
 Program = Literal["relion", "motioncor", "cryosparc", "warp"]
-PROGRAMS: tuple[Program, ...] = ("relion", "motioncor", "cryosparc", "warp")
 FEWEST_FRAMES = 3  # RELION skips shorter movies
 PHASE = "export"
 _DEFECT_FILES: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}

@@ -4,7 +4,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mrcfile
 import numpy as np
@@ -20,7 +20,7 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.export.run import PROGRAMS, export
+from mrcz_dask.export.run import Program, export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
@@ -62,7 +62,7 @@ def test_mrcfile_validates_what_we_write_plain(folder: Path) -> None:
             assert np.array_equal(np.array(file.data), mrcz_dask.read(path))
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", get_args(Program))
 def test_mrcfile_validates_exports(folder: Path, tmp_path: Path, program: Any) -> None:
     export(folder / "mrcz-recompressed", tmp_path / "out", program, Optics(pixel_size=1.1))
     files = [p for suffix in ("mrc", "mrcs") for p in (tmp_path / "out").rglob(f"*.{suffix}")]

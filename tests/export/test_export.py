@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import mrcfile
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 import mrcz_dask
 from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.export.movies import movies_of
-from mrcz_dask.export.run import PROGRAMS, Program, export
+from mrcz_dask.export.run import Program, export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.defects import read_defects
 from mrcz_dask.gain.options import GainOptions
@@ -33,7 +33,7 @@ def plain(path: Path) -> np.ndarray[Any, Any]:
         return np.array(file.data)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize("program", get_args(Program))
 @pytest.mark.parametrize("write", ["normalized", "recompressed"])
 def test_one_mask_in_every_form_and_movies_that_everybody_reads(
     night: Path, tmp_path: Path, koma: Any, program: Program, write: str
