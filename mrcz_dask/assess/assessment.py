@@ -233,37 +233,37 @@ def over_dose(pairs: Sequence[StackPairs]) -> OverDose | None:
     return OverDose(tuple(pairs), fits) if pairs else None
 
 
-def over_radius(curves: Sequence[StackCurve], variant: str) -> OverRadius | None:
+def over_radius(stacks: Sequence[StackCurve], variant: str) -> OverRadius | None:
     """Average stacks with a score for every radius, fit Eq. 13, and choose the radius by one variant."""
-    curves = [
-        curve
-        for curve in curves
-        if all(None not in (s[0], s[2]) for scores in curve.curves.values() for s in scores)
+    stacks = [
+        stack
+        for stack in stacks
+        if all(None not in (s[0], s[2]) for scores in stack.curves.values() for s in scores)
     ]
-    if not curves:
+    if not stacks:
         return None
-    radii = curves[0].radii
+    radii = stacks[0].radii
     # stacks, radii, (R, R above that without KOMA)
     scores = {
-        v: np.array([[[s[0], s[2]] for s in curve.curves[v]] for curve in curves], np.float64)
+        v: np.array([[[s[0], s[2]] for s in stack.curves[v]] for stack in stacks], np.float64)
         for v in VARIANTS
     }
-    names = [curve.name for curve in curves for _ in radii]
-    raw, filtered = ([float(curve.alone[kind][0] or 0) for curve in curves] for kind in ("raw", "filter"))
-    shot_noise = np.mean([1 / np.array(curve.window_frames) for curve in curves], axis=0)
+    names = [stack.name for stack in stacks for _ in radii]
+    curves = {
+        v: [[value for both in s[:, k].T for value in mean_score(both.tolist())] for k in range(len(radii))]
+        for v, s in scores.items()
+    }
+    raw, filtered = ([float(stack.alone[kind][0] or 0) for stack in stacks] for kind in ("raw", "filter"))
+    shot_noise = np.mean([1 / np.array(stack.window_frames) for stack in stacks], axis=0)
     return OverRadius(
-        stacks=tuple(curve.name for curve in curves),
+        stacks=tuple(stack.name for stack in stacks),
         radii=radii,
         law=tuple(float(v) for v in shot_noise),
         alone={"raw": mean_score(raw), "filter": mean_score(filtered)},
-        curves={v: [_both_means(s[:, k]) for k in range(len(radii))] for v, s in scores.items()},
+        curves=curves,
         fits={v: _eq13(radii, s[..., 0], names) for v, s in scores.items()},
         choice=choose_radius(radii, scores[variant][..., 0].tolist(), filtered),
     )
-
-
-def _both_means(values: NDArray[np.float64]) -> Score:
-    return [*mean_score(values[:, 0].tolist()), *mean_score(values[:, 1].tolist())]
 
 
 def _eq13(radii: Sequence[int], scores: NDArray[np.float64], names: Sequence[str]) -> DecayFit:

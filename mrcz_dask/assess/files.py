@@ -50,12 +50,15 @@ def write_csv(assessment: Assessment, folder: Path, *, overwrite: bool = False) 
     SpaceError
         The folder cannot be made, is full or cannot be written.
     """
-    files = []
-    for name, rows in tables(assessment):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        files.append((f"{name}.csv", text.getvalue().encode("utf-8", "backslashreplace")))
+    files = ((f"{name}.csv", csv_bytes(rows)) for name, rows in tables(assessment))
     return write_files(files, folder, overwrite)
+
+
+def csv_bytes(rows: Iterable[Row]) -> bytes:
+    """Return rows as the bytes of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: bool) -> list[Path]:

@@ -71,10 +71,15 @@ def rendered(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes
     """
     with mpl.rc_context({"svg.hashsalt": "mrcz-dask", "font.size": 9, "axes.axisbelow": True}):
         for name, figure in figures:
-            for kind, metadata in (("png", None), ("svg", {"Date": None})):
-                file = io.BytesIO()
-                figure.savefig(file, format=kind, dpi=150, metadata=metadata)
-                yield f"{name}.{kind}", file.getvalue()
+            for kind in ("png", "svg"):
+                yield f"{name}.{kind}", figure_bytes(figure, kind)
+
+
+def figure_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
+    """Return a figure as the bytes of a file, ``png`` or ``svg``, without the time."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()
 
 
 def legend_below(figure: Figure, *several: Axes, columns: int = 6) -> None:

@@ -49,8 +49,7 @@ class Metrics(Collector):
         yield from (stacks, size)
         text = "Times that a stack could not go through a pass."
         yield CounterMetricFamily(f"{PREFIX}_failures", text, failures)
-        yield from _stacks(snapshot)
-        yield from _qualities(snapshot)
+        yield from _numbers(snapshot)
         yield from _speeds(snapshot)
 
 
@@ -85,7 +84,7 @@ def exposition(session: SessionListener) -> bytes:
     return generate_latest(registry)
 
 
-def _stacks(snapshot: Snapshot) -> Iterator[Metric]:
+def _numbers(snapshot: Snapshot) -> Iterator[Metric]:
     counts = snapshot.stacks
     yield _by("stacks", "Stacks of the session.", "state", {name: counts[name] for name in STATES})
     yield _gauge("kept_stacks", "Stacks whose output was there already, sound.", counts["kept"])
@@ -98,9 +97,6 @@ def _stacks(snapshot: Snapshot) -> Iterator[Metric]:
     for name, moment in (("run_start", snapshot.began), ("last_event", snapshot.updated)):
         if moment is not None:
             yield _gauge(f"{name}_timestamp_seconds", "Seconds since 1970.", moment.timestamp())
-
-
-def _qualities(snapshot: Snapshot) -> Iterator[Metric]:
     pixels = {"hot": snapshot.hot, "dead": snapshot.dead}
     yield _by("outlier_pixels", "Outlier pixels of the stacks that are done.", "kind", pixels)
     noise = {kind: value for kind, value in snapshot.noise.items() if value is not None}

@@ -44,8 +44,16 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
     yield Fact("failed", "not done", ", ".join(not_done) or "none")
     if snapshot.running in ("running", "lost") and snapshot.waiting is None:
         yield Fact("left", "time left", duration(snapshot.seconds_left))
-    yield Fact("rate", "rate", _rate(snapshot))
-    yield Fact("recorded", "recorded at", _recorded(snapshot))
+    rate, bytes_rate = snapshot.stacks_per_minute, snapshot.bytes_per_minute
+    shown = "-"
+    if rate is not None and bytes_rate is not None:
+        shown = f"{_plain(rate)} stacks/min, {readable(bytes_rate)}/min"
+    yield Fact("rate", "rate", shown)
+    recorded = snapshot.acquired_per_minute
+    shown = "-" if recorded is None else f"{_plain(recorded)} stacks/min"
+    if recorded is not None and rate is not None:
+        shown += f" (this pass: {_plain(rate / recorded)} times that)"
+    yield Fact("recorded", "recorded at", shown)
     yield Fact("latency", "from found to done", duration(snapshot.latency))
     yield Fact("data", "data", f"{readable(snapshot.bytes_in)} in, {readable(snapshot.bytes_out)} out")
     yield Fact("outliers", "outlier pixels", f"{snapshot.hot} hot, {snapshot.dead} dead")
@@ -72,20 +80,6 @@ def duration(seconds: float | None) -> str:
 def clock(time: datetime | None) -> str:
     """Return a moment in UTC; ``-`` if there is none."""
     return "-" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _rate(snapshot: Snapshot) -> str:
-    if snapshot.stacks_per_minute is None or snapshot.bytes_per_minute is None:
-        return "-"
-    return f"{_plain(snapshot.stacks_per_minute)} stacks/min, {readable(snapshot.bytes_per_minute)}/min"
-
-
-def _recorded(snapshot: Snapshot) -> str:
-    recorded, done = snapshot.acquired_per_minute, snapshot.stacks_per_minute
-    if recorded is None:
-        return "-"
-    times = f" (this pass: {_plain(done / recorded)} times that)" if done is not None else ""
-    return f"{_plain(recorded)} stacks/min{times}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -38,22 +38,20 @@ def element(tag: str, *children: object, **attributes: object) -> Markup:
         Escaped; an underscore at the end of a name is left out, others become hyphens; None leaves it out,
         True gives it no value.
     """
-    given = "".join(_attribute(name, value) for name, value in attributes.items())
-    if tag in VOID:
-        return Markup(f"<{tag}{given}>")
-    return Markup(f"<{tag}{given}>{joined(children)}</{tag}>")
+    text = ""
+    for name, value in attributes.items():
+        name = name.rstrip("_").replace("_", "-")
+        if value is True:
+            text += f" {name}"
+        elif value is not None and value is not False:
+            text += f' {name}="{html.escape(str(value))}"'
+    end = "" if tag in VOID else f"{joined(children)}</{tag}>"
+    return Markup(f"<{tag}{text}>{end}")
 
 
 def joined(children: Iterable[object]) -> Markup:
     """Return pieces one after the other."""
     return Markup("".join(c if isinstance(c, Markup) else html.escape(str(c)) for c in children))
-
-
-def _attribute(name: str, value: object) -> str:
-    name = name.rstrip("_").replace("_", "-")
-    if value is None or value is False:
-        return ""
-    return f" {name}" if value is True else f' {name}="{html.escape(str(value))}"'
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) -> Markup:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.pages.markup import Markup, element, embedded, png
@@ -42,48 +40,40 @@ def chooser(data: SessionData) -> Markup:
     ) + embedded("looks", [_values(s, data.looks[s.number]) for s in stacks])
 
 
-def _values(one: StackData, look: StackSample) -> dict[str, Any]:
-    made = histogram(one, look, "any")
-    mask = one.mask
+def _values(stack: StackData, look: StackSample) -> dict[str, Any]:
+    figure, mask = histogram(stack, look, "any"), stack.mask
     assert mask is not None
+    every = -(-len(figure.columns["edge"]) // MOST_BINS)
+    thinned = {
+        name: [None if v is None else float(f"{v:.{DIGITS}g}") for v in figure.columns[name][::every]]
+        for name in ("edge", "pixels", "model", "residual", "weight")
+    }
+    patch = None
+    if look.patch is not None and look.weight is not None:
+        images, _ = in_greys(look.patch[0], look.patch[1])
+        patch = {
+            "before": png(images[0]),
+            "after": png(images[1]),
+            "marks": np.argwhere(is_masked(look.weight)).tolist(),
+            "size": list(look.weight.shape),
+        }
     return {
-        "name": one.name,
-        "label": f"{one.number}: {one.name}",
+        "name": stack.name,
+        "label": f"{stack.number}: {stack.name}",
         "said": f"{mask.n_hot} hot, {mask.n_dead} dead pixels; dose {mask.dose:.4g}; mask {mask.status}.",
-        "histogram": _thinned(made),
-        "dark_at": threshold_at(made, "t_dark"),
-        "hot_at": threshold_at(made, "t_hot"),
-        "patch": None if look.patch is None or look.weight is None else _patch(look.patch, look.weight),
+        "histogram": thinned,
+        "dark_at": threshold_at(figure, "t_dark"),
+        "hot_at": threshold_at(figure, "t_hot"),
+        "patch": patch,
     }
 
 
-def _thinned(made: FigureData) -> Mapping[str, Sequence[float | None]]:
-    every = -(-len(made.columns["edge"]) // MOST_BINS)
-    names = ("edge", "pixels", "model", "residual", "weight")
-    return {name: [_rounded(v) for v in made.columns[name][::every]] for name in names}
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.{DIGITS}g}")
-
-
-def threshold_at(made: FigureData, name: str) -> float | None:
-    """Return where on a histogram's axis a threshold is, counts; None where it is off, or outside."""
-    pairs = zip(made.columns["z"], made.columns["edge"], strict=True)
+def threshold_at(figure: FigureData, name: str) -> float | None:
+    """Return a threshold in counts, the axis of the histogram; None where it is off, or outside."""
+    pairs = zip(figure.columns["z"], figure.columns["edge"], strict=True)
     known = [(z, edge) for z, edge in pairs if z is not None]
-    limit = made.notes[name]
+    limit = figure.notes[name]
     if limit is None or not known or not known[0][0] < limit < known[-1][0]:
         return None
     z, edge = np.array(known, np.float64).T
     return float(np.interp(limit, z, edge))
-
-
-def _patch(patch: NDArray[np.float32], weight: NDArray[np.uint8]) -> dict[str, Any]:
-    images, _ = in_greys(patch[0], patch[1])
-    marks = np.argwhere(is_masked(weight)).tolist()
-    return {
-        "before": png(images[0]),
-        "after": png(images[1]),
-        "marks": marks,
-        "size": list(weight.shape),
-    }

@@ -1,4 +1,4 @@
-"""All that a report shows, gathered from session store, log and footers; inputs are not looked at."""
+"""Data of a report, gathered from session store, log and footers; inputs are not read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Band(Record):
 
 @dataclass(frozen=True, slots=True)
 class MaskFacts(Record):
-    """What the first pass found out about a stack; as its footer says it.
+    """Facts about the sum and the outlier mask of a stack, as its footer has them.
 
     Attributes
     ----------
@@ -74,18 +74,18 @@ class MaskFacts(Record):
 
     @property
     def pixels(self) -> int:
-        """Of a frame."""
+        """Number of pixels of a frame."""
         return self.shape[1] * self.shape[2]
 
     @property
     def sound(self) -> bool:
-        """Whether the mask may be used."""
+        """True if the mask may be used."""
         return self.status in ("ok", "sparse")
 
 
 @dataclass(frozen=True, slots=True)
 class StackData:
-    """What is known of one stack of the session.
+    """Everything that a report knows about one stack.
 
     Attributes
     ----------
@@ -140,7 +140,7 @@ class StackData:
 
     @property
     def high_contrast(self) -> bool:
-        """Whether it is nobody's reference because of its contrast."""
+        """True if the stack is in no window because of its contrast."""
         return self.usable is False and self.score is not None and (self.mask is None or self.mask.sound)
 
     @property
@@ -152,7 +152,7 @@ class StackData:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackSample:
-    """What can be looked at of one stack.
+    """Histogram and images of one stack.
 
     Attributes
     ----------

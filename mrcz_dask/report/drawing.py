@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mrcz_dask.assess.plots import figure_bytes
 from mrcz_dask.pages.palette import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
 from mrcz_dask.report.tables import FigureData
 
@@ -53,13 +53,7 @@ def drawn(data: FigureData, *kinds: str, dpi: int = 150) -> dict[str, bytes]:
     """
     with mpl.rc_context(_SETTINGS):
         figure = DRAW[data.kind](data)
-        return {kind: _saved(figure, kind, dpi) for kind in kinds}
-
-
-def _saved(figure: Figure, kind: str, dpi: int) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
-    return file.getvalue()
+        return {kind: figure_bytes(figure, kind, dpi) for kind in kinds}
 
 
 def is_grouped(data: FigureData) -> bool:

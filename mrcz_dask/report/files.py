@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mrcz_dask.assess.files import csv_bytes
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.gather import gather
@@ -70,49 +68,35 @@ def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -
     SpaceError
         When the folder cannot be made, is full or cannot be written.
     """
-    made = list(figures(data))
-    _forbid(folder, made, overwrite)
-    make_folder(folder)
-    paths = []
-    for one in made:
-        for kind, content in _contents(one):
-            paths.append(folder / file_name(one, kind))
-            write_atomic(paths[-1], content)
-    return paths
+    from mrcz_dask.report.drawing import drawn
 
-
-def _forbid(folder: Path, made: list[FigureData], overwrite: bool) -> None:
-    names = [file_name(one, kind) for one in made for kind in KINDS]
+    session_figures = list(figures(data))
+    names = [file_name(figure, kind) for figure in session_figures for kind in KINDS]
     there = [name for name in names if (folder / name).exists()]
     if there and not overwrite:
         raise OutputExistsError(
             f"{folder / there[0]} is there already; use --overwrite to replace it, or another folder"
         )
+    make_folder(folder)
+    for figure in session_figures:
+        files = drawn(figure, "png", "svg", dpi=PAPER_DPI) | {"csv": csv_of(figure)}
+        for kind in KINDS:
+            write_atomic(folder / file_name(figure, kind), files[kind])
+    return [folder / name for name in names]
 
 
-def file_name(one: FigureData, kind: str) -> str:
+def file_name(figure: FigureData, kind: str) -> str:
     """Return the name of a figure's file."""
-    return f"{one.key.replace('.', '_')}.{kind}"
+    return f"{figure.key.replace('.', '_')}.{kind}"
 
 
-def _contents(one: FigureData) -> Iterator[tuple[str, bytes]]:
-    from mrcz_dask.report.drawing import drawn
-
-    yield from drawn(one, "png", "svg", dpi=PAPER_DPI).items()
-    yield "csv", csv_of(one)
-
-
-def csv_of(one: FigureData) -> bytes:
+def csv_of(figure: FigureData) -> bytes:
     """Return the data of a figure: a column each, empty where nothing is known."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(one.columns)
-    writer.writerows(zip(*one.columns.values(), strict=True))
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    return csv_bytes([[*figure.columns], *zip(*figure.columns.values(), strict=True)])
 
 
 def all_data(data: SessionData) -> dict[str, Any]:
-    """Return everything that a report shows as plain values; histograms of all stacks of its sample."""
+    """Return all that a report shows as plain values, with the histograms of all stacks of its sample."""
     level, findings = verdict(data)
     by_number = {s.number: s for s in data.stacks}
     looks = [(by_number[k], look) for k, look in data.looks.items() if look.fit is not None]

@@ -1,9 +1,9 @@
-"""Reading session store, log and footers, in bounded memory: masks one after the other."""
+"""Read session store, log and footers in bounded memory: masks one after the other."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,7 +15,7 @@ from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
-from mrcz_dask.numerics.outliers.population import Census, Packed, Turnover, lifetime
+from mrcz_dask.numerics.outliers.population import Census, Turnover, lifetime
 from mrcz_dask.report.data import (
     KINDS,
     Band,
@@ -43,7 +43,7 @@ Steps = Mapping[str, Mapping[str, Any]]
 
 
 def gather(folder: Path) -> SessionData:
-    """Return all that a report shows of an output folder.
+    """Read all that a report shows from an output folder; the inputs may be gone.
 
     Parameters
     ----------
@@ -64,125 +64,118 @@ def gather(folder: Path) -> SessionData:
         log.take(message, time)
         if isinstance(message, messages.StackFound):
             times_from[message.name] = message.acquired_from
-    if state.run is None:
+    run = state.run
+    if run is None:
         raise PlaceError(
             f"{folder / NAME}: no run is known; expected the output folder of `mrcz-dask koma`, such as "
             "SESSION/koma"
         )
-    return _Gathering(folder, state, times_from).data(log)
+    reader = _Reader(folder)
+    ordered = sorted(state.stacks.values(), key=lambda s: s.key)
+    stacks = [
+        reader.stack(number, stack, ordered[0].acquired, times_from.get(stack.name, ""))
+        for number, stack in enumerate(ordered, 1)
+    ]
+    health, turnover = reader.health(stacks)
+    gain = run.settings.get("gain", {}).get("gain", "")
+    about_gain = reader.attempt(lambda: reader.store.gain_about(gain)) if gain else None
+    stacks = [replace(s, turnover=t) for s, t in zip(stacks, turnover, strict=True)]
+    contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: -(s.score or 0))
+    runs = log.runs()
+    return SessionData(
+        folder=str(folder),
+        session=run.session,
+        version=run.version,
+        platform=run.platform,
+        settings=run.settings,
+        gain=about_gain,
+        running=runs[-1].how.partition(":")[0],
+        error=state.ended.error if state.ended else None,
+        stacks=tuple(stacks),
+        left_out=tuple(LeftOut(file.name, file.reason, file.rejected) for file in state.left_out.values()),
+        warnings=tuple(text for _, text in state.warnings),
+        runs=runs,
+        health=health,
+        looks={s.number: reader.look(s) for s in sample(stacks, LOOKS)},
+        high_contrast={s.number: reader.thumbnails(s) for s in contrast[:THUMBNAILS]},
+        problems=tuple(reader.problems),
+    )
 
 
-class _Gathering:
-    """One look at an output folder."""
+class _Reader:
+    """Reads an output folder; what cannot be read is a problem, and left out."""
 
-    def __init__(self, folder: Path, state: SessionState, times_from: Mapping[str, str]) -> None:
-        self._folder, self._state, self._times_from = folder, state, times_from
-        self._store = SessionStore(folder / STORE_NAME)
-        self._problems: list[str] = []
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.store = SessionStore(folder / STORE_NAME)
+        self.problems: list[str] = []
 
-    def data(self, log: RunLog) -> SessionData:
-        run = self._state.run
-        assert run is not None
-        ordered = sorted(self._state.stacks.values(), key=lambda s: s.key)
-        stacks = [self._stack(k, one, ordered[0].acquired) for k, one in enumerate(ordered, 1)]
-        health, turnover = self._health(stacks)
-        stacks = [replace(s, turnover=t) for s, t in zip(stacks, turnover, strict=True)]
-        runs = log.runs()
-        contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: -(s.score or 0))
-        return SessionData(
-            folder=str(self._folder),
-            session=run.session,
-            version=run.version,
-            platform=run.platform,
-            settings=run.settings,
-            gain=self._gain(run.settings),
-            running=runs[-1].how.partition(":")[0],
-            error=self._state.ended.error if self._state.ended else None,
-            stacks=tuple(stacks),
-            left_out=tuple(LeftOut(e.name, e.reason, e.rejected) for e in self._state.left_out.values()),
-            warnings=tuple(text for _, text in self._state.warnings),
-            runs=runs,
-            health=health,
-            looks={s.number: self._look(s) for s in sample(stacks, LOOKS)},
-            high_contrast={s.number: self._thumbnails(s) for s in contrast[:THUMBNAILS]},
-            problems=tuple(self._problems),
-        )
+    def attempt(self, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except (MrczDaskError, OSError) as error:
+            self.problems.append(str(error))
+            return None
 
-    def _stack(self, number: int, one: StackState, begin: datetime) -> StackData:
-        stem = output_stem(one.output)
-        record = self._try(lambda: self._store.record(stem))
-        result = one.result
-        steps = (
-            self._try(lambda: last_steps(read_footer(self._folder / one.output) or {})) if result else None
-        )
+    def stack(self, number: int, state: StackState, begin: datetime, acquired_from: str) -> StackData:
+        stem, result = output_stem(state.output), state.result
+        record = self.attempt(lambda: self.store.record(stem))
+        steps: Steps | None = None
+        if result is not None:
+            steps = self.attempt(lambda: last_steps(read_footer(self._folder / state.output) or {}))
+        koma = (steps or {}).get("koma", {}).get("results", {})
         return StackData(
             number=number,
-            name=one.name,
+            name=state.name,
             stem=stem,
-            output=one.output,
-            acquired=one.acquired,
-            acquired_from=self._times_from.get(one.name, ""),
-            hours=(one.acquired - begin).total_seconds() / 3600,
-            state=one.state,
-            reason=one.reason,
+            output=state.output,
+            acquired=state.acquired,
+            acquired_from=acquired_from,
+            hours=(state.acquired - begin).total_seconds() / 3600,
+            state=state.state,
+            reason=state.reason,
             mask=None if record is None else mask_facts(record),
             turnover=Turnover(),
             usable=None if result is None else result.usable,
             score=None if result is None else result.score,
             noise=dict.fromkeys(KINDS) if result is None else result.noise,
             caveats=() if result is None else result.caveats,
-            bands=tuple(Band.from_dict(band) for band in _of(steps, "koma").get("bands", ())),
-            breaks=tuple(Break.from_dict(one) for one in _of(steps, "koma").get("breaks", ())),
+            bands=tuple(Band.from_dict(band) for band in koma.get("bands", ())),
+            breaks=tuple(Break.from_dict(one) for one in koma.get("breaks", ())),
             agrees=_agree(record, steps),
-            bytes_in=one.bytes_in,
+            bytes_in=state.bytes_in,
             bytes_out=0 if result is None else result.bytes_out,
         )
 
-    def _gain(self, settings: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        digest = settings.get("gain", {}).get("gain", "")
-        return self._try(lambda: self._store.gain_about(digest)) if digest else None
-
-    def _health(self, stacks: list[StackData]) -> tuple[Health, list[Turnover]]:
+    def health(self, stacks: list[StackData]) -> tuple[Health, list[Turnover]]:
         """Follow the outliers through the session."""
         shapes = [s.mask.shape[1:] for s in stacks if s.mask is not None]
         if not shapes:
             return Health(None, None, (), None), [Turnover()] * len(stacks)
         census = Census(shapes[0])
-        for packed in self._masks(stacks):
-            census.add(packed)
+        for stack in stacks:
+            sound = stack.mask is not None and stack.mask.sound
+            read = partial(self.store.packed_outliers, stack.stem)
+            outliers = self.attempt(read) if sound else None
+            census.add(None if outliers is None else outliers[0])
         survival = census.survival()
-        places = census.places(0), census.places(1)
-        return Health(*places, survival, lifetime(survival)), census.turnover
+        return Health(census.places(0), census.places(1), survival, lifetime(survival)), census.turnover
 
-    def _masks(self, stacks: list[StackData]) -> Iterator[Packed | None]:
-        for one in stacks:
-            sound = one.mask is not None and one.mask.sound
-            found = self._try(partial(self._store.packed_outliers, one.stem)) if sound else None
-            yield None if found is None else found[0]
+    def look(self, stack: StackData) -> StackSample:
+        fit = self.attempt(lambda: self.store.histogram(stack.stem))
+        patch = self.attempt(lambda: self.store.patch(stack.stem))
+        return StackSample(fit) if patch is None else StackSample(fit, *patch)
 
-    def _look(self, one: StackData) -> StackSample:
-        fit = self._try(lambda: self._store.histogram(one.stem))
-        found = self._try(lambda: self._store.patch(one.stem))
-        if found is None:
-            return StackSample(fit)
-        return StackSample(fit, *found)
-
-    def _thumbnails(self, one: StackData) -> StackSample:
-        found = self._try(lambda: self._store.thumbnails(one.stem))
-        return StackSample() if found is None else StackSample(thumbnails=found[0], greys=found[1:])
-
-    def _try(self, read: Callable[[], T]) -> T | None:
-        """Return what is read; what cannot be is a problem, and told."""
-        try:
-            return read()
-        except (MrczDaskError, OSError) as error:
-            self._problems.append(str(error))
-            return None
+    def thumbnails(self, stack: StackData) -> StackSample:
+        kept = self.attempt(lambda: self.store.thumbnails(stack.stem))
+        return StackSample() if kept is None else StackSample(thumbnails=kept[0], greys=kept[1:])
 
 
 def mask_facts(record: StackRecord) -> MaskFacts:
-    """Return what a report shows of a record."""
+    """Return what a report shows of the record of a stack."""
     mask = record.outliers
+    numbers = {name: _finite(mask[name]) for name in ("t_dark", "t_hot", "mu", "sigma", "misfit")}
+    counts = record.exponent == 0 or "int" in record.dtype  # of other floats a spread says nothing
     return MaskFacts(
         shape=record.shape,
         dtype=record.dtype,
@@ -191,22 +184,12 @@ def mask_facts(record: StackRecord) -> MaskFacts:
         n_hot=int(mask["n_hot"]),
         n_dead=int(mask["n_dead"]),
         n_neighbourly=int(mask["n_neighbourly"]),
-        t_dark=_finite(mask["t_dark"]),
-        t_hot=_finite(mask["t_hot"]),
-        mu=_finite(mask["mu"]),
-        sigma=_finite(mask["sigma"]),
-        misfit=_finite(mask["misfit"]),
         status=record.status,
         illumination=bool(mask["illumination"]),
-        spread=_spread(record),
+        spread=spread_beyond_counting(record) if counts else None,
         gamma=record.gamma,
+        **numbers,
     )
-
-
-def _spread(record: StackRecord) -> float | None:
-    """Return the spread beyond counting; of floats that are no counts there is none to speak of."""
-    counts = record.exponent == 0 or "int" in record.dtype
-    return spread_beyond_counting(record) if counts else None
 
 
 def _finite(value: Any) -> float | None:
@@ -214,13 +197,8 @@ def _finite(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _of(steps: Steps | None, name: str) -> Mapping[str, Any]:
-    found: Mapping[str, Any] = (steps or {}).get(name, {}).get("results", {})
-    return found
-
-
 def _agree(record: StackRecord | None, steps: Steps | None) -> bool | None:
-    """Whether footer and store tell of the same mask of the same pixels."""
+    """Compare the mask and the pixels that footer and store speak of; None where one is missing."""
     if record is None or not steps or "outliers" not in steps:
         return None
     step = steps["outliers"]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
 
-from mrcz_dask.report.data import SessionData, StackData
+from mrcz_dask.report.data import SessionData
 from mrcz_dask.values.records import is_too_quiet
 
 FEWEST = 6
@@ -15,33 +14,30 @@ NEIGHBOURS = 5
 FEWEST_PAIRS = 3
 
 
-def _ends(values: Sequence[float]) -> tuple[float, float] | None:
-    """Return medians of the first and the last tenth, of at least three values each."""
+def _hot_ends(data: SessionData) -> tuple[float, float] | None:
+    """Return median hot pixels of the first and of the last tenth of the stacks, of three or more each."""
+    values = [s.mask.n_hot for s in data.stacks if s.outlier_share is not None and s.mask is not None]
     if len(values) < FEWEST:
         return None
     count = max(FEWEST // 2, len(values) // END_SHARE)
     return statistics.median(values[:count]), statistics.median(values[-count:])
 
 
-def _sound(data: SessionData) -> list[StackData]:
-    return [s for s in data.stacks if s.outlier_share is not None]
-
-
 def outlier_share(data: SessionData) -> float | None:
     """Return hot and dead pixels of the last stacks, as a share of all pixels."""
-    shares = [s.outlier_share or 0.0 for s in _sound(data)]
+    shares = [s.outlier_share for s in data.stacks if s.outlier_share is not None]
     return statistics.median(shares[-max(FEWEST // 2, len(shares) // END_SHARE) :]) if shares else None
 
 
 def hot_growth(data: SessionData) -> float | None:
     """Return how many times as many hot pixels the last stacks have as the first."""
-    ends = _ends([float(s.mask.n_hot) for s in _sound(data) if s.mask is not None])
+    ends = _hot_ends(data)
     return None if ends is None else ends[1] / max(ends[0], 1.0)
 
 
-def growth_words(data: SessionData) -> str:
-    """Return hot pixels of the first and of the last stacks."""
-    ends = _ends([float(s.mask.n_hot) for s in _sound(data) if s.mask is not None])
+def hot_words(data: SessionData) -> str:
+    """Say how many hot pixels the first and the last stacks have."""
+    ends = _hot_ends(data)
     return "" if ends is None else f"from {ends[0]:.0f} to {ends[1]:.0f}"
 
 
@@ -62,38 +58,24 @@ def standing_out(data: SessionData) -> float | None:
     return float(len({(o.what, o.place) for p in kinds for o in p.standing_out()})) if kinds else None
 
 
-def filter_raised_noise(data: SessionData) -> float | None:
-    """Return by how many standard errors the outlier filter raised held-out noise."""
-    return _raised(data, "raw", "filtered")
-
-
-def correction_raised_noise(data: SessionData) -> float | None:
-    """Return by how many standard errors the pattern's correction raised held-out noise."""
-    return _raised(data, "filtered", "corrected")
-
-
 def _pairs(data: SessionData, before: str, after: str) -> list[tuple[float, float]]:
-    """Return held-out noise before and after a step, of references that are not too quiet."""
+    """Return held-out R before and after a step, of stacks that are references and not too quiet."""
     stacks = [s for s in data.stacks if s.usable and not is_too_quiet(s.caveats)]
     pairs = [(s.noise.get(before), s.noise.get(after)) for s in stacks]
     return [(b, a) for b, a in pairs if b is not None and a is not None]
 
 
-def noise_words(before: str, after: str) -> Callable[[SessionData], str]:
-    """Return what says mean noise before and after a step."""
-
-    def words(data: SessionData) -> str:
-        pairs = _pairs(data, before, after)
-        means = [statistics.fmean(values) for values in zip(*pairs, strict=True)]
-        if not means or means[0] <= 0:
-            return ""
-        was, now = means
-        return f"by {abs(now / was - 1):.0%}, {1000 * was:.2f} to {1000 * now:.2f} (x 1000)"
-
-    return words
+def noise_words(data: SessionData, before: str, after: str) -> str:
+    """Say by how much a step changed the mean of held-out R."""
+    means = [statistics.fmean(values) for values in zip(*_pairs(data, before, after), strict=True)]
+    if not means or means[0] <= 0:
+        return ""
+    was, now = means
+    return f"by {abs(now / was - 1):.0%}, {1000 * was:.2f} to {1000 * now:.2f} (x 1000)"
 
 
-def _raised(data: SessionData, before: str, after: str) -> float | None:
+def noise_rise(data: SessionData, before: str, after: str) -> float | None:
+    """Return by how many standard errors a step raised held-out R: below 0 it fell."""
     steps = [a - b for b, a in _pairs(data, before, after)]
     if len(steps) < FEWEST_PAIRS:
         return None
@@ -113,11 +95,6 @@ def high_contrast(data: SessionData) -> float | None:
     return sum(s.high_contrast for s in judged) / len(judged) if judged else None
 
 
-def contrast_words(data: SessionData) -> str:
-    """Return how many stacks have high contrast."""
-    return f"{sum(s.high_contrast for s in data.stacks)} of {len(data.stacks)}"
-
-
 def dose_drift(data: SessionData) -> float | None:
     """Return how far the dose moves through the session: range of medians of five, against the median."""
     doses = [s.mask.dose for s in data.stacks if s.mask is not None and s.mask.sound and not s.high_contrast]
@@ -131,11 +108,6 @@ def dose_drift(data: SessionData) -> float | None:
 def breaks(data: SessionData) -> float | None:
     """Return the number of breaks of the session, which windows do not cross."""
     return float(len(data.breaks)) if data.stacks else None
-
-
-def break_words(data: SessionData) -> str:
-    """Return where the session breaks, and why."""
-    return "; ".join(f"before {one.first}: {one.reason}" for one in data.breaks.values())
 
 
 def unsound_masks(data: SessionData) -> float | None:
@@ -157,11 +129,6 @@ def not_done(data: SessionData) -> float | None:
     return wrong / total if total else None
 
 
-def not_done_words(data: SessionData) -> str:
-    """Return how many files were not done."""
-    return f"{len(data.failed) + len(data.rejected)} of {len(data.stacks) + len(data.rejected)}"
-
-
 def unended(data: SessionData) -> float | None:
     """Return 1 if the last run ended early, else 0."""
     return float(data.running not in ("finished", "running"))
@@ -171,16 +138,6 @@ def beyond_counting(data: SessionData) -> float | None:
     """Return the typical spread of sums beyond counting: wide where no gain was applied, or a wrong one."""
     known = [m.spread for _, m in data.masks if m.spread is not None]
     return statistics.median(known) if known else None
-
-
-def gain_words(data: SessionData) -> str:
-    """Return whether a gain was applied."""
-    return "no gain reference was applied" if data.gain is None else "a gain reference was applied"
-
-
-def end_words(data: SessionData) -> str:
-    """Return how the last run ended."""
-    return data.error or data.running
 
 
 def disagreement(data: SessionData) -> float | None:

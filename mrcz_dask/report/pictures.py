@@ -13,19 +13,14 @@ from mrcz_dask.report.tables import FigureData, over_stacks
 
 
 def figures(data: SessionData) -> Iterator[FigureData]:
-    """Yield the figures of a session: those over stacks, then those of single ones."""
+    """Yield the figures of a session, then those of the first stack, and of the one that fits worst."""
     yield from over_stacks(data)
-    yield from pictures(data)
-
-
-def pictures(data: SessionData) -> Iterator[FigureData]:
-    """Yield histogram and patch of the first stack, and of the one whose histogram fits worst."""
-    for name, one in chosen(data):
-        look = data.looks.get(one.number, StackSample())
+    for name, stack in chosen(data):
+        look = data.looks.get(stack.number, StackSample())
         if look.fit is not None:
-            yield histogram(one, look, name)
+            yield histogram(stack, look, name)
         if look.patch is not None:
-            yield patch(one, look, name)
+            yield patch(stack, look, name)
 
 
 def chosen(data: SessionData) -> list[tuple[str, StackData]]:

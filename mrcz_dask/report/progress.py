@@ -11,16 +11,16 @@ from mrcz_dask.values.records import Record
 
 @dataclass(frozen=True, slots=True)
 class PassSpeed(Record):
-    """What one pass of a run did.
+    """Stacks and time of one phase of a run.
 
     Attributes
     ----------
     phase
         ``sums and masks`` or ``correction``.
     stacks, bytes
-        That went through it in this run; those that were kept are not among them.
+        Number and size of the stacks that went through it in this run, without those that were kept.
     seconds
-        While it was going on.
+        Time while it was going on.
     """
 
     phase: str
@@ -31,7 +31,7 @@ class PassSpeed(Record):
 
 @dataclass(frozen=True, slots=True)
 class RunTimes(Record):
-    """One run over the session.
+    """Times and results of one run over the session.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class _Pass:
     seconds: float = 0.0
     since: datetime | None = None
 
-    def until(self, time: datetime) -> None:
+    def end(self, time: datetime) -> None:
         if self.since is not None:
             self.seconds += (time - self.since).total_seconds()
             self.since = None
@@ -81,8 +81,6 @@ class _Pass:
 
 @dataclass(slots=True)
 class _Run:
-    """A run while its messages are taken in."""
-
     start: messages.RunStarted
     began: datetime
     last: datetime
@@ -92,47 +90,6 @@ class _Run:
     kept: int = 0
     passes: dict[str, _Pass] = field(default_factory=dict)
     marks: list[tuple[str, float, int]] = field(default_factory=list)
-
-    def take(self, message: messages.Message, time: datetime) -> None:
-        self.last = time
-        match message:
-            case messages.PhaseStarted():
-                one = self.passes.setdefault(message.phase, _Pass())
-                one.since = one.since or time
-            case messages.PhaseFinished() if message.phase in self.passes:
-                self.passes[message.phase].until(time)
-            case messages.StackDone():
-                self._done(message, time)
-            case messages.RunFinished():
-                self.how = "finished" if message.error is None else f"stopped: {message.error}"
-                self.done, self.failed = message.done, message.failed
-            case _:
-                pass
-
-    def _done(self, message: messages.StackDone, time: datetime) -> None:
-        if message.found is not None and message.found.kept:
-            self.kept += message.phase == messages.CORRECTION
-            return
-        one = self.passes.setdefault(message.phase, _Pass())
-        one.stacks, one.bytes = one.stacks + 1, one.bytes + message.bytes
-        self.marks.append((message.phase, (time - self.began).total_seconds(), one.stacks))
-
-    def times(self) -> RunTimes:
-        for one in self.passes.values():
-            one.until(self.last)
-        passes = [PassSpeed(name, p.stacks, p.bytes, p.seconds) for name, p in self.passes.items()]
-        return RunTimes(
-            self.began.isoformat(),
-            self.last.isoformat(),
-            self.how,
-            self.start.version,
-            _where(self.start),
-            self.done,
-            self.failed,
-            self.kept,
-            tuple(passes),
-            tuple(self.marks),
-        )
 
 
 class RunLog:
@@ -145,16 +102,49 @@ class RunLog:
         """Take in one message."""
         if isinstance(message, messages.RunStarted):
             self._runs.append(_Run(message, time, time))
-        elif self._runs:
-            self._runs[-1].take(message, time)
+        if not self._runs:
+            return
+        run = self._runs[-1]
+        run.last = time
+        match message:
+            case messages.PhaseStarted():
+                phase = run.passes.setdefault(message.phase, _Pass())
+                phase.since = phase.since or time
+            case messages.PhaseFinished() if message.phase in run.passes:
+                run.passes[message.phase].end(time)
+            case messages.StackDone() if message.found is not None and message.found.kept:
+                run.kept += message.phase == messages.CORRECTION
+            case messages.StackDone():
+                phase = run.passes.setdefault(message.phase, _Pass())
+                phase.stacks, phase.bytes = phase.stacks + 1, phase.bytes + message.bytes
+                run.marks.append((message.phase, (time - run.began).total_seconds(), phase.stacks))
+            case messages.RunFinished():
+                run.how = "finished" if message.error is None else f"stopped: {message.error}"
+                run.done, run.failed = message.done, message.failed
+            case _:
+                pass
 
     def runs(self) -> tuple[RunTimes, ...]:
         """Return the runs so far, the first one first."""
-        return tuple(run.times() for run in self._runs)
+        return tuple(_times(run) for run in self._runs)
 
 
-def _where(start: messages.RunStarted) -> str:
-    about = start.executor
-    if not about.get("workers"):
-        return "one process, one stack at a time"
-    return f"{about['workers']} workers, {about.get('threads', '?')} stacks at a time"
+def _times(run: _Run) -> RunTimes:
+    for phase in run.passes.values():
+        phase.end(run.last)
+    where = "one process, one stack at a time"
+    about = run.start.executor
+    if about.get("workers"):
+        where = f"{about['workers']} workers, {about.get('threads', '?')} stacks at a time"
+    return RunTimes(
+        began=run.began.isoformat(),
+        ended=run.last.isoformat(),
+        how=run.how,
+        version=run.start.version,
+        where=where,
+        done=run.done,
+        failed=run.failed,
+        kept=run.kept,
+        passes=tuple(PassSpeed(name, p.stacks, p.bytes, p.seconds) for name, p in run.passes.items()),
+        marks=tuple(run.marks),
+    )

@@ -16,10 +16,6 @@ LEVELS: tuple[Level, ...] = ("good", "unknown", "look", "act")
 WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act", "unknown": "not known"}
 
 
-def _nothing(data: SessionData) -> str:
-    return ""
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One question about a session.
@@ -52,19 +48,19 @@ class Rule:
     advice: str
     measure: Callable[[SessionData], float | None]
     figure: str = ""
-    words: Callable[[SessionData], str] = _nothing
+    words: Callable[[SessionData], str] = lambda data: ""
 
     def judge(self, data: SessionData) -> Finding:
-        """Return what the rule says of a session."""
+        """Apply the rule to a session."""
         value = self.measure(data)
-        return Finding(self, value, self._level(value), self.words(data))
-
-    def _level(self, value: float | None) -> Level:
+        level: Level = "good"
         if value is None or math.isnan(value):
-            return "unknown"
-        if self.act is not None and value > self.act:
-            return "act"
-        return "look" if self.look is not None and value > self.look else "good"
+            level = "unknown"
+        elif self.act is not None and value > self.act:
+            level = "act"
+        elif self.look is not None and value > self.look:
+            level = "look"
+        return Finding(self, value, level, self.words(data))
 
     def written(self, value: float | None) -> str:
         """Return a number of this rule as people read it."""
@@ -92,7 +88,7 @@ def _plain(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule says of a session: its number, the level, and what the number comes from."""
+    """Result of a rule for a session: its number, the level, and what the number comes from."""
 
     rule: Rule
     value: float | None
@@ -116,10 +112,10 @@ class Finding:
 
 
 def verdict(data: SessionData) -> tuple[Level, tuple[Finding, ...]]:
-    """Return the worst level, and what each rule says, the worst first."""
-    found = sorted((rule.judge(data) for rule in RULES), key=lambda one: -LEVELS.index(one.level))
-    known = [one.level for one in found if one.level != "unknown"]
-    return max(known, key=LEVELS.index, default="unknown"), tuple(found)
+    """Apply all rules; return the worst level, and the findings, the worst first."""
+    findings = sorted((rule.judge(data) for rule in RULES), key=lambda one: -LEVELS.index(one.level))
+    known = [one.level for one in findings if one.level != "unknown"]
+    return max(known, key=LEVELS.index, default="unknown"), tuple(findings)
 
 
 RULES: tuple[Rule, ...] = (
@@ -142,7 +138,7 @@ RULES: tuple[Rule, ...] = (
         "The detector ages while it is used: plan to anneal it, and compare with the next session.",
         measures.hot_growth,
         "timeline",
-        measures.growth_words,
+        measures.hot_words,
     ),
     Rule(
         "births_per_hour",
@@ -170,10 +166,10 @@ RULES: tuple[Rule, ...] = (
         "standard errors",
         2,
         5,
-        "It should lower it. Look at histograms and patches; another rule (--rule) may suit.",
-        measures.filter_raised_noise,
+        "It should lower it. StackSample at histograms and patches; another rule (--rule) may suit.",
+        lambda data: measures.noise_rise(data, "raw", "filtered"),
         "noise",
-        measures.noise_words("raw", "filtered"),
+        lambda data: measures.noise_words(data, "raw", "filtered"),
     ),
     Rule(
         "correction_raised_noise",
@@ -182,9 +178,9 @@ RULES: tuple[Rule, ...] = (
         2,
         5,
         "Use the outlier filter alone, or a larger --radius; measure with mrcz-dask assess.",
-        measures.correction_raised_noise,
+        lambda data: measures.noise_rise(data, "filtered", "corrected"),
         "noise",
-        measures.noise_words("filtered", "corrected"),
+        lambda data: measures.noise_words(data, "filtered", "corrected"),
     ),
     Rule(
         "too_quiet",
@@ -192,7 +188,7 @@ RULES: tuple[Rule, ...] = (
         "stacks",
         None,
         0,
-        "Their own data are in their references, and specimen was taken off: do not use them. Look for "
+        "Their own data are in their references, and specimen was taken off: do not use them. StackSample for "
         "copies in the session, leave them out (--exclude), and run again.",
         measures.too_quiet,
         "noise",
@@ -203,10 +199,10 @@ RULES: tuple[Rule, ...] = (
         "%",
         0.1,
         0.3,
-        "They are corrected, but are no reference. Look at them: they may be no data to keep.",
+        "They are corrected, but are no reference. StackSample at them: they may be no data to keep.",
         measures.high_contrast,
         "contrast",
-        measures.contrast_words,
+        lambda data: f"{sum(s.high_contrast for s in data.stacks)} of {len(data.stacks)}",
     ),
     Rule(
         "dose_drift",
@@ -214,7 +210,7 @@ RULES: tuple[Rule, ...] = (
         "%",
         0.2,
         0.5,
-        "A reference is less good at another dose. Look for a moved beam, or split the session there.",
+        "A reference is less good at another dose. StackSample for a moved beam, or split the session there.",
         measures.dose_drift,
         "dose",
     ),
@@ -227,7 +223,7 @@ RULES: tuple[Rule, ...] = (
         "A new gain reference, another dose or a long pause: windows do not reach across. Was it meant?",
         measures.breaks,
         "dose",
-        measures.break_words,
+        lambda data: "; ".join(f"before {b.first}: {b.reason}" for b in data.breaks.values()),
     ),
     Rule(
         "unsound_masks",
@@ -235,7 +231,7 @@ RULES: tuple[Rule, ...] = (
         "%",
         0,
         0.05,
-        "They are written without a correction: saturated, empty, or far too many outliers. Look at each.",
+        "They are written without a correction: saturated, empty, or far too many outliers. StackSample at each.",
         measures.unsound_masks,
         "thresholds",
     ),
@@ -259,7 +255,7 @@ RULES: tuple[Rule, ...] = (
         "flipped or of another day: mrcz-dask gain orient tells.",
         measures.beyond_counting,
         "histogram.first",
-        measures.gain_words,
+        lambda data: f"{'no' if data.gain is None else 'a'} gain reference was applied",
     ),
     Rule(
         "not_done",
@@ -269,7 +265,9 @@ RULES: tuple[Rule, ...] = (
         0.05,
         "Each is named below with its reason. Copy them again from the camera while they are there.",
         measures.not_done,
-        words=measures.not_done_words,
+        words=lambda data: (
+            f"{len(data.failed) + len(data.rejected)} of {len(data.stacks) + len(data.rejected)}"
+        ),
     ),
     Rule(
         "unended",
@@ -279,7 +277,7 @@ RULES: tuple[Rule, ...] = (
         0,
         "Give the same command again: it goes on where it was.",
         measures.unended,
-        words=measures.end_words,
+        words=lambda data: data.error or data.running,
     ),
     Rule(
         "disagreement",

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.assess.tasks import middle_doses
-from mrcz_dask.numerics.outliers.population import Places
 from mrcz_dask.report.data import KINDS, SessionData, StackData
 
 Column = Sequence[Any]
@@ -44,21 +43,19 @@ class FigureData:
 
     @property
     def alt(self) -> str:
-        """What a person who cannot see the figure is told."""
+        """Text for a person who cannot see the figure."""
         return f"{self.title}. {self.caption}"
 
     @property
     def kind(self) -> str:
-        """How it is drawn."""
+        """First part of the key, by which the figure is drawn."""
         return self.key.partition(".")[0]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        names = ("key", "title", "caption", "paper")
-        columns = {name: list(values) for name, values in self.columns.items()}
         return {
-            **{name: getattr(self, name) for name in names},
-            "columns": columns,
+            **{name: getattr(self, name) for name in ("key", "title", "caption", "paper")},
+            "columns": {name: list(values) for name, values in self.columns.items()},
             "notes": dict(self.notes),
         }
 
@@ -191,24 +188,20 @@ def lines(data: SessionData) -> FigureData | None:
     found = data.health.hot
     if found is None:
         return None
+    out = found.standing_out()
+    named = [f"{one.what} {one.place} ({one.pixels:.1f}, usual {one.usual:.1f})" for one in out[:6]]
+    more = f" and {len(out) - 6} more" if len(out) > 6 else ""
     profiles = [("column", found.columns), ("row", found.rows)]
     rows = [(what, k, float(v)) for what, profile in profiles for k, v in enumerate(profile)]
     return FigureData(
         "lines",
         "Hot pixels of every column and row",
         "Mean over stacks. A line far above the others is a bad read-out line: put it into a list of "
-        "defects. " + _said(found),
+        "defects. " + (f"Standing out: {', '.join(named)}{more}." if out else "None stands out."),
         "",
         dict(zip(("what", "place", "hot"), zip(*rows, strict=True), strict=True)),
         {},
     )
-
-
-def _said(found: Places) -> str:
-    out = found.standing_out()
-    named = [f"{one.what} {one.place} ({one.pixels:.1f}, usual {one.usual:.1f})" for one in out[:6]]
-    more = f" and {len(out) - 6} more" if len(out) > 6 else ""
-    return f"Standing out: {', '.join(named)}{more}." if out else "None stands out."
 
 
 def thresholds(data: SessionData) -> FigureData | None:
