@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 def row(place: int, stack: StackState) -> dict[str, Any]:
-    """Return what is drawn of one stack; not a number where it is not known (yet).
+    """Turn the state of a stack into a row of numbers and texts, not a number where it is not known yet.
 
     Parameters
     ----------

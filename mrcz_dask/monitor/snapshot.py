@@ -238,7 +238,7 @@ def _acquired(stacks: Sequence[StackState]) -> float | None:
 
 
 def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: datetime) -> float | None:
-    """Return what is left over the rate of the last stacks of both phases, which go on side by side."""
+    """Divide what is left by the rate of the last stacks of both phases, which go on side by side."""
     if state.ended is not None or state.waiting:
         return None
     done = [(mark, cost) for name, cost in COSTS.items() for mark in state.marks.get(name, ())]

@@ -19,7 +19,7 @@ KEPT_WARNINGS = 100
 
 @dataclass(slots=True)
 class StackState:
-    """How one stack of the session stands.
+    """State of one stack of the session.
 
     Attributes
     ----------
@@ -84,7 +84,7 @@ class Mark:
 
 @dataclass(slots=True)
 class SessionState:
-    """How a session stands; `take` takes in what happens.
+    """State of a session; `take` changes it by one message.
 
     Attributes
     ----------

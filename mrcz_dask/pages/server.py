@@ -102,6 +102,7 @@ class Documents:
         page.attach(document)
 
         def forget(context: SessionContext) -> None:
+            """Update the document no more."""
             self._open.pop(document, None)
 
         document.on_session_destroyed(forget)

@@ -64,12 +64,10 @@ def gather(folder: Path) -> SessionData:
         log.take(message, time)
         if isinstance(message, messages.StackFound):
             times_from[message.name] = message.acquired_from
-    run = state.run
+    run, runs = state.run, log.runs()
     if run is None:
-        raise PlaceError(
-            f"{folder / NAME}: no run is known; expected the output folder of `mrcz-dask koma`, such as "
-            "SESSION/koma"
-        )
+        expected = "expected the output folder of `mrcz-dask koma`, such as SESSION/koma"
+        raise PlaceError(f"{folder / NAME}: no run is known; {expected}")
     reader = _Reader(folder)
     ordered = sorted(state.stacks.values(), key=lambda s: s.key)
     stacks = [
@@ -81,7 +79,6 @@ def gather(folder: Path) -> SessionData:
     about_gain = reader.attempt(lambda: reader.store.gain_about(gain)) if gain else None
     stacks = [replace(s, turnover=t) for s, t in zip(stacks, turnover, strict=True)]
     contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: -(s.score or 0))
-    runs = log.runs()
     return SessionData(
         folder=str(folder),
         session=run.session,
@@ -111,6 +108,7 @@ class _Reader:
         self.problems: list[str] = []
 
     def attempt(self, read: Callable[[], T]) -> T | None:
+        """Return the result of `read`; None where it cannot be read, which is a problem of the report."""
         try:
             return read()
         except (MrczDaskError, OSError) as error:
@@ -118,6 +116,7 @@ class _Reader:
             return None
 
     def stack(self, number: int, state: StackState, begin: datetime, acquired_from: str) -> StackData:
+        """Read everything that a report knows about one stack, but for the turnover of its outliers."""
         stem, result = output_stem(state.output), state.result
         record = self.attempt(lambda: self.store.record(stem))
         steps: Steps | None = None
@@ -162,17 +161,19 @@ class _Reader:
         return Health(census.places(0), census.places(1), survival, lifetime(survival)), census.turnover
 
     def look(self, stack: StackData) -> StackSample:
+        """Read histogram and patch of a stack."""
         fit = self.attempt(lambda: self.store.histogram(stack.stem))
         patch = self.attempt(lambda: self.store.patch(stack.stem))
         return StackSample(fit) if patch is None else StackSample(fit, *patch)
 
     def thumbnails(self, stack: StackData) -> StackSample:
+        """Read the thumbnails of a stack."""
         kept = self.attempt(lambda: self.store.thumbnails(stack.stem))
         return StackSample() if kept is None else StackSample(thumbnails=kept[0], greys=kept[1:])
 
 
 def mask_facts(record: StackRecord) -> MaskFacts:
-    """Return what a report shows of the record of a stack."""
+    """Select the facts about a stack that a report shows from its record."""
     mask = record.outliers
     numbers = {name: _finite(mask[name]) for name in ("t_dark", "t_hot", "mu", "sigma", "misfit")}
     counts = record.exponent == 0 or "int" in record.dtype  # of other floats a spread says nothing

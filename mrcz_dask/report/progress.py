@@ -74,6 +74,7 @@ class _Pass:
     since: datetime | None = None
 
     def end(self, time: datetime) -> None:
+        """Stop the clock of the phase."""
         if self.since is not None:
             self.seconds += (time - self.since).total_seconds()
             self.since = None
