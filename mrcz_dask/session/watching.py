@@ -40,7 +40,7 @@ class _File:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FolderState:
     """The folder as it is now.
 
     Attributes
@@ -80,7 +80,7 @@ class Watcher:
     _files: dict[Path, _File] = field(default_factory=dict)
     _stems: dict[str, str] = field(default_factory=dict)
 
-    def scan(self) -> Seen:
+    def scan(self) -> FolderState:
         """Return the folder as it is now.
 
         Raises
@@ -113,7 +113,7 @@ class Watcher:
         if len({e.stem for e in stacks}) == len(stacks):
             found = replace(found, stacks=stacks)
         self._stems |= {e.name: e.stem for e in found.stacks}
-        return Seen(found, len(self._files) - len(probed))
+        return FolderState(found, len(self._files) - len(probed))
 
 
 def _stamp(path: Path, listing: Listing) -> Stamp | None:
