@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.counting.working import Floats, Image
 from mrcz_dask.numerics.kernels import compiled
 
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 LARGEST = 64  # pixels of a cluster that are looked at
 
 
@@ -57,7 +56,6 @@ def find_components(
 def _take(z: Image, y: int, x: int, most: float, stack: NDArray[np.int64], out: Floats) -> int:
     """Take a cluster off z into out; return 1, or 0 if it is an X-ray."""
     stack[0, 0], stack[0, 1], n, done = y, x, 1, 0
-    charge, sum_y, sum_x, best = 0.0, 0.0, 0.0, 0.0
     value = np.float64(z[y, x])
     z[y, x] = 0
     charge, sum_y, sum_x, best, out[3], out[4] = value, value * y, value * x, value, y - 0.5, x - 0.5

@@ -15,17 +15,15 @@ from mrcz_dask.numerics.counting.batches import (
     NEVER,
     NEW,
     mark_near,
-    mark_pair,
     sweep_batches,
 )
 from mrcz_dask.numerics.counting.hidden import search
 from mrcz_dask.numerics.counting.lanes import SIZE
 from mrcz_dask.numerics.counting.listing import keep, merge
-from mrcz_dask.numerics.counting.working import Clouds, Electrons, Flags, Frame, Limits, Numbers, Places
+from mrcz_dask.numerics.counting.working import Clouds, Electrons, Flags, Frame, Limits, Numbers
 from mrcz_dask.numerics.kernels import compiled
 
 ROUNDS, SWEEPS = 4, 2
-FEW = 64  # of so many electrons one may be new for the neighbours of new ones to be looked up one by one
 
 
 @compiled
@@ -47,7 +45,7 @@ def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, 
                 return found
             near[:n], near[n:found] = 0, NEW
             merge(at, own, near, n, found)
-            _mark_new(at, found, found - n, near, shape[1], some)
+            mark_near(at, 0, found, near, np.full(shape[1] + 2 * NEAR, NEVER), some)
             sweep = some[: _flagged(near, found, NEW | NEAR_NEW, some)]
             sweep_batches(frame, clouds, limits, electrons, sweep, work)
             n = keep(electrons, sweep, found, limits.least, shape)
@@ -66,27 +64,3 @@ def _flagged(near: Flags, n: int, which: int, some: Numbers) -> int:
         some[m] = k
         m += (near[k] & which) != 0
     return m
-
-
-@compiled
-def _mark_new(at: Places, n: int, new: int, near: Flags, nx: int, above: Numbers) -> None:
-    """Flag those of n places in raster order that are near new ones, of which there are so many."""
-    if new * FEW > n:
-        mark_near(at, 0, n, near, np.full(nx + 2 * NEAR, NEVER), above)
-        return
-    for k in range(n):
-        if near[k] & NEW:
-            j = k - 1
-            while j >= 0 and at[j, 0] >= at[k, 0] - NEAR:
-                _mark_if_near(at, near, k, j)
-                j -= 1
-            j = k + 1
-            while j < n and at[j, 0] <= at[k, 0] + NEAR:
-                _mark_if_near(at, near, k, j)
-                j += 1
-
-
-@compiled
-def _mark_if_near(at: Places, near: Flags, k: int, j: int) -> None:
-    if abs(at[j, 1] - at[k, 1]) <= NEAR:
-        mark_pair(near, k, j)

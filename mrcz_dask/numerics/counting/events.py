@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.counting.centroids import centroids, peaks
+from mrcz_dask.numerics.counting.centroids import positions_of
 from mrcz_dask.numerics.counting.components import find_components
 from mrcz_dask.numerics.counting.deblend import deblend
 from mrcz_dask.numerics.counting.detector import Detector
@@ -130,8 +130,8 @@ class EventFinder:
         """Return u, v from the middle of each electron's pixel, and its charge in read noises."""
         if self.params.position == "fitted":
             return own[:, U], own[:, V], own[:, CHARGE]
-        method = centroids if self.params.position == "centroid" else peaks
-        return method(self._frame.z, self._frame.response, at, own, self._clouds.table)
+        largest = self.params.position == "maximum"
+        return positions_of(self._frame.z, self._frame.response, at, own, self._clouds.table, largest)
 
     def _components(self, raw: NDArray[Any]) -> Events:
         d, p, n = self.detector, self.params, -1

@@ -7,14 +7,12 @@ that lane alone. These are the fits of `fitting` where the response is 1 in 5 x 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.fitting import LARGEST_STEP, SOFTER
 from mrcz_dask.numerics.counting.shape import MARGIN, REACH, SPAN, STEPS, TAPS
+from mrcz_dask.numerics.counting.working import Image
 from mrcz_dask.numerics.kernels import compiled, lanes_loop, lanewise
 
-Image = NDArray[np.float32]
-Places = NDArray[np.int32]
 Single = np.float32
 Three = tuple[Single, Single, Single]
 Five = tuple[Single, Single, Single, Single, Single]

@@ -26,7 +26,7 @@ from mrcz_dask.numerics.counting.fitting import FIELDS
 from mrcz_dask.numerics.counting.hidden import search
 from mrcz_dask.numerics.counting.lanes import BATCH, SIZE
 from mrcz_dask.numerics.counting.listing import keep, merge
-from mrcz_dask.numerics.counting.seeds import WORD, row_seeds, smooth_row, standardise_row
+from mrcz_dask.numerics.counting.seeds import WORD, SeedRows, band_seeds, standardise_row
 from mrcz_dask.numerics.counting.shape import MARGIN
 from mrcz_dask.numerics.counting.working import Clouds, Electrons, Floats, Frame, Image, Limits, Places
 from mrcz_dask.numerics.kernels import compiled
@@ -81,23 +81,14 @@ def fit_frame(
     newest, above = np.full(nx + 2 * NEAR, NEVER), np.empty(capacity, np.int64)
     some = np.empty(capacity, np.int64)
     smooth, column = np.zeros((3, nx + 2), np.float32), np.empty(nx + 2, np.float32)
-    around, flags = np.empty(nx + 2, np.float32), np.zeros(nx + WORD, np.uint8)
+    rows = SeedRows(smooth, column, np.empty(nx + 2, np.float32), np.zeros(nx + WORD, np.uint8))
     work = np.zeros(SIZE, np.float32)
     waiting, kept, searched, n_hidden = 0, 0, 0, 0
     joined, n_joined, swept, n_some, n = 0, 0, 0, 0, 0
     standardise_row(raw, 0, inverse, offset, z)
     for top in range(0, ny + 1, band):
-        stop, found = min(top + band, ny + 1), waiting
-        for y in range(top, stop):
-            if y + 1 < ny:
-                standardise_row(raw, y + 1, inverse, offset, z)
-            if y < ny:
-                smooth_row(z, y, column, smooth[y % 3])
-            else:
-                smooth[y % 3] = 0
-            if y > 0:
-                before, middle, after = smooth[(y - 2) % 3], smooth[(y - 1) % 3], smooth[y % 3]
-                found = row_seeds(before, middle, after, y - 1, limits.cut, around, flags, seeds, found)
+        stop = min(top + band, ny + 1)
+        found = band_seeds(raw, inverse, offset, z, limits.cut, rows, top, stop, seeds, waiting)
         last = stop > ny
         ready = found if last else _before_row(seeds, 0, found, stop - LAG)
         m = likely(frame, clouds, limits, seeds, ready, work)
@@ -106,8 +97,7 @@ def fit_frame(
         first_at[kept : kept + m] = seeds[:m]
         kept = _fit_band(frame, clouds, limits, first_at, first, kept, m, work)
         waiting = found - ready
-        for k in range(waiting):
-            seeds[k, 0], seeds[k, 1] = seeds[ready + k, 0], seeds[ready + k, 1]
+        seeds[:waiting] = seeds[ready:found].copy()
         upto = kept if last else _before_row(first_at, searched, kept, stop - SEARCH_LAG)
         around_these = np.arange(searched, upto)
         n_hidden = search(frame, clouds, limits, first_at, around_these, hidden_at, hidden, n_hidden)
@@ -115,8 +105,7 @@ def fit_frame(
         if n_hidden < 0:
             return -1
         upto = kept if last else _before_row(first_at, joined, kept, stop - JOIN_LAG)
-        begin = n
-        row = ny if last else stop - JOIN_LAG
+        begin, row = n, ny if last else stop - JOIN_LAG
         n = _join(first_at, first, joined, upto, hidden_at, hidden, n_joined, n_hidden, row, electrons, n)
         if n < 0:
             return -1

@@ -7,95 +7,101 @@ over few rows, so that the compiler makes vectors of it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.numerics.counting.working import Image, Places
 from mrcz_dask.numerics.kernels import compiled
-
-Image = NDArray[np.float32]
 
 SIDE = np.float32(0.5)
 NORM = 1.5  # root of the sum of squares of the weights: the smoothed noise of unit noise
 WORD = 8
 
 
-@compiled
-def _standardise(raw: NDArray[Any], inverse: Image, offset: Image, out: Image) -> None:
-    for x in range(raw.size):
-        out[x] = np.float32(raw[x]) * inverse[x] - offset[x]
+class SeedRows(NamedTuple):
+    """Rows of working memory, each with a pixel more at either end.
 
+    Attributes
+    ----------
+    smooth
+        (3, nx + 2) the last three smoothed rows, 0 at first.
+    column, around
+        (nx + 2,) a row smoothed along y; the larger pixels of the rows above and below.
+    flags
+        (nx + WORD,) which pixels may be seeds, 0 at first.
+    """
 
-@compiled
-def _down(above: Image, middle: Image, below: Image, out: Image) -> None:
-    for x in range(out.size):
-        out[x] = SIDE * (above[x] + below[x]) + middle[x]
-
-
-@compiled
-def _across(row: Image, out: Image) -> None:
-    """Smooth a row with a pixel more at either end."""
-    for x in range(out.size):
-        out[x] = SIDE * (row[x] + row[x + 2]) + row[x + 1]
-
-
-@compiled
-def _larger(a: Image, b: Image, out: Image) -> None:
-    for x in range(out.size):
-        out[x] = a[x] if a[x] > b[x] else b[x]
-
-
-@compiled
-def _flag(middle: Image, around: Image, cut: np.float32, out: NDArray[np.uint8]) -> None:
-    """Flag pixels above the cut that no neighbour exceeds; the rows have a pixel more at either end."""
-    for x in range(middle.size - 2):
-        own = middle[x + 1]
-        beside = (own >= middle[x]) & (own >= middle[x + 2]) & (own > cut)
-        out[x] = beside & (own >= around[x]) & (own >= around[x + 1]) & (own >= around[x + 2])
-
-
-@compiled
-def _first(above: Image, middle: Image, x: int) -> bool:
-    """Return whether no neighbour that comes before is as large: of equal ones the first counts."""
-    own = middle[x]
-    return bool(own > above[x - 1] and own > above[x] and own > above[x + 1] and own > middle[x - 1])
-
-
-@compiled
-def smooth_row(z: Image, y: int, column: Image, out: Image) -> None:
-    """Put row y of the smoothed frame into out (nx + 2), with 0 at either end; uses column (nx + 2)."""
-    first, last = MARGIN - 1, z.shape[1] - MARGIN + 1  # rows first: only then it is known that pixels adjoin
-    above, middle, below = z[y + MARGIN - 1], z[y + MARGIN], z[y + MARGIN + 1]
-    _down(above[first:last], middle[first:last], below[first:last], column)
-    _across(column, out[1:-1])
+    smooth: Image
+    column: Image
+    around: Image
+    flags: NDArray[np.uint8]
 
 
 @compiled
 def standardise_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z: Image) -> None:
     """Put row y of the frame in read noises into z, which has `MARGIN` pixels around."""
-    _standardise(raw[y], inverse[y], offset[y], z[y + MARGIN, MARGIN:-MARGIN])
+    row, scale, zero, out = raw[y], inverse[y], offset[y], z[y + MARGIN, MARGIN:-MARGIN]
+    for x in range(row.size):
+        out[x] = np.float32(row[x]) * scale[x] - zero[x]
 
 
 @compiled
-def row_seeds(
-    above: Image, middle: Image, below: Image, y: int, cut: np.float32, around: Image,
-    flags: NDArray[np.uint8], at: NDArray[np.int32], found: int,
+def band_seeds(
+    raw: NDArray[Any], inverse: Image, offset: Image, z: Image, cut: np.float32, rows: SeedRows,
+    top: int, stop: int, at: Places, found: int,
 ) -> int:  # fmt: skip
-    """Put the seeds of smoothed row y into at (capacity, 2), after those found before; there must be room.
+    """Put the seeds of rows top - 1 to stop - 2 into at, after those found before; there must be room.
 
-    Returns how many there are then. Uses around (nx + 2) and flags (nx + WORD, 0 at the end).
+    Rows come one band after the other. Returns how many seeds there are then.
     """
-    _larger(above, below, around)
-    _flag(middle, around, cut, flags)
+    ny = raw.shape[0]
+    for y in range(top, stop):
+        if y + 1 < ny:
+            standardise_row(raw, y + 1, inverse, offset, z)
+        if y < ny:
+            _smooth_row(z, y, rows.column, rows.smooth[y % 3])
+        else:
+            rows.smooth[y % 3] = 0
+        if y > 0:
+            found = _row_seeds(rows, y - 1, cut, at, found)
+    return found
+
+
+@compiled
+def _smooth_row(z: Image, y: int, column: Image, out: Image) -> None:
+    """Put row y of the smoothed frame into out (nx + 2), with 0 at either end."""
+    first, last = MARGIN - 1, z.shape[1] - MARGIN + 1  # rows first: only then it is known that pixels adjoin
+    above, middle, below = z[y + MARGIN - 1], z[y + MARGIN], z[y + MARGIN + 1]
+    above, middle, below, inner = above[first:last], middle[first:last], below[first:last], out[1:-1]
+    for x in range(column.size):
+        column[x] = SIDE * (above[x] + below[x]) + middle[x]
+    for x in range(inner.size):
+        inner[x] = SIDE * (column[x] + column[x + 2]) + column[x + 1]
+
+
+@compiled
+def _row_seeds(rows: SeedRows, y: int, cut: np.float32, at: Places, found: int) -> int:
+    """Add the local maxima of smoothed row y; of equal adjacent pixels the first counts."""
+    smooth, around, flags = rows.smooth, rows.around, rows.flags
+    above, middle, below = smooth[(y - 1) % 3], smooth[y % 3], smooth[(y + 1) % 3]
     nx = middle.size - 2
+    for x in range(around.size):
+        around[x] = above[x] if above[x] > below[x] else below[x]
+    for x in range(nx):
+        own = middle[x + 1]
+        beside = (own >= middle[x]) & (own >= middle[x + 2]) & (own > cut)
+        flags[x] = beside & (own >= around[x]) & (own >= around[x + 1]) & (own >= around[x + 2])
     words = flags[: nx // WORD * WORD + WORD].view(np.uint64)
     for k in range(words.size):
         if words[k] == 0:
             continue
         for x in range(k * WORD, min(nx, (k + 1) * WORD)):
-            if flags[x] and _first(above, middle, x + 1):
+            own = middle[x + 1]
+            is_first = own > above[x] and own > above[x + 1] and own > above[x + 2] and own > middle[x]
+            if flags[x] and is_first:
                 at[found, 0], at[found, 1] = y, x
                 found += 1
     return found
