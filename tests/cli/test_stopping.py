@@ -56,7 +56,7 @@ def test_other_commands_say_how_far_they_came(
     shown = mrcz("recompress", first, second, "-o", tmp_path / "out")
     assert shown.code == 130
     assert f"stopped: 1 of 2 files are done and kept; go on with {second}" in shown.err
-    monkeypatch.setattr("mrcz_dask.cli.inspect._files", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("mrcz_dask.cli.inspect._stacks", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert "stopped: files that are finished are kept" in mrcz("info", first).err
 
 
