@@ -113,7 +113,7 @@ def _fit_even(pixels: Patch, own: Floats, k: int, steps: int, table: Floats) -> 
         f, d = _dots(pixels, nu, SHARE + 1, table), _dots(pixels, nu, SLOPE + 1, table)
         fz, uz = _dot(f, nv, SHARE + 1, table), _dot(d, nv, SHARE + 1, table)
         vz = _dot(f, nv, SLOPE + 1, table)
-        if fz <= 0:
+        if not 0 < fz < math.inf:
             break
         a, b, c = table[nu, SQUARE], table[nu, CROSS], table[nu, SLOPES]
         p, q, r = table[nv, SQUARE], table[nv, CROSS], table[nv, SLOPES]
@@ -129,7 +129,7 @@ def _fit_uneven(
     nu, nv = node_of(own[k, U]), node_of(own[k, V])
     sums = _uneven_sums(z, response, row, column, nu, nv, table)
     for _ in range(steps):
-        if sums[0] <= LEAST_POWER or sums[6] <= 0:
+        if sums[0] <= LEAST_POWER or not 0 < sums[6] < math.inf:
             break
         nu, nv = _stepped(nu, nv, own, k, sums)
         sums = _uneven_sums(z, response, row, column, nu, nv, table)
@@ -138,7 +138,7 @@ def _fit_uneven(
 
 @compiled
 def _settle(own: Floats, k: int, ff: float, fz: float) -> None:
-    good = ff > LEAST_POWER and fz > 0
+    good = ff > LEAST_POWER and 0 < fz < math.inf
     own[k, CHARGE] = fz / ff if good else 0.0
     own[k, SIGNIFICANCE] = fz / math.sqrt(ff) if good else 0.0
 

@@ -90,3 +90,13 @@ def test_a_cloud_that_is_taken_off_leaves_nothing():
     frame = Frame(z, np.pad(np.ones((SIDE, SIDE), np.float32), MARGIN), even, even)
     add_cloud(frame, 4, 4, own, 0, -1.0, TABLE)
     assert np.abs(z).max() < 0.02
+
+
+@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_pixels_that_are_no_numbers_are_no_electron(even, value):
+    z = cloud(0.1, -0.2, 20.0)
+    z[MARGIN + 4, MARGIN + 5] = value
+    own = fitted(z, np.pad(np.ones((SIDE, SIDE), np.float32), MARGIN), even)
+    assert np.isfinite(own[[U, V, CHARGE, SIGNIFICANCE]]).all()
+    assert own[CHARGE] == own[SIGNIFICANCE] == 0
