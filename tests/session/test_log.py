@@ -51,6 +51,12 @@ MESSAGES: list[messages.Message] = [
     messages.Warned("a clock"),
     messages.Waiting("a.mrcz", 1, 3),
     messages.RunFinished(1, 1),
+    messages.LiveStarted("tcp://127.0.0.1:1", ("mean.py",)),
+    messages.ProcessorLoaded("mean", "mean.py", "ab", 2),
+    messages.ProcessorFailed("mean", 3, "Traceback"),
+    messages.ProcessorRestarted("mean", 3, "lost"),
+    messages.FramesMissing(7, 2),
+    messages.SourceEnded("camera", 9, ""),
 ]
 
 
@@ -63,7 +69,7 @@ def test_there_and_back(message: messages.Message) -> None:
     assert from_line(to_line(message, NOW)) == (NOW, message)
 
 
-def test_every_kind_of_event_is_tried() -> None:
+def test_every_kind_of_message_is_tried() -> None:
     assert {type(e) for e in MESSAGES} == set(KINDS.values())
 
 
