@@ -22,7 +22,7 @@ from benchmarks.harness import Amounts, Bench, at_least, at_most, counts, row
 from benchmarks.koma import floor, make_session
 from mrcz_dask.correction.assess import assess_stacks
 from mrcz_dask.correction.plan import Plan, make_plan
-from mrcz_dask.correction.run import carry_out
+from mrcz_dask.correction.run import CHAINS, SHORTEST, carry_out
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import CorrectionTask, SumTask
 from mrcz_dask.correction.windows import CHAIN, correction_tasks
@@ -208,6 +208,11 @@ def step_on(before: int | None, number: int) -> int:
     return number
 
 
+def nap_on(before: float | None, seconds: float) -> float:
+    time.sleep(seconds)
+    return seconds
+
+
 @contextlib.contextmanager
 def _sleepers(workers: int, threads: int) -> Iterator[DaskClient]:
     """Give workers in threads of this process, on the real scheduler."""
@@ -277,17 +282,32 @@ def _naps(seconds: float, tasks: list[CorrectionTask]) -> list[Task]:
 
 
 @row(
-    f"{WORKERS} workers on the real scheduler, tasks of 2 s: slot-seconds",
+    f"{WORKERS} workers in one process, sums, masks, windows, corrections of .1 to 1 s: slot-seconds",
     rival="seconds asleep",
     goal=at_least(0.9),
 )
 def busy(bench: Bench) -> Amounts:
-    each, seconds = 3 if bench.quick else 20, 2.0
-    plan = make_plan(_tiny(bench.folder / "asleep", WORKERS * each), None, Settings())
-    tasks = _tasks(plan, bench.folder / "asleep.zarr")()
+    """Stacks in order of time; windows in chains as long as the main job makes them."""
+    stacks = WORKERS * (3 if bench.quick else 32)
+    plan = make_plan(_tiny(bench.folder / "asleep", stacks), None, Settings())
+    arguments = _tasks(plan, bench.folder / "asleep.zarr")()
+    durations = np.random.default_rng(1).uniform(0.1, 1, (stacks, 4))
+    tasks, chain, end = [], 0, 0
+    for k, (argument, (first, second, third, fourth)) in enumerate(
+        zip(arguments, durations.tolist(), strict=True)
+    ):
+        if k == end:
+            chain, end = k, k + min(CHAIN, max(SHORTEST, (stacks - k) // (CHAINS * WORKERS)))
+        step = Step("window", nap_on, third, chain)
+        own = 2 * k  # a correction comes before the sums of stacks that are recorded much later
+        tasks += [
+            Task("sum-stack", "napping", partial(nap, first), argument, priority=own + 200),
+            Task("mask-stack", "napping", partial(nap, second), argument, priority=own + 201),
+            Task("correct-stack", "napping", partial(nap, fourth), argument, priority=own + 300, step=step),
+        ]
     with _sleepers(WORKERS, 1) as client:
-        wall = _timed(lambda: _through(client, _naps(seconds, tasks)))
-    return Amounts(wall * WORKERS, seconds * len(tasks))
+        wall = _timed(lambda: _through(client, tasks))
+    return Amounts(wall * WORKERS, float(durations.sum()))
 
 
 def _through(client: Client, tasks: list[Task]) -> None:

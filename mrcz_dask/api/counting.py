@@ -31,7 +31,7 @@ class RawSession(Protocol):
 
     @property
     def inputs(self) -> InputParams:
-        """How they are read."""
+        """Settings that say how the files are read."""
         ...
 
 

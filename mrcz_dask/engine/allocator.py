@@ -49,7 +49,7 @@ SETTINGS = (
 
 
 def environment() -> dict[str, str]:
-    """Return what a process that is started needs: from the environment it holds for every thread."""
+    """Return environment variables that set malloc up for every thread of a process that is started."""
     return {setting.variable: str(setting.value) for setting in SETTINGS}
 
 

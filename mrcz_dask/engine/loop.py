@@ -201,13 +201,16 @@ class _Tasks:
     results: list[tuple[Any, Any]] = field(default_factory=list)
 
     def take(self, task: Task, result: Timed[Any]) -> None:
+        """Keep the result of a task."""
         self.results.append((task.argument, result.result))
 
     def ready(self) -> Iterable[Task]:
+        """Return all tasks, the first time."""
         tasks, self.tasks = self.tasks, ()
         return tasks
 
     def over(self) -> bool:
+        """Return True: no task follows from another."""
         return True
 
 
