@@ -26,6 +26,9 @@ DOCS = ROOT / "docs"
 SITE = sorted(DOCS.rglob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += [page for page in SITE if page.parent.name != "study"]  # whose scripts take minutes
+# Run in `make test`; commands of the other pages have tests of their own, and the pages run in test-slow.
+FIRST = {"README", "tutorial", "live-tutorial", "python", "settings", "a-night", "gain", "outputs"}
+TO_RUN = [page if page.stem in FIRST else pytest.param(page, marks=pytest.mark.slow) for page in PAGES]
 EXECUTED = ("bash", "python")
 NOT_EXECUTED = re.compile(r"<!-- not executed: \S.{5,} -->")
 RUN_FIRST = re.compile(r"<!-- run first: (.+) -->")
@@ -99,7 +102,7 @@ def run_bash(text: str, folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("default")  # other programs' own
-@pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
+@pytest.mark.parametrize("page", TO_RUN, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 def test_the_code_runs(page: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     todo = [block for block in blocks(page) if block.language in EXECUTED and not block.skipped]
     if not todo:

@@ -21,6 +21,7 @@ def number(value: Any) -> float | None:
     return None if value in (None, "inf", "-inf", "nan") else value
 
 
+@pytest.mark.slow
 def test_koma_makes_it_and_its_figures_are_what_provenance_says(
     night: Path, tmp_path: Path, mrcz: Any
 ) -> None:

@@ -50,6 +50,7 @@ def test_the_tunnel_leads_to_the_port_of_the_dashboard(scheduler: str, tmp_path:
     assert f"ssh -N -L {port}:127.0.0.1:{port} " in found
 
 
+@pytest.mark.slow
 def test_workers_in_another_folder(scheduler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's file is written beside: what workers see of the folder is not what is here."""
     monkeypatch.setattr(checking, "SEEN_WITHIN", 0.0)

@@ -89,6 +89,7 @@ def run(task):
 """
 
 
+@pytest.mark.slow
 def test_a_worker_that_will_not_start_again_is_replaced() -> None:
     """As one that is killed while it starts."""
     with open_client(ClientOptions(2), LITTLE, silent) as client:
