@@ -8,6 +8,8 @@ from benchmarks.codecs.files import NAMES, prepare_folder, write_report
 from benchmarks.codecs.results import BenchReport
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
+pytestmark = pytest.mark.slow
+
 
 def test_all_files(report: BenchReport, tmp_path: Path) -> None:
     written = write_report(report, tmp_path)

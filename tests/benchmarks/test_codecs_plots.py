@@ -11,6 +11,8 @@ from matplotlib.image import imread
 from benchmarks.codecs.plots import dose_figure, level_figure, plots, settings_figure, table1_figure
 from benchmarks.codecs.results import BenchReport
 
+pytestmark = pytest.mark.slow
+
 
 def test_plots_open_as_images(report: BenchReport) -> None:
     made = dict(plots(report))

@@ -48,6 +48,7 @@ some = st.sets(st.integers(0, STACKS - 1), min_size=1)
 wishes = st.lists(st.tuples(some, some, st.integers(0, STACKS - 1)), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @given(
     wished=wishes,
     kind=st.sampled_from(["reference", "reference-raw", "session"]),

@@ -45,6 +45,7 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=20)  # a document takes a fifth of a second
 @given(steps)
 def test_a_page_that_looked_all_the_time_shows_what_a_new_one_shows(

@@ -22,6 +22,7 @@ def measured():
     return loss_curve(CountingParams())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("occupancy", [0.005, 0.01, 0.02, 0.05])
 def test_dose_within_a_percent(occupancy):
     n = int(np.ceil(25_000 / (occupancy * 512**2)))
