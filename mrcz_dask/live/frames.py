@@ -83,7 +83,7 @@ class Frame:
     pixel_size
         Angstrom, or None.
     meta
-        Further metadata: plain values.
+        Further metadata: plain values. ``first_row`` is ``top`` if row 0 is shown at the top, as in TIFF.
     chunk
         The frame as a blosc chunk of version 2, if it arrived as one.
     stream

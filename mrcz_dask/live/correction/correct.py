@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.gain.applied import stack_gamma
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
@@ -313,7 +314,8 @@ def _gain_for(
     shape = frame.data.shape[0], frame.data.shape[1]
     gain = options.gain or GainOptions()
     try:
-        prepared = prepare_gain(gain, shape, "bottom", (), inputs=options.settings.input)
+        first_row: FirstRow = "top" if frame.meta.get("first_row") == "top" else "bottom"
+        prepared = prepare_gain(gain, shape, first_row, (), inputs=options.settings.input)
         if prepared is None:
             return None, None, [], None
         dark = 0.0 if prepared.gain.dark is None else float(prepared.gain.dark.mean(dtype=np.float64))

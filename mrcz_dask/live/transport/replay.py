@@ -67,7 +67,9 @@ def frame_of(stack: FrameSource, name: str, index: int, number: int) -> Frame:
     data = stack.physical(index)
     data.flags.writeable = False
     size = stack.pixel_size
-    return Frame(number, time.time(), data, name, index, size[0] if size else None)
+    # it stays with the frame when it is recorded, and a list of defects needs it
+    meta = {"first_row": stack.first_row} if stack.first_row == "top" else {}
+    return Frame(number, time.time(), data, name, index, size[0] if size else None, meta)
 
 
 class Recorded:

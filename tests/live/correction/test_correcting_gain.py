@@ -2,15 +2,18 @@
 
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import mrcfile
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.live.correction.correct import LiveCorrection
+from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.launch import start
 from mrcz_dask.live.transport.replay import Replay
 from mrcz_dask.numerics.gain.gain import K2
@@ -56,6 +59,22 @@ def test_gamma_is_taken_at_the_dose_rate_without_the_dark(tmp_path: Path) -> Non
     (stack,) = noise(1)
     frames = corrected(stream([stack + np.asarray(2, stack.dtype)]), replace(OPTIONS, gain=asked))
     assert about(frames[0])["gain"] == pytest.approx(K2.at(float(stack[0].mean()) / 0.5))
+
+
+@pytest.mark.parametrize(("suffix", "row"), [("tif", SHAPE[0] - 1 - 5), ("mrc", 5)])
+def test_defects_are_where_the_rows_of_the_format_say(tmp_path: Path, suffix: str, row: int) -> None:
+    stack = np.full((4, *SHAPE), 10, np.uint8)
+    stack[:, row, 7] = 0
+    if suffix == "tif":
+        tifffile.imwrite(tmp_path / "a.tif", stack, photometric="minisblack")
+    else:
+        mrcfile.write(tmp_path / "a.mrc", stack.astype(np.int16))
+    (tmp_path / "defects.txt").write_text("7 5 1 1\n")
+    frames: list[Frame] = []
+    Replay(tmp_path / f"a.{suffix}").run(frames.extend, Event())
+    gain = GainOptions(defects=str(tmp_path / "defects.txt"))
+    last = corrected(iter(frames), replace(OPTIONS, gain=gain))[-1]
+    assert np.allclose(last.data, 10)
 
 
 @pytest.mark.parametrize("what", ["gain", "dark", "defects"])
