@@ -173,6 +173,8 @@ class Session:
             self._stream.run(self.publish, self._stop)
         except (MrczDaskError, OSError) as failure:
             error = str(failure)
+        except Exception as failure:  # noqa: BLE001 - the thread would end in silence, and with it the frames
+            error = f"{type(failure).__name__}: {failure}"
         with self._lock:
             self._source = replace(self._source, ended=True, error=error)
         self._listen(SourceEnded(self._stream.name, self._source.received, error))

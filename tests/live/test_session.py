@@ -19,6 +19,7 @@ from mrcz_dask.values.messages import (
     ProcessorFailed,
     ProcessorLoaded,
     ProcessorRestarted,
+    SourceEnded,
     Warned,
 )
 from tests.live.conftest import Ears, Numbers, run_all
@@ -326,9 +327,9 @@ class Kept:
         self.frames += frames
 
 
-@pytest.mark.parametrize("how", ["stopped", "source failed"])
+@pytest.mark.parametrize("failure", [None, FormatError("no more"), ZeroDivisionError("of the library")])
 def test_catching_up_that_is_not_whole_leaves_what_is_there(
-    pool: Pool, write: Write, tmp_path: Path, how: str
+    pool: Pool, write: Write, tmp_path: Path, failure: Exception | None
 ) -> None:
     script, store = write("top", TOP), ResultStore(tmp_path / "live.zarr")
     run_all(pool, Numbers(range(5)), [script], params=LiveParams(), store=store)
@@ -337,15 +338,19 @@ def test_catching_up_that_is_not_whole_leaves_what_is_there(
     class Broken(Held):
         def run(self, publish: Publish, stop: Event) -> None:
             super().run(publish, stop)
-            raise FormatError("no more")
+            if failure is not None:
+                raise failure
 
-    source = Broken(range(2)) if how == "source failed" else Held(range(9))
-    session = Session(source, [script], pool, Ears(), LiveParams(every=True), store=store)
+    source = Held(range(9)) if failure is None else Broken(range(2))
+    ears = Ears()
+    session = Session(source, [script], pool, ears, LiveParams(every=True), store=store)
     session.start()
     source.give(2)
     _until(lambda: session.panels()[0].processed == 2)
-    session.wait() if how == "source failed" else session.close()
+    session.close() if failure is None else session.wait()
     session.close()
+    (end,) = ears.of(SourceEnded)
+    assert str(failure or "") in end.error
     assert sorted((store.path / "top").rglob("*")) == before
     assert not (store.path / ".top").exists()
 

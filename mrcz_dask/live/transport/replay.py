@@ -51,7 +51,9 @@ class Replay:
     def run(self, publish: Publish, stop: Event) -> None:
         """Hand frames on until there are no more or `stop` is set."""
         began, number = time.monotonic(), 0
-        for _ in itertools.count() if self._loop else range(1):
+        for turn in itertools.count() if self._loop else range(1):
+            if turn and not number:
+                return  # the stacks have no frames
             for path in self._paths:
                 with open_source(path, self._inputs) as stack:
                     for index in range(len(stack)):
