@@ -31,7 +31,7 @@ def init(
             out.write(TEMPLATE)
     except FileExistsError:
         raise OutputExistsError(f"{file} is there and is left as it is; choose another name") from None
-    say(f"{file}: edit it, then `mrcz-dask cluster check --profile-file {file}`")
+    say(f"{file}: edit it, then `mrcz-dask cluster check --queue-file {file}`")
 
 
 @command()
@@ -39,7 +39,7 @@ def script(*, queue: JobGroup) -> None:
     """Print the job that would be submitted; without memory in the queue settings, as for K2 movies."""
     settings = queue.queue_settings()
     if settings is None:
-        raise ParameterError("no queue system; give --profile-file or --cluster")
+        raise ParameterError("no queue system; give --queue-file or --cluster")
     from mrcz_dask.engine.check_cluster import K2
     from mrcz_dask.engine.jobs import job_script
 

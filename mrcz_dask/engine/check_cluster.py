@@ -124,7 +124,7 @@ def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Rep
         When neither a queue nor a scheduler is given, or the folder is none.
     """
     if options.queue is None and options.scheduler is None:
-        raise ParameterError("no cluster to check; give --profile-file, --cluster or --scheduler")
+        raise ParameterError("no cluster to check; give --queue-file, --cluster or --scheduler")
     if not folder.is_dir():
         raise ParameterError(f"{folder} is no folder; expected that of a session or its outputs")
     if options.queue is not None:  # one job, with the memory of a K2 session

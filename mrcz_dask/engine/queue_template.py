@@ -3,9 +3,9 @@
 TEMPLATE = """\
 # How mrcz-dask uses your cluster. Edit, then:
 #
-#   mrcz-dask cluster script --profile-file FILE     the job that would be submitted
-#   mrcz-dask cluster check --profile-file FILE      submits one small job, says what works and what does not
-#   mrcz-dask koma SESSION --profile-file FILE       the run; options on the command line win over this file
+#   mrcz-dask cluster script --queue-file FILE     the job that would be submitted
+#   mrcz-dask cluster check --queue-file FILE      submits one small job, says what works and what does not
+#   mrcz-dask koma SESSION --queue-file FILE       the run; options on the command line win over this file
 #
 # Lines with # before a name show its default.
 

@@ -237,10 +237,10 @@ def read_queue_settings(path: Path) -> dict[str, Any]:
             values = tomllib.load(file)
     except OSError as error:
         raise ParameterError(
-            f"--profile-file {path}: {error.strerror}; `mrcz-dask cluster init {path}` writes one"
+            f"--queue-file {path}: {error.strerror}; `mrcz-dask cluster init {path}` writes one"
         ) from error
     except ValueError as error:
-        raise ParameterError(f"--profile-file {path} is no TOML: {error}") from error
+        raise ParameterError(f"--queue-file {path} is no TOML: {error}") from error
     return {name: value for name, value in values.items() if value != ""}
 
 

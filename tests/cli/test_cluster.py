@@ -41,7 +41,7 @@ def test_init_writes_and_does_not_overwrite(settings: Path, mrcz: Any) -> None:
 
 
 def test_script_prints_what_would_be_submitted(settings: Path, mrcz: Any) -> None:
-    shown = mrcz("cluster", "script", "--profile-file", settings)
+    shown = mrcz("cluster", "script", "--queue-file", settings)
     assert shown.code == 0
     assert "#SBATCH --cpus-per-task=4\n" in shown.out
     asked = re.search(r"#SBATCH --mem=(\d+)M\n", shown.out)
@@ -52,7 +52,7 @@ def test_script_prints_what_would_be_submitted(settings: Path, mrcz: Any) -> Non
 def test_options_win_over_the_file(settings: Path, mrcz: Any) -> None:
     options = ("--cores", 2, "--job-memory", "9GB", "--walltime", "90m", "--queue", "q", "--account", "a")
     shown = mrcz(
-        "cluster", "script", "--profile-file", settings, *options, "--cluster", "pbs", "--interface", "ib0"
+        "cluster", "script", "--queue-file", settings, *options, "--cluster", "pbs", "--interface", "ib0"
     )
     assert "#PBS -l select=1:ncpus=2:mem=8584mb\n" in shown.out
     assert "#PBS -l walltime=01:30:00\n" in shown.out and "#PBS -q q\n#PBS -A a\n" in shown.out
@@ -64,13 +64,13 @@ def test_without_queue_settings(mrcz: Any, tmp_path: Path, monkeypatch: pytest.M
     assert "#BSUB -n 1\n" in mrcz("cluster", "script", "--cluster", "lsf").out
     for command in (("script",), ("check",)):
         shown = mrcz("cluster", *command)
-        assert shown.code == 2 and "--profile-file" in shown.err
+        assert shown.code == 2 and "--queue-file" in shown.err
 
 
 def test_options_of_jobs_need_a_queue_system(mrcz: Any, night: Path) -> None:
     shown = mrcz("koma", night, "--job-memory", "4GB", "--walltime", "1h")
     assert shown.code == 2
-    assert "--job-memory and --walltime is of jobs; give --cluster or --profile-file" in shown.err
+    assert "--job-memory and --walltime is of jobs; give --cluster or --queue-file" in shown.err
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_options_of_jobs_need_a_queue_system(mrcz: Any, night: Path) -> None:
         (("--cluster", "slurm", "--scheduler", "x:1"), "give one of them"),
         (("--cluster", "slurm", "--jobs", "8:1"), "jobs is 8:1"),
         (("--cluster", "slurm", "--queue", "$(touch x)"), "queue is '$(touch x)'"),
-        (("--profile-file", "none.toml"), "cluster init none.toml"),
+        (("--queue-file", "none.toml"), "cluster init none.toml"),
         (("--tls-ca", "ca.pem"), "--tls-ca and --tls-cert belong together"),
         (("--tls-ca", "ca.pem", "--tls-cert", "c.pem"), "--tls-ca is ca.pem; expected a PEM file"),
         (("--scheduler", "tls://127.0.0.1:9"), "no certificates; expected --tls-ca"),
@@ -98,10 +98,10 @@ def test_what_does_not_go_together(options: tuple[object, ...], said: str, mrcz:
 
 
 def test_a_dry_run_shows_the_jobs(mrcz: Any, night: Path, settings: Path) -> None:
-    shown = mrcz("koma", night, "--profile-file", settings, "--jobs", "1:8", "--dry-run")
+    shown = mrcz("koma", night, "--queue-file", settings, "--jobs", "1:8", "--dry-run")
     assert shown.code == 0
     assert "jobs: 1 to 8 of slurm, of 4 cores for 04:00:00 each\nworkers: 4, each of at most" in shown.out
-    as_json = json.loads(mrcz("koma", night, "--profile-file", settings, "--dry-run", "--json").out)
+    as_json = json.loads(mrcz("koma", night, "--queue-file", settings, "--dry-run", "--json").out)
     assert as_json["queue"]["jobs"] == "1:4" and as_json["crew"]["workers"] == 4
     assert not (night / "koma").exists()
 
@@ -110,7 +110,7 @@ def test_a_missing_system_is_an_error_of_the_run(
     mrcz: Any, night: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.devnull)
-    shown = mrcz("koma", night, "--profile-file", settings)
+    shown = mrcz("koma", night, "--queue-file", settings)
     assert shown.code == 1 and "sbatch: not found" in shown.err
 
 
@@ -128,6 +128,6 @@ def test_check_that_finds_something(
     mrcz: Any, night: Path, settings: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", os.devnull)
-    shown = mrcz("cluster", "check", night, "--profile-file", settings)
+    shown = mrcz("cluster", "check", night, "--queue-file", settings)
     assert shown.code == 3
     assert shown.out.startswith("NOT OK  job") and "-> nothing else can be checked" in shown.out

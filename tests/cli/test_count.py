@@ -140,7 +140,7 @@ def test_jobs_of_a_queue_system(raw_stacks: list[Path], tmp_path: Path, mrcz: An
     local = mrcz(*command, "--workers", 2).out
     assert "memory: about" in local and "workers: 2, " in local
     (tmp_path / "cluster.toml").write_text('system = "pbs"\ncores = 2\n')
-    said = json.loads(mrcz(*command, "--profile-file", tmp_path / "cluster.toml", "--json").out)
+    said = json.loads(mrcz(*command, "--queue-file", tmp_path / "cluster.toml", "--json").out)
     assert (said["queue"]["system"], said["queue"]["cores"]) == ("pbs", 2)
     assert mrcz(*command, "--jobs", 2).code == 2
     assert mrcz(*command, "--cluster", "slurm", "--workers", 2).code == 2

@@ -300,11 +300,11 @@ def test_check_of_a_queue_that_is_not_there(night: Path, mrcz: Any) -> None:
 
 def test_without_tls_there_is_a_warning(night: Path, home: Path, mrcz: Any) -> None:
     (home / "plain.toml").write_text('system = "slurm"\ntls = false\n')
-    done = mrcz("cluster", "check", night, "--profile-file", home / "plain.toml")
+    done = mrcz("cluster", "check", night, "--queue-file", home / "plain.toml")
     beyond = "127.0.0.1" not in done.err.split("tcp://")[1][:10]
     assert ("is not encrypted" in done.err) is beyond
     assert done.code == (3 if beyond else 0)
-    local = mrcz("cluster", "check", night, "--profile-file", home / "plain.toml", "--interface", "lo")
+    local = mrcz("cluster", "check", night, "--queue-file", home / "plain.toml", "--interface", "lo")
     assert (local.code, "warning" in local.err) == (0, False), local
 
 

@@ -54,8 +54,8 @@ class JobGroup(OptionGroup, panel="Running"):
     cluster: Literal["slurm", "sge", "pbs", "lsf"] | None = option(
         None, "Run in jobs of this queue system (needs the extra hpc).", often=True
     )
-    profile_file: Path | None = option(
-        None, "TOML file about the cluster, see `cluster init`; options win over it."
+    queue_file: Path | None = option(
+        None, "Queue settings, TOML; `cluster init` writes such a file. Options win over it."
     )
     jobs: str | None = option(
         None,
@@ -85,14 +85,14 @@ class JobGroup(OptionGroup, panel="Running"):
         """
         names = ("jobs", "cores", "job_memory", "walltime", "queue", "account", "interface")
         options = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if self.cluster is None and self.profile_file is None:
+        if self.cluster is None and self.queue_file is None:
             if options:
                 flags = " and ".join(f"--{name.replace('_', '-')}" for name in options)
-                raise ParameterError(f"{flags} is of jobs; give --cluster or --profile-file, too")
+                raise ParameterError(f"{flags} is of jobs; give --cluster or --queue-file, too")
             return None
         from mrcz_dask.engine.queues import QueueSettings, read_queue_settings
 
-        settings = {} if self.profile_file is None else read_queue_settings(self.profile_file)
+        settings = {} if self.queue_file is None else read_queue_settings(self.queue_file)
         settings |= {name.removeprefix("job_"): value for name, value in options.items()}
         return QueueSettings.of(settings | ({} if self.cluster is None else {"system": self.cluster}))
 
