@@ -66,7 +66,7 @@ def one_frame(bench: Bench) -> Pair:
     )
 
 
-@row("normalised read of a recompressed stack", rival="its float32 at 300 MB/s", goal=at_least(3))
+@row("normalized read of a recompressed stack", rival="its float32 at 300 MB/s", goal=at_least(3))
 def corrected(bench: Bench) -> Pair:
     path = _recompressed(bench)
     lazy = mrcz_dask.open_stack(path, corrected=True)

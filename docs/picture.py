@@ -1,6 +1,6 @@
 """Make images/before-after.png: one simulated movie, averaged over its frames, as recorded and corrected.
 
-``python docs/picture.py`` takes a minute. Both halves have one grey scale.
+``python docs/picture.py`` takes a minute. Both halves have one gray scale.
 """
 
 from __future__ import annotations
@@ -30,5 +30,5 @@ if __name__ == "__main__":
         after = plan.corrected[13].mean(axis=0).compute()
     low, high = np.percentile(after, (0.5, 99.5))
     both = np.hstack([before, np.full((len(before), GAP), high), after])
-    grey = np.clip((both - low) / (high - low) * 255, 0, 255).astype(np.uint8)
-    Image.fromarray(grey).quantize(16).save(PICTURE, optimize=True)
+    gray = np.clip((both - low) / (high - low) * 255, 0, 255).astype(np.uint8)
+    Image.fromarray(gray).quantize(16).save(PICTURE, optimize=True)

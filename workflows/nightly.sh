@@ -1,7 +1,7 @@
 #!/bin/sh
 # A facility's night, from cron or a batch queue: every session folder below ROOT, one after the other.
 #
-#   sh nightly.sh ROOT OUT        e.g. 15 6 * * *  sh nightly.sh /data/last-night /data/normalised
+#   sh nightly.sh ROOT OUT        e.g. 15 6 * * *  sh nightly.sh /data/last-night /data/normalized
 #
 # Inputs are never touched. Each session gets OUT/NAME with its outputs, its list of stacks as JSON, and a
 # log. A bad stack does not stop its session, a bad session does not stop the night: the exit code says that

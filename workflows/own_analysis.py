@@ -31,8 +31,8 @@ def power(stack: da.Array) -> da.Array:
     """Return the mean power spectrum over frames (lazy): a spectrum of each frame, then their mean."""
 
     def one(block: NDArray[np.float32]) -> NDArray[np.float32]:
-        centred = block - block.mean()
-        return (np.abs(np.fft.rfft2(centred)) ** 2 / block[0].size).astype(np.float32)
+        centered = block - block.mean()
+        return (np.abs(np.fft.rfft2(centered)) ** 2 / block[0].size).astype(np.float32)
 
     half = (stack.chunks[0], stack.chunks[1], (stack.shape[2] // 2 + 1,))
     return stack.map_blocks(one, dtype=np.float32, chunks=half).mean(axis=0)

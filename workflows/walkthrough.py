@@ -35,7 +35,7 @@ def main(folder: Path, out: Path) -> None:
     before, after = (mrcz_dask.correlated_noise(f) for f in (frames, filled))
     print(f"  correlated noise {before:.2e}, without outliers {after:.2e} (in sample)")
 
-    # Which neighbours in time would make its reference; stack 4 is carbon and nobody's reference.
+    # Which neighbors in time would make its reference; stack 4 is carbon and nobody's reference.
     usable = [k != 4 for k in range(len(paths))]
     print(f"  window of stack 2, radius 3: {mrcz_dask.koma_window(2, len(paths), 3, usable)}")
 

@@ -77,7 +77,7 @@ def poisson_counts(dose: float, shape: tuple[int, ...], seed: int) -> NDArray[An
 def entropy(stack: NDArray[Any]) -> float | None:
     """Return the entropy of the values of a stack (n, y, x), in bits per pixel.
 
-    It is the limit for coders that take every pixel for itself: neighbours that are alike need less. None
+    It is the limit for coders that take every pixel for itself: neighbors that are alike need less. None
     for other than integers, and for integers spread over more than 2^24 values.
     """
     if stack.dtype.kind not in "iu":

@@ -145,7 +145,7 @@ def _notes(params: BenchParams, of_file: Counts | None) -> Iterator[str]:
     elif of_file is not None:
         yield (
             "the Shannon limit is the entropy of the values, pixel by pixel; "
-            "where neighbours are alike, files can be smaller"
+            "where neighbors are alike, files can be smaller"
         )
 
 

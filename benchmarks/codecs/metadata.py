@@ -55,7 +55,7 @@ def encodings() -> tuple[Encoding, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Serialiser:
+class Serializer:
     """An encoding and a codec, or none."""
 
     encoding: Encoding
@@ -107,16 +107,16 @@ def measure_metadata(params: BenchParams, listener: Listener) -> tuple[MetadataR
         What was decoded is not what was encoded.
     """
     values = nested_metadata(params.metadata_bytes, params.seed)
-    serialisers = [Serialiser(*pair) for pair in product(encodings(), CODECS)]
-    times: list[list[tuple[Sample, Sample]]] = [[] for _ in serialisers]
-    total = params.repeats * len(serialisers)
-    for done, turn in enumerate(turns(serialisers, params.repeats), 1):
+    serializers = [Serializer(*pair) for pair in product(encodings(), CODECS)]
+    times: list[list[tuple[Sample, Sample]]] = [[] for _ in serializers]
+    total = params.repeats * len(serializers)
+    for done, turn in enumerate(turns(serializers, params.repeats), 1):
         times[turn.place].append(_round_trip(turn.one, values))
         listener(BenchStep("metadata", turn.one.name, done, total))
-    return tuple(_row(one, values, taken) for one, taken in zip(serialisers, times, strict=True))
+    return tuple(_row(one, values, taken) for one, taken in zip(serializers, times, strict=True))
 
 
-def _round_trip(one: Serialiser, values: Any) -> tuple[Sample, Sample]:
+def _round_trip(one: Serializer, values: Any) -> tuple[Sample, Sample]:
     data, encoding = timed(lambda: one.encode(values))
     found, decoding = timed(lambda: one.decode(data))
     if found != values:
@@ -127,7 +127,7 @@ def _round_trip(one: Serialiser, values: Any) -> tuple[Sample, Sample]:
     return encoding, decoding
 
 
-def _row(one: Serialiser, values: Any, taken: list[tuple[Sample, Sample]]) -> MetadataRow:
+def _row(one: Serializer, values: Any, taken: list[tuple[Sample, Sample]]) -> MetadataRow:
     data = one.encode(values)
     bare = one.unpacked(data)
     bits = shannon(np.bincount(np.frombuffer(bare, np.uint8), minlength=256))

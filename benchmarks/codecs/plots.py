@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 
 from benchmarks.codecs.results import BenchReport, FileRow, MetadataRow
 from benchmarks.codecs.tables import block_name
-from mrcz_dask.assess.plots import COLOURS, LINE, legend_below, rendered
+from mrcz_dask.assess.plots import COLORS, LINE, legend_below, rendered
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-WRITE, READ = COLOURS[0], COLOURS[4]
+WRITE, READ = COLORS[0], COLORS[4]
 _SHANNON = {"color": LINE, "linestyle": "--", "label": "Shannon limit"}
 Value = Callable[[FileRow], float]
 Styles = dict[str, dict[str, Any]]
@@ -43,7 +43,7 @@ def table1_figure(rows: Sequence[FileRow]) -> Figure:
     figure = Figure(figsize=(9, 1.6 + 0.36 * len(rows)), layout="constrained")
     size, speed = figure.subplots(1, 2, sharey=True)
     places = range(len(rows))
-    bars = size.barh(places, [_bits(row) for row in rows], color=COLOURS[2])
+    bars = size.barh(places, [_bits(row) for row in rows], color=COLORS[2])
     if rows[0].limit is not None:
         size.axvline(8 * rows[0].limit / rows[0].pixels, **_SHANNON)
         size.bar_label(bars, [f"{_over(row):.2f} x limit" for row in rows], padding=3, fontsize=8)
@@ -87,12 +87,12 @@ def level_figure(rows: Sequence[FileRow]) -> Figure:
         kinds.setdefault(f"{name}, {filter} shuffle" if filter != "none" else name, []).append(row)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     panels = figure.subplots(1, 3)
-    for (name, ours), colour, marker in zip(kinds.items(), cycle(COLOURS), cycle(MARKERS), strict=False):
+    for (name, ours), color, marker in zip(kinds.items(), cycle(COLORS), cycle(MARKERS), strict=False):
         for axes, value in zip(panels, (_bits, _write, _read), strict=True):
             axes.plot(
                 [_level(row) for row in ours],
                 [value(row) for row in ours],
-                color=colour,
+                color=color,
                 marker=marker,
                 markersize=5,
                 label=name,
@@ -148,11 +148,11 @@ def _over_blocks(panels: Sequence[Axes], here: Sequence[FileRow], styles: Styles
 
 
 def metadata_figure(rows: Sequence[MetadataRow]) -> Figure:
-    """Draw size and speed of every way to serialise metadata."""
+    """Draw size and speed of every way to serialize metadata."""
     figure = Figure(figsize=(9, 1.6 + 0.36 * len(rows)), layout="constrained")
     size, speed = figure.subplots(1, 2, sharey=True)
     places = range(len(rows))
-    bars = size.barh(places, [row.size / 1e6 for row in rows], color=COLOURS[2])
+    bars = size.barh(places, [row.size / 1e6 for row in rows], color=COLORS[2])
     size.bar_label(bars, [f"{row.size / 1e6:.1f}" for row in rows], padding=3, fontsize=8)
     size.set_xlim(0, 1.15 * max(row.size for row in rows) / 1e6)
     limits = [row.limit / 1e6 for row in rows]
@@ -180,8 +180,8 @@ def _pairs(
 def _styles(rows: Sequence[FileRow]) -> Styles:
     """Return how each compressor is drawn, the same in every panel."""
     names = dict.fromkeys(row.compressor for row in rows)
-    drawn = zip(names, cycle(COLOURS), cycle(MARKERS), strict=False)
-    return {name: {"color": colour, "marker": marker, "label": name} for name, colour, marker in drawn}
+    drawn = zip(names, cycle(COLORS), cycle(MARKERS), strict=False)
+    return {name: {"color": color, "marker": marker, "label": name} for name, color, marker in drawn}
 
 
 def _of_first_blocks(rows: Sequence[FileRow]) -> list[FileRow]:

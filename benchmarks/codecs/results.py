@@ -113,7 +113,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class MetadataRow:
-    """One way to serialise metadata.
+    """One way to serialize metadata.
 
     Attributes
     ----------
@@ -126,7 +126,7 @@ class MetadataRow:
     size
         Bytes after it.
     limit
-        Bytes by the entropy of the serialised bytes, each for itself; repetition lets codecs go below.
+        Bytes by the entropy of the serialized bytes, each for itself; repetition lets codecs go below.
     encode, decode
         Seconds, compression included.
     """

@@ -124,10 +124,10 @@ def _rates(row: FileRow | None) -> Cells:
 
 
 def metadata_table(rows: Sequence[MetadataRow]) -> TextTable:
-    """Return the ways to serialise metadata."""
+    """Return the ways to serialize metadata."""
     return TextTable(
         "Fig. 3: nested metadata",
-        "limit: Shannon's, of the serialised bytes each for itself; codecs that see repetition go below",
+        "limit: Shannon's, of the serialized bytes each for itself; codecs that see repetition go below",
         ("encoding", "codec", "encode s", "cpu", "decode s", "cpu", "size", "/ bare", "limit", "/ limit"),
         tuple(_metadata_cells(row) for row in rows),
         names=2,

@@ -85,12 +85,12 @@ def score(session: Session, i: int) -> tuple[float, ...]:
     pattern = PatternFit(list(session.references(i)), PARAMS).find(mean, dose, mask).image
     good = ~mask & ~truth.dead
 
-    def centred(image: Image) -> Floats:
+    def centered(image: Image) -> Floats:
         values = image[good].astype(np.float64) / dose
         return np.asarray(values - values.mean())
 
     specimen = truth.expected_sum / one.n / truth.pattern  # and carbon, ice
-    error, taken, true = (centred(v) for v in (specimen * (truth.pattern - 1), pattern, specimen))
+    error, taken, true = (centered(v) for v in (specimen * (truth.pattern - 1), pattern, specimen))
     contrast = float((true * taken).mean() / (true**2).mean())
     variances = [np.var(v) for v in (true + error, true + error - taken, true)]
     noise = [1e3 * v / (1 + v) for v in variances]

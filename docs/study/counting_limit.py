@@ -1,4 +1,4 @@
-"""What any test of single pixels' neighbourhoods can detect at most: the likelihood ratio's own limit.
+"""What any test of single pixels' neighborhoods can detect at most: the likelihood ratio's own limit.
 
 Usage: python docs/study/counting_limit.py     (a minute)
 

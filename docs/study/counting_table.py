@@ -244,7 +244,7 @@ def spectra(frames: int) -> Iterator[str]:
         cells = [f"{100 * (a[below] / a[below].mean() - 1)[i]:+.2f}" for a in (ours, theirs)
                  for i in (np.argmin(a[below]), np.argmax(a[below]))]  # fmt: skip
         yield f"| {100 * occupancy:g} | {' | '.join(cells)} | {ours[0]:.3f} | {ours[below][-1]:.3f} |"
-    axes.axvline(0.5, color="grey", lw=0.8)
+    axes.axvline(0.5, color="gray", lw=0.8)
     axes.set(
         xlabel="cycles per detector pixel; line: its Nyquist frequency",
         ylabel="power / independent electrons",

@@ -72,7 +72,7 @@ def reproduce(
     Parameters
     ----------
     path
-        An output of `koma`, normalised or recompressed; a counted stack, or an event list.
+        An output of `koma`, normalized or recompressed; a counted stack, or an event list.
     session
         Folder of the inputs; by default the folder above the file or its own.
     listen

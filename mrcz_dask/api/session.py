@@ -138,7 +138,7 @@ class Session:
         dtype
             Type of normalized pixels; None = int16 in mrcz and zarr, else float32.
         step
-            Quantisation step of int16 in counts, a power of two; None = from the noise, at most 1/16.
+            Quantization step of int16 in counts, a power of two; None = from the noise, at most 1/16.
         codec
             Compression, such as ``zstd:1``; ``auto`` chooses it from the data.
         form

@@ -275,7 +275,7 @@ def _eq13(radii: Sequence[int], scores: NDArray[np.float64], names: Sequence[str
         return fit
     text = (
         f"beyond {radii[lowest]} R rises again, by {rise:.2g} ± {error:.1g} up to {radii[-1]}: far "
-        "neighbours know less of the pattern, or have other outliers; a power law does not describe that"
+        "neighbors know less of the pattern, or have other outliers; a power law does not describe that"
     )
     return replace(fit, words=(*fit.words, text))
 

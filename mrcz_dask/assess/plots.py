@@ -19,8 +19,8 @@ from mrcz_dask.assess.results import KINDS, Score
 from mrcz_dask.numerics.noise.decay import Decay
 from mrcz_dask.pages.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
-# Told apart by the colour-blind; markers differ too.
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
+# Told apart by the color-blind; markers differ too.
+COLORS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
 LINE = "#444444"
 NAMES = {
     "raw": "raw",
@@ -32,11 +32,11 @@ NAMES = {
     "fit": "KOMA fit",
     "fit+filter": "filter, KOMA fit",
 }
-STYLES = dict(zip(KINDS, zip(COLOURS[:4], "osD^", strict=True), strict=True)) | {
-    "plain": (COLOURS[4], "v"),
-    "plain+filter": (COLOURS[2], "D"),
-    "fit": (COLOURS[5], "P"),
-    "fit+filter": (COLOURS[3], "^"),
+STYLES = dict(zip(KINDS, zip(COLORS[:4], "osD^", strict=True), strict=True)) | {
+    "plain": (COLORS[4], "v"),
+    "plain+filter": (COLORS[2], "D"),
+    "fit": (COLORS[5], "P"),
+    "fit+filter": (COLORS[3], "^"),
 }
 # Figures whose values are within this factor of each other have linear axes.
 WIDE = 5.0
@@ -84,12 +84,12 @@ def figure_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
 
 def legend_below(figure: Figure, *several: Axes, columns: int = 6) -> None:
     """Put one legend for some axes below a figure, each label once."""
-    labelled: dict[str, Any] = {}
+    labeled: dict[str, Any] = {}
     for axes in several:
         handles, labels = axes.get_legend_handles_labels()
-        labelled |= dict(zip(labels, handles, strict=True))
-    count = max(1, min(columns, len(labelled)))
-    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=count)
+        labeled |= dict(zip(labels, handles, strict=True))
+    count = max(1, min(columns, len(labeled)))
+    figure.legend(labeled.values(), labeled.keys(), loc="outside lower center", ncols=count)
 
 
 def stacks_figure(assessment: Assessment) -> Figure:
@@ -114,12 +114,12 @@ def dose_figure(over_dose: OverDose) -> Figure:
     """Draw r between sums against the dose between them (Fig. 11), with Eq. 12 where it is decided."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     titles = {"raw": "all pixels", "filtered": "pixels that are outliers in neither"}
-    for axes, kind, colour in zip(figure.subplots(1, 2), titles, COLOURS[:2], strict=True):
+    for axes, kind, color in zip(figure.subplots(1, 2), titles, COLORS[:2], strict=True):
         pairs = sorted((dose, r) for _, dose, r in points(over_dose.pairs, kind))
         if not pairs:
             continue
         doses, values = zip(*pairs, strict=True)
-        axes.plot(doses, values, "o", color=colour, markersize=4, alpha=0.6, label="pairs of stacks")
+        axes.plot(doses, values, "o", color=color, markersize=4, alpha=0.6, label="pairs of stacks")
         fit = over_dose.fits[kind]
         if fit.curve is not None:
             doubt = "; not all of it is decided" if fit.words else ""
@@ -147,9 +147,9 @@ def radius_figure(found: OverRadius) -> Figure:
         for kind in alone:
             value, error = found.alone[kind]
             if value is not None:
-                colour, error = STYLES[kind][0], error or 0
-                axes.axhline(value, color=colour, label=f"{NAMES[kind]} alone")
-                axes.axhspan(value - error, value + error, color=colour, alpha=0.15)
+                color, error = STYLES[kind][0], error or 0
+                axes.axhline(value, color=color, label=f"{NAMES[kind]} alone")
+                axes.axhspan(value - error, value + error, color=color, alpha=0.15)
         for variant in variants:
             _errorbars(axes, found.radii, [score[:2] for score in found.curves[variant]], variant, line="-")
         axes.set(xlabel="radius a", xscale="log", yscale="log")
@@ -191,10 +191,10 @@ def methods_figure(by_method: ByMethod) -> Figure:
     ):
         for x, name in enumerate(shown):
             values = [MILLI * v for stack in by_method.stacks if (v := stack.scores[name][first]) is not None]
-            axes.plot([x] * len(values), values, "o", color=COLOURS[0], markersize=3, alpha=0.4)
+            axes.plot([x] * len(values), values, "o", color=COLORS[0], markersize=3, alpha=0.4)
             mean, error = by_method.means[name][first : first + 2]
             if mean is not None:
-                axes.errorbar(x, MILLI * mean, MILLI * (error or 0), fmt="_", color=COLOURS[1], capsize=5)
+                axes.errorbar(x, MILLI * mean, MILLI * (error or 0), fmt="_", color=COLORS[1], capsize=5)
         axes.set_xticks(range(len(shown)), shown)
         axes.margins(x=0.2)
     if all(s[0] is None or s[0] > 0 for stack in by_method.stacks for s in stack.scores.values()):
@@ -225,8 +225,8 @@ def _errorbars(axes: Axes, xs: Sequence[float], scores: Sequence[Score], kind: s
     known = [(x, v, e or 0.0) for x, (v, e) in zip(xs, scores, strict=True) if v is not None]
     if known:
         x, value, error = zip(*known, strict=True)
-        colour, marker = STYLES[kind]
-        style: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1}
+        color, marker = STYLES[kind]
+        style: dict[str, Any] = {"color": color, "marker": marker, "markersize": 4, "linewidth": 1}
         axes.errorbar(x, value, error, linestyle=line, label=NAMES[kind], **style)
 
 

@@ -1,4 +1,4 @@
-"""`recompress`, `decompress` and `outliers`: one stack at a time, without its neighbours."""
+"""`recompress`, `decompress` and `outliers`: one stack at a time, without its neighbors."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ def _open_output(
         meta=reader.meta or None,
         pixels={**about, **row_order(reader, format)},
         four_bit=four_bit,
-        mrc_header=reader.labelled_header,
+        mrc_header=reader.labeled_header,
         reverse_rows=reversed_rows(reader, format),
     )
 

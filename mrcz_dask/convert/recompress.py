@@ -239,7 +239,7 @@ def _not_in_plain(reader: FrameSource, keep: Keep) -> list[str]:
     """List what a plain file of a stack does not hold."""
     skipped = list(reader.not_kept)
     if "recipe" in (reader.footer or {}):
-        skipped.append("the recipe: these are counts, not normalised")
+        skipped.append("the recipe: these are counts, not normalized")
     if keep == "none":
         labels = foreign_labels(reader.mrc_header)[LABELS - 1 :] if reader.mrc_header else ()
         skipped += [f"label {text!r}: a header holds {LABELS}" for text in labels]

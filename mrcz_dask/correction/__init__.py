@@ -1,4 +1,4 @@
-"""The main job: each stack of a session is corrected with its neighbours in time.
+"""The main job: each stack of a session is corrected with its neighbors in time.
 
 A stack goes through four tasks, named as on Dask's dashboard. `run.KomaJob` says which of them have become
 possible, and Dask schedules them.
@@ -7,7 +7,7 @@ possible, and Dask schedules them.
 2. ``mask-stack`` (`sum_stack.mask_stack`) finds the outliers of the sum. Sum, mask and record of the stack
    go into the session store.
 3. `assess.Assessment` decides from the records which stacks are usable, and where epochs begin.
-4. `windows.windows_of` chooses the neighbours that correct a stack, and says when that is final.
+4. `windows.windows_of` chooses the neighbors that correct a stack, and says when that is final.
 5. ``window`` (`windows.advance_windows`) makes the sums of the windows from those of the stack before:
    members that leave are taken out, members that enter are put in.
 6. ``correct-stack`` (`correct_stack.correct_stack`) fits the references of the windows to the stack

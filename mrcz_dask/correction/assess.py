@@ -139,7 +139,7 @@ def reason_of(found: DetectedBreak) -> str:
         return f"the dose goes from {before:.3g} to {after:.3g} counts per pixel and frame ({change})"
     share, errors = found.numbers
     return (
-        f"a new pattern: {min(share, 1):.0%} of what neighbours have in common is gone ({errors:.1f} "
+        f"a new pattern: {min(share, 1):.0%} of what neighbors have in common is gone ({errors:.1f} "
         "standard errors)"
     )
 
@@ -205,7 +205,7 @@ class Assessment:
             original = next((k for k in copies if k < j and self.stacks[k].usable), None)
             near = [k for k in copies if k <= j + koma.radius]
             if not all(self._copies.share(a, b) for a, b in pairwise(near)):
-                # of several stacks, as a tilt series is: these are neighbours, it is none
+                # of several stacks, as a tilt series is: these are neighbors, it is none
                 original = near[0]
             raw = koma.form == "subtract-raw"
             self.stacks.append(AssessedStack(*stacks[j], verdicts[j - undecided], raw, copies, original))

@@ -223,7 +223,7 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
             f"and {UNTOUCHED}; --form subtract-raw needs no dose"
         )
     elif not members:
-        caveats.append(f"no usable neighbour: {UNTOUCHED}")
+        caveats.append(f"no usable neighbor: {UNTOUCHED}")
     elif dose_spread > koma.dose_spread:
         caveats.append(f"doses in the window spread by {dose_spread:.0%} of their median")
     if record.sound and task.score is not None and not task.usable:

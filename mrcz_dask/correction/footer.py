@@ -277,7 +277,7 @@ def _window_change(window: Mapping[str, Any], members: Sequence[MemberRef]) -> s
     before = dict(zip(window["names"], window["digests"], strict=True))
     now = {one.name: one.digest for one in members}
     if changed := [name for name in now if name in before and before[name] != now[name]]:
-        return f"neighbour changed: {some(changed)}"
+        return f"neighbor changed: {some(changed)}"
     joined, left = [n for n in now if n not in before], [n for n in before if n not in now]
     parts = [f"{some(names)} {what}" for names, what in ((joined, "joined"), (left, "left")) if names]
-    return f"neighbours changed: {', '.join(parts)}" if parts else None
+    return f"neighbors changed: {', '.join(parts)}" if parts else None

@@ -208,7 +208,7 @@ def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings)
         meta=reader.meta or None,
         pixels=pixels,
         provenance=reader.provenance,
-        mrc_header=reader.labelled_header,
+        mrc_header=reader.labeled_header,
         reverse_rows=reversed_rows(reader, params.format),
     ) as writer:
         in_step = pixels | _reversed(reader, params.format)

@@ -204,7 +204,7 @@ def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) 
     if copies:
         listen(
             messages.Warned(
-                f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbour, "
+                f"stacks that hold the same data as others: {some(copies)}; copies count as one neighbor, "
                 "and do not correct each other"
             )
         )

@@ -1,4 +1,4 @@
-"""The windows of a stack: which neighbours they hold, when that is final, and their sums."""
+"""The windows of a stack: which neighbors they hold, when that is final, and their sums."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break, Failure
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
-from mrcz_dask.values.windows import centred, long_window
+from mrcz_dask.values.windows import centered, long_window
 
 # Stacks whose windows are made one from the other, and stacks whose sum a long window begins with.
 CHAIN, BLOCK = 24, 16
@@ -82,10 +82,10 @@ def windows_of(
     before = bisect_left(others, i)
     if usable[i]:
         del others[before]
-    short = centred(others, before, koma.reach)
+    short = centered(others, before, koma.reach)
     fitted, long = koma.method == "fit", list[int]()
     if fitted and koma.long == "around":
-        long = centred(others, before, koma.waits_for)
+        long = centered(others, before, koma.waits_for)
     elif fitted and short:
         long = long_window(i, short[-1], koma.long_window, usable, start)
     cut_before = before < koma.reach or (fitted and len(long) < koma.long_window)
@@ -178,7 +178,7 @@ def _refusal(stacks: Sequence[AssessedStack], around: tuple[int, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring stacks whose sum is kept in the session store, so that windows can begin with it.
+    """Neighboring stacks whose sum is kept in the session store, so that windows can begin with it.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ class Camera:
     shape
         Rows and columns.
     noise
-        Typical read noise after gain, ADU: the unit of `standardised`.
+        Typical read noise after gain, ADU: the unit of `standardized`.
     used
         (ny, nx) bool, True where a pixel is used.
     """
@@ -50,7 +50,7 @@ class Camera:
         self.shape, self.noise, self.used = detector.shape, detector.unit, np.asarray(detector.used)
         self._finders: dict[CountingParams, EventFinder] = {}
 
-    def standardised(self, frame: NDArray[Any]) -> Image:
+    def standardized(self, frame: NDArray[Any]) -> Image:
         """Return a raw frame in its pixels' read noises, (ny, nx) float32; pixels that are not used are 0."""
         values = native(frame).astype(np.float32)
         return np.asarray(values * self.detector.inverse - self.detector.offset, np.float32)

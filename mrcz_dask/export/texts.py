@@ -26,7 +26,7 @@ class Optics:
     voltage
         Kilovolt.
     cs
-        Spherical aberration, millimetre.
+        Spherical aberration, millimeter.
     contrast
         Amplitude contrast, 0 to 1.
     pixel_size

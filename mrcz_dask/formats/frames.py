@@ -123,7 +123,7 @@ class FrameSource(ABC):
         return ()
 
     @property
-    def labelled_header(self) -> bytes:
+    def labeled_header(self) -> bytes:
         """Header with labels of other programs, kept with corrected frames, which are a stack; or b""."""
         raw = bytearray(self.mrc_header)
         if not raw or not foreign_labels(self.mrc_header):

@@ -130,7 +130,7 @@ def read(
     frames
         None for all, a slice or list of frames (n, y, x), or one number (y, x).
     scaled
-        Quantised pixels as float32 in their unit; False: the integers as stored.
+        Quantized pixels as float32 in their unit; False: the integers as stored.
     permissive
         Warn instead of failing where something of an MRC file can still be read.
     params

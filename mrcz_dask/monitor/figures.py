@@ -20,11 +20,11 @@ from bokeh.transform import factor_cmap, factor_mark
 
 from mrcz_dask.monitor.columns import LANES, NOISE_FLOOR
 from mrcz_dask.monitor.state import STATES
-from mrcz_dask.pages.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILION
+from mrcz_dask.pages.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 # Columns of the plots, which are shown as soon as there is a number in them.
 SHOWS = {"outliers": "hot", "noise": "raw", "thresholds": "mu", "dose": "dose"}
-COLOURS = (GREY, SKY, ORANGE, GREEN, VERMILION)
+COLORS = (GRAY, SKY, ORANGE, GREEN, VERMILION)
 MARKERS = ("circle", "square", "triangle", "circle", "x")
 TOOLS = "xpan,xwheel_zoom,xbox_zoom,reset"
 STACK = [("stack", "@name"), ("number", "@number{0}"), ("acquired", "@acquired")]
@@ -36,8 +36,8 @@ Figure = Any
 def timeline(source: ColumnDataSource, x: DataRange1d) -> Figure:
     """Plot the stacks in the order of time, each in the lane of its state."""
     plot = _figure("timeline", "Stacks", x, y_range=(len(LANES) - 0.4, -0.6))
-    colours, markers = factor_cmap("state", COLOURS, STATES), factor_mark("state", MARKERS, STATES)
-    states = plot.scatter("number", "lane", source=source, size=8, color=colours, marker=markers)
+    colors, markers = factor_cmap("state", COLORS, STATES), factor_mark("state", MARKERS, STATES)
+    states = plot.scatter("number", "lane", source=source, size=8, color=colors, marker=markers)
     states.glyph.line_width = 2
     contrast = plot.scatter("number", "contrast", source=source, size=9, color=PURPLE, marker="diamond")
     plot.visible = True
@@ -64,7 +64,7 @@ def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
     """Plot the held-out correlated noise."""
     label = f"R, drawn from {NOISE_FLOOR:.0e} up"
     plot = _figure("noise", "Correlated noise, held out", x, y_axis_type="log", y_axis_label=label)
-    raw = _line(plot, source, "raw", GREY, "circle")
+    raw = _line(plot, source, "raw", GRAY, "circle")
     filtered = _line(plot, source, "filtered", ORANGE, "triangle")
     corrected = _line(plot, source, "corrected", BLUE, "square")
     powers = [10.0**k for k in range(-5, 1)]
@@ -75,15 +75,15 @@ def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def thresholds(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Plot the thresholds of the outlier filter, and the centre of the sum's pixels."""
+    """Plot the thresholds of the outlier filter, and the center of the sum's pixels."""
     plot = _figure("thresholds", "Outlier thresholds, mean counts", x, y_axis_label="sigma")
     high = _line(plot, source, "t_hot", VERMILION, "circle")
     low = _line(plot, source, "t_dark", BLUE, "triangle")
-    centre = _line_on_the_right(plot, source, "mu", GREEN, "square", "counts/pixel")
+    center = _line_on_the_right(plot, source, "mu", GREEN, "square", "counts/pixel")
     plot.y_range.renderers = [*high, *low]
-    _legend(plot, {"hot (left)": high, "dead (left)": low, "sum (right)": centre})
+    _legend(plot, {"hot (left)": high, "dead (left)": low, "sum (right)": center})
     values = [("hot", "@t_hot{0.00} sigma"), ("dead", "@t_dark{0.00} sigma"), ("sum", "@mu{0.00}")]
-    _hover(plot, [high[1], low[1], centre[1]], values)
+    _hover(plot, [high[1], low[1], center[1]], values)
     return plot
 
 
@@ -108,8 +108,8 @@ def thumbnails(source: ColumnDataSource) -> Figure:
         y_range=DataRange1d(range_padding=0.16),
         visible=False,
     )
-    greys = LinearColorMapper(palette=Greys256, low=0, high=255)
-    plot.add_glyph(source, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=greys))
+    grays = LinearColorMapper(palette=Greys256, low=0, high=255)
+    plot.add_glyph(source, Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=grays))
     plot.text("x", "dh", text="label", source=source, text_font_size="12px", y_offset=-3)
     plot.axis.visible = False
     plot.grid.visible = False
@@ -137,20 +137,20 @@ def _figure(name: str, title: str, x: DataRange1d, **more: Any) -> Figure:
     return plot
 
 
-def _line(plot: Figure, source: ColumnDataSource, y: str, colour: str, marker: str, **more: Any) -> list[Any]:
-    line = plot.line("number", y, source=source, color=colour, alpha=0.6, **more)
-    points = plot.scatter("number", y, source=source, color=colour, marker=marker, size=POINT, **more)
+def _line(plot: Figure, source: ColumnDataSource, y: str, color: str, marker: str, **more: Any) -> list[Any]:
+    line = plot.line("number", y, source=source, color=color, alpha=0.6, **more)
+    points = plot.scatter("number", y, source=source, color=color, marker=marker, size=POINT, **more)
     return [line, points]
 
 
 def _line_on_the_right(
-    plot: Figure, source: ColumnDataSource, y: str, colour: str, marker: str, label: str
+    plot: Figure, source: ColumnDataSource, y: str, color: str, marker: str, label: str
 ) -> list[Any]:
     """Return a line with an axis of its own."""
     plot.extra_y_ranges = {y: (own := DataRange1d())}
     axis = LinearAxis(y_range_name=y, axis_label=label, axis_label_text_font_style="normal")
     plot.add_layout(axis, "right")
-    own.renderers = _line(plot, source, y, colour, marker, y_range_name=y)
+    own.renderers = _line(plot, source, y, color, marker, y_range_name=y)
     return list(own.renderers)
 
 

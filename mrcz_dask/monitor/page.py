@@ -157,11 +157,11 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
 
 def _head(snapshot: Snapshot) -> Markup:
     stacks, total = snapshot.stacks, max(1, snapshot.stacks["all"])
-    colours = dict(zip(STATES, figures.COLOURS, strict=True))
+    colors = dict(zip(STATES, figures.COLORS, strict=True))
     bar = [
         element(
             "span",
-            style=f"width: {100 * stacks[name] / total:.2f}%; background: {colours[name]}",
+            style=f"width: {100 * stacks[name] / total:.2f}%; background: {colors[name]}",
             title=f"{stacks[name]} {name}",
         )
         for name in ("done", "failed", "provisional", "summed")

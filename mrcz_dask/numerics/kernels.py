@@ -1,7 +1,7 @@
 """Compilation of loops over whole images: one pass where NumPy takes many. Tests hold them to NumPy twins.
 
 All of them release the GIL and run in one thread in a fixed order, without fast-math, so that their bits do
-not depend on who calls them. Inner loops run over slices from 0, as others are not vectorised.
+not depend on who calls them. Inner loops run over slices from 0, as others are not vectorized.
 """
 
 from __future__ import annotations

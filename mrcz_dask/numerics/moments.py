@@ -38,7 +38,7 @@ def moments(pixels: NDArray[Any]) -> tuple[int, int, int, int]:
     low, high = np.int64(pixels[0]), np.int64(pixels[0])
     total, squares = np.int64(0), np.int64(0)
     for start in range(0, pixels.size, BLOCK):
-        # indices from 0: loops over items, or from `start`, are not vectorised
+        # indices from 0: loops over items, or from `start`, are not vectorized
         block = pixels[start : start + BLOCK]
         least, most, part = block[0], block[0], np.int32(0)
         for i in range(block.size):

@@ -67,10 +67,10 @@ def data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def png(grey: NDArray[np.uint8]) -> str:
-    """Return an image (y, x) of greys as an address."""
+def png(gray: NDArray[np.uint8]) -> str:
+    """Return an image (y, x) of grays as an address."""
     file = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(grey)).save(file, format="PNG", optimize=False)
+    Image.fromarray(np.ascontiguousarray(gray)).save(file, format="PNG", optimize=False)
     return data_uri("image/png", file.getvalue())
 
 

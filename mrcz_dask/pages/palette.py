@@ -1,10 +1,10 @@
-"""Colours of pages and figures: legible on white (WCAG AA), and told apart by the colour-blind."""
+"""Colors of pages and figures: legible on white (WCAG AA), and told apart by the color-blind."""
 
 from __future__ import annotations
 
 # Okabe and Ito 2008; marks of figures differ in shape as well.
 BLUE, VERMILION, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
-SKY, ORANGE, PURPLE, GREY = "#56B4E9", "#E69F00", "#CC79A7", "#8A8A8A"
+SKY, ORANGE, PURPLE, GRAY = "#56B4E9", "#E69F00", "#CC79A7", "#8A8A8A"
 MARKS = (BLUE, VERMILION, GREEN, DARK)
 SEQUENTIAL = "cividis"
 
@@ -23,12 +23,12 @@ TEXT_CONTRAST, MARK_CONTRAST = 4.5, 3.0
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colours, #RRGGBB, as WCAG 2 defines it: 1 to 21."""
+    """Return the contrast of two colors, #RRGGBB, as WCAG 2 defines it: 1 to 21."""
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
-def _luminance(colour: str) -> float:
-    values = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+def _luminance(color: str) -> float:
+    values = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
     red, green, blue = (v / 12.92 if v <= 0.04045 else float(((v + 0.055) / 1.055) ** 2.4) for v in values)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -25,7 +25,7 @@ from tornado.web import RequestHandler
 from mrcz_dask.engine.clusters import is_loopback
 
 # A tunnel may begin at any port of the machine that looks; other sites in its browser must not read the page.
-TUNNELLED = ("localhost:*", "127.0.0.1:*", "[::1]:*")
+TUNNELED = ("localhost:*", "127.0.0.1:*", "[::1]:*")
 # They warn of every browser that goes away; Dask keeps them quiet, too.
 QUIET = ("bokeh", "tornado")
 SECONDS = 10.0
@@ -91,7 +91,7 @@ class Documents:
         """Return the application for a server that listens at an address."""
         return BokehTornado(
             {f"/{self._site.name}": Application(FunctionHandler(self._make))},
-            extra_websocket_origins=TUNNELLED if is_loopback(host) else ("*",),
+            extra_websocket_origins=TUNNELED if is_loopback(host) else ("*",),
             absolute_url="",
         )
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from mrcz_dask.pages import palette
 
-_COLOURS = {name: value for name, value in vars(palette).items() if str(value).startswith("#")}
-VARIABLES = f":root {{ {' '.join(f'--{name.lower()}: {value};' for name, value in _COLOURS.items())} }}\n"
+_COLORS = {name: value for name, value in vars(palette).items() if str(value).startswith("#")}
+VARIABLES = f":root {{ {' '.join(f'--{name.lower()}: {value};' for name, value in _COLORS.items())} }}\n"
 # Also for the parts of a page that Bokeh keeps in shadow trees, which inherit the variables.
 STYLE = (Path(__file__).parent / "style.css").read_text("utf-8")
 # The head of a page whose plots are Bokeh's, in its template.

@@ -72,9 +72,9 @@
       { stroke: BLUE });
     const down = panel(svg, 398, 80, 0, 1, "weight", false);
     line(svg, h.edge, h.weight, sx, down, { stroke: GREEN });
-    for (const [at, colour] of [[one.dark_at, BLUE], [one.hot_at, VERMILION]]) {
+    for (const [at, color] of [[one.dark_at, BLUE], [one.hot_at, VERMILION]]) {
       if (at !== null) {
-        svg.append(make("line", { x1: sx(at), x2: sx(at), y1: 22, y2: 478, stroke: colour,
+        svg.append(make("line", { x1: sx(at), x2: sx(at), y1: 22, y2: 478, stroke: color,
           "stroke-dasharray": "8 3 2 3" }));
       }
     }

@@ -11,7 +11,7 @@ from mrcz_dask.pages.markup import Markup, element, embedded, png
 from mrcz_dask.report.data import SessionData, StackData, StackSample
 from mrcz_dask.report.pictures import histogram
 from mrcz_dask.report.tables import FigureData
-from mrcz_dask.session.thumbnails import in_greys
+from mrcz_dask.session.thumbnails import in_grays
 
 # Of a histogram in the page; the files of `--figures` and `--json` have all bins.
 MOST_BINS = 256
@@ -50,7 +50,7 @@ def _values(stack: StackData, look: StackSample) -> dict[str, Any]:
     }
     patch = None
     if look.patch is not None and look.weight is not None:
-        images, _ = in_greys(look.patch[0], look.patch[1])
+        images, _ = in_grays(look.patch[0], look.patch[1])
         patch = {
             "before": png(images[0]),
             "after": png(images[1]),

@@ -44,7 +44,7 @@ class MaskFacts(Record):
     t_dark, t_hot
         Thresholds in sigma; None where off.
     mu, sigma
-        Centre and width of the sum's good pixels, counts; None where not fitted.
+        Center and width of the sum's good pixels, counts; None where not fitted.
     misfit
         Largest difference between the cumulative histogram and the fitted one.
     status, illumination
@@ -160,7 +160,7 @@ class StackSample:
         The histogram of its sum with the fit.
     patch, weight, corner
         (2, y, x) float32 counts per frame before and after, (y, x) uint8 in 255ths, and where it begins.
-    thumbnails, greys
+    thumbnails, grays
         (2, y, x) uint8, before and after, and the counts per frame that are 0 and 255.
     """
 
@@ -169,7 +169,7 @@ class StackSample:
     weight: NDArray[np.uint8] | None = None
     corner: tuple[int, int] = (0, 0)
     thumbnails: NDArray[np.uint8] | None = None
-    greys: tuple[float, float] = (0.0, 0.0)
+    grays: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,15 +74,15 @@ def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str, *, size:
     """Draw points; of many, medians of groups and what lies between their extremes."""
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
-    colour, marker = style
+    color, marker = style
     if x.size <= MOST_POINTS:
-        axes.plot(x, y, marker, color=colour, markersize=size, label=label)
+        axes.plot(x, y, marker, color=color, markersize=size, label=label)
         return
     groups = np.array_split(np.argsort(x, kind="stable"), MOST_POINTS // 2)
     middle = [float(np.median(x[g])) for g in groups]
     low, high = [float(y[g].min()) for g in groups], [float(y[g].max()) for g in groups]
-    axes.fill_between(middle, low, high, color=colour, alpha=0.25, linewidth=0)
-    axes.plot(middle, [float(np.median(y[g])) for g in groups], color=colour, linewidth=1.4, label=label)
+    axes.fill_between(middle, low, high, color=color, alpha=0.25, linewidth=0)
+    axes.plot(middle, [float(np.median(y[g])) for g in groups], color=color, linewidth=1.4, label=label)
 
 
 def _over_stacks(data: FigureData, *panels: Axes) -> tuple[Floats, str]:
@@ -258,9 +258,9 @@ def _speed(data: FigureData) -> Figure:
     axes = figure.subplots()
     which, minutes = np.array(data.columns["pass"]), column(data, "seconds") / 60
     done = column(data, "stacks")
-    for name, colour in zip(dict.fromkeys(data.columns["pass"]), (BLUE, VERMILION, GREEN), strict=False):
+    for name, color in zip(dict.fromkeys(data.columns["pass"]), (BLUE, VERMILION, GREEN), strict=False):
         x, y = minutes[which == name], done[which == name]
-        axes.plot(x, y, color=colour, marker="." if x.size < 30 else "", label=name)
+        axes.plot(x, y, color=color, marker="." if x.size < 30 else "", label=name)
     axes.set(xlabel="minutes since the beginning", ylabel="stacks", xlim=(0, None), ylim=(0, None))
     _legend(axes)
     return figure
@@ -289,22 +289,22 @@ def _histogram(data: FigureData) -> Figure:
 
 
 def _tail_lines(axes: Axes, edge: Floats, z: Floats, notes: Mapping[str, Any]) -> None:
-    for name, colour in (("dark_line", BLUE), ("hot_line", VERMILION)):
+    for name, color in (("dark_line", BLUE), ("hot_line", VERMILION)):
         if notes[name] is not None:
             slope, intercept = notes[name]
             drawn_at = slope * z + intercept
             ours = (z < -2) if name == "dark_line" else (z > 2)
             label = f"line of the {name[:-5].replace('dark', 'dead')} tail"
-            axes.plot(edge[ours], drawn_at[ours], color=colour, linestyle=":", label=label)
+            axes.plot(edge[ours], drawn_at[ours], color=color, linestyle=":", label=label)
 
 
 def _mark_thresholds(panels: Any, edge: Floats, z: Floats, notes: Mapping[str, Any]) -> None:
-    for name, colour in (("t_dark", BLUE), ("t_hot", VERMILION)):
+    for name, color in (("t_dark", BLUE), ("t_hot", VERMILION)):
         there = np.isfinite(z)
         if notes[name] is not None and there.any() and z[there].min() < notes[name] < z[there].max():
             at = float(np.interp(notes[name], z[there], edge[there]))
             for axes in panels:
-                axes.axvline(at, color=colour, linewidth=1, linestyle="-.")
+                axes.axvline(at, color=color, linewidth=1, linestyle="-.")
 
 
 def _patch(data: FigureData) -> Figure:

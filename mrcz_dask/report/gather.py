@@ -169,7 +169,7 @@ class _Reader:
     def thumbnails(self, stack: StackData) -> StackSample:
         """Read the thumbnails of a stack."""
         kept = self.attempt(lambda: self.store.thumbnails(stack.stem))
-        return StackSample() if kept is None else StackSample(thumbnails=kept[0], greys=kept[1:])
+        return StackSample() if kept is None else StackSample(thumbnails=kept[0], grays=kept[1:])
 
 
 def mask_facts(record: StackRecord) -> MaskFacts:

@@ -10,7 +10,7 @@ from mrcz_dask.values.records import is_too_quiet
 
 FEWEST = 6
 END_SHARE = 10
-NEIGHBOURS = 5
+NEIGHBORS = 5
 FEWEST_PAIRS = 3
 
 
@@ -98,9 +98,9 @@ def high_contrast(data: SessionData) -> float | None:
 def dose_drift(data: SessionData) -> float | None:
     """Return how far the dose moves through the session: range of medians of five, against the median."""
     doses = [s.mask.dose for s in data.stacks if s.mask is not None and s.mask.sound and not s.high_contrast]
-    if len(doses) < NEIGHBOURS:
+    if len(doses) < NEIGHBORS:
         return None
-    running = [statistics.median(doses[k : k + NEIGHBOURS]) for k in range(len(doses) - NEIGHBOURS + 1)]
+    running = [statistics.median(doses[k : k + NEIGHBORS]) for k in range(len(doses) - NEIGHBORS + 1)]
     middle = statistics.median(doses)
     return (max(running) - min(running)) / middle if middle > 0 else None
 

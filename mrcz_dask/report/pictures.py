@@ -84,7 +84,7 @@ def patch(one: StackData, look: StackSample, name: str) -> FigureData:
         f"patch.{name}",
         f"Before and after: stack {one.number}, {one.name}",
         f"Mean over frames of {nx} x {ny} pixels where most outliers are (rows from {look.corner[0]}, "
-        f"columns from {look.corner[1]}), on one grey scale. Marked are the outliers; afterwards none of "
+        f"columns from {look.corner[1]}), on one gray scale. Marked are the outliers; afterwards none of "
         "them should be seen, and no lines.",
         "Fig. 6",
         {

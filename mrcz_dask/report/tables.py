@@ -131,7 +131,7 @@ def turnover(data: SessionData) -> FigureData | None:
         "Hot pixels that appear and go, against the stack before",
         "Where births stay above deaths the population grows. If many appear and go in every stack, they are "
         "pixels close to the threshold, not real births. A stack with many of both differs from its "
-        "neighbours: look at it.",
+        "neighbors: look at it.",
         "Fig. 7a",
         _columns(stacks, **getters),
         _time(data),
@@ -213,7 +213,7 @@ def thresholds(data: SessionData) -> FigureData | None:
     return FigureData(
         "thresholds",
         "Thresholds of the outlier filter, and how well it fits",
-        "Thresholds in standard deviations from the centre; none where there is no tail. They move little in "
+        "Thresholds in standard deviations from the center; none where there is no tail. They move little in "
         "a quiet session. Misfit is the largest difference between histogram and fit: stacks that stand out "
         "have carbon, ice, a shifted beam or a wrong gain.",
         "Fig. 5",
@@ -231,7 +231,7 @@ def bands(data: SessionData) -> FigureData | None:
     return FigureData(
         "bands",
         "The pattern that is taken off, band by band",
-        "Share of a stack's power in each band that its neighbours explain (median, and the middle 80 % of "
+        "Share of a stack's power in each band that its neighbors explain (median, and the middle 80 % of "
         "the stacks), and the share of the reference that is taken off. Columns and rows are read-out noise; "
         "shells are structure of so many pixels. Fine scales are counting noise, of which nothing is "
         "explained.",

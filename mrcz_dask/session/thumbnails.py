@@ -20,7 +20,7 @@ PATCH = 96
 ROWS = 2
 # Share of the pixels of the image after the correction that is darker than black, and brighter than white.
 CLIPPED = 0.005
-GREYS = 255
+GRAYS = 255
 
 Image = NDArray[np.float32]
 
@@ -39,7 +39,7 @@ def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction:
     correction
         What is done to each of its frames.
     """
-    images, (low, high) = in_greys(*thumbnails(mean, correction))
+    images, (low, high) = in_grays(*thumbnails(mean, correction))
     piece, weight, at = patch(mean, correction)
     with suppress(MrczDaskError, OSError):
         store.put_thumbnails(
@@ -111,8 +111,8 @@ def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
     return min(int(row) * half, max(0, ny - PATCH)), min(int(column) * half, max(0, nx - PATCH))
 
 
-def in_greys(before: Image, after: Image) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Return two images on one grey scale: black and white are what few pixels of the second one exceed.
+def in_grays(before: Image, after: Image) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+    """Return two images on one gray scale: black and white are what few pixels of the second one exceed.
 
     Returns
     -------
@@ -120,9 +120,9 @@ def in_greys(before: Image, after: Image) -> tuple[NDArray[np.uint8], tuple[floa
         (2, y, x) uint8, and the counts per frame that are 0 and 255.
     """
     low, high = (float(v) for v in np.quantile(after, (CLIPPED, 1 - CLIPPED)))
-    scale = GREYS / (high - low) if high > low else 0.0
-    greys = np.clip((np.stack([before, after]).astype(np.float64) - low) * scale, 0, GREYS)
-    return np.rint(greys).astype(np.uint8), (low, high)
+    scale = GRAYS / (high - low) if high > low else 0.0
+    grays = np.clip((np.stack([before, after]).astype(np.float64) - low) * scale, 0, GRAYS)
+    return np.rint(grays).astype(np.uint8), (low, high)
 
 
 def _rows(ny: int, block: int) -> NDArray[np.intp]:

@@ -290,7 +290,7 @@ class WriteParams(Parameters):
     dtype
         For ``normalized``: ``int16`` with a recorded scale, ``float32`` or ``float16``.
     step
-        For int16: the quantisation step in counts; a power of two. It is coarsened where the range asks for
+        For int16: the quantization step in counts; a power of two. It is coarsened where the range asks for
         it, up to a quarter of the noise of a frame; the usual one is finer where the noise is small.
     codec
         ``auto`` or NAME[:LEVEL], as `mrcz_dask.write` takes it.

@@ -47,10 +47,10 @@ def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = Non
     if usable is not None and len(usable) != n:
         raise ParameterError(f"usable has {len(usable)} entries; expected one for each of the {n} stacks")
     others = [j for j in range(n) if j != i and (usable is None or usable[j])]
-    return centred(others, bisect_left(others, i), radius)
+    return centered(others, bisect_left(others, i), radius)
 
 
-def centred(others: list[int], before: int, radius: int) -> list[int]:
+def centered(others: list[int], before: int, radius: int) -> list[int]:
     """Return 2 x radius of `others` around position `before`, moved inwards at the ends."""
     size = min(2 * radius, len(others))
     start = min(max(before - radius, 0), len(others) - size)

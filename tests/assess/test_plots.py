@@ -2,14 +2,14 @@
 
 from matplotlib.figure import Figure
 
-from mrcz_dask.assess.plots import COLOURS, legend_below, rendered
+from mrcz_dask.assess.plots import COLORS, legend_below, rendered
 
 
 def figure() -> Figure:
     made = Figure(layout="constrained")
     left, right = made.subplots(1, 2)
     for axes in (left, right):
-        axes.plot([1, 2], [1, 2], color=COLOURS[0], label="same")
+        axes.plot([1, 2], [1, 2], color=COLORS[0], label="same")
     right.plot([1, 2], [2, 1], label="other")
     legend_below(made, left, right)
     return made

@@ -78,7 +78,7 @@ def test_a_users_stack_is_left_as_it_is_and_has_one_dose(tmp_path: Path) -> None
     assert [row.dose for row in report.dose] == pytest.approx([stack.mean()] * len(report.dose))
     assert {row.poisson_limit for row in report.dose} == {None}
     assert [one.name for one in report.left_out if "four bits" in one.reason] == ["uint4"]
-    assert any("neighbours are alike" in note for note in report.notes)
+    assert any("neighbors are alike" in note for note in report.notes)
 
 
 def test_floats_have_no_limit(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from benchmarks.codecs import metadata
 from benchmarks.codecs.metadata import (
     CODECS,
     ENCODINGS,
-    Serialiser,
+    Serializer,
     encodings,
     measure_metadata,
     nested_metadata,
@@ -18,7 +18,7 @@ from benchmarks.codecs.params import BenchParams
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.messages import silent
 
-EACH = [Serialiser(encoding, codec) for encoding in encodings() for codec in CODECS]
+EACH = [Serializer(encoding, codec) for encoding in encodings() for codec in CODECS]
 plain = st.recursive(
     st.none()
     | st.booleans()
@@ -33,7 +33,7 @@ plain = st.recursive(
 @pytest.mark.parametrize("one", EACH, ids=[one.name for one in EACH])
 @settings(max_examples=30)
 @given(values=plain)
-def test_round_trip(one: Serialiser, values: Any) -> None:
+def test_round_trip(one: Serializer, values: Any) -> None:
     data = one.encode(values)
     assert one.decode(data) == values
     assert one.unpacked(data) == one.encoding.dumps(values)

@@ -180,7 +180,7 @@ class TestFormats:
                 found = mrcz_dask.open_stack(beside, corrected=True).compute()
                 assert np.array_equal(found[:, ::-1] if rows else found, expected)
 
-    def test_quantised_integers_keep_their_scale(self, tmp_path: Path) -> None:
+    def test_quantized_integers_keep_their_scale(self, tmp_path: Path) -> None:
         pixels = {"scale": 0.25, "offset": 0.0}
         source = stack(tmp_path / "a.mrcz", poisson(np.int16) - 3, pixels=pixels)
         for format in FORMATS:
@@ -262,7 +262,7 @@ class TestPlain:
         assert names(tmp_path / "out") == ["a.mrcs"]
         assert verify_file(made.output).status == "sound"
 
-    def test_quantised_pixels_become_counts_and_keep_what_is_known(self, tmp_path: Path) -> None:
+    def test_quantized_pixels_become_counts_and_keep_what_is_known(self, tmp_path: Path) -> None:
         said = {
             "scale": 0.25,
             "offset": 0.0,

@@ -1,4 +1,4 @@
-"""The same data under several names: one neighbour, never a stack's own, and never an erased specimen."""
+"""The same data under several names: one neighbor, never a stack's own, and never an erased specimen."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ RELATIVES: dict[str, Callable[[Stack], Stack]] = {
 
 
 @pytest.mark.parametrize("name", RELATIVES)
-def test_a_copy_is_nobodys_second_neighbour_and_never_its_own(tmp_path: Path, name: str) -> None:
+def test_a_copy_is_nobodys_second_neighbor_and_never_its_own(tmp_path: Path, name: str) -> None:
     made = stacks()
     copy = name.replace("_", ".")
     outcome = koma(session(tmp_path / "night", made, **{name: RELATIVES[name](made[3])}))

@@ -156,9 +156,9 @@ class TestRunAgain:
         assert again.complete
         names = [r.name for r in outcome.results]
         assert reasons(heard) == {
-            names[2]: f"neighbour changed: {changed.name}",
+            names[2]: f"neighbor changed: {changed.name}",
             names[3]: "input changed",
-            names[4]: f"neighbour changed: {changed.name}",
+            names[4]: f"neighbor changed: {changed.name}",
         }
         koma(night, tmp_path / "fresh", write=write, method="plain", radius=1)
         assert contents(night / "koma") == contents(tmp_path / "fresh")
@@ -179,7 +179,7 @@ class TestRunAgain:
         heard: list[Message] = []
         assert koma(night, method="plain", radius=1, listen=heard.append).complete
         assert reasons(heard) == {
-            names[-2]: f"neighbours changed: {names[-1]} joined, {names[-4]} left",
+            names[-2]: f"neighbors changed: {names[-1]} joined, {names[-4]} left",
             names[-1]: "no output yet",
         }
 

@@ -98,7 +98,7 @@ class TestSmallSessions:
         outcome = koma(tmp_path / "s", radius=12, method=method)
         assert outcome.complete
         assert len(outcome.results) == stacks
-        alone = any("no usable neighbour" in text for r in outcome.results for text in r.caveats)
+        alone = any("no usable neighbor" in text for r in outcome.results for text in r.caveats)
         assert alone == (stacks == 1)
 
     @pytest.mark.parametrize("n", [2, 3])

@@ -73,7 +73,7 @@ def test_it_works_in_worker_processes(counts: Path, corrected: bool) -> None:
     assert np.allclose(total, expected.sum(axis=0, dtype=np.float64))
 
 
-def test_quantised_stacks_are_in_counts(night: Path, koma: Any) -> None:
+def test_quantized_stacks_are_in_counts(night: Path, koma: Any) -> None:
     koma(night)
     path = first(night / "koma")
     lazy = mrcz_dask.open_stack(path)

@@ -60,7 +60,7 @@ def test_one_that_changed_redoes_itself_and_those_whose_windows_hold_it(
         (session / changed).write_bytes(data)
     due = {message.name: message.reason for message in heard if isinstance(message, StackDue)}
     assert due.pop(changed) == "input changed"
-    assert due == dict.fromkeys(holding, f"neighbour changed: {changed}")
+    assert due == dict.fromkeys(holding, f"neighbor changed: {changed}")
     if method == "plain":
         assert set(due) == set(names[CHANGED - 12 : CHANGED]) | set(names[CHANGED + 1 : CHANGED + 13])
     assert {r.name for r in after.results if not r.kept} == {changed, *due}

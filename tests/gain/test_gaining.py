@@ -61,7 +61,7 @@ def test_as_if_the_frames_had_come_corrected(
         assert np.mean(np.abs(ours - theirs) > 0.05) < 0.005
 
 
-def test_the_recipe_gives_the_normalised_pixels(
+def test_the_recipe_gives_the_normalized_pixels(
     night: Path, tmp_path: Path, applied: dict[str, str], koma: Koma
 ) -> None:
     gain = GainOptions(**applied, gamma="1.2")
@@ -150,7 +150,7 @@ def test_gamma_follows_the_dose_rate(
     assert koma(night, tmp_path / "given", gain=replace(gain, frame_time=0.5)).complete
 
 
-def test_another_exposure_of_a_neighbour_is_another_member(
+def test_another_exposure_of_a_neighbor_is_another_member(
     night: Path, tmp_path: Path, applied: dict[str, str], koma: Koma
 ) -> None:
     koma(night, tmp_path / "out", gain=GainOptions(applied["gain"]))

@@ -99,9 +99,9 @@ def test_spots_of_a_lattice_are_seen_around_the_ring(angle: float) -> None:
     assert places[around.argmax()] == pytest.approx(angle, abs=5)
 
 
-def diffraction(ring: float, centre: tuple[float, float], angle: float | None = None) -> NDArray[np.int64]:
+def diffraction(ring: float, center: tuple[float, float], angle: float | None = None) -> NDArray[np.int64]:
     """A halo, a ring of radius 60 over it, so many times as strong, and a pair of spots on the ring."""
-    y, x = np.mgrid[:256, :256] - np.array(centre)[:, None, None]
+    y, x = np.mgrid[:256, :256] - np.array(center)[:, None, None]
     radius = np.hypot(y, x)
     halo = 200 * np.exp(-radius / 40)
     mean = halo * (1 + ring * (np.abs(radius - 60) < 3))
@@ -112,10 +112,10 @@ def diffraction(ring: float, centre: tuple[float, float], angle: float | None = 
 
 
 @pytest.mark.parametrize("ring", [0.0, 0.5, 3.0])
-@pytest.mark.parametrize("centre", ["middle", "mass"])
-def test_the_ratio_in_diffraction_frames_is_right(ring: float, centre: str) -> None:
-    where = (127.5, 127.5) if centre == "middle" else (123.0, 131.0)
-    values = {"frames": "diffraction", "place": 60.0, "centre": centre}
+@pytest.mark.parametrize("center", ["middle", "mass"])
+def test_the_ratio_in_diffraction_frames_is_right(ring: float, center: str) -> None:
+    where = (127.5, 127.5) if center == "middle" else (123.0, 131.0)
+    values = {"frames": "diffraction", "place": 60.0, "center": center}
     found = Run("phase_change", **values)(diffraction(ring, where))
     assert found is not None and found["ratio"] == pytest.approx(ring, abs=0.05 + 0.1 * ring)
 
@@ -225,7 +225,7 @@ def test_dose_adds_up() -> None:
     assert unknown is not None and unknown["accumulated"] == 6 and np.isnan(unknown["dose"])
 
 
-def test_dose_of_frames_that_were_skipped_is_between_their_neighbours() -> None:
+def test_dose_of_frames_that_were_skipped_is_between_their_neighbors() -> None:
     run = Run("mean_dose")
     one, three = np.full((9, 9), 1), np.full((9, 9), 3)
     run(one, number=4)

@@ -28,7 +28,7 @@ def message(made: Made, kind: str, k: int) -> messages.Message:
         case "failed":
             return made.failed(k)
         case "due":
-            return messages.StackDue(f"{k}.mrc", "neighbour changed")
+            return messages.StackDue(f"{k}.mrc", "neighbor changed")
         case "left out":
             return messages.StackLeftOut(f"{k}.mrc", "half written", rejected=k % 2 == 0)
         case _:

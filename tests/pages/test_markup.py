@@ -71,6 +71,6 @@ def test_embedded_data_comes_back_and_breaks_out_of_nothing(values: object) -> N
 
 
 def test_images_are_whole() -> None:
-    grey = np.arange(200, dtype=np.uint8).reshape(10, 20)
-    with urlopen(png(grey)) as file:
-        assert np.array_equal(np.asarray(Image.open(BytesIO(file.read()))), grey)
+    gray = np.arange(200, dtype=np.uint8).reshape(10, 20)
+    with urlopen(png(gray)) as file:
+        assert np.array_equal(np.asarray(Image.open(BytesIO(file.read()))), gray)

@@ -1,4 +1,4 @@
-"""Colours are legible on white, and differ for people who see fewer of them."""
+"""Colors are legible on white, and differ for people who see fewer of them."""
 
 from itertools import combinations
 
@@ -28,8 +28,8 @@ BLINDNESS = {
 }
 
 
-def linear(colour: str) -> np.ndarray:
-    values = np.array([int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)])
+def linear(color: str) -> np.ndarray:
+    values = np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
@@ -50,17 +50,17 @@ def test_texts_are_legible(text: str, ground: str) -> None:
     assert contrast(text, ground) >= TEXT_CONTRAST
 
 
-@pytest.mark.parametrize("colour", [*MARKS, RULE])
-def test_marks_are_seen_on_white(colour: str) -> None:
-    assert contrast(colour, WHITE) >= MARK_CONTRAST
+@pytest.mark.parametrize("color", [*MARKS, RULE])
+def test_marks_are_seen_on_white(color: str) -> None:
+    assert contrast(color, WHITE) >= MARK_CONTRAST
 
 
 @pytest.mark.parametrize("kind", BLINDNESS)
-def test_marks_are_told_apart_by_the_colour_blind(kind: str) -> None:
+def test_marks_are_told_apart_by_the_color_blind(kind: str) -> None:
     seen = {c: lab(np.clip(np.array(BLINDNESS[kind]) @ linear(c), 0, 1)) for c in MARKS}
     nearest = min(float(np.linalg.norm(seen[a] - seen[b])) for a, b in combinations(MARKS, 2))
     assert nearest > 15
 
 
-def test_every_level_has_a_colour_and_a_word() -> None:
+def test_every_level_has_a_color_and_a_word() -> None:
     assert set(LEVELS) == set(WORDS)

@@ -131,8 +131,8 @@ def test_a_session_of_five_thousand_stacks_gives_a_page() -> None:
     made = page(long)
     assert len(made) < 30e6
     assert "the first 200 of 5000" in made and "5000 rows" in made
-    assert "lines are medians of neighbours" in made
-    assert "lines are medians of neighbours" not in page(session_data(300))
+    assert "lines are medians of neighbors" in made
+    assert "lines are medians of neighbors" not in page(session_data(300))
 
 
 def test_a_session_of_which_nothing_is_known_gives_a_page() -> None:

@@ -13,7 +13,7 @@ from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session import thumbnails as module
 from mrcz_dask.session.store import SessionStore
-from mrcz_dask.session.thumbnails import PATCH, SIDE, corner, in_greys, keep_thumbnails, patch, thumbnails
+from mrcz_dask.session.thumbnails import PATCH, SIDE, corner, in_grays, keep_thumbnails, patch, thumbnails
 from mrcz_dask.values.errors import SpaceError
 
 Koma = Callable[..., Any]
@@ -55,9 +55,9 @@ def test_of_high_blocks_two_rows_are_looked_at() -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
-def test_greys_span_what_is_after_the_correction(low: float, high: float) -> None:
+def test_grays_span_what_is_after_the_correction(low: float, high: float) -> None:
     after = np.linspace(low, high, 64, dtype=np.float32).reshape(8, 8)
-    images, (black, white) = in_greys(after - 5, after)
+    images, (black, white) = in_grays(after - 5, after)
     assert images.dtype == np.uint8 and images.shape == (2, 8, 8)
     assert black <= white
     if white > black:

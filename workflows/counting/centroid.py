@@ -1,4 +1,4 @@
-"""Electrons at the centre of mass of their charge, each cloud without those of its neighbours."""
+"""Electrons at the center of mass of their charge, each cloud without those of its neighbors."""
 
 
 def centroid(frame, camera):

@@ -1,4 +1,4 @@
-"""The oldest way, in SciPy: pixels above a threshold that touch are one electron, at its centre of mass."""
+"""The oldest way, in SciPy: pixels above a threshold that touch are one electron, at its center of mass."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,7 +6,7 @@ from scipy import ndimage
 
 def threshold(frame, camera):
     """Return y, x (pixels; pixel i covers i <= y < i + 1) and charge (ADU) of a raw frame's electrons."""
-    z = camera.standardised(frame)  # (ny, nx) in read noises, 0 where a pixel is not used
+    z = camera.standardized(frame)  # (ny, nx) in read noises, 0 where a pixel is not used
     labels, number = ndimage.label(z > camera.params.sigma, np.ones((3, 3)))
     which = np.arange(1, number + 1)
     if number == 0:

@@ -12,7 +12,7 @@ from mrcz_dask.live import Image, Range, Scalar, processor
 
 
 @processor(
-    Scalar("median", unit="std/mean"), Image("contrast", unit="std/mean", axes_unit="windows' centres")
+    Scalar("median", unit="std/mean"), Image("contrast", unit="std/mean", axes_unit="windows' centers")
 )
 def local_contrast(
     frame: np.ndarray,

@@ -19,7 +19,7 @@ COMPRESSIONS = (65000, 65001, 65002)
 # Of compression 65002: bits of a run, and of a position within the pixel along x and y.
 _SIZES = {65007: 7, 65008: 2, 65009: 2}
 _FRAMES = "numberOfFrames"
-_PIXEL, _METRE = "sensorPixelSize.width", 1e10
+_PIXEL, _METER = "sensorPixelSize.width", 1e10
 _STEPS = {1: 0, 2: 1, 4: 2}
 
 
@@ -82,7 +82,7 @@ class EerReader(FrameSource):
             self.notes = (f"has {raw_frames} raw frames, and the camera's metadata say {stated}",)
         edge = tags.get(_PIXEL)
         if tags.get(f"{_PIXEL}.unit") == "m" and isinstance(edge, (int, float)):
-            edge = float(f"{edge * _METRE / params.eer_upsampling:.7g}")
+            edge = float(f"{edge * _METER / params.eer_upsampling:.7g}")
             self._file_pixel_size = (edge, edge, edge) if 0 < edge <= LARGEST_PIXEL else None
         read = {
             "format": self.format,

@@ -30,7 +30,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_PAGES = 1 << 20
 _UNCOMPRESSED = 1
 _WHEN, _UNIT, _PER_UNIT = 306, 296, 282
-_ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimetre: the two units of a resolution
+_ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimeter: the two units of a resolution
 LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
 _LONGEST = 4096
 _LARGEST_TAG = 1 << 20  # bytes of its text
@@ -153,7 +153,7 @@ class TiffReader(ChecksummedSource):
     Raises
     ------
     FormatError
-        Colours, pixels of a type that no stack has, no pages.
+        Colors, pixels of a type that no stack has, no pages.
     DamagedError
         The sidecar is about another file.
     """

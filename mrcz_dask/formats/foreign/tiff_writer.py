@@ -20,7 +20,7 @@ from mrcz_dask.values.errors import DtypeError, ParameterError
 
 # what RELION, IMOD and MotionCor read
 _TYPES = tuple(np.dtype(text) for text in ("u1", "u2", "i2", "f4"))
-_CENTIMETRE = 1e8  # in Angstrom
+_CENTIMETER = 1e8  # in Angstrom
 _LEVEL, _LARGEST_LEVEL = 3, 12
 _CLASSIC = (1 << 32) - (1 << 25)
 _LZW_GROWTH = 1.5  # codes of up to 12 bits for bytes
@@ -93,7 +93,7 @@ class TiffWriter(ChecksummedWriter):
         }
         if self._pixel_size is not None:
             x, y, _ = self._pixel_size
-            self._page["resolution"] = (_CENTIMETRE / x, _CENTIMETRE / y)
+            self._page["resolution"] = (_CENTIMETER / x, _CENTIMETER / y)
             self._page["resolutionunit"] = "CENTIMETER"
 
     def _encode(self, items: NDArray[Any]) -> Raw:

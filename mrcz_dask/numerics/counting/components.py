@@ -17,7 +17,7 @@ LARGEST = 64  # pixels of a cluster that are looked at
 def find_components(
     raw: NDArray[Any], inverse: Image, offset: Image, least: float, most: float, z: Image, out: Floats
 ) -> int:
-    """Find clusters of pixels above `least` read noises, 8 neighbours, by their first pixel in raster order.
+    """Find clusters of pixels above `least` read noises, 8 neighbors, by their first pixel in raster order.
 
     Parameters
     ----------

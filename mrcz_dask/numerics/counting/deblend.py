@@ -1,7 +1,7 @@
 """Electrons of one frame against each other: overlapping ones fitted again, hidden ones from what is left.
 
 An electron is fitted to the frame less the clouds of all others. Sweeps in raster order repeat that for those
-with neighbours; what they leave is searched for more, and what is not significant is put back.
+with neighbors; what they leave is searched for more, and what is not significant is put back.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ class CountingParams(Parameters):
         A pixel above this is an X-ray and not counted; 0 = 3.5 times the most probable charge.
     clusters
         ``maxima``: local maxima of the smoothed frame, overlapping electrons fitted together;
-        ``components``: pixels above the threshold that touch, 8 neighbours, are one electron.
+        ``components``: pixels above the threshold that touch, 8 neighbors, are one electron.
     position
         Impact by a ``fitted`` cloud (maxima only), the ``centroid``, or the ``maximum`` pixel's middle.
     """

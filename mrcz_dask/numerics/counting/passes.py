@@ -26,7 +26,7 @@ from mrcz_dask.numerics.counting.fitting import FIELDS
 from mrcz_dask.numerics.counting.hidden import search
 from mrcz_dask.numerics.counting.lanes import BATCH, SIZE
 from mrcz_dask.numerics.counting.listing import keep, merge
-from mrcz_dask.numerics.counting.seeds import WORD, SeedRows, band_seeds, standardise_row
+from mrcz_dask.numerics.counting.seeds import WORD, SeedRows, band_seeds, standardize_row
 from mrcz_dask.numerics.counting.shape import MARGIN
 from mrcz_dask.numerics.counting.working import Clouds, Electrons, Floats, Frame, Image, Limits, Places
 from mrcz_dask.numerics.kernels import compiled
@@ -85,7 +85,7 @@ def fit_frame(
     work = np.zeros(SIZE, np.float32)
     waiting, kept, searched, n_hidden = 0, 0, 0, 0
     joined, n_joined, swept, n_some, n = 0, 0, 0, 0, 0
-    standardise_row(raw, 0, inverse, offset, z)
+    standardize_row(raw, 0, inverse, offset, z)
     for top in range(0, ny + 1, band):
         stop = min(top + band, ny + 1)
         found = band_seeds(raw, inverse, offset, z, limits.cut, rows, top, stop, seeds, waiting)

@@ -1,6 +1,6 @@
 """Places within pixels made even: electrons fall evenly on a pixel, so whatever is found must do that too.
 
-A centre of mass is pulled to the middle of its pixel, and a fit is not quite even either; upsampled images
+A center of mass is pulled to the middle of its pixel, and a fit is not quite even either; upsampled images
 then show the grid of pixels. The map is that of ranks: a place goes where as large a share of a pixel lies
 below it as of the places that were found.
 """

@@ -41,7 +41,7 @@ class SeedRows(NamedTuple):
 
 
 @compiled
-def standardise_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z: Image) -> None:
+def standardize_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z: Image) -> None:
     """Put row y of the frame in read noises into z, which has `MARGIN` pixels around."""
     row, scale, zero, out = raw[y], inverse[y], offset[y], z[y + MARGIN, MARGIN:-MARGIN]
     for x in range(row.size):
@@ -60,7 +60,7 @@ def band_seeds(
     ny = raw.shape[0]
     for y in range(top, stop):
         if y + 1 < ny:
-            standardise_row(raw, y + 1, inverse, offset, z)
+            standardize_row(raw, y + 1, inverse, offset, z)
         if y < ny:
             _smooth_row(z, y, rows.column, rows.smooth[y % 3])
         else:

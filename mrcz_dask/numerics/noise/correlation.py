@@ -26,7 +26,7 @@ LEAST_OF_INTEGERS = 0.25  # rounding to integers alone makes 12 ** -.5
 class CorrelationSum:
     """Mean Pearson correlation over all pairs of frames, one pass, one image of memory.
 
-    Each frame is standardised to unit norm and added to T; R = (T.T - n) / (n (n - 1)), good to some
+    Each frame is standardized to unit norm and added to T; R = (T.T - n) / (n (n - 1)), good to some
     1e-7 as T is float32. Frames that are constant or hold anything not finite are left out.
     """
 
@@ -39,7 +39,7 @@ class CorrelationSum:
         values = flat(frame)
         if self._total is None:
             self._total = np.zeros(values.size, np.float32)
-        self.n += _add_standardised(values, self._total)
+        self.n += _add_standardized(values, self._total)
 
     def value(self) -> float:
         """Return R; not a number for fewer than two frames."""
@@ -49,7 +49,7 @@ class CorrelationSum:
 
 
 @compiled
-def standardisation(values: NDArray[Any]) -> tuple[float, float]:
+def standardization(values: NDArray[Any]) -> tuple[float, float]:
     """Return the mean of flat values, and the factor that gives them unit norm; 0 if there is none."""
     shift = np.float64(values[0])
     part, squares = shifted_sums(values, shift)
@@ -61,9 +61,9 @@ def standardisation(values: NDArray[Any]) -> tuple[float, float]:
 
 
 @compiled
-def _add_standardised(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
+def _add_standardized(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
     """Add flat values, without their mean and of unit norm, to total; False if constant or not finite."""
-    middle, factor = standardisation(values)
+    middle, factor = standardization(values)
     if factor == 0:
         return False
     for i in range(total.size):

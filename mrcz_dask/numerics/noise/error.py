@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.kernels import compiled, native
-from mrcz_dask.numerics.noise.correlation import standardisation
+from mrcz_dask.numerics.noise.correlation import standardization
 from mrcz_dask.values.errors import ParameterError
 
 BLOCKS = 16
@@ -162,7 +162,7 @@ def _add(values: NDArray[Any], edges: NDArray[np.intp], total: NDArray[np.float3
 
     Return False, and add nothing, if it is constant or not finite.
     """
-    middle, factor = standardisation(values.reshape(-1))
+    middle, factor = standardization(values.reshape(-1))
     if factor == 0:
         return False
     for k in range(edges.size - 1):

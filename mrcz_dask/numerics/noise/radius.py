@@ -89,7 +89,7 @@ def choose_radius(
     Notes
     -----
     Differences are taken stack by stack and then averaged: what the radii share drops out. Among radii that
-    cannot be told apart the smallest follows the detector closest, and waits for the fewest neighbours.
+    cannot be told apart the smallest follows the detector closest, and waits for the fewest neighbors.
     """
     values, base = np.asarray(scores, np.float64), np.asarray(without, np.float64)
     if not (values.ndim == 2 and values.shape == (base.size, len(radii)) and values.size):
@@ -121,10 +121,10 @@ def _reason(chosen: RadiusRow, rows: Sequence[RadiusRow], best: int, stacks: int
         text += (
             f"; {chosen.radius} is behind by no more than the error "
             f"({_pair(chosen.behind, chosen.behind_error)}), follows the detector more closely and waits for "
-            "fewer neighbours"
+            "fewer neighbors"
         )
     elif first is last and len(rows) > 1:
-        text += ", the largest that was tried: more neighbours may give less"
+        text += ", the largest that was tried: more neighbors may give less"
     if stacks < 2:
         text += "; one stack has no error: another may say otherwise"
     if not helps:

@@ -24,7 +24,7 @@ POINT_SPREAD = np.array(
     ]
 )
 POINT_SPREAD /= POINT_SPREAD.sum()
-"""The K2's point spread without its centre (the preprint's Table 1 over its sum, 1.336)."""
+"""The K2's point spread without its center (the preprint's Table 1 over its sum, 1.336)."""
 WIDER = (4, 8)  # radii of windows of 9 and 17 pixels, where there is no good pixel in 5 x 5
 
 Bools = NDArray[np.bool_]

@@ -60,7 +60,7 @@ class ValueTable:
         """Number of pixels."""
         return int(self.counts.sum())
 
-    def centres(self) -> Floats:
+    def centers(self) -> Floats:
         """Return the middle of each entry, in units of a value."""
         entries = self.first + np.arange(self.counts.size, dtype=np.float64)
         return entries * self.width + (self.width - 1) / 2
@@ -200,7 +200,7 @@ def count_values(values: NDArray[Any], first: int, shift: int, counts: Counts) -
         for i in range(values.size):
             counts[_entry(values[i], first, shift, counts.size - 1)] += 1
         return
-    # neighbours often have the same value, and adding twice to one entry waits for the first
+    # neighbors often have the same value, and adding twice to one entry waits for the first
     tables = np.zeros((SIDE_BY_SIDE, counts.size), np.int64)
     whole = values.size - values.size % SIDE_BY_SIDE
     lines = values[:whole].reshape(-1, SIDE_BY_SIDE)

@@ -56,7 +56,7 @@ def light_evenly(
 def block_means(
     values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the means of 32 x 32 blocks, clipped at their 2-98 % range, and the centres along y and x."""
+    """Return the means of 32 x 32 blocks, clipped at their 2-98 % range, and the centers along y and x."""
     edges = [np.arange(0, size, SIDE) for size in values.shape]
     low, high = int(middle - reach), int(middle + reach) + 1
     sums = np.empty((edges[0].size, edges[1].size))
@@ -67,10 +67,10 @@ def block_means(
         sums[i] = np.add.reduceat((strip * good).sum(axis=0), edges[1])
         pixels[i] = np.add.reduceat(good.sum(axis=0), edges[1])
     means = np.where(pixels > 0, sums / np.maximum(pixels, 1), middle)
-    centres = [(e + np.minimum(e + SIDE, n) - 1) / 2 for e, n in zip(edges, values.shape, strict=True)]
+    centers = [(e + np.minimum(e + SIDE, n) - 1) / 2 for e, n in zip(edges, values.shape, strict=True)]
     least, largest = np.quantile(means, (0.02, 0.98))
     means = np.maximum(np.clip(means, least, largest), middle / DIMMEST)
-    return means, centres[0], centres[1]
+    return means, centers[0], centers[1]
 
 
 @compiled

@@ -28,7 +28,7 @@ class KeptFit:
     counts
         int64, pixels.
     z, residual
-        float32, at the upper edges: deviation from the centre in sigma, and z - probit of the cumulative
+        float32, at the upper edges: deviation from the center in sigma, and z - probit of the cumulative
         share (infinite at 0 and 1); not a number where nothing was fitted.
     weight
         float32, at the upper edges: 1 = good, 0 = outlier (Eq. 6).

@@ -65,13 +65,13 @@ class OutlierMask:
     weights
         The weights of the values of the sum, from which `weight` is made.
     hot, dead
-        (y, x) bool, the outliers above and below the centre; pixels that are not finite are neither.
+        (y, x) bool, the outliers above and below the center; pixels that are not finite are neither.
     neighbourly
         (y, x) bool, outliers with another within `radius` pixels; the others are singletons.
     t_dark, t_hot
-        Thresholds in sigma from the centre; -inf, +inf where off.
+        Thresholds in sigma from the center; -inf, +inf where off.
     mu, sigma
-        Centre and width of the good pixels, counts of the sum; not a number where nothing was fitted.
+        Center and width of the good pixels, counts of the sum; not a number where nothing was fitted.
     status
         ``ok``; ``sparse``: so few counts that a count is cut, not a tail; ``implausible`` (too many outliers)
         and ``degenerate`` (no histogram): nothing but non-finite pixels is masked, the stack is no reference.

@@ -81,13 +81,13 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """Centre and width of the fitted normal distribution, on the axis h."""
+    """Center and width of the fitted normal distribution, on the axis h."""
 
     mu: float
     sigma: float
 
     def z(self, h: Floats) -> Floats:
-        """Return the deviation from the centre, in sigma."""
+        """Return the deviation from the center, in sigma."""
         return (h - self.mu) / self.sigma
 
 
@@ -127,7 +127,7 @@ def fit_normal(
         return normal
 
     def distance(p: Floats) -> float:
-        """Return the sum of |c - Phi(z)| for a centre and a width."""
+        """Return the sum of |c - Phi(z)| for a center and a width."""
         return float(np.abs(cumulative / total - special.ndtr((h - p[0]) / p[1])).sum())
 
     bounds = [(float(h[0]), float(h[-1])), (normal.sigma / 4, normal.sigma * 4)]

@@ -30,7 +30,7 @@ class Tail:
     Attributes
     ----------
     threshold
-        Distance from the centre in sigma, positive; inf = no tail on this side.
+        Distance from the center in sigma, positive; inf = no tail on this side.
     line
         Slope and intercept of r against z, both as seen from this side; None = not fitted.
     fallback

@@ -42,7 +42,7 @@ class FitRecord:
     counts
         Pixels.
     z, q, r
-        Deviation from the centre in sigma, probit of the cumulative share (infinite at 0 and 1), z - q.
+        Deviation from the center in sigma, probit of the cumulative share (infinite at 0 and 1), z - q.
     below, above
         Pixels under the first bin, and over the last one.
     dark_line, hot_line
@@ -73,7 +73,7 @@ class ValueWeights:
     status
         ``ok``, ``sparse``, ``implausible`` or ``degenerate``.
     mu, sigma
-        Centre and width of the good pixels, counts; not a number where not fitted.
+        Center and width of the good pixels, counts; not a number where not fitted.
     t_dark, t_hot
         Thresholds in sigma; -inf, +inf where off.
     misfit
@@ -168,7 +168,7 @@ def _fitted(table: ValueTable, total: StackSum, params: OutlierParams) -> ValueW
     if counts:
         half = max(half, poisson)
     histogram = table.histogram(middle, half, params.max_sigma, counts and total.exponent == 0)
-    below_zero = int(table.counts[table.centres() < 0].sum())
+    below_zero = int(table.counts[table.centers() < 0].sum())
     axis = Axis.of(middle * unit, half * unit, below_zero > NEGATIVE_SHARE * table.total, counts)
     h, upto, number = axis.forward(histogram.edges * unit), histogram.cumulative(), histogram.total
     normal = fit_normal(h, upto, number, params.fit)
@@ -183,7 +183,7 @@ def _fitted(table: ValueTable, total: StackSum, params: OutlierParams) -> ValueW
         dark = NO_TAIL
     else:
         dark = fit_tail(-z[::-1], upto[::-1], number, params, dark=True)
-    inner = normal.z(axis.forward(table.centres() * unit))
+    inner = normal.z(axis.forward(table.centers() * unit))
     at, low, high = (axis.backward(normal.mu + side * normal.sigma) for side in (0, -1, 1))
     return ValueWeights(
         table,

@@ -16,7 +16,7 @@ Mask = NDArray[np.bool_]
 def soft_weight(
     z: NDArray[np.float64], t_dark: float, t_hot: float, params: OutlierParams
 ) -> NDArray[np.float32]:
-    """Return the weight at deviations from the centre: 1 = good, 0 = outlier (Eq. 6).
+    """Return the weight at deviations from the center: 1 = good, 0 = outlier (Eq. 6).
 
     Parameters
     ----------

@@ -203,7 +203,7 @@ class _Sums:
         """Return the parts of image k, without a plane of mean 0; uses up its sums."""
         ny, nx = bands.shape
         columns, rows = self.columns[k], self.rows[k]
-        y, x = (rise * _centred(n) for rise, n in zip(slope, bands.shape, strict=True))
+        y, x = (rise * _centered(n) for rise, n in zip(slope, bands.shape, strict=True))
         columns = _rough(columns / _half_rows(ny)[:, None] - x) if bands.lines[0] else columns * 0
         rows = _rough(rows / nx - y) if bands.lines[1] else rows * 0
         sums, means = self.blocks[k], []
@@ -226,11 +226,11 @@ class _Sums:
 
 def _slope(sums: Floats, width: int) -> float:
     """Return the slope of the best line through an image along an axis, from its sums over the other one."""
-    place = _centred(sums.size)
+    place = _centered(sums.size)
     return float((sums * place).sum() / (width * ((place**2).sum() or 1.0)))
 
 
-def _centred(n: int) -> Floats:
+def _centered(n: int) -> Floats:
     """Return the places of n pixels, from the middle."""
     return np.arange(n, dtype=np.float64) - (n - 1) / 2
 
@@ -276,7 +276,7 @@ def _band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats
     (ny, nx), images = bands.shape, len(parts)
     parts = [*parts, parts[-1]][:3]
     pairs = list(combinations_with_replacement(parts, 2))
-    squares = [(_centred(n) ** 2).sum() for n in bands.shape]
+    squares = [(_centered(n) ** 2).sum() for n in bands.shape]
     y, x = squares[0] * nx, squares[1] * ny
     left = full - np.array([a.slope[0] * b.slope[0] * y + a.slope[1] * b.slope[1] * x for a, b in pairs])
     column = np.array([((a.columns * b.columns).sum(axis=1) * _half_rows(ny)).sum() for a, b in pairs])

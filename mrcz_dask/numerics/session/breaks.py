@@ -42,7 +42,7 @@ class DetectedBreak:
         ``dose`` or ``pattern``.
     numbers
         For ``dose``: median counts per pixel and frame before and after. For ``pattern``: the share of what
-        neighbours have in common that is gone, and how many standard errors that is.
+        neighbors have in common that is gone, and how many standard errors that is.
     """
 
     place: int

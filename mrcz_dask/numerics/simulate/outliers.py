@@ -34,7 +34,7 @@ Population = tuple[Defects, Defects]
 
 
 def hot_population(params: SimulationParams) -> Replay[Population]:
-    """Return the hot pixels at any stack: pairs of neighbours and singles, each kept in its own array."""
+    """Return the hot pixels at any stack: pairs of neighbors and singles, each kept in its own array."""
 
     def step(before: Population, index: int) -> Population:
         """Let hot pixels die, and others be born."""
@@ -89,7 +89,7 @@ def _with_born(
         site: tuple[int, ...] = (first,)
         if size == 2:
             y, x = divmod(first, nx)
-            # at the right and lower edge the neighbour is on the inner side
+            # at the right and lower edge the neighbor is on the inner side
             across, down = (1 if x + 1 < nx else -1), (nx if y + 1 < ny else -nx)
             site = (first, first + (across if draws.integers(2) else down))
         if taken.isdisjoint(site):

@@ -91,7 +91,7 @@ class SimulationParams(Parameters):
     hot_log_sigma
         Standard deviation of the natural logarithm of the excess.
     hot_pairs
-        Share of the hot pixels that come as two neighbours.
+        Share of the hot pixels that come as two neighbors.
     hot_persistence
         Share of the hot pixels of a stack that are still hot in the next.
     dead

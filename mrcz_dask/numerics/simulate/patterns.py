@@ -19,10 +19,10 @@ WAVELENGTHS = (24.0, 96.0)
 SENSOR_RATE = 400.0
 
 
-def standardised(field: npt.NDArray[np.floating]) -> Image:
+def standardized(field: npt.NDArray[np.floating]) -> Image:
     """Return the field with mean 0 and standard deviation 1."""
-    centred = np.asarray(field, np.float64) - np.mean(field, dtype=np.float64)
-    return np.asarray(centred / np.std(centred), np.float32)
+    centered = np.asarray(field, np.float64) - np.mean(field, dtype=np.float64)
+    return np.asarray(centered / np.std(centered), np.float32)
 
 
 def etching(shape: tuple[int, int], draws: np.random.Generator) -> Image:
@@ -30,7 +30,7 @@ def etching(shape: tuple[int, int], draws: np.random.Generator) -> Image:
     total = np.zeros(shape)
     for k in range(SWEEPS):
         total += _sweep(shape, draws, np.pi * (2 * k + 1) / 4)
-    return standardised(total)
+    return standardized(total)
 
 
 def _sweep(shape: tuple[int, int], draws: np.random.Generator, diagonal: float) -> npt.NDArray[np.float64]:
@@ -55,12 +55,12 @@ def columns_and_rows(shape: tuple[int, int], draws: np.random.Generator) -> Imag
     blocks = np.sqrt(0.3) * draws.standard_normal((2, -(-nx // COLUMN_BLOCK)))
     halves += np.repeat(blocks, COLUMN_BLOCK, axis=1)[:, :nx]
     rows = np.sqrt(0.2) * draws.standard_normal(ny)
-    return standardised(np.repeat(halves, (ny // 2, ny - ny // 2), axis=0) + rows[:, None])
+    return standardized(np.repeat(halves, (ny // 2, ny - ny // 2), axis=0) + rows[:, None])
 
 
 def pixel_gain(shape: tuple[int, int], draws: np.random.Generator) -> Image:
     """Return white noise, mean 0, standard deviation 1, float32."""
-    return standardised(draws.standard_normal(shape))
+    return standardized(draws.standard_normal(shape))
 
 
 def draw(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, index: int = 0) -> Image:

@@ -160,7 +160,7 @@ class SimulatedSession:
         evolving = np.zeros(params.shape, np.float32)
         state = self._evolving.at(index) if params.evolve else None
         if state is not None:
-            evolving = np.float32(params.evolve) * patterns.standardised(state)
+            evolving = np.float32(params.evolve) * patterns.standardized(state)
         gain = self._etching ** np.float32(gamma) * (1 + self._fixed[since] + evolving)
         return np.asarray(gain / np.mean(gain, dtype=np.float64), np.float32)
 

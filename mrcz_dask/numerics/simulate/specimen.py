@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
 from mrcz_dask.numerics.simulate.params import SimulationParams
-from mrcz_dask.numerics.simulate.patterns import Image, standardised
+from mrcz_dask.numerics.simulate.patterns import Image, standardized
 from mrcz_dask.numerics.simulate.streams import Purpose, stream
 
 BLUR = 3.0
@@ -60,7 +60,7 @@ def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
     y, x = (np.asarray(draws.uniform(0, size, number), np.int64) for size in shape)
     field = np.zeros(shape, np.float32)
     np.subtract.at(field, (y, x), np.asarray(draws.uniform(0.5, 1.5, number), np.float32))
-    return standardised(gaussian_filter(field, BLUR, mode="wrap"))
+    return standardized(gaussian_filter(field, BLUR, mode="wrap"))
 
 
 def shifted(image: Image, dy: float, dx: float) -> Image:

@@ -210,7 +210,7 @@ def test_nsymbt_of_another_header_before_a_footer(
         read(bytes(data))
 
 
-def test_quantised_pixels(stack: Stack, file_of: Any) -> None:
+def test_quantized_pixels(stack: Stack, file_of: Any) -> None:
     pixels = {"unit": "counts", "scale": 0.0625, "offset": -2.0}
     for options in ({}, {"footer": False}):
         data = file_of(stack, pixels=pixels, meta={"k": "v"}, **options)
@@ -235,7 +235,7 @@ def test_a_scale_that_is_no_number(stack: Stack, file_of: Any) -> None:
         reader.physical(0)
 
 
-def test_not_quantised_is_as_stored(stack: Stack, file_of: Any) -> None:
+def test_not_quantized_is_as_stored(stack: Stack, file_of: Any) -> None:
     with StackReader(file_of(stack)) as reader:
         assert not reader.quantized and (reader.scale, reader.offset) == (1.0, 0.0)
         assert reader.physical(0).dtype == np.int16

@@ -368,7 +368,7 @@ def test_a_blank_frame_stays_blank_and_teaches_nothing(form: Any, value: int) ->
     assert "blank" in about(corrected(stream([blank]), options)[0])["notes"][0]
 
 
-def test_a_stack_that_comes_again_is_not_its_own_neighbour() -> None:
+def test_a_stack_that_comes_again_is_not_its_own_neighbor() -> None:
     stacks = noise(9)
     stacks[1:1] = [stacks[1][:, ::-1]]  # seen when it is complete
     last = corrected(stream([*stacks, stacks[6], noise(10)[9]]))[-12:]

@@ -1,4 +1,4 @@
-"""The newest frame on the live page: its greys, its part that is seen, and the regions drawn on it."""
+"""The newest frame on the live page: its grays, its part that is seen, and the regions drawn on it."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def view() -> Double:
     return Double(spec("all", SCALAR))
 
 
-def test_the_newest_frame_is_shown_in_greys(view: Double) -> None:
+def test_the_newest_frame_is_shown_in_grays(view: Double) -> None:
     view.show(0, ramp(1200, 1000))
     seen = Seen(view)
     seen.settle()

@@ -24,10 +24,10 @@ def test_clusters_are_those_of_scipy(seed, occupancy):
     found = EventFinder(detector, COUNTING).find(frame)
     assert found.y.size == n
     at = range(1, n + 1)
-    centres = np.array(ndimage.center_of_mass(z, labels, at)).reshape(-1, 2) + 0.5
-    order = np.lexsort(centres.T)
+    centers = np.array(ndimage.center_of_mass(z, labels, at)).reshape(-1, 2) + 0.5
+    order = np.lexsort(centers.T)
     mine = np.c_[found.y, found.x]
-    np.testing.assert_allclose(mine[np.lexsort(mine.T)], centres[order], atol=1e-4)
+    np.testing.assert_allclose(mine[np.lexsort(mine.T)], centers[order], atol=1e-4)
     total = ndimage.sum_labels(z, labels, at) * detector.unit
     np.testing.assert_allclose(np.sort(found.charge), np.sort(total), rtol=1e-4)
 

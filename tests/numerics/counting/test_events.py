@@ -148,7 +148,7 @@ def test_two_electrons_close_together_are_both_found():
     assert found.charge == pytest.approx([80, 64], rel=0.05)
 
 
-def test_equal_neighbours_are_one_electron():
+def test_equal_neighbors_are_one_electron():
     frame = np.full((SIDE, SIDE), 100, np.uint16)
     frame[20:22, 30:32] = 130
     found = EventFinder(FLAT).find(frame)

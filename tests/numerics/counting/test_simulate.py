@@ -39,7 +39,7 @@ def test_frames_in_any_order(seed, order):
     sharing=st.sampled_from([0.3, 0.4, 0.7]),
 )
 @settings(max_examples=50, deadline=None)
-def test_a_cloud_keeps_its_charge_and_centre(y, x, charge, sharing):
+def test_a_cloud_keeps_its_charge_and_center(y, x, charge, sharing):
     out = np.zeros((32, 32))
     add_clouds(np.array([y]), np.array([x]), np.array([charge]), sharing, out)
     np.testing.assert_allclose(out.sum(), charge, rtol=2e-6)

@@ -65,7 +65,7 @@ def relion(image: np.ndarray, rotate: int, flip: int) -> np.ndarray:
 
 
 def motioncor(image: np.ndarray, rotate: int, flip: int) -> np.ndarray:
-    """Its words: about the centre, old x = x cos + y sin, old y = -x sin + y cos, y upwards."""
+    """Its words: about the center, old x = x cos + y sin, old y = -x sin + y cos, y upwards."""
     cos, sin = (1, 0, -1, 0)[rotate], (0, 1, 0, -1)[rotate]
     turned = np.empty(image.shape[:: -1 if rotate % 2 else 1], image.dtype)
     ny, nx = turned.shape

@@ -101,7 +101,7 @@ def test_independent_frames_have_r_0_within_the_error():
     assert 0.7 < np.std(z) < 1.3
 
 
-def test_noise_of_neighbouring_pixels_may_be_correlated():
+def test_noise_of_neighboring_pixels_may_be_correlated():
     """A detector's point spread makes it so; errors from single pixels would be too small."""
     rng = np.random.default_rng(4)
     found = []

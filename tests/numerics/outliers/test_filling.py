@@ -62,7 +62,7 @@ def test_pixels_that_are_asked_for_need_not_be_outliers() -> None:
     assert np.array_equal(filled != image, where)
 
 
-def test_the_point_spread_is_normalised_and_symmetric() -> None:
+def test_the_point_spread_is_normalized_and_symmetric() -> None:
     kernel = POINT_SPREAD
     assert kernel.sum() == pytest.approx(1) and kernel[2, 2] == 0
     assert kernel[2, 1] == pytest.approx(0.173 / 1.336)

@@ -22,7 +22,7 @@ def test_every_pixel_is_counted_under_its_value(image: NDArray[Any]) -> None:
     assert table is not None
     values, counts = np.unique(image, return_counts=True)
     held = table.counts > 0
-    assert np.array_equal(table.centres()[held], values)
+    assert np.array_equal(table.centers()[held], values)
     assert np.array_equal(table.counts[held], counts)
     assert (table.least, table.most, table.total) == (image.min(), image.max(), image.size)
 
@@ -32,7 +32,7 @@ def test_every_pixel_is_counted_under_its_value(image: NDArray[Any]) -> None:
 def test_looking_up_gives_each_pixel_what_its_value_has(image: NDArray[Any]) -> None:
     table = tabulate(image, None, 8)
     assert table is not None
-    assert np.array_equal(table.look_up(table.centres(), image), image)
+    assert np.array_equal(table.look_up(table.centers(), image), image)
 
 
 @pytest.mark.parametrize("reach", [8.0, 64.0])

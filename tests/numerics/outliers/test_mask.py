@@ -167,7 +167,7 @@ def test_the_fit_is_there_for_a_plot() -> None:
     assert -intercept / slope == pytest.approx(-special.ndtri(5e-3), abs=0.2)
 
 
-def test_the_dark_line_is_seen_from_the_centre() -> None:
+def test_the_dark_line_is_seen_from_the_center() -> None:
     image = counts(400, (512, 512))
     image.reshape(-1)[::1000] = 10
     fit = outlier_mask(image).fit

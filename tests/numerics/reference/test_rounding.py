@@ -93,7 +93,7 @@ def test_values_of_float16_are_exact(image, key):
 
 
 @given(image=hnp.arrays(np.float32, (3, 5), elements=st.floats(-65504, 65504, width=32)))
-def test_float16_is_one_of_the_two_neighbours(image):
+def test_float16_is_one_of_the_two_neighbors(image):
     rounded = round_to_half(image, 11, 0).astype(np.float64)
 
     quantum = np.maximum(np.ldexp(1.0, np.frexp(image)[1] - 11), 2.0**-24)

@@ -142,7 +142,7 @@ def test_raw_is_in_counts_per_frame():
     assert (moved(members, [{0, 1}], raw=True).reference() == 2).all()
 
 
-def test_a_pixel_that_nobody_sees_is_filled_from_its_neighbours():
+def test_a_pixel_that_nobody_sees_is_filled_from_its_neighbors():
     rng = np.random.default_rng(2)
     members = [member(rng, masked=(14,)) for _ in range(2)]
 

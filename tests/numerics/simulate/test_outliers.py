@@ -42,7 +42,7 @@ def test_excess_is_log_normal() -> None:
     assert logs.std() == pytest.approx(1, abs=0.05)
 
 
-def test_a_fifth_comes_in_pairs_of_neighbours() -> None:
+def test_a_fifth_comes_in_pairs_of_neighbors() -> None:
     params = named("standard", shape=(256, 256), hot=(0.002, 0.002))
     pairs, singles = outliers.hot_population(params).at(0)
     y, x = np.divmod(pairs.sites, 256)

@@ -47,6 +47,6 @@ def test_evolving_pattern_forgets_with_the_dose() -> None:
     params = named("evolving", shape=SHAPE, frames=40, tau=80.0)
     replay = patterns.evolving(params)
     states = [replay.at(i) for i in range(24)]
-    images = np.array([patterns.standardised(state) for state in states if state is not None])
+    images = np.array([patterns.standardized(state) for state in states if state is not None])
     lag = [float(np.mean(images[k:] * images[: len(images) - k])) for k in range(4)]
     assert lag == pytest.approx([np.exp(-k / 2) for k in range(4)], abs=0.1)
