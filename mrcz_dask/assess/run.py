@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,8 +20,11 @@ from mrcz_dask.correction.windows import CHAIN, advance_windows, correction_task
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Step, Task, carry_out
 from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.metadata import read_json, reading, sealed_values, unsealed_values
+from mrcz_dask.formats.provenance import plain
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values import messages
+from mrcz_dask.values.errors import FormatError
 from mrcz_dask.values.records import Failure, Record
 
 R = TypeVar("R", bound=Record)
@@ -133,10 +135,11 @@ def _score(
     found: dict[str, R] = {}
     for task in tasks:
         try:
-            kept = json.loads(paths[task.name].read_bytes())
-            if kept["key"] == task.key:
-                found[task.name] = kind.from_dict(kept["result"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            with reading(str(paths[task.name]), "a result"):
+                kept = unsealed_values(read_json(paths[task.name]), str(paths[task.name]))
+                if kept.get("key") == task.key:
+                    found[task.name] = kind.from_dict(kept["result"])
+        except (OSError, FormatError):
             pass  # not there, or damaged: made again
     due = [(k, task) for k, task in enumerate(tasks) if task.name not in found]
     if due:
@@ -150,7 +153,7 @@ def _score(
                 listen(messages.StackFailed(phase, task.name, result.reason, size))
             else:
                 kept = {"key": task.key, "result": result.to_dict()}
-                write_atomic(paths[task.name], json_bytes(kept), durable=False)
+                write_atomic(paths[task.name], json_bytes(sealed_values(plain(kept))), durable=False)
                 found[task.name] = result
                 listen(messages.StackDone(phase, task.name, size))
         listen(messages.PhaseFinished(phase))

@@ -14,6 +14,7 @@ from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.digest import digest_array, digest_bytes
+from mrcz_dask.formats.metadata import group_attributes, open_group, reading, sealed_values
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.detector import Detector
@@ -91,12 +92,8 @@ class Calibration:
         """
         folder = AtomicFolder(path)
         try:
-            attributes: Any = {
-                _MARK: VERSION,
-                "digest": self.digest,
-                "about": plain(self.about),
-                **self._numbers(),
-            }
+            head = {_MARK: VERSION, "digest": self.digest, "about": plain(self.about)}
+            attributes: Any = sealed_values({**head, **self._numbers()})
             group = zarr.open_group(folder.place, mode="w", attributes=attributes)
             rows = max(1, min(self.shape[0], _ROWS // self.shape[1]))
             for name in _IMAGES:
@@ -118,33 +115,29 @@ class Calibration:
         DamagedError
             If it is not what was written.
         """
-        try:
-            group = zarr.open_group(path, mode="r")
-            stored: dict[str, Any] = dict(group.attrs)
-            if stored.get(_MARK) != VERSION:
-                raise FormatError(
-                    f"{path}: calibration version {stored.get(_MARK)!r}; expected {VERSION}; count again "
-                    "with --overwrite"
-                )
-            dark, noise, gain, used = (np.asarray(group[name][:]) for name in _IMAGES)  # type: ignore[index]
-        except (OSError, KeyError) as error:
+        remedy = f"give a folder {NAME} that `count` wrote, or count again with --overwrite"
+        group, stored = open_group(path, remedy), group_attributes(path, remedy)
+        if stored.get(_MARK) != VERSION:
             raise FormatError(
-                f"{path}: no calibration ({error}); expected a folder {NAME} that `count` wrote"
-            ) from error
-        places, loss = stored["places"], stored["loss"]
-        calibration = cls(
-            dark,
-            noise,
-            gain,
-            used,
-            params=CountingParams.from_dict(stored["params"]),
-            places=None if places is None else PlaceMap(*map(np.array, places)),
-            loss=None if loss is None else LossCurve(**loss | {"coefficients": tuple(loss["coefficients"])}),
-            about=stored["about"],
-        )
-        digest = stored.get("digest")
-        if calibration.digest != digest:
-            raise DamagedError(f"{path}: digest {calibration.digest}, expected {digest}; count it anew")
+                f"{path}: calibration version {stored.get(_MARK)!r}; expected {VERSION}; count again "
+                "with --overwrite"
+            )
+        with reading(str(path), "a calibration", remedy):
+            dark, noise, gain, used = (np.asarray(group[name][:]) for name in _IMAGES)
+            places, loss = stored["places"], stored["loss"]
+            calibration = cls(
+                dark,
+                noise,
+                gain,
+                used,
+                params=CountingParams.from_dict(stored["params"]),
+                places=None if places is None else PlaceMap(*map(np.array, places)),
+                loss=loss and LossCurve(**loss | {"coefficients": tuple(loss["coefficients"])}),
+                about=stored["about"],
+            )
+            digest, found = stored["digest"], calibration.digest
+        if found != digest:
+            raise DamagedError(f"{path}: digest {found}, expected {digest}; count again with --overwrite")
         return calibration
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, parse_memory, plan_workers
+from mrcz_dask.formats.metadata import parse_toml
 from mrcz_dask.values.checks import one_of, raise_all, whole
 from mrcz_dask.values.durations import parse_seconds
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -233,14 +233,12 @@ def read_queue_settings(path: Path) -> dict[str, Any]:
         When the file cannot be read, or is no TOML.
     """
     try:
-        with path.open("rb") as file:
-            values = tomllib.load(file)
+        data = path.read_bytes()
     except OSError as error:
         raise ParameterError(
             f"--queue-file {path}: {error.strerror}; `mrcz-dask cluster init {path}` writes one"
         ) from error
-    except ValueError as error:
-        raise ParameterError(f"--queue-file {path} is no TOML: {error}") from error
+    values = parse_toml(data, f"--queue-file {path}", "correct the file", ParameterError)
     return {name: value for name, value in values.items() if value != ""}
 
 

@@ -60,7 +60,7 @@ def opening(name: str, expected: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _raise_ours(name, error, "")
+        raise_ours(name, error, "")
         raise FormatError(
             f"{name}: expected {expected}, found what cannot be read: {one_line(error)}"
         ) from error
@@ -72,13 +72,13 @@ def decoding(name: str, frame: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _raise_ours(name, error, f"frame {frame}: ")
+        raise_ours(name, error, f"frame {frame}: ")
         raise DamagedError(
             f"{name}: frame {frame} cannot be decoded ({one_line(error)}); copy the file again"
         ) from error
 
 
-def _raise_ours(name: str, error: Exception, where: str) -> None:
+def raise_ours(name: str, error: Exception, where: str) -> None:
     """Raise again what is an error of this package, with the name of the file, or of the disk."""
     if isinstance(error, FormatError) and not str(error).startswith(name):
         raise type(error)(f"{name}: {where}{error}") from error

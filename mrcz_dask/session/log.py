@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from mrcz_dask.formats.metadata import parse_json, reading
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values import messages
-from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.errors import DamagedError, FormatError
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
 
 NAME = "events.jsonl"
@@ -53,22 +55,17 @@ def from_line(line: str) -> Moment | None:
     FormatError
         When it was written in another layout.
     """
-    try:
-        values = json.loads(line)
+    with suppress(DamagedError), reading(NAME, "a message"):
+        values = parse_json(line, NAME)
         time = datetime.fromisoformat(values.pop("time"))
         kind = KINDS.get(values.pop("event"))
-    except (ValueError, KeyError, AttributeError, TypeError):
-        return None
-    if values.pop("layout", VERSION) != VERSION:
-        raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
-    if kind is None:
-        return None
-    try:
-        if isinstance(values.get("found"), dict):
-            values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
-        return time, kind.from_dict(values)
-    except (KeyError, TypeError):  # of another version, whose fields are others
-        return None
+        if values.pop("layout", VERSION) != VERSION:
+            raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
+        if kind is not None:
+            if isinstance(values.get("found"), dict):
+                values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
+            return time, kind.from_dict(values)  # raises TypeError for the fields of another version
+    return None
 
 
 def read_messages(folder: Path) -> Iterator[Moment]:

@@ -171,7 +171,7 @@ def test_a_file_that_is_missing_or_no_toml(tmp_path: Path) -> None:
     with pytest.raises(ParameterError, match="cluster init"):
         read_queue_settings(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("system = slurm")
-    with pytest.raises(ParameterError, match=r"bad.toml is no TOML: .*line 1"):
+    with pytest.raises(ParameterError, match=r"bad.toml: expected TOML, .*line 1"):
         read_queue_settings(tmp_path / "bad.toml")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import textwrap
-import tomllib
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 from inspect import Parameter
@@ -138,14 +137,15 @@ def read_settings(path: Path, command: str, parameters: Iterable[Parameter]) -> 
     ParameterError
         When the file cannot be read, or has an unknown key or a wrong value; names the line.
     """
+    from mrcz_dask.formats.metadata import parse_toml
+
     try:
-        text = path.read_text(encoding="utf-8")
-        table = tomllib.loads(text)
+        data = path.read_bytes()
     except OSError as error:
         remedy = f"write one: mrcz-dask init {command} > {path.name}"
         raise ParameterError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
-    except ValueError as error:  # of UTF-8 or TOML, which says the line
-        raise ParameterError(f"{path} is not TOML: {error}; expected lines such as: radius = 12") from error
+    table = parse_toml(data, str(path), "write lines such as: radius = 12", ParameterError)
+    text = data.decode()
     settings = {setting.key: setting for setting in settings_of(parameters)}
     values, problems = {}, []
     for key, value in table.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -13,6 +12,7 @@ import numpy as np
 from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.metadata import COPY_AGAIN, parse_json, parse_msgpack
 from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.formats.sidecar import VERSION
 from mrcz_dask.formats.source import Source
@@ -89,20 +89,9 @@ def unpack(raw: bytes | memoryview, encoding: Encoding) -> dict[str, Any]:
     FooterError
         It is not such a payload.
     """
-    try:
-        if encoding == "json":
-            value = json.loads(bytes(raw))
-        else:
-            # skipping first shows that every announced item is there, before lists are made for them
-            scan = msgpack.Unpacker(max_buffer_size=max(1, len(raw)))
-            scan.feed(raw)
-            scan.skip()
-            value = msgpack.unpackb(raw)
-    except (ValueError, RecursionError, msgpack.UnpackException) as error:
-        raise FooterError(f"the payload is no {encoding}: {error or type(error).__name__}") from error
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise FooterError(f"the payload is a {type(value).__name__}, expected a map with text keys")
-    return value
+    if encoding == "json":
+        return parse_json(bytes(raw), "the payload", COPY_AGAIN, FooterError)
+    return parse_msgpack(raw, "the payload", COPY_AGAIN, FooterError)
 
 
 def _decode(source: Source) -> Footer | None:

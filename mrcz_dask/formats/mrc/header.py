@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.formats.mrc.modes import FOUR_BIT, half_super_resolution, join_mode, packed_row, split_mode
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
@@ -388,11 +389,6 @@ def decode_meta(kind: str, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]
     """
     if kind != JSON or not data:
         return {}, {}
-    try:
-        content = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"the extended header is said to be JSON and is not: {error}") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"the extended header is a JSON {type(content).__name__}, expected an object")
+    content = parse_json(data, "the extended header")
     pixels = content.pop(_OWN_META, {})
     return content, pixels if isinstance(pixels, dict) else {}

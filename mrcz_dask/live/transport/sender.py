@@ -315,7 +315,13 @@ class FrameSender:
         while self._socket.poll(wait):
             parts = self._socket.recv_multipart()
             self._heard, wait = clock.monotonic(), 0
-            self._take_answer(parts[0], json.loads(parts[1]))
+            try:
+                self._take_answer(parts[0], json.loads(parts[1]))
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
+                text = (
+                    f"the answer from {self.address} cannot be read ({error}); check the address and the port"
+                )
+                raise SenderError(text) from error
 
     def _take_answer(self, kind: bytes, fields: dict[str, Any]) -> None:
         if kind == b"NO":

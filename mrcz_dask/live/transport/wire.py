@@ -5,7 +5,6 @@ Every message is a kind, JSON, and for a frame its pixels: see `docs/how-to/send
 
 from __future__ import annotations
 
-import json
 import re
 import zlib
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.frames import PIXELS
+from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
 from mrcz_dask.values.errors import DtypeError, FormatError
@@ -171,13 +171,7 @@ class Announced:
 def _json_object(data: bytes) -> dict[str, Any]:
     if len(data) > LARGEST_HEADER:
         raise FormatError(f"a header of {len(data)} bytes; expected {LARGEST_HEADER} at most")
-    try:
-        fields = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"a header is no JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise FormatError(f"a header is a JSON {type(fields).__name__}; expected an object")
-    return fields
+    return parse_json(data, "a header", "send again", FormatError)
 
 
 def _dtype(name: object) -> np.dtype[Any]:

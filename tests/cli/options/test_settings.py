@@ -143,7 +143,7 @@ class TestKoma:
             ('write = "all"', 'expected one of "normalized", "recompressed", "references"'),
             ("eer-upsampling = 3", 'eer-upsampling is 3; expected one of "1", "2", "4"'),
             ('[gain]\nfile = "a.mrc"', "line 1: gain is a table; expected a path in quotes"),
-            ("a 3", "session.toml is not TOML"),
+            ("a 3", "session.toml: expected TOML"),
             ("radius = 1\nradius = 2", "Cannot overwrite a value"),
         ],
     )

@@ -1,0 +1,133 @@
+"""Reads metadata that files and messages hold as JSON, MessagePack, TOML or attributes of Zarr.
+
+A flipped bit makes a parser raise nearly anything: errors of syntax, of UTF-8, of types, of nesting without
+end. All of it becomes one error that says where, why, and what to do.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import xxhash
+
+from mrcz_dask.formats.libraries import library, one_line, raise_ours
+from mrcz_dask.formats.provenance import canonical
+from mrcz_dask.values.errors import DamagedError, MrczDaskError
+
+COPY_AGAIN = "copy the file again"
+LARGEST = 1 << 28  # bytes of a file of metadata
+
+
+@contextmanager
+def reading(
+    name: str, expected: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
+) -> Iterator[None]:
+    """Turn whatever is raised while metadata are read into an error of this package.
+
+    Parameters
+    ----------
+    name
+        Path of the file, or where else the metadata come from.
+    expected
+        What should be there, such as ``a JSON object``.
+    remedy
+        What the user can do.
+    error
+        Class of the error. Those of this package, and those of the operating system, stay as they are.
+    """
+    try:
+        yield
+    except Exception as cause:
+        raise_ours(name, cause, "")
+        text = f"expected {expected}, and it cannot be read ({one_line(cause)})"
+        raise error(f"{name}: {text}; {remedy}") from cause
+
+
+def parse_json(
+    data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
+) -> dict[str, Any]:
+    """Return the JSON object in bytes or text; raises as `reading` does."""
+    with reading(name, "a JSON object", remedy, error):
+        return _mapping(json.loads(data))
+
+
+def read_json(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises
+    ------
+    DamagedError
+        It is none, or is too large for metadata.
+    OSError
+        The file is not there, or cannot be read.
+    """
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise DamagedError(f"{path}: has {size} bytes, expected {LARGEST} at most; {remedy}")
+    return parse_json(path.read_bytes(), str(path), remedy)
+
+
+def parse_msgpack(
+    data: bytes | memoryview, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
+) -> dict[str, Any]:
+    """Return the MessagePack map in bytes; raises as `reading` does."""
+    with reading(name, "a MessagePack map", remedy, error):
+        # skipping first shows that every announced item is there, before lists are made for them
+        scan = msgpack.Unpacker(max_buffer_size=max(1, len(data)))
+        scan.feed(data)
+        scan.skip()
+        return _mapping(msgpack.unpackb(data))
+
+
+def parse_toml(
+    data: bytes, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
+) -> dict[str, Any]:
+    """Return the table in bytes of TOML; raises as `reading` does."""
+    with reading(name, "TOML", remedy, error):
+        return tomllib.loads(data.decode("utf-8"))
+
+
+def open_group(path: Path, remedy: str = COPY_AGAIN) -> Any:
+    """Open a Zarr group for reading; raises as `reading` does."""
+    zarr = library("zarr", "formats", "Zarr stores")
+    with reading(str(path), "a Zarr group", remedy):
+        return zarr.open_group(path, mode="r")
+
+
+def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
+    """Return the attributes of a Zarr group, which may be sealed; raises as `unsealed_values` does."""
+    with reading(str(path), "attributes of a Zarr group", remedy):
+        return unsealed_values(dict(open_group(path, remedy).attrs), str(path), remedy)
+
+
+def sealed_values(values: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values with their checksum, for a JSON file or for attributes of Zarr."""
+    return {"sealed": values, "xxh3": xxhash.xxh3_64_hexdigest(canonical(values))}
+
+
+def unsealed_values(content: dict[str, Any], name: str, remedy: str = COPY_AGAIN) -> dict[str, Any]:
+    """Return the values of `sealed_values`, or what an older version wrote without a checksum.
+
+    Raises
+    ------
+    DamagedError
+        The values are not those that were written.
+    """
+    if not {"sealed", "xxh3"} & content.keys():
+        return content
+    with reading(name, "values with a checksum", remedy):
+        if xxhash.xxh3_64_hexdigest(canonical(content["sealed"])) == content["xxh3"]:
+            return _mapping(content["sealed"])
+    raise DamagedError(f"{name}: not the values that were written (their checksum differs); {remedy}")
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise TypeError(f"a {type(value).__name__} instead of a map with text keys")
+    return value
