@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import takewhile
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from mrcz_dask.gain.options import stated_exposure
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
+from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.records import Failure, StackRecord, Summed
 from mrcz_dask.values.sizes import some
 
@@ -45,6 +47,7 @@ class SumJob:
         self._failed: dict[str, tuple[StackEntry, Failure]] = {}
         self._summing: dict[str, StackEntry] = {}
         self._correcting: dict[str, str] = {}
+        self._damaged: set[str] = set()  # stems of stacks that are summed again
         self._generation = 0
         self._news = True
         announce(plan, listen)
@@ -89,13 +92,13 @@ class SumJob:
     def _known(self, entry: StackEntry) -> bool:
         """Whether a stack, as its file is now, has a record or has failed."""
         known = self._records.get(entry.name) or self._failed.get(entry.name)
-        return known is not None and known[0] == entry
+        return known is not None and known[0] == entry and entry.stem not in self._damaged
 
     def _sums(self) -> Iterator[Task]:
         """Yield the sums that are neither known nor under way.
 
-        The sum of a stack whose file has changed waits for the corrections under way, which may read the old
-        one.
+        The sum of a stack whose file has changed, or whose sum is damaged, waits for the corrections under
+        way, which may read the old one.
         """
         new = [
             (k, entry)
@@ -112,7 +115,9 @@ class SumJob:
             # windows that hold the old sum must not be advanced: it is no longer there to be taken out
             self._generation += self._records.pop(entry.name, None) is not None
             self._failed.pop(entry.name, None)
-            record, self._news = known_record(self.plan, store, entry), True
+            record = None if entry.stem in self._damaged else known_record(self.plan, store, entry)
+            self._news = True
+            self._damaged.discard(entry.stem)
             if record is None:
                 self._summing[entry.name] = entry
                 task = sum_task(self.plan, entry)
@@ -165,8 +170,10 @@ def sum_task(plan: Plan, entry: StackEntry) -> SumTask:
 
 
 def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | None:
-    """Return the record of a stack from an earlier run, if nothing has changed since."""
-    record = store.record(entry.stem)
+    """Return the record of a stack from an earlier run, if it is sound and nothing has changed since."""
+    record = None
+    with suppress(DamagedError):
+        record = store.record(entry.stem)
     if record is None:
         return None
     now = (entry.name, entry.size, entry.mtime_ns, sum_task(plan, entry).made_with)

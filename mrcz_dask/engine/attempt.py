@@ -9,8 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-from mrcz_dask.values.errors import DamagedError, MrczDaskError, SessionError, error_text, is_usage_error
-from mrcz_dask.values.records import COPIES, Failure
+from mrcz_dask.values.errors import (
+    DamagedError,
+    DamagedSumError,
+    MrczDaskError,
+    SessionError,
+    error_text,
+    is_usage_error,
+)
+from mrcz_dask.values.records import COPIES, DamagedSum, Failure
 from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.timing import Clock, Timing
 
@@ -131,6 +138,9 @@ def failure(task: Named, phase: str, error: BaseException) -> Failure:
         reason = error_text(error)
     else:
         reason = f"{type(error).__name__}: {error}"
+    for cause in _causes(error):
+        if isinstance(cause, DamagedSumError):
+            return DamagedSum(task.name, phase, reason, stem=cause.stem)
     return Failure(
         task.name, COPIES if isinstance(error, CopiesError) else phase, reason, is_usage_error(error)
     )

@@ -22,6 +22,7 @@ from mrcz_dask.values.errors import DamagedError, MrczDaskError
 
 COPY_AGAIN = "copy the file again"
 LARGEST = 1 << 28  # bytes of a file of metadata
+SEAL = "xxh3"
 
 
 @contextmanager
@@ -107,24 +108,23 @@ def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
 
 
 def sealed_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values with their checksum, for a JSON file or for attributes of Zarr."""
-    return {"sealed": values, "xxh3": xxhash.xxh3_64_hexdigest(canonical(values))}
+    """Return plain values and, beside them, their checksum: for a JSON file or attributes of Zarr."""
+    return {**values, SEAL: xxhash.xxh3_64_hexdigest(canonical(values))}
 
 
 def unsealed_values(content: dict[str, Any], name: str, remedy: str = COPY_AGAIN) -> dict[str, Any]:
-    """Return the values of `sealed_values`, or what an older version wrote without a checksum.
+    """Return the values of `sealed_values`; those of older versions have no checksum and are not compared.
 
     Raises
     ------
     DamagedError
         The values are not those that were written.
     """
-    if not {"sealed", "xxh3"} & content.keys():
-        return content
-    with reading(name, "values with a checksum", remedy):
-        if xxhash.xxh3_64_hexdigest(canonical(content["sealed"])) == content["xxh3"]:
-            return _mapping(content["sealed"])
-    raise DamagedError(f"{name}: not the values that were written (their checksum differs); {remedy}")
+    values = {key: value for key, value in content.items() if key != SEAL}
+    with reading(name, "values with their checksum", remedy):
+        if SEAL in content and content[SEAL] != sealed_values(values)[SEAL]:
+            raise DamagedError(f"{name}: not the values that were written (their checksum differs); {remedy}")
+    return values
 
 
 def _mapping(value: Any) -> dict[str, Any]:

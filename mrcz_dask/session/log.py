@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from mrcz_dask.formats.metadata import parse_json, reading
+from mrcz_dask.formats.metadata import parse_json, reading, sealed_values, unsealed_values
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError, FormatError
@@ -44,11 +44,11 @@ def to_line(message: messages.Message, now: datetime) -> str:
     values = {f.name: getattr(message, f.name) for f in fields(message) if f.name not in message.unlogged}
     head = {"time": now.astimezone(UTC).isoformat(timespec="milliseconds"), "event": type(message).__name__}
     version = {"layout": VERSION} if isinstance(message, messages.RunStarted) else {}
-    return json.dumps({**head, **version, **plain(values)}, ensure_ascii=False)
+    return json.dumps(sealed_values({**head, **version, **plain(values)}), ensure_ascii=False)
 
 
 def from_line(line: str) -> Moment | None:
-    """Return the message of a line and its time; None for a line that is not whole, or says nothing we know.
+    """Return the message of a line and its time; None for a line that is damaged, or says nothing we know.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def from_line(line: str) -> Moment | None:
         When it was written in another layout.
     """
     with suppress(DamagedError), reading(NAME, "a message"):
-        values = parse_json(line, NAME)
+        values = unsealed_values(parse_json(line, NAME), NAME)
         time = datetime.fromisoformat(values.pop("time"))
         kind = KINDS.get(values.pop("event"))
         if values.pop("layout", VERSION) != VERSION:

@@ -6,7 +6,7 @@ record in its attributes; ``corrections/<stem>`` the correction that turns its c
 ``histograms/<stem>`` the histogram and the fit that its mask came from, and the mask in bits;
 ``thumbnails/<stem>`` small images; ``gains/<digest>`` the gain that was applied to the frames first.
 A group appears whole, by rename, or not at all, so that a task may run twice and a reader never sees half of
-one. Every array has its xxh3-64 in its attributes: Zarr reads a chunk that is gone as zeros.
+one. Every array and every group has its xxh3-64 in its attributes: Zarr reads a chunk that is gone as zeros.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +25,21 @@ import xxhash
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
-from zarr.errors import ArrayNotFoundError, GroupNotFoundError
 
 from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.metadata import SEAL, group_attributes, reading, sealed_values
 from mrcz_dask.formats.places import SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
-from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
+from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError, SpaceError
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 VERSION = 1
 ATTEMPTS = 10
-REMEDY = "remove this folder and run again"
 CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
 SCALE = "scale"
@@ -74,9 +72,10 @@ class SessionStore:
         FormatError
             When it was written in another version of the layout.
         """
-        if not (self.path / "zarr.json").exists():
+        root = self.path / "zarr.json"
+        if not root.exists():
             zarr.open_group(self.path, mode="a", attributes={"mrcz_dask_store": VERSION})
-        found = zarr.open_group(self.path, mode="r").attrs.get("mrcz_dask_store")
+        found = group_attributes(self.path, f"remove the file {root} and run again").get("mrcz_dask_store")
         if found != VERSION:
             raise FormatError(
                 f"{self.path}: session store of layout {found!r}; this program writes {VERSION}. "
@@ -90,7 +89,13 @@ class SessionStore:
         self._put(f"stacks/{key_of(record.stem)}", arrays, plain(record.to_dict()))
 
     def record(self, stem: str) -> StackRecord | None:
-        """Return the record of a stack, or None where the store has none that this version can read."""
+        """Return the record of a stack, or None where the store has none that this version can read.
+
+        Raises
+        ------
+        DamagedError
+            When it is not what was written.
+        """
         attributes = self._attributes(f"stacks/{key_of(stem)}")
         try:
             return StackRecord.from_dict(attributes)
@@ -98,8 +103,17 @@ class SessionStore:
             return None
 
     def load(self, stem: str, name: str) -> NDArray[Any]:
-        """Return an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``."""
-        return self._read(f"stacks/{key_of(stem)}", name)[0]
+        """Return an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``.
+
+        Raises
+        ------
+        DamagedSumError
+            When it is not there, or not what was written.
+        """
+        try:
+            return self._read(f"stacks/{key_of(stem)}", name)[0]
+        except DamagedError as error:
+            raise DamagedSumError(str(error), stem) from error
 
     def put_correction(self, stem: str, correction: Correction) -> str:
         """Keep a correction; return its digest, which `correction` checks."""
@@ -213,8 +227,9 @@ class SessionStore:
             shutil.rmtree(one, ignore_errors=True)
 
     def put_gain(self, digest: str, gain: Gain, about: Mapping[str, Any]) -> None:
-        """Keep what is applied to frames before all else, and what is known of it, unless it is there."""
-        if self._attributes(f"gains/{digest}"):
+        """Keep what is applied to frames before all else, and what is known of it, unless that is there."""
+        with suppress(DamagedError):
+            self.gain(digest)
             return
         arrays: dict[str, NDArray[Any]] = {"image": gain.image, "bad": gain.bad.view(np.uint8)}
         dark = {} if gain.dark is None else {"dark": gain.dark}
@@ -243,10 +258,9 @@ class SessionStore:
 
     def has_correction(self, stem: str, digest: str, group: str = "corrections") -> bool:
         """Return whether a stack's correction is there, whole, and the one of the digest; reads it."""
-        if self.correction_digest(stem, group) != digest:
-            return False
         try:
-            return correction_digest(self.correction(stem, group)) == digest
+            known = self.correction_digest(stem, group)
+            return known == digest and correction_digest(self.correction(stem, group)) == digest
         except DamagedError:
             return False
 
@@ -264,26 +278,24 @@ class SessionStore:
         return Correction(about["form"], pattern, float(about["step"]), weight, fill, *scale)
 
     def _attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a group; empty where it is not there, or is no group."""
-        if not (self.path / path).exists():  # Zarr takes fifty times as long to find that out
+        """Return the attributes of a group; empty where it is not there."""
+        group = self.path / path
+        if not group.exists():  # Zarr takes fifty times as long to find that out
             return {}
-        try:
-            return dict(zarr.open_group(self.path, path=path, mode="r").attrs)
-        except (FileNotFoundError, GroupNotFoundError, JSONDecodeError):
-            return {}
+        attributes = group_attributes(group, _remedy(group))
+        if not attributes:  # the name of this part of the file was damaged
+            raise DamagedError(f"{group}: its attributes are gone; {_remedy(group)}")
+        return attributes
 
     def _read(self, group: str, *names: str) -> list[NDArray[Any]]:
         arrays = []
-        for path in (f"{group}/{name}" for name in names):
-            try:
-                with phase("disk"):
-                    array = zarr.open_array(self.path, path=path, mode="r")
-                    with phase("disk", array.nbytes):
-                        values = np.asarray(array[...])
-            except (FileNotFoundError, ArrayNotFoundError, JSONDecodeError, RuntimeError) as error:
-                raise DamagedError(f"{self.path}: {path} cannot be read ({error}); {REMEDY}") from error
-            if array.attrs.get("xxh3") != _array_digest(values):
-                raise DamagedError(f"{self.path}: {path} is not what was written; {REMEDY}")
+        for path in (self.path / group / name for name in names):
+            with phase("disk"), reading(str(path), "an array", _remedy(path.parent)):
+                array = zarr.open_array(path, mode="r")
+                with phase("disk", array.nbytes):
+                    values = np.asarray(array[...])
+                if array.attrs.get(SEAL) != _array_digest(values):
+                    raise DamagedError(f"{path}: not what was written; {_remedy(path.parent)}")
             arrays.append(values)
         return arrays
 
@@ -310,7 +322,7 @@ class SessionStore:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
-            group = zarr.open_group(temporary, mode="w", attributes=dict(attributes))
+            group = zarr.open_group(temporary, mode="w", attributes=sealed_values(dict(attributes)))
             for name, values in arrays.items():
                 _write_array(group, name, values)
             _replace(temporary, self.path / path)
@@ -333,6 +345,10 @@ def key_of(stem: str) -> str:
     return f"{key[: LONGEST_KEY // 4]}-{xxhash.xxh3_64_hexdigest(stem.encode())}"
 
 
+def _remedy(group: Path) -> str:
+    return f"remove the folder {group} and run again"
+
+
 def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
     rows = max(1, CHUNK_PIXELS // max(1, values[0].size)) if values.size else 1
     chunks = tuple(max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:]))
@@ -345,7 +361,7 @@ def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
         compressors=[codec],
         fill_value=0,
         config={"write_empty_chunks": True},  # looking for empty ones takes longer than writing them
-        attributes={"xxh3": _array_digest(values)},
+        attributes={SEAL: _array_digest(values)},
     )
     array[...] = values
 

@@ -40,6 +40,14 @@ class DamagedError(FormatError):
     """A checksum does not match: the bytes are not those that were written."""
 
 
+class DamagedSumError(DamagedError):
+    """The sum or weight of a stack in the session store is damaged; `stem` is the stack's."""
+
+    def __init__(self, text: str = "", stem: str = "") -> None:
+        super().__init__(text)
+        self.stem = stem
+
+
 class HeaderError(FormatError):
     """A header contradicts its file, such as its size; another copy of the file will not help."""
 

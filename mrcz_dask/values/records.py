@@ -215,6 +215,13 @@ class Failure(Record):
     usage_error: bool = field(default=False, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class DamagedSum(Failure):
+    """A failure because the sum of a stack, that of `stem`, is damaged in the session store."""
+
+    stem: str = ""
+
+
 def is_too_quiet(caveats: Sequence[str]) -> bool:
     """Tell whether caveats contain that a stack is quieter than counting allows."""
     return any(text.startswith(QUIET) for text in caveats)

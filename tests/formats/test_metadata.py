@@ -80,7 +80,8 @@ def test_sealed_values_come_back_and_no_changed_byte_goes_unseen(values: dict[st
         for bit in (1, 4, 64):
             changed = text[:k] + chr(ord(text[k]) ^ bit) + text[k + 1 :]
             try:
-                assert unsealed_values(parse_json(changed, "here"), "here") == values
+                found = unsealed_values(parse_json(changed, "here"), "here")
+                assert {key: found.get(key) for key in values} == values
             except DamagedError:
                 continue
 

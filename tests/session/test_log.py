@@ -125,12 +125,30 @@ def test_lines_of_which_fields_are_missing(line: dict[str, Any]) -> None:
     assert from_line(json.dumps({"time": NOW.isoformat(), **line})) is None
 
 
+@given(st.sampled_from(MESSAGES), st.integers(0, 10**6), st.integers(0, 7))
+def test_a_line_with_a_changed_bit_says_the_same_or_nothing(
+    message: messages.Message, place: int, bit: int
+) -> None:
+    line = bytearray(to_line(message, NOW).encode())
+    line[place % len(line)] ^= 1 << bit
+    assert from_line(line.decode("utf-8", "replace")) in (None, (NOW, message))
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_a_line_of_deep_brackets_says_nothing(tmp_path: Path, depth: int) -> None:
+    found = '{"a":' * depth + "1" + "}" * depth
+    line = f'{{"time": "{NOW.isoformat()}", "event": "StackDone", "phase": "sums", "found": {found}}}'
+    (tmp_path / "events.jsonl").write_text(f"{line}\n{to_line(STARTED, NOW)}\n")
+    assert [message for _, message in read_messages(tmp_path)] == [STARTED]
+
+
 def test_events_of_later_versions_are_left_out() -> None:
     assert from_line(json.dumps({"time": NOW.isoformat(), "event": "Unheard", "of": 1})) is None
 
 
 def test_another_layout_is_refused(tmp_path: Path) -> None:
     line = json.loads(to_line(STARTED, NOW)) | {"layout": 99}
+    del line["xxh3"]
     (tmp_path / "events.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(FormatError, match="another layout"):
         list(read_messages(tmp_path))

@@ -78,10 +78,22 @@ def test_what_is_not_there(store: SessionStore) -> None:
         store.load("a", "sum")
 
 
-def test_an_attribute_file_that_is_empty_counts_as_nothing(store: SessionStore) -> None:
-    store.put_correction("a", correction())
-    (store.path / "corrections" / "a" / "zarr.json").write_text("")
-    assert store.correction_digest("a") is None
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"a": ' * 5000])
+def test_attributes_that_cannot_be_read_are_damaged(store: SessionStore, text: str) -> None:
+    digest = store.put_correction("a", correction())
+    (store.path / "corrections" / "a" / "zarr.json").write_text(text)
+    with pytest.raises(DamagedError, match=r"corrections/a: .*; remove the folder .* and run again"):
+        store.correction_digest("a")
+    assert not store.has_correction("a", digest)
+
+
+def test_a_root_that_cannot_be_read_is_named_with_its_file(store: SessionStore) -> None:
+    root = store.path / "zarr.json"
+    root.write_text(root.read_text()[:-3])
+    with pytest.raises(DamagedError, match=r"remove the file .*zarr.json and run again"):
+        store.create()
+    root.unlink()
+    store.create()
 
 
 def test_it_can_be_made_twice(store: SessionStore) -> None:
