@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
 from mrcz_dask.engine.memory import MemoryEstimate
+from mrcz_dask.formats.places import resolved
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
@@ -81,11 +82,11 @@ def assess_plan(
         session, output=out, include=include, exclude=exclude, recursive=recursive, inputs=settings.input
     )
     stack_paths = [stack.path for stack in discovery.stacks]
-    found = {path.resolve() for path in (*stack_paths, *(file.path for file in discovery.rejected))}
-    missing = [path for path in chosen if path.resolve() not in found]
+    found = {resolved(path) for path in (*stack_paths, *(file.path for file in discovery.rejected))}
+    missing = [path for path in chosen if resolved(path) not in found]
     if missing:
-        why = {file.path.resolve(): file.reason for file in discovery.skipped}
-        reasons = [f"{path.name} ({why.get(path.resolve(), 'not there')})" for path in missing]
+        why = {resolved(file.path): file.reason for file in discovery.skipped}
+        reasons = [f"{path.name} ({why.get(resolved(path), 'not there')})" for path in missing]
         raise PlaceError(f"{len(missing)} of the given files are no stacks: {some(reasons)}; leave them out")
     prepared = prepare_gain(
         gain,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -110,6 +111,8 @@ def _root(
 def main() -> None:
     """Run the command line; a known error becomes its message and an exit code."""
     heed_signals()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no UTF-8
     try:
         app()
     except (KeyboardInterrupt, SystemExit) as end:

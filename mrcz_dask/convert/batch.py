@@ -16,7 +16,7 @@ from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.engine.memory import MemoryEstimate, estimate_memory
 from mrcz_dask.formats.digest import files_in
-from mrcz_dask.formats.places import is_zarr, measure, stems_of
+from mrcz_dask.formats.places import is_text, is_zarr, measure, stems_of
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.session import manifest
@@ -25,7 +25,7 @@ from mrcz_dask.session.entries import Rejected, Skipped, StackEntry, relative_na
 from mrcz_dask.session.listing import list_stacks
 from mrcz_dask.session.probe import broken_link, part_of_master, probe
 from mrcz_dask.values import messages
-from mrcz_dask.values.errors import MrczDaskError, NoStackError, error_text, is_usage_error
+from mrcz_dask.values.errors import MrczDaskError, NoStackError, PlaceError, error_text, is_usage_error
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.sizes import some
@@ -157,6 +157,8 @@ def choose(
                 named += [(stack, name, True) for stack, name in found]
             else:
                 measure(path)
+                if not is_text(path):
+                    raise PlaceError(f"{path}: its name is no UTF-8, as names of outputs are; rename it")
                 named.append((path, path.name, False))
         except (MrczDaskError, OSError) as error:
             batch.fail(path, error_text(error), usage_error=not path.is_dir() or is_usage_error(error))

@@ -18,6 +18,7 @@ from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.wrapped import MAGIC as WRAPPED
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.values.errors import FormatError, MrczDaskError
@@ -118,7 +119,7 @@ def _readable(reader: FrameSource, stack: StackEntry) -> StackReader:
     """Return the reader if every frame has bytes of its own in the file that Zarr can decode."""
     if reader.format == "Zarr":
         raise FormatError(f"{stack.path}: is Zarr already; open it with zarr.open({stack.path.name!r})")
-    with stack.path.open("rb") as file:
+    with os.fdopen(open_file(stack.path), "rb") as file:
         is_wrapped = file.read(8).startswith(tuple(WRAPPED))
     if is_wrapped or not isinstance(reader, StackReader):
         found = "compressed as a whole" if is_wrapped else reader.format

@@ -20,7 +20,9 @@ from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.formats.text.mdoc import LARGEST
 from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
@@ -78,7 +80,7 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
                 gain = gain_for(task.store, task.settings.gain, record.gamma)
             noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
     if task.mdoc is not None:
-        write_atomic(f"{task.output}.mdoc", Path(task.mdoc).read_bytes())
+        write_atomic(f"{task.output}.mdoc", read_file(task.mdoc, LARGEST))
     with phase("disk", measure(task.output).size):
         return stack_result(task, noise, findings.all_caveats(noise, record.shape))
 

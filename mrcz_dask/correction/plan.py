@@ -20,7 +20,7 @@ from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Discovery, StackEntry, relative_name
 from mrcz_dask.session.output_folder import check_space, forbid_overwriting
 from mrcz_dask.values.checks import in_runs
-from mrcz_dask.values.errors import FormatError, OutputExistsError, ParameterError
+from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import FORMATS, Settings, WriteParams
 from mrcz_dask.values.sizes import readable, some
@@ -235,7 +235,7 @@ def _existing_outputs(plan: Plan, ways: Sequence[WriteParams]) -> list[Path]:
     paths = [plan.folder / output_name(stack.stem, way) for stack in plan.stacks for way in ways]
     folders = {path.parent for path in paths}
     existing = {path for folder in folders if folder.is_dir() for path in folder.iterdir()}
-    return [path for path in paths if path in existing]
+    return [path for path in paths if path in existing and path.exists()]
 
 
 def forbid_mixing(plan: Plan) -> None:
@@ -251,7 +251,7 @@ def forbid_mixing(plan: Plan) -> None:
     for path in _existing_outputs(plan, ways):
         try:
             footer = read_footer(path)
-        except FormatError:
+        except (MrczDaskError, OSError):
             footer = None
         # without one it is damaged or not ours: named on its own, when the stack's turn comes
         why = None if footer is None else forbidding(last_steps(footer), plan.settings)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import MEBI, PATH, QueueSettings, System, clock
+from mrcz_dask.formats import costs
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
 
@@ -237,7 +238,7 @@ def _job(settings: QueueSettings, estimate: MemoryEstimate) -> dict[str, Any]:
     """Return a job's arguments for dask-jobqueue."""
     life, spread = settings.lives
     memory = {f"DASK_{name.upper().replace('.', '__')}": str(value) for name, value in WORKER_MEMORY.items()}
-    variables = environment() | ONE_THREAD | memory
+    variables = environment() | ONE_THREAD | memory | costs.settings()
     exports = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
     return {
         "cores": settings.cores,

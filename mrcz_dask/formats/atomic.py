@@ -39,9 +39,9 @@ class AtomicFile:
     def __init__(self, path: str | os.PathLike[str], *, durable: bool = True) -> None:
         self.path = Path(path)
         self.durable = durable
+        check_target(self.path)
         if self.path.is_dir():
             raise SpaceError(f"cannot write {path}: it is a folder; give the name of a file in it")
-        _check_parent(self.path)
         self._temporary = _temporary_path(self.path)
         try:
             self.stream: BinaryIO = cast(BinaryIO, self._temporary.open("x+b"))
@@ -242,13 +242,24 @@ def start_writeback(stream: BinaryIO, start: int, count: int) -> None:
         os.posix_fadvise(stream.fileno(), start, count, os.POSIX_FADV_DONTNEED)
 
 
-def _check_parent(path: Path) -> None:
+def check_target(path: Path) -> None:
+    """Refuse a name that no output can have: its folder is missing, or a pipe, device or broken link has it.
+
+    Raises
+    ------
+    SpaceError
+        Names what is there.
+    """
     if not path.parent.is_dir():
         raise SpaceError(f"cannot write {path}: the folder {path.parent} is not there; make it first")
+    if path.is_symlink() and not path.exists():
+        raise SpaceError(f"cannot write {path}: it is a link that leads nowhere; mend or remove the link")
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise SpaceError(f"cannot write {path}: it is a pipe, socket or device; remove it")
 
 
 def _check_store(path: Path) -> None:
-    _check_parent(path)
+    check_target(path)
     if path.exists() and not is_zarr(path):
         raise SpaceError(f"cannot write {path}: it is there and no Zarr store; give another name")
 

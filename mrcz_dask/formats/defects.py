@@ -25,6 +25,7 @@ from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.formats.gains import check_there
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.mrc.writer import write
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, error_text
 
@@ -126,7 +127,7 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
 
 def _read_text(path: Path) -> str | None:
     """Read a text file, with or without byte-order mark; None of any other."""
-    with path.open("rb") as stream:
+    with os.fdopen(open_file(path), "rb") as stream:
         head = stream.read(4096)
         wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         if not wide and (b"\0" in head or head[:4] in TIFF):

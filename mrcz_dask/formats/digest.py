@@ -12,6 +12,7 @@ import numpy as np
 import xxhash
 from numpy.typing import DTypeLike, NDArray
 
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.values.errors import ParameterError
 
 _BLOCK = 1 << 22
@@ -87,7 +88,7 @@ def digest_bytes(data: bytes | memoryview) -> str:
 def file_digest(path: str | os.PathLike[str]) -> str:
     """Return xxh3-128 of a file's bytes, read block by block, as 32 hexadecimal digits."""
     digest = xxhash.xxh3_128()
-    with Path(path).open("rb") as stream:
+    with os.fdopen(open_file(path), "rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
@@ -98,7 +99,7 @@ def files_in(places: Iterable[Path], folder: Path) -> tuple[tuple[str, str], ...
     paths = [path for place in places for path in (place.rglob("*") if place.is_dir() else [place])]
     files = []
     for path in filter(Path.is_file, paths):
-        with path.open("rb") as stream:
+        with os.fdopen(open_file(path), "rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         files.append((Path(os.path.relpath(path, folder)).as_posix(), digest))
     return tuple(sorted(files))

@@ -80,6 +80,20 @@ def expected_kind(name: str) -> str | None:
     return next((kind for kind, ends in KINDS.items() if suffix_of(name) in ends), None)
 
 
+def is_text(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is UTF-8, as outputs, records and logs hold names."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def resolved(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path without links; one that leads in a circle is left as it is."""
+    return Path(os.path.realpath(path))
+
+
 def measure(path: str | os.PathLike[str]) -> Measured:
     """Return the size of a stack and when it was last modified.
 

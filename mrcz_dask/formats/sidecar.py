@@ -13,6 +13,7 @@ import xxhash
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.provenance import canonical
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.errors import FooterError, OutputExistsError
 
 VERSION = 1  # of payloads, in footers too
@@ -114,9 +115,9 @@ def _is_sealed(content: Any) -> bool:
 def _load(beside: Path) -> Any:
     """Return the content of a sidecar of ours, None if there is none."""
     content = None
-    if _is_file(beside) and beside.stat().st_size <= _LARGEST:
+    if _is_file(beside):
         with suppress(ValueError, RecursionError):
-            content = json.loads(beside.read_bytes())
+            content = json.loads(read_file(beside, _LARGEST))
     return content if _is_sealed(content) else None
 
 

@@ -1,18 +1,99 @@
-"""Positioned reads from a path, a seekable binary stream or bytes; safe from several threads."""
+"""Open files; positioned reads from a path, a seekable binary stream or bytes, safe from several threads."""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import stat
 import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mrcz_dask.values.errors import TruncatedError
+from mrcz_dask.formats.places import resolved
+from mrcz_dask.values.errors import FormatError, HeaderError, PlaceError, TruncatedError
 from mrcz_dask.values.timing import phase
 
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
+
+
+def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
+    """Open a regular file and return its descriptor; every reader of this package opens files with this.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    flags
+        As `os.open` takes them.
+
+    Raises
+    ------
+    PlaceError
+        It is a pipe, a socket or a device. Opening these may wait for ever, and reading never end.
+    OSError
+        It cannot be opened; a folder is an IsADirectoryError.
+    """
+    found = stat.S_IFMT(Path(path).stat().st_mode)
+    if found == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", os.fspath(path))
+    if found == stat.S_IFREG:  # a pipe that takes its place now is not waited for
+        handle = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
+    raise PlaceError(f"{os.fspath(path)}: is {_KINDS.get(found, 'no file')}; expected a regular file")
+
+
+def companion(path: Path, name: str) -> Path:
+    """Return the path of a file that another one names: a regular file in the same folder or below.
+
+    Parameters
+    ----------
+    path
+        Of the file that names it.
+    name
+        As it is named, relative to the folder of `path`.
+
+    Raises
+    ------
+    HeaderError
+        It lies outside of that folder, through a link too.
+    TruncatedError
+        It is not there.
+    PlaceError
+        It is no regular file.
+    """
+    folder = resolved(path).parent
+    target = resolved(folder / name)
+    if not target.is_relative_to(folder):
+        raise HeaderError(f"{path}: links to {name}, outside of its folder; put it beside this file")
+    if not target.exists():
+        raise TruncatedError(f"{path}: links to {name}, which is not there; copy it again")
+    os.close(open_file(target))
+    return target
+
+
+def read_file(path: str | os.PathLike[str], most: int) -> bytes:
+    """Read a whole file of at most `most` bytes.
+
+    Raises
+    ------
+    FormatError
+        It is larger.
+    PlaceError, OSError
+        See `open_file`.
+    """
+    with os.fdopen(open_file(path), "rb") as stream:
+        if (size := os.fstat(stream.fileno()).st_size) > most:
+            raise FormatError(f"{os.fspath(path)}: has {size} bytes; expected at most {most}")
+        return stream.read(most)
 
 
 def read_bytes(handle: int, count: int, offset: int) -> bytes:
@@ -63,13 +144,16 @@ class Source:
             self.name, self.size = "<bytes>", self._bytes.nbytes
         elif isinstance(origin, (str, os.PathLike)):
             self.path = self.beside = Path(origin)
-            if self.path.is_dir():
-                raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", str(self.path))
-            self._handle = os.open(self.path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self._handle = open_file(self.path)
             self.name, self.size = str(self.path), os.fstat(self._handle).st_size
         else:
             self._stream = origin
             self.name, self.size = str(getattr(origin, "name", "<stream>")), origin.seek(0, os.SEEK_END)
+
+    @property
+    def stored(self) -> int:
+        """Number of bytes on disk, fewer where these are compressed."""
+        return self.size
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
         """Return exactly `count` bytes from `offset`.

@@ -19,7 +19,7 @@ from typing import Any, Self
 import xxhash
 
 from mrcz_dask.formats.atomic import explain, sync_folder
-from mrcz_dask.formats.source import read_bytes
+from mrcz_dask.formats.source import open_file, read_bytes
 from mrcz_dask.values.errors import DamagedError
 
 _MARK = b"MZS1"
@@ -61,7 +61,7 @@ class SpoolReader:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open a spool. If not even its first record is whole, `header` and `records` are empty."""
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        handle = open_file(path)
         records = list(scan(handle))
         return cls(path, records[0].header if records else {}, records[1:], handle)
 
@@ -142,7 +142,7 @@ class Spool(SpoolReader):
         with SpoolReader.open(path) as left:
             if not left.records:
                 return None
-        spool = cls(path, left.header, left.records, os.open(path, os.O_RDWR | os.O_CLOEXEC))
+        spool = cls(path, left.header, left.records, open_file(path, os.O_RDWR))
         spool._durable, spool._end = durable, left.records[-1].end
         os.ftruncate(spool._handle, spool._end)
         return spool

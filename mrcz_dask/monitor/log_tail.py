@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.session.log import NAME, Moment, from_line
 from mrcz_dask.values.errors import PlaceError
 
@@ -45,7 +47,7 @@ class LogTail:
         if self._path.is_symlink():
             raise PlaceError(f"{self._path}: a link; expected the log itself, in {folder}")
         try:
-            with self._path.open("rb") as file:
+            with os.fdopen(open_file(self._path), "rb") as file:
                 if file.seek(0, 2) < self._read:  # another one is in its place, which begins with a run
                     self._read = 0
                 file.seek(self._read)

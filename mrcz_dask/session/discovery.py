@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
 
-from mrcz_dask.formats.places import stem_of, stems_of
+from mrcz_dask.formats.places import is_text, resolved, stem_of, stems_of
 from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.session.listing import Listing, list_stacks
 from mrcz_dask.session.probe import ProbedFile, probe
@@ -101,8 +101,10 @@ def session_folder(folder: Path, output: Path | None) -> Path:
     if not folder.is_dir():
         what = "no folder" if folder.exists() else "not there"
         raise PlaceError(f"session {folder} is {what}; expected a folder with stacks; check the path")
-    root = folder.resolve()
-    if output is not None and output.resolve() == root:
+    root = resolved(folder)
+    if not is_text(root):
+        raise PlaceError(f"session {root}: its path is no UTF-8; rename the folder")
+    if output is not None and resolved(output) == root:
         other = root / "koma"
         raise PlaceError(f"output folder {output} is the session's folder; choose another, such as {other}")
     return root

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, stem_of, suffix_of
+from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, is_text, resolved, stem_of, suffix_of
 from mrcz_dask.formats.text.mdoc import mdoc_index
 from mrcz_dask.session.entries import Rejected, Skipped
 from mrcz_dask.values.errors import NoStacksError, PlaceError
@@ -77,6 +77,12 @@ class _Walk:
         for entry in entries:
             path = folder / entry.name
             is_store = path.suffix.casefold() in ZARR
+            if not is_text(path):
+                if suffix_of(path.name) in SUFFIXES:
+                    shown = Path(os.fsencode(path).decode(errors="backslashreplace"))
+                    reason = f"{shown}: its name is no UTF-8, as names of outputs are; rename it"
+                    self.rejected.append(Rejected(shown, f"{reason}, or leave it out (--exclude)"))
+                continue
             ours = entry.name in STORES or entry.name.endswith(EVENTS)
             try:
                 is_folder = entry.is_dir()
@@ -89,7 +95,7 @@ class _Walk:
                     self.files.append(path)
             elif not self.recursive or is_store:
                 continue
-            elif path.resolve() == self.output:
+            elif resolved(path) == self.output:
                 self.skipped.append(Skipped(path, "the output folder"))
             else:
                 self.enter(path)
@@ -109,7 +115,7 @@ def list_stacks(
     NoStacksError
         If there is no file that may be a stack; says what was looked for and what is there.
     """
-    walk = _Walk(folder, None if output is None else output.resolve(), recursive)
+    walk = _Walk(folder, None if output is None else resolved(output), recursive)
     walk.enter(folder)
     names = _Names(folder, walk.files)
     included = names.matching(include or ())

@@ -7,6 +7,7 @@ and after a crash. From it come the state of a session, and which outputs are kn
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
@@ -16,6 +17,7 @@ from typing import TypeVar
 
 from mrcz_dask.formats.metadata import parse_json, reading, sealed_values, unsealed_values
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError, FormatError
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
@@ -77,7 +79,7 @@ def read_messages(folder: Path) -> Iterator[Moment]:
         When it was written in another layout.
     """
     try:
-        with (folder / NAME).open(encoding="utf-8", errors="replace") as lines:
+        with os.fdopen(open_file(folder / NAME), encoding="utf-8", errors="replace") as lines:
             for line in lines:
                 found = from_line(line)
                 if found is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult, Written
 from mrcz_dask.values.sizes import some
@@ -18,6 +19,7 @@ REMEDY = "copy it back, or run the same command again"
 Output = StackResult | Written
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
+_LARGEST = 1 << 28
 _PART = re.compile(r"(.*?\.zarr(?=/)|.*(?=\.json$)).*", re.DOTALL)
 
 
@@ -87,7 +89,7 @@ def _listed(path: Path) -> dict[str, str] | None:
     """Return the SHA-256 of each file; None if it is a file of another kind."""
     if not path.exists():
         return {}
-    lines = path.read_bytes().decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+    lines = read_file(path, _LARGEST).decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
     found = [_LINE.fullmatch(line) for line in lines]
     if not all(found):
         return None

@@ -171,7 +171,7 @@ def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
-    except FileNotFoundError:
+    except OSError:  # not there, or a link to itself
         return None
     return status.st_dev, status.st_ino
 

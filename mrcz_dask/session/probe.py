@@ -21,7 +21,9 @@ from mrcz_dask.values.errors import (
     MissingLibraryError,
     MrczDaskError,
     NoStackError,
+    PlaceError,
     TruncatedError,
+    error_text,
 )
 from mrcz_dask.values.params import InputParams
 
@@ -69,9 +71,7 @@ def probe(
         if text := broken_link(path):
             raise HeaderError(text)
         file, expected = measure(path), f"expected {expected_kind(path.name) or 'MRC'}"
-        if not path.is_file() and not path.is_dir():
-            raise FormatError(f"{path}: is no regular file; {expected}")
-        if file.size == 0:
+        if file.size == 0 and path.is_file():
             raise FormatError(f"{path}: is empty; {expected}")
         mdoc_path = find_mdoc(path, mdocs[path.parent])
         with open_source(path, inputs) as reader:
@@ -102,7 +102,7 @@ def _broken(path: Path, error: MrczDaskError | OSError) -> str:
     text = str(error) if isinstance(error, MrczDaskError) else f"cannot be read: {error.strerror or error}"
     if not text.startswith(str(path)):
         text = f"{path}: {text}"
-    if isinstance(error, HeaderError | MissingLibraryError):  # the file is as good as any copy of it
+    if isinstance(error, HeaderError | MissingLibraryError | PlaceError):  # a copy is no better
         return f"{text}; or leave it out (--exclude)"
     return f"{_COPY.sub('', text)}; {_REMEDY}"
 
@@ -175,6 +175,6 @@ def _mdoc(path: Path | None) -> tuple[Mdoc | None, tuple[str, ...]]:
         return None, ()
     try:
         mdoc = read_mdoc(path)
-    except OSError as error:
-        return None, (f"{path}: cannot be read ({error.strerror or error}); the stack is taken without it",)
+    except (MrczDaskError, OSError) as error:
+        return None, (f"{error_text(error)}; the stack is taken without it",)
     return mdoc, not_understood(path, mdoc)

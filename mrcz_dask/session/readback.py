@@ -9,7 +9,7 @@ from pathlib import Path
 
 import xxhash
 
-from mrcz_dask.formats.atomic import replace_store
+from mrcz_dask.formats.atomic import check_target, replace_store
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.places import stem_of, suffix_of
@@ -47,6 +47,7 @@ def read_back(
     DamagedError
         If other pixels are read; nothing of the output remains.
     """
+    check_target(target)
     stem = stem_of(target.name).encode()[:LONGEST_STEM].decode(errors="ignore")
     place = target.with_name(f".{stem}.{uuid.uuid4().hex}.part{suffix_of(target.name)}")
     try:

@@ -63,8 +63,9 @@ class TestVerify:
         assert mrcz("verify", stack.parent).code == 3
 
     def test_a_missing_file(self, stack: Path, mrcz: Any) -> None:
+        assert mrcz("verify", stack.with_name("missing.mrcz")).code == 2
         shown = mrcz("verify", stack.with_name("missing.mrcz"), stack)
-        assert shown.code == 1
+        assert shown.code == 3
         assert "missing.mrcz" in shown.out and f"{stack}: sound" in shown.out
 
     def test_an_empty_folder(self, tmp_path: Path, mrcz: Any) -> None:

@@ -7,8 +7,9 @@ out, too, unless it is told to write them; it cannot be known which they are, so
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.checksummed import ChecksummedSource
-from mrcz_dask.formats.foreign.missing_frames import (
-    JoinedStacks,
-    absent_frames,
-    linked_stacks,
-    unwritten_frames,
-)
+from mrcz_dask.formats.costs import check_cost
+from mrcz_dask.formats.foreign.hdf5_links import JoinedStacks, LinkedFiles, unwritten_frames
+from mrcz_dask.formats.foreign.missing_frames import absent_frames, check_store
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.layout import Complain
+from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
 from mrcz_dask.formats.source import Cursor, Source
@@ -122,26 +121,26 @@ def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
     with opening(source.name, "an HDF5 file"):
         options = {} if source.path is None else {"locking": False}
         file = h5py.File(source.path or io.BufferedReader(Cursor(source)), "r", **options)
+    files = LinkedFiles(source, file)
     try:
         with opening(source.name, "an HDF5 file"):
             arrays: dict[str, Any] = {}
             file.visititems(arrays.__setitem__)
             arrays = {name: item for name, item in arrays.items() if isinstance(item, h5py.Dataset)}
-            arrays |= linked_stacks(file, source)
-            array, path = _choose(source.name, inside, file, h5py.Dataset, arrays)
+            arrays |= files.stacks()
+            array, path = _choose(source.name, inside, partial(files.follow, file), h5py.Dataset, arrays)
+            _check_cost(source.name, files.stored, array)
+            files.check(array)
             parts = path.strip("/").split("/")
             # Velox keeps frames on the last axis
             velox = len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
-            unwritten = unwritten_frames(array, source, -1 if velox else 0)
-        closing = ExitStack()
-        closing.callback(source.close)
-        closing.callback(file.close)
-        reader = ArrayReader(source.name, "HDF5", array, path, velox, closing.close, unwritten)
+            unwritten = unwritten_frames(array, -1 if velox else 0)
+        reader = ArrayReader(source.name, "HDF5", array, path, velox, files.close, unwritten)
         if unwritten:
             complain(_never_written(reader, "copy it again"))
         return reader
     except BaseException:
-        file.close()
+        files.close()
         raise
 
 
@@ -158,13 +157,15 @@ def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
     zarr = library("zarr", "formats", "Zarr stores")
     name = str(path)
     with opening(name, "a Zarr array or group"):
-        root = zarr.open(str(path), mode="r")
+        check_store(path)
+        root = zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
         if isinstance(root, zarr.Array):
             root = arrays = {"/": root}
         else:
             members = root.members(max_depth=None)
             arrays = {key: item for key, item in members if isinstance(item, zarr.Array)}
-        array, at = _choose(name, inside, root, zarr.Array, arrays)
+        array, at = _choose(name, inside, root.get, zarr.Array, arrays)
+        _check_cost(name, measure(path).size, array)
         reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
         if reader.footer is None:  # one with checksums is compared with them
             reader.unwritten = absent_frames(array, path)
@@ -179,18 +180,30 @@ def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
     return reader
 
 
+def _check_cost(name: str, stored: int, array: Any) -> None:
+    """Judge what an array costs: a chunk of it is decoded as a whole."""
+    chunk = array.chunks or (1, *array.shape[1:])
+    parts = math.prod(-(-size // max(1, step)) for size, step in zip(array.shape, chunk, strict=True))
+    at_once = max(math.prod(chunk), math.prod(array.shape[1:])) * array.dtype.itemsize
+    decoded = math.prod(array.shape) * array.dtype.itemsize
+    check_cost(name, stored=stored, decoded=decoded, at_once=at_once, parts=parts)
+
+
 def _never_written(reader: ArrayReader, remedy: str) -> TruncatedError:
     numbers = reader.unwritten
     which = f"{len(numbers)} of {len(reader)} frames were never written ({in_runs(numbers)})"
     return TruncatedError(f"{reader.name}: {which}; {remedy}")
 
 
-def _choose(name: str, inside: str, root: Any, kind: type, arrays: dict[str, Any]) -> tuple[Any, str]:
+def _choose(
+    name: str, inside: str, find: Callable[[str], Any], kind: type, arrays: dict[str, Any]
+) -> tuple[Any, str]:
     """Return an array and its path: the named one, an image too, or the only one of the largest size."""
     some = [f"{path} {tuple(array.shape)} {array.dtype}" for path, array in sorted(arrays.items())[:8]]
     listed = f"it has {', '.join(some)}{' ...' if len(arrays) > 8 else ''}" if some else "it has no arrays"
     if inside:
-        chosen = arrays.get(inside.strip("/"), root.get(inside))
+        at = inside.strip("/")
+        chosen = arrays[at] if at in arrays else find(inside)
         if not isinstance(chosen, (kind, JoinedStacks)) or len(getattr(chosen, "shape", ())) not in (2, 3):
             raise HeaderError(f"{name}: no three-dimensional array at {inside}, nor image; {listed}")
         return chosen, inside

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.provenance import plain
@@ -49,6 +50,8 @@ class DmReader(FrameSource):
             image = _largest(self.name, rsciio.file_reader(str(source.path), lazy=True))
             self._data = image["data"] if image["data"].ndim == 3 else image["data"][None]
             self.shape, self.dtype = self._data.shape, native(self.name, self._data.dtype)
+            nbytes = self._data[0].nbytes
+            check_cost(self.name, stored=source.size, decoded=self._data.nbytes, at_once=nbytes)
         try:  # the tags say where the last pixel is, and the file may end before
             self._data[-1, -1, -1].compute(scheduler="synchronous")
         except (ValueError, OSError, EOFError) as error:

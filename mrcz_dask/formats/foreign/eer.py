@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.foreign.tiff import LARGEST_PIXEL, TiffPages
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.libraries import decoding, library
@@ -72,6 +73,13 @@ class EerReader(FrameSource):
         self.bounds = tuple(k * raw_frames // count for k in range(count + 1))
         ny, nx = (edge * params.eer_upsampling for edge in self._first.shape)
         self.shape = (len(self.bounds) - 1, ny, nx)
+        check_cost(
+            self.name,
+            stored=pages.source.size,
+            decoded=raw_frames * ny * nx // params.eer_upsampling**2,
+            at_once=2 * ny * nx,
+            parts=pages.count,
+        )
         self.dtype = np.dtype(np.uint8 if max(np.diff(self.bounds)) < 256 else np.uint16)
         with decoding(self.name, len(self) - 1):
             self._strips(pages.count - 1)

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.checksummed import ChecksummedSource
+from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.frames import FirstRow, PixelSizes, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
@@ -180,6 +181,8 @@ class TiffReader(ChecksummedSource):
         ny, nx = first.shape
         self.shape = (pages.count, ny, 2 * nx if self.packed else nx)
         self.dtype = native(self.name, first.dtype)
+        size, nbytes = pages.source.size, ny * nx * self.dtype.itemsize
+        check_cost(self.name, stored=size, decoded=pages.count * nbytes, at_once=nbytes, parts=pages.count)
         _check_count(self.name, first, pages.count)
         with opening(self.name, "a last page as large as the first"):
             self._check(pages.page(pages.count - 1))

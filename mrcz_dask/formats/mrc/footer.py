@@ -27,7 +27,7 @@ _FIELDS = struct.Struct("<8sHBBIQQQ")
 _SMALLEST_COMPRESSED = 1024
 # a reader allocates at most so much for so few bytes
 _MAX_RATIO = 256
-_MAX_DECODED = 1 << 30
+_MAX_DECODED = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, walk
+from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc.footer import Footer, find
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
@@ -103,6 +104,9 @@ def load_layout(source: Source, complain: Complain) -> Layout:
         What cannot be read, or all that is wrong if `complain` raises.
     """
     header = load_header(source)
+    nbytes = header.frame_nbytes if header.compressed else min(header.frame_nbytes, source.size)
+    count = min(header.shape[0], source.size // (CHUNK_HEADER if header.compressed else max(1, nbytes)))
+    check_cost(source.name, stored=source.stored, decoded=count * nbytes, at_once=nbytes, parts=count)
     notes: tuple[str, ...] = ()
     if not header.stamped:
         notes = ("its header has no stamp MAP; read as MRC, as its numbers make sense and fit its size",)

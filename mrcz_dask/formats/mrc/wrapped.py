@@ -6,7 +6,6 @@ import bz2
 import gzip
 import io
 import lzma
-import shutil
 import tempfile
 import threading
 import zlib
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 import zstandard
 
+from mrcz_dask.formats.costs import check_cost, check_temporary
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -69,6 +69,11 @@ class Unpacked(Source):
         self._file: IO[bytes] | None = None  # where all of it was unpacked to
         self._rewind()
 
+    @property
+    def stored(self) -> int:
+        """Number of compressed bytes."""
+        return self._packed.size
+
     def _rewind(self) -> None:
         self._flow = self._unpack(io.BufferedReader(Cursor(self._packed), _AHEAD))
         self._at = 0
@@ -84,11 +89,16 @@ class Unpacked(Source):
         with self._unpacking():
             head = self._take(HEADER_SIZE)
             header = Header.parse(head, name=f"{self.name} ({self.method})")
+            nbytes = header.data_offset + header.shape[0] * header.frame_nbytes
+            at_once = max(header.extended_size, header.frame_nbytes)
+            check_cost(self.name, stored=self.stored, decoded=nbytes, at_once=at_once)
             self._head = head + self._take(header.extended_size)
         if header.compressed or PROMISE in header.labels:
+            if not header.compressed:
+                check_temporary(self.name, self.stored, nbytes)
             self._unpack_all()
         else:
-            self.size = header.data_offset + header.shape[0] * header.frame_nbytes
+            self.size = nbytes
             self.streamed = self.sequential = True
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
@@ -146,7 +156,9 @@ class Unpacked(Source):
         try:
             with self._unpacking():
                 self._rewind()
-                shutil.copyfileobj(self._flow, file, _BLOCK)
+                while block := self._flow.read(_BLOCK):
+                    check_temporary(self.name, self.stored, file.tell() + len(block))
+                    file.write(block)
                 if self.size:  # known where all is read later than the header
                     self._compare(file.tell())
         except BaseException:
@@ -204,6 +216,11 @@ class ZstdFrames(Source):
                 "copy both again"
             )
         self._places = list(zip(*columns, strict=True))
+
+    @property
+    def stored(self) -> int:
+        """Number of compressed bytes."""
+        return self._packed.size
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
         """Return the header or a frame; see `Source`."""

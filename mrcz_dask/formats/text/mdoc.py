@@ -11,10 +11,11 @@ from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 
 from mrcz_dask.formats.places import SUFFIXES, stem_of
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.formats.text.timestamps import find_time
 
 SUFFIX = ".mdoc"
-_LARGEST = 1 << 26
+LARGEST = 1 << 26
 _SECTION = re.compile(r"\[\s*(?P<kind>[^=\]]+?)\s*=\s*(?P<name>.*?)\s*\]?$")
 
 
@@ -128,11 +129,10 @@ def read_mdoc(path: Path) -> Mdoc:
 
     Raises
     ------
-    OSError
-        If the file cannot be read.
+    FormatError, PlaceError, OSError
+        It is too large, no regular file, or cannot be read.
     """
-    with path.open("rb") as stream:
-        content = stream.read(_LARGEST)
+    content = read_file(path, LARGEST)
     try:
         return parse_mdoc(content.decode("utf-8"))
     except UnicodeDecodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.compression.chunks import decompress_into
-from mrcz_dask.formats.source import read_bytes
+from mrcz_dask.formats.source import open_file, read_bytes
 from mrcz_dask.formats.spool import Record, Spool, scan
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
@@ -148,7 +149,7 @@ def spooled(path: Path) -> Iterator[tuple[StreamInfo, Frame]]:
 
     The file may grow meanwhile; a frame that is not whole yet ends it.
     """
-    with path.open("rb") as stream:
+    with os.fdopen(open_file(path), "rb") as stream:
         handle = stream.fileno()
         records = scan(handle)
         first = next(records, None)

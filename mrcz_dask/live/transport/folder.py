@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event
 
-from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.places import resolved, stem_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.live.frames import Publish
 from mrcz_dask.live.transport.replay import frame_of
@@ -54,7 +54,7 @@ class Folder:
         inputs: InputParams | None = None,
     ) -> None:
         # as the watcher names its files: each is known by its path
-        self._path = Path(path).resolve()
+        self._path = resolved(path)
         if not self._path.is_dir():
             raise ParameterError(
                 f"{path}: no folder; expected one that is followed, or --replay, or --listen"

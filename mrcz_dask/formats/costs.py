@@ -1,0 +1,101 @@
+"""Limits on what a file may cost: time, memory and disk are judged before they are taken.
+
+A small file can ask for much: blank stacks shrink to a 5000th, and so do those made to fill a machine. So the
+ratio alone refuses nothing. Refused is what is larger than a limit, which an environment variable raises,
+and beyond all proportion to the file; and what does not fit into what is free.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from math import ceil
+
+import psutil
+
+from mrcz_dask.values.errors import HeaderError, ParameterError
+from mrcz_dask.values.sizes import readable
+
+LARGEST = "MRCZ_DASK_LARGEST"  # GB that a stack may decode to; a 16th of it at once
+_DEFAULT, _GB = 64.0, 1e9
+_AT_ONCE = 16
+_PROPORTION = 256
+_PART_BYTES = 256  # that a reader remembers of each frame or chunk
+_FREE = 0.5  # share of free memory or disk that one file may take
+
+
+def settings() -> dict[str, str]:
+    """Return the limit as an environment variable, for workers on other machines; empty if it is not set."""
+    return {LARGEST: os.environ[LARGEST]} if LARGEST in os.environ else {}
+
+
+def check_cost(name: str, *, stored: int, decoded: int = 0, at_once: int = 0, parts: int = 0) -> None:
+    """Refuse a file that would take too long to read, or more memory than there is.
+
+    Parameters
+    ----------
+    name
+        What messages call the file.
+    stored
+        Its bytes.
+    decoded
+        Bytes of all its pixels, which cost time.
+    at_once
+        Bytes of the largest piece that has to be in memory, a frame or a chunk.
+    parts
+        Number of frames or chunks, whose places are remembered.
+
+    Raises
+    ------
+    HeaderError
+        Says how much, and how the limit is raised.
+    """
+    limit = _limit()
+    held = at_once + _PART_BYTES * parts
+    if decoded > max(limit, _PROPORTION * stored):
+        raise HeaderError(_too_much(name, stored, decoded, "pixels", decoded))
+    if held > max(limit // _AT_ONCE, stored):
+        raise HeaderError(_too_much(name, stored, held, "memory at once", _AT_ONCE * held))
+    free = int(_FREE * psutil.virtual_memory().available)
+    if held > free:
+        raise HeaderError(
+            f"{name}: asks for {readable(held)} of memory at once; expected at most {readable(free)}, half "
+            "of what is free; read it on a larger machine"
+        )
+
+
+def largest_temporary(stored: int) -> int:
+    """Return the bytes that a file of `stored` bytes may take in the folder for temporary files."""
+    free = int(_FREE * shutil.disk_usage(tempfile.gettempdir()).free)
+    return min(free, max(_limit() // _AT_ONCE, _PROPORTION * stored))
+
+
+def check_temporary(name: str, stored: int, nbytes: int) -> None:
+    """Refuse a compressed file that would take too much of the disk for temporary files.
+
+    Raises
+    ------
+    HeaderError
+        Says how much, and what to do.
+    """
+    most = largest_temporary(stored)
+    if nbytes > most:
+        free = readable(shutil.disk_usage(tempfile.gettempdir()).free)
+        what = f"disk in {tempfile.gettempdir()}, where {free} are free (TMPDIR sets another folder)"
+        raise HeaderError(_too_much(name, stored, nbytes, what, _AT_ONCE * nbytes))
+
+
+def _too_much(name: str, stored: int, nbytes: int, what: str, needed: int) -> str:
+    return (
+        f"{name}: its {readable(stored)} ask for {readable(nbytes)} of {what}; if that is right, set "
+        f"{LARGEST}={ceil(needed / _GB)} (GB)"
+    )
+
+
+def _limit() -> int:
+    text = os.environ.get(LARGEST, str(_DEFAULT))
+    try:
+        return int(float(text) * _GB)
+    except (ValueError, OverflowError) as error:
+        raise ParameterError(f"{LARGEST} is {text!r}; expected a number of GB, such as 64") from error

@@ -1,0 +1,63 @@
+"""Pipes, devices, links in a circle and names that are no UTF-8, beside sound stacks and among outputs."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.nights import Koma
+
+ODD = ("pipe.mrcz", "loop.mrcz", "nowhere.mrcz", "zero.mrcz")
+NO_UTF8 = b"m_\xff\xfe.mrcz"
+
+
+def make_odd(folder: Path, names: tuple[str, ...] = ODD) -> None:
+    os.mkfifo(folder / names[0])
+    (folder / names[1]).symlink_to(names[1])
+    (folder / names[2]).symlink_to("gone.mrcz")
+    (folder / names[3]).symlink_to("/dev/zero")
+
+
+COMMANDS = {
+    "koma": ["--workers", "0", "--radius", "2", "--no-report"],
+    "recompress": [],
+    "decompress": [],
+    "outliers": [],
+    "verify": None,
+    "info": None,
+    "provenance": None,
+    "zarr-view": None,
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_is_named_and_the_rest_is_done(name: str, night: Path, tmp_path: Path, command: Path) -> None:
+    count = len([*night.glob("*.mrcz")])
+    shutil.copy(os.fsencode(next(night.glob("*.mrcz"))), os.fsencode(night) + b"/" + NO_UTF8)
+    make_odd(night)
+    own, out = COMMANDS[name], tmp_path / "out"
+    arguments = ["-o", str(out if own is not None else tmp_path / "view.json")]
+    arguments = [] if name in ("verify", "info", "provenance") else [*arguments, *(own or [])]
+    done = subprocess.run(
+        [command, name, str(night), *arguments], capture_output=True, timeout=300, stdin=subprocess.DEVNULL
+    )
+    text = (done.stdout + done.stderr).decode("utf-8", "backslashreplace")
+    assert done.returncode == 3 and "Traceback" not in text, text
+    assert all(one in text for one in (*ODD, "m_\\")), text
+    if own is not None:
+        assert len([path for path in out.iterdir() if path.suffix in (".mrcz", ".mrcs")]) == count
+
+
+def test_names_of_outputs_that_no_file_can_have(night: Path, tmp_path: Path, koma: Koma) -> None:
+    out = tmp_path / "out"
+    whole = koma(night, out)
+    names = sorted(path.name for path in out.glob("*.mrcz"))
+    for name in names[:4]:
+        (out / name).unlink()
+    make_odd(out, tuple(names[:4]))  # type: ignore[arg-type]
+    again = koma(night, out)
+    assert whole.complete and len(again.failures) == 4 and len(again.results) == len(names) - 4
+    assert all("cannot write" in failure.reason for failure in again.failures)
+    assert (out / names[2]).is_symlink() and (out / names[0]).is_fifo()
