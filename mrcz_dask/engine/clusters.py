@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING
 from mrcz_dask.engine.allocator import environment, give_back
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD, WORKER_MEMORY, begin_jobs, open_cluster, show_jobs
+from mrcz_dask.engine.jobs import (
+    LOOPBACK,
+    ONE_THREAD,
+    WORKER_MEMORY,
+    begin_jobs,
+    let_jobs_end,
+    open_cluster,
+    show_jobs,
+)
 from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, plan_workers
 from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
@@ -241,6 +249,7 @@ def _queued(
         client.register_plugin(deaf_to_interrupts())
         begin_jobs(cluster, settings)
         _wait_for_a_job(client, cluster, settings, listen)
+        let_jobs_end(cluster, settings)
         _check_versions(client)
         each, most = settings.plan_workers(estimate), settings.jobs[1]
         slots = each.workers * each.tasks * most

@@ -101,16 +101,18 @@ def open_cluster(
 
 
 def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
-    """Submit the first jobs, and let Dask submit and end others as the work asks for.
+    """Submit the first jobs, and let Dask keep at least one until `let_jobs_end`.
+
+    A queue may let the first job wait for hours, and without work Dask would take it back.
 
     Raises
     ------
     SessionError
         When the queue system takes no job; with what it says.
     """
-    low, high = settings.jobs
+    low = max(1, settings.jobs[0])
     try:
-        cluster.sync(_submit, cluster, max(1, low))
+        cluster.sync(_submit, cluster, low)
     except RuntimeError as error:
         shown = re.search(r"stderr:\n(.*)", str(error), re.DOTALL)
         text = "; ".join((shown[1] if shown else str(error)).strip().splitlines())
@@ -118,8 +120,17 @@ def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
             f"{settings.system} takes no job: {text}; compare the queue settings with what your "
             "cluster expects (`mrcz-dask cluster script` prints the job)"
         ) from None
-    cluster.adapt(minimum_jobs=low, maximum_jobs=high, interval=f"{LOOK}s")
+    _adapt(cluster, settings, low)
     cluster.sync(_submit_again, cluster)
+
+
+def let_jobs_end(cluster: JobQueueCluster, settings: QueueSettings) -> None:
+    """Let Dask end jobs that have no work, down to the least number of the queue settings."""
+    _adapt(cluster, settings, settings.jobs[0])
+
+
+def _adapt(cluster: JobQueueCluster, settings: QueueSettings, low: int) -> None:
+    cluster.adapt(minimum_jobs=low, maximum_jobs=settings.jobs[1], interval=f"{LOOK}s")
 
 
 async def _submit(cluster: JobQueueCluster, number: int) -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -205,6 +206,20 @@ def test_jobs_follow_the_work(slurm: Any) -> None:
         assert len(rooms) == 150 and max(rooms) == 2
         assert until(lambda: slurm.jobs() == [])
         assert len(list(napping(client, 3))) == 3
+
+
+def test_a_first_job_that_waits_long_stays_in_the_queue(slurm: Any) -> None:
+    """Also where no job need be kept: nothing is known of the work before there is a worker."""
+    looks = 6
+    before = slurm.jobs("--states", "all")
+    slurm.run("scontrol", "update", "PartitionName=night", "State=DOWN")
+    begin = threading.Timer(
+        looks * jobs.LOOK, slurm.run, ["scontrol", "update", "PartitionName=night", "State=UP"]
+    )
+    begin.start()
+    with opened(jobs=(0, 2), wait=60):
+        begin.join()
+        assert len(slurm.jobs("--states", "all")) == len(before) + 1
 
 
 def test_200_stacks_bring_four_jobs_and_then_none(
