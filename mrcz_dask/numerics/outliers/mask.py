@@ -21,7 +21,10 @@ MISFIT = 0.015
 WIDE = 1.2
 FLATTEN_MEDIAN = 20
 FLATTEN_SIDE = 128
-SCALARS = ("t_dark", "t_hot", "mu", "sigma", "mean", "misfit", "status", "illumination")
+# The last digits of fitted numbers depend on the processor; the others are the same on all.
+FITTED = ("t_dark", "t_hot", "mu", "sigma", "misfit")
+SCALARS = ("mean", "status", "illumination")
+DIGITS = 6
 
 Bools = NDArray[np.bool_]
 
@@ -115,12 +118,16 @@ class OutlierMask:
         return self.status in ("ok", "sparse")
 
     def summary(self) -> dict[str, Any]:
-        """Return counts, thresholds and fit as plain scalars, as provenance keeps them."""
+        """Return counts, thresholds and fit as plain scalars, as provenance keeps them.
+
+        Fitted numbers have six digits, so that a file has the same bytes on every processor.
+        """
         return {
             "n_masked": int(np.count_nonzero(self.mask)),
             "n_hot": int(np.count_nonzero(self.hot)),
             "n_dead": int(np.count_nonzero(self.dead)),
             "n_neighbourly": int(np.count_nonzero(self.neighbourly)),
+            **{name: float(f"{getattr(self, name):.{DIGITS}g}") for name in FITTED},
             **{name: getattr(self, name) for name in SCALARS},
             "caveats": list(self.caveats),
         }
