@@ -30,7 +30,11 @@ from mrcz_dask.cli.simulate import simulate, simulate_raw
 from mrcz_dask.cli.status import status
 from mrcz_dask.cli.zarr_view import zarr_view
 from mrcz_dask.values.errors import FormatError, MrczDaskError, TruncatedError
+from mrcz_dask.values.texts import visible
 from mrcz_dask.version import __version__
+
+# Click's `UsageError`, of which typer brings a copy of its own or not.
+USAGE_ERROR = typer.BadParameter.__mro__[1]
 
 
 class Commands(typer.core.TyperGroup):
@@ -40,6 +44,9 @@ class Commands(typer.core.TyperGroup):
         """Run a command."""
         try:
             return super().invoke(ctx)
+        except USAGE_ERROR as error:  # typer prints it, and in it names of files
+            error.message = "\n".join(map(visible, str(error.message).split("\n")))
+            raise
         except TruncatedError as error:
             raise FormatError(str(error)) from error
 

@@ -187,7 +187,8 @@ def _show(assessment: Assessment) -> None:
         results().print(_radii(assessment.over_radius))
         _say_fits("Eq. 13: R = a radius^b + c", assessment.over_radius)
         choice = assessment.over_radius.choice
-        say(f"\nuse --radius {choice.radius}: {choice.reason}")
+        say("")
+        say(f"use --radius {choice.radius}: {choice.reason}")
     if assessment.by_method is not None:
         if assessment.over_radius is not None:
             say("")

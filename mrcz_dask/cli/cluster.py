@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import print_json, say
+from mrcz_dask.cli.console import print_json, say, say_lines
 from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.running import JobGroup, SchedulerGroup
@@ -43,7 +43,7 @@ def script(*, queue: JobGroup) -> None:
     from mrcz_dask.engine.check_cluster import K2
     from mrcz_dask.engine.jobs import job_script
 
-    say(job_script(settings, K2).rstrip())
+    say_lines(job_script(settings, K2).rstrip())
 
 
 @command(leave_out=("jobs",))

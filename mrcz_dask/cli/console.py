@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -11,32 +10,48 @@ from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from mrcz_dask.values.errors import error_text
+from mrcz_dask.values.texts import json_text, visible
 
 # A table on a pipe must not be folded: the width that nobody set is taken as wide.
 PIPE_WIDTH = 400
+
+
+class SafeConsole(Console):
+    """A console on which each text takes one line and a terminal obeys none, whatever is in a name."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as rich draws it; all printed texts and cells of tables come through here."""
+        return super().render_str(visible(text), **options)
 
 
 def results() -> Console:
     """Return the console of standard output; plain and unfolded on a pipe."""
     terminal = sys.stdout.isatty()  # names are no markup: a[x].mrc keeps its brackets, a:cat:.mrc its word
     width = None if terminal else PIPE_WIDTH
-    return Console(width=width, soft_wrap=not terminal, markup=False, emoji=False)
+    return SafeConsole(width=width, soft_wrap=not terminal, markup=False, emoji=False)
 
 
 def errors() -> Console:
     """Return the console of standard error."""
-    return Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
+    return SafeConsole(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Print a line of results as it is."""
+    """Print a line of results."""
     results().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def say_lines(text: str) -> None:
+    """Print a text of our own that has several lines."""
+    for line in text.split("\n"):
+        say(line)
+
+
 def alert(text: str, style: str = "red") -> None:
-    """Print a line on standard error as it is."""
+    """Print a line on standard error."""
     errors().print(text, style=style, markup=False, highlight=False)
 
 
@@ -73,7 +88,7 @@ def tell_stopped(end: BaseException) -> None:
 
 def print_json(values: Any) -> None:
     """Print plain values as JSON, numbers that JSON does not know as null."""
-    sys.stdout.write(json.dumps(finite(values), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(finite(values), indent=2) + "\n")
 
 
 def finite(values: Any) -> Any:
@@ -85,23 +100,10 @@ def finite(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-class _Table(Table):
-    """A table whose cells take one line each, whatever is in a name."""
-
-    def add_row(self, *cells: Any, **options: Any) -> None:
-        """Add a row of texts."""
-        super().add_row(*(visible(cell) if isinstance(cell, str) else cell for cell in cells), **options)
-
-
-def visible(text: str) -> str:
-    """Return a text with line ends and control characters as Python writes them."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
     """Return a table without lines; on a terminal that is narrow, texts are folded rather than cut."""
     terminal = sys.stdout.isatty()
-    rows = _Table(box=None, pad_edge=False, collapse_padding=terminal)
+    rows = Table(box=None, pad_edge=False, collapse_padding=terminal)
     for column in columns:
         number = column in right
         justify: Literal["left", "right"] = "right" if number else "left"

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import typer
 
-from mrcz_dask.cli.console import complain, print_json, say, visible
+from mrcz_dask.cli.console import complain, print_json, say
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.shared import AsJson, InputGroup, Recursive, StacksOrFolders
@@ -162,7 +162,7 @@ def verify(
         for report in reports:
             sound, expected = report["frames"], report.get("expected_frames")
             frames = f", {sound} frames" if sound == expected else f", {sound} of {expected} frames sound"
-            say(f"{visible(report['path'])}: {report['status']}{frames if sound else ''}")
+            say(f"{report['path']}: {report['status']}{frames if sound else ''}")
             for line in (*report["problems"], *report.get("notes", ())):
                 say(f"  {line}")
     states = {report["status"] for report in reports}

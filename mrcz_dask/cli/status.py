@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson, OutputOfKoma
 from mrcz_dask.values.stopping import check_stop
+from mrcz_dask.values.texts import json_text
 
 if TYPE_CHECKING:
     from mrcz_dask.monitor.snapshot import Snapshot
@@ -45,7 +45,7 @@ def status(
     for state, holder in _states(output):
         values = {**state.to_dict(), "by": holder}
         if as_json and watch:
-            sys.stdout.write(json.dumps(finite(values), ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(finite(values)) + "\n")
             sys.stdout.flush()
         elif as_json:
             print_json(values)

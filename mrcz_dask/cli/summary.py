@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcz_dask.cli.console import print_json, results, say, table
+from mrcz_dask.cli.console import print_json, results, say, say_lines, table
 from mrcz_dask.formats.places import measure
 from mrcz_dask.values.sizes import readable, some
 
@@ -49,7 +49,7 @@ def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) ->
         return
     for part in (plan, where.queue, crew):
         if part:
-            say(str(part))
+            say_lines(str(part))
 
 
 def show_outcome(outcome: Outcome, report: Path | None = None) -> None:

@@ -24,6 +24,7 @@ from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterE
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import FORMATS, Settings, WriteParams
 from mrcz_dask.values.sizes import readable, some
+from mrcz_dask.values.texts import visible
 from mrcz_dask.values.windows import koma_window
 
 # Bytes per pixel that normalized output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,
@@ -132,12 +133,12 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(map(visible, self._lines()))
 
     def _lines(self) -> Iterator[str]:
         koma, needed = self.settings.koma, self.memory_estimate()
         reach = "the whole session" if koma.method == "session" else f"radius {koma.radius}"
-        yield str(self.discovery)
+        yield from self.discovery.lines()
         yield f"windows, if all stacks are usable ({reach}):"
         yield from (f"  {k}: {in_runs(self.window(k)) or 'none'}" for k in range(len(self.stacks)))
         if self.gain is not None:

@@ -27,6 +27,7 @@ from mrcz_dask.session.probe import probe
 from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import visible
 
 NO_GAIN = GainOptions()
 FEWEST_DARK = 8
@@ -129,7 +130,7 @@ class CountPlan:
         return f"from {kind}, into {self.own_calibration}"
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(map(visible, self._lines()))
 
     def _lines(self) -> Iterator[str]:
         frames, size = sum(one.shape[0] for one in self.stacks), sum(one.size for one in self.stacks)

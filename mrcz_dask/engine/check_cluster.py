@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from mrcz_dask.engine.client import DaskClient, workers_there
-from mrcz_dask.engine.clusters import SHARE, ClientOptions, cores, is_loopback, open_client
+from mrcz_dask.engine.clusters import SHARE, ClientOptions, cores, open_client
+from mrcz_dask.engine.hosts import is_loopback
 from mrcz_dask.engine.memory import PROCESS_BYTES, MemoryEstimate, estimate_memory
 from mrcz_dask.engine.queues import QueueSettings
 from mrcz_dask.values.errors import MrczDaskError, ParameterError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 import time
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING
 from mrcz_dask.engine.allocator import environment, give_back
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
+from mrcz_dask.engine.hosts import LOOPBACK, guard, is_loopback
 from mrcz_dask.engine.jobs import (
-    LOOPBACK,
     ONE_THREAD,
     WORKER_MEMORY,
     begin_jobs,
@@ -197,15 +196,6 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def is_loopback(address: str) -> bool:
-    """Return whether an address, with a scheme and a port or without, is reached from this machine alone."""
-    host = re.sub(r"^\w+://|:\d+$", "", address).strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 @contextmanager
 def _local(
     planned: WorkerPlan, options: ClientOptions, estimate: MemoryEstimate, listen: Listener
@@ -244,6 +234,7 @@ def _queued(
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler_address
+        guard(cluster.scheduler.http_application, dashboard.rpartition(":")[0])
         _warn_of_dashboard(dashboard, listen)
         _warn_of_plain(address, listen)
         client.register_plugin(deaf_to_interrupts())

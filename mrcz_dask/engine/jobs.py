@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.allocator import environment
+from mrcz_dask.engine.hosts import LOOPBACK
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.engine.queues import MEBI, PATH, QueueSettings, System, clock
 from mrcz_dask.formats import costs
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from dask_jobqueue.core import JobQueueCluster
     from distributed import Security
 
-LOOPBACK = "127.0.0.1"
 # One thread for each task: stacks run side by side, and more threads would wait for each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS"), "1")
 # Workers hold nothing that could be spilled. What was used once stays with the process (see `allocator`), so

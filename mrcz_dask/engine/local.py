@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from mrcz_dask.engine.jobs import LOOPBACK
+from mrcz_dask.engine.hosts import LOOPBACK, guard
+from mrcz_dask.formats.libraries import library
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.stopping import check_stop
 
@@ -62,17 +63,28 @@ def local_cluster(
     ------
     SessionError
         The workers do not start.
+    MissingLibraryError
+        Dask's configuration asks for encryption, and cryptography is not installed.
     """
     import dask
-    from distributed import Client, LocalCluster  # before its configuration is changed, which it brings along
+    from distributed import (
+        Client,
+        LocalCluster,
+        Security,
+    )  # before its configuration is changed, which it brings along
 
     check_stop()  # after what takes seconds to load
+    security = None
+    if dask.config.get("distributed.comm.require-encryption"):
+        library("cryptography", "hpc", "encrypted connections")
+        security = Security.temporary()
     with (
         _killing() as kill,
         dask.config.set(settings),
-        LocalCluster(n_workers=0, host=LOOPBACK, **options) as cluster,
+        LocalCluster(n_workers=0, host=LOOPBACK, security=security, **options) as cluster,
         Client(cluster, set_as_default=False, direct_to_workers=direct) as client,
     ):
+        guard(cluster.scheduler.http_application, options["dashboard_address"].rpartition(":")[0])
         try:
             cluster.scale(number)
             if again:

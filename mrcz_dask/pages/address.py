@@ -7,11 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from mrcz_dask.engine.clusters import is_loopback
+from mrcz_dask.engine.hosts import LOOPBACK, is_loopback
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import Listener, Warned
 
-LOOPBACK = "127.0.0.1"
 _ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
 
 

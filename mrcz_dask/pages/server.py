@@ -22,13 +22,13 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
-from mrcz_dask.engine.clusters import is_loopback
+from mrcz_dask.engine.hosts import guard
 
-# A tunnel may begin at any port of the machine that looks; other sites in its browser must not read the page.
-TUNNELED = ("localhost:*", "127.0.0.1:*", "[::1]:*")
 # They warn of every browser that goes away; Dask keeps them quiet, too.
 QUIET = ("bokeh", "tornado")
 SECONDS = 10.0
+# Each takes 1 to 2 MB.
+MOST_PAGES = 50
 # What the last updates are given to reach browsers: one for the numbers, one for the thumbnails.
 LAST_UPDATES, LAST_SECONDS = 2, 0.3
 
@@ -89,13 +89,18 @@ class Documents:
 
     def application(self, host: str) -> BokehTornado:
         """Return the application for a server that listens at an address."""
-        return BokehTornado(
+        application = BokehTornado(
             {f"/{self._site.name}": Application(FunctionHandler(self._make))},
-            extra_websocket_origins=TUNNELED if is_loopback(host) else ("*",),
+            extra_websocket_origins=("*",),  # the guard decides
             absolute_url="",
         )
+        guard(application, host)
+        return application
 
     def _make(self, document: Document) -> None:
+        if len(self._open) >= MOST_PAGES:  # those that no browser has taken up are gone after half a minute
+            document.template = Template(f"{MOST_PAGES} pages are open already. Close some, then load again.")
+            return
         document.template = self._template
         document.template_variables.update(self._variables)
         self._open[document] = page = self._site.page(self._reader)

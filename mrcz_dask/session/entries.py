@@ -12,6 +12,7 @@ import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
 from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import visible
 
 Source = Literal["mdoc", "header", "name", "mtime"]
 
@@ -172,9 +173,10 @@ class Discovery:
         return sum(stack.size for stack in self.stacks)
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(map(visible, self.lines()))
 
-    def _lines(self) -> Iterator[str]:
+    def lines(self) -> Iterator[str]:
+        """Yield what was found, as it is printed."""
         yield f"{len(self.stacks)} stacks of {self.stacks[0].kind} ({readable(self.size)}) in {self.folder}"
         yield from (f"  {stack.acquired}  {stack.name}" for stack in self.stacks)
         yield from (f"skipped: {self.name_of(one.path)}: {one.reason}" for one in self.skipped)

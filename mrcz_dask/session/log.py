@@ -21,6 +21,7 @@ from mrcz_dask.formats.source import open_file
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError, FormatError
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
+from mrcz_dask.values.texts import json_text
 
 NAME = "events.jsonl"
 VERSION = 1
@@ -46,7 +47,7 @@ def to_line(message: messages.Message, now: datetime) -> str:
     values = {f.name: getattr(message, f.name) for f in fields(message) if f.name not in message.unlogged}
     head = {"time": now.astimezone(UTC).isoformat(timespec="milliseconds"), "event": type(message).__name__}
     version = {"layout": VERSION} if isinstance(message, messages.RunStarted) else {}
-    return json.dumps(sealed_values({**head, **version, **plain(values)}), ensure_ascii=False)
+    return json_text(sealed_values({**head, **version, **plain(values)}))
 
 
 def from_line(line: str) -> Moment | None:

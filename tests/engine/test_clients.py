@@ -19,7 +19,6 @@ from mrcz_dask.engine.clusters import (
     ClientOptions,
     Tls,
     cores,
-    is_loopback,
     open_client,
     plan_local_workers,
 )
@@ -203,23 +202,6 @@ def test_certificates_have_to_be_there(tmp_path: Path) -> None:
             open_client(ClientOptions(tls=tls, **where), LITTLE, silent),  # type: ignore[arg-type]
         ):
             pass
-
-
-@pytest.mark.parametrize(
-    ("address", "inside"),
-    [
-        ("tcp://127.0.0.1:8786", True),
-        ("tls://127.4.5.6:1", True),
-        ("localhost:8787", True),
-        ("tcp://[::1]:8786", True),
-        ("192.0.2.2:8787", False),
-        ("tcp://login:8786", False),
-        (":8787", False),
-        ("0.0.0.0:8787", False),
-    ],
-)
-def test_what_is_reached_from_this_machine_alone(address: str, inside: bool) -> None:
-    assert is_loopback(address) is inside
 
 
 @pytest.mark.parametrize(("address", "warned"), [("localhost:0", 0), ("0.0.0.0:0", 1)])

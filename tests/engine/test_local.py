@@ -3,14 +3,18 @@
 import logging
 import multiprocessing
 import signal
+import socket
+import ssl
 
+import dask
 import pytest
 
 from mrcz_dask.engine import local
+from mrcz_dask.engine.client import DaskClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.messages import silent
+from mrcz_dask.values.messages import ClusterReady, Message, silent
 from mrcz_dask.values.stopping import ask_to_stop
 
 LITTLE = MemoryEstimate(100_000_000, 1_000_000)
@@ -45,3 +49,23 @@ def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> 
         open_client(ClientOptions(2), LITTLE, silent),
     ):
         pytest.fail("the workers started")
+
+
+@pytest.mark.cluster
+def test_connections_are_encrypted_where_the_configuration_of_dask_asks_for_it() -> None:
+    import distributed  # noqa: F401 - brings its configuration along
+
+    ready: list[Message] = []
+    configured = dask.config.set({"distributed.comm.require-encryption": True})
+    with configured, open_client(ClientOptions(1), LITTLE, ready.append) as client:
+        assert isinstance(client, DaskClient) and isinstance(ready[-1], ClusterReady)
+        assert client.client.submit(len, [1, 2]).result() == 2
+        host, port = ready[-1].scheduler.removeprefix("tls://").split(":")
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        with socket.create_connection((host, int(port))) as plain, context.wrap_socket(plain) as stranger:
+            stranger.settimeout(20)
+            with pytest.raises(OSError):  # it has no certificate
+                while stranger.recv(100):
+                    pass
+                raise ConnectionResetError

@@ -15,6 +15,7 @@ from mrcz_dask.monitor import page, serving
 from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.page import monitor_site
 from mrcz_dask.monitor.serving import PageParams, watched
+from mrcz_dask.pages import server
 from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.pages.server import Server
 from mrcz_dask.values import messages
@@ -78,9 +79,9 @@ def test_no_places(text: str) -> None:
 
 def test_without_prometheus_client_there_is_the_page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "HAS_METRICS", False)
-    server = Server(monitor_site(SessionListener()), "127.0.0.1", 0)
-    assert (get(server.address, "/session")[0], get(server.address, "/metrics")[0]) == (200, 404)
-    server.close()
+    served = Server(monitor_site(SessionListener()), "127.0.0.1", 0)
+    assert (get(served.address, "/session")[0], get(served.address, "/metrics")[0]) == (200, 404)
+    served.close()
 
 
 def test_the_page_and_the_metrics_are_served(alone: Server) -> None:
@@ -110,6 +111,26 @@ def test_pages_of_other_sites_may_not_read_it_and_tunnels_may(alone: Server) -> 
         assert knock(alone.address, origin) != 403, origin
     for origin in ("http://example.org", f"http://example.org:{port}", "https://127.0.0.1.example.org:80"):
         assert knock(alone.address, origin) == 403, origin
+
+
+def test_a_name_that_was_not_asked_for_gets_nothing(alone: Server) -> None:
+    for path in (
+        "/session",
+        "/session/ws",
+        "/session/autoload.js",
+        "/metrics",
+        "/",
+        "/static/js/bokeh.min.js",
+    ):
+        status, text, _ = get(alone.address, path, Host="example.org")
+        assert status == 403 and "Use the address that the command printed" in text, path
+    assert get(alone.address, "/metrics", Host="localhost:9999")[0] == 200
+
+
+def test_pages_beyond_a_number_are_refused(alone: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_PAGES", 1)
+    assert "are open already" not in get(alone.address, "/session")[1]
+    assert "1 pages are open already" in get(alone.address, "/session")[1]
 
 
 def test_a_serial_run_has_no_page_unless_it_is_asked_for() -> None:
@@ -189,6 +210,8 @@ def test_the_dashboard_of_a_cluster_has_the_page_among_its_own(made: Made) -> No
             assert "dask_scheduler_workers" in metrics
             assert knock(ready.address, "http://localhost:9999") != 403
             assert knock(ready.address, "http://example.org") == 403
+            for path in ("/session", "/status", "/metrics", "/json/identity.json"):
+                assert get(ready.address, path, Host="example.org")[0] == 403, path
         assert get(ready.address, "/session")[0] == 404
         assert 'href="session"' not in get(ready.address, "/status")[1]
         assert "mrcz_dask" not in get(ready.address, "/metrics")[1]

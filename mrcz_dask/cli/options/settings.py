@@ -164,5 +164,5 @@ def read_settings(path: Path, command: str, parameters: Iterable[Parameter]) -> 
             remedy = f"did you mean {near[0]}?" if near else f"mrcz-dask init {command} lists all names"
             problems.append(f"{path}, line {line}: mrcz-dask {command} has no option {key}; {remedy}")
     if problems:
-        raise ParameterError("\n".join(problems))
+        raise ParameterError("; ".join(problems))
     return values

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.client import workers_there
 from mrcz_dask.engine.clusters import ClientOptions, connected
-from mrcz_dask.engine.jobs import LOOPBACK, ONE_THREAD
+from mrcz_dask.engine.hosts import LOOPBACK
+from mrcz_dask.engine.jobs import ONE_THREAD
 from mrcz_dask.engine.local import local_cluster
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.live.processors.host import Host

@@ -24,10 +24,10 @@ from mrcz_dask.values.errors import SessionError
 from .double import IMAGE, PROFILE, SCALAR, Double, ramp, spec
 
 
-def get(address: str, path: str) -> tuple[int, bytes, dict[str, str]]:
+def get(address: str, path: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
     connection = HTTPConnection(urlsplit(address).netloc, timeout=60)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read(), dict(answer.getheaders())
     finally:
@@ -110,6 +110,12 @@ def test_png(address: str, tmp_path: Path) -> None:
     picture = imread(tmp_path / "all.png")
     assert status == 200 and headers["Content-Type"] == "image/png"
     assert picture.shape[0] > 800 and picture.std() > 0.05
+
+
+def test_a_name_that_was_not_asked_for_gets_nothing() -> None:
+    with served_live(filled()) as address:
+        for path in ("/live", "/live/ws", "/live/export/all.csv", "/live/export/all.zarr.zip"):
+            assert get(address, path, Host="example.org")[0] == 403, path
 
 
 def test_nothing_yet_can_be_taken_away(tmp_path: Path) -> None:

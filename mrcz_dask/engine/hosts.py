@@ -1,0 +1,88 @@
+"""Which requests a page or dashboard answers: those for its own address, from its own pages.
+
+Another site's page in somebody's browser must not read ours, also where that site lets its name point here
+(DNS rebinding).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from tornado.web import Application
+
+LOOPBACK = "127.0.0.1"
+# Bokeh's list of names behind a proxy, such as that of a JupyterHub; separated by commas.
+NAMES = "BOKEH_ALLOW_WS_ORIGIN"
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address, with a scheme and a port or without, is reached from this machine alone."""
+    host = re.sub(r"^\w+://", "", address)
+    if not _is_ip(host):
+        host = re.sub(r":\d+$", "", host).strip("[]")
+    if _is_ip(host):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def is_asked_for(listening: str, host: str, origin: str | None) -> bool:
+    """Return whether a request is for a server's own address, and from a page of this address or none.
+
+    Parameters
+    ----------
+    listening
+        Address at which the server listens.
+    host
+        The request's header ``Host``; any port, because a tunnel may begin at any.
+    origin
+        The request's header ``Origin``; None from what is no page.
+    """
+    try:
+        names = {urlsplit(f"//{name.strip()}").hostname for name in os.environ.get(NAMES, "").split(",")}
+        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
+        page = None if origin is None else (urlsplit(origin).hostname or "").rstrip(".")
+    except ValueError:
+        return False
+    far = not is_loopback(listening)
+    if far:
+        names |= {listening.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
+    # No site can let a number point elsewhere, so numbers are safe where other machines may ask.
+    known = is_loopback(name) or name in names or (far and _is_ip(name))
+    return known and (page is None or page == name or is_loopback(page) or page in names)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def guard(application: Application, listening: str) -> None:
+    """Let an application answer 403 to all requests that are not for the address at which it listens."""
+    from tornado.httputil import HTTPServerRequest
+    from tornado.routing import Matcher, Rule
+    from tornado.web import RequestHandler
+
+    class Foreign(Matcher):
+        def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+            headers = request.headers
+            origin = headers.get("Origin", headers.get("Sec-Websocket-Origin"))
+            return None if is_asked_for(listening, request.host, origin) else {}
+
+    class Forbidden(RequestHandler):
+        def prepare(self) -> None:
+            self.set_status(403)
+            self.finish(
+                "This address is not one of this page. Use the address that the command printed. Behind a "
+                f"proxy, start the command with {NAMES}=NAME-OF-THE-PROXY.\n"
+            )
+
+    application.default_router.rules.insert(0, Rule(Foreign(), Forbidden))
