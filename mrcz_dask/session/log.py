@@ -6,7 +6,6 @@ and after a crash. From it come the state of a session, and which outputs are kn
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
