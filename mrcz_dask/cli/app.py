@@ -34,7 +34,7 @@ from mrcz_dask.values.texts import visible
 from mrcz_dask.version import __version__
 
 # Click's `UsageError`, of which typer brings a copy of its own or not.
-USAGE_ERROR = typer.BadParameter.__mro__[1]
+USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
 class Commands(typer.core.TyperGroup):

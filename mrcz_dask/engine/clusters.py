@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from mrcz_dask.engine.allocator import environment, give_back
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.hosts import LOOPBACK, guard, is_loopback
+from mrcz_dask.engine.hosts import LOOPBACK, guard_dashboard, is_loopback
 from mrcz_dask.engine.jobs import (
     ONE_THREAD,
     WORKER_MEMORY,
@@ -234,7 +234,7 @@ def _queued(
         Client(cluster, set_as_default=False) as client,
     ):
         address = cluster.scheduler_address
-        guard(cluster.scheduler.http_application, dashboard.rpartition(":")[0])
+        guard_dashboard(cluster, dashboard)
         _warn_of_dashboard(dashboard, listen)
         _warn_of_plain(address, listen)
         client.register_plugin(deaf_to_interrupts())

@@ -65,6 +65,11 @@ def _is_ip(host: str) -> bool:
     return True
 
 
+def guard_dashboard(cluster: Any, address: str) -> None:
+    """Guard all pages of the dashboard of a cluster in this process, which listens at ``HOST:PORT``."""
+    guard(cluster.scheduler.http_application, address.rpartition(":")[0])
+
+
 def guard(application: Application, listening: str) -> None:
     """Let an application answer 403 to all requests that are not for the address at which it listens."""
     from tornado.httputil import HTTPServerRequest

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from mrcz_dask.engine.hosts import LOOPBACK, guard
+from mrcz_dask.engine.hosts import LOOPBACK, guard_dashboard
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.stopping import check_stop
@@ -84,7 +84,7 @@ def local_cluster(
         LocalCluster(n_workers=0, host=LOOPBACK, security=security, **options) as cluster,
         Client(cluster, set_as_default=False, direct_to_workers=direct) as client,
     ):
-        guard(cluster.scheduler.http_application, options["dashboard_address"].rpartition(":")[0])
+        guard_dashboard(cluster, options["dashboard_address"])
         try:
             cluster.scale(number)
             if again:

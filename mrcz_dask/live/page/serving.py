@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+from mrcz_dask.engine.hosts import LOOPBACK
 from mrcz_dask.live.session import Session
-from mrcz_dask.pages.address import LOOPBACK, PageAddress
+from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.values.messages import Listener, PageReady, silent
 
 NAME = "live"
