@@ -30,8 +30,8 @@ def export(
     """Write the movies and outliers of a run for RELION, MotionCor, cryoSPARC or Warp.
 
     Movies become plain MRC (float32, corrected; for MotionCor, of recompressed outputs, the counts with a
-    dark reference each). Beside them: the outliers of each as map, boxes and SerialEM's text, a gain of ones,
-    the tables that the program reads, and a README with the commands.
+    dark reference each). Beside them are the outliers of each as map, boxes and SerialEM's text, and a gain
+    of ones. The program's tables and a README with the commands complete the folder.
 
     Exit code: 0 all movies, 3 some were left out, 1 nothing could be done, 2 wrong usage.
     """

@@ -55,8 +55,8 @@ def _pixel_size(good: Sequence[Movie], optics: Optics) -> float:
 ABOUT = """# {n} movies for {program}
 
 In `{movies}/` are plain MRC movies{kind}. Where a program demands a gain, `{gain}` is one of ones.
-`{defects}/` lists the outliers of each movie as a map (`.mrc`, 1 = defect), as boxes `x y w h` (`.txt`,
-from 0, row 0 the first in the file) and as SerialEM's text (`_serialem.txt`, row 0 at the top).
+`{defects}/` lists the outliers of each movie: `.mrc` is a map (1 = defect), `.txt` has boxes `x y w h`
+(from 0, row 0 the first in the file), `_serialem.txt` is SerialEM's text (row 0 at the top).
 `defects_common.*` has those that are outliers in every movie.
 
 Movies are in order of acquisition in every list. Dose: {dose:.4g} counts/pixel/frame on average.

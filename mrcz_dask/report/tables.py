@@ -231,9 +231,9 @@ def bands(data: SessionData) -> FigureData | None:
     return FigureData(
         "bands",
         "The pattern that is taken off, band by band",
-        "Share of a stack's power in each band that its neighbors explain (median, and the middle 80 % of "
-        "the stacks), and the share of the reference that is taken off. Columns and rows are read-out noise; "
-        "shells are structure of so many pixels. Fine scales are counting noise, of which nothing is "
+        "Share of a stack's power in each band that its neighbors explain: median, and the middle 80 % of "
+        "the stacks. Beside it: the share of the reference that is taken off. Columns and rows are read-out "
+        "noise; shells are structure of so many pixels. Fine scales are counting noise, of which nothing is "
         "explained.",
         "",
         {
