@@ -88,11 +88,6 @@ class Stages:
     store_ratio: float
     electrons: int
 
-    @property
-    def worker(self) -> float:
-        """From compressed frames to packed events."""
-        return self.count
-
 
 def stages(
     occupancy: float, zeroed: float | None, codec: str, shape: tuple[int, int], folder: Path
@@ -155,7 +150,7 @@ def shipping_rate(shape: tuple[int, int], folder: Path, total: int = 1 << 28) ->
 
 def cores(rate: float, one: Stages) -> tuple[float, float]:
     """Return the cores for compressing and for counting raw bytes at a rate (bytes/s)."""
-    return rate / 1e9 / one.compress, rate / 1e9 / one.worker
+    return rate / 1e9 / one.compress, rate / 1e9 / one.count
 
 
 def _pick(bench: Bench) -> tuple[int, int]:
@@ -165,13 +160,13 @@ def _pick(bench: Bench) -> tuple[int, int]:
 @row("count: compressed frames to events at 1 %, one core", rival=f"{GOAL / 1e6:g} Mpx/s", goal=at_least(1))
 def to_events(bench: Bench) -> Amounts:
     found = stages(0.01, None, LADDER[0], _pick(bench), bench.folder)
-    return Amounts(1 / (found.worker * 1e9), 1 / GOAL)
+    return Amounts(1 / (found.count * 1e9), 1 / GOAL)
 
 
 @row("count: compressing raw frames at 1 %, one core", rival="counting them, one core")
 def compressing(bench: Bench) -> Amounts:
     found = stages(0.01, None, LADDER[-1], _pick(bench), bench.folder)
-    return Amounts(1 / found.compress, 1 / found.worker)
+    return Amounts(1 / found.compress, 1 / found.count)
 
 
 def main() -> None:

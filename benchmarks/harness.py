@@ -172,7 +172,7 @@ def _timed(pair: Pair, bench: Bench) -> list[tuple[float, float]]:
 def _seconds(call: Callable[[], object], pair: Pair, bench: Bench) -> float:
     pair.before()
     gc.collect()
-    _warm(int(np.prod(bench.shape)) * 3 // 2)
+    touch_memory(int(np.prod(bench.shape)) * 3 // 2)
     start = time.perf_counter()
     result = call()
     elapsed = time.perf_counter() - start
@@ -180,7 +180,7 @@ def _seconds(call: Callable[[], object], pair: Pair, bench: Bench) -> float:
     return elapsed
 
 
-def _warm(nbytes: int) -> None:
+def touch_memory(nbytes: int) -> None:
     """Touch as much memory as a call needs.
 
     A virtual machine may hand pages that were free for two seconds back to its host; touching them again then

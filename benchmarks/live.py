@@ -47,13 +47,10 @@ def _session(bench: Bench, scripts: Sequence[Path | str], fps: float) -> dict[st
             return {one.name: (one.processed - before[one.name]) / passed for one in session.panels()}
 
 
-def _seven() -> list[Path | str]:
-    return [FOLDER / f"{name}.py" for name in NAMES]
-
-
 @row("live: seven processors, 870 x 870, slowest", rival=f"{FPS_GOAL:g} frames/s", goal=at_least(1))
 def together(bench: Bench) -> Amounts:
-    return Amounts(1 / min(_session(bench, _seven(), OFFERED).values()), 1 / FPS_GOAL)
+    seven = [FOLDER / f"{name}.py" for name in NAMES]
+    return Amounts(1 / min(_session(bench, seven, OFFERED).values()), 1 / FPS_GOAL)
 
 
 @row("live: three beside one that sleeps 5 s a frame, slowest", rival="without it", goal=at_least(0.8))
@@ -72,7 +69,8 @@ def pushed(bench: Bench) -> Amounts:
     with TemporaryDirectory(dir=bench.folder) as folder:
         with Recorder(Path(folder) / "here") as recorder:
             began = time.monotonic()
-            _record(recorder)
+            for k in range(PUSHED):
+                recorder.append([Frame(k, 0.0, frames(SHAPE)[k % 4])])
             alone = time.monotonic() - began
         with Recorder(Path(folder) / "pushed") as recorder:
             source = Listen("tcp://127.0.0.1:*", next_number=recorder.next_number, until_closed=True)
@@ -85,8 +83,3 @@ def pushed(bench: Bench) -> Amounts:
             seconds = time.monotonic() - began
             taking.join()
     return Amounts(seconds / PUSHED, alone / PUSHED)
-
-
-def _record(recorder: Recorder) -> None:
-    for k in range(PUSHED):
-        recorder.append([Frame(k, 0.0, frames(SHAPE)[k % 4])])

@@ -6,7 +6,6 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))  # benchmarks are no part of the package
 
 from benchmarks.harness import Amounts, Bench, Goal, Pair, Row, at_least, at_most, measure, table
-from benchmarks.sizes import limit
 
 
 @pytest.fixture
@@ -28,7 +27,3 @@ def test_pairs_alternate_after_a_first_call_of_each(bench: Bench) -> None:
     found = measure(Row("what", "rival", None, lambda _: pair), bench)
     assert "".join(calls) == "ab-a-b-b-a"
     assert found.met is None and found.lowest <= found.ratio <= found.highest
-
-
-def test_the_limit_is_the_entropy_of_the_counts() -> None:
-    assert [round(limit(dose), 3) for dose in (0.1, 1, 10)] == [0.06, 0.235, 0.462]

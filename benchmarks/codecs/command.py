@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -21,7 +22,7 @@ from mrcz_dask.cli.console import errors, print_json, results, say, table
 from mrcz_dask.cli.options.shared import AsJson, Many, Overwrite, numbers_of, texts_of
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.messages import Message
+from mrcz_dask.values.messages import Listener, Message
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20}
 
@@ -107,7 +108,7 @@ def measure_codecs(
     )
     if output is not None:
         prepare_folder(output, overwrite=overwrite)
-    with _Bar() as bar:
+    with _bar() as bar:
         report = run_bench(params, bar)
     if as_json:
         print_json(report.to_dict())
@@ -135,9 +136,8 @@ def _bytes(text: str) -> int:
 
 def _show(report: BenchReport) -> None:
     for one in text_tables(report):
-        made = table(*one.columns, right=one.columns[one.names :])
-        made.title, made.caption = one.title, one.caption
-        made.title_justify = made.caption_justify = "left"
+        made = table(*one.columns, right=one.columns[one.names :], caption=one.caption)
+        made.title = one.title
         for cells in one.rows:
             made.add_row(*cells)
         results().print(made)
@@ -146,38 +146,23 @@ def _show(report: BenchReport) -> None:
         say(text)
 
 
-class _Bar:
-    """A listener that draws how far a benchmark is, on standard error; on a pipe it names the parts."""
+@contextmanager
+def _bar() -> Iterator[Listener]:
+    """Give a listener that draws how far a benchmark is, on standard error; on a pipe it names the parts."""
+    console, tasks = errors(), dict[str, TaskID]()
+    columns = (TextColumn("{task.description:<32}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
+    ) as progress:
 
-    def __init__(self) -> None:
-        console = errors()
-        columns = (
-            TextColumn("{task.description:<32}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-        )
-        self._progress = Progress(
-            *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
-        )
-        self._tasks: dict[str, TaskID] = {}
+        def show(message: Message) -> None:
+            """Show that one measurement is done."""
+            assert isinstance(message, BenchStep)
+            part = message.part
+            if part not in tasks:
+                if progress.disable:
+                    console.print(f"{part}: {message.of} measurements", markup=False, highlight=False)
+                tasks[part] = progress.add_task(part, total=message.of)
+            progress.update(tasks[part], completed=message.done, description=f"{part}: {message.name}")
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def __call__(self, message: Message) -> None:
-        """Take in one measurement."""
-        if isinstance(message, BenchStep):
-            self._advance(message.part, message.name, message.done, message.of)
-
-    def _advance(self, part: str, name: str, done: int, total: int) -> None:
-        if part not in self._tasks:
-            if self._progress.disable:
-                self._progress.console.print(f"{part}: {total} measurements", markup=False, highlight=False)
-            self._tasks[part] = self._progress.add_task(part, total=total)
-        self._progress.update(self._tasks[part], completed=done, description=f"{part}: {name}")
+        yield show

@@ -110,9 +110,9 @@ def measure_metadata(params: BenchParams, listener: Listener) -> tuple[MetadataR
     serializers = [Serializer(*pair) for pair in product(encodings(), CODECS)]
     times: list[list[tuple[Sample, Sample]]] = [[] for _ in serializers]
     total = params.repeats * len(serializers)
-    for done, turn in enumerate(turns(serializers, params.repeats), 1):
-        times[turn.place].append(_round_trip(turn.one, values))
-        listener(BenchStep("metadata", turn.one.name, done, total))
+    for done, (place, serializer) in enumerate(turns(serializers, params.repeats), 1):
+        times[place].append(_round_trip(serializer, values))
+        listener(BenchStep("metadata", serializer.name, done, total))
     return tuple(_row(one, values, taken) for one, taken in zip(serializers, times, strict=True))
 
 

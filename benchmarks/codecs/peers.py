@@ -116,7 +116,7 @@ def mrcz(stack: NDArray[Any], folder: Path, codec: str, threads: int, block_size
         path,
         partial(write, path, stack, codec=explicit or codec, durable=False, nthreads=threads),
         partial(read, path, nthreads=threads),
-        _same_pixels(path, stack),
+        partial(_check, path.name, stack),
         partial(_settled, path),
     )
 
@@ -148,7 +148,7 @@ def program(of: Program, stack: NDArray[Any], folder: Path, threads: int) -> Con
         return unpacked
 
     pack = partial(run_program, [*of.command(of.level, threads=used), str(source)], packed)
-    return Contender(str(of), used, 0, packed, pack, unpack, _same_file(str(of), source))
+    return Contender(str(of), used, 0, packed, pack, unpack, partial(_check, str(of), source))
 
 
 def image_codec(name: str, stack: NDArray[Any], folder: Path, threads: int) -> Contender | LeftOut:
@@ -181,7 +181,7 @@ def image_codec(name: str, stack: NDArray[Any], folder: Path, threads: int) -> C
         with ThreadPoolExecutor(threads) as pool:
             return np.stack(list(pool.map(decode, (data[a:b] for a, b in pairwise(ends)))))
 
-    return Contender(name, threads, 0, path, pack, unpack, _same_pixels(path, stack))
+    return Contender(name, threads, 0, path, pack, unpack, partial(_check, path.name, stack))
 
 
 def _unpacker(decode: Callable[[bytes], bytes], stack: NDArray[Any]) -> Callable[[bytes], NDArray[Any]]:
@@ -258,7 +258,7 @@ def _uncompressed(name: str, stack: NDArray[Any], folder: Path, threads: int, fo
         path,
         partial(write, path, stack, nthreads=threads, **options),
         partial(read, path, nthreads=threads),
-        _same_pixels(path, stack),
+        partial(_check, path.name, stack),
     )
 
 
@@ -270,40 +270,23 @@ def _plain_file(stack: NDArray[Any], folder: Path) -> Path:
     return path
 
 
-def _same_pixels(path: Path, stack: NDArray[Any]) -> Callable[[Any], None]:
-    def check(found: NDArray[Any]) -> None:
-        if not _identical(found, stack):
-            raise _lossy(path.name, f"{found.shape} {found.dtype}", f"those of {stack.shape} {stack.dtype}")
-
-    return check
-
-
-def _identical(found: NDArray[Any], stack: NDArray[Any]) -> bool:
-    """Compare values; of floats bits, so that not-a-number is itself."""
-    if stack.dtype.kind in "fc":
-        return found.dtype == stack.dtype and found.tobytes() == stack.tobytes()
-    return np.array_equal(found, stack)
-
-
-def _same_file(name: str, source: Path) -> Callable[[Any], None]:
-    def check(found: Path) -> None:
-        if not _same_bytes(found, source):
-            raise _lossy(name, f"a file of {found.stat().st_size} bytes", f"{source.stat().st_size} bytes")
-
-    return check
-
-
-def _same_bytes(one: Path, other: Path) -> bool:
-    if one.stat().st_size != other.stat().st_size:
-        return False
-    return np.array_equal(np.memmap(one, np.uint8, "r"), np.memmap(other, np.uint8, "r"))
-
-
-def _lossy(name: str, found: str, expected: str) -> DamagedError:
-    return DamagedError(
-        f"{name}: decoded to {found} that differ from what went in, expected {expected} bit for bit; "
-        "do not use this compressor, and test the machine's memory and disk"
-    )
+def _check(name: str, expected: NDArray[Any] | Path, found: Any) -> None:
+    """Compare pixels or files with those that went in; of floats bits, so that not-a-number is itself."""
+    if isinstance(expected, Path):
+        sizes = [f"a file of {path.stat().st_size} bytes" for path in (found, expected)]
+        same = sizes[0] == sizes[1]
+        same = same and np.array_equal(np.memmap(found, "u1", "r"), np.memmap(expected, "u1", "r"))
+    else:
+        sizes = [f"{stack.shape} {stack.dtype}" for stack in (found, expected)]
+        if expected.dtype.kind in "fc":
+            same = found.dtype == expected.dtype and found.tobytes() == expected.tobytes()
+        else:
+            same = np.array_equal(found, expected)
+    if not same:
+        raise DamagedError(
+            f"{name}: decoded to {sizes[0]} that differ from what went in, expected {sizes[1]} bit for bit; "
+            "do not use this compressor, and test the machine's memory and disk"
+        )
 
 
 def _settled(path: Path) -> str:

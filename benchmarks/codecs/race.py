@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.codecs.counts import Counts
 from benchmarks.codecs.peers import Contender
 from benchmarks.codecs.results import FileRow
 from benchmarks.codecs.timing import BenchStep, Sample, Timing, timed, turns
+from benchmarks.harness import touch_memory
 from mrcz_dask.values.messages import Listener
 
 # Seconds after which a contender takes no more turns.
@@ -60,10 +60,10 @@ def race(entrants: Sequence[Entrant], repeats: int, part: str, listener: Listene
         A program failed.
     """
     trials: list[list[Trial]] = [[] for _ in entrants]
-    for done, turn in enumerate(turns(entrants, repeats), 1):
-        if sum(one.wall for one in trials[turn.place]) < PATIENCE:
-            trials[turn.place].append(trial(turn.one))
-        listener(BenchStep(part, turn.one.contender.name, done, repeats * len(entrants)))
+    for done, (place, entrant) in enumerate(turns(entrants, repeats), 1):
+        if sum(one.wall for one in trials[place]) < PATIENCE:
+            trials[place].append(trial(entrant))
+        listener(BenchStep(part, entrant.contender.name, done, repeats * len(entrants)))
     return tuple(_row(one, taken) for one, taken in zip(entrants, trials, strict=True))
 
 
@@ -105,9 +105,6 @@ def _row(entrant: Entrant, trials: Sequence[Trial]) -> FileRow:
 
 
 def _warm(stack: NDArray[Any]) -> None:
-    """Touch the stack, which may be in a file, and as much memory as a call needs.
-
-    A virtual machine may have given memory back to its host; who comes first would pay for it.
-    """
+    """Touch the stack, which may be in a file, and as much memory as a call needs."""
     stack.reshape(-1)[::1024].max()
-    np.empty(stack.nbytes, np.uint8)[::4096] = 1
+    touch_memory(stack.nbytes)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 from mrcz_dask.values.messages import Message
 from mrcz_dask.values.stopping import check_stop
@@ -86,19 +86,11 @@ def _processor_time() -> float:
     return time.process_time() + programs.ru_utime + programs.ru_stime
 
 
-@dataclass(frozen=True, slots=True)
-class Turn(Generic[T]):
-    """Whose turn it is: its place in the list, and itself."""
-
-    place: int
-    one: T
-
-
-def turns(several: Iterable[T], repeats: int) -> Iterator[Turn[T]]:
-    """Yield all of them `repeats` times, every other time from the last to the first.
+def turns(several: Iterable[T], repeats: int) -> Iterator[tuple[int, T]]:
+    """Yield places and things `repeats` times, every other time from the last to the first.
 
     So what a machine does beside the benchmark, or does to it when it gets warm, meets all alike.
     """
-    order = [Turn(place, one) for place, one in enumerate(several)]
+    order = list(enumerate(several))
     for repeat in range(repeats):
         yield from reversed(order) if repeat % 2 else order

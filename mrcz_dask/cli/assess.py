@@ -140,9 +140,7 @@ def assess(
             session,
             files.output,
             settings,
-            include=selection.include,
-            exclude=selection.exclude,
-            recursive=selection.recursive,
+            **vars(selection),
             gain=gain_options,
             listen=listen,
         )
@@ -216,12 +214,11 @@ def _remarks(assessment: Assessment) -> Iterator[str]:
 
 def _stacks(assessment: Assessment) -> Table:
     columns = [*KINDS.values(), *(f"{name} " for name in KINDS.values())]
-    shown = table("stack", "dose", *columns, right=("dose", *columns))
-    shown.caption = (
+    caption = (
         f"R x 1000 ± standard error, radius {assessment.plan.settings.koma.radius}: first held out, then in "
         "sample; dose: counts/pixel seen at the middle of the stack"
     )
-    shown.caption_justify = "left"
+    shown = table("stack", "dose", *columns, right=("dose", *columns), caption=caption)
     for line in assessment.stacks:
         scores = [noise[kind] for noise in (line.noise.held_out, line.noise.in_sample) for kind in KINDS]
         shown.add_row(line.noise.name, f"{line.dose:.0f}", *map(_score, scores))
@@ -232,9 +229,8 @@ def _stacks(assessment: Assessment) -> Table:
 
 def _radii(over_radius: OverRadius) -> Table:
     columns = ("1/(2an)", "filter", *over_radius.curves)
-    shown = table("radius", *columns, right=("radius", *columns))
-    shown.caption = f"R x 1000, held out, mean of {len(over_radius.stacks)} stacks ± error over these"
-    shown.caption_justify = "left"
+    caption = f"R x 1000, held out, mean of {len(over_radius.stacks)} stacks ± error over these"
+    shown = table("radius", *columns, right=("radius", *columns), caption=caption)
     filtered = _score(over_radius.alone["filter"])
     for k, radius in enumerate(over_radius.radii):
         scores = [_score(curve[k]) for curve in over_radius.curves.values()]
@@ -244,12 +240,11 @@ def _radii(over_radius: OverRadius) -> Table:
 
 def _methods(by_method: ByMethod, radius: int) -> Table:
     names = tuple(by_method.means)
-    shown = table("stack", *names, right=names)
-    shown.caption = (
+    caption = (
         f"R x 1000 ± standard error, held out, radius {radius}; last rows: mean over stacks ± error over "
         "these, and how far a method is above the filter alone"
     )
-    shown.caption_justify = "left"
+    shown = table("stack", *names, right=names, caption=caption)
     for stack in by_method.stacks:
         shown.add_row(stack.name, *(_score(stack.scores[name]) for name in names))
     shown.add_row("mean", *(_score(by_method.means[name]) for name in names))

@@ -100,10 +100,11 @@ def finite(values: Any) -> Any:
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
-def table(*columns: str, right: tuple[str, ...] = ()) -> Table:
+def table(*columns: str, right: tuple[str, ...] = (), caption: str | None = None) -> Table:
     """Return a table without lines; on a terminal that is narrow, texts are folded rather than cut."""
     terminal = sys.stdout.isatty()
-    rows = Table(box=None, pad_edge=False, collapse_padding=terminal)
+    rows = Table(box=None, pad_edge=False, collapse_padding=terminal, caption=caption)
+    rows.title_justify = rows.caption_justify = "left"
     for column in columns:
         number = column in right
         justify: Literal["left", "right"] = "right" if number else "left"

@@ -150,8 +150,9 @@ def verify(
 
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
 
-    Exit code: 0 all sound. 3 something is damaged or gone, or a file cannot be read. 4 nothing is damaged, but a
-    file has no footer to check against. 1 no file can be read at all. 2 none is there, or a folder has no stacks.
+    Exit code: 0 all sound. 3 something is damaged or gone, or a file cannot be read. 4 nothing is damaged,
+    but a file has no footer to check against. 1 no file can be read at all. 2 none is there, or a folder has
+    no stacks.
     """
     reports = [_verify(path) for path in _stacks(paths, recursive, events=True)]
     for folder in (path for path in paths if path.is_dir() and not is_zarr(path)):

@@ -68,7 +68,8 @@ def live(
     else.
     """
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.live.launch import Shown, start
+    from mrcz_dask.live.launch import start
+    from mrcz_dask.pages.address import PageAddress
 
     sources = {"SOURCE": source, "--replay": frames.replay, "--listen": frames.listen}
     names = [name for name, value in sources.items() if value]
@@ -86,7 +87,7 @@ def live(
             values=processors.first_values(),
             correct=correction.options(gain.params(), wait=kept.store is not None),
             where=scheduler.where(),
-            page=Shown(page.host, page.port) if page.page and not frames.catch_up else None,
+            page=PageAddress(page.host, page.port) if page.page and not frames.catch_up else None,
             listen=tell,
         ) as session,
     ):

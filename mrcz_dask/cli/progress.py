@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from abc import abstractmethod
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from time import monotonic
@@ -27,26 +26,11 @@ from mrcz_dask.values.records import StackResult
 FIRST = "no output yet"
 
 
-class MessageDisplay(AbstractContextManager["MessageDisplay"]):
-    """A listener that prints the messages of a run between its beginning and its end."""
+class Lines(AbstractContextManager["Lines"]):
+    """A listener that prints every message as a line of JSON on standard error."""
 
     def __exit__(self, *error: object) -> None:
-        """End printing."""
-
-    @abstractmethod
-    def __call__(self, message: messages.Message) -> None:
-        """Print one message."""
-
-
-def message_display(options: MessageGroup, *, following: bool = False) -> MessageDisplay:
-    """Return the listener that prints the messages of a run for a person, or as JSON for a machine."""
-    if options.log_json:
-        return Lines()
-    return Bars(verbose=options.verbose, quiet=options.quiet, following=following)
-
-
-class Lines(MessageDisplay):
-    """A listener that prints every message as a line of JSON on standard error."""
+        """End; every line is printed already."""
 
     def __call__(self, message: messages.Message) -> None:
         """Print one message."""
@@ -56,7 +40,7 @@ class Lines(MessageDisplay):
         sys.stderr.flush()
 
 
-class Bars(MessageDisplay):
+class Bars:
     """A listener that draws a bar for each pass on standard error; on a pipe it prints lines instead.
 
     Parameters
@@ -177,6 +161,16 @@ class Bars(MessageDisplay):
 
     def _say(self, text: str, style: str = "") -> None:
         self._progress.console.print(text, style=style, markup=False, highlight=False)
+
+
+MessageDisplay = Lines | Bars
+
+
+def message_display(options: MessageGroup, *, following: bool = False) -> MessageDisplay:
+    """Return the listener that prints the messages of a run for a person, or as JSON for a machine."""
+    if options.log_json:
+        return Lines()
+    return Bars(verbose=options.verbose, quiet=options.quiet, following=following)
 
 
 def _on_frame(frame: int) -> str:

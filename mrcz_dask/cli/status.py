@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from mrcz_dask.cli.console import finite, print_json, results, say
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson, OutputOfKoma
+from mrcz_dask.values.errors import PlaceError
 from mrcz_dask.values.stopping import check_stop
 from mrcz_dask.values.texts import json_text
 
@@ -65,17 +67,26 @@ def status(
 
 def _states(output: Path) -> Iterator[tuple[Snapshot, str | None]]:
     """Yield how the session stands each time, and who is at work there."""
-    from mrcz_dask.monitor.log_tail import LogTail
+    from mrcz_dask.formats.source import open_file
     from mrcz_dask.monitor.snapshot import NotDone, snapshot
     from mrcz_dask.monitor.state import SessionState
+    from mrcz_dask.session.log import NAME, read_messages
     from mrcz_dask.session.manifest import Output, lost
     from mrcz_dask.session.output_folder import holder
 
-    tail, session = LogTail(output), SessionState()
+    log = output / NAME
     while True:
+        if log.is_symlink():
+            raise PlaceError(f"{log}: a link; expected the log itself, in {output}")
+        try:
+            os.close(open_file(log))
+        except OSError as error:
+            raise PlaceError(
+                f"{output}: no log can be read ({NAME}: {error.strerror or error}); expected the output "
+                "folder of `mrcz-dask koma`, such as SESSION/koma"
+            ) from error
         by = holder(output)  # asked first: a run that ends meanwhile has said so by then
-        for moment, message in tail.new():
-            session.take(message, moment)
+        session = SessionState.of(read_messages(output))
         state = snapshot(session, datetime.now(UTC), alive=by is not None)
         known: list[Output] = [stack.result for stack in session.stacks.values() if stack.result]
         known += session.written.values()

@@ -45,8 +45,7 @@ def show_times(report: TimingReport) -> None:
 
 def _phases(report: TimingReport) -> Table:
     numbers = (*(part.name for part in report.passes), "both", "share", "processor", "GB", "GB/s")
-    rows = table("phase", *numbers, right=numbers)
-    rows.caption, rows.caption_justify = CAPTION, "left"
+    rows = table("phase", *numbers, right=numbers, caption=CAPTION)
     everything = _busy(report) + report.waiting
 
     def share(seconds: float) -> str:

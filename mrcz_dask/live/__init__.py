@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mrcz_dask.live.frames import FrameInfo as FrameInfo
     from mrcz_dask.live.frames import Roi as Roi
     from mrcz_dask.live.launch import Keep as Keep
-    from mrcz_dask.live.launch import Shown as Shown
     from mrcz_dask.live.launch import start as start
     from mrcz_dask.live.processors.declare import Image as Image
     from mrcz_dask.live.processors.declare import Profile as Profile
@@ -49,7 +48,6 @@ _HOMES = {
     "Roi": "frames",
     "Scalar": "processors.declare",
     "Session": "session",
-    "Shown": "launch",
     "StreamOptions": "counting.stacks",
     "count_stream": "counting.run",
     "processor": "processors.declare",

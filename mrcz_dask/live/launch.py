@@ -14,6 +14,7 @@ from mrcz_dask.live.processors.loading import Script
 from mrcz_dask.live.processors.pool import open_pool
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of
+from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from mrcz_dask.live.processors.declare import Value
     from mrcz_dask.live.record.recorder import Recorder
 
-LOOPBACK = "127.0.0.1"
 Source = FrameStream | Callable[["Recorder | None"], FrameStream]
 
 
@@ -52,20 +52,6 @@ class Keep:
     resume: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """Address of the page.
-
-    Attributes
-    ----------
-    host, port
-        Address; port 0 = any that is free.
-    """
-
-    host: str = LOOPBACK
-    port: int = 0
-
-
 @contextmanager
 def start(
     source: Source,
@@ -76,7 +62,7 @@ def start(
     values: Mapping[str, Mapping[str, Value]] | None = None,
     correct: LiveOptions | None = None,
     where: ClientOptions | None = None,
-    page: Shown | None = None,
+    page: PageAddress | None = None,
     listen: Listener = silent,
 ) -> Iterator[Session]:
     """Start a live session, which ends with the block.
@@ -143,9 +129,9 @@ def start(
         session.start()
         stack.callback(session.close)
         if page is not None:
-            from mrcz_dask.live.page.serving import served_live
+            from mrcz_dask.live.page.page import served_live
 
-            stack.enter_context(served_live(session, page.host, page.port, keep.store, listen))
+            stack.enter_context(served_live(session, page, keep.store, listen))
         yield session
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -15,21 +15,13 @@ NOISE_FLOOR = 1e-5
 LANES = (*STATES, "high contrast")
 KINDS = ("raw", "filtered", "corrected")
 TEXTS = ("name", "acquired", "state", "reason", "noise", "usable")
-NUMBERS = ("number", "lane", "contrast", "hot", "dead", "t_dark", "t_hot", "mu", "dose", *KINDS)
+NUMBERS = ("lane", "contrast", "hot", "dead", "t_dark", "t_hot", "mu", "dose", *KINDS)
 
 Row = Mapping[str, Any]
 
 
-def row(place: int, stack: StackState) -> dict[str, Any]:
-    """Turn the state of a stack into a row of numbers and texts, not a number where it is not known yet.
-
-    Parameters
-    ----------
-    place
-        Place of the stack in time, from 0.
-    stack
-        Its state.
-    """
+def row(stack: StackState) -> dict[str, Any]:
+    """Turn the state of a stack into a row of numbers and texts, not a number where it is not known yet."""
     noise = stack.result.noise if stack.result is not None else {}
     values = {kind: noise.get(kind) for kind in KINDS}
     shown = [f"{kind} {'-' if value is None else f'{value:.2e}'}" for kind, value in values.items()]
@@ -41,7 +33,6 @@ def row(place: int, stack: StackState) -> dict[str, Any]:
         "reason": stack.reason,
         "noise": ", ".join(shown) if noise else "-",
         "usable": "high" if stack.high_contrast else "ordinary",
-        "number": place + 1,
         "lane": float(LANES.index(stack.state)),
         "contrast": float(LANES.index("high contrast")) if stack.high_contrast else nan,
         **{name: _number(getattr(outliers, name, None)) for name in ("hot", "dead")},
@@ -50,12 +41,11 @@ def row(place: int, stack: StackState) -> dict[str, Any]:
     }
 
 
-def columns(rows: Iterable[Row]) -> dict[str, Any]:
-    """Return rows as columns."""
-    listed = list(rows)
-    texts = {name: [str(one[name]) for one in listed] for name in TEXTS}
-    numbers = {name: np.array([one[name] for one in listed], np.float64) for name in NUMBERS}
-    return {**texts, **numbers}
+def columns(rows: Sequence[Row], first: int = 0) -> dict[str, Any]:
+    """Return rows as columns; `number` counts the stacks of the session from 1, `first` are before these."""
+    texts = {name: [str(row[name]) for row in rows] for name in TEXTS}
+    numbers = {name: np.array([row[name] for row in rows], np.float64) for name in NUMBERS}
+    return {**texts, "number": np.arange(first + 1.0, first + 1 + len(rows)), **numbers}
 
 
 def _number(value: float | None) -> float:

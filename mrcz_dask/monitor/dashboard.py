@@ -36,9 +36,13 @@ class InDashboard:
         server = scheduler.http_server
         call(self._loop, self._open(session, server.address))
         if HAS_METRICS:
-            from mrcz_dask.monitor.metrics import beside_dask
+            from prometheus_client import REGISTRY  # Dask's dashboard serves what is in it
 
-            self._metrics.enter_context(beside_dask(session))
+            from mrcz_dask.monitor.metrics import Metrics
+
+            metrics = Metrics(session)
+            REGISTRY.register(metrics)
+            self._metrics.callback(REGISTRY.unregister, metrics)
         self.address = url(server.address, server.port, NAME)
 
     async def _open(self, session: SessionListener, host: str) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import get_args
 
-from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from tornado.web import RequestHandler
@@ -64,17 +63,6 @@ class MetricsHandler(RequestHandler):
         """Write the metrics of this moment."""
         self.set_header("Content-Type", CONTENT_TYPE)
         self.write(exposition(self._session))
-
-
-@contextmanager
-def beside_dask(session: SessionListener) -> Iterator[None]:
-    """Have the metrics among those that Dask's dashboard serves until the block ends."""
-    metrics = Metrics(session)
-    REGISTRY.register(metrics)
-    try:
-        yield
-    finally:
-        REGISTRY.unregister(metrics)
 
 
 def exposition(session: SessionListener) -> bytes:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.monitor import figures
-from mrcz_dask.monitor.columns import columns
-from mrcz_dask.monitor.listener import Cursor, SessionListener
+from mrcz_dask.monitor.columns import Row, columns
+from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.snapshot import NotDone, Snapshot
 from mrcz_dask.monitor.state import STATES
 from mrcz_dask.monitor.template import ALONE, NAME, STYLE, TITLE
@@ -62,8 +62,8 @@ class MonitorPage:
 
     def __init__(self, session: SessionListener, reader: Executor) -> None:
         self._session, self._reader = session, reader
-        self._cursor = Cursor()
-        self._stacks = ColumnDataSource(columns(()), name="stacks")
+        self._rows: list[Row] = []
+        self._stacks = ColumnDataSource(columns([]), name="stacks")
         self._images = ColumnDataSource(NO_IMAGES, name="images")
         self._headline, self._not_done = (text(name=name, style=STYLE) for name in ("headline", "not_done"))
         x = DataRange1d(range_padding=0.02)
@@ -94,21 +94,17 @@ class MonitorPage:
         self._update_thumbnails()
 
     def _update_stacks(self) -> None:
-        changes = self._session.changes(self._cursor)
-        if len(changes.rows) > PATCHED:
-            changes = self._session.changes(Cursor())
-        self._cursor = changes.cursor
-        if changes.all_anew:
-            self._stacks.data = columns(changes.rows.values())
+        rows, known = self._session.rows(), self._rows
+        changed = [k for k, (row, before) in enumerate(zip(rows, known, strict=False)) if row is not before]
+        self._rows = rows
+        if len(rows) < len(known) or len(changed) + len(rows) - len(known) > PATCHED:
+            self._stacks.data = columns(rows)
             return
-        known = len(self._stacks.data["name"])
-        changed = {place: row for place, row in changes.rows.items() if place < known}
-        new = [row for place, row in changes.rows.items() if place >= known]
         if changed:
-            names = self._stacks.column_names
-            self._stacks.patch({name: [(place, r[name]) for place, r in changed.items()] for name in names})
-        if new:
-            self._stacks.stream(columns(new))
+            names = known[0]
+            self._stacks.patch({name: [(k, rows[k][name]) for k in changed] for name in names})
+        if len(rows) > len(known):
+            self._stacks.stream(columns(rows[len(known) :], len(known)))
 
     def _update_thumbnails(self) -> None:
         """Show the thumbnails that were read, and begin to read the next ones."""

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mrcz_dask.engine.client import Client, DaskClient
-from mrcz_dask.pages.address import PageAddress, Served
+from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.values.messages import Listener, PageReady, Warned, several
 
 if TYPE_CHECKING:
+    from mrcz_dask.monitor.dashboard import InDashboard
     from mrcz_dask.monitor.listener import SessionListener
+    from mrcz_dask.pages.server import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
         served.close()
 
 
-def _serve(session: SessionListener, client: Client, params: PageParams, listen: Listener) -> Served | None:
+def _serve(
+    session: SessionListener, client: Client, params: PageParams, listen: Listener
+) -> Server | InDashboard | None:
     """Begin to serve the page; a run that did not ask for one goes on without it."""
     from mrcz_dask.monitor.dashboard import InDashboard, scheduler_here
     from mrcz_dask.monitor.page import monitor_site
@@ -87,7 +91,7 @@ def _serve(session: SessionListener, client: Client, params: PageParams, listen:
 
     address, site = params.address or PageAddress(), monitor_site(session)
     if params.asked:
-        return address.serve(lambda host, port: Server(site, host, port), listen)
+        return address.serve(site, listen)
     scheduler = scheduler_here(client)
     try:
         if scheduler is None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -122,21 +123,11 @@ class Snapshot:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {name: getattr(self, name) for name in self.__slots__} | {
-            "began": _iso(self.began),
-            "updated": _iso(self.updated),
-            "not_done": [
-                {"time": _iso(one.time), "name": one.name, "phase": one.phase, "reason": one.reason}
-                for one in self.not_done
-            ],
+        values = asdict(self) | {
             "left_out_files": [{"name": name, "reason": reason} for name, reason in self.left_out_files],
-            "high_contrast_stacks": list(self.high_contrast_stacks),
-            "warnings": [{"time": time.isoformat(), "message": text} for time, text in self.warnings],
+            "warnings": [{"time": time, "message": text} for time, text in self.warnings],
         }
-
-
-def _iso(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
+        return dict(json.loads(json.dumps(values, default=datetime.isoformat)))
 
 
 def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snapshot:

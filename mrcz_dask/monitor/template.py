@@ -14,12 +14,9 @@ CONTENT = """
   <div>{{ embed(roots.headline) }}</div>
   <div class="plots">
     <div class="whole">{{ embed(roots.timeline) }}</div>
-    <div>{{ embed(roots.outliers) }}</div>
-    <div>{{ embed(roots.noise) }}</div>
-    <div>{{ embed(roots.thresholds) }}</div>
-    <div>{{ embed(roots.dose) }}</div>
-    <div>{{ embed(roots.thumbnails) }}</div>
-    <div>{{ embed(roots.not_done) }}</div>
+    {% for name in ("outliers", "noise", "thresholds", "dose", "thumbnails", "not_done") %}
+    <div>{{ embed(roots[name]) }}</div>
+    {% endfor %}
   </div>
 </div>
 {{ plot_script }}

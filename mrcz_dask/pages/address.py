@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING
 
 from mrcz_dask.engine.hosts import LOOPBACK, is_loopback
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import Listener, Warned
 
+if TYPE_CHECKING:
+    from mrcz_dask.pages.server import Server, Site
+
 _ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5})")
-
-
-class Served(Protocol):
-    """Something that serves a page.
-
-    Attributes
-    ----------
-    address
-        URL of the page.
-    """
-
-    address: str
-
-    def close(self) -> None:
-        """Show the last state to those who look, and end."""
-        ...
-
-
-S = TypeVar("S", bound=Served)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +47,13 @@ class PageAddress:
             raise ParameterError(f"--page is {text!r}; expected PORT, HOST:PORT or none, such as 8788")
         return cls((match["host"] or LOOPBACK).strip("[]"), int(match["port"]))
 
-    def serve(self, server: Callable[[str, int], S], listen: Listener) -> S:
-        """Start a server at this address, with a warning if others can reach it.
+    def serve(self, site: Site, listen: Listener) -> Server:
+        """Serve a page at this address, with a warning if others can reach it.
 
         Parameters
         ----------
-        server
-            Begins to listen at host and port.
+        site
+            The page.
         listen
             Gets the warning.
 
@@ -79,8 +62,10 @@ class PageAddress:
         SessionError
             The address cannot be listened at.
         """
+        from mrcz_dask.pages.server import Server
+
         try:
-            served = server(self.host, self.port)
+            server = Server(site, self.host, self.port)
         except OSError as error:
             raise SessionError(
                 f"--page {self.host}:{self.port}: cannot be listened at ({error.strerror or error}); "
@@ -93,4 +78,4 @@ class PageAddress:
                     f"for a password; use {LOOPBACK} and a tunnel: ssh -L"
                 )
             )
-        return served
+        return server

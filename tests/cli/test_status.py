@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mrcz_dask.cli import status as command
+from mrcz_dask.formats.metadata import sealed_values, unsealed_values
 from mrcz_dask.session.log import NAME
 from mrcz_dask.session.output_folder import locked
 
@@ -124,7 +125,8 @@ def test_no_log(there: bool, tmp_path: Path, mrcz: Command) -> None:
 
 
 def test_another_layout(out: Path, mrcz: Command) -> None:
-    (out / NAME).write_text((out / NAME).read_text().replace('"layout": 1', '"layout": 7'))
+    first = unsealed_values(json.loads((out / NAME).read_text().splitlines()[0]), NAME)
+    (out / NAME).write_text(json.dumps(sealed_values(first | {"layout": 7})) + "\n")
     shown = mrcz("status", out)
     assert shown.code == 1 and "another layout" in shown.err
 

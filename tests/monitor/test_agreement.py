@@ -13,11 +13,11 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
-from mrcz_dask.monitor.log_tail import LogTail
 from mrcz_dask.monitor.serving import PageParams, watched
 from mrcz_dask.monitor.snapshot import snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.monitor.words import facts, headline
+from mrcz_dask.session.log import read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.sizes import readable
@@ -50,7 +50,7 @@ def test_all_four_agree(
         outcome = carry_out(plan, executor, listen)
         said = tab.until(lambda said: said.get("headline") == "finished")
         scraped = metrics(address)
-    state = SessionState.of(LogTail(plan.folder).new())
+    state = SessionState.of(read_messages(plan.folder))
     assert state.updated is not None
     found = snapshot(state, state.updated)
     written = {fact.key: fact.text for fact in facts(found)}

@@ -5,9 +5,10 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.monitor.columns import Row
-from mrcz_dask.monitor.listener import Cursor, SessionListener
+from mrcz_dask.monitor.columns import row
+from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.snapshot import Snapshot
+from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 
@@ -19,51 +20,35 @@ steps = st.lists(
 )
 
 
-def look(live: SessionListener, known: dict[int, Row], cursor: Cursor) -> Cursor:
-    changes = live.changes(cursor)
-    if changes.all_anew:
-        known.clear()
-    known.update(changes.rows)
-    return changes.cursor
-
-
 @given(steps)
-def test_looks_now_and_then_end_with_what_one_look_at_the_end_gives(
-    steps: list[tuple[str, int, bool]],
-) -> None:
+def test_rows_are_those_of_the_state_in_order_of_time(steps: list[tuple[str, int, bool]]) -> None:
     made, live = Made(), SessionListener(lambda: BEGAN)
-    known: dict[int, Row] = {}
-    cursor = Cursor()
+    state = SessionState()
     for kind, k, seen in steps:
-        live(made.started() if kind == "started" else message(made, kind, k))
+        one = made.started() if kind == "started" else message(made, kind, k)
+        live(one)
+        state.take(one, BEGAN)
         if seen:
-            cursor = look(live, known, cursor)
-    cursor = look(live, known, cursor)
-    at_once: dict[int, Row] = {}
-    look(live, at_once, Cursor())
-    assert str(known) == str(at_once)  # not a number is not equal to itself
-    assert sorted(known) == list(range(len(known)))
-    assert not live.changes(cursor).rows
-    times = [known[k]["acquired"] for k in sorted(known)]
-    assert times == sorted(times)
+            live.rows()
+    stacks = sorted(state.stacks.values(), key=lambda stack: stack.key)
+    assert str(live.rows()) == str([row(stack) for stack in stacks])  # not a number is not equal to itself
 
 
 def test_one_event_changes_one_row(moments: list[Moment]) -> None:
     live = SessionListener()
     for _, one in moments:
         live(one)
-    cursor = live.changes(Cursor()).cursor
-    live(messages.StackFailed(messages.CORRECTION, moments[1][1].name, "no disk", 1))  # type: ignore[attr-defined]
-    changes = live.changes(cursor)
-    assert not changes.all_anew and len(changes.rows) == 1
+    before = live.rows()
+    name = before[0]["name"]
+    live(messages.StackFailed(messages.CORRECTION, name, "no disk", 1))
+    assert [now is then for now, then in zip(live.rows(), before, strict=True)].count(False) == 1
 
 
 def test_a_late_stack_moves_the_others_on(made: Made) -> None:
     live = SessionListener(lambda: BEGAN)
     for one in (made.started(), made.found(1), made.found(3), made.found(2)):
         live(one)
-    rows = live.changes(Cursor()).rows
-    assert [rows[k]["name"] for k in range(3)] == ["1.mrc", "2.mrc", "3.mrc"]
+    assert [row["name"] for row in live.rows()] == ["1.mrc", "2.mrc", "3.mrc"]
 
 
 def test_the_newest_output_is_that_of_the_last_correction(made: Made) -> None:
@@ -78,7 +63,7 @@ def test_it_may_be_asked_while_it_listens(made: Made) -> None:
 
     def ask() -> None:
         while not stop.is_set():
-            live.changes(Cursor())
+            live.rows()
             seen.append(live.snapshot())
 
     asking = threading.Thread(target=ask)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from mrcz_dask.monitor import page as pages
 from mrcz_dask.monitor.columns import columns
-from mrcz_dask.monitor.listener import Cursor, SessionListener
+from mrcz_dask.monitor.listener import SessionListener
 from mrcz_dask.monitor.page import MonitorPage, read_thumbnails
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
@@ -58,7 +58,7 @@ def test_a_page_that_looked_all_the_time_shows_what_a_new_one_shows(
         if seen:
             page.update()
     page.update()
-    assert same(shown(document), columns(live.changes(Cursor()).rows.values()))
+    assert same(shown(document), columns(live.rows()))
 
 
 @pytest.mark.parametrize("most", [0, 500])
@@ -74,7 +74,7 @@ def test_many_changes_are_shown_as_few_are(
     for _, one in moments[len(moments) // 2 :]:
         live(one)
     page.update()
-    assert same(shown(document), columns(live.changes(Cursor()).rows.values()))
+    assert same(shown(document), columns(live.rows()))
 
 
 def test_only_what_has_changed_is_sent(made: Made) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -28,24 +27,6 @@ WRITERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
 }
 
 
-def routes(
-    view: Session, store: Path | None, threads: Executor
-) -> tuple[tuple[str, type[RequestHandler], dict[str, Any]], ...]:
-    """Return the addresses that a server answers beside the page.
-
-    Parameters
-    ----------
-    view
-        The session.
-    store
-        Folder of the results' Zarr store; None = the results in the session's memory are exported.
-    threads
-        Threads that write the files.
-    """
-    arguments = {"view": view, "store": store, "threads": threads}
-    return ((r"/live/export/(.+)\.(csv|png|zarr\.zip)", ExportHandler, arguments),)
-
-
 class ExportHandler(RequestHandler):
     """Answers a request with a file."""
 
@@ -58,10 +39,10 @@ class ExportHandler(RequestHandler):
         panel = next((panel for panel in self._view.panels() if panel.name == name), None)
         if panel is None:
             raise HTTPError(404)
-        content_type, _ = WRITERS[kind]
+        content_type, write = WRITERS[kind]
         with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as folder:
             path = Path(folder) / "results"
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._write, panel, kind, path)
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._write, panel, write, path)
             self.set_header("Content-Type", content_type)
             file_name = quote(f"{name}.{kind}", safe="")
             self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{file_name}")
@@ -73,8 +54,7 @@ class ExportHandler(RequestHandler):
                     except StreamClosedError:  # the browser has gone
                         return
 
-    def _write(self, panel: PanelState, kind: str, path: Path) -> None:
-        _, write = WRITERS[kind]
+    def _write(self, panel: PanelState, write: Callable[[Path, Path], None], path: Path) -> None:
         with self._group(panel) as group:
             write(group, path)
 

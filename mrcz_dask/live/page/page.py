@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Executor
+from collections.abc import Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from bokeh.document import Document
 from bokeh.models import CustomJS
 
 from mrcz_dask.live.page import texts
+from mrcz_dask.live.page.exports import ExportHandler
 from mrcz_dask.live.page.panels import Panel
 from mrcz_dask.live.page.source_view import SourceView
-from mrcz_dask.live.page.template import STYLE, TITLE
+from mrcz_dask.live.page.template import PAGE, STYLE, TITLE
 from mrcz_dask.live.session import Session
+from mrcz_dask.pages.address import PageAddress
+from mrcz_dask.pages.server import Site
 from mrcz_dask.pages.widgets import put, say_when_lost, text
+from mrcz_dask.values.messages import Listener, PageReady, silent
 
 PERIOD_MS = 250
 # On a slow line updates would pile up in the server: the browser answers each, and so many may be unanswered.
@@ -75,3 +82,38 @@ class LivePage:
         self._source.update(source)
         for state in self._view.panels():
             self._panels[state.name].update(state)
+
+
+@contextmanager
+def served_live(
+    view: Session, address: PageAddress | None = None, store: Path | None = None, listen: Listener = silent
+) -> Iterator[str]:
+    """Serve the page of a live session until the block ends, and give its URL.
+
+    Parameters
+    ----------
+    view
+        The session.
+    address
+        Address to listen at; None = any port of this machine.
+    store
+        Folder of the results' Zarr store; None = only results in the session's memory can be exported.
+    listen
+        Gets the URL of the page, and a warning if other machines can reach it.
+
+    Raises
+    ------
+    SessionError
+        The address is taken.
+    """
+    threads = ThreadPoolExecutor(1, "exports")
+    arguments = {"view": view, "store": store, "threads": threads}
+    routes = ((r"/live/export/(.+)\.(csv|png|zarr\.zip)", ExportHandler, arguments),)
+    site = Site("live", PAGE, lambda reader: LivePage(view, reader), routes)
+    server = (address or PageAddress()).serve(site, listen)
+    listen(PageReady(server.address))
+    try:
+        yield server.address
+    finally:
+        server.close()
+        threads.shutdown(wait=False, cancel_futures=True)

@@ -15,9 +15,10 @@ import pytest
 import zarr
 from matplotlib.image import imread
 
-from mrcz_dask.live.page.serving import served_live
+from mrcz_dask.live.page.page import served_live
 from mrcz_dask.live.processors.declare import Scalar
 from mrcz_dask.live.processors.results import ResultStore
+from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import SessionError
 
@@ -160,7 +161,7 @@ def test_nothing_else_is_served(path: str, tmp_path: Path) -> None:
 def test_the_page_is_there_until_the_block_ends() -> None:
     told: list[messages.Message] = []
     threads = {one for one in threading.enumerate() if one.name == "page"}
-    with served_live(Double(None), "127.0.0.1", 0, None, told.append) as address:
+    with served_live(Double(None), listen=told.append) as address:
         status, text, _ = get(address, "/live")
         assert status == 200 and b"<title>mrcz-dask live</title>" in text
         assert [type(one) for one in told] == [messages.PageReady]
@@ -174,12 +175,12 @@ def test_a_port_that_is_taken_is_an_error_that_says_so() -> None:
         port = urlsplit(address).port
         with (
             pytest.raises(SessionError, match="cannot be listened at"),
-            served_live(Double(None), port=port or 0),
+            served_live(Double(None), PageAddress(port=port or 0)),
         ):
             pass
 
 
 def test_beyond_loopback_there_is_a_warning() -> None:
     told: list[messages.Message] = []
-    with served_live(Double(None), "0.0.0.0", 0, None, told.append):
+    with served_live(Double(None), PageAddress("0.0.0.0"), listen=told.append):
         assert isinstance(told[0], messages.Warned) and "beyond this machine" in told[0].message
