@@ -151,8 +151,8 @@ def verify(
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
 
     Exit code: 0 all sound. 3 something is damaged or gone, or a file cannot be read. 4 nothing is damaged,
-    but a file has no footer to check against. 1 no file can be read at all. 2 none is there, or a folder has
-    no stacks.
+    but a file has no footer to check against, or an older one of its frames alone. 1 no file can be read at
+    all. 2 none is there, or a folder has no stacks.
     """
     reports = [_verify(path) for path in _stacks(paths, recursive, events=True)]
     for folder in (path for path in paths if path.is_dir() and not is_zarr(path)):
@@ -174,7 +174,7 @@ def verify(
     elif "unreadable" in states:
         code = FAILED if any(Path(report["path"]).exists() for report in reports) else USAGE
     else:
-        code = UNCHECKED if "no-footer" in states else DONE
+        code = UNCHECKED if {"no-footer", "partly-checked"} & states else DONE
     raise typer.Exit(code)
 
 
@@ -246,6 +246,6 @@ def _verify(path: Path) -> dict[str, Any]:
         if isinstance(error, MrczDaskError):
             raise
         return report | {"status": "unreadable", "problems": [error_text(error)]}
-    problem = recipe_problem(path) if verified.status == "sound" else None
+    problem = recipe_problem(path) if verified.status in ("sound", "partly-checked") else None
     damage = {} if problem is None else {"status": "damaged", "problems": [problem]}
     return {**asdict(verified), "path": str(path), "problems": list(verified.problems), **damage}

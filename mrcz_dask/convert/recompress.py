@@ -33,6 +33,7 @@ from mrcz_dask.formats.writers import (
     row_order,
     stored_type,
 )
+from mrcz_dask.session import manifest
 from mrcz_dask.session.output_folder import forbid_overwriting, make_folder
 from mrcz_dask.session.readback import pixel_digest, read_back
 from mrcz_dask.session.shared_readers import USUAL
@@ -118,11 +119,12 @@ def recompress(
         about = {"codec": codec, "format": format, **about}
     with open_source(path, params) as reader:
         suffix = _suffix(reader, format)
-        if format == "plain":  # an output with its provenance elsewhere was made in another way
-            beside = sidecar_path(folder / f"{stem or stem_of(path.name)}{suffix}").exists()
-            resume = resume and beside == (keep == "sidecar")
+        # a plain output with its provenance elsewhere was made in another way
+        beside = sidecar_path(folder / f"{stem or stem_of(path.name)}{suffix}").exists()
+        same_place = format != "plain" or beside == (keep == "sidecar")
         made_by = ("decompress" if format == "plain" else "recompress", about)
-        target, earlier = target_of(path, folder, suffix, stem, overwrite, made_by if resume else None)
+        kept_if = made_by if resume and same_place else None
+        target, earlier = target_of(path, folder, suffix, stem, overwrite, kept_if, resume=resume)
         if earlier is not None:
             skipped = {"skipped": earlier.get("skipped", [])} if format == "plain" else {}
             return converted(path, target, {"digest": earlier["inputs"][0]["digest"], **skipped}, kept=True)
@@ -283,11 +285,14 @@ def target_of(
     stem: str | None,
     overwrite: bool,
     made_by: tuple[str, dict[str, Any]] | None,
+    *,
+    resume: bool,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Return the path of an output, in a folder that is there, and the step that made it if it is kept.
 
     Inputs are never overwritten. `made_by` is the name of the step with its parameters, where outputs of an
-    earlier run are kept: those that are sound, of this version, and not older than their input.
+    earlier run are kept: those that are sound, of this version, and not older than their input. With `resume`
+    an output that a run lists in ``MANIFEST`` and that is damaged is replaced.
     """
     target = folder / f"{stem or stem_of(path.name)}{suffix}"
     now = measure(path)  # what is not there is told before a folder is made
@@ -301,12 +306,20 @@ def target_of(
         same = (source["name"], source["size"], step["version"]) == (path.name, now.size, __version__)
         if same and measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound":
             return target, step
-    elif target.exists() and not overwrite:
+    elif target.exists() and not overwrite and not (resume and _is_lost(target, folder)):
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"
         )
     make_folder(target.parent)
     return target, None
+
+
+def _is_lost(target: Path, folder: Path) -> bool:
+    """Return whether an output that a run lists in ``MANIFEST`` is damaged, or lacks a file."""
+    name = target.relative_to(folder).as_posix()
+    files = [file for one in manifest.listed(folder, ()) if one.output == name for file, _ in one.files]
+    gone = not all((folder / file).exists() for file in files)
+    return bool(files) and (gone or verify_file(target).status == "damaged")
 
 
 def converted(

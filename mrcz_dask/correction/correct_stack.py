@@ -72,6 +72,8 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
         caveats = (*_caveats(task), *_caveat_of_quiet(store, task, mean, correction))
         findings = Findings(correction, pattern.fits, caveats)
         del mean  # as large as the sum
+        if task.mdoc is not None:
+            write_atomic(f"{task.output}.mdoc", read_file(task.mdoc, LARGEST))
         if copied is not None:
             noise = _copy(copied, task, findings, store)
         else:
@@ -79,8 +81,6 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
                 score = NoiseScore(correction, held_out)
                 gain = gain_for(task.store, task.settings.gain, record.gamma)
             noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
-    if task.mdoc is not None:
-        write_atomic(f"{task.output}.mdoc", read_file(task.mdoc, LARGEST))
     with phase("disk", measure(task.output).size):
         return stack_result(task, noise, findings.all_caveats(noise, record.shape))
 

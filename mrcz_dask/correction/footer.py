@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from filecmp import cmp
+from pathlib import Path
 from typing import Any
 
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, output_name
 from mrcz_dask.formats import provenance
-from mrcz_dask.formats.digest import whole_digest
+from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
@@ -180,7 +182,8 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
     task
         Task that would write the output.
     known
-        Last result of this output in the log. A file of that size and time is not read again.
+        Last result of this output in the log. A file of that size and time is not read again, only what
+        belongs to it.
     overwrite
         Whether any file may be replaced.
 
@@ -192,11 +195,17 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
     path = task.output
     if not path.exists():
         return "no output yet" if known is None else "output gone"
-    if known is not None and known.key == task.key and measure(path) == (known.bytes_out, known.mtime_ns):
-        files = known.files or task.output_files()
-        return replace(known, kept=True, files=files) if _is_complete(task) else "output incomplete"
+    if (
+        known is not None
+        and known.files
+        and known.key == task.key
+        and measure(path) == (known.bytes_out, known.mtime_ns)
+    ):
+        if lost := _lost(task, known):
+            return f"{some(lost)} gone or changed"
+        return replace(known, kept=True)
     report = verify_file(path)
-    if report.status != "sound":
+    if report.status not in ("sound", "partly-checked"):
         found = f"{report.status}: {'; '.join(report.problems)}"
         if not overwrite and (known is None or report.status != "damaged"):
             raise OutputExistsError(
@@ -242,16 +251,34 @@ def stack_result(
     )
 
 
+def _lost(task: CorrectionTask, known: StackResult) -> list[str]:
+    """Return the names of files that belong to an output and are gone, or not those that the run wrote."""
+    folder, own = Path(task.folder), known.output
+    wrote = {file for file in known.files if not f"{file[0]}/".startswith(f"{own}/")}
+    changed = wrote ^ set(files_in(task.belongings, folder))
+    small = SessionStore(task.store).thumbnails_path(task.record.stem)
+    return sorted({name for name, _ in changed}) + ([] if small.exists() else ["thumbnails"])
+
+
 def _is_complete(task: CorrectionTask) -> bool:
-    """Whether the mask and the correction that belong to the output are there, too."""
+    """Whether the .mdoc, the mask and the correction that belong to the output are there, too."""
     stem, store, write = task.record.stem, SessionStore(task.store), task.settings.write.write
+    if not store.thumbnails_path(stem).exists():
+        return False
+    mdoc = Path(f"{task.output}.mdoc")
+    if task.mdoc is not None and not (mdoc.exists() and cmp(mdoc, task.mdoc, shallow=False)):
+        return False
     try:
         footer = {} if write == "normalized" else read_footer(task.output) or {}
         if write == "recompressed":
             return store.has_correction(stem, footer["recipe"]["digest"])
         if write == "references":
             digest = footer["pixels"]["correction"]
-            return store.has_correction(stem, digest, "references") and task.mask_output.exists()
+            return (
+                store.has_correction(stem, digest, "references")
+                and task.mask_output.exists()
+                and verify_file(task.mask_output).status == "sound"
+            )
     except (FormatError, KeyError):
         return False
     return True

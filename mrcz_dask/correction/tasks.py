@@ -183,9 +183,10 @@ class CorrectionTask:
         """Path of the mask that ``--write references`` writes beside the reference."""
         return Path(self.folder) / f"{self.record.stem}_mask.mrc"
 
-    def output_files(self) -> tuple[tuple[str, str], ...]:
-        """Return name, relative to the output folder, and SHA-256 of each file of the output."""
-        paths, store, stem = [self.output, sidecar_path(self.output)], Path(self.store), self.record.stem
+    @property
+    def belongings(self) -> list[Path]:
+        """Paths of the files and folders that belong to the output; written before it gets its name."""
+        paths, store, stem = [sidecar_path(self.output)], Path(self.store), self.record.stem
         if self.mdoc is not None:
             paths.append(Path(f"{self.output}.mdoc"))
         if self.settings.write.write == "recompressed":
@@ -196,7 +197,11 @@ class CorrectionTask:
                 store / "references" / key_of(stem),
                 store / "outliers" / key_of(stem),
             ]
-        return files_in(paths, Path(self.folder))
+        return paths
+
+    def output_files(self) -> tuple[tuple[str, str], ...]:
+        """Return name, relative to the output folder, and SHA-256 of each file of the output."""
+        return files_in((self.output, *self.belongings), Path(self.folder))
 
 
 def digest_of(values: Any) -> str:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import xxhash
@@ -85,12 +85,23 @@ def digest_bytes(data: bytes | memoryview) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """Return xxh3-128 of a file's bytes, read block by block, as 32 hexadecimal digits."""
-    digest = xxhash.xxh3_128()
+def file_digest(path: str | os.PathLike[str], begin: int = 0) -> str:
+    """Return xxh3-128 of a file's bytes; see `stream_digest`."""
     with os.fdopen(open_file(path), "rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
+        return stream_digest(stream, begin)
+
+
+def stream_digest(stream: BinaryIO, begin: int = 0) -> str:
+    """Return xxh3-128 of a file's bytes from `begin` on and then of those before, as 32 hexadecimal digits.
+
+    A writer that knows the beginning of a file last can compute it as it writes.
+    """
+    digest = xxhash.xxh3_128()
+    stream.seek(begin)
+    while block := stream.read(_BLOCK):
+        digest.update(block)
+    stream.seek(0)
+    digest.update(stream.read(begin))
     return digest.hexdigest()
 
 

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.provenance import canonical
+from mrcz_dask.formats.metadata import LARGEST, reading
+from mrcz_dask.formats.provenance import PACKAGE, canonical
 from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.errors import FooterError, OutputExistsError
 
 VERSION = 1  # of payloads, in footers too
 ATTRIBUTE = "mrcz_dask"  # of a Zarr array, with what a sidecar holds
 _FORMAT = "mrcz-dask sidecar"
-_LARGEST = 1 << 28
+_BEGIN = f'{{\n "format": "{_FORMAT}"'.encode()
+_PROMISE = "checksums and provenance in the .json beside it"
+_SCALE = "scale, "
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:
@@ -39,6 +42,8 @@ def sidecar(
 ) -> Iterator[None]:
     """Put the payload beside `path`, whose file appears in this block; None: remove a sidecar of ours.
 
+    One of ours is replaced, and removed, also where it is damaged.
+
     A payload comes first and an old one goes last: whatever happens between, no file is without the scale of
     its pixels, and one that is beside the sidecar of another is not read. After an error it is as it was.
 
@@ -49,7 +54,8 @@ def sidecar(
     """
     beside = sidecar_path(path)
     before = beside.read_bytes() if _is_file(beside) else None
-    if payload is not None and before is not None and _FORMAT.encode() not in before:
+    replaceable = before is not None and _was_ours(before)
+    if payload is not None and before is not None and not replaceable:
         raise OutputExistsError(f"{beside} is there and no sidecar of this package; move it away")
     if payload is not None:
         write_sidecar(path, payload, durable=durable)
@@ -61,7 +67,7 @@ def sidecar(
         elif payload is not None:
             beside.unlink(missing_ok=True)
         raise
-    if payload is None and _load(beside) is not None:
+    if payload is None and replaceable:
         beside.unlink()
 
 
@@ -76,14 +82,22 @@ def unsealed(content: Any, name: str) -> dict[str, Any] | None:
     Raises
     ------
     FooterError
-        It was changed; names the file.
+        It was changed, or a newer version wrote it; names the file.
     """
-    if not _is_sealed(content):
+    if not _is_ours(content):
         return None
-    payload = content.get("payload")
-    if not isinstance(payload, dict) or content.get("xxh3") != _checksum(payload):
-        raise FooterError(f"{name}: its checksum does not match")
-    return payload
+    payload, version = content.get("payload"), content.get("version")
+    try:
+        whole = isinstance(payload, dict) and content.get("xxh3") == _checksum(payload)
+    except (ValueError, RecursionError):  # text that is no Unicode
+        whole = False
+    if not whole or content.get("format") != _FORMAT:
+        raise FooterError(f"{name}: its checksum does not match; copy it again")
+    if version != VERSION:
+        raise FooterError(
+            f"{name}: has version {version!r}, this package knows {VERSION}; update it, or copy it again"
+        )
+    return dict(payload)
 
 
 def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -92,10 +106,45 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises
     ------
     FooterError
-        It is one of ours and was changed.
+        It is one of ours and was changed, or cannot be read, so that nobody knows whose it is.
     """
     beside = sidecar_path(path)
-    return unsealed(_load(beside), str(beside))
+    if not _is_file(beside):
+        return None
+    remedy = "copy it again, or move it away if it belongs to another program"
+    with reading(str(beside), "JSON", remedy, FooterError):
+        content = json.loads(read_file(beside, LARGEST))
+    return unsealed(content, str(beside))
+
+
+def signed(writer: str, pixels: dict[str, Any]) -> str:
+    """Return the name of the program with the promise of a sidecar, to be kept in the file itself."""
+    return f"{writer}; {_SCALE if 'scale' in pixels else ''}{_PROMISE}"
+
+
+def promises_scale(texts: Iterable[str]) -> bool:
+    """Return whether a text of a file promises that its sidecar has the scale of the pixels."""
+    return any(text.endswith(_SCALE + _PROMISE) for text in texts)
+
+
+def notes_without(name: str, texts: Iterable[str]) -> tuple[str, ...]:
+    """Return a note about the sidecar that a file promises in one of its texts and that is not there.
+
+    Raises
+    ------
+    FooterError
+        The sidecar has the scale, without which nobody knows what pixels mean.
+    """
+    texts = tuple(texts)
+    beside = sidecar_path(name)
+    if promises_scale(texts):
+        raise FooterError(
+            f"{name}: its pixels are steps of a scale that is in {beside.name}, which is not there; copy it "
+            "back beside the file"
+        )
+    if any(text.endswith(_PROMISE) for text in texts):
+        return (f"without its sidecar {beside.name} nothing can be checked; copy it back beside the file",)
+    return ()
 
 
 def section(payload: dict[str, Any] | None, key: str) -> dict[str, Any]:
@@ -108,17 +157,18 @@ def _checksum(payload: dict[str, Any]) -> str:
     return xxhash.xxh3_64_hexdigest(canonical(payload))
 
 
-def _is_sealed(content: Any) -> bool:
-    return isinstance(content, dict) and content.get("format") == _FORMAT
+def _is_ours(content: Any) -> bool:
+    """Return whether JSON is a sidecar of ours, also one with a damaged word."""
+    return isinstance(content, dict) and (
+        content.get("format") == _FORMAT or {"xxh3", "payload"} <= content.keys()
+    )
 
 
-def _load(beside: Path) -> Any:
-    """Return the content of a sidecar of ours, None if there is none."""
-    content = None
-    if _is_file(beside):
-        with suppress(ValueError, RecursionError):
-            content = json.loads(read_file(beside, _LARGEST))
-    return content if _is_sealed(content) else None
+def _was_ours(raw: bytes) -> bool:
+    try:
+        return _is_ours(json.loads(raw))
+    except (ValueError, RecursionError):
+        return PACKAGE.encode() in raw or _BEGIN.startswith(raw)
 
 
 def _is_file(beside: Path) -> bool:

@@ -13,13 +13,15 @@ from mrcz_dask.formats.foreign.eer import EerReader, first_events
 from mrcz_dask.formats.foreign.tiff import MAGIC as TIFF
 from mrcz_dask.formats.foreign.tiff import TiffPages, TiffReader
 from mrcz_dask.formats.frames import Frames, FrameSource
+from mrcz_dask.formats.libraries import opening
+from mrcz_dask.formats.mrc.header import HEADER_SIZE, labels_of
 from mrcz_dask.formats.mrc.layout import Complain, lenient, load_footer, strict
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.wrapped import MAGIC as WRAPPED
 from mrcz_dask.formats.mrc.wrapped import open_wrapped
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.places import Place, expected_kind, is_zarr
-from mrcz_dask.formats.sidecar import read_sidecar
+from mrcz_dask.formats.sidecar import notes_without, read_sidecar
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.values.errors import FormatError, PlaceError
 from mrcz_dask.values.params import InputParams
@@ -95,7 +97,9 @@ def _open_file(source: Source, inside: str, params: InputParams, complain: Compl
             pages = TiffPages(source)
             if first_events(pages) is not None:
                 return EerReader(pages, params)
-            return TiffReader(pages, params, None if source.beside is None else read_sidecar(source.beside))
+            payload = None if source.beside is None else read_sidecar(source.beside)
+            with opening(source.name, "sound tags of its pages"):
+                return TiffReader(pages, params, payload)
         case "DM":
             return DmReader(source)
         case "compressed":
@@ -167,14 +171,17 @@ def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | No
     Raises
     ------
     FooterError
-        It is broken.
+        It is broken, or was promised with the scale of the pixels and is not there.
     """
     place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
     if place is None or not place.path.is_dir():
         source = Source(path if place is None else place.path)
         try:
             if _kind_of(source)[0] in ("MRC", None):
-                footer = load_footer(source, lenient if permissive else strict)
+                labels = labels_of(bytes(source.read_at(0, min(HEADER_SIZE, source.size))))
+                footer = load_footer(source, lenient if permissive else strict, labels)
+                if footer is None:
+                    notes_without(source.name, labels)
                 return footer.payload if footer else None
         finally:
             source.close()

@@ -12,17 +12,19 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcz_dask.formats.checksummed import ChecksummedSource
-from mrcz_dask.formats.digest import checksum
+from mrcz_dask.formats.digest import checksum, file_digest
+from mrcz_dask.formats.foreign.zarr_writer import array_digest
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.parallel import Pipeline
-from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.places import Place, measure
 from mrcz_dask.formats.provenance import verify_chain
+from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
 from mrcz_dask.values.errors import FormatError, MissingLibraryError, MrczDaskError
 
-Status = Literal["sound", "damaged", "no-footer"]
+Status = Literal["sound", "damaged", "no-footer", "partly-checked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,8 @@ class VerifyReport:
     path
         As it was given.
     status
-        ``sound``, ``damaged``, or ``no-footer``: all can be decoded, but there is nothing to check against.
+        ``sound``, ``damaged``, ``no-footer``: all can be decoded, but there is nothing to check against, or
+        ``partly-checked``: frames are sound, but an older version wrote no digest of the file's other bytes.
     problems
         All that is wrong; each damaged frame by its number.
     damaged_frames
@@ -108,7 +111,16 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
         problems += verify_chain((reader.footer or {}).get("provenance", []))
         if isinstance(reader, StackReader) and reader.footer and layout_is_sound and not damaged:
             problems += _wrong_statistics(reader, checked)
-        status: Status = "damaged" if problems else "no-footer" if reader.footer is None else "sound"
+        status: Status = "no-footer" if reader.footer is None else "sound"
+        if reader.footer is not None and not problems and not _is_checked_whole(reader):
+            if not (stated := section(reader.footer, "file").get("digest")):
+                status = "partly-checked"
+            elif _digest_of(path, reader) != stated:
+                problems.append(
+                    "its frames are sound, but its other bytes are not those that were written; copy it again"
+                )
+        if problems:
+            status = "damaged"
         return VerifyReport(
             path=name,
             status=status,
@@ -119,6 +131,18 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
             nbytes=size,
             notes=reader.notes,
         )
+
+
+def _is_checked_whole(reader: FrameSource) -> bool:
+    """Return whether the checksums of header and frames are over all bytes of the file."""
+    return isinstance(reader, StackReader) and "packed" not in (reader.footer or {})
+
+
+def _digest_of(path: str | os.PathLike[str], reader: FrameSource) -> str:
+    place = Place.of(path)
+    if place.path.is_dir():
+        return array_digest(place.path / place.inside.strip("/"), len(reader))
+    return file_digest(place.path, section(reader.footer, "file").get("begin", 0))
 
 
 def _check_frame(reader: FrameSource, i: int) -> _CheckedFrame:

@@ -137,9 +137,13 @@ def _problem(folder: Path, one: Output, *, read: bool) -> str:
     gone = [name for name in dict(one.files) or [one.output] if not (folder / name).exists()]
     if gone:
         return f"{some(gone)} is gone; {REMEDY}"
-    if not one.digest:  # of a command without a log
-        changed = read and set(files_in([folder / name for name, _ in one.files], folder)) != set(one.files)
-        return f"{one.output} is not what {NAME} lists (by its SHA-256); {REMEDY}" if changed else ""
+    # of the output and its sidecar there is a digest, but of a command without a log
+    others = {name: sha256 for name, sha256 in one.files if not one.digest or _of_stack(name) != one.output}
+    found = files_in([folder / name for name in others], folder) if read else ()
+    if changed := [name for name, sha256 in found if sha256 != others[name]]:
+        return f"{some(changed)} is not what {NAME} lists (by its SHA-256); {REMEDY}"
+    if not one.digest:
+        return ""
     size = measure(path).size
     if size != one.bytes_out:
         return f"{one.output} has {size} bytes; the run wrote {one.bytes_out}; {REMEDY}"

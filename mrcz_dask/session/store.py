@@ -135,6 +135,10 @@ class SessionStore:
         about |= {"curves": FIT_CURVES, "width": hot.shape[1]}
         self._put(f"histograms/{key_of(stem)}", arrays, plain(about))
 
+    def histogram_path(self, stem: str) -> Path:
+        """Return where the histogram of a stack is, if it is there."""
+        return self.path / "histograms" / key_of(stem)
+
     def histogram(self, stem: str) -> KeptFit | None:
         """Return the histogram of a stack's sum with its fit; None if there is none.
 
@@ -168,6 +172,10 @@ class SessionStore:
     ) -> None:
         """Keep small images of a stack, and a piece of it in full; see `thumbnails.keep_thumbnails`."""
         self._put(f"thumbnails/{key_of(stem)}", arrays, about)
+
+    def thumbnails_path(self, stem: str) -> Path:
+        """Return where the small images of a stack are, if they are there."""
+        return self.path / "thumbnails" / key_of(stem)
 
     def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
         """Return the small images of a stack, and the counts that are 0 and 255; None if there are none.

@@ -26,6 +26,11 @@ def files_of(path: Path) -> list[Path]:
     return [p for p in (path, path.with_name(f"{path.name}.json")) if p.exists()]
 
 
+def equal(found: Any, written: Any) -> None:
+    """Check that values and arrays are the same."""
+    np.testing.assert_equal(found, written, strict=True)
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of file, or of folder, that the program writes.
@@ -35,7 +40,7 @@ class Kind:
     name
         Of the kind, in the names of its tests.
     modules
-        Modules of the package that write it, as ``formats/mrc/writer.py``.
+        Modules of the package that write its bytes, as ``formats/mrc/body.py``.
     write
         Makes a small sound one in an empty folder; returns its path.
     read
@@ -44,6 +49,10 @@ class Kind:
         Whether the program calls it sound; None = nothing verifies it but its reader.
     files
         The files that are damaged.
+    optional
+        Whether a file may be gone: what is left is not called sound, and no error.
+    agree
+        Raises AssertionError where what is read of a damaged one (first) is not what was written.
     same
         Whether two contents of a file say the same to everybody: JSON may be spelled in two ways.
     """
@@ -54,6 +63,8 @@ class Kind:
     read: Callable[[Path], Any]
     verify: Callable[[Path], bool] | None = None
     files: Callable[[Path], list[Path]] = files_of
+    optional: Callable[[Path], bool] = lambda file: False
+    agree: Callable[[Any, Any], None] = equal
     same: Same = operator.eq
 
     def __str__(self) -> str:
@@ -109,7 +120,8 @@ def faults(kind: Kind, folder: Path, flips: int, cuts: int) -> tuple[int, list[s
             file.unlink() if data is None else file.write_bytes(data)
             cases += 1
             same = data is not None and kind.same(whole, data)
-            if (problem := _problem(kind, path, written, same=same)) is not None:
+            expected = None if data is None and kind.optional(file) else written
+            if (problem := _problem(kind, path, expected, same=same)) is not None:
                 missed.append(f"{file.relative_to(folder)}, {words}: {problem}")
         file.write_bytes(whole)
     return cases, missed
@@ -119,7 +131,8 @@ def _problem(kind: Kind, path: Path, written: Any, *, same: bool) -> str | None:
     """Return what is wrong about how a damaged one is taken; None if nothing is."""
     try:
         found = kind.read(path)
-        np.testing.assert_equal(found, written, strict=True)
+        if written is not None:
+            kind.agree(found, written)
     except (MrczDaskError, FileNotFoundError):
         pass
     except AssertionError:

@@ -1,5 +1,6 @@
 """Stacks of all formats."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.formats import provenance
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import SUFFIXES, open_writer
 from mrcz_dask.values.params import OutputFormat
-from tests.damage.generator import Kind
+from tests.damage.generator import Kind, same_json
 
 STEPS = provenance.append(None, provenance.step("one", results={"threshold": 4.25e-7}))
 
@@ -44,6 +46,31 @@ def is_sound(path: Path) -> bool:
     return verify_file(path).status == "sound"
 
 
+def write_plain(folder: Path) -> Path:
+    """Write a plain file with a sidecar by `write`."""
+    write(folder / "a.mrc", np.arange(60, dtype=np.float32).reshape(2, 5, 6), footer="sidecar", meta={"a": 1})
+    return folder / "a.mrc"
+
+
+SCALED = {"unit": "counts", "scale": 0.0625, "offset": 1.5}
+_WRITERS: dict[OutputFormat, tuple[str, ...]] = {
+    "mrcz": ("formats/mrc/body.py",),
+    "mrcs": ("formats/mrc/body.py", "formats/sidecar.py"),
+    "mrcs.zst": ("formats/mrc/body.py", "formats/sidecar.py"),
+    "tiff": ("formats/foreign/tiff_writer.py", "formats/sidecar.py"),
+    "zarr": ("formats/foreign/zarr_writer.py",),
+}
 KINDS = [
-    Kind("mrcz", ("formats/mrc/writer.py",), partial(write_stack, "mrcz", "i2", {}), read_stack, is_sound),
+    Kind(
+        f"{format} {words}",
+        modules,
+        partial(write_stack, format, "i2", pixels),
+        read_stack,
+        is_sound,
+        optional=lambda file, pixels=pixels: file.suffix == ".json" and not pixels,
+        same=same_json,
+    )
+    for format, modules in _WRITERS.items()
+    for words, pixels in (("counts", {}), ("scaled", SCALED))
 ]
+KINDS.append(replace(KINDS[2], name="plain", write=write_plain))

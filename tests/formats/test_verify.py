@@ -19,7 +19,7 @@ from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import SUFFIXES, open_writer
-from mrcz_dask.values.errors import DamagedError
+from mrcz_dask.values.errors import DamagedError, FooterError
 from mrcz_dask.values.params import OutputFormat
 from tests.inputs import WRITERS
 
@@ -135,9 +135,12 @@ def test_a_changed_or_foreign_sidecar(stack: NDArray[np.int16], tmp_path: Path) 
     text = beside.read_text()
     beside.write_text(text.replace("<i2", "<i4"))
     assert verify_file(path).status == "damaged"
-    for foreign in ("{}", "[1]", "no json", "[" * 100000):
+    for foreign, status in (("{}", "no-footer"), ("[1]", "no-footer"), ("no json", "damaged")):
         beside.write_text(foreign)
-        assert verify_file(path).status == "no-footer"
+        assert verify_file(path).status == status
+    beside.write_text("[" * 100000)
+    with pytest.raises(FooterError, match=r"a\.mrcs\.json: expected JSON"):
+        read(path)
 
 
 def test_without_footer_everything_is_decoded(stack: NDArray[np.int16], tmp_path: Path) -> None:
@@ -225,7 +228,10 @@ def test_without_its_sidecar_there_is_nothing_to_check_against(tmp_path: Path, f
     path = put(tmp_path, format)
     sidecar_path(path).unlink()
     report = verify_file(path, nthreads=2)
-    assert (report.status, report.frames, report.notes) == ("no-footer", 6, ())
+    assert (report.status, report.frames, len(report.notes)) == ("no-footer", 6, 1)
+    assert f"{path.name}.json nothing can be checked" in report.notes[0]
+    with open_source(path) as reader:
+        assert reader.notes == report.notes
 
 
 @pytest.mark.parametrize("kind", sorted(WRITERS))

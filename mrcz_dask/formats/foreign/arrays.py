@@ -28,7 +28,7 @@ from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.values.checks import in_runs
-from mrcz_dask.values.errors import FormatError, HeaderError, NoStackError, TruncatedError
+from mrcz_dask.values.errors import FooterError, FormatError, HeaderError, NoStackError, TruncatedError
 from mrcz_dask.values.timing import phase
 
 _LARGEST_PIXEL = 1000.0  # Angstrom
@@ -78,7 +78,7 @@ class ArrayReader(ChecksummedSource):
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
         self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
         where = f"{name}: attribute {ATTRIBUTE}"
-        self.attach_payload(unsealed(array.attrs.get(ATTRIBUTE), where), where)
+        self.attach_payload(_payload_in(array.attrs, where), where)
         attributes = _plain_attributes(array.attrs)
         size = next((attributes[key] for key in _PIXEL_SIZES if key in attributes), None)
         size = size[0] if isinstance(size, list) and size else size
@@ -187,6 +187,15 @@ def _check_cost(name: str, stored: int, array: Any) -> None:
     at_once = max(math.prod(chunk), math.prod(array.shape[1:])) * array.dtype.itemsize
     decoded = math.prod(array.shape) * array.dtype.itemsize
     check_cost(name, stored=stored, decoded=decoded, at_once=at_once, parts=parts)
+
+
+def _payload_in(attributes: Mapping[str, Any], where: str) -> dict[str, Any] | None:
+    """Return the payload in attributes; a FooterError where it is damaged, or its name is."""
+    found = [unsealed(value, where) for key, value in attributes.items() if key != ATTRIBUTE]
+    payload = unsealed(attributes[ATTRIBUTE], where) if ATTRIBUTE in attributes else None
+    if any(found) or (payload is None and ATTRIBUTE in attributes):
+        raise FooterError(f"{where} is damaged, or has another name; copy it again")
+    return payload
 
 
 def _never_written(reader: ArrayReader, remedy: str) -> TruncatedError:

@@ -21,7 +21,7 @@ from mrcz_dask.formats.frames import FirstRow, PixelSizes, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
 from mrcz_dask.formats.provenance import plain
-from mrcz_dask.formats.sidecar import sidecar_path
+from mrcz_dask.formats.sidecar import notes_without, sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, TruncatedError
 from mrcz_dask.values.params import InputParams
@@ -157,6 +157,8 @@ class TiffReader(ChecksummedSource):
         Colors, pixels of a type that no stack has, no pages.
     DamagedError
         The sidecar is about another file.
+    FooterError
+        The sidecar with the scale of its pixels is not there.
     """
 
     format = "TIFF"
@@ -187,6 +189,8 @@ class TiffReader(ChecksummedSource):
         with opening(self.name, "a last page as large as the first"):
             self._check(pages.page(pages.count - 1))
         self.attach_payload(payload, str(sidecar_path(self.name)))
+        if payload is None:
+            self.notes = notes_without(self.name, [str(first.software or "")])
         description = str(first.description or "")[:_LONGEST]
         self.labels = tuple(line.strip() for line in description.splitlines() if line.strip())
         self._file_pixel_size = resolution(first)

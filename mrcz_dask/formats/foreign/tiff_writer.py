@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,10 +14,12 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.atomic import AtomicFile, explain
 from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
 from mrcz_dask.formats.compression.codecs import AIMS
+from mrcz_dask.formats.digest import stream_digest
 from mrcz_dask.formats.frame_writer import WRITER
 from mrcz_dask.formats.libraries import library
-from mrcz_dask.formats.sidecar import sidecar
+from mrcz_dask.formats.sidecar import sidecar, signed
 from mrcz_dask.values.errors import DtypeError, ParameterError
+from mrcz_dask.values.timing import phase
 
 # what RELION, IMOD and MotionCor read
 _TYPES = tuple(np.dtype(text) for text in ("u1", "u2", "i2", "f4"))
@@ -88,7 +91,7 @@ class TiffWriter(ChecksummedWriter):
             "compression": None if name == "none" else name,
             "rowsperstrip": self.shape[1],
             "metadata": None,
-            "software": WRITER,
+            "software": signed(WRITER, self.pixels),
             "contiguous": False,
         }
         if self._pixel_size is not None:
@@ -107,7 +110,10 @@ class TiffWriter(ChecksummedWriter):
 
     def _finish(self) -> None:
         self._tiff.close()
-        with sidecar(self._path, self._payload(), durable=self._durable):
+        stream = self._file.stream
+        with phase("sum"):  # read again, as the list of pages is mended while pages are written
+            whole = {"bytes": stream.seek(0, os.SEEK_END), "digest": stream_digest(stream)}
+        with sidecar(self._path, self._payload() | {"file": whole}, durable=self._durable):
             self._file.commit()
 
     def _discard(self) -> None:

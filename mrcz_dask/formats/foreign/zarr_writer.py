@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import DTypeLike, NDArray
 
 from mrcz_dask.formats.atomic import AtomicFolder, explain
 from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
 from mrcz_dask.formats.compression.codecs import Codec, check_chunk_size, check_codec, resolve
 from mrcz_dask.formats.libraries import library
+from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.formats.sidecar import ATTRIBUTE, sealed
 from mrcz_dask.values.errors import DtypeError
 
 AXES = ("frame", "y", "x")
+_CHUNK = "c/{}/0/0"
 _SHUFFLES = {"none": "noshuffle", "byte": "shuffle", "bit": "bitshuffle"}
 
 
@@ -64,6 +68,7 @@ class ZarrWriter(ChecksummedWriter):
         self._codec_option = codec
         self._codec: Codec | None = None
         self._folder = AtomicFolder(Path(target), durable=durable)
+        self._hash = xxhash.xxh3_128()
 
     def _begin(self, items: NDArray[Any]) -> None:
         self._codec = resolve(self._codec_option, items)
@@ -74,7 +79,8 @@ class ZarrWriter(ChecksummedWriter):
         return self._codec.compress(items)
 
     def _write(self, i: int, raw: Raw) -> None:
-        self._folder.write(f"c/{i}/0/0", raw)
+        self._hash.update(raw)
+        self._folder.write(_CHUNK.format(i), raw)
 
     def _finish(self) -> None:
         zarr, codec, blosc = library("zarr", "formats", "Zarr stores"), self._codec, None
@@ -88,7 +94,7 @@ class ZarrWriter(ChecksummedWriter):
             )
         size = {} if self._pixel_size is None else {"pixel_size": list(self._pixel_size)}
         try:
-            zarr.create_array(
+            array = zarr.create_array(
                 str(self._folder.place),
                 shape=self.shape,
                 dtype=self.dtype,
@@ -97,11 +103,28 @@ class ZarrWriter(ChecksummedWriter):
                 dimension_names=AXES,
                 fill_value=0,
                 zarr_format=3,
-                attributes={**size, ATTRIBUTE: sealed(self._payload())},
+                attributes=size,
             )
+            self._hash.update(_metadata(self._folder.place))
+            array.attrs[ATTRIBUTE] = sealed(self._payload() | {"file": {"digest": self._hash.hexdigest()}})
         except OSError as error:
             raise explain(error, self._folder.path) from error
         self._folder.commit()
 
     def _discard(self) -> None:
         self._folder.discard()
+
+
+def array_digest(folder: Path, frames: int) -> str:
+    """Return xxh3-128 over the stored chunks of frames and the array's metadata without our attribute."""
+    digest = xxhash.xxh3_128()
+    for i in range(frames):
+        digest.update((folder / _CHUNK.format(i)).read_bytes())
+    digest.update(_metadata(folder))
+    return digest.hexdigest()
+
+
+def _metadata(folder: Path) -> bytes:
+    content = json.loads((folder / "zarr.json").read_bytes())
+    content["attributes"].pop(ATTRIBUTE, None)
+    return canonical(content)

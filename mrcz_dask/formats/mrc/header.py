@@ -265,7 +265,7 @@ class Header:
 
 def foreign_labels(raw: bytes) -> tuple[str, ...]:
     """Return the labels of a header, 1024 bytes, that other programs wrote."""
-    return tuple(text for text in _labels(raw) if not text.startswith(_OWN_LABELS))
+    return tuple(text for text in labels_of(raw) if not text.startswith(_OWN_LABELS))
 
 
 def _little_endian(raw: bytes, order: ByteOrder) -> bytes:
@@ -327,7 +327,7 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
     (nversion,) = struct.unpack_from(order + "i", raw, 108)
     (packed,) = struct.unpack_from(order + "q", raw, 144)
     stamp, flags = struct.unpack_from(order + "2i", raw, 152)
-    labels = _labels(raw)
+    labels = labels_of(raw)
     packed_flag = stamp == _IMOD and bool(flags & _PACKED)
     packed_label = len(labels) == 1 and "4 bits packed" in labels[0] and half_super_resolution(ny, nx)
     halved = mode == 0 and (packed_flag or packed_label)  # NX is half then, as SerialEM writes frames
@@ -351,7 +351,8 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
     )
 
 
-def _labels(raw: bytes | bytearray) -> tuple[str, ...]:
+def labels_of(raw: bytes | bytearray) -> tuple[str, ...]:
+    """Return the labels of a header, 1024 bytes."""
     texts = [raw[at : at + _LABEL].split(b"\0")[0].rstrip() for at in range(224, HEADER_SIZE, _LABEL)]
     return tuple(text.decode("latin-1") for text in texts if text)
 

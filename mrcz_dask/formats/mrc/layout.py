@@ -12,7 +12,7 @@ from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc.footer import Footer, find
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
-from mrcz_dask.formats.sidecar import VERSION, read_sidecar, section
+from mrcz_dask.formats.sidecar import VERSION, notes_without, promises_scale, read_sidecar, section
 from mrcz_dask.formats.source import Source
 from mrcz_dask.values.errors import (
     DamagedError,
@@ -73,17 +73,25 @@ def load_header(source: Source) -> Header:
     return replace(header, extended=bytes(source.read_at(HEADER_SIZE, header.extended_size)))
 
 
-def load_footer(source: Source, complain: Complain, *, promised: bool = False) -> Footer | None:
-    """Return the footer, or the sidecar as one at the file's end; None if there is neither."""
+def load_footer(source: Source, complain: Complain, labels: tuple[str, ...] = ()) -> Footer | None:
+    """Return the footer, or the sidecar as one at the file's end; None if there is neither.
+
+    Raises
+    ------
+    FooterError
+        The sidecar is damaged, and the header's labels promise that it has the scale of the pixels.
+    """
     try:
         footer = None if source.streamed else find(source)
         payload = read_sidecar(source.beside) if footer is None and source.beside is not None else None
     except FooterError as error:
+        if promises_scale(labels):
+            raise
         complain(error)
         return None
     if payload is not None:
         return Footer(payload, VERSION, source.size, 0)
-    if footer is None and promised:
+    if footer is None and PROMISE in labels:
         complain(FooterError(f"{source.name}: its footer is gone, as after a cut; copy it again"))
     return footer
 
@@ -111,8 +119,9 @@ def load_layout(source: Source, complain: Complain) -> Layout:
     if not header.stamped:
         notes = ("its header has no stamp MAP; read as MRC, as its numbers make sense and fit its size",)
     promised = PROMISE in header.labels
-    footer = load_footer(source, complain, promised=promised)
+    footer = load_footer(source, complain, header.labels)
     if footer is None:
+        notes += notes_without(source.name, header.labels)
         index = _search_frames(source, header, complain)
     else:
         for problem in _mismatches(footer.payload, header, bytes(source.read_at(0, header.data_offset))):
@@ -124,6 +133,9 @@ def load_layout(source: Source, complain: Complain) -> Layout:
             # what follows from a contradiction between header and footer was told
             index = _search_frames(source, header, lambda _: None)
         else:
+            if behind := footer.offset - index.end:
+                text = f"{behind} bytes behind the last frame belong to nothing; copy it again"
+                complain(DamagedError(f"{source.name}: {text}"))
             newer = f"its footer has version {footer.version}, this package knows {VERSION}; update it"
             return Layout(
                 header, footer.payload, index, ((newer,) if footer.version > VERSION else ()) + notes

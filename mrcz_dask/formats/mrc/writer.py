@@ -18,7 +18,7 @@ from mrcz_dask.formats.mrc.body import INT8_MAX, Body, Encoded, Stored, decode, 
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, JSON, PROMISE, Header, encode_meta
 from mrcz_dask.formats.mrc.layout import FrameIndex, header_payload
 from mrcz_dask.formats.parallel import available_cores
-from mrcz_dask.formats.sidecar import sidecar
+from mrcz_dask.formats.sidecar import sidecar, signed
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
@@ -234,6 +234,7 @@ class StackWriter(FrameWriter):
 
     def _header(self, extended_type: str = "", extended: bytes = b"") -> Header:
         promise = (PROMISE,) if self._footer in (True, "json") else ()
+        program = signed(WRITER, self.pixels) if self._footer == "sidecar" else WRITER
         header = Header(
             shape=self.shape,
             mode=self._stored.mode,
@@ -241,7 +242,7 @@ class StackWriter(FrameWriter):
             pixel_size=self._pixel_size,
             stats=self._body.statistics,
             mz=0 if self._kind == "mrcz" else 1,
-            labels=(WRITER, *promise),
+            labels=(program, *promise),
             packed_size=0 if self._codec_option is None else self._body.nbytes,
             extended_type=extended_type,
             extended_size=len(extended),

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import xxhash
 import zstandard
 from numpy.typing import DTypeLike, NDArray
 
@@ -61,6 +62,7 @@ class ZstdWriter(StackWriter):
         super().__init__(target, shape, dtype, codec="none", kind="mrcs", footer="sidecar", **about)
         if self._stored.may_overflow:
             self._stored = self._stored.widened
+        self._hash = xxhash.xxh3_128()
 
     def _new_body(self) -> Body:
         return Body(self._target, durable=self._durable, base=ROOM)
@@ -73,6 +75,11 @@ class ZstdWriter(StackWriter):
         with phase("encode"):
             return replace(plain, raw=self._compress(plain.raw))
 
+    def _store(self, encoded: Encoded) -> None:
+        with phase("sum"):
+            self._hash.update(encoded.raw)
+        super()._store(encoded)
+
     def _compress(self, data: bytes | memoryview) -> bytes:
         """Return a zstd frame that says its size and has a checksum."""
         zstd = zstandard.ZstdCompressor(level=self._level, write_checksum=True, write_content_size=True)
@@ -83,14 +90,17 @@ class ZstdWriter(StackWriter):
         header_bytes = header.to_bytes()
         packed = self._compress(header_bytes)
         filling = ROOM - len(packed) - _SKIPPABLE.size
-        self._body.write(packed + _SKIPPABLE.pack(_MAGIC, filling) + bytes(filling), at=0)
+        beginning = packed + _SKIPPABLE.pack(_MAGIC, filling) + bytes(filling)
+        self._body.write(beginning, at=0)
+        self._hash.update(beginning)
         n, nbytes, index = self.shape[0], self._stored.nbytes, self._body.index
         unpacked = FrameIndex(
             tuple(HEADER_SIZE + k * nbytes for k in range(n)), (nbytes,) * n, index.checksums
         )
         payload = self._stack_payload(header, header_bytes, unpacked)
         places = {"offset": list(index.offsets), "nbytes": list(index.nbytes)}
-        self._commit(payload | {"packed": places})
+        whole = {"bytes": index.end, "begin": ROOM, "digest": self._hash.hexdigest()}
+        self._commit(payload | {"packed": places, "file": whole})
 
 
 def parse_level(codec: str) -> int:
