@@ -68,21 +68,11 @@ class SimulationGroup(OptionGroup):
             except ValueError:
                 expected = "expected a stack and a factor, such as 30:1.3"
                 raise ParameterError(f"--dose-jump is {text!r}; {expected}") from None
-        return named(
-            self.kind,
-            stacks=self.stacks,
-            frames=self.frames,
-            shape=_shape(self.shape),
-            dose=self.dose,
-            seed=self.seed,
-            carbon=tuple(self.carbon or ()),
-            ice=tuple(self.ice or ()),
-            new_gain=tuple(self.new_gain or ()),
-            dose_jumps=tuple(stack for stack, _ in jumps),
-            dose_factors=tuple(factor for _, factor in jumps),
-            coincidence=self.coincidence,
-            super_resolution=self.super_resolution,
-        )
+        values = {name: value for name, value in vars(self).items() if name not in ("kind", "dose_jump")}
+        values |= {name: tuple(values[name] or ()) for name in ("carbon", "ice", "new_gain")}
+        stacks, factors = zip(*jumps, strict=True) if jumps else ((), ())
+        values |= {"shape": _shape(self.shape), "dose_jumps": stacks, "dose_factors": factors}
+        return named(self.kind, **values)
 
 
 @command()

@@ -60,15 +60,5 @@ class GainGroup(OptionGroup, panel="Gain, dark and defects"):
         ParameterError
             When options do not go together.
         """
-        return gain_options(
-            self.gain,
-            self.dark,
-            self.defects,
-            divide=self.gain_divide,
-            rotate=self.gain_rotate,
-            flip=self.gain_flip,
-            orient=self.gain_orient,
-            gamma=self.gain_gamma,
-            frame_time=self.frame_time,
-            force=self.gain_force,
-        )
+        values = {name.removeprefix("gain_"): value for name, value in vars(self).items()}
+        return gain_options(**values)
