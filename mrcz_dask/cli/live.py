@@ -87,7 +87,7 @@ def live(
             values=processors.first_values(),
             correct=correction.options(gain.params(), wait=kept.store is not None),
             where=scheduler.where(),
-            page=PageAddress(page.host, page.port) if page.page and not frames.catch_up else None,
+            page=None if frames.catch_up else PageAddress.parse(page.page),
             listen=tell,
         ) as session,
     ):

@@ -68,7 +68,7 @@ def test_what_is_not_there_was_asked_for_wrongly(here: Path, mrcz: Any, command:
         "assess s -o out",
         "assess s -o out --only methods --workers 0",
         "count s -o out --workers 0",
-        "live s --correct --no-page --until-idle 1 --record rec",
+        "live s --correct --page none --until-idle 1 --record rec",
     ],
 )
 @pytest.mark.parametrize(

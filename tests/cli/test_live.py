@@ -46,7 +46,7 @@ def _means(store: Path) -> dict[int, float]:
 
 def test_a_replay_is_recorded_and_caught_up_with(mrcz: Any, stack: Path, mean: Path, tmp_path: Path) -> None:
     store, record = tmp_path / "live.zarr", tmp_path / "record"
-    replay = ("live", "--replay", stack, "--fps", 100, "-p", mean, "--no-page")
+    replay = ("live", "--replay", stack, "--fps", 100, "-p", mean, "--page", "none")
     shown = mrcz(
         *replay, "--store", store, "--record", record, "--set", "mean.factor=2", "--set", "mean.sleep=0.1"
     )
@@ -66,7 +66,16 @@ def test_frames_are_taken_from_a_sender(mrcz: Any, mean: Path, tmp_path: Path) -
     sending.start()
     try:
         shown = mrcz(
-            "live", "--listen", address, "--until-closed", "-p", mean, "--record", tmp_path / "r", "--no-page"
+            "live",
+            "--listen",
+            address,
+            "--until-closed",
+            "-p",
+            mean,
+            "--record",
+            tmp_path / "r",
+            "--page",
+            "none",
         )
     finally:
         sending.join()
@@ -108,14 +117,14 @@ def test_wrong_usage(
 def test_what_is_there_is_not_written_over(mrcz: Any, stack: Path, mean: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "file").write_text("mine")
-    replay = ("live", "--replay", stack, "-p", mean, "--no-page")
+    replay = ("live", "--replay", stack, "-p", mean, "--page", "none")
     assert mrcz(*replay, "--record", tmp_path / "mine").code == 2
     shown = mrcz(*replay, "--store", tmp_path / "mine", "--overwrite")
     assert shown.code == 1 and "no store of live results" in shown.err
 
 
 def test_a_source_that_ends_with_an_error(mrcz: Any, mean: Path, tmp_path: Path) -> None:
-    shown = mrcz("live", "--replay", tmp_path / "gone.mrcz", "-p", mean, "--no-page")
+    shown = mrcz("live", "--replay", tmp_path / "gone.mrcz", "-p", mean, "--page", "none")
     assert shown.code == 3 and "the source ended" in shown.err and "gone.mrcz" in shown.err
 
 
@@ -133,7 +142,7 @@ def test_a_folder_is_followed_and_frames_are_corrected(mrcz: Any, tmp_path: Path
         "def hot(frame, info): return {'hot': frame.max(), 'corrected': info.corrected}\n"
     )
     times = ("--settle", 0.2, "--until-idle", "2s")
-    options = (*times, "--correct", "--no-page", "--store", tmp_path / "s.zarr")
+    options = (*times, "--correct", "--page", "none", "--store", tmp_path / "s.zarr")
     shown = mrcz("live", folder, "-p", script, *options)
     assert shown.code == 0 and "18 frames, 0 missing, from folder night" in shown.out
     caught_up = mrcz("live", folder, "-p", script, "--catch-up", "--store", tmp_path / "s.zarr")
@@ -148,7 +157,7 @@ def test_a_region_for_each_processor_is_kept_for_catching_up(mrcz: Any, stack: P
         (tmp_path / f"{name}.py").write_text(f"{body}def {name}(frame):\n    return float(frame.size)\n")
     both = ("-p", tmp_path / "one.py", "-p", tmp_path / "two.py", "--store", tmp_path / "live.zarr")
     rois = ("--roi", "0:3,0:4", "--roi", "two=0:1,0:2")
-    live = ("live", "--replay", stack, "--record", tmp_path / "record", "--no-page", *both)
+    live = ("live", "--replay", stack, "--record", tmp_path / "record", "--page", "none", *both)
     assert mrcz(*live, "--roi", "three=0:1,0:2").code == 2
     assert mrcz(*live, *rois).code == 0
     assert mrcz("live", tmp_path / "record", "--catch-up", *both).code == 0

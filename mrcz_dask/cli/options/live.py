@@ -132,9 +132,14 @@ class KeptGroup(OptionGroup, panel="What is kept"):
 class PageGroup(OptionGroup, panel="Page"):
     """The page that shows results."""
 
-    port: int = option(0, "Port of the page; 0: any that is free.", often=True)
-    host: str = option("127.0.0.1", "Address at which the page listens; others see it unencrypted.")
-    page: bool = option(True, "Serve the page.")
+    page: str = option(
+        "0",
+        "Address of the page. 0: any port of this machine that is free; none: no page. Beyond this machine "
+        "others see it unencrypted.",
+        metavar="[HOST:]PORT",
+        often=True,
+        numbers=True,
+    )
     stay: bool = option(False, "Keep the page when the source has ended, until Ctrl-C.", often=True)
 
 
