@@ -223,8 +223,9 @@ def plan_over(
     if prepared is not None:
         settings = replace(settings, gain=prepared.params)
     plan = Plan(discovery, out, settings, overwrite, prepared)
-    replaced = sum(measure(path).size for path in _existing_outputs(plan, [settings.write]))
-    check_space(out, plan.bytes_out() - replaced)
+    existing = _existing_outputs(plan, [settings.write])
+    if len(existing) < len(stacks):  # else all may be kept, also in a folder that nobody can write into
+        check_space(out, plan.bytes_out() - sum(measure(path).size for path in existing))
     forbid_overwriting((stack.path for stack in stacks), map(plan.output, stacks))
     if not (overwrite or mixing):
         forbid_mixing(plan)
