@@ -12,6 +12,7 @@ from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, output_name
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.provenance import steps_in
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.noise.correlation import noise_rows
@@ -129,7 +130,7 @@ def _not_given(about_gain: Mapping[str, Any]) -> list[str]:
 
 def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the last provenance step of each name."""
-    return {step["name"]: step for step in footer.get("provenance", [])}
+    return {str(step.get("name")): step for step in steps_in(footer.get("provenance"), "the footer")}
 
 
 def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

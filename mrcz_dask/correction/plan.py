@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 from mrcz_dask.correction.footer import forbidding, last_steps
 from mrcz_dask.correction.tasks import STORE_NAME, output_name
 from mrcz_dask.engine.memory import MemoryEstimate, estimate_memory
+from mrcz_dask.formats.metadata import reading
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
@@ -251,12 +253,11 @@ def forbid_mixing(plan: Plan) -> None:
     ways = [WriteParams(write="references"), *(WriteParams(format=one) for one in FORMATS)]
     differing = {}
     for path in _existing_outputs(plan, ways):
-        try:
+        why = None
+        # without a footer it is damaged or not ours: named on its own, when the stack's turn comes
+        with suppress(MrczDaskError, OSError), reading(str(path), "an output of a run"):
             footer = read_footer(path)
-        except (MrczDaskError, OSError):
-            footer = None
-        # without one it is damaged or not ours: named on its own, when the stack's turn comes
-        why = None if footer is None else forbidding(last_steps(footer), plan.settings)
+            why = None if footer is None else forbidding(last_steps(footer), plan.settings)
         if why:
             differing[relative_name(path, plan.folder)] = why
     if differing:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mrcz_dask.correction.assess import Assessment
 from mrcz_dask.correction.correct_stack import correct_stack
-from mrcz_dask.correction.footer import kept_result
+from mrcz_dask.correction.footer import ASK, kept_result
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.summing import SumJob, open_store, tell_gain, warn_of_session
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref, output_name
@@ -26,6 +26,7 @@ from mrcz_dask.correction.windows import (
 from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
+from mrcz_dask.formats.metadata import reading
 from mrcz_dask.session.log import Log, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
 from mrcz_dask.values import messages
@@ -295,7 +296,8 @@ class KomaJob(SumJob):
             return False
         known = self._known_results.get(output_name(task.record.stem, self.plan.settings.write))
         try:
-            kept = kept_result(task, known, overwrite=self.plan.overwrite)
+            with reading(str(task.output), "an output of a run", ASK):
+                kept = kept_result(task, known, overwrite=self.plan.overwrite)
         except (MrczDaskError, OSError) as error:
             failed = failure(task, KEEPING, error)
             self._refused[name] = task.key, failed

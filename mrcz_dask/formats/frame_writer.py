@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from math import isfinite
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -14,13 +14,14 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.digest import stack_shape
 from mrcz_dask.formats.frames import dtype_text, restored_type
 from mrcz_dask.formats.parallel import Pipeline
-from mrcz_dask.formats.provenance import PACKAGE, plain
+from mrcz_dask.formats.provenance import PACKAGE, plain, steps_in
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.version import __version__
 
 WRITER = f"MRCZ-dask {__version__}"
 PixelSize = float | Sequence[float] | None
+_LARGEST_PIXEL = 1e20  # Angstrom; the header holds the size of a frame as float32
 
 
 class FrameWriter(ABC):
@@ -192,7 +193,7 @@ class FrameWriter(ABC):
             "writer": {"package": PACKAGE, "version": __version__},
             "pixels": plain(pixels),
             "meta": plain(self.meta or {}),
-            "provenance": plain(self.provenance or []),
+            "provenance": plain(steps_in(self.provenance, "the file", ParameterError)),
         }
         if self.recipe is not None:
             payload["recipe"] = plain(self.recipe)
@@ -218,8 +219,13 @@ def _three_sizes(value: PixelSize) -> tuple[float, float, float] | None:
     """Return (x, y, z) in Angstrom of a number, (x, y) or (x, y, z); a ParameterError for anything else."""
     if value is None:
         return None
-    sizes = tuple(float(size) for size in (value if isinstance(value, Sequence) else (value,)))
-    if len(sizes) > 3 or not sizes or not all(isfinite(size) and size > 0 for size in sizes):
-        raise ParameterError(f"pixel_size is {value!r}; expected Angstrom above 0, as x, (x, y) or (x, y, z)")
+    sizes: tuple[float, ...] = ()
+    with suppress(TypeError, ValueError, OverflowError):
+        sizes = tuple(float(size) for size in (value if isinstance(value, Sequence) else (value,)))
+    if not 1 <= len(sizes) <= 3 or not all(0 < size < _LARGEST_PIXEL for size in sizes):
+        raise ParameterError(
+            f"pixel_size is {value!r:.100}; expected Angstrom above 0 and below {_LARGEST_PIXEL:g}, "
+            "as x, (x, y) or (x, y, z)"
+        )
     x, y, z = (sizes * 3)[:3] if len(sizes) == 1 else (*sizes, sizes[0])[:3]
     return x, y, z

@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, foreign_labels
 from mrcz_dask.formats.parallel import Pipeline
+from mrcz_dask.formats.provenance import steps_in
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
 from mrcz_dask.values.stopping import check_stop
@@ -92,9 +93,8 @@ class FrameSource(ABC):
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        """Steps that made this file, oldest first."""
-        steps = (self.footer or {}).get("provenance")
-        return steps if isinstance(steps, list) else []
+        """Steps that made this file, oldest first; a FooterError where they are no list of steps."""
+        return steps_in((self.footer or {}).get("provenance"), self.name)
 
     @property
     def extended(self) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import FooterError, MrczDaskError, ParameterError
 from mrcz_dask.version import __version__
 
 PACKAGE = "mrcz-dask"
@@ -67,9 +67,22 @@ def append(previous: list[dict[str, Any]] | None, new: dict[str, Any]) -> list[d
     return [*steps, {**new, _SEAL: _seal(steps[-1].get(_SEAL, "") if steps else "", new)}]
 
 
+def steps_in(value: Any, name: str, error: type[MrczDaskError] = FooterError) -> list[dict[str, Any]]:
+    """Return the steps of a provenance, none for None.
+
+    Raises
+    ------
+    FooterError, or `error`
+        It is no list of steps; says where it is from.
+    """
+    if value is not None and not _are_steps(value):
+        raise error(f"{name}: its provenance is no list of steps; expected what this package wrote")
+    return value or []
+
+
 def verify_chain(steps: Any) -> list[str]:
     """Check the digests of a list of steps and return the problems, empty if it is sound."""
-    if not isinstance(steps, list) or not all(isinstance(entry, dict) for entry in steps):
+    if not _are_steps(steps):
         return ["provenance: expected a list of steps"]
     problems, before = [], ""
     for i, entry in enumerate(steps):
@@ -116,6 +129,10 @@ def plain(value: Any) -> Any:
 def canonical(value: Any) -> bytes:
     """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _are_steps(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
 
 
 def _seal(before: Any, content: dict[str, Any]) -> str:

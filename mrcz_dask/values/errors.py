@@ -106,6 +106,7 @@ def error_text(error: BaseException) -> str:
         errno.EISDIR: "expected a file",
         errno.ELOOP: "mend the link",
         errno.EACCES: "change its permissions",
+        errno.ENAMETOOLONG: "give it a shorter name",
     }.get(error.errno or 0, "try again")
     return f"{error.filename}: {error.strerror or error}; {remedy}"
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mrcz_dask
 from mrcz_dask import __version__
-from mrcz_dask.formats.provenance import append, canonical, plain, step, verify_chain
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.formats.provenance import append, canonical, plain, step, steps_in, verify_chain
+from mrcz_dask.values.errors import FooterError, ParameterError
 from mrcz_dask.values.params import KomaParams
 
 
@@ -79,3 +80,20 @@ def test_plain_values() -> None:
 
 def test_canonical_json() -> None:
     assert canonical({"b": 1, "a": [1.0, "é"]}) == '{"a":[1.0,"é"],"b":1}'.encode()
+
+
+@pytest.mark.parametrize("steps", [3, "x", {"a": 1}, [3], [None], [[]]])
+def test_a_provenance_that_is_no_list_of_steps_is_not_written_nor_read(tmp_path: Path, steps: Any) -> None:
+    frames = np.ones((2, 3, 4), np.uint8)
+    with pytest.raises(ParameterError, match="list of steps"):
+        mrcz_dask.write(tmp_path / "a.mrcz", frames, provenance=steps)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FooterError, match=r"a.mrcz: its provenance is no list of steps"):
+        steps_in(steps, "a.mrcz")
+
+
+@pytest.mark.parametrize("size", [1e30, 10**400, "x", [1, "x"], [], (1, 2, 3, 4), float("nan"), -1, {}])
+def test_a_pixel_size_that_is_none(tmp_path: Path, size: Any) -> None:
+    with pytest.raises(ParameterError, match=r"pixel_size is .*; expected Angstrom above 0"):
+        mrcz_dask.write(tmp_path / "a.mrcz", np.ones((2, 3, 4), np.uint8), pixel_size=size)
+    assert list(tmp_path.iterdir()) == []
