@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 # Tasks that are handed over for each one that can run, and at least: those of a chain go one after the other
 # on one worker, and stealing and `adapt` see a backlog.
 AHEAD, FEWEST_AHEAD = 28, 64
-# Tasks of more bytes are compressed.
-LARGE = 4096
+# Tasks of more bytes are compressed, but for arguments that are bytes themselves: frames, compressed already.
+# Dask warns of tasks of more bytes, as data should not go through the scheduler; where frames come from a
+# socket they must: what is scattered to workers is lost with them, and Dask cannot send it again.
+LARGE, MOST_BYTES = 4096, "4 GB"
 # Seconds between looks at the workers; without any worker after which a run ends.
 LOOK, LONGEST_WAIT = 5.0, 600.0
 # Dask gives up workers that say nothing (`worker-ttl`), not tasks that never end. One that takes so many
@@ -188,27 +190,29 @@ class DaskClient:
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
         """Hand a task over; see `Client.submit`."""
+        import dask
         from distributed import Future as DaskFuture
 
         # As bytes: the scheduler would otherwise make objects of it, and bytes again.
-        places = [k for k, value in enumerate(arguments) if isinstance(value, DaskFuture)]
-        futures = [arguments[k] for k in places]
+        places = [k for k, value in enumerate(arguments) if isinstance(value, DaskFuture | bytes)]
+        apart = [arguments[k] for k in places]
         packed = pickle.dumps(
             (function, [None if k in places else value for k, value in enumerate(arguments)])
         )
         if len(packed) > LARGE:
             packed = zlib.compress(packed, 1)
         self._count += 1
-        return self.client.submit(
-            run_packed,
-            packed,
-            places,
-            *futures,
-            key=f"{name}-{self._count}-{id(self):x}-{time.time_ns():x}",
-            priority=-priority,
-            retries=RETRIES,
-            pure=False,
-        )
+        with dask.config.set({"distributed.admin.large-graph-warning-threshold": MOST_BYTES}):
+            return self.client.submit(
+                run_packed,
+                packed,
+                places,
+                *apart,
+                key=f"{name}-{self._count}-{id(self):x}-{time.time_ns():x}",
+                priority=-priority,
+                retries=RETRIES,
+                pure=False,
+            )
 
     def watch(self, future: Any) -> None:
         """Let `finished` return this future once."""
@@ -260,14 +264,14 @@ class DaskClient:
             )
 
 
-def run_packed(packed: bytes, places: list[int], *results: Any) -> Any:
-    """Call a function that was sent as bytes with its arguments and the results of other tasks."""
+def run_packed(packed: bytes, places: list[int], *apart: Any) -> Any:
+    """Call a function that was sent as bytes with its arguments, and those that came apart from them."""
     keep_memory()
     if packed[:1] != pickle.PROTO:
         packed = zlib.decompress(packed)
     function, arguments = pickle.loads(packed)  # noqa: S301 - Dask's own channel, see the security notes there
-    for place, result in zip(places, results, strict=True):
-        arguments[place] = result
+    for place, value in zip(places, apart, strict=True):
+        arguments[place] = value
     return function(*arguments)
 
 

@@ -28,14 +28,12 @@ BUSY = 0.8  # share of the time above which the next codec is taken
 
 @dataclass(frozen=True, slots=True)
 class SentTask:
-    """Consecutive frames of a stack, compressed.
+    """Consecutive frames of a stack, whose chunks are sent beside this.
 
     Attributes
     ----------
     first
         Position of the first frame in its stack.
-    chunks
-        One for each frame.
     dtype
         Type of the pixels.
     method
@@ -45,21 +43,20 @@ class SentTask:
     """
 
     first: int
-    chunks: tuple[bytes, ...]
     dtype: str
     method: Method
     zeroed: bool
 
 
-def count_sent(task: SentTask) -> Batch:
-    """Count the electrons of frames that were sent."""
+def count_sent(task: SentTask, *chunks: bytes) -> Batch:
+    """Count the electrons of frames that were sent, each as a chunk."""
     counter = counter_of(task.method)
     calibration = counter.calibration
 
     def frames() -> Iterator[NDArray[Any]]:
         """Decode the frames, one in memory at a time."""
         frame: NDArray[Any] = np.empty(calibration.shape, task.dtype)
-        for chunk in task.chunks:
+        for chunk in chunks:
             decompress_into(chunk, frame)
             yield fill_zeros(frame, calibration.dark) if task.zeroed else frame
 

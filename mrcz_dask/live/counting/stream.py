@@ -7,9 +7,7 @@ full, frames wait where they are: in the socket, and then in the sender.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Self
@@ -21,8 +19,7 @@ from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.tasks import Counted, batch_frames, write_outputs
 from mrcz_dask.engine.client import Client
 from mrcz_dask.formats.spool import Spool
-from mrcz_dask.live.counting.dispatch import Dispatch, SentFrames
-from mrcz_dask.live.counting.shipping import SentTask, Shipping
+from mrcz_dask.live.counting.shipping import SentTask, Shipping, count_sent
 from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header, write_task
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.recorder import UNNAMED, Recorder
@@ -35,7 +32,7 @@ from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterE
 
 STATE = ".counting.json"
 PHASE = "counted frames"
-_PAUSE = 0.002
+_PAUSE = 0.02
 
 
 class CountStream:
@@ -73,15 +70,13 @@ class CountStream:
         script = None if options.detector is None else DetectorScript.parse(options.detector)
         self._method = Method(str(options.calibration.absolute()), self._calibration.digest, script)
         self._batch_frames = batch_frames(self._calibration.shape)
-        self._slots = client.slots
-        self._most_tasks = max(2, options.backlog * client.slots)
+        self._client = client
         self._closing = ExitStack()
-        self._dispatch = self._closing.enter_context(Dispatch(client))
         self._shipping = Shipping(self._calibration, options.zero_below, listen=listen)
         self._closing.callback(self._shipping.close)
         self._stacks: list[OpenStack] = []
-        self._counting: list[tuple[Future[Any] | SentFrames, OpenStack, dict[str, Any]]] = []
-        self._writing: list[tuple[Future[Any], OpenStack]] = []
+        self._counting: dict[Any, tuple[OpenStack, dict[str, Any]]] = {}
+        self._writing: dict[Any, OpenStack] = {}
         self._recorder: Recorder | None = None
         try:
             self._streams: StreamStacks[OpenStack] = StreamStacks(
@@ -191,68 +186,69 @@ class CountStream:
 
     def _send_waiting(self) -> None:
         """Send whole batches; smaller ones only if a stack has ended, or workers are idle."""
-        for stack in self._stacks:
+        for stack in list(self._stacks):
             while stack.waiting:
                 is_small = len(stack.waiting) < self._batch_frames and not stack.ended
-                if is_small and len(self._counting) >= self._slots:
+                if is_small and len(self._counting) >= self._client.slots:
                     break
                 self._send(stack, stack.waiting[: self._batch_frames])
-        self._finish_stacks()
+            is_counted = stack.ended and not stack.running
+            if is_counted and stack in self._stacks and stack not in self._writing.values():
+                task = write_task(stack, self.options, self._method)
+                self._writing[self._submit("write-counted", write_outputs, task)] = stack
 
     def _send(self, stack: OpenStack, frames: list[Frame]) -> None:
-        while len(self._counting) >= self._most_tasks:
-            self._collect()
-            if len(self._counting) >= self._most_tasks:
-                time.sleep(_PAUSE)
-        chunks = self._shipping.chunks(frames)
-        task = SentTask(stack.sent, chunks, stack.about.dtype, self._method, self._shipping.is_zeroed)
+        while len(self._counting) >= max(2, self.options.backlog * self._client.slots):
+            self._collect(_PAUSE)
         header = {
             "numbers": [frame.number for frame in frames],
             "times": [frame.time for frame in frames],
             "meta": plain_meta(frames[0].stack, frames[0].meta),
         }
+        task = SentTask(stack.sent, stack.about.dtype, self._method, self._shipping.is_zeroed)
+        future = self._submit("count-sent", count_sent, task, *self._shipping.chunks(frames))
+        self._counting[future] = stack, header
         del stack.waiting[: len(frames)]
         stack.sent += len(frames)
         stack.running += 1
-        self._counting.append((self._dispatch.count(task), stack, header))
 
-    def _collect(self) -> None:
-        """Put electrons of tasks that are done into their spools."""
-        done = [task for task in self._counting if task[0].done()]
-        for task in done:
-            self._counting.remove(task)
-        for future, stack, header in done:
-            append_batch(stack.spool, future.result(), **header)
+    def _submit(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        future = self._client.submit(name, function, *arguments)
+        self._client.watch(future)
+        return future
+
+    def _collect(self, seconds: float = 0.0) -> None:
+        """Take in results of workers: electrons go into their spools, and spools of written stacks go."""
+        for future, result in self._client.finished(seconds):
+            if future in self._writing:
+                self._take_written(self._writing.pop(future), result)
+                continue
+            if isinstance(result, Exception):
+                raise result
+            stack, header = self._counting.pop(future)
+            append_batch(stack.spool, result, **header)
             stack.running -= 1
 
-    def _finish_stacks(self) -> None:
-        """Submit the writing of stacks whose frames are all counted; take in those that are written."""
-        writing = [stack for _, stack in self._writing]
-        for stack in self._stacks:
-            if stack.ended and not stack.waiting and not stack.running and stack not in writing:
-                task = write_task(stack, self.options, self._method)
-                self._writing.append((self._dispatch.run(write_outputs, task), stack))
-        for future, stack in [entry for entry in self._writing if entry[0].done()]:
-            self._writing.remove((future, stack))
-            self._stacks.remove(stack)
-            try:
-                counted: Counted = future.result()
-            except (MrczDaskError, OSError) as error:
-                self._listen(messages.Warned(f"{error}; the electrons are safe in {stack.spool.path}"))
-                stack.spool.close()
-                continue
-            self.results.append(counted)
-            self._streams.written(stack.about.stream, stack.numbers[-1])
-            stack.spool.remove()
-            self._listen(messages.StackDone(PHASE, counted.output, counted.bytes_in))
+    def _take_written(self, stack: OpenStack, result: Counted | Exception) -> None:
+        self._stacks.remove(stack)
+        if isinstance(result, (MrczDaskError, OSError)):
+            self._listen(messages.Warned(f"{result}; the electrons are safe in {stack.spool.path}"))
+            stack.spool.close()
+            return
+        if isinstance(result, Exception):
+            raise result
+        self.results.append(result)
+        self._streams.written(stack.about.stream, stack.numbers[-1])
+        stack.spool.remove()
+        self._listen(messages.StackDone(PHASE, result.output, result.bytes_in))
 
     def close(self) -> None:
         """Count and write the frames that are left."""
         with self._closing:
             self._streams.end_all()
             while self._stacks:
-                self.tick()
-                time.sleep(_PAUSE)
+                self._send_waiting()
+                self._collect(_PAUSE)
 
     def __enter__(self) -> Self:
         return self

@@ -22,7 +22,7 @@ from mrcz_dask.counting.packing import pack, quantized, unpack
 from mrcz_dask.counting.spool import append_batch
 from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.clusters import ClientOptions
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.live.counting.run import count_stream
 from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
@@ -264,9 +264,9 @@ def test_no_codec_changes_the_electrons(codec: str, frames: NDArray[Any], calibr
     method = Method(str(calibration), found.digest)
     shipping = Shipping(found, threads=1)
     shipping._step = LADDER.index(codec)
-    batch = count_sent(SentTask(0, shipped(shipping, frames[:4]), "<u2", method, False))
+    batch = count_sent(SentTask(0, "<u2", method, False), *shipped(shipping, frames[:4]))
     shipping.close()
-    usual = count_sent(SentTask(0, shipped(Shipping(found), frames[:4]), "<u2", method, False))
+    usual = count_sent(SentTask(0, "<u2", method, False), *shipped(Shipping(found), frames[:4]))
     assert unpack(batch.packed).digest() == unpack(usual.packed).digest() and batch.frames == usual.frames
 
 
@@ -345,10 +345,12 @@ def test_a_receiver_that_is_killed_loses_nothing_that_it_acknowledged(
 
 SLOW = """
 import time
+import numpy as np
 
 def slow(frame, camera):
     time.sleep(0.05)
-    return camera.find(frame)
+    y, x = np.nonzero(frame > np.quantile(frame, 0.99))
+    return y.astype(float), x.astype(float), np.full(y.size, 50.0)
 """
 
 
@@ -356,25 +358,24 @@ def slow(frame, camera):
 def test_workers_that_are_killed_change_nothing(
     frames: NDArray[Any], calibration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from distributed import Client, LocalCluster
-
     monkeypatch.setattr("mrcz_dask.live.counting.stream.batch_frames", lambda shape: 3)
     (tmp_path / "slow.py").write_text(SLOW)
     script = {"detector": f"{tmp_path / 'slow.py'}:slow"}
     count_stream(frames, options(tmp_path / "one", calibration, **script))
     (tmp_path / "two").mkdir()
-    killed: list[int] = []
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as cluster,
-        Client(cluster) as client,
-    ):
-        executor = DaskClient(client, estimate_memory((96, 112), 2))
-        with CountStream(options(tmp_path / "two", calibration, **script), executor) as counting:
+    killed: set[int] = set()
+    with open_client(ClientOptions(2), estimate_memory((96, 112), 2), messages.silent) as client:
+        assert isinstance(client, DaskClient)
+        cluster = client.client.cluster
+        with CountStream(options(tmp_path / "two", calibration, **script), client) as counting:
             for k, frame in enumerate(frames):
                 counting.publish([Frame(k, 1.7e9, frame)])
-                if k in (8, 25):
-                    killed.append(next(iter(client.run(os.getpid).values())))
-                    os.kill(killed[-1], signal.SIGKILL)
-    assert len(killed) == 2
+                if k in (8, 25, 39):
+                    client.client.wait_for_workers(2)
+                    there = set(cluster.scheduler.workers)
+                    workers = [one for one in cluster.workers.values() if one.worker_address in there]
+                    killed.add(workers[-1].pid)
+                    os.kill(workers[-1].pid, signal.SIGKILL)
+    assert len(killed) == 3
     one, two = (tmp_path / name / "frames_0000000000.mrcz" for name in ("one", "two"))
     assert np.array_equal(mrcz_dask.read(one), mrcz_dask.read(two))
