@@ -34,7 +34,12 @@ def ordered_batches(spool: SpoolReader) -> list[Record]:
 
 def frames_in(batches: list[Record]) -> int:
     """Return the number of frames in batches that follow each other."""
-    return batches[-1].header["first"] + len(batches[-1].header["frames"]) // 32 if batches else 0
+    return batches[-1].header["first"] + frame_count(batches[-1]) if batches else 0
+
+
+def frame_count(batch: Record) -> int:
+    """Return the number of frames of a batch."""
+    return len(batch.header["frames"]) // 32
 
 
 class SpooledEvents:

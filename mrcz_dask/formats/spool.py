@@ -1,18 +1,23 @@
 """Spools: files to which frames or events are appended until their stack is whole.
 
 A record is ``<4sIQQ``: a mark, the lengths of its header and body, and xxh3-64 over both lengths, header and
-body. Then come the header as JSON, and the body. The first record describes the stack and has no body.
-A killed process may leave a last record that is cut off; everything before it can be read.
+body. Then come the header as JSON, and the body. The first record describes the stack and has no body; all
+other headers repeat it under ``spool``, so that they can be read without it.
+
+A killed process may leave a last record that is cut off, whose frames were not acknowledged. All else that is
+no whole record is damage: whole records behind it are read, and the damaged file is never removed.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,20 +31,45 @@ _MARK = b"MZS1"
 _HEAD = struct.Struct("<4sIQQ")
 _LENGTHS = struct.Struct("<IQ")
 _LARGEST_HEADER = 1 << 24
+_STACK = "spool"
+_BLOCK = 1 << 22
+
+
+Item = tuple[Mapping[str, Any], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The header of a record, and the place of its body in the file."""
+    """The header of a record, and its place in the file.
+
+    Attributes
+    ----------
+    header
+        Header without the copy of the first record.
+    start, offset, nbytes
+        Offsets of the record and of its body, and the size of the body.
+    stack
+        Copy of the first record; None in the first record itself, and in old files.
+    """
 
     header: dict[str, Any]
+    start: int
     offset: int
     nbytes: int
+    stack: dict[str, Any] | None = None
 
     @property
     def end(self) -> int:
         """Offset of the next record."""
         return self.offset + self.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes start <= k < end of a spool that are no record."""
+
+    start: int
+    end: int
 
 
 class SpoolReader:
@@ -53,33 +83,41 @@ class SpoolReader:
         Header of the first record, which describes the stack.
     records
         The other records in the order in which they were appended.
+    damage
+        Bytes that are no records. A last record that is cut off is not among them.
     """
 
     def __init__(self, path: Path, header: dict[str, Any], records: list[Record], handle: int) -> None:
         self.path, self.header, self.records, self._handle = path, header, records, handle
+        self.damage: list[Damage] = []
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a spool. If not even its first record is whole, `header` and `records` are empty."""
+        """Open a spool. `header` is empty if no record says it, `records` if none is whole."""
         handle = open_file(path)
-        records = list(scan(handle))
-        return cls(path, records[0].header if records else {}, records[1:], handle)
+        parts = list(scan(handle))
+        records = [part for part in parts if isinstance(part, Record)]
+        first = [records.pop(0).header] if records and records[0].start == 0 else []
+        copies = (record.stack for record in records if record.stack is not None)
+        reader = cls(path, next(chain(first, copies), {}), records, handle)
+        reader.damage = [part for part in parts if isinstance(part, Damage)]
+        return reader
 
     def body(self, record: Record) -> bytes:
-        """Read the body of a record.
+        """Read the body of a record, and compare the record with its checksum.
 
         Raises
         ------
         DamagedError
-            If the file has become shorter.
+            If it has changed since it was written, or the file has become shorter.
         """
-        data = read_bytes(self._handle, record.nbytes, record.offset)
-        if len(data) != record.nbytes:
+        content = _content(self._handle, record.start)
+        if content is None:
             raise DamagedError(
-                f"{self.path}: {len(data)} bytes at {record.offset}; expected {record.nbytes}; another "
-                "program has cut the file"
+                f"{self.path}: the record at byte {record.start} has changed since it was written; expected "
+                "what its checksum says; check the disk and run again, which takes up what is whole"
             )
-        return data
+        return content[1]
 
     def close(self) -> None:
         """Close the file; it stays."""
@@ -135,11 +173,18 @@ class Spool(SpoolReader):
 
     @classmethod
     def resume(cls, path: Path, *, durable: bool = True) -> Self | None:
-        """Go on with a file, and cut off everything behind its last whole record.
+        """Go on with a file: a last record that is cut off goes, and damage is dealt with as in `replacing`.
 
-        Returns None, and leaves the file as it is, if it holds no record but the first.
+        Returns None, and leaves the file as it is, if it is sound and holds no record but the first.
+
+        Raises
+        ------
+        DamagedError
+            If it is damaged and holds nothing to go on with; it stays under another name.
         """
         with SpoolReader.open(path) as left:
+            if left.damage:
+                return cls.replacing(left, ((record.header, left.body(record)) for record in left.records))
             if not left.records:
                 return None
         spool = cls(path, left.header, left.records, open_file(path, os.O_RDWR))
@@ -147,7 +192,41 @@ class Spool(SpoolReader):
         os.ftruncate(spool._handle, spool._end)
         return spool
 
-    def append(self, items: Sequence[tuple[Mapping[str, Any], bytes]]) -> None:
+    @classmethod
+    def replacing(cls, left: SpoolReader, items: Iterable[Item]) -> Self:
+        """Write records of a spool into a new one that takes its name; a damaged one stays under another.
+
+        Raises
+        ------
+        DamagedError
+            If the old one is damaged and says nothing of its stack; it stays under another name.
+        SpaceError
+            If the disk is full; the old one stays as it is.
+        """
+        if not left.header:
+            kept = keep_damaged(left.path)
+            left.path.unlink()
+            raise DamagedError(
+                f"{left.path}: no record is left that describes its stack; it stays as {kept.name}: keep it, "
+                "and check the disk"
+            )
+        beside = left.path.with_name(f"{left.path.name}.part")
+        beside.unlink(missing_ok=True)
+        spool = cls.create(beside, left.header, durable=False)
+        try:
+            for item in items:
+                spool.append([item])
+        except BaseException:
+            spool.remove()
+            raise
+        os.fsync(spool._handle)
+        if left.damage:
+            keep_damaged(left.path)
+        spool.path, spool.damage, spool._durable = beside.replace(left.path), left.damage, True
+        sync_folder(left.path.parent)
+        return spool
+
+    def append(self, items: Sequence[Item]) -> None:
         """Append records, each a header and a body: all of them, or on an error none.
 
         Raises
@@ -158,8 +237,9 @@ class Spool(SpoolReader):
         start, count = self._end, len(self.records)
         try:
             for header, body in items:
-                self._write(pack(header, body))
-                self.records.append(Record(dict(header), self._end - len(body), len(body)))
+                place = self._end
+                self._write(pack({**header, _STACK: self.header}, body))
+                self.records.append(Record(dict(header), place, self._end - len(body), len(body)))
             if self._durable:
                 getattr(os, "fdatasync", os.fsync)(self._handle)
         except BaseException as error:
@@ -189,19 +269,77 @@ def pack(header: Mapping[str, Any], body: bytes) -> bytes:
     return _HEAD.pack(_MARK, len(text), len(body), checksum) + text + body
 
 
-def scan(handle: int) -> Iterator[Record]:
-    """Yield the whole records of an open file, up to the first that is cut off or damaged."""
+def scan(handle: int) -> Iterator[Record | Damage]:
+    """Yield the whole records of an open file, and the damage between them.
+
+    A last record that is cut off, or not written to its end yet, ends it.
+    """
     size, start = os.fstat(handle).st_size, 0
-    while start + _HEAD.size <= size:
-        mark, nheader, nbody, checksum = _HEAD.unpack(read_bytes(handle, _HEAD.size, start))
-        offset = start + _HEAD.size + nheader
-        if mark != _MARK or nheader > _LARGEST_HEADER or offset + nbody > size:
-            return
-        header = read_bytes(handle, nheader, start + _HEAD.size)
-        if _checksum(_LENGTHS.pack(nheader, nbody), header, read_bytes(handle, nbody, offset)) != checksum:
-            return
-        yield Record(json.loads(header), offset, nbody)
-        start = offset + nbody
+    while start < size:
+        content = _content(handle, start)
+        if content is None:
+            whole = (at for at in _marks(handle, start + 1) if _content(handle, at) is not None)
+            end = next(whole, size)
+            if end == size and _is_cut_off(handle, start, size):
+                return
+            yield Damage(start, end)
+            start = end
+            continue
+        text, body = content
+        header = json.loads(text)
+        stack = header.pop(_STACK, None)
+        yield Record(header, start, start + _HEAD.size + len(text), len(body), stack)
+        start += _HEAD.size + len(text) + len(body)
+
+
+def keep_damaged(path: Path) -> Path:
+    """Give a damaged spool a second, visible name, and return it."""
+    name = f"{path.name.removeprefix('.')}.damaged"
+    places = (path.with_name(f"{name}{suffix}") for suffix in chain([""], (f"-{k}" for k in count(2))))
+    place = next(place for place in places if not place.exists())
+    try:
+        os.link(path, place)
+    except OSError:  # a file system without links
+        shutil.copyfile(path, place)
+    return place
+
+
+def _content(handle: int, start: int) -> tuple[bytes, bytes] | None:
+    """Return header and body of the record that begins at an offset; None if no whole one does."""
+    size, head = os.fstat(handle).st_size, read_bytes(handle, _HEAD.size, start)
+    if len(head) < _HEAD.size:
+        return None
+    mark, nheader, nbody, checksum = _HEAD.unpack(head)
+    offset = start + _HEAD.size
+    if mark != _MARK or nheader > _LARGEST_HEADER or offset + nheader + nbody > size:
+        return None
+    header, body = read_bytes(handle, nheader, offset), read_bytes(handle, nbody, offset + nheader)
+    is_whole = _checksum(_LENGTHS.pack(nheader, nbody), header, body) == checksum
+    return (header, body) if is_whole else None
+
+
+def _marks(handle: int, start: int) -> Iterator[int]:
+    """Yield the offsets at which records may begin."""
+    while block := read_bytes(handle, _BLOCK + len(_MARK) - 1, start):
+        at = block.find(_MARK)
+        while at >= 0:
+            yield start + at
+            at = block.find(_MARK, at + 1)
+        start += _BLOCK
+
+
+def _is_cut_off(handle: int, start: int, size: int) -> bool:
+    """Return True if the bytes up to the end of the file are the beginning of a record."""
+    head = read_bytes(handle, _HEAD.size, start)
+    if len(head) < _HEAD.size:
+        return head[: len(_MARK)] == _MARK[: len(head)]
+    mark, nheader, nbody, checksum = _HEAD.unpack(head)
+    rest = read_bytes(handle, size, start + _HEAD.size)
+    if mark != _MARK or nheader + nbody <= len(rest):
+        return False
+    # a record with a damaged length may seem to be cut off: its bytes are whole with the length that is left
+    lengths = (nheader, len(rest) - nheader), (len(rest) - nbody, nbody)
+    return not any(min(n) >= 0 and _checksum(_LENGTHS.pack(*n), rest) == checksum for n in lengths)
 
 
 def _checksum(*parts: bytes) -> int:

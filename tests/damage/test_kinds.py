@@ -26,7 +26,7 @@ ELSEWHERE = {
     "counting/store.py": "tests/counting/test_store.py",
     "formats/spool.py": "tests/formats/test_spool.py",
     "live/processors/results.py": "tests/live/processors/test_results.py",
-    "live/record/streams.py": "tests/live/record/test_killed.py",
+    "live/record/streams.py": "tests/live/record/test_recorder.py",
     "session/manifest.py": "tests/session/test_manifest.py",  # it is compared with files
     "assess/run.py": "tests/formats/test_metadata.py",
 }

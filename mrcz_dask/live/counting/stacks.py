@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import Origin
-from mrcz_dask.counting.spool import SUFFIX, frames_in, ordered_batches
+from mrcz_dask.counting.spool import SUFFIX, frame_count, frames_in, ordered_batches
 from mrcz_dask.counting.store import SUFFIX as EVENTS
 from mrcz_dask.counting.tasks import WriteTask
-from mrcz_dask.formats.atomic import sync_folder
 from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import StreamInfo
-from mrcz_dask.live.record.stacks import ranges
+from mrcz_dask.live.record.spool import StreamInfo, describe_damage, ranges
 from mrcz_dask.values.checks import raise_all, whole
-from mrcz_dask.values.errors import OutputExistsError
+from mrcz_dask.values.errors import DamagedError, OutputExistsError
+from mrcz_dask.values.messages import Listener, Warned, silent
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,10 @@ def spool_header(about: StreamInfo, first: int, method: Method, zero_below: floa
     }
 
 
-def resume_stack(path: Path, method: Method, zero_below: float | None) -> OpenStack | None:
-    """Go on with the spool of an earlier run, killed or not; an empty one is deleted and gives None.
+def resume_stack(
+    path: Path, method: Method, zero_below: float | None, listen: Listener = silent
+) -> OpenStack | None:
+    """Go on with the spool of an earlier run, killed or not; None if it holds nothing, and it goes.
 
     Raises
     ------
@@ -136,26 +138,40 @@ def resume_stack(path: Path, method: Method, zero_below: float | None) -> OpenSt
         Its electrons were counted in another way.
     """
     with SpoolReader.open(path) as left:
-        batches, header = ordered_batches(left), left.header
-        if not batches:
+        if not left.records and not left.damage:
             path.unlink()
             return None
-        names = ("stream", "stack", "dtype", "shape", "pixel_size")
-        about = StreamInfo.parse({name: header[name] for name in names})
-        if header != spool_header(about, header["first"], method, zero_below):
-            raise OutputExistsError(
-                f"{path}: electrons of stream {about.stream!r} that were counted in another way wait here; "
-                "use the calibration, --detector and --zero-below of before, or another output folder (-o)"
-            )
-        # batches behind a gap are left out, since the sender sends their frames again
-        beside = path.with_name(f"{path.name}.part")
-        beside.unlink(missing_ok=True)
-        spool = Spool.create(beside, header)
-        for batch in batches:
-            spool.append([(batch.header, left.body(batch))])
-    spool.path = beside.replace(path)
-    sync_folder(path.parent)
-    return OpenStack(about, header["first"], spool, sent=frames_in(batches))
+        # batches behind a gap are left out, since the sender sends their frames again; it does not send
+        # those again that were acknowledged, which were in the spool before it was damaged
+        batches = ordered_batches(left)
+        if left.damage:
+            batches = sorted(left.records, key=lambda batch: int(batch.header["first"]))
+        firsts = accumulate((frame_count(batch) for batch in batches), initial=0)
+        items = (
+            ({**batch.header, "first": first}, left.body(batch))
+            for first, batch in zip(firsts, batches, strict=False)
+        )
+        header = left.header
+        if header:
+            about = StreamInfo.parse({field.name: header[field.name] for field in fields(StreamInfo)})
+            if header != spool_header(about, header["first"], method, zero_below):
+                raise OutputExistsError(
+                    f"{path}: electrons of stream {about.stream!r} that were counted in another way wait "
+                    "here; use the calibration, --detector and --zero-below of before, or another output "
+                    "folder (-o)"
+                )
+        try:
+            spool = Spool.replacing(left, items)
+        except DamagedError as error:
+            listen(Warned(str(error)))
+            return None
+    stack = OpenStack(about, header["first"], spool, sent=sum(map(frame_count, batches)))
+    if left.damage:
+        listen(Warned(describe_damage(spool, stack.numbers)))
+    if not batches:
+        spool.remove()
+        return None
+    return stack
 
 
 def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:

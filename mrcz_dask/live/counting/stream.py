@@ -91,12 +91,12 @@ class CountStream:
         """Go on where an earlier run was, killed or not; count frames that were only recorded."""
         options = self.options
         paths = sorted(options.folder.glob(f".*{SUFFIX}"))
-        spooled = [resume_stack(path, self._method, options.zero_below) for path in paths]
+        spooled = [resume_stack(path, self._method, options.zero_below, self._listen) for path in paths]
         for stack in sorted((s for s in spooled if s is not None), key=lambda stack: stack.first):
+            self._stacks.append(stack)
             if self._streams.is_written(stack.about.stream, stack.numbers[-1]):
-                stack.spool.remove()
+                self._end(stack)  # written again, as nobody knows whether its outputs are sound
             else:
-                self._stacks.append(stack)
                 self._streams.resume(stack, stack.numbers[-1])
         if options.record is None:
             return

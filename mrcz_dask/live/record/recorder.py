@@ -15,14 +15,14 @@ from typing import Any, Self
 from mrcz_dask.formats.compression.codecs import Codec, resolve
 from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import FrameSpool, StreamInfo
+from mrcz_dask.live.record.spool import FrameSpool, StreamInfo, describe_damage
 from mrcz_dask.live.record.stacks import CODEC, SPOOL, stack_name, write_stack
 from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
 from mrcz_dask.live.record.streams import StreamStacks
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 from mrcz_dask.values.checks import raise_all, whole
-from mrcz_dask.values.errors import FormatError, MrczDaskError, ParameterError
+from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, ParameterError
 from mrcz_dask.values.messages import Listener
 
 STATE = ".recording.json"
@@ -59,6 +59,8 @@ class Recorder:
         Another recorder, or another run, uses the folder.
     ParameterError
         The number is out of range.
+    DamagedError
+        The file with the numbers of recorded frames is damaged; nothing has been changed.
     """
 
     def __init__(
@@ -91,14 +93,24 @@ class Recorder:
             raise
 
     def _resume(self) -> None:
-        """Go on with the spools that an earlier recorder left; delete those that are in a stack or empty."""
+        """Go on with the spools that an earlier recorder left; delete those without frames."""
         spools: list[FrameSpool] = []
         for path in self.folder.glob(f".*{SPOOL}"):
-            spool = FrameSpool.resume(path)
+            try:
+                spool = FrameSpool.resume(path)
+            except DamagedError as error:
+                self._listen(messages.Warned(str(error)))
+                continue
             if spool is None:
                 path.unlink()
-            elif self._streams.is_written(spool.about.stream, spool.entries[-1].number):
+                continue
+            numbers = [entry.number for entry in spool.entries]
+            if spool.damage:
+                self._listen(messages.Warned(describe_damage(spool, numbers)))
+            if not numbers:
                 spool.remove()
+            elif self._streams.is_written(spool.about.stream, numbers[-1]):
+                self._end(spool)  # goes if its stack is there and sound, else the stack is written again
             else:
                 spools.append(spool)
         for spool in sorted(spools, key=lambda spool: (spool.about.stream, spool.entries[0].number)):
@@ -172,21 +184,22 @@ class Recorder:
         self._work = self._writer.submit(self._write_ended)
 
     def _write_ended(self) -> None:
-        """Write the stacks that have ended, in order; one that cannot be written is tried again later."""
-        while self._ended:
+        """Write the stacks that have ended; those that cannot be written are tried again later."""
+        failure: MrczDaskError | OSError | None = None
+        for _ in range(len(self._ended)):
+            spool = self._ended[0]
             try:
-                spool = self._ended[0]
                 target = self.folder / f"{spool.path.name[1 : -len(SPOOL)]}.mrcz"
                 write_stack(spool, target, self._settings)
                 # before the spool goes: whoever moves stacks away must not make frames come again
                 self._streams.written(spool.about.stream, spool.entries[-1].number)
                 spool.remove()
+                self._ended.popleft()
             except (MrczDaskError, OSError) as error:
-                self._failure = error
-                self._listen(messages.Warned(f"{error}; its frames are safe in {self._ended[0].path}"))
-                return
-            self._failure = None
-            self._ended.popleft()
+                failure = error
+                self._listen(messages.Warned(f"{error}; its frames are safe in {spool.path}"))
+                self._ended.rotate(-1)
+        self._failure = failure
 
     def close(self) -> None:
         """Write the stacks that are left, and release the folder.

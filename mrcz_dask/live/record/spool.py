@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.source import open_file, read_bytes
-from mrcz_dask.formats.spool import Record, Spool, scan
+from mrcz_dask.formats.spool import Damage, Record, Spool, SpoolReader, scan
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.values.errors import FormatError
+from mrcz_dask.values.errors import DamagedError, FormatError
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +149,57 @@ def spooled(path: Path) -> Iterator[tuple[StreamInfo, Frame]]:
     """Yield the frames of a spool, each with the properties of its stack, one in memory at a time.
 
     The file may grow meanwhile; a frame that is not whole yet ends it.
+
+    Raises
+    ------
+    DamagedError
+        The file is damaged; the frames before that have been yielded.
     """
     with os.fdopen(open_file(path), "rb") as stream:
         handle = stream.fileno()
-        records = scan(handle)
-        first = next(records, None)
-        if first is not None:
-            about = StreamInfo.parse(first.header)
-            for record in records:
-                chunk = read_bytes(handle, record.nbytes, record.offset)
-                yield about, Entry.parse(record).frame(about, chunk)
+        about: StreamInfo | None = None
+        for record in scan(handle):
+            if isinstance(record, Damage):
+                raise DamagedError(
+                    f"{path}: bytes {record.start} to {record.end} are no frame; expected one; record into "
+                    "this folder again, which takes up all whole frames"
+                )
+            if about is None:
+                about = StreamInfo.parse(record.header)
+                continue
+            chunk = read_bytes(handle, record.nbytes, record.offset)
+            yield about, Entry.parse(record).frame(about, chunk)
+
+
+def ranges(numbers: Iterable[int]) -> list[list[int]]:
+    """Return runs of consecutive numbers as [first, count]."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == sum(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([number, 1])
+    return runs
+
+
+def describe_damage(spool: SpoolReader, numbers: Iterable[int]) -> str:
+    """Describe what is left of a damaged spool, and which frames are not.
+
+    Parameters
+    ----------
+    spool
+        Spool that took up what is whole.
+    numbers
+        Numbers of its frames.
+    """
+    runs = ranges(sorted(numbers))
+    name = f"{spool.path.name.removeprefix('.')}.damaged"
+    if not runs:
+        return f"{spool.path}: damaged, and no frame in it is whole; it stays beside it as {name}"
+    kept = ", ".join(f"{first} to {first + n - 1}" for first, n in runs)
+    gaps = [(a + n, b - 1) for (a, n), (b, _) in pairwise(runs)]
+    lost = ", ".join(f"{first} to {last}" for first, last in gaps) or "none between them"
+    return (
+        f"{spool.path}: damaged; it stays beside it as {name}. Its whole frames are taken up: {kept}. "
+        f"Frames that are lost: {lost}, and any before or behind them in the file"
+    )

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain, count, islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import xxhash
 
 from mrcz_dask.formats import provenance
+from mrcz_dask.formats.atomic import sync_folder
+from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import StackWriter
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.sources import read_footer
+from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import FrameSpool, spooled
+from mrcz_dask.live.record.spool import FrameSpool, ranges, spooled
+from mrcz_dask.session.readback import read_back
 from mrcz_dask.values.errors import FormatError, MrczDaskError
 
 SPOOL = ".spool"
@@ -38,7 +42,9 @@ def stack_name(stream: str, first: int, stack: str) -> str:
 
 
 def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) -> Path:
-    """Write the frames of a spool into a stack, chunk by chunk; a stack that exists is left as it is.
+    """Write the frames of a spool into a stack, chunk by chunk, and read it back.
+
+    A sound stack of these frames that is there already is left as it is.
 
     Parameters
     ----------
@@ -58,6 +64,8 @@ def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) ->
     ------
     SpaceError
         The disk is full.
+    DamagedError
+        The spool or the stack is not read as it was written; the stack is not kept.
     """
     about, entries = spool.about, spool.entries
     live, began = _live_meta(spool), entries[0].time
@@ -68,8 +76,9 @@ def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) ->
     path = next(path for path in chain([target], numbered) if not path.exists() or _holds(path, live))
     if path.exists():
         return path
-    for left in path.parent.glob(f".{path.name}.*.part"):  # of a process that was killed
-        left.unlink(missing_ok=True)
+    for pattern in (f".{path.stem}.*.part*", f"..{path.stem}.*.part*"):  # of a process that was killed
+        for left in path.parent.glob(pattern):
+            left.unlink(missing_ok=True)
     missing = entries[-1].number - entries[0].number + 1 - len(entries)
     step = provenance.step(
         STEP,
@@ -77,31 +86,40 @@ def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) ->
         results={"frames": len(entries), "first": entries[0].number, "missing": missing},
         caveats=[f"{missing} frames are missing between the first and the last"] if missing else [],
     )
-    with StackWriter(
-        path,
-        (len(spool), *about.shape),
-        about.dtype,
-        codec=CODEC,
-        pixel_size=about.pixel_size,
-        meta=meta,
-        provenance=provenance.append(None, step),
-    ) as writer:
-        # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
-        is_wide = any(entry.stats is not None and entry.stats.maximum > _INT8_MAX for entry in entries)
-        if is_wide and writer.dtype == np.uint8:
-            for frame in spool.frames():
+    # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
+    is_wide = about.dtype[1:] == "u1" and any(e.stats and e.stats.maximum > _INT8_MAX for e in entries)
+    shape = len(spool), *about.shape
+    digest: Any = PixelDigest(shape, about.dtype) if is_wide else xxhash.xxh3_128()
+    with (
+        read_back(path, digest.hexdigest, bytes_alone=not is_wide) as place,
+        StackWriter(
+            place,
+            shape,
+            about.dtype,
+            codec=CODEC,
+            pixel_size=about.pixel_size,
+            meta=meta,
+            provenance=provenance.append(None, step),
+        ) as writer,
+    ):
+        for record, entry in zip(spool.records, entries, strict=True):
+            chunk = spool.body(record)
+            if is_wide:
+                frame = entry.frame(about, chunk).data
+                digest.update(frame)
                 writer.append(frame, owned=True)
-        else:
-            for record, entry in zip(spool.records, entries, strict=True):
-                # complex frames have no statistics: the writer decodes them
-                writer.append_chunk(spool.body(record), stats=entry.stats)
+            else:  # complex frames have no statistics: the writer decodes them
+                digest.update(chunk)
+                writer.append_chunk(chunk, stats=entry.stats)
+    sync_folder(path.parent)
     return path
 
 
 def _holds(path: Path, live: Mapping[str, Any]) -> bool:
-    """Return True if a file is the stack with these metadata."""
+    """Return True if a file is the stack with these metadata, and sound."""
     try:
-        return bool(section(read_footer(path), "meta").get(_KEY) == provenance.plain(live))
+        is_same = bool(section(read_footer(path), "meta").get(_KEY) == provenance.plain(live))
+        return is_same and verify_file(path).status == "sound"
     except (MrczDaskError, OSError):
         return False
 
@@ -123,17 +141,6 @@ def _live_meta(spool: FrameSpool) -> dict[str, Any]:
         "indices": ranges(entry.index for entry in entries),
         "meta": changes,
     }
-
-
-def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Return runs of consecutive numbers as [first, count]."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == sum(runs[-1]):
-            runs[-1][1] += 1
-        else:
-            runs.append([number, 1])
-    return runs
 
 
 def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: int = 0) -> Iterator[Frame]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.formats.metadata import read_json, reading, sealed_values, unsealed_values
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import StreamInfo
 from mrcz_dask.values.messages import FramesMissing, Listener, silent
@@ -26,6 +27,7 @@ class OpenStack(Protocol):
 
 
 S = TypeVar("S", bound=OpenStack)
+_REMEDY = "move it away and run again: senders know which of their frames are safe, and nothing is deleted"
 
 
 class StreamStacks(Generic[S]):
@@ -55,6 +57,11 @@ class StreamStacks(Generic[S]):
         Number that is expected next of each stream.
     missing
         Number of frames that were left out.
+
+    Raises
+    ------
+    DamagedError
+        The file is damaged; nothing has been changed.
     """
 
     def __init__(
@@ -67,7 +74,7 @@ class StreamStacks(Generic[S]):
     ) -> None:
         self._path, self._most, self._listen = path, frames_per_stack, listen
         self._begin, self._end = begin, end
-        self._written: dict[str, int] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+        self._written = _read_numbers(path) if path.exists() else {}
         self.next: dict[str, int] = dict(self._written)
         self.open: dict[str, S] = {}
         self.missing = 0
@@ -131,4 +138,13 @@ class StreamStacks(Generic[S]):
     def written(self, stream: str, last: int) -> None:
         """Record that the frames of a stream up to a number are in stacks."""
         self._written[stream] = max(self._written.get(stream, 0), last + 1)
-        write_atomic(self._path, json.dumps(self._written).encode())
+        write_atomic(self._path, json.dumps(sealed_values(self._written)).encode())
+
+
+def _read_numbers(path: Path) -> dict[str, int]:
+    """Return the numbers in a file; one of an older version has no checksum."""
+    numbers = unsealed_values(read_json(path, _REMEDY), str(path), _REMEDY)
+    with reading(str(path), "the numbers of frames by streams", _REMEDY):
+        if not all(type(number) is int and number >= 0 for number in numbers.values()):
+            raise ValueError(f"found {numbers!r}")
+    return numbers

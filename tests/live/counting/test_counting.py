@@ -207,6 +207,26 @@ def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path
     again.spool.close()
 
 
+def test_batches_behind_a_damaged_one_are_taken_up_and_lost_frames_are_named(tmp_path: Path) -> None:
+    about, method = StreamInfo("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
+    spool = Spool.create(tmp_path / ".stack.counting", spool_header(about, 0, method, None))
+    for first in (4, 0, 8, 12):
+        events = quantized([(np.ones(1), np.ones(1), np.ones(1))] * 4, (8, 8), 1.0)
+        batch = Batch(first, pack(events), bytes(16 * 4))
+        append_batch(spool, batch, numbers=list(range(first, first + 4)))
+    damaged = bytearray(spool.path.read_bytes())
+    damaged[spool.records[0].offset] ^= 1
+    spool.path.write_bytes(damaged)
+    spool.close()
+    told: list[Any] = []
+    stack = resume_stack(spool.path, method, None, told.append)
+    assert stack is not None and stack.numbers == [0, 1, 2, 3, *range(8, 16)]
+    assert len(stack) == stack.safe_frames == 12
+    assert "Frames that are lost: 4 to 7" in told[0].message
+    assert (tmp_path / "stack.counting.damaged").read_bytes() == damaged
+    stack.spool.close()
+
+
 def test_recorded_frames_are_safe_at_once_and_counted_later(
     frames: NDArray[Any], expected: Path, calibration: Path, tmp_path: Path
 ) -> None:
