@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +89,8 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
 
 
 def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
+    from mrcz_dask.monitor.snapshot import mean
+
     stacks, plan, write = outcome.results, outcome.plan, outcome.plan.settings.write.write
     kept = sum(stack.kept for stack in stacks)
     pixels = f"{sum(stack.hot for stack in stacks)} hot and {sum(stack.dead for stack in stacks)} dead pixels"
@@ -101,9 +102,8 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
     yield f"session store: {plan.store}, {readable(measure(plan.store).size)}; it {use}"
     means = []
     for key in ("raw", "filtered", "corrected"):
-        noise = [stack.noise[key] for stack in stacks if stack.usable and not stack.too_quiet]
-        known = [value for value in noise if value is not None]
-        means.append(f"{key} {math.fsum(known) / len(known):.2e}" if known else f"{key} -")
+        noise = mean(stack.noise[key] for stack in stacks if stack.usable and not stack.too_quiet)
+        means.append(f"{key} -" if noise is None else f"{key} {noise:.2e}")
     yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
     size_in, size_out = sum(stack.bytes_in for stack in stacks), sum(stack.bytes_out for stack in stacks)
     larger = f"; larger than the inputs: {LARGER[write]}" if size_out > size_in else ""

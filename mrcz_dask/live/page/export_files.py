@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mrcz_dask.live.page.pixels import binned, limits
-from mrcz_dask.live.page.plots import LINES
+from mrcz_dask.live.page.plots import LINES, with_unit
 
 ROWS = 1024  # that are read at a time
 AXIS = "_axis"
@@ -183,8 +183,8 @@ def _draw_profile(axes: Axes, results: StoredResults, name: str) -> None:
     for x, y, color in zip(positions, values, colors, strict=True):
         axes.plot(x, y, color=color, linewidth=0.9)
     output = results.outputs.get(name, {})
-    axis = _with_unit(str(output.get("axis", "place")), str(output.get("axis_unit", "")))
-    axes.set(xlabel=axis, ylabel=_label(results, name))
+    axis = with_unit(str(output.get("axis", "place")), str(output.get("axis_unit", "")))
+    axes.set(xlabel=_escaped(axis), ylabel=_label(results, name))
 
 
 def _draw_image(axes: Axes, results: StoredResults, name: str) -> None:
@@ -205,11 +205,7 @@ def _draw_image(axes: Axes, results: StoredResults, name: str) -> None:
 
 
 def _label(results: StoredResults, name: str) -> str:
-    return _with_unit(name, str(results.outputs.get(name, {}).get("unit", "")))
-
-
-def _with_unit(name: str, unit: str) -> str:
-    return _escaped(f"{name} ({unit})" if unit else name)
+    return _escaped(with_unit(name, str(results.outputs.get(name, {}).get("unit", ""))))
 
 
 def _escaped(text: str) -> str:

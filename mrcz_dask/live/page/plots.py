@@ -72,7 +72,7 @@ class ProfilePlot:
         color = {"field": "order", "transform": self._ages}
         lines = self.figure.multi_line("xs", "ys", source=self._source, line_color=color, line_width=1.2)
         self.figure.line("x", "y", source=self._newest, color=NEWEST, line_width=1.6)
-        self.figure.xaxis.axis_label = _with_unit(output.axis, output.axis_unit)
+        self.figure.xaxis.axis_label = with_unit(output.axis, output.axis_unit)
         tooltips = [("frame", "@frame"), ("at", "$x{0.0000}"), (output.name, "$y{0.0000[0000]}")]
         self.figure.add_tools(HoverTool(renderers=[lines], tooltips=tooltips, line_policy="nearest"))
 
@@ -113,8 +113,8 @@ class ImagePlot:
             "image", x="x", y="y", dw="dw", dh="dh", source=self._source, color_mapper=self._colors
         )
         y, x = output.axes
-        self.figure.xaxis.axis_label = _with_unit(x, output.axes_unit)
-        self.figure.yaxis.axis_label = _with_unit(y, output.axes_unit)
+        self.figure.xaxis.axis_label = with_unit(x, output.axes_unit)
+        self.figure.yaxis.axis_label = with_unit(y, output.axes_unit)
         self.figure.add_layout(ColorBar(color_mapper=self._colors, width=10, padding=4), "right")
         self.figure.add_tools(
             BoxZoomTool(match_aspect=True),
@@ -175,11 +175,12 @@ def bare_figure(**options: Any) -> Figure:
 def _figure(output: Output, tools: str, height: int = HEIGHT) -> Figure:
     """Make the figure of an output, which appears with the first result."""
     # without an active drag a finger on a plot scrolls the page
-    title = _with_unit(output.name, output.unit)
+    title = with_unit(output.name, output.unit)
     return bare_figure(title=title, height=height, tools=tools, active_drag=None, visible=False)
 
 
-def _with_unit(name: str, unit: str) -> str:
+def with_unit(name: str, unit: str) -> str:
+    """Return a name with its unit in parentheses, if it has one."""
     return f"{name} ({unit})" if unit else name
 
 
