@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mrcz_dask.correction import correct_stack
+from mrcz_dask.formats.writers import SUFFIXES
 from mrcz_dask.session.manifest import lost
 from tests.correction.conftest import contents
 
@@ -72,3 +74,28 @@ def test_without_a_log_or_with_another_time_what_belongs_is_looked_at(night: Pat
         Path(f"{output}.mdoc").unlink()
         again = koma(night)
         assert [r.kept for r in again.results].count(False) == 1 and Path(f"{output}.mdoc").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", list(SUFFIXES))
+def test_any_damage_to_outputs_is_mended_by_the_next_run(night: Path, koma: Any, format: Any) -> None:
+    """Each round damages one file of each of seven outputs: a bit, a cut, or gone."""
+    options, out, rng = {"format": format} | FLOATS, night / "koma", np.random.default_rng(0)
+    first = koma(night, **options)
+    whole = {
+        p: p.read_bytes() for name in dict(sum((r.files for r in first.results), ())) for p in [out / name]
+    }
+    for _ in range(12):
+        for result in first.results:
+            path = out / result.files[rng.integers(len(result.files))][0]
+            data, how = bytearray(whole[path]), rng.integers(4)
+            if how == 0:
+                path.unlink()
+            elif how == 1:
+                path.write_bytes(data[: rng.integers(len(data))])
+            else:
+                data[rng.integers(len(data))] ^= 1 << int(rng.integers(8))
+                path.write_bytes(data)
+        again = koma(night, **options)
+        assert again.complete, again.failed
+        assert {path: path.read_bytes() for path in whole} == whole

@@ -95,16 +95,26 @@ def test_what_is_discarded_leaves_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [old]
 
 
+def test_a_store_without_its_metadata_is_replaced(tmp_path: Path) -> None:
+    new, old = store(tmp_path / "new", "new"), store(tmp_path / "old.zarr", "old")
+    (old / "zarr.json").unlink()
+    (old / "c/0").mkdir(parents=True)
+    replace_store(new, old)
+    assert list(tmp_path.iterdir()) == [old] and (old / "zarr.json").read_text() == "new"
+
+
 def test_an_older_store_is_replaced_and_nothing_else_is(tmp_path: Path) -> None:
     new, old = store(tmp_path / "new", "new"), store(tmp_path / "old", "old")
     replace_store(new, old)
     assert list(tmp_path.iterdir()) == [old] and (old / "zarr.json").read_text() == "new"
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
-    for name in ("file", "folder"):
+    (tmp_path / "mine.zarr/c/0").mkdir(parents=True)
+    (tmp_path / "mine.zarr/notes.txt").touch()
+    for name in ("file", "folder", "mine.zarr"):
         with pytest.raises(SpaceError, match="no Zarr store"):
             replace_store(old, tmp_path / name)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder", "old"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["file", "folder", "mine.zarr", "old"]
 
 
 def test_a_store_that_cannot_be_renamed_leaves_the_old_one(
