@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mrcz_dask.api.comparison import Reproduction as Reproduction
+from mrcz_dask.api.comparison import compare
 from mrcz_dask.correction.correct_stack import correct_stack
 from mrcz_dask.correction.footer import last_steps, settings_in
+from mrcz_dask.correction.plan import Plan
+from mrcz_dask.correction.run import carry_out
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import (
     STORE_NAME,
@@ -23,40 +29,23 @@ from mrcz_dask.correction.tasks import (
 )
 from mrcz_dask.counting.again import count_again, differing, is_counted, is_events, steps_of
 from mrcz_dask.counting.rendering import stem_of_events
+from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.digest import whole_digest
 from mrcz_dask.formats.places import stem_of
-from mrcz_dask.formats.sources import open_source, read_footer
+from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.gain.options import stated_exposure
+from mrcz_dask.session.discovery import discover
+from mrcz_dask.session.entries import Acquired, Discovery
+from mrcz_dask.session.log import last_results, read_messages
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundError, SessionError
-from mrcz_dask.values.messages import Listener, PhaseStarted, StackDone, silent
+from mrcz_dask.values.messages import Listener, Message, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.records import Break, StackRecord
+from mrcz_dask.values.records import Break, StackRecord, StackResult
+from mrcz_dask.values.sizes import some
 
 Steps = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Reproduction:
-    """The result of making an output again.
-
-    Attributes
-    ----------
-    path
-        The file that was made again.
-    same
-        Whether every byte of it is the same.
-    frames
-        Frames whose pixels differ; none where only what is said of them does.
-    version
-        The version that the file was made with.
-    """
-
-    path: str
-    same: bool
-    frames: tuple[int, ...]
-    version: str
 
 
 def reproduce(
@@ -103,8 +92,71 @@ def reproduce(
         _take_gain(path, own, settings_of(steps).gain.gain, store)
         records = _prepare_all(folder, own, steps, store, listen)
         again = _finish(path, steps, records, folder, place)
-        same = whole_digest(again) == whole_digest(path)
-        return Reproduction(str(path), same, () if same else _differing(path, again), version)
+        return compare(path, again, version)
+
+
+def reproduce_session(
+    folder: Path, session: Path | None = None, listen: Listener = silent
+) -> dict[Path, Reproduction]:
+    """Make all outputs of a folder again, from the inputs through the windows, in one run over the session.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    session
+        Folder of the inputs; by default the folder above.
+    listen
+        Is told what happens.
+
+    Returns
+    -------
+    dict
+        The outputs that are there, by path. What is made for a comparison is removed after it; the sums of
+        the session are in a temporary folder until the end.
+
+    Raises
+    ------
+    PlaceError
+        When no output of `koma` is there.
+    ReferenceNotFoundError
+        When inputs are not where they should be.
+    """
+    results = last_results(read_messages(folder), StackResult)
+    paths = {one.output: folder / one.output for one in results.values() if (folder / one.output).exists()}
+    if not paths:
+        raise PlaceError(f"{folder}: no output of `mrcz-dask koma` is there; check the folder")
+    chains = {output: _steps(path) for output, path in paths.items()}
+    steps = {chain["outliers"]["inputs"][0]["name"]: chain for chain in chains.values()}
+    first = next(iter(paths))
+    settings, own = settings_of(chains[first]), _stem(paths[first], chains[first])
+    place = session or _session(paths[first], chains[first]["outliers"]["inputs"][0]["name"])
+    discovery = _recorded_inputs(place, folder, settings, steps)
+    compared: dict[Path, Reproduction] = {}
+    with _workplace() as work:
+        plan = Plan(discovery, work / "again", settings)
+        plan.folder.mkdir()
+        store = SessionStore(plan.store)
+        store.create()
+        _take_gain(paths[first], own, settings.gain.gain, store)
+
+        def take(message: Message) -> None:
+            listen(message)
+            if isinstance(message, StackDone) and isinstance(message.found, StackResult):
+                output = message.found.output
+                if output in paths:
+                    version = str(chains[output]["koma"].get("version"))
+                    compared[paths[output]] = compare(paths[output], plan.folder / output, version)
+                for name, _ in message.found.files:
+                    if not name.startswith(STORE_NAME):
+                        (plan.folder / name).unlink(missing_ok=True)
+
+        outcome = carry_out(plan, SerialClient(), take)
+    for output, path in paths.items():
+        reason = outcome.failed.get(chains[output]["outliers"]["inputs"][0]["name"], "it was not made again")
+        version = str(chains[output]["koma"].get("version"))
+        compared.setdefault(path, Reproduction(str(path), False, (), version, math.inf, (reason,)))
+    return compared
 
 
 def _counted(
@@ -127,9 +179,11 @@ def _counted(
     with _workplace() as place:
         again = count_again(path, frames, place, listen, calibration, detector)
         again = again.rename(again.with_name(path.name))
-        same = whole_digest(again) == whole_digest(path)
-        differ = differing if is_events(path) else _differing
-        return Reproduction(str(path), same, () if same else differ(path, again), str(count["version"]))
+        version = str(count["version"])
+        if is_events(path):
+            same = whole_digest(again) == whole_digest(path)
+            return Reproduction(str(path), same, () if same else differing(path, again), version)
+        return compare(path, again, version)
 
 
 def _steps(path: Path) -> Steps:
@@ -257,8 +311,21 @@ def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberR
     return tuple(member_ref(records[name]) for name in names)
 
 
-def _differing(path: Path, again: Path) -> tuple[int, ...]:
-    with open_source(path) as a, open_source(again) as b:
-        if (a.shape, a.dtype) != (b.shape, b.dtype):
-            return tuple(range(len(a)))
-        return tuple(k for k in range(len(a)) if a.frame(k).tobytes() != b.frame(k).tobytes())
+def _recorded_inputs(session: Path, folder: Path, settings: Settings, steps: dict[str, Steps]) -> Discovery:
+    """Find the inputs that provenance steps name, with the times that these record; `steps` are by input."""
+    found = discover(session, output=folder, recursive=True, inputs=settings.input)
+    names = {name for chain in steps.values() for name in _inputs(chain)}
+    if gone := sorted(names - {stack.name for stack in found.stacks}):
+        raise ReferenceNotFoundError(
+            f"{session}: {some(gone)} not there, {len(gone)} of the {len(names)} inputs; give --session"
+        )
+    stacks = []
+    for stack in found.stacks:
+        if stack.name in steps:
+            koma, write = (steps[stack.name][name]["results"] for name in ("koma", "write"))
+            when = Acquired(datetime.fromisoformat(koma["acquired"]), koma["acquired_from"])
+            stacks.append(replace(stack, acquired=when, pixel_size=write["pixel_size"]))
+        elif stack.name in names:
+            stacks.append(stack)
+    stacks.sort(key=lambda stack: (stack.acquired.time, stack.name))
+    return replace(found, stacks=tuple(stacks), rejected=(), skipped=())

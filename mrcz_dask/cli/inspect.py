@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from mrcz_dask.cli.console import complain, print_json, say
 from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
 from mrcz_dask.cli.options.declare import command
+from mrcz_dask.cli.options.declare import info as info_of
 from mrcz_dask.cli.options.shared import AsJson, InputGroup, Recursive, StacksOrFolders
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, is_zarr, measure
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, error_text
@@ -144,11 +145,18 @@ def _short(value: Any) -> str:
 def verify(
     paths: StacksOrFolders,
     recursive: Recursive = False,
+    deep: Annotated[
+        bool, info_of("Make the outputs of a folder again from their inputs, and compare.")
+    ] = False,
+    session: Annotated[
+        Path | None, info_of("Folder of the inputs, of --deep.", unset="the one above")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
+    With --deep, they are made again from the inputs, in one run over the session, and compared bit for bit.
 
     Exit code: 0 all sound. 3 something is damaged or gone, or a file cannot be read. 4 nothing is damaged,
     but a file has no footer to check against, or an older one of its frames alone. 1 no file can be read at
@@ -157,6 +165,8 @@ def verify(
     reports = [_verify(path) for path in _stacks(paths, recursive, events=True)]
     for folder in (path for path in paths if path.is_dir() and not is_zarr(path)):
         reports = _with_lost(reports, folder)
+        if deep:
+            reports = _with_differing(reports, folder, session)
     if as_json:
         print_json(reports)
     else:
@@ -198,6 +208,23 @@ def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, An
     return reports + [
         {"path": path, "status": "gone", "problems": [text], "frames": 0} for path, text in gone.items()
     ]
+
+
+def _with_differing(
+    reports: list[dict[str, Any]], folder: Path, session: Path | None
+) -> list[dict[str, Any]]:
+    """Add to reports how outputs differ from what their inputs give now."""
+    from mrcz_dask.api.reproduce import reproduce_session
+    from mrcz_dask.cli.progress import Bars
+
+    with Bars() as bars:
+        made = {str(path): one for path, one in reproduce_session(folder, session, bars).items()}
+    for report in reports:
+        again = made.get(report["path"])
+        if again is not None and not again.same:
+            report["status"] = "damaged"
+            report["problems"] = [*report["problems"], "its inputs give something else", *again.lines()]
+    return reports
 
 
 def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list[Path]:

@@ -13,7 +13,6 @@ from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
-from mrcz_dask.version import __version__
 
 
 @command()
@@ -45,7 +44,7 @@ def reproduce(
     elif found.same:
         say(f"{path}: reproduced, every byte the same")
     else:
-        say(f"{path}: not the same; {len(found.frames)} frames differ: {list(found.frames)[:20]}")
-        if found.version != __version__:
-            say(f"  it was made by version {found.version}, not by this one")
+        say(f"{path}: not the same")
+        for line in found.lines():
+            say(f"  {line}")
     raise typer.Exit(DONE if found.same else PARTLY)

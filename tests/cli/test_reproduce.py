@@ -70,7 +70,40 @@ def test_a_file_that_was_changed_differs(night: Path, mrcz: Any) -> None:
     mrcz_dask.write(path, stored, pixels=footer["pixels"], provenance=footer["provenance"])
     shown = mrcz("reproduce", path)
     assert shown.code == 3
-    assert "not the same" in shown.out and "[3]" in shown.out
+    assert "not the same" in shown.out and "frames that differ: [3], by at most " in shown.out
+
+
+def test_the_numbers_that_differ_are_named(night: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--workers", 0).code == 0
+    path = output(night / "koma", "normalized")
+    footer = mrcz_dask.read_footer(path) or {}
+    steps = footer["provenance"]
+    steps[0]["results"]["mask"]["mu"] *= 2
+    steps[1]["version"] = "0.0.9"
+    mrcz_dask.write(
+        path, mrcz_dask.read(path, scaled=False), pixels=footer["pixels"], provenance=steps, codec="zstd:1"
+    )
+    shown = mrcz("reproduce", path)
+    assert shown.code == 3
+    assert "all pixels are the same" in shown.out and "made by version 0.0.9" in shown.out
+    assert "outliers.results.mask.mu: " in shown.out and "(-5.0e-01 of it)" in shown.out
+
+
+def test_verify_deep_makes_all_outputs_again_from_their_inputs(night: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--workers", 0).code == 0
+    assert mrcz("verify", "--deep", night / "koma").code == 0
+    stack = sorted(night.glob("*.mrcz"))[2]
+    frames = mrcz_dask.read(stack)
+    frames[0, 5, 6] += 1
+    mrcz_dask.write(stack, frames)
+    assert mrcz("verify", night / "koma").code == 0
+    shown = mrcz("verify", "--deep", night / "koma")
+    assert shown.code == 3
+    assert f"{stack.name}: damaged" in shown.out and "its inputs give something else" in shown.out
+    assert "outliers.inputs[0].digest: " in shown.out
+    stack.unlink()
+    shown = mrcz("verify", "--deep", night / "koma")
+    assert shown.code == 1 and stack.name in shown.err and "--session" in shown.err
 
 
 def test_what_is_no_output(night: Path, mrcz: Any) -> None:

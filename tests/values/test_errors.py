@@ -15,6 +15,7 @@ EXPECTED = {
     "UnfitReferenceError": ValueError,
     "TruncatedError": EOFError,
     "DamagedError": ValueError,
+    "DamagedSumError": ValueError,
     "NoStackError": ValueError,
     "MissingLibraryError": ImportError,
     "FooterError": ValueError,
