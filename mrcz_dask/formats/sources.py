@@ -94,11 +94,11 @@ def _open_file(source: Source, inside: str, params: InputParams, complain: Compl
         case "HDF5":
             return open_hdf5(source, inside, complain)
         case "TIFF":
-            pages = TiffPages(source)
-            if first_events(pages) is not None:
-                return EerReader(pages, params)
-            payload = None if source.beside is None else read_sidecar(source.beside)
-            with opening(source.name, "sound tags of its pages"):
+            with opening(source.name, "a TIFF file"):  # tags may have values of any type
+                pages = TiffPages(source)
+                if first_events(pages) is not None:
+                    return EerReader(pages, params)
+                payload = None if source.beside is None else read_sidecar(source.beside)
                 return TiffReader(pages, params, payload)
         case "DM":
             return DmReader(source)

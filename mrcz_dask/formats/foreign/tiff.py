@@ -23,13 +23,23 @@ from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import notes_without, sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
-from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, TruncatedError
+from mrcz_dask.values.errors import DamagedError, FormatError, HeaderError, ParameterError, TruncatedError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MOST_PAGES = 1 << 20
-_UNCOMPRESSED = 1
+# Codecs that are told how much they give. Others, such as JPEG, hold an image that may be of any size.
+_CODECS = {
+    1: None,
+    5: "lzw",
+    8: "adobe_deflate",
+    32773: "packbits",
+    32946: "deflate",
+    34925: "lzma",
+    34926: "zstd",
+    50000: "zstd",
+}
 _WHEN, _UNIT, _PER_UNIT = 306, 296, 282
 _ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimeter: the two units of a resolution
 LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
@@ -40,6 +50,9 @@ _STORAGE = {*range(254, 260), 262, 266, 273, 277, 278, 279, 284, 317, *range(322
 _PLACES = {330: "SubIFDs", 34665: "ExifTag", 34853: "GPSTag"}
 _AHEAD = 4096
 _SHAPE = re.compile(r'\{"shape": \[(?P<sizes>\d+(?:, *\d+)+)\]')
+_OME_PIXELS = re.compile(r"<Pixels\s([^>]*)>")
+_OME_SIZES = re.compile(r"Size([ZCT])=[\"'](\d{1,9})[\"']")
+_OME_FILES = re.compile(r"FileName=[\"']([^\"']+)[\"']")
 _IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
 
 
@@ -187,6 +200,7 @@ class TiffReader(ChecksummedSource):
         check_cost(self.name, stored=size, decoded=pages.count * nbytes, at_once=nbytes, parts=pages.count)
         _check_count(self.name, first, pages.count)
         with opening(self.name, "a last page as large as the first"):
+            self._check(first)
             self._check(pages.page(pages.count - 1))
         self.attach_payload(payload, str(sidecar_path(self.name)))
         if payload is None:
@@ -203,8 +217,7 @@ class TiffReader(ChecksummedSource):
     @property
     def codec(self) -> str | None:
         """Name of the compression, in lower case."""
-        compression = self._pages.first.compression
-        return None if compression == _UNCOMPRESSED else compression.name.lower()
+        return _CODECS[self._pages.first.compression]
 
     @cached_property
     def _all_tags(self) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -259,6 +272,12 @@ class TiffReader(ChecksummedSource):
                 f"{self.name}: page {page.index} is {page.shape} {page.dtype}, the first one "
                 f"{self._stored[:2]} {self._stored[2]}; expected pages of one kind"
             )
+        if page.compression not in _CODECS:
+            known = ", ".join(dict.fromkeys(filter(None, _CODECS.values())))
+            raise HeaderError(
+                f"{self.name}: page {page.index} has compression {page.compression!r}; expected none, {known}"
+                "; save it with one of these"
+            )
         self._pages.segments(page)
 
     def close(self) -> None:
@@ -272,6 +291,12 @@ def _check_count(name: str, page: Any, pages: int) -> None:
     ImageJ keeps frames behind a single page beyond 4 GiB; tifffile does so where it is asked to.
     """
     text = str(page.description or "")
+    if (announced := _ome_planes(text)) > pages:
+        files = f", in {', '.join(names[:3])}" if (names := sorted(set(_OME_FILES.findall(text)))) else ""
+        raise TruncatedError(
+            f"{name}: has {pages} pages, and its OME description says that there are {announced}{files}; "
+            "write all frames into one file"
+        )
     images = _IMAGES.match(text)
     if images and int(images["count"]) != pages:
         raise FormatError(
@@ -284,6 +309,14 @@ def _check_count(name: str, page: Any, pages: int) -> None:
         raise TruncatedError(
             f"{name}: has {pages} pages, and its description says that there are {announced}; copy it again"
         )
+
+
+def _ome_planes(text: str) -> int:
+    """Return the number of images that an OME description announces in this file and others, 0 for none."""
+    if "<OME" not in text:
+        return 0
+    sizes = ({key: int(n) for key, n in _OME_SIZES.findall(pixels)} for pixels in _OME_PIXELS.findall(text))
+    return sum(math.prod(n.get(axis, 1) for axis in "ZCT") for n in sizes)
 
 
 def resolution(page: Any) -> PixelSizes:

@@ -172,7 +172,11 @@ class StackReader(FrameSource):
     def _first_chunk(self) -> ChunkHeader | None:
         if not self.header.compressed:
             return None
-        return ChunkHeader.parse(self._source.read_at(self.frame_index.offsets[0], CHUNK_HEADER))
+        raw = self._source.read_at(self.frame_index.offsets[0], CHUNK_HEADER)
+        try:
+            return ChunkHeader.parse(raw)
+        except DamagedError as error:
+            raise DamagedError(f"{self.name}: frame 0: {error}") from error
 
     @property
     def codec(self) -> str | None:
