@@ -11,7 +11,7 @@ from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.plan import CountPlan
 from mrcz_dask.counting.recording import STEP, parameters_beside
 from mrcz_dask.counting.rendering import STEP as FRACTIONS
-from mrcz_dask.counting.store import Events
+from mrcz_dask.counting.store import Events, event_problems
 from mrcz_dask.counting.tasks import Counted, result_of
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
@@ -65,7 +65,7 @@ def kept_output(plan: CountPlan, stack: StackEntry, method: Method) -> Counted |
     if difference:
         raise OutputExistsError(f"{path.name}: an output is there that differs ({difference}); {ASK}")
     digest = steps[FRACTIONS]["inputs"][0]["digest"]
-    if events is not None and not (events.exists() and Events(events).about["digest"] == digest):
+    if events is not None and (event_problems(events) or Events(events).about["digest"] != digest):
         return None  # the counted stack is made anew, too: it comes out the same
     about = {
         "provenance": [steps[STEP]],

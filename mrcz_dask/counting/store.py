@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,15 +16,19 @@ from zarr.codecs import BloscCodec
 from mrcz_dask.counting.packing import CHARGE_STEPS, STEPS, EventArrays, pixels
 from mrcz_dask.counting.recording import Summary
 from mrcz_dask.formats.atomic import AtomicFolder
+from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.metadata import group_attributes, open_group, reading, sealed_values
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain, verify_chain
-from mrcz_dask.values.errors import FormatError, ParameterError, PlaceError
+from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, ParameterError, PlaceError
 
 SUFFIX = ".events.zarr"
 VERSION = 1
 MARK = "mrcz_dask_events"
 CHUNK = 1 << 19
 VERIFIED = 64  # frames that are read at a time to verify a list
+ROOT = "zarr.json"
+REMEDY = "copy the list again, or count again"
 _COLUMNS = {"frame": np.uint32, "y": np.int32, "x": np.int32, "charge": np.uint16}
 
 
@@ -60,26 +65,84 @@ class Events:
 
     Raises
     ------
+    PlaceError
+        If it is no event list.
     FormatError
-        If it is no event list, or one of another layout.
+        If it has another layout.
+    DamagedError
+        If its description, or the places of the frames in it, are not those that were written.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         if not self.path.exists():
             raise PlaceError(f"{path}: no event list: it is not there; check the path")
-        expected = f"expected a folder {SUFFIX} of `mrcz-dask count --events`"
         if not is_zarr(self.path):
-            raise PlaceError(f"{path}: no event list; {expected}")
-        try:
-            group: Any = zarr.open_group(self.path, mode="r")
-            self._group, version = group, group.attrs.get(MARK)
-            self._first = np.asarray(group["first"][:])
-        except (OSError, KeyError, ValueError) as error:
-            raise FormatError(f"{path}: no event list ({error}); {expected}") from error
+            raise PlaceError(
+                f"{path}: no event list; expected a folder {SUFFIX} of `mrcz-dask count --events`"
+            )
+        self._group, stored = open_group(self.path, REMEDY), group_attributes(self.path, REMEDY)
+        version = stored.get(MARK)
         if version != VERSION:
             raise FormatError(f"{path}: event list version {version!r}; expected {VERSION}; count again")
-        self.about: dict[str, Any] = dict(group.attrs["about"])
+        with reading(str(path), "an event list", REMEDY):
+            self.about: dict[str, Any] = dict(stored["about"])
+            self._files: dict[str, str] | None = stored.get("files")  # None in lists of older versions
+            if stored.keys() - {MARK, "steps", "about", "files"}:
+                raise DamagedError(f"{path}: attributes that no version wrote; {REMEDY}")
+            self._sound: set[str] = set()
+            for name in ("first", *_COLUMNS):
+                self._check(f"{name}/{ROOT}")
+            self._check_chunks("first", 0, self._group["first"].size)
+            self._first = np.asarray(self._group["first"][:])
+
+    def _check_chunks(self, name: str, start: int, stop: int) -> None:
+        """Check the files with the values start <= k < stop of an array."""
+        (size,) = self._group[name].chunks
+        for k in range(start // size, -(-stop // size)):
+            self._check(f"{name}/c/{k}")
+
+    def _check(self, inside: str) -> None:
+        """Compare a file of the list with its digest, once; Zarr gives zeros for one that is gone."""
+        if self._files is None or inside in self._sound:
+            return
+        if (problem := self._file_problem(inside, self._files.get(inside))) is not None:
+            raise DamagedError(f"{self.path}: {problem}; {REMEDY}")
+        self._sound.add(inside)
+
+    def _file_problem(self, inside: str, digest: str | None) -> str | None:
+        file = self.path / inside
+        if not file.is_file():
+            return f"{inside} is gone"
+        if file_digest(file) != digest:
+            return f"{inside} is not the file that was written (its digest does not match)"
+        return None
+
+    def problems(self) -> list[str]:
+        """Compare all files, arrays and the provenance with what was written; return what is wrong."""
+        there = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()} - {ROOT}
+        files = self._files or {}
+        wrong = [f"{name} does not belong to the list" for name in sorted(there - {*(files or there)})]
+        problems = (self._file_problem(name, digest) for name, digest in files.items())
+        wrong += [problem for problem in problems if problem is not None]
+        root = json.loads((self.path / ROOT).read_bytes())
+        if root.keys() - {"attributes", "zarr_format", "node_type", "consolidated_metadata"}:
+            wrong.append(f"{ROOT} is not the file that was written")
+        if wrong:
+            return wrong
+        summary, counts = Summary(), np.diff(self._first).astype(np.int64)
+        for start in range(0, len(self), VERIFIED):
+            summary.add(b"", self._read(start, min(start + VERIFIED, len(self))))
+        found, expected = (summary.events, summary.frames), (self.about["events"], self.about["frames"])
+        if found != expected:
+            wrong.append("{} electrons in {} frames; expected {} in {}".format(*found, *expected))
+        elif summary.events_digest != self.about["digest"]:
+            wrong.append("the electrons are not those that were written (their digest does not match)")
+        else:
+            numbers = np.repeat(np.arange(len(self), dtype=np.uint32), counts)
+            if not np.array_equal(self._group["frame"][:], numbers):
+                wrong.append("`frame` does not say to which frames the electrons belong")
+        return [*wrong, *verify_chain(self.about["provenance"])]
 
     def __len__(self) -> int:
         """Return the number of raw frames."""
@@ -97,12 +160,31 @@ class Events:
         return list(self.about["provenance"])
 
     def read(self, start: int, stop: int) -> EventArrays:
-        """Return the events of frames start <= k < stop, in whole steps."""
+        """Return the events of frames start <= k < stop, in whole steps.
+
+        Raises
+        ------
+        ParameterError
+            If there are no such frames.
+        DamagedError
+            If they are not what was written.
+        """
         if not 0 <= start <= stop <= len(self):
             raise ParameterError(f"{self.path}: frames {start} to {stop}; it has {len(self)}")
-        here = slice(int(self._first[start]), int(self._first[stop]))
-        counts = np.diff(self._first[start : stop + 1]).astype(np.uint32)
-        return EventArrays(counts, *(np.asarray(self._group[name][here]) for name in ("y", "x", "charge")))
+        if self._files is None and "" not in self._sound:  # only the digest of all tells
+            if wrong := self.problems():
+                raise DamagedError(f"{self.path}: {'; '.join(wrong)}; {REMEDY}")
+            self._sound.add("")
+        return self._read(start, stop)
+
+    def _read(self, start: int, stop: int) -> EventArrays:
+        with reading(str(self.path), "electrons", REMEDY):
+            here = slice(int(self._first[start]), int(self._first[stop]))
+            counts = np.diff(self._first[start : stop + 1]).astype(np.uint32)
+            for name in ("y", "x", "charge"):
+                self._check_chunks(name, here.start, here.stop)
+            columns = (np.asarray(self._group[name][here]) for name in ("y", "x", "charge"))
+            return EventArrays(counts, *columns)
 
     def frame(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return y and x in pixels and charge in ADU of the electrons of one frame, (n,) each."""
@@ -123,22 +205,12 @@ def open_events(path: str | os.PathLike[str]) -> Events:
 
 
 def event_problems(path: Path) -> list[str]:
-    """Verify events and provenance of an event list; return its problems, none if it is sound."""
+    """Verify all of an event list; return its problems, none if it is sound."""
     try:
-        events, summary = Events(path), Summary()
-        for start in range(0, len(events), VERIFIED):
-            summary.add(b"", events.read(start, min(start + VERIFIED, len(events))))
-        about = events.about
-        counts, expected = (summary.events, summary.frames), (about["events"], about["frames"])
-        problems = list(verify_chain(about["provenance"]))
-        if counts != expected:
-            return ["{} electrons in {} frames; expected {} in {}".format(*counts, *expected), *problems]
-        if summary.events_digest != about["digest"]:
-            changed = "the electrons are not those that were written (their digest does not match)"
-            return [changed, *problems]
-        return problems
-    except (ValueError, OSError, KeyError, RuntimeError) as error:
-        return [f"{path}: cannot be read ({error}); count again"]
+        with reading(str(path), "an event list", REMEDY):
+            return Events(path).problems()
+    except (MrczDaskError, OSError) as error:
+        return [str(error)]
 
 
 def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]) -> None:
@@ -161,8 +233,7 @@ def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]
     folder = AtomicFolder(path)
     try:
         steps = {"place": f"1/{STEPS} pixel, rounded down", "charge": f"1/{CHARGE_STEPS} read noise"}
-        attributes: Any = {MARK: VERSION, "steps": steps, "about": plain(about)}
-        group = zarr.open_group(folder.place, mode="w", attributes=attributes)
+        group = zarr.open_group(folder.place, mode="w")
         writer = _ColumnWriter(group, int(about["events"]))
         first, frames = [np.zeros(1, np.uint64)], 0
         for part in parts:
@@ -172,6 +243,11 @@ def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]
             frames += part.counts.size
         writer.flush()
         _array(group, "first", frames + 1, np.uint64, 1 << 16)[:] = np.concatenate(first)
+        files = [path for path in folder.place.rglob("*") if path.is_file()]
+        digests = {path.relative_to(folder.place).as_posix(): file_digest(path) for path in sorted(files)}
+        del digests[ROOT]
+        values = {MARK: VERSION, "steps": steps, "about": plain(about), "files": digests}
+        group.attrs.put(sealed_values(values))
         folder.commit()
     finally:
         folder.discard()
@@ -206,6 +282,8 @@ class _ColumnWriter:
 
 def _array(group: zarr.Group, name: str, size: int, dtype: Any, chunk: int) -> Any:
     codec = BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")
+    chunks = (max(1, min(chunk, size)),)
+    config: Any = {"write_empty_chunks": True}  # one that is not there is then damage
     return group.create_array(
-        name, shape=(size,), chunks=(max(1, min(chunk, size)),), dtype=dtype, compressors=codec
+        name, shape=(size,), chunks=chunks, dtype=dtype, compressors=codec, config=config
     )

@@ -16,11 +16,12 @@ from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.recording import USUAL, Origin, Summary, about_stack
 from mrcz_dask.counting.rendering import write_counted
 from mrcz_dask.counting.spool import SpooledEvents
-from mrcz_dask.counting.store import write_events
+from mrcz_dask.counting.store import event_problems, write_events
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.spool import SpoolReader
+from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.session.shared_readers import shared_reader
 from mrcz_dask.values.errors import DamagedError, SessionError
@@ -223,7 +224,13 @@ class Counted:
 
 
 def write_outputs(task: WriteTask) -> Counted:
-    """Write the event list of a stack, if there is to be one, and then the counted stack."""
+    """Write the event list of a stack, if there is to be one, and then the counted stack; read both back.
+
+    Raises
+    ------
+    DamagedError
+        Frames are missing, or the outputs are not read as they were written; the spool must stay.
+    """
     with SpoolReader.open(Path(task.spool)) as spool:
         source, summary = SpooledEvents(spool), Summary()
         for digests, events in source.parts():
@@ -243,6 +250,14 @@ def write_outputs(task: WriteTask) -> Counted:
         if task.events is not None:
             write_events(Path(task.events), source.about, (events for _, events in source.parts()))
         write_counted(Path(task.target), source, task.fractions)
+    problems = list(verify_file(task.target).problems)
+    if task.events is not None:
+        problems += event_problems(Path(task.events))
+    if problems:
+        raise DamagedError(
+            f"{task.target}: read back otherwise than it was written ({'; '.join(problems)}); check disk and "
+            "memory, and count again with --overwrite"
+        )
     return result_of(task.name, Path(task.target), task.events, source.about, task.origin.size or 0)
 
 

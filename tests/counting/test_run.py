@@ -19,6 +19,7 @@ from mrcz_dask.counting import (
 )
 from mrcz_dask.counting import run as run_module
 from mrcz_dask.counting.simulation import PIXEL_SIZE
+from mrcz_dask.counting.store import event_problems
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.raw import RawParams
@@ -77,6 +78,18 @@ def test_the_event_list_gives_every_counted_stack_bit_for_bit(
     with pytest.raises(OutputExistsError, match="--overwrite"):
         events_to_stack(store, tmp_path / "again0", DOUBLE)
     assert len(open_events(store)) == 40
+
+
+@pytest.mark.parametrize("name", ["frame/c/0", "zarr.json", "first/zarr.json"])
+def test_a_broken_event_list_is_made_again(
+    name: str, raw_stacks: list[Path], calibration: Path, tmp_path: Path
+) -> None:
+    counted(raw_stacks[:1], tmp_path, calibration, events=True)
+    before = outputs(tmp_path)
+    file = tmp_path / "raw_000.events.zarr" / name
+    file.write_bytes(file.read_bytes()[:-9])
+    counted(raw_stacks[:1], tmp_path, calibration, events=True)
+    assert event_problems(tmp_path / "raw_000.events.zarr") == [] and outputs(tmp_path) == before
 
 
 @pytest.mark.parametrize("each", [1, 3, 7, 40])

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.damage import runs, stacks, stores
+from tests.damage import events, runs, stacks, stores
 from tests.damage.generator import Kind, faults
 
 # a new module of kinds goes here
-KINDS: list[Kind] = [*stacks.KINDS, *runs.KINDS, *stores.KINDS]
+KINDS: list[Kind] = [*stacks.KINDS, *runs.KINDS, *stores.KINDS, *events.KINDS]
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)

@@ -23,7 +23,6 @@ WRITE = {
 # kinds whose damage other tests try, by the module that writes them
 ELSEWHERE = {
     "correction/correct_stack.py": "tests/correction/test_belongings.py",
-    "counting/store.py": "tests/counting/test_store.py",
     "formats/spool.py": "tests/formats/test_spool.py",
     "live/processors/results.py": "tests/live/processors/test_results.py",
     "live/record/streams.py": "tests/live/record/test_recorder.py",
