@@ -6,11 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mrcz_dask.api.settings import PathLike, gain_options
+from mrcz_dask.api.settings import PathLike, path_text
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.plan import count_plan
 from mrcz_dask.counting.run import CountOutcome, run_plan
 from mrcz_dask.engine.clusters import ClientOptions
+from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.entries import Discovery
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
@@ -144,8 +145,14 @@ def count(
         FractionParams(upsampling, fraction, codec),
         inputs=inputs,
         events=events,
-        gain=gain_options(
-            gain, dark, defects, divide=gain_divide, rotate=gain_rotate, flip=gain_flip, force=gain_force
+        gain=GainOptions(
+            gain=path_text(gain),
+            divide=gain_divide,
+            rotate=gain_rotate,
+            flip=gain_flip,
+            dark=path_text(dark),
+            defects=path_text(defects),
+            force=gain_force,
         ),
         calibration=None if calibration is None else Path(calibration),
         detector=detector,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -180,13 +180,6 @@ class KomaPlan:
         return f"<p>{facts}</p><table>{head}{''.join(rows)}</table>"
 
 
-def _entries(arrays: Sequence[da.Array]) -> Iterator[StackEntry]:
-    for k, array in enumerate(arrays):
-        name = f"stack-{k:05d}"
-        when = Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
-        yield StackEntry(Path(name), name, array.shape, array.dtype, int(array.nbytes), 0, name, when)
-
-
 def koma(
     stacks: Sequence[da.Array],
     radius: int = 12,
@@ -241,8 +234,12 @@ def koma(
     framed = [stack.rechunk((1, -1, -1)) for stack in stacks]
     nothing: list[None] = [None] * len(framed)
     parts = zip(framed, masks or nothing, doses or nothing, strict=True)
+    entries = []
+    for k, one in enumerate(framed):
+        name, when = f"stack-{k:05d}", Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
+        entries.append(StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when))
     return KomaPlan(
-        Discovery(Path.cwd(), tuple(_entries(framed))),
+        Discovery(Path.cwd(), tuple(entries)),
         settings,
         cache=cache,
         arrays=[ArrayStack(*part) for part in parts],

@@ -27,7 +27,9 @@ from mrcz_dask.correction.tasks import (
     output_stem,
     store_of,
 )
-from mrcz_dask.counting.again import count_again, differing, is_counted, is_events, steps_of
+from mrcz_dask.counting.again import count_again, differing, is_events, steps_of
+from mrcz_dask.counting.recording import STEP
+from mrcz_dask.counting.rendering import STEP as FRACTIONS
 from mrcz_dask.counting.rendering import stem_of_events
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.digest import whole_digest
@@ -79,7 +81,7 @@ def reproduce(
         When an input is not the one that was used.
     """
     counted = steps_of(path)
-    if is_counted(counted):
+    if counted and counted[-1]["name"] in (STEP, FRACTIONS):
         return _counted(path, counted, session, listen, calibration, detector)
     steps = _steps(path)
     folder = session or _session(path, steps["outliers"]["inputs"][0]["name"])
@@ -167,7 +169,7 @@ def _counted(
     calibration: Path | None,
     detector: str | None,
 ) -> Reproduction:
-    count = next(step for step in reversed(steps) if step["name"] == "count")
+    count = next(step for step in reversed(steps) if step["name"] == STEP)
     raw = count["inputs"][0]
     if "size" not in raw:
         raise FormatError(f"{path}: its frames came from a stream; expected an output of raw frames in files")

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from mrcz_dask.api.counting import count
 from mrcz_dask.api.koma import KomaPlan
-from mrcz_dask.api.settings import CONTRAST, PathLike, gain_options, koma_params, write_params
+from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params, path_text, write_params
 from mrcz_dask.correction.opening import open_stack
+from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.errors import ParameterError
@@ -184,15 +185,15 @@ class Session:
         ParameterError
             If parameters are out of their ranges, or do not go together.
         """
-        options = gain_options(
-            gain,
-            dark,
-            defects,
+        options = GainOptions(
+            gain=path_text(gain),
             divide=gain_divide,
             rotate=gain_rotate,
             flip=gain_flip,
-            orient=gain_orient,
+            auto=gain_orient == "auto",
+            dark=path_text(dark),
             gamma=gain_gamma,
+            defects=path_text(defects),
             frame_time=frame_time,
             force=gain_force,
         )

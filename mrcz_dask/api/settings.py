@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
-from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,
@@ -19,9 +18,6 @@ from mrcz_dask.values.params import (
     WriteMode,
     WriteParams,
 )
-
-if TYPE_CHECKING:
-    from mrcz_dask.gain.options import GainOptions
 
 PathLike = str | os.PathLike[str]
 CONTRAST = ContrastParams()
@@ -57,36 +53,6 @@ def write_params(
     return WriteParams(write=write, codec=codec, format=format, **known)  # type: ignore[arg-type]
 
 
-def gain_options(
-    gain: PathLike | None,
-    dark: PathLike | None,
-    defects: PathLike | None,
-    *,
-    divide: bool,
-    rotate: int,
-    flip: int,
-    orient: str = "given",
-    gamma: str | None = None,
-    frame_time: float | None = None,
-    force: bool = False,
-) -> GainOptions:
-    """Return how gain, dark and defects are to be applied.
-
-    Raises
-    ------
-    ParameterError
-        For options that do not go together.
-    """
-    from mrcz_dask.gain.options import GainOptions
-
-    paths = {"gain": gain, "dark": dark, "defects": defects}
-    return GainOptions(
-        **{name: None if path is None else os.fspath(path) for name, path in paths.items()},
-        divide=divide,
-        rotate=rotate,
-        flip=flip,
-        auto=orient == "auto",
-        gamma=gamma,
-        frame_time=frame_time,
-        force=force,
-    )
+def path_text(path: PathLike | None) -> str | None:
+    """Return the text of a path, if there is one."""
+    return None if path is None else os.fspath(path)

@@ -21,9 +21,9 @@ from mrcz_dask.assess.results import (
     StackPairs,
     finite,
 )
-from mrcz_dask.assess.tasks import middle_doses
 from mrcz_dask.correction.assess import AssessedStack
 from mrcz_dask.correction.plan import Plan
+from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.numerics.noise.decay import SURE, DecayFit, fit_decay
 from mrcz_dask.numerics.noise.radius import RadiusChoice, choose_radius
 from mrcz_dask.values.records import Failure

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, output_folder
+from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, gained_plan, output_folder
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.places import resolved
 from mrcz_dask.gain.options import GainOptions
-from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.output_folder import check_space
@@ -81,25 +79,14 @@ def assess_plan(
     discovery = discover(
         session, output=out, include=include, exclude=exclude, recursive=recursive, inputs=settings.input
     )
-    stack_paths = [stack.path for stack in discovery.stacks]
-    found = {resolved(path) for path in (*stack_paths, *(file.path for file in discovery.rejected))}
+    stacks, rejected = discovery.stacks, discovery.rejected
+    found = {resolved(path) for path in (*(s.path for s in stacks), *(r.path for r in rejected))}
     missing = [path for path in chosen if resolved(path) not in found]
     if missing:
         why = {resolved(file.path): file.reason for file in discovery.skipped}
         reasons = [f"{path.name} ({why.get(resolved(path), 'not there')})" for path in missing]
         raise PlaceError(f"{len(missing)} of the given files are no stacks: {some(reasons)}; leave them out")
-    prepared = prepare_gain(
-        gain,
-        discovery.shape[1:],
-        discovery.stacks[0].first_row,
-        stack_paths,
-        frames_format=discovery.stacks[0].format,
-        inputs=settings.input,
-        listen=listen,
-    )
-    if prepared is not None:
-        settings = replace(settings, gain=prepared.params)
-    plan = Plan(discovery, out, settings, overwrite=True, gain=prepared)
+    plan = gained_plan(discovery, out, settings, gain, listen, overwrite=True)
     new = [stack for stack in plan.stacks if not (plan.store / "stacks" / key_of(stack.stem)).exists()]
     check_space(out, round(STORE_SUMS * discovery.shape[1] * discovery.shape[2] * len(new)))
     return plan

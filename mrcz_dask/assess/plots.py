@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from mrcz_dask.assess.assessment import Assessment, ByMethod, OverDose, OverRadi
 from mrcz_dask.assess.files import write_files
 from mrcz_dask.assess.results import KINDS, Score
 from mrcz_dask.numerics.noise.decay import Decay
+from mrcz_dask.pages.markup import figure_bytes
 from mrcz_dask.pages.palette import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 # Told apart by the color-blind; markers differ too.
@@ -47,18 +47,14 @@ MILLI = 1e3
 
 def write_plots(assessment: Assessment, folder: Path, *, overwrite: bool = False) -> list[Path]:
     """Draw the figures of the parts that were done as PNG and SVG; see `write_files`."""
-    return write_files(rendered(_figures(assessment)), folder, overwrite)
-
-
-def _figures(assessment: Assessment) -> Iterator[tuple[str, Figure]]:
-    if assessment.stacks:
-        yield "assess_stacks", stacks_figure(assessment)
-    if assessment.over_dose is not None:
-        yield "assess_dose", dose_figure(assessment.over_dose)
-    if assessment.over_radius is not None:
-        yield "assess_radius", radius_figure(assessment.over_radius)
-    if assessment.by_method is not None:
-        yield "assess_methods", methods_figure(assessment.by_method)
+    parts: tuple[tuple[str, Callable[[Any], Figure], Any], ...] = (
+        ("assess_stacks", stacks_figure, assessment.stacks and assessment),
+        ("assess_dose", dose_figure, assessment.over_dose),
+        ("assess_radius", radius_figure, assessment.over_radius),
+        ("assess_methods", methods_figure, assessment.by_method),
+    )
+    figures = ((name, draw(part)) for name, draw, part in parts if part)
+    return write_files(rendered(figures), folder, overwrite)
 
 
 def rendered(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes]]:
@@ -73,13 +69,6 @@ def rendered(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes
         for name, figure in figures:
             for kind in ("png", "svg"):
                 yield f"{name}.{kind}", figure_bytes(figure, kind)
-
-
-def figure_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
-    """Return a figure as the bytes of a file, ``png`` or ``svg``, without the time."""
-    file = io.BytesIO()
-    figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
-    return file.getvalue()
 
 
 def legend_below(figure: Figure, *several: Axes, columns: int = 6) -> None:

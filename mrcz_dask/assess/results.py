@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
 
 from mrcz_dask.numerics.noise.error import Correlation
-from mrcz_dask.values.checks import raise_all, whole
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.checks import whole
 from mrcz_dask.values.params import Parameters
 from mrcz_dask.values.records import Record
 
@@ -43,20 +42,22 @@ class AssessParams(Parameters):
         fills their windows.
     """
 
+    _title = "assess"
     parts: tuple[str, ...] = PARTS[:3]
     methods: tuple[str, ...] = METHODS
     sample: int = 8
     anchors: int = 12
     radii: tuple[int, ...] = ()
 
-    def __post_init__(self) -> None:
-        problems = [whole("radius", radius, 1, 1000) for radius in self.radii]
-        problems += [whole("sample", self.sample, 1, 10**6), whole("anchors", self.anchors, 1, 10**6)]
-        raise_all("assess", chain.from_iterable(problems))
+    def _problems(self) -> Iterator[str]:
+        for radius in self.radii:
+            yield from whole("radius", radius, 1, 1000)
+        yield from whole("sample", self.sample, 1, 10**6)
+        yield from whole("anchors", self.anchors, 1, 10**6)
         for name, values, known in (("parts", self.parts, PARTS), ("methods", self.methods, METHODS)):
             if not values or not set(values) <= set(known) or len(set(values)) < len(values):
                 given = ", ".join(values) or "none"
-                raise ParameterError(f"{name} are {given}; expected some of {', '.join(known)}, each once")
+                yield f"{name} are {given}; expected some of {', '.join(known)}, each once"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from mrcz_dask.assess.files import FOLDER, json_bytes
 from mrcz_dask.assess.results import AssessParams, StackCurve, StackMethods, StackNoise, StackPairs
 from mrcz_dask.assess.scoring import score_curve, score_methods, score_pairs, score_stack
 from mrcz_dask.assess.tasks import ScoreTask, curve_tasks, method_tasks, pair_tasks
-from mrcz_dask.correction.assess import copies_in
 from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.correction.summing import sum_session
 from mrcz_dask.correction.tasks import CorrectionTask
@@ -97,8 +96,10 @@ def assess(
         stacks = scored("methods", "noise by method", score_methods, StackMethods, compared)
         methods = by_method(stacks, params.methods)
     failures.sort(key=lambda failure: (failure.name, failure.phase))
+    names = [stack.entry.name for stack in ready]
+    copies = {one.entry.name: [names[k] for k in one.copies] for one in ready if one.copies}
     return Assessment(
-        plan, params, lines, means, dose, radius, methods, tuple(words), tuple(failures), copies_in(ready)
+        plan, params, lines, means, dose, radius, methods, tuple(words), tuple(failures), copies
     )
 
 

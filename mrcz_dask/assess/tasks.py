@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate
 from typing import Any
 
 from mrcz_dask.assess.results import RADII, AssessParams
@@ -12,6 +11,7 @@ from mrcz_dask.correction.assess import AssessedStack, find_epochs
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, digest_of, member_ref
 from mrcz_dask.correction.windows import correction_tasks, windows_of
+from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.version import __version__
 
@@ -186,17 +186,6 @@ def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack
         key = digest_of(depends)
         tasks.append(MethodsTask(filtered.name, filtered.places, key, methods, filtered, params.methods))
     return tasks
-
-
-def middle_doses(means: Sequence[float]) -> list[float]:
-    """Return the dose that the detector had seen at the middle of each stack, counts per pixel.
-
-    Parameters
-    ----------
-    means
-        Means of the sums of the stacks, counts per pixel, in order of time.
-    """
-    return [after - own / 2 for after, own in zip(accumulate(means), means, strict=True)]
 
 
 def spread_evenly(count: int, sample: int) -> list[int]:

@@ -41,7 +41,7 @@ class Lines(AbstractContextManager["Lines"]):
 
 
 class Bars:
-    """A listener that draws a bar for each pass on standard error; on a pipe it prints lines instead.
+    """A listener that draws a bar for each phase on standard error; on a pipe it prints lines instead.
 
     Parameters
     ----------

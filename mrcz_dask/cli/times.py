@@ -9,7 +9,7 @@ from rich.table import Table
 from mrcz_dask.cli.console import results, say, table
 
 if TYPE_CHECKING:
-    from mrcz_dask.correction.timing_report import Pass, TimingReport
+    from mrcz_dask.correction.timing_report import PhaseTimes, TimingReport
 
 CAPTION = (
     "seconds of all threads; sum: with statistics and digests; fit: with masks; disk: with the store; "
@@ -44,7 +44,7 @@ def show_times(report: TimingReport) -> None:
 
 
 def _phases(report: TimingReport) -> Table:
-    numbers = (*(part.name for part in report.passes), "both", "share", "processor", "GB", "GB/s")
+    numbers = (*(part.name for part in report.phases), "both", "share", "processor", "GB", "GB/s")
     rows = table("phase", *numbers, right=numbers, caption=CAPTION)
     everything = _busy(report) + report.waiting
 
@@ -53,17 +53,17 @@ def _phases(report: TimingReport) -> Table:
         return f"{seconds / everything:.1%}" if everything else ""
 
     for name, total in report.totals.items():
-        passes = [part.totals.get(name) for part in report.passes]
-        seconds = ["" if part is None else f"{part.seconds:.2f}" for part in (*passes, total)]
+        parts = [part.totals.get(name) for part in report.phases]
+        seconds = ["" if part is None else f"{part.seconds:.2f}" for part in (*parts, total)]
         moved = ("", "") if total.rate is None else (f"{total.bytes / 1e9:.3g}", f"{total.rate:.3g}")
         rows.add_row(name, *seconds, share(total.seconds), f"{total.processor:.2f}", *moved)
     waiting = f"{report.waiting:.2f}"
-    rows.add_row("waiting", *[""] * len(report.passes), waiting, share(report.waiting))
+    rows.add_row("waiting", *[""] * len(report.phases), waiting, share(report.waiting))
     processor = sum(total.processor for total in report.totals.values())
-    seconds = [f"{_busy(part):.2f}" for part in report.passes]
+    seconds = [f"{_busy(part):.2f}" for part in report.phases]
     rows.add_row("all", *seconds, f"{everything:.2f}", "", f"{processor:.2f}")
     return rows
 
 
-def _busy(part: Pass | TimingReport) -> float:
+def _busy(part: PhaseTimes | TimingReport) -> float:
     return sum(total.seconds for total in part.totals.values())

@@ -23,7 +23,7 @@ HOUR = timedelta(hours=1)
 # Relative spread of a sum beyond counting, above which a gain reference seems to be missing.
 RAW_SPREAD = 0.15
 # Usable stacks before the first undecided one in which breaks are sought; that takes some twenty.
-LEAD_OF_BREAKS = 200
+LEAD_OF_BREAKS = 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,19 +232,6 @@ def assess_stacks(
     assessment = Assessment(settings)
     assessment.update([*zip(entries, records, strict=True)])
     return assessment.stacks
-
-
-def copies_in(stacks: Sequence[AssessedStack]) -> dict[str, list[str]]:
-    """Return the names of the copies of each stack that has some, by its name."""
-    return {one.entry.name: [stacks[k].entry.name for k in one.copies] for one in stacks if one.copies}
-
-
-def spread_of_raw_sums(stacks: Sequence[AssessedStack]) -> float | None:
-    """Return the typical relative spread of sums beyond counting if it shows that no gain was applied."""
-    records = [one.record for one in stacks if one.record.exponent == 0]
-    spreads = [s for record in records if (s := spread_beyond_counting(record)) is not None]
-    typical = float(np.median(spreads)) if spreads else 0.0
-    return typical if typical > RAW_SPREAD else None
 
 
 def spread_beyond_counting(record: StackRecord) -> float | None:

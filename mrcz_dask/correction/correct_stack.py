@@ -338,6 +338,6 @@ def _copy(reader: StackReader, task: CorrectionTask, findings: Findings, store: 
 def _check_digest(task: CorrectionTask, digest: str, expected: str) -> None:
     if digest != expected:
         raise SessionError(
-            f"{task.path}: the pixels are no longer those of the first pass (digest {digest}, expected "
+            f"{task.path}: the pixels are no longer those that were summed (digest {digest}, expected "
             f"{expected}); run again when it is complete"
         )

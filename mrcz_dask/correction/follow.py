@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from mrcz_dask.correction.plan import Plan
-from mrcz_dask.correction.run import KomaJob, Outcome, run_logged
+from mrcz_dask.correction.run import KomaJob, Outcome, carry_out
 from mrcz_dask.correction.summing import announce
 from mrcz_dask.correction.windows import stacks_until_final
 from mrcz_dask.engine.client import Client
@@ -116,7 +116,7 @@ def follow(
         If nothing can be done at all.
     """
     make_job = partial(FollowJob, watcher=watcher, params=params, stop=stop, clock=clock)
-    return run_logged(make_job, plan, client, listen)
+    return carry_out(plan, client, listen, make_job=make_job)
 
 
 class FollowJob(KomaJob):

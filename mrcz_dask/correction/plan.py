@@ -125,9 +125,7 @@ class Plan:
                 }
                 for k, stack in enumerate(self.stacks)
             ],
-            "skipped": [{"name": found.name_of(s.path), "reason": s.reason} for s in found.skipped],
-            "rejected": [{"name": found.name_of(r.path), "reason": r.reason} for r in found.rejected],
-            "warnings": list(found.warnings),
+            **found.left_out(),
             "bytes_in": found.size,
             "bytes_out": self.bytes_out(),
             "memory_of_worker": self.memory_estimate().process,
@@ -205,26 +203,8 @@ def plan_over(
 
     With `mixing`, outputs that were made with other parameters are not looked for.
     """
-    stacks, prepared = discovery.stacks, None
-    if gain.asked:
-        timed = gain.frame_time is not None or any(stated_exposure(stack.mdoc) for stack in stacks)
-        if parse_gamma(gain.gamma).curve is not None and not timed:
-            raise ParameterError(
-                "gamma by dose rate needs the time of a frame, and no stack has an .mdoc with ExposureTime; "
-                "give --frame-time SECONDS, or --gain-gamma a number"
-            )
-        prepared = prepare_gain(
-            gain,
-            discovery.shape[1:],
-            stacks[0].first_row,
-            [stack.path for stack in stacks],
-            frames_format=stacks[0].format,
-            inputs=settings.input,
-            listen=listen,
-        )
-    if prepared is not None:
-        settings = replace(settings, gain=prepared.params)
-    plan = Plan(discovery, out, settings, overwrite, prepared)
+    stacks = discovery.stacks
+    plan = gained_plan(discovery, out, settings, gain, listen, overwrite=overwrite)
     existing = _existing_outputs(plan, [settings.write])
     if len(existing) < len(stacks):  # else all may be kept, also in a folder that nobody can write into
         check_space(out, plan.bytes_out() - sum(measure(path).size for path in existing))
@@ -232,6 +212,37 @@ def plan_over(
     if not (overwrite or mixing):
         forbid_mixing(plan)
     return plan
+
+
+def gained_plan(
+    discovery: Discovery,
+    out: Path,
+    settings: Settings,
+    gain: GainOptions,
+    listen: Listener,
+    *,
+    overwrite: bool,
+) -> Plan:
+    """Prepare gain, dark and defects for the stacks of a plan; see `make_plan`."""
+    stacks = discovery.stacks
+    by_rate = gain.asked and parse_gamma(gain.gamma).curve is not None
+    if by_rate and gain.frame_time is None and not any(stated_exposure(stack.mdoc) for stack in stacks):
+        raise ParameterError(
+            "gamma by dose rate needs the time of a frame, and no stack has an .mdoc with ExposureTime; "
+            "give --frame-time SECONDS, or --gain-gamma a number"
+        )
+    prepared = prepare_gain(
+        gain,
+        discovery.shape[1:],
+        stacks[0].first_row,
+        [stack.path for stack in stacks],
+        frames_format=stacks[0].format,
+        inputs=settings.input,
+        listen=listen,
+    )
+    if prepared is not None:
+        settings = replace(settings, gain=prepared.params)
+    return Plan(discovery, out, settings, overwrite, prepared)
 
 
 def _existing_outputs(plan: Plan, ways: Sequence[WriteParams]) -> list[Path]:

@@ -98,14 +98,17 @@ class Outcome:
             "settings": self.plan.settings.to_dict(),
             "results": [r.to_dict() for r in self.results],
             "failures": [f.to_dict() for f in self.failures],
-            "rejected": [{"name": found.name_of(r.path), "reason": r.reason} for r in found.rejected],
-            "skipped": [{"name": found.name_of(s.path), "reason": s.reason} for s in found.skipped],
-            "warnings": list(found.warnings),
+            **found.left_out(),
         }
 
 
 def carry_out(
-    plan: Plan, client: Client, listen: messages.Listener = messages.silent, *, take_times: bool = False
+    plan: Plan,
+    client: Client,
+    listen: messages.Listener = messages.silent,
+    *,
+    take_times: bool = False,
+    make_job: Callable[..., KomaJob] | None = None,
 ) -> Outcome:
     """Carry a plan out; a stack that cannot be done is a failure of its own.
 
@@ -119,24 +122,14 @@ def carry_out(
         Gets the messages.
     take_times
         Whether the messages about stacks say where their time went.
+    make_job
+        Makes another job of the same arguments; None = `KomaJob`.
 
     Raises
     ------
     MrczDaskError, OSError
         If nothing can be done at all: no output folder, no store.
     """
-    return run_logged(KomaJob, plan, client, listen, take_times=take_times)
-
-
-def run_logged(
-    make_job: Callable[[Plan, messages.Listener, dict[str, StackResult], int], KomaJob],
-    plan: Plan,
-    client: Client,
-    listen: messages.Listener,
-    *,
-    take_times: bool = False,
-) -> Outcome:
-    """Run a job over the main job's tasks, and log its messages, beginning and end; see `carry_out`."""
     store = open_store(plan)
     store.drop_blocks()
     known = last_results(read_messages(plan.folder), StackResult)
@@ -153,7 +146,7 @@ def run_logged(
     )
     tell_gain(plan, tell)
     try:
-        job = make_job(plan, tell, known, client.slots)
+        job = (make_job or KomaJob)(plan, tell, known, client.slots)
         Loop(client, take_times).run(job)
         outcome = job.outcome()
     except BaseException as error:

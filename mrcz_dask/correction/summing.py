@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
+from statistics import median
 from typing import Any, ClassVar
 
-from mrcz_dask.correction.assess import AssessedStack, Assessment, spread_of_raw_sums
+from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, Assessment, spread_beyond_counting
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.sum_stack import StackSums, mask_stack, sum_stack
 from mrcz_dask.correction.tasks import SumTask, output_name
@@ -215,8 +216,9 @@ def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) 
                 "and do not correct each other"
             )
         )
-    spread = spread_of_raw_sums(stacks)
-    if spread is not None:
+    counted = [one.record for one in stacks if one.record.exponent == 0]
+    spreads = [s for record in counted if (s := spread_beyond_counting(record)) is not None]
+    if spreads and (spread := median(spreads)) > RAW_SPREAD:
         listen(
             messages.Warned(
                 f"these look like raw frames: pixels of a sum differ by {spread:.0%} beyond counting, "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
@@ -31,7 +32,7 @@ LIBRARIES = ("numpy", "scipy", "numba", "blosc2", "numcodecs", "zarr", "dask", "
 
 @dataclass(frozen=True, slots=True)
 class StackTime:
-    """The time of one stack in one pass; `timing` is None if its worker was lost with it."""
+    """The time of one stack in one phase; `timing` is None if its worker was lost with it."""
 
     name: str
     done: bool
@@ -39,19 +40,15 @@ class StackTime:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        spent = () if self.timing is None else self.timing.spent
-        own, helpers = (
-            {
-                s.phase: {"wall": s.wall, "processor": s.processor, "bytes": s.bytes}
-                for s in spent
-                if s.helpers is of_helpers
-            }
-            for of_helpers in (False, True)
-        )
-        values = {"name": self.name, "done": self.done, "phases": own, "helpers": helpers}
-        if self.timing is None:
+        timing = self.timing
+        parts: dict[bool, dict[str, Any]] = {False: {}, True: {}}
+        for part in timing.spent if timing is not None else ():
+            numbers = {"wall": part.wall, "processor": part.processor, "bytes": part.bytes}
+            parts[part.helpers][part.phase] = numbers
+        values = {"name": self.name, "done": self.done, "phases": parts[False], "helpers": parts[True]}
+        if timing is None:
             return values
-        return values | {name: getattr(self.timing, name) for name in ("worker", "start", "wall")}
+        return values | {"worker": timing.worker, "start": timing.start, "wall": timing.wall}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +99,15 @@ def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class PhaseTimes:
     """One kind of task over all stacks, such as their sums and masks.
 
     Attributes
     ----------
     name
-        Name of the pass.
+        Name of the phase.
     wall
-        Seconds from its beginning to its end; other passes may overlap.
+        Seconds from its beginning to its end; other phases may overlap.
     stacks
         Times of the stacks, in the order in which they were finished.
     """
@@ -169,20 +166,20 @@ class TimingReport:
         Number of tasks that could run at a time.
     executor
         Description of the client.
-    passes
-        The passes in the order in which they began.
+    phases
+        The phases in the order in which they began.
     """
 
     folder: Path
     wall: float
     slots: int
     executor: dict[str, Any]
-    passes: tuple[Pass, ...]
+    phases: tuple[PhaseTimes, ...]
 
     @property
     def totals(self) -> dict[Phase, Total]:
-        """Time of each phase that occurs, over all passes."""
-        return totals(s for one in self.passes for s in one.spent)
+        """Time of each phase that occurs, over all phases of the run."""
+        return totals(s for one in self.phases for s in one.spent)
 
     @property
     def slot_seconds(self) -> float:
@@ -192,7 +189,7 @@ class TimingReport:
     @property
     def waiting(self) -> float:
         """Seconds of slots in which no task ran."""
-        return max(0.0, self.slot_seconds - sum(t.wall for one in self.passes for t in one.timings))
+        return max(0.0, self.slot_seconds - sum(t.wall for one in self.phases for t in one.timings))
 
     @property
     def busy(self) -> float:
@@ -225,9 +222,9 @@ class TimingReport:
             "wall": self.wall,
             "slot_seconds": self.slot_seconds,
             "busy": self.busy,
-            "phases": _described((s for one in self.passes for s in one.spent), self.waiting),
+            "phases": _described((s for one in self.phases for s in one.spent), self.waiting),
             "floor": {"phases": list(FLOOR), "seconds": self.floor, "ratio": self.ratio},
-            "passes": [one.to_dict() for one in self.passes],
+            "passes": [one.to_dict() for one in self.phases],
         }
 
 
@@ -246,7 +243,7 @@ def _described(spent: Iterable[Spent], waiting: float | None = None) -> dict[str
 
 @dataclass(slots=True)
 class Collector:
-    """A listener that collects the times of a run, whose passes overlap.
+    """A listener that collects the times of a run, whose phases overlap.
 
     Parameters
     ----------
@@ -255,14 +252,14 @@ class Collector:
 
     Attributes
     ----------
-    passes
-        Passes that are over.
+    phases
+        Phases that are over.
     """
 
     now: Callable[[], float] = perf_counter
-    passes: list[Pass] = field(default_factory=list)
+    phases: list[PhaseTimes] = field(default_factory=list)
     _begun: dict[str, float] = field(default_factory=dict)
-    _stacks: dict[str, list[StackTime]] = field(default_factory=dict)
+    _stacks: defaultdict[str, list[StackTime]] = field(default_factory=lambda: defaultdict(list))
 
     def __call__(self, message: messages.Message) -> None:
         """Take one message."""
@@ -271,11 +268,10 @@ class Collector:
                 self._begun[message.phase] = self.now()
             case messages.StackDone() | messages.StackFailed():
                 done = isinstance(message, messages.StackDone)
-                stacks = self._stacks.setdefault(message.phase, [])
-                stacks.append(StackTime(message.name, done, message.timing))
+                self._stacks[message.phase].append(StackTime(message.name, done, message.timing))
             case messages.PhaseFinished():
                 wall = self.now() - self._begun[message.phase]
-                self.passes.append(Pass(message.phase, wall, tuple(self._stacks.get(message.phase, ()))))
+                self.phases.append(PhaseTimes(message.phase, wall, tuple(self._stacks[message.phase])))
             case _:
                 pass
 
@@ -301,7 +297,7 @@ def run_profiled(
     with _dask_report(client, plan.folder / REPORT, listen):
         outcome = carry_out(plan, client, messages.several(collector, listen), take_times=True)
         wall = perf_counter() - began
-    report = TimingReport(plan.folder, wall, client.slots, client.describe(), tuple(collector.passes))
+    report = TimingReport(plan.folder, wall, client.slots, client.describe(), tuple(collector.phases))
     try:
         write_atomic(plan.folder / PROFILE, json.dumps(report.to_dict(), indent=2).encode() + b"\n")
     except OSError as error:  # the stacks are done

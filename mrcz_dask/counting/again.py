@@ -38,11 +38,6 @@ def steps_of(path: Path) -> Steps:
     return steps
 
 
-def is_counted(steps: Steps) -> bool:
-    """Return whether the last step of a provenance is one of counting."""
-    return bool(steps) and steps[-1]["name"] in (STEP, FRACTIONS)
-
-
 def count_again(
     path: Path,
     raw: Path,

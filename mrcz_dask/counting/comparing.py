@@ -67,7 +67,7 @@ def compare_with_frames(
     if number and "dark" in about:
         mean = total / number
         pattern = SessionPattern(mean, good, 0.0, stacks, float(mean[good].mean()))
-        way = Way(IDENTITY, divide=False) if prepared is None else prepared.way
+        way = Way(IDENTITY) if prepared is None else prepared.way
         findings += compare_dark(about, detector.dark, way, pattern)
     level = float(charges[good].mean())
     if level > 0 and prepared is not None and "gain" in about:

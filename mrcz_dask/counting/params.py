@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mrcz_dask.formats.compression.codecs import check_codec
 from mrcz_dask.numerics.counting.params import Clusters, CountingParams, Position
-from mrcz_dask.values.checks import one_of, raise_all, whole, within
+from mrcz_dask.values.checks import one_of, whole, within
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters
 
@@ -30,12 +30,10 @@ class FractionParams(Parameters):
         Compression of the counted stacks, as `mrcz_dask.write` takes it.
     """
 
+    _title = "fractions"
     upsampling: int = 1
     fraction: int = 40
     codec: str = "auto"
-
-    def __post_init__(self) -> None:
-        raise_all("fractions", self._problems())
 
     def _problems(self) -> Iterator[str]:
         yield from one_of("upsampling", self.upsampling, (1, 2, 4))
@@ -73,6 +71,7 @@ class FindParams(Parameters):
         Number of frames in which the detector's dark, noise and charge are found.
     """
 
+    _title = "counting"
     method: Position = "fitted"
     clusters: Clusters = "maxima"
     sigma: float = CountingParams().sigma
@@ -83,7 +82,7 @@ class FindParams(Parameters):
     sample: int = 96
 
     def __post_init__(self) -> None:
-        raise_all("counting", self._problems())
+        Parameters.__post_init__(self)
         self.counting(self.charge or 10.0, self.width or CountingParams().width)
 
     def _problems(self) -> Iterator[str]:

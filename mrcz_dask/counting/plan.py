@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -277,9 +278,10 @@ def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputPa
             "--gain-orient auto and --gain-gamma are of counted stacks; say --gain-rotate and --gain-flip"
         )
     shape = _usual_shape(stacks)
-    dark_stack = None if gain.dark is None else Path(gain.dark).absolute()
-    if dark_stack is not None and not _is_stack(dark_stack, inputs):
-        dark_stack = None
+    dark_stack = None
+    if gain.dark is not None:  # why a file cannot be opened is told when it is read as an image
+        with suppress(MrczDaskError, OSError), open_source(gain.dark, inputs) as source:
+            dark_stack = Path(gain.dark).absolute() if len(source) > 1 else None
     images = gain if dark_stack is None else replace(gain, dark=None)
     prepared = prepare_gain(images, shape, stacks[0].first_row, [], inputs=inputs)
     about = {} if prepared is None else {k: v for k, v in prepared.about.items() if isinstance(v, dict)}
@@ -292,11 +294,3 @@ def _references(gain: GainOptions, stacks: Sequence[StackEntry], inputs: InputPa
                 )
         about["dark"] = {"name": dark_stack.name, "digest": file_digest(dark_stack)}
     return References(about, prepared, dark_stack, gain.force)
-
-
-def _is_stack(dark: Path, inputs: InputParams) -> bool:
-    try:
-        with open_source(dark, inputs) as source:
-            return len(source) > 1
-    except (MrczDaskError, OSError):  # the reason is told when it is read as an image
-        return False

@@ -11,8 +11,7 @@ from typing import Any, Literal, Self, get_args
 
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, parse_memory, plan_workers
 from mrcz_dask.formats.metadata import parse_toml
-from mrcz_dask.values.checks import one_of, raise_all, whole
-from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.checks import one_of, parse_seconds, raise_all, whole
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.sizes import readable
 

@@ -16,6 +16,7 @@ from mrcz_dask.numerics.gain.orientation import (
     IDENTITY,
     Orientation,
     Score,
+    Sense,
     decide,
     score_darks,
     score_orientations,
@@ -48,26 +49,37 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way in which a reference is applied.
+    """The way in which a reference is applied, and where it comes from.
 
     Attributes
     ----------
-    orientation
-        From the rows of its file to those of the frames.
-    divide
-        Whether frames are divided by the gain.
+    orientation, sense
+        From the rows of its file to those of the frames; multiply or divide.
+    said_by
+        ``options`` or ``stacks``.
+    scores
+        Scores of all 16 possibilities if the stacks decided, best first.
     """
 
     orientation: Orientation
-    divide: bool
+    sense: Sense = "multiply"
+    said_by: str = "options"
+    scores: tuple[Score, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        orientation = self.orientation
+        turns = {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": self.said_by}
+        return {"sense": self.sense, "orientation": turns}
 
     def options(self, best: Score | None = None) -> str:
         """Return the options that apply it this way, or in the way that a score finds best."""
         turn = self.orientation if best is None else self.orientation.then(best.orientation)
         words = f"--gain-rotate {turn.turns} --gain-flip {int(turn.flip)}"
-        divide = self.divide != (best is not None and best.sense == "divide")
+        divides = self.sense == "divide"
+        divide = divides != (best is not None and best.sense == "divide")
         change = {(True, False): " and no --gain-divide", (False, True): " --gain-divide"}
-        return words + change.get((self.divide, divide), "")
+        return words + change.get((divides, divide), "")
 
 
 def compare(
@@ -191,7 +203,7 @@ def compare_dark(
             worse=True,
         )
     elif best is not None and best.orientation != IDENTITY:
-        wanted = Way(way.orientation, divide=False).options(best)
+        wanted = Way(way.orientation).options(best)
         remedy = f"Write the dark the way round that {about['gain']['name']} has" if "gain" in about else ""
         if "turned_as" not in about["dark"]:  # a stack of dark frames, which options do not turn
             remedy = "Give its mean as one image, with these options"

@@ -9,7 +9,7 @@ from typing import Any
 
 from mrcz_dask.formats.text.mdoc import read_mdoc
 from mrcz_dask.numerics.gain.gain import K2, GammaCurve
-from mrcz_dask.values.checks import raise_all, whole, within
+from mrcz_dask.values.checks import whole, within
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import Parameters
 
@@ -116,6 +116,7 @@ class GainOptions(Parameters):
         Apply gain and dark even where the first stacks show that they make the pattern worse.
     """
 
+    _title = "gain options"
     gain: str | None = None
     divide: bool = False
     rotate: int = 0
@@ -128,7 +129,7 @@ class GainOptions(Parameters):
     force: bool = False
 
     def __post_init__(self) -> None:
-        raise_all("gain options", self._problems())
+        Parameters.__post_init__(self)
         parse_gamma(self.gamma)
 
     def _problems(self) -> Iterator[str]:

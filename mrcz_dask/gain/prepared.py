@@ -25,7 +25,6 @@ from mrcz_dask.numerics.gain.orientation import (
     ALL,
     IDENTITY,
     Orientation,
-    Score,
     Sense,
     decide,
     rotated_flipped,
@@ -97,32 +96,6 @@ class PreparedGain:
             yield f"--gain-rotate {way['turns']} --gain-flip {int(way['flip_rows'])} ({by})"
 
 
-@dataclass(frozen=True, slots=True)
-class Turned:
-    """The orientation and sense of a gain reference, and where they come from.
-
-    Attributes
-    ----------
-    orientation, sense
-        From the rows of its file to those of the frames; multiply or divide.
-    said_by
-        ``options`` or ``stacks``.
-    scores
-        Scores of all 16 possibilities if the stacks decided, best first.
-    """
-
-    orientation: Orientation
-    sense: Sense
-    said_by: str
-    scores: tuple[Score, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        orientation = self.orientation
-        turns = {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": self.said_by}
-        return {"sense": self.sense, "orientation": turns}
-
-
 def prepare_gain(
     options: GainOptions,
     shape: tuple[int, int],
@@ -189,8 +162,7 @@ def prepare_gain(
     flags = None
     if reference is not None:
         flags = program_flags(turned.orientation, turned.sense, reference, frames_format)
-    way = Way(turned.orientation, turned.sense == "divide")
-    prepared = PreparedGain(gain, params, about, tuple(caveats), flags, way)
+    prepared = PreparedGain(gain, params, about, tuple(caveats), flags, turned)
     if not stacks or not {"gain", "dark"} & about.keys():
         return prepared
     caveats += _findings(prepared, first, force=options.force)
@@ -237,10 +209,10 @@ def _gain(
     first: _FirstStacks,
     about: dict[str, Any],
     caveats: list[str],
-) -> tuple[Turned, NDArray[np.float32], int]:
+) -> tuple[Way, NDArray[np.float32], int]:
     """Return how the gain is turned, the multiplier for frames, and frames' pixels in one of the sensor."""
     sense: Sense = "divide" if options.divide else "multiply"
-    turned = Turned(rotated_flipped(options.rotate, options.flip), sense, "options")
+    turned = Way(rotated_flipped(options.rotate, options.flip), sense, "options")
     if options.gain is None or reference is None:
         return turned, np.ones(shape, np.float32), 1
     if options.auto:
@@ -264,7 +236,7 @@ def _gain(
     return turned, multiplier, max(factor, 1) ** 2
 
 
-def turned_by(reference: Reference, pattern: SessionPattern) -> Turned:
+def turned_by(reference: Reference, pattern: SessionPattern) -> Way:
     """Find the orientation and sense of a gain from the pattern of stacks.
 
     Raises
@@ -277,7 +249,7 @@ def turned_by(reference: Reference, pattern: SessionPattern) -> Turned:
         best = decide(scores)
     except SessionError as error:
         raise SessionError(f"{reference.name} on {pattern.stacks} stacks: {error}") from error
-    return Turned(best.orientation, best.sense, "stacks", scores)
+    return Way(best.orientation, best.sense, "stacks", scores)
 
 
 def _fitted(path: str, fit: Callable[[], NDArray[Any]]) -> NDArray[Any]:
@@ -368,6 +340,6 @@ def place_defects(
     return IDENTITY, shares.get(IDENTITY, 0.0), "convention"
 
 
-def turned_multiplier(reference: Reference, turned: Turned) -> NDArray[np.float32]:
+def turned_multiplier(reference: Reference, turned: Way) -> NDArray[np.float32]:
     """Return the gain as a multiplier in the frames' orientation, its own size; 0 = defect."""
     return turned.orientation.apply(as_multiplier(reference.image, divide=turned.sense == "divide"))

@@ -40,13 +40,13 @@ class Metrics(Collector):
         snapshot = self._session.snapshot()
         yield InfoMetricFamily(PREFIX, "Version of the program.", {"version": __version__})
         phases, failures = self._session.totals()
-        stacks = _counter("processed_stacks", "Stacks that went through a pass in this run.")
-        size = _counter("processed_bytes", "Bytes of input that went through a pass in this run.")
+        stacks = _counter("processed_stacks", "Stacks that went through a phase in this run.")
+        size = _counter("processed_bytes", "Bytes of input that went through a phase in this run.")
         for name, (count, nbytes) in phases.items():
             stacks.add_metric([name], count)
             size.add_metric([name], nbytes)
         yield from (stacks, size)
-        text = "Times that a stack could not go through a pass."
+        text = "Times that a stack could not go through a phase."
         yield CounterMetricFamily(f"{PREFIX}_failures", text, failures)
         yield from _numbers(snapshot)
         yield from _speeds(snapshot)
@@ -95,8 +95,8 @@ def _numbers(snapshot: Snapshot) -> Iterator[Metric]:
 
 def _speeds(snapshot: Snapshot) -> Iterator[Metric]:
     rates = {
-        "stacks_per_second": (snapshot.stacks_per_minute, "Rate of the pass over the last stacks."),
-        "bytes_per_second": (snapshot.bytes_per_minute, "Rate of the pass over the last stacks."),
+        "stacks_per_second": (snapshot.stacks_per_minute, "Rate of the phase over the last stacks."),
+        "bytes_per_second": (snapshot.bytes_per_minute, "Rate of the phase over the last stacks."),
         "acquired_stacks_per_second": (snapshot.acquired_per_minute, "Rate of the microscope."),
     }
     for name, (per_minute, text) in rates.items():

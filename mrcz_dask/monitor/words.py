@@ -52,7 +52,7 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
     recorded = snapshot.acquired_per_minute
     shown = "-" if recorded is None else f"{_plain(recorded)} stacks/min"
     if recorded is not None and rate is not None:
-        shown += f" (this pass: {_plain(rate / recorded)} times that)"
+        shown += f" (this phase: {_plain(rate / recorded)} times that)"
     yield Fact("recorded", "recorded at", shown)
     yield Fact("latency", "from found to done", duration(snapshot.latency))
     yield Fact("data", "data", f"{readable(snapshot.bytes_in)} in, {readable(snapshot.bytes_out)} out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,14 @@ def blank_note(blank: Sequence[int], n: int) -> tuple[str, ...]:
     """Describe the blank frames, given by ascending numbers, among n."""
     which = f"{len(blank)} of {n} frames are blank ({in_runs(blank)})"
     return (f"{which}: kept as they are, and left out of the dose",) if blank else ()
+
+
+def middle_doses(means: Sequence[float]) -> list[float]:
+    """Return the dose that the detector had seen at the middle of each stack, counts per pixel.
+
+    Parameters
+    ----------
+    means
+        Means of the sums of the stacks, counts per pixel, in order of time.
+    """
+    return [after - own / 2 for after, own in zip(accumulate(means), means, strict=True)]

@@ -7,11 +7,14 @@ import html
 import io
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VOID = {"img", "meta", "br"}
 
@@ -79,3 +82,10 @@ def embedded(name: str, values: Any) -> Markup:
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(f'<script type="application/json" id="{html.escape(name)}">{safe}</script>')
+
+
+def figure_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
+    """Return a figure as the bytes of a file, ``png`` or ``svg``, without the time."""
+    file = io.BytesIO()
+    figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
+    return file.getvalue()

@@ -98,7 +98,7 @@ class StackData:
     state, reason
         ``done``, ``failed``, ...; why not, or why once more.
     mask
-        What the first pass found out; None if it did not get so far.
+        Measures of its sum; None if it did not get so far.
     turnover
         Of its outliers, against the stack before.
     usable, score
@@ -248,7 +248,7 @@ class SessionData:
 
     @property
     def masks(self) -> list[tuple[StackData, MaskFacts]]:
-        """The stacks that went through the first pass."""
+        """The stacks that were summed."""
         return [(s, s.mask) for s in self.stacks if s.mask is not None]
 
     @property

@@ -11,12 +11,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from mrcz_dask.assess.plots import figure_bytes
+from mrcz_dask.pages.markup import figure_bytes
 from mrcz_dask.pages.palette import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
-from mrcz_dask.report.tables import FigureData
+from mrcz_dask.report.figures import FigureData
 
 Floats = NDArray[np.float64]
 Style = tuple[str, str]
+# Label and limits of the y-axis; values, style and label of each series.
+Panel = tuple[str, tuple[float | None, float | None], list[tuple[Floats, Style, str]]]
 
 HOT, DEAD = (VERMILION, "o"), (BLUE, "s")
 # More points than these are drawn as medians of groups, with their range.
@@ -70,13 +72,13 @@ def _figure(height: float) -> Figure:
     return Figure(figsize=(WIDTH, height), layout="constrained")
 
 
-def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str, *, size: float = 3.5) -> None:
+def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str) -> None:
     """Draw points; of many, medians of groups and what lies between their extremes."""
     there = np.isfinite(x) & np.isfinite(y)
     x, y = x[there], y[there]
     color, marker = style
     if x.size <= MOST_POINTS:
-        axes.plot(x, y, marker, color=color, markersize=size, label=label)
+        axes.plot(x, y, marker, color=color, markersize=7 if marker == "X" else 3.5, label=label)
         return
     groups = np.array_split(np.argsort(x, kind="stable"), MOST_POINTS // 2)
     middle = [float(np.median(x[g])) for g in groups]
@@ -85,13 +87,19 @@ def _series(axes: Axes, x: Floats, y: Floats, style: Style, label: str, *, size:
     axes.plot(middle, [float(np.median(y[g])) for g in groups], color=color, linewidth=1.4, label=label)
 
 
-def _over_stacks(data: FigureData, *panels: Axes) -> tuple[Floats, str]:
-    """Return along what stacks are drawn, and what it is called; draw where the session breaks."""
+def _over_stacks(data: FigureData, height: float, *panels: Panel) -> Figure:
+    """Draw series over the stacks in panels one above the other, and where the session breaks."""
     along = str(data.notes.get("along", "stack"))
-    for axes in panels:
+    x, figure = column(data, along), _figure(height)
+    both = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (ylabel, limits, lines) in zip(both, panels, strict=True):
         for place in data.notes.get("breaks", {}).values():
             axes.axvline(place, color=DARK, linewidth=1, linestyle=":")
-    return column(data, along), _ALONG[along]
+        for y, style, label in lines:
+            _series(axes, x, y, style, label)
+        axes.set(ylabel=ylabel, ylim=limits)
+    both[-1].set_xlabel(_ALONG[along])
+    return figure
 
 
 def _legend(axes: Axes, **more: Any) -> None:
@@ -100,26 +108,19 @@ def _legend(axes: Axes, **more: Any) -> None:
 
 
 def _timeline(data: FigureData) -> Figure:
-    figure = _figure(4.6)
-    panels = figure.subplots(2, 1, sharex=True)
-    x, label = _over_stacks(data, *panels)
-    for axes, kind, style in zip(panels, ("hot", "dead"), (HOT, DEAD), strict=True):
+    panels = []
+    for kind, style in (("hot", HOT), ("dead", DEAD)):
         y = column(data, f"{kind}_percent")
-        _series(axes, x, y, style, kind)
-        axes.set(ylabel=f"{kind} pixels, %", ylim=(0, 1.1 * float(np.nanmax(y)) or 0.01))
-    panels[1].set_xlabel(label)
-    return figure
+        limits = (0, 1.1 * float(np.nanmax(y)) or 0.01)
+        panels.append((f"{kind} pixels, %", limits, [(y, style, kind)]))
+    return _over_stacks(data, 4.6, *panels)
 
 
 def _turnover(data: FigureData) -> Figure:
-    figure = _figure(3.4)
-    axes = figure.subplots()
-    x, label = _over_stacks(data, axes)
-    _series(axes, x, column(data, "hot_births"), HOT, "appear")
-    _series(axes, x, column(data, "hot_deaths"), (BLUE, "v"), "go")
-    axes.set(xlabel=label, ylabel="hot pixels per stack")
-    axes.set_ylim(0, None)
-    _legend(axes)
+    kinds = (("hot_births", HOT, "appear"), ("hot_deaths", (BLUE, "v"), "go"))
+    lines = [(column(data, name), style, label) for name, style, label in kinds]
+    figure = _over_stacks(data, 3.4, ("hot pixels per stack", (0, None), lines))
+    _legend(figure.axes[0])
     return figure
 
 
@@ -171,15 +172,12 @@ def _lines(data: FigureData) -> Figure:
 
 
 def _thresholds(data: FigureData) -> Figure:
-    figure = _figure(4.6)
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    x, label = _over_stacks(data, upper, lower)
-    _series(upper, x, column(data, "t_hot"), HOT, "hot")
-    _series(upper, x, column(data, "t_dark"), DEAD, "dead")
-    upper.set_ylabel("threshold, sigma")
-    _legend(upper)
-    _series(lower, x, column(data, "misfit"), (GREEN, "^"), "misfit")
-    lower.set(xlabel=label, ylabel="misfit", ylim=(0, None))
+    kinds = (("t_hot", HOT, "hot"), ("t_dark", DEAD, "dead"))
+    upper = [(column(data, name), style, label) for name, style, label in kinds]
+    lower = [(column(data, "misfit"), (GREEN, "^"), "misfit")]
+    panels = ("threshold, sigma", (None, None), upper), ("misfit", (0, None), lower)
+    figure = _over_stacks(data, 4.6, *panels)
+    _legend(figure.axes[0])
     return figure
 
 
@@ -209,47 +207,42 @@ def _bands(data: FigureData) -> Figure:
 
 
 def _noise(data: FigureData) -> Figure:
-    figure = _figure(4.2)
-    axes = figure.subplots()
-    x, label = _over_stacks(data, axes)
-    styles = {"raw": (DARK, "^"), "filtered": HOT, "corrected": DEAD}
     names = {"raw": "raw", "filtered": "outliers filtered", "corrected": "filtered and corrected"}
-    values = {kind: column(data, kind) for kind in styles}
-    for kind, style in styles.items():
-        _series(axes, x, values[kind], style, names[kind])
-    known = np.concatenate([v[np.isfinite(v)] for v in values.values()])
+    styles = ((DARK, "^"), HOT, DEAD)
+    lines = [(column(data, kind), style, names[kind]) for kind, style in zip(names, styles, strict=True)]
+    figure = _over_stacks(data, 4.2, ("correlated noise R, held out", (None, None), lines))
+    known = np.concatenate([y[np.isfinite(y)] for y, _, _ in lines])
     if known.size and known.min() > 0 and known.max() > 10 * known.min():
-        axes.set_yscale("log")
-    axes.set(xlabel=label, ylabel="correlated noise R, held out")
-    _legend(axes)
+        figure.axes[0].set_yscale("log")
+    _legend(figure.axes[0])
     return figure
 
 
+def _two_kinds(data: FigureData, y: str, apart: str, ylabel: str, labels: tuple[str, str]) -> Figure:
+    """Draw a column over the stacks, with another mark for those that another column sets apart."""
+    values, set_apart = column(data, y), column(data, apart) > 0
+    lines = [
+        (np.where(set_apart, np.nan, values), (BLUE, "s"), labels[0]),
+        (np.where(set_apart, values, np.nan), (VERMILION, "X"), labels[1]),
+    ]
+    return _over_stacks(data, 3.2, (ylabel, (0, None), lines))
+
+
 def _dose(data: FigureData) -> Figure:
-    figure = _figure(3.2)
-    axes = figure.subplots()
-    x, label = _over_stacks(data, axes)
-    y, apart = column(data, "dose"), column(data, "high_contrast") > 0
-    _series(axes, x[~apart], y[~apart], (BLUE, "s"), "stacks")
-    _series(axes, x[apart], y[apart], (VERMILION, "X"), "high contrast", size=7)
-    axes.set(xlabel=label, ylabel="counts / pixel / frame", ylim=(0, 1.15 * max(float(np.nanmax(y)), 1e-9)))
-    _legend(axes)
+    labels = "stacks", "high contrast"
+    figure = _two_kinds(data, "dose", "high_contrast", "counts / pixel / frame", labels)
+    figure.axes[0].set_ylim(0, 1.15 * max(float(np.nanmax(column(data, "dose"))), 1e-9))
+    _legend(figure.axes[0])
     return figure
 
 
 def _contrast(data: FigureData) -> Figure:
-    figure = _figure(3.2)
-    axes = figure.subplots()
-    x, label = _over_stacks(data, axes)
-    y, out = column(data, "score"), column(data, "left_out") > 0
-    _series(axes, x[~out], y[~out], (BLUE, "s"), "in windows")
-    _series(axes, x[out], y[out], (VERMILION, "X"), "left out of windows", size=7)
-    if data.notes.get("floor") is not None:
-        axes.axhline(
-            data.notes["floor"], color=DARK, linestyle="--", linewidth=1, label="never left out below"
-        )
-    axes.set(xlabel=label, ylabel="contrast score", ylim=(0, None))
-    _legend(axes)
+    labels = "in windows", "left out of windows"
+    figure = _two_kinds(data, "score", "left_out", "contrast score", labels)
+    if (floor := data.notes.get("floor")) is not None:
+        label = "never left out below"
+        figure.axes[0].axhline(floor, color=DARK, linestyle="--", linewidth=1, label=label)
+    _legend(figure.axes[0])
     return figure
 
 
@@ -284,7 +277,10 @@ def _histogram(data: FigureData) -> Figure:
     _legend(middle)
     below.plot(edge, column(data, "weight"), color=GREEN)
     below.set(xlabel="counts of the sum", ylabel="weight", ylim=(-0.05, 1.05))
-    _mark_thresholds((above, middle, below), edge, z, data.notes)
+    for name, color in (("t_dark", BLUE), ("t_hot", VERMILION)):
+        if (at := threshold_at(data, name)) is not None:
+            for axes in (above, middle, below):
+                axes.axvline(at, color=color, linewidth=1, linestyle="-.")
     return figure
 
 
@@ -298,13 +294,13 @@ def _tail_lines(axes: Axes, edge: Floats, z: Floats, notes: Mapping[str, Any]) -
             axes.plot(edge[ours], drawn_at[ours], color=color, linestyle=":", label=label)
 
 
-def _mark_thresholds(panels: Any, edge: Floats, z: Floats, notes: Mapping[str, Any]) -> None:
-    for name, color in (("t_dark", BLUE), ("t_hot", VERMILION)):
-        there = np.isfinite(z)
-        if notes[name] is not None and there.any() and z[there].min() < notes[name] < z[there].max():
-            at = float(np.interp(notes[name], z[there], edge[there]))
-            for axes in panels:
-                axes.axvline(at, color=color, linewidth=1, linestyle="-.")
+def threshold_at(data: FigureData, name: str) -> float | None:
+    """Return a threshold in counts, the axis of the histogram; None where it is off, or outside."""
+    z, limit = column(data, "z"), data.notes[name]
+    there = np.isfinite(z)
+    if limit is None or not there.any() or not z[there].min() < limit < z[there].max():
+        return None
+    return float(np.interp(limit, z[there], column(data, "edge")[there]))
 
 
 def _patch(data: FigureData) -> Figure:

@@ -8,10 +8,9 @@ from typing import Any
 from mrcz_dask.assess.files import csv_bytes
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.figures import FigureData, figures, histogram
 from mrcz_dask.report.gather import gather
-from mrcz_dask.report.pictures import figures, histogram
 from mrcz_dask.report.rules import verdict
-from mrcz_dask.report.tables import FigureData
 from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 

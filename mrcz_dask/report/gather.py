@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -64,7 +63,7 @@ def gather(folder: Path) -> SessionData:
         log.take(message, time)
         if isinstance(message, messages.StackFound):
             times_from[message.name] = message.acquired_from
-    run, runs = state.run, log.runs()
+    run, runs = state.run, tuple(log.runs)
     if run is None:
         expected = "expected the output folder of `mrcz-dask koma`, such as SESSION/koma"
         raise PlaceError(f"{folder / NAME}: no run is known; {expected}")
@@ -175,7 +174,6 @@ class _Reader:
 def mask_facts(record: StackRecord) -> MaskFacts:
     """Select the facts about a stack that a report shows from its record."""
     mask = record.outliers
-    numbers = {name: _finite(mask[name]) for name in ("t_dark", "t_hot", "mu", "sigma", "misfit")}
     counts = record.exponent == 0 or "int" in record.dtype  # of other floats a spread says nothing
     return MaskFacts(
         shape=record.shape,
@@ -189,13 +187,8 @@ def mask_facts(record: StackRecord) -> MaskFacts:
         illumination=bool(mask["illumination"]),
         spread=spread_beyond_counting(record) if counts else None,
         gamma=record.gamma,
-        **numbers,
+        **record.fit,
     )
-
-
-def _finite(value: Any) -> float | None:
-    number = float("nan" if value is None else value)
-    return number if math.isfinite(number) else None
 
 
 def _agree(record: StackRecord | None, steps: Steps | None) -> bool | None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
 
 from mrcz_dask.monitor.words import duration
-from mrcz_dask.pages.markup import Markup, data_uri, element, joined, png, table
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.pages.markup import Markup, data_uri, element, embedded, joined, png, table
+from mrcz_dask.pages.palette import LEVELS
 from mrcz_dask.pages.template import html_page
-from mrcz_dask.report.chooser import chooser
 from mrcz_dask.report.commands import koma_command, other_commands, unnamed_settings
-from mrcz_dask.report.data import SessionData
-from mrcz_dask.report.drawing import drawn, is_grouped
-from mrcz_dask.report.pictures import figures
+from mrcz_dask.report.data import SessionData, StackData, StackSample
+from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at
+from mrcz_dask.report.figures import FigureData, figures, histogram
 from mrcz_dask.report.rules import WORDS, Finding, Level, verdict
-from mrcz_dask.report.tables import FigureData
-from mrcz_dask.report.template import SCRIPT, STYLE
+from mrcz_dask.session.thumbnails import in_grays
 from mrcz_dask.values.sizes import readable
 
 MOST_ROWS = 200
@@ -31,6 +34,13 @@ SECTIONS = (
     ("pattern", "The pattern and the noise", ("bands", "noise")),
     ("stacks", "The stacks", ("dose", "contrast")),
     ("speed", "Speed", ("speed",)),
+)
+# Bins of a histogram in the page; the files of `--figures` and `--json` have all.
+MOST_BINS = 256
+DIGITS = 5
+_HERE = Path(__file__).parent
+STYLE = (_HERE / "report.css").read_text("utf-8") + "".join(
+    f".level-{name} {{ color: {text}; background: {ground}; }}\n" for name, (text, ground) in LEVELS.items()
 )
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -58,7 +68,7 @@ def page(data: SessionData) -> str:
             _do_it_again(data),
         ),
         element("footer", element("p", f"mrcz-dask {data.version}, {data.platform}.", class_="quiet")),
-        element("script", Markup(SCRIPT)),
+        element("script", Markup((_HERE / "chooser.js").read_text("utf-8"))),
     ]
     policy = element("meta", http_equiv="Content-Security-Policy", content=POLICY)
     return html_page(title, joined(body), STYLE, policy)
@@ -167,6 +177,56 @@ def _figure(figure: FigureData) -> Markup:
     )
 
 
+def chooser(data: SessionData) -> Markup:
+    """Return the part of the page that shows one stack; it stays hidden where scripts do not run."""
+    stacks = [s for s in data.stacks if s.number in data.looks and data.looks[s.number].fit is not None]
+    if not stacks:
+        return Markup()
+    total = len(data.masks)
+    which = (
+        "all of them" if len(stacks) == total else f"{len(stacks)} of {total}, evenly spread, and the worst"
+    )
+    return element(
+        "div",
+        element("label", f"Any stack ({which})", for_="stack"),
+        element("select", id="stack"),
+        element("p", class_="said quiet", aria_live="polite"),
+        element("div", class_="drawing scroll", tabindex=0, role="region", aria_label="histogram"),
+        element("div", class_="patches"),
+        id="chooser",
+        class_="chooser",
+        hidden=True,
+    ) + embedded("looks", [_values(s, data.looks[s.number]) for s in stacks])
+
+
+def _values(stack: StackData, look: StackSample) -> dict[str, Any]:
+    figure, mask = histogram(stack, look, "any"), stack.mask
+    assert mask is not None
+    every = -(-len(figure.columns["edge"]) // MOST_BINS)
+    thinned = {
+        name: [None if v is None else float(f"{v:.{DIGITS}g}") for v in figure.columns[name][::every]]
+        for name in ("edge", "pixels", "model", "residual", "weight")
+    }
+    patch = None
+    if look.patch is not None and look.weight is not None:
+        images, _ = in_grays(look.patch[0], look.patch[1])
+        patch = {
+            "before": png(images[0]),
+            "after": png(images[1]),
+            "marks": np.argwhere(is_masked(look.weight)).tolist(),
+            "size": list(look.weight.shape),
+        }
+    return {
+        "name": stack.name,
+        "label": f"{stack.number}: {stack.name}",
+        "said": f"{mask.n_hot} hot, {mask.n_dead} dead pixels; dose {mask.dose:.4g}; mask {mask.status}.",
+        "histogram": thinned,
+        "dark_at": threshold_at(figure, "t_dark"),
+        "hot_at": threshold_at(figure, "t_hot"),
+        "patch": patch,
+    }
+
+
 def _left_out(data: SessionData) -> Markup:
     contrast = {s.number: s for s in data.stacks if s.high_contrast}
     title = element("h3", "Stacks left out of windows")
@@ -187,16 +247,16 @@ def _left_out(data: SessionData) -> Markup:
 def _runs(data: SessionData) -> Markup:
     rows = []
     for run in data.runs:
-        passes = "; ".join(
+        phases = "; ".join(
             f"{p.phase}: {p.stacks} stacks, {readable(p.bytes)} in {duration(p.seconds)}"
             for p in run.passes
             if p.stacks
         )
         began = run.began[:16].replace("T", " ")
         rows.append(
-            (began, duration(run.seconds), run.how, run.done, run.kept, run.failed, passes or "-", run.where)
+            (began, duration(run.seconds), run.how, run.done, run.kept, run.failed, phases or "-", run.where)
         )
-    header = ("began (UTC)", "took", "ended", "done", "of them kept", "not done", "passes", "on")
+    header = ("began (UTC)", "took", "ended", "done", "of them kept", "not done", "phases", "on")
     name = "Runs over this folder"
     return element("h3", name) + table(header, rows[-MOST_ROWS:], name)
 

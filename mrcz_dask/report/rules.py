@@ -1,16 +1,22 @@
-"""The verdict on a session: rules, each with its number and its thresholds, in one table."""
+"""The verdict on a session: rules, each with its thresholds and the measure that it goes by."""
 
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrcz_dask.correction.assess import RAW_SPREAD
-from mrcz_dask.report import measures
 from mrcz_dask.report.data import SessionData
+from mrcz_dask.values.records import is_too_quiet
 
+# Stacks that a trend needs at least; share of them at each end; stacks of a running median; pairs of noise.
+FEWEST, END_SHARE, NEIGHBORS, FEWEST_PAIRS = 6, 10, 5, 3
+
+Measure = Callable[["SessionData"], float | None]
+Words = Callable[["SessionData"], str]
 Level = Literal["good", "look", "act", "unknown"]
 LEVELS: tuple[Level, ...] = ("good", "unknown", "look", "act")
 WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act", "unknown": "not known"}
@@ -46,9 +52,9 @@ class Rule:
     look: float | None
     act: float | None
     advice: str
-    measure: Callable[[SessionData], float | None]
+    measure: Measure
     figure: str = ""
-    words: Callable[[SessionData], str] = lambda data: ""
+    words: Words = lambda data: ""
 
     def judge(self, data: SessionData) -> Finding:
         """Apply the rule to a session."""
@@ -113,179 +119,270 @@ class Finding:
 
 def verdict(data: SessionData) -> tuple[Level, tuple[Finding, ...]]:
     """Apply all rules; return the worst level, and the findings, the worst first."""
-    findings = sorted((rule.judge(data) for rule in RULES), key=lambda one: -LEVELS.index(one.level))
+    findings = sorted((one.judge(data) for one in RULES), key=lambda one: -LEVELS.index(one.level))
     known = [one.level for one in findings if one.level != "unknown"]
     return max(known, key=LEVELS.index, default="unknown"), tuple(findings)
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
-        "outlier_share",
-        "How many pixels are outliers at the end?",
-        "%",
-        0.01,
-        0.05,
-        "0.5 % is typical. Far more: anneal the detector, or take a new gain reference.",
-        measures.outlier_share,
-        "timeline",
-    ),
-    Rule(
-        "hot_growth",
-        "Is the number of hot pixels rising?",
-        "times",
-        1.5,
-        3.0,
-        "The detector ages while it is used: plan to anneal it, and compare with the next session.",
-        measures.hot_growth,
-        "timeline",
-        measures.hot_words,
-    ),
-    Rule(
-        "births_per_hour",
-        "How many hot pixels are added in an hour, for each million pixels?",
-        "per hour",
-        200,
-        2000,
-        "Find out what changed: temperature, dose rate, beam on the detector.",
-        measures.births_per_hour,
-        "turnover",
-    ),
-    Rule(
-        "standing_out",
-        "Do columns, rows or corners stand out?",
-        "",
-        0,
-        20,
-        "Put bad lines into a list of defects (koma --defects); many of them: have the camera looked at.",
-        measures.standing_out,
-        "lines",
-    ),
-    Rule(
-        "filter_raised_noise",
-        "Did the outlier filter help?",
-        "standard errors",
-        2,
-        5,
-        "It should lower it. Look at histograms and patches; another rule (--rule) may suit.",
-        lambda data: measures.noise_rise(data, "raw", "filtered"),
-        "noise",
-        lambda data: measures.noise_words(data, "raw", "filtered"),
-    ),
-    Rule(
-        "correction_raised_noise",
-        "Did the pattern correction help?",
-        "standard errors",
-        2,
-        5,
-        "Use the outlier filter alone, or a larger --radius; measure with mrcz-dask assess.",
-        lambda data: measures.noise_rise(data, "filtered", "corrected"),
-        "noise",
-        lambda data: measures.noise_words(data, "filtered", "corrected"),
-    ),
-    Rule(
-        "too_quiet",
-        "How many stacks are quieter than counting allows?",
-        "stacks",
-        None,
-        0,
-        "Their own data are in their references, and specimen was taken off: do not use them. Look for "
-        "copies in the session, leave them out (--exclude), and run again.",
-        measures.too_quiet,
-        "noise",
-    ),
-    Rule(
-        "high_contrast",
-        "How many stacks have carbon edges or thick ice?",
-        "%",
-        0.1,
-        0.3,
-        "They are corrected, but are no reference. Look at them: they may be no data to keep.",
-        measures.high_contrast,
-        "contrast",
-        lambda data: f"{sum(s.high_contrast for s in data.stacks)} of {len(data.stacks)}",
-    ),
-    Rule(
-        "dose_drift",
-        "How far did the dose move?",
-        "%",
-        0.2,
-        0.5,
-        "A reference is less good at another dose. Look for a moved beam, or split the session there.",
-        measures.dose_drift,
-        "dose",
-    ),
-    Rule(
-        "breaks",
-        "Does the session break into parts?",
-        "",
-        0,
-        None,
-        "A new gain reference, another dose or a long pause: windows do not reach across. Was it meant?",
-        measures.breaks,
-        "dose",
-        lambda data: "; ".join(f"before {b.first}: {b.reason}" for b in data.breaks.values()),
-    ),
-    Rule(
-        "unsound_masks",
-        "How many stacks have no outlier mask that can be used?",
-        "%",
-        0,
-        0.05,
-        "They are written without a correction: saturated, empty, or far too many outliers. Look at each.",
-        measures.unsound_masks,
-        "thresholds",
-    ),
-    Rule(
-        "misfit",
-        "How far are histograms from what counting gives?",
-        "",
-        0.015,
-        0.05,
-        "Uneven light, a wrong gain reference, or pixels that are no counts.",
-        measures.misfit,
-        "thresholds",
-    ),
-    Rule(
-        "gain",
-        "Do frames look gain-corrected: do pixels vary little beyond counting noise?",
-        "%",
-        0.1,
-        RAW_SPREAD,
-        "Frames look raw: apply the gain reference (koma --gain FILE). If one was applied it may be turned, "
-        "flipped or of another day: mrcz-dask gain orient tells.",
-        measures.beyond_counting,
-        "histogram.first",
-        lambda data: f"{'no' if data.gain is None else 'a'} gain reference was applied",
-    ),
-    Rule(
-        "not_done",
-        "How many files could not be done?",
-        "%",
-        0,
-        0.05,
-        "Each is named below with its reason. Copy them again from the camera while they are there.",
-        measures.not_done,
-        words=lambda data: (
-            f"{len(data.failed) + len(data.rejected)} of {len(data.stacks) + len(data.rejected)}"
-        ),
-    ),
-    Rule(
-        "unended",
-        "Did the run end early?",
-        "",
-        None,
-        0,
-        "Give the same command again: it goes on where it was.",
-        measures.unended,
-        words=lambda data: data.error or data.running,
-    ),
-    Rule(
-        "disagreement",
-        "How many output files disagree with the records of the run?",
-        "outputs",
-        None,
-        0,
-        "Files were replaced or mixed: mrcz-dask verify, then run again.",
-        measures.disagreement,
-    ),
+RULES: list[Rule] = []
+
+
+def rule(
+    question: str,
+    limits: tuple[str, float | None, float | None],
+    advice: str,
+    figure: str = "",
+    words: Words = lambda data: "",
+) -> Callable[[Measure], Measure]:
+    """Make a rule, of limits (unit, look, act), that goes by the decorated measure; see `Rule`."""
+
+    def add(measure: Measure) -> Measure:
+        RULES.append(Rule(measure.__name__, question, *limits, advice, measure, figure, words))
+        return measure
+
+    return add
+
+
+@rule(
+    "How many pixels are outliers at the end?",
+    ("%", 0.01, 0.05),
+    "0.5 % is typical. Far more: anneal the detector, or take a new gain reference.",
+    "timeline",
 )
+def outlier_share(data: SessionData) -> float | None:
+    """Return hot and dead pixels of the last stacks, as a share of all pixels."""
+    shares = [s.outlier_share for s in data.stacks if s.outlier_share is not None]
+    return statistics.median(shares[-max(FEWEST // 2, len(shares) // END_SHARE) :]) if shares else None
+
+
+def _hot_ends(data: SessionData) -> tuple[float, float] | None:
+    """Return median hot pixels of the first and of the last tenth of the stacks, of three or more each."""
+    values = [s.mask.n_hot for s in data.stacks if s.outlier_share is not None and s.mask is not None]
+    if len(values) < FEWEST:
+        return None
+    count = max(FEWEST // 2, len(values) // END_SHARE)
+    return statistics.median(values[:count]), statistics.median(values[-count:])
+
+
+def hot_words(data: SessionData) -> str:
+    """Say how many hot pixels the first and the last stacks have."""
+    ends = _hot_ends(data)
+    return "" if ends is None else f"from {ends[0]:.0f} to {ends[1]:.0f}"
+
+
+@rule(
+    "Is the number of hot pixels rising?",
+    ("times", 1.5, 3.0),
+    "The detector ages while it is used: plan to anneal it, and compare with the next session.",
+    "timeline",
+    hot_words,
+)
+def hot_growth(data: SessionData) -> float | None:
+    """Return how many times as many hot pixels the last stacks have as the first."""
+    ends = _hot_ends(data)
+    return None if ends is None else ends[1] / max(ends[0], 1.0)
+
+
+@rule(
+    "How many hot pixels are added in an hour, for each million pixels?",
+    ("per hour", 200, 2000),
+    "Find out what changed: temperature, dose rate, beam on the detector.",
+    "turnover",
+)
+def births_per_hour(data: SessionData) -> float | None:
+    """Return births less deaths of hot pixels in an hour, for each million pixels."""
+    moved = [s for s in data.stacks if s.turnover.hot_births is not None and s.mask is not None]
+    if not data.timed or len(moved) < FEWEST:
+        return None
+    net = sum((s.turnover.hot_births or 0) - (s.turnover.hot_deaths or 0) for s in moved)
+    first = next(s for s in data.stacks if s.outlier_share is not None)
+    hours, pixels = moved[-1].hours - first.hours, moved[0].mask.pixels if moved[0].mask else 0
+    return net / hours / (pixels / 1e6) if hours > 0 and pixels else None
+
+
+@rule(
+    "Do columns, rows or corners stand out?",
+    ("", 0, 20),
+    "Put bad lines into a list of defects (koma --defects); many of them: have the camera looked at.",
+    "lines",
+)
+def standing_out(data: SessionData) -> float | None:
+    """Return the number of columns, rows and corners with far more outliers than others."""
+    kinds = [p for p in (data.health.hot, data.health.dead) if p is not None]
+    return float(len({(o.what, o.place) for p in kinds for o in p.standing_out()})) if kinds else None
+
+
+def _pairs(data: SessionData, before: str, after: str) -> list[tuple[float, float]]:
+    """Return held-out R before and after a step, of stacks that are references and not too quiet."""
+    stacks = [s for s in data.stacks if s.usable and not is_too_quiet(s.caveats)]
+    pairs = [(s.noise.get(before), s.noise.get(after)) for s in stacks]
+    return [(b, a) for b, a in pairs if b is not None and a is not None]
+
+
+def noise_words(data: SessionData, before: str, after: str) -> str:
+    """Say by how much a step changed the mean of held-out R."""
+    means = [statistics.fmean(values) for values in zip(*_pairs(data, before, after), strict=True)]
+    if not means or means[0] <= 0:
+        return ""
+    was, now = means
+    return f"by {abs(now / was - 1):.0%}, {1000 * was:.2f} to {1000 * now:.2f} (x 1000)"
+
+
+def noise_rise(data: SessionData, before: str, after: str) -> float | None:
+    """Return by how many standard errors a step raised held-out R: below 0 it fell."""
+    steps = [a - b for b, a in _pairs(data, before, after)]
+    if len(steps) < FEWEST_PAIRS:
+        return None
+    error = statistics.stdev(steps) / math.sqrt(len(steps))
+    mean = statistics.fmean(steps)
+    return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
+
+
+@rule(
+    "Did the outlier filter help?",
+    ("standard errors", 2, 5),
+    "It should lower it. Look at histograms and patches; another rule (--rule) may suit.",
+    "noise",
+    lambda data: noise_words(data, "raw", "filtered"),
+)
+def filter_raised_noise(data: SessionData) -> float | None:
+    """Return by how many standard errors the outlier filter raised held-out R."""
+    return noise_rise(data, "raw", "filtered")
+
+
+@rule(
+    "Did the pattern correction help?",
+    ("standard errors", 2, 5),
+    "Use the outlier filter alone, or a larger --radius; measure with mrcz-dask assess.",
+    "noise",
+    lambda data: noise_words(data, "filtered", "corrected"),
+)
+def correction_raised_noise(data: SessionData) -> float | None:
+    """Return by how many standard errors the correction of the pattern raised held-out R."""
+    return noise_rise(data, "filtered", "corrected")
+
+
+@rule(
+    "How many stacks are quieter than counting allows?",
+    ("stacks", None, 0),
+    "Their own data are in their references, and specimen was taken off: do not use them. Look for "
+    "copies in the session, leave them out (--exclude), and run again.",
+    "noise",
+)
+def too_quiet(data: SessionData) -> float:
+    """Return how many stacks are quieter than counting allows."""
+    return float(sum(is_too_quiet(s.caveats) for s in data.stacks))
+
+
+@rule(
+    "How many stacks have carbon edges or thick ice?",
+    ("%", 0.1, 0.3),
+    "They are corrected, but are no reference. Look at them: they may be no data to keep.",
+    "contrast",
+    lambda data: f"{sum(s.high_contrast for s in data.stacks)} of {len(data.stacks)}",
+)
+def high_contrast(data: SessionData) -> float | None:
+    """Return the share of stacks that are nobody's reference because of their contrast."""
+    judged = [s for s in data.stacks if s.score is not None]
+    return sum(s.high_contrast for s in judged) / len(judged) if judged else None
+
+
+@rule(
+    "How far did the dose move?",
+    ("%", 0.2, 0.5),
+    "A reference is less good at another dose. Look for a moved beam, or split the session there.",
+    "dose",
+)
+def dose_drift(data: SessionData) -> float | None:
+    """Return how far the dose moves through the session: range of medians of five, against the median."""
+    doses = [s.mask.dose for s in data.stacks if s.mask is not None and s.mask.sound and not s.high_contrast]
+    if len(doses) < NEIGHBORS:
+        return None
+    running = [statistics.median(doses[k : k + NEIGHBORS]) for k in range(len(doses) - NEIGHBORS + 1)]
+    middle = statistics.median(doses)
+    return (max(running) - min(running)) / middle if middle > 0 else None
+
+
+@rule(
+    "Does the session break into parts?",
+    ("", 0, None),
+    "A new gain reference, another dose or a long pause: windows do not reach across. Was it meant?",
+    "dose",
+    lambda data: "; ".join(f"before {b.first}: {b.reason}" for b in data.breaks.values()),
+)
+def breaks(data: SessionData) -> float | None:
+    """Return the number of breaks of the session, which windows do not cross."""
+    return float(len(data.breaks)) if data.stacks else None
+
+
+@rule(
+    "How many stacks have no outlier mask that can be used?",
+    ("%", 0, 0.05),
+    "They are written without a correction: saturated, empty, or far too many outliers. Look at each.",
+    "thresholds",
+)
+def unsound_masks(data: SessionData) -> float | None:
+    """Return the share of stacks whose mask could not be used."""
+    masks = [m for _, m in data.masks]
+    return sum(not m.sound for m in masks) / len(masks) if masks else None
+
+
+@rule(
+    "How far are histograms from what counting gives?",
+    ("", 0.015, 0.05),
+    "Uneven light, a wrong gain reference, or pixels that are no counts.",
+    "thresholds",
+)
+def misfit(data: SessionData) -> float | None:
+    """Return the typical difference between histogram and fit."""
+    known = [m.misfit for _, m in data.masks if m.misfit is not None]
+    return statistics.median(known) if known else None
+
+
+@rule(
+    "Do frames look gain-corrected: do pixels vary little beyond counting noise?",
+    ("%", 0.1, RAW_SPREAD),
+    "Frames look raw: apply the gain reference (koma --gain FILE). If one was applied it may be turned, "
+    "flipped or of another day: mrcz-dask gain orient tells.",
+    "histogram.first",
+    lambda data: f"{'no' if data.gain is None else 'a'} gain reference was applied",
+)
+def gain(data: SessionData) -> float | None:
+    """Return the typical spread of sums beyond counting: wide where no gain was applied, or a wrong one."""
+    known = [m.spread for _, m in data.masks if m.spread is not None]
+    return statistics.median(known) if known else None
+
+
+@rule(
+    "How many files could not be done?",
+    ("%", 0, 0.05),
+    "Each is named below with its reason. Copy them again from the camera while they are there.",
+    words=lambda data: f"{len(data.failed) + len(data.rejected)} of {len(data.stacks) + len(data.rejected)}",
+)
+def not_done(data: SessionData) -> float | None:
+    """Return the share of files that should have been stacks and were not done."""
+    wrong = len(data.failed) + len(data.rejected)
+    total = len(data.stacks) + len(data.rejected)
+    return wrong / total if total else None
+
+
+@rule(
+    "Did the run end early?",
+    ("", None, 0),
+    "Give the same command again: it goes on where it was.",
+    words=lambda data: data.error or data.running,
+)
+def unended(data: SessionData) -> float | None:
+    """Return 1 if the last run ended early, else 0."""
+    return float(data.running not in ("finished", "running"))
+
+
+@rule(
+    "How many output files disagree with the records of the run?",
+    ("outputs", None, 0),
+    "Files were replaced or mixed: mrcz-dask verify, then run again.",
+)
+def disagreement(data: SessionData) -> float | None:
+    """Return how many outputs say something else of their mask than the session store."""
+    known = [s.agrees for s in data.stacks if s.agrees is not None]
+    return float(known.count(False)) if known else None

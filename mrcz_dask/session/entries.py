@@ -172,6 +172,16 @@ class Discovery:
         """Bytes of all stacks' files."""
         return sum(stack.size for stack in self.stacks)
 
+    def left_out(self) -> dict[str, Any]:
+        """Return the files that are no stacks, and the warnings, as plain values."""
+        kinds: dict[str, tuple[Skipped | Rejected, ...]]
+        kinds = {"skipped": self.skipped, "rejected": self.rejected}
+        named = {
+            kind: [{"name": self.name_of(file.path), "reason": file.reason} for file in files]
+            for kind, files in kinds.items()
+        }
+        return {**named, "warnings": list(self.warnings)}
+
     def __str__(self) -> str:
         return "\n".join(map(visible, self.lines()))
 

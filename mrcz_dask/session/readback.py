@@ -54,8 +54,11 @@ def read_back(
         yield place
         expected = digest if isinstance(digest, str) else digest()
         if bytes_alone:
-            with StackReader(place) as stored:
-                found = _chunk_digest(stored)
+            chunks = xxhash.xxh3_128()
+            with StackReader(place) as stored, phase("sum"):
+                for k in range(len(stored)):
+                    chunks.update(stored.stored_chunk(k))
+            found = chunks.hexdigest()
         else:
             with open_source(place) as reader:
                 found = pixel_digest(reader, reverse_rows=reverse_rows)
@@ -72,14 +75,6 @@ def read_back(
     finally:
         sidecar_path(place).unlink(missing_ok=True)
         remove(place)
-
-
-def _chunk_digest(reader: StackReader) -> str:
-    digest = xxhash.xxh3_128()
-    with phase("sum"):
-        for k in range(len(reader)):
-            digest.update(reader.stored_chunk(k))
-    return digest.hexdigest()
 
 
 def pixel_digest(reader: FrameSource, *, reverse_rows: bool = False) -> str:

@@ -15,7 +15,7 @@ import zarr
 
 from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.mrc.writer import write
-from mrcz_dask.numerics.simulate import SimulatedStack, SimulationParams, StackTruth, simulate_session
+from mrcz_dask.numerics.simulate import SimulationParams, simulate_session
 from mrcz_dask.numerics.simulate.streams import Purpose, stream
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, silent
@@ -112,9 +112,16 @@ def write_session(
         truth = zarr.create_group(place / TRUTH, attributes=about)
         listener(PhaseStarted(PHASE, params.stacks, params.stacks * stack_bytes))
         for i, exposure in enumerate(plan):
-            stack = session.stack(i)
-            _write_stack(place, exposure, stack, codec, mdoc)
-            _write_truth(truth, exposure, i, stack.truth)
+            stack, path = session.stack(i), place / f"{exposure.stem}.mrcz"
+            time, dose = exposure.time.isoformat(), stack.truth.dose
+            meta = {"voltage": float(VOLTAGE), "time": time, "simulated": True}
+            write(path, stack.frames, codec=codec, pixel_size=PIXEL_SIZE, meta=meta, durable=False)
+            if mdoc:
+                text = mdoc_text(exposure, len(stack.frames), dose)
+                Path(f"{path}.mdoc").write_text(text, encoding="ascii")
+            group = truth.create_group(exposure.stem, attributes={"index": i, "dose": dose, "time": time})
+            for name in (*IMAGES, "drift"):
+                group.create_array(name, data=getattr(stack.truth, name))
             listener(StackDone(PHASE, exposure.stem, stack_bytes))
     listener(PhaseFinished(PHASE))
     return tuple(Path(folder) / f"{e.stem}.mrcz" for e in plan)
@@ -151,22 +158,6 @@ def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
             "",
         ]
     )
-
-
-def _write_stack(place: Path, exposure: Exposure, stack: SimulatedStack, codec: str, mdoc: bool) -> None:
-    path = place / f"{exposure.stem}.mrcz"
-    meta = {"voltage": float(VOLTAGE), "time": exposure.time.isoformat(), "simulated": True}
-    write(path, stack.frames, codec=codec, pixel_size=PIXEL_SIZE, meta=meta, durable=False)
-    if mdoc:
-        text = mdoc_text(exposure, len(stack.frames), stack.truth.dose)
-        Path(f"{path}.mdoc").write_text(text, encoding="ascii")
-
-
-def _write_truth(root: zarr.Group, exposure: Exposure, index: int, truth: StackTruth) -> None:
-    attributes = {"index": index, "dose": truth.dose, "time": exposure.time.isoformat()}
-    group = root.create_group(exposure.stem, attributes=attributes)
-    for name in (*IMAGES, "drift"):
-        group.create_array(name, data=getattr(truth, name))
 
 
 @contextmanager

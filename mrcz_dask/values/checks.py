@@ -1,13 +1,17 @@
-"""Checks for parameter classes, which report all problems of an object in one message."""
+"""Checks for parameter classes, which report all problems of an object in one message; and durations."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from numbers import Integral, Real
 from typing import Any
 
 from mrcz_dask.values.errors import ParameterError
+
+_UNITS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
+_DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|m|min|h|d|)\s*")
 
 
 def one_of(name: str, value: object, allowed: Collection[object]) -> Iterator[str]:
@@ -43,3 +47,24 @@ def in_runs(numbers: Sequence[int]) -> str:
     """Return ascending numbers in words, such as ``3, 5-7``."""
     runs = [[k for _, k in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def parse_seconds(text: str, name: str) -> float:
+    """Return the seconds of a duration such as ``90``, ``90s``, ``1.5m``, ``30min``, ``2h`` or ``1d``.
+
+    Parameters
+    ----------
+    text
+        The duration.
+    name
+        Name of the option, for the message.
+
+    Raises
+    ------
+    ParameterError
+        The text is no duration.
+    """
+    duration = _DURATION.fullmatch(text)
+    if duration is None:
+        raise ParameterError(f"{name} is {text!r}; expected a time such as 90s, 30m or 2h")
+    return float(duration[1]) * _UNITS[duration[2]]

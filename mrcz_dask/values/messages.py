@@ -82,7 +82,7 @@ class PageReady(Message):
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted(Message):
-    """A pass over the stacks begins."""
+    """A phase over the stacks begins."""
 
     phase: str
     stacks: int
@@ -113,7 +113,7 @@ class StackFailed(Message):
 
 @dataclass(frozen=True, slots=True)
 class PhaseFinished(Message):
-    """A pass over the stacks is over."""
+    """A phase over the stacks is over."""
 
     phase: str
 

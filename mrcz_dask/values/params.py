@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from functools import cache
 from itertools import chain
 from numbers import Real
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
 from mrcz_dask.values.errors import ParameterError
@@ -22,14 +23,25 @@ WriteMode = Literal["normalized", "recompressed", "references"]
 OutputFormat = Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"]
 # Deviations of 2000 stacks are known to 1.6 %; tasks and footers name every member.
 SESSION_REACH = 1000
-FORMATS: tuple[OutputFormat, ...] = ("mrcz", "mrcs", "mrcs.zst", "tiff", "zarr")
+FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 OutputDtype = Literal["int16", "float32", "float16"]
 Mode0 = Literal["auto", "signed", "unsigned"]
 FourBit = Literal["auto", "packed", "plain"]
 
 
 class Parameters(Record):
-    """Parameters go to and from plain dictionaries, as footers and stores hold them."""
+    """Base of parameter classes, which check themselves and name all problems in one message."""
+
+    _title = "parameters"
+
+    def __post_init__(self) -> None:
+        kind: Any = type(self)
+        choices = (one_of(name, getattr(self, name), known) for name, known in _choices(kind).items())
+        raise_all(self._title, chain(*choices, self._problems()))
+
+    def _problems(self) -> Iterator[str]:
+        """Yield problems beyond values that are none of a field's choices."""
+        return iter(())
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -39,6 +51,14 @@ class Parameters(Record):
         if unknown:
             raise ParameterError(f"{cls.__name__}: unknown {unknown}; known are {sorted(known)}")
         return super().from_dict(values)
+
+
+@cache
+def _choices(kind: type[Any]) -> dict[str, tuple[object, ...]]:
+    """Return the values that fields may have which are a Literal or a bool."""
+    hints = {f.name: get_type_hints(kind)[f.name] for f in fields(kind)}
+    literals = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
+    return literals | {name: (True, False) for name, hint in hints.items() if hint is bool}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +80,13 @@ class InputParams(Parameters):
         1 for the pixels of the sensor, 2 or 4 for so many sub-pixels along each edge.
     """
 
+    _title = "input parameters"
     mode0: Mode0 = "auto"
     four_bit: FourBit = "auto"
     eer_frames: int = 40
     eer_upsampling: int = 1
 
-    def __post_init__(self) -> None:
-        raise_all("input parameters", self._problems())
-
     def _problems(self) -> Iterator[str]:
-        yield from one_of("mode0", self.mode0, ("auto", "signed", "unsigned"))
-        yield from one_of("four_bit", self.four_bit, ("auto", "packed", "plain"))
         yield from whole("eer_frames", self.eer_frames, 1, 65_535, unit=" raw frames")
         yield from one_of("eer_upsampling", self.eer_upsampling, (1, 2, 4))
 
@@ -92,13 +108,11 @@ class GainParams(Parameters):
         Seconds per frame; None = as the .mdoc of each stack says.
     """
 
+    _title = "gain parameters"
     gain: str = ""
     gamma: tuple[float, ...] = (1.0,)
     subpixels: int = 1
     frame_time: float | None = None
-
-    def __post_init__(self) -> None:
-        raise_all("gain parameters", self._problems())
 
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.gain, str) and (self.gain == "" or self.gain.isalnum())):
@@ -144,6 +158,7 @@ class OutlierParams(Parameters):
         Follow an uneven illumination (a carbon edge, thick ice) with a block mean.
     """
 
+    _title = "outlier parameters"
     rule: Rule = "fdr"
     tail_fdr: float = 0.1
     max_sigma: float = 8.0
@@ -155,19 +170,13 @@ class OutlierParams(Parameters):
     fallback: tuple[float, float] = (-4.0, 3.25)
     illumination: bool = True
 
-    def __post_init__(self) -> None:
-        raise_all("outlier parameters", self._problems())
-
     def _problems(self) -> Iterator[str]:
-        yield from one_of("rule", self.rule, ("fdr", "paper"))
-        yield from one_of("fit", self.fit, ("probit", "l1"))
         yield from within("tail_fdr", self.tail_fdr, 0, 1, open_low=True)
         yield from within("max_sigma", self.max_sigma, 4, 64)
         yield from within("lim", self.lim, 0, 8, open_low=True)
         yield from within("k", self.k, 0, 1e3, open_low=True)
         yield from within("rho", self.rho, 0, 1, open_low=True)
         yield from whole("radius", self.radius, 1, 64)
-        yield from one_of("illumination", self.illumination, (True, False))
         pair: Any = self.fallback
         two = isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(v, Real) for v in pair)
         if not (two and pair[0] < 0 < pair[1]):
@@ -190,21 +199,17 @@ class ContrastParams(Parameters):
         At most so many stacks, up to the one `radius` later, decide about a stack.
     """
 
+    _title = "contrast parameters"
     blocks: int = 16
     floor: float = 0.04
     factor: float = 2.0
     history: int = 200
 
-    def __post_init__(self) -> None:
-        raise_all(
-            "contrast parameters",
-            chain(
-                whole("blocks", self.blocks, 2, 256),
-                within("floor", self.floor, 0, 10),
-                within("factor", self.factor, 1, 100),
-                whole("history", self.history, 3, 100_000),
-            ),
-        )
+    def _problems(self) -> Iterator[str]:
+        yield from whole("blocks", self.blocks, 2, 256)
+        yield from within("floor", self.floor, 0, 10)
+        yield from within("factor", self.factor, 1, 100)
+        yield from whole("history", self.history, 3, 100_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +243,7 @@ class KomaParams(Parameters):
         Hours without a stack that windows do not cross either; None = they cross any pause.
     """
 
+    _title = "KOMA parameters"
     radius: int = 12
     method: Method = "fit"
     form: Form = "subtract"
@@ -248,9 +254,6 @@ class KomaParams(Parameters):
     breaks: Breaks = "auto"
     break_dose: float = 0.2
     break_after: float | None = None
-
-    def __post_init__(self) -> None:
-        raise_all("KOMA parameters", self._problems())
 
     @property
     def reach(self) -> int:
@@ -265,15 +268,11 @@ class KomaParams(Parameters):
 
     def _problems(self) -> Iterator[str]:
         yield from whole("radius", self.radius, 1, 100_000, unit=" stacks")
-        yield from one_of("method", self.method, ("fit", "plain", "session"))
-        yield from one_of("form", self.form, ("subtract", "subtract-raw", "divide"))
         if self.method == "session" and self.form != "subtract":
             yield f"form is {self.form!r} with method session, which scales and subtracts; expected subtract"
         yield from whole("long_window", self.long_window, 1, 1_000_000, unit=" stacks")
-        yield from one_of("long", self.long, ("before", "around"))
         yield from whole("min_modes", self.min_modes, 2, 1_000_000_000)
         yield from within("dose_spread", self.dose_spread, 0, 1e6, open_low=True)
-        yield from one_of("breaks", self.breaks, ("auto", "none"))
         yield from within("break_dose", self.break_dose, 0, 1e6, open_low=True)
         if self.break_after is not None:
             yield from within("break_after", self.break_after, 0, 1e6, open_low=True, unit=" hours")
@@ -298,19 +297,14 @@ class WriteParams(Parameters):
         Of the files: ``mrcz``, ``mrcs``, ``mrcs.zst``, ``tiff`` or ``zarr``; references are plain MRC.
     """
 
+    _title = "output parameters"
     write: WriteMode = "normalized"
     dtype: OutputDtype = "int16"
     step: float = 1 / 16
     codec: str = "auto"
     format: OutputFormat = "mrcz"
 
-    def __post_init__(self) -> None:
-        raise_all("output parameters", self._problems())
-
     def _problems(self) -> Iterator[str]:
-        yield from one_of("write", self.write, ("normalized", "recompressed", "references"))
-        yield from one_of("dtype", self.dtype, ("int16", "float32", "float16"))
-        yield from one_of("format", self.format, FORMATS)
         if self.format != "mrcz" and self.write == "references":
             yield f"format is {self.format} with references, which are plain MRC; expected mrcz"
         if self.format not in ("mrcz", "zarr") and self.dtype == "float16":

@@ -134,6 +134,13 @@ class StackRecord(Record):
         """Counts per pixel and frame, over unmasked pixels of frames that are not blank."""
         return self.mean / self.exposed()
 
+    @property
+    def fit(self) -> dict[str, float | None]:
+        """Thresholds, center, width and misfit of the fit to the histogram; None where off or unknown."""
+        names = ("t_dark", "t_hot", "mu", "sigma", "misfit")
+        values = {name: math.nan if (v := self.outliers[name]) is None else float(v) for name in names}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
+
     def exposed(self, every: int = 1) -> int:
         """Count the frames among 0, `every`, 2 `every`, ... that are not blank; at least 1."""
         blank = sum(k % every == 0 for k in self.blank)
@@ -189,11 +196,7 @@ class Summed(Record):
     @classmethod
     def of(cls, record: StackRecord, *, kept: bool) -> Summed:
         """Return the summary of a record."""
-        mask, numbers = record.outliers, dict[str, float | None]()
-        for name in ("t_dark", "t_hot", "mu", "sigma", "misfit"):
-            # stores hold infinite numbers as texts
-            finite = mask[name] is not None and math.isfinite(float(mask[name]))
-            numbers[name] = float(mask[name]) if finite else None
+        mask = record.outliers
         return cls(
             dose=record.dose,
             hot=int(mask["n_hot"]),
@@ -201,7 +204,7 @@ class Summed(Record):
             neighbourly=int(mask["n_neighbourly"]),
             status=record.status,
             kept=kept,
-            **numbers,
+            **record.fit,
         )
 
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.assess.scoring import score_pairs
-from mrcz_dask.assess.tasks import PairTask, middle_doses, pairs, spread_evenly
+from mrcz_dask.assess.tasks import PairTask, pairs, spread_evenly
 from mrcz_dask.correction.tasks import MemberRef
+from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.session.store import SessionStore
 
 LAGS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384)

@@ -7,6 +7,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.assess.plan import assess_memory, assess_plan
+from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.formats.gains import write_reference
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -71,3 +72,13 @@ def test_gain_and_memory(tmp_path: Path) -> None:
 
     assert gained.settings.gain.gain and not plain.settings.gain.gain
     assert plain.memory_estimate().task < assess_memory(plain).task < assess_memory(gained).task
+
+
+def test_gamma_by_dose_rate_needs_the_time_of_a_frame(tmp_path: Path) -> None:
+    path, gain = stack(tmp_path / "a.mrcz"), tmp_path / "gain.mrc"
+    write_reference(gain, np.ones((32, 32), np.float32))
+
+    with pytest.raises(ParameterError, match=r"no stack has an \.mdoc with ExposureTime"):
+        make_plan(tmp_path, None, Settings(), gain=GainOptions(gain=str(gain), gamma="auto"))
+    with pytest.raises(ParameterError, match=r"no stack has an \.mdoc with ExposureTime"):
+        assess_plan([path], None, Settings(), gain=GainOptions(gain=str(gain), gamma="auto"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.cli.times import show_times
-from mrcz_dask.correction.timing_report import Pass, StackTime, TimingReport
+from mrcz_dask.correction.timing_report import PhaseTimes, StackTime, TimingReport
 from mrcz_dask.values.timing import Spent, Timing
 
 DECODE = Spent("decode", False, 2.0, 1.5, 4_000_000_000)
@@ -16,7 +16,7 @@ ENCODE = Spent("encode", True, 1.0, 1.0, 1_000_000_000)
 def shown(folder: Path, capsys: pytest.CaptureFixture[str], *spent: Spent) -> list[str]:
     wall = sum(s.wall for s in spent if not s.helpers)
     stacks = (StackTime("a", True, Timing("a:1", 0.0, wall, spent)),) if spent else ()
-    one = Pass("correction", 3.5 if spent else 0.0, stacks)
+    one = PhaseTimes("correction", 3.5 if spent else 0.0, stacks)
     show_times(TimingReport(folder, 4.0, 1, {"kind": "serial"}, (one,)))
     return capsys.readouterr().out.splitlines()
 

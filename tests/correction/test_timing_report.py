@@ -14,7 +14,7 @@ from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.correction.timing_report import (
     FLOOR,
     Collector,
-    Pass,
+    PhaseTimes,
     StackTime,
     TimingReport,
     Total,
@@ -37,7 +37,7 @@ def stack(name: str, wall: float, *spent: Spent, worker: str = "a:1", start: flo
     return StackTime(name, True, Timing(worker, start, wall, spent))
 
 
-def profile(*passes: Pass) -> TimingReport:
+def profile(*passes: PhaseTimes) -> TimingReport:
     return TimingReport(Path("out"), 12.0, 2, {"kind": "dask", "workers": 2, "threads": 2}, passes)
 
 
@@ -45,10 +45,12 @@ DECODE = Spent("decode", False, 2.0, 1.5, 4_000_000_000)
 ENCODE = Spent("encode", True, 1.0, 1.0, 1_000_000_000)
 FIT = Spent("fit", False, 3.0, 3.0, 0)
 BLOCKED = Spent("blocked", False, 0.5, 0.0, 0)
-FIRST = Pass(
+FIRST = PhaseTimes(
     "sums and masks", 6.0, (stack("a", 5.0, DECODE, FIT), stack("b", 5.0, DECODE, FIT, worker="b:2"))
 )
-SECOND = Pass("correction", 11.0, (stack("a", 2.5, DECODE, ENCODE, BLOCKED), StackTime("b", False, None)))
+SECOND = PhaseTimes(
+    "correction", 11.0, (stack("a", 2.5, DECODE, ENCODE, BLOCKED), StackTime("b", False, None))
+)
 
 
 @given(st.lists(SPENT))
@@ -67,9 +69,9 @@ def test_rates_are_of_a_thread() -> None:
 
 
 def test_waiting_is_what_no_task_used() -> None:
-    """The passes go on side by side in 12 s of two slots."""
+    """The phases go on side by side in 12 s of two slots."""
     assert profile(FIRST, SECOND).waiting == 2 * 12.0 - 5.0 - 5.0 - 2.5
-    assert profile(Pass("correction", 1.0, (stack("a", 25.0),))).waiting == 0
+    assert profile(PhaseTimes("correction", 1.0, (stack("a", 25.0),))).waiting == 0
 
 
 def test_the_floor_is_decoding_twice_encoding_and_the_disk() -> None:
@@ -131,8 +133,8 @@ def test_outputs_and_store_are_the_same_bytes(night: Path, tmp_path: Path, write
 @pytest.mark.parametrize("write", WRITES)
 def test_phases_add_up_to_the_wall_time(night: Path, tmp_path: Path, write: WriteMode) -> None:
     _, found = profiled(night, tmp_path / "out", write=write)
-    assert [one.name for one in found.passes] == ["sums and masks", "correction"]
-    for one in found.passes:
+    assert [one.name for one in found.phases] == ["sums and masks", "correction"]
+    for one in found.phases:
         assert len(one.timings) == 7
         for timing in one.timings:
             own = [s for s in timing.spent if not s.helpers]
@@ -147,7 +149,7 @@ def test_phases_add_up_to_the_wall_time(night: Path, tmp_path: Path, write: Writ
 
 def test_every_phase_is_marked_with_its_bytes(night: Path, tmp_path: Path) -> None:
     _, found = profiled(night, tmp_path / "out")
-    first, second = (one.totals for one in found.passes)
+    first, second = (one.totals for one in found.phases)
     assert {"decode", "sum", "fit", "disk"} <= set(first)
     assert {"decode", "sum", "fit", "window", "apply", "encode", "disk"} <= set(second)
     pixels = 7 * 6 * 64 * 80
@@ -173,7 +175,7 @@ def test_a_stack_that_fails_has_its_time_too(night: Path, tmp_path: Path) -> Non
     bad.write_bytes(data)
     outcome, found = profiled(night, tmp_path / "out")
     assert len(outcome.failures) == 1
-    (failed,) = (s for s in found.passes[0].stacks if not s.done)
+    (failed,) = (s for s in found.phases[0].stacks if not s.done)
     assert failed.name == bad.name
     assert isinstance(failed.timing, Timing)
 
@@ -215,7 +217,7 @@ def test_the_collector_takes_the_time_of_passes() -> None:
         messages.PhaseFinished("correction"),
     ):
         collector(message)
-    sums, correction = collector.passes
+    sums, correction = collector.phases
     assert (sums.wall, [(s.name, s.done) for s in sums.stacks]) == (3.0, [("a", True), ("b", False)])
     assert (correction.wall, [s.name for s in correction.stacks]) == (3.5, ["a"])
 
@@ -238,8 +240,8 @@ class TestOnACluster:
         with pytest.raises(ValueError, match="client"):
             Client.current()
         assert found.slots == 2
-        assert 1 <= len({t.worker for one in found.passes for t in one.timings}) <= 2
-        assert {t.worker.partition(":")[2] for one in found.passes for t in one.timings} != {""}
+        assert 1 <= len({t.worker for one in found.phases for t in one.timings}) <= 2
+        assert {t.worker.partition(":")[2] for one in found.phases for t in one.timings} != {""}
 
     def test_the_same_bytes(self, night: Path, tmp_path: Path, processes: DaskClient) -> None:
         carry_out(plan(night, tmp_path / "bare"), SerialClient())

@@ -79,4 +79,4 @@ def test_rates_are_compared_with_the_microscope(made: Made) -> None:
         state.take(made.summed(k), made.at(k / 10).now)
     said = {fact.key: fact.text for fact in facts(snapshot(state, made.now))}
     assert said["rate"] == "600 stacks/min, 60 kB/min"
-    assert said["recorded"] == "1 stacks/min (this pass: 600 times that)"
+    assert said["recorded"] == "1 stacks/min (this phase: 600 times that)"

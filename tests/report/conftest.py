@@ -19,7 +19,7 @@ from mrcz_dask.numerics.outliers.population import Lifetime, Survival, Turnover
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.report.data import Band, Health, MaskFacts, SessionData, StackData
 from mrcz_dask.report.gather import gather
-from mrcz_dask.report.progress import PassSpeed, RunTimes
+from mrcz_dask.report.progress import PhaseSpeed, RunTimes
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings
 
@@ -135,10 +135,10 @@ def session_data(
     marks = tuple(
         (name, 2.0 * k, k) for name in ("sums and masks", "correction") for k in range(1, stacks + 1)
     )
-    passes = (PassSpeed("sums and masks", stacks, 1000 * stacks, 60.0),)
+    passes = (PhaseSpeed("sums and masks", stacks, 1000 * stacks, 60.0),)
     run = RunTimes(
         "2026-03-01T20:00:00+00:00", "2026-03-01T20:10:00+00:00", "finished", "1.2.3", "one process",
-        stacks, 0, 0, passes, marks,
+        stacks, 0, 0, list(passes), list(marks),
     )  # fmt: skip
     values: dict[str, Any] = {
         "folder": "/night/koma",

@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from mrcz_dask.report.chooser import MOST_BINS, chooser, threshold_at
 from mrcz_dask.report.data import SessionData
-from mrcz_dask.report.pictures import histogram
+from mrcz_dask.report.drawing import threshold_at
+from mrcz_dask.report.figures import histogram
+from mrcz_dask.report.page import MOST_BINS, chooser
 
 from .conftest import session_data
 

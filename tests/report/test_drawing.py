@@ -10,8 +10,7 @@ from matplotlib.image import imread
 
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.drawing import DRAW, drawn
-from mrcz_dask.report.pictures import figures
-from mrcz_dask.report.tables import over_stacks
+from mrcz_dask.report.figures import figures, over_stacks
 from mrcz_dask.values.records import Break
 
 from .conftest import session_data

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.report.data import SessionData
+from mrcz_dask.report.figures import figures
 from mrcz_dask.report.files import KINDS, NAME, all_data, csv_of, file_name, write_figures, write_page
-from mrcz_dask.report.pictures import figures
 from mrcz_dask.report.rules import RULES
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
 

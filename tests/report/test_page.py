@@ -8,8 +8,8 @@ from itertools import pairwise
 import pytest
 
 from mrcz_dask.report.data import LeftOut, SessionData
+from mrcz_dask.report.figures import figures
 from mrcz_dask.report.page import page
-from mrcz_dask.report.pictures import figures
 from mrcz_dask.report.rules import RULES, WORDS, verdict
 
 from .conftest import session_data

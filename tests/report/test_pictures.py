@@ -5,7 +5,7 @@ import pytest
 from scipy import special
 
 from mrcz_dask.report.data import SessionData
-from mrcz_dask.report.pictures import chosen, figures, histogram, patch
+from mrcz_dask.report.figures import chosen, figures, histogram, patch
 from mrcz_dask.session.store import SessionStore
 
 from .conftest import session_data

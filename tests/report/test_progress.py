@@ -17,7 +17,7 @@ def run_times(moments: Iterable[Moment]) -> tuple[RunTimes, ...]:
     log = RunLog()
     for time, message in moments:
         log.take(message, time)
-    return log.runs()
+    return tuple(log.runs)
 
 
 def at(seconds: float, message: messages.Message) -> Moment:
@@ -49,7 +49,7 @@ def test_a_run_and_one_that_was_lost() -> None:
     one, two = run_times([*moments, at(130, messages.StackDone(sums, "4.mrc", 100, None, FOUND))])
     assert (one.how, one.done, one.failed, one.kept, one.seconds) == ("finished", 2, 1, 0, 50)
     assert (one.passes[0].stacks, one.passes[0].bytes, one.passes[0].seconds) == (2, 200, 30)
-    assert one.marks == ((sums, 20.0, 1), (sums, 30.0, 2))
+    assert one.marks == [(sums, 20.0, 1), (sums, 30.0, 2)]
     assert one.where == "4 workers, 8 stacks at a time"
     assert (two.how, two.passes[0].seconds, two.seconds) == ("lost", 20, 30)
 
@@ -72,7 +72,7 @@ def test_passes_side_by_side_and_stacks_that_come_later() -> None:
 
 def test_an_error_is_how_it_ended() -> None:
     (one,) = run_times([started(0), at(5, messages.RunFinished(0, 0, "no space"))])
-    assert one.how == "stopped: no space" and one.passes == ()
+    assert one.how == "stopped: no space" and one.passes == []
 
 
 def test_events_before_any_run_are_nobodys() -> None:

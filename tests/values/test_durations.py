@@ -1,6 +1,6 @@
 import pytest
 
-from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from mrcz_dask.api.settings import gain_options
+from mrcz_dask.api.settings import path_text
 from mrcz_dask.cli.options.declare import OptionGroup, info, option
 
 if TYPE_CHECKING:
@@ -60,5 +60,9 @@ class GainGroup(OptionGroup, panel="Gain, dark and defects"):
         ParameterError
             When options do not go together.
         """
-        values = {name.removeprefix("gain_"): value for name, value in vars(self).items()}
-        return gain_options(**values)
+        from mrcz_dask.gain.options import GainOptions
+
+        values: dict[str, Any] = {name.removeprefix("gain_"): value for name, value in vars(self).items()}
+        paths = {name: path_text(values[name]) for name in ("gain", "dark", "defects")}
+        auto = values.pop("orient") == "auto"
+        return GainOptions(auto=auto, **values | paths)

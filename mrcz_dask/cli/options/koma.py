@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mrcz_dask.api.settings import koma_params, write_params
 from mrcz_dask.cli.options.declare import OptionGroup, info, option
-from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,

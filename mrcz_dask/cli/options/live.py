@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mrcz_dask.cli.options.count import ListenGroup, Record
 from mrcz_dask.cli.options.declare import OptionGroup, option
 from mrcz_dask.cli.options.koma import Radius
-from mrcz_dask.values.durations import parse_seconds
+from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.report.data import KINDS, SessionData
-from mrcz_dask.report.tables import FigureData, over_stacks
+from mrcz_dask.report.figures import FigureData, over_stacks
 from mrcz_dask.values.records import Break
 
 from .conftest import session_data, with_masks

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
-from mrcz_dask.assess.tasks import middle_doses
-from mrcz_dask.report.data import KINDS, SessionData, StackData
+from mrcz_dask.numerics.doses import middle_doses
+from mrcz_dask.report.data import KINDS, SessionData, StackData, StackSample, worst
 
 Column = Sequence[Any]
 
@@ -63,7 +64,8 @@ class FigureData:
 def over_stacks(data: SessionData) -> Iterator[FigureData]:
     """Yield the figures over stacks, without those that nothing is known of."""
     makers = (timeline, turnover, survival, places, lines, thresholds, bands, noise, dose, contrast, speed)
-    yield from (one for make in makers if (one := make(data)) is not None)
+    figures = (make(data) for make in makers)
+    yield from (one for one in figures if one is not None and any(map(len, one.columns.values())))
 
 
 def _columns(stacks: Sequence[StackData], **of: Callable[[StackData], Any]) -> dict[str, Column]:
@@ -119,11 +121,9 @@ def timeline(data: SessionData) -> FigureData | None:
     )
 
 
-def turnover(data: SessionData) -> FigureData | None:
+def turnover(data: SessionData) -> FigureData:
     """Return births and deaths of every stack."""
     stacks = [s for s in data.stacks if s.turnover.hot_births is not None]
-    if not stacks:
-        return None
     names = ("hot_births", "hot_deaths", "dead_births", "dead_deaths")
     getters = {name: (lambda s, name=name: getattr(s.turnover, name)) for name in names}
     return FigureData(
@@ -138,11 +138,9 @@ def turnover(data: SessionData) -> FigureData | None:
     )
 
 
-def survival(data: SessionData) -> FigureData | None:
+def survival(data: SessionData) -> FigureData:
     """Return how long hot pixels live."""
     found, life = data.health.survival, data.health.lifetime
-    if not found:
-        return None
     words = (
         ""
         if life is None
@@ -204,11 +202,9 @@ def lines(data: SessionData) -> FigureData | None:
     )
 
 
-def thresholds(data: SessionData) -> FigureData | None:
+def thresholds(data: SessionData) -> FigureData:
     """Return thresholds and misfit over time."""
     stacks = [s for s, _ in data.masks]
-    if not stacks:
-        return None
     names = ("t_dark", "t_hot", "misfit", "mu", "sigma")
     return FigureData(
         "thresholds",
@@ -222,11 +218,9 @@ def thresholds(data: SessionData) -> FigureData | None:
     )
 
 
-def bands(data: SessionData) -> FigureData | None:
+def bands(data: SessionData) -> FigureData:
     """Return the reference pattern by bands."""
     rows = [(s.number, s.name, b) for s in data.stacks for b in s.bands]
-    if not rows:
-        return None
     one = [b for _, _, b in rows]
     return FigureData(
         "bands",
@@ -254,11 +248,9 @@ def _nth(values: Sequence[float], k: int) -> float | None:
     return values[k] if len(values) > k else None
 
 
-def noise(data: SessionData) -> FigureData | None:
+def noise(data: SessionData) -> FigureData:
     """Return correlated noise before and after, of every stack."""
     stacks = [s for s in data.stacks if any(s.noise.get(kind) is not None for kind in KINDS)]
-    if not stacks:
-        return None
     getters = {kind: (lambda s, kind=kind: s.noise.get(kind)) for kind in KINDS}
     return FigureData(
         "noise",
@@ -272,11 +264,9 @@ def noise(data: SessionData) -> FigureData | None:
     )
 
 
-def dose(data: SessionData) -> FigureData | None:
+def dose(data: SessionData) -> FigureData:
     """Return the dose of every stack."""
     stacks = [s for s, _ in data.masks]
-    if not stacks:
-        return None
     return FigureData(
         "dose",
         "Dose of every stack",
@@ -288,11 +278,9 @@ def dose(data: SessionData) -> FigureData | None:
     )
 
 
-def contrast(data: SessionData) -> FigureData | None:
+def contrast(data: SessionData) -> FigureData:
     """Return the contrast score of every stack."""
     stacks = [s for s in data.stacks if s.score is not None]
-    if not stacks:
-        return None
     return FigureData(
         "contrast",
         "Contrast of every stack",
@@ -312,13 +300,99 @@ def speed(data: SessionData) -> FigureData | None:
     return FigureData(
         "speed",
         "Progress of the run",
-        "Stacks through each pass against the time since its beginning. Straight lines are an even pace; a "
+        "Stacks through each phase against the time since its beginning. Straight lines are an even pace; a "
         "flat piece is waiting: for the microscope, the disk or the queue.",
         "",
         {
             "pass": [name for name, _, _ in run.marks],
             "seconds": [seconds for _, seconds, _ in run.marks],
             "stacks": [stacks for _, _, stacks in run.marks],
+        },
+        {},
+    )
+
+
+def figures(data: SessionData) -> Iterator[FigureData]:
+    """Yield the figures of a session, then those of the first stack, and of the one that fits worst."""
+    yield from over_stacks(data)
+    for name, stack in chosen(data):
+        look = data.looks.get(stack.number, StackSample())
+        if look.fit is not None:
+            yield histogram(stack, look, name)
+        if look.patch is not None:
+            yield patch(stack, look, name)
+
+
+def chosen(data: SessionData) -> list[tuple[str, StackData]]:
+    """Return the stacks that are shown without being asked for: the first one, and the worst."""
+    first = next((s for s in data.stacks if s.number in data.looks), None)
+    last = worst([s for s in data.stacks if s.number in data.looks])
+    found = [("first", first), ("worst", last)]
+    return [(name, s) for name, s in found if s is not None and (name == "first" or s is not first)]
+
+
+def histogram(one: StackData, look: StackSample, name: str) -> FigureData:
+    """Return histogram, fit, residual and weight of a stack."""
+    fit, mask = look.fit, one.mask
+    assert fit is not None and mask is not None
+    total = int(fit.counts.sum()) + fit.below + fit.above
+    z = fit.z.astype(np.float64)
+    before = 2 * z[:1] - z[1:2] if z.size > 1 else z - 1
+    model = total * np.diff(special.ndtr(np.concatenate([before, z])))
+    dark, hot = mask.t_dark, mask.t_hot
+    return FigureData(
+        f"histogram.{name}",
+        f"Histogram, fit, residual and weight: stack {one.number}, {one.name}",
+        "Above: pixels of the sum and the normal curve that fits the good ones (on the axis on which "
+        "counting is symmetric). Middle: how far the histogram leaves the curve; beyond a tail's line are "
+        "outliers. Below: the weight, 1 = kept, 0 = replaced. "
+        f"{mask.n_hot} hot and {mask.n_dead} dead pixels; thresholds {_sigma(dark)} and {_sigma(hot)}.",
+        "Fig. 5",
+        {
+            "edge": fit.edges.tolist(),
+            "pixels": fit.counts.tolist(),
+            "model": _known(model),
+            "z": _known(z),
+            "residual": _known(fit.residual),
+            "weight": fit.weight.tolist(),
+        },
+        {
+            "t_dark": dark,
+            "t_hot": hot,
+            "dark_line": fit.dark_line,
+            "hot_line": fit.hot_line,
+            "below": fit.below,
+            "above": fit.above,
+        },
+    )
+
+
+def _known(values: Any) -> list[float | None]:
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _sigma(threshold: float | None) -> str:
+    return "off" if threshold is None else f"{threshold:.2f} sigma"
+
+
+def patch(one: StackData, look: StackSample, name: str) -> FigureData:
+    """Return the place of a stack with most outliers, before and after."""
+    assert look.patch is not None and look.weight is not None
+    ny, nx = look.weight.shape
+    y, x = np.indices((ny, nx))
+    return FigureData(
+        f"patch.{name}",
+        f"Before and after: stack {one.number}, {one.name}",
+        f"Mean over frames of {nx} x {ny} pixels where most outliers are (rows from {look.corner[0]}, "
+        f"columns from {look.corner[1]}), on one gray scale. Marked are the outliers; afterwards none of "
+        "them should be seen, and no lines.",
+        "Fig. 6",
+        {
+            "row": (y.ravel() + look.corner[0]).tolist(),
+            "column": (x.ravel() + look.corner[1]).tolist(),
+            "before": look.patch[0].ravel().tolist(),
+            "after": look.patch[1].ravel().tolist(),
+            "weight": look.weight.ravel().tolist(),
         },
         {},
     )
