@@ -92,7 +92,7 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
                 )
             try:
                 values.setdefault(name, {})[parameter] = json.loads(value)
-            except ValueError:
+            except (ValueError, RecursionError):
                 values[name][parameter] = value
         return values
 
