@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,18 @@ Koma = Callable[..., Outcome]
 
 @pytest.fixture(scope="session")
 def simulated_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_night(tmp_path_factory, NIGHT.stacks)
+
+
+def write_night(tmp_path_factory: pytest.TempPathFactory, stacks: int) -> Path:
     folder = tmp_path_factory.mktemp("simulated") / "night"
-    write_session(folder, NIGHT)
+    write_session(folder, replace(NIGHT, stacks=stacks))
     return folder
 
 
 @pytest.fixture
 def night(simulated_night: Path, tmp_path: Path) -> Path:
-    """A private copy of a session of seven small stacks."""
+    """A private copy of the session of small stacks that tests of a folder have in common."""
     return Path(shutil.copytree(simulated_night, tmp_path / "night"))
 
 

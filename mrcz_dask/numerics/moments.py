@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import LANES, compiled
+from mrcz_dask.numerics.kernels import LANES, compiled, total
 
 # stays in the first cache, and its sum fits 32 bits: BLOCK * 2**16 < 2**31
 BLOCK = 1 << 13
@@ -85,16 +85,10 @@ def add_and_measure(frame: NDArray[Any], total: NDArray[Any]) -> tuple[Any, Any,
 def shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
     """Return sum d and sum d**2 of d = v - shift in float64; many sums side by side, then together."""
     sums, squares = np.zeros(LANES), np.zeros(LANES)
-    whole = values.size - values.size % LANES
-    lines = values[:whole].reshape(-1, LANES)
-    for i in range(lines.shape[0]):
-        for j in range(LANES):
-            d = np.float64(lines[i, j]) - shift
+    for start in range(0, values.size, LANES):
+        part = values[start : start + LANES]
+        for j in range(part.size):
+            d = np.float64(part[j]) - shift
             sums[j] += d
             squares[j] += d * d
-    rest = values[whole:]
-    for j in range(rest.size):
-        d = np.float64(rest[j]) - shift
-        sums[j] += d
-        squares[j] += d * d
-    return sums.sum(), squares.sum()
+    return total(sums), total(squares)

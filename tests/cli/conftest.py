@@ -1,6 +1,5 @@
 """A small session, and the command line as a user runs it, without starting a process for each test."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,7 @@ from pathlib import Path
 import pytest
 
 from mrcz_dask.cli import app
-from mrcz_dask.numerics.simulate import named
-from mrcz_dask.session.simulation import write_session
-
-NIGHT = named("standard", shape=(64, 80), frames=6, stacks=5, seed=3, hot=(0.005, 0.01), dead=0.001, dose=2)
+from tests.nights import write_night
 
 
 @dataclass(frozen=True)
@@ -44,12 +40,5 @@ def mrcz(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture(scope="session")
 def simulated_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("simulated") / "night"
-    write_session(folder, NIGHT)
-    return folder
-
-
-@pytest.fixture
-def night(simulated_night: Path, tmp_path: Path) -> Path:
-    """A private copy of a session of five small stacks."""
-    return Path(shutil.copytree(simulated_night, tmp_path / "night"))
+    """Five stacks: the command line is tested more often than the main job."""
+    return write_night(tmp_path_factory, stacks=5)

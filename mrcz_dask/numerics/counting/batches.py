@@ -38,7 +38,7 @@ from mrcz_dask.numerics.counting.working import (
     Numbers,
     Places,
 )
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import ZERO, compiled
 
 NEAR = 3  # rows and columns between pixels whose clouds are fitted against each other
 HEADSTART = 0.75  # what steps from the best of nine places may add to the significance
@@ -167,12 +167,12 @@ def fit_first(
 
     good[k - base] becomes True for these.
     """
-    lanes, lane_of = 0, np.empty(BATCH, np.int64)
+    lanes, lane_of = ZERO, np.empty(BATCH, np.int64)
     for j in range(some.size):
         k = some[j]
-        row, column = at[k, 0], at[k, 1]
+        row, column = ZERO + at[k, 0], ZERO + at[k, 1]
         if frame.plain[row, column]:
-            gather(frame.z, row, column, work, lanes)
+            gather(frame.z, at[k, 0], at[k, 1], work, lanes)
             lane_of[lanes] = k
             lanes += 1
         else:
@@ -199,12 +199,12 @@ def fit_again(
 ) -> None:
     """Fit the electrons of a batch, far from each other, again to z less all others."""
     at, own, near = electrons
-    lanes, lane_of = 0, np.empty(BATCH, np.int64)
+    lanes, lane_of = ZERO, np.empty(BATCH, np.int64)
     for j in range(some.size):
         k = some[j]
-        row, column = at[k, 0], at[k, 1]
+        row, column = ZERO + at[k, 0], ZERO + at[k, 1]
         if frame.plain[row, column]:
-            gather(frame.z, row, column, work, lanes)
+            gather(frame.z, at[k, 0], at[k, 1], work, lanes)
             work[OWN_U * BATCH + lanes], work[OWN_V * BATCH + lanes] = own[k, U], own[k, V]
             work[OWN_CHARGE * BATCH + lanes], lane_of[lanes] = own[k, CHARGE], k
             lanes += 1

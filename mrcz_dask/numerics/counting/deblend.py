@@ -21,7 +21,7 @@ from mrcz_dask.numerics.counting.hidden import search
 from mrcz_dask.numerics.counting.lanes import SIZE
 from mrcz_dask.numerics.counting.listing import keep, merge
 from mrcz_dask.numerics.counting.working import Clouds, Electrons, Flags, Frame, Limits, Numbers
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import ZERO, compiled
 
 ROUNDS, SWEEPS = 4, 2
 
@@ -45,7 +45,7 @@ def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, 
                 return found
             near[:n], near[n:found] = 0, NEW
             merge(at, own, near, n, found)
-            mark_near(at, 0, found, near, np.full(shape[1] + 2 * NEAR, NEVER), some)
+            mark_near(at, ZERO, found, near, np.full(shape[1] + 2 * NEAR, NEVER), some)
             sweep = some[: _flagged(near, found, NEW | NEAR_NEW, some)]
             sweep_batches(frame, clouds, limits, electrons, sweep, work)
             n = keep(electrons, sweep, found, limits.least, shape)

@@ -28,7 +28,8 @@ def keep(electrons: Electrons, some: Numbers, n: int, least: float, shape: tuple
             moved |= _reseat(shape, at, own, k)
     for k in range(kept, n):
         if own[k, SIGNIFICANCE] >= least:
-            _copy(at, own, near, k, kept)
+            copy_place(at, own, k, at, own, kept)
+            near[kept] = near[k]
             kept += 1
     if moved:
         _sort(at, own, near, kept)
@@ -65,27 +66,30 @@ def _sort(at: Places, own: Floats, near: Flags, n: int) -> None:
 
 
 @compiled
-def _copy(at: Places, own: Floats, near: Flags, k: int, into: int) -> None:
-    at[into, 0], at[into, 1], near[into] = at[k, 0], at[k, 1], near[k]
+def copy_place(at: Places, own: Floats, k: int, into_at: Places, into_own: Floats, into: int) -> None:
+    """Copy place k of a list over a place of another."""
+    into_at[into, 0], into_at[into, 1] = at[k, 0], at[k, 1]
     for j in range(FIELDS):
-        own[into, j] = own[k, j]
+        into_own[into, j] = own[k, j]
 
 
 @compiled
 def merge(at: Places, own: Floats, near: Flags, n: int, total: int) -> None:
     """Bring places n..total-1, nearly in raster order, among the first n, which are."""
-    late_at, late_own = at[n:total].copy(), own[n:total].copy()
-    order = np.argsort(late_at[:, 0].astype(np.int64) * 1000003 + late_at[:, 1], kind="mergesort")
+    late = total - n
+    _sort(at[n:], own[n:], near[n:], late)
+    late_at, late_own = np.empty((late, 2), np.int32), np.empty((late, FIELDS))
+    for k in range(late):
+        copy_place(at, own, n + k, late_at, late_own, k)
     into, left = total - 1, n - 1
-    for k in range(total - n - 1, -1, -1):
-        row, column = late_at[order[k], 0], late_at[order[k], 1]
+    for k in range(late - 1, -1, -1):
+        row, column = late_at[k, 0], late_at[k, 1]
         while left >= 0 and (at[left, 0] > row or (at[left, 0] == row and at[left, 1] > column)):
-            _copy(at, own, near, left, into)
+            copy_place(at, own, left, at, own, into)
+            near[into] = near[left]
             into, left = into - 1, left - 1
-        at[into, 0], at[into, 1] = row, column
+        copy_place(late_at, late_own, k, at, own, into)
         near[into] = NEW
-        for j in range(FIELDS):
-            own[into, j] = late_own[order[k], j]
         into -= 1
 
 

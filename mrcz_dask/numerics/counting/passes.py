@@ -25,11 +25,11 @@ from mrcz_dask.numerics.counting.batches import (
 from mrcz_dask.numerics.counting.fitting import FIELDS
 from mrcz_dask.numerics.counting.hidden import search
 from mrcz_dask.numerics.counting.lanes import BATCH, SIZE
-from mrcz_dask.numerics.counting.listing import keep, merge
+from mrcz_dask.numerics.counting.listing import copy_place, keep, merge
 from mrcz_dask.numerics.counting.seeds import WORD, SeedRows, band_seeds, standardize_row
 from mrcz_dask.numerics.counting.shape import MARGIN
 from mrcz_dask.numerics.counting.working import Clouds, Electrons, Floats, Frame, Image, Limits, Places
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import ZERO, compiled
 
 BAND = 65536  # pixels of a band
 LAG = 4  # rows between a seed that is taken off and the last smoothed row
@@ -83,21 +83,22 @@ def fit_frame(
     smooth, column = np.zeros((3, nx + 2), np.float32), np.empty(nx + 2, np.float32)
     rows = SeedRows(smooth, column, np.empty(nx + 2, np.float32), np.zeros(nx + WORD, np.uint8))
     work = np.zeros(SIZE, np.float32)
-    waiting, kept, searched, n_hidden = 0, 0, 0, 0
-    joined, n_joined, swept, n_some, n = 0, 0, 0, 0, 0
-    standardize_row(raw, 0, inverse, offset, z)
+    waiting = kept = searched = n_hidden = joined = n_joined = swept = n_some = n = ZERO
+    standardize_row(raw, ZERO, inverse, offset, z)
     for top in range(0, ny + 1, band):
         stop = min(top + band, ny + 1)
         found = band_seeds(raw, inverse, offset, z, limits.cut, rows, top, stop, seeds, waiting)
         last = stop > ny
-        ready = found if last else _before_row(seeds, 0, found, stop - LAG)
+        ready = found if last else _before_row(seeds, ZERO, found, stop - LAG)
         m = likely(frame, clouds, limits, seeds, ready, work)
         if kept + m > capacity:
             return -1
-        first_at[kept : kept + m] = seeds[:m]
+        for k in range(m):
+            first_at[kept + k, 0], first_at[kept + k, 1] = seeds[k, 0], seeds[k, 1]
         kept = _fit_band(frame, clouds, limits, first_at, first, kept, m, work)
         waiting = found - ready
-        seeds[:waiting] = seeds[ready:found].copy()
+        for k in range(waiting):
+            seeds[k, 0], seeds[k, 1] = seeds[ready + k, 0], seeds[ready + k, 1]
         upto = kept if last else _before_row(first_at, searched, kept, stop - SEARCH_LAG)
         around_these = np.arange(searched, upto)
         n_hidden = search(frame, clouds, limits, first_at, around_these, hidden_at, hidden, n_hidden)
@@ -151,9 +152,12 @@ def _join(
     middle, total = n + end - begin, n + end - begin + late - n_joined
     if total > at.shape[0]:
         return -1
-    at[n:middle], own[n:middle], near[n:middle] = first_at[begin:end], first[begin:end], 0
-    at[middle:total], own[middle:total] = hidden_at[n_joined:late], hidden[n_joined:late]
-    near[middle:total] = NEW
+    for k in range(begin, end):
+        copy_place(first_at, first, k, at, own, n + k - begin)
+        near[n + k - begin] = 0
+    for k in range(n_joined, late):
+        copy_place(hidden_at, hidden, k, at, own, middle + k - n_joined)
+        near[middle + k - n_joined] = NEW
     merge(at[n:total], own[n:total], near[n:total], middle - n, total - n)
     return total
 
@@ -173,8 +177,6 @@ def _fit_band(
         begin = end
     for k in range(kept, kept + n):
         if good[k - base]:
-            at[kept, 0], at[kept, 1] = at[k, 0], at[k, 1]
-            for j in range(FIELDS):
-                own[kept, j] = own[k, j]
+            copy_place(at, own, k, at, own, kept)
             kept += 1
     return kept

@@ -203,13 +203,11 @@ def count_values(values: NDArray[Any], first: int, shift: int, counts: Counts) -
     # neighbors often have the same value, and adding twice to one entry waits for the first
     tables = np.zeros((SIDE_BY_SIDE, counts.size), np.int64)
     whole = values.size - values.size % SIDE_BY_SIDE
-    lines = values[:whole].reshape(-1, SIDE_BY_SIDE)
-    for i in range(lines.shape[0]):
+    for i in range(0, whole, SIDE_BY_SIDE):
         for j in range(SIDE_BY_SIDE):
-            tables[j, _entry(lines[i, j], first, shift, counts.size - 1)] += 1
-    rest = values[whole:]
-    for i in range(rest.size):
-        tables[0, _entry(rest[i], first, shift, counts.size - 1)] += 1
+            tables[j, _entry(values[i + j], first, shift, counts.size - 1)] += 1
+    for i in range(whole, values.size):
+        tables[0, _entry(values[i], first, shift, counts.size - 1)] += 1
     for j in range(SIDE_BY_SIDE):
         for k in range(counts.size):
             counts[k] += tables[j, k]

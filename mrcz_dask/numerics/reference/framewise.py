@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.kernels import ZERO, compiled
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.philox import BLOCKS, TILE, philox4x32
 
@@ -19,8 +19,11 @@ Correction = tuple[
 
 
 @compiled
-def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, out: Image) -> None:
-    """Put w I' + (1 - w) fill of the flat pixels from `start` into out."""
+def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, k: int, out: Image) -> int:
+    """Put w I' + (1 - w) fill of the flat pixels from `start` into out.
+
+    Partly kept pixels before number k lie before `start`; return the number of the first behind the tile.
+    """
     pattern, step, divide, scale, where, share, fill = correction
     one, least = np.float32(1), np.float32(0.1)
     counts, off = frame[start : start + out.size], pattern[start : start + out.size]
@@ -34,17 +37,20 @@ def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, out: 
     else:
         for i in range(out.size):
             out[i] = np.float32(counts[i]) - np.float32(off[i]) * step
-    for k in range(np.searchsorted(where, start), np.searchsorted(where, start + out.size)):
+    while k < where.size and where[k] < start + out.size:
         w = share[k]
         own = out[where[k] - start] if w > 0 else np.float32(0)
         out[where[k] - start] = w * own + (one - w) * fill[k]
+        k += 1
+    return k
 
 
 @compiled
 def correct(frame: NDArray[Any], correction: Correction, out: Image) -> None:
     """Correct a whole flat frame."""
+    k = ZERO
     for start in range(0, out.size, TILE):
-        _correct_tile(frame, correction, start, out[start : start + TILE])
+        k = _correct_tile(frame, correction, start, k, out[start : start + TILE])
 
 
 @compiled
@@ -63,15 +69,18 @@ def correct_and_round(
     Return the moments of what was put into out.
     """
     buffer = np.empty(TILE, np.float32)
-    blocks, words = np.arange(BLOCKS).astype(np.uint64), np.empty((4, BLOCKS), np.uint32)
+    blocks, words = np.empty(BLOCKS, np.uint64), np.empty((4, BLOCKS), np.uint32)
+    for b in range(BLOCKS):
+        blocks[b] = np.uint64(b)
     low: Any = np.int64(32767)
     high: Any = np.int64(-32768)
-    total, squares = np.int64(0), np.int64(0)
+    total, squares, k = np.int64(0), np.int64(0), ZERO
     for start in range(0, frame.size, TILE):
         steps = out[start : start + TILE]
-        _correct_tile(frame, correction, start, buffer[: steps.size])
-        philox4x32(blocks, 0, index, purpose, key, words)
-        blocks += np.uint64(BLOCKS)
+        k = _correct_tile(frame, correction, start, k, buffer[: steps.size])
+        philox4x32(blocks, ZERO, index, purpose, key, words)
+        for b in range(BLOCKS):
+            blocks[b] += np.uint64(BLOCKS)
         # pixel j takes half (j // BLOCKS) % 2 of word j // (2 BLOCKS) of block j % BLOCKS
         for eighth in range(8):
             first = eighth * BLOCKS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import LANES, compiled
+from mrcz_dask.numerics.kernels import LANES, compiled, total
 
 Image = NDArray[np.float32]
 Floats = NDArray[np.float64]
@@ -33,7 +33,7 @@ def masked_sum(stack: Stack, mask: Mask) -> tuple[float, int]:
         masked = mask[y]
         for x in range(nx):
             good += not masked[x]
-    return lanes.sum(), good
+    return total(lanes), good
 
 
 @compiled
@@ -43,7 +43,7 @@ def two_sums(a: Image, b: Image) -> tuple[float, float]:
     for y in range(a.shape[0]):
         _add_to_lanes(a[y], lanes)
         _add_to_lanes(b[y], others)
-    return lanes.sum(), others.sum()
+    return total(lanes), total(others)
 
 
 @compiled
@@ -57,9 +57,10 @@ def _add_to_lanes(row: NDArray[Any], lanes: Floats) -> None:
 @compiled
 def _row_sum(row: Floats, lanes: Floats) -> float:
     """Return the sum of a row; uses lanes."""
-    lanes[:] = 0.0
+    for lane in range(lanes.size):
+        lanes[lane] = 0.0
     _add_to_lanes(row, lanes)
-    return float(lanes.sum())
+    return total(lanes)
 
 
 @compiled
@@ -142,7 +143,7 @@ def add_profiles(
         if first == 0:
             _add_products(line[0], line[1], line[2], of_pairs)
     for k in range(6):
-        products[k] = of_pairs[k].sum()
+        products[k] = total(of_pairs[k])
 
 
 @compiled

@@ -14,7 +14,6 @@ from mrcz_dask.numerics.session.contrast import (
     Usability,
     assess_contrast,
     block_means,
-    pairwise_sum,
 )
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.numerics.sums import sum_stack
@@ -265,8 +264,3 @@ def test_to_the_bit_what_numpy_gives(number, shapes, hidden, floor, radius, hist
     params = ContrastParams(floor=floor, history=history)
 
     assert repr(assess_contrast(grids, radius, params)) == repr(reference_judge(grids, radius, params))
-
-
-@given(st.lists(st.floats(0, 1e6), max_size=700))
-def test_sums_are_added_in_the_order_of_numpy(values):
-    assert pairwise_sum(np.array(values)) == np.array(values).sum()
