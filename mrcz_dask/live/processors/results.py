@@ -2,8 +2,9 @@
 
 ``<processor>/frame`` (t,) int64 and ``time`` (t,) float64, and for every output ``<name>``: a scalar (t,), a
 profile (t, n) with its positions in ``<name>_axis`` (t, n), an image (t, y, x). Profiles and images whose
-size changes are padded with NaN. The attributes of a group hold the declaration, and from which frame on the
-processor worked on which region with which parameters, so that `live --catch-up` can repeat it.
+size changes are padded with NaN. Chunks have a CRC-32C, which every reader of Zarr compares. The attributes
+of a group hold the declaration, and from which frame on the processor worked on which region with which
+parameters, so that `live --catch-up` can repeat it.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from typing import Any
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
+from mrcz_dask.formats.metadata import group_attributes, reading, sealed_values
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.processors.declare import Spec
 from mrcz_dask.live.view import Result
-from mrcz_dask.values.errors import FormatError, OutputExistsError
+from mrcz_dask.values.errors import FormatError, MrczDaskError, OutputExistsError
 
 VERSION = 1
 MARK = "mrcz_dask_live"
 ROWS, IMAGE_ROWS, FLUSH_SECONDS = 256, 8, 1.0
 _CHUNK_ROWS = (4096, 256, 1)
+REMEDY = "move the store away, or choose another --store"
 _KIND = ("scalar", "profile", "image")
 
 
@@ -91,8 +95,8 @@ class ResultStore:
 
     def _check(self) -> None:
         try:
-            version = zarr.open_group(self.path, mode="r").attrs.get(MARK)
-        except (OSError, ValueError, KeyError):
+            version = group_attributes(self.path, REMEDY).get(MARK)
+        except (MrczDaskError, OSError):
             version = None
         if version != VERSION:
             raise FormatError(
@@ -117,14 +121,21 @@ class ResultStore:
         return Series(self.path / name, file)
 
     def settings(self, name: str) -> list[Setting]:
-        """Return the settings of a processor, in the order of their first frames."""
-        if not (self.path / name / "zarr.json").exists():
+        """Return the settings of a processor, in the order of their first frames.
+
+        Raises
+        ------
+        DamagedError
+            They cannot be read.
+        """
+        path = self.path / name
+        if not (path / "zarr.json").exists():
             return []
-        attributes: Any = zarr.open_group(self.path / name, mode="r").attrs
-        return [
-            Setting(**(entry | {"roi": None if entry["roi"] is None else Roi.parse(entry["roi"])}))
-            for entry in attributes.get("settings", [])
-        ]
+        with reading(str(path), "settings of a processor", REMEDY):
+            return [
+                Setting(**(entry | {"roi": None if entry["roi"] is None else Roi.parse(entry["roi"])}))
+                for entry in group_attributes(path, REMEDY).get("settings", [])
+            ]
 
 
 class Series:
@@ -144,13 +155,19 @@ class Series:
         self.path, self._becomes = path, becomes
         if becomes is not None and path.exists():
             shutil.rmtree(path)
-        group: Any = zarr.open_group(path, mode="a")
+        self._attributes = group_attributes(path, REMEDY) if (path / "zarr.json").exists() else {}
+        with reading(str(path), "results of a processor", REMEDY):
+            group: Any = zarr.open_group(path, mode="a")
+            self._rows = group["frame"].shape[0] if "frame" in group else 0
         self._group = group
-        self._rows = group["frame"].shape[0] if "frame" in group else 0
         self._waiting: list[Result] = []
         self._flushed = time.monotonic()
-        self._settings: list[Any] = list(group.attrs.get("settings", []))
-        group.attrs.update({"processor_file": file})
+        self._settings: list[Any] = list(self._attributes.get("settings", []))
+        self._put(processor_file=file)
+
+    def _put(self, **values: Any) -> None:
+        self._attributes |= values
+        self._group.attrs.put(sealed_values(self._attributes))
 
     def declare(self, spec: Spec) -> None:
         """Store a declaration; earlier outputs that it lacks stay, and get NaN from now on.
@@ -162,7 +179,7 @@ class Series:
         """
         self.flush()
         outputs = [plain({"kind": _KIND[output.ndim], **asdict(output)}) for output in spec.outputs]
-        self._group.attrs.update({"title": spec.title, "outputs": outputs})
+        self._put(title=spec.title, outputs=outputs)
         for output in spec.outputs:
             array = self._group.get(output.name)
             if array is not None and array.ndim != output.ndim + 1:
@@ -175,7 +192,7 @@ class Series:
         """Store region and parameters from a frame on."""
         roi = None if setting.roi is None else str(setting.roi)
         self._settings.append(plain(asdict(setting) | {"roi": roi}))
-        self._group.attrs.update({"settings": self._settings})
+        self._put(settings=self._settings)
 
     def append(self, result: Result) -> None:
         """Add a result; it is on the disk after a second, if more follow."""
@@ -198,20 +215,27 @@ class Series:
         self.path.rename(self._becomes)
 
     def flush(self) -> None:
-        """Write the results that wait."""
+        """Write the results that wait.
+
+        Raises
+        ------
+        DamagedError
+            Earlier results are not those that were written.
+        """
         self._flushed = time.monotonic()
         if not self._waiting:
             return
         columns = _columns(self._waiting)
         total = self._rows + len(self._waiting)
         self._waiting = []
-        for name, column in columns.items():
-            if name not in self._group:
-                self._create(name, column)
-            array = self._resize(name, total, column.shape[1:])
-            array[(slice(self._rows, total), *map(slice, column.shape[1:]))] = column
-        for name in set(self._group.array_keys()) - set(columns):
-            self._resize(name, total, ())
+        with reading(str(self.path), "results of a processor", REMEDY):  # the last chunk is read again
+            for name, column in columns.items():
+                if name not in self._group:
+                    self._create(name, column)
+                array = self._resize(name, total, column.shape[1:])
+                array[(slice(self._rows, total), *map(slice, column.shape[1:]))] = column
+            for name in set(self._group.array_keys()) - set(columns):
+                self._resize(name, total, ())
         self._rows = total
 
     def _create(self, name: str, column: NDArray[Any]) -> None:
@@ -224,6 +248,7 @@ class Series:
             dtype=column.dtype,
             fill_value=np.nan if column.dtype.kind == "f" else 0,
             dimension_names=("frame", *axes),
+            compressors=(ZstdCodec(level=0), Crc32cCodec()),
         )
 
     def _resize(self, name: str, total: int, tail: tuple[int, ...]) -> Any:

@@ -10,7 +10,7 @@ from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
 from mrcz_dask.live.processors.results import ResultStore, Setting
 from mrcz_dask.live.view import Result
-from mrcz_dask.values.errors import FormatError, OutputExistsError
+from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, OutputExistsError
 
 SPEC = Spec("p", "p", (Scalar("a"), Profile("b"), Image("c")))
 
@@ -125,3 +125,49 @@ def test_an_output_of_another_kind_is_refused(tmp_path: Path, other: Any) -> Non
     series.flush()
     with pytest.raises(FormatError, match="another --store"):
         series.declare(other)
+
+
+def _written(folder: Path) -> ResultStore:
+    store = ResultStore(folder / "s")
+    series = store.series("p", "p.py")
+    series.declare(SPEC)
+    for k in range(3):
+        series.append(_result(k))
+    series.add_setting(Setting(0, Roi(0, 4, 0, 4), {"sigma": 2.0}))
+    series.close()
+    return store
+
+
+@pytest.mark.parametrize("name", ["frame/c/0", "a/c/0", "b/c/0/0", "c/c/0/0/0"])
+def test_a_changed_bit_is_an_error_to_whoever_reads_or_goes_on(name: str, tmp_path: Path) -> None:
+    store = _written(tmp_path)
+    file = store.path / "p" / name
+    sound = file.read_bytes()
+    for bit in range(0, 8 * len(sound), 7):
+        changed = bytearray(sound)
+        changed[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(changed)
+        with pytest.raises(Exception, match=r"checksum|[Cc]annot|corrupt|[Dd]ecompress"):
+            zarr.open_group(store.path, mode="r")[f"p/{name.partition('/')[0]}"][:]
+    series = ResultStore(store.path, append=True).series("p", "p.py")
+    series.append(_result(9))
+    if name != "c/c/0/0/0":  # a chunk of its own for each image
+        with pytest.raises(DamagedError, match="choose another --store"):
+            series.flush()
+
+
+def test_damaged_metadata_are_an_error_with_a_remedy(tmp_path: Path) -> None:
+    store = _written(tmp_path)
+    for file in (store.path / "zarr.json", store.path / "p" / "zarr.json"):
+        sound = file.read_bytes()
+        for bit in range(0, 8 * len(sound), 61):
+            changed = bytearray(sound)
+            changed[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(changed)
+            try:
+                again = ResultStore(store.path, append=True)
+                again.settings("p")
+                again.series("p", "p.py").close()
+            except MrczDaskError as error:
+                assert "--store" in str(error)
+        file.write_bytes(sound)
