@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 TOOLS := $(VENV)/.tools-installed
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint types unit test-slow test-cluster test-downstream docs bench bench-quick soak clean
+.PHONY: demo test lint types unit test-slow test-cluster test-downstream docs bench bench-quick soak fuzz audit clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'mrcz-dask needs Python 3.11 or newer, this is ' + sys.version)"
@@ -60,6 +60,18 @@ bench-quick: $(TOOLS)
 soak: $(TOOLS)
 	$(BIN)/python -m tests.faults.soak
 	$(BIN)/python -m tests.faults.signals
+
+# Damaged and hostile bytes for every reader, for minutes: see tests/fuzz. With atheris changes follow the code
+# that they reach; it is not for every system: .venv/bin/pip install -r requirements-fuzz.txt
+FUZZ_SECONDS ?= 20
+fuzz: $(TOOLS)
+	$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS)
+
+# Known vulnerabilities and licenses of all that is installed with every extra; needs PyPI's advisories (network).
+audit: $(TOOLS)
+	$(PIP) "pip-audit>=2.7,<3"
+	$(BIN)/python docs/licenses.py
+	$(BIN)/pip-audit --skip-editable
 
 clean:
 	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

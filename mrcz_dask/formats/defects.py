@@ -47,6 +47,7 @@ _NUMBERS = {
 }
 _MARKS = ("BadPixels", "BadColumns", "BadRows", "PartialBadColumn", "PartialBadRow")
 _KEYS = ("CameraSizeX", "CameraSizeY", *_OTHER_KEYS, *dict.fromkeys([*_NUMBERS, *_MARKS]))
+_LARGEST_SIDE = 1 << 16  # pixels of a camera
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -209,9 +210,10 @@ def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Bool
             else:
                 marks.append((where, key, values))
     shape = settings["CameraSizeY"][0], settings["CameraSizeX"][0]
-    if min(shape) < 1:
+    if not 1 <= min(shape) <= max(shape) <= _LARGEST_SIDE:
         raise UnfitReferenceError(
-            f"{name}: the camera is {shape[0]} x {shape[1]}; expected CameraSizeX and CameraSizeY"
+            f"{name}: the camera is {shape[0]} x {shape[1]}; expected CameraSizeX and CameraSizeY from 1 to "
+            f"{_LARGEST_SIDE}"
         )
     mask = np.zeros(shape, bool)
     top, left, bottom, right = settings["UsableArea"]

@@ -40,6 +40,8 @@ _CODECS = {
     34926: "zstd",
     50000: "zstd",
 }
+_LZW = 5
+_TURNED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # bits of a byte, last one first
 _WHEN, _UNIT, _PER_UNIT = 306, 296, 282
 _ANGSTROM = {2: 2.54e8, 3: 1e8}  # in an inch, in a centimeter: the two units of a resolution
 LARGEST_PIXEL = 1000.0  # Angstrom: beyond are 72 dots per inch, the default of programs
@@ -258,12 +260,23 @@ class TiffReader(ChecksummedSource):
         for k, (offset, count) in enumerate(self._pages.segments(page)):
             raw = bytes(self._pages.source.read_at(offset, count))
             with phase("decode", out.nbytes):
+                self._check_stream(page, raw, page.decode(None, k)[2])
                 tile, (_, _, y, x, _), shape = page.decode(raw, k)
                 rows, columns = out[y : y + shape[1], x : x + shape[2]].shape
+                if tile.shape[1] < rows or tile.shape[2] < columns:
+                    raise FormatError(f"a strip holds {tile.shape[1:3]} pixels, expected {rows, columns}")
                 out[y : y + rows, x : x + columns] = tile[0, :rows, :columns, 0]
             filled += rows * columns
         if filled != out.size:
             raise FormatError(f"its strips hold {filled} pixels, expected {out.size}")
+
+    def _check_stream(self, page: Any, raw: bytes, shape: tuple[int, int, int, int]) -> None:
+        """Check what its decoder does not."""
+        if page.compression == _LZW:
+            from mrcz_dask.formats.foreign.lzw import check_lzw  # numba takes long to import
+
+            stream = raw if page.fillorder == 1 else raw.translate(_TURNED)
+            check_lzw(stream, shape[1] * (shape[2] * page.bitspersample * page.samplesperpixel + 7 >> 3))
 
     def _check(self, page: Any) -> None:
         found = (*page.shape, np.dtype(page.dtype))

@@ -8,14 +8,18 @@ from typing import Any
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.texts import visible
+
+# A word that begins so is no value, unless in quotes.
+_MARKS = ("#", "_", ";", "$", "data_", "loop_", "save_")
 
 # Names of columns, each with as many values.
 Table = Mapping[str, Sequence[Any]]
 
 
 def is_word(text: str) -> bool:
-    """Return whether a text can be a value in a STAR file: it has no quote and no line break."""
-    return "'" not in text and '"' not in text and len(text.splitlines()) <= 1
+    """Return whether a text can be a value in a STAR file: no quote, line break or control character."""
+    return "'" not in text and '"' not in text and text == visible(text)
 
 
 def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Table]) -> None:
@@ -45,5 +49,9 @@ def _quoted(value: Any) -> str:
     """Return a value as one word; RELION splits lines at blanks and knows quotes."""
     text = f"{value:.6f}" if isinstance(value, float) else str(value)
     if not is_word(text):
-        raise ParameterError(f"{text!r} cannot be in a STAR file: it has a quote or a line break; rename it")
-    return f'"{text}"' if " " in text or not text else text
+        raise ParameterError(
+            f"{text!r} cannot be in a STAR file: it has a quote, a line break or a control character; "
+            "rename it"
+        )
+    bare = text and not text.startswith(_MARKS) and not any(map(str.isspace, text))
+    return text if bare else f'"{text}"'
