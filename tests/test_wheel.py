@@ -33,9 +33,9 @@ def project() -> dict[str, object]:
 
 
 def lower_bounds() -> list[str]:
-    """Return the dependencies with `>=` made `==`: all of them have a lower bound."""
+    """Return the dependencies at their lower bounds: all of them have one."""
     declared = [str(one) for one in project()["dependencies"]]  # type: ignore[attr-defined]
-    exact = [one.replace(">=", "==") for one in declared]
+    exact = [one.partition(",<")[0].replace(">=", "==") for one in declared]
     assert all(re.fullmatch(r"[\w.\[\],-]+==[\d.]+", one) for one in exact)
     return exact
 
