@@ -69,9 +69,18 @@ class Entry:
 
     @classmethod
     def parse(cls, record: Record) -> Entry:
-        """Read the header of a record."""
-        stats = record.header["stats"]
-        return cls(**{**record.header, "stats": FrameStats(*stats) if stats else None})
+        """Read the header of a record.
+
+        Raises
+        ------
+        FormatError
+            It is not that of a frame, such as a second first record.
+        """
+        try:
+            stats = record.header["stats"]
+            return cls(**{**record.header, "stats": FrameStats(*stats) if stats else None})
+        except (TypeError, KeyError) as error:
+            raise FormatError(f"a record of a spool is of no frame: {record.header!r} ({error})") from error
 
     def frame(self, about: StreamInfo, chunk: bytes) -> Frame:
         """Return the frame.
