@@ -94,3 +94,24 @@ def test_no_module_imports_itself_through_others() -> None:
         for module, path in EVERY.items()
     }
     TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+PARSERS = {
+    "json": {"load", "loads", "JSONDecoder"},
+    "msgpack": {"load", "loads", "unpack", "unpackb", "Unpacker"},
+    "tomllib": {"load", "loads"},
+    "zarr": {"load", "open", "open_array", "open_consolidated", "open_group", "open_like"},
+}
+MAY_PARSE = {"formats/metadata.py", "live/transport/sender.py"}  # the reader, and what users copy by itself
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_metadata_have_one_reader(path: Path) -> None:
+    if path.relative_to(ROOT).as_posix() in MAY_PARSE:
+        return
+    names = imported(path)
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            names.add(f"{node.value.id}.{node.attr}")
+    found = names & {f"{module}.{name}" for module, functions in PARSERS.items() for name in functions}
+    assert not found, f"{path} calls {found}; formats/metadata.py reads metadata, with one error for all"

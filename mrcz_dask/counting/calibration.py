@@ -94,7 +94,7 @@ class Calibration:
         try:
             head = {_MARK: VERSION, "digest": self.digest, "about": plain(self.about)}
             attributes: Any = sealed_values({**head, **self._numbers()})
-            group = zarr.open_group(folder.place, mode="w", attributes=attributes)
+            group = zarr.create_group(folder.place, attributes=attributes)
             rows = max(1, min(self.shape[0], _ROWS // self.shape[1]))
             for name in _IMAGES:
                 codec = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")

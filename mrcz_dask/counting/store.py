@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ from mrcz_dask.counting.packing import CHARGE_STEPS, STEPS, EventArrays, pixels
 from mrcz_dask.counting.recording import Summary
 from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.digest import file_digest
-from mrcz_dask.formats.metadata import group_attributes, open_group, reading, sealed_values
+from mrcz_dask.formats.metadata import group_attributes, open_group, read_json, reading, sealed_values
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain, verify_chain
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, ParameterError, PlaceError
@@ -125,7 +124,7 @@ class Events:
         wrong = [f"{name} does not belong to the list" for name in sorted(there - {*(files or there)})]
         problems = (self._file_problem(name, digest) for name, digest in files.items())
         wrong += [problem for problem in problems if problem is not None]
-        root = json.loads((self.path / ROOT).read_bytes())
+        root = read_json(self.path / ROOT, REMEDY)
         if root.keys() - {"attributes", "zarr_format", "node_type", "consolidated_metadata"}:
             wrong.append(f"{ROOT} is not the file that was written")
         if wrong:
@@ -233,7 +232,7 @@ def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]
     folder = AtomicFolder(path)
     try:
         steps = {"place": f"1/{STEPS} pixel, rounded down", "charge": f"1/{CHARGE_STEPS} read noise"}
-        group = zarr.open_group(folder.place, mode="w")
+        group = zarr.create_group(folder.place)
         writer = _ColumnWriter(group, int(about["events"]))
         first, frames = [np.zeros(1, np.uint64)], 0
         for part in parts:

@@ -50,6 +50,14 @@ def reading(
         raise error(f"{name}: {text}; {remedy}") from cause
 
 
+def parse_value(
+    data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
+) -> Any:
+    """Return the JSON value of any kind in bytes or text; raises as `reading` does."""
+    with reading(name, "JSON", remedy, error):
+        return json.loads(data)
+
+
 def parse_json(
     data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
@@ -94,11 +102,18 @@ def parse_toml(
         return tomllib.loads(data.decode("utf-8"))
 
 
-def open_group(path: Path, remedy: str = COPY_AGAIN) -> Any:
-    """Open a Zarr group for reading; raises as `reading` does."""
+def open_node(path: Path, remedy: str = COPY_AGAIN) -> Any:
+    """Open a Zarr array or group for reading; raises as `reading` does."""
+    zarr = library("zarr", "formats", "Zarr stores")
+    with reading(str(path), "a Zarr array or group", remedy):
+        return zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
+
+
+def open_group(path: Path, remedy: str = COPY_AGAIN, **options: Any) -> Any:
+    """Open a Zarr group, for reading if the options of Zarr say nothing else; raises as `reading` does."""
     zarr = library("zarr", "formats", "Zarr stores")
     with reading(str(path), "a Zarr group", remedy):
-        return zarr.open_group(path, mode="r")
+        return zarr.open_group(path, **{"mode": "r"} | options)
 
 
 def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:

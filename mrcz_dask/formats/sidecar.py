@@ -12,10 +12,10 @@ from typing import Any
 import xxhash
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.formats.metadata import LARGEST, reading
+from mrcz_dask.formats.metadata import LARGEST, parse_value
 from mrcz_dask.formats.provenance import PACKAGE, canonical
 from mrcz_dask.formats.source import read_file
-from mrcz_dask.values.errors import FooterError, OutputExistsError
+from mrcz_dask.values.errors import DamagedError, FooterError, OutputExistsError
 
 VERSION = 1  # of payloads, in footers too
 ATTRIBUTE = "mrcz_dask"  # of a Zarr array, with what a sidecar holds
@@ -112,8 +112,7 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not _is_file(beside):
         return None
     remedy = "copy it again, or move it away if it belongs to another program"
-    with reading(str(beside), "JSON", remedy, FooterError):
-        content = json.loads(read_file(beside, LARGEST))
+    content = parse_value(read_file(beside, LARGEST), str(beside), remedy, FooterError)
     return unsealed(content, str(beside))
 
 
@@ -166,8 +165,8 @@ def _is_ours(content: Any) -> bool:
 
 def _was_ours(raw: bytes) -> bool:
     try:
-        return _is_ours(json.loads(raw))
-    except (ValueError, RecursionError):
+        return _is_ours(parse_value(raw, "a sidecar"))
+    except DamagedError:
         return PACKAGE.encode() in raw or _BEGIN.startswith(raw)
 
 

@@ -24,6 +24,7 @@ from typing import Any, Self
 import xxhash
 
 from mrcz_dask.formats.atomic import explain, sync_folder
+from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.formats.source import open_file, read_bytes
 from mrcz_dask.values.errors import DamagedError
 
@@ -117,7 +118,7 @@ class SpoolReader:
                 f"{self.path}: the record at byte {record.start} has changed since it was written; expected "
                 "what its checksum says; check the disk and run again, which takes up what is whole"
             )
-        return content[1]
+        return content[2]
 
     def close(self) -> None:
         """Close the file; it stays."""
@@ -285,11 +286,10 @@ def scan(handle: int) -> Iterator[Record | Damage]:
             yield Damage(start, end)
             start = end
             continue
-        text, body = content
-        header = json.loads(text)
+        header, offset, body = content
         stack = header.pop(_STACK, None)
-        yield Record(header, start, start + _HEAD.size + len(text), len(body), stack)
-        start += _HEAD.size + len(text) + len(body)
+        yield Record(header, start, offset, len(body), stack)
+        start = offset + len(body)
 
 
 def keep_damaged(path: Path) -> Path:
@@ -304,8 +304,10 @@ def keep_damaged(path: Path) -> Path:
     return place
 
 
-def _content(handle: int, start: int) -> tuple[bytes, bytes] | None:
-    """Return header and body of the record that begins at an offset; None if no whole one does."""
+def _content(handle: int, start: int) -> tuple[dict[str, Any], int, bytes] | None:
+    """Return header, offset of the body, and body of the record that begins at an offset; None if no whole
+    one does.
+    """
     size, head = os.fstat(handle).st_size, read_bytes(handle, _HEAD.size, start)
     if len(head) < _HEAD.size:
         return None
@@ -314,8 +316,11 @@ def _content(handle: int, start: int) -> tuple[bytes, bytes] | None:
     if mark != _MARK or nheader > _LARGEST_HEADER or offset + nheader + nbody > size:
         return None
     header, body = read_bytes(handle, nheader, offset), read_bytes(handle, nbody, offset + nheader)
-    is_whole = _checksum(_LENGTHS.pack(nheader, nbody), header, body) == checksum
-    return (header, body) if is_whole else None
+    if _checksum(_LENGTHS.pack(nheader, nbody), header, body) != checksum:
+        return None
+    with suppress(DamagedError):
+        return parse_json(header, "header of a record"), offset + nheader, body
+    return None
 
 
 def _marks(handle: int, start: int) -> Iterator[int]:

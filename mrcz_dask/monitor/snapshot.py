@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.monitor.state import STATES, Mark, SessionState, StackState
 from mrcz_dask.values import messages
 
@@ -127,7 +128,7 @@ class Snapshot:
             "left_out_files": [{"name": name, "reason": reason} for name, reason in self.left_out_files],
             "warnings": [{"time": time, "message": text} for time, text in self.warnings],
         }
-        return dict(json.loads(json.dumps(values, default=datetime.isoformat)))
+        return parse_json(json.dumps(values, default=datetime.isoformat), "snapshot")
 
 
 def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snapshot:

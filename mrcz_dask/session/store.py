@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain
-from mrcz_dask.formats.metadata import SEAL, group_attributes, reading, sealed_values
+from mrcz_dask.formats.metadata import SEAL, group_attributes, open_group, open_node, reading, sealed_values
 from mrcz_dask.formats.places import SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.gain.gain import Gain
@@ -74,7 +74,7 @@ class SessionStore:
         """
         root = self.path / "zarr.json"
         if not root.exists():
-            zarr.open_group(self.path, mode="a", attributes={"mrcz_dask_store": VERSION})
+            zarr.create_group(self.path, attributes={"mrcz_dask_store": VERSION})
         found = group_attributes(self.path, f"remove the file {root} and run again").get("mrcz_dask_store")
         if found != VERSION:
             raise FormatError(
@@ -82,7 +82,7 @@ class SessionStore:
                 "Move the folder away, or choose another output folder."
             )
         for name in (name for name in GROUPS if not (self.path / name).exists()):
-            zarr.open_group(self.path, mode="a").require_group(name)
+            open_group(self.path, _remedy(self.path), mode="a").require_group(name)
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Keep a stack's sums and weights with its record."""
@@ -299,7 +299,7 @@ class SessionStore:
         arrays = []
         for path in (self.path / group / name for name in names):
             with phase("disk"), reading(str(path), "an array", _remedy(path.parent)):
-                array = zarr.open_array(path, mode="r")
+                array = open_node(path)
                 with phase("disk", array.nbytes):
                     values = np.asarray(array[...])
                 if array.attrs.get(SEAL) != _array_digest(values):
@@ -330,7 +330,7 @@ class SessionStore:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
-            group = zarr.open_group(temporary, mode="w", attributes=sealed_values(dict(attributes)))
+            group = zarr.create_group(temporary, attributes=sealed_values(dict(attributes)))
             for name, values in arrays.items():
                 _write_array(group, name, values)
             _replace(temporary, self.path / path)

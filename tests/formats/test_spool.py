@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xxhash
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.spool import Record, Spool, SpoolReader, pack
+from mrcz_dask.formats.spool import _HEAD, _LENGTHS, _MARK, Record, Spool, SpoolReader, pack
 from mrcz_dask.values.errors import DamagedError, SpaceError
 
 FUNCTION_SCOPED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -144,6 +145,22 @@ def test_old_spools_are_read(tmp_path: Path) -> None:
     with SpoolReader.open(path) as reader:
         assert reader.header == {"stack": "s"}
     assert kept(path) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("text", [b"[1]", b"{", b"\xff", b"[" * 5000])
+def test_a_header_that_is_no_map_is_damage(tmp_path: Path, text: bytes) -> None:
+    path = tmp_path / "s"
+    make(path, 2)
+    with path.open("ab") as file:
+        file.write(_with_header(text))
+    with SpoolReader.open(path) as reader:
+        assert [record.header["k"] for record in reader.records] == [0, 1] and len(reader.damage) == 1
+
+
+def _with_header(text: bytes) -> bytes:
+    """Return a record with a true checksum and any header."""
+    checksum = xxhash.xxh3_64_intdigest(_LENGTHS.pack(len(text), 0) + text)
+    return _HEAD.pack(_MARK, len(text), 0, checksum) + text
 
 
 def test_lengths_beyond_the_file_are_not_believed(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from mrcz_dask.cli.options.count import ListenGroup, Record
 from mrcz_dask.cli.options.declare import OptionGroup, option
 from mrcz_dask.cli.options.koma import Radius
 from mrcz_dask.values.checks import parse_seconds
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import DamagedError, ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 
 if TYPE_CHECKING:
@@ -82,6 +81,8 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
         ParameterError
             When one is not NAME.PARAMETER=VALUE.
         """
+        from mrcz_dask.formats.metadata import parse_value
+
         values: dict[str, dict[str, Any]] = {}
         for text in self.values or ():
             place, equals, value = text.partition("=")
@@ -91,9 +92,10 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
                     f"--set is {text!r}; expected NAME.PARAMETER=VALUE, such as drift.upsampling=20"
                 )
             try:
-                values.setdefault(name, {})[parameter] = json.loads(value)
-            except (ValueError, RecursionError):
-                values[name][parameter] = value
+                parsed = parse_value(value, "--set")
+            except DamagedError:
+                parsed = value
+            values.setdefault(name, {})[parameter] = parsed
         return values
 
 

@@ -22,6 +22,7 @@ from mrcz_dask.formats.foreign.hdf5_links import JoinedStacks, LinkedFiles, unwr
 from mrcz_dask.formats.foreign.missing_frames import absent_frames, check_store
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.metadata import open_node
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import plain
@@ -158,7 +159,7 @@ def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
     name = str(path)
     with opening(name, "a Zarr array or group"):
         check_store(path)
-        root = zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
+        root = open_node(path)
         if isinstance(root, zarr.Array):
             root = arrays = {"/": root}
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from mrcz_dask.formats.atomic import AtomicFolder, explain
 from mrcz_dask.formats.checksummed import ChecksummedWriter, Raw
 from mrcz_dask.formats.compression.codecs import Codec, check_chunk_size, check_codec, resolve
 from mrcz_dask.formats.libraries import library
+from mrcz_dask.formats.metadata import read_json, reading
 from mrcz_dask.formats.provenance import canonical
 from mrcz_dask.formats.sidecar import ATTRIBUTE, sealed
 from mrcz_dask.values.errors import DtypeError
@@ -125,6 +125,8 @@ def array_digest(folder: Path, frames: int) -> str:
 
 
 def _metadata(folder: Path) -> bytes:
-    content = json.loads((folder / "zarr.json").read_bytes())
-    content["attributes"].pop(ATTRIBUTE, None)
-    return canonical(content)
+    file = folder / "zarr.json"
+    content = read_json(file)
+    with reading(str(file), "metadata of a Zarr array"):
+        content["attributes"].pop(ATTRIBUTE, None)
+        return canonical(content)

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mrcz_dask.formats.metadata import group_attributes, open_group, reading
 from mrcz_dask.live.page.pixels import binned, limits
 from mrcz_dask.live.page.plots import LINES, with_unit
+from mrcz_dask.live.processors.results import REMEDY
 
 ROWS = 1024  # that are read at a time
 AXIS = "_axis"
@@ -51,11 +52,11 @@ class StoredResults:
     @classmethod
     def open(cls, folder: Path) -> StoredResults:
         """Open the group in a folder."""
-        group: Any = zarr.open_group(folder, mode="r")
-        arrays = dict(group.arrays())
-        outputs = {output["name"]: output for output in group.attrs.get("outputs", [])}
-        rows = min((array.shape[0] for array in arrays.values()), default=0)
-        return cls(arrays, outputs, str(group.attrs.get("title", folder.name)), rows)
+        with reading(str(folder), "results of a processor", REMEDY):
+            about, arrays = group_attributes(folder, REMEDY), dict(open_group(folder, REMEDY).arrays())
+            outputs = {output["name"]: output for output in about.get("outputs", [])}
+            rows = min((array.shape[0] for array in arrays.values()), default=0)
+            return cls(arrays, outputs, str(about.get("title", folder.name)), rows)
 
     def names(self, ndim: int) -> list[str]:
         """Return the outputs with `ndim` axes beside the frame's, in the order of their declaration."""

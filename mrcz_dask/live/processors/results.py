@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import zarr
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from mrcz_dask.formats.metadata import group_attributes, reading, sealed_values
+from mrcz_dask.formats.metadata import group_attributes, open_group, reading, sealed_values
+from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.processors.declare import Spec
 from mrcz_dask.live.view import Result
-from mrcz_dask.values.errors import FormatError, MrczDaskError, OutputExistsError
+from mrcz_dask.values.errors import FormatError, OutputExistsError
 
 VERSION = 1
 MARK = "mrcz_dask_live"
@@ -77,7 +77,7 @@ class ResultStore:
     OutputExistsError
         The store exists, with neither `append` nor `overwrite`.
     FormatError
-        The folder holds something else.
+        The folder holds something else, or its metadata are damaged.
     """
 
     def __init__(self, path: Path | str, *, append: bool = False, overwrite: bool = False) -> None:
@@ -91,13 +91,10 @@ class ResultStore:
                     f"{self.path}: results are there; say --append to go on with them, --overwrite to remove "
                     "them, or choose another --store"
                 )
-        zarr.open_group(self.path, mode="a", attributes={MARK: VERSION})
+        open_group(self.path, REMEDY, mode="a", attributes={MARK: VERSION})
 
     def _check(self) -> None:
-        try:
-            version = group_attributes(self.path, REMEDY).get(MARK)
-        except (MrczDaskError, OSError):
-            version = None
+        version = group_attributes(self.path, REMEDY).get(MARK) if is_zarr(self.path) else None
         if version != VERSION:
             raise FormatError(
                 f"{self.path}: no store of live results (layout {version!r}; this program writes {VERSION}); "
@@ -157,9 +154,9 @@ class Series:
             shutil.rmtree(path)
         self._attributes = group_attributes(path, REMEDY) if (path / "zarr.json").exists() else {}
         with reading(str(path), "results of a processor", REMEDY):
-            group: Any = zarr.open_group(path, mode="a")
-            self._rows = group["frame"].shape[0] if "frame" in group else 0
-        self._group = group
+            self._group = open_group(path, REMEDY, mode="a")
+            arrays = dict(self._group.arrays())
+            self._rows = arrays["frame"].shape[0] if arrays else 0
         self._waiting: list[Result] = []
         self._flushed = time.monotonic()
         self._settings: list[Any] = list(self._attributes.get("settings", []))

@@ -7,6 +7,7 @@ import xarray
 import zarr
 
 from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.page.export_files import StoredResults
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
 from mrcz_dask.live.processors.results import ResultStore, Setting
 from mrcz_dask.live.view import Result
@@ -87,6 +88,30 @@ def test_something_else_is_never_removed(tmp_path: Path) -> None:
         with pytest.raises(FormatError, match="no store of live results"):
             ResultStore(tmp_path / name, overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
+
+
+@pytest.mark.parametrize("file", ["zarr.json", "p/zarr.json", "p/a/zarr.json"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"a":' * 3000])
+def test_damaged_metadata_are_an_error_that_names_the_folder(tmp_path: Path, file: str, content: str) -> None:
+    store = ResultStore(tmp_path / "s")
+    series = store.series("p", "p.py")
+    series.append(_result(0))
+    series.add_setting(Setting(0, None, {}))
+    series.close()
+    (store.path / file).write_text(content)
+    with pytest.raises(DamagedError, match=r"s.*: expected .*another --store"):
+        ResultStore(store.path, append=True).series("p", "p.py")
+    if file != "zarr.json":
+        with pytest.raises(DamagedError, match=r"s/p: expected .*another --store"):
+            StoredResults.open(store.path / "p")
+    assert (store.path / file).read_text() == content
+
+
+def test_settings_of_another_kind_are_an_error(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path / "s")
+    zarr.create_group(store.path / "p", attributes={"settings": [3]})
+    with pytest.raises(DamagedError, match="settings of a processor"):
+        store.settings("p")
 
 
 def test_what_replaces_appears_when_it_is_whole(tmp_path: Path) -> None:
