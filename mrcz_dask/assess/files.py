@@ -33,11 +33,8 @@ def write_json(assessment: Assessment) -> Path:
     SpaceError
         The folder is full or cannot be written.
     """
-    folder = assessment.plan.folder / FOLDER
-    make_folder(folder)
-    path = folder / "assess.json"
-    write_atomic(path, json_bytes(assessment.to_dict()))
-    return path
+    files = [("assess.json", json_bytes(assessment.to_dict()))]
+    return write_files(files, assessment.plan.folder / FOLDER, overwrite=True)[0]
 
 
 def write_csv(assessment: Assessment, folder: Path, *, overwrite: bool = False) -> list[Path]:
@@ -62,7 +59,7 @@ def csv_bytes(rows: Iterable[Row]) -> bytes:
 
 
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: bool) -> list[Path]:
-    """Write files into a folder, all or none.
+    """Write files into a folder, all or none; those that are there already stay as they are.
 
     Raises
     ------
@@ -70,13 +67,14 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: boo
         See `write_csv`.
     """
     new = [(folder / name, data) for name, data in files]
-    others = [path for path, data in new if path.exists() and path.read_bytes() != data]
+    due = [(path, data) for path, data in new if not path.exists() or path.read_bytes() != data]
+    others = [path for path, _ in due if path.exists()]
     if others and not overwrite:
         raise OutputExistsError(
             f"{others[0]} is there already and differs; use --overwrite to replace it, or another folder"
         )
     make_folder(folder)
-    for path, data in new:
+    for path, data in due:
         write_atomic(path, data)
     return [path for path, _ in new]
 

@@ -88,7 +88,8 @@ def assess_plan(
         raise PlaceError(f"{len(missing)} of the given files are no stacks: {some(reasons)}; leave them out")
     plan = gained_plan(discovery, out, settings, gain, listen, overwrite=True)
     new = [stack for stack in plan.stacks if not (plan.store / "stacks" / key_of(stack.stem)).exists()]
-    check_space(out, round(STORE_SUMS * discovery.shape[1] * discovery.shape[2] * len(new)))
+    if new:  # else all may be known, also in a folder that nobody can write into
+        check_space(out, round(STORE_SUMS * discovery.shape[1] * discovery.shape[2] * len(new)))
     return plan
 
 

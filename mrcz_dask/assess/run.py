@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -13,18 +13,19 @@ from mrcz_dask.assess.results import AssessParams, StackCurve, StackMethods, Sta
 from mrcz_dask.assess.scoring import score_curve, score_methods, score_pairs, score_stack
 from mrcz_dask.assess.tasks import ScoreTask, curve_tasks, method_tasks, pair_tasks
 from mrcz_dask.correction.plan import Plan, forbid_mixing
-from mrcz_dask.correction.summing import sum_session
+from mrcz_dask.correction.summing import SumJob, sum_session
 from mrcz_dask.correction.tasks import CorrectionTask
 from mrcz_dask.correction.windows import CHAIN, advance_windows, correction_tasks, window_task
 from mrcz_dask.engine.client import Client
-from mrcz_dask.engine.loop import Step, Task, carry_out
+from mrcz_dask.engine.loop import Loop, Step, Task, carry_out
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.metadata import read_json, reading, sealed_values, unsealed_values
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import FormatError
-from mrcz_dask.values.records import Failure, Record
+from mrcz_dask.values.records import DamagedSum, Failure, Record
 
 R = TypeVar("R", bound=Record)
 
@@ -61,9 +62,10 @@ def assess(
     MrczDaskError, OSError
         When nothing can be done at all: no output folder, no store.
     """
-    ready, failures = sum_session(plan, client, listen)
+    ready, sums = sum_session(plan, client, listen)
+    failures = sums.failures
     tasks = [*correction_tasks(plan, ready)]
-    scored = partial(_score, plan, client, listen, failures)
+    scored = partial(_score, sums, client, listen, failures)
     lines, means = stack_lines(ready, [])
     dose = radius = methods = None
     words = []
@@ -104,7 +106,7 @@ def assess(
 
 
 def _score(
-    plan: Plan,
+    sums: SumJob,
     client: Client,
     listen: messages.Listener,
     failures: list[Failure],
@@ -119,7 +121,9 @@ def _score(
 
     Parameters
     ----------
-    plan, client, listen
+    sums
+        The job that summed the session; it sums a stack again whose sum is damaged.
+    client, listen
         See `assess`.
     failures
         Gets the stacks that cannot be scored.
@@ -130,8 +134,8 @@ def _score(
     step
         Gives the windows that the function gets beside its task.
     """
-    folder = plan.folder / FOLDER / part
-    entries = {entry.name: entry for entry in plan.stacks}
+    folder = sums.plan.folder / FOLDER / part
+    entries = {entry.name: entry for entry in sums.plan.stacks}
     paths = {task.name: folder / f"{key_of(entries[task.name].stem)}.json" for task in tasks}
     found: dict[str, R] = {}
     for task in tasks:
@@ -144,10 +148,10 @@ def _score(
             pass  # not there, or damaged: made again
     due = [(k, task) for k, task in enumerate(tasks) if task.name not in found]
     if due:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         listen(messages.PhaseStarted(phase, len(due), sum(entries[task.name].size for _, task in due)))
         to_do = [Task(f"score-{part}", phase, function, t, k, step and step(k, t)) for k, t in due]
-        for task, result in carry_out(client, to_do):
+        for task, result in _carry_out(client, to_do, sums):
             size = entries[task.name].size
             if isinstance(result, Failure):
                 failures.append(result)
@@ -159,6 +163,20 @@ def _score(
                 listen(messages.StackDone(phase, task.name, size))
         listen(messages.PhaseFinished(phase))
     return [found[task.name] for task in tasks if task.name in found]
+
+
+def _carry_out(client: Client, tasks: Sequence[Task], sums: SumJob) -> Iterator[tuple[Any, Any]]:
+    """Carry tasks out as `carry_out` does, those that find a damaged sum once more after it is made again."""
+    while tasks:
+        again = set()
+        for argument, result in carry_out(client, tasks):
+            if isinstance(result, DamagedSum) and sums.sum_again(result):
+                again.add(argument.name)
+            else:
+                yield argument, result
+        tasks = [task for task in tasks if task.argument.name in again]
+        if tasks:
+            Loop(client).run(sums)
 
 
 def _window_step(index: int, task: CorrectionTask) -> Step:

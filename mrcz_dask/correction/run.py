@@ -189,7 +189,6 @@ class KomaJob(SumJob):
         self._chain = (0, 0, 0)  # generation, first stack, and the one after the last
         self._told_breaks: set[Break] = set()
         self._blocked, self._warned = False, False
-        self._summed_again: set[str] = set()
         self._next = 0
         self._waiting: tuple[int, str] | None = None  # the first stack that is not final
 
@@ -209,7 +208,8 @@ class KomaJob(SumJob):
         name, size = correction.name, correction.record.size
         self._correcting.pop(name, None)
         self._news |= self._blocked
-        if isinstance(result, DamagedSum) and self._sum_again(result):
+        if isinstance(result, DamagedSum) and self.sum_again(result):
+            self._next = 0
             return
         if isinstance(result, Failure):
             self._refused[name] = correction.key, result
@@ -217,16 +217,6 @@ class KomaJob(SumJob):
         else:
             self._results[name] = self._known_results[result.output] = result
             self._listen(messages.StackDone(task.phase, name, size, made.timing, result))
-
-    def _sum_again(self, failure: DamagedSum) -> bool:
-        """Have a stack summed again whose sum is damaged, once in a run; return whether that is to come."""
-        stem = failure.stem
-        if stem not in self._summed_again:
-            self._summed_again.add(stem)
-            self._damaged.add(stem)
-            self._listen(messages.Warned(f"{failure.reason.partition(';')[0]}; {stem} is summed again"))
-        self._next, self._news = 0, True
-        return stem in self._damaged
 
     def over(self) -> bool:
         """Say that corrections are over; return that nothing is left."""

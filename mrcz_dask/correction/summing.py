@@ -20,7 +20,7 @@ from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError
-from mrcz_dask.values.records import Failure, StackRecord, Summed
+from mrcz_dask.values.records import DamagedSum, Failure, StackRecord, Summed
 from mrcz_dask.values.sizes import some
 
 
@@ -49,6 +49,7 @@ class SumJob:
         self._summing: dict[str, StackEntry] = {}
         self._correcting: dict[str, str] = {}
         self._damaged: set[str] = set()  # stems of stacks that are summed again
+        self._summed_again: set[str] = set()
         self._generation = 0
         self._news = True
         announce(plan, listen)
@@ -80,6 +81,16 @@ class SumJob:
             self._listen(messages.StackDone(task.phase, name, entry.size, made.timing, summed))
         if not self._summing:
             self._listen(messages.PhaseFinished(messages.SUMS))
+
+    def sum_again(self, failure: DamagedSum) -> bool:
+        """Have a stack summed again whose sum is damaged, once in a run; return whether that is to come."""
+        stem = failure.stem
+        if stem not in self._summed_again:
+            self._summed_again.add(stem)
+            self._damaged.add(stem)
+            self._listen(messages.Warned(f"{failure.reason.partition(';')[0]}; {stem} is summed again"))
+        self._news = True
+        return stem in self._damaged
 
     def all_known(self) -> bool:
         """Return whether each stack has a record or has failed."""
@@ -140,10 +151,8 @@ def _mask(task: SumTask, sums: StackSums | Failure) -> StackRecord | Failure:
     return sums if isinstance(sums, Failure) else mask_stack(task, sums)
 
 
-def sum_session(
-    plan: Plan, client: Client, listen: messages.Listener
-) -> tuple[list[AssessedStack], list[Failure]]:
-    """Sum and assess the stacks of a session; return them in order of time, and the failures."""
+def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[list[AssessedStack], SumJob]:
+    """Sum and assess the stacks of a session; return them in order of time, and the job that summed them."""
     open_store(plan)
     tell_gain(plan, listen)
     job = SumJob(plan, listen)
@@ -151,7 +160,7 @@ def sum_session(
     assessment = Assessment(plan.settings)
     assessment.update(job.known_stacks())
     warn_of_session(assessment.stacks, listen)
-    return assessment.stacks, job.failures
+    return assessment.stacks, job
 
 
 def open_store(plan: Plan) -> SessionStore:

@@ -210,8 +210,10 @@ def count_plan(
         raise ParameterError(
             "--calibration holds dark, gain and defects; give it, or --dark, --gain and --defects"
         )
-    forbid_overwriting([stack.path for stack in stacks], [out / f"{stack.stem}.mrcz" for stack in stacks])
-    check_space(out, 0)
+    outputs = [out / f"{stack.stem}.mrcz" for stack in stacks]
+    forbid_overwriting([stack.path for stack in stacks], outputs)
+    if overwrite or not all(output.exists() for output in outputs):  # else all may be kept, as in `koma`
+        check_space(out, 0)
     return CountPlan(
         stacks=tuple(stacks),
         bad=tuple(bad),

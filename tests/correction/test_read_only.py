@@ -1,10 +1,8 @@
 """A finished run in a folder that cannot be written into."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +10,7 @@ import pytest
 
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values.errors import SpaceError
-
-NOBODY = 65534
-
-
-@contextmanager
-def as_somebody_else() -> Iterator[None]:
-    """Act as a user without rights, if this is the one who may do anything."""
-    if os.getuid() != 0:
-        yield
-        return
-    os.setresuid(NOBODY, NOBODY, 0)
-    try:
-        yield
-    finally:
-        os.setresuid(0, 0, 0)
+from tests.rights import as_somebody_else, nobody_may_write
 
 
 @pytest.fixture
@@ -35,16 +19,8 @@ def read_only(plain_session: Path, koma: Any) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(shutil.move(plain_session, Path(place) / "session"))
         assert koma(folder).complete
-        _set_mode(Path(place), 0o555)
-        try:
+        with nobody_may_write(Path(place)):
             yield folder
-        finally:
-            _set_mode(Path(place), 0o755)
-
-
-def _set_mode(place: Path, mode: int) -> None:
-    for path in (place, *place.rglob("*")):
-        path.chmod(mode if path.is_dir() else mode & 0o666)
 
 
 def test_all_outputs_are_kept(read_only: Path, koma: Any) -> None:

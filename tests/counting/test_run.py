@@ -1,5 +1,7 @@
 import hashlib
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +27,9 @@ from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.counting.simulate import RawStack
 from mrcz_dask.values import messages as told
-from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError
+from mrcz_dask.values.errors import OutputExistsError, ParameterError, SessionError, SpaceError
 from tests.electrons import count
+from tests.rights import as_somebody_else, nobody_may_write
 
 DOUBLE = FractionParams(2, 7)
 
@@ -115,6 +118,26 @@ def test_outputs_that_are_there_are_kept_or_refused(
     assert "--overwrite" in refused.failures[0].reason and outputs(tmp_path) == before
     replaced = counted(raw_stacks, tmp_path, calibration, fractions=FractionParams(2, 8), overwrite=True)
     assert replaced.complete and outputs(tmp_path) != before
+
+
+def test_a_finished_run_is_kept_where_nobody_can_write(raw_stacks: list[Path], calibration: Path) -> None:
+    with tempfile.TemporaryDirectory() as name:  # all may enter it
+        place = Path(name)
+        stacks = [Path(shutil.copy(path, place)) for path in raw_stacks]
+        detector = Path(shutil.copytree(calibration, place / calibration.name))
+        assert counted(stacks, place / "out", detector, events=True).complete
+        before = outputs(place / "out")
+        with nobody_may_write(place), as_somebody_else():
+            again = counted(stacks, place / "out", detector, events=True)
+            assert [one.kept for one in again.results] == [True, True] and again.complete
+            assert outputs(place / "out") == before
+        (place / "out" / f"{stacks[0].stem}.mrcz").unlink()
+        with (
+            nobody_may_write(place),
+            as_somebody_else(),
+            pytest.raises(SpaceError, match="cannot be written"),
+        ):
+            counted(stacks, place / "out", detector, events=True)
 
 
 def test_a_changed_input_and_a_damaged_output_are_refused(
