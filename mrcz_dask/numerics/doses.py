@@ -1,4 +1,4 @@
-"""The dose of single frames: blank frames, and frames with another dose than the rest of their stack."""
+"""Find blank frames of a stack, and frames whose dose differs from that of the rest."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def is_blank(frame: NDArray[Any]) -> bool:
 
 
 def constant_ends(lines: NDArray[Any]) -> tuple[int, int]:
-    """Return the first line (of lines, pixels) that has different values, and the one after the last."""
+    """Find the rows that have different values: return the first such row, and the one after the last, of an
+    image (rows, pixels).
+    """
     start, stop = 0, len(lines)
     while start < stop and (lines[start] == lines[start, 0]).all():
         start += 1
@@ -42,7 +44,7 @@ def constant_ends(lines: NDArray[Any]) -> tuple[int, int]:
 
 
 def level_without_hot(frame: NDArray[Any]) -> tuple[float, float]:
-    """Return the mean of a frame (ny, nx) without its brightest hundredth, and the standard error.
+    """Return a frame's mean without its brightest 1 % of pixels (hot ones), and its standard error, counts.
 
     Every so many pixels are looked at where there are more than 256 a side.
     """
@@ -55,7 +57,8 @@ def level_without_hot(frame: NDArray[Any]) -> tuple[float, float]:
 
 
 def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequence[float]) -> tuple[int, ...]:
-    """Return the numbers of the blank frames of a stack, ascending.
+    """Return the numbers of the blank frames of a stack: of one value, or with a mean below 1 % of the median
+    frame's.
 
     Parameters
     ----------
@@ -77,7 +80,8 @@ def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequen
 
 
 def relative_dose(frame: NDArray[Any], weight: NDArray[np.uint8], dose: float) -> float | None:
-    """Return a frame's mean over its good pixels in units of the stack's dose.
+    """Return a frame's dose divided by its stack's dose, so that pattern and filling can be scaled for frames
+    that got more or less.
 
     Parameters
     ----------
@@ -132,7 +136,8 @@ def _deviations(values: NDArray[Any], weight: NDArray[np.uint8], dose: float) ->
 def partly_blank_note(
     ends: Sequence[tuple[int, int]], blank: Sequence[int], means: Sequence[float], shape: tuple[int, int]
 ) -> tuple[str, ...]:
-    """Describe frames whose first or last rows hold one value, unlike those of the other frames.
+    """Return a warning if frames hold one value in their first or last rows, unlike the other frames: written
+    incompletely?.
 
     Parameters
     ----------
@@ -164,13 +169,14 @@ def partly_blank_note(
 
 
 def blank_note(blank: Sequence[int], n: int) -> tuple[str, ...]:
-    """Describe the blank frames, given by ascending numbers, among n."""
+    """Return a sentence that says which of a stack's n frames are blank; empty if none is."""
     which = f"{len(blank)} of {n} frames are blank ({in_runs(blank)})"
     return (f"{which}: kept as they are, and left out of the dose",) if blank else ()
 
 
 def middle_doses(means: Sequence[float]) -> list[float]:
-    """Return the dose that the detector had seen at the middle of each stack, counts per pixel.
+    """Return the dose that the detector had received, since the session began, when each stack was half
+    recorded, counts per pixel.
 
     Parameters
     ----------

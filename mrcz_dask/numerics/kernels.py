@@ -1,4 +1,4 @@
-"""Compilation of loops over whole images: one pass where NumPy takes many. Tests hold them to NumPy twins.
+"""Decorators that compile loops over whole images with Numba, and helpers for compiled code.
 
 All of them release the GIL and run in one thread in a fixed order, without fast-math, so that their bits do
 not depend on who calls them. Inner loops run over slices from 0, as others are not vectorized.
@@ -20,18 +20,22 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile a function when it is first called; keep the machine code for the next process if it can be."""
+    """Compile a function with Numba when it is first called, and cache the machine code on disk for the next
+    process.
+    """
     return _compile(function)
 
 
 def lanewise(function: F) -> F:
-    """Compile a part of the body of a loop, to go into it, whose turns do not depend on each other."""
+    """Compile a function that is inlined into the body of a loop, so that the compiler can turn the loop into
+    vector instructions.
+    """
     # a division by zero gives inf or nan: a test of it would keep the compiler from making vectors
     return _compile(function, error_model="numpy", forceinline=True)
 
 
 def lanes_loop(function: F) -> F:
-    """Compile a function that runs such a loop."""
+    """Compile a function whose loop calls `lanewise` functions."""
     return _compile(function, error_model="numpy")
 
 
@@ -45,7 +49,7 @@ def _compile(function: F, **options: Any) -> F:
 
 @compiled
 def total(lanes: NDArray[np.float64]) -> float:
-    """Return the sum of lanes, one after the other; `lanes.sum()` takes ten times as long to compile."""
+    """Add the items of an array one after the other; `lanes.sum()` takes ten times as long to compile."""
     whole = 0.0
     for lane in range(lanes.size):
         whole += lanes[lane]
@@ -53,12 +57,14 @@ def total(lanes: NDArray[np.float64]) -> float:
 
 
 def native(frame: NDArray[Any]) -> NDArray[Any]:
-    """Return a frame in a type that compiled code knows: float16 as float32, bytes in native order."""
+    """Return a frame in a dtype that Numba supports: float16 becomes float32, other byte orders the native
+    one.
+    """
     if frame.dtype == np.float16:
         return frame.astype(np.float32)
     return frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))
 
 
 def flat(frame: NDArray[Any]) -> NDArray[Any]:
-    """Return the pixels of a frame one behind the other, in a type that compiled code knows."""
+    """Return a frame's pixels as a contiguous 1-D array in a dtype that Numba supports."""
     return np.ascontiguousarray(native(frame)).reshape(-1)

@@ -1,4 +1,4 @@
-"""Sums of pixels and of their squares in one pass over memory, exact for integers."""
+"""Minimum, maximum, sum and sum of squares of an image in one pass over memory, exact for integers."""
 
 from __future__ import annotations
 
@@ -67,7 +67,9 @@ def _add(frame: NDArray[Any], total: NDArray[Any]) -> None:
 
 @compiled
 def add_and_measure(frame: NDArray[Any], total: NDArray[Any]) -> tuple[Any, Any, Any, Any]:
-    """Add a flat frame of integers below 2**16 to a total that holds them, and return its `moments`."""
+    """Add a flat frame of integers below 2**16 to a running sum, in place, and return the frame's minimum,
+    maximum, sum and sum of squares.
+    """
     low: Any = np.int64(frame[0])
     high: Any = low
     whole, squares = np.int64(0), np.int64(0)
@@ -83,7 +85,7 @@ def add_and_measure(frame: NDArray[Any], total: NDArray[Any]) -> tuple[Any, Any,
 
 @compiled
 def shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
-    """Return sum d and sum d**2 of d = v - shift in float64; many sums side by side, then together."""
+    """Return the sum, and the sum of squares, of values minus a shift, in float64 and in a fixed order."""
     sums, squares = np.zeros(LANES), np.zeros(LANES)
     for start in range(0, values.size, LANES):
         part = values[start : start + LANES]

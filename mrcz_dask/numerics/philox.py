@@ -1,4 +1,5 @@
-"""Counter-based random numbers: Philox4x32-10 (Salmon et al., SC 2011, doi:10.1145/2063384.2063405).
+"""Random numbers that depend only on stack, frame and pixel (Philox4x32-10; Salmon et al., SC 2011,
+doi:10.1145/2063384.2063405).
 
 A number depends on its key and counter alone, so that any worker, in any order, after any retry, draws the
 same one. The key is the low half of the stack's digest; the counter is (block of pixels, 0, frame, purpose).
@@ -19,7 +20,7 @@ BLOCKS = TILE // 8
 
 
 class Purpose(IntEnum):
-    """Uses of random numbers; one stack, frame and pixel may need several kinds."""
+    """Purposes of random numbers, such as rounding or replacing outliers; each draws numbers of its own."""
 
     ROUNDING = 1
     REPLACE = 2
@@ -36,7 +37,9 @@ def philox4x32(
     key: np.uint64,
     words: NDArray[np.uint32],
 ) -> None:
-    """Put Philox4x32-10 of the counters (block, second, third, fourth) into words (4, blocks)."""
+    """Compute the random words of the Philox counters (block, second, third, fourth) into words (4, blocks),
+    for all blocks.
+    """
     m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
     w0, w1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
     low, shift = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -55,12 +58,12 @@ def philox4x32(
 
 
 def key_of(digest: str) -> int:
-    """Return the 64-bit key of a stack: the low half of its hexadecimal digest."""
+    """Return the 64-bit key of a stack's random numbers: the low half of its hexadecimal digest."""
     return int(digest, 16) & 0xFFFFFFFFFFFFFFFF
 
 
 def uniform16(size: int, key: int, purpose: Purpose, frame: int) -> NDArray[np.uint16]:
-    """Return 16 random bits for each of the pixels 0..size-1 in raster order.
+    """Return a random 16-bit integer for every pixel of a frame of `size` pixels, in raster order.
 
     Eight pixels share a block, those that are 512 apart in a tile of 4096: pixel j of tile t takes block
     512 t + j % 512, of that word j // 1024, and of that the low (j // 512 even) or high half.
@@ -74,7 +77,7 @@ def uniform16(size: int, key: int, purpose: Purpose, frame: int) -> NDArray[np.u
 
 
 def uniform(pixels: NDArray[np.int64], key: int, purpose: Purpose, frame: int) -> NDArray[np.float64]:
-    """Return a number in (0, 1) with 52 random bits for each pixel index given; a block for each pixel."""
+    """Return a random number in (0, 1), with 52 random bits, for each of some pixels, given by flat index."""
     words = np.empty((4, pixels.size), np.uint32)
     philox4x32(pixels.astype(np.uint64), 0, frame, int(purpose), np.uint64(key), words)
     high, low = words[0].astype(np.uint64), words[1].astype(np.uint64)

@@ -1,4 +1,6 @@
-"""Bit planes of integers: bit shuffle as blosc and bitshuffle (Masui et al. 2015) define it."""
+"""Shuffle the bits of integers into bit planes, as blosc and bitshuffle (Masui et al. 2015) do before they
+compress.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ TILE = 1 << 12
 
 @compiled
 def bit_planes(items: NDArray[np.uint8], itemsize: int, planes: NDArray[np.uint8]) -> None:
-    """Write bit k of all items as plane k: eight items a byte, the first in the lowest bit.
+    """Shuffle integers for compression: bit k of all items becomes plane k, eight items in a byte, the first
+    in the lowest bit.
 
     Every inner loop begins at 0 and has a constant step: only then it becomes a vector loop.
 

@@ -1,4 +1,4 @@
-"""Exact sums over the frames of a stack: the same bits in any order."""
+"""Add the frames of a stack exactly, so that the order of frames does not change a bit of the sum."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Moments = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackSum:
-    """Sum S of a stack over its frames, in exact integers.
+    """The exact sum of a stack's frames, kept as integers, with the pixels that have no valid value.
 
     Attributes
     ----------
@@ -64,16 +64,20 @@ class StackSum:
 
     @property
     def unit(self) -> float:
-        """Counts that a unit of `values` is."""
+        """Counts per unit of `values`."""
         return 2.0**-self.exponent
 
     @property
     def is_counts(self) -> bool:
-        """Whether the pixels are integers, and so may be Poisson counts, or came from such."""
+        """Whether the stack's pixels are integers, or became fractions only through a gain, so that they may
+        be Poisson counts.
+        """
         return self.exponent == 0 or self.of_counts
 
     def less(self, offset: int) -> StackSum:
-        """Return the sum after an offset in counts is subtracted from every frame; a sum of integers."""
+        """Return the sum that the stack would have if `offset` counts were subtracted from every frame; for
+        sums of integers.
+        """
         if not offset:
             return self
         values = self.values.astype(np.int64) - self.n * offset
@@ -81,12 +85,13 @@ class StackSum:
         return replace(self, values=values.astype(narrowest(limit)))
 
     def total(self) -> NDArray[np.float64]:
-        """Return S as float64 (y, x) in counts, 0 where `nonfinite`."""
+        """Return the sum in counts, float64 (y, x); 0 where `nonfinite`."""
         return self.values * np.float64(self.unit)
 
 
 class FrameSum:
-    """An exact sum of frames, in the narrowest signed integer that cannot overflow.
+    """Accumulates, frame by frame, the exact sum of a stack, in the narrowest signed integer that cannot
+    overflow.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ class FrameSum:
         self._bad: NDArray[np.bool_] | None = None
 
     def add(self, frame: Array) -> Moments | None:
-        """Add one frame (y, x) of the dtype given at the start.
+        """Add one frame (y, x) to the sum; it must have the dtype given at the start.
 
         Returns
         -------
@@ -166,7 +171,9 @@ class FrameSum:
         return StackSum(self._values, self._exponent, self._n, self._bad)
 
     def result_with(self, other: FrameSum) -> StackSum:
-        """Return the sum of the frames added here and to another of the same shape, dtype, exponent."""
+        """Return the sum of the frames of two sums, such as even and odd frames; shape, dtype and exponent
+        must agree.
+        """
         values = self._values.astype(narrowest(self._bound + other._bound, self._values, other._values))
         values += other._values
         bad = self._bad if other._bad is None else other._bad if self._bad is None else self._bad | other._bad
@@ -174,7 +181,8 @@ class FrameSum:
 
 
 def narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
-    """Return the narrowest signed integer that holds `bound`, and no narrower than some arrays are.
+    """Return the narrowest signed integer dtype that holds `bound`, and that is no narrower than the given
+    arrays.
 
     Raises
     ------
@@ -188,7 +196,7 @@ def narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
 
 
 def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
-    """Return the exact sum of a stack.
+    """Return the exact sum of a stack's frames, and the pixels that are not finite.
 
     Parameters
     ----------
@@ -238,7 +246,7 @@ class _ComputedFrames:
 
 
 def common_exponent(frames: Iterable[Array]) -> int:
-    """Return the k with which all float frames are rounded to multiples of 2**-k before they are added.
+    """Choose the k for which float frames, rounded to multiples of 2**-k, can be added exactly as integers.
 
     0 if every pixel is an integer and the sum stays below 2**44; else 40 - ceil(log2(n max|x|)), but never 0,
     so that 0 always means integers. Pixels that cannot be counts have no say: not finite, or both above 2**20

@@ -1,4 +1,4 @@
-"""Raw frames without their noise, for links that are too slow: lossy, and only where it is asked for."""
+"""Shrink raw frames for slow links by setting noise to 0: lossy, and done only on request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ def _fill(frame: NDArray[Any], dark: NDArray[np.float32], out: NDArray[np.float3
 
 
 def zero_below(frame: NDArray[Any], limit: NDArray[Any]) -> NDArray[Any]:
-    """Return a raw frame (ny, nx) with 0 where it is below a limit (ny, nx), ADU; both of one type."""
+    """Return a raw frame (ny, nx) with pixels below a per-pixel limit (ny, nx), ADU, set to 0, so that it
+    compresses well; both of one dtype.
+    """
     raw = np.ascontiguousarray(native(frame))
     out = np.empty_like(raw)
     _zero(raw, limit, out)
@@ -33,7 +35,9 @@ def zero_below(frame: NDArray[Any], limit: NDArray[Any]) -> NDArray[Any]:
 
 
 def fill_zeros(frame: NDArray[Any], dark: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a frame of `zero_below` with the dark (ny, nx) in the place of zeros, float32."""
+    """Return a frame from `zero_below` as float32 in which zeros are replaced by the detector's dark (ny,
+    nx), so that electrons can be counted.
+    """
     out = np.empty(frame.shape, np.float32)
     _fill(np.ascontiguousarray(native(frame)), dark, out)
     return out

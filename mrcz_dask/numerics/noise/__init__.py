@@ -1,1 +1,1 @@
-"""Correlated noise of stacks: measured, fitted, compared."""
+"""Measure correlated noise R of stacks, fit its change with dose, and choose the window radius by it."""

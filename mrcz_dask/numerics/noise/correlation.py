@@ -1,4 +1,6 @@
-"""Correlated noise: the part that all frames of a stack have in common (Eq. 7 of the preprint)."""
+"""Measure R, the correlated noise of a stack: the mean correlation between its frames (Eq. 7 of the
+preprint).
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ LEAST_OF_INTEGERS = 0.25  # rounding to integers alone makes 12 ** -.5
 
 
 class CorrelationSum:
-    """Mean Pearson correlation over all pairs of frames, one pass, one image of memory.
+    """Accumulates, frame by frame, the R of a stack: the mean Pearson correlation over all pairs of frames;
+    it holds one image in memory.
 
     Each frame is standardized to unit norm and added to T; R = (T.T - n) / (n (n - 1)), good to some
     1e-7 as T is float32. Frames that are constant or hold anything not finite are left out.
@@ -35,14 +38,14 @@ class CorrelationSum:
         self.n = 0
 
     def add(self, frame: NDArray[Any]) -> None:
-        """Add one frame (ny, nx), any real dtype."""
+        """Add one frame (ny, nx), of any real dtype, to the measurement."""
         values = flat(frame)
         if self._total is None:
             self._total = np.zeros(values.size, np.float32)
         self.n += _add_standardized(values, self._total)
 
     def value(self) -> float:
-        """Return R; not a number for fewer than two frames."""
+        """Return R of the frames added so far; NaN for fewer than two frames."""
         if self._total is None or self.n < 2:
             return math.nan
         return (shifted_sums(self._total, 0.0)[1] - self.n) / (self.n * (self.n - 1))
@@ -50,7 +53,9 @@ class CorrelationSum:
 
 @compiled
 def standardization(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the mean of flat values, and the factor that gives them unit norm; 0 if there is none."""
+    """Return the mean of a flat frame, and the factor that scales the frame minus this mean to unit norm; 0
+    if constant or not finite.
+    """
     shift = np.float64(values[0])
     part, squares = shifted_sums(values, shift)
     mean = part / values.size
@@ -72,7 +77,9 @@ def _add_standardized(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
 
 
 def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return the rows on which a large image is scored: groups of rows, evenly spread; all of a small one."""
+    """Return the row numbers on which R of a large image is measured, to save time: groups of rows, spread
+    evenly; all rows of a small image.
+    """
     ny, nx = shape
     every = -(-ny * nx // SCORED_PIXELS)
     rows = np.arange(ny)
@@ -80,7 +87,8 @@ def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
 
 
 def frame_noise(total: StackSum, even: StackSum) -> float | None:
-    """Return the standard deviation of a pixel from frame to frame, counts; None without even and odd ones.
+    """Return the standard deviation of a typical pixel from frame to frame, counts, from the sums of even and
+    of all frames; None without both.
 
     From the difference between the means of even and odd frames, in which pattern and specimen cancel, by the
     middle 68 % of the pixels; by the middle 98 % where these are wider, as most pixels counted nothing.
@@ -107,7 +115,8 @@ def frame_noise(total: StackSum, even: StackSum) -> float | None:
 
 
 def constant_offset(total: StackSum, even: StackSum) -> int:
-    """Return the offset to subtract from integers so that float32 tells counts apart; usually 0.
+    """Return an offset, counts, to subtract from integer stacks with a large pedestal, so that float32 keeps
+    single counts apart; usually 0.
 
     A multiple of 2**16 below the median, the same for the stacks of a session, so that their doses agree.
 
@@ -124,14 +133,16 @@ def constant_offset(total: StackSum, even: StackSum) -> int:
 
 
 def offset_below(middle: float, finest: float) -> int:
-    """Return a multiple of 2**16 below a number beside which float32 has no such fine steps; else 0."""
+    """Return a multiple of 2**16 below `middle` if float32 values near `middle` lie further apart than
+    `finest`; else 0.
+    """
     if np.spacing(np.float32(abs(middle))) <= finest:
         return 0
     return (math.floor(middle / OFFSET_STEP) - 1) * OFFSET_STEP
 
 
 def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]]) -> float:
-    """Return the mean Pearson correlation over all pairs of frames.
+    """Return R of a stack: the mean Pearson correlation over all pairs of its frames.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Fits of y = a x**b + c (Eqs. 12 and 13), their errors, and the questions that the data leave open."""
+"""Fit y = a x**b + c to correlated noise over dose (Eqs. 12 and 13), with errors and with what the points
+cannot tell.
+"""
 
 from __future__ import annotations
 
@@ -36,13 +38,14 @@ class Decay:
     c: float
 
     def at(self, x: float) -> float:
-        """Return y at x."""
+        """Return y of the curve at x."""
         return self.a * math.pow(x, self.b) + self.c
 
 
 @dataclass(frozen=True, slots=True)
 class DecayFit:
-    """A decay fitted to points, its errors, and what the points leave open.
+    """Result of fitting a decay to points: the curve, its errors, and warnings about what the points leave
+    open.
 
     Attributes
     ----------
@@ -66,14 +69,14 @@ class DecayFit:
 
     @property
     def errors(self) -> tuple[float, float, float] | None:
-        """Standard errors of a, b, c."""
+        """Standard errors of a, b and c; None without a curve."""
         if self.covariance is None:
             return None
         a, b, c = (math.sqrt(max(0.0, self.covariance[k][k])) for k in range(3))
         return a, b, c
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the fit as plain values, for JSON."""
         curve = self.curve and {"a": self.curve.a, "b": self.curve.b, "c": self.curve.c}
         return {
             "curve": curve,
@@ -94,7 +97,7 @@ class DecayFit:
 def fit_decay(
     x: Sequence[float], y: Sequence[float], groups: Sequence[Hashable] | None = None, what: str = "x"
 ) -> DecayFit:
-    """Fit y = a x**b + c by least squares, all points alike.
+    """Fit the decay y = a x**b + c to points by least squares, all points weighted alike.
 
     Parameters
     ----------

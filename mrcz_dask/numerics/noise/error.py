@@ -1,4 +1,4 @@
-"""Correlated noise (Eq. 7) with its standard error, and the standard error of a difference.
+"""Measure R of a stack (Eq. 7) with its standard error, and the error of a difference between two R.
 
 Pairs of frames share frames, so that their scatter is no measure of the error of their mean. Here it comes
 from the image's blocks, as shot noise is independent from one to the next. What is fixed - pattern, hot
@@ -40,7 +40,7 @@ NO_BLOCKS = np.zeros(0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Correlation:
-    """R of a stack, with the values of blocks from which its error follows.
+    """R of a stack, with values from blocks of the image from which its standard error is computed.
 
     Attributes
     ----------
@@ -59,11 +59,14 @@ class Correlation:
 
     @property
     def error(self) -> float:
-        """Standard error of R: how much a second recording would differ; not a number for too few frames."""
+        """Standard error of R: how much R of a second recording would differ; NaN for fewer than four
+        frames.
+        """
         return _error(self.n, self.halves, self.apart)
 
     def less(self, other: Correlation) -> tuple[float, float]:
-        """Return R - R of the other, and its error: small, as the same frames give both.
+        """Return R minus another R of the same frames (such as before and after correction), and the error of
+        this difference, which is small.
 
         Raises
         ------
@@ -96,7 +99,8 @@ def _variance(blocks: Floats) -> float:
 
 
 class BlockedCorrelation:
-    """Mean Pearson correlation over all pairs of frames with its error, in one pass.
+    """Accumulates, frame by frame, R of a stack and its standard error: the mean Pearson correlation over all
+    pairs of frames.
 
     Frames that are constant or hold anything not finite are left out. Memory: 8 bytes a pixel, and 256 a
     column.
@@ -115,7 +119,7 @@ class BlockedCorrelation:
         self.n = 0
 
     def add(self, frame: NDArray[Any]) -> None:
-        """Add one frame (ny, nx), any real dtype.
+        """Add one frame (ny, nx), of any real dtype, to the measurement.
 
         Raises
         ------
@@ -129,7 +133,7 @@ class BlockedCorrelation:
         self.n += _add(values, self._edges[0], self._totals[group], self._squares[group])
 
     def result(self) -> Correlation:
-        """Return R of the frames added so far."""
+        """Return R of the frames added so far, with its error."""
         n = self.n
         if n < 2:
             return Correlation(math.nan, n, NO_BLOCKS, NO_BLOCKS)

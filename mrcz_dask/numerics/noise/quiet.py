@@ -1,4 +1,6 @@
-"""A test whether a correction took off a stack's own counting noise, and with it the specimen."""
+"""Test whether a correction subtracted a stack's own counting noise, and with it the specimen ("too
+quiet").
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,15 @@ SURE = 5.0
 
 
 def middle_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return the middle rows of an image (ny, nx), which are enough to measure on."""
+    """Return the numbers of the middle rows of an image (ny, nx): enough to test whether a stack is too
+    quiet.
+    """
     return np.arange(max(0, (shape[0] - ROWS) // 2), min(shape[0], (shape[0] + ROWS) // 2))
 
 
 def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correction: Correction) -> float:
-    """Return the share of its variance that the counting noise of a corrected sum has lost.
+    """Return the share (0..1) of its counting noise's variance that a stack lost in the correction; more than
+    0 means too quiet.
 
     Parameters
     ----------
@@ -65,7 +70,8 @@ def noise_taken_off(even: NDArray[Any], odd: NDArray[Any], frames: int, correcti
 
 
 def far_below_zero(after: float | None, before: float | None, frames: int, pixels: int) -> bool:
-    """Return whether correlated noise is below 0, and below what it was, by 5 standard errors.
+    """Return whether R after correction is below 0, and below R before, by 5 standard errors: a sign that the
+    stack's own noise was subtracted.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The choice of the window radius, from held-out correlated noise of some stacks of a session."""
+"""Choose the window radius of a session by the held-out R of some of its stacks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class RadiusRow:
-    """Correlated noise with one radius, means over the stacks.
+    """Results for one window radius: mean R over the stacks tried, with errors, compared with the best radius
+    and with no KOMA.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class RadiusRow:
 
 @dataclass(frozen=True, slots=True)
 class RadiusChoice:
-    """The radius that a session should use.
+    """The radius recommended for a session, with the reason and a table of R for each radius tried.
 
     Attributes
     ----------
@@ -63,14 +64,15 @@ class RadiusChoice:
     table: tuple[RadiusRow, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the choice as plain values, for JSON."""
         return asdict(self)
 
 
 def choose_radius(
     radii: Sequence[int], scores: Sequence[Sequence[float]], without: Sequence[float]
 ) -> RadiusChoice:
-    """Return the smallest radius whose held-out R is not behind the best by more than one standard error.
+    """Compare the held-out R of several radii and recommend the smallest one that is within one standard
+    error of the best.
 
     Parameters
     ----------

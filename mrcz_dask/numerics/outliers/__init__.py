@@ -1,1 +1,3 @@
-"""Hot and dead pixels of a stack: found in the histogram of its sum, filled from good pixels around."""
+"""Find a stack's hot and dead pixels in the histogram of its sum, and fill them from the good pixels
+around.
+"""

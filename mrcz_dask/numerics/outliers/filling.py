@@ -1,4 +1,6 @@
-"""Filling of outliers from the good pixels around them, as a mean, or in counts as a draw round it."""
+"""Fill outliers from the good pixels around them: by their mean, or in stacks of counts by a random Poisson
+count around it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ Corrected = tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDAr
 
 @dataclass(frozen=True, slots=True)
 class Pixels:
-    """An image that is computed for few pixels only: values * factor, minus a pattern.
+    """A corrected mean image that is computed only at the pixels needed: values * factor, minus (or divided
+    by) a pattern.
 
     Attributes
     ----------
@@ -59,13 +62,15 @@ class Pixels:
     scale: NDArray[np.uint16] | None = None
 
     def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
-        """Return weighted means of the unmasked pixels around flat indices; not a number without any."""
+        """Return, for each of some pixels given by flat index, the weighted mean of the unmasked pixels
+        around it; NaN if there are none.
+        """
         means = np.empty(at.size)
         _means_near(self._arguments(), mask, at, kernel, means)
         return means
 
     def mean(self, mask: Bools) -> float:
-        """Return the mean over unmasked pixels.
+        """Return the mean of the corrected image over unmasked pixels, counts.
 
         Raises
         ------
@@ -90,7 +95,8 @@ class Pixels:
 
 
 def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Floats:
-    """Return the means of the unmasked pixels around some pixels, counts.
+    """Compute the values, counts, with which some pixels are filled: means of the unmasked pixels around
+    each.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
     itself; a pixel without an unmasked one around takes 9 x 9, then 17 x 17, then the mean of all unmasked.
@@ -128,7 +134,8 @@ def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Flo
 def fill_values(
     mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
 ) -> NDArray[np.float32]:
-    """Return an image with some pixels filled from the unmasked pixels around them; see `fill_at`.
+    """Return a mean image in which outliers are replaced by means of the good pixels around them; see
+    `fill_at`.
 
     Parameters
     ----------
@@ -160,7 +167,8 @@ def fill_values(
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """The pixels of a stack of counts that may be replaced by a Poisson draw round the fill.
+    """The pixels of a stack of counts that are replaced at random: the probability that each is kept, and the
+    counts expected instead.
 
     Attributes
     ----------
@@ -186,19 +194,25 @@ class Replacement:
     def make(
         cls, weight: NDArray[np.uint8], fill: NDArray[np.float32], key: int, pedestal: int = 0
     ) -> Replacement:
-        """Return the replacement for weights in 255ths and the fill (ny, nx) of the mean image, counts."""
+        """Make the replacement from the weights of a stack, uint8 in 255ths, and its filled mean image (ny,
+        nx), counts per frame.
+        """
         where = np.flatnonzero(weight < WEIGHT_STEPS).astype(np.int64)
         share = weight.flat[where].astype(np.float64) / WEIGHT_STEPS
         return cls(where, share, np.maximum(0, fill.flat[where]).astype(np.float64), key, pedestal)
 
     def at_dose(self, factor: float | None) -> Replacement:
-        """Return the replacement for a frame of `factor` times the dose; None = a blank one, kept as is."""
+        """Return the replacement for a frame with `factor` times the stack's dose; None = a blank frame, of
+        which nothing is replaced.
+        """
         if factor is None:
             return replace(self, where=self.where[:0], share=self.share[:0], fill=self.fill[:0])
         return self if factor == 1.0 else replace(self, fill=self.fill * max(0.0, factor))
 
     def apply(self, frame: NDArray[np.integer[Any]], k: int) -> NDArray[np.integer[Any]]:
-        """Return frame k (ny, nx, integers) with the pixels drawn for it replaced; in its own dtype."""
+        """Replace outliers of frame k (ny, nx, integers) by Poisson counts, each unless it is kept by chance;
+        return a new frame of the same dtype.
+        """
         replaced = uniform(self.where, self.key, Purpose.REPLACE, k) >= self.share
         where = self.where[replaced]
         counts = poisson(self.fill[replaced], uniform(where, self.key, Purpose.DRAW, k)) + self.pedestal
@@ -208,7 +222,9 @@ class Replacement:
 
 
 def poisson(mean: Floats, u: Floats) -> Floats:
-    """Return the Poisson quantiles of u in (0, 1): the smallest k with P(X <= k) >= u."""
+    """Turn uniform random numbers u in (0, 1) into Poisson counts of given means: the smallest k with P(X <=
+    k) >= u.
+    """
     positive = np.maximum(mean, np.finfo(np.float64).tiny)
     k = np.ceil(special.pdtrik(u, positive))
     k = np.where(special.pdtr(k, positive) < u, k + 1, k)  # versions of SciPy differ at exact steps

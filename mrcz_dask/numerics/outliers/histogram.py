@@ -1,4 +1,6 @@
-"""Counting the values of a sum: one exact table, and the median, width and bins taken from it."""
+"""Count how many pixels of a sum have each value, exactly, and take median, width and histogram bins from
+that table.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,7 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueTable:
-    """Number of pixels with each value of an image of integers.
+    """Table of how many pixels of an integer image have each value, or lie in each small range of values.
 
     Entry e holds the pixels with (value >> shift) == first + e; the first and the last entry also hold all
     that lie below and above.
@@ -52,16 +54,16 @@ class ValueTable:
 
     @property
     def width(self) -> int:
-        """Number of values in an entry."""
+        """Number of values that one entry of the table covers."""
         return 1 << self.shift
 
     @property
     def total(self) -> int:
-        """Number of pixels."""
+        """Number of pixels counted in the table."""
         return int(self.counts.sum())
 
     def centers(self) -> Floats:
-        """Return the middle of each entry, in units of a value."""
+        """Return the middle value of each entry of the table."""
         entries = self.first + np.arange(self.counts.size, dtype=np.float64)
         return entries * self.width + (self.width - 1) / 2
 
@@ -76,17 +78,21 @@ class ValueTable:
         return float((self.first + entry) * self.width) - 0.5 + inside * self.width
 
     def robust(self) -> tuple[float, float]:
-        """Return the median and half the width of the middle 68.27 %."""
+        """Return the median of the pixels, and a robust standard deviation: half the width of the middle
+        68.27 %.
+        """
         return self.quantile(0.5), (self.quantile(0.841345) - self.quantile(0.158655)) / 2
 
     def look_up(self, of_entry: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
-        """Return an image (y, x) with the item of `of_entry` that belongs to each of the integers (y, x)."""
+        """Map an integer image (y, x) through the table: each pixel gets the item of `of_entry` (a weight,
+        say) for its value.
+        """
         image = np.empty(values.shape, of_entry.dtype)
         look_up(flat(values), self.first, self.shift, of_entry, image.reshape(-1))
         return image
 
     def histogram(self, middle: float, half: float, reach: float, whole: bool) -> Histogram:
-        """Return the histogram over middle +- reach.
+        """Bin the table into a histogram over middle +- reach, on which the normal distribution is fitted.
 
         Parameters
         ----------
@@ -114,7 +120,7 @@ class ValueTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Histogram:
-    """Bins over the middle of a table, and the pixels outside of them.
+    """Histogram of the values of a sum around their median, and the numbers of pixels below and above it.
 
     Attributes
     ----------
@@ -133,16 +139,17 @@ class Histogram:
 
     @property
     def total(self) -> int:
-        """All finite pixels."""
+        """Number of all finite pixels, those outside the bins included."""
         return int(self.counts.sum()) + self.below + self.above
 
     def cumulative(self) -> Counts:
-        """Return the pixels up to each upper edge, those below the first bin included."""
+        """Return the number of pixels at or below the upper edge of each bin."""
         return self.below + np.cumsum(self.counts)
 
 
 def tabulate(values: NDArray[Any], nonfinite: NDArray[np.bool_] | None, reach: float) -> ValueTable | None:
-    """Count the values of an image of integers.
+    """Count the pixels of an integer image by value; return a table, whose first and last entries collect far
+    outliers.
 
     The table covers everything if that takes few entries; else it is narrowed until an entry is small against
     the robust width.
@@ -195,7 +202,9 @@ def _entry(value: Any, first: int, shift: int, last: int) -> Any:
 
 @compiled
 def count_values(values: NDArray[Any], first: int, shift: int, counts: Counts) -> None:
-    """Add to counts how many flat v have (v >> shift) - first = 0, 1, ...; the ends hold all beyond."""
+    """Add the pixels of a flat image to a table of counts: entry (value >> shift) - first; values beyond go
+    to the first or last entry.
+    """
     if counts.size > SMALL:
         for i in range(values.size):
             counts[_entry(values[i], first, shift, counts.size - 1)] += 1
@@ -215,7 +224,7 @@ def count_values(values: NDArray[Any], first: int, shift: int, counts: Counts) -
 
 @compiled
 def look_up(values: NDArray[Any], first: int, shift: int, table: NDArray[Any], out: NDArray[Any]) -> None:
-    """Put the item of a table that belongs to each flat value into out."""
+    """Write, for each value of a flat image, the table's item for that value into `out`."""
     last = table.size - 1
     for i in range(out.size):
         out[i] = table[_entry(values[i], first, shift, last)]

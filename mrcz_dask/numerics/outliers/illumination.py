@@ -1,4 +1,6 @@
-"""Uneven illumination (carbon edge, thick ice) taken out of a sum of counts."""
+"""Remove uneven illumination (carbon edge, thick ice) from a sum of counts before outliers are sought in its
+histogram.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ Bools = NDArray[np.bool_]
 def light_evenly(
     values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
 ) -> NDArray[np.integer[Any]]:
-    """Return T = m + (S - B) sqrt(m / B): the sum as if it were lit evenly, its counting noise too.
+    """Return a sum as if it were evenly lit, its counting noise included: T = m + (S - B) sqrt(m / B), B the
+    local brightness.
 
     Parameters
     ----------
@@ -56,7 +59,9 @@ def light_evenly(
 def block_means(
     values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Return the means of 32 x 32 blocks, clipped at their 2-98 % range, and the centers along y and x."""
+    """Return the local brightness of a sum: means of 32 x 32 blocks, extremes clipped, and the blocks'
+    centers along y and x.
+    """
     edges = [np.arange(0, size, SIDE) for size in values.shape]
     low, high = int(middle - reach), int(middle + reach) + 1
     sums = np.empty((edges[0].size, edges[1].size))

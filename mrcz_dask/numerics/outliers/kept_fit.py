@@ -1,4 +1,6 @@
-"""The part of a stack's histogram and fit that is kept, to be drawn later (Fig. 5): at most 512 bins."""
+"""Keep a stack's histogram and the fit of its outlier thresholds for later plots (Fig. 5), in at most 512
+bins.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptFit:
-    """A histogram of a sum with its fit, one item for each bin.
+    """Record of the histogram of a sum and of the fit to it, one item for each bin, for plots.
 
     Attributes
     ----------
@@ -50,7 +52,8 @@ class KeptFit:
 
 
 def kept_fit(mask: OutlierMask, params: OutlierParams) -> KeptFit:
-    """Join the bins of the histogram that made a mask until they are few.
+    """Return the histogram and fit from which a mask was made, with bins joined until they are at most 512,
+    for plots.
 
     Without a fit the lowest values alone are kept: then there are few, or the sums are small.
 

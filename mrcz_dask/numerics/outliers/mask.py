@@ -1,4 +1,4 @@
-"""The outlier mask of one stack, from the histogram of its sum (Eqs. 2 to 6 of the preprint)."""
+"""Find the outlier mask of a stack from the histogram of its sum (Eqs. 2 to 6 of the preprint)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """The weight of every pixel, as a table over the sum's values: images are made when asked for.
+    """The weight of each pixel of a sum (1 = good, 0 = outlier), kept as a table over the sum's values until
+    an image is needed.
 
     Attributes
     ----------
@@ -48,7 +49,9 @@ class Weights:
     of_entry: NDArray[np.float32]
 
     def look_up(self, of_entry: NDArray[Any]) -> NDArray[Any]:
-        """Return an image (y, x) with the item of each pixel's entry; 0 where not finite."""
+        """Return an image (y, x) that gives each pixel the item of `of_entry` for its value; 0 where the sum
+        is not finite.
+        """
         image = self.table.look_up(of_entry, self.total.values)
         if self.total.nonfinite is not None:
             image[self.total.nonfinite] = 0
@@ -57,7 +60,8 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutlierMask:
-    """The outliers among the pixels of a stack.
+    """The hot and dead pixels of a stack: mask, weights, thresholds, and how well the fit that found them
+    went.
 
     Attributes
     ----------
@@ -114,11 +118,11 @@ class OutlierMask:
 
     @property
     def usable(self) -> bool:
-        """Whether the stack may be a reference for others, as far as its mask tells."""
+        """Whether the mask is sound enough for the stack to be used in the correction of others."""
         return self.status in ("ok", "sparse")
 
     def summary(self) -> dict[str, Any]:
-        """Return counts, thresholds and fit as plain scalars, as provenance keeps them.
+        """Return numbers of outliers, thresholds and fit as plain values, for the provenance.
 
         Fitted numbers have six digits, so that a file has the same bytes on every processor.
         """
@@ -201,7 +205,7 @@ def _is_uneven(total: StackSum, values: ValueWeights) -> bool:
 
 
 def masked_mean(total: StackSum, mask: Bools) -> float:
-    """Return the mean of a sum over unmasked pixels, counts: from integer sums, so that it is exact."""
+    """Return the mean of a stack's sum over unmasked pixels, counts; computed in integers, so exact."""
     masked, values = np.flatnonzero(mask), total.values
     good = mask.size - masked.size
     if good == 0:

@@ -1,4 +1,5 @@
-"""The outliers of a session followed from stack to stack: births, deaths, lifetimes, places (Fig. 7a).
+"""Follow the outliers of a session from stack to stack: births, deaths, lifetimes and places on the chip
+(Fig. 7a).
 
 Masks are gone through once, packed in bits, and no more than the last few are held.
 """
@@ -24,7 +25,8 @@ Counts = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Turnover:
-    """Births and deaths of outliers since the last stack before that has a mask.
+    """Numbers of pixels that became outliers, or ceased to be, between a stack and the last one before it
+    that has a mask.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class Turnover:
 
 @dataclass(frozen=True, slots=True)
 class Survival:
-    """The share of the hot pixels of a stack that is still hot some stacks later.
+    """The share of hot pixels that are still hot a given number of stacks later, less what chance gives.
 
     Attributes
     ----------
@@ -59,7 +61,8 @@ class Survival:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """The mean lifetime of hot pixels: survival = seen * exp(-lag / stacks).
+    """The mean lifetime of hot pixels, in stacks, fitted to their survival: survival = seen * exp(-lag /
+    stacks).
 
     Attributes
     ----------
@@ -76,7 +79,7 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A row, a column or a corner with more outliers than others.
+    """A row, column or corner of the chip with many more outliers than is usual.
 
     Attributes
     ----------
@@ -98,7 +101,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Numbers of outliers by place on the chip, means over stacks.
+    """Where the outliers are: numbers of them by grid cell, row, column and corner of the chip, means over
+    stacks.
 
     Attributes
     ----------
@@ -117,7 +121,7 @@ class Places:
     elsewhere: float
 
     def standing_out(self) -> tuple[Line, ...]:
-        """Return columns, rows and corners with far more outliers than others."""
+        """Return the columns, rows and corners that have far more outliers than the others."""
         lines = []
         for what, profile in (("column", self.columns), ("row", self.rows)):
             usual = float(np.median(profile))
@@ -132,7 +136,8 @@ class Places:
 
 
 class Census:
-    """The outliers of stacks of one shape, followed in order of time.
+    """Accumulates, stack by stack in order of time, the outliers of a session: their births, deaths, survival
+    and places.
 
     Parameters
     ----------
@@ -161,7 +166,7 @@ class Census:
         self._corners = np.zeros((2, 4), np.int64)
 
     def add(self, packed: Packed | None) -> None:
-        """Take in the outliers of the next stack.
+        """Add the hot and dead pixels of the next stack to the census.
 
         Parameters
         ----------
@@ -209,7 +214,7 @@ class Census:
             self._corners[k] += np.bincount(2 * high_y[inside] + high_x[inside], minlength=4)
 
     def survival(self) -> tuple[Survival, ...]:
-        """Return the shares of hot pixels that are still hot some stacks later."""
+        """Return, for several lags in stacks, the share of hot pixels that are still hot that much later."""
         return tuple(
             Survival(lag, float((both - chance) / (before - chance)), int(both))
             for lag, both, before, chance in zip(LAGS, self._both, self._before, self._chance, strict=True)
@@ -217,7 +222,9 @@ class Census:
         )
 
     def places(self, kind: int) -> Places | None:
-        """Return where hot (0) or dead (1) pixels are; None before the first mask."""
+        """Return where hot (kind 0) or dead (kind 1) pixels are on the chip, mean over stacks; None before
+        the first mask.
+        """
         n = self._masks
         if not n:
             return None
@@ -232,7 +239,7 @@ class Census:
 
 
 def positions(packed: Packed) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return rows and columns of the bits that are set; most bytes are empty."""
+    """Return row and column of every outlier in a mask packed in bits."""
     flat = np.flatnonzero(packed.reshape(-1))
     which, bit = np.nonzero(np.unpackbits(packed.reshape(-1)[flat][:, None], axis=1))
     row, byte = np.divmod(flat[which], packed.shape[1])
@@ -240,7 +247,9 @@ def positions(packed: Packed) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def lifetime(survival: Sequence[Survival]) -> Lifetime | None:
-    """Fit a lifetime to the survival of hot pixels; None where it is known for fewer than two lags."""
+    """Fit the mean lifetime of hot pixels to their survival; None if survival is known for fewer than two
+    lags.
+    """
     known = [s for s in survival if s.share > SMALLEST_SHARE and s.pixels > 0]
     if len(known) < 2:
         return None

@@ -1,4 +1,6 @@
-"""A normal distribution fitted to the cumulative counts of a histogram."""
+"""Fit a normal distribution to the cumulative histogram of a sum, on an axis where counting noise is
+symmetric.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The axis h on which a Poisson variable is symmetric: h(d) = 1.5 m**(-1/6) d**(2/3).
+    """The axis h on which the counting noise of a sum is symmetric and so nearly normal: h(d) = 1.5 m**(-1/6)
+    d**(2/3).
 
     Attributes
     ----------
@@ -44,7 +47,7 @@ class Axis:
 
     @classmethod
     def of(cls, middle: float, half: float, negative: bool, counts: bool) -> Axis:
-        """Choose the axis of a sum.
+        """Choose the axis for the histogram of a sum: symmetric for counts, linear if values are negative.
 
         Parameters
         ----------
@@ -62,14 +65,14 @@ class Axis:
         return cls(middle, gain, linear, half)
 
     def forward(self, counts: Floats) -> Floats:
-        """Return h of values in counts."""
+        """Convert counts to positions on the axis h."""
         if self.linear:
             return (counts - self.middle) / self.unit
         root: Floats = np.cbrt(counts / self.gain)
         return self._scale * np.sign(root) * root * root
 
     def backward(self, h: float) -> float:
-        """Return the value in counts that has this h."""
+        """Convert a position on the axis h to counts."""
         if self.linear:
             return self.middle + h * self.unit
         return math.copysign(math.pow(abs(h) / self._scale, 1.5), h) * self.gain
@@ -81,20 +84,20 @@ class Axis:
 
 @dataclass(frozen=True, slots=True)
 class Normal:
-    """Center and width of the fitted normal distribution, on the axis h."""
+    """The fitted normal distribution of good pixels: center and width on the axis h."""
 
     mu: float
     sigma: float
 
     def z(self, h: Floats) -> Floats:
-        """Return the deviation from the center, in sigma."""
+        """Convert positions on the axis h to deviations from the center, in sigma."""
         return (h - self.mu) / self.sigma
 
 
 def fit_normal(
     h: Floats, cumulative: NDArray[np.int64], total: int, how: Literal["probit", "l1"] = "probit"
 ) -> Normal | None:
-    """Fit a normal distribution to cumulative counts.
+    """Fit a normal distribution, that of the good pixels, to the cumulative histogram of a sum.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""Thresholds where a tail of outliers begins, on either side (Eqs. 4 and 5 of the preprint)."""
+"""Find the thresholds where hot and dead pixels begin in the histogram of a sum (Eqs. 4 and 5 of the
+preprint).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ Line = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The threshold of one side.
+    """The threshold of hot, or of dead, pixels: where that tail of the histogram leaves the normal
+    distribution.
 
     Attributes
     ----------
@@ -48,7 +51,8 @@ NO_TAIL = Tail(math.inf)
 def fit_tail(
     z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams, *, dark: bool = False
 ) -> Tail:
-    """Find the threshold of one side.
+    """Find the threshold of hot pixels, or with `dark` of dead ones, where a tail of the histogram leaves the
+    normal distribution.
 
     Parameters
     ----------
@@ -82,13 +86,16 @@ def fit_tail(
 
 
 def residuals(z: Floats, beyond: NDArray[np.int64], total: int) -> Floats:
-    """Return r = z - probit(c), with c the share up to each edge; -inf where nothing lies beyond."""
+    """Return how far the histogram lies from the normal distribution at each bin edge: z minus the probit of
+    the share of pixels inside.
+    """
     q: Floats = -special.ndtri(beyond / total)
     return z - q
 
 
 def least_absolute_line(x: Floats, y: Floats) -> Line | None:
-    """Return slope and intercept of the line of least absolute deviations; None if all x are equal.
+    """Fit a line with the least sum of absolute deviations to points; return slope and intercept, or None if
+    all x are equal.
 
     Such a line passes through two of the points: turn it about one of them to the best slope, a weighted
     median, then about the point found, until it stays.

@@ -1,4 +1,4 @@
-"""A weight for each value of a sum, from the histogram of these values."""
+"""Compute a weight (1 = good, 0 = outlier) for each value of a sum from the histogram of all values."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FitRecord:
-    """The fit of a histogram for a plot, one item for each bin.
+    """Record of the fit to a sum's histogram, one item for each bin, from which it is plotted.
 
     Attributes
     ----------
@@ -62,7 +62,8 @@ class FitRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueWeights:
-    """The weights of the values of a sum, and the fit that gave them.
+    """Weights of the values of a sum (1 = good, 0 = outlier), with thresholds, status and the fit they came
+    from.
 
     Attributes
     ----------
@@ -104,7 +105,7 @@ class ValueWeights:
 
 
 def weigh_values(total: StackSum, params: OutlierParams) -> ValueWeights:
-    """Find the weight of every value of a sum.
+    """Fit the histogram of a sum, and compute the weight (1 = good, 0 = outlier) of every value.
 
     Raises
     ------

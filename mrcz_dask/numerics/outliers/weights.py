@@ -1,4 +1,4 @@
-"""Weights of pixels (Eq. 6), the bytes in which they are kept, and the mask that they make."""
+"""Compute the weights of pixels (Eq. 6), round them to bytes, and make the outlier mask from these."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Mask = NDArray[np.bool_]
 def soft_weight(
     z: NDArray[np.float64], t_dark: float, t_hot: float, params: OutlierParams
 ) -> NDArray[np.float32]:
-    """Return the weight at deviations from the center: 1 = good, 0 = outlier (Eq. 6).
+    """Compute the weight of pixels from their deviation from the center in sigma: 1 = good, 0 = outlier,
+    smooth between (Eq. 6).
 
     Parameters
     ----------
@@ -33,17 +34,18 @@ def soft_weight(
 
 
 def byte_weight(weight: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return weights 0..1 in 255ths; an outlier (w < 0.5) is one below 128."""
+    """Round weights from 0 to 1 to bytes, in 255ths; below 128 a pixel is an outlier."""
     return np.asarray(np.rint(weight * np.float32(WEIGHT_STEPS)), np.uint8)
 
 
 def is_masked(weight: NDArray[np.uint8]) -> Mask:
-    """Return the outlier mask (True = outlier) of weights in 255ths."""
+    """Return the outlier mask (True = outlier) from weights in 255ths."""
     return weight < (WEIGHT_STEPS + 1) // 2
 
 
 def near_another(mask: Mask, radius: int) -> Mask:
-    """Return the neighbourly outliers: those with another outlier within Chebyshev distance `radius`.
+    """Return a mask of the outliers that have another outlier within `radius` pixels along y and x
+    ("neighbourly").
 
     Parameters
     ----------
