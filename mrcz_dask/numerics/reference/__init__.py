@@ -1,1 +1,3 @@
-"""References of a window of stacks, the pattern fitted from them, and its removal from frames."""
+"""Average neighboring stacks into a reference, fit its pattern to a stack, and subtract the pattern from the
+frames.
+"""

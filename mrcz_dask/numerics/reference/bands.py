@@ -1,4 +1,5 @@
-"""Bands of an image by orthogonal projections: columns, rows, fine scales, octaves of the rest.
+"""Divide an image into bands (columns, rows, octaves of spatial frequency), each of which gets a coefficient
+of its own in the fit.
 
 An image without its mean is split into the profile of its columns (top and bottom half apart, as detectors
 are read) and of its rows, both without what is smooth along them; what is left, into differences between
@@ -31,7 +32,8 @@ Shells = NDArray[np.int16]
 
 @dataclass(frozen=True, slots=True)
 class Bands:
-    """The bands of images of one shape.
+    """The bands into which images of one shape are divided for the fit: their names, frequencies and numbers
+    of degrees of freedom.
 
     Attributes
     ----------
@@ -61,11 +63,11 @@ class Bands:
     modes: tuple[int, ...]
 
     def size(self, level: int) -> tuple[int, int]:
-        """Return the shape of the image of block means at a level."""
+        """Return the shape of the image of block means, over 2**level pixels a side."""
         return _size(self.shape, level)
 
     def first(self) -> int:
-        """Return the finest level of which block means are taken."""
+        """Return the finest level at which block means are computed: 1, or 0 in a tiny image."""
         return min(1, self.level)
 
 
@@ -75,7 +77,8 @@ def _size(shape: tuple[int, int], level: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def make_bands(shape: tuple[int, int], min_modes: int) -> Bands:
-    """Return the bands of an image.
+    """Choose the bands for images of a shape, each with enough degrees of freedom for a coefficient in the
+    fit.
 
     Parameters
     ----------
@@ -134,11 +137,15 @@ def _modes(shells: Shells, weight: Floats, last: int) -> list[int]:
 
 
 def plane_weight(mx: int) -> Floats:
-    """Return the number of bins of the full plane for which each column of the half plane stands."""
+    """Return, for each column of a real FFT of mx columns, how many bins of the full FFT it stands for: 1 or
+    2.
+    """
     fx = np.arange(mx // 2 + 1)
     return np.where((fx == 0) | (2 * fx == mx), 1.0, 2.0)
 
 
 def smooth_width(n: int) -> int:
-    """Return the length over which profiles of n pixels are smooth: a power of two, about six in all."""
+    """Return the length, a power of two, over which a profile of n pixels is smoothed: about a sixth of
+    it.
+    """
     return 1 << max(0, int(math.log2(max(1, n / SMOOTH_PARTS))))

@@ -1,4 +1,6 @@
-"""The correction of every frame of a stack: scaled (method `session`), pattern off, outliers filled."""
+"""Correct the frames of a stack: subtract the pattern and fill outliers; with the method `session`, scale
+pixels first.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,7 @@ Steps = NDArray[Any]  # int16 or int32
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """The correction of one stack, as the store keeps it: it gives the same pixels again.
+    """What a stack's frames are corrected with, as the session store keeps it: pattern, weights and filling.
 
     Attributes
     ----------
@@ -63,13 +65,13 @@ class Correction:
     scale: Scale | None = None
 
     def ready(self) -> ReadyCorrection:
-        """Return the correction as it is applied to frames."""
+        """Return the correction with flat arrays, prepared for being applied to many frames."""
         where = np.flatnonzero(self.weight < WEIGHT_STEPS)
         share = self.weight.flat[where].astype(np.float32) / np.float32(WEIGHT_STEPS)
         return ReadyCorrection(self, np.ascontiguousarray(self.pattern).reshape(-1), where, share)
 
     def take_rows(self, rows: NDArray[np.intp]) -> Correction:
-        """Return the correction of some rows, as an image of their own."""
+        """Return the correction for some rows alone, with which an image of these rows can be corrected."""
         before = np.concatenate([[0], np.cumsum((self.weight < WEIGHT_STEPS).sum(axis=1))])
         fill = [self.fill[before[y] : before[y + 1]] for y in rows.tolist()]
         return replace(
@@ -81,13 +83,15 @@ class Correction:
         )
 
     def factor(self) -> Image | None:
-        """Return the scale, (ny, nx) float32; None where there is none."""
+        """Return the factors by which pixels are multiplied first, (ny, nx) float32; None if there are
+        none.
+        """
         return None if self.scale is None else self.scale.astype(np.float32) / np.float32(ONE)
 
 
 @dataclass(frozen=True, slots=True)
 class ReadyCorrection:
-    """A correction with all that applying it needs.
+    """The correction of a stack, with the flat arrays that applying it to frames needs.
 
     Attributes
     ----------
@@ -105,7 +109,8 @@ class ReadyCorrection:
     share: NDArray[np.float32]
 
     def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
-        """Return w I' + (1 - w) fill, float32 counts.
+        """Correct one frame: w I' + (1 - w) fill, with I' the frame without pattern and w the weight; float32
+        counts.
 
         I' = I - pattern, or scale I - pattern, or I / max(.1, 1 + pattern).
 
@@ -123,7 +128,8 @@ class ReadyCorrection:
     def apply_rounded(
         self, frame: NDArray[Any], step: float, key: int, k: int, offset: float = 0.0
     ) -> tuple[NDArray[np.int16], Moments]:
-        """Return the corrected frame less an offset, in steps: rounded up or down at random, unbiased.
+        """Correct one frame and round it to int16 steps, up or down at random so that no pixel's mean shifts;
+        return its moments, too.
 
         Beside it, minimum, maximum, sum and sum of squares of the steps.
 
@@ -144,7 +150,8 @@ class ReadyCorrection:
         return steps.reshape(frame.shape), moments
 
     def at_dose(self, factor: float | None) -> ReadyCorrection:
-        """Return the correction for frames of `factor` times the dose that it was made for.
+        """Return the correction for frames with `factor` times the stack's dose, such as the first after the
+        shutter opens.
 
         The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not. None
         stands for a blank frame, which is left as it is.
@@ -161,12 +168,12 @@ class ReadyCorrection:
         )
 
     def without_pattern(self) -> ReadyCorrection:
-        """Return the correction that fills outliers alone."""
+        """Return a correction that fills outliers and leaves the pattern in."""
         return replace(self, correction=replace(self.correction, form="subtract", step=0.0, scale=None))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """(ny, nx) of the frames that it corrects."""
+        """Shape (ny, nx) of the frames that it corrects."""
         return self.correction.pattern.shape
 
     @property
@@ -178,7 +185,8 @@ class ReadyCorrection:
         return self.pattern, step, divide, scale, self.where, self.share, correction.fill
 
     def largest(self, low: float, high: float, factor: float = 1.0) -> float:
-        """Return a bound of the corrected pixels, absolute, for pixels between low and high.
+        """Return the largest absolute value that corrected pixels can have if pixels before are between low
+        and high, counts.
 
         `factor` is the largest dose that frames have, relative to that of the stack; see `at_dose`.
         """
@@ -202,7 +210,8 @@ def make_correction(
     scale: Image | None = None,
     noise: float = math.inf,
 ) -> Correction:
-    """Return the correction of a stack: the pattern in steps, and the fill from the corrected mean image.
+    """Make the correction of a stack from its pattern, and compute the filling of outliers from its corrected
+    mean image.
 
     Parameters
     ----------
@@ -242,7 +251,7 @@ def make_correction(
 
 
 def pattern_step(pattern: Image, noise: float = math.inf) -> tuple[float, type[np.int16] | type[np.int32]]:
-    """Return the power of two in which a pattern is kept, and the type that holds it.
+    """Choose the step, a power of two, in which a pattern is stored, and the integer dtype that holds it.
 
     Rounding is small against the pattern, and against the noise of a frame, in the same unit.
     """

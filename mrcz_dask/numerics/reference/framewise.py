@@ -1,4 +1,4 @@
-"""Compiled loops of the correction of frames, and of its rounding."""
+"""Compiled loops that correct a frame, and that round it to integers at random."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _correct_tile(frame: NDArray[Any], correction: Correction, start: int, k: in
 
 @compiled
 def correct(frame: NDArray[Any], correction: Correction, out: Image) -> None:
-    """Correct a whole flat frame."""
+    """Correct a flat frame: subtract the pattern, fill outliers; write the result to `out`."""
     k = ZERO
     for start in range(0, out.size, TILE):
         k = _correct_tile(frame, correction, start, k, out[start : start + TILE])
@@ -64,7 +64,8 @@ def correct_and_round(
     purpose: int,
     out: NDArray[np.int16],
 ) -> tuple[Any, Any, Any, Any]:
-    """Correct a whole flat frame less an offset, and round it to steps of 1 / inverse, up or down at random.
+    """Correct a flat frame, subtract an offset, and round to int16 steps of 1 / inverse counts, up or down at
+    random.
 
     Return the moments of what was put into out.
     """

@@ -1,4 +1,4 @@
-"""Compiled passes over a stack's mean image and its references together, row by row while a row is in cache.
+"""Compiled sums and products of a stack's mean image and its references, row by row, for the fit in bands.
 
 Sums are in float64 and in a fixed order: every 128th pixel of a row, then these together, so that they are
 vectors whatever the processor. The mean image is values * factor / dose, in float32, made as it is needed.
@@ -24,7 +24,7 @@ Sums = tuple[Floats, Floats, Floats]
 
 @compiled
 def masked_sum(stack: Stack, mask: Mask) -> tuple[float, int]:
-    """Return the sum of the mean image over unmasked pixels, and the number of these."""
+    """Return the sum of a stack's mean image over unmasked pixels, and the number of these pixels."""
     nx = mask.shape[1]
     row, lanes, good = np.empty(nx), np.zeros(LANES), 0
     for y in range(mask.shape[0]):
@@ -38,7 +38,7 @@ def masked_sum(stack: Stack, mask: Mask) -> tuple[float, int]:
 
 @compiled
 def two_sums(a: Image, b: Image) -> tuple[float, float]:
-    """Return the sums of two images."""
+    """Return the sum of the pixels of each of two images, in one pass."""
     lanes, others = np.zeros(LANES), np.zeros(LANES)
     for y in range(a.shape[0]):
         _add_to_lanes(a[y], lanes)
@@ -119,7 +119,8 @@ def add_profiles(
     sums: Sums,
     products: Floats,
 ) -> None:
-    """Add images less their means to sums over columns, rows, and blocks of 2**level (level 0 or 1).
+    """Add images, each minus its mean, to running sums over columns, rows and blocks of pixels, from which
+    bands are made.
 
     The images are the mean image of a stack (0) and two references a and b (1, 2), 0 at the mask, which may
     be empty; those from images[0] to images[1] - 1 are added. With the mean image the products 00, 01, 02,
@@ -148,7 +149,9 @@ def add_profiles(
 
 @compiled
 def pair_sums(image: Floats, out: Floats) -> None:
-    """Put sums over blocks of 2 x 2 pixels into out, those at the edges smaller."""
+    """Write the sums over blocks of 2 x 2 pixels of an image into `out`; blocks at the edges may be
+    smaller.
+    """
     ny, nx = image.shape
     empty = np.zeros(nx)
     for k in range(out.shape[0]):
@@ -170,7 +173,7 @@ def finish_means(
     top: int,
     mixed: bool,
 ) -> None:
-    """Make means of sums over blocks, minus those of the profiles of rows and columns, in place.
+    """Turn block sums into block means, in place, and subtract the row and column profiles from them.
 
     tall and wide are the lengths of the blocks; down and across (of each half) the profiles' means over them;
     row `top` of the blocks is the first of the lower half, or if `mixed` it takes `middle`.
@@ -185,7 +188,9 @@ def finish_means(
 
 @compiled
 def block_products(a: Floats, b: Floats, c: Floats, tall: Floats, wide: Floats, out: Floats) -> None:
-    """Add to out (6,) the products 00, 01, 02, 11, 12, 22 of block means, each block by its size."""
+    """Add the products of the block means of three images (00, 01, 02, 11, 12, 22), weighted by block size,
+    to out (6,).
+    """
     for k in range(a.shape[0]):
         first, second, third = a[k], b[k], c[k]
         p00, p01, p02, p11, p12, p22 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
@@ -214,7 +219,9 @@ def shell_products(
     weight: Floats,
     out: Floats,
 ) -> None:
-    """Add to out (6, 1 + shells) the products 00, 01, 02, 11, 12, 22 of half planes, by shell + 1."""
+    """Add the products of the Fourier transforms of three images, summed over each frequency shell, to out
+    (6, 1 + shells).
+    """
     for y in range(shells.shape[0]):
         for x in range(shells.shape[1]):
             u, v, w, s, n = a[y, x], b[y, x], c[y, x], shells[y, x] + 1, weight[x]
@@ -238,7 +245,9 @@ def add_up(
     level: int,
     out: Image,
 ) -> None:
-    """Put factors * images + columns (of each half) + rows + small in blocks of 2**level into out."""
+    """Compose an image from weighted references, column and row profiles and an enlarged coarse image; write
+    it to `out`.
+    """
     ny, nx = first.shape
     under = np.empty(nx)
     for y in range(ny):
@@ -264,7 +273,9 @@ def raise_level(
     offset: float,
     out: Floats,
 ) -> None:
-    """Put coarse, each pixel as 2 x 2, plus c * means, minus finer * means and an offset, into out."""
+    """Enlarge a coarse image twofold and exchange the weights of one level of block means in it, to compose a
+    pattern from bands.
+    """
     under = np.empty(out.shape[1])
     for k in range(out.shape[0]):
         of_blocks, into, one, two = coarse[k >> 1], out[k], first[k], second[k]

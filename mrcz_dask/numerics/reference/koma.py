@@ -1,4 +1,4 @@
-"""The fixed pattern of one stack from the references of its window (knock-out moving average)."""
+"""Compute the fixed pattern of a stack from its neighbors' references (knock-out moving average, KOMA)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """The pattern that is removed from a stack.
+    """The fixed pattern to be removed from a stack, with the regression from which it was computed.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Pattern:
 
 
 class PatternFit:
-    """The fit of references to a stack, and then to some of its frames alone.
+    """Fits the references of a window to a stack, and once more to half of its frames, for the held-out R.
 
     Parameters
     ----------
@@ -62,7 +62,8 @@ class PatternFit:
         self._powers: BandPowers | None = None
 
     def find(self, mean: MeanImage, dose: float, mask: Mask) -> Pattern:
-        """Return the pattern of a stack; the next call, for some of its frames, uses results of the first.
+        """Compute the pattern of a stack from its references; a second call, for some of its frames, reuses
+        results of the first.
 
         Parameters
         ----------
@@ -107,7 +108,7 @@ class PatternFit:
 
 
 def without_mean(image: Image, mask: Mask) -> Image:
-    """Return image minus its mean over unmasked pixels."""
+    """Return an image minus its mean over unmasked pixels."""
     return image - np.float32(_mean_of(image, mask))
 
 
@@ -117,13 +118,13 @@ def _mean_of(image: Image, mask: Mask) -> float:
 
 
 def scaled(image: Image, factor: float) -> Image:
-    """Return image * factor, in place."""
+    """Multiply an image by a factor in place, and return it."""
     image *= np.float32(factor)
     return image
 
 
 def spread(doses: Sequence[float]) -> float:
-    """Return (largest - smallest) / median of the doses of a window; 0 for none."""
+    """Return how much the doses of a window differ: (largest - smallest) / median; 0 for no doses."""
     if not doses:
         return 0.0
     return float((max(doses) - min(doses)) / np.median(doses))

@@ -1,4 +1,4 @@
-"""References of a stack that is not complete: of the stacks before it alone, in exact running sums.
+"""Compute the pattern for a stack still being recorded from the stacks before it, for live correction.
 
 The share of them that is subtracted is fitted to the last complete stack, with references without it: what
 was best for that one is applied to references that have it as well.
@@ -26,7 +26,8 @@ Load = Callable[[int], Member]
 
 
 class Relay:
-    """The sum of the last stacks, of which none has to be kept to be taken out.
+    """A running sum over the last length / 2 to `length` stacks, exact, although older stacks can no longer
+    be loaded and subtracted.
 
     When there are more than `length` of them, a second sum takes over, which began when there were half as
     many: the sum is of the last length / 2 to length stacks, and exact.
@@ -45,7 +46,9 @@ class Relay:
         self._heir: tuple[int, WindowSum[int]] | None = None
 
     def move(self, within: Sequence[int], usable: Sequence[int], exponent: int, load: Load) -> None:
-        """Let the stacks in `within`, which can be loaded, be members if they are `usable`; others stay."""
+        """Update the sum: of the recent stacks `within`, let the `usable` ones be members; older members
+        stay.
+        """
         for start, window in [(self._start, self.sum), *([self._heir] if self._heir else [])]:
             recent = frozenset(k for k in usable if k >= start)
             members = (window.members - set(within)) | recent
@@ -54,7 +57,9 @@ class Relay:
             window.move_to(members, exponent, load)
 
     def hand_over(self, newest: int) -> None:
-        """Let the second sum take over, or begin, if it is time; `newest` is the last stack's number."""
+        """Start a second sum, or let it replace the first, when the number of stacks calls for it; `newest`
+        is the last stack's number.
+        """
         if self._heir is not None and len(self.sum.members) > self._length:
             (self._start, self.sum), self._heir = self._heir, None
         if self._heir is None and 2 * len(self.sum.members) >= self._length:
@@ -62,7 +67,8 @@ class Relay:
 
 
 class OneSided:
-    """The two windows that end with the last complete stack, and the pattern that they make.
+    """The short and the long window of the stacks before the one being recorded, and the pattern computed
+    from them.
 
     Parameters
     ----------
@@ -94,11 +100,13 @@ class OneSided:
 
     @property
     def members(self) -> tuple[int, int]:
-        """Numbers of stacks in the short and in the long window; of ``plain`` 0 in the long one."""
+        """Numbers of stacks in the short and in the long window; the long one has 0 for the method
+        ``plain``.
+        """
         return len(self._short.members), len(self._long.sum.members) if self._fitted else 0
 
     def move(self, within: Sequence[int], usable: Sequence[int], load: Load) -> None:
-        """Set the windows.
+        """Update both windows to the most recent usable stacks.
 
         Parameters
         ----------
@@ -116,11 +124,15 @@ class OneSided:
             self._long.move(within, usable, self._exponent, load)
 
     def hand_over(self, newest: int) -> None:
-        """Say that the windows are as they are for stack `newest` and those before it; see `Relay`."""
+        """Tell the long window that stack `newest` is complete, so that it can drop old stacks; see
+        `Relay`.
+        """
         self._long.hand_over(newest)
 
     def images(self) -> tuple[Image, ...]:
-        """Return the references, (ny, nx) float32: of the short window, and of the long one if it differs."""
+        """Return the references, (ny, nx) float32: that of the short window, and that of the long one if it
+        differs.
+        """
         short, long = self._short, self._long.sum
         key = short.members, long.members
         if self._images[0] != key:
@@ -130,7 +142,8 @@ class OneSided:
         return self._images[1]
 
     def fit(self, mean: MeanImage, mask: Mask) -> tuple[BandFit, ...]:
-        """Regress a stack that is not in the windows on their references.
+        """Fit the references to a complete stack that is not in the windows, band by band, for the
+        coefficients.
 
         Parameters
         ----------
@@ -150,7 +163,8 @@ class OneSided:
         return fit_bands(measure_bands(mean, references, mask, self._bands), self._bands)
 
     def pattern(self, fits: Sequence[BandFit], mask: Mask) -> Image | None:
-        """Return the pattern in the references, (ny, nx) float32, mean zero.
+        """Return the pattern to subtract from the next stack, (ny, nx) float32, mean zero, from the last
+        stack's coefficients.
 
         Relative to the dose, or in counts per frame for ``subtract-raw``. None: no reference, or no fits.
 

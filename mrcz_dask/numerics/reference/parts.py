@@ -1,4 +1,5 @@
-"""Images split into the parts that bands are made of, their products over bands, and images made of parts.
+"""Split images into their bands, multiply a stack with its references band by band, and compose patterns from
+bands.
 
 A stack's mean image and its references are gone through together, in as few passes as there can be; see
 `fused`.
@@ -26,7 +27,8 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class MeanImage:
-    """The mean of a stack over its frames, (ny, nx) float32 = values * factor / dose, computed when needed.
+    """The mean of a stack's frames, (ny, nx) float32, computed when needed from the sum: values * factor /
+    dose.
 
     Attributes
     ----------
@@ -43,13 +45,14 @@ class MeanImage:
     dose: float = 1.0
 
     def arguments(self) -> fused.Stack:
-        """Return values, factor and dose for compiled passes."""
+        """Return values, factor and dose as compiled functions take them."""
         return self.values, np.float32(self.factor), np.float32(self.dose)
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An image without its mean, split into parts; the image itself is not kept.
+    """An image, without its mean, split into the parts from which bands are made: profiles, block means,
+    Fourier transform.
 
     Attributes
     ----------
@@ -75,7 +78,8 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class BandPowers:
-    """The products over bands of a stack and its references: without their means, 0 at the stack's mask.
+    """The products of a stack with its references and with itself, summed over each band: the input of the
+    regression.
 
     The plane that fits an image best is subtracted as well: an illumination that grows to one side is a jump
     where the image is continued periodically, and a sawtooth in profiles without what is smooth. It is the
@@ -96,7 +100,7 @@ class BandPowers:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """The reference images of a window and the parts that patterns are made of.
+    """The one or two reference images of a window, and their parts, from which patterns are composed.
 
     Attributes
     ----------
@@ -111,7 +115,7 @@ class References:
 
     @classmethod
     def of(cls, images: Sequence[Image], bands: Bands) -> References:
-        """Split one or two images."""
+        """Split one or two reference images into their parts."""
         first, last = images[0], images[-1]
         means = np.array([0.0, *fused.two_sums(first, last)]) / first.size
         sums = _Sums.zero(2, bands)
@@ -123,7 +127,7 @@ class References:
 
 
 def measure_bands(stack: MeanImage, references: References, mask: Mask, bands: Bands) -> BandPowers:
-    """Split a stack and its references, and multiply them band by band.
+    """Split a stack and its references into bands and multiply them band by band, for the regression.
 
     Parameters
     ----------
@@ -151,7 +155,8 @@ def measure_bands(stack: MeanImage, references: References, mask: Mask, bands: B
 def measure_bands_of_frames(
     stack: MeanImage, references: References, mask: Mask, bands: Bands, before: BandPowers
 ) -> BandPowers:
-    """Split another mean image of the same stack, of some of its frames; references stay as they were.
+    """Repeat `measure_bands` for a mean image of some of the stack's frames, reusing the products of the
+    references.
 
     Parameters
     ----------
@@ -305,7 +310,7 @@ def _band_products(full: Floats, parts: Sequence[Parts], bands: Bands) -> Floats
 
 
 def combine(images: Sequence[Image], parts: Sequence[Parts], factors: Floats, bands: Bands) -> Image:
-    """Return the sum over images and bands of factor * part, (ny, nx) float32.
+    """Compose a pattern: the sum over images and bands of factor * part, (ny, nx) float32.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""KOMA by regression: the share of each reference's pattern in a stack, band by band.
+"""Fit references to a stack, band by band: how much of each reference's pattern the stack contains.
 
 The specimen and the shot noise of a stack are independent of its references, and the references' own noise
 attenuates the coefficients by itself: a Wiener filter found from the data.
@@ -24,7 +24,8 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class BandFit:
-    """The regression of one band.
+    """Result of the regression in one band: a coefficient for each reference, and how much of the stack it
+    explains.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class BandFit:
     used: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for a footer."""
+        """Return the fit as plain values, for an output's footer."""
         return {
             "band": self.name,
             "modes": self.modes,
@@ -56,7 +57,7 @@ class BandFit:
 
 
 def fit_bands(powers: BandPowers, bands: Bands) -> tuple[BandFit, ...]:
-    """Regress a stack on its references, band by band.
+    """Fit a stack as a sum of its references, with a coefficient for each reference in each band.
 
     Parameters
     ----------
@@ -97,6 +98,8 @@ def _solve(xx: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float
 
 
 def pattern_of(fits: Sequence[BandFit], references: References, bands: Bands) -> Image:
-    """Return sum_b (c_S S_b + c_L L_b), mean zero, from the fits of every band."""
+    """Compose the pattern from the references and their fitted coefficients: sum_b (c_S S_b + c_L L_b), mean
+    zero.
+    """
     factors = np.array([[fit.coefficients[k] for fit in fits] for k in range(len(references.images))])
     return combine(references.images, references.parts, factors, bands)

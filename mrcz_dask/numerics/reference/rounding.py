@@ -1,4 +1,5 @@
-"""Rounding without a new fixed pattern: up or down at random, right on average.
+"""Round corrected pixels up or down at random, so that rounding adds no fixed pattern and every pixel's mean
+stays right.
 
 Rounding count + pattern to the nearest step rounds the pattern too, in every frame alike; stochastic rounding
 leaves the mean of every pixel where it was.
@@ -21,18 +22,22 @@ FINENESS = 16
 
 
 def step_that_fits(step: float, largest: float) -> float:
-    """Return `step`, doubled until `largest` (counts, absolute) fits into int16 without clipping."""
+    """Double a rounding step, counts, until pixels as large as `largest` (counts, absolute) fit into
+    int16.
+    """
     needed = largest / INT16_LIMIT
     return step if needed <= step else step * 2.0 ** math.ceil(math.log2(needed / step))
 
 
 def fine_step(step: float, noise: float) -> float:
-    """Return `step`, or a finer power of two where it is above a quarter of the noise (counts) of a pixel."""
+    """Return the rounding step `step`, or a finer power of two if it is above a quarter of a pixel's noise,
+    counts.
+    """
     return step if step <= noise / TOLERATED else 2.0 ** math.floor(math.log2(noise / FINENESS))
 
 
 def int16_steps(step: float, low: float, high: float, coarsest: float) -> tuple[float, float] | None:
-    """Return the step and the offset with which int16 holds pixels from `low` to `high`.
+    """Choose the step and offset, counts, with which int16 holds pixels from `low` to `high`.
 
     The step is `step` or coarser; an offset is taken off only where it must be.
 
@@ -58,7 +63,7 @@ def int16_steps(step: float, low: float, high: float, coarsest: float) -> tuple[
 
 
 def round_to_half(image: NDArray[np.float32], key: int, frame: int) -> NDArray[np.float16]:
-    """Return image as float16, rounded stochastically: random bits are added below the last one kept.
+    """Round an image to float16, up or down at random so that means stay right.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""Mean and standard deviation of every pixel over a session, as Afanasyev et al. (2015) take them.
+"""Compute mean and standard deviation of every pixel over a session, for the method `session` (Afanasyev et
+al. 2015).
 
 Sums are of integers: S / (n d) in 65536ths and its square, so that the order of stacks changes nothing.
 """
@@ -36,7 +37,9 @@ Image = NDArray[np.float32]
 
 @dataclass(slots=True)
 class SessionSum(MovingSum[Ref]):
-    """Sums of S / (n d) and of its square over the members, each stack with the same weight."""
+    """Sums over a session of each stack's S / (n d) and of its square, all stacks weighted alike; for the
+    method `session`.
+    """
 
     _sums: NDArray[np.int64] = field(init=False)
     _squares: NDArray[np.int64] = field(init=False)
@@ -57,7 +60,8 @@ class SessionSum(MovingSum[Ref]):
         self._count += sign
 
     def images(self, without: Member | None = None) -> tuple[Image, Image]:
-        """Return mean and factor of every pixel.
+        """Return the mean of every pixel over the stacks, and the factor that brings its deviation to the
+        typical one.
 
         Parameters
         ----------
@@ -99,7 +103,8 @@ def _factor(member: Member) -> float:
 
 
 def factors(variance: Image, members: int) -> Image:
-    """Return the factors that give every pixel the same deviation: the typical one over its own.
+    """Return, for every pixel, the typical standard deviation divided by its own, so that multiplying makes
+    them alike.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The moving window over stacks: integer sums that are exact in any order, and the reference they make."""
+"""Sum the stacks of a moving window exactly, in integers, and compute the reference from the sum."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Ref = TypeVar("Ref", bound=Hashable)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A stack as a member of windows: its sum and its outliers.
+    """A stack in a window, as the window's sum needs it: its sum, its outliers, its dose.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Member:
 
 @dataclass(slots=True)
 class MovingSum(ABC, Generic[Ref]):
-    """Integer sums over the members of a window, kept up to date as the window moves.
+    """Base class of sums over the stacks of a window, in integers, that are updated as the window moves.
 
     Taking a member out gives to the bit what never adding it gives: the order of stacks, the number of
     workers and retries change nothing.
@@ -86,10 +86,12 @@ class MovingSum(ABC, Generic[Ref]):
 
     @abstractmethod
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
-        """Return the images (ny, nx) with which a stack is corrected, from all members but one."""
+        """Return the images (ny, nx) with which a stack is corrected, computed from all members except
+        `without`.
+        """
 
     def moved_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> Self:
-        """Return a window over other members, and leave this one as it is; see `move_to`."""
+        """Return a copy of the sum that is moved to other members; see `move_to`."""
         moved = copy(self)
         for name, array in self._arrays().items():
             setattr(moved, name, array.copy())
@@ -104,7 +106,7 @@ class MovingSum(ABC, Generic[Ref]):
         return sum(array.nbytes for array in self._arrays().values())  # Dask keeps large results in place
 
     def move_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> None:
-        """Change the window to `members`, by the fewest additions and subtractions.
+        """Change the members of the window, with the fewest additions and subtractions of stacks.
 
         Parameters
         ----------
@@ -136,7 +138,8 @@ class MovingSum(ABC, Generic[Ref]):
 
 @dataclass(slots=True)
 class WindowSum(MovingSum[Ref]):
-    """Sum over the members of a window, for a reference: numerators, and the weights they are divided by.
+    """The sum over the stacks of a window from which its reference is made: summed counts, and doses to
+    divide them by.
 
     Outliers are few: what the weights of pixels lack is kept for these alone.
 
@@ -201,11 +204,12 @@ class WindowSum(MovingSum[Ref]):
         return member.n << DOSE_BITS if self.raw else round(member.mean * 2**DOSE_BITS)
 
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
-        """Return the reference alone."""
+        """Return a tuple that holds the reference."""
         return (self.reference(without),)
 
     def reference(self, without: Member | None = None) -> NDArray[np.float32]:
-        """Return P (ny, nx): sum M S / sum M n d (`raw`: counts per frame); filled where no weight is.
+        """Return the reference of the window, (ny, nx): summed counts over summed doses (`raw`: counts per
+        frame); gaps are filled.
 
         Parameters
         ----------
@@ -232,7 +236,9 @@ class WindowSum(MovingSum[Ref]):
         return image
 
     def add(self, other: WindowSum[Ref]) -> None:
-        """Take in all members of another sum, of the same shape and exponent, that shares none with this."""
+        """Add all members of another sum that shares no stack with this one; shape and exponent must
+        agree.
+        """
         self._widen(other.bound)
         np.add(self.numerator, other.numerator, out=self.numerator, casting="unsafe")
         self._miss(other.masked, other.missing)

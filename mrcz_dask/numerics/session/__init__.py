@@ -1,1 +1,1 @@
-"""Comparisons between the stacks of a session: contrast, epochs, copies."""
+"""Compare the stacks of a session: high contrast, breaks, and copies of the same data."""

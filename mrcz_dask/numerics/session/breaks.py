@@ -1,4 +1,4 @@
-"""Breaks of a session: stacks at which the pattern or the dose changes.
+"""Find the breaks of a session: stacks at which the detector's pattern or the dose changes.
 
 Everything about a place is decided from the stacks near it, in integers and single operations on them, so
 that stacks which come later change neither what is found nor a bit of its numbers.
@@ -32,7 +32,7 @@ ROWS = 256
 
 @dataclass(frozen=True, slots=True)
 class DetectedBreak:
-    """A place in a session where the pattern or the dose changes.
+    """A break: the stack at which the pattern or the dose changes, and by how much.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class DetectedBreak:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Channel:
-    """One half of the sketches, and the drop of their agreement across every place.
+    """One half of the stacks' sketches, with the measured change of pattern at every stack.
 
     Attributes
     ----------
@@ -69,13 +69,13 @@ class Channel:
 
     @property
     def passing(self) -> NDArray[np.bool_]:
-        """(stacks,) whether a break at a place is found."""
+        """(stacks,) True where this half of the sketches shows a break."""
         return (self.z >= SURE) & (self.share >= SHARE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
-    """Measures of change between stacks in order of time.
+    """Measured changes of dose and pattern at every stack, from which breaks are found.
 
     Attributes
     ----------
@@ -96,7 +96,7 @@ class Evidence:
 
     @property
     def candidates(self) -> list[int]:
-        """Places where a break may be, in order."""
+        """Numbers of the stacks at which a break is possible, ascending."""
         possible = self.steps > self.limit
         for channel in self.channels:
             possible |= channel.passing
@@ -106,7 +106,7 @@ class Evidence:
 def gather_evidence(
     sketches: Sequence[bytes], shape: tuple[int, int], doses: Sequence[float], limit: float
 ) -> Evidence:
-    """Compare stacks with those before and after them.
+    """Measure at every stack how much dose and pattern change between the stacks before and after.
 
     Parameters
     ----------
@@ -142,7 +142,8 @@ def _differing_bits(words: Words, lag: int) -> NDArray[np.int64]:
 
 
 def drops(distances: Sequence[NDArray[np.int64]], stacks: int, bits: int) -> tuple[Numbers, Numbers]:
-    """Return the drop of agreement across every place: in standard errors, and as a share of what is around.
+    """Measure at every stack how much less the sketches agree across it than on either side: in standard
+    errors, and as a share.
 
     Pairs of stacks across a place are set against pairs on either side of it that are as far apart in time,
     so that a pattern which changes evenly has no drop. Up to `REACH` stacks on a side, at least `FEWEST`.
@@ -218,7 +219,7 @@ def dose_steps(doses: Numbers) -> Numbers:
 
 
 def find_breaks(evidence: Evidence, known: Sequence[int] = ()) -> list[DetectedBreak]:
-    """Return the breaks, in order.
+    """Find the breaks of a session, in order of time, from the measured changes.
 
     Parameters
     ----------
@@ -237,7 +238,8 @@ def find_breaks(evidence: Evidence, known: Sequence[int] = ()) -> list[DetectedB
 
 
 def final_below(candidates: Sequence[int], settled: int) -> int:
-    """Return the place below which breaks are final, whatever stacks come after the first `settled`.
+    """Return the stack before which no break can appear or vanish, whatever stacks follow the first
+    `settled`.
 
     A candidate needs `REACH` stacks after it; one that later ones may join is not final yet.
     """
@@ -248,7 +250,7 @@ def final_below(candidates: Sequence[int], settled: int) -> int:
 
 
 def groups(candidates: Sequence[int]) -> list[list[int]]:
-    """Group candidates that are no more than `APART` from the one before."""
+    """Group possible breaks that are at most `APART` stacks apart: they may be one and the same."""
     together: list[list[int]] = []
     for k in candidates:
         if together and k - together[-1][-1] <= APART:

@@ -1,4 +1,4 @@
-"""High-contrast stacks: carbon edges and thick ice, which must not become part of a reference."""
+"""Recognize high-contrast stacks (carbon edges, thick ice), which must not be used to correct others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class BlockMeans:
-    """Means of the unmasked sum on a coarse grid.
+    """Means of a stack's sum over the blocks of a coarse grid, outliers left out, from which contrast is
+    measured.
 
     Attributes
     ----------
@@ -37,12 +38,12 @@ class BlockMeans:
 
     @cached_property
     def relative(self) -> Floats:
-        """The means divided by their mean."""
+        """(by, bx) The block means divided by their mean."""
         return self.means / np.nanmean(self.means)
 
     @cached_property
     def poisson(self) -> float:
-        """The variance that counting alone gives to the relative means."""
+        """The mean variance that counting noise alone gives to the relative block means."""
         expected = self.pixels * self.means
         good = expected > 0
         return float(np.mean(1 / expected[good])) if good.any() else 0.0
@@ -50,7 +51,7 @@ class BlockMeans:
 
 @dataclass(frozen=True, slots=True)
 class Usability:
-    """Whether a stack may be a reference for others.
+    """The decision whether a stack may be used to correct others, with its contrast score and the limit.
 
     Attributes
     ----------
@@ -68,7 +69,8 @@ class Usability:
 
 
 def block_means(total: NDArray[Any], mask: NDArray[np.bool_], blocks: int, scale: float = 1.0) -> BlockMeans:
-    """Return the means of the unmasked pixels of a sum on a grid of blocks x blocks (fewer if tiny).
+    """Return the means of a stack's sum on a grid of blocks x blocks (fewer in tiny images), outliers left
+    out.
 
     Parameters
     ----------
@@ -115,7 +117,8 @@ def _grid_sums(
 def assess_contrast(
     grids: Sequence[BlockMeans | None], radius: int, params: ContrastParams, start: int = 0
 ) -> list[Usability]:
-    """Decide for every stack of a session, or those from `start` on, whether it may be a reference.
+    """Decide for each stack of a session, or those from `start` on, whether its contrast is low enough to
+    correct others.
 
     Stack j is decided from the at most `history` stacks that end with j + radius, so that later stacks
     change nothing that is final.

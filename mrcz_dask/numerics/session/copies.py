@@ -1,4 +1,4 @@
-"""Stacks of a session that hold the same recorded data under several names."""
+"""Find stacks of a session that hold the same recorded data: equal, scaled, turned or summed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Counts = NDArray[np.int64]
 
 
 class Copies:
-    """The stacks of a session that share recorded data, found in order of time.
+    """Finds, stack by stack in order of time, which stacks of a session are copies of each other.
 
     Whether two stacks are copies depends on nothing but these two. Equal frames are found among the first
     stack that had them and the 256 stacks before, scaled, turned and summed ones among the latter.
@@ -34,15 +34,15 @@ class Copies:
         self._grains: dict[tuple[int, ...], deque[tuple[int, Grain]]] = {}
 
     def of(self, j: int) -> tuple[int, ...]:
-        """Return the stacks that share data with stack `j`, in order."""
+        """Return the numbers of the stacks that are copies of stack `j`, ascending."""
         return tuple(sorted(self._copies[j]))
 
     def share(self, a: int, b: int) -> bool:
-        """Return whether two stacks share data."""
+        """Return whether stacks `a` and `b` hold the same data."""
         return a in self._copies[b]
 
     def add(self, fingerprint: Fingerprint) -> None:
-        """Take in the next stack."""
+        """Compare the next stack's fingerprint with those before it."""
         j = len(self._copies)
         copies: set[int] = set()
         for digest in fingerprint.frames.tolist():

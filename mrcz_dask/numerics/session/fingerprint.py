@@ -1,4 +1,6 @@
-"""Fingerprints by which stacks of the same recorded frames are known, whatever was done to the file since."""
+"""Compute fingerprints by which copies of a stack are recognized, even if the file was scaled, turned, cut or
+summed.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grain:
-    """The signs of the shot noise of a sum: diagonal differences in 2 x 2 blocks around the middle.
+    """The signs of the shot noise in a stack's sum: the same in its copies, scaled or turned, and in no other
+    stack.
 
     Attributes
     ----------
@@ -51,7 +54,7 @@ class Grain:
 
     @classmethod
     def of(cls, even: Floats, odd: Floats, tiles: Words) -> Grain:
-        """Return the grain of a stack from the differences of two halves of its frames, and of their tiles.
+        """Compute the grain of a stack from the diagonal differences of two halves of its frames.
 
         Notes
         -----
@@ -73,11 +76,14 @@ class Grain:
 
     @property
     def tile(self) -> Words:
-        """The signs of the sum where those of `tiles` are, (1, words); (0, words) if it has few counts."""
+        """The signs of the sum at the places where single frames have theirs, (1, words), to compare the two;
+        (0, words) at few counts.
+        """
         return _tile(self.signs, self.known)
 
     def orientations(self) -> tuple[Bools, Bools]:
-        """Return signs and known (ways, rows, columns) of the sum turned and flipped.
+        """Return the signs, and where they are known, of the sum in all orientations, to recognize turned or
+        flipped copies.
 
         There are 8 ways if the frame is square, else 4. One flip changes the sign of a diagonal difference.
         """
@@ -91,13 +97,13 @@ class Grain:
 
 
 def correlation(agreeing: Any) -> Any:
-    """Return the correlation of two normal variables whose signs agree in a share of places."""
+    """Return the correlation of two normal variables from the share of places where their signs agree."""
     return np.cos(np.pi * (1 - np.asarray(agreeing, np.float64)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fingerprint:
-    """The digests and the grain of a stack.
+    """The fingerprint of a stack, by which copies are found: digests of its frames, and the grain of its sum.
 
     Attributes
     ----------
@@ -112,7 +118,7 @@ class Fingerprint:
     grain: Grain
 
     def to_text(self) -> tuple[str, str]:
-        """Return both as text: base 64 of the digests; then rows, share, and base 64 of the bits."""
+        """Return the fingerprint as two texts, for a record: one for the digests, one for the grain."""
         grain = self.grain
         bits = np.packbits(np.stack([grain.signs, grain.known])).tobytes()
         digests = base64.b64encode(self.frames.astype("<u8").tobytes()).decode("ascii")
@@ -123,7 +129,7 @@ class Fingerprint:
     @classmethod
     @lru_cache(maxsize=8192)
     def from_text(cls, frames: str, grain: str) -> Fingerprint:
-        """Return the fingerprint that `to_text` wrote; an empty one for empty texts."""
+        """Read a fingerprint from the two texts that `to_text` wrote; empty texts give an empty one."""
         digests = np.frombuffer(base64.b64decode(frames), "<u8").astype(np.uint64)
         rows, shared, bits, tiles = grain.split(" ") if grain else ("0", "nan", "", "")
         height = int(rows)
@@ -136,7 +142,7 @@ class Fingerprint:
 
 @dataclass(slots=True)
 class Fingerprinter:
-    """Takes the fingerprint of a stack, frame by frame.
+    """Accumulates, frame by frame, the fingerprint of a stack.
 
     Attributes
     ----------
@@ -161,7 +167,7 @@ class Fingerprinter:
         self._halves = [np.zeros((self._rows.size // 2, self._columns.size // 2)) for _ in range(2)]
 
     def add(self, frame: NDArray[Any]) -> int | None:
-        """Take the next frame (ny, nx), any real dtype, and return its digest; None for a blank one."""
+        """Add the next frame (ny, nx), of any real dtype, and return its digest; None for a blank frame."""
         digest = value_digest(frame)
         if digest is None:
             return None
@@ -176,7 +182,7 @@ class Fingerprinter:
         return digest
 
     def result(self, total: NDArray[Any], unit: float = 1.0) -> Fingerprint:
-        """Return the fingerprint.
+        """Return the fingerprint of the frames added so far.
 
         Parameters
         ----------
@@ -205,7 +211,8 @@ def _tile(signs: Bools, known: Bools) -> Words:
 
 
 def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
-    """Return a digest of a frame's values, whatever their type and a constant border; None if it is blank.
+    """Return a hash of a frame's values that does not depend on its dtype or a constant border; None for a
+    blank frame.
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""A sketch of a stack's sum: signs of differences between adjacent pixels, by which patterns compare."""
+"""Reduce a stack's sum to a sketch, the signs of differences between adjacent pixels, by which patterns are
+compared.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +17,16 @@ WORD = 64
 
 
 def sketch_sizes(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return the number of bits in a sketch of an image (y, x): of spots, and of columns and rows."""
+    """Return the number of bits in the sketch of an image (y, x): for small spots, and for columns and
+    rows.
+    """
     by, bx = _blocks(shape)
     return min(SPOTS, by * bx), 2 * (by + bx) if by * bx else 0
 
 
 def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
-    """Return the sketch of a sum, made of signs of differences between adjacent pixels.
+    """Return the sketch of a stack's sum: the signs of differences between adjacent pixels, from which breaks
+    are found.
 
     Parameters
     ----------
@@ -61,7 +66,7 @@ def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
 
 
 def sketch_words(sketch: bytes, shape: tuple[int, int]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """Return the bits of spots, and of columns and rows, 64 in a number."""
+    """Split a sketch into 64-bit words: those of small spots, and those of columns and rows."""
     words = np.frombuffer(sketch, np.uint64)
     first = -(-sketch_sizes(shape)[0] // WORD)
     return words[:first], words[first:]

@@ -1,4 +1,4 @@
-"""Sessions with known truth: etching, columns, evolving pattern, specimen, drift, hot and dead pixels."""
+"""Simulate sessions with known truth: fixed and evolving patterns, specimen, drift, hot and dead pixels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hot pixels that are born and die from stack to stack, and dead pixels."""
+"""Simulate hot pixels that appear and vanish from stack to stack, and dead pixels that stay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sites = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Defects:
-    """Hot defects of equal size.
+    """Simulated hot defects, each of one or two pixels: where they are and how bright.
 
     Attributes
     ----------
@@ -34,7 +34,9 @@ Population = tuple[Defects, Defects]
 
 
 def hot_population(params: SimulationParams) -> Replay[Population]:
-    """Return the hot pixels at any stack: pairs of neighbors and singles, each kept in its own array."""
+    """Return the simulated hot pixels as a state that can be asked for at any stack: pairs of adjacent
+    pixels, and single ones.
+    """
 
     def step(before: Population, index: int) -> Population:
         """Let hot pixels die, and others be born."""
@@ -60,7 +62,9 @@ def hot_population(params: SimulationParams) -> Replay[Population]:
 
 
 def hot_excess(params: SimulationParams, population: Population) -> Image:
-    """Return the excess of every pixel, counts/pixel/frame, float32 (rows, columns), 0 where not hot."""
+    """Return how much brighter hot pixels make each pixel, counts/pixel/frame, float32 (rows, columns); 0
+    where not hot.
+    """
     excess = np.zeros(_site_shape(params), np.float32)
     for defects in population:
         excess.flat[defects.sites.ravel()] = params.dose * defects.excess.ravel()
@@ -68,7 +72,7 @@ def hot_excess(params: SimulationParams, population: Population) -> Image:
 
 
 def dead_pixels(params: SimulationParams) -> npt.NDArray[np.bool_]:
-    """Return the map of dead pixels, the same for all stacks, True = dead (rows, columns)."""
+    """Return a map of the simulated dead pixels (rows, columns), True = dead; the same for all stacks."""
     shape = _site_shape(params)
     sites = shape[0] * shape[1]
     dead = np.zeros(shape, bool)

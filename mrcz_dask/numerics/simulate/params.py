@@ -1,4 +1,4 @@
-"""Parameters of a simulated session, and the sessions that have a name."""
+"""Parameters of a simulated session, and sets of them that have a name, such as *standard*."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ ABOVE_ZERO = ("dose", "frame_time", "tau", "hot_median", "dose_factors")
 
 @dataclass(frozen=True, slots=True)
 class SimulationParams(Parameters):
-    """A simulated session; the defaults are the *standard* session.
+    """Parameters of a simulated session; the defaults are the *standard* session.
 
     Setting an effect to 0 switches it off and leaves every other random draw as it is.
 

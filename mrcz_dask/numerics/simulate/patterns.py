@@ -1,4 +1,6 @@
-"""The camera's pattern in every frame: etching, columns and rows, pixel gain, the evolving pattern."""
+"""Simulate the detector's fixed pattern: etching, columns and rows, pixel gain, and a part that evolves with
+dose.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,15 @@ SENSOR_RATE = 400.0
 
 
 def standardized(field: npt.NDArray[np.floating]) -> Image:
-    """Return the field with mean 0 and standard deviation 1."""
+    """Return an image shifted and scaled to mean 0 and standard deviation 1."""
     centered = np.asarray(field, np.float64) - np.mean(field, dtype=np.float64)
     return np.asarray(centered / np.std(centered), np.float32)
 
 
 def etching(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return four warped diagonal sweeps, mean 0, standard deviation 1, float32 (rows, columns)."""
+    """Return a simulated etching pattern: four warped diagonal sweeps, mean 0, standard deviation 1, float32
+    (rows, columns).
+    """
     total = np.zeros(shape)
     for k in range(SWEEPS):
         total += _sweep(shape, draws, np.pi * (2 * k + 1) / 4)
@@ -46,7 +50,7 @@ def _sweep(shape: tuple[int, int], draws: np.random.Generator, diagonal: float) 
 
 
 def columns_and_rows(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return CMOS columns (blocks of 32, top and bottom half apart) and rows; mean 0, std 1, float32.
+    """Return the simulated stripes of CMOS columns and rows; mean 0, standard deviation 1, float32.
 
     Half of the variance is in single columns, .3 in blocks of columns, .2 in rows.
     """
@@ -59,25 +63,29 @@ def columns_and_rows(shape: tuple[int, int], draws: np.random.Generator) -> Imag
 
 
 def pixel_gain(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return white noise, mean 0, standard deviation 1, float32."""
+    """Return a simulated gain error of single pixels: white noise, mean 0, standard deviation 1, float32."""
     return standardized(draws.standard_normal(shape))
 
 
 def draw(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, index: int = 0) -> Image:
-    """Return a field of mean 0 and a standard deviation, float32 (rows, columns), of its own stream."""
+    """Draw a random pattern of one kind, mean 0 and standard deviation `std`, float32 (rows, columns), from a
+    stream of its own.
+    """
     if std == 0:
         return np.zeros(params.shape, np.float32)
     return np.float32(std) * kind(params.shape, stream(params.seed, purpose, index))
 
 
 def fixed_gain(params: SimulationParams, since: int = 0) -> Image:
-    """Return M from stack `since` on, where it was drawn: columns, rows and white pixel gain, mean 0."""
+    """Return the fixed multiplicative pattern M from stack `since` on: columns, rows and single pixels, mean
+    0.
+    """
     columns = draw(params.cmos, columns_and_rows, params, Purpose.CMOS, since)
     return columns + draw(params.pixel, pixel_gain, params, Purpose.PIXEL, since)
 
 
 def counted(params: SimulationParams, electrons: Image) -> Image:
-    """Return the electrons of a frame that are counted, without those lost to coincidence.
+    """Return the electrons of a frame that a counting detector counts: all except those lost to coincidence.
 
     An electron counts if no earlier one of the same frame of the sensor is within `coincidence` pixels; of
     x expected there 1 - exp(-x) count. It flattens what is bright, and the pattern with it.
@@ -97,7 +105,9 @@ def counted(params: SimulationParams, electrons: Image) -> Image:
 
 
 def evolving(params: SimulationParams) -> Replay[Image | None]:
-    """Return U, of which V = evolve U / std(U): autoregressive, correlation exp(-dose/tau) between stacks."""
+    """Return the part of the pattern that changes with dose, as a state that can be asked for at any
+    stack.
+    """
 
     def step(before: Image | None, index: int) -> Image:
         """Mix the pattern of the stack before with a fresh one."""

@@ -1,4 +1,4 @@
-"""Stacks of a simulated session, each with its truth, each computable alone."""
+"""Simulate the stacks of a session, each with its truth, each without computing the others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ Counts = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class StackTruth:
-    """The truth about a simulated stack; images are (rows, columns).
+    """The truth about a simulated stack: outliers, pattern, illumination, dose and drift; images are (rows,
+    columns).
 
     Attributes
     ----------
@@ -56,12 +57,14 @@ class StackTruth:
 
     @property
     def mask(self) -> npt.NDArray[np.bool_]:
-        """Hot or dead pixels, True = outlier."""
+        """Mask of the hot and dead pixels, True = outlier."""
         return self.hot | self.dead
 
     @property
     def sigmas(self) -> Image:
-        """Excess of the hot pixels' sum in Poisson standard deviations of a sum without it, float32."""
+        """Brightness of hot pixels in the sum, in standard deviations of counting noise, float32 (rows,
+        columns).
+        """
         excess = np.float32(len(self.drift)) * self.hot_excess
         clean = np.maximum(self.expected_sum - excess, 1)
         return np.where(self.hot, excess / np.sqrt(clean), 0).astype(np.float32)
@@ -69,7 +72,7 @@ class StackTruth:
 
 @dataclass(frozen=True)
 class SimulatedStack:
-    """A stack and its truth.
+    """A simulated stack, and the truth about it.
 
     Attributes
     ----------
@@ -85,7 +88,7 @@ class SimulatedStack:
 
 @dataclass(frozen=True)
 class SimulatedSession:
-    """A session whose stacks are computed when they are asked for.
+    """A simulated session, whose stacks are computed when they are asked for.
 
     Attributes
     ----------
@@ -143,14 +146,16 @@ class SimulatedSession:
         return SimulatedStack(frames, truth)
 
     def dose(self, index: int) -> float:
-        """Return d of stack `index` in counts/pixel/frame."""
+        """Return the dose of stack `index`, counts/pixel/frame, without specimen, carbon and ice."""
         draw = stream(self.params.seed, Purpose.DOSE, index).standard_normal()
         jumps = zip(self.params.dose_jumps, self.params.dose_factors, strict=True)
         level = self.params.dose * prod(factor for start, factor in jumps if start <= index)
         return float(level * (1 + self.params.dose_jitter * np.clip(draw, -3, 3)))
 
     def pattern(self, index: int) -> Image:
-        """Return E^gamma (1 + M + V) of stack `index`, float32 (rows, columns), mean 1."""
+        """Return the multiplicative pattern of stack `index`, E^gamma (1 + M + V), float32 (rows, columns),
+        mean 1.
+        """
         params = self.params
         gamma = K2.at(self.dose(index) / params.frame_time) if params.gamma is None else params.gamma
         since = max((i for i in params.new_gain if i <= index), default=0)
@@ -166,18 +171,18 @@ class SimulatedSession:
 
     @cached_property
     def additive(self) -> Image:
-        """A: columns and rows, float32 (rows, columns), counts/pixel/frame, mean 0."""
+        """The additive pattern A: columns and rows, float32 (rows, columns), counts/pixel/frame, mean 0."""
         kind = patterns.columns_and_rows
         return patterns.draw(self.params.additive, kind, self.params, Purpose.ADDITIVE)
 
     @cached_property
     def dead(self) -> npt.NDArray[np.bool_]:
-        """Dead pixels of all stacks, True = dead (rows, columns)."""
+        """Map of dead pixels (rows, columns), True = dead; the same for all stacks."""
         return outliers.dead_pixels(self.params)
 
     @cached_property
     def hot(self) -> Replay[outliers.Population]:
-        """The hot pixels at any stack."""
+        """The hot pixels, as a state that can be asked for at any stack."""
         return outliers.hot_population(self.params)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The specimen and its drift, carbon edges and ice."""
+"""Simulate the specimen and its drift, carbon edges and ice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ GRADIENT_SHARE = 0.1
 
 
 def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
-    """Return the place of the specimen in each frame, relative to the first: (frames, 2), pixels in y and x.
+    """Return the simulated drift of the specimen: its position in each frame relative to the first, (frames,
+    2), pixels in y and x.
 
     Frame f moves by drift * (.5 + 2 exp(-8 f/n)) pixels in a direction that turns slowly.
     """
@@ -30,7 +31,7 @@ def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
 
 
 class Specimen:
-    """Blurred particles and a weak gradient, of relative standard deviation `specimen` where it starts.
+    """A simulated specimen: blurred particles and a weak gradient, which can be shifted by the drift.
 
     The particles are periodic, so that the drift brings nothing in that was not drawn before.
     """
@@ -46,7 +47,9 @@ class Specimen:
         self._slope = slope * np.sin(angle) / params.shape[0], slope * np.cos(angle) / params.shape[1]
 
     def moved(self, dy: float, dx: float) -> Image:
-        """Return s(x - drift), float32 (rows, columns), mean about 0."""
+        """Return the specimen shifted by (dy, dx) pixels: relative brightness, float32 (rows, columns), mean
+        about 0.
+        """
         y, x = (
             np.asarray(rise * (np.arange(size) - (size - 1) / 2 - by), np.float32)
             for rise, size, by in zip(self._slope, self._shape, (dy, dx), strict=True)
@@ -55,7 +58,9 @@ class Specimen:
 
 
 def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return particles that take electrons away: mean 0, standard deviation 1, periodic, float32."""
+    """Return an image of simulated particles, dark on bright: mean 0, standard deviation 1, periodic,
+    float32.
+    """
     number = max(3, round(shape[0] * shape[1] / SPACING**2))
     y, x = (np.asarray(draws.uniform(0, size, number), np.int64) for size in shape)
     field = np.zeros(shape, np.float32)
@@ -64,7 +69,7 @@ def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
 
 
 def shifted(image: Image, dy: float, dx: float) -> Image:
-    """Return a periodic image moved by (dy, dx) pixels, cubic (Catmull-Rom) in between."""
+    """Shift a periodic image by (dy, dx) pixels, with cubic interpolation (Catmull-Rom)."""
     for axis, by in enumerate((dy, dx)):
         whole = int(np.ceil(by))
         t = whole - by
@@ -82,7 +87,9 @@ def shifted(image: Image, dy: float, dx: float) -> Image:
 
 
 def illumination(params: SimulationParams, index: int) -> Image:
-    """Return H: the share of electrons that carbon and ice let through, float32 (rows, columns)."""
+    """Return the share (0..1) of electrons that carbon and ice let through to each pixel of stack `index`,
+    float32 (rows, columns).
+    """
     through = np.ones(params.shape, np.float32)
     size = min(params.shape)
     if index in params.carbon:

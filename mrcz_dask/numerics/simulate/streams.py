@@ -1,4 +1,6 @@
-"""Random numbers of a simulation: every draw from its own counter-based stream, and states that replay."""
+"""Random numbers of a simulation: each effect, stack and frame has a stream of its own, so that any can be
+drawn alone.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ State = TypeVar("State")
 
 
 class Purpose(IntEnum):
-    """Effects that are drawn; the numbers are part of the meaning of a seed and never change."""
+    """Effects for which random numbers are drawn; these integers never change, so that a seed keeps its
+    meaning.
+    """
 
     DOSE = 1
     ETCH = 2
@@ -31,7 +35,7 @@ class Purpose(IntEnum):
 
 
 def stream(seed: int, purpose: IntEnum, index: int = 0, part: int = 0) -> np.random.Generator:
-    """Return the generator of one draw: Philox 4x64 keyed by seed and purpose, counted from stack and frame.
+    """Return the random generator of one effect in one stack, and one frame or part of it (Philox 4x64).
 
     Parameters
     ----------
@@ -48,7 +52,7 @@ def stream(seed: int, purpose: IntEnum, index: int = 0, part: int = 0) -> np.ran
 
 
 class Replay(Generic[State]):
-    """A state that goes from stack to stack, at any stack; the last one asked for is kept.
+    """A state that evolves from stack to stack, such as hot pixels, and that can be computed for any stack.
 
     Parameters
     ----------
@@ -63,7 +67,7 @@ class Replay(Generic[State]):
         self._last = (-1, start)
 
     def at(self, index: int) -> State:
-        """Return the state at stack `index`."""
+        """Return the state at stack `index`, computed from the last one asked for or from the start."""
         before, state = self._last
         if before > index:
             before, state = -1, self._start
