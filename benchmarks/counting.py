@@ -27,7 +27,7 @@ from mrcz_dask.counting.tasks import batch_frames, estimate_memory
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
-from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
+from mrcz_dask.live.counting.frame_compressor import LADDER, FrameCompressor, SentTask, count_sent
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
@@ -94,12 +94,12 @@ def stages(
 ) -> Stages:
     frames = raw_frames(occupancy, shape)
     known, method = calibration(shape, folder)
-    shipping = Shipping(known, zeroed, threads=1)
-    shipping._step = LADDER.index(codec)
+    compressor = FrameCompressor(known, zeroed, threads=1)
+    compressor._step = LADDER.index(codec)
     sent = [Frame(k, 0.0, one) for k, one in enumerate(frames)]
-    compress = seconds(lambda: [shipping._chunk(one) for one in sent])
-    chunks = tuple(shipping._chunk(one) for one in sent)
-    shipping.close()
+    compress = seconds(lambda: [compressor._chunk(one) for one in sent])
+    chunks = tuple(compressor._chunk(one) for one in sent)
+    compressor.close()
     out = np.empty(shape, np.uint8)
     decode = seconds(lambda: [decompress_into(one, out) for one in chunks])
     task = SentTask(0, chunks, "|u1", method, zeroed is not None)

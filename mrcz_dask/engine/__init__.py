@@ -1,1 +1,1 @@
-"""Tasks over stacks on Dask: which clients there are, the loop that carries a job out, memory, clusters."""
+"""Runs tasks over stacks on Dask: the clients, the loop that submits tasks, memory, clusters."""

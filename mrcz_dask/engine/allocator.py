@@ -1,4 +1,4 @@
-"""malloc set up for buffers of a frame's size: what is freed is kept, and used again.
+"""Sets glibc's malloc to keep freed memory for the next frame, which saves the time to request it again.
 
 Memory that a process touches for the first time costs as much as decoding a frame into it, and malloc gives
 everything above some 128 KiB back to the system as soon as it is freed: six stacks of 30 K2 frames make
@@ -20,7 +20,7 @@ _GROWTH = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A parameter of glibc's malloc.
+    """One parameter of glibc's malloc: its number, name, value and default.
 
     Attributes
     ----------
@@ -49,13 +49,15 @@ SETTINGS = (
 
 
 def environment() -> dict[str, str]:
-    """Return environment variables that set malloc up for every thread of a process that is started."""
+    """Return environment variables that make malloc keep freed memory in
+    worker processes started with them.
+    """
     return {setting.variable: str(setting.value) for setting in SETTINGS}
 
 
 @cache
 def keep_memory() -> bool:
-    """Set up malloc in this process, once; return whether it is glibc's, as others are left alone.
+    """Make malloc keep freed memory in this process for the next frames; return False if it is not glibc's.
 
     Threads that have an arena of their own by now keep it.
     """
@@ -63,7 +65,7 @@ def keep_memory() -> bool:
 
 
 def give_back() -> None:
-    """Set malloc as it was, and return to the system what is free."""
+    """Reset malloc to its defaults and return freed memory to the system."""
     keep_memory.cache_clear()
     if _set({setting.parameter: setting.default for setting in SETTINGS}):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,4 +1,4 @@
-"""The boundary at which one bad stack is kept from stopping the night, and a lost folder from losing it."""
+"""Turns an error in one stack's task into a recorded failure, so that the run goes on with the others."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ TRIES = 2
 
 
 class Named(Protocol):
-    """A task that knows the name of its stack, and the places without which it cannot be done."""
+    """Protocol of a task's argument: the name of its stack, and the files and folders that the task needs."""
 
     @property
     def name(self) -> str:
-        """The name of the stack."""
+        """Name of the stack."""
         ...
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Files and folders without which the task cannot be done."""
+        """Files and folders that must exist for the task."""
         ...
 
 
@@ -58,18 +58,19 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Timed(Generic[R]):
-    """The result of a task, and its timing if that was measured."""
+    """Result of a task together with its measured times, or None if they were not measured."""
 
     result: R
     timing: Timing | None
 
 
 class CopiesError(SessionError):
-    """Most stacks around one hold the same data, so that no reference can be made for it."""
+    """Most stacks around a stack are copies of the same data, so that no reference can be made for it."""
 
 
 def attempt(function: Callable[..., R], phase: str, task: Named, *state: Any) -> R | Failure:
-    """Return function(task, *state), or the failure of this one stack.
+    """Run one stack's task and return its result, or a `Failure` record if it raises;
+    tries again if that may help.
 
     Whatever goes wrong with one stack - damaged files, full disks, shapes that nobody foresaw - is its own
     failure with its reason; the other stacks go on. A folder that is gone, as shared ones are for a while, is
@@ -113,7 +114,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_there(place: str) -> bool:
-    """Whether a file or folder is there now."""
+    """Return True if a file or folder can be reached now."""
     try:
         Path(place).stat()
     except OSError:
@@ -122,7 +123,7 @@ def is_there(place: str) -> bool:
 
 
 def timed(function: Callable[..., R], on: bool, *arguments: Any) -> Timed[R]:
-    """Call a function; measure where its time goes if `on`."""
+    """Call a function and return its result, with the time spent in each phase if `on`."""
     if not on:
         return Timed(function(*arguments), None)
     with Clock() as clock:
@@ -131,7 +132,7 @@ def timed(function: Callable[..., R], on: bool, *arguments: Any) -> Timed[R]:
 
 
 def failure(task: Named, phase: str, error: BaseException) -> Failure:
-    """Return the failure of a stack with the error's own words, and its type where the words are not ours."""
+    """Return the `Failure` record of a stack whose task raised an error, with a reason for the user."""
     if isinstance(error, FileNotFoundError) and error.filename is not None:
         reason = f"{error.filename}: it is gone since the run began; put it back and run again"
     elif isinstance(error, MrczDaskError | OSError) and str(error):

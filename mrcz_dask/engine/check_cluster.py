@@ -1,4 +1,4 @@
-"""Does a cluster do what a session needs? A finding for each question, from one small job or a scheduler."""
+"""Checks whether a cluster can process a session, by one small job or a running scheduler."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ LONGEST, COMES_WITHIN, SEEN_WITHIN, CLOCKS_APART, ANSWERS = 600, 60.0, 15.0, 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One answer.
+    """Result of one check of a cluster: what was checked, whether it works, and the remedy if not.
 
     Attributes
     ----------
@@ -63,23 +63,24 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """All answers, in the order of the questions."""
+    """Results of all checks of a cluster, in the order in which they were made."""
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether everything works."""
+        """True if all checks succeeded."""
         return all(finding.ok for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the results as a dictionary of plain values, for JSON."""
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerFacts:
-    """The answers of a worker about itself and the shared folder.
+    """A worker's report for the check of a cluster: its node, versions, memory, clock,
+    and view of the shared folder.
 
     Attributes
     ----------
@@ -108,7 +109,9 @@ class WorkerFacts:
 
 
 def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Report:
-    """Submit one small job, or ask a scheduler that runs, and say what works.
+    """Check that workers start, have memory and the same versions, and see the session's folder.
+
+    One small job is submitted; a scheduler that runs is asked.
 
     Parameters
     ----------
@@ -199,7 +202,9 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
 
 
 def look_around(path: str, dask_worker: Worker) -> WorkerFacts:
-    """Describe this worker and its view of a file; write another file beside it with the same content."""
+    """Report a worker's node, memory and clock, and test on it whether it
+    reads and writes the shared folder.
+    """
     from distributed.system import MEMORY_LIMIT
 
     begin = time.time()

@@ -1,4 +1,4 @@
-"""Clients: what carries tasks out, one after the other in this process or on the workers of a Dask scheduler.
+"""Clients run tasks: one after the other in this process, or on the workers of a Dask scheduler.
 
 Dask places tasks, keeps results, retries, steals, spills and replaces. What is ours: how many tasks are
 handed over at a time, what is said when workers are lost, and an end to tasks that hang.
@@ -36,7 +36,7 @@ RETRIES = 3
 
 
 class Client(Protocol):
-    """Carries tasks out.
+    """Protocol of clients, which run tasks in this process or on Dask workers.
 
     Attributes
     ----------
@@ -51,15 +51,15 @@ class Client(Protocol):
 
     @property
     def ahead(self) -> int:
-        """Most tasks that may be handed over before others are finished."""
+        """Most tasks that may be submitted and unfinished at a time."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Describe the client for the log of the run."""
+        """Return the kind of client and its number of workers, for the log of the run."""
         ...
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
-        """Hand a task over and return its future; futures among the arguments stand for their results.
+        """Submit a task and return its future; futures among the arguments are replaced by their results.
 
         Parameters
         ----------
@@ -73,16 +73,18 @@ class Client(Protocol):
         ...
 
     def watch(self, future: Any) -> None:
-        """Let `finished` return this future once."""
+        """Register a future, which `finished` will return once when it is done."""
         ...
 
     def finished(self, seconds: float) -> list[tuple[Any, Any]]:
-        """Wait for watched futures, at most so long; return those that are done, with result or error."""
+        """Wait up to some seconds for registered futures; return those that are done,
+        with result or error.
+        """
         ...
 
 
 class SerialClient:
-    """The reference: a task runs in this process as soon as it is handed over."""
+    """Runs each task at once in this process, without Dask; every other client must give the same results."""
 
     slots = threads = ahead = 1
 
@@ -91,11 +93,11 @@ class SerialClient:
         keep_memory()
 
     def describe(self) -> dict[str, Any]:
-        """Describe the client for the log of the run."""
+        """Return the kind of client, for the log of the run."""
         return {"kind": "serial"}
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
-        """Run a task; see `Client.submit`."""
+        """Run a task at once and return its finished future; see `Client.submit`."""
         future: Future[Any] = Future()
         try:
             values = [value.result() if isinstance(value, Future) else value for value in arguments]
@@ -105,17 +107,17 @@ class SerialClient:
         return future
 
     def watch(self, future: Any) -> None:
-        """Let `finished` return this future once."""
+        """Register a future, which `finished` will return once."""
         self._finished.append((future, future.exception() or future.result()))
 
     def finished(self, seconds: float) -> list[tuple[Any, Any]]:
-        """Return the futures that are watched; all are done."""
+        """Return all registered futures with result or error; each is done already."""
         finished, self._finished = self._finished, []
         return finished
 
 
 class DaskClient:
-    """Hands tasks to a Dask scheduler.
+    """Runs tasks on the workers of a Dask scheduler, never more at a time than their memory allows.
 
     Parameters
     ----------
@@ -167,18 +169,18 @@ class DaskClient:
 
     @property
     def ahead(self) -> int:
-        """Most tasks that may be handed over before others are finished.
+        """Most tasks that may be submitted and unfinished at a time.
 
         Where memory is for fewer tasks than there are threads, just these: Dask would run more.
         """
         return self.slots if self._tight else max(FEWEST_AHEAD, AHEAD * self.slots)
 
     def describe(self) -> dict[str, Any]:
-        """Describe the client for the log of the run."""
+        """Return the kind of client and its numbers of workers and threads, for the log of the run."""
         return {"kind": "dask", "workers": self._workers, "threads": self.slots}
 
     def room(self) -> dict[str, int]:
-        """Return how many tasks at a time each worker takes that is there now, by its address."""
+        """Return how many tasks each present worker can run at a time with its memory, by worker address."""
         try:
             workers = workers_there(self.client)
         except OSError as error:
@@ -189,7 +191,7 @@ class DaskClient:
         return dict(sorted(zip(workers, tasks, strict=True)))
 
     def submit(self, name: str, function: Callable[..., Any], *arguments: Any, priority: int = 0) -> Any:
-        """Hand a task over; see `Client.submit`."""
+        """Submit a task to the scheduler; see `Client.submit`."""
         import dask
         from distributed import Future as DaskFuture
 
@@ -215,11 +217,11 @@ class DaskClient:
             )
 
     def watch(self, future: Any) -> None:
-        """Let `finished` return this future once."""
+        """Register a future, which `finished` will return once when it is done."""
         self._watched.add(future)
 
     def finished(self, seconds: float) -> list[tuple[Any, Any]]:
-        """Wait for watched futures, at most so long; return those that are done, with result or error.
+        """Wait up to some seconds for registered futures; return those that are done, with result or error.
 
         Raises
         ------
@@ -265,7 +267,7 @@ class DaskClient:
 
 
 def run_packed(packed: bytes, places: list[int], *apart: Any) -> Any:
-    """Call a function that was sent as bytes with its arguments, and those that came apart from them."""
+    """Run a task on a worker: unpickle its function and arguments, add the results it needs, and call it."""
     keep_memory()
     if packed[:1] != pickle.PROTO:
         packed = zlib.decompress(packed)
@@ -286,7 +288,7 @@ async def _give_up_hanging(dask_scheduler: Any = None) -> None:
 
 
 def workers_there(client: distributed.Client) -> dict[str, dict[str, Any]]:
-    """Ask the scheduler for its workers, by their addresses.
+    """Return the scheduler's present workers with their properties, by address.
 
     `Client.scheduler_info` keeps its answer where the client's own loop puts another one every two seconds,
     without any worker: read at that moment, all of them seem to be lost.
@@ -297,7 +299,7 @@ def workers_there(client: distributed.Client) -> dict[str, dict[str, Any]]:
 
 
 def scheduler_lost() -> SessionError:
-    """Make the error of a scheduler that is gone."""
+    """Return the error for a Dask scheduler that no longer answers."""
     return SessionError(
         "the Dask scheduler was lost; what is done stays: run again to go on with the other stacks"
     )

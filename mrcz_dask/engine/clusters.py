@@ -1,4 +1,6 @@
-"""Where tasks run: in this process, on a local cluster, in jobs of a queue system, on a running scheduler."""
+"""Opens clients that run tasks: in this process, on a local cluster, in queue jobs,
+or on a running scheduler.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,7 @@ SAME_VERSIONS = ["mrcz_dask", "numpy", "scipy", "blosc2", "numcodecs", "zarr"]
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Certificates for a scheduler at a tls:// address, in PEM.
+    """Certificate files (PEM) for an encrypted connection to a scheduler at a tls:// address.
 
     Attributes
     ----------
@@ -77,7 +79,8 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """Where tasks are to run.
+    """Options of where tasks run: number and memory of local workers, a queue system,
+    or a scheduler's address.
 
     Attributes
     ----------
@@ -133,7 +136,7 @@ class ClientOptions:
 
 
 def plan_local_workers(options: ClientOptions, estimate: MemoryEstimate) -> WorkerPlan | None:
-    """Return the workers of a local cluster, or of one job; None for a scheduler, which has its own.
+    """Return how many workers fit into this machine or one queue job; None for a running scheduler.
 
     Raises
     ------
@@ -153,7 +156,8 @@ def plan_local_workers(options: ClientOptions, estimate: MemoryEstimate) -> Work
 def open_client(
     options: ClientOptions | Client, estimate: MemoryEstimate, listen: Listener
 ) -> Iterator[TaskClient]:
-    """Give a client, and close what was opened for it.
+    """Open a client that runs tasks, for the length of a ``with`` block;
+    starts and closes its workers if need be.
 
     Parameters
     ----------
@@ -191,7 +195,7 @@ def open_client(
 
 
 def cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
@@ -282,7 +286,7 @@ def _wait_for_a_job(
 
 @contextmanager
 def connected(options: ClientOptions, estimate: MemoryEstimate, listen: Listener) -> Iterator[DaskClient]:
-    """Give a client of a scheduler that runs already.
+    """Connect to a Dask scheduler that runs already, and give a client for the length of a ``with`` block.
 
     Raises
     ------

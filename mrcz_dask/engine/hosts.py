@@ -1,4 +1,4 @@
-"""Which requests a page or dashboard answers: those for its own address, from its own pages.
+"""Protects the page and the dashboard from requests of other web sites, by the address asked for.
 
 Another site's page in somebody's browser must not read ours, also where that site lets its name point here
 (DNS rebinding).
@@ -22,7 +22,7 @@ NAMES = "BOKEH_ALLOW_WS_ORIGIN"
 
 
 def is_loopback(address: str) -> bool:
-    """Return whether an address, with a scheme and a port or without, is reached from this machine alone."""
+    """Return True if an address can only be reached from this machine, such as ``localhost:8787``."""
     host = re.sub(r"^\w+://", "", address)
     if not _is_ip(host):
         host = re.sub(r":\d+$", "", host).strip("[]")
@@ -32,7 +32,8 @@ def is_loopback(address: str) -> bool:
 
 
 def is_asked_for(listening: str, host: str, origin: str | None) -> bool:
-    """Return whether a request is for a server's own address, and from a page of this address or none.
+    """Return True if a web request names the server's own address,
+    and comes from a page of it or from no page.
 
     Parameters
     ----------
@@ -66,12 +67,14 @@ def _is_ip(host: str) -> bool:
 
 
 def guard_dashboard(cluster: Any, address: str) -> None:
-    """Guard all pages of the dashboard of a cluster in this process, which listens at ``HOST:PORT``."""
+    """Make the Dask dashboard of a cluster refuse requests that come from other web sites."""
     guard(cluster.scheduler.http_application, address.rpartition(":")[0])
 
 
 def guard(application: Application, listening: str) -> None:
-    """Let an application answer 403 to all requests that are not for the address at which it listens."""
+    """Make a web application answer 403 to requests that come from other
+    web sites or name another address.
+    """
     from tornado.httputil import HTTPServerRequest
     from tornado.routing import Matcher, Rule
     from tornado.web import RequestHandler

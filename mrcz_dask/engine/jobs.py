@@ -1,4 +1,4 @@
-"""Dask workers as jobs of a queue system.
+"""Starts Dask workers as jobs of a queue system such as SLURM.
 
 What a job runs comes from the queue settings and the command line alone. Nothing of a session - no path, no
 name, no metadata - is ever part of a job script.
@@ -62,7 +62,8 @@ _PEM, _ROLES = ("ca_file", "cert", "key"), ("client", "scheduler", "worker")
 def open_cluster(
     settings: QueueSettings, estimate: MemoryEstimate, dashboard: str | None = None
 ) -> Iterator[JobQueueCluster]:
-    """Give a Dask cluster whose workers are jobs, none submitted yet, and close it.
+    """Open a Dask cluster whose workers are queue jobs; none is submitted yet.
+    Closed after the ``with`` block.
 
     Parameters
     ----------
@@ -101,7 +102,7 @@ def open_cluster(
 
 
 def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
-    """Submit the first jobs, and let Dask keep at least one until `let_jobs_end`.
+    """Submit the first queue jobs, and keep at least one in the queue until `let_jobs_end`.
 
     A queue may let the first job wait for hours, and without work Dask would take it back.
 
@@ -125,7 +126,7 @@ def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
 
 
 def let_jobs_end(cluster: JobQueueCluster, settings: QueueSettings) -> None:
-    """Let Dask end jobs that have no work, down to the least number of the queue settings."""
+    """Allow Dask to end queue jobs without work, down to the smallest number in the queue settings."""
     _adapt(cluster, settings, settings.jobs[0])
 
 
@@ -157,13 +158,15 @@ async def _submit_again(cluster: JobQueueCluster) -> None:
 
 
 def show_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> str:
-    """Show the jobs that were submitted and have not ended, as the queue system sees them."""
+    """Return the queue system's list of this run's jobs, for messages."""
     numbers = [str(job.job_id) for job in list(cluster.workers.values()) if job.job_id]
     return look(settings.system, numbers) if numbers else "no job is in the queue"
 
 
 def job_script(settings: QueueSettings, estimate: MemoryEstimate) -> str:
-    """Return the script that is submitted for a job, with placeholders for what each run makes anew."""
+    """Return the shell script submitted for a job, with placeholders for the
+    scheduler's address and certificates.
+    """
     job = _exact(settings, estimate, _cluster_class(settings.system).job_cls)
     placeholder = job(
         f"{_scheme(settings)}SCHEDULER:PORT",
@@ -175,7 +178,7 @@ def job_script(settings: QueueSettings, estimate: MemoryEstimate) -> str:
 
 
 def look(system: System, jobs: Sequence[str]) -> str:
-    """Say which command shows jobs of a system, and what it shows now."""
+    """Return the command that lists jobs of a queue system, and its present output."""
     command = [*_LOOK[system], *([",".join(jobs)] if system in ("slurm", "sge") else jobs)]
     shown = ""
     with suppress(OSError, subprocess.TimeoutExpired):

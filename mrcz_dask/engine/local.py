@@ -1,4 +1,4 @@
-"""Workers on this machine: their start, which a signal ends at once."""
+"""Starts Dask workers on this machine; Ctrl-C ends their start at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ START_SECONDS = 300
 
 
 def wait_for_workers(client: Client, number: int, seconds: float) -> None:
-    """Return when so many workers are there, or end if a signal asks for it.
+    """Wait until `number` workers have started; Ctrl-C or another signal ends the waiting.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def wait_for_workers(client: Client, number: int, seconds: float) -> None:
 def local_cluster(
     number: int, settings: dict[str, Any], *, again: bool, direct: bool | None = None, **options: Any
 ) -> Iterator[tuple[LocalCluster, Client]]:
-    """Give a cluster of so many workers on this machine, and a client of it; a signal ends their start, too.
+    """Start `number` workers on this machine for a ``with`` block; give the cluster and a client of it.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def _killing() -> Iterator[Callable[[], None]]:
 
 
 def deaf_to_interrupts() -> WorkerPlugin:
-    """Make workers ignore Ctrl-C, which a terminal sends to them as well: the command ends them in order."""
+    """Return a Dask plugin that makes workers ignore Ctrl-C; the command ends them in order."""
     from distributed import WorkerPlugin
 
     class DeafToInterrupts(WorkerPlugin):

@@ -1,4 +1,4 @@
-"""The loop of every job: hand over what can be done, take in what is finished, until nothing is left."""
+"""The loop of every run: submit the tasks that can run, collect finished ones, until none is left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ CHAINS, SHARED = 2, 256
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A state that a task needs beside its argument, such as a window; often the next one of a chain.
+    """Description of an intermediate result that a task needs, such as the sum of a window;
+    often made from the one before.
 
     A state is made from the one before it in its chain, on the worker that has that, and again from the
     beginning of the chain where it was lost. Chains are short, as the scheduler keeps all tasks of one.
@@ -56,7 +57,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One task over a stack.
+    """Description of one task of a stack: name, function, argument, priority,
+    and the intermediate result it needs.
 
     Attributes
     ----------
@@ -83,24 +85,24 @@ class Task:
 
 
 class Job(Protocol):
-    """Which tasks there are, and what becomes of their results."""
+    """Protocol of jobs, which tell the loop what tasks can run now and receive their results."""
 
     def take(self, task: Task, result: Timed[Any]) -> None:
-        """Take in the result of a task, or its failure."""
+        """Receive the result of a task, or its failure."""
         ...
 
     def ready(self) -> Iterable[Task]:
-        """Return the tasks that have become possible; called again and again."""
+        """Return tasks that can run now and were not returned before; called again and again."""
         ...
 
     def over(self) -> bool:
-        """Return whether there is nothing left, now that no task runs."""
+        """Return True if no task is left; asked when none is running."""
         ...
 
 
 @dataclass(slots=True)
 class Loop:
-    """Carries a job out on a client.
+    """Submits the tasks of a job to a client and passes the results back, until none is left.
 
     Parameters
     ----------
@@ -119,7 +121,7 @@ class Loop:
     _order: Iterator[int] = field(default_factory=count)
 
     def run(self, job: Job) -> None:
-        """Carry a job out; a task that cannot be done is a failure of its own.
+        """Run all tasks of a job; one that raises becomes a failure of its stack, and the others go on.
 
         Raises
         ------
@@ -130,7 +132,7 @@ class Loop:
             pass
 
     def steps(self, job: Job) -> Iterator[None]:
-        """Carry a job out; yield whenever results have been taken in."""
+        """Run all tasks of a job as a generator, which yields each time results have been received."""
         while True:
             check_stop()
             for task in job.ready():
@@ -215,7 +217,7 @@ class _Tasks:
 
 
 def carry_out(client: Client, tasks: Sequence[Task]) -> Iterator[tuple[Any, Any | Failure]]:
-    """Carry out tasks that are all known, and yield the argument of each with its result, as they finish.
+    """Run tasks that are all known from the start; yield each task's argument and result as they finish.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How much memory a task needs, and how many run at a time in a worker."""
+"""Estimates the memory of a task, and how many tasks a worker can run at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ GAIN_PIXEL = 20
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Peak memory of a worker: of the process, and of each task at a time.
+    """Estimated peak memory of a worker, in bytes: of the process itself,
+    and of each task that runs at a time.
 
     Attributes
     ----------
@@ -37,11 +38,11 @@ class MemoryEstimate:
     task: int
 
     def of(self, tasks: int) -> int:
-        """Return the peak with so many tasks at a time, bytes."""
+        """Return the peak memory in bytes of a worker that runs `tasks` at a time."""
         return self.process + tasks * self.task
 
     def tasks(self, limit: float, threads: int) -> int:
-        """Return how many tasks at a time fit into `limit` bytes; at most one for each thread."""
+        """Return how many tasks a worker can run at a time within `limit` bytes; at most one a thread."""
         if limit >= self.of(threads):
             return threads
         return max(0, math.floor((limit - self.process) / self.task))
@@ -50,7 +51,7 @@ class MemoryEstimate:
 def estimate_memory(
     shape: tuple[int, int], dtypes: Iterable[np.dtype[Any]], output: str, *, gained: bool = False
 ) -> MemoryEstimate:
-    """Estimate the memory that a worker needs for the stacks of a session.
+    """Estimate a worker's peak memory for the stacks of a session, from frame size and pixel types.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ def estimate_memory(
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """The workers of one machine.
+    """Record of the workers to start on one machine: their number, threads, memory, and tasks at a time.
 
     Attributes
     ----------
@@ -93,7 +94,7 @@ class WorkerPlan:
     tasks: int
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the plan as a dictionary of plain values, for JSON."""
         return {
             "workers": self.workers,
             "threads": self.threads,
@@ -113,7 +114,7 @@ class WorkerPlan:
 def plan_workers(
     estimate: MemoryEstimate, machine: int, cores: int, workers: int | None, threads: int, memory: int | None
 ) -> WorkerPlan:
-    """Return the workers that a machine has room for.
+    """Return how many workers to start on a machine, and with how much memory, so that all tasks fit.
 
     Parameters
     ----------
@@ -153,7 +154,7 @@ def plan_workers(
 
 
 def tasks_per_worker(estimate: MemoryEstimate, workers: Iterable[tuple[float, int]]) -> list[int]:
-    """Return how many tasks at a time fit into each worker of a scheduler that runs already.
+    """Return how many tasks each worker of a running scheduler can run at a time with its memory.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ def tasks_per_worker(estimate: MemoryEstimate, workers: Iterable[tuple[float, in
 
 
 def parse_memory(text: str) -> int:
-    """Return the bytes of a size such as ``4GB`` or ``3.5 GiB``.
+    """Convert a size such as ``4GB`` or ``3.5 GiB`` to bytes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The queue settings that `mrcz-dask cluster init` writes."""
+"""Template of the queue settings file that `mrcz-dask cluster init` writes."""
 
 TEMPLATE = """\
 # How mrcz-dask uses your cluster. Edit, then:

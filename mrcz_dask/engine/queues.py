@@ -1,4 +1,4 @@
-"""What a lab says about its queue system, once: in a TOML file, in options, or both."""
+"""Settings of a queue system such as SLURM, from a TOML file, from options, or both."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _PATTERNS = {
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """Jobs of a queue system in which workers run.
+    """Settings of queue jobs in which workers run: system, number, cores, memory, wall time.
 
     Attributes
     ----------
@@ -159,7 +159,7 @@ class QueueSettings:
 
     @property
     def lives(self) -> tuple[int, int]:
-        """Seconds after which a worker ends, and give or take how many."""
+        """Seconds after which a worker ends by itself, before its job does; and their random spread."""
         margin = min(max(self.walltime // 10, LEAST_MARGIN), MOST_MARGIN)
         life = self.walltime - margin if self.lifetime is None else self.lifetime
         spread = min(margin // 3, life // 4) if self.stagger is None else self.stagger
@@ -167,11 +167,11 @@ class QueueSettings:
 
     @property
     def folder(self) -> Path:
-        """The folder for logs and certificates."""
+        """Absolute path of the folder for logs and certificates of jobs."""
         return Path(self.directory).expanduser().absolute()
 
     def plan_workers(self, estimate: MemoryEstimate) -> WorkerPlan:
-        """Return the workers of one job.
+        """Return how many workers run in one job, and with how much memory.
 
         Raises
         ------
@@ -188,13 +188,13 @@ class QueueSettings:
         return plan_workers(estimate, memory - JOB_BYTES, self.cores, None, 1, None)
 
     def job_memory(self, estimate: MemoryEstimate) -> int:
-        """Return the memory that a job asks for, bytes: a whole number of MiB."""
+        """Return the memory to request for a job: bytes, a whole number of MiB."""
         wanted = self.cores * estimate.of(1) + JOB_BYTES if self.memory is None else self.memory
         return math.ceil(wanted / MEBI) * MEBI
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Make queue settings of what a file and options say: sizes, durations and ``MIN:MAX`` as text.
+        """Make queue settings from the text of a file or of options, such as ``4GB``, ``8h``, ``MIN:MAX``.
 
         Raises
         ------
@@ -212,7 +212,7 @@ class QueueSettings:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as `of` takes them."""
+        """Return the settings as plain values, from which `of` makes them again."""
         known = {name: value for name, value in asdict(self).items() if value is not None}
         lists = {name: list(getattr(self, name)) for name in ("prologue", "directives")}
         return known | lists | {"jobs": "{}:{}".format(*self.jobs)}
@@ -224,7 +224,7 @@ class QueueSettings:
 
 
 def read_queue_settings(path: Path) -> dict[str, Any]:
-    """Read queue settings from a TOML file, as `QueueSettings.of` takes them; empty texts are left out.
+    """Read queue settings from a TOML file as a dictionary for `QueueSettings.of`; empty texts are left out.
 
     Raises
     ------
@@ -242,7 +242,7 @@ def read_queue_settings(path: Path) -> dict[str, Any]:
 
 
 def parse_duration(name: str, value: object) -> int:
-    """Return the seconds of a duration: a number, ``90m``, ``1d 12h``, ``08:00:00`` or ``1-12:00:00``.
+    """Convert a duration to seconds: a number, ``90m``, ``1d 12h``, ``08:00:00`` or ``1-12:00:00``.
 
     Raises
     ------
@@ -264,7 +264,7 @@ def parse_duration(name: str, value: object) -> int:
 
 
 def parse_jobs(name: str, value: object) -> tuple[int, int]:
-    """Return the fewest and the most jobs of ``N`` or ``MIN:MAX``.
+    """Read the smallest and largest number of jobs from ``N`` or ``MIN:MAX``.
 
     Raises
     ------
@@ -278,7 +278,7 @@ def parse_jobs(name: str, value: object) -> tuple[int, int]:
 
 
 def clock(seconds: int) -> str:
-    """Return a duration as HH:MM:SS, with as many hours as there are."""
+    """Return a number of seconds as HH:MM:SS, the form that queue systems take; hours may exceed 24."""
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
 

@@ -1,4 +1,4 @@
-"""Reads and runs users' own Python files."""
+"""Reads and runs users' own Python files, such as live processors and electron detectors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrcz_dask.values.errors import ParameterError
 
 @dataclass(frozen=True, slots=True)
 class UserScript:
-    """The text of a user's Python file, and the function in it that is wanted.
+    """The text of a user's Python file, and the name of the wanted function in it.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class UserScript:
 
     @classmethod
     def read(cls, option: str, flag: str, expected: str) -> Self:
-        """Read the file of ``FILE.py`` or ``FILE.py:NAME``.
+        """Read a user's file from an option ``FILE.py`` or ``FILE.py:NAME``.
 
         Parameters
         ----------
@@ -59,7 +59,8 @@ class UserScript:
             ) from error
 
     def run(self, module_name: str) -> ModuleType:
-        """Run the text as a module of this name, so that objects of its classes can be pickled.
+        """Execute the user's file as a module of the given name,
+        so that objects of its classes can be pickled.
 
         The module takes the place of one with the same name. Whatever the text raises goes on.
         """
@@ -72,7 +73,9 @@ class UserScript:
         return module
 
     def trace(self, error: BaseException) -> str:
-        """Format a traceback from the file on, without our own frames above it."""
+        """Return an error's traceback as text that begins in the user's file,
+        without this package's own lines.
+        """
         steps = traceback.extract_tb(error.__traceback__)
         first = next((k for k, step in enumerate(steps) if step.filename == self.path), len(steps))
         shown = traceback.format_list(steps[first:])

@@ -1,4 +1,4 @@
-"""Live processing: a user's own Python on every frame as it is recorded.
+"""Live processing: runs a user's own Python functions on camera frames while the microscope records them.
 
 Names are loaded when they are first used, as in `mrcz_dask`.
 """

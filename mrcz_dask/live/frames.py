@@ -1,4 +1,4 @@
-"""A frame on its way from a source to processors, and the region of it that they look at."""
+"""A live frame with its metadata, and the region of interest that processors get of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ROI = re.compile(r"(\d+):(\d+),(\d+):(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Roi:
-    """A region of interest: rows y0 <= y < y1 and columns x0 <= x < x1, pixels.
+    """A region of interest in a frame: rows y0 <= y < y1 and columns x0 <= x < x1, in pixels.
 
     Raises
     ------
@@ -39,7 +39,7 @@ class Roi:
 
     @classmethod
     def parse(cls, text: str) -> Roi:
-        """Read a region from ``y0:y1,x0:x1``.
+        """Read a region of interest from text such as ``100:400,0:512`` (``y0:y1,x0:x1``).
 
         Raises
         ------
@@ -62,13 +62,13 @@ class Roi:
         return Roi(self.y0, y1, self.x0, x1) if self.y0 < y1 and self.x0 < x1 else Roi.whole(shape)
 
     def cut(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return the pixels of this region, a view of the frame."""
+        """Return the pixels of a frame inside this region, as a view without copying."""
         return frame[self.y0 : self.y1, self.x0 : self.x1]
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of a live stream.
+    """One frame of a live stream: its pixels, number, time, stack and metadata.
 
     Attributes
     ----------
@@ -103,7 +103,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """Facts about a frame, for processors that take ``info``.
+    """Facts about a frame beside its pixels, for processor functions with an argument ``info``.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ Publish = Callable[[Sequence[Frame]], None]
 
 
 class FrameStream(Protocol):
-    """A source of frames.
+    """Protocol of sources of live frames: a socket, a folder, a replay of existing stacks.
 
     Attributes
     ----------
@@ -143,7 +143,7 @@ class FrameStream(Protocol):
     name: str
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand frames on in order, until no more come or `stop` is set.
+        """Call `publish` with each frame in order, until no more come or `stop` is set.
 
         `publish` returns when the frames are safe: on the disk, if they are recorded. It may wait, so that a
         source is never faster than the recording. Processors never make it wait, except while catching up.

@@ -1,4 +1,4 @@
-"""Starts a live session: what `mrcz-dask live` does, for Python."""
+"""Starts a live session from Python, as the command `mrcz-dask live` does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Source = FrameStream | Callable[["Recorder | None"], FrameStream]
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """Files that a session leaves.
+    """Options of the files that a live session writes: results of processors and recorded frames.
 
     Attributes
     ----------
@@ -65,7 +65,8 @@ def start(
     page: PageAddress | None = None,
     listen: Listener = silent,
 ) -> Iterator[Session]:
-    """Start a live session, which ends with the block.
+    """Start a live session (source, recording, processors, page) in a ``with`` block,
+    at whose end it is closed.
 
     Parameters
     ----------

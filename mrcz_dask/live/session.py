@@ -1,4 +1,4 @@
-"""A live session: a source of frames, their recording, and processors."""
+"""A live session: a source of frames, their recording, their correction, and processors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ END_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class LiveParams:
-    """Parameters of a live session.
+    """Parameters of a live session: region of interest, memory and time limits of processors, catching up.
 
     Attributes
     ----------
@@ -73,7 +73,9 @@ class LiveParams:
 
 
 class Session:
-    """A source and its processors. A page calls its methods from any thread; they return at once.
+    """Runs a live session: records and corrects the frames of a source, and passes them to processors.
+
+    A page calls its methods from any thread; they return at once.
 
     Parameters
     ----------
@@ -135,14 +137,14 @@ class Session:
             )
 
     def start(self) -> None:
-        """Begin."""
+        """Start the processors, then the source."""
         self._listen(LiveStarted(self._stream.name, tuple(self._runners)))
         for runner in self._runners.values():
             runner.start()
         self._thread.start()
 
     def wait(self, stop: Event | None = None) -> None:
-        """Return when all frames are processed, or `stop` is set."""
+        """Wait until all frames are processed, or `stop` is set."""
         while stop is None or not stop.is_set():
             self._thread.join(JOIN_SECONDS)
             if self._thread.is_alive():
@@ -152,7 +154,7 @@ class Session:
             time.sleep(JOIN_SECONDS)
 
     def close(self) -> None:
-        """Stop the source, and end processors after the present frame."""
+        """Stop the source, and end each processor after the frame that it works on."""
         self._stop.set()
         for runner in self._runners.values():
             runner.stop()
@@ -182,7 +184,7 @@ class Session:
             runner.end(whole=not error and not self._stop.is_set())
 
     def publish(self, frames: Sequence[Frame]) -> None:
-        """Record frames of the source, then hand each to the processors."""
+        """Record frames from the source, correct them if wanted, and pass each to the processors."""
         if self._recording is not None:
             self._recording.append(frames)
         for frame in frames:
@@ -230,7 +232,7 @@ class Session:
     # A page reads these and calls these.
 
     def source(self) -> SourceState:
-        """Return the state of the source."""
+        """Return the present state of the source of frames, for the page."""
         rois = {runner.state().roi for runner in self._runners.values()}
         roi = rois.pop() if len(rois) == 1 else None
         with self._lock:
@@ -242,11 +244,11 @@ class Session:
             return None if self._newest is None else (self._newest.number, self._newest.data)
 
     def panels(self) -> Sequence[PanelState]:
-        """Return the states of the processors, in the order in which they were given."""
+        """Return the states of all processors, in the order in which they were given."""
         return [runner.state() for runner in self._runners.values()]
 
     def results(self, panel: str, since: int = 0) -> tuple[int, Sequence[Result]]:
-        """Return the place behind the last result, and the results from place `since` on that are kept.
+        """Return the number of a processor's results so far, and the kept ones from number `since` on.
 
         Places count the results of a processor from 0. They begin again after a reset, with a place below
         `since`.
@@ -254,12 +256,14 @@ class Session:
         return self._named(panel)[0].recent.since(since)
 
     def set_roi(self, roi: Roi | None, panel: str | None = None) -> None:
-        """Set the region of one processor, or of all, from the next frame on; None = the whole frame."""
+        """Set the region of interest of one processor, or of all, from the next frame on;
+        None = the whole frame.
+        """
         for runner in self._named(panel):
             runner.set_roi(roi)
 
     def set_value(self, panel: str, parameter: str, value: Value) -> None:
-        """Set a parameter from the next frame on.
+        """Set one parameter of a processor from the next frame on.
 
         Raises
         ------
@@ -269,7 +273,7 @@ class Session:
         self._named(panel)[0].set_value(parameter, value)
 
     def pause(self, paused: bool, panel: str | None = None) -> None:
-        """Pause one processor, or all, or go on; frames that arrive meanwhile count as skipped."""
+        """Pause or resume one processor, or all; frames that arrive during a pause count as skipped."""
         if panel is None:
             with self._lock:
                 self._source = replace(self._source, paused=paused)
@@ -277,7 +281,7 @@ class Session:
             runner.mailbox.pause(paused)
 
     def reset(self, panel: str) -> None:
-        """Begin with a new state and forget the results that are shown; the store keeps them."""
+        """Give a processor a new state and clear its results on the page; stored results stay."""
         self._named(panel)[0].reset()
 
     def _named(self, panel: str | None) -> list[Runner]:
@@ -290,7 +294,9 @@ class Session:
 
 
 def names_of(scripts: Sequence[Script]) -> list[str]:
-    """Name each processor after its function or file, with a number where two names are the same."""
+    """Return a name for each processor: that of its function or file,
+    with a number if several are the same.
+    """
     plain = [script.name or Path(script.path).stem for script in scripts]
     totals, counts, names = Counter(plain), Counter[str](), []
     for name in plain:

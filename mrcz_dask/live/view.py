@@ -1,4 +1,4 @@
-"""The state of a live session in plain values, as the page and the terminal show it."""
+"""State of a live session in plain values, for the web page and the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Status = Literal["starting", "waiting", "running", "paused", "failed", "restarti
 
 @dataclass(frozen=True, slots=True)
 class SourceState:
-    """The state of the source.
+    """Record of the state of a live source: frame counts, rate, shape, pauses, errors.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class SourceState:
 
 @dataclass(frozen=True, slots=True)
 class PanelState:
-    """The state of one processor.
+    """Record of the state of one live processor: status, parameters, frame counts, speed, last error.
 
     Attributes
     ----------
@@ -112,7 +112,7 @@ class PanelState:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of a processor on one frame.
+    """Record of a processor's output values for one frame.
 
     Attributes
     ----------

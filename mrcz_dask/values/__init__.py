@@ -1,1 +1,1 @@
-"""The lowest layer: errors, parameters, records, messages and windows, with the standard library alone."""
+"""The lowest layer, used by all others: errors, parameters, records, messages and windows of stacks."""

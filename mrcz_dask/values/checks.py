@@ -1,4 +1,4 @@
-"""Checks for parameter classes, which report all problems of an object in one message; and durations."""
+"""Checks of parameter values, collected so that one error names all problems; and durations as text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(s|m|min|h|d|)\s*")
 
 
 def one_of(name: str, value: object, allowed: Collection[object]) -> Iterator[str]:
-    """Yield a problem unless `value` is one of `allowed`."""
+    """Yield a message about the parameter `name` unless its value is one of those allowed."""
     if value not in allowed:
         yield f"{name} is {value!r}; expected one of {', '.join(map(repr, allowed))}"
 
@@ -23,7 +23,10 @@ def one_of(name: str, value: object, allowed: Collection[object]) -> Iterator[st
 def within(
     name: str, value: Any, low: float, high: float, *, open_low: bool = False, unit: str = ""
 ) -> Iterator[str]:
-    """Yield a problem unless `value` is a number and low <= value <= high (low < value with `open_low`)."""
+    """Yield a message about the parameter `name` unless its value is a number from `low` to `high`.
+
+    With `open_low`, `low` itself is not allowed.
+    """
     inside = isinstance(value, Real) and (low < value if open_low else low <= value) and value <= high  # type: ignore[operator]
     if not inside:
         bracket = "(" if open_low else "["
@@ -31,26 +34,26 @@ def within(
 
 
 def whole(name: str, value: Any, low: int, high: int, *, unit: str = "") -> Iterator[str]:
-    """Yield a problem unless `value` is a whole number and low <= value <= high."""
+    """Yield a message about the parameter `name` unless its value is a whole number from `low` to `high`."""
     is_bool: bool = isinstance(value, bool)
     if is_bool or not isinstance(value, Integral) or not low <= value <= high:  # type: ignore[operator]
         yield f"{name} is {value!r}{unit}; expected a whole number in [{low:g}, {high:g}]{unit}"
 
 
 def raise_all(owner: str, problems: Iterator[str]) -> None:
-    """Raise one ParameterError that lists every problem, or return."""
+    """Raise one ParameterError that lists all messages of the checks, or return if there are none."""
     if text := "; ".join(problems):
         raise ParameterError(f"{owner}: {text}")
 
 
 def in_runs(numbers: Sequence[int]) -> str:
-    """Return ascending numbers in words, such as ``3, 5-7``."""
+    """Return ascending whole numbers as short text, such as ``3, 5-7``, for messages."""
     runs = [[k for _, k in run] for _, run in groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])]
     return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
 def parse_seconds(text: str, name: str) -> float:
-    """Return the seconds of a duration such as ``90``, ``90s``, ``1.5m``, ``30min``, ``2h`` or ``1d``.
+    """Convert a duration such as ``90``, ``90s``, ``1.5m``, ``30min``, ``2h`` or ``1d`` to seconds.
 
     Parameters
     ----------

@@ -9,39 +9,45 @@ import errno
 
 
 class MrczDaskError(Exception):
-    """Base of all errors of this package."""
+    """Base class of all errors of this package."""
 
 
 class ParameterError(MrczDaskError, ValueError):
-    """A parameter is out of its range; names the parameter, the value, the range and the remedy."""
+    """A parameter has a wrong value; the message names the parameter, its value, what is allowed,
+    and the remedy.
+    """
 
 
 class MissingFileError(ParameterError, FileNotFoundError):
-    """A file that an option names is not there."""
+    """A file named in an option does not exist."""
 
 
 class DtypeError(MrczDaskError, TypeError, ValueError):
-    """Pixels of a type that MRC cannot hold; names the type to cast to."""
+    """Pixels have a type that MRC files cannot hold; the message names the type to cast to."""
 
 
 class FormatError(MrczDaskError, ValueError):
-    """The bytes violate the file format."""
+    """The content of a file violates its file format, so that it cannot be read."""
 
 
 class UnfitReferenceError(FormatError, ParameterError):
-    """A gain, dark or list of defects that an option names cannot be used as it is."""
+    """A gain, dark or list of defects named in an option cannot be used,
+    for example as its shape does not fit.
+    """
 
 
 class TruncatedError(FormatError, EOFError):
-    """The file ends too early."""
+    """A file ends too early, because it was cut off or its copy is incomplete."""
 
 
 class DamagedError(FormatError):
-    """A checksum does not match: the bytes are not those that were written."""
+    """Bytes of a file have changed since they were written, as a checksum shows;
+    or they cannot be decoded.
+    """
 
 
 class DamagedSumError(DamagedError):
-    """The sum or weight of a stack in the session store is damaged; `stem` is the stack's."""
+    """The stored sum or weight of a stack is damaged in the session store; `stem` names the stack."""
 
     def __init__(self, text: str = "", stem: str = "") -> None:
         super().__init__(text)
@@ -49,55 +55,59 @@ class DamagedSumError(DamagedError):
 
 
 class HeaderError(FormatError):
-    """A header contradicts its file, such as its size; another copy of the file will not help."""
+    """A file's header contradicts the file, such as its size; copying the file again will not help."""
 
 
 class NoStackError(FormatError):
-    """A sound file contains no stack."""
+    """A file is sound but contains no stack, such as a single image."""
 
 
 class FooterError(FormatError):
-    """A footer cannot be trusted or understood."""
+    """The footer of an output file, or its sidecar, is damaged, missing, or from a newer version."""
 
 
 class MissingLibraryError(MrczDaskError, ImportError):
-    """A package that is needed for this kind of file is not installed; names the extra that installs it."""
+    """A Python package that reads or writes this kind of file is not installed;
+    names the extra to install.
+    """
 
 
 class OutlierError(MrczDaskError, ValueError):
-    """No outlier mask can be made of this stack."""
+    """No outlier mask can be computed for a stack, for example as none of its pixels is finite."""
 
 
 class SessionError(MrczDaskError, ValueError):
-    """The session cannot be processed as it is."""
+    """The session cannot be processed; the message says why and what to do."""
 
 
 class PlaceError(SessionError, ParameterError):
-    """A named file or folder is not there, or is of the wrong kind."""
+    """A file or folder that the user named does not exist, or is of the wrong kind."""
 
 
 class NoStacksError(PlaceError):
-    """The session's folder contains no stack."""
+    """The folder of the session contains no stack."""
 
 
 class OutputExistsError(ParameterError, FileExistsError):
-    """An existing output differs from what this run would write."""
+    """An output exists already and differs from what this run would write, so it is not replaced."""
 
 
 class SpaceError(MrczDaskError, OSError):
-    """The output folder has no room for the outputs, or cannot be written."""
+    """The output folder is full or cannot be written."""
 
 
 class ReferenceNotFoundError(MrczDaskError, FileNotFoundError):
-    """A file that the recipe in a footer names is missing."""
+    """A file that an output's footer names as needed for its correction is missing."""
 
 
 class ProcessorError(MrczDaskError, RuntimeError):
-    """A live processor cannot be run, or returned something else than it declared."""
+    """A user's live processor cannot be run, or returned something else than it declared."""
 
 
 def error_text(error: BaseException) -> str:
-    """Describe an error: for one of the operating system with the file, the reason and the remedy."""
+    """Return the text of an error for the user; for system errors with the file,
+    the reason and the remedy.
+    """
     if isinstance(error, MrczDaskError) or not isinstance(error, OSError) or error.filename is None:
         return str(error) or type(error).__name__
     remedy = {
@@ -112,7 +122,7 @@ def error_text(error: BaseException) -> str:
 
 
 def is_usage_error(error: BaseException) -> bool:
-    """Tell whether a wrong option, a missing path or an output in the way is to blame, not the data."""
+    """Return True if the user's options or paths caused an error, False if the data did."""
     if isinstance(error, MrczDaskError):
         return isinstance(error, ParameterError)
     return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)

@@ -1,4 +1,4 @@
-"""Messages that a run sends to its listeners, such as progress bars, the log and pages.
+"""Messages about the progress of a run, for progress bars, the log and the web page.
 
 Computing code sends messages and knows none of its listeners.
 """
@@ -17,7 +17,7 @@ SUMS, CORRECTION, COUNTED = "sums and masks", "correction", "counted frames"
 
 @dataclass(frozen=True, slots=True)
 class Message(Record):
-    """Base of all messages."""
+    """Base class of all messages that a run sends to its listeners, such as progress bars and the log."""
 
     # Fields that stay out of logs.
     unlogged: ClassVar[tuple[str, ...]] = ("timing",)
@@ -25,7 +25,7 @@ class Message(Record):
 
 @dataclass(frozen=True, slots=True)
 class RunStarted(Message):
-    """A run begins: the version, the folders, the parameters, and what it runs on."""
+    """Message: a run begins; with version, folders, parameters, and where its tasks run."""
 
     version: str
     session: str
@@ -37,7 +37,9 @@ class RunStarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackFound(Message):
-    """A stack belongs to the session: acquired at a time of the microscope's clock, in ISO form."""
+    """Message: a stack belongs to the session; with its acquisition time by the microscope's clock,
+    in ISO form.
+    """
 
     name: str
     output: str
@@ -48,7 +50,9 @@ class StackFound(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackLeftOut(Message):
-    """A file is no stack of the session; `rejected` if it should have been one."""
+    """Message: a file is not a stack of the session; `rejected` if it looks
+    like a stack but cannot be used.
+    """
 
     name: str
     reason: str
@@ -57,7 +61,7 @@ class StackLeftOut(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackDue(Message):
-    """A stack must be corrected, for this reason."""
+    """Message: a stack will be corrected in this run; with the reason."""
 
     name: str
     reason: str
@@ -65,7 +69,9 @@ class StackDue(Message):
 
 @dataclass(frozen=True, slots=True)
 class ClusterReady(Message):
-    """Workers are there: their number, threads each, and where the dashboard is ('' = nowhere)."""
+    """Message: Dask workers have started; with their number, threads each,
+    and the dashboard's address ('' = none).
+    """
 
     workers: int
     threads: int
@@ -75,14 +81,14 @@ class ClusterReady(Message):
 
 @dataclass(frozen=True, slots=True)
 class PageReady(Message):
-    """The page of the session is at an address until the run is over."""
+    """Message: the web page of the session is up, at this address, until the run ends."""
 
     address: str
 
 
 @dataclass(frozen=True, slots=True)
 class PhaseStarted(Message):
-    """A phase over the stacks begins."""
+    """Message: a phase begins in which all stacks are processed, such as summing or correcting them."""
 
     phase: str
     stacks: int
@@ -91,7 +97,7 @@ class PhaseStarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackDone(Message):
-    """A stack went through a phase, in which `bytes` of it were read."""
+    """Message: one stack has gone through a phase; with the bytes that were read."""
 
     phase: str
     name: str
@@ -102,7 +108,7 @@ class StackDone(Message):
 
 @dataclass(frozen=True, slots=True)
 class StackFailed(Message):
-    """A stack could not go through a phase; `timing` is that of the attempt."""
+    """Message: one stack failed in a phase and is left out; with the reason, and the time that it took."""
 
     phase: str
     name: str
@@ -113,28 +119,30 @@ class StackFailed(Message):
 
 @dataclass(frozen=True, slots=True)
 class PhaseFinished(Message):
-    """A phase over the stacks is over."""
+    """Message: all stacks have gone through a phase."""
 
     phase: str
 
 
 @dataclass(frozen=True, slots=True)
 class Warned(Message):
-    """A warning, which stops nothing."""
+    """Message: a warning for the user; the run goes on."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Noted(Message):
-    """A fact that a run found out and relies on, such as the orientation of a gain."""
+    """Message: a fact that the run found out and uses, such as the orientation of a gain."""
 
     message: str
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Message):
-    """A run that follows a folder waits: stack number `place` (from 1) is final after `more` stacks."""
+    """Message: a run that follows a folder waits until `more` further stacks
+    make stack `place` (from 1) final.
+    """
 
     name: str
     place: int
@@ -146,7 +154,7 @@ class Waiting(Message):
 
 @dataclass(frozen=True, slots=True)
 class RunFinished(Message):
-    """A run is over; `error` says what ended it early."""
+    """Message: a run has ended; `error` says why if it ended early."""
 
     done: int
     failed: int
@@ -155,7 +163,7 @@ class RunFinished(Message):
 
 @dataclass(frozen=True, slots=True)
 class LiveStarted(Message):
-    """A live session begins."""
+    """Message: a live session begins."""
 
     source: str
     processors: tuple[str, ...]
@@ -163,7 +171,7 @@ class LiveStarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorLoaded(Message):
-    """A processor's file was loaded, for the `version`-th time."""
+    """Message: a live processor's file was loaded, for the first time or after an edit (`version` counts)."""
 
     name: str
     file: str
@@ -173,7 +181,9 @@ class ProcessorLoaded(Message):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorFailed(Message):
-    """A processor raised on a frame (-1: while it was loaded), with its traceback."""
+    """Message: a live processor raised an exception on a frame (-1: while it was loaded);
+    with the traceback.
+    """
 
     name: str
     frame: int
@@ -182,7 +192,7 @@ class ProcessorFailed(Message):
 
 @dataclass(frozen=True, slots=True)
 class ProcessorRestarted(Message):
-    """A processor's worker was lost or given up at a frame; another one takes its place."""
+    """Message: a live processor's worker was lost or killed at a frame, and another worker replaces it."""
 
     name: str
     frame: int
@@ -191,7 +201,7 @@ class ProcessorRestarted(Message):
 
 @dataclass(frozen=True, slots=True)
 class FramesMissing(Message):
-    """Frames are missing: `count` frames before this one never came."""
+    """Message: `count` frames of a live stream never arrived before this one."""
 
     frame: int
     count: int
@@ -199,7 +209,7 @@ class FramesMissing(Message):
 
 @dataclass(frozen=True, slots=True)
 class SourceEnded(Message):
-    """The source has no more frames; `error` says why if it failed."""
+    """Message: a live source has no more frames; `error` says why if it failed."""
 
     source: str
     frames: int
@@ -210,11 +220,11 @@ Listener = Callable[[Message], None]
 
 
 def silent(message: Message) -> None:
-    """Ignore a message."""
+    """Ignore a message; the listener for runs that report nothing."""
 
 
 def several(*listeners: Listener) -> Listener:
-    """Return a listener that passes each message to all of these."""
+    """Return a listener that passes each message on to all of the given ones."""
 
     def pass_on(message: Message) -> None:
         for listen in listeners:

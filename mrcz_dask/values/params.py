@@ -1,4 +1,4 @@
-"""Frozen parameter classes that validate themselves and name what they got and what they expect."""
+"""Parameter classes: immutable, and checked when they are made."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FourBit = Literal["auto", "packed", "plain"]
 
 
 class Parameters(Record):
-    """Base of parameter classes, which check themselves and name all problems in one message."""
+    """Base class of immutable parameter sets; a wrong value raises one error that names all problems."""
 
     _title = "parameters"
 
@@ -45,7 +45,7 @@ class Parameters(Record):
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the parameters again from `to_dict`; an unknown key is a ParameterError."""
+        """Make the parameters again from the dictionary of `to_dict`; an unknown key is a ParameterError."""
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         unknown = sorted(set(values) - known)
         if unknown:
@@ -63,7 +63,8 @@ def _choices(kind: type[Any]) -> dict[str, tuple[object, ...]]:
 
 @dataclass(frozen=True, slots=True)
 class InputParams(Parameters):
-    """Options for reading files that leave something open or give a choice.
+    """Options of reading files whose headers leave something open: sign of MRC pixels, packed TIFF,
+    EER frames.
 
     Attributes
     ----------
@@ -93,7 +94,8 @@ class InputParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class GainParams(Parameters):
-    """Parameters of the gain: each frame becomes (frame - dark) * gain ** gamma, and defects are masked.
+    """Parameters of the gain correction: each frame becomes (frame - dark) * gain ** gamma;
+    defects are masked.
 
     Attributes
     ----------
@@ -127,13 +129,13 @@ class GainParams(Parameters):
 
     @property
     def by_rate(self) -> bool:
-        """True if gamma depends on the dose rate."""
+        """True if gamma, the exponent of the gain, depends on the dose rate."""
         return len(self.gamma) > 1
 
 
 @dataclass(frozen=True, slots=True)
 class OutlierParams(Parameters):
-    """Parameters of the outlier filter.
+    """Parameters of the outlier filter, which masks hot and dead pixels in the sum of each stack.
 
     Attributes
     ----------
@@ -185,7 +187,7 @@ class OutlierParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class ContrastParams(Parameters):
-    """Parameters for finding high-contrast stacks (carbon, thick ice).
+    """Parameters for finding high-contrast stacks (carbon, thick ice), which must not correct others.
 
     Attributes
     ----------
@@ -214,7 +216,8 @@ class ContrastParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class KomaParams(Parameters):
-    """Parameters of the knock-out moving average, which estimates the fixed pattern from neighbors.
+    """Parameters of the knock-out moving average (KOMA), which estimates the
+    fixed pattern from neighbors in time.
 
     Attributes
     ----------
@@ -257,12 +260,14 @@ class KomaParams(Parameters):
 
     @property
     def reach(self) -> int:
-        """Number of usable stacks on each side in the short window; for ``session`` a whole session."""
+        """Return how many usable stacks on each side are in the short window; ``session``:
+        all of the session.
+        """
         return SESSION_REACH if self.method == "session" else self.radius
 
     @property
     def waits_for(self) -> int:
-        """Number of usable stacks after a stack that its windows wait for."""
+        """Return how many later usable stacks must be recorded before the windows of a stack are complete."""
         around = self.method == "fit" and self.long == "around"
         return max(self.reach, self.long_window // 2) if around else self.reach
 
@@ -280,7 +285,7 @@ class KomaParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class WriteParams(Parameters):
-    """Parameters of the outputs.
+    """Options of the output files: their pixels, format and compression.
 
     Attributes
     ----------
@@ -319,7 +324,7 @@ class WriteParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """All parameters on which the outputs of a run depend, and no others."""
+    """All parameters that change the outputs of a run; equal settings and inputs give equal files."""
 
     outliers: OutlierParams = field(default_factory=OutlierParams)
     contrast: ContrastParams = field(default_factory=ContrastParams)
@@ -336,7 +341,7 @@ class Settings:
             )
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Return the groups as dictionaries of plain values."""
+        """Return the parameter groups as dictionaries of plain values, for JSON."""
         return {f.name: getattr(self, f.name).to_dict() for f in fields(self)}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Small frozen records with plain values, which tasks return and stores keep."""
+"""Small immutable records of results, which workers return and the session store keeps."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ COPIES = "copies"  # phase of stacks that were not corrected, as most around the
 
 
 class Record:
-    """Conversion to and from dictionaries of plain values, as JSON and MessagePack hold them."""
+    """Base class of records: converts their fields to dictionaries of plain values for JSON, and back."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values (tuples become lists)."""
+        """Return the fields as a dictionary of plain values for JSON; tuples become lists."""
         return {k: _listed(v) for k, v in asdict(self).items()}  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Make the record again from `to_dict`."""
+        """Make the record again from the dictionary of `to_dict`; unknown keys are ignored."""
         known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
         return cls(**{k: _frozen(v) for k, v in values.items() if k in known})
 
@@ -38,7 +38,7 @@ def _frozen(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class StackRecord(Record):
-    """Results of the first phase for one stack: statistics, dose, outliers, digests.
+    """Record of one stack after its frames were summed: statistics, dose, outliers, checksums.
 
     Attributes
     ----------
@@ -121,35 +121,41 @@ class StackRecord(Record):
 
     @property
     def sound(self) -> bool:
-        """True if the mask can be used."""
+        """True if the stack's outlier mask can be used."""
         return self.status in ("ok", "sparse")
 
     @property
     def has_dose(self) -> bool:
-        """True if the mean is large enough to scale by."""
+        """True if the stack's mean counts are large enough to scale a reference to its dose."""
         return self.mean >= SMALLEST_MEAN
 
     @property
     def dose(self) -> float:
-        """Counts per pixel and frame, over unmasked pixels of frames that are not blank."""
+        """Dose of the stack in counts per pixel and frame, over unmasked
+        pixels of frames that are not blank.
+        """
         return self.mean / self.exposed()
 
     @property
     def fit(self) -> dict[str, float | None]:
-        """Thresholds, center, width and misfit of the fit to the histogram; None where off or unknown."""
+        """Results of the outlier filter's histogram fit: thresholds, center, width, misfit;
+        None = off or unknown.
+        """
         names = ("t_dark", "t_hot", "mu", "sigma", "misfit")
         values = {name: math.nan if (v := self.outliers[name]) is None else float(v) for name in names}
         return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
     def exposed(self, every: int = 1) -> int:
-        """Count the frames among 0, `every`, 2 `every`, ... that are not blank; at least 1."""
+        """Return how many of the frames 0, `every`, 2 `every`, ... are not blank; at least 1."""
         blank = sum(k % every == 0 for k in self.blank)
         return max(1, -(-self.shape[0] // every) - blank)
 
 
 @dataclass(frozen=True, slots=True)
 class Break(Record):
-    """A break of a session, before the stack `first`, for a reason."""
+    """Record of a change of the detector before the stack `first`, such as a new gain reference,
+    and its reason.
+    """
 
     first: str
     reason: str
@@ -163,7 +169,7 @@ class Break(Record):
 
 @dataclass(frozen=True, slots=True)
 class Summed(Record):
-    """Summary of a stack after the first phase, as messages carry it.
+    """Summary of a stack after its frames were summed (dose, outliers, thresholds), for messages and pages.
 
     Attributes
     ----------
@@ -195,7 +201,7 @@ class Summed(Record):
 
     @classmethod
     def of(cls, record: StackRecord, *, kept: bool) -> Summed:
-        """Return the summary of a record."""
+        """Return the summary of a stack's record; `kept` if an earlier run made it."""
         mask = record.outliers
         return cls(
             dose=record.dose,
@@ -210,7 +216,9 @@ class Summed(Record):
 
 @dataclass(frozen=True, slots=True)
 class Failure(Record):
-    """A stack that could not go through a phase; `usage_error` if an option is to blame."""
+    """Record of a stack that failed in a phase, with the reason;
+    `usage_error` if the user's options caused it.
+    """
 
     name: str
     phase: str
@@ -220,24 +228,24 @@ class Failure(Record):
 
 @dataclass(frozen=True, slots=True)
 class DamagedSum(Failure):
-    """A failure because the sum of a stack, that of `stem`, is damaged in the session store."""
+    """Failure of a stack because the sum of the stack `stem` is damaged in the session store."""
 
     stem: str = ""
 
 
 def is_too_quiet(caveats: Sequence[str]) -> bool:
-    """Tell whether caveats contain that a stack is quieter than counting allows."""
+    """Return True if a caveat says that a corrected stack has less noise than counting allows."""
     return any(text.startswith(QUIET) for text in caveats)
 
 
 def only_copies(failures: Sequence[Failure]) -> bool:
-    """Tell whether stacks were left out because they are copies, and for no other reason."""
+    """Return True if stacks failed, and all of them only because they are copies of others."""
     return bool(failures) and all(failure.phase == COPIES for failure in failures)
 
 
 @dataclass(frozen=True, slots=True)
 class Written(Record):
-    """The files of one stack's output; the attributes are those of `StackResult`."""
+    """Record of the output files of one stack: names, sizes, digests; see `StackResult`."""
 
     name: str
     output: str
@@ -249,7 +257,7 @@ class Written(Record):
 
 @dataclass(frozen=True, slots=True)
 class StackResult(Record):
-    """Results of the second phase for one stack: outputs, noise, caveats.
+    """Record of one stack after its correction: output file, noise, caveats.
 
     Attributes
     ----------
@@ -297,7 +305,7 @@ class StackResult(Record):
 
     @property
     def remark(self) -> str:
-        """Two words that set the stack apart; '' for an ordinary one."""
+        """Short remark on a stack for tables, such as ``too quiet`` or ``copy``; '' for an ordinary one."""
         if self.too_quiet:
             return "too quiet"
         if self.kept:
@@ -312,5 +320,5 @@ class StackResult(Record):
 
     @property
     def too_quiet(self) -> bool:
-        """True if the correction subtracted the stack's own data; its low noise is then no improvement."""
+        """True if the correction subtracted the stack's own data: its low noise is a fault, not a success."""
         return is_too_quiet(self.caveats)

@@ -1,4 +1,4 @@
-"""Requests to stop this process, which signals leave here and work checks between two frames.
+"""Ends a command in order after Ctrl-C or another signal: work checks for it between two frames.
 
 An exception from a signal handler can come out of compiled code, which then crashes, or out of a callback,
 which loses it. One that is raised here comes where everything is in order.
@@ -14,14 +14,17 @@ _by = signal.SIGTERM
 
 
 def ask_to_stop(number: int) -> None:
-    """Make `check_stop` raise. It takes a lock, so signal handlers must not call it directly."""
+    """Note that a signal wants the command to end, so that `check_stop` raises.
+
+    It takes a lock, so signal handlers must not call it directly.
+    """
     global _by
     _by = signal.Signals(number)
     _asked.set()
 
 
 def check_stop() -> None:
-    """Raise the exception that ends the command, once, if a signal has asked for it.
+    """Raise the exception that ends the command if a signal such as Ctrl-C has asked for it; once.
 
     Called between frames, between stacks and in waits. It raises in the main thread alone, which alone
     cleans up; and once, so that nothing interrupts this.

@@ -1,4 +1,4 @@
-"""Texts that may hold anything, such as file names, made safe for a terminal and for logs."""
+"""Makes text from files, such as their names, safe to print in a terminal and in logs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """Return a text in one line, with characters that a terminal would obey as JSON escapes.
+    """Return text as one line in which control characters are visible escapes, safe to print in a terminal.
 
     JSON in one line stays JSON with the same content. Applied twice, it changes nothing more.
     """
@@ -22,6 +22,6 @@ def visible(text: str) -> str:
 
 
 def json_text(values: object, indent: int | None = None) -> str:
-    """Return plain values as JSON: letters stay, and nothing is in it that a terminal would obey."""
+    """Return plain values as JSON that is safe to print: letters stay, control characters are escaped."""
     text = json.dumps(values, indent=indent, ensure_ascii=False)
     return "\n".join(map(visible, text.split("\n")))

@@ -1,4 +1,4 @@
-"""Measure the time that tasks spend in each phase: marks around pieces of work, and a clock for each task.
+"""Measures how long tasks spend in each phase, such as reading, decoding and writing.
 
 A mark costs two microseconds while a clock runs, and a fifth of one otherwise. Marks may be nested: the time
 of the inner one is taken off the outer one, so that the phases of a thread add up to its time.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """Time and bytes of one phase of a task.
+    """Record of the time and bytes that one task spent in one phase, such as ``decode`` or ``disk``.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """The time of one task.
+    """Record of one task's duration, split into phases, and where it ran.
 
     Attributes
     ----------
@@ -140,7 +140,8 @@ _OFF = nullcontext()  # the mark where no clock runs
 
 
 def phase(name: Phase, nbytes: int = 0) -> AbstractContextManager[None]:
-    """Return a context manager that adds the time of its block to a phase of the running task, if any.
+    """Return a context manager that adds the time of its block to a phase, such as ``disk``,
+    of the running task.
 
     Parameters
     ----------
@@ -158,13 +159,13 @@ def phase(name: Phase, nbytes: int = 0) -> AbstractContextManager[None]:
 
 
 def carried(job: Callable[[], T]) -> Callable[[], T]:
-    """Wrap a function for another thread, so that its time counts to the task of this one."""
+    """Wrap a function for a helping thread, so that its time counts to the task of the calling thread."""
     lane = _lane.get()
     return job if lane is None else partial(lane.clock.help, job)
 
 
 class Clock:
-    """Measures the time of the task in its ``with`` block, and of the threads that help it."""
+    """Measures how long the task in its ``with`` block spends in each phase, helping threads included."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -183,7 +184,7 @@ class Clock:
         self._own.stop()
 
     def help(self, job: Callable[[], T]) -> T:
-        """Call a function in a helping thread, and count its time."""
+        """Call a function in a helping thread and add its time to this clock's task."""
         lane = _Lane(self)
         before = _lane.set(lane)
         try:
@@ -199,7 +200,7 @@ class Clock:
                     total.nbytes += account.nbytes
 
     def timing(self) -> Timing:
-        """Return the measured time, after the block."""
+        """Return the measured times, after the ``with`` block."""
         with self._lock:
             helpers = _spent(self._helpers, helpers=True)
         wall = sum(account.wall for account in self._own.accounts.values()) / 1e9

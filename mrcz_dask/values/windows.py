@@ -10,7 +10,7 @@ from mrcz_dask.values.errors import ParameterError
 
 
 def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = None) -> list[int]:
-    """Return the knock-out window of stack `i`: its 2 x radius usable neighbors in time.
+    """Return the indices of the stacks that correct stack `i`: its 2 x radius usable neighbors in time.
 
     At the ends of the session the window becomes asymmetric so that the number stays; a session of fewer
     than 2 x radius + 1 usable stacks gives all the others.
@@ -51,13 +51,15 @@ def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = Non
 
 
 def centered(others: list[int], before: int, radius: int) -> list[int]:
-    """Return 2 x radius of `others` around position `before`, moved inwards at the ends."""
+    """Return 2 x radius stacks of `others` around position `before`; at the ends, more on one side."""
     size = min(2 * radius, len(others))
     start = min(max(before - radius, 0), len(others) - size)
     return others[start : start + size]
 
 
 def long_window(i: int, last: int, length: int, usable: Sequence[bool], first: int = 0) -> list[int]:
-    """Return the last `length` usable stacks from `first` to `last`, without `i`, in order of time."""
+    """Return the indices of the last `length` usable stacks from `first` to `last`, without `i`,
+    in order of time.
+    """
     backwards = (j for j in range(last, first - 1, -1) if j != i and usable[j])
     return list(islice(backwards, length))[::-1]

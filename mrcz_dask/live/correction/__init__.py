@@ -1,1 +1,1 @@
-"""Live frames without gain, outliers and the pattern of earlier stacks."""
+"""Corrects live frames: applies the gain, fills outliers, subtracts the pattern found in earlier stacks."""

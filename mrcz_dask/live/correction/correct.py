@@ -38,7 +38,7 @@ About = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class LiveOptions:
-    """Options of the correction of live frames.
+    """Options of `LiveCorrection`: gain, outlier and KOMA parameters, and when outlier masks are updated.
 
     Attributes
     ----------
@@ -90,7 +90,9 @@ class _Camera:
 
 
 class LiveCorrection:
-    """Corrects the frames of live streams one after the other, and learns from them; each camera by itself.
+    """Corrects live frames before processors get them; learns outliers and pattern from earlier stacks.
+
+    Each camera is corrected by itself.
 
     The gain comes first. Then outliers are filled and the pattern is removed: mask and pattern are those of
     earlier stacks, scaled to the mean of the frame, so that the mean dose stays. The running stack adds only
@@ -111,7 +113,8 @@ class LiveCorrection:
         self._cameras: dict[str, _Camera] = {}
 
     def take(self, frame: Frame) -> Frame:
-        """Return a frame with corrected pixels, float32 counts, and learn from it; never raises.
+        """Return a frame with corrected pixels, float32 counts, and learn from it; if that fails,
+        a note says so.
 
         Returns
         -------
@@ -134,7 +137,7 @@ class LiveCorrection:
         return replace(frame, data=pixels, meta={**frame.meta, META: about}, chunk=None)
 
     def close(self) -> None:
-        """Drop the work that has not begun, and end the thread."""
+        """Cancel calculations of corrections that have not begun, and end the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Keeps the last complete stacks of a stream: their sums, which are usable, and where an epoch ends."""
+"""Keeps the sums of a live stream's last stacks, from which the pattern is estimated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NO_VALUES = np.zeros((0, 0), np.int8)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredStack:
-    """A stack that may be a member of windows, with its sum compressed.
+    """Record of a complete stack with its compressed sum, kept as a possible member of KOMA windows.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class StoredStack:
 
 
 class LastStacks:
-    """As many of the last stacks as windows and the search for breaks need.
+    """Keeps the sums of the last complete stacks, as many as KOMA windows and the search for breaks need.
 
     Parameters
     ----------
@@ -71,18 +71,18 @@ class LastStacks:
 
     @property
     def numbers(self) -> list[int]:
-        """Numbers of the stacks, in order of time."""
+        """Return the numbers of the kept stacks, in order of time."""
         return [stack.number for stack in self._stacks]
 
     def load(self, number: int) -> Member:
-        """Return a stack as a member of windows."""
+        """Decompress the sum of a kept stack and return the stack as a member of KOMA windows."""
         stack = next(stack for stack in self._stacks if stack.number == number)
         values = np.empty(stack.shape, stack.dtype)
         decompress_into(stack.chunk, values)
         return replace(stack.member, values=values)
 
     def add(self, name: str, total: StackSum, mask: OutlierMask) -> StoredStack:
-        """Add a stack with a sound mask; the oldest are forgotten."""
+        """Keep the sum of a complete stack with a sound outlier mask, and drop the oldest stacks."""
         contrast = self._settings.contrast
         values = np.ascontiguousarray(total.values)
         newest = StoredStack(
@@ -102,13 +102,16 @@ class LastStacks:
         return newest
 
     def usable(self) -> list[StoredStack]:
-        """Return the stacks that may be members of windows, as far as is known by now."""
+        """Return the kept stacks that may be members of windows: those without high contrast,
+        as known by now.
+        """
         verdicts = assess_contrast(self._block_means, self._settings.koma.radius, self._settings.contrast)
         recent = verdicts[len(verdicts) - len(self._stacks) :]
         return [stack for stack, verdict in zip(self._stacks, recent, strict=True) if verdict.usable]
 
     def forget_old_epoch(self) -> str:
-        """Forget the stacks before a lasting change of dose or pattern; return a note about it, '' for none.
+        """Drop the stacks before a lasting change of dose or pattern; return a note for the user,
+        '' for none.
 
         A break is found when four usable stacks have come after it.
         """

@@ -1,4 +1,4 @@
-"""Learns from complete stacks how to correct the frames that follow: mask, pattern, and filling."""
+"""Learns mask and pattern from complete stacks, to correct the live frames that follow."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Against = Callable[[SessionPattern], tuple[Finding, ...]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LearnedCorrection:
-    """A correction of frames after the gain, and a description of it.
+    """Record of a correction for live frames after the gain (mask, pattern, filling), and its description.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class LearnedCorrection:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SummedStack:
-    """A stack, complete or running: its name, its exact sum before the gain, and its fingerprint."""
+    """Record of a complete or growing stack: its name, its exact sum before the gain, and its fingerprint."""
 
     name: str
     total: StackSum
@@ -78,7 +78,7 @@ class _LastStack:
 
 
 class Learner:
-    """Learns from complete stacks, one after the other, of one shape and type of frames.
+    """Learns outlier mask and pattern from one complete stack after another, all of one frame shape and type.
 
     Parameters
     ----------
@@ -118,11 +118,12 @@ class Learner:
         self._fits: tuple[BandFit, ...] = ()
 
     def level(self, mean: float) -> float:
-        """Return the mean of a frame as read, less that of the dark, in counts per pixel."""
+        """Return the mean counts per pixel of a frame, less those of the dark reference."""
         return mean - self._dark
 
     def fill_defects(self, frame: NDArray[Any]) -> LearnedCorrection:
-        """Return a correction that fills the defects of the gain, before any stack is complete.
+        """Return a correction for the first frames, which only fills the gain's defects:
+        no stack is complete yet.
 
         Parameters
         ----------
@@ -136,7 +137,8 @@ class Learner:
         return self._correction(_LastStack({}, weight, MeanImage(self._gain.apply(frame)), level))
 
     def update_mask(self, so_far: SummedStack) -> LearnedCorrection:
-        """Return a correction whose mask also has the outliers of the first frames of the running stack.
+        """Return a correction whose mask adds the outliers found in the frames of
+        the stack still being recorded.
 
         Hot pixels come and go: a pixel that was good in the last stack may be hot in this one.
 
@@ -155,7 +157,7 @@ class Learner:
         return self._correction(replace(last, mask=last.mask | running.mask, weight=weight))
 
     def learn(self, stack: SummedStack) -> LearnedCorrection:
-        """Take in a complete stack, and return the correction of the frames that come after it.
+        """Learn from a complete stack, and return the correction of the frames that come after it.
 
         Raises
         ------

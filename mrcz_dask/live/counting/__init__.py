@@ -1,1 +1,1 @@
-"""Electron counting of live frames."""
+"""Counts the electrons of live raw frames."""

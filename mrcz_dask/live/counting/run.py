@@ -1,4 +1,4 @@
-"""Counts a live stream from Python in one call."""
+"""Counts the electrons of a live stream with one Python call."""
 
 from __future__ import annotations
 
@@ -48,7 +48,8 @@ def count_stream(
     stop: Event | None = None,
     listen: messages.Listener = messages.silent,
 ) -> CountStream:
-    """Count the electrons of frames as they arrive, until no more come.
+    """Count the electrons of raw frames as they arrive, and write the results stack by stack,
+    until no more come.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Stacks of a stream while they are counted: their frames, what an earlier run left, their outputs."""
+"""Stacks of a live stream while their electrons are counted: waiting frames, electrons in a spool, output."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from mrcz_dask.values.messages import Listener, Warned, silent
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """Options of counting a live stream.
+    """Options of counting a live stream: folders, calibration, length of stacks, most waiting tasks,
+    compression.
 
     Attributes
     ----------
@@ -72,7 +73,7 @@ class StreamOptions:
 
 @dataclass(slots=True, eq=False)
 class OpenStack:
-    """A stack that is being counted.
+    """A stack whose electrons are being counted: its waiting frames, and the spool file of its electrons.
 
     Attributes
     ----------
@@ -104,17 +105,21 @@ class OpenStack:
 
     @property
     def safe_frames(self) -> int:
-        """Number of frames whose electrons are in the spool, up to the first gap."""
+        """Return how many frames have their electrons in the spool file, up to the first missing frame."""
         return frames_in(ordered_batches(self.spool))
 
     @property
     def numbers(self) -> list[int]:
-        """Numbers of the frames whose electrons are in the spool, up to the first gap."""
+        """Return the numbers of the frames whose electrons are in the spool file,
+        up to the first missing frame.
+        """
         return [number for batch in ordered_batches(self.spool) for number in batch.header["numbers"]]
 
 
 def spool_header(about: StreamInfo, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
-    """Describe a stack and how it is counted, for its spool."""
+    """Return the header of a spool of electrons: properties of the stack,
+    and how its electrons are counted.
+    """
     return {
         "stream": about.stream,
         "stack": about.stack,
@@ -130,7 +135,8 @@ def spool_header(about: StreamInfo, first: int, method: Method, zero_below: floa
 def resume_stack(
     path: Path, method: Method, zero_below: float | None, listen: Listener = silent
 ) -> OpenStack | None:
-    """Go on with the spool of an earlier run, killed or not; None if it holds nothing, and it goes.
+    """Take up a stack whose spool file an ended or killed run left behind;
+    delete an empty spool and return None.
 
     Raises
     ------
@@ -175,7 +181,7 @@ def resume_stack(
 
 
 def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:
-    """Make the task that writes the outputs of a stack whose frames are all counted."""
+    """Return the task in which a worker writes the outputs of a stack whose frames have all been counted."""
     about, numbers, batches = stack.about, stack.numbers, ordered_batches(stack.spool)
     times = [time for batch in batches for time in batch.header["times"]]
     missing = numbers[-1] + 1 - numbers[0] - len(numbers)

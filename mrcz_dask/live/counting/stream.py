@@ -1,4 +1,4 @@
-"""Counts live frames on workers, with a bounded backlog, and writes their electrons stack by stack.
+"""Counts live raw frames on workers, with a limited backlog, and writes counted stacks.
 
 A frame is *safe* when its electrons are in a spool on the disk, or the frame itself in a recording. After any
 kill the next run goes on with what is safe, and only that is acknowledged to the sender. When the backlog is
@@ -19,7 +19,7 @@ from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.tasks import Counted, batch_frames, write_outputs
 from mrcz_dask.engine.client import Client
 from mrcz_dask.formats.spool import Spool
-from mrcz_dask.live.counting.shipping import SentTask, Shipping, count_sent
+from mrcz_dask.live.counting.frame_compressor import FrameCompressor, SentTask, count_sent
 from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header, write_task
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.recorder import UNNAMED, Recorder
@@ -36,7 +36,7 @@ _PAUSE = 0.02
 
 
 class CountStream:
-    """Counts frames of streams; `count_stream` makes one.
+    """Counts the electrons of live raw frames on workers and writes counted stacks; made by `count_stream`.
 
     Parameters
     ----------
@@ -72,8 +72,8 @@ class CountStream:
         self._batch_frames = batch_frames(self._calibration.shape)
         self._client = client
         self._closing = ExitStack()
-        self._shipping = Shipping(self._calibration, options.zero_below, listen=listen)
-        self._closing.callback(self._shipping.close)
+        self._compressor = FrameCompressor(self._calibration, options.zero_below, listen=listen)
+        self._closing.callback(self._compressor.close)
         self._stacks: list[OpenStack] = []
         self._counting: dict[Any, tuple[OpenStack, dict[str, Any]]] = {}
         self._writing: dict[Any, OpenStack] = {}
@@ -110,11 +110,13 @@ class CountStream:
 
     @property
     def missing(self) -> int:
-        """Number of frames that were left out before those that arrived."""
+        """Number of frames that never arrived, judged by gaps in the numbers of received frames."""
         return self._streams.missing
 
     def next_number(self, stream: str = "") -> int:
-        """Return the number below which all frames of a stream are safe."""
+        """Return the number of the first frame of a stream that is not safe on disk;
+        senders keep it and later ones.
+        """
         self._collect()
         if self._recorder is not None:
             return self._recorder.next_number(stream)
@@ -127,12 +129,14 @@ class CountStream:
         return numbers[-1] + 1 if numbers else oldest.first
 
     def safe_number(self, stream: str = "") -> int:
-        """Take in results of workers, give them frames that wait, and return `next_number`."""
+        """Process what workers have finished, then return `next_number`;
+        called by the receiver between frames.
+        """
         self.tick()
         return self.next_number(stream)
 
     def publish(self, frames: Sequence[Frame]) -> None:
-        """Take frames in order; waits while the backlog is full.
+        """Take raw frames in order and send them to workers; wait while too many tasks are unfinished.
 
         Raises
         ------
@@ -180,7 +184,7 @@ class CountStream:
     # Frames go to workers, and electrons come back.
 
     def tick(self) -> None:
-        """Take in results of workers, and give them frames that wait."""
+        """Store the electrons that workers have found, and send waiting frames to workers."""
         self._collect()
         self._send_waiting()
 
@@ -205,8 +209,8 @@ class CountStream:
             "times": [frame.time for frame in frames],
             "meta": plain_meta(frames[0].stack, frames[0].meta),
         }
-        task = SentTask(stack.sent, stack.about.dtype, self._method, self._shipping.is_zeroed)
-        future = self._submit("count-sent", count_sent, task, *self._shipping.chunks(frames))
+        task = SentTask(stack.sent, stack.about.dtype, self._method, self._compressor.is_zeroed)
+        future = self._submit("count-sent", count_sent, task, *self._compressor.chunks(frames))
         self._counting[future] = stack, header
         del stack.waiting[: len(frames)]
         stack.sent += len(frames)
@@ -243,7 +247,7 @@ class CountStream:
         self._listen(messages.StackDone(PHASE, result.output, result.bytes_in))
 
     def close(self) -> None:
-        """Count and write the frames that are left."""
+        """Count the frames that are left, write the last stacks, and release everything."""
         with self._closing:
             self._streams.end_all()
             while self._stacks:

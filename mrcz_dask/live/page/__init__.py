@@ -1,1 +1,1 @@
-"""The web page of a live session."""
+"""The web page that shows a live session."""

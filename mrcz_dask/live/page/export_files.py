@@ -1,4 +1,4 @@
-"""Writes the stored results of a processor as CSV, as a picture, and as zipped Zarr."""
+"""Writes the stored results of a live processor as CSV, as a PNG picture, and as zipped Zarr."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LINE = "#0072b2"
 
 @dataclass(frozen=True, slots=True)
 class StoredResults:
-    """The results of a processor in its Zarr group.
+    """Reads the results of one live processor from its Zarr group, for export.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class StoredResults:
 
     @classmethod
     def open(cls, folder: Path) -> StoredResults:
-        """Open the group in a folder."""
+        """Open the Zarr group with a processor's results for reading."""
         with reading(str(folder), "results of a processor", REMEDY):
             about, arrays = group_attributes(folder, REMEDY), dict(open_group(folder, REMEDY).arrays())
             outputs = {output["name"]: output for output in about.get("outputs", [])}
@@ -59,7 +59,9 @@ class StoredResults:
             return cls(arrays, outputs, str(about.get("title", folder.name)), rows)
 
     def names(self, ndim: int) -> list[str]:
-        """Return the outputs with `ndim` axes beside the frame's, in the order of their declaration."""
+        """Return names of outputs of one kind, in the order declared: `ndim` 0 numbers, 1 profiles,
+        2 images.
+        """
         declared = list(self.outputs)
         names = [
             name
@@ -71,17 +73,17 @@ class StoredResults:
         return sorted(names, key=lambda name: ((*declared, name).index(name), name))
 
     def blocks(self, name: str) -> Iterator[NDArray[Any]]:
-        """Yield an array, some rows at a time."""
+        """Yield an array of results in blocks of rows, so that a long one need not fit into memory."""
         for first in range(0, self.rows, ROWS):
             yield self.arrays[name][first : min(first + ROWS, self.rows)]
 
     def last(self, name: str, count: int) -> NDArray[Any]:
-        """Return the last rows of an array."""
+        """Return the last `count` rows of an array of results, one row a frame."""
         return np.asarray(self.arrays[name][max(0, self.rows - count) : self.rows])
 
 
 def write_zip(folder: Path, path: Path) -> None:
-    """Write a Zarr group as a zip file that `zarr.storage.ZipStore` opens.
+    """Write the Zarr group of a processor's results as a zip file that `zarr.storage.ZipStore` opens.
 
     Parameters
     ----------
@@ -98,7 +100,8 @@ def write_zip(folder: Path, path: Path) -> None:
 
 
 def write_csv(folder: Path, path: Path) -> None:
-    """Write frame, time, scalars, and profiles, a column for each position; images are left out.
+    """Write a processor's results as CSV, a row a frame: number, time, scalars, profiles;
+    images are left out.
 
     If all rows of a profile have the same positions, these stand in the heads of its columns, otherwise in
     columns of their own. NaN and missing values are empty.
@@ -151,7 +154,7 @@ def _cell(value: float) -> str:
 
 
 def write_png(folder: Path, path: Path) -> None:
-    """Draw scalars over all frames, the last lines of profiles, and the last image, below one another.
+    """Draw a processor's results as a PNG: scalars over all frames, the last profiles, and the last image.
 
     Parameters
     ----------

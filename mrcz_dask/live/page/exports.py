@@ -1,4 +1,4 @@
-"""Serves results as files: ``/live/export/NAME.csv``, ``.png``, ``.zarr.zip``."""
+"""Sends the results of live processors as files: ``/live/export/NAME.csv``, ``.png``, ``.zarr.zip``."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ WRITERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
 
 
 class ExportHandler(RequestHandler):
-    """Answers a request with a file."""
+    """Sends the results of one live processor as CSV, PNG or zipped Zarr."""
 
     def initialize(self, view: Session, store: Path | None, threads: Executor) -> None:
-        """Take the session and its store."""
+        """Keep the session, the folder of its results, and the threads that write export files."""
         self._view, self._store, self._threads = view, store, threads
 
     async def get(self, name: str, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""The page of a live session in Bokeh: a document for each browser that shows it."""
+"""The web page of a live session in Bokeh, one document for each browser that shows it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ANSWER = "answer.tags = cb_obj.tags"
 
 
 class LivePage:
-    """The page in one document.
+    """The page of a live session in one browser: source, newest frame, and a panel for each processor.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class LivePage:
         self._answered = max(self._answered, *map(int, new)) if new else self._answered
 
     def attach(self, document: Document) -> None:
-        """Put the page into a document, and keep it up to date."""
+        """Add the page to the Bokeh document of a browser, and update it several times a second."""
         panels = (root for panel in self._panels.values() for root in (panel.words, panel.plots))
         for root in (self._headline, self._source.root, *panels):
             document.add_root(root)
@@ -69,7 +69,9 @@ class LivePage:
         document.add_periodic_callback(self.update, PERIOD_MS)
 
     def update(self) -> None:
-        """Show what is new, if a browser is connected and ready for it; it always gets the last state."""
+        """Send new results to the browser, unless it is gone or has not caught up;
+        it always gets the last state.
+        """
         source = self._view.source()
         session = getattr(getattr(self._document, "session_context", None), "session", None)
         if session is not None:
@@ -88,7 +90,7 @@ class LivePage:
 def served_live(
     view: Session, address: PageAddress | None = None, store: Path | None = None, listen: Listener = silent
 ) -> Iterator[str]:
-    """Serve the page of a live session until the block ends, and give its URL.
+    """Serve the web page of a live session for the length of a ``with`` block, and give its URL.
 
     Parameters
     ----------

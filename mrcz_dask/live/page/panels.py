@@ -1,4 +1,4 @@
-"""The panel of a processor on the page: its state, its controls, its plots."""
+"""The panel of one processor on the live page: its state, its controls, its plots."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ WIDTH = 170
 
 
 class Panel:
-    """The panel of one processor in one document.
+    """Shows one processor on the page of one browser: its state, controls for its parameters,
+    plots of its outputs.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class Panel:
             plot.clear()
 
     def update(self, state: PanelState) -> None:
-        """Show what is new."""
+        """Show the processor's present state and parameters, and plot its new results."""
         if state.spec is not None and state.spec != self._spec:
             self._rebuild(state, state.spec)
         for name, control in self._controls.items():
@@ -121,7 +122,7 @@ class Panel:
 
 
 class Control:
-    """A widget that sets one parameter.
+    """A slider, checkbox, menu or text field on the page that sets one parameter of a processor.
 
     Parameters
     ----------
@@ -169,17 +170,17 @@ class Control:
             self._change(self._parameter.name, new)
 
     def show(self, value: Value) -> None:
-        """Show a value that was set elsewhere."""
+        """Show a parameter's new value after it was set elsewhere, such as in another browser."""
         if value != self._value:
             self.put(value)
 
     def put(self, value: Value) -> None:
-        """Show a value in place of what a person has typed."""
+        """Show a value and discard what a person has typed, for example when that was refused."""
         self._value = value
         setattr(self.widget, self._property, self._shown(value))
 
 
 def row(*children: Any, **options: Any) -> Row:
-    """Make a row that goes on in the next line where it is too long."""
+    """Return a row of Bokeh widgets that breaks into a second line where the page is too narrow."""
     sheets: list[Any] = [InlineStyleSheet(css=ROW_STYLE)]
     return Row(children=list(children), stylesheets=sheets, **({"sizing_mode": "stretch_width"} | options))

@@ -1,4 +1,4 @@
-"""Makes images small and gray for a screen."""
+"""Reduces frames to small gray images for the web page."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class FrameDisplay:
-    """The contrast with which a frame is shown, and the part of it that is seen.
+    """Options of showing a frame: its contrast, and the part of it that is on the screen.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class FrameDisplay:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A frame, or a part of it, in grays.
+    """A frame, or a part of it, as a small gray image for the screen.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Picture:
 
 
 def picture(frame: NDArray[Any], look: FrameDisplay) -> Picture:
-    """Make a picture of a frame.
+    """Return a frame, or the part of it on the screen, as a gray image of few pixels.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def picture(frame: NDArray[Any], look: FrameDisplay) -> Picture:
 
 
 def binned(image: NDArray[Any], side: int = SIDE) -> tuple[NDArray[np.float32], int]:
-    """Return means over square blocks, and the side of a block.
+    """Return an image reduced by averaging square blocks of pixels, and the side of a block in pixels.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def binned(image: NDArray[Any], side: int = SIDE) -> tuple[NDArray[np.float32], 
 
 
 def limits(image: NDArray[Any], clipped: bool) -> tuple[float, float]:
-    """Return the values of black and white: the extremes, or quantiles if `clipped`.
+    """Return the pixel values to show as black and white: the extremes, or quantiles if `clipped`.
 
     They are (0, 1) if no pixel is finite.
     """

@@ -1,4 +1,4 @@
-"""Plots the outputs of a processor: scalars as points, profiles as lines, the newest image."""
+"""Plots the outputs of a live processor: scalars as points, profiles as lines, and the newest image."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Figure = Any
 
 
 class ScalarPlot:
-    """Numbers over the number of the frame."""
+    """Plots a scalar output of a processor against the frame number, one point a frame."""
 
     def __init__(self, name: str, output: Scalar) -> None:
         self._name = output.name
@@ -46,7 +46,7 @@ class ScalarPlot:
         )
 
     def show(self, results: Sequence[Result]) -> None:
-        """Add the points of new results that have this output."""
+        """Add a point for each new result that has a value of this output."""
         values = [(result, result.values.get(self._name)) for result in results[-POINTS:]]
         points = [(r.number, 1000 * r.time, v) for r, v in values if isinstance(v, (int, float))]
         if points:
@@ -55,12 +55,12 @@ class ScalarPlot:
             self.figure.visible = True
 
     def clear(self) -> None:
-        """Remove all points."""
+        """Remove all points, after the processor was reset."""
         self._source.data = {name: np.empty(0) for name in ("frame", "time", "value")}
 
 
 class ProfilePlot:
-    """The last profiles: newer ones on top and darker, the newest one in a color of its own."""
+    """Plots a processor's last profiles as lines: newer ones darker, the newest in a color of its own."""
 
     def __init__(self, name: str, output: Profile) -> None:
         self._name, self._count = output.name, 0
@@ -77,7 +77,7 @@ class ProfilePlot:
         self.figure.add_tools(HoverTool(renderers=[lines], tooltips=tooltips, line_policy="nearest"))
 
     def show(self, results: Sequence[Result]) -> None:
-        """Add the lines of new results that have this output; the oldest lines go."""
+        """Add a line for each new result that has this profile, and remove the oldest lines."""
         shown = [result for result in results if isinstance(result.values.get(self._name), tuple)][-LINES:]
         if not shown:
             return
@@ -95,12 +95,12 @@ class ProfilePlot:
         self._newest.data = {"x": lines[-1][0], "y": lines[-1][1]}
 
     def clear(self) -> None:
-        """Remove all lines."""
+        """Remove all lines, after the processor was reset."""
         self._source.data, self._newest.data = {name: [] for name in ("xs", "ys", "order", "frame")}, NO_LINE
 
 
 class ImagePlot:
-    """The newest image, y downwards, with its color bar."""
+    """Plots the newest image of a processor's output, y downwards, with a color bar."""
 
     def __init__(self, name: str, output: Image) -> None:
         self._name = output.name
@@ -122,7 +122,7 @@ class ImagePlot:
         )
 
     def show(self, results: Sequence[Result]) -> None:
-        """Show the newest image of new results that have this output."""
+        """Show the newest image among new results of this output."""
         values = [result.values.get(self._name) for result in results]
         images: list[Any] = [value for value in values if getattr(value, "ndim", 0) == 2]
         if not images:
@@ -139,7 +139,7 @@ class ImagePlot:
         self.figure.visible = True
 
     def clear(self) -> None:
-        """Remove the image."""
+        """Remove the image, after the processor was reset."""
         self._source.data = NO_IMAGE
 
 
@@ -148,7 +148,7 @@ PLOTS: dict[type[Output], Any] = {Scalar: ScalarPlot, Profile: ProfilePlot, Imag
 
 
 def fit_to(plot: Figure, outline: ColumnDataSource) -> None:
-    """Make a plot show all of an outline (x, y, width, height), to scale, with y downwards."""
+    """Make a plot show a whole rectangle (x, y, width, height) with equal scale on both axes, y downwards."""
     frame = plot.rect(
         "x", "y", "width", "height", source=outline, fill_color=None, line_color="#bbbbbb", level="underlay"
     )
@@ -159,7 +159,7 @@ def fit_to(plot: Figure, outline: ColumnDataSource) -> None:
 
 
 def bare_figure(**options: Any) -> Figure:
-    """Make a figure in the style of the page."""
+    """Return an empty Bokeh plot in the style of the live page."""
     plot: Figure = figure(**({"sizing_mode": "stretch_width", "toolbar_location": "above"} | options))
     plot.axis.axis_label_text_font_style = "normal"
     plot.axis.axis_label_text_color = plot.axis.major_label_text_color = "#333333"
@@ -180,7 +180,7 @@ def _figure(output: Output, tools: str, height: int = HEIGHT) -> Figure:
 
 
 def with_unit(name: str, unit: str) -> str:
-    """Return a name with its unit in parentheses, if it has one."""
+    """Return an axis label: a name with its unit in parentheses, if it has one."""
     return f"{name} ({unit})" if unit else name
 
 

@@ -1,4 +1,4 @@
-"""The newest frame on the page: contrast, colors, region of interest."""
+"""The newest frame on the live page, with controls for contrast, colors and region of interest."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COUNTS = f"return (scale.low + value / {WHITE} * (scale.high - scale.low)).toPre
 
 
 class SourceView:
-    """The newest frame in one document.
+    """Shows the newest frame on the page of one browser, with controls for contrast, colors and region.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class SourceView:
             self._set_region(region)
 
     def update(self, source: SourceState) -> None:
-        """Show what is new."""
+        """Show the newest frame, the region of interest and the state of the pause button."""
         self._is_paused = source.paused
         put(self._pause, "label", "go on" if source.paused else "pause all")
         self._update_region(source)

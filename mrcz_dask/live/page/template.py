@@ -1,4 +1,4 @@
-"""The template of the page, and the style of its parts."""
+"""HTML template and style sheet of the live page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Texts of the page in HTML; everything that comes from files and sources is escaped."""
+"""HTML texts of the live page; names and messages from files and sources are escaped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KINDS = {"csv": "CSV", "png": "PNG", "zarr.zip": "Zarr"}
 
 
 def headline(source: SourceState) -> str:
-    """Show name, status and facts of the source."""
+    """Return HTML with the name, status and frame counts of a live session's source."""
     if source.error:
         status, style = "error", "failed"
     elif source.ended or source.paused:
@@ -47,7 +47,7 @@ def _pill(text: str, style: str, fact: str) -> str:
 
 
 def head(panel: PanelState) -> str:
-    """Show title and status of a panel."""
+    """Return HTML with the title and status of a processor, for the head of its panel."""
     title = panel.spec.title.rstrip(".") if panel.spec else panel.name
     status: str = panel.status
     if status in ("running", "waiting"):  # that of single frames would flicker
@@ -61,7 +61,9 @@ def head(panel: PanelState) -> str:
 
 
 def numbers(panel: PanelState, last: Result | None) -> str:
-    """Show the last scalars of a panel, its rate, and counts of its frames."""
+    """Return HTML with a processor's last scalars, frames per second, delay,
+    and counts of processed frames.
+    """
     scalars = []
     for output in panel.spec.outputs if panel.spec and last else ():
         value = last.values.get(output.name) if last else None
@@ -81,7 +83,7 @@ def numbers(panel: PanelState, last: Result | None) -> str:
 
 
 def trouble(panel: PanelState, refusal: str) -> str:
-    """Show the errors of a panel, and the value that it refused; '' if there are none."""
+    """Return HTML with a processor's errors and a refused parameter value; '' if there are none."""
     html, key = "", _key(panel)
     if refusal:
         html += f"<p class='bad' data-fact='{key}.refused'>{escape(refusal)}</p>"
@@ -95,7 +97,7 @@ def trouble(panel: PanelState, refusal: str) -> str:
 
 
 def links(panel: str) -> str:
-    """Show links to the results of a panel as files."""
+    """Return HTML with links that download a processor's results as files."""
     name = quote(panel, safe="")
     items = (f"<a href='live/export/{name}.{kind}' download>{label}</a>" for kind, label in KINDS.items())
     return f"<div class='links'>export {' '.join(items)}</div>"

@@ -1,1 +1,1 @@
-"""Users' own functions of frames, each in a worker process of its own."""
+"""Runs users' own functions on live frames, each in a worker process of its own."""

@@ -1,4 +1,4 @@
-"""Declares an ordinary Python function to be a processor of live frames.
+"""Decorator and types with which a Python function is declared to be a processor of live frames.
 
 A processor is a function of one frame, and optionally of a state, of facts about the frame, and of
 parameters, which are its keyword-only arguments::
@@ -33,7 +33,7 @@ _TYPES: dict[str, Any] = {"bool": bool, "int": int, "float": float, "str": str}
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Declares an output of one number a frame.
+    """Declares that a processor returns one number a frame, such as a mean.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Declares an output of one line a frame: a 1-D array, or positions and values of one length.
+    """Declares that a processor returns a 1-D array a frame, or positions and values of one length.
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Declares an output of one image a frame: a 2-D array (y, x).
+    """Declares that a processor returns one image (y, x) a frame.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ Output = Scalar | Profile | Image
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Limits a number that can be set on the page, as in ``Annotated[float, Range(0, 10, 0.5)]``.
+    """Limits of a numeric processor parameter on the page, as in ``Annotated[float, Range(0, 10, 0.5)]``.
 
     Attributes
     ----------
@@ -108,7 +108,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a processor, which becomes a control on the page.
+    """Record of one parameter of a processor, shown as a control on the page: name, default, type, limits.
 
     Attributes
     ----------
@@ -129,7 +129,7 @@ class Parameter:
     range: Range | None = None
 
     def checked(self, value: object) -> Value:
-        """Convert a value to the parameter's type.
+        """Return a value converted to the parameter's type, after checking its limits or choices.
 
         Raises
         ------
@@ -160,7 +160,8 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """The declaration of a processor in plain values, which travel from a worker to the page.
+    """Declaration of a processor (name, outputs, parameters) in plain values,
+    sent from its worker to the page.
 
     Attributes
     ----------
@@ -188,7 +189,7 @@ class Spec:
     seconds: float | None = None
 
     def values(self, wanted: Mapping[str, Any]) -> dict[str, Value]:
-        """Return the value of every parameter: the wanted one if it is allowed, otherwise the default."""
+        """Return a value for every parameter: that in `wanted` if it is allowed, otherwise the default."""
         values = {parameter.name: parameter.default for parameter in self.parameters}
         for parameter in self.parameters:
             with suppress(ParameterError, KeyError):
@@ -198,7 +199,9 @@ class Spec:
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A declared function, its declaration, and the function that makes its first state."""
+    """A user's function declared as a processor, with its declaration and the
+    function that makes its first state.
+    """
 
     function: Callable[..., Any]
     spec: Spec
@@ -211,7 +214,7 @@ def processor(
     on_failure: OnFailure = "keep",
     seconds: float | None = None,
 ) -> Callable[[Function], Function]:
-    """Declare a function of a frame to be a processor of live frames.
+    """Decorate a Python function so that `mrcz-dask live` runs it on every frame and shows its outputs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Runs a processor in a worker process."""
+"""Runs a user's processor inside a worker process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXPECTED = (
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The declaration of a processor that was loaded, or None and the error that prevented it."""
+    """Result of loading a processor's file: its declaration, or None and the error."""
 
     spec: Spec | None
     error: str = ""
@@ -35,7 +35,7 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of a processor on one frame.
+    """Result of a processor on one frame: its output values or a traceback, and its state afterwards.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Answer:
 
 
 class Host:
-    """Holds one processor and its state. It is a Dask actor, so that calls follow each other.
+    """Runs one processor in a worker process and keeps its state between frames; a Dask actor.
 
     Parameters
     ----------
@@ -76,11 +76,11 @@ class Host:
             resource.setrlimit(resource.RLIMIT_DATA, (used + memory, hard))
 
     def process(self) -> int:
-        """Return the number of this process."""
+        """Return the process number (PID) of this worker, with which a hanging one can be killed."""
         return os.getpid()
 
     def load(self, script: Script, state: bytes | None = None) -> Loaded:
-        """Load a processor. The old one stays if the new one fails.
+        """Load a processor from its file's text; if that fails, the version loaded before stays in use.
 
         Parameters
         ----------
@@ -100,12 +100,12 @@ class Host:
         return Loaded(processor.spec)
 
     def reset(self) -> None:
-        """Begin with a new state."""
+        """Replace the processor's state by a new one."""
         if self._processor is not None:
             self._state = _restored(self._processor, None)
 
     def run(self, frame: NDArray[Any], info: FrameInfo, values: dict[str, Value]) -> Answer:
-        """Run the processor on a frame; whatever it raises becomes a traceback.
+        """Run the processor on one frame and return its outputs, or the traceback of its exception.
 
         Parameters
         ----------
@@ -146,7 +146,8 @@ def _restored(processor: Processor, state: bytes | None) -> Any:
 
 
 def as_declared(spec: Spec, returned: Any) -> dict[str, Any]:
-    """Convert the value that a processor returned to its declared outputs.
+    """Return the value that a processor returned as {output name: value},
+    after comparing it with the declaration.
 
     Raises
     ------

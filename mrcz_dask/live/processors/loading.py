@@ -1,4 +1,4 @@
-"""Loads processors from ordinary Python files, and loads them again after an edit."""
+"""Loads processors from users' Python files, and again after each edit."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ WATCH_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Script(UserScript):
-    """The text of a processor's file, and the processor in it."""
+    """The text of a user's Python file, and the name of the processor in it."""
 
     @property
     def digest(self) -> str:
-        """A digest of the text."""
+        """Return a digest of the file's text, which is stored with results to tell versions apart."""
         return hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
 
     @classmethod
     def parse(cls, option: str) -> Script:
-        """Read the file of ``FILE.py`` or ``FILE.py:NAME``.
+        """Read a processor's file from an option ``FILE.py`` or ``FILE.py:NAME``.
 
         Raises
         ------
@@ -38,7 +38,7 @@ class Script(UserScript):
 
 
 def load(script: Script) -> Processor:
-    """Run a file and return the processor in it.
+    """Execute a user's Python file and return the processor declared in it.
 
     Raises
     ------
@@ -73,7 +73,9 @@ def _processor_in(module: ModuleType, script: Script) -> Processor:
 
 
 class FileWatch:
-    """Notices that a file has been edited; it looks twice a second at most."""
+    """Watches a processor's file for edits, so that the new version is loaded;
+    looks at most twice a second.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path, self._looked = path, 0.0
@@ -87,7 +89,7 @@ class FileWatch:
         return status.st_mtime_ns, status.st_size
 
     def edited(self, script: Script) -> Script | None:
-        """Return the file's new text, if it differs from the script and from the text returned last."""
+        """Return the file's new text once after each edit, else None."""
         if time.monotonic() - self._looked < WATCH_SECONDS:
             return None
         self._looked = time.monotonic()

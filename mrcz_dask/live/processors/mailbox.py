@@ -1,4 +1,4 @@
-"""Passes frames from a source, which does not wait for processors, to one processor."""
+"""A queue between source and processor, so that a slow processor does not hold up the frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mrcz_dask.live.frames import Frame
 
 
 class Mailbox:
-    """Holds the newest frame, or all frames in order.
+    """Queue of frames for one processor: keeps only the newest frame, or all frames in order.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class Mailbox:
         self._changed = Condition()
 
     def put(self, frame: Frame) -> None:
-        """Add a frame."""
+        """Add a frame; it replaces a waiting one, or waits for room if every frame must be processed."""
         with self._changed:
             if self.depth:
                 self._changed.wait_for(lambda: len(self._frames) < self.depth or self.ended)
@@ -45,7 +45,7 @@ class Mailbox:
             self._changed.notify_all()
 
     def take(self, seconds: float) -> Frame | None:
-        """Return the next frame, or None if none comes in time."""
+        """Return the next frame, or None if none comes within some seconds."""
         with self._changed:
             self._changed.wait_for(lambda: (self._frames and not self.paused) or self.ended, seconds)
             if not self._frames or self.paused:
@@ -55,19 +55,19 @@ class Mailbox:
             return frame
 
     def pause(self, paused: bool) -> None:
-        """Hand out no frames, or go on."""
+        """Stop handing out frames, or go on (`paused` False)."""
         with self._changed:
             self.paused = paused
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Announce that no more frames come: `take` and `put` no longer wait."""
+        """Declare that no more frames come, so that `take` and `put` no longer wait."""
         with self._changed:
             self.ended = True
             self._changed.notify_all()
 
     @property
     def over(self) -> bool:
-        """True when no frame is left and none will come."""
+        """Return True when no frame is left and none will come."""
         with self._changed:
             return self.ended and (not self._frames or self.paused)

@@ -39,12 +39,12 @@ _BINDING = Lock()
 
 
 class WorkerLostError(SessionError):
-    """The worker of a processor has ended, or does not answer."""
+    """Error: the worker process of a processor has ended or does not answer."""
 
 
 @dataclass(slots=True)
 class Hosted:
-    """A worker that holds a processor.
+    """Handle of a processor's worker process: its address, and calls to the processor's `Host` in it.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Hosted:
     wait: Callable[[Any, str, float], Any]
 
     def call(self, method: str, *arguments: object, seconds: float) -> Any:
-        """Call a method of the host and return its result.
+        """Call a method of the processor's `Host` in the worker process, and return its result.
 
         Raises
         ------
@@ -80,7 +80,7 @@ class Hosted:
 
 
 class Pool:
-    """Workers, of which each is given to one processor at a time.
+    """The workers of a Dask cluster that run live processors, one processor on each.
 
     Parameters
     ----------
@@ -103,7 +103,8 @@ class Pool:
         self._numbers = itertools.count()
 
     def take(self, name: str, stop: Event) -> Hosted | None:
-        """Return a worker for a processor, as soon as one is free; None if `stop` is set before.
+        """Wait for a free worker, start a processor's `Host` on it and return its handle;
+        None once `stop` is set.
 
         Raises
         ------
@@ -166,7 +167,7 @@ class Pool:
         return [address for address in workers_there(self._client) if address not in self._ended]
 
     def end(self, hosted: Hosted) -> None:
-        """End a worker, whatever it does; another one takes its place."""
+        """Kill a worker process, such as one that hangs; Dask starts another in its place."""
         if self._cluster is not None:
             self._ended.add(hosted.address)
             with suppress(ProcessLookupError):
@@ -177,14 +178,14 @@ class Pool:
         self.release(hosted.address)
 
     def release(self, address: str) -> None:
-        """Let other processors have a worker."""
+        """Mark a worker as free, so that another processor can use it."""
         with self._lock, suppress(ValueError):
             self._held.remove(address)
 
 
 @contextmanager
 def open_pool(where: ClientOptions, processors: int, memory: int, listen: Listener) -> Iterator[Pool]:
-    """Start or find workers for processors, and close afterwards what was started.
+    """Start a local cluster for processors, or connect to a running one, for the length of a ``with`` block.
 
     Parameters
     ----------

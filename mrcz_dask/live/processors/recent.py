@@ -1,4 +1,4 @@
-"""The last results of a processor, for the page, and their rate."""
+"""Keeps a processor's last results in memory for the page, and measures frames per second."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ WINDOW = 5.0
 
 
 class Recent:
-    """Keeps the last results: many small ones, few images."""
+    """Keeps a processor's last results in memory for the page: many if they are small, few images."""
 
     def __init__(self) -> None:
         self._results: deque[Result] = deque()
         self._bytes, self._end, self._lock = 0, 0, Lock()
 
     def add(self, result: Result) -> None:
-        """Add a result."""
+        """Add a result, and drop the oldest ones beyond the limits."""
         with self._lock:
             self._results.append(result)
             self._bytes += _nbytes(result)
@@ -33,14 +33,16 @@ class Recent:
                 self._bytes -= _nbytes(self._results.popleft())
 
     def since(self, place: int) -> tuple[int, Sequence[Result]]:
-        """Return the place behind the last result, and the results from `place` on that are kept."""
+        """Return the number of results so far, and those kept from number `place` on,
+        so that a page gets only new ones.
+        """
         with self._lock:
             first = self._end - len(self._results)
             skip = max(0, place - first) if place <= self._end else 0
             return self._end, list(self._results)[skip:]
 
     def clear(self) -> None:
-        """Forget all results, and count from 0."""
+        """Forget all results and number new ones from 0, after a reset."""
         with self._lock:
             self._results.clear()
             self._bytes = self._end = 0
@@ -55,19 +57,19 @@ def _nbytes(result: Result) -> int:
 
 
 class Rate:
-    """Measures how often something happens, over the last seconds."""
+    """Measures how often something happens per second, such as processed frames, over the last seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, Lock()
         self._times: deque[float] = deque(maxlen=10_000)
 
     def count(self) -> None:
-        """Count once, now."""
+        """Count one event at the present time."""
         with self._lock:
             self._times.append(self._clock())
 
     def per_second(self) -> float:
-        """Return the number of counts a second."""
+        """Return the number of events per second, over the last seconds."""
         now = self._clock()
         with self._lock:
             while self._times and now - self._times[0] > WINDOW:

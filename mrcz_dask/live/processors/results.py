@@ -1,4 +1,4 @@
-"""Stores the results of processors in Zarr: a group for each, that xarray opens.
+"""Stores the results of live processors in Zarr, one group a processor, which xarray opens.
 
 ``<processor>/frame`` (t,) int64 and ``time`` (t,) float64, and for every output ``<name>``: a scalar (t,), a
 profile (t, n) with its positions in ``<name>_axis`` (t, n), an image (t, y, x). Profiles and images whose
@@ -37,7 +37,7 @@ _KIND = ("scalar", "profile", "image")
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Region and parameters of a processor from one frame on.
+    """Record of a processor's region and parameters, valid from one frame on.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Setting:
 
 
 class ResultStore:
-    """The results of a live session in a folder.
+    """Zarr folder with the results of all processors of a live session.
 
     Parameters
     ----------
@@ -102,7 +102,7 @@ class ResultStore:
             )
 
     def series(self, name: str, file: str, *, replace: bool = False) -> Series:
-        """Open the results of a processor.
+        """Return a writer for the results of one processor.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class ResultStore:
         return Series(self.path / name, file)
 
     def settings(self, name: str) -> list[Setting]:
-        """Return the settings of a processor, in the order of their first frames.
+        """Return the stored regions and parameters of a processor, in order of their first frames.
 
         Raises
         ------
@@ -136,7 +136,7 @@ class ResultStore:
 
 
 class Series:
-    """The results of one processor; used by one thread.
+    """Writes the results of one processor to its Zarr group, a row a frame; for use in one thread.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class Series:
         self._group.attrs.put(sealed_values(self._attributes))
 
     def declare(self, spec: Spec) -> None:
-        """Store a declaration; earlier outputs that it lacks stay, and get NaN from now on.
+        """Store a processor's declared outputs; earlier outputs that it lacks stay, with NaN from now on.
 
         Raises
         ------
@@ -186,13 +186,15 @@ class Series:
                 )
 
     def add_setting(self, setting: Setting) -> None:
-        """Store region and parameters from a frame on."""
+        """Store region and parameters that the processor has from a frame on."""
         roi = None if setting.roi is None else str(setting.roi)
         self._settings.append(plain(asdict(setting) | {"roi": roi}))
         self._put(settings=self._settings)
 
     def append(self, result: Result) -> None:
-        """Add a result; it is on the disk after a second, if more follow."""
+        """Add the result of a frame; rows are written together,
+        at the latest with the next result after a second.
+        """
         self._waiting.append(result)
         has_images = any(isinstance(value, np.ndarray) for value in result.values.values())
         most = IMAGE_ROWS if has_images else ROWS
@@ -200,7 +202,7 @@ class Series:
             self.flush()
 
     def close(self, *, whole: bool = True) -> None:
-        """Write the results that wait. A replacement takes the place of the old results only if `whole`."""
+        """Write the last results. A replacement of old results takes their place only if it is `whole`."""
         self.flush()
         if self._becomes is None:
             return
@@ -212,7 +214,7 @@ class Series:
         self.path.rename(self._becomes)
 
     def flush(self) -> None:
-        """Write the results that wait.
+        """Write the results in memory to the Zarr group.
 
         Raises
         ------

@@ -1,4 +1,6 @@
-"""Runs one processor through a session, in a thread of its own: worker, file, frames, failures."""
+"""Runs one processor through a live session, in a thread that handles its frames, worker,
+edits and failures.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ MOST_RESTARTS = 3  # while a processor is loaded, if its source waits for it
 
 
 class Runner:
-    """Runs a processor on frames until no more come.
+    """Runs one processor on the frames of a session: sends frames to its worker, stores results,
+    replaces lost workers.
 
     Parameters
     ----------
@@ -78,35 +81,37 @@ class Runner:
         self._thread = Thread(target=self._run, name=f"live-{name}", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread that runs the processor."""
         self._thread.start()
 
     def offer(self, frame: Frame) -> None:
-        """Hand on a frame of the source."""
+        """Put a frame of the source into the processor's queue."""
         self._newest = frame.number
         self._arrivals[frame.number] = time.monotonic()
         self.mailbox.put(frame)
 
     def join(self, seconds: float) -> bool:
-        """Wait for the end, but not longer; return True if it has come."""
+        """Wait up to some seconds for the processor to end; return True if it has."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def end(self, *, whole: bool) -> None:
-        """End after the frames that wait; `whole` if the source has handed on all of its frames."""
+        """End the processor after the frames in its queue; `whole` if the
+        source has sent all of its frames.
+        """
         if not whole:
             self._incomplete.set()
         self.mailbox.end()
 
     def stop(self) -> None:
-        """End after the present frame."""
+        """End the processor after the frame that it works on now."""
         self._stop.set()
         self.mailbox.end()
 
     # The page reads these and calls these.
 
     def state(self) -> PanelState:
-        """Return the present state."""
+        """Return the processor's present state, for the page."""
         with self._lock:
             state = self._state
             is_paused = self.mailbox.paused and state.status in ("waiting", "running")
@@ -119,11 +124,11 @@ class Runner:
             )
 
     def set_roi(self, roi: Roi | None) -> None:
-        """Set the region from the next frame on."""
+        """Set the processor's region of interest from the next frame on; None = the whole frame."""
         self._update(roi=roi)
 
     def set_value(self, parameter: str, value: Value) -> None:
-        """Set a parameter from the next frame on.
+        """Set one parameter of the processor from the next frame on.
 
         Raises
         ------
@@ -141,7 +146,7 @@ class Runner:
             self._state = replace(self._state, values=values)
 
     def reset(self) -> None:
-        """Begin with a new state from the next frame on, and forget the recent results."""
+        """Give the processor a new state from the next frame on, and forget its recent results."""
         self._reset = True
         self.recent.clear()
 

@@ -1,1 +1,1 @@
-"""Live frames on the disk: a spool while they come, then MRCZ stacks."""
+"""Records live frames: first to a spool file as they arrive, then as MRCZ stacks."""

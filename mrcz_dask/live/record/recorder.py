@@ -1,4 +1,4 @@
-"""Records live frames: they are safe on the disk at once, and in MRCZ stacks soon after."""
+"""Records live frames so that each is safe on disk at once, and in an MRCZ stack soon after."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ _MOST_WAITING = 8  # stacks that wait to be written before frames wait
 
 
 class Recorder:
-    """Records frames in a folder, and goes on with what an earlier recorder left there, killed or not.
+    """Records live frames in a folder as MRCZ stacks, and completes stacks that
+    an ended or killed recorder left.
 
     A frame whose number its stream has already passed is left out. A stack ends where the name of the stack,
     shape, dtype or pixel size change, after `frames_per_stack` frames, and at `close`. Its file is called
@@ -118,16 +119,16 @@ class Recorder:
 
     @property
     def missing(self) -> int:
-        """Number of frames that were left out before those that were recorded here."""
+        """Number of frames that never arrived, judged by gaps in the numbers of recorded frames."""
         return self._streams.missing
 
     def next_number(self, stream: str = "") -> int:
-        """Return the number that is expected next of a stream; 0 of one that is not known."""
+        """Return the number that the next frame of a stream should have; 0 for an unknown stream."""
         with self._lock:
             return self._streams.next.get(stream or UNNAMED, 0)
 
     def append(self, frames: Sequence[Frame]) -> None:
-        """Record frames; they are safe when this returns.
+        """Record frames; they are safe on disk when this returns.
 
         Parameters
         ----------
@@ -202,7 +203,7 @@ class Recorder:
         self._failure = failure
 
     def close(self) -> None:
-        """Write the stacks that are left, and release the folder.
+        """Write the last stacks, and let other recorders use the folder.
 
         Raises
         ------

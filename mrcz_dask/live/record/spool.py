@@ -1,4 +1,4 @@
-"""Recorded frames in spools: each record holds a frame, compressed, with what the sender said about it."""
+"""Spool files of live frames: each record holds one compressed frame and its metadata."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mrcz_dask.values.errors import DamagedError, FormatError
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
-    """Properties that all frames of a stack share.
+    """Properties that all frames of a live stack share: names of camera and stack, dtype, shape, pixel size.
 
     Attributes
     ----------
@@ -43,14 +43,14 @@ class StreamInfo:
 
     @classmethod
     def of(cls, frame: Frame) -> StreamInfo:
-        """Return the properties of a frame."""
+        """Return the properties that a frame shares with its stack."""
         ny, nx = frame.data.shape
         dtype = frame.data.dtype.newbyteorder("<").str
         return cls(frame.stream, frame.stack, dtype, (ny, nx), frame.pixel_size)
 
     @classmethod
     def parse(cls, header: Mapping[str, Any]) -> StreamInfo:
-        """Read the first record of a spool."""
+        """Read the properties of a stack from the first record of its spool file."""
         try:
             return cls(**{**header, "shape": tuple(header["shape"])})
         except (TypeError, KeyError) as error:
@@ -59,7 +59,7 @@ class StreamInfo:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A frame in a spool without its pixels; statistics are None for complex pixels."""
+    """Record of one frame in a spool file: its number, time, metadata and statistics, without pixels."""
 
     number: int
     time: float
@@ -69,7 +69,7 @@ class Entry:
 
     @classmethod
     def parse(cls, record: Record) -> Entry:
-        """Read the header of a record.
+        """Read a frame's number, time and metadata from the header of a spool record.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Entry:
             raise FormatError(f"a record of a spool is of no frame: {record.header!r} ({error})") from error
 
     def frame(self, about: StreamInfo, chunk: bytes) -> Frame:
-        """Return the frame.
+        """Decompress the pixels and return the whole frame.
 
         Raises
         ------
@@ -106,28 +106,28 @@ class Entry:
 
 
 class FrameSpool(Spool):
-    """A spool of the frames of one stack."""
+    """Spool file to which the frames of one stack are appended until the stack is written."""
 
     @classmethod
     def begin(cls, path: Path, about: StreamInfo) -> FrameSpool:
-        """Begin a new file; see `Spool.create`."""
+        """Create the spool file of a new stack."""
         return cls.create(path, asdict(about))
 
     @cached_property
     def about(self) -> StreamInfo:
-        """Properties that all frames share."""
+        """Return the properties that all frames of the stack share."""
         return StreamInfo.parse(self.header)
 
     @property
     def entries(self) -> list[Entry]:
-        """The frames in order."""
+        """Return the frames in the spool, in order, without pixels."""
         return [Entry.parse(record) for record in self.records]
 
     def __len__(self) -> int:
         return len(self.records)
 
     def add(self, frames: Sequence[tuple[Frame, bytes]]) -> None:
-        """Append frames with their chunks: all of them, or on an error none.
+        """Append frames with their compressed pixels: all of them, or none if an error occurs.
 
         Raises
         ------
@@ -149,13 +149,13 @@ class FrameSpool(Spool):
         self.append(items)
 
     def frames(self) -> Iterator[NDArray[Any]]:
-        """Yield the pixels of all frames, one in memory at a time."""
+        """Yield the pixels of all frames in order, one frame in memory at a time."""
         for record in self.records:
             yield Entry.parse(record).frame(self.about, self.body(record)).data
 
 
 def spooled(path: Path) -> Iterator[tuple[StreamInfo, Frame]]:
-    """Yield the frames of a spool, each with the properties of its stack, one in memory at a time.
+    """Yield the frames in a spool file with the properties of their stack, one frame in memory at a time.
 
     The file may grow meanwhile; a frame that is not whole yet ends it.
 
@@ -181,7 +181,7 @@ def spooled(path: Path) -> Iterator[tuple[StreamInfo, Frame]]:
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
-    """Return runs of consecutive numbers as [first, count]."""
+    """Return runs of consecutive frame numbers as [first, count], which is shorter than all numbers."""
     runs: list[list[int]] = []
     for number in numbers:
         if runs and number == sum(runs[-1]):
@@ -192,7 +192,7 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
 
 
 def describe_damage(spool: SpoolReader, numbers: Iterable[int]) -> str:
-    """Describe what is left of a damaged spool, and which frames are not.
+    """Return a warning about a damaged spool file: which frames were rescued and which are lost.
 
     Parameters
     ----------

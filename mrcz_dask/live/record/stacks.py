@@ -1,4 +1,4 @@
-"""Writes recorded frames from a spool into a stack, and reads recordings frame by frame."""
+"""Writes recorded frames from a spool file as a stack, and reads recordings frame by frame."""
 
 from __future__ import annotations
 
@@ -36,13 +36,15 @@ _ODD = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 def stack_name(stream: str, first: int, stack: str) -> str:
-    """Name a stack's file, without suffix, so that the names of a stream are in the order of time."""
+    """Return a stack's file name without suffix; sorted by name,
+    the files of a stream are in order of time.
+    """
     suffix = f"_{_ODD.sub('-', stack)[:150]}" if stack else ""
     return f"{_ODD.sub('-', stream)}_{first:010d}{suffix}"
 
 
 def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) -> Path:
-    """Write the frames of a spool into a stack, chunk by chunk, and read it back.
+    """Write the frames of a spool file as an MRCZ stack, and read it back to verify it.
 
     A sound stack of these frames that is there already is left as it is.
 
@@ -144,7 +146,7 @@ def _live_meta(spool: FrameSpool) -> dict[str, Any]:
 
 
 def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: int = 0) -> Iterator[Frame]:
-    """Yield the recorded frames of a folder one at a time, also those that are in no stack yet.
+    """Yield the frames of a recording one at a time, those that are still in spool files too.
 
     Parameters
     ----------
@@ -171,7 +173,7 @@ def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: i
 
 
 def recorded_streams(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the streams whose frames are in a folder."""
+    """Return the names of the streams (cameras) that were recorded in a folder."""
     return sorted({name for name, _ in _files(Path(folder))})
 
 

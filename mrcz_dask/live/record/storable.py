@@ -1,4 +1,4 @@
-"""Checks that a frame can be stored, before it is accepted."""
+"""Checks that a live frame can be stored, before the recorder accepts it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _MOST_LEVELS = 16
 
 
 def check_chunk(chunk: bytes, nbytes: int, itemsize: int) -> None:
-    """Check that a chunk can be stored unchanged: version 2, `nbytes` of pixels in items of `itemsize`.
+    """Check that a frame's compressed chunk can be stored unchanged: blosc version 2,
+    expected pixel size and bytes.
 
     Raises
     ------
@@ -35,7 +36,7 @@ def check_chunk(chunk: bytes, nbytes: int, itemsize: int) -> None:
 
 
 def check_pixels(dtype: np.dtype[Any]) -> None:
-    """Check that MRC can hold pixels of a type.
+    """Check that MRC files can hold pixels of a dtype.
 
     Raises
     ------
@@ -47,7 +48,7 @@ def check_pixels(dtype: np.dtype[Any]) -> None:
 
 
 def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return metadata of a frame in plain values, as they are stored beside the name of its stack.
+    """Return a frame's metadata as plain values, after checking that files can hold them.
 
     Raises
     ------

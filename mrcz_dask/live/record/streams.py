@@ -1,4 +1,4 @@
-"""Streams of frames cut into stacks, and the numbers up to which the frames of each stream are in stacks."""
+"""Cuts live streams into stacks, and remembers up to which frame each stream has been written."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mrcz_dask.values.messages import FramesMissing, Listener, silent
 
 
 class OpenStack(Protocol):
-    """A stack to which frames are added."""
+    """Protocol of a stack that still gets frames, while it is recorded or counted."""
 
     @property
     def about(self) -> StreamInfo:
-        """Properties that all its frames share."""
+        """Return the properties that all frames of the stack share."""
         ...
 
     def __len__(self) -> int: ...
@@ -31,7 +31,7 @@ _REMEDY = "move it away and run again: senders know which of their frames are sa
 
 
 class StreamStacks(Generic[S]):
-    """Cuts each stream into stacks, and keeps in a file how far its frames have been written.
+    """Cuts each live stream into stacks, and keeps in a file up to which frame it has been written.
 
     A stack ends where its name changes, or the shape, pixel type or pixel size of its frames, and after
     `frames_per_stack` frames.
@@ -80,11 +80,11 @@ class StreamStacks(Generic[S]):
         self.missing = 0
 
     def is_written(self, stream: str, last: int) -> bool:
-        """Return True if the frames of a stream up to a number are in stacks."""
+        """Return True if the frames of a stream up to number `last` are in finished stacks."""
         return last < self._written.get(stream, 0)
 
     def resume(self, stack: S, last: int) -> None:
-        """Go on with a stack that an earlier run left; `last` is the number of its last frame."""
+        """Continue a stack that an earlier run left unfinished; `last` is the number of its last frame."""
         stream = stack.about.stream
         self.end(stream)
         self.open[stream] = stack
@@ -93,7 +93,7 @@ class StreamStacks(Generic[S]):
             self.end(stream)
 
     def fresh(self, stream: str, frames: Sequence[Frame]) -> list[Frame]:
-        """Return the frames whose numbers the stream has not passed yet."""
+        """Return the frames that are new to the stream; senders may send frames again."""
         fresh: list[Frame] = []
         last = self.next.get(stream, 0) - 1
         for frame in frames:
@@ -103,7 +103,9 @@ class StreamStacks(Generic[S]):
         return fresh
 
     def cut(self, stream: str, frames: Sequence[Frame]) -> Iterator[tuple[S, list[Frame]]]:
-        """Yield runs of fresh frames with their stacks; the caller adds one before it asks for the next."""
+        """Yield the frames split by stack, each group with its stack,
+        to which the caller adds it before the next.
+        """
         while frames:
             about = StreamInfo.of(frames[0])
             if stream in self.open and self.open[stream].about != about:
@@ -125,18 +127,18 @@ class StreamStacks(Generic[S]):
                 self.end(stream)
 
     def end(self, stream: str) -> None:
-        """End the stack of a stream, if there is one."""
+        """End the growing stack of a stream, if there is one."""
         stack = self.open.pop(stream, None)
         if stack is not None:
             self._end(stack)
 
     def end_all(self) -> None:
-        """End all stacks; later frames begin new ones."""
+        """End the growing stacks of all streams; later frames begin new ones."""
         for stream in list(self.open):
             self.end(stream)
 
     def written(self, stream: str, last: int) -> None:
-        """Record that the frames of a stream up to a number are in stacks."""
+        """Note in the file that the frames of a stream up to number `last` are in finished stacks."""
         self._written[stream] = max(self._written.get(stream, 0), last + 1)
         write_atomic(self._path, json.dumps(sealed_values(self._written)).encode())
 

@@ -1,1 +1,1 @@
-"""Where live frames come from: a socket, a folder, a replay."""
+"""Sources of live frames: a network socket, a folder, a replay of existing stacks."""

@@ -1,4 +1,4 @@
-"""Follows a folder into which a microscope writes: stacks as they settle, and frames of one that grows."""
+"""Reads live frames from a folder into which a microscope writes, also from a stack that still grows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GROWS = (".mrc", ".mrcs", ".mrcz")  # formats whose frames can be read while the
 
 
 class Folder:
-    """Frames of the stacks in a folder, and of those that appear; a `FrameStream`.
+    """Source of live frames: reads the stacks in a folder, and new ones as the microscope writes them.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class Folder:
         self.name = f"folder {self._path.name}"
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand frames on until `stop` is set, or nothing has come for long."""
+        """Pass on the frames of all stacks, until `stop` is set or no frame has come for a while."""
         if self._new:
             self._complete.update(self._path.iterdir())
         waited = 0.0

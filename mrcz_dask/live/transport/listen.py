@@ -1,4 +1,4 @@
-"""Receives frames over a socket from senders: `sender.py` on the camera's computer."""
+"""Receives live frames over a network socket from `sender.py` on the camera's computer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Peer:
 
 
 class Listen:
-    """Frames of one or more senders; a `FrameStream`.
+    """Source of live frames: receives them over a network socket from one or more senders.
 
     Frames are acknowledged after `publish` has returned. A frame that arrives twice is dropped, one that was
     lost on its way is asked for again; numbers that the sender left out are missing frames. A new sender of a
@@ -135,7 +135,7 @@ class Listen:
         return socket
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand on frames, all that have arrived at a time, until `stop` is set.
+        """Pass on received frames, several at a time if they have arrived, until `stop` is set.
 
         Parameters
         ----------
@@ -165,7 +165,7 @@ class Listen:
             self.close()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Close the network socket."""
         self._socket.close()
         self._context.term()
 
@@ -295,7 +295,7 @@ class Listen:
 
 
 def endpoint(address: str) -> str:
-    """Return the socket's address: ``tcp://HOST:PORT`` of HOST:PORT or PORT, on loopback without a host.
+    """Return the full socket address ``tcp://HOST:PORT`` of HOST:PORT or PORT; without a host, loopback.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Sends the frames of existing stacks, or of a recording, as if they were recorded now."""
+"""Replays the frames of existing stacks, or of a recording, as if a camera sent them now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mrcz_dask.values.params import InputParams
 
 
 class Replay:
-    """Frames of stacks at a rate, or as fast as they are taken; a `FrameStream`.
+    """Source of live frames: replays existing stacks, at a frame rate or as fast as possible.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Replay:
         self.name = f"replay of {', '.join(path.name for path in self._paths)}"
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand frames on until there are no more or `stop` is set."""
+        """Pass on the frames of all stacks, until the end or until `stop` is set."""
         began, number = time.monotonic(), 0
         for turn in itertools.count() if self._loop else range(1):
             if turn and not number:
@@ -65,7 +65,7 @@ class Replay:
 
 
 def frame_of(stack: FrameSource, name: str, index: int, number: int) -> Frame:
-    """Read a frame of an open stack."""
+    """Read frame `index` of an open stack as a live frame with the given number."""
     data = stack.physical(index)
     data.flags.writeable = False
     size = stack.pixel_size
@@ -75,7 +75,7 @@ def frame_of(stack: FrameSource, name: str, index: int, number: int) -> Frame:
 
 
 class Recorded:
-    """All frames of a recording, with their numbers and times, as fast as they are taken; a `FrameStream`.
+    """Source of live frames: replays a recording with its frame numbers and times, as fast as possible.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Recorded:
         self.name = f"recording {self._folder.name}"
 
     def run(self, publish: Publish, stop: Event) -> None:
-        """Hand frames on until there are no more or `stop` is set.
+        """Pass on all recorded frames, until the end or until `stop` is set.
 
         Raises
         ------

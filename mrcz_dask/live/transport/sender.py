@@ -1,4 +1,4 @@
-"""Sends frames from a camera's computer to `mrcz-dask live`.
+"""Sends frames from a camera's computer over the network to `mrcz-dask live`.
 
 This file works alone: copy it to the camera's computer. It needs Python 3.7 or newer, numpy and pyzmq, and
 numcodecs to compress::
@@ -40,15 +40,15 @@ _TICK = 50  # ms
 
 
 class SenderError(Exception):
-    """Frames cannot be sent."""
+    """Error: frames cannot be sent."""
 
 
 class RefusedError(SenderError):
-    """The receiver refuses this sender or its frames, and says why."""
+    """Error: the receiver refuses this sender or its frames; the message gives the receiver's reason."""
 
 
 class ReceiverLostError(SenderError, TimeoutError):
-    """The receiver has not answered for too long; frames that it has not acknowledged are kept."""
+    """Error: the receiver has not answered for too long; unacknowledged frames are kept."""
 
 
 class _Message(NamedTuple):
@@ -59,7 +59,8 @@ class _Message(NamedTuple):
 
 
 class FrameSender:
-    """A connection to the receiver, which records a frame before it acknowledges it.
+    """Sends camera frames to `mrcz-dask live` over the network,
+    and keeps each until the receiver has it on disk.
 
     There is no thread: everything happens in the calls, which may come from any thread.
 
@@ -149,7 +150,7 @@ class FrameSender:
 
     @property
     def next_number(self) -> int:
-        """Number of the next frame of this stream."""
+        """Number that the next sent frame of this stream gets."""
         return self._next
 
     def send(
@@ -161,7 +162,7 @@ class FrameSender:
         index: int = 0,
         meta: dict[str, Any] | None = None,
     ) -> int:
-        """Send a frame; returns at once while fewer than `window` frames are on their way.
+        """Send one frame; waits only while `window` frames or `memory` bytes are unacknowledged.
 
         Parameters
         ----------
@@ -230,19 +231,21 @@ class FrameSender:
         return bytes(blosc.compress(items, codec.encode(), level, blosc.BITSHUFFLE, blocksize=block))
 
     def poll(self) -> int:
-        """Take in answers of the receiver; returns the number of frames that are on their way."""
+        """Process acknowledgements that have arrived; return the number of unacknowledged frames."""
         with self._lock:
             self._serve(0)
             self._check()
             return len(self._pending)
 
     def flush(self) -> None:
-        """Wait until all frames are acknowledged; raises as `send` does, and keeps the others."""
+        """Wait until the receiver has acknowledged all frames; raises as `send` does."""
         with self._lock:
             self._wait(lambda: not self._pending)
 
     def close(self) -> None:
-        """Flush, and tell the receiver that no more frames come; closes the sender even if that fails."""
+        """Wait for all acknowledgements, tell the receiver that no more frames come,
+        and close the connection.
+        """
         with self._lock:
             if self._closed:
                 return
@@ -363,7 +366,7 @@ class FrameSender:
 
 
 def block_size(items: int, itemsize: int) -> int:
-    """Return the bytes of a block. blosc1 shuffles bits only if 8 divides the items of a block."""
+    """Return the bytes of a blosc block. blosc1 shuffles bits only if 8 divides the items of a block."""
     groups, rest = divmod(items, 8)
     limit, unit = _BLOCK * min(itemsize, 4), 8 * itemsize
     if not rest:

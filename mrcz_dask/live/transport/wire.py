@@ -1,4 +1,4 @@
-"""Reads the messages of senders, and trusts none: sizes are checked before memory is allocated.
+"""Decodes the network messages of senders, and checks all sizes before memory is allocated.
 
 Every message is a kind, JSON, and for a frame its pixels: see `docs/how-to/send-frames.md`.
 """
@@ -33,12 +33,12 @@ _DTYPE = re.compile(r"[<>|=]?[a-zA-Z]\d{1,2}")
 
 
 class BrokenInTransitError(FormatError):
-    """A frame was changed on its way, and should be sent again."""
+    """Error: a frame was changed on its way over the network, and should be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """The greeting of a sender.
+    """First message of a sender: names of camera and sender, and how far its frames are acknowledged.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Hello:
 
     @classmethod
     def parse(cls, data: bytes) -> Hello:
-        """Read a greeting.
+        """Read a sender's first message, and check it.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """The header of a frame, read before its pixels.
+    """Header of a frame's network message, read and checked before the pixels.
 
     Attributes
     ----------
@@ -106,7 +106,7 @@ class Announced:
 
     @classmethod
     def parse(cls, data: bytes, stream: str, largest: int) -> Announced:
-        """Read the header of a frame with at most `largest` bytes of pixels.
+        """Read a frame's header from a network message; refuse more than `largest` bytes of pixels.
 
         Raises
         ------
@@ -145,7 +145,7 @@ class Announced:
         return cls(frame, after, dtype, shape, encoding, crc)
 
     def pixels(self, payload: bytes) -> NDArray[Any]:
-        """Decode the pixels, read-only.
+        """Check and decompress the pixels of this frame from the bytes received; read-only.
 
         Raises
         ------

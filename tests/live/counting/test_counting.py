@@ -17,19 +17,16 @@ from numpy.typing import NDArray
 
 import mrcz_dask
 from mrcz_dask.counting import Calibration, FractionParams, open_events
-from mrcz_dask.counting.counter import Batch, Method
-from mrcz_dask.counting.packing import pack, quantized, unpack
-from mrcz_dask.counting.spool import append_batch
+from mrcz_dask.counting.counter import Method
+from mrcz_dask.counting.packing import unpack
 from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
-from mrcz_dask.formats.spool import Spool
+from mrcz_dask.live.counting.frame_compressor import LADDER, FrameCompressor, SentTask, count_sent
 from mrcz_dask.live.counting.run import count_stream
-from mrcz_dask.live.counting.shipping import LADDER, SentTask, Shipping, count_sent
-from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header
+from mrcz_dask.live.counting.stacks import StreamOptions
 from mrcz_dask.live.counting.stream import CountStream
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import StreamInfo
 from mrcz_dask.live.transport import sender as sender_module
 from mrcz_dask.live.transport.listen import Listen
 from mrcz_dask.live.transport.sender import FrameSender
@@ -184,49 +181,6 @@ def test_electrons_that_wait_are_not_mixed_with_others(
         CountStream(options(tmp_path, calibration, zero_below=2.0), SerialClient())
 
 
-def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path: Path) -> None:
-    def add(stack: OpenStack, first: int, count: int) -> None:
-        events = quantized([(np.ones(1), np.ones(1), np.ones(1))] * count, (8, 8), 1.0)
-        numbers = list(range(first, first + count))
-        append_batch(stack.spool, Batch(first, pack(events), bytes(16 * count)), numbers=numbers)
-
-    about, method = StreamInfo("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
-    spool = Spool.create(tmp_path / ".stack.counting", spool_header(about, 0, method, None))
-    for first in (8, 0, 4, 16):
-        add(OpenStack(about, 0, spool), first, 4)
-    spool.close()
-    stack = resume_stack(spool.path, method, None)
-    assert stack is not None and stack.numbers == list(range(12)) and len(stack) == stack.safe_frames == 12
-    add(stack, 12, 2)
-    add(stack, 14, 4)
-    assert stack.safe_frames == 18
-    stack.spool.close()
-    assert [path.name for path in tmp_path.iterdir()] == [".stack.counting"]
-    again = resume_stack(spool.path, method, None)
-    assert again is not None and again.numbers == list(range(18))
-    again.spool.close()
-
-
-def test_batches_behind_a_damaged_one_are_taken_up_and_lost_frames_are_named(tmp_path: Path) -> None:
-    about, method = StreamInfo("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
-    spool = Spool.create(tmp_path / ".stack.counting", spool_header(about, 0, method, None))
-    for first in (4, 0, 8, 12):
-        events = quantized([(np.ones(1), np.ones(1), np.ones(1))] * 4, (8, 8), 1.0)
-        batch = Batch(first, pack(events), bytes(16 * 4))
-        append_batch(spool, batch, numbers=list(range(first, first + 4)))
-    damaged = bytearray(spool.path.read_bytes())
-    damaged[spool.records[0].offset] ^= 1
-    spool.path.write_bytes(damaged)
-    spool.close()
-    told: list[Any] = []
-    stack = resume_stack(spool.path, method, None, told.append)
-    assert stack is not None and stack.numbers == [0, 1, 2, 3, *range(8, 16)]
-    assert len(stack) == stack.safe_frames == 12
-    assert "Frames that are lost: 4 to 7" in told[0].message
-    assert (tmp_path / "stack.counting.damaged").read_bytes() == damaged
-    stack.spool.close()
-
-
 def test_recorded_frames_are_safe_at_once_and_counted_later(
     frames: NDArray[Any], expected: Path, calibration: Path, tmp_path: Path
 ) -> None:
@@ -274,33 +228,33 @@ def test_zeroing_is_lossy_and_said(frames: NDArray[Any], calibration: Path, tmp_
     assert 0.7 < done.results[0].events / (0.01 * frames.size) < 1.2
 
 
-def shipped(shipping: Shipping, frames: NDArray[Any]) -> tuple[bytes, ...]:
-    return shipping.chunks([Frame(k, 0.0, one) for k, one in enumerate(frames)])
+def compressed(compressor: FrameCompressor, frames: NDArray[Any]) -> tuple[bytes, ...]:
+    return compressor.chunks([Frame(k, 0.0, one) for k, one in enumerate(frames)])
 
 
 @pytest.mark.parametrize("codec", LADDER)
 def test_no_codec_changes_the_electrons(codec: str, frames: NDArray[Any], calibration: Path) -> None:
     found = Calibration.load(calibration)
     method = Method(str(calibration), found.digest)
-    shipping = Shipping(found, threads=1)
-    shipping._step = LADDER.index(codec)
-    batch = count_sent(SentTask(0, "<u2", method, False), *shipped(shipping, frames[:4]))
-    shipping.close()
-    usual = count_sent(SentTask(0, "<u2", method, False), *shipped(Shipping(found), frames[:4]))
+    compressor = FrameCompressor(found, threads=1)
+    compressor._step = LADDER.index(codec)
+    batch = count_sent(SentTask(0, "<u2", method, False), *compressed(compressor, frames[:4]))
+    compressor.close()
+    usual = count_sent(SentTask(0, "<u2", method, False), *compressed(FrameCompressor(found), frames[:4]))
     assert unpack(batch.packed).digest() == unpack(usual.packed).digest() and batch.frames == usual.frames
 
 
 def test_a_faster_setting_is_taken_and_told_when_one_does_not_keep_up(
     frames: NDArray[Any], calibration: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mrcz_dask.live.counting.shipping.BUSY", 0.0)
-    monkeypatch.setattr("mrcz_dask.live.counting.shipping.JUDGED", 2)
+    monkeypatch.setattr("mrcz_dask.live.counting.frame_compressor.BUSY", 0.0)
+    monkeypatch.setattr("mrcz_dask.live.counting.frame_compressor.JUDGED", 2)
     told: list[Any] = []
-    shipping = Shipping(Calibration.load(calibration), threads=1, listen=told.append)
+    compressor = FrameCompressor(Calibration.load(calibration), threads=1, listen=told.append)
     for _ in range(5):
-        shipped(shipping, frames[:2])
-    shipping.close()
-    assert shipping.codec == LADDER[-1] and [LADDER[1] in told[0].message, len(told)] == [
+        compressed(compressor, frames[:2])
+    compressor.close()
+    assert compressor.codec == LADDER[-1] and [LADDER[1] in told[0].message, len(told)] == [
         True,
         len(LADDER) - 1,
     ]
@@ -309,7 +263,7 @@ def test_a_faster_setting_is_taken_and_told_when_one_does_not_keep_up(
 @pytest.mark.parametrize("below", [0.0, 30.0])
 def test_zeroing_that_makes_no_sense(below: float, calibration: Path) -> None:
     with pytest.raises(ParameterError, match="--zero-below"):
-        Shipping(Calibration.load(calibration), below)
+        FrameCompressor(Calibration.load(calibration), below)
 
 
 RECEIVER = """

@@ -1,4 +1,4 @@
-"""Compresses frames on their way to workers, with the codec of the smallest output that keeps up."""
+"""Compresses live frames before they go to the workers that count them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ BUSY = 0.8  # share of the time above which the next codec is taken
 
 @dataclass(frozen=True, slots=True)
 class SentTask:
-    """Consecutive frames of a stack, whose chunks are sent beside this.
+    """Description of consecutive raw frames of one stack, sent with their
+    compressed pixels to the worker that counts.
 
     Attributes
     ----------
@@ -49,7 +50,9 @@ class SentTask:
 
 
 def count_sent(task: SentTask, *chunks: bytes) -> Batch:
-    """Count the electrons of frames that were sent, each as a chunk."""
+    """Decompress raw frames on a worker and count their electrons;
+    each frame was sent as one compressed chunk.
+    """
     counter = counter_of(task.method)
     calibration = counter.calibration
 
@@ -63,8 +66,9 @@ def count_sent(task: SentTask, *chunks: bytes) -> Batch:
     return counter.batch(task.first, frames())
 
 
-class Shipping:
-    """Compresses frames in threads.
+class FrameCompressor:
+    """Compresses live frames before they go to the workers that count them;
+    takes a faster codec when it cannot keep up.
 
     Parameters
     ----------
@@ -96,7 +100,7 @@ class Shipping:
         listen: messages.Listener = messages.silent,
     ) -> None:
         self._threads = threads or available_cores()
-        self._pool = ThreadPoolExecutor(self._threads, "shipping")
+        self._pool = ThreadPoolExecutor(self._threads, "compress")
         self._step, self._listen = 0, listen
         self._limit = None if zero_below is None else _zeroing_limit(calibration, zero_below)
         self._limits: dict[np.dtype[Any], NDArray[Any]] = {}
@@ -105,11 +109,13 @@ class Shipping:
 
     @property
     def codec(self) -> str:
-        """Present codec."""
+        """Return the name of the codec in use now, such as ``zstd:1``."""
         return LADDER[self._step]
 
     def chunks(self, frames: Sequence[Frame]) -> tuple[bytes, ...]:
-        """Compress frames; those that arrived as chunks are passed on."""
+        """Return frames as compressed bytes for workers; frames that arrived
+        compressed are passed on unchanged.
+        """
         chunks = tuple(self._pool.map(self._chunk, frames))
         self._frames += len(frames)
         if self._frames >= JUDGED:
@@ -138,7 +144,7 @@ class Shipping:
         return chunk
 
     def close(self) -> None:
-        """End the threads."""
+        """End the threads that compress."""
         self._pool.shutdown()
 
 
