@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -72,17 +73,30 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
         caveats = (*_caveats(task), *_caveat_of_quiet(store, task, mean, correction))
         findings = Findings(correction, pattern.fits, caveats)
         del mean  # as large as the sum
-        if task.mdoc is not None:
-            write_atomic(f"{task.output}.mdoc", read_file(task.mdoc, LARGEST))
-        if copied is not None:
-            noise = _copy(copied, task, findings, store)
-        else:
-            with phase("apply"):
-                score = NoiseScore(correction, held_out)
-                gain = gain_for(task.store, task.settings.gain, record.gamma)
-            noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
+        with _mdoc_before_output(task):
+            if copied is not None:
+                noise = _copy(copied, task, findings, store)
+            else:
+                with phase("apply"):
+                    score = NoiseScore(correction, held_out)
+                    gain = gain_for(task.store, task.settings.gain, record.gamma)
+                noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
     with phase("disk", measure(task.output).size):
         return stack_result(task, noise, findings.all_caveats(noise, record.shape))
+
+
+@contextmanager
+def _mdoc_before_output(task: CorrectionTask) -> Iterator[None]:
+    """Copy the .mdoc beside the output before that appears; without an output it goes again."""
+    copy = Path(f"{task.output}.mdoc")
+    if task.mdoc is not None:
+        write_atomic(copy, read_file(task.mdoc, LARGEST))
+    try:
+        yield
+    except BaseException:
+        if not task.output.exists():
+            copy.unlink(missing_ok=True)
+        raise
 
 
 @dataclass(frozen=True, slots=True)
