@@ -1,4 +1,4 @@
-"""Electron counting of raw stacks: plan, run, event lists, and counted stacks made from these."""
+"""Count the electrons of raw stacks: plan, run, event lists, and counted stacks made from event lists."""
 
 from __future__ import annotations
 

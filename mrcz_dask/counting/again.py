@@ -1,4 +1,6 @@
-"""Counted stacks and event lists made again from their raw frames and their provenance."""
+"""Make counted stacks and event lists again from raw frames and provenance, to check that they can be
+reproduced.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,12 @@ Steps = list[dict[str, Any]]
 
 
 def is_events(path: Path) -> bool:
-    """Return whether a path is that of an event list."""
+    """Return whether a path is an event list: a folder ``STEM.events.zarr``."""
     return path.name.endswith(SUFFIX) and path.is_dir()
 
 
 def steps_of(path: Path) -> Steps:
-    """Return the provenance of a stack or an event list."""
+    """Return the provenance steps of a stack or an event list."""
     if is_events(path):
         return Events(path).provenance
     steps: Steps = (read_footer(path) or {}).get("provenance") or []
@@ -46,7 +48,8 @@ def count_again(
     calibration: Path | None = None,
     detector: str | None = None,
 ) -> Path:
-    """Count the raw frames of an output again, and return the path of the new output.
+    """Count the raw frames of an output again, with the parameters in its provenance, and return the new
+    output's path.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def count_again(
 
 
 def differing(path: Path, again: Path) -> tuple[int, ...]:
-    """Return the raw frames of two event lists whose events differ."""
+    """Compare two event lists, and return the numbers of the raw frames in which they differ."""
     a, b = Events(path), Events(again)
     if len(a) != len(b):
         return tuple(range(len(a)))

@@ -1,4 +1,5 @@
-"""Calibration of a detector from a sample of its frames: dark, noise, and the charge of an electron.
+"""Calibrate a detector for counting from a sample of its frames: dark, read noise, and the charge of an
+electron.
 
 Dark and noise are found in bands of rows, each a task of its own, so that no process holds the sample; the
 bands overlap by more than a cloud of charge reaches. The charge is found in whole frames afterwards.
@@ -61,7 +62,7 @@ Frames = tuple[tuple[str, int], ...]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class References:
-    """Gain, dark and defects that the user gave, in the frames' orientation.
+    """Gain, dark and defects that the user gave for counting, turned to fit the frames.
 
     Attributes
     ----------
@@ -82,7 +83,7 @@ class References:
 
     @property
     def caveats(self) -> tuple[str, ...]:
-        """Doubts about the references that a person should know."""
+        """Doubts about the references, for the user."""
         return () if self.prepared is None else self.prepared.caveats
 
 
@@ -94,7 +95,8 @@ def calibrate(
     client: Client,
     listen: messages.Listener = messages.silent,
 ) -> Calibration:
-    """Find the calibration of a detector in the first frames of a session.
+    """Calibrate the detector from the first frames of a session: dark, read noise, charge of an electron, and
+    losses.
 
     Parameters
     ----------
@@ -151,7 +153,7 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True)
 class BandTask:
-    """Rows of some frames in which dark and noise are to be found.
+    """Task: measure dark and read noise in a band of rows of some frames.
 
     Attributes
     ----------
@@ -176,17 +178,19 @@ class BandTask:
 
     @property
     def name(self) -> str:
-        """Name of the first stack."""
+        """Name of the first stack, for messages."""
         return Path(self.frames[0][0]).name
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Files that must be there."""
+        """Paths of the stacks that the task reads."""
         return tuple(sorted({path for path, _ in self.frames}))
 
 
 def find_band(task: BandTask) -> tuple[Image, Image] | str:
-    """Return dark and noise of a band of rows, or the path of a stack that cannot be read."""
+    """Measure dark and read noise of each pixel in a band of rows; return them, or the path of a stack that
+    cannot be read.
+    """
     rows = slice(*task.rows)
     bands = []
     for path in dict.fromkeys(path for path, _ in task.frames):
@@ -345,7 +349,7 @@ def _position_map(detector: Detector, params: CountingParams, frames: list[NDArr
 
 
 def sample_of(stacks: Sequence[StackEntry], number: int, fewest: int = FEWEST) -> Frames:
-    """Choose frames of the first stacks, spread evenly over each.
+    """Choose the frames for the calibration: from the first stacks, spread evenly over each.
 
     Raises
     ------

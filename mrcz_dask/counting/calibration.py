@@ -1,4 +1,6 @@
-"""The calibration of a detector: dark, noise and charge of an electron, kept beside the outputs."""
+"""The calibration of a detector (dark, read noise, charge of an electron), kept in a file beside the
+outputs.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """A detector, and the parameters with which its electrons are counted.
+    """Everything that counting must know about a detector: images of its pixels, and parameters of its
+    electrons.
 
     Attributes
     ----------
@@ -62,17 +65,19 @@ class Calibration:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns."""
+        """Rows and columns of the detector."""
         return self.dark.shape[0], self.dark.shape[1]
 
     @cached_property
     def detector(self) -> Detector:
-        """Pixels of the detector as the numerics use them."""
+        """The detector's pixels, as the functions that find electrons take them."""
         return Detector(self.dark, self.noise, self.gain, ~self.used)
 
     @cached_property
     def digest(self) -> str:
-        """Digest of everything that decides about events."""
+        """Digest of all that decides which events are found, so that outputs of another calibration are
+        recognized.
+        """
         images = [digest_array(getattr(self, name).astype(np.float32)) for name in _IMAGES]
         return digest_bytes(canonical([images, self._numbers()]))
 
@@ -83,7 +88,7 @@ class Calibration:
         return numbers
 
     def save(self, path: Path) -> None:
-        """Write a Zarr group; it appears whole, or not at all.
+        """Write the calibration as a Zarr group; it appears whole, or not at all.
 
         Raises
         ------
@@ -106,7 +111,7 @@ class Calibration:
 
     @classmethod
     def load(cls, path: Path) -> Calibration:
-        """Read what `save` wrote.
+        """Read a calibration that `save` wrote, and check its digest.
 
         Raises
         ------
@@ -142,13 +147,13 @@ class Calibration:
 
 
 def calibration_path(path: Path) -> Path:
-    """Return the absolute path of a calibration, which may be given as the folder that holds it."""
+    """Return the absolute path of a calibration; the user may name the folder that holds it."""
     return (path / NAME if (path / NAME).exists() else path).absolute()
 
 
 @lru_cache(maxsize=2)
 def calibration_once(path: str, digest: str) -> Calibration:
-    """Return a calibration, read once in each process.
+    """Load a calibration in a worker, once in each process, and check that it is the one with this digest.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Comparison of gain and dark with raw frames: with the charge of their electrons, and with their mean."""
+"""Check gain and dark against raw frames: do they fit the charge of electrons, and the mean frame?."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def compare_with_frames(
     sigma: float,
     charge: float,
 ) -> list[Finding]:
-    """Compare gain and dark with raw frames; return the findings against them.
+    """Check gain and dark against raw frames, and return a finding for each that does not fit.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From raw frames to packed events, in whatever process."""
+"""Find the electrons of raw frames and pack them as events; called on workers and in live runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from mrcz_dask.values.timing import phase
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """Calibration and function with which electrons are found; small, to be sent to workers.
+    """The way electrons are found: path of the calibration, and the user's function if there is one; small,
+    to be sent to workers.
 
     Attributes
     ----------
@@ -38,7 +39,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events of consecutive frames, packed.
+    """The events of consecutive frames as packed bytes, with digests of the frames' pixels.
 
     Attributes
     ----------
@@ -56,7 +57,8 @@ class Batch:
 
 
 class Counter:
-    """Finds electrons; keeps arrays between frames, so that each thread needs one of its own.
+    """Finds the electrons of raw frames with a calibration; it keeps working arrays, so each thread needs its
+    own.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ class Counter:
             self._camera, self._function = Camera(*parts), script.load()
 
     def find(self, frame: NDArray[Any]) -> Triple:
-        """Return y, x in pixels and charge in ADU of the electrons of one raw frame (ny, nx)."""
+        """Find the electrons of one raw frame (ny, nx): return y and x in pixels, and charge in ADU."""
         shape = self.calibration.shape
         if frame.shape != shape:
             raise ParameterError(
@@ -92,7 +94,7 @@ class Counter:
         return events.y, events.x, events.charge
 
     def batch(self, first: int, frames: Iterable[NDArray[Any]]) -> Batch:
-        """Return the events of consecutive frames, packed."""
+        """Find the electrons of consecutive frames, and return them as packed events."""
         triples, digests = [], []
         for frame in frames:
             items = np.ascontiguousarray(frame, frame.dtype.newbyteorder("<"))
@@ -107,7 +109,7 @@ _thread = threading.local()
 
 
 def counter_of(method: Method) -> Counter:
-    """Return this thread's counter for a method."""
+    """Return this thread's `Counter` for a method, made when it is first needed."""
     if getattr(_thread, "method", None) != method:
         calibration = calibration_once(method.calibration, method.digest)
         _thread.counter, _thread.method = Counter(calibration, method.script), method

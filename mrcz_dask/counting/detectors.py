@@ -1,4 +1,4 @@
-"""Ways to find electrons: the package's own, and a user's function from a Python file."""
+"""Let a user's own Python function find electrons in place of the package's method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ Image = NDArray[np.float32]
 
 
 class Camera:
-    """The detector as a user's function sees it; each thread has its own.
+    """The detector as a user's counting function sees it: pixel noise, used pixels, and the package's own
+    method to call.
 
     Parameters
     ----------
@@ -51,12 +52,14 @@ class Camera:
         self._finders: dict[CountingParams, EventFinder] = {}
 
     def standardized(self, frame: NDArray[Any]) -> Image:
-        """Return a raw frame in its pixels' read noises, (ny, nx) float32; pixels that are not used are 0."""
+        """Return a raw frame in units of each pixel's read noise, dark subtracted, (ny, nx) float32; unused
+        pixels are 0.
+        """
         values = native(frame).astype(np.float32)
         return np.asarray(values * self.detector.inverse - self.detector.offset, np.float32)
 
     def find(self, frame: NDArray[Any], **changed: Any) -> Events:
-        """Return the electrons of a raw frame as the package finds them.
+        """Find the electrons of a raw frame with the package's own method.
 
         Parameters
         ----------
@@ -77,11 +80,13 @@ DetectorFunction = Callable[[NDArray[Any], Camera], Any]
 
 @dataclass(frozen=True, slots=True)
 class DetectorScript(UserScript):
-    """A user's function, with the text of its file."""
+    """A user's function that finds electrons, with the text of its file, so that workers need no copy of
+    it.
+    """
 
     @classmethod
     def parse(cls, option: str) -> DetectorScript:
-        """Read the file of ``FILE.py:NAME``.
+        """Read the file that the option ``--detector FILE.py:NAME`` names.
 
         Raises
         ------
@@ -95,11 +100,11 @@ class DetectorScript(UserScript):
         return cls.read(option, "--detector", expected)
 
     def about(self) -> dict[str, str]:
-        """Return name and digest for the provenance."""
+        """Return the function's name and its file's digest, for the provenance."""
         return {"file": Path(self.path).name, "name": self.name, "digest": digest_bytes(self.text.encode())}
 
     def load(self) -> DetectorFunction:
-        """Run the file and return the function.
+        """Execute the user's file, and return the function in it.
 
         Raises
         ------
@@ -118,7 +123,7 @@ class DetectorScript(UserScript):
         return function  # type: ignore[no-any-return]
 
     def find(self, function: DetectorFunction, frame: NDArray[Any], camera: Camera) -> Triple:
-        """Return y, x in pixels and charge in ADU of a frame's electrons, (n,) each, in raster order.
+        """Call the user's function on a frame, check what it returns, and sort the electrons in raster order.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Events as they are stored and sent: whole numbers, compressed.
+"""Convert events to whole numbers and compressed bytes, as they are stored and sent.
 
 A position is a whole number of 1/32 pixels, rounded down; it stands for the middle of its step. All edges of
 pixels and of their halves and quarters are edges of steps, so that counted images are exact. The error
@@ -32,7 +32,8 @@ Triple = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventArrays:
-    """Events of consecutive frames.
+    """Events of consecutive frames as arrays of whole numbers: positions, charges, and the number in each
+    frame.
 
     Attributes
     ----------
@@ -56,7 +57,7 @@ class EventArrays:
         return EventArrays(self.counts[start:stop], self.y[here], self.x[here], self.charge[here])
 
     def digest(self) -> str:
-        """Return the xxh3-128 of all arrays."""
+        """Return the xxh3-128 digest of all arrays, by which equal events are recognized."""
         arrays = (self.counts, self.y, self.x, self.charge)
         return digest_bytes(
             b"".join(array.astype(array.dtype.newbyteorder("<")).tobytes() for array in arrays)
@@ -64,7 +65,7 @@ class EventArrays:
 
 
 def quantized(frames: Iterable[Triple], shape: tuple[int, int], unit: float) -> EventArrays:
-    """Return events in whole steps.
+    """Round positions and charges of events to the whole steps in which they are stored.
 
     Parameters
     ----------
@@ -91,18 +92,18 @@ def quantized(frames: Iterable[Triple], shape: tuple[int, int], unit: float) -> 
 
 
 def pixels(steps: NDArray[Any]) -> NDArray[np.float64]:
-    """Return positions in pixels: the middles of steps."""
+    """Convert stored steps to positions in pixels: the middle of each step."""
     return np.asarray((steps + 0.5) / STEPS, np.float64)
 
 
 def joined(parts: Sequence[EventArrays]) -> EventArrays:
-    """Return the events of parts that follow each other."""
+    """Join the events of consecutive parts of a stack."""
     names = ("counts", "y", "x", "charge")
     return EventArrays(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
 def pack(events: EventArrays) -> bytes:
-    """Return events as bytes."""
+    """Compress events to bytes, for the spool and for sending between workers."""
     chunks = [
         _CODEC.compress(column) if column.size else b"" for column in (events.y, events.x, events.charge)
     ]
@@ -111,7 +112,7 @@ def pack(events: EventArrays) -> bytes:
 
 
 def unpack(data: bytes) -> EventArrays:
-    """Return the events of `pack`.
+    """Decompress events from the bytes that `pack` made.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Parameters of electron counting, as people give them."""
+"""Parameters of electron counting, as users give them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEWEST = 32
 
 @dataclass(frozen=True, slots=True)
 class FractionParams(Parameters):
-    """Parameters by which events become counted frames.
+    """Parameters of counted stacks: upsampling, raw frames summed to one fraction, compression.
 
     Attributes
     ----------
@@ -44,14 +44,16 @@ class FractionParams(Parameters):
             yield str(error)
 
     def bounds(self, raw: int) -> tuple[int, ...]:
-        """Return the raw frame at which each counted frame begins, and the number of raw frames."""
+        """Divide `raw` frames into fractions: return the raw frame at which each begins, and at the end
+        `raw`.
+        """
         count = max(1, raw // self.fraction)
         return tuple(k * raw // count for k in range(count + 1))
 
 
 @dataclass(frozen=True, slots=True)
 class FindParams(Parameters):
-    """Parameters by which electrons are found in raw frames.
+    """Parameters for finding electrons in raw frames, as users give them.
 
     Attributes
     ----------
@@ -91,7 +93,7 @@ class FindParams(Parameters):
             yield from within(name, getattr(self, name), 0, 1e4)
 
     def counting(self, charge: float, width: float) -> CountingParams:
-        """Return the parameters of counting for a detector whose charge and width are known."""
+        """Return the full parameters of counting: these, and the charge and width that calibration found."""
         return CountingParams(
             sigma=self.sigma,
             charge=charge,

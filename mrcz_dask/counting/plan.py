@@ -1,4 +1,4 @@
-"""The plan of counting: which stacks, how, and where to. Making it reads headers, and writes nothing."""
+"""Plan a run of counting: which stacks, how, and into which folder; it reads headers and writes nothing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FEWEST_DARK = 8
 
 @dataclass(frozen=True)
 class CountPlan:
-    """A plan to count the electrons of some stacks.
+    """A plan to count the electrons of some stacks: inputs, parameters and outputs; nothing is computed yet.
 
     Attributes
     ----------
@@ -76,28 +76,28 @@ class CountPlan:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(ny, nx) of most stacks' frames."""
+        """Shape (ny, nx) of the frames of most stacks."""
         return _usual_shape(self.stacks)
 
     @property
     def own_calibration(self) -> Path:
-        """Path of the calibration in the output folder."""
+        """Path of the calibration that this run keeps in its output folder."""
         return self.folder / NAME
 
     def target(self, stack: StackEntry) -> Path:
-        """Return the path of a stack's counted frames."""
+        """Return the path of the counted stack that is made from a raw stack."""
         return self.folder / f"{stack.stem}.mrcz"
 
     def events_target(self, stack: StackEntry) -> Path | None:
-        """Return the path of a stack's event list; None = none is written."""
+        """Return the path of the event list that is made from a raw stack; None if none is to be written."""
         return self.folder / f"{stack.stem}{SUFFIX}" if self.events else None
 
     def memory_estimate(self) -> MemoryEstimate:
-        """Return the memory that a worker needs."""
+        """Estimate the memory that a worker needs, bytes."""
         return estimate_memory(self.shape, self.fractions.upsampling)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain values."""
+        """Return the plan as plain values, for JSON."""
         memory = self.memory_estimate()
         return {
             "output": str(self.folder),

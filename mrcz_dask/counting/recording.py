@@ -1,4 +1,6 @@
-"""The record of a stack's events: the step `count` of the provenance, and the origin of the frames."""
+"""Describe a counted stack for its files: the step `count` of its provenance, its metadata, and its
+results.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ USUAL = InputParams()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Origin of raw frames as plain values, to be sent to workers.
+    """Where raw frames come from: name, size, metadata and provenance of the input, as plain values to send
+    to workers.
 
     Attributes
     ----------
@@ -50,14 +53,16 @@ class Origin:
 
 
 class Summary:
-    """Sums up a stack's events, batch by batch in order: their number and digests."""
+    """Accumulates, batch by batch, the number of a stack's events and the digests of its frames and
+    events.
+    """
 
     def __init__(self) -> None:
         self.events = self.frames = 0
         self._pixels, self._events = xxhash.xxh3_128(), xxhash.xxh3_128()
 
     def add(self, digests: bytes, events: EventArrays) -> None:
-        """Add frames: the digests of their pixels, and their events."""
+        """Add a batch: the digests of its frames' pixels, and its events."""
         self.frames += events.counts.size
         self.events += events.y.size
         self._pixels.update(digests)
@@ -69,12 +74,12 @@ class Summary:
 
     @property
     def pixels_digest(self) -> str:
-        """Digest over the digests of all frames' pixels."""
+        """Digest of all raw pixels, made of the digests of the frames, by which an input is recognized."""
         return self._pixels.hexdigest()
 
     @property
     def events_digest(self) -> str:
-        """Digest over the events, frame by frame."""
+        """Digest of all events, frame by frame."""
         return self._events.hexdigest()
 
 
@@ -89,7 +94,8 @@ def about_stack(
     more: Mapping[str, Any] | None = None,
     caveats: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Describe a counted stack in plain values, with its provenance, for its event list and counted frames.
+    """Describe a counted stack in plain values, with provenance and results, for its event list and its
+    counted stack.
 
     Parameters
     ----------
@@ -140,7 +146,9 @@ def about_stack(
 
 
 def parameters_beside(detector: Mapping[str, str] | None, inputs: InputParams) -> dict[str, Any]:
-    """Return parameters that are recorded only if they are used: a user's function, ways to read files."""
+    """Return the parameters that provenance records only when they are used: a user's function, unusual ways
+    to read files.
+    """
     unusual = {"detector": detector and dict(detector), "input": inputs != USUAL and inputs.to_dict()}
     return {name: value for name, value in unusual.items() if value}
 
@@ -163,7 +171,7 @@ def _results(calibration: Calibration, summary: Summary, *, own: bool) -> dict[s
 
 
 def coincidence(calibration: Calibration, counted: float, *, own: bool = True) -> dict[str, float | None]:
-    """Return the occupancy, and the share of it that was lost to coincidence.
+    """Compute the true occupancy from the counted one, and the share of electrons lost to coincidence.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From events to a counted stack: a run and an event list give the same bytes."""
+"""Make a counted stack from events: the bytes are the same from a run and from an event list."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ READ = 16
 
 
 def counted_frames(source: EventSource, params: FractionParams) -> Iterator[NDArray[Any]]:
-    """Yield the counted frames of a stack, (ny, nx) times upsampling, uint8 or uint16."""
+    """Yield the counted frames of a stack, (ny, nx) times upsampling, made from its events; uint8 or
+    uint16.
+    """
     raw, ny, nx = source.about["shape"]
     bounds = params.bounds(raw)
     for start, stop in pairwise(bounds):
@@ -46,7 +48,7 @@ def _dtype(bounds: tuple[int, ...]) -> np.dtype[Any]:
 
 
 def write_counted(path: Path, source: EventSource, params: FractionParams) -> Path:
-    """Write a counted stack in MRCZ; it appears whole, or not at all.
+    """Write a counted stack from events in MRCZ; the file appears whole, or not at all.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def events_to_stack(
     *,
     overwrite: bool = False,
 ) -> Path:
-    """Write the counted stack of an event list: the bytes that `count` writes with the same parameters.
+    """Make the counted stack from an event list, with any upsampling and fractions, without the raw frames.
 
     Parameters
     ----------
@@ -153,5 +155,5 @@ def events_to_stack(
 
 
 def stem_of_events(path: Path) -> str:
-    """Return the stem of the stack that an event list belongs to."""
+    """Return the stem of the stack that an event list is of: STEM of ``STEM.events.zarr``."""
     return path.name.removesuffix(SUFFIX)

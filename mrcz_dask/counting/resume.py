@@ -1,4 +1,6 @@
-"""Outputs and calibration of an earlier run: kept if they are those of this run, else refused."""
+"""Resume counting: keep calibration and outputs of an earlier run if they match, or refuse to overwrite
+them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from mrcz_dask.values.errors import OutputExistsError
 
 
 def kept_calibration(plan: CountPlan) -> Calibration | None:
-    """Return the calibration in the output folder; None if a new one is to be made.
+    """Return the calibration of an earlier run in the output folder; None if a new one is to be made.
 
     Raises
     ------
@@ -50,7 +52,8 @@ def kept_calibration(plan: CountPlan) -> Calibration | None:
 
 
 def kept_output(plan: CountPlan, stack: StackEntry, method: Method) -> Counted | None:
-    """Return the result of a sound output of the same input and parameters; None if there is no output.
+    """Return the result of a stack that an earlier run counted from the same input with the same parameters;
+    None if there is none.
 
     Raises
     ------

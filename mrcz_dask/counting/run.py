@@ -1,4 +1,4 @@
-"""A run of counting: the calibration, the events of all stacks, their outputs, on any client."""
+"""Run a plan of counting: calibrate, find all events, and write the outputs, on any client."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ALONE = ClientOptions(workers=0)
 
 @dataclass(frozen=True, slots=True)
 class CountOutcome:
-    """The outcome of a run.
+    """The outcome of a run of counting: results of the stacks, and those that failed.
 
     Attributes
     ----------
@@ -69,11 +69,11 @@ class CountOutcome:
 
     @property
     def complete(self) -> bool:
-        """True if every file that should have been a stack was counted."""
+        """Whether every stack was counted, and no file of the plan was broken."""
         return not self.failures and not self.plan.bad
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the outcome as plain values, for JSON."""
         return {
             "output": str(self.plan.folder),
             "calibration": {
@@ -93,7 +93,8 @@ def run_plan(
     where: ClientOptions | distributed.Client = ALONE,
     listen: messages.Listener = messages.silent,
 ) -> CountOutcome:
-    """Carry a plan out while the output folder is locked, and remove temporary files at the end.
+    """Run a plan of counting: lock the output folder, count all stacks on a client, and remove temporary
+    files at the end.
 
     Parameters
     ----------
@@ -118,7 +119,9 @@ def run_plan(
 
 
 def carry_out(plan: CountPlan, client: Client, listen: messages.Listener = messages.silent) -> CountOutcome:
-    """Carry a plan out on a client; a stack that cannot be done is a failure of its own."""
+    """Count all stacks of a plan on a client; a stack that cannot be counted becomes a failure and stops no
+    other.
+    """
     plan.folder.mkdir(parents=True, exist_ok=True)
     known = last_results(read_messages(plan.folder), Written).values()
     listen = messages.several(Log(plan.folder, listen), Manifest(plan.folder, known, listen), listen)
@@ -167,7 +170,8 @@ def _calibration(plan: CountPlan, client: Client, listen: messages.Listener) -> 
 
 
 class CountJob:
-    """Counts the frames of stacks in batches, and writes the outputs of each stack that is counted.
+    """The job of a counting run: gives tasks that count frames in batches, and tasks that write each finished
+    stack.
 
     Attributes
     ----------
@@ -224,18 +228,20 @@ class CountJob:
             spool.remove()
 
     def ready(self) -> Sequence[Task]:
-        """Return the tasks that have become possible."""
+        """Return the tasks that have become possible since the last call."""
         tasks, self._new = self._new, []
         return tasks
 
     def over(self) -> bool:
-        """Return True: nothing is left when no task runs. The listener hears that the phases are over."""
+        """Return True when no task runs, as nothing is left then; tell the listener that the phases have
+        finished.
+        """
         for phase in (COUNTING, WRITING) if self._stacks else ():
             self._listen(messages.PhaseFinished(phase))
         return True
 
     def take(self, task: Task, made: Timed[Any]) -> None:
-        """Take in the events of some frames, or the result of a stack."""
+        """Take the result of a task: events of some frames, or a finished stack."""
         batch, result = task.argument, made.result
         if not isinstance(batch, CountTask):
             self._end(WRITING, batch.name, result)

@@ -1,4 +1,4 @@
-"""Simulated raw stacks on disk, with their electrons beside them in Zarr."""
+"""Write simulated raw stacks to disk, with the true electrons beside them in Zarr, to test counting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The events of a stack in a spool: batches in the order in which workers finished them."""
+"""Keep the events of a stack on disk, in a spool, in whatever order workers finish its batches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUFFIX = ".counting"
 
 
 def append_batch(spool: Spool, batch: Batch, **more: Any) -> None:
-    """Append the events of a batch, with more JSON values for its header.
+    """Append the events of a batch to the spool, with more JSON values for its header.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def append_batch(spool: Spool, batch: Batch, **more: Any) -> None:
 
 
 def ordered_batches(spool: SpoolReader) -> list[Record]:
-    """Return the batches in the order of their frames, from frame 0 up to the first frame that is missing."""
+    """Return a spool's batches in the order of their frames, up to the first frame that is missing."""
     batches: list[Record] = []
     for record in sorted(spool.records, key=lambda record: int(record.header["first"])):
         if record.header["first"] == frames_in(batches):
@@ -33,17 +33,17 @@ def ordered_batches(spool: SpoolReader) -> list[Record]:
 
 
 def frames_in(batches: list[Record]) -> int:
-    """Return the number of frames in batches that follow each other."""
+    """Return the number of frames in a list of consecutive batches that begins with frame 0."""
     return batches[-1].header["first"] + frame_count(batches[-1]) if batches else 0
 
 
 def frame_count(batch: Record) -> int:
-    """Return the number of frames of a batch."""
+    """Return the number of frames in a batch."""
     return len(batch.header["frames"]) // 32
 
 
 class SpooledEvents:
-    """The events of a stack in its spool, as an `EventSource`.
+    """The events of a stack, read from its spool, from which outputs are written.
 
     Attributes
     ----------

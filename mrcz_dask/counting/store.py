@@ -1,4 +1,6 @@
-"""The event list of a stack in Zarr, from which counted frames of any fractions and upsampling are made."""
+"""Keep the events of a stack on disk in Zarr (the event list), from which counted stacks can be made at any
+time.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ _COLUMNS = {"frame": np.uint32, "y": np.int32, "x": np.int32, "charge": np.uint1
 
 
 class EventSource(Protocol):
-    """Events of a stack, some frames at a time.
+    """Interface of anything that gives a stack's events, some frames at a time: an event list or a spool.
 
     Attributes
     ----------
@@ -48,7 +50,7 @@ class EventSource(Protocol):
 
 
 class Events:
-    """An event list on disk.
+    """An event list on disk, opened for reading.
 
     Parameters
     ----------
@@ -118,7 +120,9 @@ class Events:
         return None
 
     def problems(self) -> list[str]:
-        """Compare all files, arrays and the provenance with what was written; return what is wrong."""
+        """Check all files, arrays and the provenance of the list for damage; return a description of each
+        problem.
+        """
         there = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()} - {ROOT}
         files = self._files or {}
         wrong = [f"{name} does not belong to the list" for name in sorted(there - {*(files or there)})]
@@ -149,13 +153,13 @@ class Events:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Raw frames, rows and columns."""
+        """Number of raw frames, rows and columns."""
         n, ny, nx = self.about["shape"]
         return n, ny, nx
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        """Steps that made the list."""
+        """Provenance steps of the list."""
         return list(self.about["provenance"])
 
     def read(self, start: int, stop: int) -> EventArrays:
@@ -193,7 +197,7 @@ class Events:
 
 
 def open_events(path: str | os.PathLike[str]) -> Events:
-    """Open an event list, the folder ``STEM.events.zarr``.
+    """Open an event list for reading: the folder ``STEM.events.zarr``.
 
     Raises
     ------
@@ -204,7 +208,7 @@ def open_events(path: str | os.PathLike[str]) -> Events:
 
 
 def event_problems(path: Path) -> list[str]:
-    """Verify all of an event list; return its problems, none if it is sound."""
+    """Verify an event list, and return its problems as text; empty if it is sound."""
     try:
         with reading(str(path), "an event list", REMEDY):
             return Events(path).problems()
@@ -213,7 +217,7 @@ def event_problems(path: Path) -> list[str]:
 
 
 def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]) -> None:
-    """Write an event list, part by part; it appears whole, or not at all.
+    """Write the event list of a stack, part by part; it appears whole, or not at all.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The tasks of counting: count some frames of a stack; write the outputs of a stack that is counted."""
+"""The tasks of counting: count some frames of a stack, and write the outputs of a stack that is counted."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ BATCH_PIXELS, LONGEST_BATCH = 1 << 26, 64
 
 
 def estimate_memory(shape: tuple[int, int], upsampling: int) -> MemoryEstimate:
-    """Estimate the memory that counting takes: the same for any number of stacks and of frames."""
+    """Estimate the memory of a counting worker, bytes: the same for any number of stacks and frames."""
     size = shape[0] * shape[1]
     task = size * max(FRAME_PIXEL, COUNTED_PIXEL * upsampling**2)
     return MemoryEstimate(PROCESS_BYTES + size * DETECTOR_PIXEL, task + (64 << 20))
 
 
 def batch_frames(shape: tuple[int, int]) -> int:
-    """Return the number of frames that a task counts: some 64 Mpx."""
+    """Return the number of frames that one task counts: as many as have about 64 million pixels."""
     return int(np.clip(BATCH_PIXELS // (shape[0] * shape[1]), 1, LONGEST_BATCH))
 
 
 @dataclass(frozen=True, slots=True)
 class CountTask:
-    """Consecutive raw frames of a stack.
+    """Task: count consecutive raw frames of a stack.
 
     Attributes
     ----------
@@ -79,12 +79,13 @@ class CountTask:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Files that must be there."""
+        """Paths of the files that the task reads."""
         return (self.path, self.method.calibration)
 
 
 def check_background(frame: NDArray[Any], detector: Detector, name: str) -> None:
-    """Check that the pixels between the electrons of a raw frame have the detector's dark and read noise.
+    """Check that the background of a raw frame, between electrons, agrees with the dark and read noise of the
+    calibration.
 
     Parameters
     ----------
@@ -116,7 +117,7 @@ def check_background(frame: NDArray[Any], detector: Detector, name: str) -> None
 
 
 def count_frames(task: CountTask) -> Batch:
-    """Count some frames of a stack.
+    """Run a `CountTask`: find the electrons of its frames, and return them packed.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def count_frames(task: CountTask) -> Batch:
 
 @dataclass(frozen=True, slots=True)
 class WriteTask:
-    """A stack whose events are all in its spool.
+    """Task: write the outputs of a stack whose events are all in its spool.
 
     Attributes
     ----------
@@ -178,18 +179,18 @@ class WriteTask:
 
     @property
     def name(self) -> str:
-        """Name of the stack."""
+        """Name of the stack, for messages."""
         return self.origin.name
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Files that must be there."""
+        """Paths of the files that the task reads."""
         return self.spool, self.method.calibration
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """The result of counting a stack.
+    """Record of a counted stack: its outputs, numbers of electrons, dose and losses.
 
     Attributes
     ----------
@@ -224,7 +225,8 @@ class Counted:
 
 
 def write_outputs(task: WriteTask) -> Counted:
-    """Write the event list of a stack, if there is to be one, and then the counted stack; read both back.
+    """Run a `WriteTask`: write a stack's event list, if wanted, and its counted stack, and read both back to
+    verify.
 
     Raises
     ------
@@ -264,7 +266,7 @@ def write_outputs(task: WriteTask) -> Counted:
 def result_of(
     name: str, target: Path, events: str | None, about: dict[str, Any], bytes_in: int, *, kept: bool = False
 ) -> Counted:
-    """Return the result of a stack whose outputs are there."""
+    """Return the record of a counted stack whose outputs are on disk."""
     coincidence = about["provenance"][-1]["results"]["coincidence"]
     dose = about["events"] / (about["shape"][1] * about["shape"][2])
     factor = coincidence["factor"]

@@ -1,1 +1,1 @@
-"""Gain references, darks and lists of defects: how they are read, checked and applied."""
+"""Read gain references, darks and lists of defects, check them against a session, and apply them."""

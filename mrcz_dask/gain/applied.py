@@ -1,4 +1,6 @@
-"""Gain, dark and defects as the tasks of a run apply them: from the session store, a power for each stack."""
+"""Apply gain, dark and defects in the tasks of a run: load them from the session store and find each stack's
+gamma.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ KEPT = 2
 
 
 def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float:
-    """Return the gamma of a stack.
+    """Return the exponent gamma of a stack's gain, from the rule and, if that needs it, the stack's dose
+    rate.
 
     Parameters
     ----------
@@ -47,7 +50,7 @@ def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float
 def gamma_of(
     gain: Gain, params: GainParams, total: StackSum, seconds: float | None, outliers: OutlierParams
 ) -> float:
-    """Return the gamma of a stack from its sum before dark and gain; see `stack_gamma`."""
+    """Return the gamma of a stack's gain from the stack's sum before dark and gain; see `stack_gamma`."""
     if not params.by_rate:
         return stack_gamma(params, 0.0, None)
     mask = gained_mask(total, without_dark(total, gain), outliers)
@@ -55,13 +58,15 @@ def gamma_of(
 
 
 def without_dark(total: StackSum, gain: Gain) -> StackSum:
-    """Return the sum of a stack after the dark alone: the dose is that of the electrons."""
+    """Return the sum of a stack after the dark is subtracted, without the gain, from which its dose in
+    electrons is measured.
+    """
     return total if gain.dark is None else gained_sum(total, gain.at(0.0))
 
 
 @lru_cache(maxsize=KEPT)
 def stored_gain(store: str, digest: str, gamma: float) -> Gain:
-    """Load a gain from the session store, raised to `gamma`; it is kept for the next stack.
+    """Load a gain from the session store and raise it to `gamma`; the process keeps it for the next stack.
 
     Raises
     ------
@@ -72,13 +77,13 @@ def stored_gain(store: str, digest: str, gamma: float) -> Gain:
 
 
 def gain_for(store: str, params: GainParams, gamma: float) -> Gain | None:
-    """Load the gain that is applied to the frames of a stack; None if there is none."""
+    """Load the gain for the frames of a stack; None if the user gave no gain, dark or defects."""
     return stored_gain(store, params.gain, gamma) if params.gain else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GainedFrames:
-    """A stack together with the gain that is applied to its frames.
+    """The frames of a stack, with the gain and the offset that are applied to each.
 
     Attributes
     ----------
@@ -95,13 +100,17 @@ class GainedFrames:
     offset: int = 0
 
     def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return a frame (ny, nx) after the gain, float32; itself if there is none, or if it is blank."""
+        """Return a frame (ny, nx) after the gain, float32; unchanged if there is no gain or the frame is
+        blank.
+        """
         if self.offset:
             frame = (frame.astype(np.float64) - self.offset).astype(np.float32)
         return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
 
     def largest(self, low: float, high: float) -> float:
-        """Return a bound of the pixels after the gain, absolute, from those before."""
+        """Return the largest absolute value that pixels can have after the gain, if they lie between low and
+        high before.
+        """
         low, high = low - self.offset, high - self.offset
         return max(abs(low), abs(high)) if self.gain is None else self.gain.largest(low, high)
 

@@ -1,4 +1,6 @@
-"""Whether gain and dark take a session's pattern away as they are applied, turned otherwise, or not."""
+"""Check against a session's pattern whether gain and dark remove it, and whether another orientation
+would.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ LARGEST_EXCESS = 50.0  # of a pixel's charge over the mean, so that its exponent
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A finding of the stacks against a reference as it is applied.
+    """A warning that a gain or dark does not fit the stacks, with its text and how bad it is.
 
     Attributes
     ----------
@@ -49,7 +51,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The way in which a reference is applied, and where it comes from.
+    """The orientation and sense (multiply or divide) in which a reference is applied, and whether the user or
+    the stacks chose it.
 
     Attributes
     ----------
@@ -67,13 +70,15 @@ class Way:
     scores: tuple[Score, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return orientation and sense as plain values, for the provenance."""
         orientation = self.orientation
         turns = {"turns": orientation.turns, "flip_rows": orientation.flip, "said_by": self.said_by}
         return {"sense": self.sense, "orientation": turns}
 
     def options(self, best: Score | None = None) -> str:
-        """Return the options that apply it this way, or in the way that a score finds best."""
+        """Return the command-line options that turn the reference this way, or the way a better score
+        says.
+        """
         turn = self.orientation if best is None else self.orientation.then(best.orientation)
         words = f"--gain-rotate {turn.turns} --gain-flip {int(turn.flip)}"
         divides = self.sense == "divide"
@@ -85,7 +90,7 @@ class Way:
 def compare(
     gain: Gain, params: GainParams, about: Mapping[str, Any], way: Way, pattern: SessionPattern
 ) -> Iterator[Finding]:
-    """Compare gain and dark with the pattern of a session, and yield what is wrong with them.
+    """Check gain and dark against the pattern of a session, and yield a finding for each that does not fit.
 
     Parameters
     ----------
@@ -114,7 +119,8 @@ def compare(
 
 
 def accepted(findings: Iterable[Finding], *, force: bool) -> tuple[str, ...]:
-    """Return the texts of findings.
+    """Return the texts of findings as warnings; raise an error if a reference is worse than none, unless
+    forced.
 
     Raises
     ------
@@ -137,7 +143,8 @@ def compare_gain(
     *,
     charge: bool = False,
 ) -> Iterator[Finding]:
-    """Compare a gain with a pattern without dark; `charge`: that of electrons in raw frames.
+    """Check a gain against a session's pattern from which the dark is subtracted; yield findings if it does
+    not remove the pattern.
 
     Notes
     -----
@@ -185,7 +192,7 @@ def compare_gain(
 def compare_dark(
     about: Mapping[str, Any], dark: NDArray[Any], way: Way, pattern: SessionPattern
 ) -> Iterator[Finding]:
-    """Compare a dark with the mean frame of a pattern, whose response is in counts."""
+    """Check a dark against the mean frame of a session, and yield findings if it does not fit."""
     text = f"{about['dark']['name']}: compared with {pattern.stacks} stacks, this dark"
     level = float(dark[pattern.good].mean(dtype=np.float64))
     scores = score_darks(pattern.response, pattern.good, dark)

@@ -1,4 +1,4 @@
-"""The options that RELION, MotionCor and Warp need for a gain in its file."""
+"""Tell the user the options with which RELION, MotionCor and Warp apply the same gain file."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mrcz_dask.numerics.gain.orientation import Orientation, Sense, as_others_re
 
 @dataclass(frozen=True, slots=True)
 class ProgramFlags:
-    """The options of other programs for a gain in its file.
+    """The options that RELION, MotionCor and Warp need to apply a gain file as this program does.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class ProgramFlags:
 def program_flags(
     orientation: Orientation, sense: Sense, reference: Reference, frames_format: str
 ) -> ProgramFlags:
-    """Return the options that make other programs turn a gain as this orientation does.
+    """Return the options with which RELION, MotionCor and Warp turn a gain file to this orientation.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def program_flags(
 
 
 def option_lines(flags: ProgramFlags) -> Iterator[str]:
-    """Yield the options as text, a line for each program."""
+    """Yield the options as lines of text, one for each program, and the notes."""
     for name in ("relion", "motioncor", "warp"):
         yield f"{name:<10} {getattr(flags, name)}"
     yield from (f"note: {note}" for note in flags.notes)

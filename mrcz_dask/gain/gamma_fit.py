@@ -1,4 +1,4 @@
-"""Gamma of flat-field stacks, and its curve over their dose rates."""
+"""Measure gamma of flat-field stacks at several dose rates, and fit the curve of gamma over dose rate."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PHASE = "flats"
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """A flat-field stack.
+    """Results for one flat-field stack: its dose rate, its best gamma, and how flat it is before and after.
 
     Attributes
     ----------
@@ -50,13 +50,15 @@ class Flat:
 
     @property
     def uneven(self) -> tuple[float, float]:
-        """The standard deviations of `before` and `after`, as shares of the mean."""
+        """Standard deviations of `before` and `after`, relative to the mean: how uneven the flat is without
+        and with gamma.
+        """
         return float(np.nanstd(self.before)), float(np.nanstd(self.after))
 
 
 @dataclass(frozen=True, slots=True)
 class GammaFit:
-    """Gamma over dose rates.
+    """Result of measuring gamma: flat-field stacks by dose rate, and the curve fitted to them.
 
     Attributes
     ----------
@@ -70,7 +72,7 @@ class GammaFit:
     curve: GammaCurve | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the result as plain values, for JSON."""
         rows = [
             {
                 "name": f.name,
@@ -92,7 +94,7 @@ def fit_gamma(
     side: int = SIDE,
     listen: Listener = silent,
 ) -> GammaFit:
-    """Fit Eq. 11 to flat-field stacks.
+    """Measure gamma of flat-field stacks at several dose rates, and fit its curve over dose rate (Eq. 11).
 
     Parameters
     ----------

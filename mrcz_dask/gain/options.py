@@ -1,4 +1,4 @@
-"""Options about gain, dark, defects and gamma, checked before anything is read."""
+"""Options for gain, dark, defects and gamma, checked before any file is read."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 1e3  # seconds per frame
 
 @dataclass(frozen=True, slots=True)
 class GammaRule:
-    """The rule that gives the exponent of a stack's gain.
+    """The rule for the exponent gamma of each stack's gain: one number for all, or a curve over dose rate.
 
     Attributes
     ----------
@@ -33,17 +33,17 @@ class GammaRule:
 
     @classmethod
     def of(cls, gamma: tuple[float, ...]) -> GammaRule:
-        """Return the rule of `GainParams.gamma`."""
+        """Make the rule from the numbers in `GainParams.gamma`."""
         return cls(value=gamma[0]) if len(gamma) == 1 else cls(GammaCurve(*gamma))
 
     @property
     def numbers(self) -> tuple[float, ...]:
-        """The numbers that `of` takes."""
+        """The numbers from which `of` makes this rule again."""
         c = self.curve
         return (self.value,) if c is None else (c.a1, c.b1, c.a2, c.a3, c.low, c.high)
 
     def at(self, rate: float | None) -> float:
-        """Return gamma at a dose rate in e-/pixel/s of the sensor.
+        """Return gamma at a dose rate, e-/pixel/s of the sensor; without a curve the rate does not matter.
 
         Raises
         ------
@@ -60,7 +60,7 @@ class GammaRule:
         return self.curve.at(rate)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the rule as plain values, for the provenance."""
         if self.curve is None:
             return {"value": self.value}
         c = self.curve
@@ -68,7 +68,7 @@ class GammaRule:
 
 
 def parse_gamma(text: str | None) -> GammaRule:
-    """Return the rule of ``auto`` (the K2's curve), a number, or ``a1,b1,a2,a3[,low,high]``; None = 1.
+    """Parse `--gain-gamma`: ``auto`` (the K2's curve), a number, or ``a1,b1,a2,a3[,low,high]``; None = 1.
 
     Raises
     ------
@@ -95,7 +95,7 @@ def parse_gamma(text: str | None) -> GammaRule:
 
 @dataclass(frozen=True, slots=True)
 class GainOptions(Parameters):
-    """The references that the user gives, and how they are turned and applied.
+    """Options of gain, dark and defects: their paths, and how they are turned and applied.
 
     Attributes
     ----------
@@ -146,12 +146,14 @@ class GainOptions(Parameters):
 
     @property
     def asked(self) -> bool:
-        """Whether there is anything to apply."""
+        """Whether the user gave a gain, a dark or defects."""
         return any(path is not None for path in (self.gain, self.dark, self.defects))
 
 
 def stated_exposure(mdoc: Path | None) -> float | None:
-    """Return the seconds that a stack was exposed, as ExposureTime in its .mdoc says, or None."""
+    """Return a stack's exposure time in seconds from the ExposureTime in its .mdoc; None if it is not
+    there.
+    """
     try:
         words = (read_mdoc(mdoc).get("ExposureTime") or "").split() if mdoc else []
         seconds = float(words[0]) if words else 0.0

@@ -1,4 +1,6 @@
-"""The pattern of a session from the sums of its stacks, which a gain should undo."""
+"""Find the pattern of a session from the sums of its stacks, to check a gain against it or to make one from
+it.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ GROUP = 16
 
 @dataclass(frozen=True, slots=True)
 class SummedStack:
-    """The sum of a stack, its outliers, and its fingerprint.
+    """The sum of a stack, with its outliers and the fingerprint by which copies are recognized.
 
     Attributes
     ----------
@@ -57,14 +59,14 @@ class SummedStack:
 
     @property
     def dose(self) -> float:
-        """Counts per pixel and frame, over unmasked pixels."""
+        """Dose: mean counts per pixel and frame, over unmasked pixels."""
         return self.mask.mean / self.total.n
 
 
 def read_sum(
     path: Path, inputs: InputParams | None = None, outliers: OutlierParams | None = None
 ) -> SummedStack:
-    """Read every frame of a stack, and return its sum and outliers; blank frames are left out.
+    """Read all frames of a stack, and return their sum and its outliers; blank frames are left out.
 
     Raises
     ------
@@ -92,7 +94,7 @@ def read_sum(
 
 @dataclass(frozen=True, slots=True)
 class FoundPattern:
-    """The pattern of a session, and the stacks that show it.
+    """The pattern of a session, with the names of the stacks it was made from and of those left out.
 
     Attributes
     ----------
@@ -117,7 +119,7 @@ def session_pattern(
     contrast: ContrastParams | None = None,
     listen: Listener = silent,
 ) -> FoundPattern:
-    """Find the pattern of stacks, outliers masked; high-contrast stacks and copies of others are left out.
+    """Find the pattern of a session from its stacks; high-contrast stacks, copies and outliers are left out.
 
     At most 16 sums are in memory: the contrast of a stack is judged within a group of as many.
 

@@ -1,4 +1,6 @@
-"""Gain, dark and defects as they are applied to frames: read, turned, fitted and checked."""
+"""Read gain, dark and defects, turn them to fit the frames, resize them, and check them against the
+stacks.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,7 @@ USUAL = (0.5, 2.0)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedGain:
-    """Gain, dark and defects of a session, ready to be applied.
+    """Gain, dark and defects of a session, turned and resized to fit the frames and ready to be applied.
 
     Attributes
     ----------
@@ -71,11 +73,13 @@ class PreparedGain:
     way: Way
 
     def against(self, pattern: SessionPattern) -> tuple[Finding, ...]:
-        """Compare gain and dark with the pattern of stacks, before the gain, and return what is wrong."""
+        """Check gain and dark against the pattern of stacks (before the gain), and return warnings."""
         return tuple(compare(self.gain, self.params, self.about, self.way, pattern))
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each reference that is applied, and the options of other programs."""
+        """Yield text for the user: a line for each reference that is applied, and the options for other
+        programs.
+        """
         for name in ("gain", "dark", "defects"):
             if name in self.about:
                 yield f"{name}: {', '.join(self._words(self.about[name]))}"
@@ -106,7 +110,8 @@ def prepare_gain(
     inputs: InputParams | None = None,
     listen: Listener = silent,
 ) -> PreparedGain | None:
-    """Read, turn and fit the references that the options name; None if they name nothing.
+    """Read the gain, dark and defects that the user gave, and turn, resize and check them; None if the user
+    gave none.
 
     Parameters
     ----------
@@ -237,7 +242,7 @@ def _gain(
 
 
 def turned_by(reference: Reference, pattern: SessionPattern) -> Way:
-    """Find the orientation and sense of a gain from the pattern of stacks.
+    """Find the orientation of a gain, and whether it multiplies or divides, from the pattern of stacks.
 
     Raises
     ------
@@ -310,7 +315,8 @@ def _defects(
 def place_defects(
     mask: Bools, shape: tuple[int, int], pattern: SessionPattern | None
 ) -> tuple[Orientation, float, str]:
-    """Find the orientation of a mask, the share of its pixels that the stacks find bad, and what decided.
+    """Find the orientation of a map of defects: return it, the share of its pixels that are bad in the
+    stacks, and what decided.
 
     Parameters
     ----------
@@ -341,5 +347,7 @@ def place_defects(
 
 
 def turned_multiplier(reference: Reference, turned: Way) -> NDArray[np.float32]:
-    """Return the gain as a multiplier in the frames' orientation, its own size; 0 = defect."""
+    """Turn a gain reference to the frames' orientation, as an image to multiply by, not resized; 0 =
+    defect.
+    """
     return turned.orientation.apply(as_multiplier(reference.image, divide=turned.sense == "divide"))

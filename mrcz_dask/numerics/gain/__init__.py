@@ -1,1 +1,3 @@
-"""Gain references, darks and gamma: applied, fitted, turned."""
+"""Apply gain references, darks and gamma to frames, fit them to the frames' size, and find their
+orientation.
+"""

@@ -1,4 +1,4 @@
-"""The pattern of a session and the gain that undoes it, from the sums of its stacks."""
+"""Estimate the pattern of a session, and the gain that would remove it, from the sums of its stacks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionPattern:
-    """The mean response of the pixels over a session.
+    """The pattern of a session: the relative response of every pixel, averaged over its stacks.
 
     Attributes
     ----------
@@ -45,17 +45,19 @@ class SessionPattern:
 
     @property
     def counting_error(self) -> float:
-        """The relative standard deviation that counting alone gives to a pixel's response."""
+        """Relative standard deviation of a pixel's response that counting noise alone causes."""
         return 1 / math.sqrt(self.counts)
 
     def gain(self) -> NDArray[np.float32]:
-        """Return the multiplier 1 / response, float32 (ny, nx); 0 = defect where not good."""
+        """Return a gain reference that removes the pattern: 1 / response, float32 (ny, nx); 0 = defect where
+        no response is known.
+        """
         return np.where(self.good, 1 / self.response, 0).astype(np.float32)
 
 
 @dataclass(slots=True)
 class PatternSum:
-    """The mean of the sums of stacks, weighted by their doses: P = sum M S / sum M n d (M = 1 if unmasked).
+    """Accumulates, stack by stack, the pattern of a session: P = sum M S / sum M n d (M = 1 if unmasked).
 
     Attributes
     ----------
@@ -77,7 +79,7 @@ class PatternSum:
         self._doses = np.zeros(self.shape, np.int64)
 
     def add(self, total: StackSum, mask: Bools, mean: float) -> None:
-        """Add a stack.
+        """Add the sum of a stack to the pattern, outliers left out.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Gain, dark and defects as they are applied to frames: (I - dark) gain**gamma (Eqs. 8, 9 and 11)."""
+"""Apply gain, dark and defects to frames: (I - dark) gain**gamma (Eqs. 8, 9 and 11)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class GammaCurve:
-    """The exponent of the gain by dose rate: gamma = a1 rate**b1 + a2 rate + a3 (Eq. 11).
+    """The exponent gamma of the gain as a function of the dose rate: gamma = a1 rate**b1 + a2 rate + a3 (Eq.
+    11).
 
     Attributes
     ----------
@@ -67,7 +68,8 @@ K2 = GammaCurve(0.12, -1.04, -0.0336, 1.04)
 
 @dataclass(frozen=True, eq=False)
 class Gain:
-    """The gain reference, defects and dark that are applied to every frame before anything else.
+    """The gain reference, dark and defects, in the frames' orientation and size, that are applied to frames
+    before all else.
 
     Attributes
     ----------
@@ -123,17 +125,17 @@ class Gain:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(ny, nx) of the frames."""
+        """Shape (ny, nx) of the frames it is for."""
         return self.image.shape[0], self.image.shape[1]
 
     @cached_property
     def typical(self) -> float:
-        """The median of the image over pixels without defect; 1 if there are none."""
+        """Median of the gain over pixels without defect; 1 if all are defects."""
         good = self.image[~self.bad]
         return float(np.median(good)) if good.size else 1.0
 
     def at(self, gamma: float) -> Gain:
-        """Return the gain with its image raised to `gamma`; 1 returns this very gain.
+        """Return the gain with its image raised to the power `gamma`; gamma 1 returns the gain itself.
 
         Raises
         ------
@@ -149,13 +151,16 @@ class Gain:
         return replace(self, image=image)
 
     def largest(self, low: float, high: float) -> float:
-        """Return a bound of the pixels after `apply`, absolute, for pixels between low and high."""
+        """Return the largest absolute value that pixels can have after `apply`, if they lie between low and
+        high before, counts.
+        """
         off = self.dark
         least, most = (0.0, 0.0) if off is None else (float(off.min()), float(off.max()))
         return max(abs(low - most), abs(high - least)) * float(self.image.max())
 
     def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
-        """Return (frame - dark) * image, float32; both steps are rounded to float32.
+        """Apply the gain to a frame: return (frame - dark) * image, float32; both steps are rounded to
+        float32.
 
         Parameters
         ----------
@@ -188,7 +193,8 @@ def _apply(values: NDArray[Any], dark: Image, gain: Image, out: Image) -> None:
 
 
 def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
-    """Return the image that frames are multiplied with, float32; 0 where a reference is not positive.
+    """Turn a gain reference into the image by which frames are multiplied, float32; 0 where it is not
+    positive.
 
     Parameters
     ----------
@@ -206,7 +212,9 @@ def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
 
 
 def size_factor(have: tuple[int, ...], want: tuple[int, ...]) -> int | None:
-    """Return the factor by which `want` is larger along both axes: 1, 2, 4; -2, -4 if smaller; None else."""
+    """Return by which factor `want` is larger than `have` along both axes: 1, 2, 4; -2, -4 if smaller; None
+    if neither.
+    """
     if have == want:
         return 1
     for factor in FACTORS:
@@ -218,7 +226,7 @@ def size_factor(have: tuple[int, ...], want: tuple[int, ...]) -> int | None:
 
 
 def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
-    """Resize a multiplier to frames of `shape`.
+    """Resize a gain to frames of `shape`, such as a physical gain to super-resolution frames.
 
     The frames may be 2 or 4 times larger along each axis (super-resolution frames, physical gain: each pixel
     is repeated), or as many times smaller (the frames' pixels are sums of the gain's: the harmonic mean, as
@@ -239,7 +247,8 @@ def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
 
 
 def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
-    """Resize a dark to frames of `shape`: counts add, so sums of blocks, or equal shares of a pixel.
+    """Resize a dark to frames of `shape`; counts add up, so smaller frames get sums of pixels, larger ones
+    equal shares.
 
     Raises
     ------
@@ -251,7 +260,8 @@ def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
 
 
 def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
-    """Resize a mask (True = defect) to frames of `shape`: repeated, or True where one of a block is.
+    """Resize a mask (True = defect) to frames of `shape`: pixels are repeated, or a block is True if any of
+    its pixels is.
 
     Raises
     ------
@@ -285,7 +295,7 @@ def _resized(
 
 
 def named(shape: tuple[int, ...]) -> str:
-    """Return (480, 464) as '480 x 464'."""
+    """Write a shape for a message: (480, 464) becomes '480 x 464'."""
     return " x ".join(map(str, shape))
 
 

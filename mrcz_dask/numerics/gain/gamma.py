@@ -1,4 +1,6 @@
-"""The exponent of the gain from flat fields, and its curve over dose rates (the preprint's Eqs. 10, 11)."""
+"""Find the exponent gamma of the gain from flat-field stacks, and fit its curve over dose rates (Eqs. 10 and
+11).
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ Bools = NDArray[np.bool_]
 def best_gamma(
     flat: NDArray[Any], multiplier: NDArray[Any], good: Bools | None = None, side: int = SIDE
 ) -> float:
-    """Return the gamma for which flat * multiplier**gamma is flattest at a scale of `side` pixels (Eq. 10).
+    """Find the gamma for which a flat-field stack becomes flattest when multiplied by gain**gamma (Eq. 10).
 
     Parameters
     ----------
@@ -67,7 +69,8 @@ def best_gamma(
 def relief(
     flat: NDArray[Any], multiplier: NDArray[Any], gamma: float, good: Bools | None = None, side: int = SIDE
 ) -> NDArray[np.float32]:
-    """Return the relief of a flat after its gain: the difference of squares from its mean (Fig. 10).
+    """Return the unevenness that remains in a flat field after gain**gamma: means over squares, relative to
+    the overall mean, minus 1 (Fig. 10).
 
     Parameters
     ----------
@@ -106,7 +109,7 @@ def _waves(image: NDArray[Any], used: Bools, weight: Floats, side: int) -> Float
 
 
 def fit_curve(rates: Sequence[float], gammas: Sequence[float]) -> GammaCurve:
-    """Fit gamma = a1 rate**b1 + a2 rate + a3 by least squares, calibrated over the range of the rates.
+    """Fit gamma as a function of dose rate by least squares: gamma = a1 rate**b1 + a2 rate + a3 (Eq. 11).
 
     Parameters
     ----------

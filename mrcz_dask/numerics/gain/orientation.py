@@ -1,4 +1,5 @@
-"""The orientation of a gain reference: eight of them, two senses, scored on a session's pattern.
+"""Find how a gain reference must be turned and flipped to fit the frames, by comparing it with a session's
+pattern.
 
 An orientation is, in this order: so many quarter turns, each of which takes row r, column c of an image with
 ny rows to row c, column ny - 1 - r (clockwise where the first row is drawn at the top, as relion_display
@@ -56,7 +57,7 @@ class Orientation:
         return np.ascontiguousarray(turned[::-1] if self.flip else turned)
 
     def then(self, other: Orientation) -> Orientation:
-        """Return the orientation that is this one, and `other` after it."""
+        """Return the orientation that results from this one followed by `other`."""
         turns = self.turns + (-other.turns if self.flip else other.turns)
         return Orientation(turns % 4, self.flip != other.flip)
 
@@ -66,7 +67,7 @@ class Orientation:
         return self if self.flip else Orientation(-self.turns % 4)
 
     def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Return the shape (ny, nx) that an image of `shape` gets."""
+        """Return the shape (ny, nx) that an image of `shape` has after it is turned."""
         return shape[::-1] if self.turns % 2 else shape
 
     def __str__(self) -> str:
@@ -81,7 +82,8 @@ ALL = tuple(Orientation(turns, flip) for flip in (False, True) for turns in rang
 
 
 def rotated_flipped(rotate: int, flip: int) -> Orientation:
-    """Return the orientation of the flags of RELION (``--gain_rot``, ``--gain_flip``) and MotionCor.
+    """Return the orientation given by RELION's ``--gain_rot`` and ``--gain_flip``, or MotionCor's options of
+    the same meaning.
 
     Parameters
     ----------
@@ -102,7 +104,9 @@ def rotated_flipped(rotate: int, flip: int) -> Orientation:
 
 @dataclass(frozen=True, slots=True)
 class WarpFlags:
-    """Flags of Warp, in its order: reverse the columns, reverse the rows, swap rows and columns."""
+    """Warp's three options for turning a gain, applied in this order: reverse the columns, reverse the rows,
+    swap rows and columns.
+    """
 
     flip_x: bool
     flip_y: bool
@@ -110,7 +114,7 @@ class WarpFlags:
 
     @property
     def orientation(self) -> Orientation:
-        """The orientation that these flags give."""
+        """The orientation that these options give."""
         orientation = IDENTITY
         for flag, step in ((self.flip_x, COLUMNS), (self.flip_y, ROWS), (self.transpose, TRANSPOSE)):
             orientation = orientation.then(step) if flag else orientation
@@ -118,14 +122,15 @@ class WarpFlags:
 
 
 def warp_flags(orientation: Orientation) -> WarpFlags:
-    """Return the flags of Warp that give an orientation."""
+    """Return the options of Warp that turn a gain into an orientation."""
     bits = (False, True)
     every = (WarpFlags(x, y, transpose) for transpose in bits for y in bits for x in bits)
     return next(flags for flags in every if flags.orientation == orientation)
 
 
 def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bool) -> Orientation:
-    """Return the orientation for RELION, MotionCor and Warp, which reverse the rows of every TIFF they read.
+    """Convert an orientation to that for RELION, MotionCor and Warp, which reverse the rows of every TIFF
+    they read.
 
     Parameters
     ----------
@@ -141,7 +146,7 @@ def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bo
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """The correlation of a turned reference with a session's pattern.
+    """How well a gain reference, turned in one way, agrees with a session's pattern: their correlation.
 
     Attributes
     ----------
@@ -166,7 +171,7 @@ class Score:
 
     @property
     def fits(self) -> bool:
-        """Whether the turned reference has the frames' shape, or 2 or 4 times it, or a 2nd or 4th."""
+        """Whether the turned reference has the shape of the frames, or that times 2, 4, 1/2 or 1/4."""
         return not math.isnan(self.z)
 
     def __str__(self) -> str:
@@ -177,7 +182,8 @@ class Score:
 def score_orientations(
     pattern: NDArray[Any], good: Bools, reference: NDArray[Any], orientations: Sequence[Orientation] = ALL
 ) -> tuple[Score, ...]:
-    """Score a gain reference in its orientations, multiplied and divided, best first.
+    """Compare a gain reference with a session's pattern in all orientations, multiplied and divided; return
+    scores, best first.
 
     Parameters
     ----------
@@ -211,7 +217,8 @@ def score_orientations(
 
 
 def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
-    """Score a dark in its eight orientations, best first; those that do not fit come last.
+    """Compare a dark with a session's mean frame in all eight orientations; return scores, best first, wrong
+    shapes last.
 
     Parameters
     ----------
@@ -278,7 +285,7 @@ def _fine(image: NDArray[Any], good: Bools) -> Floats:
 
 
 def decide(scores: Sequence[Score]) -> Score:
-    """Return the best of the scores, if it is beyond doubt.
+    """Return the best of the scores if it is beyond doubt; otherwise raise an error.
 
     Raises
     ------

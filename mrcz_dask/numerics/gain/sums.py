@@ -1,4 +1,6 @@
-"""The sum of a stack after its gain, from the exact sum before it: a gain is linear (Eq. 9)."""
+"""Compute a stack's sum after dark and gain from the exact sum before them (Eq. 9), without reading frames
+again.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ LARGEST = 2.0**62
 
 
 def gained_sum(total: StackSum, gain: Gain, exponent: int | None = None) -> StackSum:
-    """Return the sum of the frames after dark and gain: (S - n dark) * image, rounded once.
+    """Return the sum that a stack has after dark and gain: (S - n dark) * image, rounded once.
 
     Parameters
     ----------
@@ -92,14 +94,16 @@ def _put_steps(
 
 
 def gained_exponent(total: StackSum, gain: Gain) -> int:
-    """Return the k of the steps 2**-k of a sum after a gain; never 0, which means integers."""
+    """Choose the k for which a sum after the gain is stored in steps of 2**-k; never 0, which means
+    integers.
+    """
     if total.exponent:
         return total.exponent
     return max(1, STEP_BITS - round(math.log2(gain.typical)))
 
 
 def gained_mask(total: StackSum, gained: StackSum, params: OutlierParams) -> OutlierMask:
-    """Return the outlier mask of a stack after its gain; defects have the weight 0.
+    """Find the outliers of a stack that gets a gain; defects of the gain have weight 0.
 
     Parameters
     ----------
