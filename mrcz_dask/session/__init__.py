@@ -1,1 +1,3 @@
-"""Sessions on disk: which stacks there are, their order, the store of sums, the log and the lock."""
+"""Sessions on disk: find their stacks and order, keep sums in the session store, write the log, lock the
+output folder.
+"""

@@ -44,7 +44,8 @@ def discover(
     inputs: InputParams | None = None,
     outputs: bool = False,
 ) -> Discovery:
-    """Find the stacks of a session: files of several frames, of any format that is read.
+    """Find the stacks of a session's folder, in any format that can be read, and put them in order of
+    acquisition time.
 
     Only headers, footers and the texts beside the stacks are read, no frame.
 
@@ -91,7 +92,8 @@ def discover(
 
 
 def session_folder(folder: Path, output: Path | None) -> Path:
-    """Return the absolute path of a session's folder.
+    """Return the absolute path of a session's folder, after checking that it is a folder and not the output
+    folder.
 
     Raises
     ------
@@ -122,7 +124,8 @@ def _map(function: Callable[[Path], ProbedFile], files: Sequence[Path]) -> list[
 
 
 def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Discovery:
-    """Put the files of a session in order; there may be no stack.
+    """Put the probed files of a session in order of time, and reject stacks whose frame size or pixel kind
+    differs from most.
 
     Stacks of another kind than most (the earliest's, of several) are rejected, and so are images that were
     stacks of the session and lost their other frames.

@@ -1,4 +1,6 @@
-"""What was found in a session's folder, as frozen values that print themselves."""
+"""Records of the files in a session's folder: stacks, and files that were skipped or rejected, with
+reasons.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ PixelSizeSource = Literal["header", "footer", "mdoc"]
 
 @dataclass(frozen=True, slots=True)
 class Acquired:
-    """When a stack was taken.
+    """The acquisition time of a stack, and which source it was taken from.
 
     Attributes
     ----------
@@ -43,7 +45,8 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class StackEntry:
-    """A stack of the session, as its header and the texts beside it describe it.
+    """Record of one stack of a session: path, shape, pixel type, acquisition time, and what its metadata
+    says.
 
     Attributes
     ----------
@@ -94,19 +97,23 @@ class StackEntry:
 
     @property
     def kind(self) -> str:
-        """Size of a frame and sort of pixels, such as ``480 x 464 integer``; equal in all of a session."""
+        """Frame size and sort of pixels, such as ``480 x 464 integer``; all stacks of a session must agree in
+        it.
+        """
         sort = "integer" if self.dtype.kind in "iu" else "float"
         return f"{' x '.join(map(str, self.shape[1:]))} {sort}"
 
 
 def relative_name(path: Path, folder: Path) -> str:
-    """Return a path relative to a folder above it, with forward slashes, whatever characters it has."""
+    """Return a path relative to a folder that contains it, with forward slashes on every system."""
     return path.as_posix().removeprefix(folder.as_posix().rstrip("/") + "/")
 
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that is rightly no stack of the session, and why."""
+    """Record of a file that is no stack of the session, rightly (a gain reference, an output, ...), with the
+    reason.
+    """
 
     path: Path
     reason: str
@@ -114,7 +121,8 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Single(Skipped):
-    """A file of one frame: an image, unless it is of the kind of the session's stacks.
+    """Record of a file with one frame: usually an image to skip, unless it has the size and type of the
+    session's stacks.
 
     Attributes
     ----------
@@ -128,7 +136,7 @@ class Single(Skipped):
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A file that should have been a stack of the session and is not; says what was found and expected."""
+    """Record of a file that should be a stack of the session but cannot be used, with the reason."""
 
     path: Path
     reason: str
@@ -136,7 +144,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """The stacks of a session in order of acquisition, and what else was found.
+    """The stacks found in a session's folder, in order of acquisition time, with skipped and rejected files.
 
     Attributes
     ----------
@@ -164,16 +172,18 @@ class Discovery:
         return self.stacks[0].shape
 
     def name_of(self, path: Path) -> str:
-        """Return a path relative to the session's folder, with forward slashes."""
+        """Return the name of a file in this session: its path relative to the session's folder, with forward
+        slashes.
+        """
         return relative_name(path, self.folder)
 
     @property
     def size(self) -> int:
-        """Bytes of all stacks' files."""
+        """Total size of the stacks' files, bytes."""
         return sum(stack.size for stack in self.stacks)
 
     def left_out(self) -> dict[str, Any]:
-        """Return the files that are no stacks, and the warnings, as plain values."""
+        """Return skipped and rejected files, with reasons, and the warnings as plain values, for JSON."""
         kinds: dict[str, tuple[Skipped | Rejected, ...]]
         kinds = {"skipped": self.skipped, "rejected": self.rejected}
         named = {
@@ -186,7 +196,7 @@ class Discovery:
         return "\n".join(map(visible, self.lines()))
 
     def lines(self) -> Iterator[str]:
-        """Yield what was found, as it is printed."""
+        """Yield lines of text that tell the user which files were found, skipped and rejected."""
         yield f"{len(self.stacks)} stacks of {self.stacks[0].kind} ({readable(self.size)}) in {self.folder}"
         yield from (f"  {stack.acquired}  {stack.name}" for stack in self.stacks)
         yield from (f"skipped: {self.name_of(one.path)}: {one.reason}" for one in self.skipped)

@@ -1,4 +1,6 @@
-"""Which files of a folder may be stacks: suffixes, patterns, links, folders that are left out."""
+"""List the files of a folder that may be stacks, by suffix and by the user's patterns, without opening
+them.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ EVENTS = ".events.zarr"  # of a counted stack
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files that may be stacks, as their names and folders tell.
+    """The files of a folder that may be stacks, judged by their names alone, with files that were left out.
 
     Attributes
     ----------
@@ -108,7 +110,7 @@ def list_stacks(
     exclude: Sequence[str] | None = None,
     recursive: bool = False,
 ) -> Listing:
-    """List the files below a folder (absolute, resolved) that may be stacks; see `discover`.
+    """List the files in a folder that may be stacks, by suffix and pattern; see `discover`.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""``events.jsonl``: what happened in an output folder, run after run - all that must not be in the outputs.
+"""Write and read ``events.jsonl``, the log of all runs in an output folder: a line of JSON for each message.
 
 One line of JSON for each message, appended as it happens: readable at any time, from any machine,
 and after a crash. From it come the state of a session, and which outputs are known to be sound.
@@ -42,7 +42,7 @@ Moment = tuple[datetime, messages.Message]
 
 
 def to_line(message: messages.Message, now: datetime) -> str:
-    """Return a message as a line of JSON, with its time in UTC."""
+    """Write a message as a line of JSON with the time in UTC, for the log."""
     values = {f.name: getattr(message, f.name) for f in fields(message) if f.name not in message.unlogged}
     head = {"time": now.astimezone(UTC).isoformat(timespec="milliseconds"), "event": type(message).__name__}
     version = {"layout": VERSION} if isinstance(message, messages.RunStarted) else {}
@@ -50,7 +50,7 @@ def to_line(message: messages.Message, now: datetime) -> str:
 
 
 def from_line(line: str) -> Moment | None:
-    """Return the message of a line and its time; None for a line that is damaged, or says nothing we know.
+    """Read a line of the log: return its time and message, or None if it is damaged or of an unknown kind.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def from_line(line: str) -> Moment | None:
 
 
 def read_messages(folder: Path) -> Iterator[Moment]:
-    """Yield what happened in an output folder, in order; nothing where no log can be read.
+    """Yield the messages of all runs in an output folder, in order, from its log; none if there is no log.
 
     Raises
     ------
@@ -89,7 +89,9 @@ def read_messages(folder: Path) -> Iterator[Moment]:
 
 
 def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kind]:
-    """Return the last result of every output of `koma` or of `count`, by its name; the latest last."""
+    """Return the last result of each output from the messages of a log, by name, so that a new run can keep
+    sound ones.
+    """
     results: dict[str, _Kind] = {}
     for _, message in moments:
         if isinstance(message, messages.StackDone) and isinstance(message.found, kind):
@@ -99,7 +101,8 @@ def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kin
 
 
 class Log:
-    """A listener that appends to ``events.jsonl``; what cannot be written now is with the next.
+    """A listener that appends each message to ``events.jsonl``; what cannot be written is kept and written
+    with the next.
 
     Parameters
     ----------

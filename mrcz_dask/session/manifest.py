@@ -1,4 +1,6 @@
-"""``MANIFEST``: SHA-256 of all files of the outputs, for ``sha256sum -c MANIFEST``; and which are gone."""
+"""Keep ``MANIFEST``, the SHA-256 of all output files (for ``sha256sum -c MANIFEST``), and find outputs that
+are gone.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ _PART = re.compile(r"(.*?\.zarr(?=/)|.*(?=\.json$)).*", re.DOTALL)
 
 
 class Manifest:
-    """A listener that keeps ``MANIFEST`` true: an output is in it once it is done, and not while it is due.
+    """A listener that keeps ``MANIFEST`` up to date: adds outputs when they are done, removes those about to
+    be made again.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ class Manifest:
 
 
 def add(folder: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:
-    """List files of outputs beside those that the folder's ``MANIFEST`` lists, for commands without a log."""
+    """Add files to the folder's ``MANIFEST``, for commands that write outputs but no log."""
     path = folder / NAME
     known, new = _listed(path), dict(files)
     if known is None:
@@ -71,7 +74,7 @@ def add(folder: Path, files: Iterable[tuple[str, str]], warn: messages.Listener)
 
 
 def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
-    """Return the outputs that a folder's ``MANIFEST`` lists, by their files; without those of results."""
+    """Return the outputs in a folder's ``MANIFEST`` that are not among `results`."""
     others = {name for one in results for name, _ in one.files}
     files = {name: one for name, one in (_listed(folder / NAME) or {}).items() if name not in others}
     found: dict[str, list[tuple[str, str]]] = {}
@@ -117,7 +120,8 @@ def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener
 
 
 def lost(folder: Path, results: Iterable[Output], *, read: bool) -> dict[str, str]:
-    """Return by name the outputs that are no longer what a run left in a folder, and what is wrong.
+    """Compare a folder's outputs with what a run wrote there; return names and problems of those missing or
+    changed.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The output folder: one run at a time, room for what is written, inputs kept, temporary files removed."""
+"""Guard the output folder: one run at a time, enough space, no input overwritten, temporary files removed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 @contextmanager
 def locked(folder: Path, listen: Listener = messages.silent) -> Iterator[None]:
-    """Keep other runs out of an output folder, which is made; the lock ends with the process at the latest.
+    """Make an output folder and lock it against other runs while the block runs; a dead process holds no
+    lock.
 
     It holds for all machines that share the folder, where its file system passes locks on (NFS does).
 
@@ -94,7 +95,9 @@ def _holder(handle: int) -> str:
 
 
 def holder(folder: Path) -> str | None:
-    """Return who is at work in an output folder (process, host, since when); None if nobody is known."""
+    """Return which run holds the lock of an output folder (process, host, since when); None if none is
+    known.
+    """
     try:
         handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -111,7 +114,7 @@ def holder(folder: Path) -> str | None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Check that `needed` bytes can be written into a folder, which need not be there yet.
+    """Check that `needed` bytes can be written to a folder, which need not exist yet; raise an error if not.
 
     Raises
     ------
@@ -135,7 +138,7 @@ def check_space(folder: Path, needed: int) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for outputs, with those above it, if it is not there.
+    """Make a folder for outputs, and its parents, if it does not exist.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def make_folder(folder: Path) -> None:
 
 
 def forbid_overwriting(inputs: Iterable[Path], outputs: Iterable[Path]) -> None:
-    """Check that no output is an input, by name or through a link.
+    """Raise an error if an output would overwrite an input, directly or through a link.
 
     Raises
     ------
@@ -181,7 +184,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
-    """Remove, at the end, the temporary files that killed workers have left of these stacks' outputs."""
+    """Remove, when the block ends, temporary files that killed workers left behind for outputs of these
+    stacks.
+    """
     try:
         yield
     finally:

@@ -1,4 +1,6 @@
-"""Probe one file of a session: a stack, something else, or something broken; no frame is read."""
+"""Probe a file from its header, without reading frames: is it a stack of the session, something else, or
+broken?.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ _OURS = "koma"  # the step that marks what came out of a run
 
 @dataclass(frozen=True, slots=True)
 class ProbedFile:
-    """A stack, or a file that is none with the reason; and warnings about the texts beside it."""
+    """Result of probing a file: its stack entry, or the reason why it is no stack; and warnings about its
+    .mdoc.
+    """
 
     found: StackEntry | Skipped | Rejected
     warnings: tuple[str, ...] = ()
@@ -50,7 +54,8 @@ def probe(
     inputs: InputParams | None = None,
     outputs: bool = False,
 ) -> ProbedFile:
-    """Find out whether a file is a stack of the session; a bad file is a result, never an error.
+    """Read a file's header to find whether it is a stack of the session; a broken file gives a result, not an
+    error.
 
     Parameters
     ----------
@@ -84,14 +89,16 @@ def probe(
 
 
 def part_of_master(path: Path) -> Skipped | None:
-    """Return why a file of frames is passed over if its master file, of Dectris, is beside it; else None."""
+    """Return a reason to skip a Dectris data file if its master file, which gives all frames, is beside it;
+    else None.
+    """
     master = _DECTRIS.sub(r"\1_master\2", path.name)
     is_part = master != path.name and path.with_name(master).exists()
     return Skipped(path, f"frames of {master}") if is_part else None
 
 
 def broken_link(path: Path) -> str:
-    """Return the message about a link that leads nowhere; '' for other paths."""
+    """Return a message if a path is a link to a file that does not exist; '' for other paths."""
     broken = path.is_symlink() and not path.exists()
     return f"{path}: is a link that leads nowhere ({path.readlink()}); mend the link" if broken else ""
 

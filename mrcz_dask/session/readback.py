@@ -1,4 +1,4 @@
-"""Outputs that replace inputs, read back before anybody sees them."""
+"""Read back an output that will replace an input, and compare its pixels, before it gets its name."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def read_back(
     bytes_alone: bool = False,
     reverse_rows: bool = False,
 ) -> Iterator[Path]:
-    """Give a hidden place for an output; it gets its name only if its pixels have the digest.
+    """Give a hidden path to write an output to; when the block ends, give it its name only if its pixels have
+    the digest.
 
     Parameters
     ----------
@@ -78,7 +79,9 @@ def read_back(
 
 
 def pixel_digest(reader: FrameSource, *, reverse_rows: bool = False) -> str:
-    """Return the digest over shape, dtype and pixels of a stack, or of it with the rows reversed."""
+    """Return the digest over shape, dtype and pixels of a stack, by which a copy is checked; optionally with
+    rows reversed.
+    """
     digest = PixelDigest(reader.shape, reader.dtype)
     with phase("sum"):
         for frame in reader:

@@ -1,4 +1,6 @@
-"""Frames of a stack as a dask array, one chunk a frame, from readers that the threads of a process share."""
+"""Give the frames of a stack as a dask array, one chunk per frame; threads of a process share the open
+readers.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ def frames_array(
     shape: tuple[int, int, int],
     dtype: DTypeLike,
 ) -> da.Array:
-    """Return a dask array whose chunk k is load(*arguments, k).
+    """Return a dask array of a stack, one chunk per frame, whose chunk k is computed by load(*arguments, k).
 
     Parameters
     ----------
@@ -56,7 +58,9 @@ Known = tuple[str, int, int, InputParams]
 
 
 def identity(path: Path, params: InputParams = USUAL) -> Known:
-    """Return the values by which a graph knows a stack: absolute path, size, modification time, `params`."""
+    """Return the values that identify a stack's file in a Dask graph: absolute path, size, modification time,
+    `params`.
+    """
     return str(path.absolute()), *measure(path), params
 
 
@@ -66,7 +70,7 @@ _lock = threading.Lock()
 
 @contextmanager
 def shared_reader(path: str, size: int, mtime_ns: int, params: InputParams) -> Iterator[FrameSource]:
-    """Give a reader to this thread alone; afterwards the process keeps it open for the next one.
+    """Lend an open reader of a stack to this thread; afterwards the process keeps it open for the next use.
 
     Raises
     ------
@@ -93,6 +97,6 @@ def shared_reader(path: str, size: int, mtime_ns: int, params: InputParams) -> I
 
 
 def physical_frame(path: str, size: int, mtime_ns: int, params: InputParams, k: int) -> NDArray[Any]:
-    """Return frame k of a stack in its unit."""
+    """Return frame k of a stack, in counts if it is stored with a scale."""
     with shared_reader(path, size, mtime_ns, params) as reader:
         return reader.physical(k)

@@ -1,4 +1,4 @@
-"""A simulated session on disk: stacks in MRCZ, an .mdoc beside each, and the truth in Zarr."""
+"""Write a simulated session to disk: stacks in MRCZ, an .mdoc beside each, and the truth in Zarr."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ IMAGES = ("mask", "hot", "dead", "hot_excess", "pattern", "additive", "illuminat
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """The name of a stack, and the time at which it is said to be taken.
+    """File name and acquisition time of a simulated stack.
 
     Attributes
     ----------
@@ -46,7 +46,9 @@ class Exposure:
 
 
 def exposures(params: SimulationParams) -> tuple[Exposure, ...]:
-    """Return the names and times of a session's stacks in order of acquisition, 60-70 s apart."""
+    """Return file names and acquisition times of a simulated session's stacks, in order of time, 60-70 s
+    apart.
+    """
     draws = stream(params.seed, Purpose.NAMES)
     seconds = np.cumsum(draws.integers(60, 71, params.stacks)).tolist()
     holes = sorted(100_000 + int(k) for k in draws.choice(900_000, params.stacks, replace=False))
@@ -128,7 +130,7 @@ def write_session(
 
 
 def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
-    """Return the text of the .mdoc that SerialEM would write beside a stack.
+    """Return the text of an .mdoc, as SerialEM writes it beside a stack, for a simulated stack.
 
     Parameters
     ----------
@@ -162,7 +164,9 @@ def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
 
 @contextmanager
 def filled_at_once(folder: Path) -> Iterator[Path]:
-    """Give a hidden place in `folder`; its files move up when all went well, else nothing of them stays."""
+    """Give a hidden folder inside `folder`; when the block succeeds its files move up, otherwise they are all
+    removed.
+    """
     made = not folder.exists()
     _prepare(folder)
     try:

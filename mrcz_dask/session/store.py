@@ -53,7 +53,7 @@ Floats = NDArray[np.float32]
 
 
 class SessionStore:
-    """A session store in a folder.
+    """The session store: a Zarr folder with sums, masks and records, from which the next run is quick.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class SessionStore:
         self.path = Path(path)
 
     def create(self) -> None:
-        """Make the store, or check that the one that is there can be used.
+        """Make the store, or check that the existing one has a layout that this version can use.
 
         Raises
         ------
@@ -85,11 +85,11 @@ class SessionStore:
             open_group(self.path, _remedy(self.path), mode="a").require_group(name)
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Keep a stack's sums and weights with its record."""
+        """Write a stack's sums and weights with its record to the store."""
         self._put(f"stacks/{key_of(record.stem)}", arrays, plain(record.to_dict()))
 
     def record(self, stem: str) -> StackRecord | None:
-        """Return the record of a stack, or None where the store has none that this version can read.
+        """Read a stack's record; None if the store has none that this version can read.
 
         Raises
         ------
@@ -103,7 +103,7 @@ class SessionStore:
             return None
 
     def load(self, stem: str, name: str) -> NDArray[Any]:
-        """Return an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``.
+        """Read an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``.
 
         Raises
         ------
@@ -116,16 +116,16 @@ class SessionStore:
             raise DamagedSumError(str(error), stem) from error
 
     def put_correction(self, stem: str, correction: Correction) -> str:
-        """Keep a correction; return its digest, which `correction` checks."""
+        """Write a stack's correction, and return its digest, by which it is recognized when it is read."""
         return self._put_correction(f"corrections/{key_of(stem)}", correction)
 
     def put_reference(self, stem: str, correction: Correction, table: Mapping[str, NDArray[Any]]) -> None:
-        """Keep what `--write references` gives: a correction, and the columns of its outlier table."""
+        """Write the files of `--write references` for a stack: its correction and outlier table."""
         self._put(f"outliers/{key_of(stem)}", table, {})
         self._put_correction(f"references/{key_of(stem)}", correction)
 
     def put_histogram(self, stem: str, fit: KeptFit, hot: Bools, dead: Bools) -> None:
-        """Keep the histogram of a stack's sum with its fit, and its outliers, (y, x) bool, packed in bits."""
+        """Write the histogram of a stack's sum, its fit and its outliers (y, x) for the report."""
         arrays = {
             "counts": fit.counts,
             "curves": np.stack([getattr(fit, name) for name in FIT_CURVES]),
@@ -136,11 +136,11 @@ class SessionStore:
         self._put(f"histograms/{key_of(stem)}", arrays, plain(about))
 
     def histogram_path(self, stem: str) -> Path:
-        """Return where the histogram of a stack is, if it is there."""
+        """Return the path under which the histogram of a stack is kept."""
         return self.path / "histograms" / key_of(stem)
 
     def histogram(self, stem: str) -> KeptFit | None:
-        """Return the histogram of a stack's sum with its fit; None if there is none.
+        """Read the histogram of a stack's sum with its fit, for plots; None if the store has none.
 
         Raises
         ------
@@ -155,7 +155,7 @@ class SessionStore:
         return KeptFit(edges, counts, z, residual, weight, about["below"], about["above"], dark, hot)
 
     def packed_outliers(self, stem: str) -> tuple[NDArray[np.uint8], int] | None:
-        """Return hot and dead pixels of a stack, (2, y, bytes) uint8, packed along x, and the columns.
+        """Read a stack's outliers as bits, (2, y, bytes) uint8 (hot, dead), and the number of columns.
 
         None if the store has none.
 
@@ -170,15 +170,15 @@ class SessionStore:
     def put_thumbnails(
         self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
     ) -> None:
-        """Keep small images of a stack, and a piece of it in full; see `thumbnails.keep_thumbnails`."""
+        """Write a stack's thumbnails and a patch at full size; see `thumbnails.keep_thumbnails`."""
         self._put(f"thumbnails/{key_of(stem)}", arrays, about)
 
     def thumbnails_path(self, stem: str) -> Path:
-        """Return where the small images of a stack are, if they are there."""
+        """Return the path under which the thumbnails of a stack are kept."""
         return self.path / "thumbnails" / key_of(stem)
 
     def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
-        """Return the small images of a stack, and the counts that are 0 and 255; None if there are none.
+        """Read a stack's thumbnails, and the counts drawn black and white; None if there are none.
 
         Raises
         ------
@@ -192,7 +192,7 @@ class SessionStore:
         return images, float(about["low"]), float(about["high"])
 
     def patch(self, stem: str) -> tuple[Floats, NDArray[np.uint8], tuple[int, int]] | None:
-        """Return the place of a stack with most outliers, in full: means, weight, and where it begins.
+        """Read the patch of a stack with most outliers: images, weights and position of its first pixel.
 
         Means are (2, y, x) float32, counts per frame, before and after the correction; weights (y, x) in
         255ths. None if the store has none.
@@ -210,13 +210,13 @@ class SessionStore:
         return images, weight, (int(y), int(x))
 
     def put_block(self, digest: str, total: WindowSum[Any]) -> None:
-        """Keep the sum of a block of stacks until the run is over."""
+        """Write the sum of a block of consecutive stacks, from which windows are made during a run."""
         about = {"weight": total.weight, "bound": total.bound, "exponent": total.exponent}
         arrays = {name: getattr(total, name) for name in SUM_ARRAYS}
         self._put(f"blocks/{digest}", arrays, about)
 
     def block(self, digest: str, total: WindowSum[Any], members: frozenset[Any]) -> WindowSum[Any]:
-        """Return the sum of a block of stacks, which are `members`, as a sum like `total`.
+        """Read the sum of a block of stacks, which are `members`, into a copy of `total`.
 
         Raises
         ------
@@ -230,12 +230,12 @@ class SessionStore:
         return total
 
     def drop_blocks(self) -> None:
-        """Remove the sums of blocks."""
+        """Delete the sums of blocks when the run is over."""
         for one in (self.path / "blocks").glob("[0-9a-f]*"):
             shutil.rmtree(one, ignore_errors=True)
 
     def put_gain(self, digest: str, gain: Gain, about: Mapping[str, Any]) -> None:
-        """Keep what is applied to frames before all else, and what is known of it, unless that is there."""
+        """Write gain, dark and defects, and how they were turned, unless the store has them."""
         with suppress(DamagedError):
             self.gain(digest)
             return
@@ -244,7 +244,7 @@ class SessionStore:
         self._put(f"gains/{digest}", arrays | dark, {"about": plain(dict(about)), "dark": bool(dark)})
 
     def gain(self, digest: str) -> Gain:
-        """Return a gain.
+        """Read the gain, dark and defects that are applied to frames.
 
         Raises
         ------
@@ -256,16 +256,16 @@ class SessionStore:
         return Gain(image, bad.view(np.bool_), *rest)
 
     def gain_about(self, digest: str) -> dict[str, Any] | None:
-        """Return names, digests and orientation of a gain as plain values; None if it is not there."""
+        """Read names, digests and orientation of a gain, as plain values; None if it is not there."""
         return self._attributes(f"gains/{digest}").get("about")
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
-        """Return the digest that the store has of a stack's correction, or None; no pixel is read."""
+        """Read the digest of a stack's stored correction, without its pixels; None if there is none."""
         found = self._attributes(f"{group}/{key_of(stem)}").get("digest")
         return None if found is None else str(found)
 
     def has_correction(self, stem: str, digest: str, group: str = "corrections") -> bool:
-        """Return whether a stack's correction is there, whole, and the one of the digest; reads it."""
+        """Read a stack's stored correction, and return whether it is whole and has this digest."""
         try:
             known = self.correction_digest(stem, group)
             return known == digest and correction_digest(self.correction(stem, group)) == digest
@@ -273,7 +273,7 @@ class SessionStore:
             return False
 
     def correction(self, stem: str, group: str = "corrections") -> Correction:
-        """Return the correction of a stack.
+        """Read the correction of a stack, with which its frames can be corrected.
 
         Raises
         ------
@@ -344,7 +344,7 @@ class SessionStore:
 
 
 def key_of(stem: str) -> str:
-    """Return a stem as the name of one group or file: in no folder, and without the suffix of a stack."""
+    """Turn a stack's stem into the name of a group or file: no slashes, no suffix, not too long."""
     key = stem.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
     if suffix_of(key) in SUFFIXES:
         key = "%2E".join(key.rsplit(".", 1))
@@ -400,13 +400,13 @@ def _array_digest(values: NDArray[Any]) -> str:
 
 
 def correction_arrays(correction: Correction) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a correction by name; its scale only where there is one."""
+    """Return the arrays of a correction by name, as the store keeps them."""
     arrays: dict[str, NDArray[Any]] = {name: getattr(correction, name) for name in PIXEL_ARRAYS}
     return arrays if correction.scale is None else arrays | {SCALE: correction.scale}
 
 
 def correction_digest(correction: Correction) -> str:
-    """Return xxh3-128 over the form, step and arrays of a correction."""
+    """Return the xxh3-128 digest of a correction, by which damage and changes are found."""
     state = xxhash.xxh3_128(f"{correction.form} {correction.step.hex()}".encode())
     for name, values in correction_arrays(correction).items():
         state.update(f"{name} {values.shape} {values.dtype.str}".encode())

@@ -1,4 +1,6 @@
-"""Small images of a stack before and after its correction, to be looked at, and a piece of it in full."""
+"""Make thumbnails of a stack before and after its correction, and a patch at full size, for the report and
+monitor.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,8 @@ Image = NDArray[np.float32]
 
 
 def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction: Correction) -> None:
-    """Keep thumbnails and patch of a stack in the session store; a stack is done without them, too.
+    """Make thumbnails and patch of a stack and write them to the session store; if that fails, the stack is
+    still done.
 
     Parameters
     ----------
@@ -50,7 +53,8 @@ def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction:
 
 
 def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
-    """Return block means of a stack's mean image, before and after its correction.
+    """Make thumbnails of a stack's mean image, before and after its correction, by averaging blocks of
+    pixels.
 
     Parameters
     ----------
@@ -74,7 +78,7 @@ def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
 
 
 def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.uint8], tuple[int, int]]:
-    """Return the place of a stack with most outliers, in full.
+    """Cut out, at full size, the square of a stack with most outliers, before and after its correction.
 
     Parameters
     ----------
@@ -99,7 +103,7 @@ def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.ui
 
 
 def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
-    """Return where the patch begins, on a grid of half patches, in which most outliers are."""
+    """Find the square (patch) with most outliers, and return the row and column of its first pixel."""
     half = PATCH // 2
     ny, nx = weight.shape
     down, across = (max(2, -(-n // half)) for n in weight.shape)
@@ -112,7 +116,7 @@ def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def in_grays(before: Image, after: Image) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """Return two images on one gray scale: black and white are what few pixels of the second one exceed.
+    """Convert two images to 8-bit grays on one scale, which is set by the second one.
 
     Returns
     -------

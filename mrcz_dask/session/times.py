@@ -1,4 +1,6 @@
-"""When a stack was taken: its .mdoc, its header, its name, or, as a last resort, when it was modified."""
+"""Find the acquisition time of a stack in its .mdoc, header or name, or as a last resort its modification
+time.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ def acquisition_time(
     labels: Iterable[str] = (),
     meta: Mapping[str, Any] | None = None,
 ) -> Acquired:
-    """Return when a stack was taken, from the best source that says so.
+    """Return the acquisition time of a stack, from the most reliable source that gives one.
 
     Parameters
     ----------
@@ -89,7 +91,8 @@ def acquisition_time(
 
 
 def time_in_labels(labels: Iterable[str]) -> datetime | None:
-    """Return the earliest time in the labels of an MRC header (SerialEM's, IMOD's, mrcfile's), or None.
+    """Return the earliest time in the labels of an MRC header (SerialEM, IMOD and mrcfile write one), or
+    None.
 
     Programs append a label for each step, so that the earliest is nearest to the acquisition.
     """
@@ -97,7 +100,7 @@ def time_in_labels(labels: Iterable[str]) -> datetime | None:
 
 
 def time_in_meta(meta: Mapping[str, Any]) -> datetime | None:
-    """Return the time of acquisition in metadata, whatever level it is at, or None.
+    """Return the acquisition time in metadata, at any level of nesting, or None.
 
     Keys are compared without case and punctuation; the likeliest key wins over the shallowest level. A date
     and a time in entries of their own (``date``, ``time``), as hyperspy writes them, count as one.
@@ -107,7 +110,7 @@ def time_in_meta(meta: Mapping[str, Any]) -> datetime | None:
 
 
 def time_in_name(name: str, modified: datetime) -> datetime | None:
-    """Return the time in a file's name, or None.
+    """Return the time that a file's name contains, as EPU and SerialEM write it, or None.
 
     Known are the names of EPU (``..._20261014_190633_fractions``, before 2019
     ``..._20161014_1906_frames``), SerialEM's
@@ -160,7 +163,7 @@ FORM = "14-Oct-26  19:06:33"
 def with_tilts(
     root: Path, mdocs: Mapping[Path, Mapping[str, str]], stacks: Sequence[StackEntry]
 ) -> tuple[list[StackEntry], list[str]]:
-    """Give stacks without an .mdoc of their own the time and pixel size that a tilt series' .mdoc has.
+    """Give stacks without an .mdoc of their own the time and pixel size from the .mdoc of their tilt series.
 
     Parameters
     ----------
@@ -194,7 +197,7 @@ def with_tilts(
 
 
 def not_understood(path: Path, mdoc: Mdoc) -> tuple[str, ...]:
-    """Return a warning about a DateTime that cannot be read; nothing if it can, or is not there."""
+    """Return a warning if the DateTime in an .mdoc cannot be read; nothing otherwise."""
     text = mdoc.unread_time
     if text is None:
         return ()

@@ -1,4 +1,4 @@
-"""A folder into which a microscope writes: the stacks that have settled, looked at again only if they change.
+"""Watch a folder into which a microscope writes, for stacks that are complete (settled).
 
 The folder is asked again and again, as network file systems tell nobody of changes. No clock is compared
 with another: a file has settled when this process saw it unchanged for long enough, or when the newest file
@@ -41,7 +41,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class FolderState:
-    """The folder as it is now.
+    """State of a watched folder at one time: its settled stacks, and how many files are still changing.
 
     Attributes
     ----------
@@ -57,7 +57,8 @@ class FolderState:
 
 @dataclass(slots=True)
 class Watcher:
-    """Looks at a session's folder again and again.
+    """Scans a session's folder again and again for `--follow`, and reads the header of a file only after it
+    changes.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ class Watcher:
     _stems: dict[str, str] = field(default_factory=dict)
 
     def scan(self) -> FolderState:
-        """Return the folder as it is now.
+        """Look at the folder once, and return its settled stacks.
 
         Raises
         ------

@@ -1,1 +1,3 @@
-"""Electron counting: raw linear frames to events, counted images and the dose that corrects their losses."""
+"""Count electrons: find each electron in raw frames, make counted images, and correct the dose for missed
+electrons.
+"""

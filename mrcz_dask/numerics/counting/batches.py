@@ -1,4 +1,4 @@
-"""Electrons in batches that give what one after the other would.
+"""Fit many electrons at once, with the same result as fitting them one after the other.
 
 In raster order each electron is fitted to the frame less those before it. Those whose clouds do not reach
 each other need not wait: the level of one is above those of the ones before it that are near, and all of a
@@ -52,7 +52,9 @@ NEVER = -(1 << 40)
 
 @compiled
 def by_level(at: Places, some: Numbers, nx: int, order: Numbers) -> Numbers:
-    """Put some electrons, in raster order, into the order of their levels; return where each level ends."""
+    """Order electrons so that those that do not influence each other can be fitted together; return where
+    each such level ends.
+    """
     newest, level, most = np.full(nx + 2 * NEAR, NEVER), np.empty(some.size, np.int64), 0
     for k in range(some.size):
         row, column = int(at[some[k], 0]), int(at[some[k], 1])
@@ -77,7 +79,8 @@ def by_level(at: Places, some: Numbers, nx: int, order: Numbers) -> Numbers:
 
 @compiled
 def mark_near(at: Places, begin: int, end: int, near: Flags, newest: Numbers, above: Numbers) -> None:
-    """Flag those of the places begin..end-1, and of those before, that are within `NEAR` rows and columns.
+    """Flag electrons begin..end-1, and earlier ones, that lie within `NEAR` rows and columns of another and
+    so influence its fit.
 
     Those near ones that are flagged as new are flagged for that too. newest (nx + 2 NEAR, `NEVER` at first)
     holds row and number of the last place of each column, above the one over each in its column.
@@ -100,7 +103,7 @@ def mark_near(at: Places, begin: int, end: int, near: Flags, newest: Numbers, ab
 
 @compiled
 def mark_pair(near: Flags, k: int, j: int) -> None:
-    """Flag two places that are near each other."""
+    """Flag two electrons as near each other."""
     flags_j, flags_k = near[j], near[k]
     near[j] = flags_j | CLOSE | (NEAR_NEW if flags_k & NEW else 0)
     near[k] = flags_k | CLOSE | (NEAR_NEW if flags_j & NEW else 0)
@@ -110,7 +113,7 @@ def mark_pair(near: Flags, k: int, j: int) -> None:
 def sweep_batches(
     frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
-    """Fit some electrons, in raster order, again to z less all others."""
+    """Fit electrons again, each to the frame without all the others, in raster order."""
     if some.size == 0:
         return
     order, begin = np.empty(some.size, np.int64), 0
@@ -122,7 +125,7 @@ def sweep_batches(
 
 @compiled
 def likely(frame: Frame, clouds: Clouds, limits: Limits, at: Places, n: int, work: Image) -> int:
-    """Keep the seeds that may be electrons, in front; return how many.
+    """Keep the seeds that are significant enough to be electrons, at the front of the list; return how many.
 
     Subtracting others only lowers the significance of a seed, so none that is an electron then is left out.
     """
@@ -141,7 +144,7 @@ def likely(frame: Frame, clouds: Clouds, limits: Limits, at: Places, n: int, wor
 
 @compiled
 def fit_one(frame: Frame, clouds: Clouds, limits: Limits, row: int, column: int, own: Floats, k: int) -> bool:
-    """Fit an electron into own and subtract it from z; return whether it is one."""
+    """Fit an electron to the frame and, if it is significant, subtract its charge; return whether it was."""
     if start(patch(frame.z, row, column), own, k, clouds.table) < limits.least - HEADSTART:
         return False
     fit(frame, row, column, own, k, FIRST_STEPS, clouds.table)
@@ -163,7 +166,8 @@ def fit_first(
     good: Mask,
     base: int,
 ) -> None:
-    """Fit the electrons of a batch, far from each other, and subtract the significant ones.
+    """Fit a batch of seeds that are far from each other, and subtract the charge of those that are
+    significant.
 
     good[k - base] becomes True for these.
     """
@@ -197,7 +201,9 @@ def fit_first(
 def fit_again(
     frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
-    """Fit the electrons of a batch, far from each other, again to z less all others."""
+    """Fit a batch of electrons that are far from each other once more, each to the frame without all the
+    others.
+    """
     at, own, near = electrons
     lanes, lane_of = ZERO, np.empty(BATCH, np.int64)
     for j in range(some.size):

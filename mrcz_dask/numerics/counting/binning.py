@@ -1,4 +1,4 @@
-"""Counted images: how many electrons fell on each pixel, or on each part of one."""
+"""Make counted images: add up how many electrons hit each pixel, or each quarter or sixteenth of a pixel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _add(y: NDArray[Any], x: NDArray[Any], upsampling: int, image: NDArray[Any],
 
 
 def add_events(y: NDArray[Any], x: NDArray[Any], upsampling: int, image: NDArray[Any]) -> int:
-    """Add electrons to a counted image; return how many of them are inside.
+    """Add electrons to a counted image, in place, and return how many hit inside it.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Positions without a model: center of mass and maximum of an electron's 3 x 3 pixels, without the others."""
+"""Find electrons' positions without fitting: center of mass, or largest, of 3 x 3 pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from mrcz_dask.numerics.kernels import compiled
 def positions_of(
     z: Image, response: Image, at: Places, own: Floats, table: Floats, largest: bool
 ) -> tuple[Floats, Floats, Floats]:
-    """Return positions u and v from the middle of each electron's pixel, and the charge of its 3 x 3 pixels.
+    """Return each electron's position (rows, columns) from the middle of its pixel, and the charge of its 3 x
+    3 pixels.
 
     A position is the center of mass, or if `largest` the middle of the largest pixel: -1, 0 or 1. z is the
     frame less all electrons. The noise pulls a center to the middle, and so does charge beyond 3 x 3:

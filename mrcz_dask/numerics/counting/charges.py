@@ -1,4 +1,6 @@
-"""The charge of an electron, from the spectrum of the events: weak electrons are missing, pairs are one."""
+"""Correct the charge spectrum of electrons for weak electrons that are missed and pairs that are counted as
+one.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def true_spectrum(
     quantum: float = 0.0,
     seed: int = SEED,
 ) -> ChargeSpectrum:
-    """Return the true spectrum of charges: the one that gives the measured one in simulated frames.
+    """Find the true charge spectrum of electrons: the one with which simulated frames give the measured one.
 
     The threshold hides weak electrons, and two near each other are taken for one, so that a spectrum of
     events is that of larger and more different charges: some 3 % at a charge of 10 read noises. Simulated

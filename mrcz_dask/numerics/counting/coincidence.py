@@ -1,4 +1,5 @@
-"""Electrons that are not counted because others are near, and the dose that corrects for them.
+"""Estimate how many electrons are missed because others are close (coincidence), and correct the dose for
+them.
 
 At a true occupancy o a detector counts counted(o) = false + o exp(c0 + c1 o + c2 o^2 + c3 o^3). Noise alone
 gives the false ones, and hides electrons (c0). One electron hides others within minus c1 pixels.
@@ -30,7 +31,7 @@ SEED = 0x636F756E74
 
 
 class LossCurve(NamedTuple):
-    """The occupancy that is counted as a function of the true one; see the module's equation.
+    """Curve of the counted occupancy over the true one, which tells how many electrons coincidence loses.
 
     Attributes
     ----------
@@ -47,12 +48,14 @@ class LossCurve(NamedTuple):
     highest: float
 
     def counted(self, occupancy: float) -> float:
-        """Return the counted occupancy at a true one, events per pixel per frame."""
+        """Return the occupancy that is counted at a true occupancy, events per pixel and frame."""
         power = sum(c * occupancy**k for k, c in enumerate(self.coefficients))
         return self.false + occupancy * math.exp(power)
 
     def true(self, counted: float) -> float:
-        """Return the true occupancy at a counted one; not a number beyond the end of the curve."""
+        """Return the true occupancy for a counted one, electrons per pixel and frame; NaN beyond the curve's
+        end.
+        """
         if counted <= self.false:
             return 0.0
         if counted > self.counted(self.highest):
@@ -60,13 +63,15 @@ class LossCurve(NamedTuple):
         return float(brentq(lambda o: self.counted(o) - counted, 0, self.highest, xtol=1e-12))
 
     def loss(self, occupancy: float) -> float:
-        """Return the share of electrons that is lost to coincidence, beyond the share that noise hides."""
+        """Return the share (0..1) of electrons that coincidence loses at a true occupancy, not counting those
+        that noise hides.
+        """
         found = (self.counted(occupancy) - self.false) / max(occupancy, 1e-300)
         return 1 - found / math.exp(self.coefficients[0])
 
 
 def loss_curve(params: CountingParams, quantum: float = 0.0, seed: int = SEED) -> LossCurve:
-    """Return the loss curve of a detector that the parameters describe, from simulated frames.
+    """Measure the loss curve of a detector by counting simulated frames with more and more electrons.
 
     Parameters
     ----------
@@ -101,7 +106,9 @@ def loss_curve(params: CountingParams, quantum: float = 0.0, seed: int = SEED) -
 
 
 def simulated(params: CountingParams, quantum: float, seed: int, occupancy: float) -> RawStack:
-    """Simulate frames of the detector that the parameters describe, with so many electrons per pixel."""
+    """Simulate raw frames of a detector with these counting parameters, at an occupancy in electrons per
+    pixel and frame.
+    """
     if quantum < 0:
         raise ParameterError(f"quantum is {quantum}; expected 0 or ADU per read noise")
     frames = math.ceil(ELECTRONS / (occupancy * SIDE * SIDE)) if occupancy else NOISE_FRAMES

@@ -1,4 +1,4 @@
-"""Clusters by connected components: pixels above a threshold that touch are one electron."""
+"""Find electrons as clusters: pixels above a threshold that touch count as one electron."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ LARGEST = 64  # pixels of a cluster that are looked at
 def find_components(
     raw: NDArray[Any], inverse: Image, offset: Image, least: float, most: float, z: Image, out: Floats
 ) -> int:
-    """Find clusters of pixels above `least` read noises, 8 neighbors, by their first pixel in raster order.
+    """Find clusters of touching pixels above `least` read noises in a raw frame, and write charge and
+    position of each.
 
     Parameters
     ----------

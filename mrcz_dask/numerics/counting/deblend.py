@@ -1,4 +1,4 @@
-"""Electrons of one frame against each other: overlapping ones fitted again, hidden ones from what is left.
+"""Separate overlapping electrons of a frame: fit them again without each other, and find those they hid.
 
 An electron is fitted to the frame less the clouds of all others. Sweeps in raster order repeat that for those
 with neighbors; what they leave is searched for more, and what is not significant is put back.
@@ -28,7 +28,8 @@ ROUNDS, SWEEPS = 4, 2
 
 @compiled
 def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
-    """Fit the n electrons that `fit_frame` leaves against each other until they settle; find hidden ones.
+    """Fit a frame's overlapping electrons again, each without the others, until they no longer change; find
+    hidden ones.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A linear detector's pixels as counting needs them: dark, noise and gain, and what follows from them."""
+"""Dark, read noise and gain of a linear detector's pixels, prepared for finding electrons."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ QUIET = 1.25  # up to so many times the typical noise a pixel is taken as the ot
 
 
 class Detector:
-    """Dark, read noise and gain of every pixel.
+    """The detector's pixels as counting sees them: dark, read noise, gain, and which are unused.
 
     Parameters
     ----------
@@ -67,28 +67,36 @@ class Detector:
 
     @cached_property
     def inverse(self) -> Image:
-        """(ny, nx) 1 / ADU: raw * inverse - offset is in the pixel's own read noises; 0 = not used."""
+        """(ny, nx) Factor from ADU to each pixel's read noises: frames become raw * inverse - offset; 0 =
+        unused pixel.
+        """
         scale = np.where(self.used, self.gain, 1) * self.unit * self._excess
         return np.where(self.used, 1 / scale, 0).astype(np.float32)
 
     @cached_property
     def offset(self) -> Image:
-        """(ny, nx) dark * inverse."""
+        """(ny, nx) Dark of each pixel in its read noises, which is subtracted: dark * inverse."""
         return np.where(self.used, self.dark * self.inverse.astype(np.float64), 0).astype(np.float32)
 
     @cached_property
     def response(self) -> Image:
-        """(ny + 8, nx + 8) a unit of charge in the pixel's read noises; 0 = not used."""
+        """(ny + 8, nx + 8) Signal that a unit of charge gives in a pixel, in its read noises; 0 = unused
+        pixel.
+        """
         return np.pad(np.where(self.used, 1 / self._excess, 0), MARGIN).astype(np.float32)
 
     @cached_property
     def even(self) -> NDArray[np.bool_]:
-        """(ny, nx) True where the response is 1 in the 3 x 3 pixels around."""
+        """(ny, nx) True where all 3 x 3 pixels around respond alike (response 1), so that the simple fit is
+        exact.
+        """
         return self._ones(1)
 
     @cached_property
     def plain(self) -> NDArray[np.bool_]:
-        """(ny, nx) True where the response is 1 in the 5 x 5 pixels around."""
+        """(ny, nx) True where all 5 x 5 pixels around respond alike (response 1), so that fits can run side
+        by side.
+        """
         return self._ones(2)
 
     def _ones(self, reach: int) -> NDArray[np.bool_]:

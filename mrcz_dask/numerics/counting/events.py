@@ -1,4 +1,4 @@
-"""Electrons of raw frames: where each hit and what charge it left."""
+"""Find the electrons of raw frames: where each hit the detector, and how much charge it left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SLACK = 1.5  # what the fit may add to the significance of a smoothed seed
 
 
 class Events(NamedTuple):
-    """Electrons of a frame in raster order of their pixels, float32 (n,) each.
+    """The electrons of one frame, in raster order: arrays (n,) float32 of position, charge and significance.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Events(NamedTuple):
 
 
 class EventFinder:
-    """Finds electrons; keeps what it works with, so that each thread needs one of its own.
+    """Finds the electrons of raw frames; it keeps working arrays, so each thread needs its own.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class EventFinder:
         self._first = np.empty_like(at), np.empty_like(own)
 
     def find(self, frame: NDArray[Any]) -> Events:
-        """Return the electrons of one frame.
+        """Find the electrons of one raw frame.
 
         Parameters
         ----------
@@ -106,13 +106,17 @@ class EventFinder:
         return Events(*out[:, : inside_events(at, u, v, charge, significance, unit, shape, out)])
 
     def places_within(self, frame: NDArray[Any]) -> NDArray[np.float64]:
-        """Return the positions of electrons within their pixels, both axes in one, for `learn_places`."""
+        """Return the electrons' positions within their pixels, both axes joined, from which `learn_places`
+        corrects a bias.
+        """
         at, own = self._fit(native(frame))
         return np.concatenate(self._within_pixels(at, own)[:2])
 
     @property
     def rest(self) -> NDArray[np.float32]:
-        """(ny, nx) last frame less its electrons, in read noises; with ``maxima`` only."""
+        """(ny, nx) What is left of the last frame without its electrons, in read noises; with ``maxima``
+        only.
+        """
         return self._frame.z[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def _fit(self, raw: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

@@ -1,4 +1,4 @@
-"""Compiled fits of a cloud of charge to 3 x 3 pixels by maximum likelihood: Gaussian noise, known sharing.
+"""Fit the cloud of charge of one electron to 3 x 3 pixels by maximum likelihood, in compiled code.
 
 A frame z is in read noises with `MARGIN` pixels around; an electron in pixel (row, column) that is u, v
 pixels below and right of its middle adds charge * response * f(u) * f(v). The significance of a fit is
@@ -43,13 +43,13 @@ FIELDS = 4
 
 @compiled
 def node_of(place: float) -> int:
-    """Return the node of the table next to a place within a pixel."""
+    """Return the row of the response table that is nearest to a position within a pixel."""
     return math.floor(place * STEPS + 0.5) + NODES // 2
 
 
 @compiled
 def add_cloud(frame: Frame, row: int, column: int, own: Floats, k: int, sign: float, table: Floats) -> None:
-    """Add an electron's charge to 5 x 5 pixels of z, or with sign -1 take it off."""
+    """Add an electron's charge to 5 x 5 pixels of the frame, or subtract it with sign -1."""
     down, across, charge = node_of(own[k, U]), node_of(own[k, V]), sign * own[k, CHARGE]
     for j in range(2 * REACH + 1):
         part, y = charge * table[down, SHARE + j], row + j + MARGIN - REACH
@@ -60,7 +60,7 @@ def add_cloud(frame: Frame, row: int, column: int, own: Floats, k: int, sign: fl
 
 @compiled
 def patch(z: Image, row: int, column: int) -> Patch:
-    """Return the 3 x 3 pixels round one, column by column."""
+    """Return the 3 x 3 pixels of the frame around a pixel, column by column."""
     y, x = row + MARGIN - 1, column + MARGIN - 1
     left = np.float64(z[y, x]), np.float64(z[y + 1, x]), np.float64(z[y + 2, x])
     middle = np.float64(z[y, x + 1]), np.float64(z[y + 1, x + 1]), np.float64(z[y + 2, x + 1])
@@ -76,7 +76,7 @@ def _dot(column: Column, node: int, first: int, table: Floats) -> float:
 
 @compiled
 def start(pixels: Patch, own: Floats, k: int, table: Floats) -> float:
-    """Put the best of nine places into own; return the significance there of an electron in good pixels."""
+    """Try nine positions for an electron, store the best as start of the fit, and return its significance."""
     best, best_u, best_v = 0.0, 0.0, 0.0
     for a in range(3):
         node = node_of(COARSE[a])
@@ -99,7 +99,9 @@ def _dots(pixels: Patch, node: int, first: int, table: Floats) -> Column:
 
 @compiled
 def fit(frame: Frame, row: int, column: int, own: Floats, k: int, steps: int, table: Floats) -> None:
-    """Make Gauss-Newton steps of place and charge from where own is; then charge and significance there."""
+    """Refine an electron's position and charge from a start by Gauss-Newton steps; store them with the
+    significance.
+    """
     if frame.even[row, column]:
         _fit_even(patch(frame.z, row, column), own, k, steps, table)
     else:

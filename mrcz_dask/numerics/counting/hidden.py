@@ -1,4 +1,4 @@
-"""Electrons that others hid: what is left round these is smoothed and searched."""
+"""Find electrons hidden by others: smooth what is left around these after subtraction, and search it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def search(
     new: Floats,
     n: int,
 ) -> int:
-    """Look around some electrons for others that they hid, and subtract these.
+    """Search around electrons for others that they hid, fit these, and subtract them from the frame.
 
     The smoothed rest is searched in 5 x 5 pixels; its maximum, if above the cut, is fitted. The electrons go
     behind n of new. Returns how many there are then, or -1 if there is no room.

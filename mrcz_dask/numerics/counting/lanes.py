@@ -1,4 +1,4 @@
-"""Fits of many electrons side by side, in vectors: float32, shares as polynomials, no branches.
+"""Fit many electrons at a time with vector instructions: one electron in each lane of a buffer.
 
 Each electron has a lane of a flat buffer of fields of `BATCH` values, and what comes out of a lane depends on
 that lane alone. These are the fits of `fitting` where the response is 1 in 5 x 5 pixels.
@@ -143,7 +143,9 @@ def _add_row(work: Image, k: int, first: int, part: Single, g: Three) -> None:
 
 @lanes_loop
 def first_places(work: Image, n: int, shares: Image) -> None:
-    """Put the best significance of nine places, and the place, into n lanes."""
+    """Try nine positions for each of n electrons, and store the best, with its significance, as start of the
+    fit.
+    """
     e, a, b = _terms(shares, 0), _terms(shares, 1), _terms(shares, 2)
     f, g = _shares(e, a, b, COARSE_PLACE), _shares(e, a, b, ZERO)
     w = ONE / np.sqrt(_dot(f, f)), ONE / np.sqrt(_dot(g, g))
@@ -154,7 +156,7 @@ def first_places(work: Image, n: int, shares: Image) -> None:
 
 @lanes_loop
 def step(work: Image, n: int, shares: Image) -> None:
-    """Make a Gauss-Newton step of the places of n lanes."""
+    """Refine the positions of n electrons by one Gauss-Newton step."""
     e, a, b = _terms(shares, 0), _terms(shares, 1), _terms(shares, 2)
     e1, a1, b1 = _terms(shares, 5), _terms(shares, 6), _terms(shares, 7)
     for k in range(n):
@@ -168,7 +170,7 @@ def step(work: Image, n: int, shares: Image) -> None:
 
 @lanes_loop
 def settle(work: Image, n: int, shares: Image) -> None:
-    """Put charge and significance, and the shares, of the places of n lanes there."""
+    """Compute charge and significance of n electrons at their fitted positions, and store them."""
     e, a, b = _terms(shares, 0), _terms(shares, 1), _terms(shares, 2)
     c, d = _terms(shares, 3), _terms(shares, 4)
     for k in range(n):
@@ -182,7 +184,7 @@ def settle(work: Image, n: int, shares: Image) -> None:
 
 @lanes_loop
 def add_own(work: Image, n: int, shares: Image) -> None:
-    """Add the cloud of each of n lanes, at its place and with its charge, to its pixels; keep its shares."""
+    """Add each of n electrons' own charge back to its pixels, so that it can be fitted again."""
     e, a, b = _terms(shares, 0), _terms(shares, 1), _terms(shares, 2)
     c, d = _terms(shares, 3), _terms(shares, 4)
     for k in range(n):
@@ -197,7 +199,7 @@ def add_own(work: Image, n: int, shares: Image) -> None:
 
 @compiled
 def padded(n: int) -> int:
-    """Return how many lanes are worked on for n electrons."""
+    """Round n electrons up to whole vectors: return how many lanes are computed."""
     return (n + WIDTH - 1) // WIDTH * WIDTH
 
 
@@ -218,7 +220,7 @@ def _add_five(z: Image, y: np.uintp, x: np.uintp, by: Single, f: Five) -> None:
 
 @lanes_loop
 def gather(z: Image, row: int, column: int, work: Image, lane: int) -> None:
-    """Put the 3 x 3 pixels round one into a lane."""
+    """Copy the 3 x 3 pixels around an electron's pixel into a lane."""
     x = np.uintp(column + MARGIN - 1)
     for j in range(3):
         y, at = np.uintp(row + MARGIN - 1 + j), 3 * j * BATCH + lane
@@ -228,7 +230,7 @@ def gather(z: Image, row: int, column: int, work: Image, lane: int) -> None:
 
 @lanes_loop
 def scatter(z: Image, row: int, column: int, work: Image, lane: int) -> None:
-    """Take the cloud of a lane off 5 x 5 pixels of z."""
+    """Subtract an electron's charge, as its lane has it, from 5 x 5 pixels of the frame."""
     down, across = _five(work, DOWN, lane), _five(work, ACROSS, lane)
     y, x = np.uintp(row + MARGIN - REACH), np.uintp(column + MARGIN - REACH)
     for part in down:
@@ -238,7 +240,7 @@ def scatter(z: Image, row: int, column: int, work: Image, lane: int) -> None:
 
 @lanes_loop
 def exchange(z: Image, row: int, column: int, work: Image, lane: int, kept: bool) -> None:
-    """Add the cloud that a lane had to z, and take off the one that it has, if that is kept."""
+    """Add an electron's old charge back to the frame and, if it is kept, subtract its newly fitted charge."""
     by = ONE if kept else ZERO
     old, before = _five(work, OLD_DOWN, lane), _five(work, OLD_ACROSS, lane)
     new, after = _five(work, DOWN, lane), _five(work, ACROSS, lane)

@@ -1,4 +1,4 @@
-"""Lists of electrons in raster order of their pixels: merged, sorted, without those that are none."""
+"""Keep lists of electrons in raster order: merge them, sort them, remove those that are not significant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ MOVED = 0.6  # pixels from the middle beyond which an electron gets the next pix
 
 @compiled
 def keep(electrons: Electrons, some: Numbers, n: int, least: float, shape: tuple[int, int]) -> int:
-    """Remove those of some electrons that are not significant; give the others the pixels where they are now.
+    """Remove electrons that are no longer significant from a list, and move the others to the pixels where
+    they now are.
 
     The list has n electrons in raster order, and has it afterwards. Returns how many are left.
     """
@@ -67,7 +68,7 @@ def _sort(at: Places, own: Floats, near: Flags, n: int) -> None:
 
 @compiled
 def copy_place(at: Places, own: Floats, k: int, into_at: Places, into_own: Floats, into: int) -> None:
-    """Copy place k of a list over a place of another."""
+    """Copy electron k of one list to a position in another."""
     into_at[into, 0], into_at[into, 1] = at[k, 0], at[k, 1]
     for j in range(FIELDS):
         into_own[into, j] = own[k, j]
@@ -75,7 +76,7 @@ def copy_place(at: Places, own: Floats, k: int, into_at: Places, into_own: Float
 
 @compiled
 def merge(at: Places, own: Floats, near: Flags, n: int, total: int) -> None:
-    """Bring places n..total-1, nearly in raster order, among the first n, which are."""
+    """Merge the electrons n..total-1 of a list into the first n, so that all are in raster order."""
     late = total - n
     _sort(at[n:], own[n:], near[n:], late)
     late_at, late_own = np.empty((late, 2), np.int32), np.empty((late, FIELDS))
@@ -98,7 +99,8 @@ def inside_events(
     at: Places, u: Floats, v: Floats, charge: Floats, significance: Floats, unit: float,
     shape: tuple[int, int], out: NDArray[np.float32],
 ) -> int:  # fmt: skip
-    """Put y, x, charge in ADU and significance of electrons into out (4, n); return how many.
+    """Write y, x, charge (ADU) and significance of the electrons inside the frame to out (4, n); return how
+    many.
 
     Those that hit beyond the edges, and were seen by the charge that came in, are left out.
     """

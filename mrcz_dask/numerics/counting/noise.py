@@ -1,4 +1,4 @@
-"""A detector's dark and noise from its frames, and the charge of its electrons from their spectrum.
+"""Measure a detector's dark and read noise from its frames, and the charge of an electron from many events.
 
 Without dark frames both come from the data's own zero peak. A pixel's values are mostly noise; those with
 charge lie above. Its offset is at first a clipped mean, less what electrons pull that up in all pixels, and
@@ -46,7 +46,8 @@ def dark_statistics(frames: NDArray[Any]) -> tuple[Floats, Floats]:
 
 
 def zero_peak(values: NDArray[Any], middle: float, scale: float) -> tuple[float, float]:
-    """Return middle and standard deviation of the noise peak of a histogram with charge above it.
+    """Fit the noise peak in a histogram of pixels, some of which have charge; return its center and standard
+    deviation.
 
     Parameters
     ----------
@@ -74,7 +75,7 @@ def zero_peak(values: NDArray[Any], middle: float, scale: float) -> tuple[float,
 
 
 def data_statistics(frames: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Return offset and read noise of each pixel, (ny, nx) ADU, from frames with electrons (n, ny, nx).
+    """Estimate dark and read noise of each pixel, (ny, nx) ADU, from frames with electrons (n, ny, nx).
 
     Parameters
     ----------
@@ -109,7 +110,7 @@ def _clipped(values: Floats) -> tuple[Floats, Floats]:
 
 
 def classes(noise: Floats) -> NDArray[np.uint8]:
-    """Return the class of each pixel by its noise: 0 quiet, 1 noisy, 2 not to be used (stuck or unstable)."""
+    """Classify pixels by their noise: 0 quiet, 1 noisy, 2 unusable (stuck or unstable)."""
     relative = noise / np.median(noise)
     found = np.where(relative > NOISY, 1, 0)
     found[(relative < STUCK) | (relative > UNSTABLE) | ~np.isfinite(relative)] = 2
@@ -117,7 +118,8 @@ def classes(noise: Floats) -> NDArray[np.uint8]:
 
 
 def detector_from(dark: Floats, noise: Floats, gain: Floats | None = None) -> Detector:
-    """Return a detector whose quiet pixels share one noise, and whose unusable ones are left out.
+    """Make a detector from dark and noise images; quiet pixels get one common noise, unusable ones are left
+    out.
 
     The noise of a pixel from some 100 frames is known to 7 %; that of all quiet ones together much better.
     """
@@ -129,7 +131,8 @@ def detector_from(dark: Floats, noise: Floats, gain: Floats | None = None) -> De
 def estimate_detector(
     frames: NDArray[Any], params: CountingParams | None = None, gain: Floats | None = None
 ) -> Detector:
-    """Return the detector that took frames (n, ny, nx), from its zero peak; see `data_statistics`.
+    """Estimate the detector's dark and read noise from raw frames with electrons, (n, ny, nx), if there are
+    no dark frames.
 
     Parameters
     ----------
@@ -193,14 +196,16 @@ def _add_rest(rest: NDArray[np.float32], hit: NDArray[np.bool_], sums: Floats) -
 
 
 class ChargeSpectrum(NamedTuple):
-    """Most probable charge and Moyal scale relative to it, in the unit of the charges."""
+    """The charge spectrum of electrons: most probable charge, and its relative spread (Moyal
+    distribution).
+    """
 
     charge: float
     width: float
 
 
 def charge_spectrum(charges: NDArray[Any], noise: float) -> ChargeSpectrum:
-    """Return the charge spectrum of events: a Moyal distribution with the noise of the charge.
+    """Fit the charge spectrum to the charges of many events: a Moyal distribution, widened by noise.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How electrons are counted."""
+"""Parameters of counting: thresholds and methods by which electrons are found."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Position = Literal["fitted", "centroid", "maximum"]
 
 @dataclass(frozen=True, slots=True)
 class CountingParams(Parameters):
-    """Thresholds and methods of counting; lengths in pixels, charges and noise in read noises.
+    """Parameters by which electrons are found; lengths in pixels, charges and noise in read noises.
 
     Attributes
     ----------
@@ -57,5 +57,5 @@ class CountingParams(Parameters):
 
     @property
     def xray_limit(self) -> float:
-        """Return the value of a pixel in read noises above which it is an X-ray."""
+        """Value of a pixel, in read noises, above which it is taken for an X-ray and not an electron."""
         return self.xray or 3.5 * self.charge

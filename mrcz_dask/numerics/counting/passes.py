@@ -1,4 +1,4 @@
-"""One pass over a frame in bands of rows that stay in cache: seeds, their fits, and what these hid.
+"""Find and fit the electrons of a frame in one pass, in bands of rows that stay in the processor's cache.
 
 A seed is fitted when the rows are so far below it that no smoothed row will need its pixels; what it left is
 searched when all near it have been fitted. So the bands do not change what is found.
@@ -49,7 +49,7 @@ def fit_frame(
     first: Floats,
     electrons: Electrons,
 ) -> int:
-    """Find the seeds of a frame, fit each, subtract them, search the rest, fit close ones again.
+    """Find the electrons of a raw frame: seeds, fits, hidden electrons, and again those close to each other.
 
     Parameters
     ----------

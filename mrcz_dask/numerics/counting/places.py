@@ -1,4 +1,5 @@
-"""Places within pixels made even: electrons fall evenly on a pixel, so whatever is found must do that too.
+"""Correct the bias of electrons' positions within pixels: electrons hit a pixel evenly, so found positions
+must be even, too.
 
 A center of mass is pulled to the middle of its pixel, and a fit is not quite even either; upsampled images
 then show the grid of pixels. The map is that of ranks: a place goes where as large a share of a pixel lies
@@ -17,18 +18,19 @@ LEAST = 2000
 
 
 class PlaceMap(NamedTuple):
-    """Places found, ascending, and what they become, in pixels from the middle; straight in between."""
+    """A map from found to true positions within a pixel, in pixels from its middle, linear between nodes."""
 
     found: NDArray[np.float64]
     true: NDArray[np.float64]
 
     def apply(self, places: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return places from the middle of the pixel, those of electrons that were given."""
+        """Correct positions within a pixel, in pixels from its middle."""
         return np.interp(places, self.found, self.true)
 
 
 def learn_places(places: ArrayLike) -> PlaceMap:
-    """Return the map that makes places even.
+    """Make the map that corrects the bias of positions within pixels, from many electrons of even
+    illumination.
 
     Parameters
     ----------

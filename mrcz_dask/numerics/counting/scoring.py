@@ -1,4 +1,6 @@
-"""Comparison of events with the truth: electrons found, false events, errors of positions."""
+"""Compare events with the true electrons of simulated frames: electrons found, false events, errors of
+position.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ FALSE_SCALE = 0.0273  # maxima of noise per pixel above s: FALSE_SCALE (s^2 - 1)
 
 
 class Score(NamedTuple):
-    """Measures of how well the events of some frames agree with the electrons.
+    """Measures of how well counting found the true electrons of simulated frames.
 
     Attributes
     ----------
@@ -41,7 +43,7 @@ class Score(NamedTuple):
 
 
 def match(truth: NDArray[Any], events: NDArray[Any], radius: float = RADIUS) -> NDArray[np.intp]:
-    """Return pairs (index in truth, in events), (n, 2): one to one, the nearest first.
+    """Pair true electrons with events one to one, nearest first; return pairs of indices (n, 2).
 
     truth and events are (n, 2) places in pixels.
     """
@@ -59,14 +61,16 @@ def match(truth: NDArray[Any], events: NDArray[Any], radius: float = RADIUS) -> 
 
 
 def isolated(places: NDArray[Any]) -> NDArray[np.bool_]:
-    """Return which of (n, 2) places have no other within 2 pixels."""
+    """Return a boolean array: True for each of (n, 2) positions that has no other within 2 pixels."""
     if len(places) < 2:
         return np.ones(len(places), np.bool_)
     return np.asarray(KDTree(places).query(places, 2)[0][:, 1] > ALONE)
 
 
 def score(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Score:
-    """Return the score of frames, each (places of the electrons, places of the events), both (n, 2)."""
+    """Compare events with true electrons over many frames, and return shares found, false events and
+    errors.
+    """
     sums, squares = np.zeros(6), np.zeros(4)
     for truth, events in frames:
         pairs, alone = match(truth, events), isolated(truth)
@@ -89,7 +93,7 @@ def _share(part: float, whole: float) -> float:
 
 
 def false_rate(sigma: float) -> float:
-    """Return the false events per pixel per frame that noise alone gives above a significance.
+    """Return how many false events per pixel and frame noise alone gives above a threshold `sigma`.
 
     Noise is a smooth Gaussian field, whose number of maxima above s goes as (s^2 - 1) exp(-s^2 / 2). The
     factor is measured on noise, with fitted clouds.
@@ -98,7 +102,7 @@ def false_rate(sigma: float) -> float:
 
 
 def significance_for(share: float, occupancy: float) -> float:
-    """Return the significance at which false events are a share of the electrons.
+    """Return the threshold, in read noises, at which false events are a given share of the electrons.
 
     Parameters
     ----------

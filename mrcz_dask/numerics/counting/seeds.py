@@ -1,4 +1,4 @@
-"""Where electrons may have hit: local maxima of a smoothed frame, in one compiled pass over its rows.
+"""Find the pixels where electrons may have hit (seeds): local maxima of the smoothed frame.
 
 The frame is taken to read noises, z = raw / sigma - offset / sigma, and smoothed with 1/2, 1, 1/2 along both
 axes: of all fixed 3 x 3 weights close to the best for impacts anywhere in a pixel. Every step is a short loop
@@ -22,7 +22,7 @@ WORD = 8
 
 
 class SeedRows(NamedTuple):
-    """Rows of working memory, each with a pixel more at either end.
+    """Working arrays, a few rows each, for finding the seeds of a frame.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class SeedRows(NamedTuple):
 
 @compiled
 def standardize_row(raw: NDArray[Any], y: int, inverse: Image, offset: Image, z: Image) -> None:
-    """Put row y of the frame in read noises into z, which has `MARGIN` pixels around."""
+    """Convert row y of a raw frame to read noises, and write it to z."""
     row, scale, zero, out = raw[y], inverse[y], offset[y], z[y + MARGIN, MARGIN:-MARGIN]
     for x in range(row.size):
         out[x] = np.float32(row[x]) * scale[x] - zero[x]
@@ -53,7 +53,8 @@ def band_seeds(
     raw: NDArray[Any], inverse: Image, offset: Image, z: Image, cut: np.float32, rows: SeedRows,
     top: int, stop: int, at: Places, found: int,
 ) -> int:  # fmt: skip
-    """Put the seeds of rows top - 1 to stop - 2 into at, after those found before; there must be room.
+    """Find the seeds in a band of rows (top - 1 to stop - 2), and append them to a list; return its new
+    length.
 
     Rows come one band after the other. Returns how many seeds there are then.
     """

@@ -1,4 +1,6 @@
-"""The share of an electron's charge that each pixel collects, by the electron's position in its pixel."""
+"""Compute which share of an electron's charge each pixel collects, depending on where in its pixel the
+electron hit.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ TERMS = 6  # of a polynomial in the square of the place; wrong by 2e-6 with a sh
 
 @lru_cache(maxsize=8)
 def response_table(sharing: float) -> NDArray[np.float64]:
-    """Return the shares of a Gaussian cloud that pixels -2..2 collect, and their derivatives by the position.
+    """Tabulate the shares of an electron's charge that pixels -2..2 collect, and their derivatives, over its
+    position.
 
     Parameters
     ----------
@@ -47,7 +50,8 @@ def response_table(sharing: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def share_polynomials(sharing: float) -> NDArray[np.float32]:
-    """Return the shares of `response_table` as polynomials in t = u^2, u the impact from pixel 0's middle.
+    """Approximate the shares of `response_table` by polynomials in t = u^2, u the position from pixel 0's
+    middle.
 
     Parameters
     ----------

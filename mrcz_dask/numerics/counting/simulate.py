@@ -1,4 +1,4 @@
-"""Raw frames of a linear detector with the truth: every frame from its own counter-based streams."""
+"""Simulate raw frames of a linear detector, with the true electrons of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ MARGIN = 3  # pixels beyond the edges from which charge still comes in
 
 
 class RawPurpose(IntEnum):
-    """Purposes of the random streams. The numbers never change, so that a seed always gives the same."""
+    """Purposes of random streams; these integers never change, so that a seed always gives the same
+    frames.
+    """
 
     NUMBER = 101
     PLACES = 102
@@ -33,7 +35,9 @@ class RawPurpose(IntEnum):
 
 
 class Truth(NamedTuple):
-    """Electrons of one frame: y, x in pixels (pixel i covers i <= y < i + 1), charge in ADU; float64 (n,)."""
+    """The true electrons of a simulated frame: y, x in pixels (pixel i covers i <= y < i + 1), charge in ADU;
+    float64 (n,).
+    """
 
     y: Floats
     x: Floats
@@ -41,7 +45,9 @@ class Truth(NamedTuple):
 
 
 class RawFrame(NamedTuple):
-    """A frame (ny, nx) and the electrons that hit it; those beyond its edges are not listed."""
+    """A simulated raw frame (ny, nx), and the electrons that hit it; those beyond its edges are not
+    listed.
+    """
 
     values: NDArray[Any]
     truth: Truth
@@ -49,7 +55,7 @@ class RawFrame(NamedTuple):
 
 @compiled
 def add_clouds(y: Floats, x: Floats, charge: Floats, sharing: float, out: Floats) -> None:
-    """Add Gaussian clouds of charge to out (ny, nx), each integrated over the pixels exactly."""
+    """Add the charge of electrons to an image: Gaussian clouds, integrated over each pixel exactly."""
     ny, nx = out.shape
     reach = math.ceil(5 * sharing)
     size = 2 * reach + 1
@@ -66,7 +72,7 @@ def add_clouds(y: Floats, x: Floats, charge: Floats, sharing: float, out: Floats
 
 
 class RawStack:
-    """A simulated stack of raw frames; any frame, in any order, on any worker.
+    """A simulated stack of raw frames; any frame can be made alone, in any order, on any worker.
 
     Parameters
     ----------
@@ -79,7 +85,7 @@ class RawStack:
 
     @cached_property
     def offset(self) -> Floats:
-        """(ny, nx) float64: offset of each pixel in ADU, its dark charge included."""
+        """(ny, nx) float64: dark of each pixel, ADU, dark current included."""
         p = self.params
         spread = stream(p.seed, RawPurpose.OFFSET).standard_normal(p.shape) * p.offset_spread
         return (
@@ -105,7 +111,7 @@ class RawStack:
         return stream(self.params.seed, RawPurpose.CLASSES).random(self.params.shape)
 
     def truth(self, frame: int) -> Truth:
-        """Return all electrons of a frame, those up to `MARGIN` pixels beyond its edges too."""
+        """Return all electrons of a frame, also those that hit up to `MARGIN` pixels beyond its edges."""
         p, place = self.params, stream(self.params.seed, RawPurpose.PLACES, frame)
         tall, wide = (size + 2 * MARGIN for size in p.shape)
         n = int(stream(p.seed, RawPurpose.NUMBER, frame).poisson(p.occupancy * tall * wide))
@@ -116,7 +122,7 @@ class RawStack:
         return Truth(y * tall - MARGIN, x * wide - MARGIN, np.maximum(charge, 0) * p.read_noise)
 
     def frame(self, frame: int) -> RawFrame:
-        """Return a frame and its truth."""
+        """Simulate a frame, and return it with its true electrons."""
         p, electrons = self.params, self.truth(frame)
         values = np.zeros(p.shape)
         add_clouds(*electrons, p.sharing, values)

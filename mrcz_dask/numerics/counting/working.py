@@ -1,4 +1,4 @@
-"""The arrays that compiled functions work on, in groups."""
+"""Tuples of arrays that the compiled functions of counting pass to each other."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Numbers = NDArray[np.int64]
 
 
 class Frame(NamedTuple):
-    """A frame in read noises, from which electrons are subtracted, and the response of its pixels.
+    """Arrays of a frame for counting: the frame in read noises, from which electrons are subtracted, and its
+    pixels' response.
 
     Attributes
     ----------
@@ -35,14 +36,16 @@ class Frame(NamedTuple):
 
 
 class Clouds(NamedTuple):
-    """The shares of an electron's charge: `response_table` and `share_polynomials`."""
+    """Tables of the share of an electron's charge that each pixel collects: `response_table` and
+    `share_polynomials`.
+    """
 
     table: Floats
     shares: Image
 
 
 class Limits(NamedTuple):
-    """Limits of electrons.
+    """Thresholds: of seeds, of electrons, and of X-rays.
 
     Attributes
     ----------
@@ -60,7 +63,7 @@ class Limits(NamedTuple):
 
 
 class Electrons(NamedTuple):
-    """A list of electrons with room for more.
+    """A list of electrons in arrays that have room for more.
 
     Attributes
     ----------
