@@ -1,6 +1,4 @@
-"""Make counted stacks and event lists again from raw frames and provenance, to check that they can be
-reproduced.
-"""
+"""Count raw frames again, as an output's provenance says, to check that the output can be reproduced."""
 
 from __future__ import annotations
 
@@ -48,8 +46,7 @@ def count_again(
     calibration: Path | None = None,
     detector: str | None = None,
 ) -> Path:
-    """Count the raw frames of an output again, with the parameters in its provenance, and return the new
-    output's path.
+    """Count an output's raw frames again with the parameters in its provenance; return the new path.
 
     Parameters
     ----------

@@ -1,5 +1,4 @@
-"""Calibrate a detector for counting from a sample of its frames: dark, read noise, and the charge of an
-electron.
+"""Calibrate a detector for counting from some of its frames: dark, read noise, charge of an electron.
 
 Dark and noise are found in bands of rows, each a task of its own, so that no process holds the sample; the
 bands overlap by more than a cloud of charge reaches. The charge is found in whole frames afterwards.
@@ -95,8 +94,7 @@ def calibrate(
     client: Client,
     listen: messages.Listener = messages.silent,
 ) -> Calibration:
-    """Calibrate the detector from the first frames of a session: dark, read noise, charge of an electron, and
-    losses.
+    """Calibrate a detector from a session's first frames: dark, read noise, electron charge, losses.
 
     Parameters
     ----------

@@ -1,6 +1,4 @@
-"""The calibration of a detector (dark, read noise, charge of an electron), kept in a file beside the
-outputs.
-"""
+"""The calibration of a detector (dark, read noise, electron charge), kept beside the outputs."""
 
 from __future__ import annotations
 
@@ -35,8 +33,7 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Everything that counting must know about a detector: images of its pixels, and parameters of its
-    electrons.
+    """All that counting must know about a detector: images of its pixels, parameters of its electrons.
 
     Attributes
     ----------
@@ -75,9 +72,7 @@ class Calibration:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of all that decides which events are found, so that outputs of another calibration are
-        recognized.
-        """
+        """Digest of all that decides which events are found, to recognize outputs of another calibration."""
         images = [digest_array(getattr(self, name).astype(np.float32)) for name in _IMAGES]
         return digest_bytes(canonical([images, self._numbers()]))
 

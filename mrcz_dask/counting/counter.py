@@ -57,8 +57,7 @@ class Batch:
 
 
 class Counter:
-    """Finds the electrons of raw frames with a calibration; it keeps working arrays, so each thread needs its
-    own.
+    """Finds the electrons of raw frames with a calibration; each thread needs its own (working arrays).
 
     Parameters
     ----------

@@ -80,9 +80,7 @@ DetectorFunction = Callable[[NDArray[Any], Camera], Any]
 
 @dataclass(frozen=True, slots=True)
 class DetectorScript(UserScript):
-    """A user's function that finds electrons, with the text of its file, so that workers need no copy of
-    it.
-    """
+    """A user's function that finds electrons, with the text of its file, to be sent to workers."""
 
     @classmethod
     def parse(cls, option: str) -> DetectorScript:

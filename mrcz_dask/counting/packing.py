@@ -32,8 +32,7 @@ Triple = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EventArrays:
-    """Events of consecutive frames as arrays of whole numbers: positions, charges, and the number in each
-    frame.
+    """Events of consecutive frames as arrays of whole numbers: positions, charges, numbers per frame.
 
     Attributes
     ----------

@@ -44,9 +44,7 @@ class FractionParams(Parameters):
             yield str(error)
 
     def bounds(self, raw: int) -> tuple[int, ...]:
-        """Divide `raw` frames into fractions: return the raw frame at which each begins, and at the end
-        `raw`.
-        """
+        """Divide `raw` frames into fractions: return the frame at which each begins, then `raw`."""
         count = max(1, raw // self.fraction)
         return tuple(k * raw // count for k in range(count + 1))
 

@@ -1,6 +1,4 @@
-"""Describe a counted stack for its files: the step `count` of its provenance, its metadata, and its
-results.
-"""
+"""Describe a counted stack for its files: provenance (the step `count`), metadata and results."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ USUAL = InputParams()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where raw frames come from: name, size, metadata and provenance of the input, as plain values to send
-    to workers.
+    """Where raw frames come from: name, size, metadata, provenance of the input, as plain values.
 
     Attributes
     ----------
@@ -53,9 +50,7 @@ class Origin:
 
 
 class Summary:
-    """Accumulates, batch by batch, the number of a stack's events and the digests of its frames and
-    events.
-    """
+    """Accumulates, batch by batch, the number of a stack's events and digests of frames and events."""
 
     def __init__(self) -> None:
         self.events = self.frames = 0
@@ -94,8 +89,7 @@ def about_stack(
     more: Mapping[str, Any] | None = None,
     caveats: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Describe a counted stack in plain values, with provenance and results, for its event list and its
-    counted stack.
+    """Describe a counted stack in plain values, with provenance and results, for its output files.
 
     Parameters
     ----------

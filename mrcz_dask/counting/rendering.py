@@ -29,9 +29,7 @@ READ = 16
 
 
 def counted_frames(source: EventSource, params: FractionParams) -> Iterator[NDArray[Any]]:
-    """Yield the counted frames of a stack, (ny, nx) times upsampling, made from its events; uint8 or
-    uint16.
-    """
+    """Yield the counted frames of a stack, (ny, nx) times upsampling, from its events; uint8 or uint16."""
     raw, ny, nx = source.about["shape"]
     bounds = params.bounds(raw)
     for start, stop in pairwise(bounds):

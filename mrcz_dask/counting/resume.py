@@ -1,6 +1,4 @@
-"""Resume counting: keep calibration and outputs of an earlier run if they match, or refuse to overwrite
-them.
-"""
+"""Resume counting: keep an earlier run's calibration and outputs if they match, or refuse to overwrite."""
 
 from __future__ import annotations
 

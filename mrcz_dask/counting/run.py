@@ -119,9 +119,7 @@ def run_plan(
 
 
 def carry_out(plan: CountPlan, client: Client, listen: messages.Listener = messages.silent) -> CountOutcome:
-    """Count all stacks of a plan on a client; a stack that cannot be counted becomes a failure and stops no
-    other.
-    """
+    """Count all stacks of a plan on a client; a stack that cannot be counted is a failure and stops none."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     known = last_results(read_messages(plan.folder), Written).values()
     listen = messages.several(Log(plan.folder, listen), Manifest(plan.folder, known, listen), listen)
@@ -170,8 +168,7 @@ def _calibration(plan: CountPlan, client: Client, listen: messages.Listener) -> 
 
 
 class CountJob:
-    """The job of a counting run: gives tasks that count frames in batches, and tasks that write each finished
-    stack.
+    """The job of a counting run: gives tasks that count batches of frames, and that write whole stacks.
 
     Attributes
     ----------
@@ -233,9 +230,7 @@ class CountJob:
         return tasks
 
     def over(self) -> bool:
-        """Return True when no task runs, as nothing is left then; tell the listener that the phases have
-        finished.
-        """
+        """Return True, as the run is over when no task runs; tell the listener that the phases end."""
         for phase in (COUNTING, WRITING) if self._stacks else ():
             self._listen(messages.PhaseFinished(phase))
         return True

@@ -1,6 +1,4 @@
-"""Keep the events of a stack on disk in Zarr (the event list), from which counted stacks can be made at any
-time.
-"""
+"""Keep a stack's events on disk in Zarr (the event list), to make counted stacks from at any time."""
 
 from __future__ import annotations
 
@@ -120,9 +118,7 @@ class Events:
         return None
 
     def problems(self) -> list[str]:
-        """Check all files, arrays and the provenance of the list for damage; return a description of each
-        problem.
-        """
+        """Check files, arrays and provenance of the list for damage; return a text for each problem."""
         there = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()} - {ROOT}
         files = self._files or {}
         wrong = [f"{name} does not belong to the list" for name in sorted(there - {*(files or there)})]

@@ -84,8 +84,7 @@ class CountTask:
 
 
 def check_background(frame: NDArray[Any], detector: Detector, name: str) -> None:
-    """Check that the background of a raw frame, between electrons, agrees with the dark and read noise of the
-    calibration.
+    """Check that a raw frame's background, between electrons, has the calibration's dark and noise.
 
     Parameters
     ----------
@@ -225,8 +224,7 @@ class Counted:
 
 
 def write_outputs(task: WriteTask) -> Counted:
-    """Run a `WriteTask`: write a stack's event list, if wanted, and its counted stack, and read both back to
-    verify.
+    """Run a `WriteTask`: write a stack's event list, if wanted, and counted stack; read both back.
 
     Raises
     ------

@@ -1,6 +1,4 @@
-"""Apply gain, dark and defects in the tasks of a run: load them from the session store and find each stack's
-gamma.
-"""
+"""Apply gain, dark and defects in a run's tasks: load them from the session store, find stacks' gamma."""
 
 from __future__ import annotations
 
@@ -26,8 +24,7 @@ KEPT = 2
 
 
 def stack_gamma(params: GainParams, dose: float, seconds: float | None) -> float:
-    """Return the exponent gamma of a stack's gain, from the rule and, if that needs it, the stack's dose
-    rate.
+    """Return the exponent gamma of a stack's gain, from the rule and, if needed, the stack's dose rate.
 
     Parameters
     ----------
@@ -100,17 +97,13 @@ class GainedFrames:
     offset: int = 0
 
     def gained(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return a frame (ny, nx) after the gain, float32; unchanged if there is no gain or the frame is
-        blank.
-        """
+        """Return a frame (ny, nx) after the gain, float32; unchanged without a gain or if it is blank."""
         if self.offset:
             frame = (frame.astype(np.float64) - self.offset).astype(np.float32)
         return frame if self.gain is None or is_blank(frame) else self.gain.apply(frame)
 
     def largest(self, low: float, high: float) -> float:
-        """Return the largest absolute value that pixels can have after the gain, if they lie between low and
-        high before.
-        """
+        """Return the largest absolute pixel possible after the gain, for pixels between low and high."""
         low, high = low - self.offset, high - self.offset
         return max(abs(low), abs(high)) if self.gain is None else self.gain.largest(low, high)
 

@@ -1,6 +1,4 @@
-"""Check against a session's pattern whether gain and dark remove it, and whether another orientation
-would.
-"""
+"""Check against a session's pattern whether gain and dark remove it, or another orientation would."""
 
 from __future__ import annotations
 
@@ -76,9 +74,7 @@ class Way:
         return {"sense": self.sense, "orientation": turns}
 
     def options(self, best: Score | None = None) -> str:
-        """Return the command-line options that turn the reference this way, or the way a better score
-        says.
-        """
+        """Return the command-line options that turn the reference this way, or as a better score says."""
         turn = self.orientation if best is None else self.orientation.then(best.orientation)
         words = f"--gain-rotate {turn.turns} --gain-flip {int(turn.flip)}"
         divides = self.sense == "divide"
@@ -119,8 +115,7 @@ def compare(
 
 
 def accepted(findings: Iterable[Finding], *, force: bool) -> tuple[str, ...]:
-    """Return the texts of findings as warnings; raise an error if a reference is worse than none, unless
-    forced.
+    """Return findings' texts as warnings; raise an error if a reference is worse than none, unless forced.
 
     Raises
     ------

@@ -151,9 +151,7 @@ class GainOptions(Parameters):
 
 
 def stated_exposure(mdoc: Path | None) -> float | None:
-    """Return a stack's exposure time in seconds from the ExposureTime in its .mdoc; None if it is not
-    there.
-    """
+    """Return a stack's exposure time, seconds, from ExposureTime in its .mdoc; None if it is missing."""
     try:
         words = (read_mdoc(mdoc).get("ExposureTime") or "").split() if mdoc else []
         seconds = float(words[0]) if words else 0.0

@@ -1,6 +1,4 @@
-"""Find the pattern of a session from the sums of its stacks, to check a gain against it or to make one from
-it.
-"""
+"""Find a session's pattern from the sums of its stacks, to check a gain or to make one."""
 
 from __future__ import annotations
 

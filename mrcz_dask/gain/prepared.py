@@ -1,6 +1,4 @@
-"""Read gain, dark and defects, turn them to fit the frames, resize them, and check them against the
-stacks.
-"""
+"""Read gain, dark and defects, turn and resize them to fit the frames, and check them on the stacks."""
 
 from __future__ import annotations
 
@@ -77,9 +75,7 @@ class PreparedGain:
         return tuple(compare(self.gain, self.params, self.about, self.way, pattern))
 
     def lines(self) -> Iterator[str]:
-        """Yield text for the user: a line for each reference that is applied, and the options for other
-        programs.
-        """
+        """Yield text for the user: a line for each reference, and the options for other programs."""
         for name in ("gain", "dark", "defects"):
             if name in self.about:
                 yield f"{name}: {', '.join(self._words(self.about[name]))}"
@@ -110,8 +106,7 @@ def prepare_gain(
     inputs: InputParams | None = None,
     listen: Listener = silent,
 ) -> PreparedGain | None:
-    """Read the gain, dark and defects that the user gave, and turn, resize and check them; None if the user
-    gave none.
+    """Read, turn, resize and check the user's gain, dark and defects; None if the user gave none.
 
     Parameters
     ----------
@@ -347,7 +342,5 @@ def place_defects(
 
 
 def turned_multiplier(reference: Reference, turned: Way) -> NDArray[np.float32]:
-    """Turn a gain reference to the frames' orientation, as an image to multiply by, not resized; 0 =
-    defect.
-    """
+    """Turn a gain to the frames' orientation, as an image to multiply by, not resized; 0 = defect."""
     return turned.orientation.apply(as_multiplier(reference.image, divide=turned.sense == "divide"))

@@ -57,8 +57,7 @@ def level_without_hot(frame: NDArray[Any]) -> tuple[float, float]:
 
 
 def blank_frames(constant: Iterable[int], means: Sequence[float], errors: Sequence[float]) -> tuple[int, ...]:
-    """Return the numbers of the blank frames of a stack: of one value, or with a mean below 1 % of the median
-    frame's.
+    """Find a stack's blank frames: all of one value, or with a mean below 1 % of the median frame's.
 
     Parameters
     ----------
@@ -136,8 +135,7 @@ def _deviations(values: NDArray[Any], weight: NDArray[np.uint8], dose: float) ->
 def partly_blank_note(
     ends: Sequence[tuple[int, int]], blank: Sequence[int], means: Sequence[float], shape: tuple[int, int]
 ) -> tuple[str, ...]:
-    """Return a warning if frames hold one value in their first or last rows, unlike the other frames: written
-    incompletely?.
+    """Return a warning if frames hold one value in their first or last rows, unlike the other frames.
 
     Parameters
     ----------

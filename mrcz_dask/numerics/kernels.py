@@ -20,16 +20,12 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def compiled(function: F) -> F:
-    """Compile a function with Numba when it is first called, and cache the machine code on disk for the next
-    process.
-    """
+    """Compile a function with Numba at its first call, and cache the machine code for the next process."""
     return _compile(function)
 
 
 def lanewise(function: F) -> F:
-    """Compile a function that is inlined into the body of a loop, so that the compiler can turn the loop into
-    vector instructions.
-    """
+    """Compile a function that is inlined into a loop's body, so that the loop becomes vector instructions."""
     # a division by zero gives inf or nan: a test of it would keep the compiler from making vectors
     return _compile(function, error_model="numpy", forceinline=True)
 
@@ -57,9 +53,7 @@ def total(lanes: NDArray[np.float64]) -> float:
 
 
 def native(frame: NDArray[Any]) -> NDArray[Any]:
-    """Return a frame in a dtype that Numba supports: float16 becomes float32, other byte orders the native
-    one.
-    """
+    """Return a frame in a dtype and byte order that Numba supports: float16 becomes float32."""
     if frame.dtype == np.float16:
         return frame.astype(np.float32)
     return frame if frame.dtype.isnative else frame.astype(frame.dtype.newbyteorder("="))

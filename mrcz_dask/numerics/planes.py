@@ -1,6 +1,4 @@
-"""Shuffle the bits of integers into bit planes, as blosc and bitshuffle (Masui et al. 2015) do before they
-compress.
-"""
+"""Shuffle bits of integers into bit planes before compression, as blosc and bitshuffle (Masui 2015) do."""
 
 from __future__ import annotations
 

@@ -90,8 +90,7 @@ class StackSum:
 
 
 class FrameSum:
-    """Accumulates, frame by frame, the exact sum of a stack, in the narrowest signed integer that cannot
-    overflow.
+    """Accumulates, frame by frame, a stack's exact sum, in the narrowest integer that cannot overflow.
 
     Parameters
     ----------
@@ -171,9 +170,7 @@ class FrameSum:
         return StackSum(self._values, self._exponent, self._n, self._bad)
 
     def result_with(self, other: FrameSum) -> StackSum:
-        """Return the sum of the frames of two sums, such as even and odd frames; shape, dtype and exponent
-        must agree.
-        """
+        """Return the sum of the frames of two sums (even and odd ones), equal in shape, dtype, exponent."""
         values = self._values.astype(narrowest(self._bound + other._bound, self._values, other._values))
         values += other._values
         bad = self._bad if other._bad is None else other._bad if self._bad is None else self._bad | other._bad
@@ -181,8 +178,7 @@ class FrameSum:
 
 
 def narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
-    """Return the narrowest signed integer dtype that holds `bound`, and that is no narrower than the given
-    arrays.
+    """Return the narrowest signed integer dtype that holds `bound`, and is no narrower than some arrays.
 
     Raises
     ------

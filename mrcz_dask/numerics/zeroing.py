@@ -25,9 +25,7 @@ def _fill(frame: NDArray[Any], dark: NDArray[np.float32], out: NDArray[np.float3
 
 
 def zero_below(frame: NDArray[Any], limit: NDArray[Any]) -> NDArray[Any]:
-    """Return a raw frame (ny, nx) with pixels below a per-pixel limit (ny, nx), ADU, set to 0, so that it
-    compresses well; both of one dtype.
-    """
+    """Set pixels of a raw frame below a per-pixel limit (ny, nx), ADU, to 0, so that it compresses well."""
     raw = np.ascontiguousarray(native(frame))
     out = np.empty_like(raw)
     _zero(raw, limit, out)

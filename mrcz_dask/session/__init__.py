@@ -1,3 +1,1 @@
-"""Sessions on disk: find their stacks and order, keep sums in the session store, write the log, lock the
-output folder.
-"""
+"""Sessions on disk: find stacks and their order, keep sums in a store, write the log, lock the folder."""

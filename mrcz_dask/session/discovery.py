@@ -44,8 +44,7 @@ def discover(
     inputs: InputParams | None = None,
     outputs: bool = False,
 ) -> Discovery:
-    """Find the stacks of a session's folder, in any format that can be read, and put them in order of
-    acquisition time.
+    """Find the stacks in a session's folder, of any readable format, in order of acquisition time.
 
     Only headers, footers and the texts beside the stacks are read, no frame.
 
@@ -92,8 +91,7 @@ def discover(
 
 
 def session_folder(folder: Path, output: Path | None) -> Path:
-    """Return the absolute path of a session's folder, after checking that it is a folder and not the output
-    folder.
+    """Return a session's folder as an absolute path; check that it exists and is not the output folder.
 
     Raises
     ------

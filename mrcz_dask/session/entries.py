@@ -1,6 +1,4 @@
-"""Records of the files in a session's folder: stacks, and files that were skipped or rejected, with
-reasons.
-"""
+"""Records of the files in a session's folder: stacks, and files that are no stacks, with reasons."""
 
 from __future__ import annotations
 
@@ -45,8 +43,7 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class StackEntry:
-    """Record of one stack of a session: path, shape, pixel type, acquisition time, and what its metadata
-    says.
+    """Record of one stack of a session: path, shape, pixel type, acquisition time, metadata.
 
     Attributes
     ----------
@@ -97,9 +94,7 @@ class StackEntry:
 
     @property
     def kind(self) -> str:
-        """Frame size and sort of pixels, such as ``480 x 464 integer``; all stacks of a session must agree in
-        it.
-        """
+        """Frame size and sort of pixels, such as ``480 x 464 integer``; the same in all of a session."""
         sort = "integer" if self.dtype.kind in "iu" else "float"
         return f"{' x '.join(map(str, self.shape[1:]))} {sort}"
 
@@ -111,9 +106,7 @@ def relative_name(path: Path, folder: Path) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """Record of a file that is no stack of the session, rightly (a gain reference, an output, ...), with the
-    reason.
-    """
+    """Record of a file that is rightly no stack (a gain reference, an output, ...), with the reason."""
 
     path: Path
     reason: str
@@ -121,8 +114,7 @@ class Skipped:
 
 @dataclass(frozen=True, slots=True)
 class Single(Skipped):
-    """Record of a file with one frame: usually an image to skip, unless it has the size and type of the
-    session's stacks.
+    """Record of a file of one frame: an image to skip, unless it is like the session's stacks.
 
     Attributes
     ----------
@@ -172,9 +164,7 @@ class Discovery:
         return self.stacks[0].shape
 
     def name_of(self, path: Path) -> str:
-        """Return the name of a file in this session: its path relative to the session's folder, with forward
-        slashes.
-        """
+        """Return a file's name in this session: its path relative to the folder, with forward slashes."""
         return relative_name(path, self.folder)
 
     @property

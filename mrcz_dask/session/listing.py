@@ -1,6 +1,4 @@
-"""List the files of a folder that may be stacks, by suffix and by the user's patterns, without opening
-them.
-"""
+"""List the files of a folder that may be stacks, by suffix and the user's patterns, without opening them."""
 
 from __future__ import annotations
 

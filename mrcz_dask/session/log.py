@@ -89,9 +89,7 @@ def read_messages(folder: Path) -> Iterator[Moment]:
 
 
 def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kind]:
-    """Return the last result of each output from the messages of a log, by name, so that a new run can keep
-    sound ones.
-    """
+    """Return each output's last result, by name, from a log's messages, so that a run keeps sound outputs."""
     results: dict[str, _Kind] = {}
     for _, message in moments:
         if isinstance(message, messages.StackDone) and isinstance(message.found, kind):

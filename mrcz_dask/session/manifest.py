@@ -1,6 +1,4 @@
-"""Keep ``MANIFEST``, the SHA-256 of all output files (for ``sha256sum -c MANIFEST``), and find outputs that
-are gone.
-"""
+"""Keep ``MANIFEST``, the outputs' SHA-256 (for ``sha256sum -c MANIFEST``), and find missing outputs."""
 
 from __future__ import annotations
 
@@ -120,8 +118,7 @@ def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener
 
 
 def lost(folder: Path, results: Iterable[Output], *, read: bool) -> dict[str, str]:
-    """Compare a folder's outputs with what a run wrote there; return names and problems of those missing or
-    changed.
+    """Compare a folder's outputs with what a run wrote; return names and problems of those that differ.
 
     Parameters
     ----------

@@ -36,8 +36,7 @@ UNKNOWN = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 
 @contextmanager
 def locked(folder: Path, listen: Listener = messages.silent) -> Iterator[None]:
-    """Make an output folder and lock it against other runs while the block runs; a dead process holds no
-    lock.
+    """Make an output folder and lock it against other runs during the block, or until the process ends.
 
     It holds for all machines that share the folder, where its file system passes locks on (NFS does).
 
@@ -95,9 +94,7 @@ def _holder(handle: int) -> str:
 
 
 def holder(folder: Path) -> str | None:
-    """Return which run holds the lock of an output folder (process, host, since when); None if none is
-    known.
-    """
+    """Return which run locks an output folder (process, host, since when); None if none is known."""
     try:
         handle = os.open(folder / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -184,9 +181,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 @contextmanager
 def swept(folder: Path, stems: Iterable[str]) -> Iterator[None]:
-    """Remove, when the block ends, temporary files that killed workers left behind for outputs of these
-    stacks.
-    """
+    """Remove, when the block ends, temporary files that killed workers left of these stacks' outputs."""
     try:
         yield
     finally:

@@ -1,6 +1,4 @@
-"""Probe a file from its header, without reading frames: is it a stack of the session, something else, or
-broken?.
-"""
+"""Probe a file by its header, without reading frames: a stack, something else, or a broken file."""
 
 from __future__ import annotations
 
@@ -39,9 +37,7 @@ _OURS = "koma"  # the step that marks what came out of a run
 
 @dataclass(frozen=True, slots=True)
 class ProbedFile:
-    """Result of probing a file: its stack entry, or the reason why it is no stack; and warnings about its
-    .mdoc.
-    """
+    """Result of probing a file: its stack entry, or why it is no stack; and warnings about its .mdoc."""
 
     found: StackEntry | Skipped | Rejected
     warnings: tuple[str, ...] = ()
@@ -54,8 +50,7 @@ def probe(
     inputs: InputParams | None = None,
     outputs: bool = False,
 ) -> ProbedFile:
-    """Read a file's header to find whether it is a stack of the session; a broken file gives a result, not an
-    error.
+    """Probe whether a file is a stack of the session, by its header; a broken file is a result, no error.
 
     Parameters
     ----------
@@ -89,9 +84,7 @@ def probe(
 
 
 def part_of_master(path: Path) -> Skipped | None:
-    """Return a reason to skip a Dectris data file if its master file, which gives all frames, is beside it;
-    else None.
-    """
+    """Return a reason to skip a Dectris data file if its master file is beside it; else None."""
     master = _DECTRIS.sub(r"\1_master\2", path.name)
     is_part = master != path.name and path.with_name(master).exists()
     return Skipped(path, f"frames of {master}") if is_part else None

@@ -28,8 +28,7 @@ def read_back(
     bytes_alone: bool = False,
     reverse_rows: bool = False,
 ) -> Iterator[Path]:
-    """Give a hidden path to write an output to; when the block ends, give it its name only if its pixels have
-    the digest.
+    """Give a hidden path for an output, which gets its name at the end only if its pixels have the digest.
 
     Parameters
     ----------
@@ -79,9 +78,7 @@ def read_back(
 
 
 def pixel_digest(reader: FrameSource, *, reverse_rows: bool = False) -> str:
-    """Return the digest over shape, dtype and pixels of a stack, by which a copy is checked; optionally with
-    rows reversed.
-    """
+    """Return the digest of a stack's shape, dtype and pixels, by which a copy is checked."""
     digest = PixelDigest(reader.shape, reader.dtype)
     with phase("sum"):
         for frame in reader:

@@ -1,6 +1,4 @@
-"""Give the frames of a stack as a dask array, one chunk per frame; threads of a process share the open
-readers.
-"""
+"""Give a stack as a dask array, one chunk per frame; threads of a process share the open readers."""
 
 from __future__ import annotations
 
@@ -58,9 +56,7 @@ Known = tuple[str, int, int, InputParams]
 
 
 def identity(path: Path, params: InputParams = USUAL) -> Known:
-    """Return the values that identify a stack's file in a Dask graph: absolute path, size, modification time,
-    `params`.
-    """
+    """Return what identifies a stack's file in a Dask graph: path, size, modification time, `params`."""
     return str(path.absolute()), *measure(path), params
 
 
@@ -97,6 +93,6 @@ def shared_reader(path: str, size: int, mtime_ns: int, params: InputParams) -> I
 
 
 def physical_frame(path: str, size: int, mtime_ns: int, params: InputParams, k: int) -> NDArray[Any]:
-    """Return frame k of a stack, in counts if it is stored with a scale."""
+    """Return frame k of a stack in counts: the file's scale and offset, if it has any, are applied."""
     with shared_reader(path, size, mtime_ns, params) as reader:
         return reader.physical(k)

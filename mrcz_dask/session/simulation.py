@@ -46,9 +46,7 @@ class Exposure:
 
 
 def exposures(params: SimulationParams) -> tuple[Exposure, ...]:
-    """Return file names and acquisition times of a simulated session's stacks, in order of time, 60-70 s
-    apart.
-    """
+    """Return file names and times of a simulated session's stacks, in order of time, 60-70 s apart."""
     draws = stream(params.seed, Purpose.NAMES)
     seconds = np.cumsum(draws.integers(60, 71, params.stacks)).tolist()
     holes = sorted(100_000 + int(k) for k in draws.choice(900_000, params.stacks, replace=False))
@@ -164,9 +162,7 @@ def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
 
 @contextmanager
 def filled_at_once(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder inside `folder`; when the block succeeds its files move up, otherwise they are all
-    removed.
-    """
+    """Give a hidden folder in `folder`; its files move up if the block succeeds, else all are removed."""
     made = not folder.exists()
     _prepare(folder)
     try:

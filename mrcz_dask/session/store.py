@@ -216,7 +216,7 @@ class SessionStore:
         self._put(f"blocks/{digest}", arrays, about)
 
     def block(self, digest: str, total: WindowSum[Any], members: frozenset[Any]) -> WindowSum[Any]:
-        """Read the sum of a block of stacks, which are `members`, into a copy of `total`.
+        """Read the sum of a block of stacks, which are `members`, into `total`, and return it.
 
         Raises
         ------

@@ -1,6 +1,4 @@
-"""Make thumbnails of a stack before and after its correction, and a patch at full size, for the report and
-monitor.
-"""
+"""Make thumbnails of a stack before and after correction, and a patch at full size, for the report."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ Image = NDArray[np.float32]
 
 
 def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction: Correction) -> None:
-    """Make thumbnails and patch of a stack and write them to the session store; if that fails, the stack is
-    still done.
+    """Write thumbnails and patch of a stack to the session store; a failure to write is ignored.
 
     Parameters
     ----------
@@ -53,8 +50,7 @@ def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction:
 
 
 def thumbnails(mean: MeanImage, correction: Correction) -> tuple[Image, Image]:
-    """Make thumbnails of a stack's mean image, before and after its correction, by averaging blocks of
-    pixels.
+    """Make thumbnails of a stack's mean image, before and after correction, by averaging blocks.
 
     Parameters
     ----------

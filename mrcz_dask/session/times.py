@@ -1,6 +1,4 @@
-"""Find the acquisition time of a stack in its .mdoc, header or name, or as a last resort its modification
-time.
-"""
+"""Find a stack's acquisition time in its .mdoc, header or name, or last in its modification time."""
 
 from __future__ import annotations
 
@@ -91,8 +89,7 @@ def acquisition_time(
 
 
 def time_in_labels(labels: Iterable[str]) -> datetime | None:
-    """Return the earliest time in the labels of an MRC header (SerialEM, IMOD and mrcfile write one), or
-    None.
+    """Return the earliest time in an MRC header's labels (SerialEM, IMOD, mrcfile write one), or None.
 
     Programs append a label for each step, so that the earliest is nearest to the acquisition.
     """

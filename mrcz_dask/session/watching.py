@@ -57,8 +57,7 @@ class FolderState:
 
 @dataclass(slots=True)
 class Watcher:
-    """Scans a session's folder again and again for `--follow`, and reads the header of a file only after it
-    changes.
+    """Scans a session's folder repeatedly for `--follow`, and probes only files that changed.
 
     Parameters
     ----------

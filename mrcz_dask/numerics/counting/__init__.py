@@ -1,3 +1,1 @@
-"""Count electrons: find each electron in raw frames, make counted images, and correct the dose for missed
-electrons.
-"""
+"""Count electrons: find them in raw frames, make counted images, correct the dose for missed electrons."""

@@ -166,8 +166,7 @@ def fit_first(
     good: Mask,
     base: int,
 ) -> None:
-    """Fit a batch of seeds that are far from each other, and subtract the charge of those that are
-    significant.
+    """Fit a batch of seeds far from each other, and subtract the charge of those that are significant.
 
     good[k - base] becomes True for these.
     """
@@ -201,9 +200,7 @@ def fit_first(
 def fit_again(
     frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, some: Numbers, work: Image
 ) -> None:
-    """Fit a batch of electrons that are far from each other once more, each to the frame without all the
-    others.
-    """
+    """Fit a batch of electrons far from each other once more, each to the frame without all the others."""
     at, own, near = electrons
     lanes, lane_of = ZERO, np.empty(BATCH, np.int64)
     for j in range(some.size):

@@ -14,8 +14,7 @@ from mrcz_dask.numerics.kernels import compiled
 def positions_of(
     z: Image, response: Image, at: Places, own: Floats, table: Floats, largest: bool
 ) -> tuple[Floats, Floats, Floats]:
-    """Return each electron's position (rows, columns) from the middle of its pixel, and the charge of its 3 x
-    3 pixels.
+    """Return each electron's position from its pixel's middle, and the charge of its 3 x 3 pixels.
 
     A position is the center of mass, or if `largest` the middle of the largest pixel: -1, 0 or 1. z is the
     frame less all electrons. The noise pulls a center to the middle, and so does charge beyond 3 x 3:

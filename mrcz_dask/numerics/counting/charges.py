@@ -1,6 +1,4 @@
-"""Correct the charge spectrum of electrons for weak electrons that are missed and pairs that are counted as
-one.
-"""
+"""Correct the charge spectrum of electrons for weak electrons that are missed and pairs counted as one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Estimate how many electrons are missed because others are close (coincidence), and correct the dose for
-them.
+"""Estimate how many electrons coincidence hides (others are too close), and correct the dose for them.
 
 At a true occupancy o a detector counts counted(o) = false + o exp(c0 + c1 o + c2 o^2 + c3 o^3). Noise alone
 gives the false ones, and hides electrons (c0). One electron hides others within minus c1 pixels.
@@ -53,8 +52,8 @@ class LossCurve(NamedTuple):
         return self.false + occupancy * math.exp(power)
 
     def true(self, counted: float) -> float:
-        """Return the true occupancy for a counted one, electrons per pixel and frame; NaN beyond the curve's
-        end.
+        """Return the true occupancy for a counted one, electrons per pixel and frame; NaN beyond its
+        range.
         """
         if counted <= self.false:
             return 0.0

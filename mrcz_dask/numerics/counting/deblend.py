@@ -28,8 +28,7 @@ ROUNDS, SWEEPS = 4, 2
 
 @compiled
 def deblend(frame: Frame, clouds: Clouds, limits: Limits, electrons: Electrons, n: int) -> int:
-    """Fit a frame's overlapping electrons again, each without the others, until they no longer change; find
-    hidden ones.
+    """Fit a frame's overlapping electrons, each without the others, until they settle; find hidden ones.
 
     Returns
     -------

@@ -67,9 +67,7 @@ class Detector:
 
     @cached_property
     def inverse(self) -> Image:
-        """(ny, nx) Factor from ADU to each pixel's read noises: frames become raw * inverse - offset; 0 =
-        unused pixel.
-        """
+        """(ny, nx) Factor from ADU to read noises: frames become raw * inverse - offset; 0 = unused pixel."""
         scale = np.where(self.used, self.gain, 1) * self.unit * self._excess
         return np.where(self.used, 1 / scale, 0).astype(np.float32)
 
@@ -80,23 +78,17 @@ class Detector:
 
     @cached_property
     def response(self) -> Image:
-        """(ny + 8, nx + 8) Signal that a unit of charge gives in a pixel, in its read noises; 0 = unused
-        pixel.
-        """
+        """(ny + 8, nx + 8) Signal of a unit of charge in a pixel, in its read noises; 0 = unused pixel."""
         return np.pad(np.where(self.used, 1 / self._excess, 0), MARGIN).astype(np.float32)
 
     @cached_property
     def even(self) -> NDArray[np.bool_]:
-        """(ny, nx) True where all 3 x 3 pixels around respond alike (response 1), so that the simple fit is
-        exact.
-        """
+        """(ny, nx) True where all 3 x 3 pixels around have response 1, so that the simple fit is exact."""
         return self._ones(1)
 
     @cached_property
     def plain(self) -> NDArray[np.bool_]:
-        """(ny, nx) True where all 5 x 5 pixels around respond alike (response 1), so that fits can run side
-        by side.
-        """
+        """(ny, nx) True where all 5 x 5 pixels around have response 1, so that fits can run side by side."""
         return self._ones(2)
 
     def _ones(self, reach: int) -> NDArray[np.bool_]:

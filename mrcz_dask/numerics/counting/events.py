@@ -114,9 +114,7 @@ class EventFinder:
 
     @property
     def rest(self) -> NDArray[np.float32]:
-        """(ny, nx) What is left of the last frame without its electrons, in read noises; with ``maxima``
-        only.
-        """
+        """(ny, nx) Last frame without its electrons, in read noises; with ``maxima`` only."""
         return self._frame.z[MARGIN:-MARGIN, MARGIN:-MARGIN]
 
     def _fit(self, raw: NDArray[Any]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:

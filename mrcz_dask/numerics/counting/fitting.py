@@ -99,9 +99,7 @@ def _dots(pixels: Patch, node: int, first: int, table: Floats) -> Column:
 
 @compiled
 def fit(frame: Frame, row: int, column: int, own: Floats, k: int, steps: int, table: Floats) -> None:
-    """Refine an electron's position and charge from a start by Gauss-Newton steps; store them with the
-    significance.
-    """
+    """Refine an electron's position and charge by Gauss-Newton steps; store them with its significance."""
     if frame.even[row, column]:
         _fit_even(patch(frame.z, row, column), own, k, steps, table)
     else:

@@ -143,9 +143,7 @@ def _add_row(work: Image, k: int, first: int, part: Single, g: Three) -> None:
 
 @lanes_loop
 def first_places(work: Image, n: int, shares: Image) -> None:
-    """Try nine positions for each of n electrons, and store the best, with its significance, as start of the
-    fit.
-    """
+    """Try nine positions for each of n electrons, and store the best with its significance."""
     e, a, b = _terms(shares, 0), _terms(shares, 1), _terms(shares, 2)
     f, g = _shares(e, a, b, COARSE_PLACE), _shares(e, a, b, ZERO)
     w = ONE / np.sqrt(_dot(f, f)), ONE / np.sqrt(_dot(g, g))
@@ -184,7 +182,7 @@ def settle(work: Image, n: int, shares: Image) -> None:
 
 @lanes_loop
 def add_own(work: Image, n: int, shares: Image) -> None:
-    """Add each of n electrons' own charge back to its pixels, so that it can be fitted again."""
+    """Add each of n electrons' own charge back to the pixels in its lane, so that it can be fitted again."""
     e, a, b = _terms(shares, 0), _terms(shares, 1), _terms(shares, 2)
     c, d = _terms(shares, 3), _terms(shares, 4)
     for k in range(n):

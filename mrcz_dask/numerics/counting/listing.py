@@ -99,8 +99,7 @@ def inside_events(
     at: Places, u: Floats, v: Floats, charge: Floats, significance: Floats, unit: float,
     shape: tuple[int, int], out: NDArray[np.float32],
 ) -> int:  # fmt: skip
-    """Write y, x, charge (ADU) and significance of the electrons inside the frame to out (4, n); return how
-    many.
+    """Write y, x, charge (ADU), significance of electrons inside the frame to out (4, n); return how many.
 
     Those that hit beyond the edges, and were seen by the charge that came in, are left out.
     """

@@ -46,8 +46,7 @@ def dark_statistics(frames: NDArray[Any]) -> tuple[Floats, Floats]:
 
 
 def zero_peak(values: NDArray[Any], middle: float, scale: float) -> tuple[float, float]:
-    """Fit the noise peak in a histogram of pixels, some of which have charge; return its center and standard
-    deviation.
+    """Fit the noise peak in a histogram of pixels, some with charge; return its center and deviation.
 
     Parameters
     ----------
@@ -118,8 +117,7 @@ def classes(noise: Floats) -> NDArray[np.uint8]:
 
 
 def detector_from(dark: Floats, noise: Floats, gain: Floats | None = None) -> Detector:
-    """Make a detector from dark and noise images; quiet pixels get one common noise, unusable ones are left
-    out.
+    """Make a detector from dark and noise images: one noise for quiet pixels, unusable ones left out.
 
     The noise of a pixel from some 100 frames is known to 7 %; that of all quiet ones together much better.
     """
@@ -196,9 +194,7 @@ def _add_rest(rest: NDArray[np.float32], hit: NDArray[np.bool_], sums: Floats) -
 
 
 class ChargeSpectrum(NamedTuple):
-    """The charge spectrum of electrons: most probable charge, and its relative spread (Moyal
-    distribution).
-    """
+    """The charge spectrum of electrons: most probable charge and relative spread (Moyal distribution)."""
 
     charge: float
     width: float

@@ -29,8 +29,7 @@ class PlaceMap(NamedTuple):
 
 
 def learn_places(places: ArrayLike) -> PlaceMap:
-    """Make the map that corrects the bias of positions within pixels, from many electrons of even
-    illumination.
+    """Make the map that corrects the bias of positions within pixels, from many evenly lit electrons.
 
     Parameters
     ----------

@@ -1,6 +1,4 @@
-"""Compare events with the true electrons of simulated frames: electrons found, false events, errors of
-position.
-"""
+"""Compare events with a simulation's true electrons: electrons found, false events, errors of position."""
 
 from __future__ import annotations
 
@@ -68,9 +66,7 @@ def isolated(places: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def score(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Score:
-    """Compare events with true electrons over many frames, and return shares found, false events and
-    errors.
-    """
+    """Compare events with true electrons over many frames: shares found, false events, errors."""
     sums, squares = np.zeros(6), np.zeros(4)
     for truth, events in frames:
         pairs, alone = match(truth, events), isolated(truth)

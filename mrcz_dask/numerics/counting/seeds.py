@@ -53,8 +53,7 @@ def band_seeds(
     raw: NDArray[Any], inverse: Image, offset: Image, z: Image, cut: np.float32, rows: SeedRows,
     top: int, stop: int, at: Places, found: int,
 ) -> int:  # fmt: skip
-    """Find the seeds in a band of rows (top - 1 to stop - 2), and append them to a list; return its new
-    length.
+    """Find the seeds in rows top - 1 to stop - 2, and append them to a list; return its new length.
 
     Rows come one band after the other. Returns how many seeds there are then.
     """

@@ -1,6 +1,4 @@
-"""Compute which share of an electron's charge each pixel collects, depending on where in its pixel the
-electron hit.
-"""
+"""Compute the share of an electron's charge that each pixel collects, depending on where it hit."""
 
 from __future__ import annotations
 
@@ -23,8 +21,7 @@ TERMS = 6  # of a polynomial in the square of the place; wrong by 2e-6 with a sh
 
 @lru_cache(maxsize=8)
 def response_table(sharing: float) -> NDArray[np.float64]:
-    """Tabulate the shares of an electron's charge that pixels -2..2 collect, and their derivatives, over its
-    position.
+    """Tabulate the shares of a charge that pixels -2..2 collect, and their derivatives, by its position.
 
     Parameters
     ----------
@@ -50,8 +47,7 @@ def response_table(sharing: float) -> NDArray[np.float64]:
 
 @lru_cache(maxsize=8)
 def share_polynomials(sharing: float) -> NDArray[np.float32]:
-    """Approximate the shares of `response_table` by polynomials in t = u^2, u the position from pixel 0's
-    middle.
+    """Approximate `response_table` by polynomials in t = u^2, u the position from pixel 0's middle.
 
     Parameters
     ----------

@@ -19,9 +19,7 @@ MARGIN = 3  # pixels beyond the edges from which charge still comes in
 
 
 class RawPurpose(IntEnum):
-    """Purposes of random streams; these integers never change, so that a seed always gives the same
-    frames.
-    """
+    """Purposes of random streams; the integers never change, so that a seed keeps giving the same frames."""
 
     NUMBER = 101
     PLACES = 102
@@ -35,8 +33,9 @@ class RawPurpose(IntEnum):
 
 
 class Truth(NamedTuple):
-    """The true electrons of a simulated frame: y, x in pixels (pixel i covers i <= y < i + 1), charge in ADU;
-    float64 (n,).
+    """True electrons of a simulated frame, float64 (n,): y, x in pixels, charge in ADU.
+
+    Pixel i covers i <= y < i + 1.
     """
 
     y: Floats
@@ -45,9 +44,7 @@ class Truth(NamedTuple):
 
 
 class RawFrame(NamedTuple):
-    """A simulated raw frame (ny, nx), and the electrons that hit it; those beyond its edges are not
-    listed.
-    """
+    """A simulated raw frame (ny, nx) and the electrons that hit it; those beyond its edges are left out."""
 
     values: NDArray[Any]
     truth: Truth

@@ -16,8 +16,7 @@ Numbers = NDArray[np.int64]
 
 
 class Frame(NamedTuple):
-    """Arrays of a frame for counting: the frame in read noises, from which electrons are subtracted, and its
-    pixels' response.
+    """Arrays of one frame for counting: its pixels in read noises, and the response of each pixel.
 
     Attributes
     ----------
@@ -36,9 +35,7 @@ class Frame(NamedTuple):
 
 
 class Clouds(NamedTuple):
-    """Tables of the share of an electron's charge that each pixel collects: `response_table` and
-    `share_polynomials`.
-    """
+    """Tables of the share of an electron's charge that each pixel collects, as numbers and polynomials."""
 
     table: Floats
     shares: Image

@@ -1,3 +1,1 @@
-"""Apply gain references, darks and gamma to frames, fit them to the frames' size, and find their
-orientation.
-"""
+"""Apply gain references, darks and gamma to frames, resize them to the frames, find their orientation."""

@@ -23,8 +23,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class GammaCurve:
-    """The exponent gamma of the gain as a function of the dose rate: gamma = a1 rate**b1 + a2 rate + a3 (Eq.
-    11).
+    """The exponent gamma of the gain as a function of dose rate: a1 rate**b1 + a2 rate + a3 (Eq. 11).
 
     Attributes
     ----------
@@ -159,8 +158,7 @@ class Gain:
         return max(abs(low - most), abs(high - least)) * float(self.image.max())
 
     def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
-        """Apply the gain to a frame: return (frame - dark) * image, float32; both steps are rounded to
-        float32.
+        """Apply the gain to a frame: (frame - dark) * image, float32; both steps are rounded to float32.
 
         Parameters
         ----------
@@ -193,8 +191,7 @@ def _apply(values: NDArray[Any], dark: Image, gain: Image, out: Image) -> None:
 
 
 def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
-    """Turn a gain reference into the image by which frames are multiplied, float32; 0 where it is not
-    positive.
+    """Turn a gain reference into the image that multiplies frames, float32; 0 where it is not positive.
 
     Parameters
     ----------
@@ -212,9 +209,7 @@ def as_multiplier(reference: NDArray[Any], *, divide: bool = False) -> Image:
 
 
 def size_factor(have: tuple[int, ...], want: tuple[int, ...]) -> int | None:
-    """Return by which factor `want` is larger than `have` along both axes: 1, 2, 4; -2, -4 if smaller; None
-    if neither.
-    """
+    """Return how many times larger `want` is along both axes: 1, 2, 4; -2, -4 if smaller; None if neither."""
     if have == want:
         return 1
     for factor in FACTORS:
@@ -247,8 +242,7 @@ def fit_gain(multiplier: Image, shape: tuple[int, int]) -> Image:
 
 
 def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
-    """Resize a dark to frames of `shape`; counts add up, so smaller frames get sums of pixels, larger ones
-    equal shares.
+    """Resize a dark to frames of `shape`: counts add up over pixels, or are shared among smaller pixels.
 
     Raises
     ------

@@ -1,6 +1,4 @@
-"""Find the exponent gamma of the gain from flat-field stacks, and fit its curve over dose rates (Eqs. 10 and
-11).
-"""
+"""Find the gain's exponent gamma from flat-field stacks, and its curve over dose rates (Eqs. 10 and 11)."""
 
 from __future__ import annotations
 

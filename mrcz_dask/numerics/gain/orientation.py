@@ -1,5 +1,4 @@
-"""Find how a gain reference must be turned and flipped to fit the frames, by comparing it with a session's
-pattern.
+"""Find how a gain reference must be turned and flipped, by comparing it with a session's pattern.
 
 An orientation is, in this order: so many quarter turns, each of which takes row r, column c of an image with
 ny rows to row c, column ny - 1 - r (clockwise where the first row is drawn at the top, as relion_display
@@ -129,8 +128,7 @@ def warp_flags(orientation: Orientation) -> WarpFlags:
 
 
 def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bool) -> Orientation:
-    """Convert an orientation to that for RELION, MotionCor and Warp, which reverse the rows of every TIFF
-    they read.
+    """Convert an orientation to that for RELION, MotionCor and Warp, which flip the rows of TIFF files.
 
     Parameters
     ----------
@@ -217,8 +215,7 @@ def score_orientations(
 
 
 def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
-    """Compare a dark with a session's mean frame in all eight orientations; return scores, best first, wrong
-    shapes last.
+    """Compare a dark with a session's mean frame in all eight orientations; return scores, best first.
 
     Parameters
     ----------

@@ -1,6 +1,4 @@
-"""Compute a stack's sum after dark and gain from the exact sum before them (Eq. 9), without reading frames
-again.
-"""
+"""Compute a stack's sum after dark and gain from the sum before them (Eq. 9), without rereading frames."""
 
 from __future__ import annotations
 
@@ -94,9 +92,7 @@ def _put_steps(
 
 
 def gained_exponent(total: StackSum, gain: Gain) -> int:
-    """Choose the k for which a sum after the gain is stored in steps of 2**-k; never 0, which means
-    integers.
-    """
+    """Choose the k for which a sum after the gain is stored in steps of 2**-k; never 0 (integers)."""
     if total.exponent:
         return total.exponent
     return max(1, STEP_BITS - round(math.log2(gain.typical)))

@@ -1,6 +1,4 @@
-"""Measure R, the correlated noise of a stack: the mean correlation between its frames (Eq. 7 of the
-preprint).
-"""
+"""Measure R, a stack's correlated noise: the mean correlation between its frames (Eq. 7 of the preprint)."""
 
 from __future__ import annotations
 
@@ -53,8 +51,9 @@ class CorrelationSum:
 
 @compiled
 def standardization(values: NDArray[Any]) -> tuple[float, float]:
-    """Return the mean of a flat frame, and the factor that scales the frame minus this mean to unit norm; 0
-    if constant or not finite.
+    """Return a flat frame's mean, and the factor that gives it unit norm after that mean is subtracted.
+
+    Both are 0 for a frame that is constant or not finite.
     """
     shift = np.float64(values[0])
     part, squares = shifted_sums(values, shift)
@@ -77,9 +76,7 @@ def _add_standardized(values: NDArray[Any], total: NDArray[np.float32]) -> bool:
 
 
 def noise_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return the row numbers on which R of a large image is measured, to save time: groups of rows, spread
-    evenly; all rows of a small image.
-    """
+    """Choose the rows on which R is measured: all of a small image, evenly spread groups of a large one."""
     ny, nx = shape
     every = -(-ny * nx // SCORED_PIXELS)
     rows = np.arange(ny)

@@ -1,6 +1,4 @@
-"""Fit y = a x**b + c to correlated noise over dose (Eqs. 12 and 13), with errors and with what the points
-cannot tell.
-"""
+"""Fit y = a x**b + c to correlated noise over dose (Eqs. 12 and 13), with errors and open questions."""
 
 from __future__ import annotations
 
@@ -44,8 +42,7 @@ class Decay:
 
 @dataclass(frozen=True, slots=True)
 class DecayFit:
-    """Result of fitting a decay to points: the curve, its errors, and warnings about what the points leave
-    open.
+    """Result of fitting a decay: the curve, its errors, and warnings about what the points leave open.
 
     Attributes
     ----------

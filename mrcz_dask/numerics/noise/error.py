@@ -59,9 +59,7 @@ class Correlation:
 
     @property
     def error(self) -> float:
-        """Standard error of R: how much R of a second recording would differ; NaN for fewer than four
-        frames.
-        """
+        """Standard error of R: how much a second recording's R would differ; NaN below four frames."""
         return _error(self.n, self.halves, self.apart)
 
     def less(self, other: Correlation) -> tuple[float, float]:

@@ -1,6 +1,4 @@
-"""Test whether a correction subtracted a stack's own counting noise, and with it the specimen ("too
-quiet").
-"""
+"""Test whether a correction made a stack too quiet: subtracted its own counting noise, and its specimen."""
 
 from __future__ import annotations
 
@@ -20,9 +18,7 @@ SURE = 5.0
 
 
 def middle_rows(shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """Return the numbers of the middle rows of an image (ny, nx): enough to test whether a stack is too
-    quiet.
-    """
+    """Return the numbers of an image's middle rows: enough to test whether a stack is too quiet."""
     return np.arange(max(0, (shape[0] - ROWS) // 2), min(shape[0], (shape[0] + ROWS) // 2))
 
 

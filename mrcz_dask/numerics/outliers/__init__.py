@@ -1,3 +1,1 @@
-"""Find a stack's hot and dead pixels in the histogram of its sum, and fill them from the good pixels
-around.
-"""
+"""Find a stack's hot and dead pixels in the histogram of its sum, and fill them from good pixels around."""

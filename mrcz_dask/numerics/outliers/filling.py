@@ -95,8 +95,7 @@ class Pixels:
 
 
 def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Floats:
-    """Compute the values, counts, with which some pixels are filled: means of the unmasked pixels around
-    each.
+    """Compute the values, counts, that replace some pixels: means of the unmasked pixels around each.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
     itself; a pixel without an unmasked one around takes 9 x 9, then 17 x 17, then the mean of all unmasked.
@@ -134,8 +133,7 @@ def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Flo
 def fill_values(
     mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
 ) -> NDArray[np.float32]:
-    """Return a mean image in which outliers are replaced by means of the good pixels around them; see
-    `fill_at`.
+    """Replace outliers of a mean image by means of the good pixels around them; see `fill_at`.
 
     Parameters
     ----------
@@ -210,9 +208,7 @@ class Replacement:
         return self if factor == 1.0 else replace(self, fill=self.fill * max(0.0, factor))
 
     def apply(self, frame: NDArray[np.integer[Any]], k: int) -> NDArray[np.integer[Any]]:
-        """Replace outliers of frame k (ny, nx, integers) by Poisson counts, each unless it is kept by chance;
-        return a new frame of the same dtype.
-        """
+        """Replace outliers of frame k (ny, nx, integers) by random Poisson counts; return a new frame."""
         replaced = uniform(self.where, self.key, Purpose.REPLACE, k) >= self.share
         where = self.where[replaced]
         counts = poisson(self.fill[replaced], uniform(where, self.key, Purpose.DRAW, k)) + self.pedestal

@@ -1,6 +1,4 @@
-"""Count how many pixels of a sum have each value, exactly, and take median, width and histogram bins from
-that table.
-"""
+"""Count the pixels of a sum by value, exactly, for the histogram in which outliers are found."""
 
 from __future__ import annotations
 
@@ -78,9 +76,7 @@ class ValueTable:
         return float((self.first + entry) * self.width) - 0.5 + inside * self.width
 
     def robust(self) -> tuple[float, float]:
-        """Return the median of the pixels, and a robust standard deviation: half the width of the middle
-        68.27 %.
-        """
+        """Return median and robust standard deviation of the pixels: half the middle 68.27 %'s width."""
         return self.quantile(0.5), (self.quantile(0.841345) - self.quantile(0.158655)) / 2
 
     def look_up(self, of_entry: NDArray[Any], values: NDArray[Any]) -> NDArray[Any]:
@@ -148,8 +144,7 @@ class Histogram:
 
 
 def tabulate(values: NDArray[Any], nonfinite: NDArray[np.bool_] | None, reach: float) -> ValueTable | None:
-    """Count the pixels of an integer image by value; return a table, whose first and last entries collect far
-    outliers.
+    """Count the pixels of an integer image by value; the table's first and last entries collect the rest.
 
     The table covers everything if that takes few entries; else it is narrowed until an entry is small against
     the robust width.
@@ -202,9 +197,7 @@ def _entry(value: Any, first: int, shift: int, last: int) -> Any:
 
 @compiled
 def count_values(values: NDArray[Any], first: int, shift: int, counts: Counts) -> None:
-    """Add the pixels of a flat image to a table of counts: entry (value >> shift) - first; values beyond go
-    to the first or last entry.
-    """
+    """Add a flat image's pixels to counts, by (value >> shift) - first; the ends collect what lies beyond."""
     if counts.size > SMALL:
         for i in range(values.size):
             counts[_entry(values[i], first, shift, counts.size - 1)] += 1

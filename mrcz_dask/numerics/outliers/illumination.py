@@ -1,6 +1,4 @@
-"""Remove uneven illumination (carbon edge, thick ice) from a sum of counts before outliers are sought in its
-histogram.
-"""
+"""Remove uneven illumination (carbon edge, thick ice) from a sum, so that its histogram shows outliers."""
 
 from __future__ import annotations
 
@@ -24,8 +22,7 @@ Bools = NDArray[np.bool_]
 def light_evenly(
     values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
 ) -> NDArray[np.integer[Any]]:
-    """Return a sum as if it were evenly lit, its counting noise included: T = m + (S - B) sqrt(m / B), B the
-    local brightness.
+    """Return a sum as if it were evenly lit: T = m + (S - B) sqrt(m / B), B the local brightness.
 
     Parameters
     ----------

@@ -1,6 +1,4 @@
-"""Keep a stack's histogram and the fit of its outlier thresholds for later plots (Fig. 5), in at most 512
-bins.
-"""
+"""Keep a stack's histogram and its outlier thresholds for later plots (Fig. 5), in at most 512 bins."""
 
 from __future__ import annotations
 
@@ -52,8 +50,7 @@ class KeptFit:
 
 
 def kept_fit(mask: OutlierMask, params: OutlierParams) -> KeptFit:
-    """Return the histogram and fit from which a mask was made, with bins joined until they are at most 512,
-    for plots.
+    """Return the histogram and fit from which a mask was made, for plots, with bins joined to at most 512.
 
     Without a fit the lowest values alone are kept: then there are few, or the sums are small.
 

@@ -31,8 +31,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Weights:
-    """The weight of each pixel of a sum (1 = good, 0 = outlier), kept as a table over the sum's values until
-    an image is needed.
+    """The weight of each pixel of a sum (1 = good, 0 = outlier), as a table over the sum's values.
 
     Attributes
     ----------
@@ -60,8 +59,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutlierMask:
-    """The hot and dead pixels of a stack: mask, weights, thresholds, and how well the fit that found them
-    went.
+    """The hot and dead pixels of a stack: mask, weights, thresholds, and quality of the fit behind them.
 
     Attributes
     ----------

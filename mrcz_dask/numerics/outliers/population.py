@@ -1,5 +1,4 @@
-"""Follow the outliers of a session from stack to stack: births, deaths, lifetimes and places on the chip
-(Fig. 7a).
+"""Follow a session's outliers from stack to stack: births, deaths, lifetimes, places on the chip (Fig. 7a).
 
 Masks are gone through once, packed in bits, and no more than the last few are held.
 """
@@ -61,8 +60,7 @@ class Survival:
 
 @dataclass(frozen=True, slots=True)
 class Lifetime:
-    """The mean lifetime of hot pixels, in stacks, fitted to their survival: survival = seen * exp(-lag /
-    stacks).
+    """The mean lifetime of hot pixels, in stacks, fitted as survival = seen * exp(-lag / stacks).
 
     Attributes
     ----------
@@ -101,8 +99,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Places:
-    """Where the outliers are: numbers of them by grid cell, row, column and corner of the chip, means over
-    stacks.
+    """Numbers of outliers by grid cell, row, column and corner of the chip, means over stacks.
 
     Attributes
     ----------
@@ -136,8 +133,7 @@ class Places:
 
 
 class Census:
-    """Accumulates, stack by stack in order of time, the outliers of a session: their births, deaths, survival
-    and places.
+    """Accumulates, stack by stack in order of time, a session's outliers: births, deaths, survival, places.
 
     Parameters
     ----------
@@ -247,9 +243,7 @@ def positions(packed: Packed) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def lifetime(survival: Sequence[Survival]) -> Lifetime | None:
-    """Fit the mean lifetime of hot pixels to their survival; None if survival is known for fewer than two
-    lags.
-    """
+    """Fit the mean lifetime of hot pixels to their survival; None if known for fewer than two lags."""
     known = [s for s in survival if s.share > SMALLEST_SHARE and s.pixels > 0]
     if len(known) < 2:
         return None

@@ -25,8 +25,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """The axis h on which the counting noise of a sum is symmetric and so nearly normal: h(d) = 1.5 m**(-1/6)
-    d**(2/3).
+    """The axis h on which a sum's counting noise is symmetric, h(d) = 1.5 m**(-1/6) d**(2/3).
 
     Attributes
     ----------

@@ -1,6 +1,4 @@
-"""Find the thresholds where hot and dead pixels begin in the histogram of a sum (Eqs. 4 and 5 of the
-preprint).
-"""
+"""Find the thresholds of hot and dead pixels in the histogram of a sum (Eqs. 4 and 5 of the preprint)."""
 
 from __future__ import annotations
 
@@ -27,8 +25,7 @@ Line = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The threshold of hot, or of dead, pixels: where that tail of the histogram leaves the normal
-    distribution.
+    """The threshold of hot, or of dead, pixels: where the histogram's tail leaves the normal distribution.
 
     Attributes
     ----------
@@ -51,8 +48,7 @@ NO_TAIL = Tail(math.inf)
 def fit_tail(
     z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams, *, dark: bool = False
 ) -> Tail:
-    """Find the threshold of hot pixels, or with `dark` of dead ones, where a tail of the histogram leaves the
-    normal distribution.
+    """Find the threshold of hot (or `dark`: dead) pixels, where the histogram leaves the normal distribution.
 
     Parameters
     ----------

@@ -62,8 +62,7 @@ class FitRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ValueWeights:
-    """Weights of the values of a sum (1 = good, 0 = outlier), with thresholds, status and the fit they came
-    from.
+    """Weights of a sum's values (1 = good, 0 = outlier), with the thresholds and fit they came from.
 
     Attributes
     ----------

@@ -44,8 +44,7 @@ def is_masked(weight: NDArray[np.uint8]) -> Mask:
 
 
 def near_another(mask: Mask, radius: int) -> Mask:
-    """Return a mask of the outliers that have another outlier within `radius` pixels along y and x
-    ("neighbourly").
+    """Return the mask of neighbourly outliers: those with another within `radius` pixels along y and x.
 
     Parameters
     ----------

@@ -1,3 +1,1 @@
-"""Average neighboring stacks into a reference, fit its pattern to a stack, and subtract the pattern from the
-frames.
-"""
+"""Average neighboring stacks into a reference, fit its pattern to a stack, subtract that from frames."""

@@ -77,8 +77,7 @@ def _size(shape: tuple[int, int], level: int) -> tuple[int, int]:
 
 @lru_cache(maxsize=4)
 def make_bands(shape: tuple[int, int], min_modes: int) -> Bands:
-    """Choose the bands for images of a shape, each with enough degrees of freedom for a coefficient in the
-    fit.
+    """Choose the bands for images of a shape, each large enough for a coefficient of its own in the fit.
 
     Parameters
     ----------
@@ -137,15 +136,11 @@ def _modes(shells: Shells, weight: Floats, last: int) -> list[int]:
 
 
 def plane_weight(mx: int) -> Floats:
-    """Return, for each column of a real FFT of mx columns, how many bins of the full FFT it stands for: 1 or
-    2.
-    """
+    """Return how many bins of the full FFT each column of a real FFT of mx columns stands for: 1 or 2."""
     fx = np.arange(mx // 2 + 1)
     return np.where((fx == 0) | (2 * fx == mx), 1.0, 2.0)
 
 
 def smooth_width(n: int) -> int:
-    """Return the length, a power of two, over which a profile of n pixels is smoothed: about a sixth of
-    it.
-    """
+    """Return the length over which a profile of n pixels is smoothed: a power of two, about n / 6."""
     return 1 << max(0, int(math.log2(max(1, n / SMOOTH_PARTS))))

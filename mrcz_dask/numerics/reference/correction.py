@@ -1,6 +1,4 @@
-"""Correct the frames of a stack: subtract the pattern and fill outliers; with the method `session`, scale
-pixels first.
-"""
+"""Correct a stack's frames: subtract the pattern, fill outliers; method `session` scales pixels first."""
 
 from __future__ import annotations
 
@@ -83,9 +81,7 @@ class Correction:
         )
 
     def factor(self) -> Image | None:
-        """Return the factors by which pixels are multiplied first, (ny, nx) float32; None if there are
-        none.
-        """
+        """Return the factors that multiply pixels first, (ny, nx) float32; None if there are none."""
         return None if self.scale is None else self.scale.astype(np.float32) / np.float32(ONE)
 
 
@@ -109,8 +105,7 @@ class ReadyCorrection:
     share: NDArray[np.float32]
 
     def apply(self, frame: NDArray[Any], out: Image | None = None) -> Image:
-        """Correct one frame: w I' + (1 - w) fill, with I' the frame without pattern and w the weight; float32
-        counts.
+        """Correct one frame: w I' + (1 - w) fill, I' without pattern, w the weight; float32 counts.
 
         I' = I - pattern, or scale I - pattern, or I / max(.1, 1 + pattern).
 
@@ -150,8 +145,7 @@ class ReadyCorrection:
         return steps.reshape(frame.shape), moments
 
     def at_dose(self, factor: float | None) -> ReadyCorrection:
-        """Return the correction for frames with `factor` times the stack's dose, such as the first after the
-        shutter opens.
+        """Return the correction for frames with `factor` times the stack's dose.
 
         The fill goes with the dose, and the pattern of the form ``subtract``; the other two do not. None
         stands for a blank frame, which is left as it is.
@@ -210,8 +204,7 @@ def make_correction(
     scale: Image | None = None,
     noise: float = math.inf,
 ) -> Correction:
-    """Make the correction of a stack from its pattern, and compute the filling of outliers from its corrected
-    mean image.
+    """Make a stack's correction from its pattern; compute outliers' filling from the corrected mean image.
 
     Parameters
     ----------

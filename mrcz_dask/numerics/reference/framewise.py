@@ -64,8 +64,7 @@ def correct_and_round(
     purpose: int,
     out: NDArray[np.int16],
 ) -> tuple[Any, Any, Any, Any]:
-    """Correct a flat frame, subtract an offset, and round to int16 steps of 1 / inverse counts, up or down at
-    random.
+    """Correct a flat frame, and round it to int16 steps of 1 / inverse counts, up or down at random.
 
     Return the moments of what was put into out.
     """

@@ -149,9 +149,7 @@ def add_profiles(
 
 @compiled
 def pair_sums(image: Floats, out: Floats) -> None:
-    """Write the sums over blocks of 2 x 2 pixels of an image into `out`; blocks at the edges may be
-    smaller.
-    """
+    """Write the sums over blocks of 2 x 2 pixels of an image into `out`; edge blocks may be smaller."""
     ny, nx = image.shape
     empty = np.zeros(nx)
     for k in range(out.shape[0]):

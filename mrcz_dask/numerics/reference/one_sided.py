@@ -46,9 +46,7 @@ class Relay:
         self._heir: tuple[int, WindowSum[int]] | None = None
 
     def move(self, within: Sequence[int], usable: Sequence[int], exponent: int, load: Load) -> None:
-        """Update the sum: of the recent stacks `within`, let the `usable` ones be members; older members
-        stay.
-        """
+        """Update the sum: of the recent stacks `within`, the `usable` become members; older members stay."""
         for start, window in [(self._start, self.sum), *([self._heir] if self._heir else [])]:
             recent = frozenset(k for k in usable if k >= start)
             members = (window.members - set(within)) | recent
@@ -67,8 +65,7 @@ class Relay:
 
 
 class OneSided:
-    """The short and the long window of the stacks before the one being recorded, and the pattern computed
-    from them.
+    """Short and long window of the stacks before the one being recorded, and the pattern they give.
 
     Parameters
     ----------
@@ -100,9 +97,7 @@ class OneSided:
 
     @property
     def members(self) -> tuple[int, int]:
-        """Numbers of stacks in the short and in the long window; the long one has 0 for the method
-        ``plain``.
-        """
+        """Numbers of stacks in the short and in the long window; ``plain`` has 0 in the long one."""
         return len(self._short.members), len(self._long.sum.members) if self._fitted else 0
 
     def move(self, within: Sequence[int], usable: Sequence[int], load: Load) -> None:
@@ -124,15 +119,11 @@ class OneSided:
             self._long.move(within, usable, self._exponent, load)
 
     def hand_over(self, newest: int) -> None:
-        """Tell the long window that stack `newest` is complete, so that it can drop old stacks; see
-        `Relay`.
-        """
+        """Tell the long window that stack `newest` is complete, so that it can drop old ones."""
         self._long.hand_over(newest)
 
     def images(self) -> tuple[Image, ...]:
-        """Return the references, (ny, nx) float32: that of the short window, and that of the long one if it
-        differs.
-        """
+        """Return the references, (ny, nx) float32: of the short window, and of the long one if it differs."""
         short, long = self._short, self._long.sum
         key = short.members, long.members
         if self._images[0] != key:
@@ -142,8 +133,7 @@ class OneSided:
         return self._images[1]
 
     def fit(self, mean: MeanImage, mask: Mask) -> tuple[BandFit, ...]:
-        """Fit the references to a complete stack that is not in the windows, band by band, for the
-        coefficients.
+        """Fit the references to a complete stack outside the windows, band by band, for the coefficients.
 
         Parameters
         ----------
@@ -163,8 +153,7 @@ class OneSided:
         return fit_bands(measure_bands(mean, references, mask, self._bands), self._bands)
 
     def pattern(self, fits: Sequence[BandFit], mask: Mask) -> Image | None:
-        """Return the pattern to subtract from the next stack, (ny, nx) float32, mean zero, from the last
-        stack's coefficients.
+        """Return the pattern of the next stack, (ny, nx) float32, mean zero, from the last coefficients.
 
         Relative to the dose, or in counts per frame for ``subtract-raw``. None: no reference, or no fits.
 

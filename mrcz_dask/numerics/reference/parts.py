@@ -1,5 +1,4 @@
-"""Split images into their bands, multiply a stack with its references band by band, and compose patterns from
-bands.
+"""Split images into bands, multiply a stack with its references in each, and compose patterns from bands.
 
 A stack's mean image and its references are gone through together, in as few passes as there can be; see
 `fused`.
@@ -27,8 +26,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class MeanImage:
-    """The mean of a stack's frames, (ny, nx) float32, computed when needed from the sum: values * factor /
-    dose.
+    """The mean of a stack's frames, (ny, nx) float32, computed when needed: values * factor / dose.
 
     Attributes
     ----------
@@ -51,8 +49,7 @@ class MeanImage:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """An image, without its mean, split into the parts from which bands are made: profiles, block means,
-    Fourier transform.
+    """An image, without its mean, in parts that bands are made of: profiles, block means, Fourier transform.
 
     Attributes
     ----------
@@ -78,8 +75,7 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class BandPowers:
-    """The products of a stack with its references and with itself, summed over each band: the input of the
-    regression.
+    """The products of a stack with its references and itself, summed over each band, for the regression.
 
     The plane that fits an image best is subtracted as well: an illumination that grows to one side is a jump
     where the image is continued periodically, and a sawtooth in profiles without what is smooth. It is the
@@ -155,8 +151,7 @@ def measure_bands(stack: MeanImage, references: References, mask: Mask, bands: B
 def measure_bands_of_frames(
     stack: MeanImage, references: References, mask: Mask, bands: Bands, before: BandPowers
 ) -> BandPowers:
-    """Repeat `measure_bands` for a mean image of some of the stack's frames, reusing the products of the
-    references.
+    """Repeat `measure_bands` for some of the stack's frames, reusing the products of the references.
 
     Parameters
     ----------

@@ -24,8 +24,7 @@ Image = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class BandFit:
-    """Result of the regression in one band: a coefficient for each reference, and how much of the stack it
-    explains.
+    """Result of the regression in one band: a coefficient for each reference, and the power they explain.
 
     Attributes
     ----------
@@ -98,8 +97,6 @@ def _solve(xx: NDArray[np.float64], xy: NDArray[np.float64]) -> NDArray[np.float
 
 
 def pattern_of(fits: Sequence[BandFit], references: References, bands: Bands) -> Image:
-    """Compose the pattern from the references and their fitted coefficients: sum_b (c_S S_b + c_L L_b), mean
-    zero.
-    """
+    """Compose the pattern from references and fitted coefficients: sum_b (c_S S_b + c_L L_b), mean zero."""
     factors = np.array([[fit.coefficients[k] for fit in fits] for k in range(len(references.images))])
     return combine(references.images, references.parts, factors, bands)

@@ -1,5 +1,4 @@
-"""Round corrected pixels up or down at random, so that rounding adds no fixed pattern and every pixel's mean
-stays right.
+"""Round corrected pixels up or down at random, which adds no fixed pattern and keeps pixels' means right.
 
 Rounding count + pattern to the nearest step rounds the pattern too, in every frame alike; stochastic rounding
 leaves the mean of every pixel where it was.
@@ -22,15 +21,13 @@ FINENESS = 16
 
 
 def step_that_fits(step: float, largest: float) -> float:
-    """Double a rounding step, counts, until pixels as large as `largest` (counts, absolute) fit into
-    int16.
-    """
+    """Double a rounding step, counts, until pixels up to `largest` (counts, absolute) fit into int16."""
     needed = largest / INT16_LIMIT
     return step if needed <= step else step * 2.0 ** math.ceil(math.log2(needed / step))
 
 
 def fine_step(step: float, noise: float) -> float:
-    """Return the rounding step `step`, or a finer power of two if it is above a quarter of a pixel's noise,
+    """Return the rounding step, or a finer power of two if it is above a quarter of a pixel's noise,
     counts.
     """
     return step if step <= noise / TOLERATED else 2.0 ** math.floor(math.log2(noise / FINENESS))

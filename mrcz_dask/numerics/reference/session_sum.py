@@ -1,5 +1,4 @@
-"""Compute mean and standard deviation of every pixel over a session, for the method `session` (Afanasyev et
-al. 2015).
+"""Compute every pixel's mean and deviation over a session, for method `session` (Afanasyev et al. 2015).
 
 Sums are of integers: S / (n d) in 65536ths and its square, so that the order of stacks changes nothing.
 """
@@ -37,9 +36,7 @@ Image = NDArray[np.float32]
 
 @dataclass(slots=True)
 class SessionSum(MovingSum[Ref]):
-    """Sums over a session of each stack's S / (n d) and of its square, all stacks weighted alike; for the
-    method `session`.
-    """
+    """Sums of S / (n d) and its square over a session, each stack weighted alike; for method `session`."""
 
     _sums: NDArray[np.int64] = field(init=False)
     _squares: NDArray[np.int64] = field(init=False)
@@ -60,8 +57,7 @@ class SessionSum(MovingSum[Ref]):
         self._count += sign
 
     def images(self, without: Member | None = None) -> tuple[Image, Image]:
-        """Return the mean of every pixel over the stacks, and the factor that brings its deviation to the
-        typical one.
+        """Return every pixel's mean over the stacks, and the factor that makes its deviation typical.
 
         Parameters
         ----------
@@ -103,8 +99,7 @@ def _factor(member: Member) -> float:
 
 
 def factors(variance: Image, members: int) -> Image:
-    """Return, for every pixel, the typical standard deviation divided by its own, so that multiplying makes
-    them alike.
+    """Return, for every pixel, the typical standard deviation divided by its own, to equalize them.
 
     Parameters
     ----------

@@ -86,9 +86,7 @@ class MovingSum(ABC, Generic[Ref]):
 
     @abstractmethod
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
-        """Return the images (ny, nx) with which a stack is corrected, computed from all members except
-        `without`.
-        """
+        """Return the images (ny, nx) that correct a stack, from all members except `without`."""
 
     def moved_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> Self:
         """Return a copy of the sum that is moved to other members; see `move_to`."""
@@ -236,8 +234,8 @@ class WindowSum(MovingSum[Ref]):
         return image
 
     def add(self, other: WindowSum[Ref]) -> None:
-        """Add all members of another sum that shares no stack with this one; shape and exponent must
-        agree.
+        """Add all members of another sum; it must share no stack with this one, and have its shape and
+        exponent.
         """
         self._widen(other.bound)
         np.add(self.numerator, other.numerator, out=self.numerator, casting="unsafe")

@@ -238,8 +238,7 @@ def find_breaks(evidence: Evidence, known: Sequence[int] = ()) -> list[DetectedB
 
 
 def final_below(candidates: Sequence[int], settled: int) -> int:
-    """Return the stack before which no break can appear or vanish, whatever stacks follow the first
-    `settled`.
+    """Return the stack before which breaks are final, whatever stacks follow the first `settled`.
 
     A candidate needs `REACH` stacks after it; one that later ones may join is not final yet.
     """

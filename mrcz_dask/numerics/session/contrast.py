@@ -22,8 +22,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class BlockMeans:
-    """Means of a stack's sum over the blocks of a coarse grid, outliers left out, from which contrast is
-    measured.
+    """Means of a stack's sum over a coarse grid, outliers left out, from which contrast is measured.
 
     Attributes
     ----------
@@ -69,8 +68,7 @@ class Usability:
 
 
 def block_means(total: NDArray[Any], mask: NDArray[np.bool_], blocks: int, scale: float = 1.0) -> BlockMeans:
-    """Return the means of a stack's sum on a grid of blocks x blocks (fewer in tiny images), outliers left
-    out.
+    """Return the means of a sum on a grid of blocks x blocks (fewer in tiny images), outliers left out.
 
     Parameters
     ----------
@@ -117,8 +115,7 @@ def _grid_sums(
 def assess_contrast(
     grids: Sequence[BlockMeans | None], radius: int, params: ContrastParams, start: int = 0
 ) -> list[Usability]:
-    """Decide for each stack of a session, or those from `start` on, whether its contrast is low enough to
-    correct others.
+    """Decide for each stack, or those from `start` on, whether its contrast allows it to correct others.
 
     Stack j is decided from the at most `history` stacks that end with j + radius, so that later stacks
     change nothing that is final.

@@ -1,6 +1,4 @@
-"""Compute fingerprints by which copies of a stack are recognized, even if the file was scaled, turned, cut or
-summed.
-"""
+"""Compute fingerprints by which copies of a stack are recognized, even scaled, turned, cut or summed."""
 
 from __future__ import annotations
 
@@ -32,8 +30,7 @@ Words = NDArray[np.uint64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Grain:
-    """The signs of the shot noise in a stack's sum: the same in its copies, scaled or turned, and in no other
-    stack.
+    """The signs of the shot noise in a stack's sum, which only its copies share, also scaled or turned.
 
     Attributes
     ----------
@@ -82,8 +79,7 @@ class Grain:
         return _tile(self.signs, self.known)
 
     def orientations(self) -> tuple[Bools, Bools]:
-        """Return the signs, and where they are known, of the sum in all orientations, to recognize turned or
-        flipped copies.
+        """Return the sum's signs, and where they are known, in all orientations, to find turned copies.
 
         There are 8 ways if the frame is square, else 4. One flip changes the sign of a diagonal difference.
         """
@@ -211,8 +207,7 @@ def _tile(signs: Bools, known: Bools) -> Words:
 
 
 def value_digest(frame: NDArray[Any], unit: float = 1.0) -> int | None:
-    """Return a hash of a frame's values that does not depend on its dtype or a constant border; None for a
-    blank frame.
+    """Return a hash of a frame's values, whatever its dtype and constant border; None for a blank frame.
 
     Parameters
     ----------

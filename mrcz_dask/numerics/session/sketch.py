@@ -1,6 +1,4 @@
-"""Reduce a stack's sum to a sketch, the signs of differences between adjacent pixels, by which patterns are
-compared.
-"""
+"""Reduce a sum to a sketch, the signs of differences between adjacent pixels, to compare patterns."""
 
 from __future__ import annotations
 
@@ -17,16 +15,13 @@ WORD = 64
 
 
 def sketch_sizes(shape: tuple[int, int]) -> tuple[int, int]:
-    """Return the number of bits in the sketch of an image (y, x): for small spots, and for columns and
-    rows.
-    """
+    """Return the number of bits in the sketch of an image (y, x): for spots, and for columns and rows."""
     by, bx = _blocks(shape)
     return min(SPOTS, by * bx), 2 * (by + bx) if by * bx else 0
 
 
 def sketch(values: NDArray[Any], mask: NDArray[np.bool_], key: int) -> bytes:
-    """Return the sketch of a stack's sum: the signs of differences between adjacent pixels, from which breaks
-    are found.
+    """Return a sum's sketch: signs of differences between adjacent pixels, from which breaks are found.
 
     Parameters
     ----------

@@ -1,6 +1,4 @@
-"""Simulate the detector's fixed pattern: etching, columns and rows, pixel gain, and a part that evolves with
-dose.
-"""
+"""Simulate the detector's pattern: etching, columns and rows, pixel gain, and a part that evolves."""
 
 from __future__ import annotations
 
@@ -28,9 +26,7 @@ def standardized(field: npt.NDArray[np.floating]) -> Image:
 
 
 def etching(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return a simulated etching pattern: four warped diagonal sweeps, mean 0, standard deviation 1, float32
-    (rows, columns).
-    """
+    """Return a simulated etching pattern: four warped diagonal sweeps, mean 0, std 1, float32."""
     total = np.zeros(shape)
     for k in range(SWEEPS):
         total += _sweep(shape, draws, np.pi * (2 * k + 1) / 4)
@@ -77,9 +73,7 @@ def draw(std: float, kind: Kind, params: SimulationParams, purpose: Purpose, ind
 
 
 def fixed_gain(params: SimulationParams, since: int = 0) -> Image:
-    """Return the fixed multiplicative pattern M from stack `since` on: columns, rows and single pixels, mean
-    0.
-    """
+    """Return the fixed multiplicative pattern M from stack `since` on: columns, rows and pixels, mean 0."""
     columns = draw(params.cmos, columns_and_rows, params, Purpose.CMOS, since)
     return columns + draw(params.pixel, pixel_gain, params, Purpose.PIXEL, since)
 
@@ -105,9 +99,7 @@ def counted(params: SimulationParams, electrons: Image) -> Image:
 
 
 def evolving(params: SimulationParams) -> Replay[Image | None]:
-    """Return the part of the pattern that changes with dose, as a state that can be asked for at any
-    stack.
-    """
+    """Return the part of the pattern that changes with dose, as a state computable at any stack."""
 
     def step(before: Image | None, index: int) -> Image:
         """Mix the pattern of the stack before with a fresh one."""

@@ -22,8 +22,7 @@ Counts = npt.NDArray[np.integer]
 
 @dataclass(frozen=True)
 class StackTruth:
-    """The truth about a simulated stack: outliers, pattern, illumination, dose and drift; images are (rows,
-    columns).
+    """The truth about a simulated stack: outliers, pattern, illumination, dose, drift; (rows, columns).
 
     Attributes
     ----------
@@ -62,9 +61,7 @@ class StackTruth:
 
     @property
     def sigmas(self) -> Image:
-        """Brightness of hot pixels in the sum, in standard deviations of counting noise, float32 (rows,
-        columns).
-        """
+        """Brightness of hot pixels in the sum, in standard deviations of counting noise, float32."""
         excess = np.float32(len(self.drift)) * self.hot_excess
         clean = np.maximum(self.expected_sum - excess, 1)
         return np.where(self.hot, excess / np.sqrt(clean), 0).astype(np.float32)
@@ -153,9 +150,7 @@ class SimulatedSession:
         return float(level * (1 + self.params.dose_jitter * np.clip(draw, -3, 3)))
 
     def pattern(self, index: int) -> Image:
-        """Return the multiplicative pattern of stack `index`, E^gamma (1 + M + V), float32 (rows, columns),
-        mean 1.
-        """
+        """Return stack `index`'s multiplicative pattern E^gamma (1 + M + V), float32, mean 1."""
         params = self.params
         gamma = K2.at(self.dose(index) / params.frame_time) if params.gamma is None else params.gamma
         since = max((i for i in params.new_gain if i <= index), default=0)

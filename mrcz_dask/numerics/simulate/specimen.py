@@ -47,9 +47,7 @@ class Specimen:
         self._slope = slope * np.sin(angle) / params.shape[0], slope * np.cos(angle) / params.shape[1]
 
     def moved(self, dy: float, dx: float) -> Image:
-        """Return the specimen shifted by (dy, dx) pixels: relative brightness, float32 (rows, columns), mean
-        about 0.
-        """
+        """Return the specimen moved by (dy, dx) pixels: relative brightness, float32, mean about 0."""
         y, x = (
             np.asarray(rise * (np.arange(size) - (size - 1) / 2 - by), np.float32)
             for rise, size, by in zip(self._slope, self._shape, (dy, dx), strict=True)
@@ -58,9 +56,7 @@ class Specimen:
 
 
 def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return an image of simulated particles, dark on bright: mean 0, standard deviation 1, periodic,
-    float32.
-    """
+    """Return an image of simulated particles, dark on bright: mean 0, std 1, periodic, float32."""
     number = max(3, round(shape[0] * shape[1] / SPACING**2))
     y, x = (np.asarray(draws.uniform(0, size, number), np.int64) for size in shape)
     field = np.zeros(shape, np.float32)

@@ -1,6 +1,4 @@
-"""Random numbers of a simulation: each effect, stack and frame has a stream of its own, so that any can be
-drawn alone.
-"""
+"""Random numbers of a simulation: every effect, stack and frame has a stream, to be drawn alone."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ State = TypeVar("State")
 
 
 class Purpose(IntEnum):
-    """Effects for which random numbers are drawn; these integers never change, so that a seed keeps its
-    meaning.
-    """
+    """Effects for which random numbers are drawn; the integers never change, so a seed keeps its meaning."""
 
     DOSE = 1
     ETCH = 2
