@@ -1,1 +1,1 @@
-"""Files of all formats are read and written here: frames, metadata, provenance and checksums."""
+"""Reads and writes stacks in files of all formats: frames, metadata, provenance, checksums."""

@@ -1,4 +1,6 @@
-"""Files and folders that appear whole or not at all: a temporary name beside the target, fsync, rename."""
+"""Writes files and folders so that they appear whole or not at all: under a hidden name first,
+then renamed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class AtomicFile:
-    """A file that has a hidden name beside its target until `commit`.
+    """Writes a file under a hidden name beside its target; `commit` renames it,
+    so that nobody sees half a file.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ class AtomicFile:
         self._open = True
 
     def commit(self) -> None:
-        """Give the file its name, so that readers see it whole."""
+        """Rename the finished file to its target, so that readers see it whole."""
         with phase("disk"):
             try:
                 self.stream.flush()
@@ -66,7 +69,7 @@ class AtomicFile:
                 sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Remove what was written; the target stays as it was."""
+        """Delete the unfinished file; what was at the target stays."""
         if self._open:
             self._open = False
             with suppress(OSError):  # a full disk refuses the buffered rest once more
@@ -88,14 +91,14 @@ class AtomicFile:
 
 
 class AtomicStream:
-    """A temporary file whose bytes replace the content of the caller's stream on `commit`."""
+    """Writes to a temporary file; `commit` replaces the content of the caller's open stream by it."""
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
         self.stream: BinaryIO = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - closed by commit or discard
 
     def commit(self) -> None:
-        """Replace the target's content from its first byte."""
+        """Replace the content of the caller's stream, from its first byte."""
         self.stream.seek(0)
         self._target.seek(0)
         self._target.truncate()
@@ -104,12 +107,12 @@ class AtomicStream:
         self.stream.close()
 
     def discard(self) -> None:
-        """Leave the target as it is."""
+        """Close the temporary file; the caller's stream stays as it is."""
         self.stream.close()
 
 
 def open_sink(target: Target, *, durable: bool) -> AtomicFile | AtomicStream:
-    """Open a path or a seekable binary stream for writing, so that nobody sees it before it is whole.
+    """Open a path or a binary stream for writing, in such a way that nobody sees an unfinished file.
 
     Raises
     ------
@@ -122,12 +125,12 @@ def open_sink(target: Target, *, durable: bool) -> AtomicFile | AtomicStream:
 
 
 def target_path(target: Target) -> Path | None:
-    """Return the path of a target, None for a stream."""
+    """Return the path of an output, or None if it is a stream."""
     return Path(target) if isinstance(target, (str, os.PathLike)) else None
 
 
 def write_atomic(path: str | os.PathLike[str], data: bytes, *, durable: bool = True) -> None:
-    """Write `data` to `path` so that a reader sees all of it or what was there before.
+    """Write bytes to a file so that a reader sees either all of them or the file as it was before.
 
     Raises
     ------
@@ -139,7 +142,7 @@ def write_atomic(path: str | os.PathLike[str], data: bytes, *, durable: bool = T
 
 
 class AtomicFolder:
-    """A Zarr store that has a hidden name beside its target until `commit`.
+    """Writes a Zarr store under a hidden name beside its target; `commit` renames it when it is whole.
 
     Parameters
     ----------
@@ -169,7 +172,7 @@ class AtomicFolder:
             raise explain(error, self.path) from error
 
     def write(self, inside: str, data: bytes | memoryview) -> None:
-        """Write a file of the folder.
+        """Write one file inside the unfinished folder.
 
         Raises
         ------
@@ -188,7 +191,7 @@ class AtomicFolder:
             raise explain(error, self.path) from error
 
     def commit(self) -> None:
-        """Give the folder its name, so that readers see it whole."""
+        """Rename the finished folder to its target, so that readers see it whole."""
         with phase("disk"):
             if self._durable:
                 for folder, _, files in os.walk(self.place, topdown=False):
@@ -199,12 +202,12 @@ class AtomicFolder:
                 sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Remove what was written; the target stays as it was."""
+        """Delete the unfinished folder; what was at the target stays."""
         shutil.rmtree(self.place, ignore_errors=True)
 
 
 def replace_store(place: Path, target: Path) -> None:
-    """Rename a folder to `target`, and remove a Zarr store that had this name.
+    """Rename the folder `place` to `target`, and delete a Zarr store that had this name.
 
     Raises
     ------
@@ -228,7 +231,7 @@ def replace_store(place: Path, target: Path) -> None:
 
 
 def explain(error: OSError, path: Path) -> OSError:
-    """Return the error as a SpaceError that names the file and the remedy."""
+    """Return a SpaceError for a failed write, which names the file and the remedy."""
     if isinstance(error, SpaceError):
         return error
     remedy = "free some space or choose another folder" if error.errno in _FULL else "choose another folder"
@@ -236,14 +239,14 @@ def explain(error: OSError, path: Path) -> OSError:
 
 
 def start_writeback(stream: BinaryIO, start: int, count: int) -> None:
-    """Let the disk begin with bytes of a file, so that at the end there is little to wait for."""
+    """Ask the system to start writing part of a file to disk, so that the final sync takes little time."""
     if hasattr(os, "posix_fadvise"):
         # of pages that are not on the disk yet this begins to write, and drops none
         os.posix_fadvise(stream.fileno(), start, count, os.POSIX_FADV_DONTNEED)
 
 
 def check_target(path: Path) -> None:
-    """Refuse a name that no output can have: its folder is missing, or a pipe, device or broken link has it.
+    """Raise an error if no output can be written at a path: folder missing, or a pipe, device or broken link.
 
     Raises
     ------
@@ -276,7 +279,7 @@ def _temporary_path(path: Path) -> Path:
 
 
 def sync_folder(path: Path) -> None:
-    """Wait until the names of a folder's files, or a file's bytes, are on the disk."""
+    """Wait until the file names in a folder, or a file's bytes, are safe on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems cannot sync a folder

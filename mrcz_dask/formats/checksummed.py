@@ -1,4 +1,6 @@
-"""Stacks in formats of others: our payload has a checksum of every frame, which readers compare."""
+"""Base classes for stacks in formats of others (TIFF, HDF5, Zarr),
+with a checksum of each frame in a sidecar.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +23,14 @@ Raw = bytes | memoryview
 
 
 def frame_checksum(frame: NDArray[Any]) -> int:
-    """Return xxh3-64 of the pixels of a frame (ny, nx) as little-endian bytes, row by row."""
+    """Return the checksum (xxh3-64) of a frame's pixels (ny, nx), the same for every file format."""
     return checksum(
         np.ascontiguousarray(frame, frame.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data
     )
 
 
 class ChecksummedSource(FrameSource):
-    """A stack whose payload, if it has one, is in a sidecar or in attributes.
+    """Base class of readers that compare each frame with its checksum in a sidecar or in attributes.
 
     Attributes
     ----------
@@ -40,7 +42,7 @@ class ChecksummedSource(FrameSource):
     _sums: list[int] | None = None
 
     def attach_payload(self, payload: dict[str, Any] | None, where: str) -> None:
-        """Set the payload and compare it with `shape` and `dtype`, which must be known.
+        """Set the metadata that this package wrote beside the stack, after comparing its shape and dtype.
 
         Parameters
         ----------
@@ -72,14 +74,14 @@ class ChecksummedSource(FrameSource):
 
     @abstractmethod
     def decode(self, i: int, out: NDArray[Any]) -> None:
-        """Decode frame `i` into (ny, nx) in the stored dtype; nothing is compared."""
+        """Decode frame `i` into an array (ny, nx) of the stored dtype, without comparing its checksum."""
 
     def sound(self, i: int, stored: NDArray[Any]) -> bool:
-        """Compare a decoded frame with the payload; True where there is none."""
+        """Return True if a decoded frame has the recorded checksum, or none was recorded."""
         return self._sums is None or frame_checksum(stored) == self._sums[i]
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx), compared with the payload's checksum; see `FrameSource`."""
+        """Return frame `i`, (ny, nx), after comparing it with its checksum; see `FrameSource`."""
         i, out = self.place(i, out)
         same = out.dtype == self.stored_dtype
         stored = out if same else np.empty(self.shape[1:], self.stored_dtype)
@@ -95,7 +97,7 @@ class ChecksummedSource(FrameSource):
 
 
 class ChecksummedWriter(FrameWriter):
-    """A writer that puts a checksum of every frame and a digest of all pixels into the payload.
+    """Base class of writers that record a checksum of each frame and a digest of all pixels.
 
     Parameters
     ----------

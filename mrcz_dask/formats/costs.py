@@ -1,4 +1,4 @@
-"""Limits on what a file may cost: time, memory and disk are judged before they are taken.
+"""Refuses files that would take too much time, memory or disk, before they take it.
 
 A small file can ask for much: blank stacks shrink to a 5000th, and so do those made to fill a machine. So the
 ratio alone refuses nothing. Refused is what is larger than a limit, which an environment variable raises,
@@ -26,12 +26,12 @@ _FREE = 0.5  # share of free memory or disk that one file may take
 
 
 def settings() -> dict[str, str]:
-    """Return the limit as an environment variable, for workers on other machines; empty if it is not set."""
+    """Return the size limit as an environment variable, to start workers with; empty if it is not set."""
     return {LARGEST: os.environ[LARGEST]} if LARGEST in os.environ else {}
 
 
 def check_cost(name: str, *, stored: int, decoded: int = 0, at_once: int = 0, parts: int = 0) -> None:
-    """Refuse a file that would take too long to read, or more memory than there is.
+    """Raise an error if a file would take too long to read, or more memory than allowed.
 
     Parameters
     ----------
@@ -66,13 +66,13 @@ def check_cost(name: str, *, stored: int, decoded: int = 0, at_once: int = 0, pa
 
 
 def largest_temporary(stored: int) -> int:
-    """Return the bytes that a file of `stored` bytes may take in the folder for temporary files."""
+    """Return the most bytes that unpacking a file of `stored` bytes may take of the temporary folder."""
     free = int(_FREE * shutil.disk_usage(tempfile.gettempdir()).free)
     return min(free, max(_limit() // _AT_ONCE, _PROPORTION * stored))
 
 
 def check_temporary(name: str, stored: int, nbytes: int) -> None:
-    """Refuse a compressed file that would take too much of the disk for temporary files.
+    """Raise an error if unpacking a compressed file would take too much of the temporary folder's disk.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Lists and maps of a camera's defects: SerialEM's text, boxes of x y w h, images; read and written.
+"""Reads and writes a camera's defects: as SerialEM's list, as boxes ``x y w h``, or as an image.
 
 A box is column, row, width and height; both count from 0. Maps are 8-bit images, 0 = good, all else = defect;
 1 is written. Each knows where its row 0 is shown: SerialEM and TIFF count from the top, MRC and boxes (as
@@ -52,7 +52,7 @@ _LARGEST_SIDE = 1 << 16  # pixels of a camera
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Defects:
-    """The defects that a list or map in a file marks.
+    """Record of the camera defects read from a list or image: their mask, and where row 0 is shown.
 
     Attributes
     ----------
@@ -76,7 +76,9 @@ class Defects:
     notes: tuple[str, ...] = ()
 
     def as_frames(self, first_row: FirstRow) -> Bools:
-        """Return the mask with rows in the order of frames whose row 0 is shown there."""
+        """Return the defect mask (ny, nx) with its rows in the order of frames
+        whose row 0 is at `first_row`.
+        """
         return _turned(self.mask, self.first_row, first_row)
 
 
@@ -86,7 +88,7 @@ def _turned(mask: Bools, first_row: FirstRow, wanted: FirstRow) -> Bools:
 
 
 def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) -> Defects:
-    """Read a list or map of defects.
+    """Read camera defects from SerialEM's list, boxes ``x y w h``, or an image file.
 
     Parameters
     ----------
@@ -269,7 +271,7 @@ def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: in
 
 
 def boxes_of(mask: Bools) -> list[Box]:
-    """Return boxes (x, y, w, h) that cover exactly the True pixels of a mask (ny, nx), none of them twice."""
+    """Return boxes (x, y, w, h) that together cover exactly the True pixels of a mask (ny, nx)."""
     done: list[Box] = []
     growing: dict[tuple[int, int], int] = {}
     for y, row in enumerate(np.concatenate([mask, np.zeros((1, mask.shape[1]), bool)])):
@@ -282,7 +284,7 @@ def boxes_of(mask: Bools) -> list[Box]:
 
 
 def serialem_text(mask: Bools, first_row: FirstRow) -> str:
-    """Return a mask (ny, nx; True = defect) as SerialEM's list; `first_row` is where its row 0 is shown."""
+    """Return a defect mask (ny, nx; True = defect) as text of SerialEM's defect list."""
     ny, nx = mask.shape
     boxes = boxes_of(_turned(mask, first_row, "top"))
     columns = [x + k for x, _, w, h in boxes if h == ny for k in range(w)]
@@ -300,7 +302,7 @@ def serialem_text(mask: Bools, first_row: FirstRow) -> str:
 
 
 def write_defects(path: str | os.PathLike[str], mask: Bools, kind: Kind, first_row: FirstRow) -> None:
-    """Write a mask of defects as a list or map.
+    """Write a defect mask as SerialEM's list, as boxes ``x y w h``, or as an image.
 
     Parameters
     ----------

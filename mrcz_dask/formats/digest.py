@@ -1,4 +1,6 @@
-"""Digests: xxh3-128 over decoded pixels (never over how they are stored) and over files."""
+"""Digests (xxh3-128) that identify the pixels of a stack, in whatever format it is stored,
+or the bytes of a file.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ _BLOCK = 1 << 22
 
 
 class PixelDigest:
-    """A digest (xxh3-128) over shape, dtype and pixels of a stack, computed frame by frame.
+    """Computes the digest of a stack's shape, dtype and pixels, frame by frame;
+    the same for every file format.
 
     Parameters
     ----------
@@ -36,7 +39,7 @@ class PixelDigest:
         self._left = self.shape[0]
 
     def update(self, frame: NDArray[Any]) -> None:
-        """Add the next frame, (ny, nx) in the stack's dtype, in either byte order.
+        """Add the next frame (ny, nx), in the stack's dtype and either byte order, to the digest.
 
         Raises
         ------
@@ -52,14 +55,14 @@ class PixelDigest:
         self._hash.update(np.ascontiguousarray(frame, self.dtype).view(np.uint8).data)
 
     def hexdigest(self) -> str:
-        """Return the digest, 32 hexadecimal digits, after the last frame."""
+        """Return the finished digest after the last frame, as 32 hexadecimal digits."""
         if self._left:
             raise ParameterError(f"digest of {self.shape}: {self._left} frames are missing")
         return self._hash.hexdigest()
 
 
 def stack_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return (n, ny, nx) for a stack or an image.
+    """Return the shape (n, ny, nx) of a stack; a single image (ny, nx) counts as a stack of one frame.
 
     Raises
     ------
@@ -73,7 +76,7 @@ def stack_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def digest_array(array: NDArray[Any]) -> str:
-    """Return the pixel digest of a stack (n, y, x) or an image (y, x), as 32 hexadecimal digits."""
+    """Return the digest (xxh3-128) of an array's pixels, (n, y, x) or (y, x), as 32 hexadecimal digits."""
     digest = PixelDigest(array.shape, array.dtype)
     for frame in array.reshape(digest.shape):
         digest.update(frame)
@@ -81,18 +84,18 @@ def digest_array(array: NDArray[Any]) -> str:
 
 
 def digest_bytes(data: bytes | memoryview) -> str:
-    """Return xxh3-128 of bytes, as 32 hexadecimal digits."""
+    """Return the digest (xxh3-128) of bytes, as 32 hexadecimal digits."""
     return xxhash.xxh3_128_hexdigest(data)
 
 
 def file_digest(path: str | os.PathLike[str], begin: int = 0) -> str:
-    """Return xxh3-128 of a file's bytes; see `stream_digest`."""
+    """Return the digest (xxh3-128) of a file's bytes; see `stream_digest`."""
     with os.fdopen(open_file(path), "rb") as stream:
         return stream_digest(stream, begin)
 
 
 def stream_digest(stream: BinaryIO, begin: int = 0) -> str:
-    """Return xxh3-128 of a file's bytes from `begin` on and then of those before, as 32 hexadecimal digits.
+    """Return the digest (xxh3-128) of a stream's bytes from `begin` to the end, then those before `begin`.
 
     A writer that knows the beginning of a file last can compute it as it writes.
     """
@@ -106,7 +109,9 @@ def stream_digest(stream: BinaryIO, begin: int = 0) -> str:
 
 
 def files_in(places: Iterable[Path], folder: Path) -> tuple[tuple[str, str], ...]:
-    """Return names relative to `folder` and SHA-256 of files, and of all files in folders."""
+    """Return names relative to `folder`, and SHA-256, of the given files and
+    all files in the given folders.
+    """
     paths = [path for place in places for path in (place.rglob("*") if place.is_dir() else [place])]
     files = []
     for path in filter(Path.is_file, paths):
@@ -117,7 +122,7 @@ def files_in(places: Iterable[Path], folder: Path) -> tuple[tuple[str, str], ...
 
 
 def whole_digest(path: Path) -> str:
-    """Return xxh3-128 of an output: of a file and its sidecar, or of all files of a folder."""
+    """Return the digest (xxh3-128) of an output: a file with its sidecar, or all files of a Zarr folder."""
     beside = path.with_name(f"{path.name}.json")
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
     if not path.is_dir() and not beside.exists():
@@ -128,5 +133,5 @@ def whole_digest(path: Path) -> str:
 
 
 def checksum(data: bytes | memoryview) -> int:
-    """Return xxh3-64 of bytes, as footers hold it."""
+    """Return the checksum (xxh3-64) of bytes, as footers record it for each frame."""
     return xxhash.xxh3_64_intdigest(data)

@@ -1,4 +1,4 @@
-"""The base of all writers: frames are appended one at a time, and the file appears when it is whole."""
+"""Base class of all writers: takes frames one at a time; the file appears when it is whole."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ _LARGEST_PIXEL = 1e20  # Angstrom; the header holds the size of a frame as float
 
 
 class FrameWriter(ABC):
-    """A stack that is being written; the file appears, whole, when it is closed.
+    """Base class of writers: takes a stack frame by frame; the file appears, whole,
+    when the writer is closed.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ class FrameWriter(ABC):
         self._closed = False
 
     def append(self, frame: NDArray[Any], *, owned: bool = False, stats: FrameStats | None = None) -> None:
-        """Add the next frame.
+        """Add the next frame of the stack.
 
         Parameters
         ----------
@@ -151,7 +152,7 @@ class FrameWriter(ABC):
         """Write the next encoded frame."""
 
     def close(self) -> None:
-        """Finish the file and give it its name.
+        """Write what follows the frames, and rename the file to its target.
 
         Raises
         ------
@@ -175,7 +176,7 @@ class FrameWriter(ABC):
         """Write headers and metadata, and give the file its name."""
 
     def abort(self) -> None:
-        """Give up: nothing of what was written remains, what was at the target stays."""
+        """Delete the unfinished file; what was at the target stays."""
         self._closed = True
         self._pipeline.close()
         self._discard()

@@ -1,4 +1,4 @@
-"""The base of all readers: frames are read one at a time, with what is known about them."""
+"""Base class of all readers: gives the frames of a stack one at a time, and its metadata."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PIXELS = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", 
 
 
 class FrameSource(ABC):
-    """A stack whose frames are read one at a time, when they are asked for; safe from several threads.
+    """Base class of readers of stacks: each frame is read when it is asked for; safe from several threads.
 
     Attributes
     ----------
@@ -70,12 +70,12 @@ class FrameSource(ABC):
 
     @property
     def codec(self) -> str | None:
-        """Name of the compression, or None."""
+        """Name of the compression of the frames, or None."""
         return None
 
     @property
     def pixel_size(self) -> PixelSizes:
-        """Edges (x, y, z) of a pixel in Angstrom, or None: the payload's (exact), else the file's."""
+        """Pixel size (x, y, z) in Angstrom, or None; the footer's value is preferred, as it is exact."""
         sizes = self.pixels.get("pixel_size")
         if isinstance(sizes, list) and len(sizes) == 3 and all(isinstance(s, (int, float)) for s in sizes):
             return float(sizes[0]), float(sizes[1]), float(sizes[2])
@@ -83,48 +83,52 @@ class FrameSource(ABC):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Metadata as plain values; for everything but MRC, ``input`` says what was read and how."""
+        """Metadata of the stack as plain values; except for MRC,
+        ``input`` has the file format and how it was read.
+        """
         return section(self.footer, "meta") if self.footer is not None else dict(self._file_meta)
 
     @property
     def pixels(self) -> dict[str, Any]:
-        """Facts about the pixels: dtype, unit, scale, offset, dose_per_frame, pixel_size."""
+        """Meaning of the pixels: dtype, unit, scale, offset, dose_per_frame, pixel_size."""
         return section(self.footer, "pixels")
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        """Steps that made this file, oldest first; a FooterError where they are no list of steps."""
+        """Provenance: the processing steps that made this file, oldest first."""
         return steps_in((self.footer or {}).get("provenance"), self.name)
 
     @property
     def extended(self) -> bytes:
-        """Extended header that the payload keeps, as the format has no place for it."""
+        """Extended header of an MRC original, kept in the footer if the file format has no place for it."""
         return _from_hex(section(self.footer, "extended"))
 
     @property
     def extended_type(self) -> str:
-        """Four characters that say which kind of extended header it is."""
+        """Four characters that name the kind of extended header, such as ``FEI1``."""
         return str(section(self.footer, "extended").get("type", ""))
 
     @property
     def mrc_header(self) -> bytes:
-        """Header of 1024 bytes of the MRC file of another program that frames came with, or b""."""
+        """MRC header (1024 bytes) of the original from another program; b"" if there was none."""
         header = _from_hex(section(self.footer, "mrc_header"))
         return header if len(header) == HEADER_SIZE else b""
 
     @property
     def tags(self) -> dict[str, Any]:
-        """Further facts that the file says of itself, as plain values."""
+        """Further metadata in the file, such as TIFF tags, as plain values."""
         return {}
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """Texts about content of the file that is in none of these attributes."""
+        """Names of content in the file that no attribute gives, so that a copy loses it."""
         return ()
 
     @property
     def labeled_header(self) -> bytes:
-        """Header with labels of other programs, kept with corrected frames, which are a stack; or b""."""
+        """MRC header with labels of other programs, for corrected outputs; marked as a stack of frames;
+        or b"".
+        """
         raw = bytearray(self.mrc_header)
         if not raw or not foreign_labels(self.mrc_header):
             return b""
@@ -132,7 +136,7 @@ class FrameSource(ABC):
         return bytes(raw)
 
     def carried(self) -> dict[str, Any]:
-        """Return everything but the pixels that a copy keeps, as arguments of `open_writer`."""
+        """Return all metadata that a copy of the stack keeps, as arguments of `open_writer`."""
         return {
             "meta": {**self.meta, **({"tags": self.tags} if self.tags else {})} or None,
             "extended": self.extended,
@@ -142,7 +146,7 @@ class FrameSource(ABC):
 
     @abstractmethod
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx), as stored.
+        """Return frame `i`, (ny, nx), with the pixel values stored in the file, not scaled.
 
         Parameters
         ----------
@@ -159,26 +163,26 @@ class FrameSource(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file; a stream that the caller opened stays open."""
 
     @property
     def quantized(self) -> bool:
-        """True if the stored integers stand for ``scale * stored + offset``."""
+        """True if pixels are stored as integer steps, whose value is ``scale * stored + offset``."""
         return "scale" in self.pixels
 
     @property
     def scale(self) -> float:
-        """Unit per stored step, 1 by default."""
+        """Size of a step between stored integers, in the pixels' unit; 1 if not quantized."""
         return self._number("scale", 1.0)
 
     @property
     def offset(self) -> float:
-        """Value that a stored 0 stands for, 0 by default."""
+        """Pixel value that a stored 0 stands for; 0 if not quantized."""
         return self._number("offset", 0.0)
 
     @property
     def dose(self) -> float:
-        """Counts per pixel and frame as the footer says, 0 by default."""
+        """Dose in counts per pixel and frame, from the footer; 0 if unknown."""
         return self._number("dose_per_frame", 0.0)
 
     def _number(self, key: str, default: float) -> float:
@@ -189,7 +193,7 @@ class FrameSource(ABC):
 
     @property
     def physical_dtype(self) -> np.dtype[Any]:
-        """Type of frames in their unit: as stored, quantized ones float32, float64 beside a large offset."""
+        """Dtype of scaled frames: as stored, or float32 if quantized (float64 if the offset needs it)."""
         if not self.quantized:
             return self.dtype
         largest = abs(self.offset) + 2.0**15 * abs(self.scale)
@@ -197,7 +201,7 @@ class FrameSource(ABC):
         return np.dtype(np.float32 if fine else np.float64)
 
     def physical(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i` in its unit; see `physical_dtype`."""
+        """Return frame `i`, (ny, nx), scaled to its unit such as counts; dtype is `physical_dtype`."""
         if not self.quantized:
             return self.frame(i, out)
         if out is None:
@@ -208,7 +212,7 @@ class FrameSource(ABC):
         return out
 
     def frames(self, selection: Frames = None, *, scaled: bool = False, nthreads: int = 1) -> NDArray[Any]:
-        """Return some frames, (n, ny, nx), or (ny, nx) for one number.
+        """Return several frames as an array (n, ny, nx), or one as (ny, nx) if its number is given.
 
         Parameters
         ----------
@@ -241,12 +245,12 @@ class FrameSource(ABC):
         return self.shape[0]
 
     def place(self, i: int, out: NDArray[Any] | None) -> tuple[int, NDArray[Any]]:
-        """Return the number of a frame from 0, and an array to put it into."""
+        """Return a frame's number counted from 0, and an array to decode it into: `out` or a new one."""
         check_stop()  # here, as every command reads frames
         return self.position(i), np.empty(self.shape[1:], self.dtype) if out is None else out
 
     def position(self, i: int) -> int:
-        """Return the number of a frame from 0.
+        """Return a frame's number counted from 0; -1 means the last frame.
 
         Raises
         ------
@@ -271,7 +275,7 @@ class FrameSource(ABC):
 
 
 def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[Any]:
-    """Return the native dtype that pixels had before they were stored in another one without loss.
+    """Return the dtype that pixels had before they were stored in another one without loss.
 
     Parameters
     ----------
@@ -293,12 +297,12 @@ def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[
 
 
 def dtype_text(dtype: DTypeLike) -> str:
-    """Return a dtype as payloads have it, such as ``<u2``."""
+    """Return a dtype as text, such as ``<u2``, the form used in footers."""
     return np.dtype(dtype).newbyteorder("<").str
 
 
 def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type of pixels in native byte order.
+    """Return a dtype in native byte order, after checking that stacks can have such pixels.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Gain and dark references: one image from any file that stacks are read from."""
+"""Reads gain and dark references from any image file, and writes them as MRC."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ from mrcz_dask.values.errors import (
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Reference:
-    """A gain or dark reference as it is in its file.
+    """Record of a gain or dark reference as read from its file: image, name, digest,
+    and where row 0 is shown.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Reference:
     digest: str
 
     def about(self) -> dict[str, Any]:
-        """Return name, size, digest and shape for the provenance."""
+        """Return name, size, digest and shape of the reference's file, for the provenance."""
         return {
             "name": self.name,
             "bytes": self.size,
@@ -65,7 +66,7 @@ class Reference:
 
 
 def check_there(path: str | os.PathLike[str], what: str) -> Path:
-    """Return the path of a file that an option names.
+    """Return a file's path; raise an error that names the option if it does not exist.
 
     Raises
     ------
@@ -80,7 +81,7 @@ def check_there(path: str | os.PathLike[str], what: str) -> Path:
 
 
 def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Reference:
-    """Read a gain or dark reference: MRC, TIFF, EER ``.gain``, and whatever else `open_source` knows.
+    """Read a gain or dark reference from MRC, TIFF, EER ``.gain``, or any other format of `open_source`.
 
     Parameters
     ----------
@@ -126,7 +127,7 @@ def read_reference(path: str | os.PathLike[str], what: str = "gain") -> Referenc
 
 
 def write_reference(path: str | os.PathLike[str], image: NDArray[np.float32]) -> None:
-    """Write a reference as plain float32 MRC, which RELION, MotionCor, Warp and cryoSPARC read.
+    """Write a gain or dark reference as float32 MRC, which RELION, MotionCor, Warp and cryoSPARC read.
 
     Raises
     ------

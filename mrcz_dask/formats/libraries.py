@@ -1,4 +1,4 @@
-"""Libraries that come with extras: found, or named with the command that installs them."""
+"""Imports optional packages, such as tifffile, and turns their errors into errors of this package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrcz_dask.values.errors import DamagedError, FormatError, MissingLibraryErr
 
 
 def library(module: str, extra: str, purpose: str) -> Any:
-    """Return an imported module.
+    """Import an optional package, such as tifffile; if it is missing, the error says how to install it.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def library(module: str, extra: str, purpose: str) -> Any:
 
 
 def install(extra: str) -> str:
-    """Return the command that installs an extra: of the checkout that this package runs from, if it does."""
+    """Return the pip command that installs an extra, also for a checkout of the source."""
     root = checkout()
     if root is None:
         return f"pip install 'mrcz-dask[{extra}]'"
@@ -48,7 +48,7 @@ def install(extra: str) -> str:
 
 
 def checkout() -> Path | None:
-    """Return the source tree that this package runs from; None for an installed package."""
+    """Return the source folder from which this package runs; None if it was installed."""
     package = sys.modules["mrcz_dask"]  # nothing in the package imports it: that would be a circle
     root = Path(str(package.__file__)).resolve().parents[1]
     return root if (root / "pyproject.toml").is_file() else None
@@ -56,7 +56,7 @@ def checkout() -> Path | None:
 
 @contextmanager
 def opening(name: str, expected: str) -> Iterator[None]:
-    """Turn whatever a library raises while a file is opened into a FormatError."""
+    """Turn any exception of a library while it opens a file into a FormatError that names the file."""
     try:
         yield
     except Exception as error:
@@ -68,7 +68,7 @@ def opening(name: str, expected: str) -> Iterator[None]:
 
 @contextmanager
 def decoding(name: str, frame: int) -> Iterator[None]:
-    """Turn whatever a library raises while a frame is decoded into a DamagedError."""
+    """Turn any exception of a library while it decodes a frame into a DamagedError with file and frame."""
     try:
         yield
     except Exception as error:
@@ -79,7 +79,7 @@ def decoding(name: str, frame: int) -> Iterator[None]:
 
 
 def raise_ours(name: str, error: Exception, where: str) -> None:
-    """Raise again what is an error of this package, with the name of the file, or of the disk."""
+    """Raise errors of this package and the system again, with the file's name; ignore those of libraries."""
     if isinstance(error, FormatError) and not str(error).startswith(name):
         raise type(error)(f"{name}: {where}{error}") from error
     if isinstance(error, MrczDaskError) or (isinstance(error, OSError) and error.errno is not None):
@@ -87,6 +87,6 @@ def raise_ours(name: str, error: Exception, where: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Return the text of an error in one line, or its class."""
+    """Return an error's text as one line, or its class name if it has no text."""
     text = " ".join(str(error).split())[:200]
     return text if any(map(str.isalpha, text)) else f"{type(error).__name__} {text}".strip()

@@ -1,4 +1,4 @@
-"""Reads metadata that files and messages hold as JSON, MessagePack, TOML or attributes of Zarr.
+"""Reads metadata from JSON, MessagePack, TOML or Zarr attributes; damage is an error with a remedy.
 
 A flipped bit makes a parser raise nearly anything: errors of syntax, of UTF-8, of types, of nesting without
 end. All of it becomes one error that says where, why, and what to do.
@@ -29,7 +29,7 @@ SEAL = "xxh3"
 def reading(
     name: str, expected: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> Iterator[None]:
-    """Turn whatever is raised while metadata are read into an error of this package.
+    """Turn any exception while metadata are read into an error that names the file and the remedy.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def reading(
 def parse_value(
     data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> Any:
-    """Return the JSON value of any kind in bytes or text; raises as `reading` does."""
+    """Return the JSON value (list, text, map ...) in bytes or text; raises as `reading` does."""
     with reading(name, "JSON", remedy, error):
         return json.loads(data)
 
@@ -61,13 +61,13 @@ def parse_value(
 def parse_json(
     data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
-    """Return the JSON object in bytes or text; raises as `reading` does."""
+    """Return the JSON object in bytes or text as a dictionary; raises as `reading` does."""
     with reading(name, "a JSON object", remedy, error):
         return _mapping(json.loads(data))
 
 
 def read_json(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
-    """Return the JSON object in a file.
+    """Return the JSON object in a file as a dictionary.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def read_json(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
 def parse_msgpack(
     data: bytes | memoryview, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
-    """Return the MessagePack map in bytes; raises as `reading` does."""
+    """Return the MessagePack map in bytes as a dictionary; raises as `reading` does."""
     with reading(name, "a MessagePack map", remedy, error):
         # skipping first shows that every announced item is there, before lists are made for them
         scan = msgpack.Unpacker(max_buffer_size=max(1, len(data)))
@@ -97,38 +97,38 @@ def parse_msgpack(
 def parse_toml(
     data: bytes, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
-    """Return the table in bytes of TOML; raises as `reading` does."""
+    """Return the TOML document in bytes as a dictionary; raises as `reading` does."""
     with reading(name, "TOML", remedy, error):
         return tomllib.loads(data.decode("utf-8"))
 
 
 def open_node(path: Path, remedy: str = COPY_AGAIN) -> Any:
-    """Open a Zarr array or group for reading; raises as `reading` does."""
+    """Open a Zarr array or group for reading; damage is an error that names the folder, as in `reading`."""
     zarr = library("zarr", "formats", "Zarr stores")
     with reading(str(path), "a Zarr array or group", remedy):
         return zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
 
 
 def open_group(path: Path, remedy: str = COPY_AGAIN, **options: Any) -> Any:
-    """Open a Zarr group, for reading if the options of Zarr say nothing else; raises as `reading` does."""
+    """Open a Zarr group; damage is an error that names the folder, as in `reading`."""
     zarr = library("zarr", "formats", "Zarr stores")
     with reading(str(path), "a Zarr group", remedy):
         return zarr.open_group(path, **{"mode": "r"} | options)
 
 
 def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
-    """Return the attributes of a Zarr group, which may be sealed; raises as `unsealed_values` does."""
+    """Return the attributes of a Zarr group, after comparing them with their checksum if they have one."""
     with reading(str(path), "attributes of a Zarr group", remedy):
         return unsealed_values(dict(open_group(path, remedy).attrs), str(path), remedy)
 
 
 def sealed_values(values: dict[str, Any]) -> dict[str, Any]:
-    """Return plain values and, beside them, their checksum: for a JSON file or attributes of Zarr."""
+    """Return a dictionary with a checksum of its values added, for a JSON file or Zarr attributes."""
     return {**values, SEAL: xxhash.xxh3_64_hexdigest(canonical(values))}
 
 
 def unsealed_values(content: dict[str, Any], name: str, remedy: str = COPY_AGAIN) -> dict[str, Any]:
-    """Return the values of `sealed_values`; those of older versions have no checksum and are not compared.
+    """Return a dictionary without its checksum, after comparing it; files of older versions have none.
 
     Raises
     ------

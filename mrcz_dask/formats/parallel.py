@@ -1,4 +1,4 @@
-"""Work on frames in several threads with the results in order and few of them in memory."""
+"""Processes frames in several threads, with results in order and few of them in memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ T = TypeVar("T")
 
 
 def available_cores() -> int:
-    """Return the cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 class Pipeline(Generic[T]):
-    """Run jobs in `nthreads` threads and hand on their results in the order of submission.
+    """Runs functions in `nthreads` threads and passes their results on in the order of submission.
 
     With one thread each job runs at once in the caller's. At most ``2 * nthreads`` results wait, so that
     memory does not depend on the number of jobs. Leaving the ``with`` block waits for all jobs.
@@ -36,7 +36,7 @@ class Pipeline(Generic[T]):
         self._pool = ThreadPoolExecutor(nthreads) if nthreads > 1 else None
 
     def submit(self, job: Callable[[], T]) -> None:
-        """Add a job; an error of an earlier one is raised here or in `drain`."""
+        """Submit a function without arguments; an error of an earlier one may be raised here."""
         check_stop()
         if self._pool is None:
             self._consume(job())
@@ -45,7 +45,7 @@ class Pipeline(Generic[T]):
         self._drain_to(self._limit)
 
     def drain(self) -> None:
-        """Wait for all jobs so far and hand on their results."""
+        """Wait for all submitted functions and pass their results on."""
         self._drain_to(0)
 
     def _drain_to(self, limit: int) -> None:
@@ -55,7 +55,7 @@ class Pipeline(Generic[T]):
             self._consume(result)
 
     def close(self) -> None:
-        """Stop the threads; results that were not handed on are dropped."""
+        """Stop the threads, and drop results that were not passed on yet."""
         self._waiting.clear()
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)

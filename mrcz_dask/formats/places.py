@@ -1,4 +1,4 @@
-"""Names of stacks: the formats that suffixes promise, the names of outputs, sizes and times of files."""
+"""Paths of stacks: format by suffix, names of outputs, size and time of modification."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LOOKED_FOR = f"{', '.join(MRC)} (these also within {', '.join(WRAPPERS)}), {_oth
 
 
 class Measured(NamedTuple):
-    """Bytes, and nanoseconds since 1970 of the latest modification; of a folder, over all files in it."""
+    """Size in bytes and last modification (ns since 1970) of a file, or of all files in a folder."""
 
     size: int
     mtime_ns: int
@@ -34,14 +34,18 @@ class Measured(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A file or folder, and where in it the stack is (HDF5 and Zarr; empty: found by itself)."""
+    """Path of a stack: a file or folder, and the array's path inside it (HDF5 and Zarr; empty:
+    found by itself).
+    """
 
     path: Path
     inside: str = ""
 
     @classmethod
     def of(cls, path: str | os.PathLike[str]) -> Place:
-        """Split ``file.h5::/entry/data``; a file that has such a name is itself."""
+        """Split a path such as ``file.h5::/entry/data`` into file and inner path;
+        an existing file so named is not split.
+        """
         text = os.fspath(path)
         before, mark, inside = text.partition(_INSIDE)
         if not mark or Path(text).exists():
@@ -50,24 +54,26 @@ class Place:
 
 
 def is_zarr(path: Path) -> bool:
-    """Return whether a path is that of a Zarr array or group."""
+    """Return True if a folder is a Zarr array or group."""
     return any((path / name).is_file() for name in ZARR_FILES)
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix in lower case, of ``.mrc.gz`` and the like both parts."""
+    """Return a file name's suffix in lower case; of compressed files both parts, such as ``.mrc.gz``."""
     path = Path(name.casefold())
     return "".join(path.suffixes[-2:]) if path.suffix in WRAPPERS else path.suffix
 
 
 def stem_of(name: str) -> str:
-    """Return a stack's name without folder and suffix: what its outputs are called."""
+    """Return a stack's file name without folder and suffix, after which its outputs are named."""
     path = Path(name)
     return path.name[: len(path.name) - len(suffix_of(path.name))] or path.name
 
 
 def stems_of(names: Sequence[str]) -> list[str]:
-    """Name the outputs of stacks: relative names, with the suffix where it tells two apart."""
+    """Return a different output name for each stack: its name without suffix,
+    or with it where two are alike.
+    """
     stems = [name.removesuffix(file) + stem_of(file) for name in names for file in [Path(name).name]]
     while len(set(stems)) < len(set(names)):
         counts = Counter(stems)  # what has its suffix now may be called as another: a.mrc, a.tif, a.mrc.mrcz
@@ -76,12 +82,12 @@ def stems_of(names: Sequence[str]) -> list[str]:
 
 
 def expected_kind(name: str) -> str | None:
-    """Return the kind of stack that a suffix promises, or None."""
+    """Return the file format that a name's suffix stands for, or None."""
     return next((kind for kind, ends in KINDS.items() if suffix_of(name) in ends), None)
 
 
 def is_text(path: str | os.PathLike[str]) -> bool:
-    """Return whether a path is UTF-8, as outputs, records and logs hold names."""
+    """Return True if a path can be encoded as UTF-8, so that outputs and logs can hold it."""
     try:
         os.fspath(path).encode()
     except UnicodeEncodeError:
@@ -90,12 +96,12 @@ def is_text(path: str | os.PathLike[str]) -> bool:
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:
-    """Return the absolute path without links; one that leads in a circle is left as it is."""
+    """Return the absolute path with all symbolic links followed; links in a circle are left as they are."""
     return Path(os.path.realpath(path))
 
 
 def measure(path: str | os.PathLike[str]) -> Measured:
-    """Return the size of a stack and when it was last modified.
+    """Return size and time of the last modification of a stack's file or folder, to notice changes.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Provenance: the steps that made a stack, in order, each sealed by a digest over the one before it.
+"""Provenance: the list of processing steps that made a stack, each protected by a digest.
 
 Nothing volatile goes in: no time, platform, user, host or absolute path, so that equal input and parameters
 give equal files.
@@ -29,7 +29,7 @@ def step(
     caveats: Any = (),
     skipped: Any = (),
 ) -> dict[str, Any]:
-    """Describe one step, as plain values that msgpack and JSON hold.
+    """Return the description of one processing step: its name, parameters, inputs, results and caveats.
 
     Parameters
     ----------
@@ -62,13 +62,13 @@ def step(
 
 
 def append(previous: list[dict[str, Any]] | None, new: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the steps with one more, sealed; those that were there stay as they are."""
+    """Return the list of steps with a new one, sealed by a digest over it and the step before."""
     steps = list(previous or [])
     return [*steps, {**new, _SEAL: _seal(steps[-1].get(_SEAL, "") if steps else "", new)}]
 
 
 def steps_in(value: Any, name: str, error: type[MrczDaskError] = FooterError) -> list[dict[str, Any]]:
-    """Return the steps of a provenance, none for None.
+    """Return the processing steps in a footer's provenance; an empty list for None.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def steps_in(value: Any, name: str, error: type[MrczDaskError] = FooterError) ->
 
 
 def verify_chain(steps: Any) -> list[str]:
-    """Check the digests of a list of steps and return the problems, empty if it is sound."""
+    """Check the digests of all processing steps and return the problems; an empty list if they are sound."""
     if not _are_steps(steps):
         return ["provenance: expected a list of steps"]
     problems, before = [], ""
@@ -95,7 +95,7 @@ def verify_chain(steps: Any) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """Return plain values: text, numbers, lists and maps.
+    """Convert a value to plain ones (text, numbers, lists, maps), as JSON and MessagePack hold them.
 
     NumPy scalars and arrays become numbers and lists, bytes hexadecimal text, numbers that are not finite the
     texts ``inf``, ``-inf`` and ``nan`` (JSON has none), absolute paths their last part.
@@ -127,7 +127,7 @@ def plain(value: Any) -> Any:
 
 
 def canonical(value: Any) -> bytes:
-    """Return JSON with sorted keys and no spaces: equal values give equal bytes."""
+    """Return a value as JSON bytes with sorted keys, so that equal values give equal digests."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 

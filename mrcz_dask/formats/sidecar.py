@@ -1,4 +1,4 @@
-"""The footer's payload as JSON beside a file that other programs read, or in attributes of Zarr arrays."""
+"""Sidecars: this package's metadata as a JSON file beside outputs in formats of others, such as TIFF."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _SCALE = "scale, "
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:
-    """Return where the sidecar of a file is: its name and ``.json``."""
+    """Return the path of a file's sidecar: its name with ``.json`` added."""
     return Path(path).with_name(Path(path).name + ".json")
 
 
 def write_sidecar(path: str | os.PathLike[str], payload: dict[str, Any], *, durable: bool = True) -> None:
-    """Write the payload beside `path`."""
+    """Write metadata and checksums of an output as its sidecar."""
     text = json.dumps(sealed(payload), indent=1, sort_keys=True)
     write_atomic(sidecar_path(path), (text + "\n").encode(), durable=durable)
 
@@ -40,7 +40,7 @@ def write_sidecar(path: str | os.PathLike[str], payload: dict[str, Any], *, dura
 def sidecar(
     path: str | os.PathLike[str], payload: dict[str, Any] | None, *, durable: bool = True
 ) -> Iterator[None]:
-    """Put the payload beside `path`, whose file appears in this block; None: remove a sidecar of ours.
+    """Write a sidecar together with the file written in this ``with`` block; None: remove an old one of ours.
 
     One of ours is replaced, and removed, also where it is damaged.
 
@@ -72,12 +72,14 @@ def sidecar(
 
 
 def sealed(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload with its checksum and our name."""
+    """Return metadata with their checksum and this package's mark,
+    as sidecars and Zarr attributes hold them.
+    """
     return {"format": _FORMAT, "version": VERSION, "xxh3": _checksum(payload), "payload": payload}
 
 
 def unsealed(content: Any, name: str) -> dict[str, Any] | None:
-    """Return the payload of what `sealed` gave; None if this is something else.
+    """Return the metadata that `sealed` wrapped, after comparing the checksum; None if not from this package.
 
     Raises
     ------
@@ -101,7 +103,7 @@ def unsealed(content: Any, name: str) -> dict[str, Any] | None:
 
 
 def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """Return the payload beside `path`; None if there is none, or a JSON file of somebody else.
+    """Read the metadata in a file's sidecar; None if there is none, or it is another program's file.
 
     Raises
     ------
@@ -117,17 +119,17 @@ def read_sidecar(path: str | os.PathLike[str]) -> dict[str, Any] | None:
 
 
 def signed(writer: str, pixels: dict[str, Any]) -> str:
-    """Return the name of the program with the promise of a sidecar, to be kept in the file itself."""
+    """Return the text that names this program in a file and says that it needs its sidecar."""
     return f"{writer}; {_SCALE if 'scale' in pixels else ''}{_PROMISE}"
 
 
 def promises_scale(texts: Iterable[str]) -> bool:
-    """Return whether a text of a file promises that its sidecar has the scale of the pixels."""
+    """Return True if a text in a file says that its sidecar holds the scale of the pixels."""
     return any(text.endswith(_SCALE + _PROMISE) for text in texts)
 
 
 def notes_without(name: str, texts: Iterable[str]) -> tuple[str, ...]:
-    """Return a note about the sidecar that a file promises in one of its texts and that is not there.
+    """Return a note if a file's texts say that it has a sidecar, and the sidecar is missing.
 
     Raises
     ------
@@ -147,7 +149,7 @@ def notes_without(name: str, texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def section(payload: dict[str, Any] | None, key: str) -> dict[str, Any]:
-    """Return a map of a payload, empty if it is not there or no map."""
+    """Return one part of a footer's content as a dictionary; empty if it is missing or no map."""
     value = (payload or {}).get(key)
     return value if isinstance(value, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Open files; positioned reads from a path, a seekable binary stream or bytes, safe from several threads."""
+"""Opens files and reads bytes at given offsets, from a path, a stream or bytes; safe from several threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 
 
 def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
-    """Open a regular file and return its descriptor; every reader of this package opens files with this.
+    """Open a regular file and return its descriptor; pipes and devices, which may block, are refused.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
 
 
 def companion(path: Path, name: str) -> Path:
-    """Return the path of a file that another one names: a regular file in the same folder or below.
+    """Return the path of a file that another file refers to; it must be in the same folder or below.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def companion(path: Path, name: str) -> Path:
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:
-    """Read a whole file of at most `most` bytes.
+    """Read a whole file; more than `most` bytes are an error.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
 
 
 def read_bytes(handle: int, count: int, offset: int) -> bytes:
-    """Read bytes of an open file, fewer at its end; on Linux a single read ends at 2 GiB."""
+    """Read `count` bytes of an open file at an offset, fewer at its end; more than 2 GiB is possible."""
     parts: list[bytes] = []
     while count and (part := os.pread(handle, count, offset)):
         parts.append(part)
@@ -106,7 +106,7 @@ def read_bytes(handle: int, count: int, offset: int) -> bytes:
 
 
 class Source:
-    """Bytes at an offset, without a shared position.
+    """Reads bytes at given offsets from a path, a stream or bytes; safe from several threads.
 
     Parameters
     ----------
@@ -152,11 +152,11 @@ class Source:
 
     @property
     def stored(self) -> int:
-        """Number of bytes on disk, fewer where these are compressed."""
+        """Number of bytes on disk; fewer than `size` if they are compressed."""
         return self.size
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
-        """Return exactly `count` bytes from `offset`.
+        """Return exactly `count` bytes from `offset`; fewer are an error.
 
         Raises
         ------
@@ -181,38 +181,38 @@ class Source:
         return data
 
     def close(self) -> None:
-        """Close the file if this object opened it."""
+        """Close the file; a stream that the caller opened stays open."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
 
 
 class Cursor(io.RawIOBase):
-    """A position in a `Source`, for libraries that want a file."""
+    """Wraps a `Source` as a Python file object with a position, for libraries that need one."""
 
     def __init__(self, source: Source) -> None:
         super().__init__()
         self._source, self._at = source, 0
 
     def readable(self) -> bool:
-        """Return True."""
+        """Return True: the file can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Return True."""
+        """Return True: the position can be set."""
         return True
 
     def tell(self) -> int:
-        """Return the position."""
+        """Return the position in bytes."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move to a position and return it."""
+        """Set the position and return it, in bytes."""
         self._at = (0, self._at, self._source.size)[whence] + offset
         return self._at
 
     def readinto(self, buffer: Any, /) -> int:
-        """Fill the buffer as far as there are bytes; return how many."""
+        """Fill a buffer from the position on, as far as there are bytes; return their number."""
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._source.size - self._at))
         view[:count] = self._source.read_at(self._at, count)

@@ -1,4 +1,4 @@
-"""Open stacks of every format, chosen by the first bytes of the file; its name only says what is expected."""
+"""Opens stacks of every format; the format is found from the first bytes of the file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def open_source(
     permissive: bool = False,
     complain: Complain | None = None,
 ) -> FrameSource:
-    """Open a stack of any format for reading frame by frame; to be used with ``with``.
+    """Open a stack of any format in a ``with`` block, to read it frame by frame.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def read(
     params: InputParams | None = None,
     nthreads: int | None = None,
 ) -> NDArray[Any]:
-    """Read a stack, or some of its frames without touching the others.
+    """Read a stack of any format, or only some of its frames, as a NumPy array.
 
     Parameters
     ----------
@@ -159,7 +159,8 @@ def read(
 
 
 def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | None:
-    """Return the payload of a footer, of a sidecar, or of a Zarr array's attributes; None if there is none.
+    """Return the metadata and checksums that this package wrote with a stack: footer,
+    sidecar or Zarr attributes.
 
     Parameters
     ----------

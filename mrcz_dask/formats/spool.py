@@ -1,4 +1,4 @@
-"""Spools: files to which frames or events are appended until their stack is whole.
+"""Spool files, to which frames or electrons of a stack are appended until the stack is complete.
 
 A record is ``<4sIQQ``: a mark, the lengths of its header and body, and xxh3-64 over both lengths, header and
 body. Then come the header as JSON, and the body. The first record describes the stack and has no body; all
@@ -41,7 +41,7 @@ Item = tuple[Mapping[str, Any], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The header of a record, and its place in the file.
+    """Header and place of one record in a spool file, such as that of a frame.
 
     Attributes
     ----------
@@ -61,20 +61,20 @@ class Record:
 
     @property
     def end(self) -> int:
-        """Offset of the next record."""
+        """Offset of the byte behind the record, where the next one begins."""
         return self.offset + self.nbytes
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Bytes start <= k < end of a spool that are no record."""
+    """Range of bytes in a spool file, start <= k < end, that are damaged: no sound record."""
 
     start: int
     end: int
 
 
 class SpoolReader:
-    """Reads the whole records of a spool; nothing is changed, and another process may append meanwhile.
+    """Reads the sound records of a spool file, even while another process appends to it.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class SpoolReader:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a spool. `header` is empty if no record says it, `records` if none is whole."""
+        """Open a spool file and find its sound records and damage."""
         handle = open_file(path)
         parts = list(scan(handle))
         records = [part for part in parts if isinstance(part, Record)]
@@ -105,7 +105,7 @@ class SpoolReader:
         return reader
 
     def body(self, record: Record) -> bytes:
-        """Read the body of a record, and compare the record with its checksum.
+        """Return the content of a record, after comparing its checksum.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class SpoolReader:
         return content[2]
 
     def close(self) -> None:
-        """Close the file; it stays."""
+        """Close the file, without deleting it."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
@@ -134,14 +134,14 @@ class SpoolReader:
 
 
 class Spool(SpoolReader):
-    """A spool to which one process at a time appends; see `SpoolReader`."""
+    """Spool file to which one process appends records, such as frames; see `SpoolReader`."""
 
     _end = 0
     _durable = True
 
     @classmethod
     def create(cls, path: Path, header: Mapping[str, Any], *, durable: bool = True) -> Self:
-        """Begin a new file.
+        """Create a spool file, whose first record describes the stack.
 
         Parameters
         ----------
@@ -174,7 +174,9 @@ class Spool(SpoolReader):
 
     @classmethod
     def resume(cls, path: Path, *, durable: bool = True) -> Self | None:
-        """Go on with a file: a last record that is cut off goes, and damage is dealt with as in `replacing`.
+        """Open an existing spool file to append to it; a last record that was cut off is removed.
+
+        Of a damaged one the sound records go on in a new file, as `replacing` says.
 
         Returns None, and leaves the file as it is, if it is sound and holds no record but the first.
 
@@ -195,7 +197,7 @@ class Spool(SpoolReader):
 
     @classmethod
     def replacing(cls, left: SpoolReader, items: Iterable[Item]) -> Self:
-        """Write records of a spool into a new one that takes its name; a damaged one stays under another.
+        """Replace a spool file by a new one with the given records; a damaged one is kept under another name.
 
         Raises
         ------
@@ -228,7 +230,7 @@ class Spool(SpoolReader):
         return spool
 
     def append(self, items: Sequence[Item]) -> None:
-        """Append records, each a header and a body: all of them, or on an error none.
+        """Append records, each a header and a body: all of them, or none if an error occurs.
 
         Raises
         ------
@@ -258,20 +260,20 @@ class Spool(SpoolReader):
             left = left[written:]
 
     def remove(self) -> None:
-        """Close the file and delete it."""
+        """Close and delete the spool file, when its stack has been written."""
         self.close()
         self.path.unlink(missing_ok=True)
 
 
 def pack(header: Mapping[str, Any], body: bytes) -> bytes:
-    """Return the bytes of a record."""
+    """Return a record as bytes for the spool file, with its checksum."""
     text = json.dumps(header).encode()
     checksum = _checksum(_LENGTHS.pack(len(text), len(body)), text, body)
     return _HEAD.pack(_MARK, len(text), len(body), checksum) + text + body
 
 
 def scan(handle: int) -> Iterator[Record | Damage]:
-    """Yield the whole records of an open file, and the damage between them.
+    """Yield the sound records of an open spool file, and the damaged ranges between them.
 
     A last record that is cut off, or not written to its end yet, ends it.
     """
@@ -293,7 +295,7 @@ def scan(handle: int) -> Iterator[Record | Damage]:
 
 
 def keep_damaged(path: Path) -> Path:
-    """Give a damaged spool a second, visible name, and return it."""
+    """Link or copy a damaged spool file to a visible name that ends in ``.damaged``, and return its path."""
     name = f"{path.name.removeprefix('.')}.damaged"
     places = (path.with_name(f"{name}{suffix}") for suffix in chain([""], (f"-{k}" for k in count(2))))
     place = next(place for place in places if not place.exists())
@@ -305,8 +307,8 @@ def keep_damaged(path: Path) -> Path:
 
 
 def _content(handle: int, start: int) -> tuple[dict[str, Any], int, bytes] | None:
-    """Return header, offset of the body, and body of the record that begins at an offset; None if no whole
-    one does.
+    """Return header, offset of the body, and body of the record that begins at an offset;
+    None if no whole one does.
     """
     size, head = os.fstat(handle).st_size, read_bytes(handle, _HEAD.size, start)
     if len(head) < _HEAD.size:

@@ -1,4 +1,4 @@
-"""Minimum, maximum, mean and standard deviation of a stack, gathered frame by frame.
+"""Computes minimum, maximum, mean and standard deviation of a stack, frame by frame.
 
 Small integers are summed exactly; other pixels in float64, two passes a block. Either way the result depends
 on the frames and their order alone, never on threads.
@@ -27,7 +27,7 @@ _MOST = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class FrameStats:
-    """Count, extremes, mean, and sum of squared deviations from it, of a frame's finite pixels."""
+    """Statistics of a frame's finite pixels: count, minimum, maximum, mean, sum of squared deviations."""
 
     count: int
     minimum: float
@@ -37,7 +37,7 @@ class FrameStats:
 
 
 def frame_stats(frame: NDArray[Any]) -> FrameStats | None:
-    """Return the statistics of a frame (ny, nx), or None if there are none (complex, nothing finite)."""
+    """Return the statistics of a frame's pixels (ny, nx); None if they are complex or none is finite."""
     if frame.dtype.kind == "c":
         return None
     if frame.dtype.kind in "iu":
@@ -57,13 +57,13 @@ def frame_stats(frame: NDArray[Any]) -> FrameStats | None:
 
 
 def from_moments(count: int, moments: tuple[int, int, int, int]) -> FrameStats:
-    """Return the statistics of `count` integers from their minimum, maximum, sum and sum of squares."""
+    """Return the statistics of `count` integer pixels from their minimum, maximum, sum and sum of squares."""
     low, high, total, squares = map(int, moments)
     return FrameStats(count, low, high, total / count, (squares * count - total**2) / count)
 
 
 def combine(parts: Iterable[FrameStats | None]) -> Statistics:
-    """Return the statistics of the whole, from its frames in their order."""
+    """Return minimum, maximum, mean and standard deviation of a stack from the statistics of its frames."""
     total: FrameStats | None = None
     for part in parts:
         if part is not None:

@@ -1,4 +1,4 @@
-"""Verify a file: compare every frame, the header, the footer and the provenance with their checksums."""
+"""Verifies a file: compares every frame, the header, the footer and the provenance with their checksums."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Status = Literal["sound", "damaged", "no-footer", "partly-checked"]
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The result of `verify_file`.
+    """Result of `verify_file`: whether the file is sound, and all problems found in it.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class VerifyReport:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the result as a dictionary of plain values, for JSON."""
         return {
             key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
         }
@@ -76,7 +76,7 @@ class _CheckedFrame:
 
 
 def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyReport:
-    """Check a stack against its footer, sidecar or attributes; without any, whether it can be decoded.
+    """Verify a stack by its recorded checksums; without any, check that every frame can be decoded.
 
     Parameters
     ----------

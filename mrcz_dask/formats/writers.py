@@ -1,4 +1,4 @@
-"""Write stacks of every format, in a dtype and an order of rows that other programs read alike."""
+"""Writes stacks in every output format, with dtype and order of rows as other programs expect."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def open_writer(
     four_bit: bool = False,
     **about: Any,
 ) -> FrameWriter:
-    """Begin a stack of any format; the file appears whole, with its sidecar, when it is closed.
+    """Return a writer of a stack in any output format; the file appears, whole, when it is closed.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def open_writer(
 
 
 def check_format_codec(format: OutputFormat, codec: str) -> None:
-    """Refuse a codec with which a format cannot be written.
+    """Raise an error if an output format cannot be compressed with a codec.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ def check_format_codec(format: OutputFormat, codec: str) -> None:
 def stored_type(
     format: OutputFormat, dtype: DTypeLike, low: float, high: float, codec: str = "auto"
 ) -> tuple[np.dtype[Any], bool]:
-    """Choose the dtype in which a format holds pixels without loss, and all programs read them alike.
+    """Choose the dtype in which an output format holds pixels without loss, readable for other programs.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def _narrowest(format: OutputFormat, low: int, high: int) -> np.dtype[Any]:
 
 
 def reversed_rows(source: FrameSource, format: OutputFormat) -> bool:
-    """Return whether frames of a stack are to be written from their last row to their first one.
+    """Return True if the rows of each frame must be written in reverse order, last row first.
 
     RELION, IMOD and MotionCor reverse the rows of TIFF when they read it. In outputs for them they see the
     image as they would see the input. MRCZ and Zarr keep the order; see `row_order`.
@@ -212,7 +212,7 @@ def reversed_rows(source: FrameSource, format: OutputFormat) -> bool:
 
 
 def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
-    """Return the entry about the order of rows in `pixels` of an output; empty for other programs.
+    """Return the footer's entry about the order of rows, for MRCZ and Zarr; empty for other formats.
 
     ``rows: TIFF`` where MRCZ and Zarr hold them in the order of TIFF, so that `reversed_rows` puts them right
     when they go to another program.
@@ -221,5 +221,5 @@ def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
 
 
 def is_top_down(source: FrameSource) -> bool:
-    """Return whether the rows of a stack are in the order of TIFF, which other programs reverse."""
+    """Return True if rows are in the order of TIFF (top first), which other programs reverse."""
     return source.format == "TIFF" or source.pixels.get(ROWS) == TOP_DOWN

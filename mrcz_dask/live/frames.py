@@ -57,7 +57,7 @@ class Roi:
         return cls(0, shape[0], 0, shape[1])
 
     def within(self, shape: tuple[int, ...]) -> Roi:
-        """Clip the region to an image of shape (ny, nx); a region outside of it becomes the whole image."""
+        """Return the region cut to an image of shape (ny, nx); a region outside becomes the whole image."""
         y1, x1 = min(self.y1, shape[0]), min(self.x1, shape[1])
         return Roi(self.y0, y1, self.x0, x1) if self.y0 < y1 and self.x0 < x1 else Roi.whole(shape)
 

@@ -1,4 +1,4 @@
-"""The errors of this package; each is also the built-in error that a caller would expect.
+"""Errors of this package; each is also the built-in error that a caller would expect, such as ValueError.
 
 A message says what was found, where, what was expected, and what to do about it.
 """

@@ -1,4 +1,4 @@
-"""Choose the neighbors in time that make the reference of a stack."""
+"""Chooses the neighbors in time whose sums make the reference of a stack (the KOMA window)."""
 
 from __future__ import annotations
 

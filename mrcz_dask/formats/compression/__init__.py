@@ -1,1 +1,1 @@
-"""Codecs compress frames into chunks; one is chosen from a sample of the data."""
+"""Compresses frames, and chooses the compression from a sample of the data."""

@@ -1,4 +1,4 @@
-"""Blosc chunks, one for each frame: read their headers, and decode them into an existing array."""
+"""Reads blosc chunks, each of which holds one compressed frame of an MRCZ file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ blosc2.set_releasegil(True)
 
 @dataclass(frozen=True, slots=True)
 class ChunkHeader:
-    """The first 16 bytes of a chunk, the same in version 2 (blosc1) and 5 (blosc2).
+    """The first 16 bytes of a blosc chunk (one compressed frame): version, codec, sizes.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class ChunkHeader:
 
     @classmethod
     def parse(cls, data: bytes | memoryview) -> ChunkHeader:
-        """Read the header of a chunk from its first 16 bytes.
+        """Read the header of a blosc chunk from its first 16 bytes.
 
         Raises
         ------
@@ -66,14 +66,15 @@ class ChunkHeader:
 
     @property
     def codec(self) -> str | None:
-        """Format of the compressor (lz4hc writes lz4); None where bytes are merely copied or all equal."""
+        """Name of the compression, such as ``zstd``; None if the pixels are only copied or all equal."""
         if self.flags & _COPIED or (self.version == 5 and self.cbytes == _HEADER_5):
             return None
         return _FORMATS.get(self.flags >> 5, f"format {self.flags >> 5}")
 
 
 def walk(source: Source, offset: int, count: int, nbytes: int) -> tuple[tuple[int, int], ...]:
-    """Find `count` chunks end to end from `offset`, reading their headers alone.
+    """Return offset and size of each of `count` compressed frames stored one after the other,
+    from their headers.
 
     Parameters
     ----------
@@ -115,7 +116,7 @@ def walk(source: Source, offset: int, count: int, nbytes: int) -> tuple[tuple[in
 
 
 def check_size(chunk: ChunkHeader, nbytes: int) -> None:
-    """Refuse a chunk that would not decode to `nbytes`, before anything is allocated for it.
+    """Raise an error unless a compressed frame decodes to `nbytes`, before memory is allocated for it.
 
     Raises
     ------
@@ -127,7 +128,7 @@ def check_size(chunk: ChunkHeader, nbytes: int) -> None:
 
 
 def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], nthreads: int = 1) -> None:
-    """Decode a chunk into a C-contiguous array of exactly its size.
+    """Decompress a frame's blosc chunk into a C-contiguous array of exactly its size.
 
     Raises
     ------

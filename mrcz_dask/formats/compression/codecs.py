@@ -36,7 +36,7 @@ _WORTH = 0.99  # smaller blocks are slower to read: the file must shrink to this
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """A compressor with its level, filter and block size.
+    """A way to compress frames: compressor (such as ``zstd``), level, filter and block size.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ class Codec:
 
     @classmethod
     def parse(cls, text: str, *, version: int = 2) -> Codec:
-        """Make a codec from NAME[:LEVEL[:FILTER]], such as ``zstd:1`` or ``lz4:9:none``.
+        """Make a codec from text NAME[:LEVEL[:FILTER]], such as ``zstd:1`` or ``lz4:9:none``.
 
         Raises
         ------
@@ -94,15 +94,15 @@ class Codec:
 
     @property
     def format(self) -> str:
-        """Name that MODE and other readers have for its streams."""
+        """Name of the codec in MRCZ headers, by which other programs know how to decompress."""
         return "zstd" if self.name == "noise" else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the codec as a dictionary of plain values, for the provenance."""
         return asdict(self)
 
     def compress(self, frame: NDArray[Any]) -> bytes:
-        """Return a C-contiguous frame as one chunk; the same bytes in any thread."""
+        """Return a C-contiguous frame as one blosc chunk; equal frames give equal bytes in any thread."""
         block = self.blocksize or _default_block(frame.itemsize)
         # blosc knows item sizes, not float16 or complex
         items = frame.reshape(-1).view(f"u{frame.itemsize}")
@@ -113,7 +113,8 @@ class Codec:
 
 
 def check_codec(codec: str) -> None:
-    """Accept ``auto``, ``auto:fast``, ``auto:small``, ``none`` and NAME[:LEVEL[:FILTER]]; refuse all else.
+    """Raise an error unless a text names a codec: ``auto``, ``auto:fast``, ``auto:small``,
+    ``none`` or NAME[:LEVEL[:FILTER]].
 
     Raises
     ------
@@ -125,7 +126,7 @@ def check_codec(codec: str) -> None:
 
 
 def check_chunk_size(nbytes: int) -> None:
-    """Refuse a frame that no blosc chunk can hold.
+    """Raise an error if a frame is too large (2 GiB) for a blosc chunk.
 
     Raises
     ------
@@ -137,7 +138,8 @@ def check_chunk_size(nbytes: int) -> None:
 
 
 def resolve(codec: str | Codec | None, frame: NDArray[Any], *, version: int = 2) -> Codec | None:
-    """Return the codec for a stack that begins with `frame`; None stands for no compression.
+    """Return the codec for a stack whose first frame is `frame`; ``auto`` tries several;
+    None = no compression.
 
     Raises
     ------
@@ -191,7 +193,7 @@ class _Trial:
 
 
 def choose(frame: NDArray[Any], aim: str = "auto", *, version: int = 2) -> Codec:
-    """Choose codec, filter and block size for frames like this one.
+    """Choose the compression for frames like this one: the smallest result that is fast enough for the aim.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""zstd for counts: entropy coding, and hardly any search for repeats.
+"""Compresses electron counts with zstd: entropy coding, with hardly any search for repeats,
+which counts lack.
 
 Counts are noise. What repeats in them does so by chance, and to write it as a repeat costs more than to code
 its bytes one by one. So the search is as narrow as zstd allows. Each bit plane is a zstd frame of its own, as
@@ -59,7 +60,7 @@ def _compressors(level: int) -> tuple[zstandard.ZstdCompressor, zstandard.ZstdCo
 
 
 def compress(items: NDArray[Any], level: int, shuffle: str, limit: int) -> bytes:
-    """Compress counts into a chunk of version 2.
+    """Compress the electron counts of one frame into a blosc chunk of version 2.
 
     Parameters
     ----------

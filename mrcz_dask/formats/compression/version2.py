@@ -1,4 +1,4 @@
-"""Put version-2 chunks together from the streams that blosc2 makes.
+"""Makes blosc chunks of version 2, which every MRCZ reader knows, from streams compressed by blosc2.
 
 blosc2 compresses faster than the blosc1 in numcodecs (bit shuffle with AVX2, a newer zstd) but writes version
 5 alone. Both keep a block as the same stream; this is what differs:
@@ -43,7 +43,8 @@ Piece = bytes | memoryview
 
 
 def block_size(items: int, itemsize: int, limit: int) -> int:
-    """Choose the block size: the limit, or less so that hardly any pixels are left behind the last block.
+    """Return the bytes of a block for blosc: at most `limit`,
+    so that few pixels are left after the last block.
 
     Bit planes of a 1 MiB block of bytes are 128 KiB, as zstd's own blocks are: smaller ones cost up to 1 %
     of space. A long tail that blosc1 does not shuffle costs as much, whatever the codec.
@@ -55,7 +56,7 @@ def block_size(items: int, itemsize: int, limit: int) -> int:
 
 
 def compress(items: NDArray[Any], name: str, level: int, shuffle: str, limit: int) -> bytes:
-    """Return a chunk of version 2.
+    """Compress the pixels of one frame into a blosc chunk of version 2, which every MRCZ reader knows.
 
     Parameters
     ----------
@@ -94,7 +95,7 @@ def _from_blosc2(items: NDArray[Any], name: str, level: int, shuffle: str, block
 def chunk_of(
     items: NDArray[Any], name: str, shuffle: str, block: int, streams: Sequence[Sequence[Piece]]
 ) -> bytes:
-    """Put a chunk of version 2 together from its streams, one a block.
+    """Join compressed blocks into a blosc chunk of version 2.
 
     Parameters
     ----------
@@ -129,7 +130,9 @@ def _stream_starts(chunk: bytes, block: int) -> NDArray[np.int32] | None:
 
 
 def compress5(items: NDArray[Any], name: str, level: int, shuffle: str, block: int, **options: Any) -> bytes:
-    """Return a chunk of version 5, compressed by one thread; parameters as `compress`."""
+    """Compress the pixels of one frame into a blosc2 chunk (version 5), in one thread;
+    parameters as `compress`.
+    """
     return bytes(
         blosc2.compress2(
             items,

@@ -1,1 +1,1 @@
-"""Readers and writers of TIFF, EER, DM, HDF5 and Zarr."""
+"""Reads TIFF, EER, DM, HDF5 and Zarr, and writes TIFF and Zarr."""

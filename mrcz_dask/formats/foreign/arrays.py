@@ -1,4 +1,5 @@
-"""HDF5 and Zarr: a three-dimensional array somewhere in a tree of groups, read frame by frame.
+"""Reads stacks from HDF5 and Zarr: finds the three-dimensional array in the file,
+and reads it frame by frame.
 
 Frames that were never written are no frames of zeros. HDF5 knows which these are. Zarr leaves chunks of zeros
 out, too, unless it is told to write them; it cannot be known which they are, so that they are refused.
@@ -39,7 +40,7 @@ _MOST = 64
 
 
 class ArrayReader(ChecksummedSource):
-    """A three-dimensional array as a stack, row 0 at the top.
+    """Reads a stack from a three-dimensional HDF5 or Zarr array; row 0 is at the top.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ class ArrayReader(ChecksummedSource):
         self._file_meta = {**({"attributes": attributes} if attributes else {}), "input": read}
 
     def decode(self, i: int, out: NDArray[Any]) -> None:
-        """Decode frame `i`, (ny, nx); nothing is compared."""
+        """Decode frame `i` into an array (ny, nx), without comparing its checksum."""
         if i in self.unwritten:
             raise TruncatedError(f"{self.name}: frame {i} was never written; copy the file again")
         image = len(self._array.shape) == 2
@@ -103,7 +104,7 @@ class ArrayReader(ChecksummedSource):
 
 
 def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
-    """Open the largest three-dimensional dataset of an HDF5 file, or the one at `inside`.
+    """Open the stack in an HDF5 file: its largest three-dimensional dataset, or the one named `inside`.
 
     Datasets of a group that are links to other files in the same folder are one stack, in the order of their
     names: master files of Dectris.
@@ -146,7 +147,7 @@ def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
 
 
 def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
-    """Open a Zarr array (version 2 or 3), the largest three-dimensional one of a group, or that at `inside`.
+    """Open the stack in a Zarr store: its largest three-dimensional array, or the one named `inside`.
 
     Raises
     ------

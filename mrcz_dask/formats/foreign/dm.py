@@ -1,4 +1,4 @@
-"""DM3 and DM4 of DigitalMicrograph, read by RosettaSciIO."""
+"""Reads DM3 and DM4 files of DigitalMicrograph, with RosettaSciIO."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EPOCH, _ZONES = datetime(1601, 1, 1), timedelta(hours=26)  # of Windows' clock;
 
 
 class DmReader(FrameSource):
-    """The image, or stack of images, of a DM file; row 0 at the top, axes (n, y, x).
+    """Reads the image or image stack of a DigitalMicrograph file; row 0 at the top, axes (n, y, x).
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class DmReader(FrameSource):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """Title, local time, camera, exposure (s), voltage (V) and magnification, and what was read."""
+        """Metadata: title, local time, camera, exposure (s), voltage (V), magnification, and input file."""
         tags = self._image["original_metadata"].get("ImageList", {}).get("TagGroup0", {}).get("ImageTags", {})
         bar, microscope = section(tags, "DataBar"), section(tags, "Microscope Info")
         values = {

@@ -1,4 +1,4 @@
-"""EER, the electron events of Falcon cameras: raw frames summed to frames of counts."""
+"""Reads EER, the electron events of Falcon cameras, as frames of counts."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _STEPS = {1: 0, 2: 1, 4: 2}
 
 
 def first_events(pages: TiffPages) -> int | None:
-    """Return the first page of electron events, 0 or 1: an image of all of them may come before."""
+    """Return the first page with electron events: 0, or 1 if an image of all events comes before."""
     few = range(min(2, pages.count))
     return next((k for k in few if pages.page(k).compression in COMPRESSIONS), None)
 
 
 class EerReader(FrameSource):
-    """An EER file as frames of counts, row 0 at the top.
+    """Reads an EER file of a Falcon camera as frames of counts, each the sum of raw frames; row 0 at the top.
 
     Parameters
     ----------
@@ -104,11 +104,11 @@ class EerReader(FrameSource):
 
     @property
     def codec(self) -> str:
-        """Name of the compression."""
+        """Name of the compression of the electron events, such as ``eer-65001``."""
         return f"eer-{int(self._first.compression)}"
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx) counts: the sum of its raw frames; see `FrameSource`."""
+        """Return frame `i`, (ny, nx): electron counts, summed over its raw frames; see `FrameSource`."""
         i, out = self.place(i, out)
         out[:] = 0
         with decoding(self.name, i):
@@ -147,5 +147,5 @@ class EerReader(FrameSource):
         return page, b"".join(parts)
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file; a stream that the caller opened stays open."""
         self._pages.close()

@@ -1,4 +1,5 @@
-"""Where the frames of an HDF5 file are: in itself, or in files beside it that it links to or is made of.
+"""Finds the frames of an HDF5 file whose pixels are in other files beside it,
+such as master files of Dectris.
 
 HDF5 follows a link to any file of the user, and shows zeros where one is missing. So links are followed here,
 one by one, and what a dataset is made of is checked before it is read.
@@ -24,7 +25,7 @@ _DEEPEST = 8  # links to links, and arrays made of arrays
 
 
 class JoinedStacks:
-    """Datasets (n, y, x) of one kind, one after the other, as one.
+    """Several HDF5 datasets (n, y, x) of equal frames, read one after the other as one stack.
 
     Attributes
     ----------
@@ -45,7 +46,7 @@ class JoinedStacks:
 
 
 class LinkedFiles:
-    """An HDF5 file and those beside it that it links to, open together.
+    """Opens an HDF5 file together with the files beside it that hold its pixels.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ class LinkedFiles:
         self.close = self._closing.close
 
     def open(self, origin: Any, name: str) -> Any:
-        """Open a file that another one names; `companion` says which are."""
+        """Open an HDF5 file named by another one; it must be in the same folder or below."""
         if self._source.path is None:
             raise FormatError(f"{self.name}: has frames in {name}; give the path of the file, not its bytes")
         path = companion(self._source.path if origin == self._root else Path(origin.filename), name)
@@ -81,7 +82,7 @@ class LinkedFiles:
         return self._files[path]
 
     def follow(self, group: Any, path: str, depth: int = 0) -> Any:
-        """Return what is at a path, or None; links are followed one by one.
+        """Return the dataset or group at a path, or None; links to other files are checked and followed.
 
         Raises
         ------
@@ -107,7 +108,7 @@ class LinkedFiles:
         return group
 
     def stacks(self) -> dict[str, JoinedStacks]:
-        """Find the stacks that the file has in other files, by group.
+        """Return the stacks whose datasets are in other files, by the HDF5 group that links to them.
 
         Raises
         ------
@@ -135,7 +136,7 @@ class LinkedFiles:
         return found
 
     def check(self, array: Any, depth: int = 0) -> None:
-        """Check that all pixels of a dataset are in these files, before HDF5 looks for them elsewhere.
+        """Raise an error unless all pixels of a dataset are in the opened files.
 
         Raises
         ------
@@ -191,7 +192,7 @@ class LinkedFiles:
 
 
 def sum_of_blocks(blocks: list[Block], shape: tuple[int, ...]) -> Any:
-    """Return the selection of HDF5 that blocks of an array cover together."""
+    """Return the HDF5 selection (dataspace) that covers all given blocks of an array."""
     h5s = library("h5py", "hdf5", "HDF5 files").h5s
     space = h5s.create_simple(shape)
     space.select_none()
@@ -201,7 +202,7 @@ def sum_of_blocks(blocks: list[Block], shape: tuple[int, ...]) -> Any:
 
 
 def blocks_of(space: Any, shape: tuple[int, ...]) -> list[Block]:
-    """Return the blocks of a selection; those without an end go to the end of the array."""
+    """Return the blocks of an HDF5 selection; blocks of unlimited size end with the array."""
     h5s = library("h5py", "hdf5", "HDF5 files").h5s
     ones = (1,) * len(shape)
     if space.get_select_type() == h5s.SEL_ALL:
@@ -222,7 +223,7 @@ def blocks_of(space: Any, shape: tuple[int, ...]) -> list[Block]:
 
 
 def unwritten_frames(array: Any, axis: int) -> list[int]:
-    """Return the numbers of the frames of a dataset for which not all chunks were written.
+    """Return the numbers of the frames of an HDF5 dataset that were not written completely.
 
     Parameters
     ----------

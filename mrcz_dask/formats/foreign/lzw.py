@@ -1,4 +1,4 @@
-"""Checks LZW streams of TIFF before they are decoded.
+"""Checks LZW-compressed strips of TIFF files for damage before they are decoded.
 
 The decoder of imagecodecs trusts them: after damage it reads memory that is not its own, which ends the
 process or gives any pixels, and leaves what a stream that ends early does not fill as it finds it.
@@ -19,7 +19,7 @@ _TABLE = 1 << 13  # decoders complain long before
 
 
 def check_lzw(stream: bytes, nbytes: int) -> None:
-    """Check that a stream decodes to so many bytes, without decoding it.
+    """Raise an error unless an LZW stream of a TIFF file decodes to at least `nbytes`.
 
     Raises
     ------

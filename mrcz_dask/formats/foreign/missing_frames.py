@@ -1,4 +1,4 @@
-"""Frames of a Zarr array that were never written, and what a store may consist of."""
+"""Finds frames of a Zarr array that were never written, and refuses stores with links."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from mrcz_dask.values.errors import HeaderError, TruncatedError
 
 
 def check_store(folder: Path) -> None:
-    """Check that a store consists of files and folders, since links lead to any file of the user.
+    """Raise an error if a Zarr store holds links, pipes or devices:
+    a link could lead to any file of the user.
 
     Raises
     ------
@@ -36,7 +37,7 @@ def check_store(folder: Path) -> None:
 
 
 def absent_frames(array: Any, folder: Path) -> list[int]:
-    """Return the numbers of the frames of a Zarr array of which not all chunks are stored.
+    """Return the numbers of the frames of a Zarr array that were not written completely.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""TIFF as cameras and image programs write it: a page a frame, decoded by tifffile and imagecodecs."""
+"""Reads TIFF stacks of cameras and image programs, one page a frame, with tifffile and imagecodecs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ _IMAGES = re.compile(r"ImageJ=.*?\bimages=(?P<count>\d+)", re.DOTALL)
 
 
 def page_offsets(source: Source) -> list[int]:
-    """Follow the chain of pages of a TIFF file to its end: readers stop silently where it is broken.
+    """Return the file offsets of all pages of a TIFF; a broken chain of pages is an error.
+
+    Other readers stop silently where the chain is broken.
 
     Raises
     ------
@@ -96,7 +98,7 @@ def page_offsets(source: Source) -> list[int]:
 
 
 class TiffPages:
-    """The pages of a TIFF file, read when they are asked for; safe from several threads.
+    """Gives the pages of a TIFF file, each read when it is asked for; safe from several threads.
 
     Raises
     ------
@@ -117,12 +119,12 @@ class TiffPages:
         self.first = self.page(0)
 
     def page(self, k: int) -> Any:
-        """Return page k as tifffile knows it."""
+        """Return page `k`, with its tags, as tifffile's object."""
         with self._lock, opening(self.name, f"a sound page {k}"):
             return self._file.pages[k]
 
     def segments(self, page: Any) -> list[tuple[int, int]]:
-        """Return offset and bytes of every strip or tile of a page.
+        """Return offset and size in bytes of every strip or tile of a page.
 
         Raises
         ------
@@ -149,13 +151,13 @@ class TiffPages:
         return found
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file; a stream that the caller opened stays open."""
         self._file.close()
         self.source.close()
 
 
 class TiffReader(ChecksummedSource):
-    """A TIFF file of gray images of one size and type; a page is a frame, row 0 at the top.
+    """Reads a TIFF stack of gray images of one size and type; each page is a frame, row 0 at the top.
 
     Parameters
     ----------
@@ -218,7 +220,9 @@ class TiffReader(ChecksummedSource):
 
     @property
     def codec(self) -> str | None:
-        """Name of the compression, in lower case."""
+        """Name of the compression of the frames, in lower case, such as ``deflate``;
+        None if there is none.
+        """
         return _CODECS[self._pages.first.compression]
 
     @cached_property
@@ -237,16 +241,20 @@ class TiffReader(ChecksummedSource):
 
     @property
     def tags(self) -> dict[str, Any]:
-        """All tags but those about how pixels are stored; under ``pages`` those that differ from page 0."""
+        """TIFF tags as plain values, except those about pixel storage;
+        ``pages`` has those that differ from page 0.
+        """
         return self._all_tags[0]
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """Names of tags that are too large, and of those that lead to other images in the file."""
+        """Names of the TIFF tags that `tags` leaves out: too large ones,
+        and those leading to other images.
+        """
         return tuple(f"TIFF tag {name}" for name in self._all_tags[1])
 
     def decode(self, i: int, out: NDArray[Any]) -> None:
-        """Decode frame `i`, (ny, nx); nothing is compared."""
+        """Decode frame `i` into an array (ny, nx), without comparing its checksum."""
         with decoding(self.name, i):
             page = self._pages.page(i)
             self._check(page)
@@ -294,7 +302,7 @@ class TiffReader(ChecksummedSource):
         self._pages.segments(page)
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file; a stream that the caller opened stays open."""
         self._pages.close()
 
 
@@ -333,7 +341,7 @@ def _ome_planes(text: str) -> int:
 
 
 def resolution(page: Any) -> PixelSizes:
-    """Return the edges (x, y, z) of a pixel in Angstrom as the tags of a resolution say, or None."""
+    """Return the pixel size (x, y, z) in Angstrom from a page's TIFF resolution tags, or None."""
     inch_or_cm, ratio = page.tags.valueof(_UNIT, 2), page.tags.valueof(_PER_UNIT)
     try:
         edge = _ANGSTROM[int(inch_or_cm)] * ratio[1] / ratio[0]

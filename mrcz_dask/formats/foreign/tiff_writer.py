@@ -1,4 +1,4 @@
-"""TIFF for other programs is written with one page and one strip for each frame, and a sidecar."""
+"""Writes TIFF stacks for other programs, one page and one strip for each frame, with a sidecar."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LZW_GROWTH = 1.5  # codes of up to 12 bits for bytes
 
 
 class TiffWriter(ChecksummedWriter):
-    """A TIFF file that is being written; BigTIFF where it may pass 4 GiB.
+    """Writes a stack as TIFF with a sidecar; as BigTIFF if it may be larger than 4 GiB.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class TiffWriter(ChecksummedWriter):
 
 
 def parse_codec(codec: str) -> tuple[str, int]:
-    """Return the name and the level of a compression of TIFF.
+    """Read the compression of a TIFF output from text such as ``deflate:6``: its name and level.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A stack is written as a Zarr array (version 3) with one chunk for each frame."""
+"""Writes a stack as a Zarr array (version 3), one chunk for each frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHUFFLES = {"none": "noshuffle", "byte": "shuffle", "bit": "bitshuffle"}
 
 
 class ZarrWriter(ChecksummedWriter):
-    """A Zarr array that is being written; its folder appears, whole, when it is closed.
+    """Writes a stack as a Zarr array; its folder appears, whole, when the writer is closed.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ class ZarrWriter(ChecksummedWriter):
 
 
 def array_digest(folder: Path, frames: int) -> str:
-    """Return xxh3-128 over the stored chunks of frames and the array's metadata without our attribute."""
+    """Return the digest (xxh3-128) of a Zarr array's stored frames and metadata, except for our attribute."""
     digest = xxhash.xxh3_128()
     for i in range(frames):
         digest.update((folder / _CHUNK.format(i)).read_bytes())

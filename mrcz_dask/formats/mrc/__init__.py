@@ -1,1 +1,1 @@
-"""MRC and MRCZ: header, frames, footer; read and written."""
+"""Reads and writes MRC and MRCZ files: header, frames, footer."""

@@ -1,4 +1,4 @@
-"""Frames as they are stored: encoded with checksum and statistics, one behind the other in a file."""
+"""Encodes frames for an MRC file and writes them one after the other, with checksums and statistics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _INT8, _UINT16 = 0, 6
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The way in which pixels of a dtype are stored: MODE, with uint8 as int8, or widened to uint16."""
+    """Describes how pixels of a dtype are stored in MRC: MODE, and uint8 as int8 or widened to uint16."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, int]
@@ -35,7 +35,7 @@ class Stored:
 
     @classmethod
     def of(cls, dtype: np.dtype[Any], shape: tuple[int, int], *, four_bit: bool = False) -> Stored:
-        """Return how frames (ny, nx) of a dtype are stored at first.
+        """Return how frames (ny, nx) of a dtype are stored, as long as no count needs more room.
 
         Raises
         ------
@@ -49,33 +49,33 @@ class Stored:
 
     @property
     def widened(self) -> Stored:
-        """The same pixels with room for counts beyond 127."""
+        """Return the same with uint16 pixels, for counts beyond 127, which int8 cannot hold."""
         return replace(self, mode=_UINT16)
 
     @property
     def file_dtype(self) -> np.dtype[Any]:
-        """Type of the stored items, little-endian."""
+        """Dtype of the pixels in the file, little-endian."""
         return np.dtype("<" + PIXELS[self.mode])
 
     @property
     def file_shape(self) -> tuple[int, int]:
-        """Rows and stored items in a row."""
+        """Shape of a frame in the file: rows, and items in a row (4-bit pixels are two to an item)."""
         ny, nx = self.shape
         return ny, packed_row(nx) if self.mode == FOUR_BIT else nx
 
     @property
     def nbytes(self) -> int:
-        """Bytes of one decoded frame as stored."""
+        """Bytes of one frame in the file before compression."""
         rows, items = self.file_shape
         return rows * items * self.file_dtype.itemsize
 
     @property
     def may_overflow(self) -> bool:
-        """True for uint8 in int8, which holds counts up to 127."""
+        """True if uint8 counts are stored as int8, which holds counts up to 127 only."""
         return self.dtype == np.uint8 and self.mode == _INT8
 
     def items(self, frame: NDArray[Any]) -> NDArray[Any]:
-        """Return the items to store, C-contiguous and little-endian; a view where that is possible."""
+        """Return a frame's pixels in the form in which they are stored, C-contiguous and little-endian."""
         if self.mode == FOUR_BIT:
             return pack(frame)
         if self.mode == _INT8 and frame.dtype == np.uint8:
@@ -85,7 +85,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A frame as it goes to the file."""
+    """Record of a frame ready to be written: its bytes, their checksum, and the statistics of its pixels."""
 
     raw: bytes | memoryview
     checksum: int
@@ -96,7 +96,7 @@ class Encoded:
 def encode(
     frame: NDArray[Any], stored: Stored, codec: Codec | None, stats: FrameStats | None = None
 ) -> Encoded:
-    """Encode a frame (ny, nx) of the dtype that `stored` is about; its statistics may be known already."""
+    """Encode a frame (ny, nx) for the file: compress it, and compute checksum and statistics."""
     with phase("encode", stored.nbytes):
         items = stored.items(frame)
         raw = items.reshape(-1).view(np.uint8).data if codec is None else codec.compress(items)
@@ -112,7 +112,7 @@ def encode_copy(
     stats: FrameStats | None,
     frame: NDArray[Any] | None,
 ) -> Encoded:
-    """Take a compressed chunk as it is; without statistics or the decoded frame it is decoded for them.
+    """Encode a frame from its compressed chunk in another file, which is copied unchanged.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def encode_copy(
 
 
 def decode(raw: bytes | memoryview, stored: Stored, *, compressed: bool = True) -> NDArray[Any]:
-    """Return the pixels of a stored frame (not of a packed one)."""
+    """Return the pixels of a frame from its stored bytes; not for 4-bit pixels."""
     if compressed:
         items = np.empty(stored.file_shape, stored.file_dtype)
         decompress_into(raw, items)
@@ -141,7 +141,7 @@ def decode(raw: bytes | memoryview, stored: Stored, *, compressed: bool = True) 
 
 
 class Body:
-    """Frames in a new file, behind `base` bytes that are left for the headers.
+    """Writes the encoded frames of a new file one after the other, and leaves `base` bytes for the headers.
 
     Parameters
     ----------
@@ -166,22 +166,22 @@ class Body:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all frames."""
+        """Bytes of all frames written so far."""
         return sum(self._sizes)
 
     @property
     def index(self) -> FrameIndex:
-        """Offset, size and checksum of each frame."""
+        """Offset, size in bytes and checksum of each frame written so far."""
         starts = accumulate(self._sizes[:-1], initial=self.base)
         return FrameIndex(tuple(starts), tuple(self._sizes), tuple(self._sums))
 
     @property
     def statistics(self) -> Statistics:
-        """Minimum, maximum, mean and standard deviation of all frames so far."""
+        """Minimum, maximum, mean and standard deviation of all pixels written so far."""
         return combine(self._stats)
 
     def append(self, frame: Encoded) -> None:
-        """Write the next frame."""
+        """Write the next encoded frame to the file."""
         start, count = self.base + self.nbytes, len(frame.raw)
         self.write(frame.raw, start)
         if self._durable and self._path is not None:
@@ -191,7 +191,7 @@ class Body:
         self._stats.append(frame.stats)
 
     def write(self, data: bytes | memoryview, at: int) -> None:
-        """Write bytes somewhere in the file.
+        """Write bytes at an offset of the file, such as its header.
 
         Raises
         ------
@@ -206,13 +206,13 @@ class Body:
             raise (explain(error, self._path) if self._path else error) from error
 
     def read(self, i: int) -> bytes:
-        """Return the stored bytes of a frame."""
+        """Return the stored bytes of frame `i` from the unfinished file."""
         index = self.index
         self._sink.stream.seek(index.offsets[i])
         return self._sink.stream.read(index.nbytes[i])
 
     def move(self, base: int) -> None:
-        """Make room for headers of another size."""
+        """Move the frames to begin at byte `base`, to make room for headers of another size."""
         old, sink = self._sink, open_sink(self._target, durable=self._durable)
         old.stream.seek(self.base)
         sink.stream.seek(base)
@@ -221,9 +221,9 @@ class Body:
         self._sink, self.base = sink, base
 
     def commit(self) -> None:
-        """Show the file."""
+        """Rename the finished file to its target."""
         self._sink.commit()
 
     def discard(self) -> None:
-        """Throw it away."""
+        """Delete the unfinished file."""
         self._sink.discard()

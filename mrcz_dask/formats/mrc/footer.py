@@ -1,4 +1,4 @@
-"""The footer: a payload behind the last frame, found from the end of the file by a 48-byte trailer."""
+"""Reads and writes the footer: metadata and checksums behind the last frame of an MRCZ file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MAX_DECODED = 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """A footer that was found and is sound.
+    """Record of a footer read from a file: its content (payload), version and place.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Footer:
 def encode(
     payload: dict[str, Any], offset: int, *, encoding: Encoding = "msgpack", version: int = VERSION
 ) -> bytes:
-    """Return payload and trailer, to be written at `offset`, behind which nothing may follow.
+    """Return the bytes of a footer: its content (payload) and the 48-byte trailer by which it is found.
 
     Equal payloads give equal bytes: keys are sorted.
     """
@@ -68,7 +68,7 @@ def encode(
 
 
 def find(source: Source) -> Footer | None:
-    """Return the footer at the end of a file, or None if there is none.
+    """Read the footer at the end of a file; None if there is none.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def find(source: Source) -> Footer | None:
 
 
 def unpack(raw: bytes | memoryview, encoding: Encoding) -> dict[str, Any]:
-    """Decode a payload without running or building anything but plain values.
+    """Decode a footer's content from MessagePack or JSON; only plain values can result.
 
     Raises
     ------

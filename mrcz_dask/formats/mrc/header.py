@@ -1,4 +1,4 @@
-"""The 1024-byte MRC2014 header and the extended header behind it, as values."""
+"""Reads and writes the 1024-byte MRC2014 header and the extended header behind it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NEGATIVE = "NSYMBT is "
 
 
 class Statistics(NamedTuple):
-    """Statistics of the stored pixels; the defaults are MRC2014's marks for "not determined"."""
+    """Pixel statistics in a header: minimum, maximum, mean, deviation; defaults mean "unknown" in MRC2014."""
 
     minimum: float = 0.0
     maximum: float = -1.0
@@ -44,7 +44,7 @@ UNDETERMINED = Statistics()
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The contents of an MRC or MRCZ header.
+    """Record of the values in an MRC or MRCZ header: shape, mode, codec, pixel size, statistics, labels.
 
     Attributes
     ----------
@@ -100,22 +100,22 @@ class Header:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Pixel type in the file's byte order (uint8 for unpacked 4-bit pixels)."""
+        """Dtype of the pixels in the file's byte order; uint8 for unpacked 4-bit pixels."""
         return np.dtype(self.byteorder + split_mode(self.mode)[0])
 
     @property
     def data_offset(self) -> int:
-        """Offset of the first frame."""
+        """Offset of the first frame in the file, in bytes."""
         return HEADER_SIZE + self.extended_size
 
     @property
     def four_bit(self) -> bool:
-        """True if two pixels share a byte."""
+        """True if pixels have 4 bits, so that two share a byte."""
         return self.mode == FOUR_BIT
 
     @property
     def says_unsigned(self) -> bool | None:
-        """True if pixels of modes 0 and 1 without a footer are counts from 0; None = not known."""
+        """True if the header shows that integers are unsigned counts, False if signed, None if unclear."""
         if self.mode == 0 and self.imod_signed is not None:
             return not self.imod_signed
         most = np.iinfo(self.dtype).max
@@ -123,28 +123,28 @@ class Header:
 
     @property
     def frame_shape(self) -> tuple[int, int]:
-        """Rows and stored items of a frame, both in `dtype`."""
+        """Shape of a frame in the file: rows, and items of `dtype` in a row."""
         _, ny, nx = self.shape
         return ny, packed_row(nx) if self.four_bit else nx
 
     @property
     def frame_nbytes(self) -> int:
-        """Bytes of one decoded frame as stored."""
+        """Bytes of one frame before compression."""
         rows, items = self.frame_shape
         return rows * items * self.dtype.itemsize
 
     @property
     def compressed(self) -> bool:
-        """True if the frames are blosc chunks."""
+        """True if each frame is compressed as a blosc chunk (MRCZ)."""
         return self.codec is not None
 
     @property
     def plain_nbytes(self) -> int:
-        """Bytes of a file of this header whose frames are not compressed."""
+        """Size in bytes that the file should have if its frames are not compressed."""
         return self.data_offset + self.shape[0] * self.frame_nbytes
 
     def compared_with(self, file_size: int) -> str:
-        """Say how long a file that is not compressed should be, and which header would fit this one."""
+        """Return text that compares the file's size with the header, and says which values would fit."""
         parts = f"{HEADER_SIZE} + NSYMBT {self.extended_size} + NZ {self.shape[0]} x {self.frame_nbytes}"
         text = f"the header asks for {self.plain_nbytes} bytes ({parts}), the file has {file_size}"
         behind = file_size - self.plain_nbytes
@@ -155,7 +155,7 @@ class Header:
 
     @classmethod
     def parse(cls, data: bytes | memoryview, *, name: str = "header", file_size: int | None = None) -> Header:
-        """Read a header from at least 1024 bytes; bytes behind those are the extended header.
+        """Read an MRC header from the first 1024 bytes of a file; further bytes are the extended header.
 
         Parameters
         ----------
@@ -192,7 +192,7 @@ class Header:
         raise kind(f"{name}: no MRC file that can be read: {text}{remedy}")
 
     def to_bytes(self) -> bytes:
-        """Return 1024 bytes and the extended header."""
+        """Return the header as bytes for the file: 1024, then the extended header."""
         raw = bytearray(self.raw or HEADER_SIZE)
         nz, ny, nx = self.shape
         mode = join_mode(self.mode, self.codec)
@@ -223,7 +223,8 @@ class Header:
         return bytes(raw) + self.extended
 
     def carry(self, raw: bytes) -> Header:
-        """Return this header with labels, MZ, ISPG, cell, origin and the like of another one.
+        """Return this header with labels, MZ, ISPG, cell and origin taken from
+        the header of the original file.
 
         Labels that this program wrote are not carried, nor are the last ones where there are more than ten.
 
@@ -240,7 +241,7 @@ class Header:
         return replace(self, mz=mz, ispg=ispg, labels=labels, raw=_little_endian(raw, order))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, as `read_header` gives them; statistics that are not determined are None."""
+        """Return the header as plain values, as `read_header` does; unknown statistics are None."""
         low, high, mean, rms = self.stats
         determined = (low <= high, low <= high, mean >= min(low, high), rms >= 0)
         stats = zip(self.stats._asdict().items(), determined, strict=True)
@@ -264,7 +265,7 @@ class Header:
 
 
 def foreign_labels(raw: bytes) -> tuple[str, ...]:
-    """Return the labels of a header, 1024 bytes, that other programs wrote."""
+    """Return the text labels in an MRC header (1024 bytes) that other programs wrote."""
     return tuple(text for text in labels_of(raw) if not text.startswith(_OWN_LABELS))
 
 
@@ -353,7 +354,7 @@ def _parse(raw: bytes, order: ByteOrder) -> Header:
 
 
 def labels_of(raw: bytes | bytearray) -> tuple[str, ...]:
-    """Return the labels of a header, 1024 bytes."""
+    """Return all text labels in an MRC header (1024 bytes)."""
     texts = [raw[at : at + _LABEL].split(b"\0")[0].rstrip() for at in range(224, HEADER_SIZE, _LABEL)]
     return tuple(text.decode("latin-1") for text in texts if text)
 
@@ -374,7 +375,7 @@ def _pixel_size(
 
 
 def encode_meta(meta: dict[str, Any] | None, pixels: dict[str, Any]) -> bytes:
-    """Return python-mrcz's extended header, JSON of `meta` and the scale of quantized pixels, or b""."""
+    """Return metadata as a JSON extended header, which python-mrcz reads too; b"" if there are none."""
     content = plain(meta or {})
     if "scale" in pixels:
         content[_OWN_META] = {key: pixels[key] for key in ("scale", "offset", "unit") if key in pixels}
@@ -382,7 +383,7 @@ def encode_meta(meta: dict[str, Any] | None, pixels: dict[str, Any]) -> bytes:
 
 
 def decode_meta(kind: str, data: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (meta, pixels) of an extended header; both empty if it is of another kind than JSON.
+    """Read metadata and pixel scale from a JSON extended header; both are empty for other kinds of header.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The layout of a file: its header, its footer, and the places of its frames."""
+"""Reads where header, frames and footer are in an MRC or MRCZ file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Complain = Callable[[MrczDaskError], None]
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """Offset and stored bytes of every frame, with xxh3-64 of these bytes if a footer says them."""
+    """Offset and stored size in bytes of every frame, with its checksum (xxh3-64) if there is a footer."""
 
     offsets: tuple[int, ...]
     nbytes: tuple[int, ...]
@@ -36,13 +36,13 @@ class FrameIndex:
 
     @property
     def end(self) -> int:
-        """First byte behind the last frame."""
+        """Offset of the first byte behind the last frame."""
         return self.offsets[-1] + self.nbytes[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Header, footer's payload (or None), frame index, and notes of an open file."""
+    """Record of an open MRC file: header, footer content (or None), places of the frames, and notes."""
 
     header: Header
     footer: dict[str, Any] | None
@@ -51,17 +51,17 @@ class Layout:
 
 
 def strict(error: MrczDaskError) -> None:
-    """Raise the error, so that reading stops at the first fault."""
+    """Raise the error: reading stops at the first fault in a file."""
     raise error
 
 
 def lenient(error: MrczDaskError) -> None:
-    """Warn of the error, so that reading goes on."""
+    """Issue the error as a Python warning: reading goes on despite a fault in a file."""
     warnings.warn(str(error), stacklevel=4)
 
 
 def load_header(source: Source) -> Header:
-    """Read header and extended header.
+    """Read the header and the extended header of an MRC file.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def load_header(source: Source) -> Header:
 
 
 def load_footer(source: Source, complain: Complain, labels: tuple[str, ...] = ()) -> Footer | None:
-    """Return the footer, or the sidecar as one at the file's end; None if there is neither.
+    """Read the footer of an MRC file, or the sidecar of a plain one; None if there is neither.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def load_footer(source: Source, complain: Complain, labels: tuple[str, ...] = ()
 
 
 def load_layout(source: Source, complain: Complain) -> Layout:
-    """Read everything but the frames.
+    """Read header, footer and places of the frames of an MRC file, but no frame.
 
     Parameters
     ----------
@@ -150,7 +150,7 @@ def load_layout(source: Source, complain: Complain) -> Layout:
 
 
 def header_payload(header: Header, header_bytes: bytes) -> dict[str, Any]:
-    """Return the facts about the header that go into the footer."""
+    """Return checksum, shape and dtype of the header, which the footer records to detect changes."""
     return {"xxh3": checksum(header_bytes), "shape": list(header.shape), "dtype": header.dtype.str}
 
 
@@ -177,7 +177,7 @@ def _mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) ->
 
 
 def index_from_footer(payload: dict[str, Any], header: Header, limit: int) -> FrameIndex:
-    """Read the frame index of a footer.
+    """Read the places and checksums of all frames from a footer's content.
 
     Parameters
     ----------
@@ -213,7 +213,7 @@ def index_from_footer(payload: dict[str, Any], header: Header, limit: int) -> Fr
 
 
 def locate(source: Source, header: Header) -> FrameIndex:
-    """Find the frames of a file without a footer; of compressed ones only chunk headers are read.
+    """Find the places of the frames in a file without a footer; of compressed ones only headers are read.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""How numbers in the file are pixels: MODE, 4-bit packing, and integers whose sign is not certain."""
+"""Converts between MRC's MODE numbers and dtypes, packs 4-bit pixels, and decides if integers are signed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _DRIFT = 1 / 16  # of the range: a dark that is too bright makes pixels no more 
 
 
 def split_mode(mode: int) -> tuple[str, str | None]:
-    """Return (pixel type without byte order, codec name or None) of a MODE.
+    """Return the dtype (without byte order) and the codec name (None: not compressed) of an MRC MODE.
 
     Raises
     ------
@@ -50,12 +50,12 @@ def split_mode(mode: int) -> tuple[str, str | None]:
 
 
 def join_mode(mode: int, codec: str | None) -> int:
-    """Return MODE for a pixel mode and a codec name (None: not compressed)."""
+    """Return the MODE for the header from a pixel mode and a codec name (None: not compressed)."""
     return mode + 1000 * (0 if codec is None else _NUMBERS[codec])
 
 
 def pixel_mode(dtype: DTypeLike) -> int:
-    """Return the pixel mode that holds `dtype`; uint8 is the writer's business, as 0 or 6.
+    """Return the MRC MODE for pixels of a dtype; not for uint8, for which the writer chooses 0 or 6.
 
     Raises
     ------
@@ -73,12 +73,12 @@ def pixel_mode(dtype: DTypeLike) -> int:
 
 
 def packed_row(nx: int) -> int:
-    """Return the bytes of a row of `nx` 4-bit pixels; the odd one out takes a whole byte."""
+    """Return the bytes that a row of `nx` 4-bit pixels takes; an odd last pixel takes a whole byte."""
     return (nx + 1) // 2
 
 
 def pack(frame: NDArray[Any]) -> NDArray[np.uint8]:
-    """Pack integers (ny, nx) of 0..15 into (ny, (nx+1)//2) bytes, the first of two in the low nibble.
+    """Pack 4-bit pixels (ny, nx), values 0 to 15, two to a byte; the first one in the low half.
 
     Raises
     ------
@@ -96,13 +96,15 @@ def pack(frame: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def unpack_into(packed: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
-    """Unpack (ny, (nx+1)//2) bytes into `out`, (ny, nx) uint8 of 0..15."""
+    """Unpack bytes with two 4-bit pixels each into the frame `out`, (ny, nx) uint8."""
     out[:, ::2] = packed & 0x0F
     out[:, 1::2] = packed[:, : out.shape[1] // 2] >> 4
 
 
 def half_super_resolution(ny: int, nx: int) -> bool:
-    """Return whether frames of `nx` bytes a row may be 4-bit super-resolution frames of a K2 or K3."""
+    """Return True if a frame's size is that of a K2 or K3 super-resolution
+    frame with two pixels to a byte.
+    """
     return any(
         abs(2 * nx - wide) <= 2 * _TOLERANCE and abs(ny - high) <= _TOLERANCE
         for size in _SUPER_RESOLUTION
@@ -111,7 +113,7 @@ def half_super_resolution(ny: int, nx: int) -> bool:
 
 
 def unsigned_by_pixels(stored: NDArray[Any]) -> tuple[bool, str]:
-    """Decide by their histogram whether pixels are unsigned, and say why where it is doubtful.
+    """Decide from the histogram of 8- or 16-bit pixels whether they are unsigned; with a note if in doubt.
 
     Programs write counts from 0 and signed integers under the same modes 0 and 1. The histogram of signed
     pixels goes on across 0, that of unsigned bytes across 127. Bytes that do neither are counts, which are

@@ -1,4 +1,4 @@
-"""Reading MRC and MRCZ: one frame without touching the others, checked against the footer if there is one."""
+"""Reads MRC and MRCZ files frame by frame, and compares each frame with its checksum in the footer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _PART = 1 << 16  # bytes
 
 
 class StackReader(FrameSource):
-    """A stack in an MRC or MRCZ file; no frame is read before it is asked for. Safe from several threads.
+    """Reads a stack from an MRC or MRCZ file, frame by frame when they are asked for;
+    safe from several threads.
 
     Parameters
     ----------
@@ -139,32 +140,34 @@ class StackReader(FrameSource):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The user's metadata: the footer's, else python-mrcz's from the extended header."""
+        """Metadata of the stack: from the footer, or else from python-mrcz's extended header."""
         return super().meta if self.footer is not None else self._extended_meta[0]
 
     @property
     def pixels(self) -> dict[str, Any]:
-        """Facts about the pixels: dtype, unit, scale, offset, dose_per_frame, pixel_size."""
+        """Meaning of the pixels: dtype, unit, scale, offset, dose_per_frame, pixel_size."""
         return super().pixels or self._extended_meta[1]
 
     @property
     def extended(self) -> bytes:
-        """Extended header of the file, or of the sidecar of one that has no place for it."""
+        """Extended header of the file; of a file without one, that kept in its sidecar."""
         return self.header.extended or super().extended
 
     @property
     def extended_type(self) -> str:
-        """Four characters that say which kind of extended header it is."""
+        """Four characters that name the kind of extended header, such as ``FEI1``."""
         return self.header.extended_type or super().extended_type
 
     @property
     def mrc_header(self) -> bytes:
-        """Header of a file of another program, or the one that the footer of one of ours keeps."""
+        """MRC header of a file of another program; for our outputs,
+        the original's header kept in the footer.
+        """
         return self.header.raw if self.footer is None else super().mrc_header
 
     @property
     def not_kept(self) -> tuple[str, ...]:
-        """Text about bytes behind the last frame of a file of another program."""
+        """Note about bytes behind the last frame of another program's file, which a copy loses."""
         behind = 0 if self.footer is not None or self.sequential else self._source.size - self.frame_index.end
         return (f"{behind} bytes behind the last frame",) if behind else ()
 
@@ -180,7 +183,7 @@ class StackReader(FrameSource):
 
     @property
     def codec(self) -> str | None:
-        """Name of the codec, or None if nothing is compressed; MODE's only where the first chunk has none."""
+        """Name of the compression, or None; from the first compressed frame, else from the header."""
         chunk, hint = self._first_chunk, self.header.codec
         if chunk is None or chunk.codec is None or (chunk.codec, hint) == ("lz4", "lz4hc"):
             return hint
@@ -188,11 +191,11 @@ class StackReader(FrameSource):
 
     @property
     def chunk_version(self) -> int | None:
-        """2 or 5, or None if nothing is compressed."""
+        """Version of the compressed frames: 2 (blosc1) or 5 (blosc2); None if not compressed."""
         return None if self._first_chunk is None else self._first_chunk.version
 
     def stored_chunk(self, i: int, *, check: bool = True) -> bytes | memoryview:
-        """Return the bytes of frame `i` as they are in the file.
+        """Return the bytes of frame `i` as stored in the file, usually compressed.
 
         Raises
         ------
@@ -210,13 +213,13 @@ class StackReader(FrameSource):
         return raw
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx), as stored, compared with the footer's checksum; see `FrameSource`."""
+        """Return frame `i`, (ny, nx), as stored, after comparing its checksum; see `FrameSource`."""
         i, out = self.place(i, out)
         self.decode(i, self.stored_chunk(i), out)
         return out
 
     def decode(self, i: int, raw: bytes | memoryview, out: NDArray[Any]) -> None:
-        """Decode the stored bytes of frame `i` into (ny, nx) in this stack's dtype.
+        """Decode a frame's stored bytes into the array `out`, (ny, nx) in this stack's dtype.
 
         Raises
         ------
@@ -248,12 +251,13 @@ class StackReader(FrameSource):
             np.copyto(out, stored, casting="unsafe")
 
     def close(self) -> None:
-        """Close the file if it was opened here."""
+        """Close the file; a stream that the caller opened stays open."""
         self._source.close()
 
 
 def read_header(path: Readable) -> dict[str, Any]:
-    """Return the MRC header as plain values: shape (n, y, x), dtype, mode, codec, pixel_size (x, y, z).
+    """Return the MRC header of a file as plain values: shape (n, y, x), dtype, mode, codec,
+    pixel_size (Angstrom).
 
     Raises
     ------

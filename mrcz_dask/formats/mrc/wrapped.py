@@ -1,4 +1,6 @@
-"""MRC within gzip, bzip2, xz or zstd, unpacked as it is read; to a temporary file where that will not do."""
+"""Reads MRC files compressed as a whole by gzip, bzip2, xz or zstd,
+without unpacking them first if possible.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ _BROKEN = (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
 
 class Unpacked(Source):
-    """The content of a compressed file, byte after byte; safe from several threads, which take turns.
+    """Gives the unpacked bytes of an MRC file compressed by gzip, bzip2, xz or zstd;
+    safe from several threads.
 
     Its beginning is unpacked again when frames are read from the first one on again; when they are read in
     another order, all of it goes to a temporary file once.
@@ -71,7 +74,7 @@ class Unpacked(Source):
 
     @property
     def stored(self) -> int:
-        """Number of compressed bytes."""
+        """Size of the compressed file in bytes."""
         return self._packed.size
 
     def _rewind(self) -> None:
@@ -79,7 +82,8 @@ class Unpacked(Source):
         self._at = 0
 
     def begin(self) -> None:
-        """Unpack the header, and all of the file if it cannot be read from front to back.
+        """Unpack the header; unpack the whole file to a temporary one if it
+        cannot be read from front to back.
 
         Raises
         ------
@@ -102,7 +106,7 @@ class Unpacked(Source):
             self.streamed = self.sequential = True
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
-        """Return exactly `count` bytes from `offset`; see `Source`."""
+        """Return `count` unpacked bytes from `offset`; see `Source`."""
         if offset + count <= len(self._head):
             return self._head[offset : offset + count]
         if offset + count > self.size:
@@ -177,14 +181,14 @@ class Unpacked(Source):
             raise
 
     def close(self) -> None:
-        """Close the file, and drop the temporary one."""
+        """Close the file, and delete the temporary one."""
         self._packed.close()
         if self._file is not None:
             self._file.close()
 
 
 class ZstdFrames(Source):
-    """An .mrcs.zst file of ours, whose sidecar says where each frame is: read in any order, in any thread.
+    """Reads frames of an .mrcs.zst file of this package in any order; its sidecar says where each frame is.
 
     Parameters
     ----------
@@ -219,11 +223,11 @@ class ZstdFrames(Source):
 
     @property
     def stored(self) -> int:
-        """Number of compressed bytes."""
+        """Size of the compressed file in bytes."""
         return self._packed.size
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
-        """Return the header or a frame; see `Source`."""
+        """Return the unpacked header or one unpacked frame; see `Source`."""
         if offset + count <= len(self._head):
             return self._head[offset : offset + count]
         k, rest = divmod(offset - len(self._head), self._nbytes)
@@ -248,7 +252,7 @@ def _unpack(raw: bytes | memoryview, count: int, name: str) -> bytes:
 
 @contextmanager
 def unpacking(name: str, method: str) -> Iterator[None]:
-    """Turn what a library raises while it unpacks into an error that names the file."""
+    """Turn any exception of a library while it unpacks a file into an error that names the file."""
     try:
         yield
     except MrczDaskError:
@@ -266,7 +270,7 @@ def unpacking(name: str, method: str) -> Iterator[None]:
 
 
 def open_wrapped(packed: Source, params: InputParams, complain: Complain) -> StackReader:
-    """Open an MRC file within a compressed one; the same pixels, frame by frame in bounded memory.
+    """Open an MRC file compressed by gzip, bzip2, xz or zstd, to read its frames in little memory.
 
     MRCZ, and MRC with a footer, are unpacked to a temporary file when they are opened.
 

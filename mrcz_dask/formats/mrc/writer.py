@@ -1,4 +1,4 @@
-"""Writing MRCZ and MRC: frame by frame, the same bytes in any number of threads, whole or not at all."""
+"""Writes MRCZ and MRC files frame by frame; equal bytes with any number of threads."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _KINDS: dict[str, Kind] = {".mrcz": "mrcz", ".mrc": "mrc", ".mrcs": "mrcs"}
 
 
 class StackWriter(FrameWriter):
-    """A stack that is being written to MRCZ or MRC; the file appears, whole, when it is closed.
+    """Writes a stack to an MRCZ or MRC file, frame by frame; it appears, whole, when the writer is closed.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ class StackWriter(FrameWriter):
         frame: NDArray[Any] | None = None,
         stats: FrameStats | None = None,
     ) -> None:
-        """Add a frame as a compressed chunk of another little-endian file, unchanged.
+        """Add a frame that is already compressed, copied unchanged from another MRCZ file.
 
         Parameters
         ----------
@@ -274,7 +274,7 @@ def write(
     nthreads: int | None = None,
     **options: Any,
 ) -> None:
-    """Write a stack or an image; of a dask array one frame after the other is computed, never the whole.
+    """Write an array as an MRCZ or MRC file; a dask array is computed frame by frame, in little memory.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Plain MRC within zstd: the header, then each frame, as zstd frames of their own; with a sidecar.
+"""Writes .mrcs.zst files: plain MRC compressed by zstd, each frame by itself, with a sidecar.
 
 Whoever unpacks it gets a plain .mrcs. The header's statistics are known last, so that room is kept for it:
 its zstd frame, and a skippable one that fills the room.
@@ -32,7 +32,7 @@ _LEVEL, _LARGEST_LEVEL = 1, 19
 
 
 class ZstdWriter(StackWriter):
-    """A stack that is being written to .mrcs.zst; uint8 becomes uint16, as counts beyond 127 may come.
+    """Writes a stack to an .mrcs.zst file with a sidecar; uint8 becomes uint16, to hold counts beyond 127.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class ZstdWriter(StackWriter):
 
 
 def parse_level(codec: str) -> int:
-    """Return the level of zstd.
+    """Read the zstd level from the text of a codec, such as ``zstd:3``.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""Text beside stacks: .mdoc, STAR, dates."""
+"""Reads and writes text files beside stacks (.mdoc, STAR), and dates in them."""

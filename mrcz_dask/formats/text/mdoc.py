@@ -1,4 +1,4 @@
-"""SerialEM's .mdoc: the text beside a stack that says when and how it was taken."""
+"""Reads SerialEM's .mdoc files, which say when and how a stack was recorded."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ _SECTION = re.compile(r"\[\s*(?P<kind>[^=\]]+?)\s*=\s*(?P<name>.*?)\s*\]?$")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One ``[kind = name]`` and the values below it; keys are found in any case."""
+    """One section ``[kind = name]`` of an .mdoc file, with its values; keys in upper or lower case."""
 
     kind: str
     name: str
     values: Mapping[str, str]
 
     def get(self, key: str) -> str | None:
-        """Return the value of `key`, or None."""
+        """Return the text of a key in this section, or None."""
         return self.values.get(key.casefold())
 
 
 @dataclass(frozen=True, slots=True)
 class Mdoc:
-    """The contents of an .mdoc.
+    """Record of the contents of a SerialEM .mdoc file: its head and its sections.
 
     Attributes
     ----------
@@ -49,29 +49,30 @@ class Mdoc:
     sections: tuple[Section, ...] = ()
 
     def get(self, key: str) -> str | None:
-        """Return the value of `key` in the first section that has one, else in the head, else None."""
+        """Return the text of a key, from the first section that has it, else from the head, else None."""
         return next(self._all(key), None)
 
     @property
     def time(self) -> datetime | None:
-        """Start of the acquisition (local time, no zone), or None."""
+        """Time at which the acquisition began (local, no time zone), or None."""
         times = (find_time(text, alone=True) for text in self._all("DateTime"))
         return next((time for time in times if time is not None), None)
 
     @property
     def unread_time(self) -> str | None:
-        """Text of a DateTime that is there and is not understood, or None."""
+        """Text of the acquisition time if it could not be understood, for a warning; else None."""
         return self.get("DateTime") if self.time is None else None
 
     @property
     def tilts(self) -> tuple[Section, ...]:
-        """Sections of a tilt series' images, an exposure each; empty for the .mdoc of a movie."""
+        """Sections of a tilt series, one for each image; empty for the .mdoc of a movie."""
         images = tuple(s for s in self.sections if s.kind.casefold() == "zvalue")
         tilted = any(s.get("TiltAngle") or s.get("SubFramePath") for s in images)
         return images if len(images) > 1 and tilted else ()
 
     def of_frames(self, stack: str) -> Mdoc | None:
-        """Return the part of a tilt series' .mdoc about the tilt with a stack of this name, or None.
+        """Return the part of a tilt series' .mdoc about the image recorded in the stack of this name,
+        or None.
 
         The stack may be in another format than when it was recorded.
         """
@@ -83,12 +84,12 @@ class Mdoc:
 
     @property
     def pixel_size(self) -> float | None:
-        """Edge of a pixel in Angstrom, or None."""
+        """Pixel size in Angstrom, or None."""
         return self._positive("PixelSpacing")
 
     @property
     def frames(self) -> int:
-        """Number of frames of the stack, 0 if it is not known."""
+        """Number of frames in the stack; 0 if unknown."""
         numbers = [_number(word) for word in (self.get("FrameDosesAndNumber") or "").split()]
         counts = (self._positive("NumSubFrames"), sum(numbers[1::2]))
         return int(next((count for count in counts if count and math.isfinite(count)), 0))
@@ -102,7 +103,7 @@ class Mdoc:
 
 
 def parse_mdoc(text: str) -> Mdoc:
-    """Read the text of an .mdoc.
+    """Parse the text of an .mdoc file; lines that make no sense are skipped.
 
     Any end of line, comments (``#``), and lines that are neither a section nor ``key = value`` are passed
     over, as other programs' readers do: half an .mdoc still gives what is in it.
@@ -125,7 +126,7 @@ def parse_mdoc(text: str) -> Mdoc:
 
 
 def read_mdoc(path: Path) -> Mdoc:
-    """Read an .mdoc file: UTF-8, or Latin-1 where it is not (an Angstrom sign of an older SerialEM).
+    """Read an .mdoc file, encoded as UTF-8 or, from older SerialEM, as Latin-1.
 
     Raises
     ------
@@ -140,12 +141,12 @@ def read_mdoc(path: Path) -> Mdoc:
 
 
 def mdoc_index(names: Iterable[str]) -> dict[str, str]:
-    """Return the .mdoc files among a folder's `names`, by case-folded name."""
+    """Return the .mdoc files among a folder's file names, by lower-case name, for `find_mdoc`."""
     return {name.casefold(): name for name in sorted(names, reverse=True) if name.casefold().endswith(SUFFIX)}
 
 
 def find_mdoc(stack: Path, index: Mapping[str, str] | None = None) -> Path | None:
-    """Return the .mdoc of a stack, or None.
+    """Return the path of a stack's .mdoc file, or None.
 
     It is called as the stack, whole or without its suffix; or as the camera's file was before it was
     compressed, such as ``movie.tif.mdoc`` for ``movie.mrcz``.

@@ -1,4 +1,4 @@
-"""STAR files, as RELION writes and reads them: data blocks of pairs or of a loop."""
+"""Writes STAR files as RELION reads them: tables of columns."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ Table = Mapping[str, Sequence[Any]]
 
 
 def is_word(text: str) -> bool:
-    """Return whether a text can be a value in a STAR file: no quote, line break or control character."""
+    """Return True if a text can be a value in a STAR file: no quote, line break or control character."""
     return "'" not in text and '"' not in text and text == visible(text)
 
 
 def write_star(path: str | os.PathLike[str], blocks: Mapping[str, Table]) -> None:
-    """Write tables, whole or not at all; see `star_text`."""
+    """Write tables to a STAR file for RELION; see `star_text`."""
     write_atomic(path, star_text(blocks).encode())
 
 
 def star_text(blocks: Mapping[str, Table]) -> str:
-    """Return tables as a STAR file, each a loop; labels without their underscore.
+    """Return tables of columns as the text of a STAR file; column names without underscore.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Dates and times as microscopes and image programs write them, whatever the locale."""
+"""Reads dates and times in the forms that microscopes and image programs write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FORMS = (
 
 
 def find_time(text: str, *, alone: bool = False) -> datetime | None:
-    """Return the first date and time in `text`, or None.
+    """Return the first date and time found in a text, or None.
 
     Read are ISO 8601 (``2026-10-14 19:06:33``, ``2026-10-14T19:06:33.5+02:00``) and the form of SerialEM
     and IMOD (``14-Oct-26  19:06:33``, or with four digits of the year), both also with ``AM`` or ``PM``.
@@ -53,7 +53,7 @@ def moment(
     zone: str | None = None,
     half: str | None = None,
 ) -> datetime | None:
-    """Return the time that these texts name, local and without a zone, or None if there is no such time.
+    """Return the local time given by texts of year, month, day and so on; None if no such time exists.
 
     Parameters
     ----------

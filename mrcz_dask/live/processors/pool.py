@@ -1,4 +1,4 @@
-"""Gives every live processor a worker of a Dask cluster to itself.
+"""Gives every live processor a Dask worker of its own, which can be killed when it hangs.
 
 A processor that raises, hangs, exits or takes memory harms its own worker alone. A processor is a Dask actor:
 calls go straight to its worker, one after the other, and its state stays there.
