@@ -114,7 +114,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def is_there(place: str) -> bool:
-    """Return True if a file or folder can be reached now."""
+    """Return True if a file or folder can be reached now, such as a network folder after an outage."""
     try:
         Path(place).stat()
     except OSError:

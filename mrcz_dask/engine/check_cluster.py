@@ -69,11 +69,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """True if all checks succeeded."""
+        """True if all checks of the cluster succeeded."""
         return all(finding.ok for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the results as a dictionary of plain values, for JSON."""
+        """Return the results of the checks as a dictionary of plain values, for JSON."""
         return {"ok": self.ok, "findings": [asdict(finding) for finding in self.findings]}
 
 

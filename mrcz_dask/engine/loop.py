@@ -96,7 +96,7 @@ class Job(Protocol):
         ...
 
     def over(self) -> bool:
-        """Return True if no task is left; asked when none is running."""
+        """Return True if the job has no task left; the loop asks when no task is running."""
         ...
 
 

@@ -91,7 +91,9 @@ class AtomicFile:
 
 
 class AtomicStream:
-    """Writes to a temporary file; `commit` replaces the content of the caller's open stream by it."""
+    """Writes to a temporary file; `commit` copies it into the caller's open stream,
+    in place of the old content.
+    """
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
@@ -231,7 +233,7 @@ def replace_store(place: Path, target: Path) -> None:
 
 
 def explain(error: OSError, path: Path) -> OSError:
-    """Return a SpaceError for a failed write, which names the file and the remedy."""
+    """Return a SpaceError for a failed write of a file, whose message names the file and the remedy."""
     if isinstance(error, SpaceError):
         return error
     remedy = "free some space or choose another folder" if error.errno in _FULL else "choose another folder"
@@ -239,7 +241,7 @@ def explain(error: OSError, path: Path) -> OSError:
 
 
 def start_writeback(stream: BinaryIO, start: int, count: int) -> None:
-    """Ask the system to start writing part of a file to disk, so that the final sync takes little time."""
+    """Ask the system to start writing part of a new file to disk, so that less is left for the end."""
     if hasattr(os, "posix_fadvise"):
         # of pages that are not on the disk yet this begins to write, and drops none
         os.posix_fadvise(stream.fileno(), start, count, os.POSIX_FADV_DONTNEED)

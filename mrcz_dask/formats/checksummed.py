@@ -42,7 +42,7 @@ class ChecksummedSource(FrameSource):
     _sums: list[int] | None = None
 
     def attach_payload(self, payload: dict[str, Any] | None, where: str) -> None:
-        """Set the metadata that this package wrote beside the stack, after comparing its shape and dtype.
+        """Set the metadata from a stack's sidecar, after checking that they are about this stack.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-"""Refuses files that would take too much time, memory or disk, before they take it.
+"""Checks files before they are read, and refuses those that would take too much time, memory or disk.
 
 A small file can ask for much: blank stacks shrink to a 5000th, and so do those made to fill a machine. So the
 ratio alone refuses nothing. Refused is what is larger than a limit, which an environment variable raises,
@@ -26,7 +26,7 @@ _FREE = 0.5  # share of free memory or disk that one file may take
 
 
 def settings() -> dict[str, str]:
-    """Return the size limit as an environment variable, to start workers with; empty if it is not set."""
+    """Return the size limit for input files as an environment variable for new workers; empty if not set."""
     return {LARGEST: os.environ[LARGEST]} if LARGEST in os.environ else {}
 
 

@@ -55,14 +55,14 @@ class PixelDigest:
         self._hash.update(np.ascontiguousarray(frame, self.dtype).view(np.uint8).data)
 
     def hexdigest(self) -> str:
-        """Return the finished digest after the last frame, as 32 hexadecimal digits."""
+        """Return the digest of a stack's pixels after the last frame, as 32 hexadecimal digits."""
         if self._left:
             raise ParameterError(f"digest of {self.shape}: {self._left} frames are missing")
         return self._hash.hexdigest()
 
 
 def stack_shape(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Return the shape (n, ny, nx) of a stack; a single image (ny, nx) counts as a stack of one frame.
+    """Return (n, ny, nx), after checking that each is at least 1; a single image (ny, nx) is a stack of one.
 
     Raises
     ------

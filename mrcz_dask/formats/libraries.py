@@ -79,7 +79,7 @@ def decoding(name: str, frame: int) -> Iterator[None]:
 
 
 def raise_ours(name: str, error: Exception, where: str) -> None:
-    """Raise errors of this package and the system again, with the file's name; ignore those of libraries."""
+    """Raise an error again, with the file's name, if it is one of this package or the system; else return."""
     if isinstance(error, FormatError) and not str(error).startswith(name):
         raise type(error)(f"{name}: {where}{error}") from error
     if isinstance(error, MrczDaskError) or (isinstance(error, OSError) and error.errno is not None):

@@ -53,7 +53,9 @@ def reading(
 def parse_value(
     data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> Any:
-    """Return the JSON value (list, text, map ...) in bytes or text; raises as `reading` does."""
+    """Return the JSON value (list, text, map ...) in bytes or text;
+    damage is an error that names the file.
+    """
     with reading(name, "JSON", remedy, error):
         return json.loads(data)
 
@@ -61,7 +63,7 @@ def parse_value(
 def parse_json(
     data: bytes | str, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
-    """Return the JSON object in bytes or text as a dictionary; raises as `reading` does."""
+    """Return the JSON object in bytes or text as a dictionary; damage is an error that names the file."""
     with reading(name, "a JSON object", remedy, error):
         return _mapping(json.loads(data))
 
@@ -85,7 +87,7 @@ def read_json(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
 def parse_msgpack(
     data: bytes | memoryview, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
-    """Return the MessagePack map in bytes as a dictionary; raises as `reading` does."""
+    """Return the MessagePack map in bytes as a dictionary; damage is an error that names the file."""
     with reading(name, "a MessagePack map", remedy, error):
         # skipping first shows that every announced item is there, before lists are made for them
         scan = msgpack.Unpacker(max_buffer_size=max(1, len(data)))
@@ -97,7 +99,7 @@ def parse_msgpack(
 def parse_toml(
     data: bytes, name: str, remedy: str = COPY_AGAIN, error: type[MrczDaskError] = DamagedError
 ) -> dict[str, Any]:
-    """Return the TOML document in bytes as a dictionary; raises as `reading` does."""
+    """Return the TOML document in bytes as a dictionary; a fault is an error that names the file."""
     with reading(name, "TOML", remedy, error):
         return tomllib.loads(data.decode("utf-8"))
 

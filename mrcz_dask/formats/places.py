@@ -1,4 +1,4 @@
-"""Paths of stacks: format by suffix, names of outputs, size and time of modification."""
+"""Derives from a stack's path its format, inner array and output name; measures size and time of change."""
 
 from __future__ import annotations
 

@@ -195,19 +195,19 @@ class Cursor(io.RawIOBase):
         self._source, self._at = source, 0
 
     def readable(self) -> bool:
-        """Return True: the file can be read."""
+        """Return True, as libraries ask whether the file can be read."""
         return True
 
     def seekable(self) -> bool:
-        """Return True: the position can be set."""
+        """Return True, as libraries ask whether the position in the file can be set."""
         return True
 
     def tell(self) -> int:
-        """Return the position in bytes."""
+        """Return the position in the file, in bytes."""
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Set the position and return it, in bytes."""
+        """Set the position in the file and return it, in bytes."""
         self._at = (0, self._at, self._source.size)[whence] + offset
         return self._at
 

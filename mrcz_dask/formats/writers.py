@@ -1,4 +1,4 @@
-"""Writes stacks in every output format, with dtype and order of rows as other programs expect."""
+"""Writes stacks in every output format, with the dtype and order of rows that other programs expect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Codecs that compress frames, and the choice of one from a sample of the data.
+"""Compresses frames with a codec, and chooses a fast and small one from a sample of the data.
 
 A chunk is compressed by one thread: with several, blosc stores blocks in the order in which threads finish.
 Frames go to different threads instead, so that the bytes are the same on any number of them.
@@ -113,8 +113,8 @@ class Codec:
 
 
 def check_codec(codec: str) -> None:
-    """Raise an error unless a text names a codec: ``auto``, ``auto:fast``, ``auto:small``,
-    ``none`` or NAME[:LEVEL[:FILTER]].
+    """Raise an error unless a text is a codec: ``auto``, ``auto:fast``, ``auto:small``, ``none``,
+    NAME[:LEVEL[:FILTER]].
 
     Raises
     ------
@@ -193,7 +193,8 @@ class _Trial:
 
 
 def choose(frame: NDArray[Any], aim: str = "auto", *, version: int = 2) -> Codec:
-    """Choose the compression for frames like this one: the smallest result that is fast enough for the aim.
+    """Choose the codec for frames like this one: of those fast enough for the aim,
+    the one with the smallest result.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ Piece = bytes | memoryview
 
 
 def block_size(items: int, itemsize: int, limit: int) -> int:
-    """Return the bytes of a block for blosc: at most `limit`,
-    so that few pixels are left after the last block.
+    """Return the block size for blosc in bytes: at most `limit`,
+    so that few pixels stay outside whole blocks.
 
     Bit planes of a 1 MiB block of bytes are 128 KiB, as zstd's own blocks are: smaller ones cost up to 1 %
     of space. A long tail that blosc1 does not shuffle costs as much, whatever the codec.

@@ -99,7 +99,7 @@ class ArrayReader(ChecksummedSource):
             np.copyto(out, frame, casting="equiv")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the HDF5 or Zarr file."""
         self._close()
 
 

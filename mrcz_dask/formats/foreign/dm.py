@@ -81,14 +81,14 @@ class DmReader(FrameSource):
         return {**known, "input": {"format": self.format, "first_row": self.first_row}}
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx); see `FrameSource`."""
+        """Return frame `i`, (ny, nx), of a DigitalMicrograph file; see `FrameSource`."""
         i, out = self.place(i, out)
         with decoding(self.name, i), phase("disk", out.nbytes):
             np.copyto(out, self._data[i].compute(scheduler="synchronous"))
         return out
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the DigitalMicrograph file."""
         self._source.close()
 
 

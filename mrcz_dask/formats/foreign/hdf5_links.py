@@ -82,7 +82,8 @@ class LinkedFiles:
         return self._files[path]
 
     def follow(self, group: Any, path: str, depth: int = 0) -> Any:
-        """Return the dataset or group at a path, or None; links to other files are checked and followed.
+        """Return the dataset or group at a path in an HDF5 file, or None;
+        checks and follows links to other files.
 
         Raises
         ------
@@ -136,7 +137,8 @@ class LinkedFiles:
         return found
 
     def check(self, array: Any, depth: int = 0) -> None:
-        """Raise an error unless all pixels of a dataset are in the opened files.
+        """Raise an error unless all pixels of a dataset are in the opened files,
+        as HDF5 would open any others.
 
         Raises
         ------

@@ -27,7 +27,9 @@ _INT8, _UINT16 = 0, 6
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Describes how pixels of a dtype are stored in MRC: MODE, and uint8 as int8 or widened to uint16."""
+    """Record of how pixels of a dtype are stored in an MRC file: MODE,
+    and uint8 as int8 or widened to uint16.
+    """
 
     dtype: np.dtype[Any]
     shape: tuple[int, int]
@@ -96,7 +98,7 @@ class Encoded:
 def encode(
     frame: NDArray[Any], stored: Stored, codec: Codec | None, stats: FrameStats | None = None
 ) -> Encoded:
-    """Encode a frame (ny, nx) for the file: compress it, and compute checksum and statistics."""
+    """Encode a frame (ny, nx) for an MRC file: compress it, and compute checksum and statistics."""
     with phase("encode", stored.nbytes):
         items = stored.items(frame)
         raw = items.reshape(-1).view(np.uint8).data if codec is None else codec.compress(items)
@@ -131,7 +133,7 @@ def encode_copy(
 
 
 def decode(raw: bytes | memoryview, stored: Stored, *, compressed: bool = True) -> NDArray[Any]:
-    """Return the pixels of a frame from its stored bytes; not for 4-bit pixels."""
+    """Return the pixels of a frame from its stored bytes in an MRC file; not for 4-bit pixels."""
     if compressed:
         items = np.empty(stored.file_shape, stored.file_dtype)
         decompress_into(raw, items)
@@ -181,7 +183,7 @@ class Body:
         return combine(self._stats)
 
     def append(self, frame: Encoded) -> None:
-        """Write the next encoded frame to the file."""
+        """Write the next encoded frame to the new MRC file."""
         start, count = self.base + self.nbytes, len(frame.raw)
         self.write(frame.raw, start)
         if self._durable and self._path is not None:
@@ -191,7 +193,7 @@ class Body:
         self._stats.append(frame.stats)
 
     def write(self, data: bytes | memoryview, at: int) -> None:
-        """Write bytes at an offset of the file, such as its header.
+        """Write bytes at an offset of the new MRC file, such as its header.
 
         Raises
         ------
@@ -206,7 +208,7 @@ class Body:
             raise (explain(error, self._path) if self._path else error) from error
 
     def read(self, i: int) -> bytes:
-        """Return the stored bytes of frame `i` from the unfinished file."""
+        """Return the stored bytes of frame `i` from the unfinished MRC file."""
         index = self.index
         self._sink.stream.seek(index.offsets[i])
         return self._sink.stream.read(index.nbytes[i])
@@ -221,9 +223,9 @@ class Body:
         self._sink, self.base = sink, base
 
     def commit(self) -> None:
-        """Rename the finished file to its target."""
+        """Rename the finished MRC file to its target, so that readers see it whole."""
         self._sink.commit()
 
     def discard(self) -> None:
-        """Delete the unfinished file."""
+        """Delete the unfinished MRC file; what was at the target stays."""
         self._sink.discard()

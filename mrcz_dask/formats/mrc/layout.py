@@ -28,7 +28,9 @@ Complain = Callable[[MrczDaskError], None]
 
 @dataclass(frozen=True, slots=True)
 class FrameIndex:
-    """Offset and stored size in bytes of every frame, with its checksum (xxh3-64) if there is a footer."""
+    """Record of where frames are in an MRC file: offset and size in bytes,
+    and checksums if a footer has them.
+    """
 
     offsets: tuple[int, ...]
     nbytes: tuple[int, ...]
@@ -36,7 +38,7 @@ class FrameIndex:
 
     @property
     def end(self) -> int:
-        """Offset of the first byte behind the last frame."""
+        """Offset of the first byte behind the last frame, where the footer may begin."""
         return self.offsets[-1] + self.nbytes[-1]
 
 

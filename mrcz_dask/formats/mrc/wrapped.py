@@ -237,7 +237,7 @@ class ZstdFrames(Source):
         return _unpack(raw, count, f"{self.name}: frame {k}")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the .mrcs.zst file."""
         self._packed.close()
 
 

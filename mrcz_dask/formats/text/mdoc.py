@@ -28,7 +28,7 @@ class Section:
     values: Mapping[str, str]
 
     def get(self, key: str) -> str | None:
-        """Return the text of a key in this section, or None."""
+        """Return the text of a key in this section of an .mdoc file, or None."""
         return self.values.get(key.casefold())
 
 

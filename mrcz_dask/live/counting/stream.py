@@ -184,7 +184,9 @@ class CountStream:
     # Frames go to workers, and electrons come back.
 
     def tick(self) -> None:
-        """Store the electrons that workers have found, and send waiting frames to workers."""
+        """Store the electrons that workers have found, and send waiting frames to workers;
+        called all the time.
+        """
         self._collect()
         self._send_waiting()
 

@@ -73,12 +73,12 @@ class StoredResults:
         return sorted(names, key=lambda name: ((*declared, name).index(name), name))
 
     def blocks(self, name: str) -> Iterator[NDArray[Any]]:
-        """Yield an array of results in blocks of rows, so that a long one need not fit into memory."""
+        """Yield a stored output in blocks of rows (frames), so that a long one need not fit into memory."""
         for first in range(0, self.rows, ROWS):
             yield self.arrays[name][first : min(first + ROWS, self.rows)]
 
     def last(self, name: str, count: int) -> NDArray[Any]:
-        """Return the last `count` rows of an array of results, one row a frame."""
+        """Return the last `count` rows of a stored output of a processor, one row a frame."""
         return np.asarray(self.arrays[name][max(0, self.rows - count) : self.rows])
 
 

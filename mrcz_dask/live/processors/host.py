@@ -100,7 +100,7 @@ class Host:
         return Loaded(processor.spec)
 
     def reset(self) -> None:
-        """Replace the processor's state by a new one."""
+        """Replace the processor's state by a new one, when a person presses reset on the page."""
         if self._processor is not None:
             self._state = _restored(self._processor, None)
 

@@ -80,7 +80,7 @@ class Hosted:
 
 
 class Pool:
-    """The workers of a Dask cluster that run live processors, one processor on each.
+    """Hands out the workers of a Dask cluster to live processors, one processor on each.
 
     Parameters
     ----------

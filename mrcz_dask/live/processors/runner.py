@@ -85,7 +85,7 @@ class Runner:
         self._thread.start()
 
     def offer(self, frame: Frame) -> None:
-        """Put a frame of the source into the processor's queue."""
+        """Add a new frame of the source to the processor's queue."""
         self._newest = frame.number
         self._arrivals[frame.number] = time.monotonic()
         self.mailbox.put(frame)
