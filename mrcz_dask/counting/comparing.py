@@ -1,4 +1,4 @@
-"""Check gain and dark against raw frames: do they fit the charge of electrons, and the mean frame?."""
+"""Check gain and dark against raw frames: against the charge of electrons, and against the mean frame."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class EventArrays:
     charge: NDArray[np.uint16]
 
     def frames(self, start: int, stop: int) -> EventArrays:
-        """Return the events of frames start <= k < stop."""
+        """Return the events of frames start <= k < stop, as a smaller `EventArrays`."""
         bounds = np.concatenate([[0], np.cumsum(self.counts, dtype=np.int64)])
         here = slice(int(bounds[start]), int(bounds[stop]))
         return EventArrays(self.counts[start:stop], self.y[here], self.x[here], self.charge[here])

@@ -170,7 +170,8 @@ def count_plan(
     detector: str | None = None,
     overwrite: bool = False,
 ) -> CountPlan:
-    """Plan to count the electrons of some stacks.
+    """Make a plan to count electrons: find the stacks, read their headers, choose output paths; write
+    nothing.
 
     Parameters
     ----------

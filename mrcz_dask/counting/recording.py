@@ -21,7 +21,7 @@ USUAL = InputParams()
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where raw frames come from: name, size, metadata, provenance of the input, as plain values.
+    """Origin of raw frames: name, size, metadata and provenance of the input file, as plain values.
 
     Attributes
     ----------

@@ -62,7 +62,7 @@ class SpooledEvents:
             yield bytes.fromhex(record.header["frames"]), unpack(self._spool.body(record))
 
     def read(self, start: int, stop: int) -> EventArrays:
-        """Return the events of frames start <= k < stop."""
+        """Return the events of frames start <= k < stop of the stack."""
         parts = []
         for i, record in enumerate(self._batches):
             first, end = record.header["first"], frames_in([record])

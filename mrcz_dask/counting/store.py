@@ -43,7 +43,7 @@ class EventSource(Protocol):
     about: dict[str, Any]
 
     def read(self, start: int, stop: int) -> EventArrays:
-        """Return the events of frames start <= k < stop."""
+        """Return the events of frames start <= k < stop of the stack."""
         ...
 
 
@@ -155,11 +155,11 @@ class Events:
 
     @property
     def provenance(self) -> list[dict[str, Any]]:
-        """Provenance steps of the list."""
+        """Provenance of the event list: the steps by which it was made."""
         return list(self.about["provenance"])
 
     def read(self, start: int, stop: int) -> EventArrays:
-        """Return the events of frames start <= k < stop, in whole steps.
+        """Read the events of frames start <= k < stop; positions and charges are whole steps.
 
         Raises
         ------
@@ -186,7 +186,7 @@ class Events:
             return EventArrays(counts, *columns)
 
     def frame(self, k: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Return y and x in pixels and charge in ADU of the electrons of one frame, (n,) each."""
+        """Read the electrons of one frame: y and x in pixels, charge in ADU, (n,) each."""
         events = self.read(k, k + 1)
         charge = events.charge.astype(np.float64) * float(self.about["charge_step"])
         return pixels(events.y), pixels(events.x), charge

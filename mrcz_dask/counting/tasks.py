@@ -48,7 +48,9 @@ def estimate_memory(shape: tuple[int, int], upsampling: int) -> MemoryEstimate:
 
 
 def batch_frames(shape: tuple[int, int]) -> int:
-    """Return the number of frames that one task counts: as many as have about 64 million pixels."""
+    """Return the number of frames that one task counts: some 64 million pixels, so that no task is too
+    long.
+    """
     return int(np.clip(BATCH_PIXELS // (shape[0] * shape[1]), 1, LONGEST_BATCH))
 
 

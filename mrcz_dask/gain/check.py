@@ -49,8 +49,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The orientation and sense (multiply or divide) in which a reference is applied, and whether the user or
-    the stacks chose it.
+    """The orientation and sense (multiply or divide) of a reference, and who chose it: the user or the
+    stacks.
 
     Attributes
     ----------

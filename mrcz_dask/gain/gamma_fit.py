@@ -28,7 +28,7 @@ PHASE = "flats"
 
 @dataclass(frozen=True, slots=True)
 class Flat:
-    """Results for one flat-field stack: its dose rate, its best gamma, and how flat it is before and after.
+    """Results for a flat-field stack: dose rate, best gamma, and evenness without and with that gamma.
 
     Attributes
     ----------
@@ -50,9 +50,7 @@ class Flat:
 
     @property
     def uneven(self) -> tuple[float, float]:
-        """Standard deviations of `before` and `after`, relative to the mean: how uneven the flat is without
-        and with gamma.
-        """
+        """Unevenness of the flat without and with gamma: standard deviation, relative to the mean."""
         return float(np.nanstd(self.before)), float(np.nanstd(self.after))
 
 

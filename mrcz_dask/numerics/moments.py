@@ -18,7 +18,7 @@ PIECE = 1 << 15
 
 @compiled
 def moments(pixels: NDArray[Any]) -> tuple[int, int, int, int]:
-    """Return minimum, maximum, sum, and sum of squares of pixels.
+    """Return minimum, maximum, sum, and sum of squares of the pixels of a flat integer image.
 
     Four plain loops over a block that stays in the cache: each of them becomes one vector loop.
 

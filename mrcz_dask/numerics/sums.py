@@ -59,12 +59,12 @@ class StackSum:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(y, x) in pixels."""
+        """Rows and columns of the sum, (y, x)."""
         return self.values.shape[0], self.values.shape[1]
 
     @property
     def unit(self) -> float:
-        """Counts per unit of `values`."""
+        """Counts per unit of the stored integers `values`."""
         return 2.0**-self.exponent
 
     @property

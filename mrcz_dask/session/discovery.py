@@ -1,4 +1,4 @@
-"""Find the stacks of a session and put them in order of acquisition."""
+"""Find the stacks in a session's folder, and put them in order of acquisition time."""
 
 from __future__ import annotations
 

@@ -24,8 +24,7 @@ _PART = re.compile(r"(.*?\.zarr(?=/)|.*(?=\.json$)).*", re.DOTALL)
 
 
 class Manifest:
-    """A listener that keeps ``MANIFEST`` up to date: adds outputs when they are done, removes those about to
-    be made again.
+    """A listener that keeps ``MANIFEST`` true: adds finished outputs, removes those to be made again.
 
     Parameters
     ----------

@@ -56,7 +56,9 @@ Known = tuple[str, int, int, InputParams]
 
 
 def identity(path: Path, params: InputParams = USUAL) -> Known:
-    """Return what identifies a stack's file in a Dask graph: path, size, modification time, `params`."""
+    """Return the values that identify a stack's file in a Dask graph: path, size, modification time,
+    `params`.
+    """
     return str(path.absolute()), *measure(path), params
 
 

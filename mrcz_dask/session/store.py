@@ -120,7 +120,7 @@ class SessionStore:
         return self._put_correction(f"corrections/{key_of(stem)}", correction)
 
     def put_reference(self, stem: str, correction: Correction, table: Mapping[str, NDArray[Any]]) -> None:
-        """Write the files of `--write references` for a stack: its correction and outlier table."""
+        """Write a stack's correction and outlier table, for `--write references`."""
         self._put(f"outliers/{key_of(stem)}", table, {})
         self._put_correction(f"references/{key_of(stem)}", correction)
 
@@ -170,7 +170,7 @@ class SessionStore:
     def put_thumbnails(
         self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
     ) -> None:
-        """Write a stack's thumbnails and a patch at full size; see `thumbnails.keep_thumbnails`."""
+        """Write a stack's thumbnails, and the patch with most outliers at full size."""
         self._put(f"thumbnails/{key_of(stem)}", arrays, about)
 
     def thumbnails_path(self, stem: str) -> Path:

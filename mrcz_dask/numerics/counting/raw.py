@@ -15,7 +15,7 @@ LARGEST = {"uint8": 255.0, "uint16": 65535.0, "int16": 32767.0, "float32": 1e30}
 
 @dataclass(frozen=True, slots=True)
 class RawParams(Parameters):
-    """Parameters of simulated raw frames; setting an effect to 0 leaves every other random draw as it is.
+    """Parameters of simulated raw frames: detector, dose, noise; an effect set to 0 changes no other draw.
 
     Attributes
     ----------

@@ -60,7 +60,7 @@ class Limits(NamedTuple):
 
 
 class Electrons(NamedTuple):
-    """A list of electrons in arrays that have room for more.
+    """Arrays of a frame's electrons, with room for more that are found later: pixel, position, charge, flags.
 
     Attributes
     ----------

@@ -111,7 +111,7 @@ class PatternSum:
         self._frames += total.n
 
     def pattern(self) -> SessionPattern:
-        """Return the pattern of the stacks added so far.
+        """Return the pattern of the stacks added so far, from which a gain can be made or checked.
 
         Raises
         ------

@@ -48,7 +48,7 @@ class GammaCurve:
             )
 
     def at(self, rate: float) -> float:
-        """Return gamma at a dose rate in e-/pixel/s.
+        """Return gamma, the exponent of the gain, at a dose rate in e-/pixel/s.
 
         Raises
         ------
@@ -93,7 +93,8 @@ class Gain:
     def of(
         cls, multiplier: NDArray[Any], *, dark: NDArray[Any] | None = None, defects: Iterable[Bools] = ()
     ) -> Gain:
-        """Make a gain of references that are already in the frames' orientation and size.
+        """Make a gain from a multiplier, a dark and defects that already have the frames' orientation and
+        size.
 
         Parameters
         ----------

@@ -33,7 +33,8 @@ WIDEST = 7.5  # medians of the absolute values, some five standard deviations
 
 @dataclass(frozen=True, slots=True, order=True)
 class Orientation:
-    """One of the eight ways to turn and flip an image; see the module for the convention.
+    """An orientation of a gain: one of the eight ways to turn and flip an image; see the module for the
+    convention.
 
     Attributes
     ----------
@@ -144,7 +145,8 @@ def as_others_read(orientation: Orientation, *, gain_tiff: bool, frames_tiff: bo
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How well a gain reference, turned in one way, agrees with a session's pattern: their correlation.
+    """The agreement of a gain reference, turned in one orientation, with a session's pattern: their
+    correlation.
 
     Attributes
     ----------

@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Decay:
-    """The curve y = a x**b + c."""
+    """The curve y = a x**b + c, by which R falls with the dose or the window radius."""
 
     a: float
     b: float

@@ -66,7 +66,7 @@ class ValueTable:
         return entries * self.width + (self.width - 1) / 2
 
     def quantile(self, share: float) -> float:
-        """Return the value below which `share` of the pixels lie, interpolated inside its entry."""
+        """Return the value below which a share (0..1) of the pixels lies, interpolated."""
         cumulative = np.cumsum(self.counts)
         rank = share * float(cumulative[-1])
         entry = int(np.searchsorted(cumulative, rank))

@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class KeptFit:
-    """Record of the histogram of a sum and of the fit to it, one item for each bin, for plots.
+    """Record of the histogram of a sum and of the fit to it, one item for each bin, for the report's plots.
 
     Attributes
     ----------

@@ -111,7 +111,7 @@ class OutlierMask:
 
     @property
     def weight(self) -> NDArray[np.float32]:
-        """(y, x) float32, 1 = good, 0 = outlier (Eq. 6); 0 where not finite."""
+        """(y, x) float32 Weight of each pixel: 1 = good, 0 = outlier (Eq. 6); 0 where not finite."""
         return self.weights.look_up(self.weights.of_entry)
 
     @property

@@ -34,7 +34,8 @@ Steps = NDArray[Any]  # int16 or int32
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What a stack's frames are corrected with, as the session store keeps it: pattern, weights and filling.
+    """The correction of a stack, as the session store keeps it: pattern, weights of pixels, filling of
+    outliers.
 
     Attributes
     ----------
@@ -162,7 +163,7 @@ class ReadyCorrection:
         )
 
     def without_pattern(self) -> ReadyCorrection:
-        """Return a correction that fills outliers and leaves the pattern in."""
+        """Return the correction that fills outliers but leaves the pattern, for a comparison."""
         return replace(self, correction=replace(self.correction, form="subtract", step=0.0, scale=None))
 
     @property

@@ -96,7 +96,7 @@ class BandPowers:
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """The one or two reference images of a window, and their parts, from which patterns are composed.
+    """References of a window, one or two images, with the parts from which patterns are composed.
 
     Attributes
     ----------

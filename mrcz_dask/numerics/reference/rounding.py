@@ -27,7 +27,7 @@ def step_that_fits(step: float, largest: float) -> float:
 
 
 def fine_step(step: float, noise: float) -> float:
-    """Return the rounding step, or a finer power of two if it is above a quarter of a pixel's noise,
+    """Return the rounding step, or a finer power of two if it exceeds a quarter of a pixel's noise,
     counts.
     """
     return step if step <= noise / TOLERATED else 2.0 ** math.floor(math.log2(noise / FINENESS))

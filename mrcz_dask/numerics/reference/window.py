@@ -202,7 +202,7 @@ class WindowSum(MovingSum[Ref]):
         return member.n << DOSE_BITS if self.raw else round(member.mean * 2**DOSE_BITS)
 
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
-        """Return a tuple that holds the reference."""
+        """Return the reference of the window as a tuple of one image, (ny, nx)."""
         return (self.reference(without),)
 
     def reference(self, without: Member | None = None) -> NDArray[np.float32]:
@@ -245,7 +245,7 @@ class WindowSum(MovingSum[Ref]):
 
 
 def fill_empty(image: NDArray[np.float32]) -> None:
-    """Fill the pixels that all members mask, which are not a number, from those around them."""
+    """Fill, in place, NaN pixels of a reference (outliers in all stacks of the window) from pixels around."""
     empty = np.isnan(image)
     image[empty] = 0
     filled = fill_values(image, empty, np.ones_like(empty), where=empty)
@@ -253,7 +253,7 @@ def fill_empty(image: NDArray[np.float32]) -> None:
 
 
 def masked_image(member: Member) -> NDArray[np.bool_]:
-    """Return the outliers of a member as a flat mask."""
+    """Return the outliers of a stack in the window as a flat mask, True = outlier."""
     mask = np.zeros(member.values.size, bool)
     mask[member.masked] = True
     return mask

@@ -193,7 +193,7 @@ def _sum(
 
 
 def dose_steps(doses: Numbers) -> Numbers:
-    """Return the relative difference of the median doses of up to five stacks on either side of a place.
+    """Return, at every stack, how much the median doses of up to five stacks before and after it differ.
 
     Parameters
     ----------

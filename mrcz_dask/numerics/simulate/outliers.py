@@ -34,8 +34,8 @@ Population = tuple[Defects, Defects]
 
 
 def hot_population(params: SimulationParams) -> Replay[Population]:
-    """Return the simulated hot pixels as a state that can be asked for at any stack: pairs of adjacent
-    pixels, and single ones.
+    """Return the simulated hot pixels as a state that gives those of any stack: adjacent pairs, and single
+    ones.
     """
 
     def step(before: Population, index: int) -> Population:

@@ -99,7 +99,7 @@ def counted(params: SimulationParams, electrons: Image) -> Image:
 
 
 def evolving(params: SimulationParams) -> Replay[Image | None]:
-    """Return the part of the pattern that changes with dose, as a state computable at any stack."""
+    """Return the part of the pattern that changes with dose, as a state that gives it at any stack."""
 
     def step(before: Image | None, index: int) -> Image:
         """Mix the pattern of the stack before with a fresh one."""

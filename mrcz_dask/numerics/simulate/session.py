@@ -102,7 +102,7 @@ class SimulatedSession:
         return (self.stack(i) for i in range(len(self)))
 
     def stack(self, index: int) -> SimulatedStack:
-        """Return stack `index`, 0 <= index < stacks; no other stack's frames are computed.
+        """Simulate stack `index`, 0 <= index < stacks, without computing the frames of other stacks.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class SimulatedSession:
 
     @cached_property
     def hot(self) -> Replay[outliers.Population]:
-        """The hot pixels, as a state that can be asked for at any stack."""
+        """The simulated hot pixels, as a state that gives those of any stack."""
         return outliers.hot_population(self.params)
 
     @cached_property

@@ -1,4 +1,6 @@
-"""Random numbers of a simulation: every effect, stack and frame has a stream, to be drawn alone."""
+"""Random numbers of a simulation: one stream for each effect, stack and frame, so that any can be drawn
+alone.
+"""
 
 from __future__ import annotations
 
