@@ -87,6 +87,13 @@ def test_a_layer_keeps_to_its_libraries(path: Path) -> None:
         assert not roots & FORBIDDEN.get(layer(path), TERMINAL)
 
 
+def test_the_layers_are_drawn_as_they_are() -> None:
+    drawing = (
+        (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```text\n")[1].split("```")[0]
+    )
+    assert [line.split()[0] for line in reversed(drawing.splitlines())] == LAYERS
+
+
 def test_no_module_imports_itself_through_others() -> None:
     """Imports under TYPE_CHECKING and inside functions count: one that is put off is still a circle."""
     graph = {

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,9 +74,9 @@ def decompress(
 
     Exit code: 0 all done, 3 some could not be, 1 none could be, 2 wrong usage.
     """
-    from mrcz_dask.convert.recompress import recompress
+    from mrcz_dask.convert.recompress import Keep, recompress
 
-    keep: Literal["footer", "sidecar", "none"] = "footer" if footer else "sidecar" if sidecar else "none"
+    keep: Keep = "footer" if footer else "sidecar" if sidecar else "none"
     _run("decompress", partial(recompress, format="plain", keep=keep), paths, output, batch)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -12,12 +12,13 @@ from mrcz_dask.cli.exits import DONE, PARTLY
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson
 from mrcz_dask.cli.progress import Bars
+from mrcz_dask.values.choices import Program
 
 
 @command()
 def export(
     outputs: Annotated[Path, typer.Argument(help="Output folder of a koma run.", show_default=False)],
-    to: Annotated[Literal["relion", "motioncor", "cryosparc", "warp"], info("The program.")],
+    to: Annotated[Program, info("The program.")],
     output: Annotated[
         Path | None, info("Folder for its files.", "-o", "--output", unset="OUTPUTS/PROGRAM")
     ] = None,

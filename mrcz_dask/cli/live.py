@@ -59,10 +59,10 @@ def live(
 ) -> None:
     """Run your own Python on every frame as it is recorded, and look at its results.
 
-    A processor is a function of a frame under @processor(...) that returns a number, a line or an image; see
-    workflows/live. A processor that takes long, raises, hangs, exits or eats memory disturbs neither the
-    others nor the recording. A slow one takes the newest frame each time; --catch-up does the others. Ctrl-C
-    ends in order.
+    A processor is a function of a frame under @processor(...) that returns a number, a line or an image.
+    Seven to copy are in workflows/live of the source; an installed package has none. A processor that takes
+    long, raises, hangs, exits or eats memory disturbs neither the others nor the recording. A slow one takes
+    the newest frame each time; --catch-up does the others. Ctrl-C ends in order.
 
     Exit code: 0 all done, 3 the source failed or a processor did on some frames, 2 wrong usage, 1 anything
     else.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from mrcz_dask.cli.console import print_json, say
 from mrcz_dask.cli.options.declare import OptionGroup, command, info, option
 from mrcz_dask.cli.options.shared import AsJson, Codec
 from mrcz_dask.cli.progress import Bars
+from mrcz_dask.numerics.counting.raw import RawDtype
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.sizes import readable
 
@@ -94,7 +95,7 @@ def simulate_raw(
     frames: Annotated[int, info("Raw frames in each stack.")] = 64,
     shape: Shape = "512,512",
     occupancy: Annotated[float, info("Electrons per pixel and raw frame.")] = 0.01,
-    dtype: Annotated[Literal["uint8", "uint16", "int16", "float32"], info("Type of the pixels.")] = "uint16",
+    dtype: Annotated[RawDtype, info("Type of the pixels.")] = "uint16",
     seed: Annotated[int, info("The same seed gives the same frames.")] = 0,
     dark_frames: Annotated[int, info("Frames without electrons, in dark.mrcz; 0: none.")] = 0,
     codec: Codec = "auto",

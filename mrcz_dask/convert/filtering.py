@@ -27,7 +27,7 @@ from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_
 from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
 from mrcz_dask.numerics.outliers.filling import Replacement, fill_values
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
-from mrcz_dask.numerics.outliers.thresholds import QUIET
+from mrcz_dask.numerics.outliers.value_weights import QUIET
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.philox import key_of
 from mrcz_dask.numerics.reference.correction import make_correction

@@ -6,7 +6,6 @@ name, no metadata - is ever part of a job script.
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 import shutil
@@ -22,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.hosts import LOOPBACK
 from mrcz_dask.engine.memory import MemoryEstimate
-from mrcz_dask.engine.queues import MEBI, PATH, QueueSettings, System, clock
+from mrcz_dask.engine.queue_systems import QUEUE_SYSTEMS
+from mrcz_dask.engine.queues import PATH, QueueSettings
 from mrcz_dask.formats import costs
 from mrcz_dask.formats.libraries import install
+from mrcz_dask.values.choices import System
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
 
 if TYPE_CHECKING:
@@ -47,13 +48,6 @@ LOOK = 2.0
 AGAIN = 30.0
 # Seconds that a worker looks for its scheduler.
 DEATH_TIMEOUT = 60
-# What shows jobs, given their numbers.
-_LOOK = {
-    "slurm": ("squeue", "--noheader", "--format", "%i %T %M %r", "--jobs"),
-    "sge": ("qstat", "-j"),
-    "pbs": ("qstat",),
-    "lsf": ("bjobs",),
-}
 _LOOK_SECONDS, _LOOK_LINES = 20, 12
 _PEM, _ROLES = ("ca_file", "cert", "key"), ("client", "scheduler", "worker")
 
@@ -179,7 +173,7 @@ def job_script(settings: QueueSettings, estimate: MemoryEstimate) -> str:
 
 def look(system: System, jobs: Sequence[str]) -> str:
     """Return the command that lists jobs of a queue system, and its present output."""
-    command = [*_LOOK[system], *([",".join(jobs)] if system in ("slurm", "sge") else jobs)]
+    command = QUEUE_SYSTEMS[system].look(jobs)
     shown = ""
     with suppress(OSError, subprocess.TimeoutExpired):
         done = subprocess.run(
@@ -205,7 +199,7 @@ def _cluster_class(system: System) -> Any:
         raise MissingLibraryError(
             f"--cluster {system} needs {error.name}, which is not installed; install it: {install('hpc')}"
         ) from error
-    return getattr(dask_jobqueue, f"{system.upper()}Cluster")
+    return getattr(dask_jobqueue, QUEUE_SYSTEMS[system].cluster)
 
 
 @contextmanager
@@ -274,27 +268,7 @@ def _job(settings: QueueSettings, estimate: MemoryEstimate) -> dict[str, Any]:
             *("--lifetime", f"{life}s", "--lifetime-stagger", f"{spread}s"),
             *("--no-dashboard", "--dashboard-address", f"{LOOPBACK}:0"),
         ],
-    } | _of_the_system(settings, settings.job_memory(estimate))
-
-
-def _of_the_system(settings: QueueSettings, memory: int) -> dict[str, Any]:
-    """Return the arguments for which each queue system has its own names."""
-    mebi, time, extra = memory // MEBI, clock(settings.walltime), list(settings.directives)
-    own: dict[str, Any]
-    match settings.system:
-        case "slurm":
-            own = {"account": settings.account, "job_mem": f"{mebi}M"}
-        case "pbs":
-            asked = settings.resources or f"select=1:ncpus={settings.cores}:mem={mebi}mb"
-            own = {"account": settings.account, "resource_spec": asked}
-        case "sge":
-            own = {"project": settings.account, "resource_spec": settings.resources or f"mem_free={mebi}M"}
-            if settings.cores > 1:
-                extra = [f"-pe {settings.parallel_environment} {settings.cores}", *extra]
-        case "lsf":
-            time = clock(math.ceil(settings.walltime / 60) * 60)[:-3]  # hours and minutes
-            own = {"project": settings.account, "mem": memory}
-    return own | {"walltime": time, "job_extra_directives": extra}
+    } | QUEUE_SYSTEMS[settings.system].arguments(settings, settings.job_memory(estimate))
 
 
 def _scheme(settings: QueueSettings) -> str:

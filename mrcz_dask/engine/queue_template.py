@@ -1,6 +1,8 @@
 """Template of the queue settings file that `mrcz-dask cluster init` writes."""
 
-TEMPLATE = """\
+from mrcz_dask.engine.queues import SYSTEMS
+
+TEMPLATE = f"""\
 # How mrcz-dask uses your cluster. Edit, then:
 #
 #   mrcz-dask cluster script --queue-file FILE     the job that would be submitted
@@ -9,7 +11,7 @@ TEMPLATE = """\
 #
 # Lines with # before a name show its default.
 
-system = "slurm"                # slurm, sge, pbs or lsf
+system = "slurm"                # {", ".join(SYSTEMS)}
 
 # Jobs: so many, or "MIN:MAX", as many as there are stacks for.
 jobs = "1:4"
@@ -34,7 +36,7 @@ walltime = "4h"                 # 90m, 8h, 1d 12h, 08:00:00
 
 # A folder that all nodes see, for the logs of jobs and the certificates of a run.
 # directory = "~/.mrcz-dask"
-# A folder of the node for what workers put aside, such as "/scratch/${USER}".
+# A folder of the node for what workers put aside, such as "/scratch/${{USER}}".
 # local_directory = ""
 # Interpreter of the workers; the one that runs the command without.
 # python = ""

@@ -7,15 +7,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Self, get_args
 
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, parse_memory, plan_workers
 from mrcz_dask.formats.metadata import parse_toml
 from mrcz_dask.values.checks import one_of, parse_seconds, raise_all, whole
+from mrcz_dask.values.choices import System
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.sizes import readable
 
-System = Literal["slurm", "sge", "pbs", "lsf"]
 SYSTEMS: tuple[System, ...] = get_args(System)
 LOOPBACK = "127.0.0.1"
 # Of a job, beside its workers: the process that starts and watches them.
@@ -50,7 +50,7 @@ class QueueSettings:
     Attributes
     ----------
     system
-        ``slurm``, ``sge``, ``pbs`` or ``lsf``.
+        Name of the queue system, one of `System`.
     jobs
         Fewest and most at a time; as many as there is work for in between.
     cores

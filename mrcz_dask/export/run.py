@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -34,11 +33,11 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.text.star import is_word
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
+from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import OutputExistsError, SessionError
 from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.sizes import some
 
-Program = Literal["relion", "motioncor", "cryosparc", "warp"]
 FEWEST_FRAMES = 3  # RELION skips shorter movies
 PHASE = "export"
 _DEFECT_FILES: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt": "serialem"}

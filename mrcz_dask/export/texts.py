@@ -12,6 +12,7 @@ import numpy as np
 from mrcz_dask.export.movies import DARK, DEFECTS, GAINS, MOVIES, Movie, place_of, shown_mask
 from mrcz_dask.formats.text.star import write_star
 from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import ParameterError
 
 GAIN = "gain_ones.mrc"
@@ -167,7 +168,7 @@ def for_warp(good: Sequence[Movie], target: Path, store: SessionStore, optics: O
     )
 
 
-TEXTS: Mapping[str, Callable[[Sequence[Movie], Path, SessionStore, Optics], str]] = {
+TEXTS: Mapping[Program, Callable[[Sequence[Movie], Path, SessionStore, Optics], str]] = {
     "relion": for_relion,
     "motioncor": for_motioncor,
     "cryosparc": for_cryosparc,

@@ -141,7 +141,7 @@ class OutlierParams(Parameters):
     ----------
     rule
         ``fdr`` (threshold where a stated share of what is masked is good pixels) or ``paper`` (Eq. 5 of the
-        preprint, bioRxiv 116533).
+        preprint, bioRxiv 116533). A sparse sum has a threshold of its own, whatever the rule is.
     tail_fdr
         For ``fdr``: the share of good pixels among those beyond the threshold, 0..1.
     max_sigma

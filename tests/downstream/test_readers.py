@@ -20,10 +20,11 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.export.run import Program, export
+from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
+from mrcz_dask.values.choices import Program
 from mrcz_dask.values.params import KomaParams, OutputFormat, Settings, WriteParams
 
 pytestmark = pytest.mark.downstream

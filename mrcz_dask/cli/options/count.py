@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from mrcz_dask.cli.options.declare import OptionGroup, info, option
 from mrcz_dask.cli.options.shared import Codec, Folder, Overwrite
 from mrcz_dask.formats.libraries import install
+from mrcz_dask.numerics.counting.params import Clusters, Position
 from mrcz_dask.values.errors import MissingLibraryError
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 DetectorFile = Annotated[
     str | None,
     info(
-        "Your own function of (frame, camera) that returns y, x and charge, instead of --method; see "
-        "workflows/counting.",
+        "Your own function of (frame, camera) that returns y, x and charge, instead of --method; four are in "
+        "workflows/counting of the source.",
         "--detector",
         metavar="FILE.py:NAME",
     ),
@@ -29,13 +30,13 @@ Record = Annotated[Path | None, info("Folder in which every frame is kept, as MR
 class FindingGroup(OptionGroup, panel="Finding electrons"):
     """Options of the search for electrons in a frame."""
 
-    method: Literal["fitted", "centroid", "maximum"] = option(
+    method: Position = option(
         "fitted",
         "Position of an electron: of a fitted cloud of charge, of its center of mass, or of its largest "
         "pixel.",
         often=True,
     )
-    clusters: Literal["maxima", "components"] = option(
+    clusters: Clusters = option(
         "maxima",
         "maxima: electrons that overlap are separated; components: pixels above the threshold that touch "
         "are one electron (not with --method fitted).",

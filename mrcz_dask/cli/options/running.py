@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from mrcz_dask.cli.options.declare import OptionGroup, option
+from mrcz_dask.values.choices import System
 from mrcz_dask.values.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class LocalGroup(OptionGroup, panel="Running"):
 class JobGroup(OptionGroup, panel="Running"):
     """Workers in jobs of a queue system."""
 
-    cluster: Literal["slurm", "sge", "pbs", "lsf"] | None = option(
+    cluster: System | None = option(
         None, "Run in jobs of this queue system (needs the extra hpc).", often=True
     )
     queue_file: Path | None = option(

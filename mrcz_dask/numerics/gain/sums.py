@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mrcz_dask.numerics.gain.gain import NO_DARK, Gain, Image
 from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.numerics.outliers.mask import OutlierMask, masked_mean, outlier_mask
-from mrcz_dask.numerics.outliers.thresholds import SPARSE_ZEROS
+from mrcz_dask.numerics.outliers.value_weights import SPARSE_ZEROS
 from mrcz_dask.numerics.sums import StackSum, narrowest
 from mrcz_dask.values.errors import DtypeError
 from mrcz_dask.values.params import OutlierParams

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.mask import OutlierMask
-from mrcz_dask.numerics.outliers.tails import Line
+from mrcz_dask.numerics.outliers.rules import Line
 from mrcz_dask.numerics.outliers.weights import soft_weight
 from mrcz_dask.values.params import OutlierParams
 

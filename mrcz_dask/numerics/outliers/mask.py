@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mrcz_dask.numerics.moments import moments
 from mrcz_dask.numerics.outliers.histogram import ValueTable
 from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, light_evenly
-from mrcz_dask.numerics.outliers.thresholds import QUIET, FitRecord, Status, ValueWeights, weigh_values
+from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, Status, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
 from mrcz_dask.values.params import OutlierParams

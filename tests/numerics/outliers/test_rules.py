@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from mrcz_dask.numerics.outliers.tails import fit_tail, least_absolute_line
+from mrcz_dask.numerics.outliers.rules import fit_tail, least_absolute_line
 from mrcz_dask.values.params import OutlierParams
 
 TOTAL = 10**8

@@ -1,20 +1,24 @@
-"""Find the thresholds of hot and dead pixels in the histogram of a sum (Eqs. 4 and 5 of the preprint)."""
+"""Find the thresholds of hot and dead pixels in the histogram of a sum (Eqs. 4 and 5 of the preprint).
+
+Each rule acts on a histogram with a fitted normal distribution. A sparse sum has a threshold of its own,
+whatever the rule is; see `value_weights`.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mrcz_dask.values.params import OutlierParams
+from mrcz_dask.values.params import OutlierParams, Rule
 
 TAIL_START = 0.5
 FEWEST_BINS = 2
 HIGHEST = 8.0
-LOWEST = {"paper": 2.5, "fdr": 1.3}
 NEAREST = (4.0, 3.25)  # rule fdr: thresholds are never nearer than this (dark, hot)
 EXCESS = 3.0
 LAD_STEPS = 50
@@ -45,6 +49,38 @@ class Tail:
 NO_TAIL = Tail(math.inf)
 
 
+@dataclass(frozen=True, slots=True)
+class ThresholdRule:
+    """How a threshold follows from the place where the line of a tail crosses zero.
+
+    Attributes
+    ----------
+    lowest
+        Sigma; a line that crosses zero nearer to the center is no tail, and the fallback stands in.
+    threshold
+        Returns the threshold in sigma from that place in sigma, the parameters, and whether the side is dark.
+    """
+
+    lowest: float
+    threshold: Callable[[float, OutlierParams, bool], float]
+
+
+def _where_it_crosses(t: float, params: OutlierParams, dark: bool) -> float:
+    return t
+
+
+def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
+    """Go out to where only `tail_fdr` of the pixels beyond are good ones."""
+    moved = -float(special.ndtri(params.tail_fdr * special.ndtr(-t))) / params.rho
+    return max(moved, NEAREST[0 if dark else 1])
+
+
+RULES: Mapping[Rule, ThresholdRule] = {
+    "paper": ThresholdRule(2.5, _where_it_crosses),
+    "fdr": ThresholdRule(1.3, _where_few_are_good),
+}
+
+
 def fit_tail(
     z: Floats, beyond: NDArray[np.int64], total: int, params: OutlierParams, *, dark: bool = False
 ) -> Tail:
@@ -70,15 +106,13 @@ def fit_tail(
         return NO_TAIL
     line = least_absolute_line(x[start:], r[start:]) if x.size - start >= FEWEST_BINS else None
     t = -line[1] / line[0] if line is not None and line[0] > 0 else math.nan
-    fallback = not LOWEST[params.rule] < t < HIGHEST
+    rule = RULES[params.rule]
+    fallback = not rule.lowest < t < HIGHEST
     if fallback:
         line, t = None, abs(params.fallback[0 if dark else 1])
         if int(beyond[z >= t].max(initial=0)) <= EXCESS * total * float(special.ndtr(-t)):
             return NO_TAIL
-    if params.rule == "fdr":  # out to where only `tail_fdr` of the pixels beyond are good ones
-        moved = -float(special.ndtri(params.tail_fdr * special.ndtr(-t))) / params.rho
-        t = max(moved, NEAREST[0 if dark else 1])
-    return Tail(t, line, fallback)
+    return Tail(rule.threshold(t, params, dark), line, fallback)
 
 
 def residuals(z: Floats, beyond: NDArray[np.int64], total: int) -> Floats:

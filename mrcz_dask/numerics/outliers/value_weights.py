@@ -12,7 +12,7 @@ from scipy import special
 
 from mrcz_dask.numerics.outliers.histogram import Histogram, ValueTable, tabulate
 from mrcz_dask.numerics.outliers.probit import Axis, fit_normal
-from mrcz_dask.numerics.outliers.tails import NO_TAIL, Line, Tail, fit_tail, residuals
+from mrcz_dask.numerics.outliers.rules import NO_TAIL, Line, Tail, fit_tail, residuals
 from mrcz_dask.numerics.outliers.weights import soft_weight
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.errors import OutlierError

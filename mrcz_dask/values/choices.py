@@ -1,0 +1,8 @@
+"""Names among which library and command line let choose; each has an entry in the table named beside it."""
+
+from typing import Literal
+
+# `engine/queue_systems.py`
+System = Literal["slurm", "sge", "pbs", "lsf"]
+# `export/texts.py`
+Program = Literal["relion", "motioncor", "cryosparc", "warp"]
