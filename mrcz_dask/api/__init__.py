@@ -1,1 +1,1 @@
-"""The session as a Dask collection, and runs over it: what Python and the command line call."""
+"""What Python and the command line call: sessions as dask arrays, runs, counting, reproduction."""

@@ -1,4 +1,4 @@
-"""Compares an output with what its inputs give again: bytes, pixels, and the numbers of its footer."""
+"""Compares an output with the one made again from its inputs: bytes, pixels, and numbers of the footer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SHOWN = 20
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """The result of making an output again.
+    """Record of how an output compares with the one made again from its inputs, frame by frame.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Reproduction:
     changes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
-        """Say what differs."""
+        """Return lines of text that say which frames and numbers differ, and by how much."""
         shown = f"{list(self.frames[:SHOWN])}{' ...' if len(self.frames) > SHOWN else ''}"
         pixels = f"frames that differ: {shown}, by at most {self.largest:.3g} counts"
         by_version = f"made by version {self.version}, now {__version__}"
@@ -57,7 +57,7 @@ class Reproduction:
 
 
 def compare(path: Path, again: Path, version: str) -> Reproduction:
-    """Compare an output with what was made again."""
+    """Compare an output, made by `version`, with the one made again; return what differs."""
     if whole_digest(again) == whole_digest(path):
         return Reproduction(str(path), True, (), version)
     changes = _changes(_numbers(path), _numbers(again))

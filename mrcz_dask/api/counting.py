@@ -1,4 +1,4 @@
-"""Counting of electrons from Python in one call, which is also a method of `Session`."""
+"""Counts electrons of raw frames in one call from Python; also a method of `Session`."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 class RawSession(Protocol):
-    """The part of a `Session` that `count` uses."""
+    """Protocol of the two properties of a `Session` that `count` uses."""
 
     @property
     def discovery(self) -> Discovery:
-        """The stacks of the session."""
+        """The files of the session, in order of time."""
         ...
 
     @property
     def inputs(self) -> InputParams:
-        """Settings that say how the files are read."""
+        """Options for reading files that do not say it themselves."""
         ...
 
 
@@ -65,7 +65,7 @@ def count(
     client: ClientOptions | distributed.Client | None = None,
     listen: Listener = silent,
 ) -> CountOutcome:
-    """Count the electrons of raw frames, and write counted stacks, as ``mrcz-dask count`` does.
+    """Count the electrons of raw frames and write counted stacks, as ``mrcz-dask count`` does.
 
     As a method, ``session.count(output)`` counts the stacks of the session.
 

@@ -1,4 +1,4 @@
-"""KOMA over the stacks of a session, or over dask arrays: what it would do, lazily or as a whole."""
+"""KOMA in Python, over a session's files or over dask arrays: lazily, or as a run that writes files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class LazyArrays(Sequence["da.Array"]):
-    """Lazy arrays, one for each movie, made when they are asked for."""
+    """Sequence of dask arrays, one for each movie, each built when it is indexed."""
 
     def __init__(self, make: Callable[[int], da.Array], length: int) -> None:
         self._make, self._length = make, length
@@ -53,7 +53,7 @@ class LazyArrays(Sequence["da.Array"]):
 
 @dataclass(frozen=True, eq=False)
 class KomaPlan:
-    """Plan of the outlier filter and the moving average over a session; nothing is computed.
+    """Plan of KOMA over a session: gives corrected movies as dask arrays, or writes them by `run`.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""KOMA as dask arrays: the tasks of a run, with a last one for each frame; nothing is written but sums.
+"""KOMA as dask arrays: sums and masks go into a folder, corrected frames only into memory.
 
 Sums and masks are kept in a folder of their own, which all workers must see, as windows hold many of them.
 """
@@ -44,7 +44,7 @@ NO_CONTRAST = 10.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayStack:
-    """A stack that is a dask array of the user's.
+    """Record of a stack that the user gives as a dask array, with its mask and dose if known.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class ArrayStack:
 
 
 class Frames(FrameSource):
-    """Frames in memory as a run reads them."""
+    """Reads frames from memory, with the interface of a file reader."""
 
     name, format = "array", "Zarr"
     first_row: FirstRow = "bottom"
@@ -73,7 +73,7 @@ class Frames(FrameSource):
         self.dtype = frames[0].dtype.newbyteorder("=")
 
     def frame(self, i: int, out: NDArray[Any] | None = None) -> NDArray[Any]:
-        """Return frame `i`, (ny, nx)."""
+        """Return frame `i`, (ny, nx), copied into `out` if that is given."""
         frame = np.asarray(self._frames[i], self.dtype).reshape(self.shape[1:])
         if out is None:
             return frame
@@ -81,11 +81,11 @@ class Frames(FrameSource):
         return out
 
     def close(self) -> None:
-        """Do nothing: nothing was opened."""
+        """Do nothing, since no file is open."""
 
 
 class LazyKoma:
-    """The dask arrays of a session after KOMA, and what they are made from.
+    """Builds dask arrays of corrected frames, masks and references, from a plan over files or arrays.
 
     Parameters
     ----------
@@ -154,18 +154,18 @@ class LazyKoma:
         return {key: task for some in (*inputs, self._graph, graph) for key, task in some.items()}
 
     def mask(self, i: int) -> da.Array:
-        """Return the outlier mask of stack i, (ny, nx) bool, True = outlier."""
+        """Return the outlier mask of stack i as a dask array, (ny, nx) bool, True = outlier."""
         return self._array("mask-stack", self._key("sum-stack", i), mask_of, i, bool)
 
     def reference(self, i: int) -> da.Array:
-        """Return the reference that is subtracted from each frame of stack i, (ny, nx) float32 counts.
+        """Return the reference subtracted from stack i's frames as a dask array, (ny, nx) float32 counts.
 
         For the form ``divide`` it is what frames are divided by, minus 1.
         """
         return self._array("reference", self._key("correct-stack", i), reference_of, i, np.float32)
 
     def corrected(self, i: int) -> da.Array:
-        """Return the frames of stack i after KOMA, (n, ny, nx) float32 counts, a chunk a frame."""
+        """Return stack i's corrected frames as a dask array, (n, ny, nx) float32 counts, chunked by frame."""
         entry, name = self._plan.stacks[i], f"corrected-{self._token}-{i}"
         n, ny, nx = entry.shape
         key = self._key("correct-stack", i)
@@ -181,7 +181,7 @@ class LazyKoma:
 
 
 def sum_file(plan: Plan, entry: StackEntry) -> StackRecord | Failure:
-    """Sum a stack, unless the store has its record."""
+    """Sum a stack's file and find its outliers, unless the session store has its record already."""
     record = known_record(plan, SessionStore(plan.store), entry)
     return attempt(sum_and_mask, "sum", sum_task(plan, entry)) if record is None else record
 
@@ -189,7 +189,7 @@ def sum_file(plan: Plan, entry: StackEntry) -> StackRecord | Failure:
 def sum_array(
     task: SumTask, mask: NDArray[np.bool_] | None, dose: float | None, frames: Sequence[NDArray[Any]]
 ) -> StackRecord:
-    """Sum a stack that is in memory; take a mask and a dose that are given in place of those found."""
+    """Sum a stack in memory and find its outliers; a given mask or dose replaces the one found."""
     sums = sum_frames(task, Frames(frames), Measured(0, 0))
     record, store = mask_stack(task, sums), SessionStore(task.store)
     if mask is None and dose is None:
@@ -210,7 +210,7 @@ def sum_array(
 def assess(
     plan: Plan, among: list[int], first: int, count: int, records: Sequence[StackRecord | Failure]
 ) -> list[CorrectionTask | Failure]:
-    """Prepare the correction tasks of some stacks, from the records of all stacks that decide about them."""
+    """Decide which stacks are usable, and build the correction tasks of `count` stacks from `first` on."""
     summed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, StackRecord)}
     failed = {k: one for k, one in zip(among, records, strict=True) if isinstance(one, Failure)}
     ready = assess_stacks([plan.stacks[k] for k in summed], list(summed.values()), plan.settings)
@@ -222,20 +222,20 @@ def assess(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackCorrection:
-    """The correction of one stack, and the gain before it."""
+    """The correction of one stack, ready to be applied to its frames."""
 
     ready: ReadyCorrection
     task: CorrectionTask
 
     def apply(self, exposed: GainedFrames, frame: NDArray[Any]) -> Frame:
-        """Return a frame as read after gain and correction, at its own dose, as a chunk."""
+        """Apply gain and correction to a frame, at its own dose; return it as a chunk (1, ny, nx)."""
         gained = exposed.gained(frame)
         dose = relative_dose(gained, self.ready.correction.weight, self.task.record.dose)
         return self.ready.at_dose(dose).apply(gained)[None]
 
 
 def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCorrection:
-    """Return the correction of a stack.
+    """Fit the correction of the k-th of some stacks to its windows.
 
     Raises
     ------
@@ -250,26 +250,26 @@ def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCor
 
 
 def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.bool_]:
-    """Return the outlier mask of a stack."""
+    """Load a stack's outlier mask from the session store, (ny, nx) bool, True = outlier."""
     if isinstance(record, Failure):
         raise SessionError(record.reason)
     return is_masked(SessionStore(store).load(stem, "weight"))
 
 
 def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
-    """Return the reference that is subtracted from each frame of a stack, (ny, nx) float32 counts."""
+    """Return the reference that a correction subtracts from each frame, (ny, nx) float32 counts."""
     found: Correction = correction.ready.correction
     return found.pattern.astype(np.float32) * np.float32(found.step)
 
 
 def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Frame:
-    """Return a frame after its correction, as a chunk."""
+    """Correct a frame that is in memory; return it as a chunk (1, ny, nx)."""
     frame = np.asarray(frame).reshape(correction.ready.shape)
     return correction.apply(GainedFrames(Frames([frame]), None, correction.task.record.offset), frame)
 
 
 def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Frame:
-    """Read a frame, apply its gain and its correction; return it as a chunk."""
+    """Read frame k of a file, and apply its gain and correction; return it as a chunk (1, ny, nx)."""
     task = correction.task
     with shared_reader(*known) as reader:
         gain = gain_for(task.store, task.settings.gain, task.record.gamma)

@@ -1,4 +1,4 @@
-"""Running what a footer says again, and comparing bit for bit."""
+"""Makes outputs again from their inputs, as their footers say, and compares bit for bit."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def reproduce(
     calibration: Path | None = None,
     detector: str | None = None,
 ) -> Reproduction:
-    """Make an output of `koma` or `count` again from its inputs and its provenance, and compare.
+    """Make an output of `koma` or `count` again from its inputs as its footer says, and compare.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def reproduce(
 def reproduce_session(
     folder: Path, session: Path | None = None, listen: Listener = silent
 ) -> dict[Path, Reproduction]:
-    """Make all outputs of a folder again, from the inputs through the windows, in one run over the session.
+    """Make all outputs of a folder again from their inputs, in one run, and compare each bit for bit.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def _workplace() -> Iterator[Path]:
 
 
 def settings_of(steps: Steps) -> Settings:
-    """Return the settings that provenance steps record."""
+    """Return the settings with which an output was made, from the steps of its provenance."""
     return Settings.from_dict(settings_in(steps))
 
 

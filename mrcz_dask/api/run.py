@@ -1,4 +1,4 @@
-"""A run with all that guards it: lock, temporary files, log, page, report; the same from Python and shell."""
+"""Runs plans for Python and the command line, with lock, log, web page, report and cleaning up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def at_work(
     plan: Plan, options: ClientOptions | distributed.Client, listen: Listener, pages: PageParams
 ) -> Iterator[tuple[Client, Listener]]:
-    """Give a client, and a listener that also tells the page; keep other runs out, and sweep afterwards.
+    """Lock the output folder, open a client and the web page, and remove temporary files at the end.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def run(
     find_radius: bool = False,
     profile: bool = False,
 ) -> tuple[Outcome, TimingReport | None]:
-    """Carry out a plan.
+    """Correct and write all stacks of a plan, with lock, log, web page and report.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ def run_following(
     pages: PageParams | None = None,
     report: bool = True,
 ) -> Outcome:
-    """Carry out a plan over a folder that grows; see `run` and `follow`."""
+    """Correct stacks as they appear in a folder, with lock, log, page and report; see `follow`."""
     with at_work(plan, options, listen, pages or PageParams()) as (client, told):
         outcome = follow(watcher, plan, client, told, params, stop)
     if report:
@@ -128,7 +128,7 @@ def run_following(
 
 
 def write_report(outcome: Outcome, listen: Listener) -> None:
-    """Write the report of a run; whatever goes wrong with it is a warning."""
+    """Write ``report.html`` of a run; an error in it becomes a warning, since the stacks are done."""
     folder = outcome.plan.folder
     try:
         from mrcz_dask.report.files import write_page

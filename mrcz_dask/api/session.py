@@ -1,4 +1,4 @@
-"""The session as a Dask collection: its movies in order of time, and what can be done with all of them."""
+"""Sessions in Python: the movies of a folder in order of time, as dask arrays, with `koma` and `count`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A movie of a session.
+    """One movie of a session, with its file, its time, and its frames as a dask array.
 
     Attributes
     ----------
@@ -52,22 +52,22 @@ class Stack:
 
     @property
     def name(self) -> str:
-        """Path relative to the session's folder."""
+        """Path of the movie's file, relative to the session's folder."""
         return self.entry.name
 
     @property
     def path(self) -> Path:
-        """Path of the file."""
+        """Path of the movie's file."""
         return self.entry.path
 
     @property
     def acquired(self) -> Acquired:
-        """Time of acquisition, and where it was found."""
+        """Time of acquisition, and its source, such as the .mdoc."""
         return self.entry.acquired
 
     @property
     def frames(self) -> da.Array:
-        """Frames as a dask array (n, ny, nx) in counts, one chunk a frame."""
+        """Frames of the movie as a dask array (n, ny, nx) in counts, one chunk a frame."""
         return open_stack(self.path, params=self.inputs)
 
 

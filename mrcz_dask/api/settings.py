@@ -1,4 +1,4 @@
-"""Parameters of a run from the options of the command line, or keywords in Python."""
+"""Builds the parameters of a run from options of the command line, or from keywords in Python."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CONTRAST = ContrastParams()
 def koma_params(
     radius: int, method: Method, form: Form, breaks: Breaks, break_after: str | None, long: Long
 ) -> KomaParams:
-    """Return the parameters of the moving average; a pause is text such as ``2h``."""
+    """Build the parameters of KOMA from options; the pause `break_after` is text such as ``2h``."""
     pause = None if break_after is None else parse_seconds(break_after, "--break-after") / 3600
     return KomaParams(radius=radius, method=method, form=form, breaks=breaks, break_after=pause, long=long)
 
@@ -34,7 +34,7 @@ def koma_params(
 def write_params(
     write: WriteMode, format: OutputFormat, codec: str, dtype: OutputDtype | None, step: float | None
 ) -> WriteParams:
-    """Return the parameters of the outputs.
+    """Build the parameters of the outputs from options, with the default pixel type of the format.
 
     Raises
     ------
@@ -54,5 +54,5 @@ def write_params(
 
 
 def path_text(path: PathLike | None) -> str | None:
-    """Return the text of a path, if there is one."""
+    """Return a path as text, and None for None."""
     return None if path is None else os.fspath(path)

@@ -1,1 +1,1 @@
-"""Correlated noise of a session: every stack, over the dose, against the radius, and by method."""
+"""Measures a session's correlated noise R: of every stack, over dose, by radius, and by method."""

@@ -1,4 +1,4 @@
-"""Assessment of a session: means, fits, the radius to use, and what the data do not decide."""
+"""Summary of measured noise: means over stacks, fitted curves, and the radius to use."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WAYS = ("held_out", "in_sample")
 
 @dataclass(frozen=True, slots=True)
 class StackLine:
-    """Correlated noise of a stack, and its place in the session.
+    """R of one stack, with the dose that the detector had seen by then.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class StackLine:
 
 @dataclass(frozen=True, slots=True)
 class OverDose:
-    """Correlation between sums against the dose between them (Fig. 11, Eq. 12).
+    """Correlation between the sums of stack pairs, and its fitted decay with the dose between them (Fig. 11).
 
     Attributes
     ----------
@@ -69,7 +69,7 @@ class OverDose:
 
 @dataclass(frozen=True, slots=True)
 class OverRadius:
-    """Held-out noise against the radius (Fig. 12, Eq. 13), means over some stacks.
+    """Mean held-out R of some stacks at each radius, with fitted curves and the radius to use (Fig. 12).
 
     Attributes
     ----------
@@ -100,7 +100,7 @@ class OverRadius:
 
 @dataclass(frozen=True, slots=True)
 class ByMethod:
-    """Held-out noise of some stacks by method.
+    """Held-out R of some stacks for each method, and its mean over these stacks.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class ByMethod:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Correlated noise of a session; a part is None if it was not asked for, or too few stacks can tell.
+    """All results of `assess` for a session; a part is None if it was not chosen or has too few stacks.
 
     Attributes
     ----------
@@ -150,11 +150,11 @@ class Assessment:
 
     @property
     def not_done(self) -> int:
-        """Number of files that should have been stacks and were not scored."""
+        """Number of files whose noise should have been measured, but could not be."""
         return len({failure.name for failure in self.failures}) + len(self.plan.discovery.rejected)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return all results as a dict for JSON."""
         dose, radius, methods = self.over_dose, self.over_radius, self.by_method
         return {
             "settings": self.plan.settings.to_dict(),
@@ -193,7 +193,7 @@ class Assessment:
 def stack_lines(
     ready: Sequence[AssessedStack], noise: Sequence[StackNoise]
 ) -> tuple[tuple[StackLine, ...], dict[str, dict[str, Score]]]:
-    """Return the stacks with their place in the session, and the means over those without high contrast."""
+    """Combine each stack's R with the dose before it; also return the means without high contrast."""
     middles = middle_doses([stack.record.mean for stack in ready])
     places = {stack.entry.name: (dose, stack.usable) for stack, dose in zip(ready, middles, strict=True)}
     lines = tuple(StackLine(one, *places[one.name]) for one in noise)
@@ -206,7 +206,7 @@ def stack_lines(
 
 
 def mean_score(values: Sequence[float | None]) -> Score:
-    """Return the mean of the values that are known, and its standard error from their scatter."""
+    """Return the mean of values, without missing ones, and its standard error from their scatter."""
     known = np.array([v for v in values if v is not None], np.float64)
     if not known.size:
         return [None, None]
@@ -215,7 +215,7 @@ def mean_score(values: Sequence[float | None]) -> Score:
 
 
 def points(pairs: Sequence[StackPairs], kind: str) -> Iterator[tuple[str, float, float]]:
-    """Yield the stack, the dose between and r of every pair; `kind` is ``raw`` or ``filtered``."""
+    """Yield stack name, dose between and correlation r of each pair; `kind` is ``raw`` or ``filtered``."""
     for stack in pairs:
         for dose, r in zip(stack.doses, getattr(stack, kind), strict=True):
             if r is not None and dose > 0:
@@ -223,7 +223,7 @@ def points(pairs: Sequence[StackPairs], kind: str) -> Iterator[tuple[str, float,
 
 
 def over_dose(pairs: Sequence[StackPairs]) -> OverDose | None:
-    """Fit Eq. 12 to the correlations between sums; None without pairs."""
+    """Fit the decay of the sums' correlation with the dose between stacks (Eq. 12); None without pairs."""
     fits = {}
     for kind in SUMS:
         found = list(points(pairs, kind))
@@ -234,7 +234,7 @@ def over_dose(pairs: Sequence[StackPairs]) -> OverDose | None:
 
 
 def over_radius(stacks: Sequence[StackCurve], variant: str) -> OverRadius | None:
-    """Average stacks with a score for every radius, fit Eq. 13, and choose the radius by one variant."""
+    """Average R over stacks for each radius, fit its decay (Eq. 13), and choose the radius to use."""
     stacks = [
         stack
         for stack in stacks
@@ -281,7 +281,7 @@ def _eq13(radii: Sequence[int], scores: NDArray[np.float64], names: Sequence[str
 
 
 def by_method(stacks: Sequence[StackMethods], methods: Sequence[str]) -> ByMethod:
-    """Average the scores of each method over the stacks."""
+    """Average R of each method over the stacks, with errors."""
     means = {}
     for name in methods:
         scores = [stack.scores[name] for stack in stacks]

@@ -1,4 +1,4 @@
-"""Files of an assessment: JSON in the output folder, tables as CSV."""
+"""Writes the results of an assessment: JSON into the output folder, tables as CSV."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Row = Sequence[Any]
 
 
 def json_bytes(values: dict[str, Any]) -> bytes:
-    """Return plain values as the bytes of a JSON file."""
+    """Return a dict as the bytes of a JSON file."""
     return f"{json.dumps(values, indent=1, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
 def write_json(assessment: Assessment) -> Path:
-    """Write ``OUT/assess/assess.json`` and return its path.
+    """Write all results to ``OUT/assess/assess.json``, and return its path.
 
     Raises
     ------
@@ -38,7 +38,7 @@ def write_json(assessment: Assessment) -> Path:
 
 
 def write_csv(assessment: Assessment, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write the tables behind the figures, and the fits.
+    """Write the numbers behind the figures, and the fitted curves, as CSV files.
 
     Raises
     ------
@@ -52,14 +52,14 @@ def write_csv(assessment: Assessment, folder: Path, *, overwrite: bool = False) 
 
 
 def csv_bytes(rows: Iterable[Row]) -> bytes:
-    """Return rows as the bytes of a CSV file."""
+    """Return rows of a table as the bytes of a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: bool) -> list[Path]:
-    """Write files into a folder, all or none; those that are there already stay as they are.
+    """Write several files into a folder; none, if one would replace a file that differs without `overwrite`.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: boo
 
 
 def tables(assessment: Assessment) -> Iterator[tuple[str, list[Row]]]:
-    """Yield names and rows, the first one the header, of what the figures show."""
+    """Yield name and rows (the header first) of each table: stacks, dose, radius, methods, fits."""
     if assessment.stacks:
         yield "assess_stacks", list(_stacks(assessment))
     dose, radius = assessment.over_dose, assessment.over_radius

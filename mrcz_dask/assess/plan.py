@@ -1,4 +1,4 @@
-"""Plan of an assessment: its stacks, and the memory that a worker needs."""
+"""Plans an assessment: finds its stacks, and estimates the memory of a worker."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def assess_plan(
     gain: GainOptions = NO_GAIN,
     listen: Listener = silent,
 ) -> Plan:
-    """Find the stacks and return a plan, whose sums go into the session store of the output folder.
+    """Find the stacks to be measured, and return a plan that keeps their sums in the session store.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def assess_plan(
 
 
 def assess_memory(plan: Plan) -> MemoryEstimate:
-    """Return the memory that a worker needs; it does not depend on the number of stacks."""
+    """Estimate the memory of a worker in bytes; it does not depend on the number of stacks."""
     estimate = plan.memory_estimate()
     image = plan.discovery.shape[1] * plan.discovery.shape[2]
     scored = min(image, SCORED_PIXELS)

@@ -1,4 +1,4 @@
-"""Figures of an assessment, PNG and SVG; without pyplot, so that no display is looked for."""
+"""Draws the figures of an assessment as PNG and SVG, also where there is no display."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MILLI = 1e3
 
 
 def write_plots(assessment: Assessment, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Draw the figures of the parts that were done as PNG and SVG; see `write_files`."""
+    """Draw the figures of an assessment, and write them as PNG and SVG files."""
     parts: tuple[tuple[str, Callable[[Any], Figure], Any], ...] = (
         ("assess_stacks", stacks_figure, assessment.stacks and assessment),
         ("assess_dose", dose_figure, assessment.over_dose),
@@ -58,7 +58,7 @@ def write_plots(assessment: Assessment, folder: Path, *, overwrite: bool = False
 
 
 def rendered(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of figures as PNG and SVG, the same bytes each time.
+    """Yield file name and bytes of each figure as PNG and SVG; equal data give equal bytes.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def rendered(figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, bytes
 
 
 def legend_below(figure: Figure, *several: Axes, columns: int = 6) -> None:
-    """Put one legend for some axes below a figure, each label once."""
+    """Put one common legend for several axes below a figure."""
     labeled: dict[str, Any] = {}
     for axes in several:
         handles, labels = axes.get_legend_handles_labels()
@@ -82,7 +82,7 @@ def legend_below(figure: Figure, *several: Axes, columns: int = 6) -> None:
 
 
 def stacks_figure(assessment: Assessment) -> Figure:
-    """Draw R of every stack over the dose that the detector has seen, held out and in sample."""
+    """Draw R of every stack over the dose that the detector had seen, held out and in sample."""
     figure = Figure(figsize=(9, 6.4), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
     doses = [line.dose for line in assessment.stacks]
@@ -100,7 +100,7 @@ def stacks_figure(assessment: Assessment) -> Figure:
 
 
 def dose_figure(over_dose: OverDose) -> Figure:
-    """Draw r between sums against the dose between them (Fig. 11), with Eq. 12 where it is decided."""
+    """Draw the correlation between sums over the dose between them (Fig. 11), with the fitted decay."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     titles = {"raw": "all pixels", "filtered": "pixels that are outliers in neither"}
     for axes, kind, color in zip(figure.subplots(1, 2), titles, COLORS[:2], strict=True):
@@ -126,7 +126,7 @@ def dose_figure(over_dose: OverDose) -> Figure:
 
 
 def radius_figure(found: OverRadius) -> Figure:
-    """Draw held-out R against the radius (Fig. 12), on the left all, on the right with the filter."""
+    """Draw held-out R over the radius (Fig. 12): left every variant, right those with the outlier filter."""
     figure = Figure(figsize=(9, 4.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     for axes, alone, variants in (
@@ -170,7 +170,7 @@ def _draw_law(axes: Axes, found: OverRadius) -> None:
 
 
 def methods_figure(by_method: ByMethod) -> Figure:
-    """Draw R by method, on the left of every stack with the mean, on the right above the filter alone."""
+    """Draw R for each method: left its value in every stack, right its difference from the filter alone."""
     figure = Figure(figsize=(9, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     names = list(by_method.means)

@@ -1,4 +1,4 @@
-"""Parameters of an assessment, and what it finds out about each stack: records that are kept between runs."""
+"""Parameters of an assessment, and records of the noise of each stack, which are kept between runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Score = list[float | None]
 
 @dataclass(frozen=True, slots=True)
 class AssessParams(Parameters):
-    """Choose which parts of an assessment are done, and on how many stacks.
+    """Options of an assessment: which parts are done, with which methods and radii, on how many stacks.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class AssessParams(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class StackNoise(Record):
-    """Correlated noise of a stack.
+    """R of one stack with its error: raw, filtered, after KOMA and after both; held out and in sample.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class StackNoise(Record):
 
 @dataclass(frozen=True, slots=True)
 class StackPairs(Record):
-    """Correlation of a stack's sum with those of others.
+    """Correlation of one stack's sum with the sums of other stacks, and the dose between them.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ class StackPairs(Record):
 
 @dataclass(frozen=True, slots=True)
 class StackCurve(Record):
-    """Held-out correlated noise of a stack against the radius.
+    """R of one stack (held out) at several radii, for plain and fit, with and without the outlier filter.
 
     Attributes
     ----------
@@ -128,7 +128,7 @@ class StackCurve(Record):
 
 @dataclass(frozen=True, slots=True)
 class StackMethods(Record):
-    """Held-out correlated noise of a stack by method.
+    """R of one stack (held out) for raw, outliers, plain, fit and session, with its error and difference.
 
     Attributes
     ----------
@@ -146,17 +146,17 @@ class StackMethods(Record):
 
 
 def score(noise: Correlation | None) -> Score:
-    """Return R and its error."""
+    """Return R and its standard error as a list for JSON; None where one is missing."""
     return [None, None] if noise is None else [finite(noise.value), finite(noise.error)]
 
 
 def score_above(noise: Correlation | None, base: Correlation | None) -> Score:
-    """Return R, its error, how far R is above that of a base, and the error of this difference."""
+    """Return R and its error, and its difference from the R `base` with the error of that."""
     if noise is None or base is None or noise.n != base.n:
         return [*score(noise), None, None]
     return [*score(noise), *map(finite, noise.less(base))]
 
 
 def finite(value: float) -> float | None:
-    """Return a number; None for infinities and not-a-number."""
+    """Return a number as float, for JSON; None for infinity and not-a-number."""
     return float(value) if math.isfinite(value) else None

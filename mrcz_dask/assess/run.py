@@ -1,4 +1,4 @@
-"""Assess the correlated noise of a session, on any client; no stack is written."""
+"""Runs an assessment on a client: sums the stacks and measures their R; no movie is written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ R = TypeVar("R", bound=Record)
 def assess(
     plan: Plan, params: AssessParams, client: Client, listen: messages.Listener = messages.silent
 ) -> Assessment:
-    """Sum a session, and score the correlated noise of its stacks.
+    """Sum the stacks of a session and measure their R in the chosen parts; no movie is written.
 
     Results are kept in ``OUT/assess`` and in the session store; what is known there is not computed again.
 
@@ -187,7 +187,7 @@ def _window_step(index: int, task: CorrectionTask) -> Step:
 
 
 def with_found_radius(plan: Plan, client: Client, listen: messages.Listener) -> Plan:
-    """Return the plan with the smallest radius that is not behind the best by more than its error.
+    """Return the plan with the radius that suits its data best, for ``--radius auto``.
 
     The sums that this takes are kept, and the run takes them over. Some of the stacks are scored, held out,
     with windows of several radii; where too few stacks can tell, the plan stays as it is.

@@ -1,4 +1,4 @@
-"""Scoring of one stack in a worker: correlated noise before and after correction, and between stacks."""
+"""Tasks that measure one stack: its R before and after correction, and its correlation with others."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ DosedRows = tuple[NDArray[Any], float | None]
 
 
 def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackNoise:
-    """Return R of a stack, raw, after the filter, after KOMA and after both, held out and in sample.
+    """Measure R of a stack: raw, filtered, after KOMA and after both; held out and in sample.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = N
 
 
 def score_curve(task: CurveTask) -> StackCurve:
-    """Return held-out R of a stack against the radius, with the filter and without, `plain` and `fit`.
+    """Measure held-out R of a stack at several radii, for `plain` and `fit`, with filter and without.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def score_curve(task: CurveTask) -> StackCurve:
 
 
 def score_methods(task: MethodsTask) -> StackMethods:
-    """Return held-out R of a stack by method.
+    """Measure held-out R of a stack as recorded, after the filter, and after each method of KOMA.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def score_methods(task: MethodsTask) -> StackMethods:
 
 
 def score_pairs(task: PairTask) -> StackPairs:
-    """Return Pearson's r of a stack's sum with those of others, over the rows that noise is scored on.
+    """Measure the correlation (Pearson's r) of a stack's sum with the sums of other stacks.
 
     Raises
     ------

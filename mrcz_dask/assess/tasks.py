@@ -1,4 +1,4 @@
-"""Tasks of an assessment: which stacks are scored, in which windows, and compared with which others."""
+"""Chooses the stacks that an assessment measures, with their windows and partners, and builds the tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FILTERS = ("raw", "outliers")  # methods that use no window
 
 @dataclass(frozen=True, slots=True)
 class ScoreTask:
-    """Identify the score of one stack.
+    """Base of the arguments of a measuring task: name of the stack, and a digest that identifies the result.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class ScoreTask:
 
 @dataclass(frozen=True, slots=True)
 class PairTask(ScoreTask):
-    """Correlate a stack's sum with the sums of others.
+    """Arguments of the task that correlates a stack's sum with the sums of other stacks.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class PairTask(ScoreTask):
 
 @dataclass(frozen=True, slots=True)
 class CurveTask(ScoreTask):
-    """Score a stack against the radius.
+    """Arguments of the task that measures a stack's R at several radii.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class CurveTask(ScoreTask):
 
 @dataclass(frozen=True, slots=True)
 class MethodsTask(ScoreTask):
-    """Score a stack by several methods.
+    """Arguments of the task that measures a stack's R after several methods.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ class MethodsTask(ScoreTask):
 
 
 def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack]) -> list[PairTask]:
-    """Choose the stacks whose sums are compared with others; those of high contrast are left out."""
+    """Choose usable stacks, and partners at growing distance; return the tasks that correlate their sums."""
     places = [k for k, stack in enumerate(ready) if stack.usable]
     middles = middle_doses([stack.record.mean for stack in ready])
     refs = [member_ref(ready[k].record) for k in places]
@@ -112,7 +112,7 @@ def pair_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack])
 def curve_tasks(
     plan: Plan, params: AssessParams, ready: Sequence[AssessedStack], stacks: Sequence[CorrectionTask]
 ) -> list[CurveTask]:
-    """Choose stacks that are scored against the radius, evenly spread over the session, and their windows.
+    """Choose stacks evenly spread over the session; return tasks that measure R at several radii.
 
     Only radii are taken whose windows the session's usable stacks fill.
     """
@@ -150,7 +150,7 @@ def curve_tasks(
 
 
 def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack]) -> list[MethodsTask]:
-    """Choose the stacks whose methods are compared: usable ones with a sound mask, evenly spread.
+    """Choose usable stacks evenly spread over the session; return tasks that compare methods on them.
 
     Raises
     ------
@@ -189,13 +189,13 @@ def method_tasks(plan: Plan, params: AssessParams, ready: Sequence[AssessedStack
 
 
 def spread_evenly(count: int, sample: int) -> list[int]:
-    """Return at most `sample` of the numbers 0 .. count - 1, evenly spread."""
+    """Return at most `sample` of the indices 0 .. count - 1, evenly spread."""
     taken = min(count, sample)
     return [(2 * k + 1) * count // (2 * taken) for k in range(taken)]
 
 
 def pairs(count: int, anchors: int) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield stacks, and those that each is compared with, 1, 2, 3, 4, 6, 8, 12, 16, ... stacks away.
+    """Yield the index of a stack and of its partners, which are 1, 2, 3, 4, 6, 8, 12, ... stacks away.
 
     At each distance that is the later stack, or the earlier where there is no later one. No pair comes twice.
     """

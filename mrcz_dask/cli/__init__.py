@@ -1,1 +1,1 @@
-"""Layer 5: the command line."""
+"""The command line `mrcz-dask`: commands, their options, and what they print."""

@@ -38,10 +38,10 @@ USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
 
 
 class Commands(typer.core.TyperGroup):
-    """The commands. Typer prints only "Aborted." for an `EOFError`, which `TruncatedError` is."""
+    """The commands of `mrcz-dask` as one group, which lets errors through with their own message."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a command."""
+        """Run the command that was given; control characters in messages of wrong usage are made visible."""
         try:
             return super().invoke(ctx)
         except USAGE_ERROR as error:  # typer prints it, and in it names of files
@@ -116,7 +116,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; a known error becomes its message and an exit code."""
+    """Run the command line; a known error is printed as one line and becomes the exit code."""
     heed_signals()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no UTF-8

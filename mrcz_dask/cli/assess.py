@@ -1,4 +1,4 @@
-"""`mrcz-dask assess`: correlated noise of a session, and what it says about radius, method and detector."""
+"""`mrcz-dask assess`: measures a session's correlated noise, to choose radius and method."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS = {"raw": "raw", "filter": "filter", "koma": "KOMA", "both": "both"}
 
 
 class PartsGroup(OptionGroup, panel="Parts"):
-    """Parts of an assessment, and the number of stacks for each."""
+    """Options that choose the parts of an assessment, and the number of stacks for each."""
 
     only: Many = option(
         None,
@@ -62,7 +62,7 @@ class PartsGroup(OptionGroup, panel="Parts"):
     anchors: int = option(12, "Number of stacks whose sums are compared with others at growing distance.")
 
     def params(self) -> AssessParams:
-        """Return the parts, and the number of stacks for each.
+        """Return the chosen parts, methods, radii and numbers of stacks as `AssessParams`.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class PartsGroup(OptionGroup, panel="Parts"):
 
 
 class FilesGroup(OptionGroup, panel="Files"):
-    """Folders for what is measured, and for its tables and figures."""
+    """Options that name the folders for session store, tables (CSV) and figures (PNG, SVG)."""
 
     output: Path | None = option(
         None,

@@ -1,4 +1,4 @@
-"""`mrcz-dask bench`: the benchmarks, which lie beside the package in its source tree."""
+"""`mrcz-dask bench`: benchmarks of codecs; they run only from the source tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mrcz_dask.values.errors import ParameterError
 
 
 def register(app: typer.Typer) -> None:
-    """Add the group of commands."""
+    """Add the commands of `mrcz-dask bench` to the command line."""
     group = typer.Typer(no_args_is_help=True, help="Benchmarks against other programs, on this machine.")
     as_they_are = {"ignore_unknown_options": True, "help_option_names": []}
     group.command("codecs", context_settings=as_they_are)(codecs)

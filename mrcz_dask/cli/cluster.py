@@ -1,4 +1,4 @@
-"""`mrcz-dask cluster`: settings of a queue system, the job that comes of it, and whether it works."""
+"""`mrcz-dask cluster`: writes queue settings, prints the job script made from them, and tests a cluster."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def init(
     file: Annotated[Path, typer.Argument(help="File to write.")] = Path("cluster.toml"),
 ) -> None:
-    """Write queue settings with comments, to be edited; a file that is there is left alone."""
+    """Write a file of queue settings with comments, to be edited; an existing file is left alone."""
     from mrcz_dask.engine.queue_template import TEMPLATE
 
     try:
@@ -36,7 +36,7 @@ def init(
 
 @command()
 def script(*, queue: JobGroup) -> None:
-    """Print the job that would be submitted; without memory in the queue settings, as for K2 movies."""
+    """Print the script of the queue job that would be submitted, with memory for K2 movies if none is set."""
     settings = queue.queue_settings()
     if settings is None:
         raise ParameterError("no queue system; give --queue-file or --cluster")

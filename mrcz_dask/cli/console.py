@@ -1,4 +1,4 @@
-"""Where commands print: results to standard output, progress and errors to standard error."""
+"""Prints the texts of all commands: results to standard output, progress and errors to standard error."""
 
 from __future__ import annotations
 
@@ -20,54 +20,54 @@ PIPE_WIDTH = 400
 
 
 class SafeConsole(Console):
-    """A console on which each text takes one line and a terminal obeys none, whatever is in a name."""
+    """A rich console that shows control characters in file names instead of passing them to the terminal."""
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Return a text as rich draws it; all printed texts and cells of tables come through here."""
+        """Return a text for printing, with its control characters made visible."""
         return super().render_str(visible(text), **options)
 
 
 def results() -> Console:
-    """Return the console of standard output; plain and unfolded on a pipe."""
+    """Return a console that prints to standard output, without colors or folded lines on a pipe."""
     terminal = sys.stdout.isatty()  # names are no markup: a[x].mrc keeps its brackets, a:cat:.mrc its word
     width = None if terminal else PIPE_WIDTH
     return SafeConsole(width=width, soft_wrap=not terminal, markup=False, emoji=False)
 
 
 def errors() -> Console:
-    """Return the console of standard error."""
+    """Return a console that prints to standard error."""
     return SafeConsole(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 
 def say(text: str) -> None:
-    """Print a line of results."""
+    """Print one line of a command's results to standard output."""
     results().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def say_lines(text: str) -> None:
-    """Print a text of our own that has several lines."""
+    """Print a text of several lines to standard output."""
     for line in text.split("\n"):
         say(line)
 
 
 def alert(text: str, style: str = "red") -> None:
-    """Print a line on standard error."""
+    """Print one line to standard error, in a color."""
     errors().print(text, style=style, markup=False, highlight=False)
 
 
 def warn(text: str) -> None:
-    """Print a warning on standard error."""
+    """Print a text to standard error as a warning."""
     alert(f"warning: {text}", "yellow")
 
 
 def complain(error: BaseException) -> None:
-    """Print an error on standard error."""
+    """Print an error's message to standard error."""
     alert(f"error: {error_text(error)}")
 
 
 @contextmanager
 def stopping(kept: Callable[[], str]) -> Iterator[None]:
-    """Note what is kept and how to go on when Ctrl-C or SIGTERM ends the block; `tell_stopped` prints it."""
+    """Attach a note to Ctrl-C or SIGTERM in the block: what is kept, and how to go on. See `tell_stopped`."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as error:
@@ -76,7 +76,7 @@ def stopping(kept: Callable[[], str]) -> Iterator[None]:
 
 
 def tell_stopped(end: BaseException) -> None:
-    """Say that a signal has ended the command, what is kept, and how to go on."""
+    """Print that a signal has ended the command, which files are kept, and how to go on."""
     notes: list[str] = []
     error: BaseException | None = end
     while error is not None:
@@ -87,12 +87,12 @@ def tell_stopped(end: BaseException) -> None:
 
 
 def print_json(values: Any) -> None:
-    """Print plain values as JSON, numbers that JSON does not know as null."""
+    """Print dicts, lists and numbers as JSON to standard output, with null for infinity and not-a-number."""
     sys.stdout.write(json_text(finite(values), indent=2) + "\n")
 
 
 def finite(values: Any) -> Any:
-    """Return plain values with infinities and not-a-numbers as None."""
+    """Replace infinities and not-a-numbers in nested values by None, since JSON has no such numbers."""
     if isinstance(values, dict):
         return {key: finite(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
@@ -101,7 +101,7 @@ def finite(values: Any) -> Any:
 
 
 def table(*columns: str, right: tuple[str, ...] = (), caption: str | None = None) -> Table:
-    """Return a table without lines; on a terminal that is narrow, texts are folded rather than cut."""
+    """Return an empty table without lines, to print results; a narrow terminal folds its texts."""
     terminal = sys.stdout.isatty()
     rows = Table(box=None, pad_edge=False, collapse_padding=terminal, caption=caption)
     rows.title_justify = rows.caption_justify = "left"

@@ -1,4 +1,4 @@
-"""`recompress`, `decompress` and `outliers`: one stack at a time, without its neighbors."""
+"""`mrcz-dask recompress`, `decompress` and `outliers`: convert single stacks, without their neighbors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class BatchGroup(LocalGroup, InputGroup, panel="Stacks"):
-    """Reading and writing of one stack after the other."""
+    """Options of commands that convert stacks one after the other: reading, workers, overwriting."""
 
     recursive: Recursive = False
     overwrite: Overwrite = False

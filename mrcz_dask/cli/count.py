@@ -1,4 +1,4 @@
-"""`mrcz-dask count`: electrons of raw frames, from files or as they come."""
+"""`mrcz-dask count`: counts the electrons of raw frames, from files or as a camera sends them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mrcz-dask events`: counted stacks from event lists."""
+"""`mrcz-dask events`: makes counted stacks from lists of electrons, without the raw frames."""
 
 from __future__ import annotations
 

@@ -14,5 +14,5 @@ UNCHECKED = 4
 
 
 def failed(errors: Iterable[BaseException]) -> int:
-    """Return the code of a command that did nothing: USAGE where all errors are wrong usage."""
+    """Return the exit code of a command that could do nothing: 2 if all errors are wrong usage, else 1."""
     return USAGE if all(map(is_usage_error, errors)) else FAILED

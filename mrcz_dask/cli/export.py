@@ -1,4 +1,4 @@
-"""`mrcz-dask export`: handing on to the next program."""
+"""`mrcz-dask export`: writes the results of a run for RELION, MotionCor, cryoSPARC or Warp."""
 
 from __future__ import annotations
 

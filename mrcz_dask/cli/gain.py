@@ -1,4 +1,4 @@
-"""`mrcz-dask gain`: estimate a gain, find its orientation, fit its exponent."""
+"""`mrcz-dask gain`: estimates a gain reference, finds its orientation, and fits its exponent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mrcz-dask init`: a settings file to edit."""
+"""`mrcz-dask init`: prints a settings file of a command, to be edited."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`info`, `provenance` and `verify`: look at a file, its history, and whether it is sound."""
+"""`mrcz-dask info`, `provenance` and `verify`: print what stacks record, and check them for damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do: the first one asks for an end in order, the second one ends at once.
+"""Handling of Ctrl-C and SIGTERM: the first asks the command to finish in order, the second ends it at once.
 
 No work is done in a signal handler: the interpreter writes the signal's number into a pipe, and a thread
 reads it there. So nothing is raised into compiled code, a handler never waits for a lock that its own thread
@@ -27,7 +27,7 @@ _heeded = 0.0
 
 
 def heed_signals() -> None:
-    """Take Ctrl-C and SIGTERM from now on; Ctrl-C not where whoever started this process ignores it."""
+    """Handle Ctrl-C and SIGTERM from now on; Ctrl-C stays ignored if the parent process ignores it."""
     global _heeded
     _heeded = 0.0
     if not _pipe:
@@ -43,7 +43,7 @@ def heed_signals() -> None:
 
 @contextmanager
 def stopped_by_interrupt() -> Iterator[threading.Event]:
-    """Give an event that the first Ctrl-C in the block sets, so that what is there is finished.
+    """Give an event that Ctrl-C sets, so that the block can finish the stacks or frames it has.
 
     SIGTERM sets it, too, and asks for an end in order; at the latest this block raises it.
     """

@@ -1,4 +1,4 @@
-"""`mrcz-dask koma`: the main job."""
+"""`mrcz-dask koma`: fills outliers and subtracts the pattern in all stacks of a session, the main job."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def koma(
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A session, its output folder and the parameters of the run."""
+    """Record of one call of `koma`: session, output folder, chosen stacks and settings."""
 
     session: Path
     output: OutputGroup
@@ -114,7 +114,7 @@ class Job:
     find_radius: bool
 
     def plan(self, listen: Listener) -> Plan:
-        """Plan a run over the stacks that are there now."""
+        """Plan a run over the stacks that the folder holds now."""
         from mrcz_dask.correction.plan import make_plan
 
         return make_plan(
@@ -129,7 +129,7 @@ class Job:
         )
 
     def kept(self) -> str:
-        """Say how many outputs of a run that was stopped are there, and how to go on."""
+        """Return a text that says how many outputs a stopped run has finished, and how to go on."""
         from mrcz_dask.correction.plan import output_folder
         from mrcz_dask.session.log import last_results, read_messages
         from mrcz_dask.values.records import StackResult

@@ -1,4 +1,4 @@
-"""`mrcz-dask live`: a user's own Python on every frame as it is recorded."""
+"""`mrcz-dask live`: runs a user's own Python on every frame as it is recorded."""
 
 from __future__ import annotations
 

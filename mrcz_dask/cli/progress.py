@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: bars, lines, or JSON for a machine."""
+"""Shows the progress of a run on the terminal: as bars, as lines, or as JSON for other programs."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ MessageDisplay = Lines | Bars
 
 
 def message_display(options: MessageGroup, *, following: bool = False) -> MessageDisplay:
-    """Return the listener that prints the messages of a run for a person, or as JSON for a machine."""
+    """Return the listener that prints a run's messages: `Bars`, or `Lines` with --log-json."""
     if options.log_json:
         return Lines()
     return Bars(verbose=options.verbose, quiet=options.quiet, following=following)

@@ -1,4 +1,4 @@
-"""`mrcz-dask report`: the results of a run as a page, as figures, as data."""
+"""`mrcz-dask report`: shows the results of a run as a web page, as figures, or as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`mrcz-dask reproduce`: make a file again by its footer, and compare bit for bit."""
+"""`mrcz-dask reproduce`: makes an output again from its inputs, and compares bit for bit."""
 
 from __future__ import annotations
 

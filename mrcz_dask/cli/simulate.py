@@ -1,4 +1,4 @@
-"""`simulate`: a session with its truth."""
+"""`mrcz-dask simulate` and `simulate-raw`: make sessions and raw frames whose true pixels are known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Shape = Annotated[str, info("Y,X pixels of a frame.")]
 
 
 class SimulationGroup(OptionGroup):
-    """A simulated session."""
+    """Options of a simulated session: its size, dose and disturbances."""
 
     stacks: int = option(60, "Number of stacks.")
     frames: int = option(30, "Frames in each stack.")
@@ -52,7 +52,7 @@ class SimulationGroup(OptionGroup):
     super_resolution: bool = option(False, "Outliers are physical pixels, 2 x 2 of an image.")
 
     def params(self) -> SimulationParams:
-        """Return how the session is simulated.
+        """Return the options of a simulated session as `SimulationParams`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""`mrcz-dask status`: how a session stands, from its log."""
+"""`mrcz-dask status`: prints how far a run is and which stacks failed, from its log."""
 
 from __future__ import annotations
 

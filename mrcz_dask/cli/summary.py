@@ -1,4 +1,4 @@
-"""The table at the end of a run."""
+"""Prints the plan of a run, and the table of its results at the end."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LARGER = {
 
 
 def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) -> None:
-    """Print what a run would do, and on which workers.
+    """Print the plan of a run, and the workers on which it would run.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def show_plan(plan: Plan | CountPlan, where: ClientOptions, *, as_json: bool) ->
 
 
 def show_outcome(outcome: Outcome, report: Path | None = None) -> None:
-    """Print the results of a run: its stacks, those left out and why, the noise, and where everything is."""
+    """Print the results of a run: a table of its stacks, caveats, failures, mean R, and sizes."""
     say(LEGEND)
     numbers = ("hot", "dead", "R raw", "filter", "koma", "sample", "in", "out")
     rows = table("stack", *numbers, "", right=numbers)

@@ -1,4 +1,4 @@
-"""The table of `koma --profile`: where the time went."""
+"""Prints the table of `koma --profile`: the time of each kind of work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CAPTION = (
 
 
 def show_times(report: TimingReport) -> None:
-    """Print where the time of a run went, and how far it is from the time that codec and disk need."""
+    """Print where the time of a run went, and how much longer it took than codec and disk alone need."""
     from mrcz_dask.correction.timing_report import PROFILE, REPORT
 
     say("")

@@ -1,4 +1,4 @@
-"""`mrcz-dask zarr-view`: a session as Zarr without copying."""
+"""`mrcz-dask zarr-view`: lets Zarr read the stacks of a session in place, without copying pixels."""
 
 from __future__ import annotations
 

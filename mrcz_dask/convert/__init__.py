@@ -1,1 +1,1 @@
-"""Convert stacks: another codec or format, plain counts, without outliers, or a view as Zarr."""
+"""Converts single stacks: another codec or format, plain MRC, outliers filled, or a Zarr view."""

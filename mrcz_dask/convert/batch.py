@@ -1,4 +1,4 @@
-"""Convert many stacks, named or found in folders, one task for each, on any client."""
+"""Converts many stacks, named or found in folders, as one task for each on a client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from mrcz_dask.values.sizes import some
 
 @dataclass(frozen=True, slots=True)
 class BatchStack:
-    """A stack that is processed by itself.
+    """Record of one stack to be converted: its path, and the name of its output.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class BatchStack:
 
 @dataclass(slots=True)
 class Batch:
-    """The stacks that paths stand for, the outputs' folder, what was done, and what could not be, by path."""
+    """Stacks to be converted into a folder, with the results and failures so far."""
 
     folder: Path
     stacks: list[BatchStack] = field(default_factory=list)
@@ -65,11 +65,11 @@ class Batch:
 
     @property
     def done(self) -> list[Converted]:
-        """Results in the order of the stacks."""
+        """Results of the stacks that have been converted, in the order of the stacks."""
         return [self._results[stack] for stack in self.stacks if stack in self._results]
 
     def fail(self, path: Path, reason: str, *, usage_error: bool = False) -> str:
-        """Note that a stack failed, and whether a wrong option is to blame; return the reason."""
+        """Record that a stack failed, and whether a wrong option is to blame; return the reason."""
         for name in (path, path.absolute()):
             reason = reason.removeprefix(f"{name}: ")
         reason = reason.replace(" (--exclude)", "")  # which these commands do not have
@@ -78,7 +78,7 @@ class Batch:
         return reason
 
     def kept(self) -> str:
-        """Say how to go on after a signal has ended the batch."""
+        """Return a text that says how many files a stopped command has finished, and how to go on."""
         ended = {str(stack.path) for stack in self._results} | set(self.failed)
         left = [stack.path for stack in self.stacks if str(stack.path) not in ended]
         again = all(stack.in_folder for stack in self.stacks)
@@ -88,7 +88,7 @@ class Batch:
     def run(
         self, work: Callable[..., Converted], phase: str, client: Client, listen: messages.Listener
     ) -> None:
-        """Process every stack; one that fails is named and stops no other.
+        """Convert every stack on a client; one that fails is recorded and stops no other.
 
         Parameters
         ----------
@@ -117,7 +117,7 @@ class Batch:
             manifest.add(self.folder, (file for result in self.done for file in result.files), listen)
 
     def memory_estimate(self, inputs: InputParams) -> MemoryEstimate:
-        """Return the memory that a worker needs: that of the stack with the largest frames."""
+        """Estimate the memory of a worker in bytes, from the stack with the largest frames."""
         estimates = [estimate_memory((1, 1), {np.dtype(np.uint8)}, "float32")]
         for stack in self.stacks:
             with suppress(MrczDaskError, OSError), open_source(stack.path, inputs) as reader:
@@ -134,7 +134,7 @@ def _convert(work: Callable[..., Converted], folder: Path, stack: BatchStack) ->
 def choose(
     paths: Sequence[Path], output: Path, inputs: InputParams, *, recursive: bool = False, movies: bool = False
 ) -> Batch:
-    """Find the stacks that paths of stacks and folders stand for.
+    """Find the stacks that the user named, or that lie in folders the user named.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Find and fill the outliers of one stack, without its neighbors."""
+"""Finds and fills the outliers of one stack, without its neighbors."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def filter_outliers(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Converted:
-    """Find and fill the outliers of one stack, without KOMA.
+    """Find the outliers of one stack and write it with them filled, without KOMA.
 
     Counts stay counts: each outlier is kept, or replaced as a whole by a Poisson draw round the mean of its
     neighbors, with the probability that its weight says. Floats are blended with the fill.

@@ -1,4 +1,4 @@
-"""Write one stack again: with another codec, in another format, or as plain counts."""
+"""Writes one stack again with another codec, in another format, or as plain MRC."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _QUANTIZATION = ("scale", "offset", "rounding", "generator")
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """Result for one stack: names, sizes in bytes, findings, whether it was kept, SHA-256 of its files."""
+    """Record of one converted stack: names, sizes in bytes, findings, SHA-256 of its files."""
 
     name: str
     output: str
@@ -73,7 +73,7 @@ def recompress(
     overwrite: bool = False,
     resume: bool = False,
 ) -> Converted:
-    """Write the same pixels with another codec or in another format; the output is read back and compared.
+    """Write a stack's pixels with another codec or in another format; read them back and compare.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def _caveats(reader: FrameSource, codec: str) -> list[str]:
 
 
 def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat) -> tuple[float, float]:
-    """Return the least and the greatest pixel of frames if the format's dtype depends on them, else 0, 0."""
+    """Return the lowest and highest pixel, from which a format's integer type is chosen; 0, 0 if unneeded."""
     if format in OURS or dtype.kind not in "iu":
         return 0, 0
     ends = [(int(frame.min()), int(frame.max())) for frame in frames]
@@ -269,12 +269,12 @@ def range_of(frames: Iterable[Frame], dtype: np.dtype[Any], format: OutputFormat
 
 
 def stored_as(writer: FrameWriter, reverse: bool) -> dict[str, Any]:
-    """Return a step's entries about the stored pixels."""
+    """Return how pixels are stored (type, reversed rows) for a step of the provenance."""
     return {"stored_dtype": dtype_text(writer.dtype), REVERSED: reverse}
 
 
 def input_of(path: Path, digest: str) -> dict[str, Any]:
-    """Return a step's entry about its input."""
+    """Return name, size and digest of the input for a step of the provenance."""
     return {"role": "stack", "name": path.name, "size": measure(path).size, "digest": digest}
 
 
@@ -288,7 +288,7 @@ def target_of(
     *,
     resume: bool,
 ) -> tuple[Path, dict[str, Any] | None]:
-    """Return the path of an output, in a folder that is there, and the step that made it if it is kept.
+    """Return the path of an output, and the step of its provenance if an earlier output is kept.
 
     Inputs are never overwritten. `made_by` is the name of the step with its parameters, where outputs of an
     earlier run are kept: those that are sound, of this version, and not older than their input. With `resume`
@@ -325,6 +325,6 @@ def _is_lost(target: Path, folder: Path) -> bool:
 def converted(
     path: Path, target: Path, findings: dict[str, Any], notes: tuple[str, ...] = (), *, kept: bool = False
 ) -> Converted:
-    """Return the result for a stack, with the notes of the reader of its file."""
+    """Build the record of a converted stack, with sizes of its files and notes of the reader."""
     findings = findings | ({"notes": list(notes)} if notes else {})
     return Converted(path.name, str(target), measure(path).size, measure(target).size, findings, kept)

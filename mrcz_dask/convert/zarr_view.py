@@ -1,4 +1,4 @@
-"""A session as a Zarr hierarchy whose chunks are the bytes in the MRCZ files: nothing is copied.
+"""Lets Zarr read the frames of a session's MRC and MRCZ files in place, without copying pixels.
 
 The view is a JSON file of references, as kerchunk lays them out (version 1): for every chunk of every array a
 URL, an offset and a length. Each stack is an array (frame, y, x) of Zarr version 2, a frame a chunk.
@@ -32,7 +32,7 @@ BLOSC = {"id": "blosc", "cname": "zstd", "clevel": 1, "shuffle": 2, "blocksize":
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """References by which Zarr finds the frames of a session in its files.
+    """References (file, offset, length) by which Zarr finds the frames of a session in its files.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class View:
     left_out: dict[str, str]
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write the JSON file, whole or not at all.
+        """Write the references as a JSON file for kerchunk and fsspec, whole or not at all.
 
         Raises
         ------
@@ -61,7 +61,7 @@ class View:
 
 
 def view(stacks: Iterable[StackEntry]) -> View:
-    """Return references to the stacks of a session; only headers and footers are read.
+    """Build the references to the stacks of a session; only headers and footers are read.
 
     Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels, and
     other formats.

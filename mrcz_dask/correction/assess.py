@@ -28,7 +28,7 @@ LEAD_OF_BREAKS = 48
 
 @dataclass(frozen=True, slots=True)
 class AssessedStack:
-    """A stack and the decision whether it may be in windows.
+    """Record of one stack with the decision whether it may be a member of other stacks' windows.
 
     Attributes
     ----------
@@ -51,20 +51,20 @@ class AssessedStack:
 
     @property
     def good(self) -> bool:
-        """Whether the stack may be in windows as far as its own mask, dose and contrast tell."""
+        """True if the stack's own mask, dose and contrast allow it in windows; copies are not considered."""
         if not self.record.sound:
             return False
         return self.verdict.usable if self.record.has_dose else self.raw
 
     @property
     def usable(self) -> bool:
-        """Whether the stack may be in windows; of several copies only the first may."""
+        """True if the stack may be in windows: it is good, and no earlier copy is used in its place."""
         return self.good and self.original is None
 
 
 @dataclass(frozen=True, slots=True)
 class Epochs:
-    """The epochs of a session.
+    """Record of a session's breaks and of the epochs between them; windows stay inside one epoch.
 
     Attributes
     ----------
@@ -84,23 +84,24 @@ class Epochs:
     final: int
 
     def around(self, i: int) -> tuple[int, int]:
-        """Return the first stack of the epoch of stack `i`, and the stack after its last."""
+        """Return where the epoch of stack `i` lies: its first stack, and the one after its last."""
         place = bisect_right(self.starts, i)
         ends = (0, *self.starts, self.stacks)
         return ends[place], ends[place + 1]
 
     def at(self, start: int) -> tuple[Break, ...]:
-        """Return the break right before a stack, if there is one."""
+        """Return the break right before stack `start` as a tuple of one; empty if there is none."""
         place = bisect_left(self.starts, start)
         return self.breaks[place : place + 1] if start in self.starts[place : place + 1] else ()
 
     def before(self, stop: int) -> tuple[Break, ...]:
-        """Return the breaks before stacks of lower indices than `stop`."""
+        """Return the breaks that lie before stack `stop`."""
         return self.breaks[: bisect_left(self.starts, stop)]
 
 
 def find_epochs(stacks: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
-    """Find the epochs of a session from pauses, doses and sketches.
+    """Find the breaks of a session, and so its epochs, from long pauses, jumps in dose and changes of the
+    pattern.
 
     Parameters
     ----------
@@ -132,7 +133,7 @@ def find_epochs(stacks: Sequence[AssessedStack], koma: KomaParams) -> Epochs:
 
 
 def reason_of(found: DetectedBreak) -> str:
-    """Return the reason of a break in words."""
+    """Return in words why a break was found, such as the change in dose, for logs and reports."""
     if found.kind == "dose":
         before, after = found.numbers
         change = f"{after / before - 1:+.0%}"
@@ -145,7 +146,7 @@ def reason_of(found: DetectedBreak) -> str:
 
 
 class Assessment:
-    """The assessed stacks and the epochs of a session, kept up to date as records come in order of time.
+    """Decides which stacks are usable and where epochs begin, again whenever further stacks have been summed.
 
     Whether a stack is usable, and whether there is a break before it, depends on a bounded number of stacks
     around it. So only the last stacks are assessed again when others follow.
@@ -173,7 +174,7 @@ class Assessment:
         self._grids: list[BlockMeans | None] = []
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
-        """Assess the stacks that have a record by now, in order of time."""
+        """Assess all stacks that have been summed so far, given in order of time."""
         known = [(one.entry, one.record) for one in self.stacks]
         if known != list(stacks[: len(known)]):
             self._begin()
@@ -228,14 +229,15 @@ class Assessment:
 def assess_stacks(
     entries: Sequence[StackEntry], records: Sequence[StackRecord], settings: Settings
 ) -> list[AssessedStack]:
-    """Assess all stacks of a session, given in order of time."""
+    """Decide for all stacks of a session, in order of time, which are usable as neighbors."""
     assessment = Assessment(settings)
     assessment.update([*zip(entries, records, strict=True)])
     return assessment.stacks
 
 
 def spread_beyond_counting(record: StackRecord) -> float | None:
-    """Return the relative spread of the pixels of a sum beyond counting noise; None if it is not known.
+    """Return how much pixels of a stack's sum differ beyond counting noise, relative to the mean; it is large
+    without a gain.
 
     It is sqrt(max(0, sigma^2 - mu)) / mu, with mu and sigma of the fit to the histogram of the sum.
     """

@@ -1,4 +1,4 @@
-"""The last task over a stack: find its pattern with the sums of its windows, correct and write its frames."""
+"""The last task of a stack: fits its pattern to sums of its neighbors, corrects and writes its frames."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SCORES = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample"
 
 
 def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackResult:
-    """Correct one stack and write its output.
+    """Fit the pattern of one stack, correct its frames, write its output, and measure R; this is a Dask task.
 
     Parameters
     ----------
@@ -101,7 +101,8 @@ def _mdoc_before_output(task: CorrectionTask) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class StoredSums:
-    """The sum and mask of a stack in the session store: of all its frames, or of frames 0, 2, 4, ...
+    """Mean image, outlier weights and mask of one stack, loaded from the session store: from all frames, or
+    the even ones.
 
     Attributes
     ----------
@@ -123,7 +124,7 @@ class StoredSums:
 
     @classmethod
     def load(cls, store: SessionStore, task: CorrectionTask, which: str) -> StoredSums:
-        """Load those of all frames (`which` ''), or of the even ones ('_even')."""
+        """Load sum and weights of all frames (`which` ''), or of frames 0, 2, 4, ... ('_even')."""
         record = task.record
         n = record.exposed(2 if which else 1)
         values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
@@ -132,7 +133,7 @@ class StoredSums:
         return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
 
     def correction(self, pattern: Pattern | None, task: CorrectionTask) -> Correction:
-        """Return the correction with a pattern; None = the outlier filter alone."""
+        """Build the stack's correction from a pattern; without one (None) it only fills outliers."""
         image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
         form, record = task.settings.koma.form, task.record
         noise = math.inf if record.noise is None else record.noise
@@ -141,7 +142,7 @@ class StoredSums:
 
 
 class FittedStack(NamedTuple):
-    """The pattern and the correction of a stack.
+    """Record of the pattern that was fitted to a stack, and of the corrections made from it.
 
     Attributes
     ----------
@@ -163,7 +164,8 @@ class FittedStack(NamedTuple):
 def fit_stack(
     store: SessionStore, task: CorrectionTask, windows: WindowSums | Exception | None, *, scored: bool = True
 ) -> FittedStack:
-    """Find the pattern of a stack, and its correction; `scored`: those that its score holds out, too.
+    """Fit the pattern of a stack to its windows and build its correction; if `scored`, also those for
+    held-out R.
 
     Raises
     ------
@@ -195,7 +197,8 @@ def references_of(
     *,
     masked: bool = True,
 ) -> list[Image]:
-    """Return the images that the method of a task takes: references of the windows, or mean and factor.
+    """Return the images that are fitted to a stack: references of its windows, or mean and deviation of the
+    session.
 
     Parameters
     ----------
@@ -268,7 +271,8 @@ def _caveat_of_quiet(
 
 
 class NoiseScore:
-    """Correlated noise before and after: held out on frames 1, 3, 5, ..., and in sample on all.
+    """Measures R of a stack before and after correction, held out on frames 1, 3, 5, ... and in sample on
+    all.
 
     Large images are scored on rows spread over them: two million pixels know R to some 1e-3 / n.
 
@@ -288,7 +292,7 @@ class NoiseScore:
         self._buffer = np.empty((self._rows.size, correction.weight.shape[1]), np.float32)
 
     def add(self, k: int, frame: NDArray[Any], dose: float | None) -> None:
-        """Add frame k after its gain, with its relative dose; a blank frame (None) has nothing to score."""
+        """Measure frame k, after its gain; `dose` is relative to the stack's, None for a blank frame."""
         if dose is None:
             return
         rows = frame[self._rows]
@@ -301,7 +305,7 @@ class NoiseScore:
                     self._sums[kind].add(ready.at_dose(dose).apply(rows, self._buffer))
 
     def result(self) -> Noise:
-        """Return R of each kind; None for fewer than two frames."""
+        """Return R before and after correction, held out and in sample; None below two frames."""
         values = {kind: total.value() for kind, total in self._sums.items()}
         return {kind: None if np.isnan(v) else v for kind, v in values.items()}
 

@@ -1,4 +1,4 @@
-"""Following the microscope: the main job on a folder that grows, to the same bytes as on the finished one."""
+"""Corrects a folder into which the microscope still records, to the same bytes as when it is finished."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from mrcz_dask.values.stopping import check_stop
 
 @dataclass(frozen=True, slots=True)
 class FollowParams:
-    """Parameters for following a folder.
+    """Options for following a folder that grows: waiting times in seconds, and whether to write provisional
+    outputs.
 
     Attributes
     ----------
@@ -53,7 +54,8 @@ class FollowParams:
 def first_stacks(
     watcher: Watcher, params: FollowParams, stop: threading.Event, listen: messages.Listener, fewest: int = 1
 ) -> Discovery:
-    """Wait for the first `fewest` stacks, and return what was found; fewer if no more come.
+    """Wait until a folder holds `fewest` stacks that no longer grow; return all files found, or fewer if no
+    more come.
 
     Raises
     ------
@@ -91,7 +93,7 @@ def follow(
     stop: threading.Event,
     clock: Callable[[], float] = monotonic,
 ) -> Outcome:
-    """Carry a plan out over a folder that grows, until it is stopped or idle; then finish what is there.
+    """Correct the stacks of a folder as they appear, until stopped or idle; then finish those that are there.
 
     Parameters
     ----------
@@ -120,7 +122,7 @@ def follow(
 
 
 class FollowJob(KomaJob):
-    """The main job over stacks that come while it runs; see `KomaJob` and `follow`."""
+    """Sums and corrects stacks like `KomaJob`, and scans the folder for new ones while it runs."""
 
     def __init__(
         self,
@@ -138,7 +140,7 @@ class FollowJob(KomaJob):
         self._told_waiting: messages.Waiting | None = None
 
     def ready(self) -> Iterable[Task]:
-        """Scan the folder, if it is time; return the tasks that have become possible."""
+        """Scan the folder when the next scan is due; return the tasks that can run now."""
         if not self._ending and self._clock() - self._scanned >= self._params.poll:
             self._scan()
         yield from self._sums()
@@ -149,7 +151,7 @@ class FollowJob(KomaJob):
             self._tell_waiting()
 
     def over(self) -> bool:
-        """Wait for more to come; at the end try once more what failed, and take what is there as all."""
+        """Wait until the next scan; at the end, retry failed stacks and treat the session as complete."""
         if self._ending:
             return super().over()
         limit = self._params.until_idle

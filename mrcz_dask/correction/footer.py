@@ -1,4 +1,4 @@
-"""The provenance that outputs carry, and whether an output that is there is that which a task would write."""
+"""Provenance for the footers of outputs, and the decision whether an output of an earlier run can be kept."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ ASK = "use --overwrite to replace it, or another output folder (-o)"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The correction of a stack, the fits of its bands, and the caveats about it."""
+    """Record of what the fit of a stack gave: its correction, the fits of its bands, and its caveats."""
 
     correction: Correction
     fits: tuple[BandFit, ...]
     caveats: tuple[str, ...]
 
     def all_caveats(self, noise: Noise, shape: tuple[int, int, int]) -> tuple[str, ...]:
-        """Return the caveats, and one more if R is too low after the correction; `shape` is the stack's."""
+        """Return the stack's caveats, with one more if R after correction is too low to be true."""
         after, pixels = noise["corrected"], noise_rows(shape[1:]).size * shape[2]
         too_low = far_below_zero(after, noise["filtered"], shape[0] // 2, pixels)
         if is_too_quiet(self.caveats) or not too_low:
@@ -53,7 +53,7 @@ class Findings:
 def provenance_steps(
     task: CorrectionTask, findings: Findings, noise: Noise, stored: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Return the steps that a run appends to a stack's provenance: gain (if any), outliers, koma, write.
+    """Return the provenance steps for an output's footer: gain (if any), outliers, koma, write.
 
     Nothing volatile is in them, so that equal runs give equal files.
 
@@ -129,12 +129,12 @@ def _not_given(about_gain: Mapping[str, Any]) -> list[str]:
 
 
 def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the last provenance step of each name."""
+    """Return the newest provenance step of each name (gain, outliers, koma, write) in a footer."""
     return {str(step.get("name")): step for step in steps_in(footer.get("provenance"), "the footer")}
 
 
 def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parameters that the steps of an output record, in the groups of `Settings`."""
+    """Return the parameters with which an output was made, in the groups of `Settings`."""
     groups = {name: steps[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
     koma = dict(groups["koma"])
     with_koma = {name: koma.pop(name, {}) for name in WITH_KOMA}
@@ -158,7 +158,8 @@ def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
-    """Return why an output must not be replaced without `--overwrite`; None if it may.
+    """Return why an output must not be replaced without `--overwrite`, such as changed parameters; None if it
+    may.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def forbidding(last: Mapping[str, Any], settings: Settings) -> str | None:
 
 
 def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: bool) -> StackResult | str:
-    """Return the result of an output that is there and sound, or the reason why the stack is corrected.
+    """Return the result of an output that can be kept, or the reason why its stack must be corrected again.
 
     Parameters
     ----------
@@ -229,7 +230,7 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
 def stack_result(
     task: CorrectionTask, noise: Noise, caveats: tuple[str, ...], *, kept: bool = False
 ) -> StackResult:
-    """Return the result of a stack whose output is there."""
+    """Build the record of a finished output: file size, digest, numbers of outliers, R and caveats."""
     size, mtime_ns = measure(task.output)
     mask = task.record.outliers
     return StackResult(

@@ -1,4 +1,4 @@
-"""Opening a stack for lazy work, as it is or corrected by the recipe in its footer."""
+"""Opens a stack as a dask array, as stored or corrected by the recipe in its footer."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def open_stack(
 
 
 def recipe_problem(path: Path) -> str | None:
-    """Return why the recipe of a stack cannot be followed; None if it can be, or if there is none."""
+    """Return why a stack's recipe cannot correct it; None if it can, or if there is no recipe."""
     with open_source(path) as reader:
         if "recipe" not in (reader.footer or {}):
             return None
@@ -85,7 +85,8 @@ def recipe_problem(path: Path) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The recipe of a recompressed stack: where its correction is, and what is applied before.
+    """Record from a recompressed stack's footer that says where its correction is stored and which gain comes
+    first.
 
     Attributes
     ----------

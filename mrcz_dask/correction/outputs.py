@@ -1,4 +1,4 @@
-"""The three ways to write a stack: normalized pixels, counts with a recipe, references alone."""
+"""Writers for the three kinds of output: corrected pixels, counts with a recipe, or references alone."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ LOST = 4  # times the noise of a frame: a step that is coarser leaves nothing of
 
 
 class Output(ABC):
-    """A stack that is being written.
+    """Base of the three writers that store one corrected stack.
 
     Attributes
     ----------
@@ -72,11 +72,11 @@ class Output(ABC):
 
     @abstractmethod
     def conclude(self, steps: list[dict[str, Any]], store: SessionStore) -> None:
-        """Add the provenance steps of the run, after the last frame."""
+        """Complete the output after its last frame: add the run's provenance steps to its footer."""
 
 
 class NormalizedOutput(Output):
-    """Corrected pixels: int16 in steps and float16, both rounded stochastically, or float32."""
+    """Writes corrected pixels, as float32, or rounded stochastically to float16 or to int16 with a scale."""
 
     def __init__(self, *args: Any, writer: FrameWriter, ready: ReadyCorrection) -> None:
         super().__init__(*args)
@@ -84,7 +84,7 @@ class NormalizedOutput(Output):
         self._key = key_of(self.task.record.digest)
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
-        """Write the corrected frame."""
+        """Correct frame k and write it."""
         ready = self._ready.at_dose(dose)
         if "scale" in self.stored:
             offset = self.stored["offset"] - self.task.record.offset
@@ -97,24 +97,24 @@ class NormalizedOutput(Output):
             self._writer.append(pixels, owned=True)
 
     def conclude(self, steps: list[dict[str, Any]], store: SessionStore) -> None:
-        """Add the provenance steps of the run, after the last frame."""
+        """Add the provenance steps of the run to the output's footer."""
         self._writer.provenance = _appended(self._writer.provenance, steps)
 
 
 class RecompressedOutput(Output):
-    """The counts as they were; the footer's recipe turns them into corrected pixels."""
+    """Writes the counts unchanged, and a recipe in the footer by which readers correct them."""
 
     def __init__(self, *args: Any, writer: FrameWriter, reverse: bool, written: PixelDigest) -> None:
         super().__init__(*args)
         self._writer, self._reverse, self._written = writer, reverse, written
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
-        """Write the frame as it was."""
+        """Compress and write frame k as it was read."""
         self._written.update(stored[::-1] if self._reverse else stored)
         self._writer.append(stored)
 
     def copy(self, chunk: bytes | memoryview) -> None:
-        """Write a frame's chunk as it was; nothing is decoded, as its statistics are known."""
+        """Copy the compressed bytes of the next frame from the input without decoding them."""
         assert isinstance(self._writer, StackWriter)
         record = self.task.record
         count = record.shape[1] * record.shape[2]
@@ -122,7 +122,7 @@ class RecompressedOutput(Output):
         self._writer.append_chunk(chunk, stats=known)
 
     def conclude(self, steps: list[dict[str, Any]], store: SessionStore) -> None:
-        """Add the provenance steps; keep the correction in the store, and say in the recipe where it is."""
+        """Keep the correction in the session store, and write the recipe that names it into the footer."""
         self._writer.provenance = _appended(self._writer.provenance, steps)
         record, gain = self.task.record, self.task.settings.gain.gain
         self._writer.recipe = {
@@ -139,13 +139,13 @@ class RecompressedOutput(Output):
 
 
 class ReferencesOutput(Output):
-    """The pattern and the mask of a stack as MRC; frames are not written."""
+    """Writes the pattern and the outlier mask of a stack as two MRC files, and no frames."""
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
-        """Do nothing."""
+        """Write nothing: this output holds no frames."""
 
     def conclude(self, steps: list[dict[str, Any]], store: SessionStore) -> None:
-        """Write pattern and mask, and keep the correction and the table of its outliers in the store."""
+        """Write pattern and mask as MRC; keep correction and outlier table in the session store."""
         task, correction = self.task, self.findings.correction
         y, x = np.nonzero(correction.weight < np.iinfo(np.uint8).max)
         table: dict[str, NDArray[Any]] = {
@@ -180,7 +180,7 @@ def _appended(chain: list[dict[str, Any]] | None, steps: list[dict[str, Any]]) -
 
 @contextmanager
 def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings) -> Iterator[Output]:
-    """Open the output that the settings name; it appears whole when the block ends without an error."""
+    """Open the writer that `--write` names; the file gets its name when the block ends without error."""
     reader, params = exposed.source, task.settings.write
     if params.write == "recompressed":
         with open_recompressed(reader, task, findings) as output:
@@ -219,7 +219,7 @@ def open_output(exposed: GainedFrames, task: CorrectionTask, findings: Findings)
 def open_recompressed(
     reader: FrameSource, task: CorrectionTask, findings: Findings
 ) -> Iterator[RecompressedOutput]:
-    """Open an output of counts; it gets its name when it was read back."""
+    """Open a writer of unchanged counts; the file gets its name once it was read back and compared."""
     record, format = task.record, task.settings.write.format
     dtype, four_bit = stored_type(format, reader.dtype, record.low, record.high, task.settings.write.codec)
     pixels = {"unit": "counts", "dose_per_frame": record.dose} | row_order(reader, format)
@@ -253,20 +253,20 @@ def _reversed(reader: FrameSource, format: OutputFormat) -> dict[str, Any]:
 
 
 def copies_chunks(reader: FrameSource, task: CorrectionTask) -> bool:
-    """Return whether the output of a stack is a copy of its chunks."""
+    """Return whether an output copies the compressed frames of its input, without decoding them."""
     write = task.settings.write
     return write.write == "recompressed" and write.format == "mrcz" and keeps_chunks(reader, write.codec)
 
 
 def keeps_chunks(reader: FrameSource, codec: str) -> bool:
-    """Return whether chunks are copied as they are: asked for, and of the version that every reader knows."""
+    """Return whether compressed frames can be copied: codec ``keep``, and a version all readers know."""
     if codec != "keep" or not isinstance(reader, StackReader):
         return False
     return reader.chunk_version == COMMON_CHUNKS and reader.header.dtype.isnative
 
 
 def output_codec(reader: FrameSource, codec: str) -> str:
-    """Return the codec of the output: the input's where chunks are copied; else what was asked for."""
+    """Return the codec of an output: the input's where compressed frames are copied, else `codec`."""
     if keeps_chunks(reader, codec):
         return str(reader.codec)
     return "auto" if codec == "keep" else codec

@@ -1,4 +1,4 @@
-"""The plan of a run: it prints itself and writes nothing."""
+"""Plans a KOMA run: stacks, windows, outputs, disk space and memory, before anything is written."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ NO_GAIN = GainOptions()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a run over a session.
+    """Record of what a KOMA run will do: its stacks, output folder, settings and gain; printing it shows
+    them.
 
     Attributes
     ----------
@@ -79,11 +80,11 @@ class Plan:
         return self.folder / output_name(stack.stem, self.settings.write)
 
     def window(self, index: int) -> list[int]:
-        """Return the window of a stack if all stacks are usable."""
+        """Return the indices of the neighbors that would correct a stack if all stacks were usable."""
         return koma_window(index, len(self.stacks), self.settings.koma.reach)
 
     def bytes_out(self) -> int:
-        """Estimate how many bytes the run writes, session store included."""
+        """Estimate the bytes that the run will write, session store included, to check the disk space."""
         return round(sum(self._stack_bytes(stack) for stack in self.stacks))
 
     def _stack_bytes(self, stack: StackEntry) -> float:
@@ -99,14 +100,14 @@ class Plan:
         return pixels * (packed + BEYOND_COUNTS[params.dtype]) + image * STORE_SUMS
 
     def memory_estimate(self) -> MemoryEstimate:
-        """Estimate the memory of a worker; it does not depend on the number of stacks."""
+        """Estimate the memory of a worker in bytes; it does not depend on the number of stacks."""
         dtypes = {stack.dtype for stack in self.stacks}
         return estimate_memory(
             self.discovery.shape[1:], dtypes, self.settings.write.dtype, gained=self.gain is not None
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as plain values."""
+        """Return the plan as a dict for JSON: stacks, windows, settings, and sizes in bytes."""
         found = self.discovery
         return {
             "session": str(found.folder),
@@ -199,7 +200,8 @@ def plan_over(
     listen: Listener = silent,
     mixing: bool = False,
 ) -> Plan:
-    """Plan a run over stacks that were found; see `make_plan`.
+    """Plan a run over stacks that were found, after checking disk space and existing outputs; see
+    `make_plan`.
 
     With `mixing`, outputs that were made with other parameters are not looked for.
     """
@@ -223,7 +225,7 @@ def gained_plan(
     *,
     overwrite: bool,
 ) -> Plan:
-    """Prepare gain, dark and defects for the stacks of a plan; see `make_plan`."""
+    """Plan a run with gain, dark and defects read and turned to fit the frames; see `make_plan`."""
     stacks = discovery.stacks
     by_rate = gain.asked and parse_gamma(gain.gamma).curve is not None
     if by_rate and gain.frame_time is None and not any(stated_exposure(stack.mdoc) for stack in stacks):

@@ -1,4 +1,4 @@
-"""The main job: sum each stack, and correct it as soon as its windows are final."""
+"""Runs the main job: sums each stack, and corrects it as soon as no later stack can change its windows."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ PROVISIONAL = -1
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of a run.
+    """Record of what a run did: its plan, the results of finished stacks, and the failures.
 
     Attributes
     ----------
@@ -75,22 +75,22 @@ class Outcome:
 
     @property
     def outputs(self) -> tuple[Path, ...]:
-        """The files that are there now, in order of acquisition."""
+        """Paths of the outputs that exist now, in order of acquisition."""
         return tuple(self.plan.folder / one.output for one in self.results)
 
     @property
     def failed(self) -> dict[str, str]:
-        """Why stacks could not be done, by name; bad files among them."""
+        """Reasons by file name: stacks that could not be processed, and files that are damaged."""
         rejected = {one.path.name: one.reason for one in self.plan.discovery.rejected}
         return rejected | {one.name: one.reason for one in self.failures}
 
     @property
     def skipped(self) -> dict[str, str]:
-        """Why files are no stacks of the session, by name."""
+        """Reason by name of each file that is not a movie of the session, such as a gain reference."""
         return {one.path.name: one.reason for one in self.plan.discovery.skipped}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the outcome as a dict for JSON: settings, results, failures, and files left out."""
         found = self.plan.discovery
         return {
             "session": str(found.folder),
@@ -110,7 +110,7 @@ def carry_out(
     take_times: bool = False,
     make_job: Callable[..., KomaJob] | None = None,
 ) -> Outcome:
-    """Carry a plan out; a stack that cannot be done is a failure of its own.
+    """Sum and correct all stacks of a plan on a client; a stack that fails is recorded and stops no other.
 
     Parameters
     ----------
@@ -160,7 +160,8 @@ def carry_out(
 
 
 class KomaJob(SumJob):
-    """Sums every stack, decides from the records which windows are final, and corrects those stacks.
+    """Chooses the tasks of a KOMA run: sums of all stacks, then corrections of stacks whose windows are
+    final.
 
     A folder that grows is the same job with stacks that are added; see `follow.FollowJob`.
 
@@ -193,14 +194,14 @@ class KomaJob(SumJob):
         self._waiting: tuple[int, str] | None = None  # the first stack that is not final
 
     def ready(self) -> Iterable[Task]:
-        """Return the sums of new stacks, and the corrections that have become final."""
+        """Return the tasks that can run now: sums of new stacks, corrections with final windows."""
         yield from self._sums()
         if self._news:
             self._news = False
             yield from self._corrections(complete=self.all_known())
 
     def take(self, task: Task, made: Timed[Any]) -> None:
-        """Take the record or the result of a stack, or its failure."""
+        """Keep the record, result or failure that a finished task returned, and send a message."""
         correction, result = task.argument, made.result
         if not isinstance(correction, CorrectionTask):
             super().take(task, made)
@@ -219,12 +220,12 @@ class KomaJob(SumJob):
             self._listen(messages.StackDone(task.phase, name, size, made.timing, result))
 
     def over(self) -> bool:
-        """Say that corrections are over; return that nothing is left."""
+        """Announce the end of the corrections, and return True: no more tasks will come."""
         self._listen(messages.PhaseFinished(messages.CORRECTION))
         return True
 
     def outcome(self) -> Outcome:
-        """Return results and failures in order of acquisition."""
+        """Return the outcome of the run, with results and failures in order of acquisition."""
         place = {entry.name: k for k, entry in enumerate(self.plan.stacks)}
         failures = {
             f.name: f for _, f in (*self._failed.values(), *self._refused.values()) if f.name in place

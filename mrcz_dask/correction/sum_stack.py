@@ -42,7 +42,7 @@ from mrcz_dask.values.timing import phase
 
 
 class FrameMeasures(NamedTuple):
-    """Measures of one frame.
+    """Record of one frame's measures, from which blank and partly blank frames are recognized.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class FrameMeasures(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackSums:
-    """The sums of a stack and everything else that is measured while its frames are read.
+    """Record of one reading of a stack: sums of all and of even frames, digests, and measures of each frame.
 
     Attributes
     ----------
@@ -104,7 +104,7 @@ def sum_and_mask(task: SumTask) -> StackRecord:
 
 
 def sum_stack(task: SumTask) -> StackSums:
-    """Read a stack once and return its sums.
+    """Read a stack once; return its exact sums with digests and measures of each frame. This is a Dask task.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def sum_stack(task: SumTask) -> StackSums:
 
 
 def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
-    """Return the sums of a stack that is open; see `sum_stack`."""
+    """Sum the frames of a reader that is already open; see `sum_stack`."""
     n, ny, nx = reader.shape
     digest, prints, chunks = (
         PixelDigest(reader.shape, reader.dtype),

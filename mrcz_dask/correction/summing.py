@@ -1,4 +1,4 @@
-"""The sums of a session's stacks: their tasks, and the records that they leave in the session store."""
+"""Sums all stacks of a session on a client, and keeps their sums and records in the session store."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ from mrcz_dask.values.sizes import some
 
 
 class SumJob:
-    """Sums the stacks of a session that have no record yet.
+    """Chooses the tasks that sum a session's stacks; stacks with a sound record from an earlier run are
+    skipped.
 
     Parameters
     ----------
@@ -60,15 +61,15 @@ class SumJob:
         return [failure for _, failure in self._failed.values()]
 
     def ready(self) -> Iterable[Task]:
-        """Return the sums of stacks that have no record."""
+        """Return the tasks that sum stacks without a record."""
         return self._sums()
 
     def over(self) -> bool:
-        """Return whether nothing is left."""
+        """Return True: once every stack is summed or has failed, no more tasks will come."""
         return True
 
     def take(self, task: Task, made: Timed[Any]) -> None:
-        """Take the record of a stack, or its failure."""
+        """Keep the record that a sum task returned, or its failure, and send a message about it."""
         name, result = task.argument.name, made.result
         entry = self._summing.pop(name)
         self._news = True
@@ -93,11 +94,11 @@ class SumJob:
         return stem in self._damaged
 
     def all_known(self) -> bool:
-        """Return whether each stack has a record or has failed."""
+        """Return whether each stack has been summed or has failed."""
         return all(map(self._known, self.plan.stacks))
 
     def known_stacks(self) -> list[tuple[StackEntry, StackRecord]]:
-        """Return the stacks that have a record, in order of time, up to the first that is being summed."""
+        """Return summed stacks and their records, in order of time, up to the first not yet summed."""
         known = takewhile(self._known, self.plan.stacks)
         return [self._records[entry.name] for entry in known if entry.name in self._records]
 
@@ -164,7 +165,7 @@ def sum_session(plan: Plan, client: Client, listen: messages.Listener) -> tuple[
 
 
 def open_store(plan: Plan) -> SessionStore:
-    """Make the output folder and the session store, with the gain of the plan, unless they are there."""
+    """Create output folder and session store where missing, with the plan's gain; return the store."""
     plan.folder.mkdir(parents=True, exist_ok=True)
     store = SessionStore(plan.store)
     store.create()
@@ -174,13 +175,13 @@ def open_store(plan: Plan) -> SessionStore:
 
 
 def sum_task(plan: Plan, entry: StackEntry) -> SumTask:
-    """Return the task that sums a stack."""
+    """Build the task that sums one stack of a plan."""
     exposure = stated_exposure(entry.mdoc) if plan.settings.gain.by_rate else None
     return SumTask(str(entry.path), entry.name, entry.stem, str(plan.store), plan.settings, exposure)
 
 
 def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRecord | None:
-    """Return the record of a stack from an earlier run, if it is sound and nothing has changed since."""
+    """Return an earlier run's record of a stack; None if it is damaged, or file or parameters changed."""
     record = None
     with suppress(DamagedError):
         record = store.record(entry.stem)
@@ -191,7 +192,7 @@ def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRec
 
 
 def announce(plan: Plan, listen: messages.Listener) -> None:
-    """Send messages about the stacks of a plan, and about files that were left out."""
+    """Send a message for each stack of a plan, and for each file that was left out."""
     for entry in plan.stacks:
         when, output = entry.acquired, output_name(entry.stem, plan.settings.write)
         listen(messages.StackFound(entry.name, output, when.time.isoformat(sep=" "), when.source, entry.size))
@@ -202,7 +203,7 @@ def announce(plan: Plan, listen: messages.Listener) -> None:
 
 
 def tell_gain(plan: Plan, listen: messages.Listener) -> None:
-    """Send messages about the gain that is applied to the frames, if there is one."""
+    """Send messages that describe the gain, dark and defects of a plan, if it has any, with their caveats."""
     if plan.gain is not None:
         for text in plan.gain.lines():
             listen(messages.Noted(text))

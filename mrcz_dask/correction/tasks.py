@@ -1,4 +1,4 @@
-"""The values that the tasks over one stack need, and the files that they write."""
+"""Arguments of the tasks over one stack, and the names and paths of its output files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ REFERENCE = "_reference.mrc"
 
 @dataclass(frozen=True, slots=True)
 class SumTask:
-    """The values from which a stack is summed and its outlier mask is made.
+    """Arguments of the task that sums one stack and finds its outliers.
 
     Attributes
     ----------
@@ -47,12 +47,12 @@ class SumTask:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The stack's folder and the session store, which must be there."""
+        """Paths that must exist before the task starts: the stack's folder, and the session store."""
         return str(Path(self.path).parent), f"{self.store}/zarr.json"
 
     @property
     def made_with(self) -> str:
-        """Digest of the parameters and the version that a stack's record depends on."""
+        """Digest of the parameters and the version; a record with another digest is made again."""
         groups = [
             getattr(self.settings, name).to_dict() for name in ("outliers", "contrast", "input", "gain")
         ]
@@ -61,7 +61,7 @@ class SumTask:
 
 @dataclass(frozen=True, slots=True)
 class MemberRef:
-    """A member of windows: where its sum is in the session store, and the numbers that describe the sum.
+    """Record that finds a window member's sum in the session store, with its dose and number of frames.
 
     Attributes
     ----------
@@ -80,13 +80,14 @@ class MemberRef:
 
 
 def member_ref(record: StackRecord) -> MemberRef:
-    """Return a stack as a member of windows."""
+    """Build from a stack's record the reference by which windows find its sum in the session store."""
     return MemberRef(record.name, record.stem, record.digest, record.exponent, record.mean, record.exposed())
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionTask:
-    """The values from which a stack is corrected.
+    """Arguments of the task that corrects one stack: its record, the members of its windows, and the
+    settings.
 
     Attributes
     ----------
@@ -159,11 +160,12 @@ class CorrectionTask:
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The stack's folder and the session store, which must be there."""
+        """Paths that must exist before the task starts: the stack's folder, and the session store."""
         return str(Path(self.path).parent), f"{self.store}/zarr.json"
 
     def check(self) -> None:
-        """Raise if the stack must not be corrected.
+        """Raise an error if the stack must not be corrected because most stacks around it are copies of one
+        another.
 
         Raises
         ------
@@ -185,7 +187,7 @@ class CorrectionTask:
 
     @property
     def belongings(self) -> list[Path]:
-        """Paths of the files and folders that belong to the output; written before it gets its name."""
+        """Paths written beside the output: .json, .mdoc, mask, and arrays in the session store."""
         paths, store, stem = [sidecar_path(self.output)], Path(self.store), self.record.stem
         if self.mdoc is not None:
             paths.append(Path(f"{self.output}.mdoc"))
@@ -200,12 +202,12 @@ class CorrectionTask:
         return paths
 
     def output_files(self) -> tuple[tuple[str, str], ...]:
-        """Return name, relative to the output folder, and SHA-256 of each file of the output."""
+        """Return path in the output folder and SHA-256 of each file of the output, for the log."""
         return files_in((self.output, *self.belongings), Path(self.folder))
 
 
 def digest_of(values: Any) -> str:
-    """Return the xxh3-128 of plain values."""
+    """Return the xxh3-128 hash of plain values in hexadecimal, by which a change of parameters is noticed."""
     return xxhash.xxh3_128_hexdigest(canonical(plain(values)))
 
 
@@ -225,12 +227,12 @@ def output_name(stem: str, params: WriteParams) -> str:
 
 
 def output_stem(name: str) -> str:
-    """Return the stem of the stack whose output has this name."""
+    """Return the stem of a stack from its output's file name: the name without the output's ending."""
     return name.removesuffix(next((s for s in (REFERENCE, *SUFFIXES.values()) if name.endswith(s)), ""))
 
 
 def store_of(output: Path, stem: str) -> Path:
-    """Return the session store of an output: in the folder above the tree of its stem, or beside the file."""
+    """Return the session store of an output: at the top of its output folder, or beside the file."""
     parents = output.absolute().parents
     above = parents[min(stem.count("/"), len(parents) - 1)] / STORE_NAME
     beside = parents[0] / STORE_NAME

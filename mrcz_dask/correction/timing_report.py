@@ -1,4 +1,4 @@
-"""Where the time of a run went: stack by stack, phase by phase; taken and written beside the outputs."""
+"""Reports where the time of a run went, for each stack and kind of work; written for ``--profile``."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ LIBRARIES = ("numpy", "scipy", "numba", "blosc2", "numcodecs", "zarr", "dask", "
 
 @dataclass(frozen=True, slots=True)
 class StackTime:
-    """The time of one stack in one phase; `timing` is None if its worker was lost with it."""
+    """Record of the time that one stack took in one phase; `timing` is None if its worker was lost."""
 
     name: str
     done: bool
     timing: Timing | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the times of the stack as a dict for JSON, in seconds and bytes."""
         timing = self.timing
         parts: dict[bool, dict[str, Any]] = {False: {}, True: {}}
         for part in timing.spent if timing is not None else ():
@@ -53,7 +53,7 @@ class StackTime:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """The time of one phase, summed over stacks.
+    """Record of the time and bytes of one kind of work, such as decoding, summed over stacks.
 
     Attributes
     ----------
@@ -72,17 +72,17 @@ class Total:
 
     @property
     def seconds(self) -> float:
-        """Seconds of all threads."""
+        """Seconds of wall time, summed over the tasks' own threads and their helper threads."""
         return self.wall + self.helpers
 
     @property
     def rate(self) -> float | None:
-        """GB per second and thread; None if nothing went through."""
+        """Throughput in GB per second and thread; None if no bytes went through."""
         return self.bytes / self.seconds / 1e9 if self.bytes and self.seconds else None
 
 
 def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
-    """Sum the times of each phase that occurs."""
+    """Sum the measured times for each kind of work, such as decoding or disk."""
     by_phase: dict[Phase, list[Spent]] = {}
     for one in spent:
         by_phase.setdefault(one.phase, []).append(one)
@@ -100,7 +100,7 @@ def totals(spent: Iterable[Spent]) -> dict[Phase, Total]:
 
 @dataclass(frozen=True, slots=True)
 class PhaseTimes:
-    """One kind of task over all stacks, such as their sums and masks.
+    """Record of the time that one phase of a run, such as sums and masks, took over all stacks.
 
     Attributes
     ----------
@@ -118,21 +118,21 @@ class PhaseTimes:
 
     @property
     def timings(self) -> list[Timing]:
-        """Timings of the stacks that have one."""
+        """Timings of the stacks whose worker reported one."""
         return [s.timing for s in self.stacks if s.timing is not None]
 
     @property
     def spent(self) -> list[Spent]:
-        """Times of all phases of all stacks."""
+        """Measured times of every kind of work in every stack, as one list."""
         return [s for t in self.timings for s in t.spent]
 
     @property
     def totals(self) -> dict[Phase, Total]:
-        """Time of each phase that occurs."""
+        """Time of each kind of work, such as decoding, summed over the stacks of this phase."""
         return totals(self.spent)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values; start and end of each worker are by its own clock."""
+        """Return the phase as a dict for JSON; start and end of each worker are by its own clock."""
         ordered = sorted(self.timings, key=lambda t: t.worker)
         workers = {name: list(group) for name, group in groupby(ordered, lambda t: t.worker)}
         return {
@@ -154,7 +154,7 @@ class PhaseTimes:
 
 @dataclass(frozen=True, slots=True)
 class TimingReport:
-    """Where the time of a run went.
+    """Record of where the time of a run went: its phases, their kinds of work, and idle slots.
 
     Attributes
     ----------
@@ -178,12 +178,12 @@ class TimingReport:
 
     @property
     def totals(self) -> dict[Phase, Total]:
-        """Time of each phase that occurs, over all phases of the run."""
+        """Time of each kind of work, such as decoding, summed over the whole run."""
         return totals(s for one in self.phases for s in one.spent)
 
     @property
     def slot_seconds(self) -> float:
-        """Seconds of all slots, from the beginning to the end of the run."""
+        """Seconds that were available for tasks: wall time of the run times number of slots."""
         return self.slots * self.wall
 
     @property
@@ -193,21 +193,21 @@ class TimingReport:
 
     @property
     def busy(self) -> float:
-        """Seconds in which any thread did something."""
+        """Seconds in which threads worked, summed over threads; time blocked on others is not counted."""
         return sum(t.seconds for name, t in self.totals.items() if name != "blocked")
 
     @property
     def floor(self) -> float:
-        """Seconds of all threads that no run can do without: decode, decode, encode, disk."""
+        """Seconds of threads in work that no run can avoid: decoding twice, encoding, and disk."""
         return sum(t.seconds for name, t in self.totals.items() if name in FLOOR)
 
     @property
     def ratio(self) -> float | None:
-        """The seconds of all slots over the floor; None for a run in which nothing was to be done."""
+        """Available slot seconds divided by the floor, ideally 1; None if nothing was to be done."""
         return self.slot_seconds / self.floor if self.floor else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values: times in seconds, sizes in bytes."""
+        """Return the report as a dict for JSON: times in seconds, sizes in bytes."""
         return {
             "profile": VERSION,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -243,7 +243,7 @@ def _described(spent: Iterable[Spent], waiting: float | None = None) -> dict[str
 
 @dataclass(slots=True)
 class Collector:
-    """A listener that collects the times of a run, whose phases overlap.
+    """Listens to the messages of a run and collects the times of its phases and stacks.
 
     Parameters
     ----------
@@ -279,7 +279,7 @@ class Collector:
 def run_profiled(
     plan: Plan, client: Client, listen: messages.Listener = messages.silent
 ) -> tuple[Outcome, TimingReport]:
-    """Carry a plan out as `carry_out` does, take the times, and write them beside the outputs.
+    """Correct all stacks of a plan as `carry_out` does, and write a timing report beside the outputs.
 
     ``profile.json`` says where the time went; on a cluster ``dask-report.html`` is Dask's own report. The
     outputs and the session store are the same as without. A run that ends with an error leaves neither.

@@ -1,4 +1,4 @@
-"""The windows of a stack: which neighbors they hold, when that is final, and their sums."""
+"""Chooses the neighbors in each stack's windows, says when the choice is final, and sums them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WindowSums = dict[str, MovingSum[MemberRef]]
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """The windows of one stack.
+    """Record of the neighbors that correct one stack, and whether this choice is final.
 
     Attributes
     ----------
@@ -178,7 +178,8 @@ def _refusal(stacks: Sequence[AssessedStack], around: tuple[int, int]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighboring stacks whose sum is kept in the session store, so that windows can begin with it.
+    """Record of consecutive stacks whose common sum is kept in the session store, so that long windows start
+    faster.
 
     Attributes
     ----------
@@ -199,24 +200,24 @@ class Block:
 
     @property
     def name(self) -> str:
-        """Name of the first stack."""
+        """Name of the first stack, by which messages name the block."""
         return self.members[0].name
 
     @property
     def places(self) -> tuple[str, ...]:
-        """The session store, which must be there."""
+        """Paths that must exist before the task starts: the session store."""
         return (f"{self.store}/zarr.json",)
 
     @property
     def digest(self) -> str:
-        """Digest of the members, under which the session store keeps the sum."""
+        """Hash of the members, under which the session store keeps the block's sum."""
         about = "\0".join(f"{m.stem} {m.digest} {m.mean!r}" for m in self.members)
         return xxhash.xxh3_128_hexdigest(f"{self.raw} {about}".encode("utf-8", "backslashreplace"))
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window of one stack.
+    """Description of one sum over a stack's neighbors: its members, and which images are made from it.
 
     Attributes
     ----------
@@ -240,18 +241,18 @@ class Window:
 
     @property
     def exponent(self) -> int:
-        """Smallest binary exponent of the members."""
+        """Smallest binary exponent of the members, whose sums are integers times 2**-exponent."""
         return min(m.exponent for m in self.members)
 
     @property
     def held(self) -> MemberRef | None:
-        """The stack itself, if it can be in the sum without changing how the others are rounded."""
+        """The stack itself, if the sum holds it too, to be subtracted later; else None."""
         return None if self.own is None or self.own.exponent < self.exponent else self.own
 
 
 @dataclass(frozen=True, slots=True)
 class WindowTask:
-    """The values from which the windows of one stack are summed.
+    """Arguments of the task that sums the windows of one stack.
 
     Attributes
     ----------
@@ -268,7 +269,7 @@ class WindowTask:
 
 
 def window_task(task: CorrectionTask, *, masked: bool = True, blocks: tuple[Block, ...] = ()) -> WindowTask:
-    """Return the task that sums the windows of a stack.
+    """Build the task that sums the windows of a stack.
 
     Parameters
     ----------
@@ -295,7 +296,8 @@ def window_task(task: CorrectionTask, *, masked: bool = True, blocks: tuple[Bloc
 def advance_windows(
     before: WindowSums | Exception | None, task: WindowTask, *blocks: str | Failure
 ) -> WindowSums | Exception:
-    """Make the sums of a stack's windows from those of the stack before, which stay as they are.
+    """Make the sums of a stack's windows from those of the stack before: subtract members that left, add new
+    ones.
 
     Parameters
     ----------
@@ -354,13 +356,13 @@ def sum_block(block: Block) -> str:
 
 
 def load_member(store: SessionStore, ref: MemberRef, *, masked: bool = True) -> Member:
-    """Load a member of windows from the session store, with or without its outlier mask."""
+    """Load the sum of a window's member from the session store, with its outlier mask if `masked`."""
     values = store.load(ref.stem, "sum")
     return as_member(ref, values, is_masked(store.load(ref.stem, "weight")) if masked else None)
 
 
 def as_member(ref: MemberRef, values: NDArray[Any], mask: NDArray[np.bool_] | None) -> Member:
-    """Return a member of windows from its sum and outlier mask (True = outlier); None = all pixels count."""
+    """Return a member of windows from a sum and its mask (True = outlier; None = all pixels count)."""
     if mask is not None:
         return Member(values, ref.exponent, np.flatnonzero(mask), ref.mean, ref.n)
     mean = int(values.sum(dtype=np.int64)) * 2.0**-ref.exponent / values.size

@@ -1,1 +1,1 @@
-"""Export outputs to the next program: movies, lists of defects, STAR files, a README with commands."""
+"""Exports outputs for the next program: movies, lists of defects, STAR files, and a README."""

@@ -1,4 +1,4 @@
-"""Write a run's outputs as plain MRC movies, with rows as other programs show them."""
+"""Writes the outputs of a run as plain MRC movies, with rows in the order of other programs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """A corrected stack that a run has written.
+    """Record of one output of a run that is exported: its path, dose, gain and order of rows.
 
     Attributes
     ----------
@@ -71,12 +71,12 @@ class Movie:
     input_top_down: bool
 
     def as_shown(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return an image in the rows of the input as an MRC file holds it."""
+        """Flip an image of the detector if its rows run otherwise in MRC files than in the input."""
         return image[::-1] if self.input_top_down else image
 
 
 def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
-    """Find the outputs in a run's folder and below.
+    """Find the outputs of a run in its folder and below; also return files that cannot be read.
 
     Returns
     -------
@@ -136,26 +136,26 @@ def _movie(path: Path, name: str, reader: FrameSource, steps: dict[str, dict[str
 
 
 def shown_mask(store: SessionStore, movie: Movie) -> NDArray[np.bool_]:
-    """Return the outliers of a movie, (ny, nx), True = outlier, as an MRC file holds them."""
+    """Return a movie's outlier mask, (ny, nx) bool, True = outlier, with rows in MRC's order."""
     return np.ascontiguousarray(movie.as_shown(is_masked(store.load(movie.stem, "weight"))))
 
 
 def place_of(movie: Movie, folder: Path, end: str) -> Path:
-    """Return the path of a movie's file in a folder, which is made."""
+    """Return the path of a movie's file in an exported folder, and make its folder."""
     path = folder / f"{movie.stem}{end}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def write_corrected(movie: Movie, target: Path) -> None:
-    """Write a movie as plain MRC, corrected, float32 counts."""
+    """Write a movie's corrected frames as plain MRC, float32 counts."""
     stack = open_stack(movie.path, corrected=movie.counts)
     frames = (np.asarray(stack[k].compute(), np.float32) for k in range(movie.shape[0]))
     _write_plain(movie, target, np.dtype(np.float32), frames)
 
 
 def write_counts(movie: Movie, target: Path) -> None:
-    """Write a movie's counts as they are; bytes as 16-bit integers, whose sign programs agree about."""
+    """Write a movie's counts uncorrected as plain MRC; 8-bit ones become int16, which programs agree on."""
     with open_source(movie.path) as reader:
         dtype = np.dtype(np.int16) if reader.dtype.itemsize == 1 else reader.dtype
         _write_plain(movie, target, dtype, (frame.astype(dtype) for frame in reader))
@@ -176,7 +176,7 @@ def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Itera
 
 
 def write_dark_and_gain(movie: Movie, target: Path, store: SessionStore) -> None:
-    """Write the dark and the gain with which MotionCor's (frame - dark) * gain gives the corrected frame.
+    """Write for a movie the dark and gain with which MotionCor corrects its counts.
 
     The dark is the camera's plus the pattern over the gain. The gain has its gamma and the scale of the
     method `session` applied, and zeros at its defects; it is ones where the run applied none.

@@ -1,4 +1,4 @@
-"""Export a run's outputs into a folder for the next program."""
+"""Exports the outputs of a run into a new folder for RELION, MotionCor, cryoSPARC or Warp."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _DEFECT_FILES: dict[str, Kind] = {".mrc": "map", ".txt": "boxes", "_serialem.txt
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """Result of an export: the folder, the movies in it, and reasons why others were left out."""
+    """Record of an export: the folder, the movies in it, and why others were left out."""
 
     folder: Path
     movies: tuple[str, ...]
@@ -55,7 +55,7 @@ class Exported:
 def export(
     folder: Path, target: Path, program: Program, optics: Optics, listen: Listener = messages.silent
 ) -> Exported:
-    """Write movies, defects, gains and a README for a program into a folder of its own.
+    """Write movies, defects, gains and a README for one program into a new folder.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The README of an exported folder, and the tables that a program reads: one function for each program."""
+"""Writes the README of an exported folder, and the tables that RELION reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GAIN = "gain_ones.mrc"
 
 @dataclass(frozen=True, slots=True)
 class Optics:
-    """Settings of the microscope.
+    """Settings of the microscope: voltage, spherical aberration, amplitude contrast, pixel size.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ def _about(good: Sequence[Movie], program: str, kind: str = CORRECTED) -> str:
 
 
 def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Write the tables, and return the README for RELION."""
+    """Write RELION's STAR files of movies and hot pixels; return the README with its command."""
     size = _pixel_size(good, optics)
     write_star(
         target / "movies.star",
@@ -114,7 +114,7 @@ def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics:
 
 
 def for_motioncor(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return the README for MotionCor."""
+    """Return the README of a folder for MotionCor, with the command for a movie."""
     size, raw, first = _pixel_size(good, optics), good[0].counts, good[0].stem
     movie, gain, dark, defects = (
         quote(f"{folder}/{first}{end}")
@@ -138,7 +138,7 @@ OF_COUNTS = (
 
 
 def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return the README for cryoSPARC."""
+    """Return the README of a folder for cryoSPARC, with the values for Import Movies."""
     size = _pixel_size(good, optics)
     depths = {movie.stem.count("/") for movie in good}
     paths = ", ".join(f"`{MOVIES}/{'*/' * depth}*.mrcs`" for depth in sorted(depths))
@@ -155,7 +155,7 @@ def for_cryosparc(good: Sequence[Movie], target: Path, store: SessionStore, opti
 
 
 def for_warp(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return the README for Warp."""
+    """Return the README of a folder for Warp, with the command that creates its settings."""
     size = _pixel_size(good, optics)
     below = " --recursive" if any("/" in movie.stem for movie in good) else ""
     return _about(good, "Warp") + (

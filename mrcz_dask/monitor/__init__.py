@@ -1,1 +1,1 @@
-"""What a session looks like while it is processed: from the log, on a page, as metrics, as text."""
+"""Shows how a run is getting on: on a web page, as metrics, and for `mrcz-dask status`."""

@@ -1,4 +1,4 @@
-"""The stacks of a session as columns: what the plots of the page are drawn from."""
+"""The stacks of a session as rows and columns of numbers, from which the page's plots are drawn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 
 
 def row(stack: StackState) -> dict[str, Any]:
-    """Turn the state of a stack into a row of numbers and texts, not a number where it is not known yet."""
+    """Return a stack's state as a dict of texts and numbers for the plots, NaN where not known yet."""
     noise = stack.result.noise if stack.result is not None else {}
     values = {kind: noise.get(kind) for kind in KINDS}
     shown = [f"{kind} {'-' if value is None else f'{value:.2e}'}" for kind, value in values.items()]
@@ -42,7 +42,7 @@ def row(stack: StackState) -> dict[str, Any]:
 
 
 def columns(rows: Sequence[Row], first: int = 0) -> dict[str, Any]:
-    """Return rows as columns; `number` counts the stacks of the session from 1, `first` are before these."""
+    """Return rows of stacks as columns for the plots; stacks are numbered from `first` + 1."""
     texts = {name: [str(row[name]) for row in rows] for name in TEXTS}
     numbers = {name: np.array([row[name] for row in rows], np.float64) for name in NUMBERS}
     return {**texts, "number": np.arange(first + 1.0, first + 1 + len(rows)), **numbers}

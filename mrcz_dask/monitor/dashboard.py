@@ -1,4 +1,4 @@
-"""The page and the metrics of a session in the dashboard of a Dask scheduler that lives in this process."""
+"""Adds the page and the metrics of a session to the dashboard of a Dask scheduler in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mrcz_dask.pages.server import Documents, call, url
 
 
 class InDashboard:
-    """The page as one of those of a scheduler's dashboard, with a link from the others; metrics with Dask's.
+    """Serves the session's page and metrics as part of a Dask scheduler's dashboard.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class InDashboard:
         self._application.start()
 
     def close(self) -> None:
-        """Show the last state to those who look, and take the page out."""
+        """Show the last state in open browsers, and remove the page from the dashboard."""
         self._metrics.close()
         with suppress(TimeoutError, RuntimeError):  # a scheduler that is gone shows nothing any more
             call(self._loop, self._close())
@@ -73,7 +73,7 @@ class InDashboard:
 
 
 def scheduler_here(client: Client) -> Any | None:
-    """Return the scheduler of a client if it lives in this process and has a dashboard."""
+    """Return the Dask scheduler of a client if it runs in this process with a dashboard, else None."""
     if not isinstance(client, DaskClient):
         return None
     scheduler = getattr(getattr(client.client, "cluster", None), "scheduler", None)

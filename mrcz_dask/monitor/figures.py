@@ -1,4 +1,4 @@
-"""The plots of the page; all are drawn from one source, a row for each stack."""
+"""Draws the plots of the session's web page in Bokeh, with one point for each stack."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Figure = Any
 
 
 def timeline(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Plot the stacks in the order of time, each in the lane of its state."""
+    """Plot the stacks in order of time, each at the height of its state (found, summed, done, ...)."""
     plot = _figure("timeline", "Stacks", x, y_range=(len(LANES) - 0.4, -0.6))
     colors, markers = factor_cmap("state", COLORS, STATES), factor_mark("state", MARKERS, STATES)
     states = plot.scatter("number", "lane", source=source, size=8, color=colors, marker=markers)
@@ -50,7 +50,7 @@ def timeline(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def outliers(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Plot the numbers of outlier pixels, hot on the left axis and dead on the right one."""
+    """Plot each stack's number of hot pixels (left axis) and dead pixels (right axis)."""
     plot = _figure("outliers", "Outlier pixels", x, y_axis_label="hot")
     hot = _line(plot, source, "hot", VERMILION, "circle")
     dead = _line_on_the_right(plot, source, "dead", BLUE, "triangle", "dead")
@@ -61,7 +61,7 @@ def outliers(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Plot the held-out correlated noise."""
+    """Plot each stack's held-out R: raw, filtered, corrected."""
     label = f"R, drawn from {NOISE_FLOOR:.0e} up"
     plot = _figure("noise", "Correlated noise, held out", x, y_axis_type="log", y_axis_label=label)
     raw = _line(plot, source, "raw", GRAY, "circle")
@@ -75,7 +75,7 @@ def noise(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def thresholds(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Plot the thresholds of the outlier filter, and the center of the sum's pixels."""
+    """Plot each stack's outlier thresholds in sigma, and the mean counts of its sum."""
     plot = _figure("thresholds", "Outlier thresholds, mean counts", x, y_axis_label="sigma")
     high = _line(plot, source, "t_hot", VERMILION, "circle")
     low = _line(plot, source, "t_dark", BLUE, "triangle")
@@ -88,7 +88,7 @@ def thresholds(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def dose(source: ColumnDataSource, x: DataRange1d) -> Figure:
-    """Plot the dose."""
+    """Plot each stack's dose, in counts per pixel and frame."""
     plot = _figure("dose", "Dose", x, y_axis_label="counts/pixel/frame")
     each = _line(plot, source, "dose", PURPLE, "diamond")
     _hover(plot, each[1:], [("dose", "@dose{0.0000}")])
@@ -96,7 +96,7 @@ def dose(source: ColumnDataSource, x: DataRange1d) -> Figure:
 
 
 def thumbnails(source: ColumnDataSource) -> Figure:
-    """Plot the mean image of the stack that was done last, before and after, a row of `source` each."""
+    """Show the mean image of the stack that was corrected last, before and after correction."""
     plot = figure(
         name="thumbnails",
         title="",

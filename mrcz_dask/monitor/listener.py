@@ -1,4 +1,4 @@
-"""A session while it is processed: a listener that folds messages, and tells other threads how it stands."""
+"""Follows a run by its messages, and tells the page and the metrics how it stands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mrcz_dask.values.records import StackResult
 
 
 class SessionListener:
-    """A listener that knows how a session stands; any thread may ask.
+    """Listens to the messages of a run and keeps the session's state, which any thread may ask for.
 
     Parameters
     ----------
@@ -45,24 +45,24 @@ class SessionListener:
                 self._rows.pop(name, None)
 
     def snapshot(self) -> Snapshot:
-        """Return how the session stands at this moment."""
+        """Return the state of the session now: counts of stacks, rates, time left, mean R."""
         with self._lock:
             return snapshot(self._state, self._now())
 
     def totals(self) -> tuple[dict[str, tuple[int, int]], int]:
-        """Return stacks and bytes that went through each phase in this run, and how often one failed."""
+        """Return stacks and bytes that went through each phase in this run, and the number of failures."""
         with self._lock:
             marks = self._state.marks.items()
             sizes = {name: (len(done), sum(mark.bytes for mark in done)) for name, done in marks}
             return sizes, self._state.failures
 
     def newest(self) -> tuple[str, str] | None:
-        """Return the output folder and the output of the stack that was corrected last; None before."""
+        """Return output folder and output name of the stack corrected last; None if there is none."""
         with self._lock:
             return self._newest
 
     def rows(self) -> list[Row]:
-        """Return the stacks in order of time; one that has changed is another object than before."""
+        """Return a row of numbers for each stack, in order of time; a changed stack has a new row."""
         with self._lock:
             stacks = sorted(self._state.stacks.values(), key=lambda stack: stack.key)
             return [self._rows[stack.name] for stack in stacks]

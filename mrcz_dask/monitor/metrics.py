@@ -1,4 +1,4 @@
-"""The numbers of a session as Prometheus metrics."""
+"""Serves the progress of a session as metrics for Prometheus, a monitoring program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics(Collector):
-    """Collects the metrics of a session when they are asked for.
+    """Collects the metrics of a session (stacks done, rates, failures) when Prometheus asks for them.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ class Metrics(Collector):
         self._session = session
 
     def describe(self) -> list[Metric]:
-        """Return nothing: names are known when they are collected."""
+        """Return no names in advance; Prometheus learns them when it collects."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Yield the metrics of this moment; what is not known is left out."""
+        """Yield the metrics of this moment, without those that are not known yet."""
         snapshot = self._session.snapshot()
         yield InfoMetricFamily(PREFIX, "Version of the program.", {"version": __version__})
         phases, failures = self._session.totals()
@@ -53,20 +53,20 @@ class Metrics(Collector):
 
 
 class MetricsHandler(RequestHandler):
-    """Answers Prometheus."""
+    """Answers requests for ``/metrics`` on the page's server."""
 
     def initialize(self, session: SessionListener) -> None:
-        """Set what knows how the session stands."""
+        """Set the listener that knows the state of the session."""
         self._session = session
 
     def get(self) -> None:
-        """Write the metrics of this moment."""
+        """Answer a request with the metrics of this moment."""
         self.set_header("Content-Type", CONTENT_TYPE)
         self.write(exposition(self._session))
 
 
 def exposition(session: SessionListener) -> bytes:
-    """Return the metrics of this moment as Prometheus reads them."""
+    """Return the metrics of this moment as bytes in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(Metrics(session))
     return generate_latest(registry)

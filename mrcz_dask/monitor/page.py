@@ -1,4 +1,4 @@
-"""The page of a session in Bokeh: one for each browser that looks, kept up to date by its own document."""
+"""The session's web page in Bokeh: headline, plots, thumbnails and failures, updated each second."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Thumbnails = tuple[str, NDArray[np.uint8]]
 
 
 def monitor_site(session: SessionListener) -> Site:
-    """Return the page of a session, and ``/metrics`` where prometheus-client is installed."""
+    """Return the session's page for a server, with ``/metrics`` where prometheus-client is installed."""
     routes: Routes = ()
     if HAS_METRICS:
         from mrcz_dask.monitor.metrics import MetricsHandler
@@ -50,7 +50,7 @@ def monitor_site(session: SessionListener) -> Site:
 
 
 class MonitorPage:
-    """The page in one document; all but reading thumbnails happens in the document's own thread.
+    """The session's page in one browser, which updates itself each second.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class MonitorPage:
         self._reading: Future[Thumbnails | None] | None = None
 
     def attach(self, document: Document) -> None:
-        """Put the page into a document, and keep it up to date."""
+        """Put plots and texts into a browser's Bokeh document, and update them each second."""
         for root in (self._headline, *self._plots, self._thumbnails, self._not_done):
             document.add_root(root)
         document.title = TITLE
@@ -83,7 +83,7 @@ class MonitorPage:
         document.add_periodic_callback(self.update, PERIOD_MS)
 
     def update(self) -> None:
-        """Show what is new."""
+        """Show stacks, texts and thumbnails that have changed since the last update."""
         self._update_stacks()
         for plot in self._plots:
             if not plot.visible:
@@ -130,7 +130,7 @@ class MonitorPage:
 
 
 def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
-    """Return an output's name and its thumbnails, (2, y, x) uint8; None where none can be read.
+    """Read an output's thumbnails, (2, y, x) uint8, from the session store; None if there are none.
 
     Nothing outside the output folder is read.
 

@@ -1,4 +1,4 @@
-"""Where the page and the metrics are: in the dashboard of a cluster, or at an address of their own."""
+"""Chooses where page and metrics of a run are served: in Dask's dashboard, or at their own address."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PageParams:
-    """Whether there is a page, and where.
+    """Options of a run's web page: whether it is served, and at which address.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class PageParams:
 
     @classmethod
     def of(cls, option: str | None) -> PageParams:
-        """Return the parameters of the option ``--page``.
+        """Return the parameters that the text of the option ``--page`` stands for.
 
         Raises
         ------
@@ -47,7 +47,7 @@ class PageParams:
 
 @contextmanager
 def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Listener]:
-    """Give a listener that tells `listen`, the page and the metrics, which are there until the block ends.
+    """Serve page and metrics during the block; give the listener to which the run sends its messages.
 
     Parameters
     ----------

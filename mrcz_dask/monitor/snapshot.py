@@ -1,4 +1,4 @@
-"""A session at a moment, in numbers and names: what the page, the metrics and `mrcz-dask status` all show."""
+"""State of a session at one moment, in numbers, for the page, the metrics and `mrcz-dask status`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COSTS = {messages.SUMS: 1.0, messages.CORRECTION: 2.5}
 
 @dataclass(frozen=True, slots=True)
 class NotDone:
-    """A stack that could not be processed, or a file that should have been a stack.
+    """Record of a stack that could not be processed, or of a file that should have been a stack.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class NotDone:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A session at a moment.
+    """Record of a session's state at one moment: numbers of stacks, rates, time left, mean R, failures.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ class Snapshot:
     warnings: tuple[tuple[datetime, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the state as a dict for JSON."""
         values = asdict(self) | {
             "left_out_files": [{"name": name, "reason": reason} for name, reason in self.left_out_files],
             "warnings": [{"time": time, "message": text} for time, text in self.warnings],
@@ -132,7 +132,7 @@ class Snapshot:
 
 
 def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snapshot:
-    """Return how a session stands.
+    """Summarize the state of a session at a moment: numbers of stacks, rates, time left, mean R.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Return the mean of the values that are known, or None."""
+    """Return the mean of values without the missing ones (None); None if all are missing."""
     known = [v for v in values if v is not None]
     return math.fsum(known) / len(known) if known else None
 

@@ -1,4 +1,4 @@
-"""The state of a session, folded from the messages of its runs: as they happen, or from the log on disk."""
+"""State of a session, built from the messages of its runs, as they arrive or from the log on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KEPT_WARNINGS = 100
 
 @dataclass(slots=True)
 class StackState:
-    """State of one stack of the session.
+    """Record of how far one stack is: found, summed, provisional, done or failed.
 
     Attributes
     ----------
@@ -62,13 +62,13 @@ class StackState:
 
     @property
     def high_contrast(self) -> bool:
-        """True if the stack is no reference for others because of its contrast."""
+        """True if the stack is left out of windows because of carbon or thick ice."""
         result = self.result
         return result is not None and not result.usable and result.score is not None
 
     @property
     def latency(self) -> float | None:
-        """Seconds from being found to being done in the same run; None where it is not done, or was kept."""
+        """Seconds from finding the stack to writing its output; None if it is not done, or was kept."""
         if self.state not in ("done", "provisional") or self.ended is None:
             return None
         return None if self.result is None or self.result.kept else (self.ended - self.seen).total_seconds()
@@ -76,7 +76,7 @@ class StackState:
 
 @dataclass(slots=True)
 class Mark:
-    """The time at which a stack of so many bytes went through a phase."""
+    """Record of the moment when a stack went through a phase, and of its size, for rates."""
 
     time: datetime
     bytes: int
@@ -84,7 +84,7 @@ class Mark:
 
 @dataclass(slots=True)
 class SessionState:
-    """State of a session; `take` changes it by one message.
+    """State of a session and all its stacks, updated by each message of a run.
 
     Attributes
     ----------
@@ -127,14 +127,14 @@ class SessionState:
 
     @classmethod
     def of(cls, moments: Iterable[Moment]) -> SessionState:
-        """Return the state after all that happened."""
+        """Return the state after a series of messages, such as those of the log."""
         state = cls()
         for time, message in moments:
             state.take(message, time)
         return state
 
     def take(self, message: messages.Message, time: datetime) -> None:
-        """Take in one message."""
+        """Update the state by one message and its time."""
         self.updated = time
         match message:
             case messages.RunStarted():

@@ -1,4 +1,4 @@
-"""The templates of the page: on its own, and as one of the pages of Dask's dashboard."""
+"""HTML templates of the session's page: on its own, and as part of Dask's dashboard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session at a moment, in words, for the page and `mrcz-dask status`."""
+"""State of a session in words, for the page and `mrcz-dask status`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mrcz_dask.values.sizes import readable
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A fact about a session: its key, its label, and its value in words."""
+    """One line about a session for people, such as "time left: 3 min": its key, label and text."""
 
     key: str
     label: str
@@ -20,7 +20,7 @@ class Fact:
 
 
 def headline(snapshot: Snapshot) -> str:
-    """Return in a few words what goes on."""
+    """Return in a few words whether the run goes on, is finished, stopped or lost."""
     match snapshot.running:
         case "running":
             return f"running: {snapshot.phase or snapshot.waiting or 'waiting'}"
@@ -33,7 +33,7 @@ def headline(snapshot: Snapshot) -> str:
 
 
 def facts(snapshot: Snapshot) -> Iterator[Fact]:
-    """Yield the numbers in the order in which a person asks for them."""
+    """Yield the lines that the page and `status` show: stacks done, failures, time left, rates, R."""
     stacks = snapshot.stacks
     kept = f" ({stacks['kept']} kept from before)" if stacks["kept"] else ""
     yield Fact("done", "done", f"{stacks['done']} of {stacks['all']}{kept}")
@@ -65,7 +65,7 @@ def facts(snapshot: Snapshot) -> Iterator[Fact]:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time as people write it: two units at most; ``-`` if it is not known."""
+    """Return a time in words with two units at most, such as "2 h 5 min"; ``-`` if it is not known."""
     if seconds is None:
         return "-"
     if seconds < 60:
@@ -78,7 +78,7 @@ def duration(seconds: float | None) -> str:
 
 
 def clock(time: datetime | None) -> str:
-    """Return a moment in UTC; ``-`` if there is none."""
+    """Return a time as text in UTC; ``-`` if there is none."""
     return "-" if time is None else f"{time.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -1,1 +1,1 @@
-"""Style, template and server that the pages share: monitor, live frames, report."""
+"""Style, HTML and server that all web pages share: those of runs, of live frames, and reports."""

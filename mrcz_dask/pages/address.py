@@ -1,4 +1,4 @@
-"""Where a page is served: an address, as people give it."""
+"""Address of a web page, as the option ``--page`` gives it, and how it is served there."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ADDRESS = re.compile(r"(?:(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):)?(?P<port>\d{1,5
 
 @dataclass(frozen=True, slots=True)
 class PageAddress:
-    """The address at which a command serves its page.
+    """Host and port at which a command serves its web page.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class PageAddress:
 
     @classmethod
     def parse(cls, text: str) -> PageAddress | None:
-        """Return the address of ``PORT`` or ``HOST:PORT``; None for ``none``.
+        """Return the address that a text ``PORT`` or ``HOST:PORT`` names; None for ``none``.
 
         Raises
         ------
@@ -48,7 +48,7 @@ class PageAddress:
         return cls((match["host"] or LOOPBACK).strip("[]"), int(match["port"]))
 
     def serve(self, site: Site, listen: Listener) -> Server:
-        """Serve a page at this address, with a warning if others can reach it.
+        """Serve a page at this address, and warn if other machines can reach it.
 
         Parameters
         ----------

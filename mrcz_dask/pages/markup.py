@@ -1,4 +1,4 @@
-"""HTML in pieces: whatever is no piece itself is escaped."""
+"""Builds HTML from elements; plain text is escaped, so that names of files cannot inject anything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOID = {"img", "meta", "br"}
 
 
 class Markup(str):
-    """Text that is HTML already; what is added to it is escaped unless it is, too."""
+    """Text that is HTML already and is not escaped again; plain text added to it is."""
 
     __slots__ = ()
 
@@ -29,7 +29,7 @@ class Markup(str):
 
 
 def element(tag: str, *children: object, **attributes: object) -> Markup:
-    """Return an element.
+    """Build an HTML element from tag, children and attributes; plain text is escaped.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def element(tag: str, *children: object, **attributes: object) -> Markup:
 
 
 def joined(children: Iterable[object]) -> Markup:
-    """Return pieces one after the other."""
+    """Join pieces of HTML; plain text among them is escaped."""
     return Markup("".join(c if isinstance(c, Markup) else html.escape(str(c)) for c in children))
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) -> Markup:
-    """Return a table that can be moved sideways by itself; its name is for those who do not see it."""
+    """Build an HTML table that scrolls sideways if it is wide; `name` is read to the blind."""
     head = element("tr", *(element("th", text, scope="col") for text in header))
     body = joined(element("tr", *(element("td", cell) for cell in row)) for row in rows)
     made = element("table", element("thead", head), element("tbody", body))
@@ -66,26 +66,26 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) ->
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    """Return bytes as an address that needs no network."""
+    """Return a file's bytes as a ``data:`` URL, so that the page needs no network to show it."""
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def png(gray: NDArray[np.uint8]) -> str:
-    """Return an image (y, x) of grays as an address."""
+    """Return a gray image (y, x) as a ``data:`` URL of a PNG."""
     file = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(gray)).save(file, format="PNG", optimize=False)
     return data_uri("image/png", file.getvalue())
 
 
 def embedded(name: str, values: Any) -> Markup:
-    """Return plain values as JSON in a script element, from which no text can break out."""
+    """Return values as JSON inside a script element of a page, with ``<``, ``>`` and ``&`` escaped."""
     text = json.dumps(values, separators=(",", ":"), allow_nan=False)
     safe = text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(f'<script type="application/json" id="{html.escape(name)}">{safe}</script>')
 
 
 def figure_bytes(figure: Figure, kind: str, dpi: int = 150) -> bytes:
-    """Return a figure as the bytes of a file, ``png`` or ``svg``, without the time."""
+    """Return a matplotlib figure as the bytes of a PNG or SVG file, without the date."""
     file = io.BytesIO()
     figure.savefig(file, format=kind, dpi=dpi, metadata={"Date": None} if kind == "svg" else None)
     return file.getvalue()

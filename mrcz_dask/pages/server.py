@@ -1,4 +1,4 @@
-"""The server of pages that show what goes on: a Bokeh document for each browser that looks."""
+"""Serves web pages that update themselves, with a Bokeh document for each browser."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ Routes = tuple[tuple[str, type[RequestHandler], dict[str, Any]], ...]
 
 
 class Page(Protocol):
-    """A page in one document."""
+    """Protocol of a page as one browser shows it."""
 
     def attach(self, document: Document) -> None:
-        """Put the page into a document, and keep it up to date."""
+        """Put plots and texts into a browser's Bokeh document, and keep them up to date."""
         ...
 
     def update(self) -> None:
-        """Show what is new."""
+        """Show values that have changed since the last update."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A page, and what is served beside it.
+    """A web page to be served: its name, template, the function that builds it, and further URLs.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Site:
 
 
 class Documents:
-    """The documents of a site, one for each browser that looks.
+    """Keeps the Bokeh documents of a page, one for each open browser.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ class Documents:
         self._reader = ThreadPoolExecutor(1, "reader")  # not shut down: pages ask it to the last moment
 
     def application(self, host: str) -> BokehTornado:
-        """Return the application for a server that listens at an address."""
+        """Return the web application for a server at a host; requests from other web sites are refused."""
         application = BokehTornado(
             {f"/{self._site.name}": Application(FunctionHandler(self._make))},
             extra_websocket_origins=("*",),  # the guard decides
@@ -113,7 +113,7 @@ class Documents:
         document.on_session_destroyed(forget)
 
     async def finish(self) -> None:
-        """Let those who look see the last state."""
+        """Update the page in all open browsers a last time."""
         for _ in range(LAST_UPDATES if self._open else 0):
             for document, page in list(self._open.items()):
                 document.add_next_tick_callback(page.update)
@@ -121,7 +121,7 @@ class Documents:
 
 
 class Server:
-    """A server in a thread: a page, and what is beside it.
+    """Serves a web page from a thread of this process.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class Server:
         self._server.add_socket(listening)
 
     def close(self) -> None:
-        """Show the last state to those who look, and end the server."""
+        """Show the last state in open browsers, and stop the server."""
         with suppress(TimeoutError):
             call(self._loop, self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -1,4 +1,4 @@
-"""The template of all pages, and the style that they share."""
+"""The HTML frame of all web pages, and their common style."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOKEH = '<link rel="icon" href="data:,">\n{{ bokeh_css }}\n{{ bokeh_js }}'
 
 
 def html_page(title: str, body: str, style: str, head: str = "") -> str:
-    """Return a page in HTML, or a template of it that Bokeh fills.
+    """Return a whole HTML page, or a template that Bokeh fills, with the common style.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Parts of pages in Bokeh: texts in the style of all pages, and what they say when the server is gone."""
+"""Bokeh parts that web pages share: styled text, and a notice when the server has gone."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ SAY_LOST = "if (!headline.text.startsWith(text)) headline.text = text + headline
 
 
 def text(html: str = "", *, style: str = "", **more: Any) -> Div:
-    """Return a text that fills the width; `style` is CSS after that of all pages."""
+    """Return a Bokeh text block as wide as the page; `style` is CSS beside the common one."""
     sheets: list[Any] = [InlineStyleSheet(css=STYLE + style)]
     return Div(text=html, stylesheets=sheets, **({"sizing_mode": "stretch_width"} | more))
 
 
 def put(model: Any, name: str, value: object) -> None:
-    """Set a property if it has another value: what is set is sent."""
+    """Set a property of a Bokeh model only if its value changes, to send nothing needless to browsers."""
     if getattr(model, name) != value:
         setattr(model, name, value)
 
 
 def say_when_lost(document: Document, headline: Div, hint: str = "") -> None:
-    """Let the browser say in front of the headline that the server does not answer any more."""
+    """Make the browser show a notice when the connection to the server is lost."""
     words = (
         "<p class='bad' data-fact='lost'>No connection: the command has ended, or the tunnel is closed. "
         f"What follows was so then{hint}.</p>"

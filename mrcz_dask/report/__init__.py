@@ -1,1 +1,1 @@
-"""What a run found out about its session and its detector, as a page for people, as figures, as data."""
+"""The report of a session for people: a web page, figures, and the same data as JSON."""

@@ -1,4 +1,4 @@
-"""The commands that make a session's outputs again, and check them."""
+"""The shell commands that a report lists: to run the session again, and to check its outputs."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ NORMALIZED = ("mrcz", "zarr")
 
 
 def koma_command(data: SessionData) -> str:
-    """Return the command of the last run; files of a gain are named without their folders."""
+    """Return the shell command that would repeat the last run; gain files are named without their folders."""
     words = ["mrcz-dask", "koma", data.session, "-o", data.folder, *_options(data)]
     return shlex.join(words)
 
 
 def other_commands(data: SessionData) -> Iterator[tuple[str, str]]:
-    """Yield what can be done with the outputs, and how."""
+    """Yield title and shell command of things to do with the outputs, such as checking them."""
     first = next((s for s in data.stacks if s.bytes_out), None)
     if first is not None:
         output = str(Path(data.folder) / first.output)
@@ -88,7 +88,7 @@ def _gain(about: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unnamed_settings(data: SessionData) -> dict[str, Any]:
-    """Return settings that differ from the usual ones and have no option: they were given in a program."""
+    """Return the changed settings that no option of `koma` can set, so only Python did."""
     usual = Settings().to_dict()
     found = {}
     for group in (f.name for f in fields(Settings)):

@@ -1,4 +1,4 @@
-"""Data of a report, gathered from session store, log and footers; inputs are not read."""
+"""Data of a report, read from session store, log and footers; the movies are not read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KINDS = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
 @dataclass(frozen=True, slots=True)
 class Band(Record):
-    """One band of a stack's pattern; see `numerics.reference.regression.BandFit`."""
+    """Record of the fit in one band of a stack's pattern: its coefficients, and the share they explain."""
 
     band: str
     modes: int
@@ -31,7 +31,7 @@ class Band(Record):
 
 @dataclass(frozen=True, slots=True)
 class MaskFacts(Record):
-    """Facts about the sum and the outlier mask of a stack, as its footer has them.
+    """Record of a stack's sum and outlier mask: dose, numbers of outliers, thresholds, quality of the fit.
 
     Attributes
     ----------
@@ -79,13 +79,13 @@ class MaskFacts(Record):
 
     @property
     def sound(self) -> bool:
-        """True if the mask may be used."""
+        """True if the mask can be trusted, so that the stack was corrected with it."""
         return self.status in ("ok", "sparse")
 
 
 @dataclass(frozen=True, slots=True)
 class StackData:
-    """Everything that a report knows about one stack.
+    """Record of everything that a report shows about one stack, but for its images.
 
     Attributes
     ----------
@@ -140,19 +140,19 @@ class StackData:
 
     @property
     def high_contrast(self) -> bool:
-        """True if the stack is in no window because of its contrast."""
+        """True if the stack was left out of windows because of carbon or thick ice."""
         return self.usable is False and self.score is not None and (self.mask is None or self.mask.sound)
 
     @property
     def outlier_share(self) -> float | None:
-        """Hot and dead pixels as a share of all; None without a sound mask."""
+        """Share of the frame's pixels that are hot or dead, from 0 to 1; None without a sound mask."""
         mask = self.mask
         return (mask.n_hot + mask.n_dead) / mask.pixels if mask is not None and mask.sound else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StackSample:
-    """Histogram and images of one stack.
+    """Histogram, enlarged patch and thumbnails of one stack, which the report draws.
 
     Attributes
     ----------
@@ -174,7 +174,7 @@ class StackSample:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut(Record):
-    """A file that is no stack of the session, and why; `rejected` if it should have been one."""
+    """Record of a file that was not processed, with the reason; `rejected` if it should have been a stack."""
 
     name: str
     reason: str
@@ -183,7 +183,7 @@ class LeftOut(Record):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The detector over the session.
+    """Record of the detector's outliers over the session: where on the chip they are, and how long they last.
 
     Attributes
     ----------
@@ -201,7 +201,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SessionData:
-    """A session as a report shows it.
+    """Record of everything that a report shows about a session.
 
     Attributes
     ----------
@@ -248,39 +248,39 @@ class SessionData:
 
     @property
     def masks(self) -> list[tuple[StackData, MaskFacts]]:
-        """The stacks that were summed."""
+        """The stacks that were summed, each with the record of its outlier mask."""
         return [(s, s.mask) for s in self.stacks if s.mask is not None]
 
     @property
     def failed(self) -> list[StackData]:
-        """The stacks that could not be done."""
+        """The stacks that could not be processed."""
         return [s for s in self.stacks if s.state == "failed"]
 
     @property
     def rejected(self) -> list[LeftOut]:
-        """Files that should have been stacks."""
+        """The files that should have been stacks but cannot be used, such as damaged ones."""
         return [f for f in self.left_out if f.rejected]
 
     @property
     def breaks(self) -> dict[str, Break]:
-        """The breaks of the session, which windows do not cross, by the first stack after each."""
+        """The breaks of the session, each by the name of the first stack after it."""
         return {one.first: one for s in self.stacks for one in s.breaks}
 
     @property
     def timed(self) -> bool:
-        """Whether the hours of the stacks mean something: known times, and not all the same."""
+        """True if acquisition times are known and differ, so that figures can use hours as their axis."""
         known = all(s.acquired_from != "mtime" for s in self.stacks)
         return known and bool(self.stacks) and self.stacks[-1].hours > 0
 
 
 def worst(stacks: Sequence[StackData]) -> StackData | None:
-    """Return the stack whose histogram is furthest from its fit; None where nothing was fitted."""
+    """Return the stack whose histogram is furthest from its fit; None if no histogram was fitted."""
     fitted = [s for s in stacks if s.mask is not None and s.mask.misfit is not None]
     return max(fitted, key=lambda s: (s.mask and s.mask.misfit) or 0.0, default=None)
 
 
 def sample(stacks: Sequence[StackData], most: int) -> list[StackData]:
-    """Return at most so many stacks, evenly spread, and the worst one."""
+    """Choose at most `most` stacks whose histograms a report shows: evenly spread ones, and the worst one."""
     chosen = [s for s in stacks if s.mask is not None]
     if len(chosen) > most:
         places = np.linspace(0, len(chosen) - 1, most - 1).round().astype(int)

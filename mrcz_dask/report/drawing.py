@@ -1,4 +1,4 @@
-"""Drawing figures from their columns, as SVG and PNG; without pyplot, so that no display is looked for."""
+"""Draws the figures of a report from their data as SVG and PNG, also where there is no display."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def drawn(data: FigureData, *kinds: str, dpi: int = 150) -> dict[str, bytes]:
-    """Return a figure as files.
+    """Draw a figure, and return the bytes of its SVG or PNG files by kind.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def drawn(data: FigureData, *kinds: str, dpi: int = 150) -> dict[str, bytes]:
 
 
 def is_grouped(data: FigureData) -> bool:
-    """Return whether there are so many stacks that groups of them are drawn."""
+    """Return whether a figure has too many stacks for single points, so that medians of groups are drawn."""
     return "along" in data.notes and len(data.columns["stack"]) > MOST_POINTS
 
 
 def column(data: FigureData, name: str) -> Floats:
-    """Return a column as numbers, not a number where nothing is known."""
+    """Return a column of a figure's data as floats, with NaN where a value is missing."""
     return np.array([np.nan if v is None else v for v in data.columns[name]], np.float64)
 
 
@@ -295,7 +295,7 @@ def _tail_lines(axes: Axes, edge: Floats, z: Floats, notes: Mapping[str, Any]) -
 
 
 def threshold_at(data: FigureData, name: str) -> float | None:
-    """Return a threshold in counts, the axis of the histogram; None where it is off, or outside."""
+    """Return an outlier threshold in counts, for the histogram's axis; None if it is off or outside."""
     z, limit = column(data, "z"), data.notes[name]
     there = np.isfinite(z)
     if limit is None or not there.any() or not z[there].min() < limit < z[there].max():

@@ -1,4 +1,4 @@
-"""The figures of a report as data: what each one shows is drawn from its columns and nothing else."""
+"""Makes the data of each figure of a report, as columns from which it is drawn."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Column = Sequence[Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FigureData:
-    """A figure before it is drawn.
+    """Record of one figure before it is drawn: title, caption and columns of numbers.
 
     Attributes
     ----------
@@ -44,16 +44,16 @@ class FigureData:
 
     @property
     def alt(self) -> str:
-        """Text for a person who cannot see the figure."""
+        """Text that describes the figure to a person who cannot see it."""
         return f"{self.title}. {self.caption}"
 
     @property
     def kind(self) -> str:
-        """First part of the key, by which the figure is drawn."""
+        """Kind of the figure, such as ``histogram``, by which the drawing function is chosen."""
         return self.key.partition(".")[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return the figure's texts and columns as a dict for JSON."""
         return {
             **{name: getattr(self, name) for name in ("key", "title", "caption", "paper")},
             "columns": {name: list(values) for name, values in self.columns.items()},
@@ -62,7 +62,7 @@ class FigureData:
 
 
 def over_stacks(data: SessionData) -> Iterator[FigureData]:
-    """Yield the figures over stacks, without those that nothing is known of."""
+    """Yield the figures that show all stacks of a session, without those that have no data."""
     makers = (timeline, turnover, survival, places, lines, thresholds, bands, noise, dose, contrast, speed)
     figures = (make(data) for make in makers)
     yield from (one for one in figures if one is not None and any(map(len, one.columns.values())))
@@ -93,7 +93,7 @@ def _time(data: SessionData) -> dict[str, Any]:
 
 
 def timeline(data: SessionData) -> FigureData | None:
-    """Return hot and dead pixels of every stack, over the dose that the detector had seen by then."""
+    """Return the figure of hot and dead pixels in each stack, over the dose that the detector had seen."""
     stacks = [s for s, _ in data.masks]
     if not stacks:
         return None
@@ -122,7 +122,7 @@ def timeline(data: SessionData) -> FigureData | None:
 
 
 def turnover(data: SessionData) -> FigureData:
-    """Return births and deaths of every stack."""
+    """Return the figure of hot pixels that appear and vanish from each stack to the next."""
     stacks = [s for s in data.stacks if s.turnover.hot_births is not None]
     names = ("hot_births", "hot_deaths", "dead_births", "dead_deaths")
     getters = {name: (lambda s, name=name: getattr(s.turnover, name)) for name in names}
@@ -139,7 +139,7 @@ def turnover(data: SessionData) -> FigureData:
 
 
 def survival(data: SessionData) -> FigureData:
-    """Return how long hot pixels live."""
+    """Return the figure of how many hot pixels are still hot some stacks later."""
     found, life = data.health.survival, data.health.lifetime
     words = (
         ""
@@ -163,7 +163,7 @@ def survival(data: SessionData) -> FigureData:
 
 
 def places(data: SessionData) -> FigureData | None:
-    """Return where on the chip outliers are."""
+    """Return the figure of where on the detector hot and dead pixels lie, as a coarse map."""
     kinds = [("hot", data.health.hot), ("dead", data.health.dead)]
     cells = [(kind, y, x, v) for kind, p in kinds if p is not None for (y, x), v in np.ndenumerate(p.cells)]
     if not cells:
@@ -182,7 +182,7 @@ def places(data: SessionData) -> FigureData | None:
 
 
 def lines(data: SessionData) -> FigureData | None:
-    """Return hot pixels of every column and row."""
+    """Return the figure of hot pixels in each detector column and row, which shows bad read-out lines."""
     found = data.health.hot
     if found is None:
         return None
@@ -203,7 +203,7 @@ def lines(data: SessionData) -> FigureData | None:
 
 
 def thresholds(data: SessionData) -> FigureData:
-    """Return thresholds and misfit over time."""
+    """Return the figure of each stack's outlier thresholds, and of how well its histogram was fitted."""
     stacks = [s for s, _ in data.masks]
     names = ("t_dark", "t_hot", "misfit", "mu", "sigma")
     return FigureData(
@@ -219,7 +219,7 @@ def thresholds(data: SessionData) -> FigureData:
 
 
 def bands(data: SessionData) -> FigureData:
-    """Return the reference pattern by bands."""
+    """Return the figure of the pattern by bands: the share that neighbors explain, and that is subtracted."""
     rows = [(s.number, s.name, b) for s in data.stacks for b in s.bands]
     one = [b for _, _, b in rows]
     return FigureData(
@@ -249,7 +249,7 @@ def _nth(values: Sequence[float], k: int) -> float | None:
 
 
 def noise(data: SessionData) -> FigureData:
-    """Return correlated noise before and after, of every stack."""
+    """Return the figure of each stack's R: as recorded, after the outlier filter, and after correction."""
     stacks = [s for s in data.stacks if any(s.noise.get(kind) is not None for kind in KINDS)]
     getters = {kind: (lambda s, kind=kind: s.noise.get(kind)) for kind in KINDS}
     return FigureData(
@@ -265,7 +265,7 @@ def noise(data: SessionData) -> FigureData:
 
 
 def dose(data: SessionData) -> FigureData:
-    """Return the dose of every stack."""
+    """Return the figure of each stack's dose, in counts per pixel and frame."""
     stacks = [s for s, _ in data.masks]
     return FigureData(
         "dose",
@@ -279,7 +279,7 @@ def dose(data: SessionData) -> FigureData:
 
 
 def contrast(data: SessionData) -> FigureData:
-    """Return the contrast score of every stack."""
+    """Return the figure of each stack's contrast score, which is high for carbon and thick ice."""
     stacks = [s for s in data.stacks if s.score is not None]
     return FigureData(
         "contrast",
@@ -293,7 +293,7 @@ def contrast(data: SessionData) -> FigureData:
 
 
 def speed(data: SessionData) -> FigureData | None:
-    """Return the progress of the last run that did any work."""
+    """Return the figure of the last run's progress: stacks finished over time; None if it did no work."""
     run = next((r for r in reversed(data.runs) if r.marks), None)
     if run is None:
         return None
@@ -313,7 +313,7 @@ def speed(data: SessionData) -> FigureData | None:
 
 
 def figures(data: SessionData) -> Iterator[FigureData]:
-    """Yield the figures of a session, then those of the first stack, and of the one that fits worst."""
+    """Yield a report's figures as data: over all stacks, then of the first and the worst fitted stack."""
     yield from over_stacks(data)
     for name, stack in chosen(data):
         look = data.looks.get(stack.number, StackSample())
@@ -324,7 +324,7 @@ def figures(data: SessionData) -> Iterator[FigureData]:
 
 
 def chosen(data: SessionData) -> list[tuple[str, StackData]]:
-    """Return the stacks that are shown without being asked for: the first one, and the worst."""
+    """Return the stacks that a report always shows: the first one, and the one whose histogram fits worst."""
     first = next((s for s in data.stacks if s.number in data.looks), None)
     last = worst([s for s in data.stacks if s.number in data.looks])
     found = [("first", first), ("worst", last)]
@@ -332,7 +332,7 @@ def chosen(data: SessionData) -> list[tuple[str, StackData]]:
 
 
 def histogram(one: StackData, look: StackSample, name: str) -> FigureData:
-    """Return histogram, fit, residual and weight of a stack."""
+    """Return the figure of one stack's histogram, with its fit, the residual, and the outlier weights."""
     fit, mask = look.fit, one.mask
     assert fit is not None and mask is not None
     total = int(fit.counts.sum()) + fit.below + fit.above
@@ -376,7 +376,7 @@ def _sigma(threshold: float | None) -> str:
 
 
 def patch(one: StackData, look: StackSample, name: str) -> FigureData:
-    """Return the place of a stack with most outliers, before and after."""
+    """Return the figure of the patch of a stack with most outliers, before and after correction."""
     assert look.patch is not None and look.weight is not None
     ny, nx = look.weight.shape
     y, x = np.indices((ny, nx))

@@ -1,4 +1,4 @@
-"""Reports as files: the page, figures for a paper, all data."""
+"""Writes reports to files: the web page, figures for a paper, and all data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAPER_DPI = 300
 
 
 def write_page(folder: Path) -> Path:
-    """Make ``report.html`` in an output folder; one that is there is replaced.
+    """Write the report ``report.html`` into an output folder; an older one is replaced.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def write_page(folder: Path) -> Path:
 
 
 def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -> list[Path]:
-    """Write every figure as PNG and SVG with its data as CSV.
+    """Write every figure of a report as PNG and SVG, and its data as CSV.
 
     Parameters
     ----------
@@ -85,17 +85,17 @@ def write_figures(data: SessionData, folder: Path, *, overwrite: bool = False) -
 
 
 def file_name(figure: FigureData, kind: str) -> str:
-    """Return the name of a figure's file."""
+    """Return the file name of a figure, from its key and the kind of file (``png``, ``svg``, ``csv``)."""
     return f"{figure.key.replace('.', '_')}.{kind}"
 
 
 def csv_of(figure: FigureData) -> bytes:
-    """Return the data of a figure: a column each, empty where nothing is known."""
+    """Return a figure's data as the bytes of a CSV file, with empty fields where values are missing."""
     return csv_bytes([[*figure.columns], *zip(*figure.columns.values(), strict=True)])
 
 
 def all_data(data: SessionData) -> dict[str, Any]:
-    """Return all that a report shows as plain values, with the histograms of all stacks of its sample."""
+    """Return everything that a report shows as a dict for JSON, with histograms of more stacks."""
     level, findings = verdict(data)
     by_number = {s.number: s for s in data.stacks}
     looks = [(by_number[k], look) for k, look in data.looks.items() if look.fit is not None]

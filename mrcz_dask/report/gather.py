@@ -1,4 +1,4 @@
-"""Read session store, log and footers in bounded memory: masks one after the other."""
+"""Reads the data of a report from an output folder, one stack's mask at a time, to save memory."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Steps = Mapping[str, Mapping[str, Any]]
 
 
 def gather(folder: Path) -> SessionData:
-    """Read all that a report shows from an output folder; the inputs may be gone.
+    """Read the data of a report from an output folder; the movies need not exist any more.
 
     Parameters
     ----------
@@ -172,7 +172,7 @@ class _Reader:
 
 
 def mask_facts(record: StackRecord) -> MaskFacts:
-    """Select the facts about a stack that a report shows from its record."""
+    """Return the facts about a stack's sum and outlier mask that a report shows, from its record."""
     mask = record.outliers
     counts = record.exponent == 0 or "int" in record.dtype  # of other floats a spread says nothing
     return MaskFacts(

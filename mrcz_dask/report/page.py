@@ -1,4 +1,4 @@
-"""The page of a report: one file that needs no network, legible on a phone and in print."""
+"""Builds the report's web page: one HTML file that needs no network, for screen, phone and print."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-s
 
 
 def page(data: SessionData) -> str:
-    """Return the report of a session as HTML.
+    """Build the report of a session as one HTML text with its figures inside.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ def _figure(figure: FigureData) -> Markup:
 
 
 def chooser(data: SessionData) -> Markup:
-    """Return the part of the page that shows one stack; it stays hidden where scripts do not run."""
+    """Return the HTML in which a reader selects a stack to see its histogram; it needs scripts."""
     stacks = [s for s in data.stacks if s.number in data.looks and data.looks[s.number].fit is not None]
     if not stacks:
         return Markup()

@@ -1,4 +1,4 @@
-"""How fast the runs over a session were, from their log."""
+"""Measures from the log how fast the runs over a session were."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mrcz_dask.values.records import Record
 
 @dataclass(slots=True)
 class PhaseSpeed(Record):
-    """Stacks and time of one phase of a run.
+    """Record of how many stacks and bytes went through one phase of a run, and in how many seconds.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class PhaseSpeed(Record):
 
 @dataclass(slots=True)
 class RunTimes(Record):
-    """Times and results of one run over the session.
+    """Record of one run over the session: when it began and ended, how, and with how many stacks.
 
     Attributes
     ----------
@@ -62,18 +62,18 @@ class RunTimes(Record):
 
     @property
     def seconds(self) -> float:
-        """From its beginning to its last message."""
+        """Seconds from the beginning of the run to its last message."""
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.began)).total_seconds()
 
     def phase(self, name: str) -> PhaseSpeed:
-        """Return a phase, which begins if it has not."""
+        """Return the record of a phase of this run; it is added if it is new."""
         known = [speed for speed in self.passes if speed.phase == name]
         self.passes += [] if known else [PhaseSpeed(name)]
         return known[0] if known else self.passes[-1]
 
 
 class RunLog:
-    """Folds the messages of a log into its runs.
+    """Builds records of runs, their times and results, from the messages of a log.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class RunLog:
         self._going_on: dict[str, datetime] = {}  # phases, and the time up to which they are counted
 
     def take(self, message: messages.Message, time: datetime) -> None:
-        """Take in one message."""
+        """Add one message of the log, with its time, to the run that it belongs to."""
         if isinstance(message, messages.RunStarted):
             about, now = message.executor, time.isoformat()
             where = "one process, one stack at a time"

@@ -1,4 +1,4 @@
-"""The verdict on a session: rules, each with its thresholds and the measure that it goes by."""
+"""Rules that judge a session, such as "is the number of hot pixels rising?", for the report's verdict."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act",
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One question about a session.
+    """One question about a session, with the number that answers it and the limits of that number.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Rule:
     words: Words = lambda data: ""
 
     def judge(self, data: SessionData) -> Finding:
-        """Apply the rule to a session."""
+        """Measure a session by this rule; return the number and its level: good, look, act, or unknown."""
         value = self.measure(data)
         level: Level = "good"
         if value is None or math.isnan(value):
@@ -69,7 +69,7 @@ class Rule:
         return Finding(self, value, level, self.words(data))
 
     def written(self, value: float | None) -> str:
-        """Return a number of this rule as people read it."""
+        """Return a number of this rule as text with its unit."""
         if value is None:
             return "-"
         if self.unit == "standard errors":
@@ -82,7 +82,7 @@ class Rule:
 
     @property
     def limits(self) -> str:
-        """The thresholds, in words."""
+        """Text of the limits, such as "look above 0.2 %, act above 0.5 %"."""
         known = [("look", self.look), ("act", self.act)]
         return ", ".join(f"{name} above {self._number(v)}" for name, v in known if v is not None)
 
@@ -94,7 +94,7 @@ def _plain(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Result of a rule for a session: its number, the level, and what the number comes from."""
+    """Answer of one rule for a session: the number, its level, and words that explain it."""
 
     rule: Rule
     value: float | None
@@ -102,7 +102,7 @@ class Finding:
     words: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
+        """Return question, answer, limits and advice as a dict for JSON."""
         rule = self.rule
         return {
             "rule": rule.key,
@@ -118,7 +118,7 @@ class Finding:
 
 
 def verdict(data: SessionData) -> tuple[Level, tuple[Finding, ...]]:
-    """Apply all rules; return the worst level, and the findings, the worst first."""
+    """Apply all rules to a session; return the worst level, and all findings with the worst first."""
     findings = sorted((one.judge(data) for one in RULES), key=lambda one: -LEVELS.index(one.level))
     known = [one.level for one in findings if one.level != "unknown"]
     return max(known, key=LEVELS.index, default="unknown"), tuple(findings)
@@ -134,7 +134,7 @@ def rule(
     figure: str = "",
     words: Words = lambda data: "",
 ) -> Callable[[Measure], Measure]:
-    """Make a rule, of limits (unit, look, act), that goes by the decorated measure; see `Rule`."""
+    """Return a decorator that makes a rule of a function that measures a session, from unit and limits."""
 
     def add(measure: Measure) -> Measure:
         RULES.append(Rule(measure.__name__, question, *limits, advice, measure, figure, words))
@@ -150,7 +150,7 @@ def rule(
     "timeline",
 )
 def outlier_share(data: SessionData) -> float | None:
-    """Return hot and dead pixels of the last stacks, as a share of all pixels."""
+    """Return the share of pixels that are hot or dead in the last stacks (their median), from 0 to 1."""
     shares = [s.outlier_share for s in data.stacks if s.outlier_share is not None]
     return statistics.median(shares[-max(FEWEST // 2, len(shares) // END_SHARE) :]) if shares else None
 
@@ -165,7 +165,7 @@ def _hot_ends(data: SessionData) -> tuple[float, float] | None:
 
 
 def hot_words(data: SessionData) -> str:
-    """Say how many hot pixels the first and the last stacks have."""
+    """Return the text "from ... to ...": numbers of hot pixels in the first and the last stacks."""
     ends = _hot_ends(data)
     return "" if ends is None else f"from {ends[0]:.0f} to {ends[1]:.0f}"
 
@@ -178,7 +178,7 @@ def hot_words(data: SessionData) -> str:
     hot_words,
 )
 def hot_growth(data: SessionData) -> float | None:
-    """Return how many times as many hot pixels the last stacks have as the first."""
+    """Return the number of hot pixels in the last stacks, divided by that in the first."""
     ends = _hot_ends(data)
     return None if ends is None else ends[1] / max(ends[0], 1.0)
 
@@ -190,7 +190,7 @@ def hot_growth(data: SessionData) -> float | None:
     "turnover",
 )
 def births_per_hour(data: SessionData) -> float | None:
-    """Return births less deaths of hot pixels in an hour, for each million pixels."""
+    """Return how many hot pixels are added in an hour, net of those that vanish, per million pixels."""
     moved = [s for s in data.stacks if s.turnover.hot_births is not None and s.mask is not None]
     if not data.timed or len(moved) < FEWEST:
         return None
@@ -207,7 +207,7 @@ def births_per_hour(data: SessionData) -> float | None:
     "lines",
 )
 def standing_out(data: SessionData) -> float | None:
-    """Return the number of columns, rows and corners with far more outliers than others."""
+    """Return the number of detector columns, rows and corners that have far more outliers than others."""
     kinds = [p for p in (data.health.hot, data.health.dead) if p is not None]
     return float(len({(o.what, o.place) for p in kinds for o in p.standing_out()})) if kinds else None
 
@@ -220,7 +220,7 @@ def _pairs(data: SessionData, before: str, after: str) -> list[tuple[float, floa
 
 
 def noise_words(data: SessionData, before: str, after: str) -> str:
-    """Say by how much a step changed the mean of held-out R."""
+    """Return a text on how the mean of held-out R changed from one step of the correction to another."""
     means = [statistics.fmean(values) for values in zip(*_pairs(data, before, after), strict=True)]
     if not means or means[0] <= 0:
         return ""
@@ -229,7 +229,7 @@ def noise_words(data: SessionData, before: str, after: str) -> str:
 
 
 def noise_rise(data: SessionData, before: str, after: str) -> float | None:
-    """Return by how many standard errors a step raised held-out R: below 0 it fell."""
+    """Return the mean change of held-out R in a step, in standard errors; negative if R fell."""
     steps = [a - b for b, a in _pairs(data, before, after)]
     if len(steps) < FEWEST_PAIRS:
         return None
@@ -246,7 +246,7 @@ def noise_rise(data: SessionData, before: str, after: str) -> float | None:
     lambda data: noise_words(data, "raw", "filtered"),
 )
 def filter_raised_noise(data: SessionData) -> float | None:
-    """Return by how many standard errors the outlier filter raised held-out R."""
+    """Return the change of held-out R by the outlier filter, in standard errors; negative if R fell."""
     return noise_rise(data, "raw", "filtered")
 
 
@@ -258,7 +258,7 @@ def filter_raised_noise(data: SessionData) -> float | None:
     lambda data: noise_words(data, "filtered", "corrected"),
 )
 def correction_raised_noise(data: SessionData) -> float | None:
-    """Return by how many standard errors the correction of the pattern raised held-out R."""
+    """Return the change of held-out R by the pattern correction, in standard errors; negative if R fell."""
     return noise_rise(data, "filtered", "corrected")
 
 
@@ -270,7 +270,7 @@ def correction_raised_noise(data: SessionData) -> float | None:
     "noise",
 )
 def too_quiet(data: SessionData) -> float:
-    """Return how many stacks are quieter than counting allows."""
+    """Return the number of corrected stacks that have less noise than counting allows."""
     return float(sum(is_too_quiet(s.caveats) for s in data.stacks))
 
 
@@ -282,7 +282,7 @@ def too_quiet(data: SessionData) -> float:
     lambda data: f"{sum(s.high_contrast for s in data.stacks)} of {len(data.stacks)}",
 )
 def high_contrast(data: SessionData) -> float | None:
-    """Return the share of stacks that are nobody's reference because of their contrast."""
+    """Return the share of stacks that are left out of windows because of carbon or thick ice."""
     judged = [s for s in data.stacks if s.score is not None]
     return sum(s.high_contrast for s in judged) / len(judged) if judged else None
 
@@ -294,7 +294,7 @@ def high_contrast(data: SessionData) -> float | None:
     "dose",
 )
 def dose_drift(data: SessionData) -> float | None:
-    """Return how far the dose moves through the session: range of medians of five, against the median."""
+    """Return the range of the dose through the session (running median of five), relative to its median."""
     doses = [s.mask.dose for s in data.stacks if s.mask is not None and s.mask.sound and not s.high_contrast]
     if len(doses) < NEIGHBORS:
         return None
@@ -322,7 +322,7 @@ def breaks(data: SessionData) -> float | None:
     "thresholds",
 )
 def unsound_masks(data: SessionData) -> float | None:
-    """Return the share of stacks whose mask could not be used."""
+    """Return the share of stacks whose outlier mask could not be used."""
     masks = [m for _, m in data.masks]
     return sum(not m.sound for m in masks) / len(masks) if masks else None
 
@@ -334,7 +334,7 @@ def unsound_masks(data: SessionData) -> float | None:
     "thresholds",
 )
 def misfit(data: SessionData) -> float | None:
-    """Return the typical difference between histogram and fit."""
+    """Return the median over stacks of the largest difference between histogram and fit."""
     known = [m.misfit for _, m in data.masks if m.misfit is not None]
     return statistics.median(known) if known else None
 
@@ -348,7 +348,7 @@ def misfit(data: SessionData) -> float | None:
     lambda data: f"{'no' if data.gain is None else 'a'} gain reference was applied",
 )
 def gain(data: SessionData) -> float | None:
-    """Return the typical spread of sums beyond counting: wide where no gain was applied, or a wrong one."""
+    """Return the median spread of the sums' pixels beyond counting noise; it is large without a gain."""
     known = [m.spread for _, m in data.masks if m.spread is not None]
     return statistics.median(known) if known else None
 
@@ -360,7 +360,7 @@ def gain(data: SessionData) -> float | None:
     words=lambda data: f"{len(data.failed) + len(data.rejected)} of {len(data.stacks) + len(data.rejected)}",
 )
 def not_done(data: SessionData) -> float | None:
-    """Return the share of files that should have been stacks and were not done."""
+    """Return the share of files that should have been stacks but were not processed."""
     wrong = len(data.failed) + len(data.rejected)
     total = len(data.stacks) + len(data.rejected)
     return wrong / total if total else None
@@ -373,7 +373,7 @@ def not_done(data: SessionData) -> float | None:
     words=lambda data: data.error or data.running,
 )
 def unended(data: SessionData) -> float | None:
-    """Return 1 if the last run ended early, else 0."""
+    """Return 1 if the last run was stopped or lost before its end, else 0."""
     return float(data.running not in ("finished", "running"))
 
 
@@ -383,6 +383,6 @@ def unended(data: SessionData) -> float | None:
     "Files were replaced or mixed: mrcz-dask verify, then run again.",
 )
 def disagreement(data: SessionData) -> float | None:
-    """Return how many outputs say something else of their mask than the session store."""
+    """Return the number of outputs whose footer differs from the session store in mask or input."""
     known = [s.agrees for s in data.stacks if s.agrees is not None]
     return float(known.count(False)) if known else None

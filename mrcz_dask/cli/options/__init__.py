@@ -1,1 +1,1 @@
-"""Options of the command line: every group is declared once, for all commands."""
+"""Options of all commands, each group declared once."""

@@ -28,7 +28,7 @@ Record = Annotated[Path | None, info("Folder in which every frame is kept, as MR
 
 
 class FindingGroup(OptionGroup, panel="Finding electrons"):
-    """Options of the search for electrons in a frame."""
+    """Options that say how electrons are found in a raw frame: thresholds, charge, calibration."""
 
     method: Position = option(
         "fitted",
@@ -56,7 +56,7 @@ class FindingGroup(OptionGroup, panel="Finding electrons"):
     )
 
     def params(self) -> FindParams:
-        """Return how electrons are found.
+        """Return the options for finding electrons as `FindParams`.
 
         Raises
         ------
@@ -70,7 +70,7 @@ class FindingGroup(OptionGroup, panel="Finding electrons"):
 
 
 class FractionGroup(OptionGroup, panel="Output"):
-    """Counted frames."""
+    """Options of counted frames: number of raw frames in each, upsampling, codec."""
 
     upsampling: Literal["1", "2", "4"] = option("1", "Sub-pixels along each edge of a pixel.", often=True)
     fraction: int = option(
@@ -79,7 +79,7 @@ class FractionGroup(OptionGroup, panel="Output"):
     codec: Codec = "auto"
 
     def params(self) -> FractionParams:
-        """Return how counted frames are made of electrons.
+        """Return the options of counted frames as `FractionParams`.
 
         Raises
         ------
@@ -92,7 +92,7 @@ class FractionGroup(OptionGroup, panel="Output"):
 
 
 class CountedGroup(FractionGroup):
-    """Where counted stacks go."""
+    """Options of the files that `count` writes: output folder, event lists, counted frames."""
 
     output: Folder = Path("counted")
     events: bool = option(False, "Write event lists, for `mrcz-dask events to-stack`.", often=True)
@@ -100,7 +100,7 @@ class CountedGroup(FractionGroup):
 
 
 class ListenGroup(OptionGroup, panel="Frames from a sender"):
-    """Frames that a sender pushes."""
+    """Options for taking frames that another program, the sender, pushes over the network."""
 
     listen: str | None = option(
         None,
@@ -111,7 +111,7 @@ class ListenGroup(OptionGroup, panel="Frames from a sender"):
     until_closed: bool = option(False, "End when the last sender closes.")
 
     def listener(self, **options: Any) -> Listen:
-        """Listen at the address of --listen.
+        """Open the address of --listen, and return the source of the frames that arrive there.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class ListenGroup(OptionGroup, panel="Frames from a sender"):
 
 
 class StreamGroup(ListenGroup):
-    """Stacks of frames that a sender pushes."""
+    """Options for counting frames that a sender pushes: frames per stack, recording, backlog."""
 
     record: Record = None
     stack_frames: int = option(1000, "Raw frames of a stack where the sender names none.")

@@ -1,4 +1,4 @@
-"""Options are declared once, in groups; commands, both helps and settings files are made from them."""
+"""Declares options in groups, from which commands, their help and settings files are made."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ALL = "mrcz_dask.help_all"
 
 
 def info(help: str, *names: str, often: bool = False, unset: str = "", **more: Any) -> Any:
-    """Describe an option, as `typer.Option` does.
+    """Describe an option of a command for `typer`: its help, names, and whether the short help shows it.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def info(help: str, *names: str, often: bool = False, unset: str = "", **more: A
 
 
 def option(default: Any, help: str, *names: str, numbers: bool = False, **more: Any) -> Any:
-    """Declare an option as a field of an `OptionGroup`.
+    """Declare one option, with default and help, as a field of an `OptionGroup`.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def option(default: Any, help: str, *names: str, numbers: bool = False, **more: 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
 class OptionGroup:
-    """Options that a command takes as one parameter: a subclass is a frozen dataclass of them."""
+    """Base of groups of options that a command takes as one parameter; a subclass is a frozen dataclass."""
 
     panel = ""
 
@@ -69,7 +69,7 @@ class OptionGroup:
 def command(
     *, settings: bool = False, leave_out: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a decorator for a command whose parameters are options, arguments and option groups.
+    """Return a decorator that makes a command of a function whose parameters are options and option groups.
 
     A group's default in the signature replaces the defaults of its options.
 
@@ -188,7 +188,7 @@ HELP_ALL = Parameter(
 
 
 class Command(TyperCommand):
-    """A command whose ``--help`` leaves out rare options, and ``--no-NAME`` of flags that are off anyway."""
+    """A command whose ``--help`` hides options that are rarely needed; ``--help-all`` shows them."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -197,7 +197,7 @@ class Command(TyperCommand):
             param.hidden = False  # shells complete them, too
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Write the help."""
+        """Write the help of the command, with rarely needed options only for ``--help-all``."""
         for param in self._rare:
             param.hidden = ALL not in ctx.meta
         for param in self.params:

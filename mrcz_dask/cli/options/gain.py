@@ -1,4 +1,4 @@
-"""Options about gain, dark and defects."""
+"""Options of gain reference, dark reference and defects."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAIN = info("Gain reference: MRC, TIFF, .gain.", often=True)
 
 
 class GainGroup(OptionGroup, panel="Gain, dark and defects"):
-    """Options of gain, dark and defects, which are applied before anything else."""
+    """Options of gain, dark and defects, which are applied to frames before anything else."""
 
     gain: Annotated[Path | None, GAIN] = None
     gain_divide: bool = option(False, "Divide by the gain (by it over its mean).")
@@ -53,7 +53,7 @@ class GainGroup(OptionGroup, panel="Gain, dark and defects"):
     )
 
     def params(self) -> GainOptions:
-        """Return how gain, dark and defects are applied.
+        """Return the options of gain, dark and defects as `GainOptions`.
 
         Raises
         ------

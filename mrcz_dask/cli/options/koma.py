@@ -40,7 +40,7 @@ DryRun = Annotated[bool, info("Print what would be done, and write nothing.", of
 
 
 class MethodGroup(OptionGroup, panel="Method"):
-    """Options of the outlier filter and the moving average."""
+    """Options of the method: outlier rule, radius, windows, and how the pattern is removed."""
 
     radius: str = option(
         "12",
@@ -75,11 +75,11 @@ class MethodGroup(OptionGroup, panel="Method"):
     )
 
     def outliers(self) -> OutlierParams:
-        """Return how outliers are found."""
+        """Return the options of the outlier filter as `OutlierParams`."""
         return OutlierParams(rule=self.rule)
 
     def params(self) -> KomaParams:
-        """Return how the pattern is found; with ``--radius auto`` at the usual radius.
+        """Return the options of KOMA as `KomaParams`; ``--radius auto`` gives the default radius for now.
 
         Raises
         ------
@@ -93,7 +93,7 @@ class MethodGroup(OptionGroup, panel="Method"):
 
 
 class FormatGroup(OptionGroup, panel="Output"):
-    """Format and codec of outputs."""
+    """Options of the outputs' file format and codec."""
 
     format: OutputFormat = option(
         "mrcz",
@@ -110,7 +110,7 @@ class FormatGroup(OptionGroup, panel="Output"):
 
 
 class TargetGroup(OptionGroup, panel="Output"):
-    """Folder and kind of the outputs of a run."""
+    """Options that name the output folder and what is written: pixels, counts or references."""
 
     output: Path | None = option(
         None, "Folder for the outputs.", "-o", "--output", often=True, unset="SESSION/koma"
@@ -124,7 +124,7 @@ class TargetGroup(OptionGroup, panel="Output"):
 
 
 class OutputGroup(FormatGroup, TargetGroup):
-    """Where outputs go, and in which form."""
+    """Options of the outputs: folder, what is written, format, pixel type, overwriting."""
 
     dtype: OutputDtype | None = option(
         None,
@@ -145,7 +145,7 @@ class OutputGroup(FormatGroup, TargetGroup):
     )
 
     def params(self) -> WriteParams:
-        """Return how outputs are written.
+        """Return the options of the outputs as `WriteParams`.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class OutputGroup(FormatGroup, TargetGroup):
 
 
 class SettleGroup(OptionGroup, panel="While recording"):
-    """When a stack, and a session, is complete."""
+    """Options that say after how long without change a file, or the session, is complete."""
 
     settle: str = option(
         "60s",
@@ -171,13 +171,13 @@ class SettleGroup(OptionGroup, panel="While recording"):
     )
 
     def seconds(self) -> tuple[float, float | None]:
-        """Return the times after which a stack, and the session, is complete; None = never."""
+        """Return the seconds without change after which a file, and the session, is complete (or None)."""
         idle = None if self.until_idle is None else parse_seconds(self.until_idle, "--until-idle")
         return parse_seconds(self.settle, "--settle"), idle
 
 
 class FollowGroup(SettleGroup):
-    """Stacks that are recorded while the command runs."""
+    """Options for correcting stacks that are recorded while the command runs."""
 
     follow: bool = option(
         False,
@@ -192,7 +192,7 @@ class FollowGroup(SettleGroup):
     )
 
     def params(self) -> FollowParams:
-        """Return how the folder is followed.
+        """Return the options for following a folder as `FollowParams`.
 
         Raises
         ------
@@ -206,7 +206,7 @@ class FollowGroup(SettleGroup):
 
 
 class RunGroup(OptionGroup, panel="Running"):
-    """Extras of a run: a rehearsal, a page, times, a report."""
+    """Options for a dry run, the page, the timing report, and the report of a session."""
 
     dry_run: DryRun = False
     page: str | None = option(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ProcessorGroup(OptionGroup, panel="Processors"):
-    """Your own functions of a frame."""
+    """Options of processors, the user's own functions that run on every frame."""
 
     processor: list[str] | None = option(
         None,
@@ -52,7 +52,7 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
     )
 
     def params(self, *, every: bool) -> LiveParams:
-        """Return how processors run.
+        """Return region, memory, timeout and pace of the processors as `LiveParams`.
 
         Parameters
         ----------
@@ -74,7 +74,7 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
         return LiveParams(regions.pop("", None), every, parse_memory(self.memory), seconds, regions)
 
     def first_values(self) -> dict[str, dict[str, Any]]:
-        """Return the first values of parameters by processor: JSON, else text.
+        """Return the values given with --set, by processor and parameter; JSON where it is, else text.
 
         Raises
         ------
@@ -100,7 +100,7 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
 
 
 class SourceGroup(ListenGroup, panel="Where frames come from"):
-    """Where frames come from."""
+    """Options that choose the source of frames: a sender, a replayed stack, or a folder."""
 
     replay: list[Path] | None = option(
         None, "Stack that is played as if it were recorded now; repeatable.", often=True
@@ -114,7 +114,7 @@ class SourceGroup(ListenGroup, panel="Where frames come from"):
 
 
 class KeptGroup(OptionGroup, panel="What is kept"):
-    """Results and frames that are kept."""
+    """Options that say where results of processors and recorded frames are kept."""
 
     store: Path | None = option(
         None, "Zarr folder for results: frame, time and values of each processor.", often=True
@@ -125,14 +125,14 @@ class KeptGroup(OptionGroup, panel="What is kept"):
     record_frames: int = option(1000, "Frames of a recorded stack where the source names none.")
 
     def keep(self, *, resume: bool) -> Keep:
-        """Return the places of results and frames; with `resume` a recording that is there may go on."""
+        """Return the folders for results and frames as `Keep`; with `resume` a recording may be continued."""
         from mrcz_dask.live.launch import Keep
 
         return Keep(self.store, self.record, self.record_frames, self.append, self.overwrite, resume=resume)
 
 
 class PageGroup(OptionGroup, panel="Page"):
-    """The page that shows results."""
+    """Options of the web page that shows the processors' results."""
 
     page: str = option(
         "0",
@@ -146,7 +146,7 @@ class PageGroup(OptionGroup, panel="Page"):
 
 
 class CorrectionGroup(OptionGroup, panel="Correction"):
-    """Frames corrected before processors see them."""
+    """Options for correcting frames before processors get them."""
 
     correct: bool = option(
         False,
@@ -158,7 +158,7 @@ class CorrectionGroup(OptionGroup, panel="Correction"):
     radius: Radius = 12
 
     def options(self, gain: GainOptions, *, wait: bool) -> LiveOptions | None:
-        """Return how frames are corrected; None without --correct.
+        """Return the options for correcting live frames as `LiveOptions`; None without --correct.
 
         Parameters
         ----------

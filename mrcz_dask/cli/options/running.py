@@ -1,4 +1,4 @@
-"""Options about where tasks run."""
+"""Options that choose where tasks run: on this machine, in queue jobs, or on a Dask scheduler."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LocalGroup(OptionGroup, panel="Running"):
-    """Workers on this machine."""
+    """Options of Dask workers on this machine: number, threads, memory."""
 
     workers: int | None = option(
         None,
@@ -34,7 +34,7 @@ class LocalGroup(OptionGroup, panel="Running"):
     )
 
     def where(self) -> ClientOptions:
-        """Return where tasks run.
+        """Return number, threads and memory of local workers as `ClientOptions`.
 
         Raises
         ------
@@ -50,7 +50,7 @@ class LocalGroup(OptionGroup, panel="Running"):
 
 
 class JobGroup(OptionGroup, panel="Running"):
-    """Workers in jobs of a queue system."""
+    """Options for running workers in jobs of a queue system (SLURM, SGE, PBS, LSF)."""
 
     cluster: System | None = option(
         None, "Run in jobs of this queue system (needs the extra hpc).", often=True
@@ -77,7 +77,7 @@ class JobGroup(OptionGroup, panel="Running"):
     interface: str | None = option(None, "Network interface of scheduler and workers, such as ib0.")
 
     def queue_settings(self) -> QueueSettings | None:
-        """Return the queue settings of file and options, which win; None where neither names a queue system.
+        """Return the queue settings of file and options, which win; None if no queue system is named.
 
         Raises
         ------
@@ -99,7 +99,7 @@ class JobGroup(OptionGroup, panel="Running"):
 
 
 class SchedulerGroup(OptionGroup, panel="Running"):
-    """A Dask scheduler that runs already, and its certificates."""
+    """Options for using a Dask scheduler that runs already: its address, and TLS certificates."""
 
     dashboard_address: str | None = option(
         None, "HOST:PORT of the dashboard.", unset="127.0.0.1, any free port"
@@ -112,7 +112,7 @@ class SchedulerGroup(OptionGroup, panel="Running"):
     tls_key: Path | None = option(None, "Key of this side, PEM.", unset="in the file of --tls-cert")
 
     def tls(self) -> Tls | None:
-        """Return the certificates; None without any.
+        """Return the paths of the TLS certificates that the options name; None if they name none.
 
         Raises
         ------
@@ -128,7 +128,7 @@ class SchedulerGroup(OptionGroup, panel="Running"):
         return Tls(self.tls_ca, self.tls_cert, self.tls_key)
 
     def where(self) -> ClientOptions:
-        """Return the scheduler as the place where tasks run.
+        """Return address, certificates and dashboard of the scheduler as `ClientOptions`.
 
         Raises
         ------
@@ -141,10 +141,10 @@ class SchedulerGroup(OptionGroup, panel="Running"):
 
 
 class RunningGroup(SchedulerGroup, JobGroup, LocalGroup):
-    """Where tasks run: workers on this machine, jobs of a queue system, or a scheduler."""
+    """Options that choose where tasks run: local workers, queue jobs, or a Dask scheduler."""
 
     def where(self) -> ClientOptions:
-        """Return where tasks run.
+        """Return the choice of local workers, queue jobs or scheduler as `ClientOptions`.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Settings files: TOML in which every option of a command can stand, written and read by its declarations."""
+"""Reads and writes settings files: TOML files that give the options of a command."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KINDS: dict[Any, tuple[str, str, tuple[type, ...]]] = {
 
 
 class Setting:
-    """An option as a line of a settings file.
+    """One option of a command, as it is written in a settings file and read from it.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Setting:
             self._words = f"a list, such as [{self._example}], of {self._words}"
 
     def value(self, value: Any) -> Any:
-        """Return a value of a file as the command line would give it.
+        """Check a value from a settings file, and return it as the command line would give it.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Setting:
         return self.info.min is None or bool(value >= self.info.min)
 
     def lines(self) -> Iterator[str]:
-        """Yield the help as comments, and the line with its default, a comment too."""
+        """Yield the option's lines in a settings file: its help, and its default, both as comments."""
         help = f"{self.info.help}".replace("\\[", "[")
         if isinstance(self.info.show_default, str):
             help += f" Default: {self.info.show_default}."
@@ -105,13 +105,13 @@ class Setting:
 
 
 def settings_of(parameters: Iterable[Parameter]) -> list[Setting]:
-    """Return the options of a command that can stand in a settings file."""
+    """Return those parameters of a command that a settings file can give: its options, not its arguments."""
     infos = ((parameter, get_args(parameter.annotation)[-1]) for parameter in parameters)
     return [Setting(parameter) for parameter, info in infos if isinstance(info, typer.models.OptionInfo)]
 
 
 def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
-    """Return a settings file in which every option of a command stands with its help and default."""
+    """Return the text of a settings file that lists every option of a command with help and default."""
     lines = [
         f"# Settings of mrcz-dask {command}, in TOML. Read them with",
         f"#     mrcz-dask {command} ... --settings FILE",
@@ -130,7 +130,7 @@ def settings_text(command: str, parameters: Iterable[Parameter]) -> str:
 
 
 def read_settings(path: Path, command: str, parameters: Iterable[Parameter]) -> dict[str, Any]:
-    """Return the values of a settings file by the names of the parameters.
+    """Read the options that a settings file gives to a command; return their values by parameter.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Options of many commands: the choice of stacks, how they are read, messages."""
+"""Options that many commands share: the choice of stacks, how files are read, messages."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Overwrite = Annotated[bool, info("Replace outputs that are there.", often=True)]
 
 
 class SelectionGroup(OptionGroup, panel="Session"):
-    """Stacks of the session that take part."""
+    """Options that choose the stacks of a session by name."""
 
     include: list[str] | None = option(None, "Only stacks that match this pattern; repeatable.")
     exclude: Exclude = None
@@ -44,7 +44,7 @@ class SelectionGroup(OptionGroup, panel="Session"):
 
 
 class InputGroup(OptionGroup, panel="Reading"):
-    """Options for files that do not describe themselves."""
+    """Options for reading files that do not say it themselves: sign, packing, frames of EER."""
 
     mode0: Mode0 = option(
         "auto",
@@ -64,7 +64,7 @@ class InputGroup(OptionGroup, panel="Reading"):
     eer_upsampling: Literal["1", "2", "4"] = option("1", "Sub-pixels of EER along each edge.")
 
     def params(self) -> InputParams:
-        """Return how inputs are read.
+        """Return the options for reading files as `InputParams`.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class InputGroup(OptionGroup, panel="Reading"):
 
 
 class MessageGroup(OptionGroup, panel="Messages"):
-    """Options of the messages on the terminal."""
+    """Options that choose how much a command prints, and whether as text or JSON."""
 
     as_json: AsJson = False
     log_json: bool = option(
@@ -86,12 +86,12 @@ class MessageGroup(OptionGroup, panel="Messages"):
 
 
 def texts_of(values: Many) -> tuple[str, ...]:
-    """Return the values of an option that takes commas or is repeated, each once."""
+    """Split the values of an option at commas, and drop repeated ones."""
     return tuple(dict.fromkeys(part.strip() for text in values or () for part in text.split(",")))
 
 
 def numbers_of(values: Many, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:
-    """Return the numbers of an option that takes commas or is repeated, each once.
+    """Split the values of an option at commas, and return them as numbers without repeated ones.
 
     Raises
     ------
