@@ -235,7 +235,7 @@ class StackCorrection:
 
 
 def correction_of(tasks: Sequence[CorrectionTask | Failure], k: int) -> StackCorrection:
-    """Fit the correction of the k-th of some stacks to its windows.
+    """Fit and return the correction of the k-th stack among some correction tasks.
 
     Raises
     ------

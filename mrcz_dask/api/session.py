@@ -73,7 +73,7 @@ class Stack:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The movies of a session in order of time.
+    """The movies of a session in order of time; `koma` corrects them, and `count` counts electrons.
 
     Attributes
     ----------

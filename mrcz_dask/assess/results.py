@@ -128,7 +128,7 @@ class StackCurve(Record):
 
 @dataclass(frozen=True, slots=True)
 class StackMethods(Record):
-    """R of one stack (held out) for raw, outliers, plain, fit and session, with its error and difference.
+    """Held-out R of one stack for each method, with its error, and its difference from the filter alone.
 
     Attributes
     ----------
@@ -151,7 +151,7 @@ def score(noise: Correlation | None) -> Score:
 
 
 def score_above(noise: Correlation | None, base: Correlation | None) -> Score:
-    """Return R and its error, and its difference from the R `base` with the error of that."""
+    """Return R and its error, then its difference from another R (`base`) and the error of that."""
     if noise is None or base is None or noise.n != base.n:
         return [*score(noise), None, None]
     return [*score(noise), *map(finite, noise.less(base))]

@@ -1,4 +1,4 @@
-"""The command line: `mrcz-dask COMMAND`."""
+"""The program `mrcz-dask`: gathers all commands into one command line, and turns errors into exit codes."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def codecs(
     options: Annotated[list[str] | None, typer.Argument(help="Options of the benchmark, or --help.")] = None,
 ) -> None:
-    """Measure codecs as in J. Struct. Biol. 201, 252 (2018): Table 1, Fig. 2 and Fig. 3 (metadata).
+    """Measure speed and size of codecs as in J. Struct. Biol. 201, 252 (2018): Table 1, Figs. 2 and 3.
 
     The benchmarks lie beside the package in its source tree, and run only from there.
     """

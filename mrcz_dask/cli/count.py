@@ -56,7 +56,7 @@ def count(
     dry_run: DryRun = False,
     messages: MessageGroup,
 ) -> None:
-    """Count the electrons of raw frames of a linear detector: counted stacks, and lists of all electrons.
+    """Count the electrons in a linear detector's raw frames; write counted stacks and lists of electrons.
 
     Dark, noise and the charge of an electron are measured in the frames, unless they are given, and kept in
     calibration.zarr in the output folder. The dark reference may be a stack of dark frames, which gives the

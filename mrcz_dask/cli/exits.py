@@ -1,4 +1,4 @@
-"""Exit codes, the same for every command: 1 failure, 2 wrong usage, 3 not all done."""
+"""Exit codes, the same for every command: 0 done, 1 failure, 2 wrong usage, 3 not all done, 4 unchecked."""
 
 from __future__ import annotations
 

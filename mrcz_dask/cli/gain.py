@@ -35,7 +35,7 @@ def estimate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate a gain from the session: outliers masked, carbon, thick ice and copies left out; 0 = defect.
+    """Estimate a gain reference from the stacks of a session without carbon or ice; 0 marks defects.
 
     It contains everything that is constant through the session, so uneven illumination too.
     """
@@ -177,7 +177,7 @@ def fit_gamma(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find the gain's exponent at each flat's dose rate, and fit Eq. 11; for --gain-gamma.
+    """Find the gain's exponent at each flat's dose rate, and fit a curve (Eq. 11) for --gain-gamma.
 
     Exit code: 0 fitted, 3 too few dose rates for the curve.
     """

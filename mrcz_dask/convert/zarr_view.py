@@ -61,7 +61,7 @@ class View:
 
 
 def view(stacks: Iterable[StackEntry]) -> View:
-    """Build the references to the stacks of a session; only headers and footers are read.
+    """Build references by which Zarr reads the stacks of a session in place; only headers are read.
 
     Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels, and
     other formats.

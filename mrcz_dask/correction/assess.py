@@ -1,4 +1,4 @@
-"""Which stacks may correct others, and where epochs begin: decided from the records of the stacks alone."""
+"""Decides from the records of stacks which of them may correct others, and where epochs begin."""
 
 from __future__ import annotations
 

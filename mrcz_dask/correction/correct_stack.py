@@ -292,7 +292,7 @@ class NoiseScore:
         self._buffer = np.empty((self._rows.size, correction.weight.shape[1]), np.float32)
 
     def add(self, k: int, frame: NDArray[Any], dose: float | None) -> None:
-        """Measure frame k, after its gain; `dose` is relative to the stack's, None for a blank frame."""
+        """Add frame k, after its gain, to each R; `dose` is relative to the stack's, None if it is blank."""
         if dose is None:
             return
         rows = frame[self._rows]

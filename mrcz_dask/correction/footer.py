@@ -134,7 +134,7 @@ def last_steps(footer: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the parameters with which an output was made, in the groups of `Settings`."""
+    """Return the parameters with which an output was made, read from its provenance steps."""
     groups = {name: steps[name].get("parameters") or {} for name in ("outliers", "koma", "write")}
     koma = dict(groups["koma"])
     with_koma = {name: koma.pop(name, {}) for name in WITH_KOMA}
@@ -143,7 +143,7 @@ def settings_in(steps: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def settings_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return the differences between two sets of parameters, such as ``radius 12 -> 16``, cut if long."""
+    """Return how two sets of parameters differ, as texts such as ``radius 12 -> 16``, for messages."""
     changes = []
     for name in sorted({*before, *now}):
         old, new = before.get(name), now.get(name)

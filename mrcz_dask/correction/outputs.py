@@ -273,7 +273,7 @@ def output_codec(reader: FrameSource, codec: str) -> str:
 
 
 def check_codec(codec: str, format: OutputFormat = "mrcz", *, may_keep: bool) -> None:
-    """Check that a format has a codec; ``keep`` and ``uint4`` are only for counts that stay as they are.
+    """Raise an error if a format lacks a codec; ``keep`` and ``uint4`` are for unchanged counts alone.
 
     Raises
     ------

@@ -67,12 +67,12 @@ class Plan:
 
     @property
     def stacks(self) -> tuple[StackEntry, ...]:
-        """The stacks in order of acquisition."""
+        """The stacks that will be corrected, in order of acquisition."""
         return self.discovery.stacks
 
     @property
     def store(self) -> Path:
-        """Path of the session store."""
+        """Path of the session store in the output folder."""
         return self.folder / STORE_NAME
 
     def output(self, stack: StackEntry) -> Path:
@@ -256,7 +256,7 @@ def _existing_outputs(plan: Plan, ways: Sequence[WriteParams]) -> list[Path]:
 
 
 def forbid_mixing(plan: Plan) -> None:
-    """Refuse an output folder that holds outputs of other parameters, before any work is done.
+    """Raise an error if the output folder holds outputs made with other parameters, before any work.
 
     Raises
     ------

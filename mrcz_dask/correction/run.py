@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether every file that should have been a stack was processed."""
+        """True if every file that should have been a stack was processed."""
         return self.not_done == 0
 
     @property

@@ -1,4 +1,4 @@
-"""The first tasks over a stack: its exact sum, its outlier mask, and its record."""
+"""The first tasks of a stack: its exact sum, its outlier mask, and its record."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def tell_gain(plan: Plan, listen: messages.Listener) -> None:
 
 
 def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) -> None:
-    """Warn of copies, and of stacks that look as if no gain reference had been applied."""
+    """Send warnings about stacks that are copies, and about frames that seem to lack a gain reference."""
     names = [one.entry.name for one in stacks]
     copies = [
         f"{names[k]} (as {some([names[j] for j in one.copies], 2)})"

@@ -177,7 +177,7 @@ class CorrectionTask:
 
     @property
     def output(self) -> Path:
-        """Path of the output."""
+        """Path of the output that the task writes."""
         return Path(self.folder) / output_name(self.record.stem, self.settings.write)
 
     @property

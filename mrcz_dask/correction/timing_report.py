@@ -183,12 +183,12 @@ class TimingReport:
 
     @property
     def slot_seconds(self) -> float:
-        """Seconds that were available for tasks: wall time of the run times number of slots."""
+        """Seconds in which tasks could have run: wall time of the run times number of slots."""
         return self.slots * self.wall
 
     @property
     def waiting(self) -> float:
-        """Seconds of slots in which no task ran."""
+        """Seconds in which no task ran, summed over slots (places where a task can run)."""
         return max(0.0, self.slot_seconds - sum(t.wall for one in self.phases for t in one.timings))
 
     @property

@@ -101,7 +101,7 @@ def windows_of(
 
 
 def stacks_until_final(i: int, stacks: Sequence[AssessedStack], epochs: Epochs, koma: KomaParams) -> int:
-    """Return how many more stacks make the windows of stack `i` final, if all are usable without a break."""
+    """Return how many more stacks must be recorded until the windows of stack `i` are final."""
     start, _ = epochs.around(i)
     others = (k for k in count(start) if k != i and (k >= len(stacks) or stacks[k].usable))
     before = sum(one.usable for one in stacks[start:i])
@@ -119,7 +119,7 @@ def correction_tasks(
     start: int = 0,
     more_to_come: bool = False,
 ) -> Iterator[CorrectionTask]:
-    """Yield the correction task of every stack, in order of time.
+    """Choose the windows of every stack, and yield its correction task, in order of time.
 
     Parameters
     ----------

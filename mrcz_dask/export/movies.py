@@ -32,7 +32,7 @@ MOVIES, DEFECTS, DARK, GAINS = "movies", "defects", "dark", "gain"
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """Record of one output of a run that is exported: its path, dose, gain and order of rows.
+    """Record of one output of a run, to be exported to another program: path, dose, gain, order of rows.
 
     Attributes
     ----------

@@ -114,7 +114,7 @@ def for_relion(good: Sequence[Movie], target: Path, store: SessionStore, optics:
 
 
 def for_motioncor(good: Sequence[Movie], target: Path, store: SessionStore, optics: Optics) -> str:
-    """Return the README of a folder for MotionCor, with the command for a movie."""
+    """Return the README of a folder for MotionCor, with the command that aligns a movie."""
     size, raw, first = _pixel_size(good, optics), good[0].counts, good[0].stem
     movie, gain, dark, defects = (
         quote(f"{folder}/{first}{end}")

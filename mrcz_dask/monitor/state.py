@@ -57,7 +57,7 @@ class StackState:
 
     @property
     def key(self) -> tuple[datetime, str]:
-        """Sort key of the stacks of a session: time, then name."""
+        """Key by which stacks are sorted: time of acquisition, then name."""
         return self.acquired, self.name
 
     @property

@@ -183,7 +183,7 @@ class Server:
 
 
 def call(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in the loop of another thread, and return its result."""
+    """Run a coroutine in the event loop of another thread, wait for it, and return its result."""
     return asyncio.run_coroutine_threadsafe(work, loop).result(SECONDS)
 
 

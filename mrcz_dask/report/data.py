@@ -74,7 +74,7 @@ class MaskFacts(Record):
 
     @property
     def pixels(self) -> int:
-        """Number of pixels of a frame."""
+        """Number of pixels in a frame of the stack."""
         return self.shape[1] * self.shape[2]
 
     @property

@@ -42,7 +42,7 @@ _SETTINGS: dict[Any, Any] = {
 
 
 def drawn(data: FigureData, *kinds: str, dpi: int = 150) -> dict[str, bytes]:
-    """Draw a figure, and return the bytes of its SVG or PNG files by kind.
+    """Draw a report's figure; return the bytes of its files by kind (``svg``, ``png``).
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Options of `mrcz-dask live`."""
+"""Options of `mrcz-dask live`: processors, source of frames, page, recording, correction."""
 
 from __future__ import annotations
 
