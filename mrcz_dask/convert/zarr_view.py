@@ -61,7 +61,7 @@ class View:
 
 
 def view(stacks: Iterable[StackEntry]) -> View:
-    """Build references by which Zarr reads the stacks of a session in place; only headers are read.
+    """Build references by which Zarr reads the stacks of a session in place, from headers and footers alone.
 
     Left out are stacks that Zarr cannot decode as they are: chunks of version 5, four-bit pixels, and
     other formats.

@@ -24,7 +24,7 @@ WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act",
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One question about a session, with the number that answers it and the limits of that number.
+    """Record of one question about a session, the function whose number answers it, and that number's limits.
 
     Attributes
     ----------
