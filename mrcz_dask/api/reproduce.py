@@ -19,6 +19,8 @@ from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.correction.sum_stack import sum_and_mask
 from mrcz_dask.correction.tasks import (
+    MASK,
+    REFERENCE,
     STORE_NAME,
     CorrectionTask,
     MemberRef,
@@ -94,6 +96,8 @@ def reproduce(
         _take_gain(path, own, settings_of(steps).gain.gain, store)
         records = _prepare_all(folder, own, steps, store, listen)
         again = _finish(path, steps, records, folder, place)
+        if path.name.endswith(MASK):
+            again = again.with_name(again.name.replace(REFERENCE, MASK))
         return compare(path, again, version)
 
 
@@ -146,9 +150,11 @@ def reproduce_session(
             listen(message)
             if isinstance(message, StackDone) and isinstance(message.found, StackResult):
                 output = message.found.output
-                if output in paths:
-                    version = str(chains[output]["koma"].get("version"))
-                    compared[paths[output]] = compare(paths[output], plan.folder / output, version)
+                masks = [name for name, _ in message.found.files if name.endswith(MASK)]
+                for name in (output, *masks) if output in paths else ():
+                    if (folder / name).exists():
+                        version = str(chains[output]["koma"].get("version"))
+                        compared[folder / name] = compare(folder / name, plan.folder / name, version)
                 for name, _ in message.found.files:
                     if not name.startswith(STORE_NAME):
                         (plan.folder / name).unlink(missing_ok=True)

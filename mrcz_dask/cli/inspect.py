@@ -17,7 +17,14 @@ from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.declare import info as info_of
 from mrcz_dask.cli.options.shared import AsJson, InputGroup, Recursive, StacksOrFolders
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, is_zarr, measure
-from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, NoStacksError, error_text
+from mrcz_dask.values.errors import (
+    MissingLibraryError,
+    MrczDaskError,
+    NoStacksError,
+    SessionError,
+    error_text,
+    is_usage_error,
+)
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.sizes import some
 
@@ -145,9 +152,7 @@ def _short(value: Any) -> str:
 def verify(
     paths: StacksOrFolders,
     recursive: Recursive = False,
-    deep: Annotated[
-        bool, info_of("Make the outputs of a folder again from their inputs, and compare.")
-    ] = False,
+    deep: Annotated[bool, info_of("Make outputs again from their inputs, and compare.")] = False,
     session: Annotated[
         Path | None, info_of("Folder of the inputs, of --deep.", unset="the one above")
     ] = None,
@@ -156,17 +161,20 @@ def verify(
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
-    With --deep, they are made again from the inputs, in one run over the session, and compared bit for bit.
+    With --deep, outputs of `koma` and `count` are made again from their inputs, and compared bit for bit:
+    those that `koma` left in a folder in one run over the session, others one by one.
 
     Exit code: 0 all sound. 3 something is damaged or gone, or a file cannot be read. 4 nothing is damaged,
-    but a file has no footer to check against, or an older one of its frames alone. 1 no file can be read at
+    but a file has no footer to check against, or an older one of its frames alone, or with --deep cannot be
+    made again. 1 no file can be read at
     all. 2 none is there, or a folder has no stacks.
     """
     reports = [_verify(path) for path in _stacks(paths, recursive, events=True)]
-    for folder in (path for path in paths if path.is_dir() and not is_zarr(path)):
+    folders = [path for path in paths if path.is_dir() and not is_zarr(path)]
+    for folder in folders:
         reports = _with_lost(reports, folder)
-        if deep:
-            reports = _with_differing(reports, folder, session)
+    if deep:
+        _add_differing(reports, folders, session)
     if as_json:
         print_json(reports)
     else:
@@ -210,21 +218,32 @@ def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, An
     ]
 
 
-def _with_differing(
-    reports: list[dict[str, Any]], folder: Path, session: Path | None
-) -> list[dict[str, Any]]:
-    """Add to reports how outputs differ from what their inputs give now."""
-    from mrcz_dask.api.reproduce import reproduce_session
+def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: Path | None) -> None:
+    """Add to reports how outputs differ from what their inputs give now, and which cannot be made again."""
+    from mrcz_dask.api.reproduce import Reproduction, reproduce, reproduce_session
     from mrcz_dask.cli.progress import Bars
+    from mrcz_dask.session.log import last_results, read_messages
+    from mrcz_dask.values.records import StackResult
 
+    made: dict[str, Reproduction] = {}
     with Bars() as bars:
-        made = {str(path): one for path, one in reproduce_session(folder, session, bars).items()}
-    for report in reports:
-        again = made.get(report["path"])
-        if again is not None and not again.same:
-            report["status"] = "damaged"
-            report["problems"] = [*report["problems"], "its inputs give something else", *again.lines()]
-    return reports
+        for folder in folders:
+            if last_results(read_messages(folder), StackResult):
+                again = reproduce_session(folder, session, bars)
+                made |= {str(path): one for path, one in again.items()}
+        for report in reports:
+            path = report["path"]
+            try:
+                if report["status"] in ("sound", "partly-checked") and path not in made:
+                    made[path] = reproduce(Path(path), session, bars)
+            except (MrczDaskError, OSError) as error:
+                other_inputs = isinstance(error, SessionError) and not is_usage_error(error)
+                report["status"] = "damaged" if other_inputs else "partly-checked"
+                report["problems"] = [*report["problems"], f"not made again: {error_text(error)}"]
+            if path in made and not made[path].same:
+                report["status"] = "damaged"
+                report["problems"] = [*report["problems"], "its inputs give something else"]
+                report["problems"] += made[path].lines()
 
 
 def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list[Path]:

@@ -22,6 +22,7 @@ from mrcz_dask.version import __version__
 
 STORE_NAME = "session.zarr"
 REFERENCE = "_reference.mrc"
+MASK = "_mask.mrc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class CorrectionTask:
     @property
     def mask_output(self) -> Path:
         """Path of the mask that ``--write references`` writes beside the reference."""
-        return Path(self.folder) / f"{self.record.stem}_mask.mrc"
+        return Path(self.folder) / f"{self.record.stem}{MASK}"
 
     @property
     def belongings(self) -> list[Path]:
@@ -228,7 +229,7 @@ def output_name(stem: str, params: WriteParams) -> str:
 
 def output_stem(name: str) -> str:
     """Return the stem of a stack from its output's file name: the name without the output's ending."""
-    return name.removesuffix(next((s for s in (REFERENCE, *SUFFIXES.values()) if name.endswith(s)), ""))
+    return name.removesuffix(next((s for s in (REFERENCE, MASK, *SUFFIXES.values()) if name.endswith(s)), ""))
 
 
 def store_of(output: Path, stem: str) -> Path:

@@ -106,6 +106,48 @@ def test_verify_deep_makes_all_outputs_again_from_their_inputs(night: Path, mrcz
     assert shown.code == 1 and stack.name in shown.err and "--session" in shown.err
 
 
+def test_verify_deep_makes_single_files_again(night: Path, tmp_path: Path, mrcz: Any) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--workers", 0).code == 0
+    path, other = sorted((night / "koma").glob("*.mrcz"))[:2]
+    shown = mrcz("verify", "--deep", path, other)
+    assert shown.code == 0 and shown.out.count(": sound") == 2
+    moved = Path(shutil.copy(path, tmp_path / path.name))
+    shown = mrcz("verify", "--deep", moved)  # its inputs are not above it
+    assert shown.code == 4 and f"{path.name}: partly-checked" in shown.out and "not made again" in shown.out
+    assert mrcz("verify", "--deep", moved, "--session", night).code == 0
+    footer = mrcz_dask.read_footer(other) or {}
+    stored = mrcz_dask.read(other, scaled=False)
+    stored[3] += 1
+    mrcz_dask.write(other, stored, pixels=footer["pixels"], provenance=footer["provenance"])
+    assert mrcz("verify", other).code == 0
+    shown = mrcz("verify", "--deep", path, other)
+    assert shown.code == 3 and f"{path}: sound" in shown.out and f"{other}: damaged" in shown.out
+    assert "its inputs give something else" in shown.out and "frames that differ: [3]" in shown.out
+    stack = night / path.name
+    frames = mrcz_dask.read(stack)
+    frames[0, 5, 6] += 1
+    mrcz_dask.write(stack, frames)
+    shown = mrcz("verify", "--deep", path)
+    assert shown.code == 3 and f"{path}: damaged" in shown.out and "digest" in shown.out
+    shown = mrcz("verify", "--deep", stack)
+    assert shown.code == 4 and "not made again" in shown.out and "expected an output" in shown.out
+
+
+@pytest.mark.parametrize("write", ["recompressed", "references"])
+def test_verify_deep_knows_all_that_a_run_leaves(night: Path, mrcz: Any, write: str) -> None:
+    assert mrcz("koma", night, "--radius", 1, "--write", write, "--workers", 0).code == 0
+    shown = mrcz("verify", "--deep", night / "koma")
+    assert shown.code == 0 and "damaged" not in shown.out
+    masks = sorted((night / "koma").glob("*_mask.mrc"))
+    assert all(mrcz("reproduce", path).code == 0 for path in masks[:1])
+    for path in masks[:1]:
+        footer = mrcz_dask.read_footer(path) or {}
+        stored = 1 - mrcz_dask.read(path)
+        mrcz_dask.write(path, stored, pixels=footer["pixels"], provenance=footer["provenance"])
+        shown = mrcz("verify", "--deep", night / "koma")
+        assert shown.code == 3 and f"{path}: damaged" in shown.out and "frames that differ: [0]" in shown.out
+
+
 def test_what_is_no_output(night: Path, mrcz: Any) -> None:
     shown = mrcz("reproduce", sorted(night.glob("*.mrcz"))[0])
     assert shown.code == 2
