@@ -219,8 +219,11 @@ def koma(
     ParameterError
         If arrays are not (n, ny, nx) with frames of one size, or parameters are out of their ranges.
     """
+    from dask.array import asarray
+
     from mrcz_dask.api.lazy import ArrayStack
 
+    stacks = [asarray(stack) for stack in stacks]
     shapes = {stack.shape[1:] for stack in stacks}
     if not stacks or any(stack.ndim != 3 for stack in stacks) or len(shapes) != 1:
         raise ParameterError(

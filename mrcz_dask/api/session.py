@@ -15,6 +15,7 @@ from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,
@@ -246,6 +247,7 @@ def open_session(
         If paths are given that are in several folders.
     """
     read = inputs or InputParams()
+    expect("inputs", read, InputParams, "InputParams")
     if not isinstance(folder, (str, os.PathLike)):
         paths = [Path(path).absolute() for path in folder]
         parents = {path.parent for path in paths}

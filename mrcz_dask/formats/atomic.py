@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import BinaryIO, Self, cast
 
 from mrcz_dask.formats.places import is_zarr
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import SpaceError
 from mrcz_dask.values.timing import phase
 
@@ -128,6 +129,8 @@ def open_sink(target: Target, *, durable: bool) -> AtomicFile | AtomicStream:
 
 def target_path(target: Target) -> Path | None:
     """Return the path of an output, or None if it is a stream."""
+    if not hasattr(target, "seek"):
+        expect("path", target, (str, os.PathLike), "a path or a binary stream")
     return Path(target) if isinstance(target, (str, os.PathLike)) else None
 
 

@@ -14,7 +14,7 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.digest import PixelDigest, checksum
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import FrameSource, dtype_text, restored_type
-from mrcz_dask.formats.sidecar import section
+from mrcz_dask.formats.sidecar import scale_problem, section
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.errors import DamagedError, FooterError
 from mrcz_dask.values.timing import phase
@@ -70,6 +70,8 @@ class ChecksummedSource(FrameSource):
         self._sums = section(payload, "frames").get("xxh3")
         if not isinstance(self._sums, list) or len(self._sums) != self.shape[0]:
             raise FooterError(f"{where}: has no checksum for each of {self.shape[0]} frames; copy it again")
+        if text := scale_problem(self.pixels):
+            raise FooterError(f"{where}: {text}; make the file again")
         self.dtype = restored_type(self.dtype, self.pixels)
 
     @abstractmethod

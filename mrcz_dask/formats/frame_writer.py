@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +15,9 @@ from mrcz_dask.formats.digest import stack_shape
 from mrcz_dask.formats.frames import dtype_text, restored_type
 from mrcz_dask.formats.parallel import Pipeline
 from mrcz_dask.formats.provenance import PACKAGE, plain, steps_in
+from mrcz_dask.formats.sidecar import scale_problem
 from mrcz_dask.formats.stats import FrameStats
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.version import __version__
 
@@ -80,6 +82,10 @@ class FrameWriter(ABC):
         mrc_header: bytes = b"",
         nthreads: int = 1,
     ) -> None:
+        for name, value in (("meta", meta), ("pixels", pixels), ("recipe", recipe)):
+            expect(name, value, (Mapping, NoneType), "a map")
+        for name, data in (("extended", extended), ("mrc_header", mrc_header)):
+            expect(name, data, bytes, "bytes")
         self.shape = stack_shape(shape)
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self.meta, self.pixels, self.provenance, self.recipe = meta, dict(pixels or {}), provenance, recipe
@@ -188,6 +194,8 @@ class FrameWriter(ABC):
     def _payload(self, *, with_extended: bool = True) -> dict[str, Any]:
         """Return the payload's part that is the same in all formats."""
         pixels = {**self.pixels, "dtype": dtype_text(self.restored)}
+        if text := scale_problem(pixels):
+            raise ParameterError(text)
         if self._pixel_size is not None:
             pixels["pixel_size"] = self._pixel_size
         payload = {

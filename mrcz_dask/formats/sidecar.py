@@ -23,6 +23,7 @@ _FORMAT = "mrcz-dask sidecar"
 _BEGIN = f'{{\n "format": "{_FORMAT}"'.encode()
 _PROMISE = "checksums and provenance in the .json beside it"
 _SCALE = "scale, "
+SMALLEST_SCALE, LARGEST_VALUE = 1e-30, 1e18  # of counts; what lies beyond is damage or absurd
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:
@@ -152,6 +153,16 @@ def section(payload: dict[str, Any] | None, key: str) -> dict[str, Any]:
     """Return one part of a footer's content as a dictionary; empty if it is missing or no map."""
     value = (payload or {}).get(key)
     return value if isinstance(value, dict) else {}
+
+
+def scale_problem(pixels: dict[str, Any]) -> str | None:
+    """Say why scale and offset of pixels cannot be those of counts; None if they can."""
+    for name, lowest, default in (("scale", SMALLEST_SCALE, 1), ("offset", -LARGEST_VALUE, 0)):
+        value = pixels.get(name, default)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not lowest <= value <= LARGEST_VALUE:  # NaN too
+            return f"{name} of its pixels is {value!r:.100}; expected {lowest:g} to {LARGEST_VALUE:g}"
+    return None
 
 
 def _checksum(payload: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mrcz_dask.formats.places import resolved
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import FormatError, HeaderError, PlaceError, TruncatedError
 from mrcz_dask.values.timing import phase
 
@@ -147,6 +148,8 @@ class Source:
             self._handle = open_file(self.path)
             self.name, self.size = str(self.path), os.fstat(self._handle).st_size
         else:
+            if not hasattr(origin, "seek"):
+                expect("path", origin, (str, os.PathLike), "a path, bytes, or a binary stream")
             self._stream = origin
             self.name, self.size = str(getattr(origin, "name", "<stream>")), origin.seek(0, os.SEEK_END)
 

@@ -23,6 +23,7 @@ from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.places import Place, expected_kind, is_zarr
 from mrcz_dask.formats.sidecar import notes_without, read_sidecar
 from mrcz_dask.formats.source import Readable, Source
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import FormatError, PlaceError
 from mrcz_dask.values.params import InputParams
 
@@ -67,6 +68,7 @@ def open_source(
         The package that reads the format is not installed; names the extra.
     """
     params = params or InputParams()
+    expect("params", params, InputParams, "InputParams")
     complain = complain or (lenient if permissive else strict)
     place = Place.of(path) if isinstance(path, (str, os.PathLike)) else None
     if place is not None and place.path.is_dir():

@@ -40,6 +40,12 @@ def whole(name: str, value: Any, low: int, high: int, *, unit: str = "") -> Iter
         yield f"{name} is {value!r}{unit}; expected a whole number in [{low:g}, {high:g}]{unit}"
 
 
+def expect(name: str, value: object, kind: type | tuple[type, ...], expected: str) -> None:
+    """Raise a ParameterError unless an argument is of a type, or one of several."""
+    if not isinstance(value, kind):
+        raise ParameterError(f"{name} is {value!r:.100}, a {type(value).__name__}; expected {expected}")
+
+
 def raise_all(owner: str, problems: Iterator[str]) -> None:
     """Raise one ParameterError that lists all messages of the checks, or return if there are none."""
     if text := "; ".join(problems):

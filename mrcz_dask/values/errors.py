@@ -125,4 +125,5 @@ def is_usage_error(error: BaseException) -> bool:
     """Return True if the user's options or paths caused an error, False if the data did."""
     if isinstance(error, MrczDaskError):
         return isinstance(error, ParameterError)
-    return isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    is_place = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
+    return is_place or (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG)

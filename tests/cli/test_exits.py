@@ -1,5 +1,6 @@
 """The same kind of mistake ends every command with the same code, and in words that help."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,16 @@ def test_what_is_not_there_was_asked_for_wrongly(here: Path, mrcz: Any, command:
     shown = mrcz(*command.format(night=here / "s").split())
     assert shown.code == 2, shown
     assert "Errno" not in shown.out + shown.err and "copy it again" not in shown.err
+
+
+TOO_LONG = [one for one in NOT_THERE if not one.startswith(("report", "gain orient", "gain fit"))]
+
+
+@pytest.mark.parametrize("command", [*TOO_LONG, "koma {night} -o no", "assess {night} -o no"])
+def test_a_name_that_is_too_long_was_asked_for_wrongly(here: Path, mrcz: Any, command: str) -> None:
+    shown = mrcz(*re.sub(r"\bno\b", "n" * 300, command).format(night=here / "s").split())
+    assert shown.code == 2, shown
+    assert "too long; give it a shorter name" in shown.err and "Errno" not in shown.err
     assert not (here / "out").exists()
 
 

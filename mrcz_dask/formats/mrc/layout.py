@@ -12,7 +12,14 @@ from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc.footer import Footer, find
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
-from mrcz_dask.formats.sidecar import VERSION, notes_without, promises_scale, read_sidecar, section
+from mrcz_dask.formats.sidecar import (
+    VERSION,
+    notes_without,
+    promises_scale,
+    read_sidecar,
+    scale_problem,
+    section,
+)
 from mrcz_dask.formats.source import Source
 from mrcz_dask.values.errors import (
     DamagedError,
@@ -157,7 +164,7 @@ def header_payload(header: Header, header_bytes: bytes) -> dict[str, Any]:
 
 
 def _mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) -> list[MrczDaskError]:
-    """Compare the header with what the footer says about it."""
+    """Compare the header with what the footer says about it; judge what it says about the pixels."""
     stated, found = payload.get("header"), header_payload(header, header_bytes)
     if not isinstance(stated, dict):
         return [FooterError("the footer says nothing about the header")]
@@ -175,6 +182,8 @@ def _mismatches(payload: dict[str, Any], header: Header, header_bytes: bytes) ->
     if stated.get("xxh3") != found["xxh3"]:
         text = "the header is not the one that was written (its checksum does not match)"
         problems.append(DamagedError(text))
+    if absurd := scale_problem(section(payload, "pixels")):
+        problems.append(FooterError(f"{absurd}; make the file again"))
     return problems
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from types import NoneType
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from mrcz_dask.formats.mrc.layout import FrameIndex, header_payload
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.sidecar import sidecar, signed
 from mrcz_dask.formats.stats import FrameStats
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
 
@@ -81,6 +83,7 @@ class StackWriter(FrameWriter):
         **about: Any,
     ) -> None:
         super().__init__(shape, np.uint8 if four_bit else dtype, **about)
+        expect("codec", codec, (str, Codec, NoneType), "its name or a Codec")
         self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
         self._target, self._path, self._durable = target, target_path(target), durable
         self._kind = self._choose_kind(kind)

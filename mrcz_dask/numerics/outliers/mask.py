@@ -15,6 +15,7 @@ from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, light_evenly
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, Status, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.params import OutlierParams
 
 MISFIT = 0.015
@@ -168,6 +169,7 @@ def outlier_mask(
     bits, in whatever order its frames were added; whole numbers give the same mask as integers and as floats.
     """
     params = params or OutlierParams()
+    expect("params", params, OutlierParams, "OutlierParams")
     total = stack_or_sum if isinstance(stack_or_sum, StackSum) else sum_stack(stack_or_sum)
     values, lit = weigh_values(total, params), total
     if params.illumination and _is_uneven(total, values):
