@@ -11,17 +11,52 @@ from typing import NamedTuple
 
 WRAPPERS = (".gz", ".bz2", ".xz", ".zst")
 MRC = (".mrcz", ".mrc", ".mrcs")
-TIFF = (".tif", ".tiff")
-EER = (".eer",)
-DM = (".dm3", ".dm4")
-HDF5 = (".h5", ".hdf5", ".hdf", ".emd")
 ZARR = (".zarr",)
 _WRAPPED = tuple(end + wrapper for end in MRC for wrapper in WRAPPERS)
-KINDS = {"MRC": (*MRC, *_WRAPPED), "TIFF": TIFF, "EER": EER, "DM": DM, "HDF5": HDF5, "Zarr": ZARR}
 ZARR_FILES = ("zarr.json", ".zarray", ".zgroup")
-SUFFIXES = tuple(end for ends in KINDS.values() for end in ends)
 _INSIDE = "::"
-_others = ", ".join(end for kind, ends in KINDS.items() if kind != "MRC" for end in ends)
+
+
+@dataclass(frozen=True, slots=True)
+class FileFormat:
+    """A format that `open_source` opens beside MRC; one entry of `FORMATS` is all of its registration.
+
+    Attributes
+    ----------
+    suffixes
+        Endings of names, in lower case.
+    opener
+        ``module:function`` below `mrcz_dask.formats.foreign`, loaded when a file is opened. It is called with
+        the source, the place in the file, the input parameters, and what to do with complaints.
+    magic
+        First bytes of a file; empty for a folder, and where another format's opener tells the two apart.
+    holds_several
+        Whether a file may hold several stacks, so that ``::/path`` names one.
+    reversed_rows
+        Whether RELION, IMOD and MotionCor reverse its rows when they read it.
+    """
+
+    suffixes: tuple[str, ...]
+    opener: str
+    magic: tuple[bytes, ...] = ()
+    holds_several: bool = False
+    reversed_rows: bool = False
+
+
+FORMATS = {
+    "TIFF": FileFormat(
+        (".tif", ".tiff"), "eer:open_tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), reversed_rows=True
+    ),
+    "EER": FileFormat((".eer",), "eer:open_tiff"),
+    "DM": FileFormat((".dm3", ".dm4"), "dm:open_dm", (b"\0\0\0\x03", b"\0\0\0\x04")),
+    "HDF5": FileFormat(
+        (".h5", ".hdf5", ".hdf", ".emd"), "arrays:open_hdf5", (b"\x89HDF\r\n\x1a\n",), holds_several=True
+    ),
+    "Zarr": FileFormat(ZARR, "arrays:open_zarr", holds_several=True),
+}
+KINDS = {"MRC": (*MRC, *_WRAPPED)} | {name: known.suffixes for name, known in FORMATS.items()}
+SUFFIXES = tuple(end for ends in KINDS.values() for end in ends)
+_others = ", ".join(end for known in FORMATS.values() for end in known.suffixes)
 LOOKED_FOR = f"{', '.join(MRC)} (these also within {', '.join(WRAPPERS)}), {_others}"
 
 
@@ -84,6 +119,11 @@ def stems_of(names: Sequence[str]) -> list[str]:
 def expected_kind(name: str) -> str | None:
     """Return the file format that a name's suffix stands for, or None."""
     return next((kind for kind, ends in KINDS.items() if suffix_of(name) in ends), None)
+
+
+def rows_are_reversed(format: str) -> bool:
+    """Return whether RELION, IMOD and MotionCor reverse the rows of a format when they read it."""
+    return format in FORMATS and FORMATS[format].reversed_rows
 
 
 def is_text(path: str | os.PathLike[str]) -> bool:

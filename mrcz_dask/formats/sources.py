@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any
 
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.foreign.arrays import open_hdf5, open_zarr
-from mrcz_dask.formats.foreign.dm import DmReader
-from mrcz_dask.formats.foreign.eer import EerReader, first_events
-from mrcz_dask.formats.foreign.tiff import MAGIC as TIFF
-from mrcz_dask.formats.foreign.tiff import TiffPages, TiffReader
 from mrcz_dask.formats.frames import Frames, FrameSource
-from mrcz_dask.formats.libraries import opening
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, labels_of
 from mrcz_dask.formats.mrc.layout import Complain, lenient, load_footer, strict
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.wrapped import MAGIC as WRAPPED
 from mrcz_dask.formats.mrc.wrapped import open_wrapped
 from mrcz_dask.formats.parallel import available_cores
-from mrcz_dask.formats.places import Place, expected_kind, is_zarr
-from mrcz_dask.formats.sidecar import notes_without, read_sidecar
+from mrcz_dask.formats.places import FORMATS, Place, expected_kind, is_zarr
+from mrcz_dask.formats.sidecar import notes_without
 from mrcz_dask.formats.source import Readable, Source
 from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import FormatError, PlaceError
@@ -29,12 +25,7 @@ from mrcz_dask.values.params import InputParams
 
 __all__ = ["FrameSource", "open_source", "read", "read_footer"]
 
-_KINDS: dict[str, tuple[bytes, ...]] = {
-    "TIFF": TIFF,
-    "HDF5": (b"\x89HDF\r\n\x1a\n",),
-    "DM": (b"\0\0\0\x03", b"\0\0\0\x04"),
-    "compressed": tuple(WRAPPED),
-}
+_COMPRESSED = "compressed"
 
 
 def open_source(
@@ -74,7 +65,7 @@ def open_source(
     if place is not None and place.path.is_dir():
         if place.path.suffix.casefold() != ".zarr" and not is_zarr(place.path):
             raise PlaceError(f"{place.path}: is a folder; expected a file, or a Zarr array or group")
-        return open_zarr(place.path, place.inside, complain)
+        return _opener("Zarr")(place.path, place.inside, params, complain)
     source = Source(path if place is None else place.path)
     try:
         return _open_file(source, "" if place is None else place.inside, params, complain)
@@ -85,29 +76,25 @@ def open_source(
 
 def _open_file(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     kind, head = _kind_of(source)
-    if inside and kind != "HDF5":
+    if inside and not (kind in FORMATS and FORMATS[kind].holds_several):
         raise FormatError(f"{source.name}: no HDF5 file, so that there is no {inside} in it")
     promised = expected_kind(source.name)
     if kind is None and promised not in (None, "MRC"):
         raise FormatError(
             f"{source.name}: begins with {head[:8]!r}; expected {promised}, as its name says; copy it again"
         )
-    match kind:
-        case "HDF5":
-            return open_hdf5(source, inside, complain)
-        case "TIFF":
-            with opening(source.name, "a TIFF file"):  # tags may have values of any type
-                pages = TiffPages(source)
-                if first_events(pages) is not None:
-                    return EerReader(pages, params)
-                payload = None if source.beside is None else read_sidecar(source.beside)
-                return TiffReader(pages, params, payload)
-        case "DM":
-            return DmReader(source)
-        case "compressed":
-            return open_wrapped(source, params, complain)
-        case _:
-            return StackReader(source, mode0=params.mode0, complain=complain)
+    if kind in FORMATS:
+        return _opener(kind)(source, inside, params, complain)
+    if kind == _COMPRESSED:
+        return open_wrapped(source, params, complain)
+    return StackReader(source, mode0=params.mode0, complain=complain)
+
+
+def _opener(format: str) -> Callable[[Any, str, InputParams, Complain], FrameSource]:
+    opener: Callable[[Any, str, InputParams, Complain], FrameSource] = resolve_name(
+        f"mrcz_dask.formats.foreign.{FORMATS[format].opener}"
+    )
+    return opener
 
 
 def _kind_of(source: Source) -> tuple[str | None, bytes]:
@@ -115,7 +102,9 @@ def _kind_of(source: Source) -> tuple[str | None, bytes]:
     head = bytes(source.read_at(0, min(1024, source.size)))
     if head[208:211] == b"MAP":  # the stamp of an MRC header
         return "MRC", head
-    return next((kind for kind, begins in _KINDS.items() if head.startswith(begins)), None), head
+    if head.startswith(tuple(WRAPPED)):
+        return _COMPRESSED, head
+    return next((kind for kind, known in FORMATS.items() if head.startswith(known.magic)), None), head
 
 
 def read(

@@ -16,6 +16,7 @@ from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc import zstd_writer
 from mrcz_dask.formats.mrc.modes import half_super_resolution
 from mrcz_dask.formats.mrc.writer import StackWriter
+from mrcz_dask.formats.places import rows_are_reversed
 from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat
 
@@ -222,4 +223,4 @@ def row_order(source: FrameSource, format: OutputFormat) -> dict[str, str]:
 
 def is_top_down(source: FrameSource) -> bool:
     """Return True if rows are in the order of TIFF (top first), which other programs reverse."""
-    return source.format == "TIFF" or source.pixels.get(ROWS) == TOP_DOWN
+    return rows_are_reversed(source.format) or source.pixels.get(ROWS) == TOP_DOWN

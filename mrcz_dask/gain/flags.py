@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from mrcz_dask.formats.gains import Reference
+from mrcz_dask.formats.places import rows_are_reversed
 from mrcz_dask.numerics.gain.orientation import Orientation, Sense, as_others_read, warp_flags
 
 
@@ -42,11 +43,11 @@ def program_flags(
     frames_format
         Of the frames' files: MRC and MRCZ are taken alike, rows of TIFF are reversed by all three when read.
     """
-    tiff, eer = reference.format == "TIFF", frames_format == "EER"
-    read = partial(as_others_read, orientation, frames_tiff=frames_format == "TIFF")
+    reversed_gain, eer = rows_are_reversed(reference.format), frames_format == "EER"
+    read = partial(as_others_read, orientation, frames_tiff=rows_are_reversed(frames_format))
     # with EER frames RELION undoes the reversal of a .gain file
     named_gain = reference.name.lower().endswith(".gain")
-    relion, other = read(gain_tiff=tiff and not (eer and named_gain)), read(gain_tiff=tiff)
+    relion, other = read(gain_tiff=reversed_gain and not (eer and named_gain)), read(gain_tiff=reversed_gain)
     warp = warp_flags(other)
     words = {"--gain_flip_x": warp.flip_x, "--gain_flip_y": warp.flip_y, "--gain_transpose": warp.transpose}
     inverse = " -InvGain 1" if sense == "divide" else ""

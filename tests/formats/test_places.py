@@ -1,13 +1,16 @@
 """Names of stacks and their outputs, paths inside of files, sizes of files and stores."""
 
 import os
+from inspect import signature
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.formats.places import (
+    FORMATS,
     MRC,
     SUFFIXES,
     WRAPPERS,
@@ -54,3 +57,11 @@ def test_sizes(tmp_path: Path) -> None:
     assert measure(f"{tmp_path / 'a'}::/b") == (30, 9)
     with pytest.raises(FileNotFoundError):
         measure(tmp_path / "c")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_has_an_opener_of_its_own_files(name: str) -> None:
+    opener = resolve_name(f"mrcz_dask.formats.foreign.{FORMATS[name].opener}")
+    assert list(signature(opener).parameters)[1:] == ["inside", "params", "complain"]
+    same = [other for other in FORMATS.values() if other.opener == FORMATS[name].opener and other.magic]
+    assert same or name == "Zarr"  # a folder

@@ -31,6 +31,7 @@ from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
 from mrcz_dask.formats.source import Cursor, Source
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import FooterError, FormatError, HeaderError, NoStackError, TruncatedError
+from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
 _LARGEST_PIXEL = 1000.0  # Angstrom
@@ -103,7 +104,7 @@ class ArrayReader(ChecksummedSource):
         self._close()
 
 
-def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
+def open_hdf5(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     """Open the stack in an HDF5 file: its largest three-dimensional dataset, or the one named `inside`.
 
     Datasets of a group that are links to other files in the same folder are one stack, in the order of their
@@ -146,7 +147,7 @@ def open_hdf5(source: Source, inside: str, complain: Complain) -> FrameSource:
         raise
 
 
-def open_zarr(path: Path, inside: str, complain: Complain) -> FrameSource:
+def open_zarr(path: Path, inside: str, params: InputParams, complain: Complain) -> FrameSource:
     """Open the stack in a Zarr store: its largest three-dimensional array, or the one named `inside`.
 
     Raises

@@ -12,14 +12,21 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.source import Source
 from mrcz_dask.values.errors import FormatError, TruncatedError
+from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
 _ANGSTROM = {"pm": 0.01, "Å": 1.0, "A": 1.0, "nm": 10.0, "µm": 1e4, "um": 1e4, "μm": 1e4}
 _EPOCH, _ZONES = datetime(1601, 1, 1), timedelta(hours=26)  # of Windows' clock; between local time and UTC
+
+
+def open_dm(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
+    """Open a DM file; raises as `DmReader`."""
+    return DmReader(source)
 
 
 class DmReader(FrameSource):

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.costs import check_cost
-from mrcz_dask.formats.foreign.tiff import LARGEST_PIXEL, TiffPages
+from mrcz_dask.formats.foreign.tiff import LARGEST_PIXEL, TiffPages, TiffReader
 from mrcz_dask.formats.frames import FirstRow, FrameSource
-from mrcz_dask.formats.libraries import decoding, library
+from mrcz_dask.formats.libraries import decoding, library, opening
+from mrcz_dask.formats.mrc.layout import Complain
+from mrcz_dask.formats.sidecar import read_sidecar
+from mrcz_dask.formats.source import Source
 from mrcz_dask.values.errors import FormatError, HeaderError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
@@ -28,6 +31,22 @@ def first_events(pages: TiffPages) -> int | None:
     """Return the first page with electron events: 0, or 1 if an image of all events comes before."""
     few = range(min(2, pages.count))
     return next((k for k in few if pages.page(k).compression in COMPRESSIONS), None)
+
+
+def open_tiff(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
+    """Open a TIFF file, or an EER file, which is a TIFF file with pages of electron events.
+
+    Raises
+    ------
+    FormatError, TruncatedError, DamagedError, FooterError, MissingLibraryError
+        As `TiffReader` and `EerReader`.
+    """
+    with opening(source.name, "a TIFF file"):  # tags may have values of any type
+        pages = TiffPages(source)
+        if first_events(pages) is not None:
+            return EerReader(pages, params)
+        payload = None if source.beside is None else read_sidecar(source.beside)
+        return TiffReader(pages, params, payload)
 
 
 class EerReader(FrameSource):

@@ -20,6 +20,7 @@ from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.frames import FirstRow, PixelSizes, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.mrc.modes import half_super_resolution, unpack_into
+from mrcz_dask.formats.places import FORMATS
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import notes_without, sidecar_path
 from mrcz_dask.formats.source import Cursor, Source
@@ -27,7 +28,7 @@ from mrcz_dask.values.errors import DamagedError, FormatError, HeaderError, Para
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
-MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MAGIC = FORMATS["TIFF"].magic
 _MOST_PAGES = 1 << 20
 # Codecs that are told how much they give. Others, such as JPEG, hold an image that may be of any size.
 _CODECS = {
