@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Self, get_args
 
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, parse_memory, plan_workers
-from mrcz_dask.formats.metadata import parse_toml
+from mrcz_dask.formats.metadata import LARGEST, parse_toml
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.checks import one_of, parse_seconds, raise_all, whole
 from mrcz_dask.values.choices import System
 from mrcz_dask.values.errors import ParameterError, SessionError
@@ -232,7 +233,7 @@ def read_queue_settings(path: Path) -> dict[str, Any]:
         When the file cannot be read, or is no TOML.
     """
     try:
-        data = path.read_bytes()
+        data = read_file(path, LARGEST)
     except OSError as error:
         raise ParameterError(
             f"--queue-file {path}: {error.strerror}; `mrcz-dask cluster init {path}` writes one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 import traceback
 from dataclasses import dataclass
@@ -10,7 +11,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.values.errors import ParameterError
+
+
+def read_script(path: Path) -> str:
+    """Return the text of a Python file.
+
+    Raises
+    ------
+    PlaceError, OSError, UnicodeDecodeError
+        It is no regular file, cannot be read, or is not UTF-8.
+    """
+    with os.fdopen(open_file(path), encoding="utf-8") as file:
+        return file.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +65,7 @@ class UserScript:
         if not file or not name.isidentifier():
             file, name = option, ""
         try:
-            return cls(str(Path(file).absolute()), name, Path(file).read_text(encoding="utf-8"))
+            return cls(str(Path(file).absolute()), name, read_script(Path(file)))
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise ParameterError(

@@ -18,6 +18,7 @@ import xxhash
 
 from mrcz_dask.formats.libraries import library, one_line, raise_ours
 from mrcz_dask.formats.provenance import canonical
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.errors import DamagedError, MrczDaskError
 
 COPY_AGAIN = "copy the file again"
@@ -73,15 +74,12 @@ def read_json(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
 
     Raises
     ------
-    DamagedError
+    FormatError
         It is none, or is too large for metadata.
-    OSError
-        The file is not there, or cannot be read.
+    PlaceError, OSError
+        The file is no regular one, not there, or cannot be read.
     """
-    size = path.stat().st_size
-    if size > LARGEST:
-        raise DamagedError(f"{path}: has {size} bytes, expected {LARGEST} at most; {remedy}")
-    return parse_json(path.read_bytes(), str(path), remedy)
+    return parse_json(read_file(path, LARGEST), str(path), remedy)
 
 
 def parse_msgpack(
@@ -121,7 +119,10 @@ def open_group(path: Path, remedy: str = COPY_AGAIN, **options: Any) -> Any:
 def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
     """Return the attributes of a Zarr group, after comparing them with their checksum if they have one."""
     with reading(str(path), "attributes of a Zarr group", remedy):
-        return unsealed_values(dict(open_group(path, remedy).attrs), str(path), remedy)
+        attributes = dict(open_group(path, remedy).attrs)
+    if not attributes:  # all groups have some: the name of this part of the file was changed
+        raise DamagedError(f"{path}: its attributes are gone; {remedy}")
+    return unsealed_values(attributes, str(path), remedy)
 
 
 def sealed_values(values: dict[str, Any]) -> dict[str, Any]:
@@ -135,13 +136,21 @@ def unsealed_values(content: dict[str, Any], name: str, remedy: str = COPY_AGAIN
     Raises
     ------
     DamagedError
-        The values are not those that were written.
+        The values are not those that were written; the name of the checksum may be what was changed.
     """
     values = {key: value for key, value in content.items() if key != SEAL}
     with reading(name, "values with their checksum", remedy):
         if SEAL in content and content[SEAL] != sealed_values(values)[SEAL]:
             raise DamagedError(f"{name}: not the values that were written (their checksum differs); {remedy}")
+        if SEAL not in content and any(_is_seal(key, values) for key in values):
+            raise DamagedError(f"{name}: the name of its checksum, {SEAL}, was changed; {remedy}")
     return values
+
+
+def _is_seal(key: str, values: dict[str, Any]) -> bool:
+    """Return whether a value is the checksum of all others."""
+    seal, others = values[key], {other: value for other, value in values.items() if other != key}
+    return isinstance(seal, str) and len(seal) == 16 and seal == sealed_values(others)[SEAL]
 
 
 def _mapping(value: Any) -> dict[str, Any]:

@@ -290,10 +290,7 @@ class SessionStore:
         group = self.path / path
         if not group.exists():  # Zarr takes fifty times as long to find that out
             return {}
-        attributes = group_attributes(group, _remedy(group))
-        if not attributes:  # the name of this part of the file was damaged
-            raise DamagedError(f"{group}: its attributes are gone; {_remedy(group)}")
-        return attributes
+        return group_attributes(group, _remedy(group))
 
     def _read(self, group: str, *names: str) -> list[NDArray[Any]]:
         arrays = []

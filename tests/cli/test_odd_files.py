@@ -50,6 +50,37 @@ def test_each_is_named_and_the_rest_is_done(name: str, night: Path, tmp_path: Pa
         assert len([path for path in out.iterdir() if path.suffix in (".mrcz", ".mrcs")]) == count
 
 
+ARGUMENTS = [
+    ("koma", ".", "--settings", "pipe"),
+    ("koma", ".", "--queue-file", "pipe"),
+    ("koma", ".", "--defects", "pipe"),
+    ("koma", ".", "--gain", "pipe"),
+    ("koma", ".", "--dark", "pipe"),
+    ("koma", ".", "--exclude", "pipe.txt"),
+    ("koma", "pipe"),
+    ("count", ".", "--calibration", "pipe"),
+    ("assess", "pipe"),
+    ("live", "--replay", "pipe", "-p", "sound.py"),
+    ("live", "--replay", ".", "-p", "pipe"),
+    ("reproduce", "pipe.mrcz"),
+    ("report", "pipe"),
+]
+
+
+@pytest.mark.parametrize("arguments", ARGUMENTS, ids=" ".join)
+def test_a_pipe_as_an_argument_is_named_and_not_waited_for(
+    arguments: tuple[str, ...], night: Path, command: Path
+) -> None:
+    for name in ("pipe", "pipe.txt", "pipe.mrcz"):
+        os.mkfifo(night / name)
+    (night / "sound.py").write_text("from mrcz_dask.live import processor\n")
+    done = subprocess.run(
+        [command, *arguments], cwd=night, capture_output=True, timeout=120, stdin=subprocess.DEVNULL
+    )
+    text = (done.stdout + done.stderr).decode()
+    assert done.returncode in (1, 2, 3) and "pipe" in text and "Traceback" not in text, text
+
+
 def test_names_of_outputs_that_no_file_can_have(night: Path, tmp_path: Path, koma: Koma) -> None:
     out = tmp_path / "out"
     whole = koma(night, out)

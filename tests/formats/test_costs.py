@@ -121,13 +121,19 @@ def packed(head: bytes, blank: int, folder: Path, suffix: str) -> Path:
     return path
 
 
+def mrcz_head(frames: int, side: int) -> bytes:
+    """The header of an MRCZ file and that of its first frame."""
+    chunk = struct.pack("<4B3I", 5, 1, 0, 1, side * side, side * side, side * side)
+    return bytes(mrc_header(frames, side, 4000)) + chunk
+
+
 def mrcz_in_zstd(folder: Path) -> Path:
     """Content that goes to a temporary file when it is opened."""
-    return packed(bytes(mrc_header(8, 4096, 4000)), 64 << 20, folder, ".mrcz.zst")
+    return packed(mrcz_head(8, 4096), 64 << 20, folder, ".mrcz.zst")
 
 
 def mrcz_in_gzip(folder: Path) -> Path:
-    return packed(bytes(mrc_header(8, 4096, 4000)), 64 << 20, folder, ".mrcz.gz")
+    return packed(mrcz_head(8, 4096), 64 << 20, folder, ".mrcz.gz")
 
 
 def large_extended_header(folder: Path) -> Path:
@@ -162,6 +168,40 @@ def test_what_costs_too_much_is_refused_when_it_is_opened(
     with pytest.raises(HeaderError, match=rf"{path.name}: its .* ask for .* {costs.LARGEST}=\d+ \(GB\)"):
         open_source(path)
     assert verify_file(path).status == "damaged" and not list(temporary.iterdir())
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Note how much goes to a temporary file."""
+    sizes: list[int] = []
+
+    def check(name: str, stored: int, nbytes: int) -> None:
+        sizes.append(nbytes)
+        costs.check_temporary(name, stored, nbytes)
+
+    monkeypatch.setattr("mrcz_dask.formats.mrc.wrapped.check_temporary", check)
+    return sizes
+
+
+@pytest.mark.parametrize("suffix", [".mrcz.zst", ".mrcz.gz"])
+def test_a_packed_file_without_frames_is_refused_before_it_is_unpacked(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = watched(monkeypatch)
+    path = packed(bytes(mrc_header(8, 4096, 4000)), 8 << 20, tmp_path, suffix)
+    with pytest.raises(MrczDaskError, match="frame 0: no blosc chunk"):
+        open_source(path)
+    assert not sizes
+
+
+def test_a_packed_file_is_unpacked_no_further_than_its_header_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mrcz_dask.formats.mrc.wrapped.MAX_DECODED", 1 << 20)
+    sizes = watched(monkeypatch)
+    path = packed(mrcz_head(8, 64), 16 << 20, tmp_path, ".mrcz.zst")
+    with pytest.raises(HeaderError, match="correct NZ"):
+        open_source(path)
+    assert max(sizes) < 4 << 20
 
 
 def test_blank_stacks_are_read_whatever_their_ratio(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Metadata from files and messages: values, or one error of this package with place, reason and remedy."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,10 +80,37 @@ def test_sealed_values_come_back_and_no_changed_byte_goes_unseen(values: dict[st
         for bit in (1, 4, 64):
             changed = text[:k] + chr(ord(text[k]) ^ bit) + text[k + 1 :]
             try:
-                found = unsealed_values(parse_json(changed, "here"), "here")
-                assert {key: found.get(key) for key in values} == values
+                assert unsealed_values(parse_json(changed, "here"), "here") == values
             except DamagedError:
                 continue
+
+
+def every_bit(data: bytes) -> Iterator[bytes]:
+    for bit in range(8 * len(data)):
+        copy = bytearray(data)
+        copy[bit // 8] ^= 1 << bit % 8
+        yield bytes(copy)
+
+
+def test_every_bit_of_sealed_json_counts() -> None:
+    values = {"a": 1, "xxh": "0123456789abcdef", "b": [1.5, None]}
+    for changed in every_bit(json.dumps(sealed_values(values)).encode()):
+        try:
+            assert unsealed_values(parse_json(changed, "here"), "here") == values
+        except DamagedError:
+            continue
+
+
+def test_every_bit_of_sealed_attributes_counts(tmp_path: Path) -> None:
+    """No bit is left out: an old group has no checksum, and none comes from a changed bit."""
+    zarr.create_group(tmp_path, attributes=sealed_values({"a": 1}))
+    file = tmp_path / "zarr.json"
+    for changed in every_bit(file.read_bytes()):
+        file.write_bytes(changed)
+        try:
+            assert group_attributes(tmp_path) == {"a": 1}
+        except DamagedError:
+            continue
 
 
 def test_values_round_trip_through_messagepack() -> None:
@@ -99,7 +126,7 @@ def test_files_that_are_gone_or_no_json(tmp_path: Path) -> None:
 
 
 def _nested(text: str) -> str:
-    return text.replace("{}", '{"a":' * 3000 + "1" + "}" * 3000, 1)
+    return text.replace("{", '{"a":' * 3000 + "1" + "}" * 3000, 1)
 
 
 @pytest.mark.parametrize(
@@ -110,16 +137,17 @@ def _nested(text: str) -> str:
         lambda text: "[]",
         lambda text: text.replace("group", "grouq"),
         lambda text: text.replace('"zarr_format": 3', '"zarr_format": 9'),
-        lambda text: text.replace('"attributes": {}', '"attributes": 3'),
+        lambda text: text.replace('"attributes": {', '"attributes": 3, "b": {'),
+        lambda text: text.replace('"attributes"', '"attribute3"'),
         _nested,
     ],
 )
 def test_a_damaged_zarr_group(tmp_path: Path, damage: Callable[[str], str]) -> None:
     path = tmp_path / "a.zarr"
-    zarr.create_group(path)
-    assert group_attributes(path) == {} == dict(open_group(path).attrs)
+    zarr.create_group(path, attributes={"a": 1})
+    assert group_attributes(path) == {"a": 1} == dict(open_group(path).attrs)
     before = (path / "zarr.json").read_text()
     assert damage(before) != before
     (path / "zarr.json").write_text(damage(before))
-    with pytest.raises(DamagedError, match=r"a.zarr: expected .*; do this$"):
+    with pytest.raises(DamagedError, match=r"a.zarr: (expected|its attributes) .*; do this$"):
         group_attributes(path, "do this")

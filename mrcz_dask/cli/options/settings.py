@@ -137,10 +137,11 @@ def read_settings(path: Path, command: str, parameters: Iterable[Parameter]) -> 
     ParameterError
         When the file cannot be read, or has an unknown key or a wrong value; names the line.
     """
-    from mrcz_dask.formats.metadata import parse_toml
+    from mrcz_dask.formats.metadata import LARGEST, parse_toml
+    from mrcz_dask.formats.source import read_file
 
     try:
-        data = path.read_bytes()
+        data = read_file(path, LARGEST)
     except OSError as error:
         remedy = f"write one: mrcz-dask init {command} > {path.name}"
         raise ParameterError(f"{path} cannot be read ({error.strerror}); {remedy}") from error

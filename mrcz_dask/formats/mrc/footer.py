@@ -27,7 +27,7 @@ _FIELDS = struct.Struct("<8sHBBIQQQ")
 _SMALLEST_COMPRESSED = 1024
 # a reader allocates at most so much for so few bytes
 _MAX_RATIO = 256
-_MAX_DECODED = 1 << 28
+MAX_DECODED = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _decode(source: Source) -> Footer | None:
 
 
 def _decompress(stored: bytes | memoryview, decoded: int) -> memoryview:
-    limit = min(_MAX_DECODED, _MAX_RATIO * len(stored))
+    limit = min(MAX_DECODED, _MAX_RATIO * len(stored))
     if not 0 < decoded <= limit or len(stored) < CHUNK_HEADER:
         raise FooterError(f"{len(stored)} bytes ask for {decoded}; at most {limit} are decoded")
     chunk = ChunkHeader.parse(stored)

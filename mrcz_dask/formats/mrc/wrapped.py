@@ -17,7 +17,9 @@ from typing import IO, Any
 
 import zstandard
 
+from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, check_size
 from mrcz_dask.formats.costs import check_cost, check_temporary
+from mrcz_dask.formats.mrc.footer import MAX_DECODED
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, PROMISE, Header
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -46,6 +48,7 @@ MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
     ),
 }
 _AHEAD = _BLOCK = 1 << 20
+_CHUNK_ROOM = 64  # bytes by which a chunk is larger than its frame, at most
 _BROKEN = (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
 
@@ -98,12 +101,25 @@ class Unpacked(Source):
             check_cost(self.name, stored=self.stored, decoded=nbytes, at_once=at_once)
             self._head = head + self._take(header.extended_size)
         if header.compressed or PROMISE in header.labels:
-            if not header.compressed:
+            if header.compressed:
+                self._check_first_chunk(header.frame_nbytes)
+            else:
                 check_temporary(self.name, self.stored, nbytes)
-            self._unpack_all()
+            self._unpack_all(nbytes + header.shape[0] * _CHUNK_ROOM + MAX_DECODED)
         else:
             self.size = nbytes
             self.streamed = self.sequential = True
+
+    def _check_first_chunk(self, nbytes: int) -> None:
+        """Refuse an MRCZ file that has no frame where its first one should be."""
+        with self._unpacking():
+            head = self._take(CHUNK_HEADER)
+        try:
+            check_size(ChunkHeader.parse(head), nbytes)
+        except DamagedError as error:
+            raise DamagedError(
+                f"{self.name}: frame 0: {error}; copy it again, or unpack it to read others"
+            ) from error
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
         """Return `count` unpacked bytes from `offset`; see `Source`."""
@@ -155,13 +171,20 @@ class Unpacked(Source):
                 "correct NZ or NSYMBT in the header"
             )
 
-    def _unpack_all(self) -> None:
+    def _unpack_all(self, most: int | None = None) -> None:
+        """Unpack to a temporary file; more than `most` bytes are refused."""
         file = tempfile.TemporaryFile(prefix="mrcz-dask-")  # noqa: SIM115 - closed by close()
         try:
             with self._unpacking():
                 self._rewind()
                 while block := self._flow.read(_BLOCK):
-                    check_temporary(self.name, self.stored, file.tell() + len(block))
+                    nbytes = file.tell() + len(block)
+                    check_temporary(self.name, self.stored, nbytes)
+                    if most is not None and nbytes > most:
+                        raise HeaderError(
+                            f"{self.name}: the header allows for {most} bytes at most, and more are "
+                            "compressed in the file; correct NZ in the header"
+                        )
                     file.write(block)
                 if self.size:  # known where all is read later than the header
                     self._compare(file.tell())

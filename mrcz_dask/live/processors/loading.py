@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from mrcz_dask.engine.user_script import UserScript
+from mrcz_dask.engine.user_script import UserScript, read_script
 from mrcz_dask.live.processors.declare import MARK, Processor
 from mrcz_dask.values.errors import ProcessorError
 
@@ -98,7 +98,7 @@ class FileWatch:
             return None
         self._stamp = stamp
         try:
-            text = self._path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+            text = read_script(self._path)
+        except (OSError, ValueError):
             return None
         return None if text == script.text else replace(script, text=text)

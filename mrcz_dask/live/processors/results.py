@@ -94,7 +94,7 @@ class ResultStore:
         open_group(self.path, REMEDY, mode="a", attributes={MARK: VERSION})
 
     def _check(self) -> None:
-        version = group_attributes(self.path, REMEDY).get(MARK) if is_zarr(self.path) else None
+        version = open_group(self.path, REMEDY).attrs.get(MARK) if is_zarr(self.path) else None
         if version != VERSION:
             raise FormatError(
                 f"{self.path}: no store of live results (layout {version!r}; this program writes {VERSION}); "
@@ -154,7 +154,8 @@ class Series:
             shutil.rmtree(path)
         self._attributes = group_attributes(path, REMEDY) if (path / "zarr.json").exists() else {}
         with reading(str(path), "results of a processor", REMEDY):
-            self._group = open_group(path, REMEDY, mode="a")
+            about = sealed_values({"processor_file": file})  # of a new group, which is never without
+            self._group = open_group(path, REMEDY, mode="a", attributes=about)
             arrays = dict(self._group.arrays())
             self._rows = arrays["frame"].shape[0] if arrays else 0
         self._waiting: list[Result] = []
