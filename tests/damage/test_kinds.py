@@ -33,7 +33,6 @@ FOR_PEOPLE = "is looked at by people, or read by other programs, and never by th
 NO_DATA = "holds no data"
 NEEDS_NONE = {
     "assess/files.py": FOR_PEOPLE,
-    "assess/plots.py": FOR_PEOPLE,
     "cli/cluster.py": FOR_PEOPLE,
     "cli/gain.py": FOR_PEOPLE,
     "convert/zarr_view.py": FOR_PEOPLE,
@@ -46,6 +45,7 @@ NEEDS_NONE = {
     "formats/defects.py": FOR_PEOPLE,
     "formats/text/star.py": FOR_PEOPLE,
     "live/page/export_files.py": FOR_PEOPLE,
+    "pages/markup.py": FOR_PEOPLE,
     "report/files.py": FOR_PEOPLE,
     "session/output_folder.py": NO_DATA,
     "session/readback.py": "gives outputs of others their name",
