@@ -74,7 +74,7 @@ def compare(path: Path, again: Path, version: str) -> Reproduction:
 
 
 def _numbers(path: Path) -> dict[str, Any]:
-    """Return what a footer says of pixels, and its steps by name, without their digests and versions."""
+    """Read the pixel values and provenance steps of a footer, without digests and versions."""
     footer = read_footer(path) or {}
     steps = {
         name: {key: value for key, value in step.items() if key not in ("digest", "version")}

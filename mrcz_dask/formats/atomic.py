@@ -21,6 +21,7 @@ from mrcz_dask.values.timing import phase
 
 Target = str | os.PathLike[str] | BinaryIO
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ATTEMPTS = 10
 
 
 class AtomicFile:
@@ -233,6 +234,31 @@ def replace_store(place: Path, target: Path) -> None:
     except OSError as error:
         raise explain(error, target) from error
     shutil.rmtree(old, ignore_errors=True)
+
+
+def replace_by_any(temporary: Path, target: Path) -> None:
+    """Rename a folder to `target`, also while equal tasks do the same; one that is there gives way.
+
+    Raises
+    ------
+    SpaceError
+        Others replace it again and again.
+    """
+    old = temporary.with_name(temporary.name + "-old")
+    try:
+        for _ in range(_ATTEMPTS):
+            try:
+                temporary.rename(target)
+                return
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+            with suppress(FileNotFoundError):  # the same task, run twice, was there first
+                target.rename(old)
+            shutil.rmtree(old, ignore_errors=True)
+        raise SpaceError(f"{target}: is replaced again and again; run one job at a time in this folder")
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def explain(error: OSError, path: Path) -> OSError:

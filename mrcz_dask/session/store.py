@@ -11,7 +11,6 @@ one. Every array and every group has its xxh3-64 in its attributes: Zarr reads a
 
 from __future__ import annotations
 
-import errno
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
-from mrcz_dask.formats.atomic import explain
+from mrcz_dask.formats.atomic import explain, replace_by_any
 from mrcz_dask.formats.metadata import SEAL, group_attributes, open_group, open_node, reading, sealed_values
 from mrcz_dask.formats.places import SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
@@ -34,12 +33,11 @@ from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
-from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError, SpaceError
+from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 VERSION = 1
-ATTEMPTS = 10
 CHUNK_PIXELS = 1 << 22
 PIXEL_ARRAYS = ("pattern", "weight", "fill")
 SCALE = "scale"
@@ -330,7 +328,7 @@ class SessionStore:
             group = zarr.create_group(temporary, attributes=sealed_values(dict(attributes)))
             for name, values in arrays.items():
                 _write_array(group, name, values)
-            _replace(temporary, self.path / path)
+            replace_by_any(temporary, self.path / path)
         except OSError as error:
             raise explain(error, self.path / path) from error
         finally:
@@ -369,25 +367,6 @@ def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
         attributes={SEAL: _array_digest(values)},
     )
     array[...] = values
-
-
-def _replace(temporary: Path, target: Path) -> None:
-    """Move a folder to its place; one that is there already gives way."""
-    old = temporary.with_name(temporary.name + "-old")
-    try:
-        for _ in range(ATTEMPTS):
-            try:
-                temporary.rename(target)
-                return
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-            with suppress(FileNotFoundError):  # the same task, run twice, was there first
-                target.rename(old)
-            shutil.rmtree(old, ignore_errors=True)
-        raise SpaceError(f"{target}: is replaced again and again; run one job at a time in this folder")
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _array_digest(values: NDArray[Any]) -> str:

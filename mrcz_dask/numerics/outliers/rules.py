@@ -51,7 +51,7 @@ NO_TAIL = Tail(math.inf)
 
 @dataclass(frozen=True, slots=True)
 class ThresholdRule:
-    """How a threshold follows from the place where the line of a tail crosses zero.
+    """Rule that finds the threshold of outliers from where a line through the tail crosses zero.
 
     Attributes
     ----------
