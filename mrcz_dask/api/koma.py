@@ -22,9 +22,10 @@ from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.checks import in_runs
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Listener, silent
-from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Rule, Settings
+from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Settings
 
 if TYPE_CHECKING:
     import dask.array as da

@@ -16,6 +16,7 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.checks import expect
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,
@@ -27,7 +28,6 @@ from mrcz_dask.values.params import (
     OutlierParams,
     OutputDtype,
     OutputFormat,
-    Rule,
     Settings,
     WriteMode,
 )

@@ -63,7 +63,7 @@ def without_dark(total: StackSum, gain: Gain) -> StackSum:
 
 @lru_cache(maxsize=KEPT)
 def stored_gain(store: str, digest: str, gamma: float) -> Gain:
-    """Load a gain from the session store and raise it to `gamma`; the process keeps it for the next stack.
+    """Load a gain, dark and defects from the session store, and raise it to `gamma`; two are cached.
 
     Raises
     ------

@@ -99,7 +99,7 @@ def patch(mean: MeanImage, correction: Correction) -> tuple[Image, NDArray[np.ui
 
 
 def corner(weight: NDArray[np.uint8]) -> tuple[int, int]:
-    """Find the square (patch) with most outliers, and return the row and column of its first pixel."""
+    """Return (row, column) of the first pixel of the 96 x 96 square with most outliers (weight < 128)."""
     half = PATCH // 2
     ny, nx = weight.shape
     down, across = (max(2, -(-n // half)) for n in weight.shape)

@@ -4,5 +4,7 @@ from typing import Literal
 
 # `engine/queue_systems.py`
 System = Literal["slurm", "sge", "pbs", "lsf"]
+# `numerics/outliers/rules.py`
+Rule = Literal["fdr", "paper"]
 # `export/texts.py`
 Program = Literal["relion", "motioncor", "cryosparc", "warp"]

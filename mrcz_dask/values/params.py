@@ -11,10 +11,10 @@ from numbers import Real
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 from mrcz_dask.values.checks import one_of, raise_all, whole, within
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.records import Record
 
-Rule = Literal["fdr", "paper"]
 Method = Literal["fit", "plain", "session"]
 Form = Literal["subtract", "subtract-raw", "divide"]
 Breaks = Literal["auto", "none"]

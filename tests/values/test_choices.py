@@ -10,8 +10,7 @@ import pytest
 from mrcz_dask.engine.queue_systems import QUEUE_SYSTEMS
 from mrcz_dask.export.texts import TEXTS
 from mrcz_dask.numerics.outliers.rules import RULES
-from mrcz_dask.values.choices import Program, System
-from mrcz_dask.values.params import Rule
+from mrcz_dask.values.choices import Program, Rule, System
 
 ROOT = Path(__file__).parents[2] / "mrcz_dask"
 

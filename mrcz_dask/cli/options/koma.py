@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from mrcz_dask.api.settings import koma_params, write_params
 from mrcz_dask.cli.options.declare import OptionGroup, info, option
 from mrcz_dask.values.checks import parse_seconds
+from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,
@@ -18,7 +19,6 @@ from mrcz_dask.values.params import (
     OutlierParams,
     OutputDtype,
     OutputFormat,
-    Rule,
     WriteMode,
     WriteParams,
 )

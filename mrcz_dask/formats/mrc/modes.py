@@ -33,7 +33,7 @@ _DRIFT = 1 / 16  # of the range: a dark that is too bright makes pixels no more 
 
 
 def split_mode(mode: int) -> tuple[str, str | None]:
-    """Return the dtype (without byte order) and the codec name (None: not compressed) of an MRC MODE.
+    """Split an MRC MODE into the pixels' type as text, such as ``i2``, and the codec (None: not compressed).
 
     Raises
     ------

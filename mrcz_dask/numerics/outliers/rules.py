@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mrcz_dask.values.params import OutlierParams, Rule
+from mrcz_dask.values.choices import Rule
+from mrcz_dask.values.params import OutlierParams
 
 TAIL_START = 0.5
 FEWEST_BINS = 2

@@ -86,7 +86,7 @@ class MovingSum(ABC, Generic[Ref]):
 
     @abstractmethod
     def images(self, without: Member | None = None) -> tuple[NDArray[np.float32], ...]:
-        """Return the images (ny, nx) that correct a stack, from all members except `without`."""
+        """Return the images (ny, nx) that correct the stack `without`: the reference of all other members."""
 
     def moved_to(self, members: Iterable[Ref], exponent: int, load: Callable[[Ref], Member]) -> Self:
         """Return a copy of the sum that is moved to other members; see `move_to`."""
