@@ -94,7 +94,7 @@ def read_file(path: str | os.PathLike[str], most: int) -> bytes:
     with os.fdopen(open_file(path), "rb") as stream:
         if (size := os.fstat(stream.fileno()).st_size) > most:
             raise FormatError(f"{os.fspath(path)}: has {size} bytes; expected at most {most}")
-        return stream.read(most)
+        return stream.read(size)
 
 
 def read_bytes(handle: int, count: int, offset: int) -> bytes:

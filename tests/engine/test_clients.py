@@ -129,6 +129,7 @@ def test_the_cluster_is_announced_and_sized(processes: DaskClient) -> None:
 
 def test_no_worker_seems_lost_while_the_client_asks_for_itself(processes: DaskClient) -> None:
     client, over = processes.client, threading.Event()
+    client.wait_for_workers(2, timeout=60)  # one may have been ended by the test before
 
     def ask() -> None:  # as the client's own loop does, all the time instead of every two seconds
         while not over.is_set():

@@ -22,12 +22,12 @@ def phase_change(
     frames: Literal["images", "diffraction"] = "images",
     place: Annotated[float, Range(0.5, 2000, 0.01)] = 4.0,
     width: Annotated[float, Range(0.01, 0.2, 0.01)] = 0.05,
-    centre: Literal["middle", "mass"] = "middle",
+    center: Literal["middle", "mass"] = "middle",
 ) -> dict[str, object] | None:
     """Crystalline over amorphous: a ring's intensity above its background, over that background.
 
     `place` of the ring: in images the lattice spacing in Angstrom (pixels if their size is not known), in
-    diffraction frames the radius in pixels, about `centre`. `width`: half of the ring's, of its radius.
+    diffraction frames the radius in pixels, about `center`. `width`: half of the ring's, of its radius.
     """
     pixels = prepared(frame, least=32)
     if pixels is None:
@@ -36,7 +36,7 @@ def phase_change(
     if frames == "images":
         power = spectrum(pixels, min(512, min(frame.shape) // 4 * 4))
         middle, radius = (len(power) / 2, 0.0), len(power) * (info.pixel_size or 1.0) / place
-    elif centre == "mass":
+    elif center == "mass":
         middle = tuple(np.round(center_of_mass(pixels.clip(pixels.mean()) - pixels.mean()), 1).tolist())
     ring, angle, inside, outside = zones(power.shape, middle, radius, max(width * radius, 1.5))
     values = power.ravel()

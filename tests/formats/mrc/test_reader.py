@@ -227,14 +227,6 @@ def test_quantized_pixels(stack: Stack, file_of: Any) -> None:
             assert (reader.physical(1) == found[1]).all()
 
 
-def test_a_scale_that_is_no_number(stack: Stack, file_of: Any) -> None:
-    with (
-        StackReader(file_of(stack, pixels={"scale": "inf"})) as reader,
-        pytest.raises(FooterError, match="scale"),
-    ):
-        reader.physical(0)
-
-
 def test_not_quantized_is_as_stored(stack: Stack, file_of: Any) -> None:
     with StackReader(file_of(stack)) as reader:
         assert not reader.quantized and (reader.scale, reader.offset) == (1.0, 0.0)
