@@ -116,6 +116,7 @@ def test_each_killed_once(seed: int, tmp_path: Path) -> None:
     check(scene)
 
 
+@pytest.mark.slow
 def test_ten_thousand_frames_over_loopback(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
