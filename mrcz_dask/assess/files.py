@@ -67,7 +67,7 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: boo
         See `write_csv`.
     """
     new = [(folder / name, data) for name, data in files]
-    due = [(path, data) for path, data in new if not path.exists() or path.read_bytes() != data]
+    due = [(path, data) for path, data in new if not path.is_file() or path.read_bytes() != data]
     others = [path for path, _ in due if path.exists()]
     if others and not overwrite:
         raise OutputExistsError(

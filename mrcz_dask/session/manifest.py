@@ -110,7 +110,7 @@ def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener
     try:
         if not text:  # which sha256sum would not take
             path.unlink(missing_ok=True)
-        elif not path.exists() or path.read_bytes() != text:
+        elif not path.is_file() or path.read_bytes() != text:
             write_atomic(path, text)
     except OSError as error:  # the stacks matter more
         warn(messages.Warned(f"{path}: cannot be written ({error.strerror or error})"))

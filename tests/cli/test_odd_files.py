@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mrcz_dask.assess.files import write_files
+from mrcz_dask.values.errors import SpaceError
 from tests.nights import Koma
 
 ODD = ("pipe.mrcz", "loop.mrcz", "nowhere.mrcz", "zero.mrcz")
@@ -92,3 +94,19 @@ def test_names_of_outputs_that_no_file_can_have(night: Path, tmp_path: Path, kom
     assert whole.complete and len(again.failures) == 4 and len(again.results) == len(names) - 4
     assert all("cannot write" in failure.reason for failure in again.failures)
     assert (out / names[2]).is_symlink() and (out / names[0]).is_fifo()
+
+
+def test_a_pipe_with_the_name_of_the_manifest_is_not_waited_for(
+    night: Path, tmp_path: Path, koma: Koma
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    os.mkfifo(out / "MANIFEST")
+    assert koma(night, out).complete
+    assert (out / "MANIFEST").is_fifo()
+
+
+def test_a_pipe_with_the_name_of_a_table_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "table.csv")
+    with pytest.raises(SpaceError, match="pipe"):
+        write_files([("table.csv", b"1")], tmp_path, overwrite=True)
