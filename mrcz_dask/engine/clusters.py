@@ -19,6 +19,7 @@ from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.hosts import LOOPBACK, guard_dashboard, is_loopback
 from mrcz_dask.engine.jobs import (
+    ALLOWED_FAILURES,
     ONE_THREAD,
     WORKER_MEMORY,
     begin_jobs,
@@ -215,6 +216,7 @@ def _local(
             memory_limit=planned.limit,
             dashboard_address=dashboard,
             silence_logs="ERROR",
+            scheduler_kwargs={"allowed_failures": ALLOWED_FAILURES},
         ) as (cluster, client),
     ):
         _warn_of_dashboard(dashboard, listen)

@@ -42,6 +42,9 @@ WORKER_MEMORY = {
     "distributed.worker.memory.pause": False,
     "distributed.worker.memory.terminate": 1.0,
 }
+# A task fails when its worker was lost this often and once more. Dask blames a loss on all tasks that the
+# worker had been given, so that with its default of 3 a few losses in a night make sound stacks fail.
+ALLOWED_FAILURES = 10
 # Seconds between Dask's looks at how many jobs the work asks for.
 LOOK = 2.0
 # Seconds after which a job that was refused is submitted again: queues are full, or away for a while.
@@ -88,7 +91,10 @@ def open_cluster(
             job_cls=_exact(settings, estimate, cls.job_cls),
             n_workers=0,
             security=security,
-            scheduler_options={"dashboard_address": dashboard or settings.dashboard},
+            scheduler_options={
+                "dashboard_address": dashboard or settings.dashboard,
+                "allowed_failures": ALLOWED_FAILURES,
+            },
             silence_logs="ERROR",
         ) as cluster,
     ):
