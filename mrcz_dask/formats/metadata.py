@@ -104,16 +104,22 @@ def parse_toml(
 
 def open_node(path: Path, remedy: str = COPY_AGAIN) -> Any:
     """Open a Zarr array or group for reading; damage is an error that names the folder, as in `reading`."""
-    zarr = library("zarr", "formats", "Zarr stores")
+    zarr = _checked_zarr()
     with reading(str(path), "a Zarr array or group", remedy):
         return zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
 
 
 def open_group(path: Path, remedy: str = COPY_AGAIN, **options: Any) -> Any:
     """Open a Zarr group; damage is an error that names the folder, as in `reading`."""
-    zarr = library("zarr", "formats", "Zarr stores")
+    zarr = _checked_zarr()
     with reading(str(path), "a Zarr group", remedy):
         return zarr.open_group(path, **{"mode": "r"} | options)
+
+
+def _checked_zarr() -> Any:
+    """Import Zarr, which then checks blosc chunks before it decodes them."""
+    library("mrcz_dask.formats.zarr_blosc", "formats", "Zarr stores")
+    return library("zarr", "formats", "Zarr stores")
 
 
 def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
