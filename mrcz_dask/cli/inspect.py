@@ -161,6 +161,7 @@ def verify(
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
+    Event lists and stores of live results are compared with the digests in them.
     With --deep, outputs of `koma` and `count` are made again from their inputs, and compared bit for bit:
     those that `koma` left in a folder in one run over the session, others one by one.
 
@@ -199,7 +200,7 @@ def verify(
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Add to reports the outputs that are gone or differ, by the log of the run in a folder."""
     from mrcz_dask.session.log import last_results, read_messages
-    from mrcz_dask.session.manifest import Output, listed, lost
+    from mrcz_dask.session.manifest import NAME, Output, damage, listed, lost
     from mrcz_dask.values.records import StackResult, Written
 
     moments = tuple(read_messages(folder))
@@ -207,6 +208,8 @@ def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, An
     results = {output.name: output for output in [*known, *last_results(moments, Written).values()]}
     outputs = [*results.values(), *listed(folder, results.values())]
     problems = {str(folder / name): text for name, text in lost(folder, outputs, read=True).items()}
+    if text := damage(folder, results.values()):
+        reports.append({"path": str(folder / NAME), "status": "damaged", "problems": [text], "frames": 0})
     for report in reports:
         if report["path"] in problems:
             report["status"] = "damaged"
@@ -278,12 +281,17 @@ def _verify(path: Path) -> dict[str, Any]:
     from mrcz_dask.correction.opening import recipe_problem
     from mrcz_dask.counting.store import event_problems
     from mrcz_dask.formats.verify import verify_file
+    from mrcz_dask.live.processors.checking import is_results, results_problems
     from mrcz_dask.session.listing import EVENTS
 
     report: dict[str, Any] = {"path": str(path), "frames": 0}
     if path.name.endswith(EVENTS) and path.is_dir():
         problems = event_problems(path)
         return report | {"status": "damaged" if problems else "sound", "problems": problems}
+    if is_results(path):
+        problems, unchecked = results_problems(path)
+        status = "damaged" if problems else "partly-checked" if unchecked else "sound"
+        return report | {"status": status, "problems": problems, "notes": unchecked}
     try:
         verified = verify_file(path)
     except MissingLibraryError as error:

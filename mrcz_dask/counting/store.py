@@ -16,7 +16,7 @@ from mrcz_dask.counting.packing import CHARGE_STEPS, STEPS, EventArrays, pixels
 from mrcz_dask.counting.recording import Summary
 from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.digest import file_digest
-from mrcz_dask.formats.metadata import group_attributes, open_group, read_json, reading, sealed_values
+from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_group, reading, sealed_values
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain, verify_chain
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, ParameterError, PlaceError
@@ -26,7 +26,6 @@ VERSION = 1
 MARK = "mrcz_dask_events"
 CHUNK = 1 << 19
 VERIFIED = 64  # frames that are read at a time to verify a list
-ROOT = "zarr.json"
 REMEDY = "copy the list again, or count again"
 _COLUMNS = {"frame": np.uint32, "y": np.int32, "x": np.int32, "charge": np.uint16}
 
@@ -91,7 +90,7 @@ class Events:
                 raise DamagedError(f"{path}: attributes that no version wrote; {REMEDY}")
             self._sound: set[str] = set()
             for name in ("first", *_COLUMNS):
-                self._check(f"{name}/{ROOT}")
+                self._check(f"{name}/{ZARR_FILE}")
             self._check_chunks("first", 0, self._group["first"].size)
             self._first = np.asarray(self._group["first"][:])
 
@@ -119,14 +118,12 @@ class Events:
 
     def problems(self) -> list[str]:
         """Check files, arrays and provenance of the list for damage; return a text for each problem."""
-        there = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()} - {ROOT}
+        there = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
         files = self._files or {}
-        wrong = [f"{name} does not belong to the list" for name in sorted(there - {*(files or there)})]
+        others = sorted(there - {ZARR_FILE, *(files or there)})
+        wrong = [f"{name} does not belong to the list" for name in others]
         problems = (self._file_problem(name, digest) for name, digest in files.items())
         wrong += [problem for problem in problems if problem is not None]
-        root = read_json(self.path / ROOT, REMEDY)
-        if root.keys() - {"attributes", "zarr_format", "node_type", "consolidated_metadata"}:
-            wrong.append(f"{ROOT} is not the file that was written")
         if wrong:
             return wrong
         summary, counts = Summary(), np.diff(self._first).astype(np.int64)
@@ -244,7 +241,7 @@ def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]
         _array(group, "first", frames + 1, np.uint64, 1 << 16)[:] = np.concatenate(first)
         files = [path for path in folder.place.rglob("*") if path.is_file()]
         digests = {path.relative_to(folder.place).as_posix(): file_digest(path) for path in sorted(files)}
-        del digests[ROOT]
+        del digests[ZARR_FILE]
         values = {MARK: VERSION, "steps": steps, "about": plain(about), "files": digests}
         group.attrs.put(sealed_values(values))
         folder.commit()

@@ -24,6 +24,7 @@ from mrcz_dask.values.errors import DamagedError, MrczDaskError
 COPY_AGAIN = "copy the file again"
 LARGEST = 1 << 28  # bytes of a file of metadata
 SEAL = "xxh3"
+ZARR_FILE = "zarr.json"
 
 
 @contextmanager
@@ -58,7 +59,7 @@ def parse_value(
     damage is an error that names the file.
     """
     with reading(name, "JSON", remedy, error):
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=_unique)
 
 
 def parse_json(
@@ -66,7 +67,7 @@ def parse_json(
 ) -> dict[str, Any]:
     """Return the JSON object in bytes or text as a dictionary; damage is an error that names the file."""
     with reading(name, "a JSON object", remedy, error):
-        return _mapping(json.loads(data))
+        return _mapping(json.loads(data, object_pairs_hook=_unique))
 
 
 def read_json(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
@@ -106,6 +107,8 @@ def open_node(path: Path, remedy: str = COPY_AGAIN) -> Any:
     """Open a Zarr array or group for reading; damage is an error that names the folder, as in `reading`."""
     zarr = _checked_zarr()
     with reading(str(path), "a Zarr array or group", remedy):
+        if (path / ZARR_FILE).is_file():  # Zarr would take one of two values of the same name
+            parse_json(read_file(path / ZARR_FILE, LARGEST), str(path), remedy)
         return zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
 
 
@@ -125,7 +128,11 @@ def _checked_zarr() -> Any:
 def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
     """Return the attributes of a Zarr group, after comparing them with their checksum if they have one."""
     with reading(str(path), "attributes of a Zarr group", remedy):
-        attributes = dict(open_group(path, remedy).attrs)
+        content = parse_json(read_file(path / ZARR_FILE, LARGEST), str(path), remedy)
+        attributes = content.pop("attributes", None)
+        content.pop("consolidated_metadata", None)
+        if content != {"zarr_format": 3, "node_type": "group"}:
+            raise ValueError(f"found {content}")
     if not attributes:  # all groups have some: the name of this part of the file was changed
         raise DamagedError(f"{path}: its attributes are gone; {remedy}")
     return unsealed_values(attributes, str(path), remedy)
@@ -157,6 +164,15 @@ def _is_seal(key: str, values: dict[str, Any]) -> bool:
     """Return whether a value is the checksum of all others."""
     seal, others = values[key], {other: value for other, value in values.items() if other != key}
     return isinstance(seal, str) and len(seal) == 16 and seal == sealed_values(others)[SEAL]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the members of a JSON object; readers differ in which of two with the same name they take."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the name {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return members
 
 
 def _mapping(value: Any) -> dict[str, Any]:

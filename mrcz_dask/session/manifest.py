@@ -80,6 +80,27 @@ def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
     return [Written(output, output, 0, "", tuple(of)) for output, of in found.items()]
 
 
+def damage(folder: Path, results: Iterable[Output]) -> str:
+    """Compare ``MANIFEST`` itself with the log of the run; return what is wrong with it, or nothing.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    results
+        The last result of each stack. Results of older versions name no files.
+    """
+    path = folder / NAME
+    due = {name: sha256 for one in results for name, sha256 in one.files}
+    known = _listed(path)
+    if known is None and (due or any(map(_LINE.fullmatch, _lines(path)))):
+        return f"{path}: a line is none of sha256sum; run the same command again"
+    known = known or {}
+    if wrong := sorted(name for name, sha256 in due.items() if known.get(name) != sha256):
+        return f"{path}: does not list {some(wrong)} as the run wrote it; run the same command again"
+    return ""
+
+
 def _of_stack(name: str) -> str:
     """Return the output that a file is part of: the folder of a Zarr array, the file beside a sidecar."""
     return _PART.sub(r"\1", name)
@@ -89,9 +110,9 @@ def _listed(path: Path) -> dict[str, str] | None:
     """Return the SHA-256 of each file; None if it is a file of another kind."""
     if not path.exists():
         return {}
-    lines = read_file(path, _LARGEST).decode("utf-8", "surrogateescape").removesuffix("\n").split("\n")
+    *lines, rest = _lines(path)
     found = [_LINE.fullmatch(line) for line in lines]
-    if not all(found):
+    if rest or not all(found):
         return None
     back = {value: key for key, value in _ESCAPES.items()}
     texts = [(one[1], one[2], one[3]) for one in found if one]
@@ -99,6 +120,10 @@ def _listed(path: Path) -> dict[str, str] | None:
         re.sub(r"\\[\\nr]", lambda it: back[it[0]], name) if escaped else name: sha256
         for escaped, sha256, name in texts
     }
+
+
+def _lines(path: Path) -> list[str]:
+    return read_file(path, _LARGEST).decode("utf-8", "surrogateescape").split("\n")
 
 
 def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:

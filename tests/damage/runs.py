@@ -1,5 +1,6 @@
 """What a run keeps beside its outputs."""
 
+import hashlib
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,19 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.counting import Calibration
+from mrcz_dask.formats.spool import Spool, SpoolReader
+from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.page.export_files import StoredResults
+from mrcz_dask.live.processors.checking import results_problems
+from mrcz_dask.live.processors.results import ResultStore, Setting
+from mrcz_dask.live.record.streams import StreamStacks
+from mrcz_dask.live.view import Result
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.params import CountingParams
+from mrcz_dask.session import manifest
 from mrcz_dask.session.log import Log, read_messages
 from mrcz_dask.values import messages
-from mrcz_dask.values.records import StackResult
+from mrcz_dask.values.records import StackResult, Written
 from tests.damage.generator import Kind, same_json
 
 
@@ -53,7 +62,85 @@ def read_calibration(path: Path) -> dict[str, Any]:
     return {"digest": found.digest, "detector": repr(found)}
 
 
+def write_results(folder: Path) -> Path:
+    """Write results of a live processor."""
+    store = ResultStore(folder / "a.live.zarr")
+    series = store.series("p", "p.py")
+    for k in range(3):
+        line, image = (np.arange(2.0), np.full(2, float(k))), np.full((2, 3), k, np.float32)
+        series.append(Result(k, 10.0 + k, {"a": float(k), "b": line, "c": image}))
+    series.add_setting(Setting(0, Roi(0, 4, 0, 4), {"sigma": 2.0}))
+    series.close()
+    return store.path
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Return what exports and `--catch-up` read of it: numbers and profiles, and settings."""
+    found = StoredResults.open(path / "p")
+    values = {name: list(found.blocks(name)) for name in ("frame", "time", "a", "b_axis", "b")}
+    return {**values, "settings": ResultStore(path, append=True).settings("p")}
+
+
+def is_sound_store(path: Path) -> bool:
+    """Return whether results are called sound."""
+    return results_problems(path) == ([], [])
+
+
+FILES = tuple((name, hashlib.sha256(name.encode()).hexdigest()) for name in ("a.mrcz", "b.mrcz", "b.mdoc"))
+
+
+def write_manifest(folder: Path) -> Path:
+    """Write the `MANIFEST` of a run."""
+    manifest.add(folder, FILES, messages.silent)
+    return folder / manifest.NAME
+
+
+def read_nothing(path: Path) -> None:
+    """Return nothing: outputs are compared with the log, where there is one."""
+
+
+def is_true(path: Path) -> bool:
+    """Return whether `MANIFEST` lists what the log says."""
+    return not manifest.damage(path.parent, [Written("a", "a.mrcz", 6, "", FILES)])
+
+
+def write_numbers(folder: Path) -> Path:
+    """Write up to which frames streams are recorded."""
+    _streams(folder).written("a", 7)
+    _streams(folder).written("", 41)
+    return folder / ".recording.json"
+
+
+def read_numbers(path: Path) -> dict[str, int]:
+    """Return which frames come next."""
+    return _streams(path.parent).next
+
+
+def _streams(folder: Path) -> StreamStacks[Any]:
+    return StreamStacks(folder / ".recording.json", 10, lambda about, first: None, lambda stack: None)
+
+
+def write_spool(folder: Path) -> Path:
+    """Write a spool of three records."""
+    spool = Spool.create(folder / ".a.spool", {"stack": "a"})
+    for k in range(3):
+        spool.append([({"number": k}, bytes([k]) * 9)])
+    spool.close()
+    return spool.path
+
+
+def read_spool(path: Path) -> list[Any]:
+    """Return the records that are whole."""
+    with SpoolReader.open(path) as spool:
+        return [(record.header, spool.body(record)) for record in spool.records]
+
+
+RESULTS, NUMBERS = "live/processors/results.py", "live/record/streams.py"
 KINDS = [
     Kind("log", ("session/log.py",), write_log, read_log, agree=none_is_new),
+    Kind("results", (RESULTS,), write_results, read_results, is_sound_store, same=same_json),
+    Kind("MANIFEST", ("session/manifest.py",), write_manifest, read_nothing, is_true),
+    Kind("recorded numbers", (NUMBERS,), write_numbers, read_numbers, optional=lambda file: True),
+    Kind("spool", ("formats/spool.py",), write_spool, read_spool, agree=none_is_new),
     Kind("calibration", ("counting/calibration.py",), write_calibration, read_calibration, same=same_json),
 ]

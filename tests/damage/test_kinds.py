@@ -23,10 +23,6 @@ WRITE = {
 # kinds whose damage other tests try, by the module that writes them
 ELSEWHERE = {
     "correction/correct_stack.py": "tests/correction/test_belongings.py",
-    "formats/spool.py": "tests/formats/test_spool.py",
-    "live/processors/results.py": "tests/live/processors/test_results.py",
-    "live/record/streams.py": "tests/live/record/test_damaged_recordings.py",
-    "session/manifest.py": "tests/session/test_manifest.py",  # it is compared with files
     "assess/run.py": "tests/formats/test_metadata.py",
 }
 FOR_PEOPLE = "is looked at by people, or read by other programs, and never by this one"

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from mrcz_dask.formats.metadata import (
     group_attributes,
     open_group,
+    open_node,
     parse_json,
     parse_msgpack,
     parse_toml,
+    parse_value,
     read_json,
     sealed_values,
     unsealed_values,
@@ -151,3 +153,21 @@ def test_a_damaged_zarr_group(tmp_path: Path, damage: Callable[[str], str]) -> N
     (path / "zarr.json").write_text(damage(before))
     with pytest.raises(DamagedError, match=r"a.zarr: (expected|its attributes) .*; do this$"):
         group_attributes(path, "do this")
+
+
+def test_a_name_that_stands_twice_is_damage() -> None:
+    for text in ('{"a": 1, "a": 2}', '{"b": [{"a": 1, "a": 1}]}'):
+        with pytest.raises(DamagedError, match="'a' stands twice"):
+            parse_json(text, "x")
+        with pytest.raises(DamagedError, match="'a' stands twice"):
+            parse_value(text, "x")
+
+
+def test_a_zarr_group_in_which_a_name_stands_twice_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr"
+    zarr.create_group(path, attributes=sealed_values({"a": 1}))
+    file = path / "zarr.json"
+    file.write_text(file.read_text().replace('"a": 1', '"a": 2, "a": 1'))
+    for read in (group_attributes, open_node):
+        with pytest.raises(DamagedError, match="'a' stands twice"):
+            read(path)

@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.metadata import group_attributes, open_group, reading
 from mrcz_dask.live.page.pixels import binned, limits
 from mrcz_dask.live.page.plots import LINES, with_unit
-from mrcz_dask.live.processors.results import REMEDY
+from mrcz_dask.live.processors.checking import REMEDY, ROWS, check_rows
 
-ROWS = 1024  # that are read at a time
 AXIS = "_axis"
 WIDTH, HEIGHT, DPI = 7.0, 2.8, 120
 POINTS = 20_000  # of a series that are drawn
@@ -51,11 +50,18 @@ class StoredResults:
 
     @classmethod
     def open(cls, folder: Path) -> StoredResults:
-        """Open the Zarr group with a processor's results for reading."""
+        """Open the Zarr group with a processor's results for reading; check numbers and profiles.
+
+        Raises
+        ------
+        DamagedError
+            They are not what was written.
+        """
         with reading(str(folder), "results of a processor", REMEDY):
             about, arrays = group_attributes(folder, REMEDY), dict(open_group(folder, REMEDY).arrays())
             outputs = {output["name"]: output for output in about.get("outputs", [])}
-            rows = min((array.shape[0] for array in arrays.values()), default=0)
+            rows = about.get("rows", min((array.shape[0] for array in arrays.values()), default=0))
+            check_rows(folder, about, 2)
             return cls(arrays, outputs, str(about.get("title", folder.name)), rows)
 
     def names(self, ndim: int) -> list[str]:

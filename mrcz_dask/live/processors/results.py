@@ -4,7 +4,7 @@
 profile (t, n) with its positions in ``<name>_axis`` (t, n), an image (t, y, x). Profiles and images whose
 size changes are padded with NaN. Chunks have a CRC-32C, which every reader of Zarr compares. The attributes
 of a group hold the declaration, and from which frame on the processor worked on which region with which
-parameters, so that `live --catch-up` can repeat it.
+parameters, so that `live --catch-up` can repeat it; and the digests that `checking` compares.
 """
 
 from __future__ import annotations
@@ -13,26 +13,28 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from mrcz_dask.formats.metadata import group_attributes, open_group, reading, sealed_values
+from mrcz_dask.formats.atomic import replace_by_any
+from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_group, reading, sealed_values
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.live.frames import Roi
+from mrcz_dask.live.processors.checking import MARK, PROCESSORS, REMEDY, digest_of, grown_arrays, sealed_array
 from mrcz_dask.live.processors.declare import Spec
 from mrcz_dask.live.view import Result
-from mrcz_dask.values.errors import FormatError, OutputExistsError
+from mrcz_dask.values.errors import DamagedError, FormatError, OutputExistsError
 
 VERSION = 1
-MARK = "mrcz_dask_live"
 ROWS, IMAGE_ROWS, FLUSH_SECONDS = 256, 8, 1.0
 _CHUNK_ROWS = (4096, 256, 1)
-REMEDY = "move the store away, or choose another --store"
 _KIND = ("scalar", "profile", "image")
+_LISTING = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,8 @@ class ResultStore:
                     f"{self.path}: results are there; say --append to go on with them, --overwrite to remove "
                     "them, or choose another --store"
                 )
-        open_group(self.path, REMEDY, mode="a", attributes={MARK: VERSION})
+        first = sealed_values({MARK: VERSION, PROCESSORS: []})
+        open_group(self.path, REMEDY, mode="a", attributes=first)
 
     def _check(self) -> None:
         version = open_group(self.path, REMEDY).attrs.get(MARK) if is_zarr(self.path) else None
@@ -100,6 +103,7 @@ class ResultStore:
                 f"{self.path}: no store of live results (layout {version!r}; this program writes {VERSION}); "
                 "choose another --store"
             )
+        group_attributes(self.path, REMEDY)
 
     def series(self, name: str, file: str, *, replace: bool = False) -> Series:
         """Return a writer for the results of one processor.
@@ -115,7 +119,9 @@ class ResultStore:
         """
         if replace:
             return Series(self.path / f".{name}", file, becomes=self.path / name)
-        return Series(self.path / name, file)
+        series = Series(self.path / name, file)
+        _list_processor(series.path)
+        return series
 
     def settings(self, name: str) -> list[Setting]:
         """Return the stored regions and parameters of a processor, in order of their first frames.
@@ -126,7 +132,7 @@ class ResultStore:
             They cannot be read.
         """
         path = self.path / name
-        if not (path / "zarr.json").exists():
+        if not (path / ZARR_FILE).exists():
             return []
         with reading(str(path), "settings of a processor", REMEDY):
             return [
@@ -152,12 +158,20 @@ class Series:
         self.path, self._becomes = path, becomes
         if becomes is not None and path.exists():
             shutil.rmtree(path)
-        self._attributes = group_attributes(path, REMEDY) if (path / "zarr.json").exists() else {}
+        self._attributes: dict[str, Any] = {"digests": {}, "rows": 0}
+        if (path / ZARR_FILE).exists():
+            self._attributes = group_attributes(path, REMEDY)
         with reading(str(path), "results of a processor", REMEDY):
             about = sealed_values({"processor_file": file})  # of a new group, which is never without
             self._group = open_group(path, REMEDY, mode="a", attributes=about)
             arrays = dict(self._group.arrays())
-            self._rows = arrays["frame"].shape[0] if arrays else 0
+            self._rows = self._attributes.get("rows", arrays["frame"].shape[0] if arrays else 0)
+            for name in arrays.keys() & grown_arrays(path, self._attributes):
+                array = arrays[name]
+                if array.shape[0] > self._rows + ROWS:
+                    raise DamagedError(f"{path / name}: has more rows than {path} says; {REMEDY}")
+                if array.shape[0] > self._rows:  # which a killed process had half written
+                    array[self._rows :] = array.fill_value
         self._waiting: list[Result] = []
         self._flushed = time.monotonic()
         self._settings: list[Any] = list(self._attributes.get("settings", []))
@@ -210,9 +224,8 @@ class Series:
         if not whole:
             shutil.rmtree(self.path)
             return
-        if self._becomes.exists():
-            shutil.rmtree(self._becomes)
-        self.path.rename(self._becomes)
+        replace_by_any(self.path, self._becomes)
+        _list_processor(self._becomes)
 
     def flush(self) -> None:
         """Write the results in memory to the Zarr group.
@@ -236,7 +249,18 @@ class Series:
                 array[(slice(self._rows, total), *map(slice, column.shape[1:]))] = column
             for name in set(self._group.array_keys()) - set(columns):
                 self._resize(name, total, ())
+        if "digests" in self._attributes:  # those of an older version have none of their first rows
+            self._seal(columns, total)
         self._rows = total
+
+    def _seal(self, columns: dict[str, NDArray[Any]], total: int) -> None:
+        """Note in the attributes how many rows are whole, with their digests."""
+        known = self._attributes["digests"]
+        digests = {name: array["rows"] for name, array in known.items()}
+        for name, rows in columns.items():
+            digests[name] = digest_of(rows, self._rows, digests.get(name, ""))
+        sealed = {name: sealed_array(self.path / name, digest) for name, digest in digests.items()}
+        self._put(rows=total, digests=sealed)
 
     def _create(self, name: str, column: NDArray[Any]) -> None:
         ndim = column.ndim - 1
@@ -260,6 +284,16 @@ class Series:
         return array
 
 
+def _list_processor(folder: Path) -> None:
+    """Name a processor in the attributes of its store, so that it is missed when it is gone."""
+    with _LISTING:
+        about = group_attributes(folder.parent, REMEDY)
+        names = about.get(PROCESSORS, [])
+        if folder.name not in names:
+            group = open_group(folder.parent, REMEDY, mode="a")
+            group.attrs.put(sealed_values(about | {PROCESSORS: sorted([*names, folder.name])}))
+
+
 def _columns(rows: list[Result]) -> dict[str, NDArray[Any]]:
     """Return results as arrays by name, one row each."""
     columns: dict[str, NDArray[Any]] = {
@@ -277,6 +311,9 @@ def _columns(rows: list[Result]) -> dict[str, NDArray[Any]]:
             columns[name] = _padded(values, np.float32)
         else:
             columns[name] = np.array([np.nan if value is None else value for value in values], np.float64)
+    for column in columns.values():  # one NaN for all: chunks of nothing else are not stored
+        if column.dtype.kind == "f":
+            column[np.isnan(column)] = np.nan
     return columns
 
 

@@ -1,13 +1,19 @@
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray
 import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.page.export_files import StoredResults
+from mrcz_dask.live.page.export_files import StoredResults, write_csv
+from mrcz_dask.live.processors.checking import MARK, results_problems
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
 from mrcz_dask.live.processors.results import ResultStore, Setting
 from mrcz_dask.live.view import Result
@@ -196,3 +202,86 @@ def test_damaged_metadata_are_an_error_with_a_remedy(tmp_path: Path) -> None:
             except MrczDaskError as error:
                 assert "--store" in str(error)
         file.write_bytes(sound)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda p: (p / "a/c/0").unlink(),
+        lambda p: (p / "c/c/1/0/0").unlink(),
+        lambda p: shutil.copy(p / "c/c/0/0/0", p / "c/c/1/0/0"),
+        lambda p: shutil.copy(p / "a/c/0", p / "time/c/0"),
+        lambda p: shutil.rmtree(p / "b"),
+        shutil.rmtree,
+    ],
+)
+def test_results_that_are_gone_or_swapped_are_found(damage: Any, tmp_path: Path) -> None:
+    store = _written(tmp_path)
+    assert results_problems(store.path) == ([], [])
+    damage(store.path / "p")
+    assert results_problems(store.path)[0]
+
+
+@pytest.mark.parametrize("name", ["frame/c/0", "a/c/0", "b/c/0/0"])
+def test_exports_refuse_numbers_that_are_gone(name: str, tmp_path: Path) -> None:
+    store = _written(tmp_path)
+    (store.path / "p" / name).unlink()
+    with pytest.raises(DamagedError, match="not the results that were written"):
+        write_csv(store.path / "p", tmp_path / "a.csv")
+
+
+def test_rows_that_a_killed_process_left_half_written_are_written_again(tmp_path: Path) -> None:
+    store = _written(tmp_path)
+    group = zarr.open_group(store.path / "p", mode="a")
+    for name in ("frame", "a"):
+        group[name].append(np.full(2, 77))
+    assert results_problems(store.path) == (
+        [],
+        ["p: results from row 3 on were not written to the end, and are not checked (frame, a)"],
+    )
+    series = ResultStore(store.path, append=True).series("p", "p.py")
+    for k in range(3, 8):
+        series.append(Result(k, 0.0, {"z": 1.0}))
+    series.close()
+    assert results_problems(store.path) == ([], [])
+    with _opened(store.path) as found:
+        np.testing.assert_array_equal(found.a.values, [0, 1, 2, *[np.nan] * 5])
+
+
+def test_results_of_an_older_version_are_read_and_go_on(tmp_path: Path) -> None:
+    store = _written(tmp_path)
+    zarr.open_group(store.path, mode="a").attrs.put({MARK: 1})
+    group = zarr.open_group(store.path / "p", mode="a")
+    group.attrs.put({name: group.attrs[name] for name in ("processor_file", "outputs", "settings")})
+    series = ResultStore(store.path, append=True).series("p", "p.py")
+    series.append(_result(3))
+    series.close()
+    with _opened(store.path) as found:
+        assert found.a.values.tolist() == [0, 1, 2, 3]
+    problems, unchecked = results_problems(store.path)
+    assert not problems and "older version" in unchecked[0]
+
+
+rows_of_results = st.lists(
+    st.dictionaries(
+        st.sampled_from("abc"), hnp.arrays(np.float32, st.tuples(*[st.integers(1, 3)] * 2)), min_size=1
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(max_examples=15)
+@given(rows_of_results, st.integers(0, 63))
+def test_any_results_are_sound_however_they_are_flushed(rows: list[dict[str, Any]], flushes: int) -> None:
+    with TemporaryDirectory() as folder:
+        store = ResultStore(Path(folder) / "s")
+        series = store.series("p", "p.py")
+        for k, values in enumerate(rows):
+            series.append(Result(k, 0.0, values))
+            if flushes >> k & 1:
+                series.flush()
+            if flushes >> k & 3 == 1:
+                series = ResultStore(store.path, append=True).series("p", "p.py")
+        series.close()
+        assert results_problems(store.path) == ([], [])
