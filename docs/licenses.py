@@ -14,7 +14,6 @@ FREE = re.compile(
 )
 # Looked at one by one: no license in their metadata, or one that asks for more.
 LOOKED_AT = {
-    "hdf5plugin": "MIT, with filters under BSD, MIT, Apache and zlib licenses",
     "trackpy": "BSD-3-Clause",
     "rosettasciio": "GPL-3.0; an extra (dm), loaded for DigitalMicrograph files alone",
 }

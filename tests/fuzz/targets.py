@@ -104,6 +104,64 @@ def _read_chunk(data: bytes, folder: Path) -> object:
     return out
 
 
+def _hdf5_filters() -> list[dict[str, Any]]:
+    import hdf5plugin
+
+    names = [
+        hdf5plugin.Bitshuffle(),
+        hdf5plugin.Bitshuffle(cname="zstd"),
+        hdf5plugin.Blosc(),
+        hdf5plugin.LZ4(),
+    ]
+    own = [{"compression": name, "shuffle": True, "fletcher32": True} for name in ("gzip", "lzf")]
+    return [*map(dict, names), dict(hdf5plugin.Zstd()), *own]
+
+
+def _hdf5_chunks(folder: Path) -> list[bytes]:
+    import h5py
+
+    frame = np.random.default_rng(0).poisson(3, (1, 80, 160)).astype(np.int16)
+    seeds = []
+    with h5py.File(folder / "a.h5", "w") as file:
+        for k, filters in enumerate(_hdf5_filters()):
+            data = file.create_dataset(str(k), data=frame, chunks=frame.shape, **filters)
+            file.flush()
+            seeds.append(bytes([k]) + data.id.read_direct_chunk((0, 0, 0))[1])
+    return seeds
+
+
+def _read_hdf5_chunk(data: bytes, folder: Path) -> object:
+    """The first byte chooses the filters."""
+    import h5py
+
+    filters = _hdf5_filters()
+    with h5py.File(folder / "a.h5", "w") as file:
+        options = filters[(data or b"\0")[0] % len(filters)]
+        dataset = file.create_dataset("a", (1, 80, 160), np.int16, chunks=(1, 80, 160), **options)
+        dataset.id.write_direct_chunk((0, 0, 0), data[1:] or b"\0")
+    return _read_stack(".h5", (folder / "a.h5").read_bytes(), folder)
+
+
+def _zarr_chunks(folder: Path) -> list[bytes]:
+    import numcodecs
+
+    frame = np.random.default_rng(0).poisson(3, (1, 80, 160)).astype(np.int16)
+    return [bytes(numcodecs.Blosc(name, 5, 2, 4096).encode(frame)) for name in ("zstd", "lz4", "blosclz")]
+
+
+def _read_zarr_chunk(data: bytes, folder: Path) -> object:
+    import zarr
+
+    from mrcz_dask.formats.sources import open_source
+
+    path = folder / "a.zarr"
+    if not path.exists():
+        zarr.create_array(path, data=np.ones((1, 80, 160), np.int16), compressors=zarr.codecs.BloscCodec())
+    next(file for file in (path / "c").rglob("*") if file.is_file()).write_bytes(data)
+    with open_source(path) as reader:
+        return reader.frames(None)
+
+
 def _headers(folder: Path) -> list[bytes]:
     return [data[:1024] for data in _modes(folder)]
 
@@ -265,6 +323,8 @@ TARGETS = {
         _stack("eer", ".eer", "eer"),
         _stack("hdf5", ".h5", "hdf5"),
         Target("chunk", _chunks, _read_chunk),
+        Target("hdf5-chunk", _hdf5_chunks, _read_hdf5_chunk),
+        Target("zarr-chunk", _zarr_chunks, _read_zarr_chunk),
         Target("mdoc", lambda folder: [MDOC], _read_mdoc),
         Target("defects", lambda folder: DEFECTS, _read_defects),
         Target("star", _star, _write_star),

@@ -120,7 +120,7 @@ def open_hdf5(source: Source, inside: str, params: InputParams, complain: Compla
         h5py is not installed.
     """
     h5py = library("h5py", "hdf5", "HDF5 files")
-    library("hdf5plugin", "hdf5", "HDF5 files")
+    library("imagecodecs", "hdf5", "HDF5 files")
     with opening(source.name, "an HDF5 file"):
         options = {} if source.path is None else {"locking": False}
         file = h5py.File(source.path or io.BufferedReader(Cursor(source)), "r", **options)
@@ -138,7 +138,8 @@ def open_hdf5(source: Source, inside: str, params: InputParams, complain: Compla
             # Velox keeps frames on the last axis
             velox = len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
             unwritten = unwritten_frames(array, -1 if velox else 0)
-        reader = ArrayReader(source.name, "HDF5", array, path, velox, files.close, unwritten)
+            pixels = files.pixels(array)
+        reader = ArrayReader(source.name, "HDF5", pixels, path, velox, files.close, unwritten)
         if unwritten:
             complain(_never_written(reader, "copy it again"))
         return reader

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from mrcz_dask.formats.foreign.hdf5_chunks import FilteredPixels, VirtualPixels
 from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.source import Source, companion
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
@@ -169,13 +171,44 @@ class LinkedFiles:
                 )
             self._checked.add(key)
 
+    def pixels(self, array: Any) -> Any:
+        """Return what reads a checked dataset: HDF5, or this program where chunks are to be decoded.
+
+        Raises
+        ------
+        HeaderError
+            Chunks went through a filter that is not known, or a virtual dataset is made of odd blocks.
+        """
+        if isinstance(array, JoinedStacks):
+            return JoinedStacks([self.pixels(part) for part in array.parts])
+        if array.is_virtual:
+            return VirtualPixels(array, [self._virtual_part(array, link) for link in array.virtual_sources()])
+        filtered = array.chunks and array.id.get_create_plist().get_nfilters()
+        return FilteredPixels(self.name, array) if filtered else array
+
+    def _virtual_part(self, array: Any, link: Any) -> tuple[list[Any], Any, list[Any]]:
+        """Return the indices that a part of a virtual dataset has there, its pixels, and their indices."""
+        part = self._part(array, link)
+        spaces = ((link.vspace, array.shape), (link.src_space, part.shape))
+        here, there = (indices_of(blocks_of(space, shape)) for space, shape in spaces)
+        if [len(k) for k in here if len(k) > 1] != [len(k) for k in there if len(k) > 1] or not here:
+            raise HeaderError(
+                f"{self.name}: takes irregular blocks from {link.dset_name} in {link.file_name}; expected "
+                "regular ones; write it as one dataset"
+            )
+        return here, self.pixels(part), there
+
+    def _part(self, array: Any, link: Any) -> Any:
+        """Return the dataset that a part of a virtual one comes from, or None."""
+        file = array.file if link.file_name == "." else self.open(array.file, link.file_name)
+        return self.follow(file, f"/{link.dset_name}")
+
     def _check_part(self, array: Any, link: Any, depth: int) -> list[Block]:
         """Check one dataset of which a virtual one is made; return the blocks that come from it."""
         where = f"{link.dset_name} in {link.file_name}"
         if "%" in link.file_name or "%" in link.dset_name:
             raise HeaderError(f"{self.name}: has frames in {where}, a pattern; expected the names of files")
-        file = array.file if link.file_name == "." else self.open(array.file, link.file_name)
-        part = self.follow(file, f"/{link.dset_name}")
+        part = self._part(array, link)
         if not isinstance(part, self._h5py.Dataset):
             raise TruncatedError(f"{self.name}: has frames in {where}, which is not there; copy it again")
         self.check(part, depth + 1)
@@ -222,6 +255,16 @@ def blocks_of(space: Any, shape: tuple[int, ...]) -> list[Block]:
     if 0 in block:
         return []
     return [(tuple(start), tuple(count), tuple(stride), tuple(block))]
+
+
+def indices_of(blocks: list[Block]) -> list[NDArray[Any]]:
+    """Return the indices along each axis of a selection; none unless it is one set of regular blocks."""
+    if len(blocks) != 1:
+        return []
+    return [
+        (first + step * np.arange(count)[:, None] + np.arange(size)).ravel()
+        for first, count, step, size in zip(*blocks[0], strict=True)
+    ]
 
 
 def unwritten_frames(array: Any, axis: int) -> list[int]:
