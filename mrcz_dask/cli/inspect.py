@@ -199,16 +199,13 @@ def verify(
 
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Add to reports the outputs that are gone or differ, by the log of the run in a folder."""
-    from mrcz_dask.session.log import last_results, read_messages
-    from mrcz_dask.session.manifest import NAME, Output, damage, listed, lost
-    from mrcz_dask.values.records import StackResult, Written
+    from mrcz_dask.session.log import last_outputs, read_messages
+    from mrcz_dask.session.manifest import NAME, damage, listed, lost
 
-    moments = tuple(read_messages(folder))
-    known: list[Output] = [*last_results(moments, StackResult).values()]
-    results = {output.name: output for output in [*known, *last_results(moments, Written).values()]}
-    outputs = [*results.values(), *listed(folder, results.values())]
+    results = last_outputs(read_messages(folder))
+    outputs = [*results, *listed(folder, results)]
     problems = {str(folder / name): text for name, text in lost(folder, outputs, read=True).items()}
-    if text := damage(folder, results.values()):
+    if text := damage(folder, results):
         reports.append({"path": str(folder / NAME), "status": "damaged", "problems": [text], "frames": 0})
     for report in reports:
         if report["path"] in problems:

@@ -89,10 +89,9 @@ class Epochs:
         ends = (0, *self.starts, self.stacks)
         return ends[place], ends[place + 1]
 
-    def at(self, start: int) -> tuple[Break, ...]:
-        """Return the break right before stack `start` as a tuple of one; empty if there is none."""
-        place = bisect_left(self.starts, start)
-        return self.breaks[place : place + 1] if start in self.starts[place : place + 1] else ()
+    def at(self, start: int) -> Break | None:
+        """Return the break right before stack `start`; None if there is none."""
+        return dict(zip(self.starts, self.breaks, strict=True)).get(start)
 
     def before(self, stop: int) -> tuple[Break, ...]:
         """Return the breaks that lie before stack `stop`."""

@@ -258,14 +258,14 @@ def _lost(task: CorrectionTask, known: StackResult) -> list[str]:
     folder, own = Path(task.folder), known.output
     wrote = {file for file in known.files if not f"{file[0]}/".startswith(f"{own}/")}
     changed = wrote ^ set(files_in(task.belongings, folder))
-    small = SessionStore(task.store).thumbnails_path(task.record.stem)
-    return sorted({name for name, _ in changed}) + ([] if small.exists() else ["thumbnails"])
+    has_thumbnails = SessionStore(task.store).is_whole("thumbnails", task.record.stem)
+    return sorted({name for name, _ in changed}) + ([] if has_thumbnails else ["thumbnails"])
 
 
 def _is_complete(task: CorrectionTask) -> bool:
     """Whether the .mdoc, the mask and the correction that belong to the output are there, too."""
     stem, store, write = task.record.stem, SessionStore(task.store), task.settings.write.write
-    if not store.thumbnails_path(stem).exists():
+    if not store.is_whole("thumbnails", stem):
         return False
     mdoc = Path(f"{task.output}.mdoc")
     if task.mdoc is not None and not (mdoc.exists() and cmp(mdoc, task.mdoc, shallow=False)):

@@ -27,7 +27,7 @@ from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.loop import Loop, Step, Task
 from mrcz_dask.formats.metadata import reading
-from mrcz_dask.session.log import Log, last_results, read_messages
+from mrcz_dask.session.log import Log, last_outputs, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
@@ -133,7 +133,8 @@ def carry_out(
     store = open_store(plan)
     store.drop_blocks()
     known = last_results(read_messages(plan.folder), StackResult)
-    tell = messages.several(Log(plan.folder, listen), Manifest(plan.folder, known.values(), listen), listen)
+    manifest = Manifest(plan.folder, last_outputs(read_messages(plan.folder)), listen)
+    tell = messages.several(Log(plan.folder, listen), manifest, listen)
     tell(
         messages.RunStarted(
             version=__version__,

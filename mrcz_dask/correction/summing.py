@@ -185,7 +185,7 @@ def known_record(plan: Plan, store: SessionStore, entry: StackEntry) -> StackRec
     record = None
     with suppress(DamagedError):
         record = store.record(entry.stem)
-    if record is None or not store.histogram_path(entry.stem).exists():
+    if record is None or not store.is_whole("histograms", entry.stem):
         return None
     now = (entry.name, entry.size, entry.mtime_ns, sum_task(plan, entry).made_with)
     return record if (record.name, record.size, record.mtime_ns, record.made_with) == now else None

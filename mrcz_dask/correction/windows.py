@@ -91,10 +91,11 @@ def windows_of(
     cut_before = before < koma.reach or (fitted and len(long) < koma.long_window)
     cut_after = len(others) - before < koma.waits_for
     enough = bisect_left(others, epochs.final) >= koma.waits_for + max(koma.waits_for, before)
+    breaks = (epochs.at(start) if cut_before else None, epochs.at(stop) if cut_after else None)
     return Windows(
         short,
         long if long != short else [],
-        breaks=(epochs.at(start) if cut_before else ()) + (epochs.at(stop) if cut_after else ()),
+        breaks=tuple(found for found in breaks if found is not None),
         final=i < epochs.final and (enough or stop < epochs.final),
         around=(start if before < koma.reach else short[0], stop if cut_after else short[-1] + 1),
     )

@@ -30,12 +30,12 @@ from mrcz_dask.engine.loop import Loop, Task
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.session.entries import StackEntry
-from mrcz_dask.session.log import Log, last_results, read_messages
+from mrcz_dask.session.log import Log, last_outputs, read_messages
 from mrcz_dask.session.manifest import Manifest
 from mrcz_dask.session.output_folder import locked, swept
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
-from mrcz_dask.values.records import Failure, Written
+from mrcz_dask.values.records import Failure
 from mrcz_dask.version import __version__
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def run_plan(
 def carry_out(plan: CountPlan, client: Client, listen: messages.Listener = messages.silent) -> CountOutcome:
     """Count all stacks of a plan on a client; a stack that cannot be counted is a failure and stops none."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    known = last_results(read_messages(plan.folder), Written).values()
-    listen = messages.several(Log(plan.folder, listen), Manifest(plan.folder, known, listen), listen)
+    manifest = Manifest(plan.folder, last_outputs(read_messages(plan.folder)), listen)
+    listen = messages.several(Log(plan.folder, listen), manifest, listen)
     settings = {"find": plan.find.to_dict(), "fractions": plan.fractions.to_dict()}
     out, system = str(plan.folder), platform.platform()
     listen(messages.RunStarted(__version__, out, out, settings, client.describe(), system))

@@ -34,6 +34,8 @@ class FileFormat:
         Whether a file may hold several stacks, so that ``::/path`` names one.
     reversed_rows
         Whether RELION, IMOD and MotionCor reverse its rows when they read it.
+    timed_by_writer
+        Whether its time may be that of a script that wrote the file again.
     """
 
     suffixes: tuple[str, ...]
@@ -41,11 +43,16 @@ class FileFormat:
     magic: tuple[bytes, ...] = ()
     holds_several: bool = False
     reversed_rows: bool = False
+    timed_by_writer: bool = False
 
 
 FORMATS = {
     "TIFF": FileFormat(
-        (".tif", ".tiff"), "eer:open_tiff", (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"), reversed_rows=True
+        (".tif", ".tiff"),
+        "eer:open_tiff",
+        (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        reversed_rows=True,
+        timed_by_writer=True,
     ),
     "EER": FileFormat((".eer",), "eer:open_tiff"),
     "DM": FileFormat((".dm3", ".dm4"), "dm:open_dm", (b"\0\0\0\x03", b"\0\0\0\x04")),

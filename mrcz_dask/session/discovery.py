@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter, thread_time
 
-from mrcz_dask.formats.places import is_text, resolved, stem_of, stems_of
+from mrcz_dask.formats.places import is_text, resolved, rows_are_reversed, stem_of, stems_of
 from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.session.listing import Listing, list_stacks
 from mrcz_dask.session.probe import ProbedFile, probe
@@ -195,11 +195,12 @@ def _doubts(stacks: Sequence[StackEntry]) -> Iterator[str]:
             f" name, so that the time of their last modification was taken: {some(modified)}"
         )
     yield from _disagreeing(stacks)
-    tiff = [stack.name for stack in stacks if stack.format == "TIFF"]
-    if 0 < len(tiff) < len(stacks):
+    turned = [stack.format for stack in stacks if rows_are_reversed(stack.format)]
+    if 0 < len(turned) < len(stacks):
         yield (
-            f"{len(tiff)} of {len(stacks)} stacks are TIFF, whose rows other programs reverse when they read "
-            "them; rows are taken in the order of each file: if one camera wrote both, see that they agree"
+            f"{len(turned)} of {len(stacks)} stacks are {some(sorted(set(turned)))}, whose rows other "
+            "programs reverse when they read them; rows are taken in the order of each file: if one camera "
+            "wrote both, see that they agree"
         )
     same: defaultdict[datetime, list[str]] = defaultdict(list)
     for stack in stacks:

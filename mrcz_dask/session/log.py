@@ -98,6 +98,13 @@ def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kin
     return results
 
 
+def last_outputs(moments: Iterable[Moment]) -> list[StackResult | Written]:
+    """Return the last record of each output in a folder, of corrected stacks and of counted ones."""
+    moments = tuple(moments)
+    corrected, written = last_results(moments, StackResult), last_results(moments, Written)
+    return list((corrected | written).values())
+
+
 class Log:
     """A listener that appends each message to ``events.jsonl``; what cannot be written is kept and written
     with the next.

@@ -91,7 +91,8 @@ def damage(folder: Path, results: Iterable[Output]) -> str:
         The last result of each stack. Results of older versions name no files.
     """
     path = folder / NAME
-    due = {name: sha256 for one in results for name, sha256 in one.files}
+    latest = {one.name: one.files for one in results}  # of two formats of one stack
+    due = {name: sha256 for files in latest.values() for name, sha256 in files}
     known = _listed(path)
     if known is None and (due or any(map(_LINE.fullmatch, _lines(path)))):
         return f"{path}: a line is none of sha256sum; run the same command again"

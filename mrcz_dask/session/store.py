@@ -6,7 +6,8 @@ record in its attributes; ``corrections/<stem>`` the correction that turns its c
 ``histograms/<stem>`` the histogram and the fit that its mask came from, and the mask in bits;
 ``thumbnails/<stem>`` small images; ``gains/<digest>`` the gain that was applied to the frames first.
 A group appears whole, by rename, or not at all, so that a task may run twice and a reader never sees half of
-one. Every array and every group has its xxh3-64 in its attributes: Zarr reads a chunk that is gone as zeros.
+one. Attributes hold the xxh3-64 of each group and array, as Zarr reads a chunk that is gone as zeros, and the
+group's path, so that nothing of another stack passes for its own.
 """
 
 from __future__ import annotations
@@ -43,7 +44,12 @@ PIXEL_ARRAYS = ("pattern", "weight", "fill")
 SCALE = "scale"
 LONGEST_KEY = 200  # bytes; file systems take 255
 SUM_ARRAYS = ("numerator", "masked", "missing")
+PICTURES = {
+    "histograms": ("curves", "counts", "hot_dead"),
+    "thumbnails": ("images", "patch", "patch_weight"),
+}
 FIT_CURVES = ("edges", "z", "residual", "weight")
+CONTENT = "content"
 GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains", "blocks")
 
 Bools = NDArray[np.bool_]
@@ -95,10 +101,9 @@ class SessionStore:
             When it is not what was written.
         """
         attributes = self._attributes(f"stacks/{key_of(stem)}")
-        try:
+        with suppress(TypeError):  # fields are missing: none is there, or another version wrote it
             return StackRecord.from_dict(attributes)
-        except TypeError:  # fields are missing: none is there, or another version wrote it
-            return None
+        return None
 
     def load(self, stem: str, name: str) -> NDArray[Any]:
         """Read an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``.
@@ -132,10 +137,6 @@ class SessionStore:
         about = {name: getattr(fit, name) for name in ("below", "above", "dark_line", "hot_line")}
         about |= {"curves": FIT_CURVES, "width": hot.shape[1]}
         self._put(f"histograms/{key_of(stem)}", arrays, plain(about))
-
-    def histogram_path(self, stem: str) -> Path:
-        """Return the path under which the histogram of a stack is kept."""
-        return self.path / "histograms" / key_of(stem)
 
     def histogram(self, stem: str) -> KeptFit | None:
         """Read the histogram of a stack's sum with its fit, for plots; None if the store has none.
@@ -171,9 +172,12 @@ class SessionStore:
         """Write a stack's thumbnails, and the patch with most outliers at full size."""
         self._put(f"thumbnails/{key_of(stem)}", arrays, about)
 
-    def thumbnails_path(self, stem: str) -> Path:
-        """Return the path under which the thumbnails of a stack are kept."""
-        return self.path / "thumbnails" / key_of(stem)
+    def is_whole(self, group: str, stem: str) -> bool:
+        """Return True if all arrays of a stack in ``histograms`` or ``thumbnails`` are there and whole."""
+        path = f"{group}/{key_of(stem)}"
+        with suppress(DamagedError, FileNotFoundError):
+            return bool(self._attributes(path) and self._read(path, *PICTURES[group]))
+        return False
 
     def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
         """Read a stack's thumbnails, and the counts drawn black and white; None if there are none.
@@ -286,18 +290,22 @@ class SessionStore:
     def _attributes(self, path: str) -> dict[str, Any]:
         """Return the attributes of a group; empty where it is not there."""
         group = self.path / path
-        if not group.exists():  # Zarr takes fifty times as long to find that out
+        if not group.exists():
             return {}
-        return group_attributes(group, _remedy(group))
+        about = group_attributes(group, _remedy(group))
+        if (own := about.get(CONTENT, {}).get("group", path)) != path:
+            raise DamagedError(f"{group}: is {own}, at the place of another; {_remedy(group)}")
+        return about
 
     def _read(self, group: str, *names: str) -> list[NDArray[Any]]:
-        arrays = []
+        arrays, seals = [], self._attributes(group).get(CONTENT, {}).get("arrays", {})
         for path in (self.path / group / name for name in names):
             with phase("disk"), reading(str(path), "an array", _remedy(path.parent)):
                 array = open_node(path)
                 with phase("disk", array.nbytes):
                     values = np.asarray(array[...])
-                if array.attrs.get(SEAL) != _array_digest(values):
+                digest = _array_digest(values)
+                if not digest == array.attrs.get(SEAL) == seals.get(path.name, digest):
                     raise DamagedError(f"{path}: not what was written; {_remedy(path.parent)}")
             arrays.append(values)
         return arrays
@@ -325,9 +333,11 @@ class SessionStore:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
-            group = zarr.create_group(temporary, attributes=sealed_values(dict(attributes)))
+            seals = {name: _array_digest(values) for name, values in arrays.items()}
+            about = {**attributes, CONTENT: {"group": path, "arrays": seals}}
+            group = zarr.create_group(temporary, attributes=sealed_values(about))
             for name, values in arrays.items():
-                _write_array(group, name, values)
+                _write_array(group, name, values, seals[name])
             replace_by_any(temporary, self.path / path)
         except OSError as error:
             raise explain(error, self.path / path) from error
@@ -352,7 +362,7 @@ def _remedy(group: Path) -> str:
     return f"remove the folder {group} and run again"
 
 
-def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
+def _write_array(group: zarr.Group, name: str, values: NDArray[Any], seal: str) -> None:
     rows = max(1, CHUNK_PIXELS // max(1, values[0].size)) if values.size else 1
     chunks = tuple(max(1, n) for n in (min(rows, values.shape[0]), *values.shape[1:]))
     codec = BloscCodec(cname="lz4", clevel=1, shuffle="bitshuffle")  # a few % larger than zstd, twice as fast
@@ -364,7 +374,7 @@ def _write_array(group: zarr.Group, name: str, values: NDArray[Any]) -> None:
         compressors=[codec],
         fill_value=0,
         config={"write_empty_chunks": True},  # looking for empty ones takes longer than writing them
-        attributes={SEAL: _array_digest(values)},
+        attributes={SEAL: seal},
     )
     array[...] = values
 

@@ -13,7 +13,7 @@ from itertools import takewhile
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.places import FORMATS, stem_of
 from mrcz_dask.formats.text.mdoc import Mdoc, mdoc_index, read_mdoc
 from mrcz_dask.formats.text.timestamps import find_time, moment
 from mrcz_dask.session.entries import Acquired, Source, StackEntry
@@ -68,7 +68,8 @@ def acquisition_time(
         `modified`. Labels come late: they say when a script wrote the file. So does a TIFF file's DateTime.
     """
     meta, labels = dict(meta or {}), list(labels)
-    if (meta.get("input") or {}).get("format") == "TIFF":
+    known = FORMATS.get((meta.get("input") or {}).get("format", ""))
+    if known is not None and known.timed_by_writer:
         labels.append(str(meta.pop("datetime", "")))
     of_name = time_in_name(name, modified)
     number = _NUMBER.search(name)

@@ -15,7 +15,7 @@ from tests.correction.conftest import contents
 FLOATS = {"dtype": "float32"}
 # options of a run, and names of what belongs to its outputs: one is gone, or damaged, of each stack
 CASES: list[tuple[dict[str, Any], list[str]]] = [
-    ({}, ["{}.mrcz.mdoc", "session.zarr/thumbnails/{}"]),
+    ({}, ["{}.mrcz.mdoc", "session.zarr/thumbnails/{}", "session.zarr/thumbnails/{}/images/zarr.json"]),
     ({"format": "mrcs"} | FLOATS, ["{}.mrcs.json"]),
     ({"format": "tiff"} | FLOATS, ["{}.tif.json"]),
     ({"write": "recompressed"}, ["session.zarr/corrections/{}/pattern/zarr.json"]),
@@ -48,8 +48,11 @@ def test_what_is_gone_or_damaged_is_made_again(
 
 def test_a_histogram_is_made_again_with_the_sum_and_the_output_is_kept(night: Path, koma: Any) -> None:
     stem, folder = koma(night).plan.stacks[2].stem, night / "koma/session.zarr/histograms"
-    shutil.rmtree(folder / stem)
-    assert all(result.kept for result in koma(night).results) and (folder / stem).is_dir()
+    for damage in (shutil.rmtree, lambda stem: (stem / "hot_dead/c/0/0/0").unlink()):
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        damage(folder / stem)
+        assert all(result.kept for result in koma(night).results)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_an_mdoc_is_there_before_its_output_and_goes_without_it(

@@ -130,7 +130,7 @@ def test_segments_by_hand() -> None:
     assert [epochs.around(i) for i in (0, 3, 4, 6, 7, 9)] == [
         (0, 4), (0, 4), (4, 7), (4, 7), (7, 10), (7, 10),
     ]  # fmt: skip
-    assert epochs.at(4) == found[:1] and epochs.at(7) == found[1:] and epochs.at(0) == ()
+    assert epochs.at(4) == found[0] and epochs.at(7) == found[1] and epochs.at(0) is None
     assert epochs.before(epochs.final) == found[:1]
 
 

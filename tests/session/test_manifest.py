@@ -14,11 +14,11 @@ import mrcz_dask
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.session.log import last_results, read_messages
-from mrcz_dask.session.manifest import NAME, Manifest, lost
+from mrcz_dask.session.log import Log, last_outputs, last_results, read_messages
+from mrcz_dask.session.manifest import NAME, Manifest, damage, lost
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
-from mrcz_dask.values.records import StackResult
+from mrcz_dask.values.records import StackResult, Written
 
 RESULT = {"name": "a.mrc", "output": "a.mrcz", "bytes_in": 1, "bytes_out": 2, "hot": 0, "dead": 0}
 MORE = {"usable": True, "score": None, "noise": {}, "caveats": [], "digest": "", "mtime_ns": 0, "key": ""}
@@ -138,3 +138,21 @@ def test_what_became_of_outputs(session: Path, tmp_path: Path) -> None:
     quick, whole = (lost(out, results.values(), read=read) for read in (False, True))
     assert set(quick) == {"s0.mrcs", "s1.mrcs"} and set(whole) == {"s0.mrcs", "s1.mrcs", "s2.mrcs"}
     assert "s0.mrcs.json is gone" in whole["s0.mrcs"] and "digest" in whole["s2.mrcs"]
+
+
+def test_outputs_of_two_commands_in_one_folder_are_listed(tmp_path: Path) -> None:
+    counted = Written("b.mrc", "b.mrcz", 1, "", (("b.mrcz", "1" * 64),))
+    corrected = StackResult.from_dict(RESULT | MORE | {"files": [["a.mrcz", "0" * 64]]})
+    log = Log(tmp_path, messages.silent)
+    log(messages.StackDone(messages.COUNTED, "b.mrc", 1, None, counted))
+    log(messages.StackDone(messages.CORRECTION, "a.mrc", 1, None, corrected))
+    Manifest(tmp_path, last_outputs(read_messages(tmp_path)), messages.silent)(messages.RunFinished(1, 0))
+    assert listed(tmp_path) == {"a.mrcz", "b.mrcz"}
+    assert damage(tmp_path, last_outputs(read_messages(tmp_path))) == ""
+
+
+def test_a_manifest_that_is_not_that_of_the_log_is_named(tmp_path: Path) -> None:
+    corrected = StackResult.from_dict(RESULT | MORE | {"files": [["a.mrcz", "0" * 64]]})
+    assert "does not list a.mrcz" in damage(tmp_path, [corrected])
+    (tmp_path / NAME).write_text("include README\n")
+    assert damage(tmp_path, []) == "" and "none of sha256sum" in damage(tmp_path, [corrected])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import zarr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -204,3 +205,20 @@ def test_a_histogram_comes_back_with_its_outliers(store: SessionStore) -> None:
 
 def test_histograms_and_patches_that_are_not_there(store: SessionStore) -> None:
     assert store.histogram("a") is store.packed_outliers("a") is store.patch("a") is None
+
+
+@pytest.mark.parametrize("part", ["", "/pattern"])
+def test_what_is_of_another_stack_or_session_is_damaged(part: str, store: SessionStore) -> None:
+    for stem, seed in (("a", 0), ("b", 1)):
+        store.put_correction(stem, correction(seed))
+    shutil.rmtree(store.path / f"corrections/a{part}")
+    shutil.copytree(store.path / f"corrections/b{part}", store.path / f"corrections/a{part}")
+    with pytest.raises(DamagedError, match=r"another|not what was written"):
+        store.correction("a")
+
+
+def test_groups_of_older_versions_are_read(store: SessionStore) -> None:
+    digest = store.put_correction("a", correction())
+    group = zarr.open_group(store.path / "corrections/a", mode="a")
+    group.attrs.put({name: group.attrs[name] for name in ("form", "step", "digest", "scaled")})
+    assert store.has_correction("a", digest)

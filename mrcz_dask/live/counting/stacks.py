@@ -173,7 +173,7 @@ def resume_stack(
             return None
     stack = OpenStack(about, header["first"], spool, sent=sum(map(frame_count, batches)))
     if left.damage:
-        listen(Warned(describe_damage(spool, stack.numbers)))
+        listen(Warned(describe_damage(spool, stack.numbers, stack.first)))
     if not batches:
         spool.remove()
         return None
@@ -184,7 +184,7 @@ def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> Writ
     """Return the task in which a worker writes the outputs of a stack whose frames have all been counted."""
     about, numbers, batches = stack.about, stack.numbers, ordered_batches(stack.spool)
     times = [time for batch in batches for time in batch.header["times"]]
-    missing = numbers[-1] + 1 - numbers[0] - len(numbers)
+    missing = numbers[-1] + 1 - stack.first - len(numbers)
     acquired = datetime.fromtimestamp(times[0], UTC).isoformat()
     live = {"stream": about.stream, "stack": about.stack, "numbers": ranges(numbers), "times": times}
     meta = {**batches[0].header["meta"], "acquisition_time": acquired, "live": live}

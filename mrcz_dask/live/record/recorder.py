@@ -16,7 +16,7 @@ from mrcz_dask.formats.compression.codecs import Codec, resolve
 from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import FrameSpool, StreamInfo, describe_damage
-from mrcz_dask.live.record.stacks import CODEC, SPOOL, stack_name, write_stack
+from mrcz_dask.live.record.stacks import CODEC, SPOOL, first_number, stack_name, write_stack
 from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
 from mrcz_dask.live.record.streams import StreamStacks
 from mrcz_dask.session.output_folder import locked
@@ -107,7 +107,7 @@ class Recorder:
                 continue
             numbers = [entry.number for entry in spool.entries]
             if spool.damage:
-                self._listen(messages.Warned(describe_damage(spool, numbers)))
+                self._listen(messages.Warned(describe_damage(spool, numbers, first_number(spool))))
             if not numbers:
                 spool.remove()
             elif self._streams.is_written(spool.about.stream, numbers[-1]):

@@ -191,7 +191,7 @@ def ranges(numbers: Iterable[int]) -> list[list[int]]:
     return runs
 
 
-def describe_damage(spool: SpoolReader, numbers: Iterable[int]) -> str:
+def describe_damage(spool: SpoolReader, numbers: Iterable[int], first: int) -> str:
     """Return a warning about a damaged spool file: which frames were rescued and which are lost.
 
     Parameters
@@ -200,15 +200,17 @@ def describe_damage(spool: SpoolReader, numbers: Iterable[int]) -> str:
         Spool that took up what is whole.
     numbers
         Numbers of its frames.
+    first
+        Number of the first frame that was written to it.
     """
     runs = ranges(sorted(numbers))
     name = f"{spool.path.name.removeprefix('.')}.damaged"
     if not runs:
         return f"{spool.path}: damaged, and no frame in it is whole; it stays beside it as {name}"
     kept = ", ".join(f"{first} to {first + n - 1}" for first, n in runs)
-    gaps = [(a + n, b - 1) for (a, n), (b, _) in pairwise(runs)]
+    gaps = [(a + n, b - 1) for (a, n), (b, _) in pairwise([[first, 0], *runs]) if a + n < b]
     lost = ", ".join(f"{first} to {last}" for first, last in gaps) or "none between them"
     return (
         f"{spool.path}: damaged; it stays beside it as {name}. Its whole frames are taken up: {kept}. "
-        f"Frames that are lost: {lost}, and any before or behind them in the file"
+        f"Frames that are lost: {lost}, and any behind them in the file"
     )

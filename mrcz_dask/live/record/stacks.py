@@ -43,6 +43,13 @@ def stack_name(stream: str, first: int, stack: str) -> str:
     return f"{_ODD.sub('-', stream)}_{first:010d}{suffix}"
 
 
+def first_number(spool: FrameSpool) -> int:
+    """Return the number of a stack's first frame, from its spool file's name: its record may be damaged."""
+    end = 1 + len(stack_name(spool.about.stream, 0, ""))
+    digits = spool.path.name[end - 10 : end]
+    return int(digits) if digits.isdecimal() else spool.entries[0].number
+
+
 def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) -> Path:
     """Write the frames of a spool file as an MRCZ stack, and read it back to verify it.
 
@@ -81,7 +88,7 @@ def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) ->
     for pattern in (f".{path.stem}.*.part*", f"..{path.stem}.*.part*"):  # of a process that was killed
         for left in path.parent.glob(pattern):
             left.unlink(missing_ok=True)
-    missing = entries[-1].number - entries[0].number + 1 - len(entries)
+    missing = entries[-1].number - first_number(spool) + 1 - len(entries)
     step = provenance.step(
         STEP,
         parameters=settings,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from mrcz_dask.counting.counter import Batch, Method
 from mrcz_dask.counting.packing import pack, quantized
@@ -36,7 +37,10 @@ def test_batches_behind_a_gap_are_dropped_since_their_frames_come_again(tmp_path
     again.spool.close()
 
 
-def test_batches_behind_a_damaged_one_are_taken_up_and_lost_frames_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [0, 4, 8])
+def test_batches_behind_a_damaged_one_are_taken_up_and_lost_frames_are_named(
+    lost: int, tmp_path: Path
+) -> None:
     about, method = StreamInfo("cam", "shot", "<u2", (8, 8), None), Method("", "digest")
     spool = Spool.create(tmp_path / ".stack.counting", spool_header(about, 0, method, None))
     for first in (4, 0, 8, 12):
@@ -44,13 +48,13 @@ def test_batches_behind_a_damaged_one_are_taken_up_and_lost_frames_are_named(tmp
         batch = Batch(first, pack(events), bytes(16 * 4))
         append_batch(spool, batch, numbers=list(range(first, first + 4)))
     damaged = bytearray(spool.path.read_bytes())
-    damaged[spool.records[0].offset] ^= 1
+    damaged[spool.records[(4, 0, 8, 12).index(lost)].offset] ^= 1
     spool.path.write_bytes(damaged)
     spool.close()
     told: list[Any] = []
     stack = resume_stack(spool.path, method, None, told.append)
-    assert stack is not None and stack.numbers == [0, 1, 2, 3, *range(8, 16)]
+    assert stack is not None and stack.numbers == [*range(lost), *range(lost + 4, 16)]
     assert len(stack) == stack.safe_frames == 12
-    assert "Frames that are lost: 4 to 7" in told[0].message
+    assert f"Frames that are lost: {lost} to {lost + 3}" in told[0].message
     assert (tmp_path / "stack.counting.damaged").read_bytes() == damaged
     stack.spool.close()
