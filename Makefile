@@ -33,6 +33,8 @@ lint: $(TOOLS)
 types: $(TOOLS)
 	$(BIN)/mypy
 
+# Each test that starts a process would compile the package anew where the machine asks Python to write no bytecode.
+unit: export PYTHONDONTWRITEBYTECODE =
 unit: $(TOOLS)
 	$(BIN)/python -m pytest -q -n $(JOBS) --dist worksteal --durations=25 -m "not slow and not cluster and not downstream"
 

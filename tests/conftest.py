@@ -4,10 +4,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dask
 import pytest
 from hypothesis import settings
 
-from tests.forking import forking
+from mrcz_dask.engine.client import DaskClient
+from mrcz_dask.engine.clusters import ClientOptions, open_client
+from mrcz_dask.engine.memory import MemoryEstimate
+from mrcz_dask.values.messages import silent
+from tests.forking import forking, preloaded
 from tests.nights import koma, night, simulated_night  # noqa: F401 - fixtures of several folders
 
 settings.register_profile("no-deadline", deadline=None)  # machines that run tests are often busy
@@ -22,6 +27,25 @@ def session_folder(tmp_path: Path) -> Path:
     if not EXAMPLE.is_dir():
         pytest.skip("the example session is not beside this checkout")
     return Path(shutil.copytree(EXAMPLE, tmp_path / "session"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_workers() -> Iterator[None]:
+    """Processes that Dask starts for a test fork from one with the imports; those of commands start anew."""
+    from distributed.utils import get_mp_context
+
+    keys = ("distributed.worker.multiprocessing-method", "multiprocessing.context")
+    with dask.config.set(dict.fromkeys(keys, "forkserver")):
+        get_mp_context().set_forkserver_preload(["distributed", *preloaded()])
+        yield
+
+
+@pytest.fixture(scope="module")
+def processes(forked_workers: None) -> Iterator[DaskClient]:
+    """Two workers of one thread, for all tests of a module."""
+    with open_client(ClientOptions(2), MemoryEstimate(100_000_000, 1_000_000), silent) as client:
+        assert isinstance(client, DaskClient)
+        yield client
 
 
 @pytest.fixture(scope="session")

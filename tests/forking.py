@@ -24,7 +24,7 @@ from pathlib import Path
 import numba
 
 ROOT = Path(__file__).parents[1]
-PRELOADED = ("cli", "correction", "counting", "engine", "formats", "gain", "numerics", "report", "session")
+LAYERS = ("cli", "correction", "counting", "engine", "formats", "gain", "numerics", "report", "session")
 
 # This starts for each command, so that it imports next to nothing.
 CALLER = """#!{python} -IS
@@ -59,12 +59,17 @@ def forking() -> Iterator[Path]:
                 server.kill()
 
 
+def preloaded() -> Iterator[str]:
+    """Yield the names of the modules that nearly every command or worker imports."""
+    for layer in LAYERS:
+        package = importlib.import_module(f"mrcz_dask.{layer}")
+        yield from (module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
+
+
 def serve(address: str) -> None:
     """Import what commands need, then fork for each call, until killed."""
-    for layer in PRELOADED:
-        package = importlib.import_module(f"mrcz_dask.{layer}")
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+    for module in preloaded():
+        importlib.import_module(module)
     numba.njit(lambda: None)()  # what Numba imports when it is first used
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)

@@ -1,8 +1,10 @@
 """Imports only go down, layer by layer."""
 
 import ast
+import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -45,64 +47,6 @@ FORBIDDEN = {
     "engine": {"zarr", "typer", "rich"},
     "cli": set(),
 }
-EVERY = {
-    ".".join(p.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(".__init__"): p
-    for p in sorted(ROOT.rglob("*.py"))
-}
-MODULES = [p for p in sorted(ROOT.rglob("*.py")) if p.parent != ROOT]
-
-
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import hides its layer"
-            names |= {f"{node.module}.{a.name}" for a in node.names}
-    return names
-
-
-def layer(path: Path) -> str:
-    return path.relative_to(ROOT).parts[0]
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_go_down(path: Path) -> None:
-    mine = LAYERS.index(layer(path))
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] == "mrcz_dask" and len(parts) > 1 and parts[1] in LAYERS:
-            assert LAYERS.index(parts[1]) <= mine, f"{path} imports {name} from a layer above"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_layer_keeps_to_its_libraries(path: Path) -> None:
-    import sys
-
-    roots = {name.split(".")[0] for name in imported(path)} - {"mrcz_dask"}
-    if layer(path) in STDLIB_ONLY:
-        assert roots <= set(sys.stdlib_module_names)
-    else:
-        assert not roots & FORBIDDEN.get(layer(path), TERMINAL)
-
-
-def test_the_layers_are_drawn_as_they_are() -> None:
-    drawing = (
-        (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```text\n")[1].split("```")[0]
-    )
-    assert [line.split()[0] for line in reversed(drawing.splitlines())] == LAYERS
-
-
-def test_no_module_imports_itself_through_others() -> None:
-    """Imports under TYPE_CHECKING and inside functions count: one that is put off is still a circle."""
-    graph = {
-        module: {name if name in EVERY else name.rpartition(".")[0] for name in imported(path)} & set(EVERY)
-        for module, path in EVERY.items()
-    }
-    TopologicalSorter(graph).prepare()  # CycleError names the circle
-
-
 PARSERS = {
     "json": {"load", "loads", "JSONDecoder"},
     "msgpack": {"load", "loads", "unpack", "unpackb", "Unpacker"},
@@ -112,13 +56,82 @@ PARSERS = {
 MAY_PARSE = {"formats/metadata.py", "live/transport/sender.py"}  # the reader, and what users copy by itself
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_metadata_have_one_reader(path: Path) -> None:
-    if path.relative_to(ROOT).as_posix() in MAY_PARSE:
-        return
-    names = imported(path)
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-            names.add(f"{node.value.id}.{node.attr}")
-    found = names & {f"{module}.{name}" for module, functions in PARSERS.items() for name in functions}
-    assert not found, f"{path} calls {found}; formats/metadata.py reads metadata, with one error for all"
+class Module(NamedTuple):
+    """A module: its path in the package, its layer, what it imports, and the attributes that it uses."""
+
+    path: str
+    layer: str
+    imports: set[str]
+    uses: set[str]
+
+
+def parsed(path: Path) -> Module:
+    imports, uses = set(), set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            imports |= {a.name for a in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import hides its layer"
+            imports |= {f"{node.module}.{a.name}" for a in node.names}
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            uses.add(f"{node.value.id}.{node.attr}")
+    inside = path.relative_to(ROOT)
+    return Module(inside.as_posix(), inside.parts[0], imports, uses)
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, Module]:
+    """All modules by the names that imports give them."""
+    paths = sorted(ROOT.rglob("*.py"))
+    names = (".".join(p.relative_to(ROOT.parent).with_suffix("").parts) for p in paths)
+    return {name.removesuffix(".__init__"): parsed(path) for name, path in zip(names, paths, strict=True)}
+
+
+@pytest.fixture(scope="module")
+def modules(every: dict[str, Module]) -> list[Module]:
+    """Those that are in a layer."""
+    return [module for module in every.values() if "/" in module.path]
+
+
+def test_imports_go_down(modules: list[Module]) -> None:
+    for module in modules:
+        for name in module.imports:
+            parts = name.split(".")
+            if parts[0] == "mrcz_dask" and len(parts) > 1 and parts[1] in LAYERS:
+                below = LAYERS.index(parts[1]) <= LAYERS.index(module.layer)
+                assert below, f"{module.path} imports {name} from a layer above"
+
+
+def test_a_layer_keeps_to_its_libraries(modules: list[Module]) -> None:
+    for module in modules:
+        roots = {name.split(".")[0] for name in module.imports} - {"mrcz_dask"}
+        if module.layer in STDLIB_ONLY:
+            forbidden = roots - sys.stdlib_module_names
+        else:
+            forbidden = roots & FORBIDDEN.get(module.layer, TERMINAL)
+        assert not forbidden, f"{module.path} imports {forbidden}"
+
+
+def test_the_layers_are_drawn_as_they_are() -> None:
+    drawing = (
+        (ROOT.parent / "CONTRIBUTING.md").read_text(encoding="utf-8").split("```text\n")[1].split("```")[0]
+    )
+    assert [line.split()[0] for line in reversed(drawing.splitlines())] == LAYERS
+
+
+def test_no_module_imports_itself_through_others(every: dict[str, Module]) -> None:
+    """Imports under TYPE_CHECKING and inside functions count: one that is put off is still a circle."""
+    graph = {
+        name: {other if other in every else other.rpartition(".")[0] for other in module.imports} & set(every)
+        for name, module in every.items()
+    }
+    TopologicalSorter(graph).prepare()  # CycleError names the circle
+
+
+def test_metadata_have_one_reader(modules: list[Module]) -> None:
+    parsers = {f"{library}.{name}" for library, functions in PARSERS.items() for name in functions}
+    for module in modules:
+        found = (module.imports | module.uses) & parsers
+        assert not found or module.path in MAY_PARSE, (
+            f"{module.path} calls {found}; formats/metadata.py reads metadata, with one error for all"
+        )

@@ -4,7 +4,6 @@ import json
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -75,12 +74,10 @@ def test_bars_end_where_all_is_done_that_was_to_be_done() -> None:
 
 
 @pytest.mark.parametrize("twice", [False, True])
-def test_following_until_it_is_interrupted(night: Path, twice: bool) -> None:
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(night), "--follow", "--settle", "1s"]
-    options = ["--poll", "0.2s", "--workers", "0", "--radius", "2", "--provisional", "--log-json"]
-    with subprocess.Popen(
-        [*command, *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as running:
+def test_following_until_it_is_interrupted(command: Path, night: Path, twice: bool) -> None:
+    follow = ["--follow", "--settle", "1s", "--poll", "0.2s", "--provisional"]
+    typed = [command, "koma", night, "--workers", "0", "--radius", "2", "--log-json", *follow]
+    with subprocess.Popen(typed, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
         assert running.stderr is not None
         for line in running.stderr:
             if '"StackDone", "phase": "correction"' in line:

@@ -126,11 +126,12 @@ def long_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("phase", ["sums and masks", "correction"])
-def test_sigterm_ends_in_order_and_leaves_no_half(long_night: Path, tmp_path: Path, phase: str) -> None:
+def test_sigterm_ends_in_order_and_leaves_no_half(
+    command: Path, long_night: Path, tmp_path: Path, phase: str
+) -> None:
     out = tmp_path / "out"
-    options = ["--workers", "0", "-o", str(out)]
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", str(long_night), *options]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    typed = [command, "koma", long_night, "--workers", "0", "-o", out]
+    with subprocess.Popen(typed, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(phase):

@@ -25,14 +25,6 @@ LITTLE = MemoryEstimate(100_000_000, 1_000_000)
 
 
 @pytest.fixture(scope="module")
-def processes() -> Iterator[DaskClient]:
-    """Two workers of one thread, for all tests of this module."""
-    with open_client(ClientOptions(2), LITTLE, silent) as client:
-        assert isinstance(client, DaskClient)
-        yield client
-
-
-@pytest.fixture(scope="module")
 def threads() -> Iterator[Client]:
     """One worker of two threads."""
     with open_client(ClientOptions(1, 2), LITTLE, silent) as client:

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,18 @@ BAD = ["FoilHole_777777_Data_7777.mrcz", "FoilHole_888888_Data_8888.mrcz"]
 HIGH_CONTRAST = ["FoilHole_470646_Data_6192.mrcz", "FoilHole_923211_Data_6205.mrcz"]
 
 
-def koma(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mrcz_dask.cli.app", "koma", "--radius", "12", "--no-report", *options]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+Koma = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def koma(command: Path) -> Koma:
+    """run(folder, *options): the main job, typed inside the session."""
+
+    def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        typed = [command, "koma", "--radius", "12", "--no-report", *options]
+        return subprocess.run(typed, cwd=folder, capture_output=True, text=True, timeout=600)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +46,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(session: Path) -> subprocess.CompletedProcess[str]:
+def done(session: Path, koma: Koma) -> subprocess.CompletedProcess[str]:
     return koma(session, "--json")
 
 
@@ -110,7 +120,7 @@ def test_python_mrcz_with_blosc_alone_reads_the_same_pixels(session: Path, said:
         assert line == f"{stored.dtype} {stored.shape} {hashlib.md5(stored).hexdigest()}"
 
 
-def test_the_size_that_was_announced(session: Path, said: dict[str, Any]) -> None:
+def test_the_size_that_was_announced(session: Path, said: dict[str, Any], koma: Koma) -> None:
     announced = json.loads(koma(session, "--dry-run", "--json").stdout)["bytes_out"]
     written = sum(p.stat().st_size for p in (session / "koma").rglob("*") if p.is_file())
     assert 0.8 < announced / written < 1.4, f"{readable(announced)} announced, {readable(written)} written"
@@ -119,14 +129,14 @@ def test_the_size_that_was_announced(session: Path, said: dict[str, Any]) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [("--workers", "0"), ("--workers", "1", "--threads", "2")])
 def test_the_same_files_on_any_executor(
-    session: Path, said: dict[str, Any], tmp_path: Path, options: Any
+    session: Path, said: dict[str, Any], koma: Koma, tmp_path: Path, options: Any
 ) -> None:
     assert koma(session, "-o", str(tmp_path), *options).returncode == 3
     for one in said["results"]:
         assert (tmp_path / one["output"]).read_bytes() == (session / "koma" / one["output"]).read_bytes()
 
 
-def test_a_second_run_keeps_everything(session: Path, said: dict[str, Any]) -> None:
+def test_a_second_run_keeps_everything(session: Path, said: dict[str, Any], koma: Koma) -> None:
     before = {p: p.stat().st_mtime_ns for p in (session / "koma").glob("*.mrcz")}
     again = json.loads(koma(session, "--json", "--workers", "0").stdout)
     assert all(one["kept"] for one in again["results"])

@@ -13,7 +13,7 @@ import mrcz_dask
 from mrcz_dask.api.reproduce import reproduce
 from mrcz_dask.correction.follow import FollowParams, first_stacks, follow
 from mrcz_dask.correction.footer import last_steps
-from mrcz_dask.correction.plan import make_plan, plan_over
+from mrcz_dask.correction.plan import Plan, make_plan, plan_over
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
@@ -298,15 +298,18 @@ def broken_night(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("late", [False, True])
-def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
-    tmp_path: Path, broken_night: Path, late: bool
-) -> None:
+@pytest.fixture(scope="module")
+def broken_batch(broken_night: Path) -> tuple[Plan, list[str]]:
+    """The plan of a run over these, which was carried out, and what it said of breaks."""
     koma = KomaParams(radius=3, long_window=12)
-    plan = make_plan(broken_night, tmp_path / "batch", Settings(koma=koma))
+    plan = make_plan(broken_night, broken_night.parent / "batch", Settings(koma=koma))
     told: list[Message] = []
     assert carry_out(plan, SerialClient(), told.append).complete
-    breaks = [e.message for e in told if isinstance(e, Noted) and "the session breaks" in e.message]
+    return plan, [e.message for e in told if isinstance(e, Noted) and "the session breaks" in e.message]
+
+
+def test_breaks_cut_the_windows_of_stacks_that_reach_them(broken_batch: tuple[Plan, list[str]]) -> None:
+    plan, breaks = broken_batch
     names = [entry.name for entry in plan.stacks]
     assert [one.split()[1] for one in breaks] == [names[16], names[29]]
     told_in = [read_footer(plan.output(one)) for one in plan.stacks]
@@ -315,6 +318,13 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
     assert cut[15] == cut[16] == [names[16]]
     assert cut[28] == [names[29]]  # sixteen stacks are more than the long window holds
 
+
+@pytest.mark.parametrize("late", [False, True])
+def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
+    tmp_path: Path, broken_night: Path, broken_batch: tuple[Plan, list[str]], late: bool
+) -> None:
+    plan, breaks = broken_batch
+    names = [entry.name for entry in plan.stacks]
     live = tmp_path / "live"
     live.mkdir()
     order = [entry.path for entry in plan.stacks]
@@ -325,10 +335,10 @@ def test_following_across_breaks_ends_with_the_bytes_of_a_batch_run(
     for path in order[1:]:
         steps += [bring(path, live), None, None]
     heard: list[Message] = []
-    outcome = followed(live, tmp_path / "out", steps, heard.append, koma)
+    outcome = followed(live, tmp_path / "out", steps, heard.append, plan.settings.koma)
 
     assert outcome.complete
-    assert contents(tmp_path / "out") == contents(tmp_path / "batch")
+    assert contents(tmp_path / "out") == contents(broken_night.parent / "batch")
     if not late:
         assert reproduce(tmp_path / "out" / plan.output(plan.stacks[28]).name, broken_night).same
         assert [e.message for e in heard if isinstance(e, Noted)] == breaks  # each once

@@ -1,7 +1,6 @@
 """Timing reports: totals, waiting, shares, the codec floor; taking times changes no byte."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,6 @@ from mrcz_dask.correction.timing_report import (
     totals,
 )
 from mrcz_dask.engine.client import DaskClient, SerialClient
-from mrcz_dask.engine.clusters import ClientOptions, open_client
-from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteMode, WriteParams
 from mrcz_dask.values.timing import PHASES, Spent, Timing
@@ -220,13 +217,6 @@ def test_the_collector_takes_the_time_of_passes() -> None:
     sums, correction = collector.phases
     assert (sums.wall, [(s.name, s.done) for s in sums.stacks]) == (3.0, [("a", True), ("b", False)])
     assert (correction.wall, [s.name for s in correction.stacks]) == (3.5, ["a"])
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[DaskClient]:
-    with open_client(ClientOptions(2), MemoryEstimate(0, 1), messages.silent) as executor:
-        assert isinstance(executor, DaskClient)
-        yield executor
 
 
 class TestOnACluster:

@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,14 +29,6 @@ from mrcz_dask.values.messages import Message, Warned, silent
 from mrcz_dask.values.records import Failure
 
 LITTLE = MemoryEstimate(100_000_000, 1_000_000)
-
-
-@pytest.fixture(scope="module")
-def processes() -> Iterator[DaskClient]:
-    """Two workers of one thread, for all tests of this module."""
-    with open_client(ClientOptions(2), LITTLE, silent) as client:
-        assert isinstance(client, DaskClient)
-        yield client
 
 
 @dataclass(frozen=True)
