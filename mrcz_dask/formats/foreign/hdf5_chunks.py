@@ -75,6 +75,8 @@ class FilteredPixels(Pixels):
     ------
     HeaderError
         It has a filter, or a type of pixels, that is not known here.
+    DamagedError
+        Its chunks are larger than it can be, which HDF5 does not let happen.
     """
 
     def __init__(self, name: str, dataset: Any) -> None:
@@ -89,6 +91,12 @@ class FilteredPixels(Pixels):
             raise HeaderError(
                 f"{name}: {dataset.name} has {found}; expected gzip, lzf, blosc, lz4, bitshuffle, zstd, or "
                 "none; convert it with h5repack -f GZIP=1"
+            )
+
+        if any(most and chunk > most for chunk, most in zip(self.chunks, dataset.maxshape, strict=True)):
+            raise DamagedError(
+                f"{name}: {dataset.name} has chunks of {self.chunks} pixels; expected no more than "
+                f"{dataset.maxshape}; copy it again"
             )
 
     def read(self, bounds: list[tuple[int, int]]) -> NDArray[Any]:
@@ -113,13 +121,16 @@ class FilteredPixels(Pixels):
 
     def _decode(self, place: tuple[int, ...]) -> NDArray[Any]:
         """Return the pixels of the chunk that begins at an index."""
+        stored = self._dataset.id.get_chunk_info_by_coord(place)
+        if stored.size > (size := self._dataset.file.id.get_filesize()):  # before memory is taken for it
+            raise DamagedError(f"a chunk states {stored.size} bytes, but its file has {size}")
         skipped, raw = self._dataset.id.read_direct_chunk(place)
         nbytes = int(np.prod(self.chunks)) * self.dtype.itemsize
         for k, (code, options) in reversed(list(enumerate(self._filters))):
             summed = sum(before == _FLETCHER32 for before, _ in self._filters[:k])
             if not skipped >> k & 1:
-                size = nbytes + _FLETCHER32_BYTES * summed
-                raw = _DECODERS[code](raw, options, size, self.dtype.itemsize)
+                expected = nbytes + _FLETCHER32_BYTES * summed
+                raw = _DECODERS[code](raw, options, expected, self.dtype.itemsize)
         if len(raw) != nbytes:
             raise DamagedError(f"a chunk decodes to {len(raw)} bytes; expected {nbytes}")
         return np.frombuffer(raw, self.dtype).reshape(self.chunks)

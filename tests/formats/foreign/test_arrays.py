@@ -126,7 +126,7 @@ def test_damaged_and_cut_off(tmp_path: Path) -> None:
     with pytest.raises(MrczDaskError, match=r"b\.zarr: frame . cannot be decoded"):
         read(store, nthreads=1)
     (store / "zarr.json").write_text("{")
-    with pytest.raises(FormatError, match=r"b\.zarr: expected a Zarr array or group"):
+    with pytest.raises(FormatError, match=r"b\.zarr: expected a JSON object"):
         open_source(store)
     (tmp_path / "c.zarr").mkdir()
     with pytest.raises(FormatError, match=r"c\.zarr: expected a Zarr array or group"):

@@ -117,6 +117,22 @@ def test_irregular_virtual_datasets_are_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize("filters", ["gzip", "bitshuffle lz4"])
+@pytest.mark.parametrize("larger", [(1, 97, 132), (8, 97, 131), (3, 97, 131)])
+def test_chunks_that_the_description_makes_larger(
+    tmp_path: Path, filters: str, larger: tuple[int, int, int]
+) -> None:
+    """HDF5 decodes them, and reads on behind what they gave; older descriptions have no checksum."""
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="earliest") as file:
+        file.create_dataset("data", data=COUNTS, chunks=(1, 97, 131), **FILTERS[filters])
+    data, sizes = path.read_bytes(), struct.pack("<3I", 1, 97, 131)
+    assert data.count(sizes) == 1
+    path.write_bytes(data.replace(sizes, struct.pack("<3I", *larger)))
+    with pytest.raises(MrczDaskError, match=r"a\.h5"):
+        read(str(path))
+
+
 @pytest.mark.parametrize("filters", UNKNOWN)
 def test_filters_that_are_not_read(tmp_path: Path, filters: str) -> None:
     pixels = COUNTS.astype(np.float32) if filters == "ZFP" else COUNTS
