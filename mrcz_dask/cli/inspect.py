@@ -161,7 +161,7 @@ def verify(
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
-    Event lists and stores of live results are compared with the digests in them.
+    Event lists, calibrations and stores of live results are compared with the digests in them.
     With --deep, outputs of `koma` and `count` are made again from their inputs, and compared bit for bit:
     those that `koma` left in a folder in one run over the session, others one by one.
 
@@ -222,6 +222,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
     """Add to reports how outputs differ from what their inputs give now, and which cannot be made again."""
     from mrcz_dask.api.reproduce import Reproduction, reproduce, reproduce_session
     from mrcz_dask.cli.progress import Bars
+    from mrcz_dask.session.listing import CALIBRATION
     from mrcz_dask.session.log import last_results, read_messages
     from mrcz_dask.values.records import StackResult
 
@@ -234,7 +235,8 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
         for report in reports:
             path = report["path"]
             try:
-                if report["status"] in ("sound", "partly-checked") and path not in made:
+                is_made_again = path not in made and Path(path).name != CALIBRATION
+                if report["status"] in ("sound", "partly-checked") and is_made_again:
                     made[path] = reproduce(Path(path), session, bars)
             except (MrczDaskError, OSError) as error:
                 other_inputs = isinstance(error, SessionError) and not is_usage_error(error)
@@ -247,8 +249,8 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
 
 
 def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list[Path]:
-    """Return the stacks that are named, and those in folders; with `events` also event lists in folders."""
-    from mrcz_dask.session.listing import EVENTS, STORES
+    """Return the stacks that are named, and those in folders; with `events` what `count` leaves, too."""
+    from mrcz_dask.session.listing import CALIBRATION, EVENTS, STORES
 
     stacks: list[Path] = []
     for path in paths:
@@ -261,7 +263,8 @@ def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list
                 continue
             kind, is_folder = expected_kind(entry.name), entry.is_dir()
             is_stack = kind == "Zarr" or (kind is not None and not is_folder)
-            if is_stack and entry.name not in STORES and (events or not entry.name.endswith(EVENTS)):
+            ours = entry.name in STORES or entry.name.endswith(EVENTS)
+            if is_stack and (not ours or (events and entry.name.endswith((EVENTS, CALIBRATION)))):
                 stacks.append(entry)
             if is_folder and not entry.is_symlink() and entry.suffix.casefold() != ".zarr":
                 below.append(entry)
@@ -276,14 +279,18 @@ def _no_stack(paths: list[Path]) -> NoStacksError:
 
 def _verify(path: Path) -> dict[str, Any]:
     from mrcz_dask.correction.opening import recipe_problem
+    from mrcz_dask.counting.calibration import calibration_problems
     from mrcz_dask.counting.store import event_problems
     from mrcz_dask.formats.verify import verify_file
     from mrcz_dask.live.processors.checking import is_results, results_problems
-    from mrcz_dask.session.listing import EVENTS
+    from mrcz_dask.session.listing import CALIBRATION, EVENTS
 
     report: dict[str, Any] = {"path": str(path), "frames": 0}
     if path.name.endswith(EVENTS) and path.is_dir():
         problems = event_problems(path)
+        return report | {"status": "damaged" if problems else "sound", "problems": problems}
+    if path.name == CALIBRATION and path.is_dir():
+        problems = calibration_problems(path)
         return report | {"status": "damaged" if problems else "sound", "problems": problems}
     if is_results(path):
         problems, unchecked = results_problems(path)

@@ -20,7 +20,7 @@ from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.places import PlaceMap
-from mrcz_dask.values.errors import DamagedError, FormatError
+from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError
 
 NAME = "calibration.zarr"
 VERSION = 1
@@ -139,6 +139,15 @@ class Calibration:
         if found != digest:
             raise DamagedError(f"{path}: digest {found}, expected {digest}; count again with --overwrite")
         return calibration
+
+
+def calibration_problems(path: Path) -> list[str]:
+    """Verify a calibration, and return its problems as text; empty if it is sound."""
+    try:
+        Calibration.load(path)
+    except (MrczDaskError, OSError) as error:
+        return [str(error)]
+    return []
 
 
 def calibration_path(path: Path) -> Path:

@@ -17,7 +17,8 @@ from mrcz_dask.values.sizes import some
 
 LISTS = {".txt", ".lst", ".list", ".csv"}
 _HIDDEN = (".", "~", "#")
-STORES = ("session.zarr", "truth.zarr", "calibration.zarr")  # of runs, of a simulation
+CALIBRATION = "calibration.zarr"  # of a detector
+STORES = ("session.zarr", "truth.zarr", CALIBRATION)  # of runs, of a simulation
 EVENTS = ".events.zarr"  # of a counted stack
 
 

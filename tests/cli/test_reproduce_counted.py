@@ -96,3 +96,27 @@ def test_how_frames_were_read_is_kept(
     assert mrcz("reproduce", tmp_path / "c" / "raw_000.mrcz", "--calibration", calibration).code == 0
     again = mrcz(*command, "--workers", 0)
     assert again.code == 1 and "mode0" in again.err
+
+
+def test_verify_deep_makes_counted_stacks_and_event_lists_again(
+    counted: Path, tmp_path: Path, mrcz: Any
+) -> None:
+    shown = mrcz("verify", "--deep", counted)
+    assert shown.code == 0 and shown.out.count(": sound") == 5, shown.out
+    path = counted / "raw_001.mrcz"
+    footer, stored = mrcz_dask.read_footer(path) or {}, mrcz_dask.read(path)
+    stored[2] += 1
+    mrcz_dask.write(path, stored, pixels=footer["pixels"], provenance=footer["provenance"])
+    shown = mrcz("verify", "--deep", path, counted / "raw_000.events.zarr")
+    assert shown.code == 3 and "its inputs give something else" in shown.out and "[2]" in shown.out
+    frames = mrcz_dask.read(tmp_path / "raw_000.mrcz")
+    frames[3, 4, 5] += 1
+    mrcz_dask.write(tmp_path / "raw_000.mrcz", frames)
+    shown = mrcz("verify", "--deep", counted / "raw_000.mrcz", counted / "raw_000.events.zarr")
+    assert shown.code == 3 and shown.out.count("it is not the input that was used") == 2, shown.out
+
+
+def test_a_damaged_calibration_is_named(counted: Path, mrcz: Any) -> None:
+    (counted / "calibration.zarr/dark/c/0/0").unlink()
+    shown = mrcz("verify", counted)
+    assert shown.code == 3 and "calibration.zarr: damaged" in shown.out and shown.out.count(": sound") == 4
