@@ -182,6 +182,47 @@ def as_zarr(folder: Path, stem: str, counts: Counts) -> Path:
     return path
 
 
+def dm_tag(name: str, content: bytes, group: bool = False) -> bytes:
+    """Return a tag of a DM4 file."""
+    head = (
+        struct.pack(">BH", 20 if group else 21, len(name)) + name.encode() + struct.pack(">Q", len(content))
+    )
+    return head + content
+
+
+def dm_group(name: str, *tags: bytes) -> bytes:
+    return dm_tag(name, struct.pack(">BBQ", 0, 1, len(tags)) + b"".join(tags), group=True)
+
+
+def dm_number(name: str, value: float, kind: int) -> bytes:
+    data = struct.pack("<" + {5: "I", 6: "f"}[kind], value)
+    return dm_tag(name, b"%%%%" + struct.pack(">2Q", 1, kind) + data)
+
+
+def dm_array(name: str, kind: int, size: int, data: bytes) -> bytes:
+    return dm_tag(name, b"%%%%" + struct.pack(">4Q", 3, 20, kind, size) + data)
+
+
+def as_dm4(folder: Path, stem: str, counts: Counts) -> Path:
+    """A stack as DigitalMicrograph writes it, with the tags that readers need."""
+    units = "nm".encode("utf-16-le")
+    axis = (dm_number("Origin", 0, 6), dm_number("Scale", 0.125, 6), dm_array("Units", 4, 2, units))
+    axes = dm_group("Dimension", *(dm_group("", *axis) for _ in range(3)))
+    sizes = (dm_number("", size, 5) for size in counts.shape[::-1])
+    pixels = dm_array("Data", 10, counts.size, counts.tobytes())
+    data = (
+        dm_group("Calibrations", axes),
+        pixels,
+        dm_number("DataType", 6, 5),
+        dm_group("Dimensions", *sizes),
+    )
+    images = dm_group("ImageList", dm_group("", dm_group("ImageData", *data), dm_group("ImageTags")))
+    root = struct.pack(">BBQ", 0, 1, 1) + images
+    path = folder / f"{stem}.dm4"
+    path.write_bytes(struct.pack(">IQI", 4, len(root), 1) + root)
+    return path
+
+
 WRITERS: dict[str, Callable[[Path, str, Counts], Path]] = {
     "mrcz": as_mrcz,
     "four bits": as_four_bits,
@@ -191,6 +232,7 @@ WRITERS: dict[str, Callable[[Path, str, Counts], Path]] = {
     "eer": as_eer,
     "hdf5": as_hdf5,
     "zarr": as_zarr,
+    "dm4": as_dm4,
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from mrcz_dask.api.settings import PathLike, path_text
 from mrcz_dask.counting.params import FindParams, FractionParams
@@ -13,6 +13,8 @@ from mrcz_dask.counting.run import CountOutcome, run_plan
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.entries import Discovery
+from mrcz_dask.values.checks import checked
+from mrcz_dask.values.errors import ParameterTypeError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import InputParams
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from mrcz_dask.numerics.counting.params import Clusters, Position
 
 
+@runtime_checkable
 class RawSession(Protocol):
     """Protocol of the two properties of a `Session` that `count` uses."""
 
@@ -36,6 +39,7 @@ class RawSession(Protocol):
         ...
 
 
+@checked
 def count(
     *paths: PathLike | RawSession,
     output: PathLike | None = None,
@@ -133,11 +137,11 @@ def count(
     if sessions:
         output = stacks.pop() if output is None and stacks else output
         if stacks or len(sessions) > 1:
-            raise TypeError("count() takes paths of stacks, or one session and its output folder")
+            raise ParameterTypeError("count() takes paths of stacks, or one session and its output folder")
         inputs = inputs or sessions[0].inputs
         stacks = [stack.path for stack in sessions[0].discovery.stacks]
     if output is None:
-        raise TypeError("count() needs an output folder")
+        raise ParameterTypeError("count() needs an output folder")
     plan = count_plan(
         stacks,
         Path(output),
@@ -158,4 +162,4 @@ def count(
         detector=detector,
         overwrite=overwrite,
     )
-    return run_plan(plan, client or ClientOptions(), listen)
+    return run_plan(plan, ClientOptions() if client is None else client, listen)

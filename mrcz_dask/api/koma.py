@@ -5,12 +5,13 @@ from __future__ import annotations
 import html
 import tempfile
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from mrcz_dask.correction.run import Outcome
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
-from mrcz_dask.values.checks import in_runs
+from mrcz_dask.values.checks import checked, expect, in_runs, raise_all, within
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Listener, silent
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     import distributed
 
     from mrcz_dask.api.lazy import ArrayStack, LazyKoma
+
+
+LARGEST_DOSE = 1e18  # counts, the largest that outputs may hold
 
 
 class LazyArrays(Sequence["da.Array"]):
@@ -76,6 +80,7 @@ class KomaPlan:
     cache: PathLike | None = None
     arrays: Sequence[ArrayStack] = field(default=(), repr=False)
 
+    @checked
     def run(
         self,
         output: PathLike | None = None,
@@ -123,7 +128,8 @@ class KomaPlan:
         plan = plan_over(
             self.discovery, out, self.settings, overwrite=overwrite, gain=self.gain, listen=listen
         )
-        return run(plan, client or ClientOptions(), listen, report=report)[0]
+        options = ClientOptions() if client is None else client
+        return run(plan, options, listen, report=report)[0]
 
     @property
     def corrected(self) -> Sequence[da.Array]:
@@ -181,6 +187,7 @@ class KomaPlan:
         return f"<p>{facts}</p><table>{head}{''.join(rows)}</table>"
 
 
+@checked
 def koma(
     stacks: Sequence[da.Array],
     radius: int = 12,
@@ -224,12 +231,13 @@ def koma(
 
     from mrcz_dask.api.lazy import ArrayStack
 
+    expect("stacks", stacks, Iterable, "a list of arrays (n, ny, nx)")
     stacks = [asarray(stack) for stack in stacks]
     shapes = {stack.shape[1:] for stack in stacks}
-    if not stacks or any(stack.ndim != 3 for stack in stacks) or len(shapes) != 1:
-        raise ParameterError(
-            f"arrays of shapes {[stack.shape for stack in stacks]}; expected (n, ny, nx), all of one size"
-        )
+    is_counts = all(stack.ndim == 3 and stack.dtype.kind in "biuf" for stack in stacks)
+    if not stacks or not is_counts or len(shapes) != 1:
+        shown = ", ".join(f"{stack.shape} {stack.dtype}" for stack in stacks)
+        raise ParameterError(f"arrays are [{shown}]; expected counts (n, ny, nx), all of one size")
     settings = Settings(
         outliers=OutlierParams(rule=rule),
         koma=koma_params(radius, method, form, breaks, None, long),
@@ -237,7 +245,9 @@ def koma(
     )
     framed = [stack.rechunk((1, -1, -1)) for stack in stacks]
     nothing: list[None] = [None] * len(framed)
-    parts = zip(framed, masks or nothing, doses or nothing, strict=True)
+    masks, doses = nothing if masks is None else masks, nothing if doses is None else doses
+    raise_all("koma", chain(_problems("mask", masks, framed), _problems("dose", doses, framed)))
+    parts = zip(framed, masks, doses, strict=True)
     entries = []
     for k, one in enumerate(framed):
         name, when = f"stack-{k:05d}", Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
@@ -248,3 +258,16 @@ def koma(
         cache=cache,
         arrays=[ArrayStack(*part) for part in parts],
     )
+
+
+def _problems(name: str, values: Sequence[Any], stacks: Sequence[da.Array]) -> Iterator[str]:
+    """Yield messages about masks, or doses, that do not fit the stacks; None among them is allowed."""
+    if len(values) != len(stacks):
+        yield f"{len(values)} values of {name}; expected one, or None, for each of {len(stacks)} stacks"
+    for k, (value, stack) in enumerate(zip(values, stacks, strict=False)):
+        if value is None:
+            continue
+        if name == "dose":
+            yield from within(f"dose {k}", value, 0, LARGEST_DOSE, open_low=True)
+        elif np.shape(value) != stack.shape[1:] or np.asarray(value).dtype != np.bool_:
+            yield f"mask {k} is {np.shape(value)} {np.asarray(value).dtype}; expected {stack.shape[1:]} bool"

@@ -15,7 +15,7 @@ from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
-from mrcz_dask.values.checks import expect
+from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
@@ -98,6 +98,7 @@ class Session:
     def __str__(self) -> str:
         return str(self.discovery)
 
+    @checked
     def koma(
         self,
         radius: int = 12,
@@ -210,6 +211,7 @@ class Session:
     count = count
 
 
+@checked
 def open_session(
     folder: PathLike | Sequence[PathLike],
     *,

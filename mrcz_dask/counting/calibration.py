@@ -14,7 +14,7 @@ from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.digest import digest_array, digest_bytes
-from mrcz_dask.formats.metadata import group_attributes, open_group, reading, sealed_values
+from mrcz_dask.formats.metadata import group_attributes, open_whole, reading, sealed_values
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.detector import Detector
@@ -116,14 +116,14 @@ class Calibration:
             If it is not what was written.
         """
         remedy = f"give a folder {NAME} that `count` wrote, or count again with --overwrite"
-        group, stored = open_group(path, remedy), group_attributes(path, remedy)
+        stored = group_attributes(path, remedy)
         if stored.get(_MARK) != VERSION:
             raise FormatError(
                 f"{path}: calibration version {stored.get(_MARK)!r}; expected {VERSION}; count again "
                 "with --overwrite"
             )
         with reading(str(path), "a calibration", remedy):
-            dark, noise, gain, used = (np.asarray(group[name][:]) for name in _IMAGES)
+            dark, noise, gain, used = (np.asarray(open_whole(path / name, remedy)[:]) for name in _IMAGES)
             places, loss = stored["places"], stored["loss"]
             calibration = cls(
                 dark,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.compression.chunks import decompress_into
+from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size, decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import digest_bytes
 from mrcz_dask.values.errors import DamagedError
@@ -128,9 +128,12 @@ def unpack(data: bytes) -> EventArrays:
     counts = np.frombuffer(data, "<u4", frames, _HEAD.size).astype(np.uint32)
     columns: list[NDArray[Any]] = []
     for size, dtype in zip(sizes, ("<i4", "<i4", "<u2"), strict=True):
+        chunk = data[start : start + size]
+        if n:  # before memory is taken for them
+            check_size(ChunkHeader.parse(chunk), n * np.dtype(dtype).itemsize)
         column = np.empty(n, dtype)
         if n:
-            decompress_into(data[start : start + size], column)
+            decompress_into(chunk, column)
         columns.append(column.astype(column.dtype.newbyteorder("="), copy=False))
         start += size
     return EventArrays(counts, *columns)

@@ -30,6 +30,7 @@ from mrcz_dask.engine.jobs import (
 from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, plan_workers
 from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import ClusterReady, Listener, Warned
 from mrcz_dask.values.stopping import check_stop
@@ -176,6 +177,9 @@ def open_client(
         other versions; when the queue system takes no job, or none starts for long.
     """
     if not isinstance(options, ClientOptions):
+        import distributed
+
+        expect("client", options, distributed.Client, "a client of Dask, ClientOptions or None")
         yield DaskClient(options, estimate, SHARE)
         return
     planned = plan_local_workers(options, estimate)

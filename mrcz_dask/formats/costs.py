@@ -8,9 +8,12 @@ and beyond all proportion to the file; and what does not fit into what is free.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from math import ceil
+from pathlib import Path
 
 import psutil
 
@@ -22,6 +25,11 @@ _DEFAULT, _GB = 64.0, 1e9
 _AT_ONCE = 16
 _PROPORTION = 256
 _PART_BYTES = 256  # that a reader remembers of each frame or chunk
+OWN_GROUPS, GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_GROUP_FILES = (
+    ("memory.max", "memory.current"),  # of version 2
+    ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+)
 _FREE = 0.5  # share of free memory or disk that one file may take
 
 
@@ -57,12 +65,40 @@ def check_cost(name: str, *, stored: int, decoded: int = 0, at_once: int = 0, pa
         raise HeaderError(_too_much(name, stored, decoded, "pixels", decoded))
     if held > max(limit // _AT_ONCE, stored):
         raise HeaderError(_too_much(name, stored, held, "memory at once", _AT_ONCE * held))
-    free = int(_FREE * psutil.virtual_memory().available)
+    free = int(_FREE * free_memory())
     if held > free:
         raise HeaderError(
             f"{name}: asks for {readable(held)} of memory at once; expected at most {readable(free)}, half "
             "of what is free; read it on a larger machine"
         )
+
+
+def free_memory() -> int:
+    """Return the free memory in bytes: of the machine, or of the container or queue job if that is less."""
+    of_machine: int = psutil.virtual_memory().available
+    return min([of_machine, *_left_in_groups()])
+
+
+def _left_in_groups() -> Iterator[int]:
+    """Yield what the control groups of this process, and those above them, leave of their limits (Linux)."""
+    for line in _text(OWN_GROUPS).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = GROUPS / controllers
+        group, (limit_file, used_file) = root / path.strip("/"), _GROUP_FILES[bool(controllers)]
+        for folder in (group, *group.parents):
+            limit, used = (_text(folder / name).strip() for name in (limit_file, used_file))
+            if folder.is_relative_to(root) and limit.isdecimal() and used.isdecimal():
+                cached = re.search(r"^(?:total_)?inactive_file (\d+)", _text(folder / "memory.stat"), re.M)
+                yield max(0, int(limit) - int(used) + (int(cached[1]) if cached else 0))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("ascii", "replace")
+    except OSError:
+        return ""
 
 
 def largest_temporary(stored: int) -> int:

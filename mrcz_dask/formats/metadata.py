@@ -112,6 +112,22 @@ def open_node(path: Path, remedy: str = COPY_AGAIN) -> Any:
         return zarr.open(zarr.storage.LocalStore(path, read_only=True), mode="r")
 
 
+def open_whole(path: Path, remedy: str = COPY_AGAIN) -> Any:
+    """Open a Zarr array of this package to read all of it; a damaged shape takes no memory.
+
+    Raises
+    ------
+    DamagedError
+        It is large, and fewer files are there than it has chunks.
+    """
+    array = open_node(path, remedy)
+    with reading(str(path), "a Zarr array", remedy):
+        there = sum(file.is_file() for file in path.rglob("*")) - 1  # beside zarr.json
+        if array.nbytes > LARGEST and there < array.nchunks:
+            raise DamagedError(f"{path}: {there} of its {array.nchunks} chunks are there; {remedy}")
+    return array
+
+
 def open_group(path: Path, remedy: str = COPY_AGAIN, **options: Any) -> Any:
     """Open a Zarr group; damage is an error that names the folder, as in `reading`."""
     zarr = _checked_zarr()

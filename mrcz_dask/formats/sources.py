@@ -19,7 +19,7 @@ from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.places import FORMATS, Place, expected_kind, is_zarr
 from mrcz_dask.formats.sidecar import notes_without
 from mrcz_dask.formats.source import Readable, Source
-from mrcz_dask.values.checks import expect
+from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.errors import FormatError, PlaceError
 from mrcz_dask.values.params import InputParams
 
@@ -28,6 +28,7 @@ __all__ = ["FrameSource", "open_source", "read", "read_footer"]
 _COMPRESSED = "compressed"
 
 
+@checked
 def open_source(
     path: Readable,
     params: InputParams | None = None,
@@ -107,6 +108,7 @@ def _kind_of(source: Source) -> tuple[str | None, bytes]:
     return next((kind for kind, known in FORMATS.items() if head.startswith(known.magic)), None), head
 
 
+@checked
 def read(
     path: Readable,
     frames: Frames = None,
@@ -149,6 +151,7 @@ def read(
         return reader.frames(frames, scaled=scaled, nthreads=nthreads or available_cores())
 
 
+@checked
 def read_footer(path: Readable, permissive: bool = False) -> dict[str, Any] | None:
     """Return the metadata and checksums that this package wrote with a stack: footer,
     sidecar or Zarr attributes.

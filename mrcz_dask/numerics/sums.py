@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from mrcz_dask.numerics.kernels import flat
 from mrcz_dask.numerics.moments import add_and_measure
+from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import DtypeError, ParameterError
 
 Array = NDArray[Any]
@@ -212,6 +213,7 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     ParameterError
         For no frames, or frames that differ in shape or type.
     """
+    expect("stack", frames, Iterable, "an array (frames, y, x), or its frames")
     shape, stack = getattr(frames, "shape", None), frames
     if shape is None or not hasattr(frames, "__getitem__"):
         stack = list(frames) if isinstance(frames, Iterator) else frames
@@ -224,6 +226,7 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     first = next(iter(stack), None)
     if first is None:
         raise ParameterError("the stack has no frames; expected at least one")
+    expect("frame", first, np.ndarray, "an array (y, x)")
     dtype = _summable(first.dtype)
     total = FrameSum(first.shape, dtype, common_exponent(stack) if dtype.kind == "f" else None)
     for frame in stack:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
@@ -24,8 +25,9 @@ from tornado.web import RequestHandler
 
 from mrcz_dask.engine.hosts import guard
 
-# They warn of every browser that goes away; Dask keeps them quiet, too.
-QUIET = ("bokeh", "tornado")
+# They warn of every browser that goes away, and show a traceback for every WebSocket that makes no sense.
+WEBSOCKETS = "bokeh.server.views.ws"
+QUIET = {"bokeh": logging.ERROR, "tornado": logging.ERROR, WEBSOCKETS: logging.CRITICAL}
 SECONDS = 10.0
 # Each takes 1 to 2 MB.
 MOST_PAGES = 50
@@ -95,6 +97,9 @@ class Documents:
             absolute_url="",
         )
         guard(application, host)
+        for name, level in QUIET.items():
+            logging.getLogger(name).setLevel(level)
+        logging.getLogger("tornado.application").addFilter(_is_ours)
         return application
 
     def _make(self, document: Document) -> None:
@@ -145,8 +150,6 @@ class Server:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family)
         listening.setblocking(False)
-        for name in QUIET:
-            logging.getLogger(name).setLevel(logging.ERROR)
         self._documents = Documents(site, Template(site.template), {})
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="page", daemon=True)
@@ -180,6 +183,12 @@ class Server:
         self._server.stop()
         self._application.stop()
         await self._server.close_all_connections()
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Return False for the report of an exception that somebody's WebSocket request caused."""
+    trace = traceback.walk_tb(record.exc_info[2] if record.exc_info else None)
+    return not any(frame.f_globals.get("__name__") == WEBSOCKETS for frame, _ in trace)
 
 
 def call(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:

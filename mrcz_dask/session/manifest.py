@@ -158,9 +158,16 @@ def lost(folder: Path, results: Iterable[Output], *, read: bool) -> dict[str, st
     return {output: problem for output, problem in found.items() if problem}
 
 
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a line that was damaged, with a name that is too long
+        return False
+
+
 def _problem(folder: Path, one: Output, *, read: bool) -> str:
     path = folder / one.output
-    gone = [name for name in dict(one.files) or [one.output] if not (folder / name).exists()]
+    gone = [name for name in dict(one.files) or [one.output] if not _is_there(folder / name)]
     if gone:
         return f"{some(gone)} is gone; {REMEDY}"
     # of the output and its sidecar there is a digest, but of a command without a log

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
-from mrcz_dask.formats.metadata import SEAL, group_attributes, open_group, open_node, reading, sealed_values
+from mrcz_dask.formats.metadata import SEAL, group_attributes, open_group, open_whole, reading, sealed_values
 from mrcz_dask.formats.places import SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.gain.gain import Gain
@@ -301,7 +301,7 @@ class SessionStore:
         arrays, seals = [], self._attributes(group).get(CONTENT, {}).get("arrays", {})
         for path in (self.path / group / name for name in names):
             with phase("disk"), reading(str(path), "an array", _remedy(path.parent)):
-                array = open_node(path)
+                array = open_whole(path, _remedy(path.parent))
                 with phase("disk", array.nbytes):
                     values = np.asarray(array[...])
                 digest = _array_digest(values)

@@ -18,6 +18,10 @@ class ParameterError(MrczDaskError, ValueError):
     """
 
 
+class ParameterTypeError(ParameterError, TypeError):
+    """A parameter has a value of a wrong type; the message names the type, and what is expected."""
+
+
 class MissingFileError(ParameterError, FileNotFoundError):
     """A file named in an option does not exist."""
 

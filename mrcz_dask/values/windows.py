@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from itertools import islice
+from itertools import chain, islice
 
+from mrcz_dask.values.checks import checked, raise_all, whole
 from mrcz_dask.values.errors import ParameterError
 
+MOST = 10**7  # stacks
 
+
+@checked
 def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = None) -> list[int]:
     """Return the indices of the stacks that correct stack `i`: its 2 x radius usable neighbors in time.
 
@@ -42,8 +46,8 @@ def koma_window(i: int, n: int, radius: int, usable: Sequence[bool] | None = Non
     """
     if not 0 <= i < n:
         raise ParameterError(f"stack index is {i}; expected 0 <= i < n = {n}")
-    if radius < 1:
-        raise ParameterError(f"radius is {radius}; expected at least 1 stack to either side")
+    problems = chain(whole("n", n, 1, MOST), whole("radius", radius, 1, MOST, unit=" stacks to either side"))
+    raise_all("window", problems)
     if usable is not None and len(usable) != n:
         raise ParameterError(f"usable has {len(usable)} entries; expected one for each of the {n} stacks")
     others = [j for j in range(n) if j != i and (usable is None or usable[j])]

@@ -1,9 +1,11 @@
 """What a file would cost is judged before it is taken: time, memory, and disk for temporary files."""
 
 import gzip
+import lzma
 import resource
 import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from mrcz_dask.formats import costs
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source, read
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.values.errors import HeaderError, MrczDaskError, ParameterError
+from mrcz_dask.values.errors import DamagedError, HeaderError, MrczDaskError, ParameterError
 from tests.inputs import write_eer
 
 FRAME = 1 << 15  # pixels a side of frames that are asked for
@@ -198,10 +200,39 @@ def test_a_packed_file_is_unpacked_no_further_than_its_header_allows(
 ) -> None:
     monkeypatch.setattr("mrcz_dask.formats.mrc.wrapped.MAX_DECODED", 1 << 20)
     sizes = watched(monkeypatch)
-    path = packed(mrcz_head(8, 64), 16 << 20, tmp_path, ".mrcz.zst")
+    chunk = struct.pack("<4B3I", 5, 1, 0, 1, 64 * 64, 64 * 64, 32) + bytes(16)
+    path = packed(bytes(mrc_header(8, 64, 4000)) + 8 * chunk, 16 << 20, tmp_path, ".mrcz.zst")
     with pytest.raises(HeaderError, match="correct NZ"):
         open_source(path)
     assert max(sizes) < 4 << 20
+
+
+@pytest.mark.parametrize("suffix", [".mrcz.zst", ".mrcz.gz"])
+@pytest.mark.parametrize(
+    "second", [b"", struct.pack("<4B3I", 2, 1, 0, 1, 4096**2, 4096**2, 2**32 - 1)], ids=str
+)
+def test_large_frames_are_refused_as_soon_as_one_is_none(
+    suffix: str, second: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = watched(monkeypatch)
+    first = struct.pack("<4B3I", 2, 1, 0, 1, 4096**2, 4096**2, 32) + bytes(16)
+    path = packed(bytes(mrc_header(1000, 4096, 4000)) + first + second, 16 << 20, tmp_path, suffix)
+    with pytest.raises(MrczDaskError, match="frame 1: "):
+        open_source(path)
+    assert not sizes
+
+
+def test_an_xz_file_cannot_ask_for_any_dictionary(tmp_path: Path) -> None:
+    write(tmp_path / "a.mrc", np.zeros((2, 8, 8), np.uint8))
+    whole = lzma.compress((tmp_path / "a.mrc").read_bytes())
+    (tmp_path / "a.mrc.xz").write_bytes(whole + bytes(8))
+    assert read(tmp_path / "a.mrc.xz").shape == (2, 8, 8)
+    head = bytearray(whole[12 : 12 + 4 * (whole[12] + 1)])  # of the first block
+    head[4] = 40  # a dictionary of 4 GiB
+    head[-4:] = struct.pack("<I", zlib.crc32(head[:-4]))
+    (tmp_path / "b.mrc.xz").write_bytes(whole[:12] + head + whole[12 + len(head) :])
+    with pytest.raises(DamagedError, match=r"b\.mrc\.xz: .*(?i:memory)"):
+        read(tmp_path / "b.mrc.xz")
 
 
 def test_blank_stacks_are_read_whatever_their_ratio(tmp_path: Path) -> None:
@@ -232,3 +263,29 @@ def test_a_file_of_its_own_size_is_never_too_large(stored: int) -> None:
     costs.check_cost("a", stored=stored, decoded=stored)
     with pytest.raises(MrczDaskError, match="half of what is free"):
         costs.check_cost("a", stored=1 << 60, at_once=1 << 50)
+
+
+@pytest.mark.parametrize(
+    ("line", "group", "limit", "used"),
+    [
+        ("0::/job/step", "job", "memory.max", "memory.current"),
+        ("4:cpu,memory:/job/step", "cpu,memory/job/step", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ("4:memory:/of/the/host", "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"),
+    ],
+)
+def test_what_is_free_in_a_container_or_queue_job(
+    line: str, group: str, limit: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, folder = tmp_path / "own", tmp_path / "groups" / group
+    own.write_text(f"9:cpuset:/x\n{line}\n")
+    folder.mkdir(parents=True)
+    (folder / limit).write_text(f"{1 << 30}\n")
+    (folder / used).write_text(f"{700 << 20}\n")
+    (folder / "memory.stat").write_text(f"active_file 5\ninactive_file {100 << 20}\n")
+    monkeypatch.setattr(costs, "OWN_GROUPS", own)
+    monkeypatch.setattr(costs, "GROUPS", tmp_path / "groups")
+    assert costs.free_memory() == 424 << 20  # what the kernel has cached is free
+    with pytest.raises(HeaderError, match="half of what is free"):
+        costs.check_cost("a", stored=1 << 40, at_once=300 << 20)
+    (folder / limit).write_text("max\n")
+    costs.check_cost("a", stored=1 << 40, at_once=300 << 20)

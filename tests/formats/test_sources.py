@@ -51,7 +51,7 @@ def test_the_interface(kind: str, counts: Counts, tmp_path: Path) -> None:
     with open_source(WRITERS[kind](tmp_path, "a", counts)) as source:
         assert isinstance(source, FrameSource)
         assert source.format == FORMATS.get(
-            kind, {"tiff": "TIFF", "eer": "EER", "hdf5": "HDF5", "zarr": "Zarr"}.get(kind)
+            kind, {"tiff": "TIFF", "eer": "EER", "hdf5": "HDF5", "zarr": "Zarr", "dm4": "DM"}.get(kind)
         )
         assert source.first_row == ("bottom" if source.format.startswith("MRC") else "top")
         assert (source.quantized, source.scale, source.offset) == (False, 1, 0)

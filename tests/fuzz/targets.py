@@ -1,57 +1,14 @@
-"""Everything that reads bytes from outside: files, state of runs, messages of senders.
-
-The law: whatever the bytes are, a reader returns a result, or raises an error of this package that says
-what is wrong. Nothing else is raised, and little memory is taken.
-"""
+"""Everything that reads bytes from outside: files, state of runs, messages of senders, HTTP requests."""
 
 import json
-import tracemalloc
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mrcz_dask.values.errors import MrczDaskError
-
-# Beside some multiple of the input: what libraries allocate when they are first used.
-MEMORY, TIMES = 128 << 20, 64
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader of bytes.
-
-    Attributes
-    ----------
-    name
-        Of the reader.
-    seeds
-        Writes sound inputs into an empty folder; returns them.
-    read
-        Reads all that the program reads of such bytes; gets a folder to put them into.
-    """
-
-    name: str
-    seeds: Callable[[Path], list[bytes]]
-    read: Callable[[bytes, Path], object]
-
-    def __str__(self) -> str:
-        return self.name
-
-    def check(self, data: bytes, folder: Path) -> None:
-        """Hold the law for some bytes."""
-        tracemalloc.start()
-        try:
-            self.read(data, folder)
-        except MrczDaskError as error:
-            assert str(error), "an error without a text"
-        finally:
-            _, peak = tracemalloc.get_traced_memory()
-            tracemalloc.stop()
-        assert peak < MEMORY + TIMES * len(data), f"{peak} bytes of memory for an input of {len(data)}"
+from tests.fuzz import folders, http
+from tests.fuzz.target import Target
 
 
 def _stacks(kind: str, folder: Path) -> list[bytes]:
@@ -309,6 +266,53 @@ def _read_settings(data: bytes, folder: Path) -> object:
     return read_queue_settings(path)
 
 
+def _read_options(data: bytes, folder: Path) -> object:
+    from mrcz_dask.cli.koma import koma
+    from mrcz_dask.cli.options.settings import read_settings
+
+    path = folder / "a.toml"
+    path.write_bytes(data)
+    return read_settings(path, "koma", koma.settings)  # type: ignore[attr-defined]
+
+
+def _recordings(folder: Path) -> list[bytes]:
+    from mrcz_dask.formats.metadata import sealed_values
+
+    return [json.dumps(sealed_values({"k3": 12, "b": 4})).encode(), b'{"k3": 3}']
+
+
+def _read_recording(data: bytes, folder: Path) -> object:
+    from mrcz_dask.live.record.streams import _read_numbers
+
+    (folder / ".recording.json").write_bytes(data)
+    return _read_numbers(folder / ".recording.json")
+
+
+def _manifests(folder: Path) -> list[bytes]:
+    return [f"{'ab' * 32}  a.mrcz\n\\{'01' * 32}  b\\nc.zarr/zarr.json\n".encode()]
+
+
+def _read_manifest(data: bytes, folder: Path) -> object:
+    from mrcz_dask.session.manifest import NAME, listed, lost
+
+    (folder / NAME).write_bytes(data)
+    outputs = listed(folder, [])
+    return outputs, lost(folder, outputs, read=False)
+
+
+def _electrons(folder: Path) -> list[bytes]:
+    from mrcz_dask.counting.packing import pack
+    from tests.damage.events import electrons
+
+    return [pack(electrons())]
+
+
+def _read_electrons(data: bytes, folder: Path) -> object:
+    from mrcz_dask.counting.packing import unpack
+
+    return unpack(data)
+
+
 def _stack(name: str, suffix: str, kind: str) -> Target:
     return Target(name, partial(_stacks, kind), partial(_read_stack, suffix))
 
@@ -324,6 +328,7 @@ TARGETS = {
         _stack("tiff", ".tif", "tiff"),
         _stack("eer", ".eer", "eer"),
         _stack("hdf5", ".h5", "hdf5"),
+        _stack("dm4", ".dm4", "dm4"),
         Target("chunk", _chunks, _read_chunk),
         Target("hdf5-chunk", _hdf5_chunks, _read_hdf5_chunk),
         Target("zarr-chunk", _zarr_chunks, _read_zarr_chunk),
@@ -335,5 +340,11 @@ TARGETS = {
         Target("log", _log, _read_log),
         Target("spool", _spools, _read_spool),
         Target("queue-settings", _settings, _read_settings),
+        Target("settings", _settings, _read_options),
+        Target("recording", _recordings, _read_recording),
+        Target("manifest", _manifests, _read_manifest),
+        Target("electrons", _electrons, _read_electrons),
+        *folders.TARGETS,
+        *http.TARGETS,
     )
 }

@@ -8,6 +8,7 @@ from mrcz_dask.values import errors
 
 EXPECTED = {
     "ParameterError": ValueError,
+    "ParameterTypeError": TypeError,
     "MissingFileError": FileNotFoundError,
     "DtypeError": TypeError,
     "FormatError": ValueError,

@@ -17,6 +17,7 @@ from mrcz_dask.formats.mrc.layout import Complain, load_header, load_layout, str
 from mrcz_dask.formats.mrc.modes import unpack_into, unsigned_by_pixels
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.source import Readable, Source
+from mrcz_dask.values.checks import checked
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError
 from mrcz_dask.values.params import Mode0
 from mrcz_dask.values.timing import phase
@@ -255,6 +256,7 @@ class StackReader(FrameSource):
         self._source.close()
 
 
+@checked
 def read_header(path: Readable) -> dict[str, Any]:
     """Return the MRC header of a file as plain values: shape (n, y, x), dtype, mode, codec,
     pixel_size (Angstrom).

@@ -39,7 +39,7 @@ from mrcz_dask.values.timing import phase
 MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
     b"\x1f\x8b": ("gzip", lambda file: gzip.GzipFile(fileobj=file)),
     b"BZh": ("bzip2", bz2.BZ2File),
-    b"\xfd7zXZ\0": ("xz", lzma.LZMAFile),
+    b"\xfd7zXZ\0": ("xz", lambda file: io.BufferedReader(XzStream(file), _BLOCK)),
     b"\x28\xb5\x2f\xfd": (
         "zstd",
         lambda file: io.BufferedReader(
@@ -47,7 +47,9 @@ MAGIC: dict[bytes, tuple[str, Callable[[IO[bytes]], Any]]] = {
         ),
     ),
 }
-_AHEAD = _BLOCK = 1 << 20
+_AHEAD: int = 1 << 20
+_BLOCK: int = 1 << 20
+_DICTIONARY = 1 << 30  # bytes of memory for that of xz, which takes 65 MB at its highest level
 _CHUNK_ROOM = 64  # bytes by which a chunk is larger than its frame, at most
 _BROKEN = (OSError, zlib.error, lzma.LZMAError, zstandard.ZstdError, ValueError)
 
@@ -101,25 +103,12 @@ class Unpacked(Source):
             check_cost(self.name, stored=self.stored, decoded=nbytes, at_once=at_once)
             self._head = head + self._take(header.extended_size)
         if header.compressed or PROMISE in header.labels:
-            if header.compressed:
-                self._check_first_chunk(header.frame_nbytes)
-            else:
+            if not header.compressed:
                 check_temporary(self.name, self.stored, nbytes)
-            self._unpack_all(nbytes + header.shape[0] * _CHUNK_ROOM + MAX_DECODED)
+            self._unpack_all(Announced(self.name, header))
         else:
             self.size = nbytes
             self.streamed = self.sequential = True
-
-    def _check_first_chunk(self, nbytes: int) -> None:
-        """Refuse an MRCZ file that has no frame where its first one should be."""
-        with self._unpacking():
-            head = self._take(CHUNK_HEADER)
-        try:
-            check_size(ChunkHeader.parse(head), nbytes)
-        except DamagedError as error:
-            raise DamagedError(
-                f"{self.name}: frame 0: {error}; copy it again, or unpack it to read others"
-            ) from error
 
     def read_at(self, offset: int, count: int) -> bytes | memoryview:
         """Return `count` unpacked bytes from `offset`; see `Source`."""
@@ -171,21 +160,17 @@ class Unpacked(Source):
                 "correct NZ or NSYMBT in the header"
             )
 
-    def _unpack_all(self, most: int | None = None) -> None:
-        """Unpack to a temporary file; more than `most` bytes are refused."""
+    def _unpack_all(self, announced: Announced | None = None) -> None:
+        """Unpack to a temporary file; bytes that were not announced are refused as soon as they come."""
         file = tempfile.TemporaryFile(prefix="mrcz-dask-")  # noqa: SIM115 - closed by close()
         try:
             with self._unpacking():
                 self._rewind()
                 while block := self._flow.read(_BLOCK):
-                    nbytes = file.tell() + len(block)
-                    check_temporary(self.name, self.stored, nbytes)
-                    if most is not None and nbytes > most:
-                        raise HeaderError(
-                            f"{self.name}: the header allows for {most} bytes at most, and more are "
-                            "compressed in the file; correct NZ in the header"
-                        )
                     file.write(block)
+                    if announced is not None:
+                        announced.check(file)
+                    check_temporary(self.name, self.stored, file.tell())
                 if self.size:  # known where all is read later than the header
                     self._compare(file.tell())
         except BaseException:
@@ -208,6 +193,91 @@ class Unpacked(Source):
         self._packed.close()
         if self._file is not None:
             self._file.close()
+
+
+class Announced:
+    """Follows an MRC file while it is unpacked, to refuse more bytes than header and frames announce.
+
+    Parameters
+    ----------
+    name
+        Name of the file in messages.
+    header
+        Header of the MRC file.
+    """
+
+    def __init__(self, name: str, header: Header) -> None:
+        self._name, self._header = name, header
+        self._k, self._next = 0, header.data_offset  # the frame whose chunk comes next, and where
+
+    def check(self, file: IO[bytes]) -> None:
+        """Compare what has been unpacked so far with what is announced.
+
+        Raises
+        ------
+        DamagedError
+            There is no frame where one should be.
+        HeaderError
+            There is more.
+        """
+        end, (count, *_), nbytes = file.tell(), self._header.shape, self._header.frame_nbytes
+        room = _CHUNK_ROOM if self._header.compressed else 0
+        while self._header.compressed and self._k < count and self._next + CHUNK_HEADER <= end:
+            file.seek(self._next)
+            try:
+                chunk = ChunkHeader.parse(file.read(CHUNK_HEADER))
+                check_size(chunk, nbytes)
+                if chunk.cbytes > nbytes + room:
+                    raise DamagedError(
+                        f"the chunk has {chunk.cbytes} bytes; expected at most {nbytes + room}"
+                    )
+            except DamagedError as error:
+                raise DamagedError(
+                    f"{self._name}: frame {self._k}: {error}; copy it again, or unpack it to read others"
+                ) from error
+            self._k, self._next = self._k + 1, self._next + chunk.cbytes
+        file.seek(end)
+        most = self._next + (count - self._k) * (nbytes + room) + MAX_DECODED
+        if end > most:
+            raise HeaderError(
+                f"{self._name}: header and frames allow for {most} bytes at most, and more are compressed "
+                "in the file; correct NZ in the header"
+            )
+
+
+class XzStream(io.RawIOBase):
+    """Unpacks an xz file in bounded memory: the file itself says how large the dictionary has to be.
+
+    Parameters
+    ----------
+    file
+        The compressed file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file, self._stream = file, lzma.LZMADecompressor(memlimit=_DICTIONARY)
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, out: Any) -> int:
+        """Unpack some bytes into a buffer; return their number, 0 at the end."""
+        with memoryview(out).cast("B") as room:
+            while True:
+                if self._stream.eof:  # several streams may follow each other, with zeros between them
+                    packed = (self._stream.unused_data or self._file.read(_BLOCK)).lstrip(b"\0")
+                    if not packed:
+                        return 0
+                    self._stream = lzma.LZMADecompressor(memlimit=_DICTIONARY)
+                else:
+                    packed = self._file.read(_BLOCK) if self._stream.needs_input else b""
+                    if self._stream.needs_input and not packed:
+                        raise EOFError("it ends before its end marker")
+                data = self._stream.decompress(packed, len(room))
+                if data:
+                    room[: len(data)] = data
+                    return len(data)
 
 
 class ZstdFrames(Source):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
+from itertools import chain
 from types import NoneType
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from mrcz_dask.formats.mrc.layout import FrameIndex, header_payload
 from mrcz_dask.formats.parallel import available_cores
 from mrcz_dask.formats.sidecar import sidecar, signed
 from mrcz_dask.formats.stats import FrameStats
-from mrcz_dask.values.checks import expect
+from mrcz_dask.values.checks import checked, expect, one_of, raise_all
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.timing import phase
 
@@ -84,6 +85,12 @@ class StackWriter(FrameWriter):
     ) -> None:
         super().__init__(shape, np.uint8 if four_bit else dtype, **about)
         expect("codec", codec, (str, Codec, NoneType), "its name or a Codec")
+        raise_all(
+            "options",
+            chain(
+                one_of("chunk_version", chunk_version, (2, 5)), one_of("kind", kind, (None, *_KINDS.values()))
+            ),
+        )
         self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
         self._target, self._path, self._durable = target, target_path(target), durable
         self._kind = self._choose_kind(kind)
@@ -266,6 +273,7 @@ class StackWriter(FrameWriter):
         return payload if self._codec is None else payload | {"codec": self._codec.to_dict()}
 
 
+@checked
 def write(
     path: Target,
     array: Any,

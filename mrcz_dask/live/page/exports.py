@@ -14,10 +14,13 @@ import numpy as np
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError, RequestHandler
 
+from mrcz_dask.formats.metadata import reading
 from mrcz_dask.live.page.export_files import write_csv, write_png, write_zip
+from mrcz_dask.live.processors.checking import REMEDY
 from mrcz_dask.live.processors.results import Series
 from mrcz_dask.live.session import Session
 from mrcz_dask.live.view import PanelState, Result
+from mrcz_dask.values.errors import MrczDaskError
 
 PIECE = 1 << 20
 WRITERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
@@ -25,6 +28,18 @@ WRITERS: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "png": ("image/png", write_png),
     "zarr.zip": ("application/zip", write_zip),
 }
+
+
+def write_results(folder: Path, kind: str, path: Path) -> None:
+    """Write the results in a processor's Zarr group as a file of one of the kinds in `WRITERS`.
+
+    Raises
+    ------
+    DamagedError
+        They cannot be read.
+    """
+    with reading(str(folder), "results of a processor", REMEDY):
+        WRITERS[kind][1](folder, path)
 
 
 class ExportHandler(RequestHandler):
@@ -39,11 +54,17 @@ class ExportHandler(RequestHandler):
         panel = next((panel for panel in self._view.panels() if panel.name == name), None)
         if panel is None:
             raise HTTPError(404)
-        content_type, write = WRITERS[kind]
         with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as folder:
             path = Path(folder) / "results"
-            await asyncio.get_running_loop().run_in_executor(self._threads, self._write, panel, write, path)
-            self.set_header("Content-Type", content_type)
+            try:
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._threads, self._write, panel, kind, path)
+            except MrczDaskError as error:
+                self.set_status(500)
+                self.set_header("Content-Type", "text/plain; charset=utf-8")
+                self.write(f"{error}\n")
+                return
+            self.set_header("Content-Type", WRITERS[kind][0])
             file_name = quote(f"{name}.{kind}", safe="")
             self.set_header("Content-Disposition", f"attachment; filename*=UTF-8''{file_name}")
             with path.open("rb") as file:
@@ -54,9 +75,9 @@ class ExportHandler(RequestHandler):
                     except StreamClosedError:  # the browser has gone
                         return
 
-    def _write(self, panel: PanelState, write: Callable[[Path, Path], None], path: Path) -> None:
+    def _write(self, panel: PanelState, kind: str, path: Path) -> None:
         with self._group(panel) as group:
-            write(group, path)
+            write_results(group, kind, path)
 
     @contextmanager
     def _group(self, panel: PanelState) -> Iterator[Path]:

@@ -13,6 +13,7 @@ from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.numerics.moments import shifted_sums
 from mrcz_dask.numerics.outliers.histogram import tabulate
 from mrcz_dask.numerics.sums import StackSum
+from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.errors import ParameterError
 
 SCORED_PIXELS = 1 << 21
@@ -138,6 +139,7 @@ def offset_below(middle: float, finest: float) -> int:
     return (math.floor(middle / OFFSET_STEP) - 1) * OFFSET_STEP
 
 
+@checked
 def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]]) -> float:
     """Return R of a stack: the mean Pearson correlation over all pairs of its frames.
 
@@ -162,9 +164,11 @@ def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]])
     Eq. 7 of McLeod et al. 2017 (bioRxiv 116533). On the frames that made an outlier mask R is biased
     downwards: score on frames that the mask has not seen.
     """
+    expect("stack", stack, Iterable, "an array (n, y, x), or its frames")
     if isinstance(stack, np.ndarray) and stack.ndim != 3:
         raise ParameterError(f"stack has shape {stack.shape}; expected three axes (frame, y, x)")
     total = CorrelationSum()
     for frame in stack:
+        expect("frame", frame, np.ndarray, "an array (y, x)")
         total.add(frame)
     return total.value()

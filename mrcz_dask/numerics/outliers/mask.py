@@ -15,7 +15,7 @@ from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, light_evenly
 from mrcz_dask.numerics.outliers.value_weights import QUIET, FitRecord, Status, ValueWeights, weigh_values
 from mrcz_dask.numerics.outliers.weights import byte_weight, is_masked, near_another
 from mrcz_dask.numerics.sums import MEASURED, StackSum, sum_stack
-from mrcz_dask.values.checks import expect
+from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.params import OutlierParams
 
 MISFIT = 0.015
@@ -136,6 +136,7 @@ class OutlierMask:
         }
 
 
+@checked
 def outlier_mask(
     stack_or_sum: NDArray[Any] | Iterable[NDArray[Any]] | StackSum, params: OutlierParams | None = None
 ) -> OutlierMask:

@@ -113,6 +113,18 @@ def test_png(address: str, tmp_path: Path) -> None:
     assert picture.shape[0] > 800 and picture.std() > 0.05
 
 
+@pytest.mark.parametrize("kind", ["csv", "png"])
+def test_damaged_results_are_named_and_give_no_file(tmp_path: Path, kind: str) -> None:
+    view = filled()
+    store = stored(view, tmp_path)
+    chunk = store / "all" / "dose" / "c" / "0"
+    chunk.write_bytes(chunk.read_bytes()[:-3])
+    with served_live(view, store=store) as address:
+        status, text, headers = get(address, f"/live/export/all.{kind}")
+    assert status == 500 and headers["Content-Type"].startswith("text/plain")
+    assert "results of a processor" in text.decode() and "Traceback" not in text.decode()
+
+
 def test_a_name_that_was_not_asked_for_gets_nothing() -> None:
     with served_live(filled()) as address:
         for path in ("/live", "/live/ws", "/live/export/all.csv", "/live/export/all.zarr.zip"):
