@@ -6,7 +6,7 @@ import html
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from itertools import chain
@@ -177,9 +177,10 @@ class KomaPlan:
         return str(self._plan)
 
     def _repr_html_(self) -> str:
+        windows = self._plan.windows()
         rows = (
             f"<tr><td>{k}</td><td>{html.escape(stack.name)}</td><td>{stack.acquired.time}</td>"
-            f"<td>{in_runs(self._plan.window(k)) or 'none'}</td></tr>"
+            f"<td>{in_runs(windows[k]) or 'none'}</td></tr>"
             for k, stack in enumerate(self.discovery.stacks)
         )
         facts = html.escape("; ".join(line for line in str(self._plan).splitlines()[-2:]))
@@ -200,6 +201,7 @@ def koma(
     long: Long = "before",
     breaks: Breaks = "auto",
     contrast: ContrastParams | None = CONTRAST,
+    groups: Sequence[str | None] | None = None,
     cache: PathLike | None = None,
 ) -> KomaPlan:
     """Plan the outlier filter and the knock-out moving average over dask arrays in order of time.
@@ -216,6 +218,9 @@ def koma(
         Dose of each movie in counts per pixel and frame; None = it is found.
     form, rule, method, long, breaks, contrast, cache
         See `Session.koma`.
+    groups
+        Name of the specimen of each movie, None = it is that of no other: movies that show the same specimen
+        do not correct each other.
 
     Returns
     -------
@@ -238,9 +243,15 @@ def koma(
     if not stacks or not is_counts or len(shapes) != 1:
         shown = ", ".join(f"{stack.shape} {stack.dtype}" for stack in stacks)
         raise ParameterError(f"arrays are [{shown}]; expected counts (n, ny, nx), all of one size")
+    if groups is not None and len(groups) != len(stacks):
+        raise ParameterError(f"{len(groups)} groups for {len(stacks)} movies; expected one for each")
+    names = [f"stack-{k:05d}" for k in range(len(stacks))]
+    pairs = tuple(
+        (name, group) for name, group in zip(names, groups or (), strict=False) if group is not None
+    )
     settings = Settings(
         outliers=OutlierParams(rule=rule),
-        koma=koma_params(radius, method, form, breaks, None, long),
+        koma=replace(koma_params(radius, method, form, breaks, None, long, "none"), groups=pairs),
         contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
     )
     framed = [stack.rechunk((1, -1, -1)) for stack in stacks]
@@ -250,7 +261,7 @@ def koma(
     parts = zip(framed, masks, doses, strict=True)
     entries = []
     for k, one in enumerate(framed):
-        name, when = f"stack-{k:05d}", Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
+        name, when = names[k], Acquired(datetime(1970, 1, 1) + timedelta(seconds=k), "name")
         entries.append(StackEntry(Path(name), name, one.shape, one.dtype, int(one.nbytes), 0, name, when))
     return KomaPlan(
         Discovery(Path.cwd(), tuple(entries)),

@@ -101,6 +101,7 @@ class LazyKoma:
         self._token = tokenize(
             plan.settings.to_dict(), str(plan.folder), [e.name for e in plan.stacks], names
         )
+        self._grouped = bool(plan.groups())
         self._graph: dict[Any, Any] = {}
         for i in range(len(plan.stacks)):
             self._graph |= self._tasks(i)
@@ -133,7 +134,7 @@ class LazyKoma:
     def _members(self, i: int) -> list[int] | None:
         """Return the stacks that decide about stack i where the order alone does; None = all of them."""
         settings = self._plan.settings
-        if settings.koma.breaks == "auto" or settings.contrast.floor < NO_CONTRAST:
+        if self._grouped or settings.koma.breaks == "auto" or settings.contrast.floor < NO_CONTRAST:
             return None
         if settings.koma.method != "plain" or settings.koma.break_after is not None:
             return None

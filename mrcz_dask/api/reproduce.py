@@ -41,6 +41,7 @@ from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.gain.options import stated_exposure
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery
+from mrcz_dask.session.groups import Group
 from mrcz_dask.session.log import last_results, read_messages
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundError, SessionError
@@ -306,6 +307,7 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         score=None,
         breaks=tuple(Break.from_dict(item) for item in koma["results"]["breaks"]),
         provisional=koma["results"]["provisional"],
+        groups=tuple(Group(**one) for one in koma["results"].get("groups", ())),
         settings=settings_of(steps),
         acquired=koma["results"]["acquired"],
         acquired_from=koma["results"]["acquired_from"],

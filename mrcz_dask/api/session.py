@@ -114,6 +114,7 @@ class Session:
         long: Long = "before",
         breaks: Breaks = "auto",
         break_after: str | None = None,
+        groups: PathLike = "auto",
         contrast: ContrastParams | None = CONTRAST,
         gain: PathLike | None = None,
         gain_divide: bool = False,
@@ -158,6 +159,10 @@ class Session:
             ``auto`` ends windows at lasting changes of the dose or the pattern; ``none`` does not.
         break_after
             Pause that ends windows, too, such as ``6h``; None = no pause does.
+        groups
+            Movies that show the same specimen do not correct each other: ``auto`` finds tilt series, places
+            and holes from .mdoc files and names, ``none`` looks for none; or a file with lines of a pattern
+            of names and a group.
         contrast
             Limits for carbon and thick ice, which are nobody's reference; None = they are not looked for.
         gain, gain_divide, gain_rotate, gain_flip
@@ -201,7 +206,7 @@ class Session:
         )
         settings = Settings(
             outliers=OutlierParams(rule=rule),
-            koma=koma_params(radius, method, form, breaks, break_after, long),
+            koma=koma_params(radius, method, form, breaks, break_after, long, groups),
             contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
             write=write_params(write, format, codec, dtype, step),
             input=self.inputs,

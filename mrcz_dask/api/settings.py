@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
+from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
     Breaks,
     ContrastParams,
     Form,
+    Groups,
     KomaParams,
     Long,
     Method,
@@ -21,14 +24,60 @@ from mrcz_dask.values.params import (
 
 PathLike = str | os.PathLike[str]
 CONTRAST = ContrastParams()
+LARGEST_GROUPS = 1 << 26
 
 
 def koma_params(
-    radius: int, method: Method, form: Form, breaks: Breaks, break_after: str | None, long: Long
+    radius: int,
+    method: Method,
+    form: Form,
+    breaks: Breaks,
+    break_after: str | None,
+    long: Long,
+    groups: PathLike,
 ) -> KomaParams:
-    """Build the parameters of KOMA from options; the pause `break_after` is text such as ``2h``."""
+    """Build the parameters of KOMA from options; the pause `break_after` is text such as ``2h``.
+
+    Raises
+    ------
+    ParameterError
+        A value is out of its range, or the file of groups cannot be read.
+    """
+    chosen: Groups = "auto" if groups == "auto" else "none" if groups == "none" else read_groups(Path(groups))
     pause = None if break_after is None else parse_seconds(break_after, "--break-after") / 3600
-    return KomaParams(radius=radius, method=method, form=form, breaks=breaks, break_after=pause, long=long)
+    return KomaParams(
+        radius=radius,
+        method=method,
+        form=form,
+        breaks=breaks,
+        break_after=pause,
+        long=long,
+        groups=chosen,
+    )
+
+
+def read_groups(path: Path) -> tuple[tuple[str, str], ...]:
+    """Read a file of groups: lines of a pattern of names and a group, with space, tab or comma between.
+
+    Raises
+    ------
+    PlaceError
+        The file is not there or cannot be read.
+    ParameterError
+        A line has other than two parts.
+    """
+    lines = read_file(path, LARGEST_GROUPS).decode("utf-8", "replace").splitlines()
+    pairs = []
+    for number, line in enumerate(lines, 1):
+        parts = line.partition("#")[0].replace(",", " ").split()
+        if len(parts) not in (0, 2):
+            raise ParameterError(
+                f"{path}: line {number} is {line!r}; expected a pattern of names and a group, such as "
+                "TS_01_* TS_01"
+            )
+        if parts:
+            pairs.append((parts[0], parts[1]))
+    return tuple(pairs)
 
 
 def write_params(

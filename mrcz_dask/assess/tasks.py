@@ -10,7 +10,7 @@ from mrcz_dask.assess.results import RADII, AssessParams
 from mrcz_dask.correction.assess import AssessedStack, find_epochs
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, digest_of, member_ref
-from mrcz_dask.correction.windows import correction_tasks, windows_of
+from mrcz_dask.correction.windows import correction_tasks, groups_of, mates_of, windows_of
 from mrcz_dask.numerics.doses import middle_doses
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.version import __version__
@@ -123,13 +123,13 @@ def curve_tasks(
     if not radii:
         return []
     refs = [member_ref(stack.record) for stack in ready]
-    epochs = find_epochs(ready, koma)
+    epochs, groups = find_epochs(ready, koma), groups_of(ready)
     tasks = []
     for i in (places[k] for k in spread_evenly(len(places), params.sample)):
-        windows = []
+        windows, mates = [], mates_of(ready, i, groups)
         for a in radii:
             fit = replace(koma, radius=a, method="fit")
-            window = windows_of(i, usable, epochs, fit, ready[i].copies)
+            window = windows_of(i, usable, epochs, fit, mates)
             windows.append((a, tuple(refs[k] for k in window.short), tuple(refs[k] for k in window.long)))
         if not windows[0][1]:
             continue  # alone between two breaks

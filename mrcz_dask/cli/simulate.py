@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mrcz_dask.numerics.simulate import SimulationParams
 
 # As `numerics.simulate` names them, which is not loaded for every command.
-SESSIONS = ("standard", "evolving", "no pattern", "white", "mature")
+SESSIONS = ("standard", "evolving", "no pattern", "white", "mature", "tilt series", "hole edge")
+OF_SESSION = "as the session has it"
 
 
 Output = Annotated[Path, typer.Argument(help="Folder for the stacks, empty or new.", show_default=False)]
@@ -30,10 +31,10 @@ Shape = Annotated[str, info("Y,X pixels of a frame.")]
 class SimulationGroup(OptionGroup):
     """Options of a simulated session: its size, dose and disturbances."""
 
-    stacks: int = option(60, "Number of stacks.")
-    frames: int = option(30, "Frames in each stack.")
+    stacks: int | None = option(None, "Number of stacks.", unset=OF_SESSION)
+    frames: int | None = option(None, "Frames in each stack.", unset=OF_SESSION)
     shape: Shape = "512,512"
-    dose: float = option(1.0, "Mean counts per pixel and frame.")
+    dose: float | None = option(None, "Mean counts per pixel and frame.", unset=OF_SESSION)
     seed: int = option(0, "The same seed gives the same session.")
     kind: str = option("standard", f"Named session: {', '.join(SESSIONS)}.", "--session")
     carbon: list[int] | None = option(None, "Stack (from 0) with a carbon edge; repeatable.")
@@ -46,6 +47,15 @@ class SimulationGroup(OptionGroup):
         "Stack (from 0) at which the dose is multiplied by a factor, such as 30:1.3; repeatable.",
         metavar="STACK:FACTOR",
     )
+    tilts: int | None = option(
+        None, "Images of a tilt series, all of one specimen; 0: no tilt series.", unset=OF_SESSION
+    )
+    edge: float | None = option(
+        None, "Share of electrons that the same hole's edge takes in every stack.", unset=OF_SESSION
+    )
+    aim_error: float = option(4.0, "Pixels by which tilts, areas and edges miss their place.")
+    gradient: float = option(0.0, "Illumination from side to side, which turns from stack to stack.")
+    same_area: int = option(1, "Stacks one after the other that show the same area.")
     coincidence: float = option(
         0.0, "Pixels round an electron where a counting camera loses others; some 9 in a K2."
     )
@@ -70,7 +80,8 @@ class SimulationGroup(OptionGroup):
                 expected = "expected a stack and a factor, such as 30:1.3"
                 raise ParameterError(f"--dose-jump is {text!r}; {expected}") from None
         values = {name: value for name, value in vars(self).items() if name not in ("kind", "dose_jump")}
-        values |= {name: tuple(values[name] or ()) for name in ("carbon", "ice", "new_gain")}
+        values = {name: value for name, value in values.items() if value is not None}
+        values |= {name: tuple(values.get(name, ())) for name in ("carbon", "ice", "new_gain")}
         stacks, factors = zip(*jumps, strict=True) if jumps else ((), ())
         values |= {"shape": _shape(self.shape), "dose_jumps": stacks, "dose_factors": factors}
         return named(self.kind, **values)

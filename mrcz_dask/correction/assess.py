@@ -16,6 +16,7 @@ from mrcz_dask.numerics.session.contrast import BlockMeans, Usability, assess_co
 from mrcz_dask.numerics.session.copies import Copies
 from mrcz_dask.numerics.session.fingerprint import Fingerprint
 from mrcz_dask.session.entries import StackEntry
+from mrcz_dask.session.groups import Group, Grouping
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import Break, StackRecord
 
@@ -40,6 +41,8 @@ class AssessedStack:
         Indices of its copies.
     original
         Index of the copy that is used in its place; None if it is used itself.
+    groups
+        Groups of stacks that show the same specimen; it may be the only one of them.
     """
 
     entry: StackEntry
@@ -48,6 +51,7 @@ class AssessedStack:
     raw: bool
     copies: tuple[int, ...] = ()
     original: int | None = None
+    groups: tuple[Group, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -169,7 +173,8 @@ class Assessment:
     def _begin(self) -> None:
         self.stacks: list[AssessedStack] = []
         self.epochs = Epochs(0, (), (), 0)
-        self._copies = Copies()
+        self._copies, self._grouping = Copies(), Grouping(self._settings.koma.groups)
+        self._groups: list[tuple[Group, ...]] = []
         self._grids: list[BlockMeans | None] = []
 
     def update(self, stacks: Sequence[tuple[StackEntry, StackRecord]]) -> None:
@@ -187,7 +192,8 @@ class Assessment:
         start = max(0, undecided - self._lead)
         with_new_copies: set[int] = set()
         for j in range(len(self.stacks), len(stacks)):
-            record, grid = stacks[j][1], None
+            (entry, record), grid = stacks[j], None
+            self._groups.append(self._grouping.find(entry))
             if record.sound and record.has_dose:
                 means = np.array(record.grid_means, np.float64)
                 grid = BlockMeans(means, np.array(record.grid_pixels, np.int64))
@@ -208,7 +214,9 @@ class Assessment:
                 # of several stacks, as a tilt series is: these are neighbors, it is none
                 original = near[0]
             raw = koma.form == "subtract-raw"
-            self.stacks.append(AssessedStack(*stacks[j], verdicts[j - undecided], raw, copies, original))
+            self.stacks.append(
+                AssessedStack(*stacks[j], verdicts[j - undecided], raw, copies, original, self._groups[j])
+            )
 
     def _find_epochs(self) -> None:
         """Find epochs among the last stacks, and join them to those that are final."""

@@ -35,7 +35,7 @@ from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.records import COPY, QUIET, UNTOUCHED, StackResult
+from mrcz_dask.values.records import COPY, GROUP, QUIET, UNTOUCHED, StackResult
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
 
@@ -232,6 +232,8 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     dose_spread = spread([m.mean / m.n for m in members])
     if task.copies:
         caveats.append(f"{COPY} {some(task.copies)}: not used as each other's reference")
+    if task.groups:
+        caveats.append(f"{GROUP} {'; '.join(f'{one.name}, {one.reason}' for one in task.groups)}")
     if not record.sound:
         caveats.append(
             f"outlier mask {record.status}: {UNTOUCHED}, only pixels that are not finite were filled"
@@ -242,7 +244,8 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
             f"and {UNTOUCHED}; --form subtract-raw needs no dose"
         )
     elif not members:
-        caveats.append(f"no usable neighbor: {UNTOUCHED}")
+        outside = " that shows another specimen" if task.groups else ""
+        caveats.append(f"no usable neighbor{outside}: {UNTOUCHED}")
     elif dose_spread > koma.dose_spread:
         caveats.append(f"doses in the window spread by {dose_spread:.0%} of their median")
     if record.sound and task.score is not None and not task.usable:

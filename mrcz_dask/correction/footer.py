@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from filecmp import cmp
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,7 @@ def _koma_step(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[s
             "usable_as_reference": task.usable,
             "provisional": task.provisional,
             "breaks": [one.to_dict() for one in task.breaks],
+            **({"groups": [asdict(one) for one in task.groups]} if task.groups else {}),
             "bands": [fit.to_dict() for fit in findings.fits],
             "correlated_noise": noise,
             "acquired": task.acquired,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Discovery, StackEntry, relative_name
+from mrcz_dask.session.groups import Group, Grouping
 from mrcz_dask.session.output_folder import check_space, forbid_overwriting
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
@@ -79,9 +81,26 @@ class Plan:
         """Return the path of a stack's output."""
         return self.folder / output_name(stack.stem, self.settings.write)
 
-    def window(self, index: int) -> list[int]:
-        """Return the indices of the neighbors that would correct a stack if all stacks were usable."""
-        return koma_window(index, len(self.stacks), self.settings.koma.reach)
+    def groups(self) -> dict[Group, list[int]]:
+        """Return the groups of stacks that show the same specimen, with the indices of the stacks."""
+        grouping = Grouping(self.settings.koma.groups)
+        groups: defaultdict[Group, list[int]] = defaultdict(list)
+        for k, stack in enumerate(self.stacks):
+            for group in grouping.find(stack):
+                groups[group].append(k)
+        return {group: members for group, members in groups.items() if len(members) > 1}
+
+    def windows(self) -> list[list[int]]:
+        """Return for each stack the indices of the neighbors that would correct it if all were usable."""
+        number = len(self.stacks)
+        others = [{k} for k in range(number)]
+        for members in self.groups().values():
+            for k in members:
+                others[k].update(members)
+        return [
+            koma_window(k, number, self.settings.koma.reach, [j not in left_out for j in range(number)])
+            for k, left_out in enumerate(others)
+        ]
 
     def bytes_out(self) -> int:
         """Estimate the bytes that the run will write, session store included, to check the disk space."""
@@ -122,9 +141,13 @@ class Plan:
                     "dtype": stack.dtype.name,
                     "time": stack.acquired.time.isoformat(sep=" "),
                     "time_from": stack.acquired.source,
-                    "window": self.window(k),
+                    "window": window,
                 }
-                for k, stack in enumerate(self.stacks)
+                for stack, window in zip(self.stacks, self.windows(), strict=True)
+            ],
+            "groups": [
+                {**asdict(group), "stacks": [self.stacks[k].name for k in members]}
+                for group, members in self.groups().items()
             ],
             **found.left_out(),
             "bytes_in": found.size,
@@ -141,7 +164,11 @@ class Plan:
         reach = "the whole session" if koma.method == "session" else f"radius {koma.radius}"
         yield from self.discovery.lines()
         yield f"windows, if all stacks are usable ({reach}):"
-        yield from (f"  {k}: {in_runs(self.window(k)) or 'none'}" for k in range(len(self.stacks)))
+        yield from (f"  {k}: {in_runs(window) or 'none'}" for k, window in enumerate(self.windows()))
+        if groups := self.groups():
+            yield "groups of stacks that show the same specimen, and do not correct each other (--groups):"
+        for group, members in groups.items():
+            yield f"  {group.name}, {group.reason}: {in_runs(members)}"
         if self.gain is not None:
             yield from self.gain.lines()
             yield from (f"warning: {text}" for text in self.gain.caveats)

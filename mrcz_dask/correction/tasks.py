@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.session.groups import Group
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values.params import Settings, WriteParams
 from mrcz_dask.values.records import Break, StackRecord
@@ -113,6 +114,8 @@ class CorrectionTask:
         Angstrom, and path of the .mdoc; None if not known.
     copies
         Names of its copies, which are in none of its windows.
+    groups
+        Groups of stacks that show its specimen, which are in none of its windows.
     refusal
         Reason why it must not be corrected; empty if it may.
     key
@@ -135,6 +138,7 @@ class CorrectionTask:
     pixel_size: float | None
     mdoc: str | None
     copies: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
     refusal: str = ""
     key: str = field(init=False)
 
@@ -151,6 +155,7 @@ class CorrectionTask:
             "acquired": [self.acquired, self.acquired_from],
             "pixel_size": self.pixel_size,
             **({"copies": [*self.copies, self.refusal]} if self.copies or self.refusal else {}),
+            **({"groups": [asdict(one) for one in self.groups]} if self.groups else {}),
         }
         object.__setattr__(self, "key", digest_of(depends))
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import compress, count, islice
+from itertools import chain, compress, count, islice
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.session_sum import SessionSum
 from mrcz_dask.numerics.reference.window import Member, MovingSum, WindowSum
 from mrcz_dask.numerics.session.breaks import REACH
+from mrcz_dask.session.groups import Group
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break, Failure
@@ -58,9 +59,10 @@ class Windows:
 
 
 def windows_of(
-    i: int, usable: Sequence[bool], epochs: Epochs, koma: KomaParams, copies: Sequence[int] = ()
+    i: int, usable: Sequence[bool], epochs: Epochs, koma: KomaParams, mates: Collection[int] = ()
 ) -> Windows:
-    """Choose the stacks that correct stack `i`: usable ones of its epoch, without itself and its copies.
+    """Choose the stacks that correct stack `i`: usable ones of its epoch, without itself, its copies and the
+    stacks of its groups.
 
     Parameters
     ----------
@@ -72,12 +74,12 @@ def windows_of(
         Epochs of the session.
     koma
         Method, and lengths of the windows.
-    copies
-        Indices of the copies of stack `i`.
+    mates
+        Indices of the copies of stack `i`, and of those that show the same specimen.
     """
     start, stop = epochs.around(i)
-    if copies:
-        usable = [good and k not in copies for k, good in enumerate(usable)]
+    if mates:
+        usable = [good and (k == i or k not in mates) for k, good in enumerate(usable)]
     others = list(compress(range(start, stop), usable[start:stop]))
     before = bisect_left(others, i)
     if usable[i]:
@@ -104,8 +106,9 @@ def windows_of(
 def stacks_until_final(i: int, stacks: Sequence[AssessedStack], epochs: Epochs, koma: KomaParams) -> int:
     """Return how many more stacks must be recorded until the windows of stack `i` are final."""
     start, _ = epochs.around(i)
-    others = (k for k in count(start) if k != i and (k >= len(stacks) or stacks[k].usable))
-    before = sum(one.usable for one in stacks[start:i])
+    mates = mates_of(stacks, i, groups_of(stacks))
+    others = (k for k in count(start) if k != i and k not in mates and (k >= len(stacks) or stacks[k].usable))
+    before = sum(one.usable for k, one in enumerate(stacks[start:i], start) if k not in mates)
     needed = koma.waits_for + max(koma.waits_for, before)
     last = next(islice(others, needed - 1, None))
     behind = max(len(stacks) - epochs.final, koma.radius + (REACH if koma.breaks == "auto" else 0))
@@ -137,10 +140,10 @@ def correction_tasks(
     """
     koma = plan.settings.koma
     epochs = epochs or find_epochs(stacks, koma)
-    usable = [one.usable for one in stacks]
+    usable, groups = [one.usable for one in stacks], groups_of(stacks)
     for i in range(start, len(stacks)):
         stack = stacks[i]
-        windows = windows_of(i, usable, epochs, koma, stack.copies)
+        windows = windows_of(i, usable, epochs, koma, mates_of(stacks, i, groups))
         stop = max(windows.around[1], i + 1)  # copies behind are not known yet to a run that follows
         score = stack.verdict.score if stack.original is None else np.nan
         yield CorrectionTask(
@@ -160,8 +163,26 @@ def correction_tasks(
             pixel_size=stack.entry.pixel_size,
             mdoc=str(stack.entry.mdoc) if stack.entry.mdoc else None,
             copies=tuple(stacks[k].entry.name for k in stack.copies if k < stop),
+            groups=tuple(one for one in stack.groups if any(k != i and k < stop for k in groups[one])),
             refusal=_refusal(stacks, windows.around),
         )
+
+
+def groups_of(stacks: Sequence[AssessedStack]) -> dict[Group, list[int]]:
+    """Return the indices of the stacks of every group."""
+    groups: defaultdict[Group, list[int]] = defaultdict(list)
+    for k, stack in enumerate(stacks):
+        for group in stack.groups:
+            groups[group].append(k)
+    return groups
+
+
+def mates_of(
+    stacks: Sequence[AssessedStack], i: int, groups: Mapping[Group, Sequence[int]]
+) -> frozenset[int]:
+    """Return the indices of the copies of stack `i`, and of the other stacks in its groups."""
+    mates = chain(stacks[i].copies, *(groups[one] for one in stacks[i].groups))
+    return frozenset(mates) - {i}
 
 
 def _refusal(stacks: Sequence[AssessedStack], around: tuple[int, int]) -> str:

@@ -68,6 +68,9 @@ class StackEntry:
         Edge of a pixel in Angstrom, or None; `pixel_size_source` says what says so.
     mdoc
         Path of its .mdoc, or None.
+    tilt, place, series
+        Tilt angle in degrees, stage position and image shift together (x, y, um), and the name of the tilt
+        series whose .mdoc lists it; None, None and '' where no .mdoc says it.
     codec
         Name of the codec that the header gives, or None if the frames are not compressed.
     meta
@@ -87,6 +90,9 @@ class StackEntry:
     pixel_size: float | None = None
     pixel_size_source: PixelSizeSource | None = None
     mdoc: Path | None = None
+    tilt: float | None = None
+    place: tuple[float, float] | None = None
+    series: str = ""
     codec: str | None = None
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
     format: str = "MRC"

@@ -161,6 +161,8 @@ def _stack(root: Path, path: Path, file: Measured, mdoc_path: Path | None, reade
         pixel_size=pixel_size,
         pixel_size_source=source,
         mdoc=None if mdoc is None else mdoc_path,
+        tilt=None if mdoc is None else mdoc.tilt,
+        place=None if mdoc is None else mdoc.place,
         codec=reader.codec,
         meta=reader.meta,
         format=reader.format,

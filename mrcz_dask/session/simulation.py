@@ -16,6 +16,7 @@ import zarr
 from mrcz_dask.formats.atomic import explain
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.numerics.simulate import SimulationParams, simulate_session
+from mrcz_dask.numerics.simulate.specimen import tilt_angle
 from mrcz_dask.numerics.simulate.streams import Purpose, stream
 from mrcz_dask.values.errors import OutputExistsError
 from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, silent
@@ -26,7 +27,17 @@ PIXEL_SIZE = 1.06
 VOLTAGE = 300
 START = datetime(2026, 10, 14, 18, 30)
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-IMAGES = ("mask", "hot", "dead", "hot_excess", "pattern", "additive", "illumination", "expected_sum")
+IMAGES = (
+    "mask",
+    "hot",
+    "dead",
+    "hot_excess",
+    "pattern",
+    "additive",
+    "illumination",
+    "noiseless",
+    "expected_sum",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +50,30 @@ class Exposure:
         File name without suffix; the order of the names is not that of the times.
     time
         Local time.
+    tilt
+        Angle of the stage in degrees.
     """
 
     stem: str
     time: datetime
+    tilt: float = 0.0
 
 
 def exposures(params: SimulationParams) -> tuple[Exposure, ...]:
-    """Return file names and times of a simulated session's stacks, in order of time, 60-70 s apart."""
+    """Return file names and times of a simulated session's stacks, in order of time, 60-70 s apart.
+
+    Tilts are called as SerialEM does it: series, number and angle.
+    """
     draws = stream(params.seed, Purpose.NAMES)
     seconds = np.cumsum(draws.integers(60, 71, params.stacks)).tolist()
     holes = sorted(100_000 + int(k) for k in draws.choice(900_000, params.stacks, replace=False))
+    if params.tilts:
+        angles = [tilt_angle(params, i) for i in range(params.stacks)]
+        series = [divmod(i, params.tilts) for i in range(params.stacks)]
+        return tuple(
+            Exposure(f"TS_{s + 1:02d}_{k:03d}_{angle:.1f}", START + timedelta(seconds=after), angle)
+            for (s, k), angle, after in zip(series, angles, seconds, strict=True)
+        )
     order = draws.permutation(params.stacks)
     if params.stacks > 1 and (np.diff(order) > 0).all():
         order = order[::-1]
@@ -100,9 +124,9 @@ def write_session(
     Notes
     -----
     ``truth.zarr`` has one group a stack, named by its stem: `mask`, `hot`, `dead` (bool, True = outlier),
-    `hot_excess`, `pattern`, `additive`, `illumination`, `expected_sum` (float32, rows and columns), `drift`
-    (frames, 2), and in its attributes `index`, `dose` and `time`. The root's attributes hold the
-    parameters and the stems in order of acquisition.
+    `hot_excess`, `pattern`, `additive`, `illumination`, `noiseless`, `expected_sum` (float32, rows and
+    columns), `drift` (frames, 2), and in its attributes `index`, `dose` and `time`. The root's attributes
+    hold the parameters and the stems in order of acquisition.
     """
     params = SimulationParams() if params is None else params
     session, plan = simulate_session(params), exposures(params)
@@ -146,7 +170,7 @@ def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
             "[T = SerialEM: Digitized on a simulated K2]",
             "",
             "[FrameSet = 0]",
-            "TiltAngle = 0.0",
+            f"TiltAngle = {exposure.tilt:.1f}",
             f"PixelSpacing = {PIXEL_SIZE}",
             f"Voltage = {VOLTAGE}",
             f"ExposureDose = {per_frame * frames:.4f}",

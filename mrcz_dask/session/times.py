@@ -231,6 +231,9 @@ def _with_tilt(stack: StackEntry, tilts: Tilts, doubts: list[str]) -> StackEntry
     doubts += not_understood(path, mdoc)
     if stack.pixel_size is None and mdoc.pixel_size is not None:
         stack = replace(stack, pixel_size=mdoc.pixel_size, pixel_size_source="mdoc")
+    stack = replace(
+        stack, tilt=mdoc.tilt, place=mdoc.place, series=stem_of(path.name.removesuffix(path.suffix))
+    )
     if mdoc.time is None:
         return stack
     before = stack.acquired

@@ -19,6 +19,7 @@ Method = Literal["fit", "plain", "session"]
 Form = Literal["subtract", "subtract-raw", "divide"]
 Breaks = Literal["auto", "none"]
 Long = Literal["before", "around"]
+Groups = Literal["auto", "none"] | tuple[tuple[str, str], ...]
 WriteMode = Literal["normalized", "recompressed", "references"]
 OutputFormat = Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"]
 # Deviations of 2000 stacks are known to 1.6 %; tasks and footers name every member.
@@ -244,6 +245,9 @@ class KomaParams(Parameters):
         The dose must change by more than this share.
     break_after
         Hours without a stack that windows do not cross either; None = they cross any pause.
+    groups
+        Stacks that show the same specimen and must not correct each other: ``auto`` finds them from .mdoc
+        files and names, ``none`` looks for none, and pairs of a pattern of names and a group name them.
     """
 
     _title = "KOMA parameters"
@@ -257,6 +261,7 @@ class KomaParams(Parameters):
     breaks: Breaks = "auto"
     break_dose: float = 0.2
     break_after: float | None = None
+    groups: Groups = "auto"
 
     @property
     def reach(self) -> int:
@@ -279,6 +284,14 @@ class KomaParams(Parameters):
         yield from whole("min_modes", self.min_modes, 2, 1_000_000_000)
         yield from within("dose_spread", self.dose_spread, 0, 1e6, open_low=True)
         yield from within("break_dose", self.break_dose, 0, 1e6, open_low=True)
+        pairs: Any = self.groups
+        if pairs not in ("auto", "none") and not (
+            isinstance(pairs, tuple)
+            and all(
+                isinstance(p, tuple) and len(p) == 2 and all(isinstance(t, str) for t in p) for p in pairs
+            )
+        ):
+            yield f"groups is {pairs!r}; expected auto, none, or pairs of a pattern of names and a group"
         if self.break_after is not None:
             yield from within("break_after", self.break_after, 0, 1e6, open_low=True, unit=" hours")
 

@@ -75,7 +75,7 @@ def _like(record: StackRecord, k: int, rng: np.random.Generator, *, name: str, s
 def test_the_stacks_are_in_order_of_time(plan: Plan) -> None:
     assert [stack.name for stack in plan.stacks] == [_name(k) for k in range(STACKS)]
     assert plan.discovery.warnings == plan.discovery.rejected == ()
-    assert plan.window(2500) == koma_window(2500, STACKS, 12)
+    assert plan.windows()[2500] == koma_window(2500, STACKS, 12)
     assert (
         plan.memory_estimate()
         == replace(plan, discovery=replace(plan.discovery, stacks=plan.stacks[:1])).memory_estimate()

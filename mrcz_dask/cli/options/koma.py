@@ -73,6 +73,12 @@ class MethodGroup(OptionGroup, panel="Method"):
     break_after: str | None = option(
         None, "Windows do not cross a pause that is longer, such as 6h.", unset="they cross all", numbers=True
     )
+    groups: str = option(
+        "auto",
+        "Stacks that show the same specimen do not correct each other. auto: tilt series, places and holes, "
+        "from .mdoc files and names; none: all stacks correct each other; or a file of lines PATTERN GROUP.",
+        metavar="auto|none|FILE",
+    )
 
     def outliers(self) -> OutlierParams:
         """Return the options of the outlier filter as `OutlierParams`."""
@@ -89,7 +95,9 @@ class MethodGroup(OptionGroup, panel="Method"):
         if self.radius != AUTO and not self.radius.isdecimal():
             raise ParameterError(f"--radius is {self.radius!r}; expected a number of stacks, or auto")
         radius = KomaParams().radius if self.radius == AUTO else int(self.radius)
-        return koma_params(radius, self.method, self.form, self.breaks, self.break_after, self.long)
+        return koma_params(
+            radius, self.method, self.form, self.breaks, self.break_after, self.long, self.groups
+        )
 
 
 class FormatGroup(OptionGroup, panel="Output"):

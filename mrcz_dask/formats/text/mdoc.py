@@ -88,6 +88,18 @@ class Mdoc:
         return self._positive("PixelSpacing")
 
     @property
+    def tilt(self) -> float | None:
+        """Tilt angle of the stage in degrees, or None."""
+        angle = _number(self.get("TiltAngle") or "")
+        return angle if abs(angle) <= 90 else None
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Stage position plus image shift (x, y) in um, or None."""
+        stage, shift = self._pair("StagePosition"), self._pair("ImageShift") or (0.0, 0.0)
+        return None if stage is None else (stage[0] + shift[0], stage[1] + shift[1])
+
+    @property
     def frames(self) -> int:
         """Number of frames in the stack; 0 if unknown."""
         numbers = [_number(word) for word in (self.get("FrameDosesAndNumber") or "").split()]
@@ -97,6 +109,10 @@ class Mdoc:
     def _all(self, key: str) -> Iterator[str]:
         values = (section.get(key) for section in (*self.sections, self.head))
         return (value for value in values if value)
+
+    def _pair(self, key: str) -> tuple[float, float] | None:
+        numbers = [_number(word) for word in (self.get(key) or "").split()]
+        return (numbers[0], numbers[1]) if len(numbers) == 2 and all(map(math.isfinite, numbers)) else None
 
     def _positive(self, key: str) -> float | None:
         return next((x for x in map(_number, self._all(key)) if 0 < x < math.inf), None)

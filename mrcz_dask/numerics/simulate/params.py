@@ -40,6 +40,12 @@ RANGES = {
     "ice_strength": (0, 0.95, ""),
     "dose_factors": (0, 100, ""),
     "coincidence": (0, 1e3, " pixels"),
+    "tilts": (0, 1000, " images"),
+    "tilt_step": (0, 30, " degrees"),
+    "aim_error": (0, 1e3, " pixels"),
+    "edge": (0, 0.95, ""),
+    "gradient": (0, 0.5, ""),
+    "same_area": (1, 1000, " stacks"),
 }
 ABOVE_ZERO = ("dose", "frame_time", "tau", "hot_median", "dose_factors")
 
@@ -108,6 +114,20 @@ class SimulationParams(Parameters):
         Indices of the stacks from which on columns, rows, white pixel gain and V are drawn anew.
     dose_jumps, dose_factors
         Indices of the stacks from which on the dose is multiplied by a factor, and these factors.
+    tilts
+        Images of a tilt series, all of one specimen with depth, dose-symmetric from 0 on; 0 = no tilt series.
+    tilt_step
+        Degrees from one tilt to the next.
+    aim_error
+        Standard deviation in pixels of where the stage or the beam goes: tilts of a series, stacks of the
+        same area and the edge of the hole move by it.
+    edge
+        Share of the electrons that the carbon round the hole takes away, in the same corner of all stacks.
+    gradient
+        Change of the illumination from one side of the image to the other; its direction turns from stack to
+        stack, as with beam-image shift.
+    same_area
+        Stacks one after the other that show the same area.
     coincidence
         Pixels round an electron within which others of the same frame of the sensor are lost, in counting
         cameras some 9; 0 = none are lost.
@@ -147,6 +167,12 @@ class SimulationParams(Parameters):
     dose_jumps: tuple[int, ...] = ()
     dose_factors: tuple[float, ...] = ()
     coincidence: float = 0.0
+    tilts: int = 0
+    tilt_step: float = 3.0
+    aim_error: float = 4.0
+    edge: float = 0.0
+    gradient: float = 0.0
+    same_area: int = 1
 
     def _problems(self) -> Iterator[str]:
         yield from within("number of sizes in shape", len(self.shape), 2, 2)
@@ -162,6 +188,8 @@ class SimulationParams(Parameters):
             wrong = [i for i in getattr(self, name) if not 0 <= i < self.stacks]
             if wrong:
                 yield f"{name} names the stacks {wrong}; expected indices from 0 to {self.stacks - 1}"
+        if self.tilts * self.tilt_step > 150:
+            yield f"{self.tilts} tilts of {self.tilt_step} degrees; expected at most 150 degrees in all"
         if len(self.dose_jumps) != len(self.dose_factors):
             numbers = len(self.dose_jumps), len(self.dose_factors)
             yield f"dose_jumps and dose_factors have {numbers[0]} and {numbers[1]} entries; expected as many"
@@ -175,6 +203,8 @@ SESSIONS = MappingProxyType(
         "evolving": {"evolve": 0.02, "tau": 400.0},
         "no pattern": _NO_PATTERN,
         "white": _NO_PATTERN | {"pixel": 0.03},
+        "tilt series": {"tilts": 31, "stacks": 93, "frames": 6, "dose": 0.5, "specimen": 0.1, "drift": 0.3},
+        "hole edge": {"edge": 0.15, "stacks": 40, "frames": 24},
         "mature": {"etch": 0.05, "cmos": 0.03, "pixel": 0.03, "dose": 0.5},
     }
 )
@@ -187,7 +217,8 @@ def named(name: str, **overrides: Any) -> SimulationParams:
     Parameters
     ----------
     name
-        One of `SESSIONS`: ``standard``, ``evolving``, ``no pattern``, ``white``, ``mature``.
+        One of `SESSIONS`: ``standard``, ``evolving``, ``no pattern``, ``white``, ``mature``, ``tilt series``,
+        ``hole edge``.
     **overrides
         Fields of `SimulationParams`.
 

@@ -40,6 +40,8 @@ class StackTruth:
         Counts/pixel/frame before specimen, outliers and illumination.
     drift
         (frames, 2) float64, y and x of the specimen relative to the first frame, pixels.
+    noiseless
+        float32, what the sum over frames would be on average with a perfect detector, counts.
     expected_sum
         float32, what the sum over frames is on average before clipping, outliers included, counts.
     """
@@ -52,6 +54,7 @@ class StackTruth:
     illumination: Image
     dose: float
     drift: npt.NDArray[np.float64]
+    noiseless: Image
     expected_sum: Image
 
     @property
@@ -117,13 +120,15 @@ class SimulatedSession:
         hot_excess = outliers.hot_excess(params, self.hot.at(index))
         hot_excess = np.where(self.dead, np.float32(0), hot_excess)
         response = np.where(self.dead, np.float32(params.dead_response), np.float32(1))
-        base = np.float32(dose) * pattern * illumination
+        base, noiseless = np.float32(dose) * pattern * illumination, np.zeros(params.shape)
         drift, particles = specimen.drift_path(params, index), specimen.Specimen(params, index)
 
         frames = np.empty((params.frames, *params.shape), params.dtype)
         total = np.zeros(params.shape)
         for frame, (image, (dy, dx)) in enumerate(zip(frames, drift, strict=True)):
-            electrons = base * (1 + particles.moved(dy, dx))
+            image_of_specimen = 1 + particles.moved(dy, dx)
+            noiseless += dose * illumination * image_of_specimen
+            electrons = base * image_of_specimen
             counts = patterns.counted(params, electrons) + self.additive + hot_excess
             expected = np.asarray(np.maximum(counts * response, 0), np.float32)
             total += expected
@@ -138,6 +143,7 @@ class SimulatedSession:
             illumination=illumination,
             dose=dose,
             drift=drift,
+            noiseless=np.asarray(noiseless, np.float32),
             expected_sum=np.asarray(total, np.float32),
         )
         return SimulatedStack(frames, truth)

@@ -30,17 +30,32 @@ def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
     return np.concatenate([np.zeros((1, 2)), np.cumsum(steps[:-1], axis=0)])
 
 
+def tilt_angle(params: SimulationParams, index: int) -> float:
+    """Return the tilt of stack `index` in degrees: 0, 3, -3, 6, -6, ...; 0 without tilt series."""
+    k = index % params.tilts if params.tilts else 0
+    return params.tilt_step * ((k + 1) // 2) * (1 if k % 2 else -1)
+
+
+def aim(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
+    """Return where stack `index` shows what several stacks show, in pixels (y, x) from where it should be."""
+    return stream(params.seed, Purpose.AIM, index).normal(0, params.aim_error, 2)
+
+
 class Specimen:
     """A simulated specimen: blurred particles and a weak gradient, which can be shifted by the drift.
 
-    The particles are periodic, so that the drift brings nothing in that was not drawn before.
+    The particles are periodic, so that the drift brings nothing in that was not drawn before. Stacks of a
+    tilt series, and of the same area, show one specimen, each where it was aimed at.
     """
 
     def __init__(self, params: SimulationParams, index: int) -> None:
-        draws = stream(params.seed, Purpose.SPECIMEN, index)
+        together = params.tilts or params.same_area
+        draws = stream(params.seed, Purpose.SPECIMEN, index // together * together)
         self._shape = params.shape
+        self._aim = aim(params, index) if together > 1 else np.zeros(2)
+        tilt = tilt_angle(params, index) if params.tilts else None
         self._particles = np.float32(params.specimen * np.sqrt(1 - GRADIENT_SHARE)) * particles(
-            params.shape, draws
+            params.shape, draws, tilt
         )
         angle = draws.uniform(0, 2 * np.pi)
         slope = params.specimen * np.sqrt(12 * GRADIENT_SHARE)
@@ -48,6 +63,7 @@ class Specimen:
 
     def moved(self, dy: float, dx: float) -> Image:
         """Return the specimen moved by (dy, dx) pixels: relative brightness, float32, mean about 0."""
+        dy, dx = dy + self._aim[0], dx + self._aim[1]
         y, x = (
             np.asarray(rise * (np.arange(size) - (size - 1) / 2 - by), np.float32)
             for rise, size, by in zip(self._slope, self._shape, (dy, dx), strict=True)
@@ -55,13 +71,24 @@ class Specimen:
         return shifted(self._particles, dy, dx) + y[:, None] + x
 
 
-def particles(shape: tuple[int, int], draws: np.random.Generator) -> Image:
-    """Return an image of simulated particles, dark on bright: mean 0, std 1, periodic, float32."""
+def particles(shape: tuple[int, int], draws: np.random.Generator, tilt: float | None = None) -> Image:
+    """Return an image of simulated particles, dark on bright: mean 0, std 1, periodic, float32.
+
+    With a `tilt` in degrees they lie at depths of a quarter of the image, and move along x by it; the image
+    has std 1 / cos(tilt), as the electrons' path is longer.
+    """
     number = max(3, round(shape[0] * shape[1] / SPACING**2))
     y, x = (np.asarray(draws.uniform(0, size, number), np.int64) for size in shape)
     field = np.zeros(shape, np.float32)
-    np.subtract.at(field, (y, x), np.asarray(draws.uniform(0.5, 1.5, number), np.float32))
-    return standardized(gaussian_filter(field, BLUR, mode="wrap"))
+    weights = np.asarray(draws.uniform(0.5, 1.5, number), np.float32)
+    if tilt is None:
+        np.subtract.at(field, (y, x), weights)
+        return standardized(gaussian_filter(field, BLUR, mode="wrap"))
+    depth, angle = draws.uniform(-0.125, 0.125, number) * shape[1], np.deg2rad(tilt)
+    middle = shape[1] / 2
+    x = np.asarray(middle + (x - middle) * np.cos(angle) + depth * np.sin(angle), np.int64) % shape[1]
+    np.subtract.at(field, (y, x), weights)
+    return np.asarray(standardized(gaussian_filter(field, BLUR, mode="wrap")) / np.float32(np.cos(angle)))
 
 
 def shifted(image: Image, dy: float, dx: float) -> Image:
@@ -88,6 +115,14 @@ def illumination(params: SimulationParams, index: int) -> Image:
     """
     through = np.ones(params.shape, np.float32)
     size = min(params.shape)
+    if params.edge:
+        hole = _edge(params.shape, stream(params.seed, Purpose.CARBON), size, size / 64, aim(params, index))
+        through *= 1 - np.float32(params.edge) * hole
+    if params.gradient:
+        angle = stream(params.seed, Purpose.GRADIENT, index).uniform(0, 2 * np.pi)
+        y, x = (np.arange(n) / (n - 1) - 0.5 for n in params.shape)
+        rise = y[:, None] * np.sin(angle) + x * np.cos(angle)
+        through *= np.asarray(1 + params.gradient * rise, np.float32)
     if index in params.carbon:
         edge = _edge(params.shape, stream(params.seed, Purpose.CARBON, index), 1.5 * size, size / 64)
         through *= 1 - np.float32(params.carbon_strength) * edge
@@ -97,10 +132,17 @@ def illumination(params: SimulationParams, index: int) -> Image:
     return through
 
 
-def _edge(shape: tuple[int, int], draws: np.random.Generator, radius: float, width: float) -> Image:
+def _edge(
+    shape: tuple[int, int],
+    draws: np.random.Generator,
+    radius: float,
+    width: float,
+    moved: npt.NDArray[np.float64] | None = None,
+) -> Image:
     """Return 0 inside a circle whose edge crosses the image near its middle, 1 outside."""
     angle, off = draws.uniform(0, 2 * np.pi), draws.uniform(-0.2, 0.2) * min(shape)
     reach = radius + off
-    y = np.arange(shape[0]) - shape[0] / 2 + reach * np.sin(angle)
-    x = np.arange(shape[1]) - shape[1] / 2 + reach * np.cos(angle)
+    dy, dx = (0.0, 0.0) if moved is None else moved
+    y = np.arange(shape[0]) - shape[0] / 2 + reach * np.sin(angle) - dy
+    x = np.arange(shape[1]) - shape[1] / 2 + reach * np.cos(angle) - dx
     return np.asarray(expit((np.hypot(y[:, None], x) - radius) / width), np.float32)

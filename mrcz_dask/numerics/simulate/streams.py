@@ -30,6 +30,8 @@ class Purpose(IntEnum):
     ICE = 12
     COUNTS = 13
     NAMES = 14
+    AIM = 15
+    GRADIENT = 16
 
 
 def stream(seed: int, purpose: IntEnum, index: int = 0, part: int = 0) -> np.random.Generator:

@@ -1,0 +1,106 @@
+"""Groups the stacks that show the same specimen: they must not correct each other."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from mrcz_dask.session.entries import StackEntry
+from mrcz_dask.values.params import Groups
+
+# Running number and angle at the end of a tilt's name, and a time behind them: SerialEM and PACE-tomo
+# (ts_001_003_-9.0), Tomo 5 (Position_1_001_0.00_20261014_190633_fractions), and [-9.0] of older Tomo.
+_TILT = re.compile(
+    r"(?P<series>.*?)(_\d{1,4})?(_(?P<plain>[-+]?\d{1,2}\.\d{1,2})(?=_|$)|\[(?P<boxed>[-+]?[\d.]+)\]).*"
+)
+_HOLE = re.compile(r"(?P<hole>.*FoilHole_\d+)_Data_")
+# Degrees by which angles of one tilt differ at most.
+SAME_ANGLE = 0.5
+MICRON = 1e4  # Angstrom
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Name of a group of stacks that show the same specimen, and what tells so."""
+
+    name: str
+    reason: str
+
+
+class Grouping:
+    """Finds the group of each stack from .mdoc files and names, one stack after the other in order of time.
+
+    A stack's group depends on earlier stacks alone, so that a session that is followed while it grows has the
+    groups of a finished one.
+
+    Parameters
+    ----------
+    groups
+        ``auto``, ``none``, or pairs of a pattern of names and a group; the first that matches counts.
+    """
+
+    def __init__(self, groups: Groups = "auto") -> None:
+        self._groups = groups
+        self._angles: list[float] = []  # of the tilt series that is recorded, if no name or file tells it
+        self._series = 0
+        self._places: dict[Group, tuple[float, float]] = {}  # of the first stack of each group
+
+    def find(self, entry: StackEntry) -> tuple[Group, ...]:
+        """Return the groups of the next stack, of which it may be the only one."""
+        if self._groups == "none":
+            return ()
+        if not isinstance(self._groups, str):
+            names = entry.name, entry.stem, PurePosixPath(entry.name).name
+            matching = (
+                group for pattern, group in self._groups if any(fnmatchcase(n, pattern) for n in names)
+            )
+            name = next(matching, None)
+            return () if name is None else (Group(name, "as --groups says"),)
+        if (series := _series(entry)) is not None:
+            return (series,)
+        found = self._of_angle(entry), self._of_place(entry) or _hole(entry)
+        return tuple(group for group in found if group is not None)
+
+    def _of_angle(self, entry: StackEntry) -> Group | None:
+        """Return the tilt series that is recorded; the next one begins where an angle is there again."""
+        if entry.tilt is None:
+            return None
+        seen = [abs(entry.tilt - angle) <= SAME_ANGLE for angle in self._angles]
+        tilted = bool(self._angles) and np.ptp(self._angles) > SAME_ANGLE
+        if any(seen) and not (
+            tilted and seen[-1]
+        ):  # right again: several series in turn, of which all are one
+            self._angles, self._series = [], self._series + 1
+        self._angles.append(entry.tilt)
+        return Group(f"tilt series {self._series + 1}", "as TiltAngle in .mdoc files says")
+
+    def _of_place(self, entry: StackEntry) -> Group | None:
+        """Return the group of the first stack that was taken at the same place."""
+        if entry.place is None or entry.pixel_size is None:
+            return None
+        field = max(entry.shape[1:]) * entry.pixel_size / MICRON
+        for group, place in self._places.items():
+            if math.dist(place, entry.place) < field:
+                return group
+        group = Group(
+            f"place {entry.place[0]:g}, {entry.place[1]:g}", "as stage position and image shift say"
+        )
+        self._places[group] = entry.place
+        return group
+
+
+def _series(entry: StackEntry) -> Group | None:
+    if entry.series:
+        return Group(f"tilt series {entry.series}", "as the .mdoc of the series says")
+    match = _TILT.fullmatch(entry.stem)
+    return None if match is None else Group(f"tilt series {match['series']}", "as its name says")
+
+
+def _hole(entry: StackEntry) -> Group | None:
+    match = _HOLE.match(entry.stem)
+    return None if match is None else Group(match["hole"], "as its name says")
