@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.checks import parse_seconds
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.params import (
     Breaks,
     ContrastParams,
@@ -62,10 +62,12 @@ def read_groups(path: Path) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     PlaceError
-        The file is not there or cannot be read.
+        The file is not there or is no regular file.
     ParameterError
         A line has other than two parts.
     """
+    if not path.exists():
+        raise PlaceError(f"--groups is {path}, which is not there; expected auto, none, or a text file")
     lines = read_file(path, LARGEST_GROUPS).decode("utf-8", "replace").splitlines()
     pairs = []
     for number, line in enumerate(lines, 1):

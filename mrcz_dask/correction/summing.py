@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
@@ -212,8 +213,16 @@ def tell_gain(plan: Plan, listen: messages.Listener) -> None:
 
 
 def warn_of_session(stacks: Sequence[AssessedStack], listen: messages.Listener) -> None:
-    """Send warnings about stacks that are copies, and about frames that seem to lack a gain reference."""
+    """Send messages about groups and copies of stacks, and about frames that seem to lack a gain."""
     names = [one.entry.name for one in stacks]
+    sizes = Counter(group for one in stacks for group in one.groups)
+    if groups := [group.name for group, size in sizes.items() if size > 1]:
+        listen(
+            messages.Noted(
+                f"{len(groups)} groups of stacks that show the same specimen, and do not correct each other: "
+                f"{some(groups)}"
+            )
+        )
     copies = [
         f"{names[k]} (as {some([names[j] for j in one.copies], 2)})"
         for k, one in enumerate(stacks)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain, product
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -13,15 +15,17 @@ import numpy as np
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.values.params import Groups
 
-# Running number and angle at the end of a tilt's name, and a time behind them: SerialEM and PACE-tomo
-# (ts_001_003_-9.0), Tomo 5 (Position_1_001_0.00_20261014_190633_fractions), and [-9.0] of older Tomo.
-_TILT = re.compile(
-    r"(?P<series>.*?)(_\d{1,4})?(_(?P<plain>[-+]?\d{1,2}\.\d{1,2})(?=_|$)|\[(?P<boxed>[-+]?[\d.]+)\]).*"
+# A running number, and the angle behind it or in brackets: SerialEM and PACE-tomo (ts_001_003_-9.0), Tomo 5
+# (Position_1_001_0.00_20261014_190633_fractions), and Tomo 4 (tomo_1[-9.00]).
+_TILTS = (
+    re.compile(r"(?P<series>.+?)(_\d{1,4})?_[-+]?\d{1,2}\.\d{1,2}(?=_|$).*"),
+    re.compile(r"(?P<series>.+?)\[[-+]?\d{1,2}\.?\d*\].*"),
 )
 _HOLE = re.compile(r"(?P<hole>.*FoilHole_\d+)_Data_")
 # Degrees by which angles of one tilt differ at most.
 SAME_ANGLE = 0.5
 MICRON = 1e4  # Angstrom
+Place = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ class Grouping:
         self._groups = groups
         self._angles: list[float] = []  # of the tilt series that is recorded, if no name or file tells it
         self._series = 0
-        self._places: dict[Group, tuple[float, float]] = {}  # of the first stack of each group
+        # the first stack of each group, by the field of view that it lies in
+        self._places: defaultdict[tuple[int, ...], list[tuple[Place, Group]]] = defaultdict(list)
 
     def find(self, entry: StackEntry) -> tuple[Group, ...]:
         """Return the groups of the next stack, of which it may be the only one."""
@@ -71,10 +76,9 @@ class Grouping:
         if entry.tilt is None:
             return None
         seen = [abs(entry.tilt - angle) <= SAME_ANGLE for angle in self._angles]
-        tilted = bool(self._angles) and np.ptp(self._angles) > SAME_ANGLE
-        if any(seen) and not (
-            tilted and seen[-1]
-        ):  # right again: several series in turn, of which all are one
+        # an angle that comes again at once: several series are recorded in turn, and are one group
+        in_turn = any(seen) and seen[-1] and np.ptp(self._angles) > SAME_ANGLE
+        if any(seen) and not in_turn:
             self._angles, self._series = [], self._series + 1
         self._angles.append(entry.tilt)
         return Group(f"tilt series {self._series + 1}", "as TiltAngle in .mdoc files says")
@@ -84,20 +88,22 @@ class Grouping:
         if entry.place is None or entry.pixel_size is None:
             return None
         field = max(entry.shape[1:]) * entry.pixel_size / MICRON
-        for group, place in self._places.items():
-            if math.dist(place, entry.place) < field:
-                return group
-        group = Group(
-            f"place {entry.place[0]:g}, {entry.place[1]:g}", "as stage position and image shift say"
-        )
-        self._places[group] = entry.place
+        cell = [math.floor(coordinate / field) for coordinate in entry.place]
+        around = product(*(range(k - 1, k + 2) for k in cell))
+        near = chain.from_iterable(self._places.get(key, ()) for key in around)
+        known = next((group for place, group in near if math.dist(place, entry.place) < field), None)
+        if known is not None:
+            return known
+        x, y = entry.place
+        group = Group(f"place {x:g}, {y:g}", "as stage position and image shift say")
+        self._places[cell[0], cell[1]].append((entry.place, group))
         return group
 
 
 def _series(entry: StackEntry) -> Group | None:
     if entry.series:
         return Group(f"tilt series {entry.series}", "as the .mdoc of the series says")
-    match = _TILT.fullmatch(entry.stem)
+    match = next(filter(None, (form.fullmatch(entry.stem) for form in _TILTS)), None)
     return None if match is None else Group(f"tilt series {match['series']}", "as its name says")
 
 

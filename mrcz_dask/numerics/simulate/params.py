@@ -203,9 +203,9 @@ SESSIONS = MappingProxyType(
         "evolving": {"evolve": 0.02, "tau": 400.0},
         "no pattern": _NO_PATTERN,
         "white": _NO_PATTERN | {"pixel": 0.03},
+        "mature": {"etch": 0.05, "cmos": 0.03, "pixel": 0.03, "dose": 0.5},
         "tilt series": {"tilts": 31, "stacks": 93, "frames": 6, "dose": 0.5, "specimen": 0.1, "drift": 0.3},
         "hole edge": {"edge": 0.15, "stacks": 40, "frames": 24},
-        "mature": {"etch": 0.05, "cmos": 0.03, "pixel": 0.03, "dose": 0.5},
     }
 )
 """The parameters that each named session changes."""

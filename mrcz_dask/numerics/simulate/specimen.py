@@ -33,7 +33,7 @@ def drift_path(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
 def tilt_angle(params: SimulationParams, index: int) -> float:
     """Return the tilt of stack `index` in degrees: 0, 3, -3, 6, -6, ...; 0 without tilt series."""
     k = index % params.tilts if params.tilts else 0
-    return params.tilt_step * ((k + 1) // 2) * (1 if k % 2 else -1)
+    return params.tilt_step * ((k + 1) // 2 if k % 2 else -(k // 2))
 
 
 def aim(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
