@@ -15,7 +15,8 @@ def test_named_sessions_differ_as_the_page_says() -> None:
     assert (named("white").etch, named("white").pixel, named("white").gamma) == (0, 0.03, 1)
     assert (named("no pattern").cmos, named("no pattern").pixel) == (0, 0)
     assert (named("mature").dose, named("mature").etch) == (0.5, 0.05)
-    assert len(SESSIONS) == 5
+    assert (named("tilt series").tilts, named("hole edge").edge) == (31, 0.15)
+    assert len(SESSIONS) == 7
 
 
 def test_overrides_win_over_the_name() -> None:
