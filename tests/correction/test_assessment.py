@@ -43,7 +43,10 @@ def arrivals(draw: st.DrawFn) -> Arrivals:
     for k in range(1, n):
         if rng.random() < copied:
             data[k] = tuple({*data[rng.integers(0, k)], *(data[k] if rng.random() < 0.3 else ())})
+    tilts = draw(st.integers(0, 9))
     for k, one in enumerate(made):
+        if tilts:  # in series of so many
+            one.entry.tilt = 3.0 * (k % tilts)
         sound = bool(rng.random() < (0.05 if blind <= k < blind + 60 else 0.97))
         one.record = describe(one.record, data[k], rng, sound=sound)
     there = sorted({*draw(st.lists(st.integers(1, n), max_size=12)), n})
@@ -75,7 +78,7 @@ def describe(record: Any, data: tuple[int, ...], rng: np.random.Generator, *, so
 
 def known(assessment: Assessment, stop: int) -> list[str]:
     """The verdicts on the first stacks, but for the copies that may follow."""
-    return [repr((one.entry.name, one.verdict, one.original)) for one in assessment.stacks[:stop]]
+    return [repr((one.entry.name, one.verdict, one.original, one.groups)) for one in assessment.stacks[:stop]]
 
 
 @given(drawn=arrivals())

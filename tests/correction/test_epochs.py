@@ -46,7 +46,8 @@ def session(
         record = SimpleNamespace(
             sketch=sketch_of(pattern, rng, flips), shape=(3, *SHAPE), dose=doses[k] if doses else 1.0
         )
-        entry = SimpleNamespace(name=f"s{k:03d}", acquired=SimpleNamespace(time=time))
+        name, when = f"s{k:03d}", SimpleNamespace(time=time)
+        entry = SimpleNamespace(name=name, stem=name, acquired=when, series="", tilt=None, place=None)
         made.append(SimpleNamespace(record=record, entry=entry, usable=usable[k] if usable else True))
     return made
 

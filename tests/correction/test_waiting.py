@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.correction.assess import Epochs
-from mrcz_dask.correction.windows import stacks_until_final, windows_of
+from mrcz_dask.correction.windows import groups_of, mates_of, stacks_until_final, windows_of
 from mrcz_dask.monitor.snapshot import snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.monitor.words import facts, headline
@@ -23,14 +23,17 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 class Stack:
     """A stack after the first pass, as far as windows look at it."""
 
-    def __init__(self, usable: bool) -> None:
-        self.usable = usable
+    copies = ()
+
+    def __init__(self, usable: bool, group: int | None) -> None:
+        self.usable, self.groups = usable, () if group is None else (group,)
 
 
+@pytest.mark.parametrize("tilts", [None, 5])  # stacks of a series; later ones show other specimens
 @pytest.mark.parametrize("breaks", ["auto", "none"])
 @pytest.mark.parametrize("radius", [1, 3, 12])
 @pytest.mark.parametrize("long", ["before", "around"])
-def test_so_many_more_make_it_final(breaks: Any, radius: int, long: Any) -> None:
+def test_so_many_more_make_it_final(breaks: Any, radius: int, long: Any, tilts: int | None) -> None:
     koma = KomaParams(radius=radius, breaks=breaks, long=long, long_window=2 * radius + 4)
     usable = np.random.default_rng(radius).random(120) < 0.9
     lag = radius + (REACH if breaks == "auto" else 0)
@@ -39,12 +42,14 @@ def test_so_many_more_make_it_final(breaks: Any, radius: int, long: Any) -> None
         return Epochs(n, (), (), max(0, n - lag))
 
     def final(i: int, n: int, good: Any) -> bool:
-        return windows_of(i, good[:n], epochs(n), koma).final
+        mates = mates_of(made, i, groups_of(made))
+        return windows_of(i, good[:n], epochs(n), koma, [k for k in mates if k < n]).final
 
     for n in range(1, 60):
+        made: Any = [Stack(one, tilts and k // tilts) for k, one in enumerate(usable[:n])]
         i = next(k for k in range(n) if not final(k, n, usable))
         good = [*usable[:n], *[True] * 200]
-        more = stacks_until_final(i, [Stack(one) for one in good[:n]], epochs(n), koma)  # type: ignore[misc]
+        more = stacks_until_final(i, made, epochs(n), koma)
         assert not final(i, n + more - 1, good) and final(i, n + more, good)
 
 
