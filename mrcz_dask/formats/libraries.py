@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ def raise_ours(name: str, error: Exception, where: str) -> None:
     """Raise an error again, with the file's name, if it is one of this package or the system; else return."""
     if isinstance(error, FormatError) and not str(error).startswith(name):
         raise type(error)(f"{name}: {where}{error}") from error
-    if isinstance(error, MrczDaskError) or (isinstance(error, OSError) and error.errno is not None):
+    # EINVAL: a library was led to a place that no file has
+    of_system = isinstance(error, OSError) and error.errno not in (None, EINVAL)
+    if of_system or isinstance(error, MrczDaskError):
         raise error
 
 

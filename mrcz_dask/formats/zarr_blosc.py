@@ -7,6 +7,7 @@ classes below for what it reads, in the whole process. What they write is the sa
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Any
 
@@ -14,11 +15,13 @@ import numcodecs
 import numpy as np
 from numcodecs.compat import ensure_contiguous_ndarray
 
-from mrcz_dask.formats.compression.chunks import ChunkHeader, decompress_into
+from mrcz_dask.formats.compression.chunks import CHUNK_HEADER, ChunkHeader, decompress_into
 from mrcz_dask.formats.libraries import library
+from mrcz_dask.values.errors import DamagedError
 
 zarr: Any = library("zarr", "formats", "Zarr stores")
 _BloscCodec: Any = zarr.codecs.BloscCodec
+ROOM = 1 << 16  # bytes by which codecs before blosc may enlarge a chunk, beside twice its pixels
 
 
 class CheckedBlosc(numcodecs.Blosc):  # type: ignore[misc]
@@ -41,6 +44,14 @@ class CheckedBloscCodec(_BloscCodec):  # type: ignore[misc]
         # not super()._blosc_codec, which would be kept, unchecked, where other threads find it
         settings = _BloscCodec._blosc_codec.func(self).get_config()
         return CheckedBlosc(**{name: value for name, value in settings.items() if name != "id"})
+
+    async def _decode_single(self, chunk_bytes: Any, chunk_spec: Any) -> Any:
+        """Decode a chunk, unless it states so many bytes that they cannot be pixels of the array."""
+        stated = ChunkHeader.parse(chunk_bytes[:CHUNK_HEADER].to_bytes()).nbytes
+        pixels = math.prod(chunk_spec.shape) * chunk_spec.dtype.to_native_dtype().itemsize
+        if stated > 2 * pixels + ROOM:
+            raise DamagedError(f"the chunk states {stated} bytes; its pixels have {pixels}")
+        return await super()._decode_single(chunk_bytes, chunk_spec)
 
 
 numcodecs.register_codec(CheckedBlosc)

@@ -16,7 +16,7 @@ from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import section
 from mrcz_dask.formats.source import Source
-from mrcz_dask.values.errors import FormatError, TruncatedError
+from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.timing import phase
 
@@ -57,7 +57,12 @@ class DmReader(FrameSource):
             image = _largest(self.name, rsciio.file_reader(str(source.path), lazy=True))
             self._data = image["data"] if image["data"].ndim == 3 else image["data"][None]
             self.shape, self.dtype = self._data.shape, native(self.name, self._data.dtype)
-            nbytes = self._data[0].nbytes
+            nbytes, stored = self._data[0].nbytes, _stored_bytes(image)
+            if stored not in (None, self._data.nbytes):
+                raise HeaderError(
+                    f"{self.name}: its tags give the shape {self.shape} of {self.dtype}, {self._data.nbytes} "
+                    f"bytes, and {stored} bytes of pixels; expected as many; copy the file again"
+                )
             check_cost(self.name, stored=source.size, decoded=self._data.nbytes, at_once=nbytes)
         try:  # the tags say where the last pixel is, and the file may end before
             self._data[-1, -1, -1].compute(scheduler="synchronous")
@@ -105,6 +110,12 @@ def _largest(name: str, images: list[dict[str, Any]]) -> dict[str, Any]:
         shapes = [tuple(image["data"].shape) for image in images]
         raise FormatError(f"{name}: has images of {shapes}; expected (n, y, x) or (y, x)")
     return max(stacks, key=lambda image: (image["data"].ndim, image["data"].size))
+
+
+def _stored_bytes(image: dict[str, Any]) -> int | None:
+    """Return the bytes of pixels that the tags of an image state, or None."""
+    tags = image["original_metadata"].get("ImageList", {}).get("TagGroup0", {}).get("ImageData", {})
+    return section(tags, "Data").get("size_bytes")
 
 
 def _edge(axis: dict[str, Any]) -> float | None:

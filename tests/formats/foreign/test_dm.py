@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from mrcz_dask.formats.sources import open_source, read
 from mrcz_dask.values.errors import FormatError, MrczDaskError
+from tests.inputs import WRITERS
 
 WHEEL = "hyperspy==1.7.6"
 INSIDE = "hyperspy/tests/io"
@@ -108,3 +110,17 @@ def test_other_programs_tiff_and_velox(examples: Path) -> None:
     with open_source(examples / "emd_files" / "fei_example_tem_stack.emd") as source:
         assert source.shape == (2, 3, 3)  # HyperSpy's own test expects it so
         assert source.frames().dtype == np.int16
+
+
+def test_no_bit_of_the_tags_gives_another_shape(tmp_path: Path) -> None:
+    """One of the width, say, whose pixels would all be there."""
+    counts = np.arange(3 * 8 * 12, dtype=np.uint8).reshape(3, 8, 12)
+    path = WRITERS["dm4"](tmp_path, "a", counts)
+    whole, shapes = path.read_bytes(), set()
+    begin = whole.index(counts.tobytes())
+    for at in [*range(begin), *range(begin + counts.nbytes, len(whole))]:
+        for bit in range(0, 8, 2):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :])
+            with suppress(MrczDaskError), open_source(path) as source:
+                shapes.add(source.shape)
+    assert shapes == {(3, 8, 12)}
