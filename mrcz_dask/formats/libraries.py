@@ -83,8 +83,9 @@ def raise_ours(name: str, error: Exception, where: str) -> None:
     """Raise an error again, with the file's name, if it is one of this package or the system; else return."""
     if isinstance(error, FormatError) and not str(error).startswith(name):
         raise type(error)(f"{name}: {where}{error}") from error
-    # EINVAL: a library was led to a place that no file has
-    of_system = isinstance(error, OSError) and error.errno not in (None, EINVAL)
+    # EINVAL: a library was led to a place that no file has; some libraries put texts where the number is
+    number = error.errno if isinstance(error, OSError) else None
+    of_system = isinstance(number, int) and number != EINVAL
     if of_system or isinstance(error, MrczDaskError):
         raise error
 
