@@ -33,7 +33,7 @@ R = TypeVar("R", bound=Record)
 def assess(
     plan: Plan, params: AssessParams, client: Client, listen: messages.Listener = messages.silent
 ) -> Assessment:
-    """Sum the stacks of a session and measure their R in the chosen parts; no movie is written.
+    """Measure the R of a session's stacks: one by one, over dose, radius or methods; no movie is written.
 
     Results are kept in ``OUT/assess`` and in the session store; what is known there is not computed again.
 
@@ -117,7 +117,7 @@ def _score(
     tasks: Sequence[CorrectionTask | ScoreTask],
     step: Callable[[int, Any], Step] | None = None,
 ) -> list[R]:
-    """Return the results of tasks in their order: those that are known, and those that are made now.
+    """Score stacks in one part of an assessment, in order; results kept from before are not made again.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def _score(
 
 
 def _carry_out(client: Client, tasks: Sequence[Task], sums: SumJob) -> Iterator[tuple[Any, Any]]:
-    """Carry tasks out as `carry_out` does, those that find a damaged sum once more after it is made again."""
+    """Yield argument and result of each task; one that meets a damaged sum runs again after it is remade."""
     while tasks:
         again = set()
         for argument, result in carry_out(client, tasks):
@@ -180,7 +180,7 @@ def _carry_out(client: Client, tasks: Sequence[Task], sums: SumJob) -> Iterator[
 
 
 def _window_step(index: int, task: CorrectionTask) -> Step:
-    """Return the windows of a stack, with their outliers and without, made from those of the one before."""
+    """Return the task that makes a stack's windows, masked and not, from those of the stack before."""
     masked, unmasked = (window_task(task, masked=masked) for masked in (True, False))
     both = replace(masked, windows=masked.windows | unmasked.windows)
     return Step("window", advance_windows, both, index // CHAIN)

@@ -68,7 +68,10 @@ class Output(ABC):
 
     @abstractmethod
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
-        """Write frame k, given as read and after its gain, with its dose relative to the stack's."""
+        """Write frame k from `stored`, as it was read, or `frame`, after its gain.
+
+        `dose` is relative to the stack's; None = a blank frame.
+        """
 
     @abstractmethod
     def conclude(self, steps: list[dict[str, Any]], store: SessionStore) -> None:
@@ -84,7 +87,7 @@ class NormalizedOutput(Output):
         self._key = key_of(self.task.record.digest)
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
-        """Correct frame k and write it."""
+        """Correct `frame`, number k after its gain, at its dose, and write it as floats or rounded."""
         ready = self._ready.at_dose(dose)
         if "scale" in self.stored:
             offset = self.stored["offset"] - self.task.record.offset
@@ -109,7 +112,7 @@ class RecompressedOutput(Output):
         self._writer, self._reverse, self._written = writer, reverse, written
 
     def append(self, k: int, stored: NDArray[Any], frame: NDArray[Any], dose: float | None) -> None:
-        """Compress and write frame k as it was read."""
+        """Write the counts of frame k as they were read; gain, dose and correction are left to the recipe."""
         self._written.update(stored[::-1] if self._reverse else stored)
         self._writer.append(stored)
 
@@ -248,7 +251,7 @@ def open_recompressed(
 
 
 def _reversed(reader: FrameSource, format: OutputFormat) -> dict[str, Any]:
-    """Return the note that rows are reversed, for the step alone: readers of the file must not see it."""
+    """Return the provenance step's note that rows are reversed; the footer's facts on pixels must lack it."""
     return {REVERSED: True} if reversed_rows(reader, format) else {}
 
 
@@ -339,7 +342,7 @@ def _noise(task: CorrectionTask) -> float:
 
 
 def _step(task: CorrectionTask) -> float:
-    """Return the step that was asked for; the default one is finer where the noise is small."""
+    """Return the step of int16 in counts: the one asked for, or a default that small noise makes finer."""
     step, noise = task.settings.write.step, _noise(task)
     if not (noise and task.record.sound):
         return step
@@ -354,7 +357,7 @@ def _step(task: CorrectionTask) -> float:
 
 
 def _float_is_fine(task: CorrectionTask, largest: float) -> bool:
-    """Whether the step of the float type asked for is small against the noise of a frame."""
+    """Return whether floats as large as `largest` have steps that are small against a frame's noise."""
     record = task.record
     if task.settings.write.dtype == "float16" and record.sound:
         return float(np.spacing(np.float16(record.dose))) <= _noise(task) / TOLERATED

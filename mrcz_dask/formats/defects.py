@@ -83,7 +83,7 @@ class Defects:
 
 
 def _turned(mask: Bools, first_row: FirstRow, wanted: FirstRow) -> Bools:
-    """Return a mask whose row 0 is shown at `first_row` with its row 0 at `wanted`."""
+    """Return a mask, flipped if need be, from row 0 at `first_row` (top or bottom) to row 0 at `wanted`."""
     return mask if first_row == wanted else np.ascontiguousarray(mask[::-1])
 
 
@@ -129,7 +129,7 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
 
 
 def _read_text(path: Path) -> str | None:
-    """Read a text file, with or without byte-order mark; None of any other."""
+    """Return the text of a file, with or without byte-order mark; None if it is no text file."""
     with os.fdopen(open_file(path), "rb") as stream:
         head = stream.read(4096)
         wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -139,7 +139,7 @@ def _read_text(path: Path) -> str | None:
 
 
 def _word_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and words of the lines that are not empty or comments."""
+    """Yield the line number and words of each line that is not empty or a comment."""
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].replace(",", " ").split()
         if words:
@@ -230,7 +230,7 @@ def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Bool
 
 
 def _whole_key(where: str, word: str) -> str | None:
-    """Return the key that a word is or begins; None of one that is no key."""
+    """Return the key of SerialEM's list that a word is or shortens; None if it is no key."""
     keys = [key for key in _KEYS if key.startswith(word)]
     if len(keys) > 1 and word not in keys:
         raise UnfitReferenceError(
@@ -256,7 +256,10 @@ def _values_of(where: str, key: str, words: list[str]) -> list[int]:
 
 
 def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: int) -> list[Box]:
-    """Return the boxes (x, y, w, h) that one line of SerialEM's list marks."""
+    """Return the defects in one line of SerialEM's list as boxes (x, y, w, h).
+
+    Each of BadPixels is a box of `edge` x `edge` pixels: 1 x 1, or 2 x 2 in a list that was scaled up once.
+    """
     ny, nx = shape
     match key:
         case "BadPixels":

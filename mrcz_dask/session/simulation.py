@@ -186,7 +186,7 @@ def mdoc_text(exposure: Exposure, frames: int, dose: float) -> str:
 
 @contextmanager
 def filled_at_once(folder: Path) -> Iterator[Path]:
-    """Give a hidden folder in `folder`; its files move up if the block succeeds, else all are removed."""
+    """Give a hidden folder in `folder`, new or empty; files move up if the block succeeds, else vanish."""
     made = not folder.exists()
     _prepare(folder)
     try:

@@ -86,7 +86,7 @@ def compress(items: NDArray[Any], level: int, shuffle: str, limit: int) -> bytes
 
 
 def _zstd_frames(block: Bytes, itemsize: int, level: int, shuffle: str) -> list[bytes]:
-    """Return the zstd frames of a block, or where they are no smaller its shuffled bytes, as blosc does."""
+    """Return a block's shuffled parts as zstd frames; where these save nothing, all parts as they are."""
     dense, sparse = _compressors(level)
     parts, frames = _shuffled_parts(block, itemsize, shuffle), []
     for part in parts:
@@ -99,7 +99,7 @@ def _zstd_frames(block: Bytes, itemsize: int, level: int, shuffle: str) -> list[
 
 
 def _shuffled_parts(block: Bytes, itemsize: int, shuffle: str) -> list[Bytes]:
-    """Return the shuffled bytes of a block, cut into its planes; those that are empty at the end are one."""
+    """Shuffle the bits or bytes of a block; return a part per plane, with empty ones at the end joined."""
     items = block.size // itemsize
     if shuffle == "bit" and items % 8 == 0:
         from mrcz_dask.numerics.planes import bit_planes  # numba takes long to import

@@ -159,7 +159,7 @@ class SourceView:
             self._view.set_roi(region, self._whose.value)
 
     def _draw_region(self, name: str, old: object, new: Any) -> None:
-        """Set the region that was drawn, unless the session has it already."""
+        """Set the region of interest to the drawn rectangle `new`; a mere click changes nothing."""
         if self._shape is None or new == _rectangle(self._roi):
             return
         boxes = list(zip(*(new[key] for key in ("x", "y", "width", "height")), strict=False))
@@ -183,7 +183,7 @@ class SourceView:
             self._making = self._reader.submit(picture, newest[1], self._look)
 
     def _update_region(self, source: SourceState) -> None:
-        """Show the region of the chosen processor."""
+        """Draw the region of interest of the chosen processor, or of all, if it has changed."""
         rois = {panel.name: panel.roi for panel in self._view.panels()}
         roi = source.roi if self._whose.value == ALL else rois[self._whose.value]
         if roi != self._roi:
@@ -209,7 +209,7 @@ def _select(title: str, options: list[Any], change: Any) -> Select:
 
 
 def _rectangle(roi: Roi | None) -> dict[str, list[float]]:
-    """Return a region as a rectangle of a plot."""
+    """Return a region of interest as columns of Bokeh: center, width and height; empty for None."""
     if roi is None:
         return {"x": [], "y": [], "width": [], "height": []}
     width, height = roi.x1 - roi.x0, roi.y1 - roi.y0
@@ -219,7 +219,7 @@ def _rectangle(roi: Roi | None) -> dict[str, list[float]]:
 
 
 def _region_of(box: tuple[float, float, float, float], shape: tuple[int, int]) -> Roi | None:
-    """Return the whole pixels of a rectangle that are in the frame; None if there are none."""
+    """Return the pixels of a rectangle (center x, y, width, height) in the frame; None if there are none."""
     x, y, width, height = box
     xs = sorted(min(max(0, round(x + side * width / 2)), shape[1]) for side in (-1, 1))
     ys = sorted(min(max(0, round(y + side * height / 2)), shape[0]) for side in (-1, 1))

@@ -65,7 +65,7 @@ class Copies:
 
 
 def _with_same_grain(grain: Grain, others: list[Grain]) -> set[int]:
-    """Return which of earlier stacks have the grain of a stack, in any orientation."""
+    """Return the indices of the others that have the same signs of shot noise (grain), in any orientation."""
     if not others or not grain.signs.size:
         return set()
     signs_and_known = [_words(other) for other in others]
@@ -81,7 +81,7 @@ def _with_same_grain(grain: Grain, others: list[Grain]) -> set[int]:
 
 
 def _with_frames_like(grain: Grain, others: list[Grain]) -> set[int]:
-    """Return which earlier stacks have a frame that is this stack's sum, or a sum that is one of its frames.
+    """Return the indices of the others with a frame like this stack's sum, or a sum like one of its frames.
 
     So are the movies of a tilt series in its own stack, scaled or not.
     """
@@ -111,7 +111,11 @@ def _words(grain: Grain) -> tuple[Words, Words]:
 
 
 def _are_copies(both: Counts, differing: Counts, shared: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return the pairs that agree more than a pattern that is wholly shared explains."""
+    """Return which pairs are copies: more signs agree than if all but their counting noise were the same.
+
+    `both` counts the pixels whose signs are known in both stacks, `differing` those of them that differ;
+    `shared` is the correlation that pattern and specimen explain at most.
+    """
     count = np.maximum(both, 1)
     agreeing = 1 - differing / count
     expected = 1 - np.arccos(shared) / np.pi
@@ -121,7 +125,7 @@ def _are_copies(both: Counts, differing: Counts, shared: NDArray[np.float64]) ->
 
 
 def _compare(signs: Words, known: Words, their_signs: Words, their_known: Words) -> tuple[Counts, Counts]:
-    """Return the number of signs that are known of both, and of those that differ."""
+    """Return the number of pixels whose signs are known in both images, and of those whose signs differ."""
     both = known & their_known
     differing = (signs ^ their_signs) & both
     return (
@@ -131,7 +135,7 @@ def _compare(signs: Words, known: Words, their_signs: Words, their_known: Words)
 
 
 def _packed(bits: NDArray[np.bool_]) -> Words:
-    """Return images of bits (images, rows, columns) as (images, words), filled up with 0."""
+    """Pack images of bits (images, rows, columns) into 64-bit words (images, words), padded with 0."""
     flat = np.packbits(bits.reshape(len(bits), -1), axis=1)
     filled = np.zeros((len(bits), -(-flat.shape[1] // 8) * 8), np.uint8)
     filled[:, : flat.shape[1]] = flat
