@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -218,7 +218,7 @@ class Session:
 
 @checked
 def open_session(
-    folder: PathLike | Sequence[PathLike],
+    folder: PathLike | Iterable[PathLike],
     *,
     output: PathLike | None = None,
     include: Sequence[str] | None = None,
@@ -256,7 +256,10 @@ def open_session(
     read = inputs or InputParams()
     expect("inputs", read, InputParams, "InputParams")
     if not isinstance(folder, (str, os.PathLike)):
-        paths = [Path(path).absolute() for path in folder]
+        paths = []
+        for path in folder:
+            expect("path of a stack", path, (str, os.PathLike), "text or a path")
+            paths.append(Path(path).absolute())
         parents = {path.parent for path in paths}
         if len(parents) != 1:
             raise ParameterError(

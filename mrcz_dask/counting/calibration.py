@@ -116,6 +116,8 @@ class Calibration:
             If it is not what was written.
         """
         remedy = f"give a folder {NAME} that `count` wrote, or count again with --overwrite"
+        if not path.is_dir():
+            raise FormatError(f"{path}: expected a Zarr group with a calibration, found none; {remedy}")
         stored = group_attributes(path, remedy)
         if stored.get(_MARK) != VERSION:
             raise FormatError(

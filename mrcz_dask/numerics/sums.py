@@ -213,7 +213,8 @@ def sum_stack(frames: Array | Iterable[Array]) -> StackSum:
     ParameterError
         For no frames, or frames that differ in shape or type.
     """
-    expect("stack", frames, Iterable, "an array (frames, y, x), or its frames")
+    if not hasattr(frames, "__getitem__"):
+        expect("stack", frames, Iterable, "an array (frames, y, x), or its frames")
     shape, stack = getattr(frames, "shape", None), frames
     if shape is None or not hasattr(frames, "__getitem__"):
         stack = list(frames) if isinstance(frames, Iterator) else frames

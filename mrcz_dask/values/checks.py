@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, wraps
 from inspect import Parameter, signature
@@ -115,6 +115,10 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's, too
     kind = NoneType if hint is None else origin or hint
+    if kind is Iterable and hasattr(
+        value, "__getitem__"
+    ):  # arrays of Zarr, over which Python iterates as well
+        return not isinstance(value, (str, bytes, Mapping))
     is_checked = isinstance(kind, type) and kind.__module__ != "typing" and kind is not Any
     return not is_checked or isinstance(value, kind)
 

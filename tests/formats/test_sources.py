@@ -55,7 +55,7 @@ def test_the_interface(kind: str, counts: Counts, tmp_path: Path) -> None:
         )
         assert source.first_row == ("bottom" if source.format.startswith("MRC") else "top")
         assert (source.quantized, source.scale, source.offset) == (False, 1, 0)
-        assert source.pixel_size is None
+        assert source.pixel_size == ((1.25, 1.25, 1.25) if kind == "dm4" else None)
         out = np.empty((20, 30), np.uint8)
         assert source.frame(1, out) is out
         np.testing.assert_array_equal(out, counts[1])

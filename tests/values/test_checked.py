@@ -3,12 +3,14 @@
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dask.array as da
 import numpy as np
 import pytest
+import zarr
 
 import mrcz_dask
 from mrcz_dask.engine.clusters import ClientOptions
@@ -94,3 +96,16 @@ def test_a_wrong_argument_is_an_error_of_the_package(
             assert str(error)
             is_refused += 1
     assert is_refused
+
+
+@pytest.mark.parametrize("function", [mrcz_dask.outlier_mask, mrcz_dask.correlated_noise])
+@pytest.mark.parametrize(
+    "make", [partial(da.from_array, chunks=(1, 16, 16)), zarr.array, list, iter], ids=lambda f: repr(f)[:20]
+)
+def test_arrays_of_other_libraries_are_stacks(function: Any, make: Any) -> None:
+    assert repr(function(make(STACK))) == repr(function(STACK))
+
+
+def test_paths_of_a_session_may_come_one_by_one(tmp_path: Path) -> None:
+    mrcz_dask.write(tmp_path / "a.mrcz", STACK)
+    assert len(mrcz_dask.open_session(tmp_path.glob("*.mrcz"))) == 1

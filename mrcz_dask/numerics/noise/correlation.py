@@ -164,11 +164,13 @@ def correlated_noise(stack: NDArray[np.generic] | Iterable[NDArray[np.generic]])
     Eq. 7 of McLeod et al. 2017 (bioRxiv 116533). On the frames that made an outlier mask R is biased
     downwards: score on frames that the mask has not seen.
     """
-    expect("stack", stack, Iterable, "an array (n, y, x), or its frames")
+    if not hasattr(stack, "__getitem__"):
+        expect("stack", stack, Iterable, "an array (n, y, x), or its frames")
     if isinstance(stack, np.ndarray) and stack.ndim != 3:
         raise ParameterError(f"stack has shape {stack.shape}; expected three axes (frame, y, x)")
     total = CorrelationSum()
     for frame in stack:
-        expect("frame", frame, np.ndarray, "an array (y, x)")
+        if not hasattr(frame, "__array__"):
+            expect("frame", frame, np.ndarray, "an array (y, x)")
         total.add(frame)
     return total.value()
