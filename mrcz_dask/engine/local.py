@@ -31,7 +31,7 @@ def wait_for_workers(client: Client, number: int, seconds: float) -> None:
         When they are not there for long.
     """
     begun = time.monotonic()
-    while True:
+    while number:
         check_stop()
         with suppress(TimeoutError):
             client.wait_for_workers(number, timeout=0.1)

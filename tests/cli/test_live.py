@@ -44,6 +44,12 @@ def _means(store: Path) -> dict[int, float]:
         return dict(zip(found.frame.values.tolist(), found["mean"].values.tolist(), strict=True))
 
 
+def test_recording_needs_no_processor(mrcz: Any, stack: Path, tmp_path: Path) -> None:
+    shown = mrcz("live", "--replay", stack, "--record", tmp_path / "record", "--page", "none")
+    assert shown.code == 0 and "8 frames, 8 recorded, 0 missing" in shown.out, shown.err
+    assert [int(one.data[0, 0]) for one in recorded(tmp_path / "record")] == list(range(8))
+
+
 def test_a_replay_is_recorded_and_caught_up_with(mrcz: Any, stack: Path, mean: Path, tmp_path: Path) -> None:
     store, record = tmp_path / "live.zarr", tmp_path / "record"
     replay = ("live", "--replay", stack, "--fps", 100, "-p", mean, "--page", "none")

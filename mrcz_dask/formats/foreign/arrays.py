@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,13 @@ def open_hdf5(source: Source, inside: str, params: InputParams, complain: Compla
             parts = path.strip("/").split("/")
             # Velox keeps frames on the last axis
             velox = len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
+            for part in array.parts if isinstance(array, JoinedStacks) else [array]:
+                _check_meaning(
+                    f"{source.name}: {path}",
+                    part,
+                    velox,
+                    [axis.label or next(iter(axis.keys()), "") for axis in part.dims],
+                )
             unwritten = unwritten_frames(array, -1 if velox else 0)
             pixels = files.pixels(array)
         reader = ArrayReader(source.name, "HDF5", pixels, path, velox, files.close, unwritten)
@@ -170,6 +177,8 @@ def open_zarr(path: Path, inside: str, params: InputParams, complain: Complain) 
             arrays = {key: item for key, item in members if isinstance(item, zarr.Array)}
         array, at = _choose(name, inside, root.get, zarr.Array, arrays)
         _check_cost(name, measure(path).size, array)
+        named = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
+        _check_meaning(f"{name}: {at}", array, False, named or ())
         reader = ArrayReader(name, "Zarr", array, at, False, lambda: None)
         if reader.footer is None:  # one with checksums is compared with them
             reader.unwritten = absent_frames(array, path)
@@ -200,6 +209,23 @@ def _payload_in(attributes: Mapping[str, Any], where: str) -> dict[str, Any] | N
     if any(found) or (payload is None and ATTRIBUTE in attributes):
         raise FooterError(f"{where} is damaged, or has another name; copy it again")
     return payload
+
+
+def _check_meaning(where: str, array: Any, frames_last: bool, names: Iterable[Any]) -> None:
+    """Refuse an array whose attributes (netCDF, xarray) or names of axes say it is no stack of counts."""
+    usual: dict[str, Any] = {"scale_factor": 1, "add_offset": 0}
+    if array.dtype.kind == "i":
+        usual["_Unsigned"] = "false"
+    stated = {key: np.asarray(array.attrs[key]).tolist() for key in usual if key in array.attrs}
+    others = [f"{key} {x!r:.40}" for key, x in stated.items() if x not in (usual[key], [usual[key]])]
+    if others:
+        raise HeaderError(
+            f"{where} has {' and '.join(others)}; expected counts: write them as they are meant"
+        )
+    axes = [str(name).casefold() for name in names]
+    if {"x", "y"} <= set(axes) and (axes[:2] if frames_last else axes[-2:]) != ["y", "x"]:
+        expected = "y, x, frame" if frames_last else "frame, y, x"
+        raise HeaderError(f"{where} has the axes ({', '.join(axes)}); expected ({expected}): transpose it")
 
 
 def _never_written(reader: ArrayReader, remedy: str) -> TruncatedError:

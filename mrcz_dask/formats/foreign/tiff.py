@@ -7,6 +7,7 @@ import math
 import re
 import struct
 import threading
+from collections.abc import Iterator
 from datetime import datetime
 from enum import Enum
 from functools import cached_property
@@ -96,6 +97,15 @@ def page_offsets(source: Source) -> list[int]:
     if not offsets:
         raise FormatError(f"{source.name}: has no pages; expected a page for each frame")
     return list(offsets)
+
+
+def _turned(page: Any) -> Iterator[str]:
+    """Yield notes about tags that say how a page is shown, which no reader of movies heeds."""
+    for tag, name, usual in ((262, "PhotometricInterpretation", 1), (274, "Orientation", 1)):
+        value = page.tags.valueof(tag, usual)
+        if value != usual:
+            number = int(value) if isinstance(value, int) else value
+            yield f"its tag {name} is {number!r:.40}, not {usual}; frames are taken as they are stored"
 
 
 class TiffPages:
@@ -207,9 +217,10 @@ class TiffReader(ChecksummedSource):
         with opening(self.name, "a last page as large as the first"):
             self._check(first)
             self._check(pages.page(pages.count - 1))
+            turned = tuple(_turned(first)) if payload is None else ()
         self.attach_payload(payload, str(sidecar_path(self.name)))
         if payload is None:
-            self.notes = notes_without(self.name, [str(first.software or "")])
+            self.notes = (*notes_without(self.name, [str(first.software or "")]), *turned)
         description = str(first.description or "")[:_LONGEST]
         self.labels = tuple(line.strip() for line in description.splitlines() if line.strip())
         self._file_pixel_size = resolution(first)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -127,6 +128,9 @@ def load_layout(source: Source, complain: Complain) -> Layout:
     notes: tuple[str, ...] = ()
     if not header.stamped:
         notes = ("its header has no stamp MAP; read as MRC, as its numbers make sense and fit its size",)
+    axes = struct.unpack(header.byteorder + "3i", source.read_at(64, 12))
+    if sorted(axes) == [1, 2, 3] and axes != (1, 2, 3):
+        notes += (f"its MAPC, MAPR, MAPS are {axes}, not (1, 2, 3); frames are taken as they are stored",)
     promised = PROMISE in header.labels
     footer = load_footer(source, complain, header.labels)
     if footer is None:

@@ -17,7 +17,13 @@ from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import FrameSpool, StreamInfo, describe_damage
 from mrcz_dask.live.record.stacks import CODEC, SPOOL, first_number, stack_name, write_stack
-from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
+from mrcz_dask.live.record.storable import (
+    check_chunk,
+    check_pixels,
+    finite_number,
+    plain_meta,
+    whole_number,
+)
 from mrcz_dask.live.record.streams import StreamStacks
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
@@ -142,7 +148,7 @@ class Recorder:
         DtypeError
             MRC cannot hold the pixels; names the type to cast to.
         FormatError
-            No file can hold the metadata.
+            No file can hold the metadata, the numbers or the time of a frame; none of the frames is recorded.
         """
         with self._lock:
             if self._closed:
@@ -151,7 +157,10 @@ class Recorder:
             for frame in frames:
                 check_pixels(frame.data.dtype)
                 stream, meta = frame.stream or UNNAMED, plain_meta(frame.stack, frame.meta)
-                streams.setdefault(stream, []).append(replace(frame, stream=stream, meta=meta))
+                number, index = whole_number(frame.number, "number"), whole_number(frame.index, "index")
+                time = finite_number(frame.time, "time")
+                checked = replace(frame, number=number, index=index, time=time, stream=stream, meta=meta)
+                streams.setdefault(stream, []).append(checked)
             for stream, group in streams.items():
                 for spool, run in self._streams.cut(stream, self._streams.fresh(stream, group)):
                     spool.add([(frame, self._chunk(frame, spool.about)) for frame in run])

@@ -14,6 +14,8 @@ from mrcz_dask.formats.mrc.modes import pixel_mode
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.values.errors import FormatError
 
+LARGEST_NUMBER = 1 << 53
+_LATEST = 1e11  # seconds since 1970
 _MOST_LEVELS = 16
 
 
@@ -45,6 +47,36 @@ def check_pixels(dtype: np.dtype[Any]) -> None:
     """
     if dtype.newbyteorder("=") not in PIXELS:
         pixel_mode(dtype)
+
+
+def whole_number(value: object, key: str, most: int = LARGEST_NUMBER) -> int:
+    """Return a value that is a whole number from 0 to `most`.
+
+    Raises
+    ------
+    FormatError
+        It is something else; names it.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value <= most:
+        raise FormatError(f"{key} is {value!r}; expected a whole number from 0 to {most}")
+    return int(value)
+
+
+def finite_number(value: object, key: str) -> float:
+    """Return a value that is a number below 1e11, as times in seconds since 1970 are.
+
+    Raises
+    ------
+    FormatError
+        It is something else, or not finite; names it.
+    """
+    if (
+        not isinstance(value, (int, float, np.integer, np.floating))
+        or isinstance(value, bool)
+        or not abs(value) < _LATEST
+    ):
+        raise FormatError(f"{key} is {value!r}; expected a number below {_LATEST:g}")
+    return float(value)
 
 
 def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,14 +19,19 @@ from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.frames import PIXELS
 from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.storable import check_chunk, check_pixels, plain_meta
+from mrcz_dask.live.record.storable import (
+    LARGEST_NUMBER,
+    check_chunk,
+    check_pixels,
+    finite_number,
+    plain_meta,
+    whole_number,
+)
 from mrcz_dask.values.errors import DtypeError, FormatError
 
 PROTOCOL = 1
 LARGEST_HEADER = 1 << 16
-LARGEST_NUMBER = 1 << 53
 _LARGEST_SIDE = 1 << 20
-_LATEST = 1e11  # seconds since 1970
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DTYPES = {dtype.newbyteorder("<").str: dtype for dtype in PIXELS}
 _DTYPE = re.compile(r"[<>|=]?[a-zA-Z]\d{1,2}")
@@ -196,16 +201,9 @@ def _shape(sides: object) -> tuple[int, int]:
 
 
 def _whole(fields: Mapping[str, Any], key: str, most: int) -> int:
-    value = fields.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
-        raise FormatError(f"{key} is {value!r}; expected a whole number from 0 to {most}")
-    return value
+    return whole_number(fields.get(key), key, most)
 
 
 def _number(fields: Mapping[str, Any], key: str) -> float | None:
     value = fields.get(key)
-    if value is None:
-        return None
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < _LATEST:
-        raise FormatError(f"{key} is {value!r}; expected a number below {_LATEST:g}")
-    return float(value)
+    return None if value is None else finite_number(value, key)

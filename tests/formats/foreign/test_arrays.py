@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.sources import open_source, read
-from mrcz_dask.values.errors import FormatError, MrczDaskError, NoStackError
+from mrcz_dask.values.errors import FormatError, HeaderError, MrczDaskError, NoStackError
 from tests.inputs import as_hdf5, as_zarr
 
 COUNTS = np.random.default_rng(0).poisson(2, (4, 20, 30)).astype(np.uint8)
@@ -131,3 +131,48 @@ def test_damaged_and_cut_off(tmp_path: Path) -> None:
     (tmp_path / "c.zarr").mkdir()
     with pytest.raises(FormatError, match=r"c\.zarr: expected a Zarr array or group"):
         open_source(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        ({"scale_factor": 0.5}, "scale_factor 0.5"),
+        ({"scale_factor": [2.0], "add_offset": 3.0}, "scale_factor .2.0. and add_offset 3.0"),
+        ({"_Unsigned": "true"}, "_Unsigned 'true'"),
+        ({"scale_factor": 1.0, "add_offset": [0], "_FillValue": -1}, ""),
+    ],
+)
+@pytest.mark.parametrize("kind", ["hdf5", 2, 3])
+def test_steps_of_a_scale_are_no_counts(tmp_path: Path, kind: Any, stated: Any, found: str) -> None:
+    path = _array(tmp_path, kind, stated, None)
+    if not found:
+        assert np.array_equal(read(path), COUNTS)
+        return
+    with pytest.raises(HeaderError, match=f"has {found}; expected counts"):
+        open_source(path)
+
+
+@pytest.mark.parametrize("axes", ["nyx", "yxn", "nxy", "xyn"])
+@pytest.mark.parametrize("kind", ["hdf5", 2, 3])
+def test_axes_of_another_order_are_refused(tmp_path: Path, kind: Any, axes: str) -> None:
+    path = _array(tmp_path, kind, {}, list(axes))
+    if axes == "nyx":
+        assert np.array_equal(read(path), COUNTS)
+        return
+    with pytest.raises(HeaderError, match=rf"has the axes \({', '.join(axes)}\); expected \(frame, y, x\)"):
+        open_source(path)
+
+
+def _array(folder: Path, kind: Any, attributes: dict[str, Any], axes: list[str] | None) -> Path:
+    """Write counts as int8 with attributes and names of axes, as HDF5 or in a version of Zarr."""
+    if kind == "hdf5":
+        with h5py.File(folder / "a.h5", "w") as file:
+            data = file.create_dataset("a", data=COUNTS.astype(np.int8), compression="gzip")
+            data.attrs.update(attributes)
+            for k, name in enumerate(axes or ()):
+                data.dims[k].label = name
+        return folder / "a.h5"
+    names: dict[str, Any] = {"dimension_names": axes} if kind == 3 else {}
+    array = zarr.create_array(folder / "a.zarr", data=COUNTS.astype(np.int8), zarr_format=kind, **names)
+    array.attrs.update({**attributes, **({"_ARRAY_DIMENSIONS": axes} if axes and kind == 2 else {})})
+    return folder / "a.zarr"

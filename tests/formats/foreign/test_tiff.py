@@ -159,3 +159,14 @@ def test_cut_off_or_damaged(tmp_path: Path, compression: str | None) -> None:
             read(path, nthreads=1)
         except (MrczDaskError, OSError) as error:
             assert "a.tif" in str(error)
+
+
+@pytest.mark.parametrize(("tag", "value"), [(262, 0), (274, 3)])
+def test_tags_about_showing_are_named_and_not_heeded(tmp_path: Path, tag: int, value: int) -> None:
+    path, counts = tmp_path / "a.tif", np.arange(2 * 6 * 8, dtype=np.uint16).reshape(2, 6, 8)
+    kind = "miniswhite" if tag == 262 else "minisblack"
+    tags = [] if tag == 262 else [(tag, "H", 1, value, True)]
+    tifffile.imwrite(path, counts, photometric=kind, extratags=tags)
+    with open_source(path) as stack:
+        assert np.array_equal(stack.frames(), counts)
+        assert [f"is {value}, not 1" in note for note in stack.notes] == [True]

@@ -15,7 +15,7 @@ from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, Header
 from mrcz_dask.formats.mrc.layout import lenient
 from mrcz_dask.formats.mrc.reader import StackReader, read_header
-from mrcz_dask.formats.sources import read, read_footer
+from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.values.errors import (
     DamagedError,
@@ -280,3 +280,14 @@ def test_the_example_session(session_folder: Path) -> None:
     assert "12 whole frames of 20" in str(bad["FoilHole_777777_Data_7777.mrcz"])
     assert "no MRC file" in str(bad["FoilHole_888888_Data_8888.mrcz"])
     assert read(session_folder / "CountRef_gain.mrc", 0).shape == (464, 480)
+
+
+@pytest.mark.parametrize(("axes", "said"), [((1, 2, 3), 0), ((0, 0, 0), 0), ((2, 1, 3), 1), ((3, 2, 1), 1)])
+def test_axes_of_another_order_are_named(tmp_path: Path, axes: tuple[int, ...], said: int) -> None:
+    path, counts = tmp_path / "a.mrcs", np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    header = bytearray(Header(shape=(2, 3, 4), mode=1).to_bytes())
+    struct.pack_into("<3i", header, 64, *axes)
+    path.write_bytes(bytes(header) + counts.tobytes())
+    with open_source(path) as stack:
+        assert np.array_equal(stack.frames(), counts)
+        assert len([note for note in stack.notes if f"MAPC, MAPR, MAPS are {axes}" in note]) == said

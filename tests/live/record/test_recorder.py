@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -317,3 +318,17 @@ def test_a_closed_recorder_takes_nothing(tmp_path: Path) -> None:
 def test_a_stack_has_frames(tmp_path: Path) -> None:
     with pytest.raises(ParameterError):
         Recorder(tmp_path, frames_per_stack=0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"number": -5}, {"number": 1.5}, {"number": 1 << 64}, {"number": True}, {"index": -1}, {"time": np.nan},
+     {"time": 1e300}, {"time": None}],
+)  # fmt: skip
+def test_a_place_that_no_file_can_hold_is_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with Recorder(tmp_path) as recorder:
+        with pytest.raises(FormatError, match=f"{next(iter(wrong))} is .*; expected a"):
+            recorder.append([frame(0), replace(frame(1), **wrong)])
+        assert recorder.recorded == 0
+        recorder.append([frame(0), replace(frame(1), number=np.int64(1), time=np.float32(5))])
+    check(tmp_path, [0, 1])
