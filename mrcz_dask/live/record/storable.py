@@ -70,13 +70,11 @@ def finite_number(value: object, key: str) -> float:
     FormatError
         It is something else, or not finite; names it.
     """
-    if (
-        not isinstance(value, (int, float, np.integer, np.floating))
-        or isinstance(value, bool)
-        or not abs(value) < _LATEST
-    ):
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    number = float(value) if is_number else np.nan  # type: ignore[arg-type]
+    if not abs(number) < _LATEST:
         raise FormatError(f"{key} is {value!r}; expected a number below {_LATEST:g}")
-    return float(value)
+    return number
 
 
 def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:
