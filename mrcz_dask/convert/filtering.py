@@ -89,7 +89,9 @@ def filter_outliers(
     check_codec(codec, format, may_keep=False)
     about = outliers.to_dict() | {"codec": codec, "input": params.to_dict()}
     made_by = ("outliers", about) if resume else None
-    target, earlier = target_of(path, folder, SUFFIXES[format], stem, overwrite, made_by, resume=resume)
+    target, earlier = target_of(
+        path, folder, SUFFIXES[format], stem, overwrite, made_by, resume=resume, params=params
+    )
     if earlier is not None:
         findings = earlier["results"]["mask"] | {"caveats": earlier["caveats"]}
         return converted(path, target, findings, kept=True)

@@ -124,7 +124,9 @@ def recompress(
         same_place = format != "plain" or beside == (keep == "sidecar")
         made_by = ("decompress" if format == "plain" else "recompress", about)
         kept_if = made_by if resume and same_place else None
-        target, earlier = target_of(path, folder, suffix, stem, overwrite, kept_if, resume=resume)
+        target, earlier = target_of(
+            path, folder, suffix, stem, overwrite, kept_if, resume=resume, params=params
+        )
         if earlier is not None:
             skipped = {"skipped": earlier.get("skipped", [])} if format == "plain" else {}
             return converted(path, target, {"digest": earlier["inputs"][0]["digest"], **skipped}, kept=True)
@@ -287,12 +289,18 @@ def target_of(
     made_by: tuple[str, dict[str, Any]] | None,
     *,
     resume: bool,
+    params: InputParams,
 ) -> tuple[Path, dict[str, Any] | None]:
     """Return the path of an output, and the step of its provenance if an earlier output is kept.
 
     Inputs are never overwritten. `made_by` is the name of the step with its parameters, where outputs of an
-    earlier run are kept: those that are sound, of this version, and not older than their input. With `resume`
-    an output that a run lists in ``MANIFEST`` and that is damaged is replaced.
+    earlier run are kept: those that are sound, of this version, not older than their input, and made from its
+    pixels. With `resume` an output that a run lists in ``MANIFEST`` and that is damaged is replaced.
+
+    Raises
+    ------
+    OutputExistsError
+        Something else is there, or an output of another stack of that name.
     """
     target = folder / f"{stem or stem_of(path.name)}{suffix}"
     now = measure(path)  # what is not there is told before a folder is made
@@ -303,9 +311,16 @@ def target_of(
             step = ((read_footer(target) or {}).get("provenance") or [{}])[-1]
     if made_by is not None and (step.get("name"), step.get("parameters")) == made_by:
         source = step["inputs"][0]
-        same = (source["name"], source["size"], step["version"]) == (path.name, now.size, __version__)
-        if same and measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound":
-            return target, step
+        if measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound":
+            with open_source(path, params) as reader:
+                digest = pixel_digest(reader)
+            if source["digest"] != digest:  # of a file of that name from another folder, which may be gone
+                raise OutputExistsError(
+                    f"{target} is there already, made from other pixels than {path}; use --overwrite "
+                    "to replace it, or another folder"
+                )
+            if (source["name"], source["size"], step["version"]) == (path.name, now.size, __version__):
+                return target, step
     elif target.exists() and not overwrite and not (resume and _is_lost(target, folder)):
         raise OutputExistsError(
             f"{target} is there already; use --overwrite to replace it, or another folder"

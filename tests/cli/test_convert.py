@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -251,3 +252,21 @@ def test_frames_of_a_master_file_are_not_written_twice(tmp_path: Path, mrcz: Any
     assert shown.code == 0 and "d_data_000001.h5: frames of d_master.h5" in shown.out
     assert [one.name for one in (tmp_path / "out").glob("*.mrcz")] == ["d_master.mrcz"]
     assert np.array_equal(mrcz_dask.read(tmp_path / "out" / "d_master.mrcz"), frames)
+
+
+@pytest.mark.parametrize("command", ["recompress", "decompress", "outliers"])
+def test_an_output_of_another_session_is_neither_kept_nor_replaced(
+    tmp_path: Path, mrcz: Any, command: str
+) -> None:
+    for k, name in enumerate(("first", "second")):
+        (tmp_path / name).mkdir()
+        frames = np.random.default_rng(k).poisson(3, (4, 32, 32)).astype(np.uint8)
+        mrcz_dask.write(tmp_path / name / "a.mrc", frames, codec="none")
+        os.utime(tmp_path / name / "a.mrc", (1.7e9, 1.7e9))
+    assert mrcz(command, tmp_path / "first", "-o", tmp_path / "out").code == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    shown = mrcz(command, tmp_path / "second", "-o", tmp_path / "out")
+    assert shown.code == 2 and "made from other pixels" in shown.err
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+    assert mrcz(command, tmp_path / "first", "-o", tmp_path / "out").code == 0
+    assert mrcz(command, tmp_path / "second", "-o", tmp_path / "out", "--overwrite").code == 0
