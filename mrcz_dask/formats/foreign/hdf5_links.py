@@ -172,7 +172,7 @@ class LinkedFiles:
             self._checked.add(key)
 
     def pixels(self, array: Any) -> Any:
-        """Return what reads a checked dataset: HDF5, or this program where chunks are to be decoded.
+        """Return the reader of a checked dataset: of HDF5 itself, or our own where chunks are compressed.
 
         Raises
         ------

@@ -56,7 +56,7 @@ def is_results(path: Path) -> bool:
 
 
 def sealed_array(folder: Path, digest: str) -> dict[str, Any]:
-    """Return what a processor's attributes hold of an output: its digest, metadata and shape."""
+    """Return the seal of an output array for its processor's attributes: digest, metadata and shape."""
     content = read_json(folder / ZARR_FILE, REMEDY)
     shape = content.pop("shape", None)
     return {"rows": digest, "shape": shape, "metadata": xxhash.xxh3_64_hexdigest(canonical(content))}
