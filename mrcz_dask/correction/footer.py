@@ -185,8 +185,8 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
     task
         Task that would write the output.
     known
-        Last result of this output in the log. A file of that size and time is not read again, only what
-        belongs to it.
+        Last result of this output in the log, of a run over this session. A file of that size and time is
+        not read again, only what belongs to it.
     overwrite
         Whether any file may be replaced.
 
@@ -225,6 +225,10 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
         return stack_result(task, noise, caveats, kept=True)
     if not overwrite and (why := forbidding(last, task.settings)):
         raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
+    if not overwrite and known is None and last["outliers"]["inputs"][0]["digest"] != task.record.digest:
+        raise OutputExistsError(
+            f"{path.name}: an output is there of another stack of that name, as of another session; {ASK}"
+        )
     return _reason(task, last)
 
 

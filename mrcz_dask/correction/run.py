@@ -132,7 +132,7 @@ def carry_out(
     """
     store = open_store(plan)
     store.drop_blocks()
-    known = last_results(read_messages(plan.folder), StackResult)
+    known = last_results(read_messages(plan.folder), StackResult, str(plan.discovery.folder))
     manifest = Manifest(plan.folder, last_outputs(read_messages(plan.folder)), listen)
     tell = messages.several(Log(plan.folder, listen), manifest, listen)
     tell(

@@ -88,13 +88,22 @@ def read_messages(folder: Path) -> Iterator[Moment]:
         return
 
 
-def last_results(moments: Iterable[Moment], kind: type[_Kind]) -> dict[str, _Kind]:
-    """Return each output's last result, by name, from a log's messages, so that a run keeps sound outputs."""
+def last_results(
+    moments: Iterable[Moment], kind: type[_Kind], session: str | None = None
+) -> dict[str, _Kind]:
+    """Return each output's last result, by name, from a log's messages, so that a run keeps sound outputs.
+
+    With `session`, outputs that a run over another session wrote last are left out.
+    """
     results: dict[str, _Kind] = {}
+    of = session
     for _, message in moments:
+        if isinstance(message, messages.RunStarted):
+            of = message.session
         if isinstance(message, messages.StackDone) and isinstance(message.found, kind):
             results.pop(message.found.output, None)
-            results[message.found.output] = message.found
+            if session in (None, of):
+                results[message.found.output] = message.found
     return results
 
 

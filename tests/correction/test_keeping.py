@@ -212,3 +212,19 @@ def test_a_record_of_another_layout_is_made_again(night: Path, koma: Any) -> Non
         {"name": "old"}
     )
     assert all(r.kept for r in koma(night).results)
+
+
+def test_outputs_of_another_session_with_the_same_names_stay(night: Path, koma: Any) -> None:
+    other = Path(shutil.copytree(night, night.parent / "other"))
+    for path in other.glob("*.mrcz"):
+        change(path)
+    out = night.parent / "out"
+    assert koma(night, out).complete
+    before = {path.name: path.read_bytes() for path in out.glob("*.mrcz")}
+    refused = koma(other, out)
+    assert not refused.results and all("another session" in one.reason for one in refused.failures)
+    assert {path.name: path.read_bytes() for path in out.glob("*.mrcz")} == before
+    moved = night.rename(night.parent / "moved")
+    assert all(result.kept for result in koma(moved, out).results)
+    assert koma(other, out, overwrite=True).complete
+    assert koma(other, out).complete
