@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.opening import open_stack
 from mrcz_dask.correction.outputs import REVERSED
+from mrcz_dask.correction.tasks import output_stem
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.writer import StackWriter, write
 from mrcz_dask.formats.places import stem_of
@@ -105,7 +106,11 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
                     continue
                 # koma puts outputs into the folder of their input; elsewhere they are copies
                 source = PurePosixPath(steps["outliers"]["inputs"][0]["name"])
-                if "/" not in name or source.parent == PurePosixPath(name).parent:
+                if output_stem(PurePosixPath(name).name) not in (source.name, stem_of(source.name)):
+                    failed[name] = (
+                        f"made from {source}, as its footer says; give it the name of its stack back"
+                    )
+                elif "/" not in name or source.parent == PurePosixPath(name).parent:
                     movies.append(_movie(path, name, reader, steps))
         except (MrczDaskError, OSError) as error:
             failed[name] = str(error)

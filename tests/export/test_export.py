@@ -221,3 +221,15 @@ def test_two_outputs_of_one_stack_are_not_handed_on_twice(night: Path, tmp_path:
     with pytest.raises(SessionError, match=r"\.mrcs, .*\.mrcz: several outputs of one stack"):
         export(night / "koma", tmp_path / "out", "relion", OPTICS)
     assert not (tmp_path / "out").exists()
+
+
+def test_outputs_under_the_name_of_another_stack_are_left_out(night: Path, tmp_path: Path, koma: Any) -> None:
+    out = koma(night).plan.folder
+    first, second, *others = sorted(out.glob("*.mrcz"))
+    first.rename(out / "swap")
+    second.rename(first)
+    (out / "swap").rename(second)
+    made = export(out, tmp_path / "movies", "relion", OPTICS)
+    assert len(made.movies) == len(others)
+    assert set(made.left_out) == {first.name, second.name}
+    assert f"made from {second.name}" in made.left_out[first.name]
