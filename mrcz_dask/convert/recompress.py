@@ -311,15 +311,17 @@ def target_of(
             step = ((read_footer(target) or {}).get("provenance") or [{}])[-1]
     if made_by is not None and (step.get("name"), step.get("parameters")) == made_by:
         source = step["inputs"][0]
-        if measure(target).mtime_ns >= now.mtime_ns and verify_file(target).status == "sound":
+        if verify_file(target).status == "sound":
             with open_source(path, params) as reader:
                 digest = pixel_digest(reader)
-            if source["digest"] != digest:  # of a file of that name from another folder, which may be gone
+            # of a file of that name from another folder or night, of which this may be the only copy
+            if source["digest"] != digest:
                 raise OutputExistsError(
                     f"{target} is there already, made from other pixels than {path}; use --overwrite "
                     "to replace it, or another folder"
                 )
-            if (source["name"], source["size"], step["version"]) == (path.name, now.size, __version__):
+            same = (source["name"], source["size"], step["version"]) == (path.name, now.size, __version__)
+            if same and measure(target).mtime_ns >= now.mtime_ns:
                 return target, step
     elif target.exists() and not overwrite and not (resume and _is_lost(target, folder)):
         raise OutputExistsError(

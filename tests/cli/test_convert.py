@@ -176,8 +176,10 @@ def test_folders_are_taken_as_koma_takes_them(archive: Path, mrcz: Any, command:
     changed = mrcz_dask.read(archive / "a" / "s0.mrc") + np.uint8(1)
     mrcz_dask.write(archive / "a" / "s0.mrc", changed, codec="none")
     (out / f"s0.mrc{suffix}").unlink()
-    once_more = json.loads(mrcz(command, archive, "-o", out, "--recursive", "--json").out)
-    assert {one["name"] for one in once_more["done"] if not one["kept"]} == {"a/s0.mrc", "s0.mrc"}
+    refused = mrcz(command, archive, "-o", out, "--recursive")
+    assert refused.code == 3 and "made from other pixels than" in refused.err
+    once_more = json.loads(mrcz(command, archive, "-o", out, "--recursive", "--overwrite", "--json").out)
+    assert {"a/s0.mrc", "s0.mrc"} <= {one["name"] for one in once_more["done"] if not one["kept"]}
     assert not once_more["failed"]
     if command != "outliers":
         assert np.array_equal(mrcz_dask.read(out / f"a/s0{suffix}"), changed)
