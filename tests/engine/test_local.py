@@ -45,6 +45,7 @@ def test_a_signal_ends_the_start(
 def test_workers_that_do_not_start_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "START_SECONDS", 0)
     with (
+        dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}),  # forks are there at once
         pytest.raises(SessionError, match="2 workers have not started within 0 s; give fewer --workers"),
         open_client(ClientOptions(2), LITTLE, silent),
     ):

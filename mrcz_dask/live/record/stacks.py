@@ -201,10 +201,10 @@ def _files(folder: Path) -> dict[tuple[str, int], Path]:
 
 def _frames(path: Path, start: int) -> Iterator[Frame]:
     """Yield the frames of a spool or stack; a spool may have become a stack meanwhile."""
-    if path.suffix == SPOOL and path.exists():
-        yield from (frame for _, frame in spooled(path) if frame.number >= start)
-        return
     if path.suffix == SPOOL:
+        with suppress(FileNotFoundError):
+            yield from (frame for _, frame in spooled(path) if frame.number >= start)
+            return
         path = path.with_name(f"{path.name[1 : -len(SPOOL)]}.mrcz")
     with StackReader(path) as reader:
         live = section(reader.meta, _KEY)

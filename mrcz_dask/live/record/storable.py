@@ -71,10 +71,9 @@ def finite_number(value: object, key: str) -> float:
         It is something else, or not finite; names it.
     """
     is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
-    number = float(value) if is_number else np.nan  # type: ignore[arg-type]
-    if not abs(number) < _LATEST:
-        raise FormatError(f"{key} is {value!r}; expected a number below {_LATEST:g}")
-    return number
+    if not is_number or not abs(value) < _LATEST:  # type: ignore[arg-type]
+        raise FormatError(f"{key} is {value!r:.100}; expected a number below {_LATEST:g}")
+    return float(value)  # type: ignore[arg-type]
 
 
 def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:
