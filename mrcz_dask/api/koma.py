@@ -151,22 +151,23 @@ class KomaPlan:
 
     @cached_property
     def _lazy(self) -> LazyKoma:
+        import dask
+
         from mrcz_dask.api.lazy import LazyKoma
         from mrcz_dask.correction.summing import open_store
 
-        plan = plan_over(self.discovery, self._folder, self.settings, overwrite=True, gain=self.gain)
+        temporary, folder = None, self.cache
+        if folder is None:
+            place = dask.config.get("temporary-directory", None)
+            temporary = tempfile.TemporaryDirectory(prefix="koma-", dir=place)
+            folder = temporary.name
+        out = Path(folder).absolute()
+        plan = plan_over(self.discovery, out, self.settings, overwrite=True, gain=self.gain)
         open_store(plan)
-        return LazyKoma(plan, self.arrays)
-
-    @cached_property
-    def _folder(self) -> Path:
-        if self.cache is not None:
-            return Path(self.cache).absolute()
-        import dask
-
-        folder = tempfile.TemporaryDirectory(prefix="koma-", dir=dask.config.get("temporary-directory", None))
-        weakref.finalize(self, folder.cleanup)
-        return Path(folder.name)
+        lazy = LazyKoma(plan, self.arrays)
+        if temporary is not None:
+            weakref.finalize(lazy, temporary.cleanup)  # arrays keep it: see `Graph`
+        return lazy
 
     @property
     def _plan(self) -> Plan:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 import dask.array as da
@@ -84,6 +85,15 @@ class Frames(FrameSource):
         """Do nothing, since no file is open."""
 
 
+class Graph(dict[Any, Any]):
+    """Graph of an array, which keeps the plan's folder of sums and masks as long as the array is there."""
+
+    made_by: LazyKoma
+
+    def __reduce__(self) -> tuple[type, tuple[dict[Any, Any]]]:
+        return dict, (dict(self),)  # the folder stays with this process
+
+
 class LazyKoma:
     """Builds dask arrays of corrected frames, masks and references, from a plan over files or arrays.
 
@@ -150,9 +160,11 @@ class LazyKoma:
     def _about(self, i: int) -> tuple[str, str]:
         return str(self._plan.store), self._plan.stacks[i].stem
 
-    def _with_inputs(self, graph: dict[Any, Any]) -> dict[Any, Any]:
+    def _with_inputs(self, graph: dict[Any, Any]) -> Graph:
         inputs = [dict(array.frames.__dask_graph__()) for array in self._arrays]
-        return {key: task for some in (*inputs, self._graph, graph) for key, task in some.items()}
+        whole = Graph(chain.from_iterable(some.items() for some in (*inputs, self._graph, graph)))
+        whole.made_by = self
+        return whole
 
     def mask(self, i: int) -> da.Array:
         """Return the outlier mask of stack i as a dask array, (ny, nx) bool, True = outlier."""

@@ -1,5 +1,7 @@
 """The session as a Dask collection: lazy arrays equal to what a run writes, on every scheduler."""
 
+import gc
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +166,20 @@ def test_a_dask_client_runs_it_and_stays_open(night: Path, tmp_path: Path) -> No
         assert client.submit(int, 3).result() == 3
         lazily = plan.corrected[2].compute()
     assert lazily.tobytes() == mrcz_dask.read(outcome.outputs[2]).tobytes()
+
+
+def test_arrays_keep_their_sums_as_long_as_they_are_there(night: Path, tmp_path: Path) -> None:
+    (tmp_path / "sums").mkdir()
+    frames = [stack.frames for stack in mrcz_dask.open_session(night).stacks]
+    with dask.config.set({"scheduler": "synchronous", "temporary-directory": str(tmp_path / "sums")}):
+        plan = mrcz_dask.koma(frames, radius=2)
+        expected = plan.corrected[1].compute()
+        del plan
+        corrected = mrcz_dask.koma(frames, radius=2).corrected[1] + 1  # no plan is kept here
+        gc.collect()
+        assert np.array_equal(corrected.compute(), expected + 1)
+        assert pickle.loads(pickle.dumps(corrected)).shape == corrected.shape
+        assert len(list((tmp_path / "sums").iterdir())) == 1
+        del corrected
+        gc.collect()
+    assert list((tmp_path / "sums").iterdir()) == []
