@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from benchmarks import MODULES
-from benchmarks.harness import ROWS, Bench, measure, table
+from benchmarks.harness import BEFORE, ROWS, Bench, measure, table
 from mrcz_dask.formats.parallel import available_cores
 
 
@@ -19,11 +19,12 @@ def main() -> None:
     options = _options()
     for module in MODULES:
         import_module(f"benchmarks.{module}")
-    rows = [row for row in ROWS if options.only in f"{row.name}, {row.rival}"]
+    known = [row for row in ROWS if options.before or row.rival != BEFORE]
+    rows = [row for row in known if options.only in f"{row.name}, {row.rival}"]
     results = []
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         repeats = options.repeats or (3 if options.quick else 7)
-        bench = Bench(Path(folder), options.quick, options.threads, repeats)
+        bench = Bench(Path(folder), options.quick, options.threads, repeats, options.before)
         for done, row in enumerate(rows):
             print(f"{done + 1}/{len(rows)} {row.name}, {row.rival}", file=sys.stderr)
             results.append(measure(row, bench))
@@ -45,6 +46,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", metavar="TEXT", help="rows with this in their name or rival")
     parser.add_argument("--repeats", type=int, metavar="N", help="pairs of each row (7; --quick: 3)")
     parser.add_argument("--threads", type=int, default=available_cores(), help="of both sides (all cores)")
+    parser.add_argument(
+        "--before", type=Path, metavar="FOLDER", help="checkout of an earlier commit, to compare koma with"
+    )
     parser.add_argument("--folder", metavar="FOLDER", help="where files are written (the temporary folder)")
     return parser.parse_args()
 

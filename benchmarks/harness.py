@@ -65,6 +65,7 @@ class Row:
 
 
 ROWS: list[Row] = []
+BEFORE = "an earlier commit (--before)"
 
 
 def row(name: str, *, rival: str, goal: Goal | None = None) -> Callable[[Any], Any]:
@@ -103,12 +104,15 @@ def movie(shape: tuple[int, int, int], seed: int) -> NDArray[np.int8]:
 
 @dataclass
 class Bench:
-    """What rows share: a folder for files, the size of the stacks, the number of threads."""
+    """What rows share: a folder for files, the size of the stacks, the number of threads, a checkout of an
+    earlier commit.
+    """
 
     folder: Path
     quick: bool
     threads: int
     repeats: int
+    before: Path | None = None
     shape: tuple[int, int, int] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Bench, Pair, at_most, movie, row
+from benchmarks.harness import BEFORE, Bench, Pair, at_most, movie, row
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.allocator import keep_memory
@@ -21,6 +24,7 @@ from mrcz_dask.numerics.sums import sum_stack
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 
 STACKS = 4
+ROOT = Path(__file__).parents[1]
 
 
 def floor(source: Path, output: Path, *, reads: int = 2) -> None:
@@ -115,3 +119,20 @@ def recompressed(bench: Bench) -> Pair:
                 os.fsync(file.fileno())
 
     return Pair(lambda: _main_job(bench, keep), rival)
+
+
+@row("koma, 10 stacks on 2 workers, the whole command", rival=BEFORE, goal=at_most(1.1))
+def cost_per_stack(bench: Bench) -> Pair:
+    session, out = bench.folder / "cost", bench.folder / "cost-out"
+    session.mkdir()
+    for k in range(10):
+        write(session / f"stack-{k}.mrcz", movie((20, *bench.shape[1:]), k), durable=False)
+    options = ["--radius", "4", "--workers", "2", "--no-report", "-q"]
+
+    def koma(checkout: Path) -> None:
+        shutil.rmtree(out, ignore_errors=True)
+        command = [sys.executable, "-m", "typer_cli", "koma", str(session), "-o", str(out), *options]
+        environment = {**os.environ, "PYTHONPATH": str(checkout)}
+        subprocess.run(command, check=True, capture_output=True, cwd=checkout, env=environment)
+
+    return Pair(partial(koma, ROOT), partial(koma, bench.before or ROOT))
