@@ -25,6 +25,7 @@ _HOLE = re.compile(r"(?P<hole>.*FoilHole_\d+)_Data_")
 # Degrees by which angles of one tilt differ at most.
 SAME_ANGLE = 0.5
 MICRON = 1e4  # Angstrom
+WILDCARDS = set("*?[")
 Place = tuple[float, float]
 
 
@@ -45,11 +46,14 @@ class Grouping:
     Parameters
     ----------
     groups
-        ``auto``, ``none``, or pairs of a pattern of names and a group; the first that matches counts.
+        ``auto``, ``none``, or pairs of a name or pattern of names and a group. Names go before patterns, of
+        which the first that matches counts.
     """
 
     def __init__(self, groups: Groups = "auto") -> None:
-        self._groups = groups
+        self._auto, by_hand = groups == "auto", () if isinstance(groups, str) else groups
+        self._names = dict(reversed(by_hand))
+        self._patterns = [(pattern, group) for pattern, group in by_hand if WILDCARDS & set(pattern)]
         self._angles: list[float] = []  # of the tilt series that is recorded, if no name or file tells it
         self._series = 0
         # the first stack of each group, by the field of view that it lies in
@@ -57,14 +61,11 @@ class Grouping:
 
     def find(self, entry: StackEntry) -> tuple[Group, ...]:
         """Return the groups of the next stack, of which it may be the only one."""
-        if self._groups == "none":
-            return ()
-        if not isinstance(self._groups, str):
+        if not self._auto:
             names = entry.name, entry.stem, PurePosixPath(entry.name).name
-            matching = (
-                group for pattern, group in self._groups if any(fnmatchcase(n, pattern) for n in names)
-            )
-            name = next(matching, None)
+            literal = (self._names[name] for name in names if name in self._names)
+            matching = (group for p, group in self._patterns if any(fnmatchcase(name, p) for name in names))
+            name = next(chain(literal, matching), None)
             return () if name is None else (Group(name, "as --groups says"),)
         if (series := _series(entry)) is not None:
             return (series,)

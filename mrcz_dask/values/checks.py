@@ -115,9 +115,8 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is bool:
         return isinstance(value, bool) or type(value).__name__ in ("bool", "bool_")  # NumPy's, too
     kind = NoneType if hint is None else origin or hint
-    if kind is Iterable and hasattr(
-        value, "__getitem__"
-    ):  # arrays of Zarr, over which Python iterates as well
+    # Python iterates over arrays of Zarr, too, which have no __iter__
+    if kind is Iterable and hasattr(value, "__getitem__"):
         return not isinstance(value, (str, bytes, Mapping))
     is_checked = isinstance(kind, type) and kind.__module__ != "typing" and kind is not Any
     return not is_checked or isinstance(value, kind)

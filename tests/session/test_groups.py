@@ -116,6 +116,7 @@ def test_by_hand_or_not_at_all() -> None:
     entries = [entry("TS_01_000_0.0"), entry("TS_01_001_3.0"), entry("other")]
     assert numbers(entries, "none") == [[], [], []]
     assert numbers(entries, (("TS*_0.0", "x"), ("oth*", "x"))) == [[2], [], [0]]
+    assert numbers(entries, (("TS*", "x"), ("*", "y"), ("other", "x"))) == [[1, 2], [0, 2], [0, 1]]
 
 
 def test_mdoc_files_of_tilts_and_of_series(tmp_path: Path) -> None:

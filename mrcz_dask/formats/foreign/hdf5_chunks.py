@@ -92,7 +92,6 @@ class FilteredPixels(Pixels):
                 f"{name}: {dataset.name} has {found}; expected gzip, lzf, blosc, lz4, bitshuffle, zstd, or "
                 "none; convert it with h5repack -f GZIP=1"
             )
-
         if any(most and chunk > most for chunk, most in zip(self.chunks, dataset.maxshape, strict=True)):
             raise DamagedError(
                 f"{name}: {dataset.name} has chunks of {self.chunks} pixels; expected no more than "
