@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from filecmp import cmp
 from pathlib import Path
@@ -193,7 +194,8 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
     Raises
     ------
     OutputExistsError
-        If a file is there that no run over this folder made with these parameters; says which.
+        If a file is there that no run over this folder made with these parameters from the stack's pixels;
+        says which.
     """
     path = task.output
     if not path.exists():
@@ -207,6 +209,15 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
         if lost := _lost(task, known):
             return f"{some(lost)} gone or changed"
         return replace(known, kept=True)
+    last: Mapping[str, Any] = {}
+    with suppress(FormatError):
+        last = last_steps(read_footer(path) or {})
+    made_from = last["outliers"]["inputs"][0]["digest"] if "outliers" in last else task.record.digest
+    if not overwrite and made_from != task.record.digest:
+        raise OutputExistsError(
+            f"{path.name}: was made from other pixels than {task.name} has now, and may be the only copy "
+            f"of them; {ASK}"
+        )
     report = verify_file(path)
     if report.status not in ("sound", "partly-checked"):
         found = f"{report.status}: {'; '.join(report.problems)}"
@@ -216,7 +227,6 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
                 f"made it; {ASK}"
             )
         return f"output {found}"
-    last = last_steps(read_footer(path) or {})
     if last.get("write", {}).get("results", {}).get("key") == task.key:
         if not _is_complete(task):
             return "output incomplete"
@@ -225,10 +235,6 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
         return stack_result(task, noise, caveats, kept=True)
     if not overwrite and (why := forbidding(last, task.settings)):
         raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
-    if not overwrite and known is None and last["outliers"]["inputs"][0]["digest"] != task.record.digest:
-        raise OutputExistsError(
-            f"{path.name}: an output is there of another stack of that name, as of another session; {ASK}"
-        )
     return _reason(task, last)
 
 

@@ -80,6 +80,8 @@ def followed(
     steps: list[Step | None],
     listen: Any = silent,
     koma: KomaParams = KOMA,
+    *,
+    overwrite: bool = False,
     **params: Any,
 ) -> Outcome:
     """Follow a session in which a step happens at every pause."""
@@ -87,7 +89,8 @@ def followed(
     stop = Pauses(clock, iter([None, None, *steps]))  # the first ones have settled after two pauses
     how = FollowParams(**{"settle": 8.0, "poll": 5.0} | params)
     watcher = Watcher(session, out, how.settle, clock=clock)
-    plan = plan_over(first_stacks(watcher, how, stop, listen), out, Settings(koma=koma), overwrite=False)
+    first = first_stacks(watcher, how, stop, listen)
+    plan = plan_over(first, out, Settings(koma=koma), overwrite=overwrite)
     return follow(watcher, plan, SerialClient(), listen, how, stop, clock)
 
 
@@ -215,16 +218,27 @@ def test_a_bad_file_that_is_mended_joins_in(
     assert contents(tmp_path / "out") == batch
 
 
-def test_a_stack_that_is_changed_is_done_again(tmp_path: Path, night: Path, stacks: list[Path]) -> None:
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_stack_that_is_changed_is_done_again_if_its_output_may_be_replaced(
+    tmp_path: Path, night: Path, stacks: list[Path], overwrite: bool
+) -> None:
     frames = mrcz_dask.read(stacks[3])
     frames[0, 5, 5] += 1
     mrcz_dask.write(tmp_path / "other.mrcz", frames)
+    copies: list[bytes] = []
 
     def change() -> None:
+        copies.append((tmp_path / "out" / stacks[3].name).read_bytes())
         shutil.copyfile(tmp_path / "other.mrcz", stacks[3])
 
     heard: list[Message] = []
-    outcome = followed(night, tmp_path / "out", [None, None, None, change, None, None, None], heard.append)
+    steps = [None, None, None, change, None, None, None]
+    outcome = followed(night, tmp_path / "out", steps, heard.append, overwrite=overwrite)
+    if not overwrite:
+        (failure,) = outcome.failures
+        assert failure.name == stacks[3].name and "the only copy" in failure.reason
+        assert (tmp_path / "out" / stacks[3].name).read_bytes() == copies[0]
+        return
     assert outcome.complete
     assert {e.reason for e in heard if isinstance(e, StackDue)} >= {"input changed"}
     again = followed(night, tmp_path / "again", [None])

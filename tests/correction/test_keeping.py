@@ -146,14 +146,19 @@ class TestRunAgain:
         assert path.read_bytes() == data
 
     @pytest.mark.parametrize("write", WRITES)
-    def test_a_changed_input_redoes_it_and_those_whose_windows_hold_it(
+    def test_a_changed_input_redoes_those_whose_windows_hold_it_and_itself_if_it_may(
         self, night: Path, tmp_path: Path, koma: Any, write: str
     ) -> None:
         outcome = koma(night, write=write, method="plain", radius=1)
         changed = change(night / outcome.results[3].name)
+        output = night / "koma" / outcome.results[3].output
+        before = output.read_bytes()
         heard: list[Message] = []
         again = koma(night, write=write, method="plain", radius=1, listen=heard.append)
-        assert again.complete
+        (failure,) = again.failures
+        assert failure.name == changed.name and "the only copy" in failure.reason
+        assert "--overwrite" in failure.reason and output.read_bytes() == before
+        koma(night, write=write, method="plain", radius=1, overwrite=True, listen=heard.append)
         names = [r.name for r in outcome.results]
         assert reasons(heard) == {
             names[2]: f"neighbor changed: {changed.name}",
@@ -203,6 +208,22 @@ class TestRunAgain:
         assert mask.read_bytes() == data
 
 
+@pytest.mark.parametrize("is_damaged", [False, True])
+def test_outputs_of_a_folder_that_was_refilled_stay(night: Path, koma: Any, is_damaged: bool) -> None:
+    koma(night)
+    for path in night.glob("*.mrcz"):
+        change(path)
+    outputs = list((night / "koma").glob("*.mrcz"))
+    for path in outputs if is_damaged else ():
+        path.write_bytes(damaged(path.read_bytes()))
+    before = [path.read_bytes() for path in outputs]
+    refused = koma(night)
+    assert not refused.results and len(refused.failures) == len(outputs) == 7
+    assert all("the only copy" in one.reason for one in refused.failures)
+    assert [path.read_bytes() for path in outputs] == before
+    assert koma(night, overwrite=True).complete and koma(night).complete
+
+
 def test_a_record_of_another_layout_is_made_again(night: Path, koma: Any) -> None:
     import zarr
 
@@ -222,7 +243,7 @@ def test_outputs_of_another_session_with_the_same_names_stay(night: Path, koma: 
     assert koma(night, out).complete
     before = {path.name: path.read_bytes() for path in out.glob("*.mrcz")}
     refused = koma(other, out)
-    assert not refused.results and all("another session" in one.reason for one in refused.failures)
+    assert not refused.results and all("the only copy" in one.reason for one in refused.failures)
     assert {path.name: path.read_bytes() for path in out.glob("*.mrcz")} == before
     moved = night.rename(night.parent / "moved")
     assert all(result.kept for result in koma(moved, out).results)

@@ -28,7 +28,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(session: Path, out: Path, method: Method, long: int, listen: Listener = silent) -> Outcome:
     settings = Settings(koma=KomaParams(radius=12, method=method, long_window=long))
-    return carry_out(make_plan(session, out, settings), SerialClient(), listen)
+    return carry_out(make_plan(session, out, settings, overwrite=True), SerialClient(), listen)
 
 
 def windows(out: Path, output: str) -> set[str]:

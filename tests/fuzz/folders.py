@@ -27,7 +27,7 @@ def spread(data: bytes, folder: Path) -> None:
     for part in data.split(MARK)[1:]:
         name, _, content = part.partition(b"\n")
         path = folder / name.decode("ascii", "ignore").replace("\0", "")
-        if path.resolve().is_relative_to(folder.resolve()):
+        if folder.resolve() in path.resolve().parents:
             with suppress(OSError):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
