@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from mrcz_dask.api.settings import PathLike, path_text
 from mrcz_dask.counting.params import FindParams, FractionParams
@@ -142,6 +142,8 @@ def count(
         stacks = [stack.path for stack in sessions[0].discovery.stacks]
     if output is None:
         raise ParameterTypeError("count() needs an output folder")
+    images: dict[str, Any] = {"gain": path_text(gain), "dark": path_text(dark), "defects": path_text(defects)}
+    turned: dict[str, Any] = {"divide": gain_divide, "rotate": gain_rotate, "flip": gain_flip}
     plan = count_plan(
         stacks,
         Path(output),
@@ -149,15 +151,7 @@ def count(
         FractionParams(upsampling, fraction, codec),
         inputs=inputs,
         events=events,
-        gain=GainOptions(
-            gain=path_text(gain),
-            divide=gain_divide,
-            rotate=gain_rotate,
-            flip=gain_flip,
-            dark=path_text(dark),
-            defects=path_text(defects),
-            force=gain_force,
-        ),
+        gain=GainOptions(**images, **turned, force=gain_force),
         calibration=None if calibration is None else Path(calibration),
         detector=detector,
         overwrite=overwrite,

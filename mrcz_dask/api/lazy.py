@@ -22,7 +22,7 @@ from mrcz_dask.correction.sum_stack import mask_stack, sum_and_mask, sum_frames
 from mrcz_dask.correction.summing import known_record, sum_task
 from mrcz_dask.correction.tasks import CorrectionTask, SumTask
 from mrcz_dask.correction.windows import correction_tasks
-from mrcz_dask.engine.attempt import attempt
+from mrcz_dask.engine.loop import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
 from mrcz_dask.gain.applied import GainedFrames, gain_for

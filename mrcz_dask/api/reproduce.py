@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -23,7 +21,6 @@ from mrcz_dask.correction.tasks import (
     REFERENCE,
     STORE_NAME,
     CorrectionTask,
-    MemberRef,
     SumTask,
     member_ref,
     output_stem,
@@ -89,7 +86,8 @@ def reproduce(
     steps = _steps(path)
     folder = session or _session(path, steps["outliers"]["inputs"][0]["name"])
     version = str(steps["koma"].get("version"))
-    with _workplace() as place:
+    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as temporary:
+        place = Path(temporary)
         (place / "again").mkdir()
         store = SessionStore(place / "again" / STORE_NAME)
         store.create()
@@ -140,8 +138,8 @@ def reproduce_session(
     place = session or _session(paths[first], chains[first]["outliers"]["inputs"][0]["name"])
     discovery = _recorded_inputs(place, folder, settings, steps)
     compared: dict[Path, Reproduction] = {}
-    with _workplace() as work:
-        plan = Plan(discovery, work / "again", settings)
+    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as work:
+        plan = Plan(discovery, Path(work) / "again", settings)
         plan.folder.mkdir()
         store = SessionStore(plan.store)
         store.create()
@@ -185,8 +183,8 @@ def _counted(
     frames = (session or _session(stack, raw["name"])) / raw["name"]
     if not frames.exists():
         raise ReferenceNotFoundError(f"{frames}: an input of this file, and not there; give --session")
-    with _workplace() as place:
-        again = count_again(path, frames, place, listen, calibration, detector)
+    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as place:
+        again = count_again(path, frames, Path(place), listen, calibration, detector)
         again = again.rename(again.with_name(path.name))
         version = str(count["version"])
         if is_events(path):
@@ -233,12 +231,6 @@ def _stem(path: Path, steps: Steps) -> str:
     name: str = steps["outliers"]["inputs"][0]["name"]
     file = PurePosixPath(name).name
     return name.removesuffix(file) + (file if output_stem(path.name) == file else stem_of(file))
-
-
-@contextmanager
-def _workplace() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="mrcz-dask-") as place:
-        yield Path(place)
 
 
 def settings_of(steps: Steps) -> Settings:
@@ -294,7 +286,7 @@ def _prepare_all(
 
 def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: Path, place: Path) -> Path:
     koma, write = steps["koma"], steps["write"]["results"]
-    members = [_members(window["names"], records) for window in koma["inputs"]]
+    members = [tuple(member_ref(records[name]) for name in window["names"]) for window in koma["inputs"]]
     own = records[steps["outliers"]["inputs"][0]["name"]]
     task = CorrectionTask(
         path=str(folder / own.name),
@@ -315,10 +307,6 @@ def _finish(path: Path, steps: Steps, records: dict[str, StackRecord], folder: P
         mdoc=None,
     )
     return place / "again" / correct_stack(task).output
-
-
-def _members(names: list[str], records: dict[str, StackRecord]) -> tuple[MemberRef, ...]:
-    return tuple(member_ref(records[name]) for name in names)
 
 
 def _recorded_inputs(session: Path, folder: Path, settings: Settings, steps: dict[str, Steps]) -> Discovery:

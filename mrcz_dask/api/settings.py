@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.checks import parse_seconds
@@ -94,14 +95,14 @@ def write_params(
     """
     if step is not None and dtype is None and format not in ("mrcz", "zarr"):
         raise ParameterError(f"--step is of int16; --format {format} is float32 unless you say --dtype int16")
-    given = {"dtype": dtype, "step": step}
+    given: dict[str, Any] = {"dtype": dtype, "step": step}
     known = {name: value for name, value in given.items() if value is not None}
     if write != "normalized" and known:
         names = " and ".join(f"--{name}" for name in known)
         raise ParameterError(f"{names} is of normalized pixels; --write {write} has none")
     if write == "normalized" and format not in ("mrcz", "zarr"):
         known.setdefault("dtype", "float32")
-    return WriteParams(write=write, codec=codec, format=format, **known)  # type: ignore[arg-type]
+    return WriteParams(write=write, codec=codec, format=format, **known)
 
 
 def path_text(path: PathLike | None) -> str | None:

@@ -6,32 +6,65 @@ import io
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
-from mrcz_dask.cli import bench, cluster, gain
+from mrcz_dask.cli import cluster, gain
 from mrcz_dask.cli.assess import assess
 from mrcz_dask.cli.console import complain, tell_stopped
-from mrcz_dask.cli.convert import decompress, outliers, recompress
-from mrcz_dask.cli.count import count
-from mrcz_dask.cli.events import to_stack
+from mrcz_dask.cli.convert import decompress, export, outliers, recompress, zarr_view
+from mrcz_dask.cli.count import count, to_stack
 from mrcz_dask.cli.exits import failed
-from mrcz_dask.cli.export import export
-from mrcz_dask.cli.init import init
-from mrcz_dask.cli.inspect import info, provenance, verify
+from mrcz_dask.cli.inspect import info, provenance, reproduce, verify
 from mrcz_dask.cli.interrupts import heed_signals
 from mrcz_dask.cli.koma import koma
 from mrcz_dask.cli.live import live
 from mrcz_dask.cli.options.declare import Command
-from mrcz_dask.cli.report import report
-from mrcz_dask.cli.reproduce import reproduce
+from mrcz_dask.cli.options.settings import settings_text
 from mrcz_dask.cli.simulate import simulate, simulate_raw
-from mrcz_dask.cli.status import status
-from mrcz_dask.cli.zarr_view import zarr_view
-from mrcz_dask.values.errors import FormatError, MrczDaskError, TruncatedError
+from mrcz_dask.cli.status import report, status
+from mrcz_dask.formats.libraries import checkout
+from mrcz_dask.values.errors import FormatError, MrczDaskError, ParameterError, TruncatedError
 from mrcz_dask.values.texts import visible
 from mrcz_dask.version import __version__
+
+
+def codecs(
+    options: Annotated[list[str] | None, typer.Argument(help="Options of the benchmark, or --help.")] = None,
+) -> None:
+    """Measure speed and size of codecs as in J. Struct. Biol. 201, 252 (2018): Table 1, Figs. 2 and 3.
+
+    The benchmarks lie beside the package in its source tree, and run only from there.
+    """
+    root = checkout()
+    if root is None:
+        raise ParameterError(
+            "the benchmarks are not in the installed package; expected its source tree; run there: "
+            "python typer_cli.py bench codecs, or install the package from it: pip install -e ."
+        )
+    sys.path.insert(0, str(root))
+    benchmark = import_module("benchmarks.codecs.command").app
+    raise typer.Exit(benchmark(options or [], "mrcz-dask bench codecs", standalone_mode=False) or 0)
+
+
+def init(
+    context: typer.Context,
+    command: Annotated[str, typer.Argument(help="Command that will read the file.")] = "koma",
+) -> None:
+    """Print a settings file in which every option of a command stands, with its help and default.
+
+    Edit it, and give it to the command: mrcz-dask init koma > session.toml, then mrcz-dask koma SESSION
+    --settings session.toml. Options on the command line win over the file.
+    """
+    commands = context.find_root().command.commands  # type: ignore[attr-defined]
+    settings = {name: getattr(known.callback, "settings", ()) for name, known in commands.items()}
+    if not settings.get(command):
+        names = ", ".join(sorted(name for name, parameters in settings.items() if parameters))
+        raise ParameterError(f"{command} has no settings file; expected one of {names}")
+    sys.stdout.write(settings_text(command, settings[command]))
+
 
 # Click's `UsageError`, of which typer brings a copy of its own or not.
 USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
@@ -97,7 +130,10 @@ for name, (panel, about, functions) in GROUPS.items():
     for function in functions:
         group.command(function.__name__.replace("_", "-"), cls=Command)(function)
     app.add_typer(group, name=name, rich_help_panel=panel)
-bench.register(app)
+benchmarks = typer.Typer(no_args_is_help=True, help="Benchmarks against other programs, on this machine.")
+as_they_are = {"ignore_unknown_options": True, "help_option_names": []}
+benchmarks.command("codecs", context_settings=as_they_are)(codecs)
+app.add_typer(benchmarks, name="bench", rich_help_panel="Set up and try")
 
 
 def _version(chosen: bool) -> None:

@@ -1,4 +1,4 @@
-"""`mrcz-dask recompress`, `decompress` and `outliers`: convert single stacks, without their neighbors."""
+"""Commands that write stacks for other programs, or in another format, without their neighbors."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from mrcz_dask.cli.options.koma import FormatGroup, RuleOption
 from mrcz_dask.cli.options.running import LocalGroup
 from mrcz_dask.cli.options.shared import AsJson, Folder, InputGroup, Overwrite, Recursive, StacksOrFolders
 from mrcz_dask.cli.progress import Bars
+from mrcz_dask.values.choices import Program
+from mrcz_dask.values.errors import OutputExistsError, SessionError
 from mrcz_dask.values.params import OutlierParams
 from mrcz_dask.values.sizes import readable
 
@@ -157,3 +159,82 @@ def _show(done: list[Converted]) -> None:
             warn(f"{stack.name}: {text}")
         for text in stack.findings.get("skipped", ()):
             say(f"{stack.name}: not kept: {text}")
+
+
+@command()
+def zarr_view(
+    session: Annotated[
+        Path, typer.Argument(help="Folder with MRCZ or MRC stacks, or with the outputs of koma.")
+    ] = Path(),
+    output: Annotated[Path, info("JSON file for the references.", "-o", "--output")] = Path(
+        "session.zarr.json"
+    ),
+    recursive: Recursive = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write references (fsspec, kerchunk) through which Zarr and xarray read the stacks where they are.
+
+    Every stack is an array (frame, y, x) whose chunks are the bytes in its file: nothing is copied. The files
+    must stay where they are.
+
+    Exit code: 0 all stacks are in it, 3 some are not, 1 none.
+    """
+    if output.exists() and not overwrite:
+        raise OutputExistsError(f"{output}: is there; use --overwrite to replace it")
+    from mrcz_dask.convert.zarr_view import view
+    from mrcz_dask.session.discovery import discover
+
+    try:
+        discovery = discover(session, recursive=recursive)
+    except SessionError:  # as in the folder of a run
+        discovery = discover(session, recursive=recursive, outputs=True)
+    references = view(discovery.stacks)
+    left_out = {discovery.name_of(file.path): file.reason for file in discovery.rejected}
+    left_out |= references.left_out
+    for name, reason in left_out.items():
+        warn(f"{name}: left out: {reason.replace(' (--exclude)', '')}")
+    if not references.arrays:
+        raise typer.Exit(FAILED)
+    references.write(output)
+    if as_json:
+        print_json({"output": str(output), "arrays": list(references.arrays), "left_out": left_out})
+    else:
+        say(f"{output}: {len(references.arrays)} arrays, {len(references.references)} references")
+    raise typer.Exit(PARTLY if left_out else DONE)
+
+
+@command()
+def export(
+    outputs: Annotated[Path, typer.Argument(help="Output folder of a koma run.", show_default=False)],
+    to: Annotated[Program, info("The program.")],
+    output: Annotated[
+        Path | None, info("Folder for its files.", "-o", "--output", unset="OUTPUTS/PROGRAM")
+    ] = None,
+    pixel_size: Annotated[float | None, info("Angstrom.", unset="that of the stacks")] = None,
+    voltage: Annotated[float, info("Kilovolt.")] = 300.0,
+    cs: Annotated[float, info("Spherical aberration, millimeter.")] = 2.7,
+    contrast: Annotated[float, info("Amplitude contrast.")] = 0.1,
+    as_json: AsJson = False,
+) -> None:
+    """Write the movies and outliers of a run for RELION, MotionCor, cryoSPARC or Warp.
+
+    Movies become plain MRC (float32, corrected; for MotionCor, of recompressed outputs, the counts with a
+    dark reference each). Beside them are the outliers of each as map, boxes and SerialEM's text, and a gain
+    of ones. The program's tables and a README with the commands complete the folder.
+
+    Exit code: 0 all movies, 3 some were left out, 1 nothing could be done, 2 wrong usage.
+    """
+    from mrcz_dask.export.run import export
+    from mrcz_dask.export.texts import Optics
+
+    optics = Optics(voltage, cs, contrast, pixel_size)
+    with Bars() as bars:
+        done = export(outputs, output or outputs / to, to, optics, bars)
+    for stem, reason in done.left_out.items():
+        warn(f"{stem}: left out: {reason}")
+    if as_json:
+        print_json({"folder": str(done.folder), "movies": list(done.movies), "left_out": done.left_out})
+    else:
+        say(f"{done.folder}: {len(done.movies)} movies for {to}; read {done.folder / 'README.md'}")
+    raise typer.Exit(PARTLY if done.left_out else DONE)

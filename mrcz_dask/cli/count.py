@@ -1,4 +1,4 @@
-"""`mrcz-dask count`: counts the electrons of raw frames, from files or as a camera sends them."""
+"""`mrcz-dask count` counts the electrons of raw frames; `events` makes counted stacks of their lists."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import print_json, results, say, table
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
-from mrcz_dask.cli.options.count import CountedGroup, FindingGroup, StreamGroup
+from mrcz_dask.cli.console import alert, print_json, results, say, table
+from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, failed
+from mrcz_dask.cli.options.count import CountedGroup, FindingGroup, FractionGroup, StreamGroup
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import DryRun
 from mrcz_dask.cli.options.running import RunningGroup
-from mrcz_dask.cli.options.shared import Exclude, InputGroup, MessageGroup
+from mrcz_dask.cli.options.shared import AsJson, Exclude, Folder, InputGroup, MessageGroup, Overwrite
 from mrcz_dask.cli.progress import MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_plan
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import MrczDaskError, ParameterError, error_text
 from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.sizes import readable
 
@@ -173,3 +173,38 @@ def _show(counted: Sequence[Counted]) -> None:
         )
     results().print(rows)
     say("occupancy: counted electrons/pixel/raw frame; dose: electrons/pixel of the stack")
+
+
+@command()
+def to_stack(
+    lists: Annotated[
+        list[Path],
+        typer.Argument(help="Event lists, STEM.events.zarr.", show_default=False, metavar="EVENTS..."),
+    ],
+    output: Folder,
+    *,
+    fractions: FractionGroup,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make counted stacks of event lists: the bytes that `count` writes with the same options."""
+    from mrcz_dask.counting import events_to_stack
+    from mrcz_dask.counting.rendering import stem_of_events
+
+    params = fractions.params()
+    done: list[str] = []
+    problems: dict[str, Exception] = {}
+    for path in lists:
+        try:
+            # two lists of one name in different folders: the first is not replaced by the second
+            replace = overwrite and str(output / f"{stem_of_events(path)}.mrcz") not in done
+            done.append(str(events_to_stack(path, output, params, overwrite=replace)))
+        except (MrczDaskError, OSError) as error:
+            problems[str(path)] = error
+            alert(f"{path}: {error_text(error).removeprefix(f'{path}: ')}")
+    if as_json:
+        print_json({"done": done, "failed": {path: error_text(error) for path, error in problems.items()}})
+    else:
+        for output_path in done:
+            say(output_path)
+    raise typer.Exit(DONE if not problems else PARTLY if done else failed(problems.values()))

@@ -1,4 +1,4 @@
-"""`mrcz-dask info`, `provenance` and `verify`: print what stacks record, and check them for damage."""
+"""`mrcz-dask info`, `provenance`, `verify` and `reproduce`: what stacks record, and whether it is so."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.declare import info as info_of
 from mrcz_dask.cli.options.shared import AsJson, InputGroup, Recursive, StacksOrFolders
+from mrcz_dask.cli.progress import Bars
 from mrcz_dask.formats.places import LOOKED_FOR, expected_kind, is_zarr, measure
 from mrcz_dask.values.errors import (
     MissingLibraryError,
@@ -138,14 +139,11 @@ def _show(key: str, value: Any, indent: str) -> None:
     elif isinstance(value, list) and isinstance(value[0], dict):
         say(f"{indent}{key}:")
         for inner in value:
-            say(f"{indent}  - {_short(inner)}")
+            _show("-", json.dumps(inner, ensure_ascii=False), indent + "  ")
     else:
-        say(f"{indent}{key}: {_short(value)}")
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+        say(f"{indent}- {text}" if key == "-" else f"{indent}{key}: {text}")
 
 
 @command()
@@ -220,8 +218,8 @@ def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, An
 
 def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: Path | None) -> None:
     """Add to reports how outputs differ from what their inputs give now, and which cannot be made again."""
-    from mrcz_dask.api.reproduce import Reproduction, reproduce, reproduce_session
-    from mrcz_dask.cli.progress import Bars
+    from mrcz_dask.api.reproduce import Reproduction, reproduce_session
+    from mrcz_dask.api.reproduce import reproduce as run_again
     from mrcz_dask.session.listing import CALIBRATION
     from mrcz_dask.session.log import last_results, read_messages
     from mrcz_dask.values.records import StackResult
@@ -237,7 +235,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
             try:
                 is_made_again = path not in made and Path(path).name != CALIBRATION
                 if report["status"] in ("sound", "partly-checked") and is_made_again:
-                    made[path] = reproduce(Path(path), session, bars)
+                    made[path] = run_again(Path(path), session, bars)
             except (MrczDaskError, OSError) as error:
                 other_inputs = isinstance(error, SessionError) and not is_usage_error(error)
                 report["status"] = "damaged" if other_inputs else "partly-checked"
@@ -286,11 +284,8 @@ def _verify(path: Path) -> dict[str, Any]:
     from mrcz_dask.session.listing import CALIBRATION, EVENTS
 
     report: dict[str, Any] = {"path": str(path), "frames": 0}
-    if path.name.endswith(EVENTS) and path.is_dir():
-        problems = event_problems(path)
-        return report | {"status": "damaged" if problems else "sound", "problems": problems}
-    if path.name == CALIBRATION and path.is_dir():
-        problems = calibration_problems(path)
+    if path.is_dir() and (path.name.endswith(EVENTS) or path.name == CALIBRATION):
+        problems = calibration_problems(path) if path.name == CALIBRATION else event_problems(path)
         return report | {"status": "damaged" if problems else "sound", "problems": problems}
     if is_results(path):
         problems, unchecked = results_problems(path)
@@ -307,3 +302,38 @@ def _verify(path: Path) -> dict[str, Any]:
     problem = recipe_problem(path) if verified.status in ("sound", "partly-checked") else None
     damage = {} if problem is None else {"status": "damaged", "problems": [problem]}
     return {**asdict(verified), "path": str(path), "problems": list(verified.problems), **damage}
+
+
+@command()
+def reproduce(
+    path: Annotated[
+        Path,
+        typer.Argument(help="An output of `koma`, a counted stack, or an event list.", show_default=False),
+    ],
+    session: Annotated[Path | None, info_of("Folder of the inputs.", unset="the one above the file")] = None,
+    calibration: Annotated[
+        Path | None, info_of("Calibration of a counted stack, or its folder.", unset="beside the file")
+    ] = None,
+    detector: Annotated[
+        str | None,
+        info_of("Your own function that found the electrons of a counted stack.", metavar="FILE.py:NAME"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a file again as its footer says, with KOMA or counting, and compare the two bit for bit.
+
+    Exit code: 0 the same, 3 not the same, 1 an input is missing or changed.
+    """
+    from mrcz_dask.api.reproduce import reproduce as run_again
+
+    with Bars() as bars:
+        found = run_again(path, session, bars, calibration=calibration, detector=detector)
+    if as_json:
+        print_json(asdict(found))
+    elif found.same:
+        say(f"{path}: reproduced, every byte the same")
+    else:
+        say(f"{path}: not the same")
+        for line in found.lines():
+            say(f"  {line}")
+    raise typer.Exit(DONE if found.same else PARTLY)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,7 +17,7 @@ from mrcz_dask.cli.options.koma import AUTO, FollowGroup, MethodGroup, OutputGro
 from mrcz_dask.cli.options.running import RunningGroup
 from mrcz_dask.cli.options.shared import InputGroup, MessageGroup, SelectionGroup, SessionFolder
 from mrcz_dask.cli.progress import Bars, MessageDisplay, message_display
-from mrcz_dask.cli.summary import show_outcome, show_plan
+from mrcz_dask.cli.summary import show_outcome, show_plan, show_times
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.params import Settings
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
     from mrcz_dask.correction.run import Outcome
     from mrcz_dask.correction.timing_report import TimingReport
     from mrcz_dask.engine.clusters import ClientOptions
-    from mrcz_dask.gain.options import GainOptions
-    from mrcz_dask.monitor.serving import PageParams
-    from mrcz_dask.values.messages import Listener
+    from mrcz_dask.session.watching import Watcher
 
 
 @command(settings=True)
@@ -62,7 +61,9 @@ def koma(
     if not run.dry_run:  # before what takes seconds to load
         _note(tell, f"looking for stacks in {session.absolute()}")
     from mrcz_dask.correction.outputs import check_codec
+    from mrcz_dask.correction.plan import make_plan, output_folder
     from mrcz_dask.monitor.serving import PageParams
+    from mrcz_dask.session.watching import Watcher
 
     check_codec(output.codec, output.format, may_keep=output.write == "recompressed")
     where, following, page = running.where(), follow.params(), PageParams.of(run.page)
@@ -73,81 +74,56 @@ def koma(
             "--radius auto needs the session; with --follow give a number, such as one that `mrcz-dask "
             "assess` found on an earlier session of this detector"
         )
-    job = Job(session, output, selection, settings, gain.params(), method.radius == AUTO)
+    out, is_auto = output_folder(session, output.output), method.radius == AUTO
+    changes: dict[str, Any] = {"overwrite": output.overwrite, "gain": gain.params()}
+    make = partial(make_plan, session, output.output, settings, **vars(selection), **changes, mixing=is_auto)
     if run.dry_run:
         with Bars() as bars:
-            plan = job.plan(bars)
+            plan = make(listen=bars)
         show_plan(plan, where, as_json=messages.as_json)
         raise typer.Exit(PARTLY if plan.discovery.rejected else DONE)
     if output.dtype == "float16":
         warn("float16 is MRC mode 12: python-mrcz, RELION 3 and many other programs cannot read it")
     if output.dtype == "int16" and output.format not in ("mrcz", "zarr"):
         warn("int16 has a scale that other programs do not know: they take steps for counts")
-    with stopping(job.kept):
+    pages: dict[str, Any] = {"pages": page, "report": run.report}
+    times = None
+    with stopping(partial(_kept, out)):
         if follow.follow:
-            outcome, times = _follow(job, where, following, tell, page, report=run.report), None
+            watcher = Watcher(session, out, following.settle, **vars(selection), inputs=settings.input)
+            outcome = _follow(watcher, settings, where, following, tell, changes, **pages)
         else:
-            outcome, times = _once(job, where, tell, page, report=run.report, profile=run.profile)
+            outcome, times = _once(make, where, tell, **pages, find_radius=is_auto, profile=run.profile)
     report = outcome.plan.folder / "report.html"
     if messages.as_json:
         print_json(outcome.to_dict())
     else:
         show_outcome(outcome, report if run.report and report.exists() else None)
     if times is not None and not messages.as_json:
-        from mrcz_dask.cli.times import show_times
-
         show_times(times)
     if not outcome.results and not only_copies(outcome.failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Record of one call of `koma`: session, output folder, chosen stacks and settings."""
+def _kept(out: Path) -> str:
+    """Return a text that says how many outputs a stopped run has finished, and how to go on."""
+    from mrcz_dask.session.log import last_results, read_messages
+    from mrcz_dask.values.records import StackResult
 
-    session: Path
-    output: OutputGroup
-    selection: SelectionGroup
-    settings: Settings
-    gain: GainOptions
-    find_radius: bool
-
-    def plan(self, listen: Listener) -> Plan:
-        """Plan a run over the stacks that the folder holds now."""
-        from mrcz_dask.correction.plan import make_plan
-
-        return make_plan(
-            self.session,
-            self.output.output,
-            self.settings,
-            **vars(self.selection),
-            overwrite=self.output.overwrite,
-            gain=self.gain,
-            listen=listen,
-            mixing=self.find_radius,
-        )
-
-    def kept(self) -> str:
-        """Return a text that says how many outputs a stopped run has finished, and how to go on."""
-        from mrcz_dask.correction.plan import output_folder
-        from mrcz_dask.session.log import last_results, read_messages
-        from mrcz_dask.values.records import StackResult
-
-        out = output_folder(self.session, self.output.output)
-        done = sum((out / name).exists() for name in last_results(read_messages(out), StackResult))
-        there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
-        return f"{there}, and nothing half written; run the same command again to go on"
+    done = sum((out / name).exists() for name in last_results(read_messages(out), StackResult))
+    there = f"{done} outputs are done and kept in {out}" if done else f"no output is in {out} yet"
+    return f"{there}, and nothing half written; run the same command again to go on"
 
 
 def _once(
-    job: Job, where: ClientOptions, tell: MessageDisplay, page: PageParams, *, report: bool, profile: bool
+    make: Callable[..., Plan], where: ClientOptions, tell: MessageDisplay, **options: Any
 ) -> tuple[Outcome, TimingReport | None]:
     """Run over the stacks that are there now."""
     from mrcz_dask.api.run import run
 
     with tell:
-        plan = job.plan(tell)
+        plan = make(listen=tell)
         size = readable(plan.discovery.size)
         _note(tell, f"{len(plan.stacks)} stacks, {size}; outputs go to {plan.folder}")
         if where.workers != 0:
@@ -155,34 +131,29 @@ def _once(
     for text in plan.discovery.warnings:
         warn(text)
     with tell:
-        return run(plan, where, tell, pages=page, report=report, find_radius=job.find_radius, profile=profile)
+        return run(plan, where, tell, **options)
 
 
 def _follow(
-    job: Job,
+    watcher: Watcher,
+    settings: Settings,
     where: ClientOptions,
     params: FollowParams,
     tell: MessageDisplay,
-    page: PageParams,
-    *,
-    report: bool,
+    changes: dict[str, Any],
+    **options: Any,
 ) -> Outcome:
     """Run over the stacks that are there and those that come."""
     from mrcz_dask.api.run import run_following
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
     from mrcz_dask.correction.follow import first_stacks
-    from mrcz_dask.correction.plan import output_folder, plan_over
+    from mrcz_dask.correction.plan import plan_over
     from mrcz_dask.gain.prepared import FIRST
-    from mrcz_dask.session.watching import Watcher
 
-    out, chosen = output_folder(job.session, job.output.output), job.selection
-    watcher = Watcher(
-        job.session, out, params.settle, chosen.include, chosen.exclude, chosen.recursive, job.settings.input
-    )
     with tell, stopped_by_interrupt() as stop:
-        found = first_stacks(watcher, params, stop, tell, FIRST if job.gain.asked else 1)
-        plan = plan_over(found, out, job.settings, overwrite=job.output.overwrite, gain=job.gain, listen=tell)
-        return run_following(watcher, plan, where, params, stop, tell, pages=page, report=report)
+        found = first_stacks(watcher, params, stop, tell, FIRST if changes["gain"].asked else 1)
+        plan = plan_over(found, watcher.output, settings, **changes, listen=tell)
+        return run_following(watcher, plan, where, params, stop, tell, **options)
 
 
 def _note(tell: MessageDisplay, text: str) -> None:

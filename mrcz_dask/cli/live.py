@@ -110,8 +110,7 @@ def _source(
     listen: Listener,
 ) -> Source:
     """Choose the source of frames: a recording, a replay, a sender or a folder."""
-    from mrcz_dask.live.transport.folder import Folder
-    from mrcz_dask.live.transport.replay import Recorded, Replay
+    from mrcz_dask.live.transport.replay import Folder, Recorded, Replay
 
     if frames.catch_up:
         if folder is None or kept.store is None or kept.record is not None or frames.replay or frames.listen:

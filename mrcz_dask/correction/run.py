@@ -23,9 +23,8 @@ from mrcz_dask.correction.windows import (
     sum_block,
     window_task,
 )
-from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
-from mrcz_dask.engine.loop import Loop, Step, Task
+from mrcz_dask.engine.loop import Loop, Step, Task, Timed, failure
 from mrcz_dask.formats.metadata import reading
 from mrcz_dask.session.log import Log, last_outputs, last_results, read_messages
 from mrcz_dask.session.manifest import Manifest

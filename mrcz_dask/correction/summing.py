@@ -13,9 +13,8 @@ from mrcz_dask.correction.assess import RAW_SPREAD, AssessedStack, Assessment, s
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.correction.sum_stack import StackSums, mask_stack, sum_stack
 from mrcz_dask.correction.tasks import SumTask, output_name
-from mrcz_dask.engine.attempt import Timed, attempt
 from mrcz_dask.engine.client import Client
-from mrcz_dask.engine.loop import Loop, Step, Task
+from mrcz_dask.engine.loop import Loop, Step, Task, Timed, attempt
 from mrcz_dask.gain.options import stated_exposure
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.store import SessionStore

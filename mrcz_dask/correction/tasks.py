@@ -10,7 +10,7 @@ from typing import Any
 
 import xxhash
 
-from mrcz_dask.engine.attempt import CopiesError
+from mrcz_dask.engine.loop import CopiesError
 from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.sidecar import sidecar_path

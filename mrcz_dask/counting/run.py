@@ -23,10 +23,9 @@ from mrcz_dask.counting.tasks import (
     count_frames,
     write_outputs,
 )
-from mrcz_dask.engine.attempt import Timed, failure
 from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.clusters import ClientOptions, open_client
-from mrcz_dask.engine.loop import Loop, Task
+from mrcz_dask.engine.loop import Loop, Task, Timed, failure
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.session.entries import StackEntry

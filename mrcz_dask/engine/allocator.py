@@ -11,48 +11,26 @@ The price: a process keeps its peak until it ends. Nothing but its peak may be c
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
 from functools import cache
 
 # One arena; nothing is mapped on its own; the heap never shrinks, and grows by 64 MiB.
 _GROWTH = 64 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One parameter of glibc's malloc: its number, name, value and default.
-
-    Attributes
-    ----------
-    parameter
-        Its number for `mallopt`.
-    variable
-        What it is called in the environment.
-    value
-        What it is set to; -1 = without bounds.
-    default
-        What it is otherwise.
-    """
-
-    parameter: int
-    variable: str
-    value: int
-    default: int
-
-
-SETTINGS = (
-    Setting(-8, "MALLOC_ARENA_MAX", 1, 0),
-    Setting(-4, "MALLOC_MMAP_MAX_", 0, 65536),
-    Setting(-1, "MALLOC_TRIM_THRESHOLD_", -1, 128 << 10),
-    Setting(-2, "MALLOC_TOP_PAD_", _GROWTH, 128 << 10),
-)
+# Name in the environment: number for `mallopt`, value (-1 = without bounds), and default.
+SETTINGS = {
+    "MALLOC_ARENA_MAX": (-8, 1, 0),
+    "MALLOC_MMAP_MAX_": (-4, 0, 65536),
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1, 128 << 10),
+    "MALLOC_TOP_PAD_": (-2, _GROWTH, 128 << 10),
+}
 
 
 def environment() -> dict[str, str]:
     """Return environment variables that make malloc keep freed memory in
     worker processes started with them.
     """
-    return {setting.variable: str(setting.value) for setting in SETTINGS}
+    return {variable: str(value) for variable, (_, value, _) in SETTINGS.items()}
 
 
 @cache
@@ -61,13 +39,13 @@ def keep_memory() -> bool:
 
     Threads that have an arena of their own by now keep it.
     """
-    return _set({setting.parameter: setting.value for setting in SETTINGS})
+    return _set({parameter: value for parameter, value, _ in SETTINGS.values()})
 
 
 def give_back() -> None:
     """Reset malloc to its defaults and return freed memory to the system."""
     keep_memory.cache_clear()
-    if _set({setting.parameter: setting.default for setting in SETTINGS}):
+    if _set({parameter: default for parameter, _, default in SETTINGS.values()}):
         ctypes.CDLL(None).malloc_trim(0)
 
 

@@ -22,9 +22,8 @@ from mrcz_dask.engine.client import DaskClient, workers_there
 from mrcz_dask.engine.clusters import SHARE, ClientOptions, cores, open_client
 from mrcz_dask.engine.hosts import is_loopback
 from mrcz_dask.engine.memory import PROCESS_BYTES, MemoryEstimate, estimate_memory
-from mrcz_dask.engine.queues import QueueSettings
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
-from mrcz_dask.values.messages import ClusterReady, Listener, Message, Warned
+from mrcz_dask.values.messages import ClusterReady, Listener, Message, Warned, several
 from mrcz_dask.values.sizes import readable
 from mrcz_dask.values.stopping import check_stop
 
@@ -139,14 +138,9 @@ def check_cluster(options: ClientOptions, folder: Path, listen: Listener) -> Rep
 
 def _findings(options: ClientOptions, folder: Path, listen: Listener) -> Iterator[Finding]:
     heard: list[Message] = []
-
-    def hear(message: Message) -> None:
-        heard.append(message)
-        listen(message)
-
     what, begin = ("job" if options.queue else "scheduler"), time.monotonic()
     try:
-        with open_client(options, LOOKS_AROUND, hear) as client:
+        with open_client(options, LOOKS_AROUND, several(heard.append, listen)) as client:
             assert isinstance(client, DaskClient)
             yield _started(options, client, time.monotonic() - begin)
             yield from _of_workers(options, client.client, folder)
@@ -186,19 +180,28 @@ def _of_workers(options: ClientOptions, client: Client, folder: Path) -> Iterato
         answers = client.run(look_around, str(here), on_error="return")
         after = time.time()
         workers = workers_there(client)
-        lost = {address: answer for address, answer in answers.items() if not isinstance(answer, WorkerFacts)}
-        seen = {address: answer for address, answer in answers.items() if isinstance(answer, WorkerFacts)}
-        yield from _merged([_answered(address, error) for address, error in lost.items()])
-        yield from _merged([_folder(folder, token, answer) for answer in seen.values()])
-        yield from _merged([_versions(answer) for answer in seen.values()])
-        yield from _merged(
-            [_memory(options, workers[a], answer) for a, answer in seen.items() if a in workers]
-        )
-        yield from _merged([_cores(options, answer) for answer in seen.values()])
-        yield from _merged([_clock(answer, before, after) for answer in seen.values()])
+        findings: dict[str, list[Finding]] = {}
+        for address, seen in answers.items():
+            if not isinstance(seen, WorkerFacts):
+                remedy = "install the same versions of mrcz-dask and what it needs everywhere"
+                lost = Finding("worker", False, f"{address} could not look around: {seen}", remedy)
+                findings.setdefault("worker", []).append(lost)
+                continue
+            judged = [_folder(folder, token, seen), *_program(options, seen), _clock(seen, before, after)]
+            if address in workers:
+                judged.append(_memory(options, workers[address], seen))
+            for finding in judged:
+                findings.setdefault(finding.name, []).append(finding)
+        for kind in ("worker", "folder", "versions", "memory", "cores", "clock"):
+            yield from _merged(findings.get(kind, []))
     finally:
         for path in folder.glob(f"{name}*"):
             path.unlink(missing_ok=True)
+
+
+def _merged(findings: list[Finding]) -> Iterator[Finding]:
+    """Yield every finding that is not fine once, or else the first."""
+    yield from dict.fromkeys([finding for finding in findings if not finding.ok] or findings[:1])
 
 
 def look_around(path: str, dask_worker: Worker) -> WorkerFacts:
@@ -238,18 +241,6 @@ def _write(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
-def _merged(findings: list[Finding]) -> Iterator[Finding]:
-    """Yield every finding once: of those that are fine the first."""
-    fine = [finding for finding in findings if finding.ok]
-    yield from fine[:1] if len(fine) == len(findings) else ()
-    yield from dict.fromkeys(finding for finding in findings if not finding.ok)
-
-
-def _answered(address: str, error: object) -> Finding:
-    remedy = "install the same versions of mrcz-dask and what it needs everywhere"
-    return Finding("worker", False, f"{address} could not look around: {error}", remedy)
-
-
 def _folder(folder: Path, token: str, seen: WorkerFacts) -> Finding:
     """Judge whether client and worker read what the other one wrote."""
     remedy = "choose a folder on a file system that all nodes mount under the same path, with leave to write"
@@ -265,26 +256,29 @@ def _folder(folder: Path, token: str, seen: WorkerFacts) -> Finding:
     return Finding("folder", True, f"{folder} is seen and written by workers, with the same contents")
 
 
-def _versions(seen: WorkerFacts) -> Finding:
+def _program(options: ClientOptions, seen: WorkerFacts) -> Iterator[Finding]:
+    """Judge the version of Python, and the cores that a worker may use."""
     mine = platform.python_version()
     if seen.python != mine:
         remedy = f"use the same environment: `python` in the queue settings, or Python {mine} on {seen.host}"
-        return Finding("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
-    return Finding("versions", True, f"the same here and there: Python {mine}, and what decides about bytes")
+        yield Finding("versions", False, f"Python {seen.python} on {seen.host}, {mine} here", remedy)
+    else:
+        found = f"the same here and there: Python {mine}, and what decides about bytes"
+        yield Finding("versions", True, found)
+    wanted = options.queue.cores if options.queue is not None else 1
+    ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
+    remedy = "" if ok else "ask for fewer (--cores)"
+    yield Finding("cores", ok, f"{seen.cores} on {seen.host}{asked}", remedy)
 
 
 def _memory(options: ClientOptions, worker: dict[str, Any], seen: WorkerFacts) -> Finding:
     """Judge whether a K2 stack fits into a worker, and whether its node has what it was promised."""
     queue = options.queue
-    if queue is not None:
-        return _memory_of_a_job(queue, seen)
-    limit = (worker["memory_limit"] or seen.memory) * SHARE
-    found = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
-    remedy = "start workers with more (dask worker --memory-limit); smaller frames need less"
-    return Finding("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
-
-
-def _memory_of_a_job(queue: QueueSettings, seen: WorkerFacts) -> Finding:
+    if queue is None:
+        limit = (worker["memory_limit"] or seen.memory) * SHARE
+        found = f"a worker may use {readable(limit)}; a K2 stack needs {readable(K2.of(1))}"
+        remedy = "start workers with more (dask worker --memory-limit); smaller frames need less"
+        return Finding("memory", limit >= K2.of(1), found, "" if limit >= K2.of(1) else remedy)
     asked = queue.job_memory(K2)
     if asked > seen.memory:
         found = f"a job asks for {readable(asked)}, {seen.host} has {readable(seen.memory)}"
@@ -295,14 +289,6 @@ def _memory_of_a_job(queue: QueueSettings, seen: WorkerFacts) -> Finding:
         return Finding("memory", False, f"for K2 stacks: {error}", "ask for more (--job-memory)")
     found = f"a job of {readable(asked)} and {queue.cores} cores takes {plan.workers} K2 stacks at a time"
     return Finding("memory", True, found)
-
-
-def _cores(options: ClientOptions, seen: WorkerFacts) -> Finding:
-    wanted = options.queue.cores if options.queue is not None else 1
-    ok, asked = seen.cores >= wanted, f"; a job asks for {wanted}" if options.queue else ""
-    return Finding(
-        "cores", ok, f"{seen.cores} on {seen.host}{asked}", "" if ok else "ask for fewer (--cores)"
-    )
 
 
 def _clock(seen: WorkerFacts, before: float, after: float) -> Finding:

@@ -196,25 +196,17 @@ class DaskClient:
         from distributed import Future as DaskFuture
 
         # As bytes: the scheduler would otherwise make objects of it, and bytes again.
-        places = [k for k, value in enumerate(arguments) if isinstance(value, DaskFuture | bytes)]
-        apart = [arguments[k] for k in places]
+        apart = {k: value for k, value in enumerate(arguments) if isinstance(value, DaskFuture | bytes)}
         packed = pickle.dumps(
-            (function, [None if k in places else value for k, value in enumerate(arguments)])
+            (function, [None if k in apart else value for k, value in enumerate(arguments)])
         )
         if len(packed) > LARGE:
             packed = zlib.compress(packed, 1)
         self._count += 1
+        key = f"{name}-{self._count}-{id(self):x}-{time.time_ns():x}"
+        options: Any = {"priority": -priority, "retries": RETRIES, "pure": False}
         with dask.config.set({"distributed.admin.large-graph-warning-threshold": MOST_BYTES}):
-            return self.client.submit(
-                run_packed,
-                packed,
-                places,
-                *apart,
-                key=f"{name}-{self._count}-{id(self):x}-{time.time_ns():x}",
-                priority=-priority,
-                retries=RETRIES,
-                pure=False,
-            )
+            return self.client.submit(run_packed, packed, list(apart), *apart.values(), key=key, **options)
 
     def watch(self, future: Any) -> None:
         """Register a future, which `finished` will return once when it is done."""

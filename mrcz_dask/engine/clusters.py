@@ -22,8 +22,8 @@ from mrcz_dask.engine.jobs import (
     ALLOWED_FAILURES,
     ONE_THREAD,
     WORKER_MEMORY,
+    adapt,
     begin_jobs,
-    let_jobs_end,
     open_cluster,
     show_jobs,
 )
@@ -210,24 +210,20 @@ def _local(
     planned: WorkerPlan, options: ClientOptions, estimate: MemoryEstimate, listen: Listener
 ) -> Iterator[TaskClient]:
     config = {"distributed.nanny.pre-spawn-environ": environment() | ONE_THREAD, **WORKER_MEMORY}
-    dashboard = options.dashboard or f"{LOOPBACK}:0"
-    with (
-        local_cluster(
-            planned.workers,
-            config,
-            again=True,
-            threads_per_worker=planned.tasks,
-            memory_limit=planned.limit,
-            dashboard_address=dashboard,
-            silence_logs="ERROR",
-            scheduler_kwargs={"allowed_failures": ALLOWED_FAILURES},
-        ) as (cluster, client),
-    ):
+    dashboard, workers, tasks = options.dashboard or f"{LOOPBACK}:0", planned.workers, planned.tasks
+    with local_cluster(
+        workers,
+        config,
+        again=True,
+        threads_per_worker=tasks,
+        memory_limit=planned.limit,
+        dashboard_address=dashboard,
+        silence_logs="ERROR",
+        scheduler_kwargs={"allowed_failures": ALLOWED_FAILURES},
+    ) as (cluster, client):
         _warn_of_dashboard(dashboard, listen)
-        listen(
-            ClusterReady(planned.workers, planned.tasks, cluster.scheduler_address, cluster.dashboard_link)
-        )
-        yield DaskClient(client, estimate, slots=planned.workers * planned.tasks)
+        listen(ClusterReady(workers, tasks, cluster.scheduler_address, cluster.dashboard_link))
+        yield DaskClient(client, estimate, slots=workers * tasks)
 
 
 @contextmanager
@@ -250,7 +246,7 @@ def _queued(
         client.register_plugin(deaf_to_interrupts())
         begin_jobs(cluster, settings)
         _wait_for_a_job(client, cluster, settings, listen)
-        let_jobs_end(cluster, settings)
+        adapt(cluster, settings, settings.jobs[0])
         _check_versions(client)
         each, most = settings.plan_workers(estimate), settings.jobs[1]
         slots = each.workers * each.tasks * most
@@ -302,8 +298,14 @@ def connected(options: ClientOptions, estimate: MemoryEstimate, listen: Listener
     scheduler = options.scheduler or ""
     with _client(scheduler, options.tls) as client:
         _warn_of_plain(scheduler, listen)
-        threads = _threads(client, scheduler)
-        task_client = DaskClient(client, estimate, SHARE)
+        try:
+            wait_for_workers(client, 1, CONNECT_SECONDS)
+        except TimeoutError as error:
+            raise SessionError(
+                f"--scheduler {scheduler}: no worker is there; start some with `dask worker {scheduler}`"
+            ) from error
+        _check_versions(client)
+        threads, task_client = dict(client.nthreads()), DaskClient(client, estimate, SHARE)
         listen(ClusterReady(len(threads), max(threads.values()), scheduler, client.dashboard_link))
         try:
             yield task_client
@@ -356,18 +358,6 @@ def _security(scheduler: str, tls: Tls | None) -> Security | None:
     return configured
 
 
-def _threads(client: Client, scheduler: str) -> dict[str, int]:
-    """Return the threads of every worker; there must be one, of the same versions as this process."""
-    try:
-        wait_for_workers(client, 1, CONNECT_SECONDS)
-    except TimeoutError as error:
-        raise SessionError(
-            f"--scheduler {scheduler}: no worker is there; start some with `dask worker {scheduler}`"
-        ) from error
-    _check_versions(client)
-    return dict(client.nthreads())
-
-
 def _check_versions(client: Client) -> None:
     try:
         client.get_versions(check=True, packages=SAME_VERSIONS)
@@ -377,19 +367,11 @@ def _check_versions(client: Client) -> None:
 
 def _warn_of_plain(address: str, listen: Listener) -> None:
     if not address.startswith("tls://") and not is_loopback(address):
-        listen(
-            Warned(
-                f"{address} is not encrypted, and reached from beyond this machine: whoever reaches its port "
-                "can run programs as you; use tls://"
-            )
-        )
+        text = "is not encrypted, and reached from beyond this machine: whoever reaches its port can run"
+        listen(Warned(f"{address} {text} programs as you; use tls://"))
 
 
 def _warn_of_dashboard(address: str, listen: Listener) -> None:
     if not is_loopback(address):
-        listen(
-            Warned(
-                f"the dashboard listens at {address}, beyond this machine, and asks nobody for a password; "
-                f"use {LOOPBACK} and a tunnel: ssh -L"
-            )
-        )
+        text = f"the dashboard listens at {address}, beyond this machine, and asks nobody for a password"
+        listen(Warned(f"{text}; use {LOOPBACK} and a tunnel: ssh -L"))

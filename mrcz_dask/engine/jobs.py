@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.hosts import LOOPBACK
 from mrcz_dask.engine.memory import MemoryEstimate
-from mrcz_dask.engine.queue_systems import QUEUE_SYSTEMS
-from mrcz_dask.engine.queues import PATH, QueueSettings
+from mrcz_dask.engine.queues import PATH, QUEUE_SYSTEMS, QueueSettings, clock
 from mrcz_dask.formats import costs
 from mrcz_dask.formats.libraries import install
 from mrcz_dask.values.choices import System
@@ -83,7 +82,22 @@ def open_cluster(
             f"{submit}: not found on this machine; expected a node from which jobs of {settings.system} can "
             "be submitted; log in to one, or choose another --cluster"
         )
-    _make_folder(settings)
+    if not re.fullmatch(PATH, str(settings.folder)):
+        raise SessionError(
+            f"{settings.folder}: expected a folder whose name needs no quotes in a job script (characters of "
+            f"{PATH}); choose another as `directory` in the queue settings"
+        )
+    try:
+        (settings.folder / "logs").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SessionError(
+            f"{settings.folder}: {error.strerror}; expected a folder that all nodes see, for logs and "
+            "certificates; choose another as `directory` in the queue settings"
+        ) from error
+    options = {
+        "dashboard_address": dashboard or settings.dashboard,
+        "allowed_failures": ALLOWED_FAILURES,
+    }
     with (
         _certificates(settings) as security,
         cls(
@@ -91,10 +105,7 @@ def open_cluster(
             job_cls=_exact(settings, estimate, cls.job_cls),
             n_workers=0,
             security=security,
-            scheduler_options={
-                "dashboard_address": dashboard or settings.dashboard,
-                "allowed_failures": ALLOWED_FAILURES,
-            },
+            scheduler_options=options,
             silence_logs="ERROR",
         ) as cluster,
     ):
@@ -102,7 +113,7 @@ def open_cluster(
 
 
 def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
-    """Submit the first queue jobs, and keep at least one in the queue until `let_jobs_end`.
+    """Submit the first queue jobs, and keep at least one in the queue until `adapt` allows fewer.
 
     A queue may let the first job wait for hours, and without work Dask would take it back.
 
@@ -121,16 +132,12 @@ def begin_jobs(cluster: JobQueueCluster, settings: QueueSettings) -> None:
             f"{settings.system} takes no job: {text}; compare the queue settings with what your "
             "cluster expects (`mrcz-dask cluster script` prints the job)"
         ) from None
-    _adapt(cluster, settings, low)
+    adapt(cluster, settings, low)
     cluster.sync(_submit_again, cluster)
 
 
-def let_jobs_end(cluster: JobQueueCluster, settings: QueueSettings) -> None:
-    """Allow Dask to end queue jobs without work, down to the smallest number in the queue settings."""
-    _adapt(cluster, settings, settings.jobs[0])
-
-
-def _adapt(cluster: JobQueueCluster, settings: QueueSettings, low: int) -> None:
+def adapt(cluster: JobQueueCluster, settings: QueueSettings, low: int) -> None:
+    """Let Dask submit queue jobs as there is work, and end those without work, down to `low` jobs."""
     cluster.adapt(minimum_jobs=low, maximum_jobs=settings.jobs[1], interval=f"{LOOK}s")
 
 
@@ -196,42 +203,18 @@ def look(system: System, jobs: Sequence[str]) -> str:
 
 
 def _cluster_class(system: System) -> Any:
+    before = signal.getsignal(signal.SIGINT)  # dask-jobqueue takes Ctrl-C for itself when it is imported
     try:
         import cryptography  # noqa: F401 - Dask makes certificates with it
-
-        with _same_signals():
-            import dask_jobqueue
+        import dask_jobqueue
     except ImportError as error:
         raise MissingLibraryError(
             f"--cluster {system} needs {error.name}, which is not installed; install it: {install('hpc')}"
         ) from error
-    return getattr(dask_jobqueue, QUEUE_SYSTEMS[system].cluster)
-
-
-@contextmanager
-def _same_signals() -> Iterator[None]:
-    """Leave Ctrl-C as it is: dask-jobqueue takes it for itself when it is imported."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
     finally:
         if signal.getsignal(signal.SIGINT) is not before:
             signal.signal(signal.SIGINT, before)
-
-
-def _make_folder(settings: QueueSettings) -> None:
-    if not re.fullmatch(PATH, str(settings.folder)):
-        raise SessionError(
-            f"{settings.folder}: expected a folder whose name needs no quotes in a job script (characters of "
-            f"{PATH}); choose another as `directory` in the queue settings"
-        )
-    try:
-        (settings.folder / "logs").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SessionError(
-            f"{settings.folder}: {error.strerror}; expected a folder that all nodes see, for logs and "
-            "certificates; choose another as `directory` in the queue settings"
-        ) from error
+    return getattr(dask_jobqueue, QUEUE_SYSTEMS[system].cluster)
 
 
 def _exact(settings: QueueSettings, estimate: MemoryEstimate, job: Any) -> Any:
@@ -259,6 +242,8 @@ def _job(settings: QueueSettings, estimate: MemoryEstimate) -> dict[str, Any]:
         "processes": settings.plan_workers(estimate).workers,
         "memory": f"{settings.job_memory(estimate)}B",
         "job_name": settings.name,
+        "walltime": clock(settings.walltime),
+        "job_extra_directives": list(settings.directives),
         "queue": settings.queue,
         "interface": settings.interface,
         "protocol": _scheme(settings),

@@ -64,10 +64,8 @@ def estimate_memory(
     gained
         Whether a gain is applied.
     """
-    sizes = (
-        FLOAT_PIXEL if dtype.kind == "f" else BYTE_PIXEL if dtype.itemsize == 1 else WIDE_PIXEL
-        for dtype in dtypes
-    )
+    kinds = {"f": FLOAT_PIXEL}
+    sizes = (kinds.get(each.kind, BYTE_PIXEL if each.itemsize == 1 else WIDE_PIXEL) for each in dtypes)
     pixel = max(sizes) + (HALF_OUTPUT if output == "float16" else 0) + GAIN_PIXEL * gained
     return MemoryEstimate(PROCESS_BYTES, shape[0] * shape[1] * pixel)
 
@@ -142,7 +140,12 @@ def plan_workers(
     limit = memory or machine // max(1, workers)
     tasks = estimate.tasks(limit, threads if workers else 1)
     if tasks == 0:
-        raise SessionError(_too_little(least, limit, machine, workers, memory))
+        problem = f"a stack needs {readable(least)} of memory, and a worker has {readable(limit)}"
+        if least > machine:
+            raise SessionError(f"{problem}; the machine has {readable(machine)}: use one with more memory")
+        remedies = [f"--memory {math.ceil(least / 1e8) / 10:g}GB"] if memory is not None else []
+        remedies += [f"fewer workers: --workers {machine // least}"] if workers > machine // least else []
+        raise SessionError(f"{problem}; use {', and '.join(remedies)}")
     if max(1, workers) * estimate.of(tasks) > machine:
         each = estimate.of(tasks)
         raise SessionError(
@@ -196,14 +199,3 @@ def parse_memory(text: str) -> int:
     if size <= 0:
         raise ParameterError(f"--memory is {text!r}; expected a size such as 4GB or 3.5GiB")
     return size
-
-
-def _too_little(least: int, limit: int, machine: int, workers: int, memory: int | None) -> str:
-    problem = f"a stack needs {readable(least)} of memory, and a worker has {readable(limit)}"
-    if least > machine:
-        return f"{problem}; the machine has {readable(machine)}: use one with more memory"
-    room = machine // least
-    remedies = [f"--memory {math.ceil(least / 1e8) / 10:g}GB"] if memory is not None else []
-    if workers > room:
-        remedies.append(f"fewer workers: --workers {room}")
-    return f"{problem}; use {', and '.join(remedies)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self, get_args
@@ -131,25 +131,17 @@ class QueueSettings:
         if self.memory is not None:
             yield from whole("memory", self.memory, 1, 1 << 50, unit=" bytes")
         yield from one_of("tls", self.tls, (True, False))
-        yield from self._words()
-        for name in ("prologue", "directives"):
-            for line in getattr(self, name):
-                if not isinstance(line, str) or re.search(r"[\n\r\0]", line):
-                    yield f"{name} holds {line!r}; expected one line of text for each entry"
-        yield from self._time_problems()
-
-    def _words(self) -> Iterator[str]:
         for name, pattern in _PATTERNS.items():
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and re.fullmatch(pattern, value)):
                 yield f"{name} is {value!r}; expected characters of {pattern} only"
-
-    def _time_problems(self) -> Iterator[str]:
-        for name in ("lifetime", "stagger"):
+        for name in ("prologue", "directives"):
+            for line in getattr(self, name):
+                if not isinstance(line, str) or re.search(r"[\n\r\0]", line):
+                    yield f"{name} holds {line!r}; expected one line of text for each entry"
+        for name, least in (("lifetime", 1), ("stagger", 0)):
             if getattr(self, name) is not None:
-                yield from whole(
-                    name, getattr(self, name), 0 if name == "stagger" else 1, 366 * 86400, unit=" s"
-                )
+                yield from whole(name, getattr(self, name), least, 366 * 86400, unit=" s")
         if isinstance(self.walltime, int) and self.walltime >= SHORTEST:
             life, spread = self.lives
             if not spread < life <= self.walltime - spread:
@@ -301,4 +293,56 @@ _READ = {
     "memory": _size,
     **dict.fromkeys(("walltime", "lifetime", "stagger", "wait"), parse_duration),
     **dict.fromkeys(("prologue", "directives"), _texts),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSystem:
+    """Facts about a queue system.
+
+    Attributes
+    ----------
+    cluster
+        Name of its class in dask-jobqueue.
+    look
+        Returns the command that shows jobs, given their numbers.
+    arguments
+        Returns the arguments that this class names in its own way, for settings and a job's memory in bytes.
+    """
+
+    cluster: str
+    look: Callable[[Sequence[str]], list[str]]
+    arguments: Callable[[QueueSettings, int], dict[str, Any]]
+
+
+def _slurm(settings: QueueSettings, memory: int) -> dict[str, Any]:
+    return {"account": settings.account, "job_mem": f"{memory // MEBI}M"}
+
+
+def _sge(settings: QueueSettings, memory: int) -> dict[str, Any]:
+    resources = settings.resources or f"mem_free={memory // MEBI}M"
+    several = [f"-pe {settings.parallel_environment} {settings.cores}"] if settings.cores > 1 else []
+    directives = [*several, *settings.directives]
+    return {"project": settings.account, "resource_spec": resources, "job_extra_directives": directives}
+
+
+def _pbs(settings: QueueSettings, memory: int) -> dict[str, Any]:
+    resources = settings.resources or f"select=1:ncpus={settings.cores}:mem={memory // MEBI}mb"
+    return {"account": settings.account, "resource_spec": resources}
+
+
+def _lsf(settings: QueueSettings, memory: int) -> dict[str, Any]:
+    whole_minutes = clock(math.ceil(settings.walltime / 60) * 60)[:-3]  # hours and minutes
+    return {"project": settings.account, "mem": memory, "walltime": whole_minutes}
+
+
+QUEUE_SYSTEMS: Mapping[System, QueueSystem] = {
+    "slurm": QueueSystem(
+        "SLURMCluster",
+        lambda jobs: ["squeue", "--noheader", "--format", "%i %T %M %r", "--jobs", ",".join(jobs)],
+        _slurm,
+    ),
+    "sge": QueueSystem("SGECluster", lambda jobs: ["qstat", "-j", ",".join(jobs)], _sge),
+    "pbs": QueueSystem("PBSCluster", lambda jobs: ["qstat", *jobs], _pbs),
+    "lsf": QueueSystem("LSFCluster", lambda jobs: ["bjobs", *jobs], _lsf),
 }

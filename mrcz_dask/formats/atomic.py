@@ -294,13 +294,10 @@ def check_target(path: Path) -> None:
 
 def _check_store(path: Path) -> None:
     check_target(path)
-    if path.exists() and not (is_zarr(path) or _is_left_of_store(path)):
+    # a folder may have the chunks of a Zarr array and nothing else, as its metadata are gone
+    is_left = path.suffix == ".zarr" and path.is_dir() and {entry.name for entry in path.iterdir()} <= {"c"}
+    if path.exists() and not (is_left or is_zarr(path)):
         raise SpaceError(f"cannot write {path}: it is there and no Zarr store; give another name")
-
-
-def _is_left_of_store(path: Path) -> bool:
-    """Whether a folder has the chunks of a Zarr array and nothing else, as its metadata are gone."""
-    return path.suffix == ".zarr" and path.is_dir() and {entry.name for entry in path.iterdir()} <= {"c"}
 
 
 def _temporary_path(path: Path) -> Path:

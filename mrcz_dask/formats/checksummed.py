@@ -144,10 +144,7 @@ class ChecksummedWriter(FrameWriter):
         """Write the bytes of frame `i`."""
 
     def _payload(self, *, with_extended: bool = True) -> dict[str, Any]:
-        stack = {
-            "shape": list(self.shape),
-            "dtype": dtype_text(self.dtype),
-            "digest": self._digest.hexdigest(),
-        }
+        stack = {"shape": list(self.shape), "dtype": dtype_text(self.dtype)}
+        stack["digest"] = self._digest.hexdigest()
         common = super()._payload(with_extended=with_extended)
         return {"stack": stack, "frames": {"xxh3": self._sums}, **common}

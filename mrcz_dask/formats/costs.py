@@ -101,12 +101,6 @@ def _text(path: Path) -> str:
         return ""
 
 
-def largest_temporary(stored: int) -> int:
-    """Return the most bytes that unpacking a file of `stored` bytes may take of the temporary folder."""
-    free = int(_FREE * shutil.disk_usage(tempfile.gettempdir()).free)
-    return min(free, max(_limit() // _AT_ONCE, _PROPORTION * stored))
-
-
 def check_temporary(name: str, stored: int, nbytes: int) -> None:
     """Raise an error if unpacking a compressed file would take too much of the temporary folder's disk.
 
@@ -115,10 +109,10 @@ def check_temporary(name: str, stored: int, nbytes: int) -> None:
     HeaderError
         Says how much, and what to do.
     """
-    most = largest_temporary(stored)
-    if nbytes > most:
-        free = readable(shutil.disk_usage(tempfile.gettempdir()).free)
-        what = f"disk in {tempfile.gettempdir()}, where {free} are free (TMPDIR sets another folder)"
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if nbytes > min(int(_FREE * free), max(_limit() // _AT_ONCE, _PROPORTION * stored)):
+        folder = tempfile.gettempdir()
+        what = f"disk in {folder}, where {readable(free)} are free (TMPDIR sets another folder)"
         raise HeaderError(_too_much(name, stored, nbytes, what, _AT_ONCE * nbytes))
 
 

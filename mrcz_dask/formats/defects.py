@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import io
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,7 +110,9 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
     first_row: FirstRow = "bottom"
     try:
         text = _read_text(path)
-        lines = [] if text is None else list(_word_lines(text))
+        numbered = enumerate((text or "").splitlines(), 1)
+        words_of = ((k, line.partition("#")[0].replace(",", " ").split()) for k, line in numbered)
+        lines = [(number, words) for number, words in words_of if words]
         if text is None:
             kind: Kind = "map"
             mask, first_row = _read_map(path)
@@ -119,8 +120,12 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
             kind, first_row = "serialem", "top"
             mask, notes = _parse_serialem(str(path), lines)
         else:
-            kind = "boxes"
-            mask = _parse_boxes(str(path), lines, shape)
+            kind, mask = "boxes", np.zeros(shape or (0, 0), bool)
+            for number, words in lines:
+                where = f"{path}: line {number}"
+                x, y, w, h = _integers(where, words, "four whole numbers: x y width height", 4)
+                if shape:
+                    _mark(mask, (x, y, w, h), where)
         return Defects(path.name, file_digest(path), kind, mask, first_row, notes)
     except (MissingLibraryError, UnfitReferenceError):
         raise
@@ -138,14 +143,6 @@ def _read_text(path: Path) -> str | None:
         return (head + stream.read(_LONGEST_TEXT)).decode("utf-16" if wide else "utf-8-sig", "replace")
 
 
-def _word_lines(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the line number and words of each line that is not empty or a comment."""
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if words:
-            yield number, words
-
-
 def _read_map(path: Path) -> tuple[Bools, FirstRow]:
     with open_source(path) as source:
         if source.shape[0] != 1:
@@ -157,16 +154,6 @@ def _read_map(path: Path) -> tuple[Bools, FirstRow]:
             f"{path}: {mask.mean():.0%} of the pixels are not 0; expected 0 = good, 1 = defect; invert it"
         )
     return mask, first_row
-
-
-def _parse_boxes(name: str, lines: list[tuple[int, list[str]]], shape: tuple[int, int] | None) -> Bools:
-    mask = np.zeros(shape or (0, 0), bool)
-    for number, words in lines:
-        where = f"{name}: line {number}"
-        x, y, w, h = _integers(where, words, "four whole numbers: x y width height", 4)
-        if shape:
-            _mark(mask, (x, y, w, h), where)
-    return mask
 
 
 def _integers(where: str, words: list[str], expected: str, count: int | None) -> list[int]:
@@ -206,7 +193,12 @@ def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Bool
                 "defect list; it is passed over, as IMOD does"
             )
         elif words and key not in _OTHER_KEYS and (key, words) != ("WasScaled", ["-1"]):
-            values = _values_of(where, key, words)
+            names, expected = _NUMBERS.get(key, ()), f"whole numbers after {key}"
+            if names:
+                expected = f"{len(names)} {expected}: {', '.join(names)}"
+            values = _integers(where, words, expected, len(names) or None)
+            if key == "BadPixels" and len(values) % 2:
+                raise UnfitReferenceError(f"{where} has {len(values)} numbers; expected pairs of x y")
             if key in settings:
                 settings[key] = values
             else:
@@ -242,17 +234,6 @@ def _whole_key(where: str, word: str) -> str | None:
             f"list, such as {', '.join(_MARKS)}"
         )
     return word if word in keys else next(iter(keys), None)
-
-
-def _values_of(where: str, key: str, words: list[str]) -> list[int]:
-    names = _NUMBERS.get(key, ())
-    expected = f"whole numbers after {key}"
-    if names:
-        expected = f"{len(names)} {expected}: {', '.join(names)}"
-    values = _integers(where, words, expected, len(names) or None)
-    if key == "BadPixels" and len(values) % 2:
-        raise UnfitReferenceError(f"{where} has {len(values)} numbers; expected pairs of x y")
-    return values
 
 
 def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: int) -> list[Box]:

@@ -56,13 +56,8 @@ class Reference:
 
     def about(self) -> dict[str, Any]:
         """Return name, size, digest and shape of the reference's file, for the provenance."""
-        return {
-            "name": self.name,
-            "bytes": self.size,
-            "digest": self.digest,
-            "format": self.format,
-            "shape": list(self.image.shape),
-        }
+        file = {"name": self.name, "bytes": self.size, "digest": self.digest}
+        return {**file, "format": self.format, "shape": list(self.image.shape)}
 
 
 def check_there(path: str | os.PathLike[str], what: str) -> Path:

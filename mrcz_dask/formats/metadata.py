@@ -171,15 +171,11 @@ def unsealed_values(content: dict[str, Any], name: str, remedy: str = COPY_AGAIN
     with reading(name, "values with their checksum", remedy):
         if SEAL in content and content[SEAL] != sealed_values(values)[SEAL]:
             raise DamagedError(f"{name}: not the values that were written (their checksum differs); {remedy}")
-        if SEAL not in content and any(_is_seal(key, values) for key in values):
-            raise DamagedError(f"{name}: the name of its checksum, {SEAL}, was changed; {remedy}")
+        for key, seal in values.items() if SEAL not in content else ():
+            others = {other: value for other, value in values.items() if other != key}
+            if isinstance(seal, str) and len(seal) == 16 and seal == sealed_values(others)[SEAL]:
+                raise DamagedError(f"{name}: the name of its checksum, {SEAL}, was changed; {remedy}")
     return values
-
-
-def _is_seal(key: str, values: dict[str, Any]) -> bool:
-    """Return whether a value is the checksum of all others."""
-    seal, others = values[key], {other: value for other, value in values.items() if other != key}
-    return isinstance(seal, str) and len(seal) == 16 and seal == sealed_values(others)[SEAL]
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -55,7 +55,12 @@ def sidecar(
     """
     beside = sidecar_path(path)
     before = beside.read_bytes() if _is_file(beside) else None
-    replaceable = before is not None and _was_ours(before)
+    replaceable = False
+    if before is not None:
+        try:
+            replaceable = _is_ours(parse_value(before, "a sidecar"))
+        except DamagedError:
+            replaceable = PACKAGE.encode() in before or _BEGIN.startswith(before)
     if payload is not None and before is not None and not replaceable:
         raise OutputExistsError(f"{beside} is there and no sidecar of this package; move it away")
     if payload is not None:
@@ -174,13 +179,6 @@ def _is_ours(content: Any) -> bool:
     return isinstance(content, dict) and (
         content.get("format") == _FORMAT or {"xxh3", "payload"} <= content.keys()
     )
-
-
-def _was_ours(raw: bytes) -> bool:
-    try:
-        return _is_ours(parse_value(raw, "a sidecar"))
-    except DamagedError:
-        return PACKAGE.encode() in raw or _BEGIN.startswith(raw)
 
 
 def _is_file(beside: Path) -> bool:

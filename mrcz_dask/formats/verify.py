@@ -63,9 +63,8 @@ class VerifyReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as a dictionary of plain values, for JSON."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()
-        }
+        values = asdict(self).items()
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +111,9 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
         if isinstance(reader, StackReader) and reader.footer and layout_is_sound and not damaged:
             problems += _wrong_statistics(reader, checked)
         status: Status = "no-footer" if reader.footer is None else "sound"
-        if reader.footer is not None and not problems and not _is_checked_whole(reader):
+        # the checksums of header and frames of MRC are over all bytes of the file
+        is_whole = isinstance(reader, StackReader) and "packed" not in (reader.footer or {})
+        if reader.footer is not None and not problems and not is_whole:
             if not (stated := section(reader.footer, "file").get("digest")):
                 status = "partly-checked"
             elif _digest_of(path, reader) != stated:
@@ -121,21 +122,9 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
                 )
         if problems:
             status = "damaged"
-        return VerifyReport(
-            path=name,
-            status=status,
-            problems=tuple(problems),
-            damaged_frames=damaged,
-            frames=len(checked) - len(damaged),
-            expected_frames=reader.header.shape[0] if isinstance(reader, StackReader) else len(reader),
-            nbytes=size,
-            notes=reader.notes,
-        )
-
-
-def _is_checked_whole(reader: FrameSource) -> bool:
-    """Return whether the checksums of header and frames are over all bytes of the file."""
-    return isinstance(reader, StackReader) and "packed" not in (reader.footer or {})
+        expected = reader.header.shape[0] if isinstance(reader, StackReader) else len(reader)
+        counts = (len(checked) - len(damaged), expected, size)
+        return VerifyReport(name, status, tuple(problems), damaged, *counts, reader.notes)
 
 
 def _digest_of(path: str | os.PathLike[str], reader: FrameSource) -> str:

@@ -9,8 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mrcz_dask.live.counting.run import count_stream as count_stream
     from mrcz_dask.live.counting.stacks import StreamOptions as StreamOptions
+    from mrcz_dask.live.counting.stream import count_stream as count_stream
     from mrcz_dask.live.frames import Frame as Frame
     from mrcz_dask.live.frames import FrameInfo as FrameInfo
     from mrcz_dask.live.frames import Roi as Roi
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from mrcz_dask.live.record.stacks import recorded as recorded
     from mrcz_dask.live.session import LiveParams as LiveParams
     from mrcz_dask.live.session import Session as Session
-    from mrcz_dask.live.transport.folder import Folder as Folder
     from mrcz_dask.live.transport.listen import Listen as Listen
+    from mrcz_dask.live.transport.replay import Folder as Folder
     from mrcz_dask.live.transport.replay import Recorded as Recorded
     from mrcz_dask.live.transport.replay import Replay as Replay
     from mrcz_dask.live.transport.sender import FrameSender as FrameSender
 
 _HOMES = {
-    "Folder": "transport.folder",
+    "Folder": "transport.replay",
     "Frame": "frames",
     "FrameInfo": "frames",
     "FrameSender": "transport.sender",
@@ -49,7 +49,7 @@ _HOMES = {
     "Scalar": "processors.declare",
     "Session": "session",
     "StreamOptions": "counting.stacks",
-    "count_stream": "counting.run",
+    "count_stream": "counting.stream",
     "processor": "processors.declare",
     "recorded": "record.stacks",
     "start": "launch",

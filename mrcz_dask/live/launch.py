@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import FrameStream
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import open_pool
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of
@@ -108,7 +108,17 @@ def start(
     if unknown:
         raise ParameterError(f"no processor is called {', '.join(unknown)}; there are {', '.join(names)}")
     with ExitStack() as stack:
-        recorder = None if keep.record is None else stack.enter_context(_recorder(keep.record, keep, listen))
+        recorder: Recorder | None = None
+        if keep.record is not None:
+            from mrcz_dask.live.record.recorder import Recorder
+
+            if not keep.resume and keep.record.exists() and any(keep.record.iterdir()):
+                raise OutputExistsError(
+                    f"{keep.record}: the folder is not empty, and frames of a replay or a folder would be "
+                    "taken for those that are there; choose another --record"
+                )
+            frames = keep.frames_per_stack
+            recorder = stack.enter_context(Recorder(keep.record, frames_per_stack=frames, listen=listen))
         stream = source(recorder) if callable(source) else source
         correction = None if correct is None else stack.enter_context(_correction(correct, listen))
         store = None
@@ -116,17 +126,8 @@ def start(
             append = keep.append or params.every
             store = ResultStore(keep.store, append=append, overwrite=keep.overwrite)
         pool = stack.enter_context(open_pool(where or ClientOptions(), len(scripts), params.memory, listen))
-        session = Session(
-            stream,
-            scripts,
-            pool,
-            listen,
-            params,
-            store=store,
-            recording=recorder,
-            correction=correction,
-            values=values,
-        )
+        parts: Any = {"store": store, "recording": recorder, "correction": correction, "values": values}
+        session = Session(stream, scripts, pool, listen, params, **parts)
         session.start()
         stack.callback(session.close)
         if page is not None:
@@ -134,17 +135,6 @@ def start(
 
             stack.enter_context(served_live(session, page, keep.store, listen))
         yield session
-
-
-def _recorder(folder: Path, keep: Keep, listen: Listener) -> Recorder:
-    from mrcz_dask.live.record.recorder import Recorder
-
-    if not keep.resume and folder.exists() and any(folder.iterdir()):
-        raise OutputExistsError(
-            f"{folder}: the folder is not empty, and frames of a replay or a folder would be taken for those "
-            "that are there; choose another --record"
-        )
-    return Recorder(folder, frames_per_stack=keep.frames_per_stack, listen=listen)
 
 
 def _correction(options: LiveOptions, listen: Listener) -> LiveCorrection:

@@ -14,13 +14,12 @@ from numpy.typing import NDArray
 
 from mrcz_dask.live.frames import Frame, FrameStream, Roi
 from mrcz_dask.live.processors.declare import Value
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.mailbox import Mailbox
 from mrcz_dask.live.processors.pool import Pool
-from mrcz_dask.live.processors.recent import Rate
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.processors.runner import Runner
-from mrcz_dask.live.view import PanelState, Result, SourceState
+from mrcz_dask.live.view import PanelState, Rate, Result, SourceState
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import FramesMissing, Listener, LiveStarted, SourceEnded, Warned
 
@@ -189,7 +188,12 @@ class Session:
             self._recording.append(frames)
         for frame in frames:
             if self._newest is not None and frame.stream != self._newest.stream:
-                self._warn_of_stream(frame.stream, self._newest.stream)
+                if frame.stream not in self._other_streams:
+                    self._other_streams.add(frame.stream)
+                    fate = "are not recorded" if self._recording is None else "are recorded"
+                    text = f"frames of {frame.stream} {fate} and not processed, as those of"
+                    text = f"{text} {self._newest.stream} are; run another `mrcz-dask live` for them"
+                    self._listen(Warned(text))
                 continue
             self._count(frame)
             if self._correction is not None:
@@ -198,18 +202,6 @@ class Session:
                 self._newest = frame
             for runner in self._runners.values():
                 runner.offer(frame)
-
-    def _warn_of_stream(self, stream: str, processed: str) -> None:
-        if stream in self._other_streams:
-            return
-        self._other_streams.add(stream)
-        fate = "are not recorded" if self._recording is None else "are recorded"
-        self._listen(
-            Warned(
-                f"frames of {stream} {fate} and not processed, as those of {processed} are; run another "
-                "`mrcz-dask live` for them"
-            )
-        )
 
     def _count(self, frame: Frame) -> None:
         self._rate.count()

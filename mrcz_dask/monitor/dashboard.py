@@ -7,10 +7,8 @@ from typing import Any
 
 from tornado.ioloop import IOLoop
 
-from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.monitor.listener import SessionListener
-from mrcz_dask.monitor.page import HAS_METRICS, monitor_site
-from mrcz_dask.monitor.template import IN_DASHBOARD, NAME
+from mrcz_dask.monitor.page import HAS_METRICS, IN_DASHBOARD, NAME, monitor_site
 from mrcz_dask.pages.server import Documents, call, url
 
 
@@ -70,11 +68,3 @@ class InDashboard:
         self._scheduler.http_application.applications.remove(self._application)
         self._links.remove(NAME)
         self._application.stop()
-
-
-def scheduler_here(client: Client) -> Any | None:
-    """Return the Dask scheduler of a client if it runs in this process with a dashboard, else None."""
-    if not isinstance(client, DaskClient):
-        return None
-    scheduler = getattr(getattr(client.client, "cluster", None), "scheduler", None)
-    return scheduler if hasattr(scheduler, "http_server") and hasattr(scheduler, "http_application") else None

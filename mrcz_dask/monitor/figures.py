@@ -18,9 +18,9 @@ from bokeh.palettes import Greys256
 from bokeh.plotting import figure
 from bokeh.transform import factor_cmap, factor_mark
 
-from mrcz_dask.monitor.columns import LANES, NOISE_FLOOR
+from mrcz_dask.monitor.listener import LANES, NOISE_FLOOR
 from mrcz_dask.monitor.state import STATES
-from mrcz_dask.pages.palette import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from mrcz_dask.pages.template import BLUE, GRAY, GREEN, ORANGE, PURPLE, SKY, VERMILION
 
 # Columns of the plots, which are shown as soon as there is a number in them.
 SHOWS = {"outliers": "hot", "noise": "raw", "thresholds": "mu", "dose": "dose"}

@@ -15,19 +15,37 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.monitor import figures
-from mrcz_dask.monitor.columns import Row, columns
-from mrcz_dask.monitor.listener import SessionListener
-from mrcz_dask.monitor.snapshot import NotDone, Snapshot
+from mrcz_dask.monitor.listener import Row, SessionListener, columns
+from mrcz_dask.monitor.snapshot import NotDone, Snapshot, clock, facts, headline
 from mrcz_dask.monitor.state import STATES
-from mrcz_dask.monitor.template import ALONE, NAME, STYLE, TITLE
-from mrcz_dask.monitor.words import clock, facts, headline
 from mrcz_dask.pages.markup import Markup, element, joined
-from mrcz_dask.pages.server import Routes, Site
-from mrcz_dask.pages.widgets import put, say_when_lost, text
+from mrcz_dask.pages.server import Routes, Site, put, say_when_lost, text
+from mrcz_dask.pages.template import BOKEH, VARIABLES, html_page
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import MrczDaskError
 
 PERIOD_MS = 1000
+NAME, TITLE = "session", "mrcz-dask"
+STYLE = (Path(__file__).parent / "monitor.css").read_text("utf-8")
+CONTENT = """
+{% from macros import embed %}
+<div class="session">
+  <div>{{ embed(roots.headline) }}</div>
+  <div class="plots">
+    <div class="whole">{{ embed(roots.timeline) }}</div>
+    {% for name in ("outliers", "noise", "thresholds", "dose", "thumbnails", "not_done") %}
+    <div>{{ embed(roots[name]) }}</div>
+    {% endfor %}
+  </div>
+</div>
+{{ plot_script }}
+"""
+# In the words of Dask's own pages, whose frame and navigation it takes.
+IN_DASHBOARD = (
+    '{% extends "base.html" %}\n'
+    f"{{% block extra_resources %}}<style>{VARIABLES}{STYLE}</style>{{% endblock %}}\n"
+    f"{{% block content %}}{CONTENT}{{% endblock %}}"
+)
 # Without it (the extra `metrics`) Dask has no metrics either.
 HAS_METRICS = find_spec("prometheus_client") is not None
 NO_IMAGES: dict[str, list[Any]] = {name: [] for name in ("image", "x", "y", "dw", "dh", "label")}
@@ -46,7 +64,8 @@ def monitor_site(session: SessionListener) -> Site:
         from mrcz_dask.monitor.metrics import MetricsHandler
 
         routes = ((r"/metrics", MetricsHandler, {"session": session}),)
-    return Site(NAME, ALONE, lambda reader: MonitorPage(session, reader), routes)
+    template = html_page(TITLE, CONTENT, STYLE, BOKEH)
+    return Site(NAME, template, lambda reader: MonitorPage(session, reader), routes)
 
 
 class MonitorPage:
@@ -113,14 +132,8 @@ class MonitorPage:
             if thumbnails is not None:
                 name, images = thumbnails
                 height, width = (float(size) for size in images.shape[1:])
-                self._images.data = {
-                    "image": list(images),
-                    "x": [0.0, 1.04 * width],  # the second one to the right of the first
-                    "y": [0.0, 0.0],
-                    "dw": [width] * 2,
-                    "dh": [height] * 2,
-                    "label": ["before", "after"],
-                }
+                place = {"x": [0.0, 1.04 * width], "y": [0.0, 0.0], "dw": [width] * 2, "dh": [height] * 2}
+                self._images.data = {"image": list(images), **place, "label": ["before", "after"]}
                 self._thumbnails.visible = True
                 self._thumbnails.title.text = f"Mean of {name}"
         newest = self._session.newest()
@@ -154,42 +167,26 @@ def read_thumbnails(folder: Path, output: str) -> Thumbnails | None:
 def _head(snapshot: Snapshot) -> Markup:
     stacks, total = snapshot.stacks, max(1, snapshot.stacks["all"])
     colors = dict(zip(STATES, figures.COLORS, strict=True))
-    bar = [
-        element(
-            "span",
-            style=f"width: {100 * stacks[name] / total:.2f}%; background: {colors[name]}",
-            title=f"{stacks[name]} {name}",
-        )
-        for name in ("done", "failed", "provisional", "summed")
-    ]
-    shown = [
-        element(
-            "div",
-            element("dt", fact.label),
-            element(
-                "dd",
-                fact.text,
-                class_="bad" if fact.key == "failed" and fact.text != "none" else None,
-                data_fact=fact.key,
-            ),
-        )
-        for fact in facts(snapshot)
-    ]
+    bar, shown = [], []
+    for name in ("done", "failed", "provisional", "summed"):
+        style = f"width: {100 * stacks[name] / total:.2f}%; background: {colors[name]}"
+        bar.append(element("span", style=style, title=f"{stacks[name]} {name}"))
+    for fact in facts(snapshot):
+        bad = "bad" if fact.key == "failed" and fact.text != "none" else None
+        text = element("dd", fact.text, class_=bad, data_fact=fact.key)
+        shown.append(element("div", element("dt", fact.label), text))
     bad = "bad" if snapshot.running in ("stopped", "lost") else None
     where = f"{snapshot.session} → {snapshot.output}, begun {clock(snapshot.began)}"
-    last = [
-        element("p", "last failure: ", element("b", one.name), f": {one.reason}", class_="quiet")
-        for one in snapshot.not_done[:1]
+    parts = [
+        element("h1", headline(snapshot), class_=bad, data_fact="headline"),
+        element("div", where, class_="quiet"),
+        element("div", *bar, class_="bar"),
+        element("dl", *shown, class_="facts"),
     ]
-    return joined(
-        [
-            element("h1", headline(snapshot), class_=bad, data_fact="headline"),
-            element("div", where, class_="quiet"),
-            element("div", *bar, class_="bar"),
-            element("dl", *shown, class_="facts"),
-            *last,
-        ]
-    )
+    for last in snapshot.not_done[:1]:
+        name = element("b", last.name)
+        parts.append(element("p", "last failure: ", name, f": {last.reason}", class_="quiet"))
+    return joined(parts)
 
 
 def _table(not_done: tuple[NotDone, ...]) -> Iterator[Markup]:

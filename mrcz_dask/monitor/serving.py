@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mrcz_dask.engine.client import Client, DaskClient
 from mrcz_dask.pages.address import PageAddress
 from mrcz_dask.values.messages import Listener, PageReady, Warned, several
-
-if TYPE_CHECKING:
-    from mrcz_dask.monitor.dashboard import InDashboard
-    from mrcz_dask.monitor.listener import SessionListener
-    from mrcz_dask.pages.server import Server
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +61,25 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
     if not shown:
         yield listen
         return
+    from mrcz_dask.monitor.dashboard import InDashboard
     from mrcz_dask.monitor.listener import SessionListener
+    from mrcz_dask.monitor.page import monitor_site
+    from mrcz_dask.pages.server import Server
 
-    session = SessionListener()
-    served = _serve(session, client, params, listen)
-    if served is None:
+    session, address = SessionListener(), params.address or PageAddress()
+    cluster = getattr(client.client, "cluster", None) if isinstance(client, DaskClient) else None
+    scheduler = getattr(cluster, "scheduler", None)
+    is_in_process = hasattr(scheduler, "http_server") and hasattr(scheduler, "http_application")
+    served: Server | InDashboard
+    try:
+        if params.asked:
+            served = address.serve(monitor_site(session), listen)
+        elif is_in_process:
+            served = InDashboard(session, scheduler)
+        else:
+            served = Server(monitor_site(session), address.host, address.port)
+    except OSError as error:  # a run that did not ask for a page goes on without it
+        listen(Warned(f"there is no page of this run ({error}); `mrcz-dask status` tells how it stands"))
         yield listen
         return
     listen(PageReady(served.address))
@@ -79,24 +87,3 @@ def watched(client: Client, params: PageParams, listen: Listener) -> Iterator[Li
         yield several(listen, session)
     finally:
         served.close()
-
-
-def _serve(
-    session: SessionListener, client: Client, params: PageParams, listen: Listener
-) -> Server | InDashboard | None:
-    """Begin to serve the page; a run that did not ask for one goes on without it."""
-    from mrcz_dask.monitor.dashboard import InDashboard, scheduler_here
-    from mrcz_dask.monitor.page import monitor_site
-    from mrcz_dask.pages.server import Server
-
-    address, site = params.address or PageAddress(), monitor_site(session)
-    if params.asked:
-        return address.serve(site, listen)
-    scheduler = scheduler_here(client)
-    try:
-        if scheduler is None:
-            return Server(site, address.host, address.port)
-        return InDashboard(session, scheduler)
-    except OSError as error:
-        listen(Warned(f"there is no page of this run ({error}); `mrcz-dask status` tells how it stands"))
-        return None

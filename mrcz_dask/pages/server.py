@@ -17,6 +17,9 @@ from bokeh.application import Application
 from bokeh.application.application import SessionContext
 from bokeh.application.handlers.function import FunctionHandler
 from bokeh.document import Document
+from bokeh.events import ConnectionLost
+from bokeh.models import CustomJS, InlineStyleSheet
+from bokeh.models.widgets import Div
 from bokeh.server.tornado import BokehTornado
 from jinja2 import Template
 from tornado.httpserver import HTTPServer
@@ -24,6 +27,7 @@ from tornado.ioloop import IOLoop
 from tornado.web import RequestHandler
 
 from mrcz_dask.engine.hosts import guard
+from mrcz_dask.pages.template import STYLE
 
 # They warn of every browser that goes away, and show a traceback for every WebSocket that makes no sense.
 WEBSOCKETS = "bokeh.server.views.ws"
@@ -201,3 +205,27 @@ def url(host: str, port: int, name: str) -> str:
     if host in ("", "0.0.0.0", "::"):
         host = socket.gethostname()
     return f"http://{f'[{host}]' if ':' in host else host}:{port}/{name}"
+
+
+SAY_LOST = "if (!headline.text.startsWith(text)) headline.text = text + headline.text"
+
+
+def text(html: str = "", *, style: str = "", **more: Any) -> Div:
+    """Return a Bokeh text block as wide as the page; `style` is CSS beside the common one."""
+    sheets: list[Any] = [InlineStyleSheet(css=STYLE + style)]
+    return Div(text=html, stylesheets=sheets, **({"sizing_mode": "stretch_width"} | more))
+
+
+def put(model: Any, name: str, value: object) -> None:
+    """Set a property of a Bokeh model only if its value changes, to send nothing needless to browsers."""
+    if getattr(model, name) != value:
+        setattr(model, name, value)
+
+
+def say_when_lost(document: Document, headline: Div, hint: str = "") -> None:
+    """Make the browser show a notice when the connection to the server is lost."""
+    words = (
+        "<p class='bad' data-fact='lost'>No connection: the command has ended, or the tunnel is closed. "
+        f"What follows was so then{hint}.</p>"
+    )
+    document.js_on_event(ConnectionLost, CustomJS(args={"headline": headline, "text": words}, code=SAY_LOST))

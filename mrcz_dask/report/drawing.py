@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from mrcz_dask.pages.markup import figure_bytes
-from mrcz_dask.pages.palette import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
+from mrcz_dask.pages.template import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
 from mrcz_dask.report.figures import FigureData
 
 Floats = NDArray[np.float64]

@@ -14,8 +14,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from mrcz_dask.formats.places import FORMATS, stem_of
-from mrcz_dask.formats.text.mdoc import Mdoc, mdoc_index, read_mdoc
-from mrcz_dask.formats.text.timestamps import find_time, moment
+from mrcz_dask.formats.text.mdoc import Mdoc, find_time, mdoc_index, moment, read_mdoc
 from mrcz_dask.session.entries import Acquired, Source, StackEntry
 
 _KEYS = ("acquisitiontime", "acquisitiondatetime", "acquisitiondate", "datetime", "timestamp", "date", "time")

@@ -14,7 +14,7 @@ from mrcz_dask.assess.files import write_json
 from mrcz_dask.assess.plan import assess_plan
 from mrcz_dask.assess.results import AssessParams
 from mrcz_dask.assess.run import assess
-from mrcz_dask.engine import attempt
+from mrcz_dask.engine import loop as attempt
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values.errors import SpaceError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.cli import bench
+from mrcz_dask.cli import app
 
 SMALL = ["--shape", "2,24,40", "--repeats", 1, "--metadata-size", 0.004, "--doses", "0.5,1", "--threads", "1"]
 
@@ -92,7 +92,7 @@ def test_its_help_lists_the_options_of_the_benchmark(mrcz: Any) -> None:
 def test_an_installed_package_says_that_it_needs_the_source_tree(
     mrcz: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench, "checkout", lambda: None)
+    monkeypatch.setattr(app, "checkout", lambda: None)
     shown = mrcz("bench", "codecs", *SMALL)
     assert shown.code == 2
     assert "pip install -e ." in shown.err

@@ -9,7 +9,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.correction.footer import settings_changes
-from mrcz_dask.engine.attempt import attempt
+from mrcz_dask.engine.loop import attempt
 from mrcz_dask.formats import libraries
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, SessionError, error_text

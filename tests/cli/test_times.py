@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.cli.times import show_times
+from mrcz_dask.cli.summary import show_times
 from mrcz_dask.correction.timing_report import PhaseTimes, StackTime, TimingReport
 from mrcz_dask.values.timing import Spent, Timing
 

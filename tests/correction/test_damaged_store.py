@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.engine import attempt
+from mrcz_dask.engine import loop as attempt
 
 Damage = Callable[[Path], None]
 

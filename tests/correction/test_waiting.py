@@ -9,9 +9,8 @@ import pytest
 
 from mrcz_dask.correction.assess import Epochs
 from mrcz_dask.correction.windows import groups_of, mates_of, stacks_until_final, windows_of
-from mrcz_dask.monitor.snapshot import snapshot
+from mrcz_dask.monitor.snapshot import facts, headline, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.monitor.words import facts, headline
 from mrcz_dask.numerics.session.breaks import REACH
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams

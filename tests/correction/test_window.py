@@ -13,7 +13,7 @@ from mrcz_dask.correction import windows
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.correction.tasks import MemberRef, member_ref
 from mrcz_dask.correction.windows import Block, Window, WindowTask, advance_windows, sum_block
-from mrcz_dask.engine.attempt import attempt
+from mrcz_dask.engine.loop import attempt
 from mrcz_dask.numerics.simulate import named
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.store import SessionStore

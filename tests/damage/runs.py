@@ -10,7 +10,7 @@ import numpy as np
 from mrcz_dask.counting import Calibration
 from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.page.export_files import StoredResults
+from mrcz_dask.live.page.exports import StoredResults
 from mrcz_dask.live.processors.checking import results_problems
 from mrcz_dask.live.processors.results import ResultStore, Setting
 from mrcz_dask.live.record.streams import StreamStacks

@@ -40,7 +40,7 @@ NEEDS_NONE = {
     "formats/atomic.py": "is how the others write",
     "formats/defects.py": FOR_PEOPLE,
     "formats/text/star.py": FOR_PEOPLE,
-    "live/page/export_files.py": FOR_PEOPLE,
+    "live/page/exports.py": FOR_PEOPLE,
     "pages/markup.py": FOR_PEOPLE,
     "report/files.py": FOR_PEOPLE,
     "session/output_folder.py": NO_DATA,

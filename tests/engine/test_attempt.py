@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.engine import attempt as attempts
-from mrcz_dask.engine.attempt import attempt, failure, timed
+from mrcz_dask.engine import loop as attempts
+from mrcz_dask.engine.loop import attempt, failure, timed
 from mrcz_dask.values.errors import DamagedError, FormatError, SpaceError
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.timing import phase

@@ -136,8 +136,9 @@ def test_memory_of_a_worker(limit: int, ok: bool) -> None:
 
 
 def test_cores_versions_and_clock() -> None:
-    assert checking._cores(QUEUE, SEEN).ok and not checking._cores(QUEUE, replace(SEEN, cores=2)).ok
-    assert checking._versions(SEEN).ok and not checking._versions(replace(SEEN, python="3.9.0")).ok
+    assert [one.ok for one in checking._program(QUEUE, SEEN)] == [True, True]
+    assert [one.ok for one in checking._program(QUEUE, replace(SEEN, cores=2))] == [True, False]
+    assert [one.ok for one in checking._program(QUEUE, replace(SEEN, python="3.9.0"))] == [False, True]
     assert checking._clock(SEEN, 999.0, 1001.0).found.endswith("agrees")
     behind = checking._clock(SEEN, 1090.0, 1092.0)
     assert not behind.ok and "-90.0 s off" in behind.found

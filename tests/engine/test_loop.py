@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.engine.attempt import Timed
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.engine.loop import Loop, Step, Task, carry_out
+from mrcz_dask.engine.loop import Loop, Step, Task, Timed, carry_out
 from mrcz_dask.values.records import Failure
 from mrcz_dask.values.timing import phase
 

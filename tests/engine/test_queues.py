@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.cli.cluster import TEMPLATE
 from mrcz_dask.engine.memory import MemoryEstimate
-from mrcz_dask.engine.queue_template import TEMPLATE
 from mrcz_dask.engine.queues import (
     JOB_BYTES,
     MEBI,

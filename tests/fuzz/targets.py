@@ -1,6 +1,7 @@
 """Everything that reads bytes from outside: files, state of runs, messages of senders, HTTP requests."""
 
 import json
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def _chunks(folder: Path) -> list[bytes]:
 
 def _read_chunk(data: bytes, folder: Path) -> object:
     from mrcz_dask.formats.compression.chunks import decompress_into
-    from mrcz_dask.live.record.storable import check_chunk
+    from mrcz_dask.live.record.spool import check_chunk
 
     check_chunk(data, 1200, 2)
     out = np.empty(600, np.int16)
@@ -239,7 +240,7 @@ def _spools(folder: Path) -> list[bytes]:
 
     pixels = np.random.default_rng(0).poisson(3, (8, 9)).astype(np.uint16)
     frames = [Frame(k, 1e9 + k, pixels, "a", k, 1.5, {"b": 1}) for k in range(3)]
-    with FrameSpool.begin(folder / "a.spool", StreamInfo.of(frames[0])) as spool:
+    with FrameSpool.create(folder / "a.spool", asdict(StreamInfo.of(frames[0]))) as spool:
         spool.add([(frame, Codec("zstd").compress(frame.data.ravel())) for frame in frames])
     return [(folder / "a.spool").read_bytes()]
 
@@ -282,10 +283,14 @@ def _recordings(folder: Path) -> list[bytes]:
 
 
 def _read_recording(data: bytes, folder: Path) -> object:
-    from mrcz_dask.live.record.streams import _read_numbers
+    from mrcz_dask.live.record.spool import FrameSpool
+    from mrcz_dask.live.record.streams import StreamStacks
+
+    def begin(*_: object) -> FrameSpool:
+        raise AssertionError("no frame is recorded")
 
     (folder / ".recording.json").write_bytes(data)
-    return _read_numbers(folder / ".recording.json")
+    return StreamStacks(folder / ".recording.json", 1, begin, print).next
 
 
 def _manifests(folder: Path) -> list[bytes]:

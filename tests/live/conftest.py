@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, Publish
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Pool, open_pool
 from mrcz_dask.live.session import LiveParams, Session
 from mrcz_dask.values.messages import Message

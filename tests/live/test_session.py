@@ -9,7 +9,7 @@ import pytest
 import xarray
 
 from mrcz_dask.live.frames import Frame, Publish, Roi
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Pool
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session, names_of

@@ -14,9 +14,8 @@ from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.monitor.serving import PageParams, watched
-from mrcz_dask.monitor.snapshot import snapshot
+from mrcz_dask.monitor.snapshot import facts, headline, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.monitor.words import facts, headline
 from mrcz_dask.session.log import read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings

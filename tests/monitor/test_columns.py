@@ -4,7 +4,7 @@ from math import isnan
 
 import numpy as np
 
-from mrcz_dask.monitor.columns import LANES, NOISE_FLOOR, NUMBERS, TEXTS, columns, row
+from mrcz_dask.monitor.listener import LANES, NOISE_FLOOR, NUMBERS, TEXTS, columns, row
 from mrcz_dask.monitor.state import SessionState
 
 from .conftest import BEGAN, Made

@@ -5,8 +5,7 @@ import threading
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.monitor.columns import row
-from mrcz_dask.monitor.listener import SessionListener
+from mrcz_dask.monitor.listener import SessionListener, row
 from mrcz_dask.monitor.snapshot import Snapshot
 from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.session.log import Moment

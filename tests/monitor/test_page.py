@@ -10,8 +10,7 @@ from bokeh.document import Document
 from hypothesis import given, settings
 
 from mrcz_dask.monitor import page as pages
-from mrcz_dask.monitor.columns import columns
-from mrcz_dask.monitor.listener import SessionListener
+from mrcz_dask.monitor.listener import SessionListener, columns
 from mrcz_dask.monitor.page import MonitorPage, read_thumbnails
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages

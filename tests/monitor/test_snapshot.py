@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
-from mrcz_dask.monitor.snapshot import Snapshot, snapshot
+from mrcz_dask.monitor.snapshot import Snapshot, headline, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.monitor.words import headline
 from mrcz_dask.session.log import read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.monitor.snapshot import snapshot
+from mrcz_dask.monitor.snapshot import clock, duration, facts, headline, snapshot
 from mrcz_dask.monitor.state import SessionState
-from mrcz_dask.monitor.words import clock, duration, facts, headline
 from mrcz_dask.session.log import Moment
 from mrcz_dask.values import messages
 

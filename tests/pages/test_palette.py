@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mrcz_dask.pages.palette import LEVELS, MARK_CONTRAST, MARKS, RULE, TEXT_CONTRAST, TEXTS, WHITE, contrast
+from mrcz_dask.pages.template import LEVELS, MARK_CONTRAST, MARKS, RULE, TEXT_CONTRAST, TEXTS, WHITE, contrast
 from mrcz_dask.report.rules import WORDS
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.pages.palette import TEXT_CONTRAST
+from mrcz_dask.pages.template import TEXT_CONTRAST
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.files import write_page
 

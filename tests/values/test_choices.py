@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from mrcz_dask.engine.queue_systems import QUEUE_SYSTEMS
+from mrcz_dask.engine.queues import QUEUE_SYSTEMS
 from mrcz_dask.export.texts import TEXTS
 from mrcz_dask.numerics.outliers.rules import RULES
 from mrcz_dask.values.choices import Program, Rule, System

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ from numpy.typing import NDArray
 from mrcz_dask.formats.checksummed import ChecksummedSource
 from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.foreign.hdf5_links import JoinedStacks, LinkedFiles, unwritten_frames
-from mrcz_dask.formats.foreign.missing_frames import absent_frames, check_store
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.metadata import open_node
@@ -28,7 +29,7 @@ from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
-from mrcz_dask.formats.source import Cursor, Source
+from mrcz_dask.formats.source import Cursor, Source, open_file
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import FooterError, FormatError, HeaderError, NoStackError, TruncatedError
 from mrcz_dask.values.params import InputParams
@@ -80,8 +81,12 @@ class ArrayReader(ChecksummedSource):
         if min(n, ny, nx) < 1:
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
         self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
-        where = f"{name}: attribute {ATTRIBUTE}"
-        self.attach_payload(_payload_in(array.attrs, where), where)
+        where, attrs = f"{name}: attribute {ATTRIBUTE}", array.attrs
+        others = [unsealed(value, where) for key, value in attrs.items() if key != ATTRIBUTE]
+        payload = unsealed(attrs[ATTRIBUTE], where) if ATTRIBUTE in attrs else None
+        if any(others) or (payload is None and ATTRIBUTE in attrs):
+            raise FooterError(f"{where} is damaged, or has another name; copy it again")
+        self.attach_payload(payload, where)
         attributes = _plain_attributes(array.attrs)
         size = next((attributes[key] for key in _PIXEL_SIZES if key in attributes), None)
         size = size[0] if isinstance(size, list) and size else size
@@ -138,12 +143,8 @@ def open_hdf5(source: Source, inside: str, params: InputParams, complain: Compla
             # Velox keeps frames on the last axis
             velox = len(parts) == 4 and parts[:2] == ["Data", "Image"] and parts[3] == "Data"
             for part in array.parts if isinstance(array, JoinedStacks) else [array]:
-                _check_meaning(
-                    f"{source.name}: {path}",
-                    part,
-                    velox,
-                    [axis.label or next(iter(axis.keys()), "") for axis in part.dims],
-                )
+                axes = [axis.label or next(iter(axis.keys()), "") for axis in part.dims]
+                _check_meaning(f"{source.name}: {path}", part, velox, axes)
             unwritten = unwritten_frames(array, -1 if velox else 0)
             pixels = files.pixels(array)
         reader = ArrayReader(source.name, "HDF5", pixels, path, velox, files.close, unwritten)
@@ -183,13 +184,8 @@ def open_zarr(path: Path, inside: str, params: InputParams, complain: Complain) 
         if reader.footer is None:  # one with checksums is compared with them
             reader.unwritten = absent_frames(array, path)
     if reader.unwritten:
-        complain(
-            _never_written(
-                reader,
-                f"copy it again. If all their pixels are {array.fill_value}, which Zarr leaves out, write "
-                "them with write_empty_chunks=True",
-            )
-        )
+        remedy = f"copy it again. If all their pixels are {array.fill_value}, which Zarr leaves out"
+        complain(_never_written(reader, f"{remedy}, write them with write_empty_chunks=True"))
     return reader
 
 
@@ -200,15 +196,6 @@ def _check_cost(name: str, stored: int, array: Any) -> None:
     at_once = max(math.prod(chunk), math.prod(array.shape[1:])) * array.dtype.itemsize
     decoded = math.prod(array.shape) * array.dtype.itemsize
     check_cost(name, stored=stored, decoded=decoded, at_once=at_once, parts=parts)
-
-
-def _payload_in(attributes: Mapping[str, Any], where: str) -> dict[str, Any] | None:
-    """Return the payload in attributes; a FooterError where it is damaged, or its name is."""
-    found = [unsealed(value, where) for key, value in attributes.items() if key != ATTRIBUTE]
-    payload = unsealed(attributes[ATTRIBUTE], where) if ATTRIBUTE in attributes else None
-    if any(found) or (payload is None and ATTRIBUTE in attributes):
-        raise FooterError(f"{where} is damaged, or has another name; copy it again")
-    return payload
 
 
 def _check_meaning(where: str, array: Any, frames_last: bool, names: Iterable[Any]) -> None:
@@ -271,3 +258,67 @@ def _plain_attributes(attributes: Mapping[str, Any]) -> dict[str, Any]:
         if all(isinstance(item, (int, float, str)) for item in items):
             known[str(key)] = plain(value)
     return known
+
+
+def check_store(folder: Path) -> None:
+    """Raise an error if a Zarr store holds links, pipes or devices:
+    a link could lead to any file of the user.
+
+    Raises
+    ------
+    HeaderError
+        Names the first link, pipe or device.
+    """
+    folders = [folder]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(Path(entry.path))
+                elif not entry.is_file(follow_symlinks=False):
+                    what = "a link" if entry.is_symlink() else "a pipe, socket or device"
+                    raise HeaderError(f"{entry.path}: is {what}; expected a file; copy the store (cp -rL)")
+
+
+def absent_frames(array: Any, folder: Path) -> list[int]:
+    """Return the numbers of the frames of a Zarr array that were not written completely.
+
+    Parameters
+    ----------
+    array
+        A Zarr array, (n, y, x), or (y, x): one frame.
+    folder
+        Of the store.
+    """
+    shape, outer, inner = (
+        (1, *sizes)[-3:] for sizes in (array.shape, array.shards or array.chunks, array.chunks)
+    )
+    within = [o // i for o, i in zip(outer, inner, strict=True)]
+    sharded = library("zarr.codecs", "formats", "Zarr stores").ShardingCodec
+    sharding = next((c for c in getattr(array.metadata, "codecs", ()) if isinstance(c, sharded)), None)
+    absent = np.zeros(shape[0], bool)
+    for at in product(*(range(-(-size // step)) for size, step in zip(shape, outer, strict=True))):
+        file = folder / array.path / array.metadata.encode_chunk_key(at[-len(array.shape) :])
+        there = np.full(within, file.exists())
+        if sharding is not None and there.all():
+            there = _in_shard(file, sharding, within)
+        first = at[0] * outer[0]
+        used = [-(-min(o, n - k * o) // i) for k, o, n, i in zip(at, outer, shape, inner, strict=True)]
+        whole = there[: used[0], : used[1], : used[2]].all(axis=(1, 2)).repeat(inner[0])
+        absent[first : first + outer[0]] |= ~whole[: len(absent) - first]
+    return np.flatnonzero(absent).tolist()
+
+
+def _in_shard(file: Path, sharding: Any, within: list[int]) -> NDArray[np.bool_]:
+    """Look up in a shard's index (offset and size of each chunk, all bits 1 = none) which are there."""
+    count = math.prod(within)
+    checked = len(sharding.index_codecs) > 1  # a crc32c of 4 bytes behind it
+    size = 16 * count + 4 * checked
+    with os.fdopen(open_file(file), "rb") as stream:
+        at_end = str(sharding.index_location.value) == "end"
+        stream.seek(*((-min(size, file.stat().st_size), os.SEEK_END) if at_end else (0,)))
+        index = stream.read(16 * count)
+    if len(index) < 16 * count:
+        raise TruncatedError(f"{file}: is shorter than its index of {size} bytes; copy it again")
+    entries = np.frombuffer(index, "<u8").reshape(*within, 2)
+    return np.asarray((entries != np.iinfo(np.uint64).max).any(axis=-1))

@@ -54,10 +54,16 @@ class DmReader(FrameSource):
         rsciio = library("rsciio.digitalmicrograph", "dm", "DM files")
         self._source, self.name = source, source.name
         with opening(self.name, "a DM3 or DM4 file"):
-            image = _largest(self.name, rsciio.file_reader(str(source.path), lazy=True))
+            images = rsciio.file_reader(str(source.path), lazy=True)
+            stacks = [image for image in images if image["data"].ndim in (2, 3)]
+            if not stacks:
+                shapes = [tuple(image["data"].shape) for image in images]
+                raise FormatError(f"{self.name}: has images of {shapes}; expected (n, y, x) or (y, x)")
+            image = max(stacks, key=lambda image: (image["data"].ndim, image["data"].size))
             self._data = image["data"] if image["data"].ndim == 3 else image["data"][None]
             self.shape, self.dtype = self._data.shape, native(self.name, self._data.dtype)
-            nbytes, stored = self._data[0].nbytes, _stored_bytes(image)
+            tags = image["original_metadata"].get("ImageList", {}).get("TagGroup0", {}).get("ImageData", {})
+            nbytes, stored = self._data[0].nbytes, section(tags, "Data").get("size_bytes")
             if stored not in (None, self._data.nbytes):
                 raise HeaderError(
                     f"{self.name}: its tags give the shape {self.shape} of {self.dtype}, {self._data.nbytes} "
@@ -102,20 +108,6 @@ class DmReader(FrameSource):
     def close(self) -> None:
         """Close the DigitalMicrograph file."""
         self._source.close()
-
-
-def _largest(name: str, images: list[dict[str, Any]]) -> dict[str, Any]:
-    stacks = [image for image in images if image["data"].ndim in (2, 3)]
-    if not stacks:
-        shapes = [tuple(image["data"].shape) for image in images]
-        raise FormatError(f"{name}: has images of {shapes}; expected (n, y, x) or (y, x)")
-    return max(stacks, key=lambda image: (image["data"].ndim, image["data"].size))
-
-
-def _stored_bytes(image: dict[str, Any]) -> int | None:
-    """Return the bytes of pixels that the tags of an image state, or None."""
-    tags = image["original_metadata"].get("ImageList", {}).get("TagGroup0", {}).get("ImageData", {})
-    return section(tags, "Data").get("size_bytes")
 
 
 def _edge(axis: dict[str, Any]) -> float | None:

@@ -92,13 +92,8 @@ class EerReader(FrameSource):
         self.bounds = tuple(k * raw_frames // count for k in range(count + 1))
         ny, nx = (edge * params.eer_upsampling for edge in self._first.shape)
         self.shape = (len(self.bounds) - 1, ny, nx)
-        check_cost(
-            self.name,
-            stored=pages.source.size,
-            decoded=raw_frames * ny * nx // params.eer_upsampling**2,
-            at_once=2 * ny * nx,
-            parts=pages.count,
-        )
+        size, decoded = pages.source.size, raw_frames * ny * nx // params.eer_upsampling**2
+        check_cost(self.name, stored=size, decoded=decoded, at_once=2 * ny * nx, parts=pages.count)
         self.dtype = np.dtype(np.uint8 if max(np.diff(self.bounds)) < 256 else np.uint16)
         with decoding(self.name, len(self) - 1):
             self._strips(pages.count - 1)
@@ -145,14 +140,8 @@ class EerReader(FrameSource):
         else:
             runs, across, along = 8 if page.compression == COMPRESSIONS[0] else 7, 2, 2
         with phase("decode", self.shape[1] * self.shape[2]):
-            events = self._codecs.eer_decode(
-                raw + b"\0" * (len(raw) % 2),
-                self.shape[1:],
-                runs,
-                across,
-                along,
-                superres=_STEPS[self._params.eer_upsampling],
-            )
+            even, steps = raw + b"\0" * (len(raw) % 2), _STEPS[self._params.eer_upsampling]
+            events = self._codecs.eer_decode(even, self.shape[1:], runs, across, along, superres=steps)
         return events.view(np.uint8)  # type: ignore[no-any-return]
 
     def _strips(self, page_number: int) -> tuple[Any, bytes]:

@@ -280,7 +280,12 @@ class TiffReader(ChecksummedSource):
         for k, (offset, count) in enumerate(self._pages.segments(page)):
             raw = bytes(self._pages.source.read_at(offset, count))
             with phase("decode", out.nbytes):
-                self._check_stream(page, raw, page.decode(None, k)[2])
+                if page.compression == _LZW:  # whose decoder does not check it
+                    from mrcz_dask.formats.foreign.lzw import check_lzw  # numba takes long to import
+
+                    stream = raw if page.fillorder == 1 else raw.translate(_TURNED)
+                    _, height, width, _ = page.decode(None, k)[2]
+                    check_lzw(stream, height * (width * page.bitspersample * page.samplesperpixel + 7 >> 3))
                 tile, (_, _, y, x, _), shape = page.decode(raw, k)
                 rows, columns = out[y : y + shape[1], x : x + shape[2]].shape
                 if tile.shape[1] < rows or tile.shape[2] < columns:
@@ -289,14 +294,6 @@ class TiffReader(ChecksummedSource):
             filled += rows * columns
         if filled != out.size:
             raise FormatError(f"its strips hold {filled} pixels, expected {out.size}")
-
-    def _check_stream(self, page: Any, raw: bytes, shape: tuple[int, int, int, int]) -> None:
-        """Check what its decoder does not."""
-        if page.compression == _LZW:
-            from mrcz_dask.formats.foreign.lzw import check_lzw  # numba takes long to import
-
-            stream = raw if page.fillorder == 1 else raw.translate(_TURNED)
-            check_lzw(stream, shape[1] * (shape[2] * page.bitspersample * page.samplesperpixel + 7 >> 3))
 
     def _check(self, page: Any) -> None:
         found = (*page.shape, np.dtype(page.dtype))
@@ -324,7 +321,10 @@ def _check_count(name: str, page: Any, pages: int) -> None:
     ImageJ keeps frames behind a single page beyond 4 GiB; tifffile does so where it is asked to.
     """
     text = str(page.description or "")
-    if (announced := _ome_planes(text)) > pages:
+    images_of = _OME_PIXELS.findall(text) if "<OME" in text else []
+    sizes = [{key: int(n) for key, n in _OME_SIZES.findall(pixels)} for pixels in images_of]
+    announced = sum(math.prod(n.get(axis, 1) for axis in "ZCT") for n in sizes)
+    if announced > pages:
         files = f", in {', '.join(names[:3])}" if (names := sorted(set(_OME_FILES.findall(text)))) else ""
         raise TruncatedError(
             f"{name}: has {pages} pages, and its OME description says that there are {announced}{files}; "
@@ -342,14 +342,6 @@ def _check_count(name: str, page: Any, pages: int) -> None:
         raise TruncatedError(
             f"{name}: has {pages} pages, and its description says that there are {announced}; copy it again"
         )
-
-
-def _ome_planes(text: str) -> int:
-    """Return the number of images that an OME description announces in this file and others, 0 for none."""
-    if "<OME" not in text:
-        return 0
-    sizes = ({key: int(n) for key, n in _OME_SIZES.findall(pixels)} for pixels in _OME_PIXELS.findall(text))
-    return sum(math.prod(n.get(axis, 1) for axis in "ZCT") for n in sizes)
 
 
 def resolution(page: Any) -> PixelSizes:

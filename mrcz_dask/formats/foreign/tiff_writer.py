@@ -131,12 +131,10 @@ def parse_codec(codec: str) -> tuple[str, int]:
         It is none.
     """
     name, _, level = ("deflate" if codec in AIMS else codec).partition(":")
-    if name == "deflate" and not level:
-        return name, _LEVEL
-    if name == "deflate" and level.isdecimal() and 1 <= int(level) <= _LARGEST_LEVEL:
-        return name, int(level)
     if name in ("lzw", "none") and not level:
         return name, 0
+    if name == "deflate" and (not level or (level.isdecimal() and 1 <= int(level) <= _LARGEST_LEVEL)):
+        return name, int(level or _LEVEL)
     raise ParameterError(
         f"codec is {codec!r} for TIFF; expected auto, deflate[:LEVEL] with a level of 1 to {_LARGEST_LEVEL}, "
         "lzw or none"

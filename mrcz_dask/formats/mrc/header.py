@@ -304,22 +304,16 @@ def _problems(raw: bytes, order: ByteOrder, file_size: int | None) -> list[str]:
         header = _parse(raw, order)
         # c-mrcz writes no stamp; chunks are compared with the size of frames when they are looked for
         fits = file_size is not None and (header.compressed or header.plain_nbytes == file_size)
-        if file_size is not None:
-            problems += _too_large(header, file_size)
+        # a chunk has a header of 16 bytes; 2 GiB is what blosc can hold in one
+        count, offset = header.shape[0], header.data_offset
+        if file_size is not None and offset + 16 * count * header.compressed > file_size:
+            text = f"{_NOT_IN_FILE}{count} frames behind {offset} bytes cannot be in {file_size} bytes"
+            problems += [text if header.compressed else f"{text}: {header.compared_with(file_size)}"]
+        elif file_size is not None and header.compressed and header.frame_nbytes >= 1 << 31:
+            problems += [f"a frame of {header.frame_nbytes} bytes cannot be one blosc chunk"]
     if not (fits or raw[208:211] == b"MAP"):
         problems.insert(0, f"bytes 208-211 are {raw[208:212]!r}, expected b'MAP '")
     return problems
-
-
-def _too_large(header: Header, file_size: int) -> list[str]:
-    # a chunk has a header of 16 bytes; 2 GiB is what blosc can hold in one
-    count, offset = header.shape[0], header.data_offset
-    if offset + 16 * count * header.compressed > file_size:
-        text = f"{_NOT_IN_FILE}{count} frames behind {offset} bytes cannot be in {file_size} bytes"
-        return [text if header.compressed else f"{text}: {header.compared_with(file_size)}"]
-    if header.compressed and header.frame_nbytes >= 1 << 31:
-        return [f"a frame of {header.frame_nbytes} bytes cannot be one blosc chunk"]
-    return []
 
 
 def _parse(raw: bytes, order: ByteOrder) -> Header:

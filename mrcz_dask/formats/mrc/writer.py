@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from itertools import chain
 from types import NoneType
 from typing import Any, Literal
 
@@ -85,12 +84,8 @@ class StackWriter(FrameWriter):
     ) -> None:
         super().__init__(shape, np.uint8 if four_bit else dtype, **about)
         expect("codec", codec, (str, Codec, NoneType), "its name or a Codec")
-        raise_all(
-            "options",
-            chain(
-                one_of("chunk_version", chunk_version, (2, 5)), one_of("kind", kind, (None, *_KINDS.values()))
-            ),
-        )
+        raise_all("options", one_of("chunk_version", chunk_version, (2, 5)))
+        raise_all("options", one_of("kind", kind, (None, *_KINDS.values())))
         self._stored = Stored.of(self.dtype, self.shape[1:], four_bit=four_bit)
         self._target, self._path, self._durable = target, target_path(target), durable
         self._kind = self._choose_kind(kind)
@@ -261,13 +256,10 @@ class StackWriter(FrameWriter):
         return header.carry(self._mrc_header) if self._mrc_header else header
 
     def _stack_payload(self, header: Header, header_bytes: bytes, index: FrameIndex) -> dict[str, Any]:
+        frames = {"offset": list(index.offsets), "nbytes": list(index.nbytes)}
         payload = {
             "header": header_payload(header, header_bytes),
-            "frames": {
-                "offset": list(index.offsets),
-                "nbytes": list(index.nbytes),
-                "xxh3": list(index.checksums or ()),
-            },
+            "frames": frames | {"xxh3": list(index.checksums or ())},
             **self._payload(with_extended=self._kind == "mrcs"),
         }
         return payload if self._codec is None else payload | {"codec": self._codec.to_dict()}
@@ -317,16 +309,8 @@ def write(
     """
     array = array if hasattr(array, "shape") else np.asarray(array)
     stack = array if array.ndim == 3 else array[None]
-    with StackWriter(
-        path,
-        array.shape,
-        array.dtype,
-        codec=codec,
-        pixel_size=pixel_size,
-        meta=meta,
-        durable=durable,
-        nthreads=nthreads or available_cores(),
-        **options,
-    ) as writer:
+    options |= {"codec": codec, "pixel_size": pixel_size, "meta": meta, "durable": durable}
+    options["nthreads"] = nthreads or available_cores()
+    with StackWriter(path, array.shape, array.dtype, **options) as writer:
         for i in range(len(stack)):
             writer.append(np.asarray(stack[i]), owned=True)

@@ -111,12 +111,8 @@ def parse_level(codec: str) -> int:
     ParameterError
         Another codec, or no such level.
     """
-    name, _, level = codec.partition(":")
-    if codec in ("zstd", *AIMS):
-        return _LEVEL
-    if name == "zstd" and level.isdecimal() and 1 <= int(level) <= _LARGEST_LEVEL:
-        return int(level)
-    raise ParameterError(
-        f"codec is {codec!r} for .mrcs.zst; expected auto or zstd[:LEVEL] with a level of 1 to "
-        f"{_LARGEST_LEVEL}"
-    )
+    name, _, level = ("zstd" if codec in AIMS else codec).partition(":")
+    if name != "zstd" or (level and not (level.isdecimal() and 1 <= int(level) <= _LARGEST_LEVEL)):
+        expected = f"auto or zstd[:LEVEL] with a level of 1 to {_LARGEST_LEVEL}"
+        raise ParameterError(f"codec is {codec!r} for .mrcs.zst; expected {expected}")
+    return int(level or _LEVEL)

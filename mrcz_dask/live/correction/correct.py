@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -70,13 +70,13 @@ class LiveOptions:
     wait: bool = False
 
     def __post_init__(self) -> None:
-        raise_all("live correction", self._problems())
-
-    def _problems(self) -> Iterator[str]:
-        yield from whole("frames_per_stack", self.frames_per_stack, 2, 100_000, unit=" frames")
-        yield from whole("mask_after", self.mask_after, 0, 100_000, unit=" frames")
+        problems = [
+            *whole("frames_per_stack", self.frames_per_stack, 2, 100_000, unit=" frames"),
+            *whole("mask_after", self.mask_after, 0, 100_000, unit=" frames"),
+        ]
         if self.settings.koma.method == "session":
-            yield "method is session, which needs all stacks of a session; expected fit or plain"
+            problems += ["method is session, which needs all stacks of a session; expected fit or plain"]
+        raise_all("live correction", iter(problems))
 
 
 @dataclass(slots=True)
@@ -162,7 +162,8 @@ class LiveCorrection:
             camera.odd_kind = kind
             if camera.odd_frames < ODD_FRAMES:
                 raise ParameterError(f"a frame of {kind} among frames of {corrector.kind}")
-            corrector.cancel()
+            for future in corrector.waiting:  # work that has not begun
+                future.cancel()
             self._listen(Noted(f"frames are {kind} from {frame.number} on: corrections begin anew"))
             corrector = self._begin(camera, frame)
         camera.odd_frames = 0
@@ -223,7 +224,7 @@ class _Corrector:
         self._learner = Learner(shape, options.settings, self._gain, self._exponent, against)
         self._gained = None if self._gain is None else np.empty(shape, np.float32)
         self._running = _RunningStack(frame, self._exponent, options.mask_after)
-        self._waiting = deque[Future[LearnedCorrection | str]]()
+        self.waiting = deque[Future[LearnedCorrection | str]]()
         # as many as may be in windows
         self._earlier = deque[tuple[str, set[int]]](maxlen=4 * max(options.settings.koma.radius, REACH))
         self._has_begun = False
@@ -231,26 +232,27 @@ class _Corrector:
         self._stack_notes: tuple[str, ...] = ()
         self._put_in_force(LearnedCorrection(), frame.number)
 
-    def cancel(self) -> None:
-        """Drop the work that has not begun."""
-        for future in self._waiting:
-            future.cancel()
-
     def take(self, frame: Frame) -> tuple[Image, About]:
         """Return corrected pixels and the correction's description, then learn from the frame."""
         running, blank = self._running, is_blank(frame.data)
         is_full = not frame.stack and running.frames >= self._options.frames_per_stack
         if frame.stack != running.stack or is_full:
-            self._complete_stack()
+            self._earlier.append((running.name, running.digests))
+            if not running.exposed:
+                self._note(f"{running.name}: all its frames are blank; not learned from")
+            elif len(self.waiting) < MOST_WAITING:
+                self._submit(self._learner.learn, running.complete())
+            else:
+                self._note(f"{running.name}: not learned from, corrections are behind")
             running = self._running = _RunningStack(frame, self._exponent, self._options.mask_after)
-        elif 0 < running.mask_after <= running.exposed and not self._waiting:
+        elif 0 < running.mask_after <= running.exposed and not self.waiting:
             running.mask_after = 2 * running.exposed
             self._submit(self._learner.update_mask, running.so_far())
         if not self._has_begun and not blank:  # a blank one has nothing to fill defects from
             self._has_begun = True
             self._put_in_force(self._learner.fill_defects(frame.data), frame.number)
-        while self._waiting and (self._options.wait or self._waiting[0].done()):
-            learned = self._waiting.popleft().result()
+        while self.waiting and (self._options.wait or self.waiting[0].done()):
+            learned = self.waiting.popleft().result()
             if isinstance(learned, str):
                 self._note(learned)
             else:
@@ -269,16 +271,6 @@ class _Corrector:
             return self._apply(frame.data, mean, with_pattern=False), about
         return self._apply(frame.data, mean, with_pattern=True), self._about
 
-    def _complete_stack(self) -> None:
-        stack = self._running
-        self._earlier.append((stack.name, stack.digests))
-        if not stack.exposed:
-            self._note(f"{stack.name}: all its frames are blank; not learned from")
-        elif len(self._waiting) < MOST_WAITING:
-            self._submit(self._learner.learn, stack.complete())
-        else:
-            self._note(f"{stack.name}: not learned from, corrections are behind")
-
     def _submit(self, work: Callable[[SummedStack], LearnedCorrection], stack: SummedStack) -> None:
         def learn() -> LearnedCorrection | str:
             """Return the correction, or the reason why there is none."""
@@ -287,7 +279,7 @@ class _Corrector:
             except Exception as error:  # noqa: BLE001 - one bad stack never stops the stream
                 return f"{stack.name}: not learned from: {_error_text(error)}"
 
-        self._waiting.append(self._thread.submit(learn))
+        self.waiting.append(self._thread.submit(learn))
 
     def _put_in_force(self, learned: LearnedCorrection, number: int) -> None:
         """Use a correction for the frame with this number and later ones."""

@@ -1,4 +1,4 @@
-"""Learns mask and pattern from complete stacks, to correct the live frames that follow."""
+"""Learns mask and pattern from the last complete stacks, to correct the live frames that follow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.correction.assess import reason_of
+from mrcz_dask.formats.compression.chunks import decompress_into
+from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.gain.check import Finding
 from mrcz_dask.gain.prepared import FIRST
-from mrcz_dask.live.correction.last_stacks import LastStacks
 from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.gain.sums import gained_exponent, gained_mask, gained_sum
@@ -22,11 +24,124 @@ from mrcz_dask.numerics.reference.koma import scaled
 from mrcz_dask.numerics.reference.one_sided import OneSided
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.regression import BandFit
+from mrcz_dask.numerics.reference.window import Member
+from mrcz_dask.numerics.session.breaks import FEWEST, REACH, find_breaks, gather_evidence
+from mrcz_dask.numerics.session.contrast import BlockMeans, assess_contrast, block_means
 from mrcz_dask.numerics.session.copies import Copies
 from mrcz_dask.numerics.session.fingerprint import Fingerprint
+from mrcz_dask.numerics.session.sketch import sketch
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import SMALLEST_MEAN
+
+CODEC = Codec("zstd", 1)
+FEWEST_AFTER = FEWEST + 1  # with one less a jump of dose is placed a stack early
+NO_VALUES = np.zeros((0, 0), np.int8)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredStack:
+    """Record of a complete stack with its compressed sum, kept as a possible member of KOMA windows.
+
+    Attributes
+    ----------
+    number
+        Counts the stacks.
+    name
+        Name of the stack in messages.
+    dose
+        Counts per pixel and frame.
+    shape, dtype, chunk
+        (ny, nx), type and compressed values of the sum.
+    member
+        The member of windows that it becomes, without values.
+    sketch
+        Sketch of the sum, for the search for breaks.
+    """
+
+    number: int
+    name: str
+    dose: float
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    chunk: bytes
+    member: Member
+    sketch: bytes
+
+
+class LastStacks:
+    """Keeps the sums of the last complete stacks, as many as KOMA windows and the search for breaks need.
+
+    Parameters
+    ----------
+    settings
+        Radius, contrast, and the kinds of breaks that are looked for.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._most = 4 * max(settings.koma.radius, REACH)
+        self._stacks: list[StoredStack] = []
+        self._block_means: list[BlockMeans] = []
+        self._count = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Return the numbers of the kept stacks, in order of time."""
+        return [stack.number for stack in self._stacks]
+
+    def load(self, number: int) -> Member:
+        """Decompress the sum of a kept stack and return the stack as a member of KOMA windows."""
+        stack = next(stack for stack in self._stacks if stack.number == number)
+        values = np.empty(stack.shape, stack.dtype)
+        decompress_into(stack.chunk, values)
+        return replace(stack.member, values=values)
+
+    def add(self, name: str, total: StackSum, mask: OutlierMask) -> StoredStack:
+        """Keep the sum of a complete stack with a sound outlier mask, and drop the oldest stacks."""
+        contrast = self._settings.contrast
+        values = np.ascontiguousarray(total.values)
+        newest = StoredStack(
+            self._count,
+            name,
+            mask.mean / total.n,
+            total.shape,
+            values.dtype,
+            CODEC.compress(values),
+            Member(NO_VALUES, total.exponent, np.flatnonzero(mask.mask), mask.mean, total.n),
+            sketch(values, mask.mask, self._count),
+        )
+        self._count += 1
+        self._stacks = [*self._stacks, newest][-self._most :]
+        means = block_means(total.values, mask.mask, contrast.blocks, 2.0**-total.exponent)
+        self._block_means = [*self._block_means, means][-max(contrast.history, self._most) :]
+        return newest
+
+    def usable(self) -> list[StoredStack]:
+        """Return the kept stacks that may be members of windows: those without high contrast,
+        as known by now.
+        """
+        verdicts = assess_contrast(self._block_means, self._settings.koma.radius, self._settings.contrast)
+        recent = verdicts[len(verdicts) - len(self._stacks) :]
+        return [stack for stack, verdict in zip(self._stacks, recent, strict=True) if verdict.usable]
+
+    def forget_old_epoch(self) -> str:
+        """Drop the stacks before a lasting change of dose or pattern; return a note for the user,
+        '' for none.
+
+        A break is found when four usable stacks have come after it.
+        """
+        koma, usable = self._settings.koma, self.usable()
+        if koma.breaks != "auto" or not usable:
+            return ""
+        doses, sketches = [stack.dose for stack in usable], [stack.sketch for stack in usable]
+        breaks = find_breaks(gather_evidence(sketches, usable[0].shape, doses, koma.break_dose))
+        if not breaks or len(usable) - breaks[-1].place < FEWEST_AFTER:
+            return ""
+        first = usable[breaks[-1].place]
+        self._stacks = [stack for stack in self._stacks if stack.number >= first.number]
+        return f"corrections begin anew with {first.name}: {reason_of(breaks[-1])}"
+
 
 Image = NDArray[np.float32]
 Weight = NDArray[np.uint8]
@@ -165,11 +280,15 @@ class Learner:
             No pixel of the sum is finite.
         """
         total, mask, measured = self._measure(stack)
-        original = self._original_of(stack)
-        if original:
-            notes: tuple[str, ...] = (
-                f"{stack.name}: holds the same data as {original}: not learned from again",
-            )
+        copies: Sequence[int] = ()
+        if stack.fingerprint is not None:
+            self._copies.add(stack.fingerprint)
+            copies = self._copies.of(len(self._names))
+            self._names.append(stack.name)
+        notes: tuple[str, ...]
+        if copies:
+            original = self._names[copies[0]]
+            notes = (f"{stack.name}: holds the same data as {original}: not learned from again",)
         elif mask.usable and mask.mean >= SMALLEST_MEAN:
             notes = self._add(stack.name, total, mask, measured)
             self._compare_gain(stack.total, mask)
@@ -187,15 +306,6 @@ class Learner:
         counts = float(before.values.sum(dtype=np.int64)) * 2.0**-before.exponent
         level = self.level(counts / before.n / before.values.size)
         return total, mask, _LastStack({stack.name: total.n}, mask.weight255, mean, level)
-
-    def _original_of(self, stack: SummedStack) -> str:
-        """Return the name of an earlier stack that holds the data of this one; '' for none."""
-        if stack.fingerprint is None:
-            return ""
-        self._copies.add(stack.fingerprint)
-        copies = self._copies.of(len(self._names))
-        self._names.append(stack.name)
-        return self._names[copies[0]] if copies else ""
 
     def _add(self, name: str, total: StackSum, mask: OutlierMask, measured: _LastStack) -> tuple[str, ...]:
         """Make a stack a member of the windows if it is usable, learn from them, and return notes."""

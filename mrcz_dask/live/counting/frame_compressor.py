@@ -102,7 +102,15 @@ class FrameCompressor:
         self._threads = threads or available_cores()
         self._pool = ThreadPoolExecutor(self._threads, "compress")
         self._step, self._listen = 0, listen
-        self._limit = None if zero_below is None else _zeroing_limit(calibration, zero_below)
+        self._limit: NDArray[np.float32] | None = None  # counts of each pixel below which it is set to 0
+        if zero_below is not None:
+            limit, used = calibration.dark + np.float32(zero_below) * calibration.noise, calibration.used
+            if not 0 < zero_below <= 20 or not (limit[used] > 0).all():
+                raise ParameterError(
+                    f"--zero-below is {zero_below}; expected 0 to 20 read noises, and a dark above 0 in all "
+                    "pixels"
+                )
+            self._limit = np.where(used, limit, np.inf).astype(np.float32)
         self._limits: dict[np.dtype[Any], NDArray[Any]] = {}
         self.is_zeroed = zero_below is not None
         self._frames, self._work, self._since = 0, 0.0, time.monotonic()
@@ -146,13 +154,3 @@ class FrameCompressor:
     def close(self) -> None:
         """End the threads that compress."""
         self._pool.shutdown()
-
-
-def _zeroing_limit(calibration: Calibration, below: float) -> NDArray[np.float32]:
-    """Return the counts of each pixel below which it is set to 0."""
-    limit = calibration.dark + np.float32(below) * calibration.noise
-    if not 0 < below <= 20 or not (limit[calibration.used] > 0).all():
-        raise ParameterError(
-            f"--zero-below is {below}; expected 0 to 20 read noises, and a dark above 0 in all pixels"
-        )
-    return np.where(calibration.used, limit, np.inf).astype(np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import accumulate
 from pathlib import Path
@@ -121,11 +121,8 @@ def spool_header(about: StreamInfo, first: int, method: Method, zero_below: floa
     and how its electrons are counted.
     """
     return {
-        "stream": about.stream,
-        "stack": about.stack,
-        "dtype": about.dtype,
+        **asdict(about),
         "shape": list(about.shape),
-        "pixel_size": about.pixel_size,
         "first": first,
         "method": [method.digest, None if method.script is None else method.script.about()["digest"]],
         "zeroed": zero_below,

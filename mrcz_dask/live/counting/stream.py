@@ -7,26 +7,31 @@ full, frames wait where they are: in the socket, and then in the sender.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from threading import Event
 from typing import Any, Self
+
+import numpy as np
 
 from mrcz_dask.counting.calibration import Calibration
 from mrcz_dask.counting.counter import Method
 from mrcz_dask.counting.detectors import DetectorScript
 from mrcz_dask.counting.spool import SUFFIX, append_batch
-from mrcz_dask.counting.tasks import Counted, batch_frames, write_outputs
+from mrcz_dask.counting.tasks import Counted, batch_frames, estimate_memory, write_outputs
 from mrcz_dask.engine.client import Client
+from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.live.counting.frame_compressor import FrameCompressor, SentTask, count_sent
 from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header, write_task
-from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.recorder import UNNAMED, Recorder
-from mrcz_dask.live.record.spool import StreamInfo
-from mrcz_dask.live.record.stacks import recorded, recorded_streams, stack_name
-from mrcz_dask.live.record.storable import plain_meta
+from mrcz_dask.live.frames import Frame, FrameStream
+from mrcz_dask.live.record.recorder import Recorder
+from mrcz_dask.live.record.spool import StreamInfo, plain_meta
+from mrcz_dask.live.record.stacks import recorded, recorded_files, stack_name
 from mrcz_dask.live.record.streams import StreamStacks
+from mrcz_dask.session.log import Log
+from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 
@@ -70,8 +75,7 @@ class CountStream:
         script = None if options.detector is None else DetectorScript.parse(options.detector)
         self._method = Method(str(options.calibration.absolute()), self._calibration.digest, script)
         self._batch_frames = batch_frames(self._calibration.shape)
-        self._client = client
-        self._closing = ExitStack()
+        self._client, self._closing = client, ExitStack()
         self._compressor = FrameCompressor(self._calibration, options.zero_below, listen=listen)
         self._closing.callback(self._compressor.close)
         self._stacks: list[OpenStack] = []
@@ -101,10 +105,9 @@ class CountStream:
         if options.record is None:
             return
         self._recorder = self._closing.enter_context(Recorder(options.record, listen=self._listen))
-        for stream in recorded_streams(options.record):
+        for stream in sorted({stream for stream, _ in recorded_files(options.record)}):
             for frame in recorded(options.record, stream, self._streams.next.get(stream, 0)):
-                self._take(stream, [frame])
-                self._send_waiting()
+                self._take([frame])
 
     # Frames arrive.
 
@@ -129,10 +132,11 @@ class CountStream:
         return numbers[-1] + 1 if numbers else oldest.first
 
     def safe_number(self, stream: str = "") -> int:
-        """Process what workers have finished, then return `next_number`;
+        """Process what workers have finished, send waiting frames to them, then return `next_number`;
         called by the receiver between frames.
         """
-        self.tick()
+        self._collect()
+        self._send_waiting()
         return self.next_number(stream)
 
     def publish(self, frames: Sequence[Frame]) -> None:
@@ -149,18 +153,13 @@ class CountStream:
         """
         if self._recorder is not None:
             self._recorder.append(frames)
-        streams: dict[str, list[Frame]] = {}
-        for frame in frames:
-            stream = frame.stream or UNNAMED
-            streams.setdefault(stream, []).append(replace(frame, stream=stream))
-        for stream, group in streams.items():
-            self._take(stream, group)
-        self._send_waiting()
+        self._take(frames)
 
-    def _take(self, stream: str, frames: Sequence[Frame]) -> None:
-        for stack, run in self._streams.cut(stream, self._streams.fresh(stream, frames)):
+    def _take(self, frames: Sequence[Frame]) -> None:
+        for stack, run in self._streams.cut(frames):
             stack.waiting += run
             self.received += len(run)
+        self._send_waiting()
 
     def _begin(self, about: StreamInfo, number: int) -> OpenStack:
         if tuple(about.shape) != self._calibration.shape:
@@ -182,13 +181,6 @@ class CountStream:
         stack.ended = True
 
     # Frames go to workers, and electrons come back.
-
-    def tick(self) -> None:
-        """Store the electrons that workers have found, and send waiting frames to workers;
-        called all the time.
-        """
-        self._collect()
-        self._send_waiting()
 
     def _send_waiting(self) -> None:
         """Send whole batches; smaller ones only if a stack has ended, or workers are idle."""
@@ -226,27 +218,24 @@ class CountStream:
     def _collect(self, seconds: float = 0.0) -> None:
         """Take in results of workers: electrons go into their spools, and spools of written stacks go."""
         for future, result in self._client.finished(seconds):
-            if future in self._writing:
-                self._take_written(self._writing.pop(future), result)
-                continue
+            written = self._writing.pop(future, None)
+            if written is not None:
+                self._stacks.remove(written)
+                if isinstance(result, (MrczDaskError, OSError)):
+                    self._listen(messages.Warned(f"{result}; the electrons are safe in {written.spool.path}"))
+                    written.spool.close()
+                    continue
             if isinstance(result, Exception):
                 raise result
+            if written is not None:
+                self.results.append(result)
+                self._streams.written(written.about.stream, written.numbers[-1])
+                written.spool.remove()
+                self._listen(messages.StackDone(PHASE, result.output, result.bytes_in))
+                continue
             stack, header = self._counting.pop(future)
             append_batch(stack.spool, result, **header)
             stack.running -= 1
-
-    def _take_written(self, stack: OpenStack, result: Counted | Exception) -> None:
-        self._stacks.remove(stack)
-        if isinstance(result, (MrczDaskError, OSError)):
-            self._listen(messages.Warned(f"{result}; the electrons are safe in {stack.spool.path}"))
-            stack.spool.close()
-            return
-        if isinstance(result, Exception):
-            raise result
-        self.results.append(result)
-        self._streams.written(stack.about.stream, stack.numbers[-1])
-        stack.spool.remove()
-        self._listen(messages.StackDone(PHASE, result.output, result.bytes_in))
 
     def close(self) -> None:
         """Count the frames that are left, write the last stacks, and release everything."""
@@ -264,3 +253,60 @@ class CountStream:
             self.close()
         else:  # spools stay for the next run
             self._closing.close()
+
+
+Source = FrameStream | Callable[[CountStream], FrameStream]
+
+
+def count_stream(
+    source: Source | Iterable[Any],
+    options: StreamOptions,
+    where: ClientOptions | None = None,
+    stop: Event | None = None,
+    listen: messages.Listener = messages.silent,
+) -> CountStream:
+    """Count the electrons of raw frames as they arrive, and write the results stack by stack,
+    until no more come.
+
+    Parameters
+    ----------
+    source
+        A `FrameStream`; a function that makes one, given the `CountStream` (for `Listen`, whose senders must
+        know which frames are safe); or an iterable of arrays (ny, nx) or `Frame` objects.
+    options
+        Options of the stream.
+    where
+        Workers that count; None = this process.
+    stop
+        Ends the stream in order.
+    listen
+        Gets messages.
+
+    Returns
+    -------
+    CountStream
+        The closed stream, with its results.
+
+    Raises
+    ------
+    MrczDaskError, OSError
+        The stream ended early; senders keep the frames that were not acknowledged.
+    """
+    stop = stop or Event()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    with locked(options.folder, listen):
+        shape = Calibration.load(options.calibration).shape
+        listener = messages.several(Log(options.folder, listen), listen)
+        estimate = estimate_memory(shape, options.fractions.upsampling)
+        with open_client(where or ClientOptions(workers=0), estimate, listener) as client:
+            with CountStream(options, client, listener) as counting:
+                stream: Any = source if hasattr(source, "run") or not callable(source) else source(counting)
+                if hasattr(stream, "run"):
+                    stream.run(counting.publish, stop)
+                    return counting
+                for number, frame in enumerate(stream):
+                    if stop.is_set():
+                        break
+                    is_frame = isinstance(frame, Frame)
+                    counting.publish([frame if is_frame else Frame(number, time.time(), np.asarray(frame))])
+            return counting

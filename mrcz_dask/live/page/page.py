@@ -12,15 +12,13 @@ from typing import Any
 from bokeh.document import Document
 from bokeh.models import CustomJS
 
-from mrcz_dask.live.page import texts
 from mrcz_dask.live.page.exports import ExportHandler
-from mrcz_dask.live.page.panels import Panel
+from mrcz_dask.live.page.panels import STYLE, Panel, headline
 from mrcz_dask.live.page.source_view import SourceView
-from mrcz_dask.live.page.template import PAGE, STYLE, TITLE
 from mrcz_dask.live.session import Session
 from mrcz_dask.pages.address import PageAddress
-from mrcz_dask.pages.server import Site
-from mrcz_dask.pages.widgets import put, say_when_lost, text
+from mrcz_dask.pages.server import Site, put, say_when_lost, text
+from mrcz_dask.pages.template import BOKEH, html_page
 from mrcz_dask.values.messages import Listener, PageReady, silent
 
 PERIOD_MS = 250
@@ -28,6 +26,25 @@ PERIOD_MS = 250
 # After so many seconds the next one is sent all the same.
 UNANSWERED, SECONDS = 2, 5.0
 ANSWER = "answer.tags = cb_obj.tags"
+TITLE = "mrcz-dask live"
+CONTENT = """
+{% from macros import embed %}
+<div class="live">
+  <div>{{ embed(roots.headline) }}</div>
+  <div class="all">
+    <div class="card source">{{ embed(roots.source) }}</div>
+    <div class="panels">
+      {% for name in panels %}
+      <div class="card">
+        {{ embed(roots[name ~ ".words"]) }}
+        {{ embed(roots[name ~ ".plots"]) }}
+      </div>
+      {% endfor %}
+    </div>
+  </div>
+</div>
+{{ plot_script }}
+"""
 
 
 class LivePage:
@@ -80,7 +97,7 @@ class LivePage:
                 return
         self._sent, self._last = self._sent + 1, time.monotonic()
         self._headline.tags = [self._sent]
-        put(self._headline, "text", texts.headline(source))
+        put(self._headline, "text", headline(source))
         self._source.update(source)
         for state in self._view.panels():
             self._panels[state.name].update(state)
@@ -111,7 +128,8 @@ def served_live(
     threads = ThreadPoolExecutor(1, "exports")
     arguments = {"view": view, "store": store, "threads": threads}
     routes = ((r"/live/export/(.+)\.(csv|png|zarr\.zip)", ExportHandler, arguments),)
-    site = Site("live", PAGE, lambda reader: LivePage(view, reader), routes)
+    template = html_page(TITLE, CONTENT, STYLE, BOKEH)
+    site = Site("live", template, lambda reader: LivePage(view, reader), routes)
     server = (address or PageAddress()).serve(site, listen)
     listen(PageReady(server.address))
     try:

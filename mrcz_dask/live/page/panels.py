@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from html import escape
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bokeh.models import Column, InlineStyleSheet, Row
 from bokeh.models.widgets import Button, Checkbox, NumericInput, Select, Slider, Spinner, TextInput
 
-from mrcz_dask.live.page import texts
 from mrcz_dask.live.page.plots import PLOTS, Plot
-from mrcz_dask.live.page.template import PLOTS_STYLE, ROW_STYLE, STYLE
-from mrcz_dask.live.processors.declare import Parameter, Spec, Value
+from mrcz_dask.live.processors.declare import Parameter, Scalar, Spec, Value
 from mrcz_dask.live.session import Session
-from mrcz_dask.live.view import PanelState, Result
-from mrcz_dask.pages.widgets import put, text
+from mrcz_dask.live.view import PanelState, Result, SourceState
+from mrcz_dask.pages.server import put, text
 from mrcz_dask.values.errors import ParameterError
 
 STEPS = 100  # of a slider whose range names no step
 WIDTH = 170
+STYLE = (Path(__file__).parent / "live.css").read_text("utf-8")
+ROW_STYLE = ":host { flex-wrap: wrap; gap: 4px 2px; align-items: flex-end; }"
+PLOTS_STYLE = """
+  :host { display: grid !important; gap: 4px 12px; }
+  :host { grid-template-columns: repeat(auto-fill, minmax(min(240px, 100%), 1fr)); }
+  :host(.even) { grid-template-columns: repeat(auto-fit, minmax(min(300px, 100%), 1fr)); }
+"""
 
 
 class Panel:
@@ -53,7 +62,7 @@ class Panel:
         self._pause.on_click(lambda: view.pause(not self._is_paused, name))
         reset = Button(label="reset", width=60, name=f"{name}.reset")
         reset.on_click(self._press_reset)
-        links = text(texts.links(name), style=STYLE, width=170, sizing_mode="fixed")
+        links = text(export_links(name), style=STYLE, width=170, sizing_mode="fixed")
         top = row(self._head, row(self._pause, reset, links, width=325, sizing_mode="fixed"))
         self._parameters = row(name=f"{name}.controls")
         sheets: list[Any] = [InlineStyleSheet(css=PLOTS_STYLE)]
@@ -76,7 +85,8 @@ class Panel:
         if state.spec is not None and state.spec != self._spec:
             self._rebuild(state, state.spec)
         for name, control in self._controls.items():
-            control.show(state.values[name])
+            if state.values[name] != control.value:  # set elsewhere, such as in another browser
+                control.show(state.values[name])
         place, results = self._view.results(self._name, self._since)
         if place < self._since:  # a reset
             self._clear()
@@ -102,11 +112,11 @@ class Panel:
     def _update_texts(self, state: PanelState) -> None:
         self._is_paused = state.status == "paused"
         put(self._pause, "label", "go on" if self._is_paused else "pause")
-        put(self._head, "text", texts.head(state))
-        put(self._numbers, "text", texts.numbers(state, self._last))
-        trouble = texts.trouble(state, self._refusal)
-        put(self._trouble, "text", trouble)
-        put(self._trouble, "visible", bool(trouble))
+        put(self._head, "text", head(state))
+        put(self._numbers, "text", numbers(state, self._last))
+        html = trouble(state, self._refusal)
+        put(self._trouble, "text", html)
+        put(self._trouble, "visible", bool(html))
 
     def _set_value(self, parameter: str, value: Any) -> None:
         """Set a parameter, or tell why it cannot have this value; show the values that are in force."""
@@ -117,7 +127,7 @@ class Panel:
             self._refusal = str(error)
         state = next(state for state in self._view.panels() if state.name == self._name)
         for name in self._controls.keys() & state.values.keys():  # an edit may have come between
-            self._controls[name].put(state.values[name])
+            self._controls[name].show(state.values[name])
         self._update_texts(state)
 
 
@@ -132,11 +142,15 @@ class Control:
         Its present value.
     change
         Called with name and value that a person chose.
+
+    Attributes
+    ----------
+    value
+        The value in force.
     """
 
     def __init__(self, parameter: Parameter, value: Value, change: Callable[[str, Any], None]) -> None:
-        self._parameter, self._change = parameter, change
-        self._value = value
+        self._parameter, self._change, self.value = parameter, change, value
         self.widget = self._make_widget(value)
         self._property = "active" if parameter.kind == "bool" else "value"
         # a slider that is drawn along would set every value on its way
@@ -162,25 +176,115 @@ class Control:
         digits = "0" if kind == "int" else "0[.]0[0000]"
         return Slider(title=name, start=low, end=high, step=step, value=value, format=digits, width=WIDTH)
 
-    def _shown(self, value: Value) -> Value:
-        return str(value) if self._parameter.kind == "choice" else value
-
     def _changed(self, attribute: str, old: object, new: Any) -> None:
-        if new != self._shown(self._value):
+        if new != (str(self.value) if self._parameter.kind == "choice" else self.value):
             self._change(self._parameter.name, new)
 
     def show(self, value: Value) -> None:
-        """Show a parameter's new value after it was set elsewhere, such as in another browser."""
-        if value != self._value:
-            self.put(value)
-
-    def put(self, value: Value) -> None:
         """Show a value and discard what a person has typed, for example when that was refused."""
-        self._value = value
-        setattr(self.widget, self._property, self._shown(value))
+        self.value = value
+        setattr(self.widget, self._property, str(value) if self._parameter.kind == "choice" else value)
 
 
 def row(*children: Any, **options: Any) -> Row:
     """Return a row of Bokeh widgets that breaks into a second line where the page is too narrow."""
     sheets: list[Any] = [InlineStyleSheet(css=ROW_STYLE)]
     return Row(children=list(children), stylesheets=sheets, **({"sizing_mode": "stretch_width"} | options))
+
+
+KINDS = {"csv": "CSV", "png": "PNG", "zarr.zip": "Zarr"}
+
+
+def headline(source: SourceState) -> str:
+    """Return HTML with the name, status and frame counts of a live session's source."""
+    if source.error:
+        status, style = "error", "failed"
+    elif source.ended or source.paused:
+        status = style = "ended" if source.ended else "paused"
+    else:
+        status, style = ("running", "running") if source.number >= 0 else ("waiting for frames", "waiting")
+    shape = source.shape
+    recorded = "no" if source.recorded is None else f"{source.recorded} of {source.received}"
+    facts = [
+        ("frame", "frame", str(source.number) if source.number >= 0 else "-"),
+        ("rate", "frames/s", f"{source.rate:.1f}"),
+        ("missing", "missing", f"{source.missing} frames" if source.missing else "none"),
+        ("recorded", "recorded", recorded),
+        ("image", "image", "-" if shape is None else f"{shape[1]} x {shape[0]} {source.dtype}"),
+        ("pixel", "pixel", f"{source.pixel_size:g} Å" if source.pixel_size else "-"),
+        ("roi", "region y, x", str(source.roi).replace(",", ", ") if source.roi else "whole frame"),
+    ]
+    items = []
+    for key, label, fact in facts:
+        bad = " class='bad'" if key == "missing" and source.missing else ""
+        items.append(f"<div><dt>{label}</dt><dd{bad} data-fact='{key}'>{escape(fact)}</dd></div>")
+    error = f"<pre class='bad' data-fact='error'>{escape(source.error)}</pre>" if source.error else ""
+    return (
+        f"<h1><span data-fact='source'>{escape(source.name)}</span> {_pill(status, style, 'standing')}</h1>"
+        f"<dl class='facts'>{''.join(items)}</dl>{error}"
+    )
+
+
+def _pill(text: str, style: str, fact: str) -> str:
+    return f"<span class='pill {style}' data-fact='{escape(fact, quote=True)}'>{escape(text)}</span>"
+
+
+def head(panel: PanelState) -> str:
+    """Return HTML with the title and status of a processor, for the head of its panel."""
+    title = panel.spec.title.rstrip(".") if panel.spec else panel.name
+    status: str = panel.status
+    if status in ("running", "waiting"):  # that of single frames would flicker
+        status = "failed" if panel.trace else "running" if panel.rate else status
+    version = f", version {panel.version}" if panel.version > 1 else ""
+    return (
+        f"<h2>{escape(title)} {_pill(status, status, f'{panel.name}.status')}</h2>"
+        f"<div class='quiet'>{escape(panel.name)} in {escape(panel.file)}"
+        f"<span data-fact='{_key(panel)}.version'>{version}</span></div>"
+    )
+
+
+def numbers(panel: PanelState, last: Result | None) -> str:
+    """Return HTML with a processor's last scalars, frames per second, delay,
+    and counts of processed frames.
+    """
+    scalars = []
+    for output in panel.spec.outputs if panel.spec and last else ():
+        value = last.values.get(output.name) if last else None
+        if isinstance(output, Scalar) and isinstance(value, (int, float)):
+            number = f"{value:.5g}" if math.isfinite(value) else "-"
+            fact = f"<b data-fact='{_key(panel)}.{output.name}'>{number}</b>"
+            scalars.append(f"<span>{output.name} {fact} {escape(output.unit)}</span>")
+    lag = f"{panel.lag:.1f} s" if panel.lag >= 1 else f"{1000 * panel.lag:.0f} ms"
+    counts = [f"{panel.rate:.1f} frames/s", f"lag {lag}", f"{panel.behind} behind", f"{panel.processed} done"]
+    if panel.roi:
+        counts.append(f"region {panel.roi}".replace(",", ", "))
+    counts.append(f"{panel.skipped} skipped")
+    for count, word in ((panel.failed, "failed"), (panel.restarts, "restarts")):
+        counts.append(f"<b class='bad'>{count} {word}</b>" if count else f"{count} {word}")
+    line = "".join(f"<span>{count}</span>" for count in counts)
+    return f"<div class='values'>{''.join(scalars)}</div><div class='stats'>{line}</div>"
+
+
+def trouble(panel: PanelState, refusal: str) -> str:
+    """Return HTML with a processor's errors and a refused parameter value; '' if there are none."""
+    html, key = "", _key(panel)
+    if refusal:
+        html += f"<p class='bad' data-fact='{key}.refused'>{escape(refusal)}</p>"
+    if panel.load_error:
+        goes_on = f"version {panel.version} goes on" if panel.version else "there is no other version"
+        html += f"<p class='bad'>The edited file was not taken; {goes_on}.</p>"
+        html += f"<pre data-fact='{key}.load_error'>{escape(panel.load_error)}</pre>"
+    if panel.trace:
+        html += f"<pre data-fact='{key}.trace'>{escape(panel.trace)}</pre>"
+    return html
+
+
+def export_links(panel: str) -> str:
+    """Return HTML with links that download a processor's results as files."""
+    name = quote(panel, safe="")
+    items = (f"<a href='live/export/{name}.{kind}' download>{label}</a>" for kind, label in KINDS.items())
+    return f"<div class='links'>export {' '.join(items)}</div>"
+
+
+def _key(panel: PanelState) -> str:
+    return escape(panel.name, quote=True)

@@ -21,14 +21,20 @@ from bokeh.models.widgets import Button, RangeSlider, Select
 from bokeh.palettes import Greys256, Inferno256, Viridis256
 
 from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.page.panels import row
-from mrcz_dask.live.page.pixels import WHITE, Contrast, FrameDisplay, Picture, picture
-from mrcz_dask.live.page.plots import NO_IMAGE, bare_figure, fit_to
-from mrcz_dask.live.page.template import STYLE
+from mrcz_dask.live.page.panels import STYLE, row
+from mrcz_dask.live.page.plots import (
+    NO_IMAGE,
+    WHITE,
+    Contrast,
+    FrameDisplay,
+    Picture,
+    bare_figure,
+    fit_to,
+    picture,
+)
 from mrcz_dask.live.session import Session
 from mrcz_dask.live.view import SourceState
-from mrcz_dask.pages.widgets import put, text
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.pages.server import put, text
 
 PALETTES = {"gray": Greys256, "viridis": Viridis256, "inferno": Inferno256}
 REGION = "#ff7f0e"
@@ -110,10 +116,18 @@ class SourceView:
         return plot
 
     def _make_controls(self) -> Any:
-        contrast = _select("contrast", list(get_args(Contrast)), self._choose_contrast)
-        colors = _select("colors", list(PALETTES), self._choose_colors)
         names = [panel.name for panel in self._view.panels()]
-        self._whose = _select("region of", [ALL, *names], self._choose_whose)
+        menus = {
+            "contrast": (list(get_args(Contrast)), self._choose_contrast),
+            "colors": (list(PALETTES), self._choose_colors),
+            "region of": ([ALL, *names], lambda name, old, new: self._update_region(self._view.source())),
+        }
+        selects = []
+        for title, (options, change) in menus.items():
+            select = Select(title=title, options=options, value=options[0], width=95, name=f"source.{title}")
+            select.on_change("value", change)
+            selects.append(select)
+        self._whose = selects[-1]
         self._whose.visible = len(names) > 1
         clear = Button(label="clear region", width=90, name="source.clear")
         clear.on_click(self._clear_region)
@@ -124,7 +138,7 @@ class SourceView:
             sizing_mode="stretch_width", name="source.fixed", format="0[.]0[000]",
         )  # fmt: skip
         self._fixed.on_change("value", lambda name, old, new: self._set_look(fixed=tuple(map(float, new))))
-        return row(contrast, colors, self._whose, clear, self._pause)
+        return row(*selects, clear, self._pause)
 
     def _choose_contrast(self, name: str, old: str, new: Any) -> None:
         if new == "fixed":  # offer black and white around the present ones
@@ -138,9 +152,6 @@ class SourceView:
     def _choose_colors(self, name: str, old: str, new: str) -> None:
         self._grays.palette = self._scale.palette = PALETTES[new]
 
-    def _choose_whose(self, name: str, old: str, new: str) -> None:
-        self._update_region(self._view.source())
-
     def _zoom(self, event: RangesUpdate) -> None:
         corners = (event.x0, event.x1, event.y0, event.y1)
         self._set_look(seen=None if None in corners else corners)
@@ -153,20 +164,22 @@ class SourceView:
         self._region.data = _rectangle(None)
 
     def _set_region(self, region: Roi | None) -> None:
-        if self._whose.value == ALL:
-            self._view.set_roi(region)
-        else:
-            self._view.set_roi(region, self._whose.value)
+        self._view.set_roi(region, *([] if self._whose.value == ALL else [self._whose.value]))
 
     def _draw_region(self, name: str, old: object, new: Any) -> None:
         """Set the region of interest to the drawn rectangle `new`; a mere click changes nothing."""
         if self._shape is None or new == _rectangle(self._roi):
             return
-        boxes = list(zip(*(new[key] for key in ("x", "y", "width", "height")), strict=False))
-        region = _region_of(boxes[-1], self._shape) if boxes else None
-        if boxes and region is None:  # a click
-            self._region.data = _rectangle(self._roi)
-        elif region != self._roi:
+        region: Roi | None = None
+        for x, y, width, height in zip(*(new[key] for key in ("x", "y", "width", "height")), strict=False):
+            ny, nx = self._shape
+            x0, x1 = sorted(min(max(0, round(x + side * width / 2)), nx) for side in (-1, 1))
+            y0, y1 = sorted(min(max(0, round(y + side * height / 2)), ny) for side in (-1, 1))
+            if y0 == y1 or x0 == x1:  # a click
+                self._region.data = _rectangle(self._roi)
+                return
+            region = Roi(y0, y1, x0, x1)
+        if region != self._roi:
             self._set_region(region)
 
     def update(self, source: SourceState) -> None:
@@ -202,12 +215,6 @@ class SourceView:
         self._image.data = {"image": [shown.grays], "x": [x0], "y": [y0], "dw": [x1 - x0], "dh": [y1 - y0]}
 
 
-def _select(title: str, options: list[Any], change: Any) -> Select:
-    widget = Select(title=title, options=options, value=options[0], width=95, name=f"source.{title}")
-    widget.on_change("value", change)
-    return widget
-
-
 def _rectangle(roi: Roi | None) -> dict[str, list[float]]:
     """Return a region of interest as columns of Bokeh: center, width and height; empty for None."""
     if roi is None:
@@ -216,14 +223,3 @@ def _rectangle(roi: Roi | None) -> dict[str, list[float]]:
     return {
         "x": [roi.x0 + width / 2], "y": [roi.y0 + height / 2], "width": [width], "height": [height]
     }  # fmt: skip
-
-
-def _region_of(box: tuple[float, float, float, float], shape: tuple[int, int]) -> Roi | None:
-    """Return the pixels of a rectangle (center x, y, width, height) in the frame; None if there are none."""
-    x, y, width, height = box
-    xs = sorted(min(max(0, round(x + side * width / 2)), shape[1]) for side in (-1, 1))
-    ys = sorted(min(max(0, round(y + side * height / 2)), shape[0]) for side in (-1, 1))
-    try:
-        return Roi(ys[0], ys[1], xs[0], xs[1])
-    except ParameterError:
-        return None

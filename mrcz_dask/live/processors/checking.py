@@ -29,22 +29,18 @@ _OLDER = "was written by an older version, without digests of its results"
 def digest_of(rows: NDArray[Any], first: int, digest: str) -> str:
     """Return the digest of an output's rows from that of the rows before the first of these."""
     for number, row in enumerate(rows, first):
-        values = _without_padding(np.atleast_1d(row))
+        values = np.atleast_1d(row)
+        for axis in range(values.ndim):  # without padding
+            lines = np.moveaxis(values, axis, 0)
+            length = len(lines)
+            while length and np.isnan(lines[length - 1]).all():
+                length -= 1
+            values = np.moveaxis(lines[:length], 0, axis)
         if values.size:
             state = xxhash.xxh3_64(f"{digest} {number} {values.shape} {values.dtype.str}".encode())
             state.update(np.ascontiguousarray(values).data)
             digest = state.hexdigest()
     return digest
-
-
-def _without_padding(values: NDArray[Any]) -> NDArray[Any]:
-    for axis in range(values.ndim):
-        lines = np.moveaxis(values, axis, 0)
-        length = len(lines)
-        while length and np.isnan(lines[length - 1]).all():
-            length -= 1
-        values = np.moveaxis(lines[:length], 0, axis)
-    return values
 
 
 def is_results(path: Path) -> bool:
@@ -118,8 +114,8 @@ def results_problems(path: Path) -> tuple[list[str], list[str]]:
     """Verify a store of live results; return what is wrong, and what cannot be checked."""
     problems, unchecked = [], []
     about = group_attributes(path, REMEDY)
-    names = set(about.get(PROCESSORS, []))
-    for name in sorted(names | {entry.name for entry in path.iterdir() if _is_visible_group(entry)}):
+    folders = {entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
+    for name in sorted(folders | set(about.get(PROCESSORS, []))):
         try:
             unchecked += _unchecked_rows(path / name)
         except FileNotFoundError:
@@ -127,10 +123,6 @@ def results_problems(path: Path) -> tuple[list[str], list[str]]:
         except (MrczDaskError, OSError) as error:
             problems.append(str(error))
     return problems, unchecked if PROCESSORS in about else unchecked or [f"it {_OLDER}"]
-
-
-def _is_visible_group(entry: Path) -> bool:
-    return entry.is_dir() and not entry.name.startswith(".")
 
 
 def _unchecked_rows(folder: Path) -> list[str]:

@@ -142,20 +142,17 @@ class Parameter:
             for choice in self.choices:
                 if str(choice) == str(value):
                     return choice
-        elif not self._fits(value):
-            expected = f"a value of type {self.kind}"
         else:
-            number: Any = _TYPES[self.kind](value)
-            if limits is None or limits.low <= number <= limits.high:
-                return number  # type: ignore[no-any-return]
-            expected = f"{limits.low} to {limits.high}"
+            expected, is_fit = f"a value of type {self.kind}", isinstance(value, _TYPES[self.kind])
+            if self.kind in ("int", "float"):
+                is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                is_fit = is_number and (self.kind == "float" or value == int(value))  # type: ignore[call-overload]
+            if is_fit:
+                number: Any = _TYPES[self.kind](value)
+                if limits is None or limits.low <= number <= limits.high:
+                    return number  # type: ignore[no-any-return]
+                expected = f"{limits.low} to {limits.high}"
         raise ParameterError(f"parameter {self.name} is {value!r}; expected {expected}")
-
-    def _fits(self, value: object) -> bool:
-        if self.kind in ("bool", "str"):
-            return isinstance(value, _TYPES[self.kind])
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        return is_number and (self.kind == "float" or value == int(value))  # type: ignore[call-overload]
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,28 +242,24 @@ def processor(
 
     def declare(function: Function) -> Function:
         """Mark a function as a processor."""
-        _check_outputs(function.__name__, outputs)
+        name, names = function.__name__, [getattr(output, "name", "") for output in outputs]
+        if not outputs or not all(isinstance(output, (Scalar, Profile, Image)) for output in outputs):
+            raise ParameterError(
+                f"processor {name} declares {outputs!r}; expected one Scalar, Profile or Image, or several"
+            )
+        is_reserved = any(not output.isidentifier() or output in ("frame", "time") for output in names)
+        if is_reserved or len(set(names)) < len(names):
+            raise ParameterError(
+                f"processor {name} calls its outputs {', '.join(names)}; expected different Python names, "
+                "and neither frame nor time"
+            )
         takes, parameters = _arguments(function)
-        title = (inspect.getdoc(function) or function.__name__).splitlines()[0]
-        spec = Spec(function.__name__, title, outputs, parameters, takes, on_failure, seconds)
+        title = (inspect.getdoc(function) or name).splitlines()[0]
+        spec = Spec(name, title, outputs, parameters, takes, on_failure, seconds)
         setattr(function, MARK, Processor(function, spec, state))
         return function
 
     return declare
-
-
-def _check_outputs(function: str, outputs: tuple[Output, ...]) -> None:
-    if not outputs or not all(isinstance(output, (Scalar, Profile, Image)) for output in outputs):
-        raise ParameterError(
-            f"processor {function} declares {outputs!r}; expected one Scalar, Profile or Image, or several"
-        )
-    names = [output.name for output in outputs]
-    is_reserved = any(not name.isidentifier() or name in ("frame", "time") for name in names)
-    if is_reserved or len(set(names)) < len(names):
-        raise ParameterError(
-            f"processor {function} calls its outputs {', '.join(names)}; expected different Python names, "
-            "and neither frame nor time"
-        )
 
 
 def _arguments(function: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[Parameter, ...]]:

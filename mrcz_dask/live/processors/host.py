@@ -1,36 +1,122 @@
-"""Runs a user's processor inside a worker process."""
+"""Loads processors from users' Python files, again after each edit, and runs them in a worker process."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 import sys
+import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.engine.user_script import UserScript, read_script
 from mrcz_dask.live.frames import FrameInfo
-from mrcz_dask.live.processors.declare import Output, Processor, Spec, Value
-from mrcz_dask.live.processors.loading import Script, load
+from mrcz_dask.live.processors.declare import MARK, Output, Processor, Spec, Value
 from mrcz_dask.values.errors import ProcessorError
+
+WATCH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Script(UserScript):
+    """The text of a user's Python file, and the name of the processor in it."""
+
+    @property
+    def digest(self) -> str:
+        """Return a digest of the file's text, which is stored with results to tell versions apart."""
+        return hashlib.blake2b(self.text.encode(), digest_size=8).hexdigest()
+
+    @classmethod
+    def parse(cls, option: str) -> Script:
+        """Read a processor's file from an option ``FILE.py`` or ``FILE.py:NAME``.
+
+        Raises
+        ------
+        ParameterError
+            The file cannot be read.
+        """
+        return cls.read(option, "--processor", "FILE.py or FILE.py:NAME")
+
+
+def load(script: Script) -> Processor:
+    """Execute a user's Python file and return the processor declared in it.
+
+    Raises
+    ------
+    ProcessorError
+        The file fails (with its traceback), or does not hold the processor.
+    """
+    name = f"live_processor_{Path(script.path).stem}"
+    before = sys.modules.get(name)
+    try:
+        return _processor_in(script.run(name), script)
+    except BaseException as error:
+        if before is not None:
+            sys.modules[name] = before  # states of the old version are still pickled
+        text = str(error) if isinstance(error, ProcessorError) else script.trace(error)
+        raise ProcessorError(text) from error
+
+
+def _processor_in(module: ModuleType, script: Script) -> Processor:
+    marks = (getattr(value, MARK, None) for value in vars(module).values() if callable(value))
+    processors: dict[str, Processor] = {mark.spec.name: mark for mark in marks if mark is not None}
+    own = [each for each in processors.values() if each.function.__module__ == module.__name__]
+    if script.name and script.name in processors:
+        return processors[script.name]
+    if not script.name and len(own) == 1:
+        return own[0]
+    problem = f"no processor {script.name}" if script.name else f"{len(own)} processors"
+    names = ", ".join(processors) or "no function is declared one"
+    raise ProcessorError(
+        f"{script.path}: there is {problem} in it ({names}); "
+        "expected a function under @processor(...), and FILE.py:NAME where there are several"
+    )
+
+
+class FileWatch:
+    """Watches a processor's file for edits, so that the new version is loaded;
+    looks at most twice a second.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._looked = path, 0.0
+        self._stamp = self._file_stamp()
+
+    def _file_stamp(self) -> tuple[int, int] | None:
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+    def edited(self, script: Script) -> Script | None:
+        """Return the file's new text once after each edit, else None."""
+        if time.monotonic() - self._looked < WATCH_SECONDS:
+            return None
+        self._looked = time.monotonic()
+        stamp = self._file_stamp()
+        if stamp is None or stamp == self._stamp:
+            return None
+        self._stamp = stamp
+        try:
+            text = read_script(self._path)
+        except (OSError, ValueError):
+            return None
+        return None if text == script.text else replace(script, text=text)
+
 
 _EXPECTED = (
     "one number for {}",
     "a 1-D array for {}, or two of one length: positions and values",
     "a 2-D array of real numbers for {}",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """Result of loading a processor's file: its declaration, or None and the error."""
-
-    spec: Spec | None
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +165,7 @@ class Host:
         """Return the process number (PID) of this worker, with which a hanging one can be killed."""
         return os.getpid()
 
-    def load(self, script: Script, state: bytes | None = None) -> Loaded:
+    def load(self, script: Script, state: bytes | None = None) -> tuple[Spec | None, str]:
         """Load a processor from its file's text; if that fails, the version loaded before stays in use.
 
         Parameters
@@ -88,16 +174,21 @@ class Host:
             The processor's file.
         state
             Pickled state to go on with; None = a new one.
+
+        Returns
+        -------
+        spec, error
+            Its declaration and ''; or None, and the reason or traceback.
         """
         try:
             processor = load(script)
             first_state = _restored(processor, state)
         except ProcessorError as error:
-            return Loaded(None, str(error))
+            return None, str(error)
         except Exception as error:  # noqa: BLE001 - the user's function that makes a state may raise anything
-            return Loaded(None, script.trace(error))
+            return None, script.trace(error)
         self._processor, self._script, self._state = processor, script, first_state
-        return Loaded(processor.spec)
+        return processor.spec, ""
 
     def reset(self) -> None:
         """Replace the processor's state by a new one, when a person presses reset on the page."""
@@ -158,14 +249,20 @@ def as_declared(spec: Spec, returned: Any) -> dict[str, Any]:
         return {}
     names = [output.name for output in spec.outputs]
     values = returned if isinstance(returned, dict) else {names[0]: returned}
+    expected, unfit = "", returned
     if set(values) != set(names):
-        shown = list(returned) if isinstance(returned, dict) else returned
-        raise _unfit(spec, shown, f"a dict of {', '.join(names)}")
-    results = {output.name: _as_output(output, values[output.name]) for output in spec.outputs}
-    for output in spec.outputs:
-        if results[output.name] is None:
-            raise _unfit(spec, values[output.name], _EXPECTED[output.ndim].format(output.name))
-    return results
+        expected = f"a dict of {', '.join(names)}"
+        unfit = list(returned) if isinstance(returned, dict) else returned
+    else:
+        results = {output.name: _as_output(output, values[output.name]) for output in spec.outputs}
+        for output in spec.outputs:
+            if results[output.name] is None:
+                expected, unfit = _EXPECTED[output.ndim].format(output.name), values[output.name]
+                break
+    if not expected:
+        return results
+    text = f"ndarray of shape {unfit.shape}" if isinstance(unfit, np.ndarray) else repr(unfit)[:200]
+    raise ProcessorError(f"{spec.name} returned {text}; expected {expected}")
 
 
 def _as_output(output: Output, value: Any) -> Any:
@@ -184,8 +281,3 @@ def _as_output(output: Output, value: Any) -> Any:
     if array.ndim != 1 or places.shape != array.shape:
         return None
     return places.astype(np.float64), array.astype(np.float64)
-
-
-def _unfit(spec: Spec, value: Any, expected: str) -> ProcessorError:
-    text = f"ndarray of shape {value.shape}" if isinstance(value, np.ndarray) else repr(value)[:200]
-    return ProcessorError(f"{spec.name} returned {text}; expected {expected}")

@@ -10,7 +10,7 @@ import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mrcz_dask.engine.client import workers_there
 from mrcz_dask.engine.clusters import ClientOptions, connected
 from mrcz_dask.engine.hosts import LOOPBACK
-from mrcz_dask.engine.jobs import ONE_THREAD
+from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY
 from mrcz_dask.engine.local import local_cluster
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.live.processors.host import Host
@@ -52,14 +52,14 @@ class Hosted:
         Address and process number of the worker.
     actor
         The processor's `Host` in it.
-    wait
-        Waits for the result of a call to a worker, so many seconds.
+    pool
+        The pool that the worker is from.
     """
 
     address: str
     pid: int
     actor: Any
-    wait: Callable[[Any, str, float], Any]
+    pool: Pool
 
     def call(self, method: str, *arguments: object, seconds: float) -> Any:
         """Call a method of the processor's `Host` in the worker process, and return its result.
@@ -72,7 +72,7 @@ class Hosted:
             The call takes longer.
         """
         try:
-            return self.wait(getattr(self.actor, method)(*arguments), self.address, seconds)
+            return self.pool.wait(getattr(self.actor, method)(*arguments), self.address, seconds)
         except TimeoutError:
             raise
         except (OSError, RuntimeError, CancelledError) as error:
@@ -120,18 +120,18 @@ class Pool:
         placed = {"workers": [address], "allow_other_workers": False, "retries": 0}
         try:
             future = self._client.submit(Host, self._memory, actor=True, key=key, pure=False, **placed)
-            actor = self._wait(future, address)
+            actor = self.wait(future, address)
             # An actor binds itself to the current client when it is first used. That is a setting of the
             # whole process, which two threads must not change at a time.
             with _BINDING, self._client.as_current():
                 process = actor.process
-            return Hosted(address, int(self._wait(process(), address)), actor, self._wait)
+            return Hosted(address, int(self.wait(process(), address)), actor, self)
         except (OSError, RuntimeError, CancelledError, TimeoutError, KilledWorker) as error:
             self.release(address)
             raise WorkerLostError(f"its worker did not start ({error})") from error
 
-    def _wait(self, future: Any, address: str, seconds: float = START_SECONDS) -> Any:
-        """Return a result, or give up as soon as the worker is gone: Dask does not report every end."""
+    def wait(self, future: Any, address: str, seconds: float = START_SECONDS) -> Any:
+        """Return a worker's result, or give up as soon as it is gone: Dask does not report every end."""
         end = time.monotonic() + seconds
         while True:
             left = end - time.monotonic()
@@ -215,25 +215,16 @@ def open_pool(where: ClientOptions, processors: int, memory: int, listen: Listen
                 )
             yield Pool(connection.client, None)
         return
-    settings = {
-        "distributed.nanny.pre-spawn-environ": ONE_THREAD,
-        "distributed.worker.memory.target": False,
-        "distributed.worker.memory.spill": False,
-        "distributed.worker.memory.pause": False,
-        "distributed.worker.memory.terminate": 1.0,
-    }
-    with (
-        local_cluster(
-            processors,
-            settings,
-            again=False,
-            direct=True,
-            threads_per_worker=1,
-            memory_limit=memory + PROCESS_BYTES,
-            dashboard_address=where.dashboard or f"{LOOPBACK}:0",
-            silence_logs="CRITICAL",
-            scheduler_kwargs={"allowed_failures": 0},  # not in the configuration, which others share
-        ) as (cluster, client),
-    ):
+    with local_cluster(
+        processors,
+        {"distributed.nanny.pre-spawn-environ": ONE_THREAD, **WORKER_MEMORY},
+        again=False,
+        direct=True,
+        threads_per_worker=1,
+        memory_limit=memory + PROCESS_BYTES,
+        dashboard_address=where.dashboard or f"{LOOPBACK}:0",
+        silence_logs="CRITICAL",
+        scheduler_kwargs={"allowed_failures": 0},  # not in the configuration, which others share
+    ) as (cluster, client):
         listen(ClusterReady(processors, 1, cluster.scheduler_address, cluster.dashboard_link))
         yield Pool(client, memory, cluster, processors)

@@ -85,7 +85,13 @@ class ResultStore:
     def __init__(self, path: Path | str, *, append: bool = False, overwrite: bool = False) -> None:
         self.path = Path(path)
         if self.path.exists() and any(self.path.iterdir()):
-            self._check()
+            version = open_group(self.path, REMEDY).attrs.get(MARK) if is_zarr(self.path) else None
+            if version != VERSION:
+                raise FormatError(
+                    f"{self.path}: no store of live results (layout {version!r}; this program writes "
+                    f"{VERSION}); choose another --store"
+                )
+            group_attributes(self.path, REMEDY)
             if overwrite:
                 shutil.rmtree(self.path)
             elif not append:
@@ -95,15 +101,6 @@ class ResultStore:
                 )
         first = sealed_values({MARK: VERSION, PROCESSORS: []})
         open_group(self.path, REMEDY, mode="a", attributes=first)
-
-    def _check(self) -> None:
-        version = open_group(self.path, REMEDY).attrs.get(MARK) if is_zarr(self.path) else None
-        if version != VERSION:
-            raise FormatError(
-                f"{self.path}: no store of live results (layout {version!r}; this program writes {VERSION}); "
-                "choose another --store"
-            )
-        group_attributes(self.path, REMEDY)
 
     def series(self, name: str, file: str, *, replace: bool = False) -> Series:
         """Return a writer for the results of one processor.
@@ -250,17 +247,12 @@ class Series:
             for name in set(self._group.array_keys()) - set(columns):
                 self._resize(name, total, ())
         if "digests" in self._attributes:  # those of an older version have none of their first rows
-            self._seal(columns, total)
+            digests = {name: array["rows"] for name, array in self._attributes["digests"].items()}
+            for name, rows in columns.items():
+                digests[name] = digest_of(rows, self._rows, digests.get(name, ""))
+            sealed = {name: sealed_array(self.path / name, digest) for name, digest in digests.items()}
+            self._put(rows=total, digests=sealed)
         self._rows = total
-
-    def _seal(self, columns: dict[str, NDArray[Any]], total: int) -> None:
-        """Note in the attributes how many rows are whole, with their digests."""
-        known = self._attributes["digests"]
-        digests = {name: array["rows"] for name, array in known.items()}
-        for name, rows in columns.items():
-            digests[name] = digest_of(rows, self._rows, digests.get(name, ""))
-        sealed = {name: sealed_array(self.path / name, digest) for name, digest in digests.items()}
-        self._put(rows=total, digests=sealed)
 
     def _create(self, name: str, column: NDArray[Any]) -> None:
         ndim = column.ndim - 1

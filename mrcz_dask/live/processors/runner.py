@@ -12,13 +12,11 @@ from threading import Event, Lock, Thread
 
 from mrcz_dask.live.frames import Frame, FrameInfo, Roi
 from mrcz_dask.live.processors.declare import Value
-from mrcz_dask.live.processors.host import Answer, Loaded
-from mrcz_dask.live.processors.loading import WATCH_SECONDS, FileWatch, Script
+from mrcz_dask.live.processors.host import WATCH_SECONDS, Answer, FileWatch, Script
 from mrcz_dask.live.processors.mailbox import Mailbox
 from mrcz_dask.live.processors.pool import Hosted, Pool, WorkerLostError
-from mrcz_dask.live.processors.recent import Rate, Recent
 from mrcz_dask.live.processors.results import Series, Setting
-from mrcz_dask.live.view import PanelState, Result
+from mrcz_dask.live.view import PanelState, Rate, Recent, Result
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import Listener, ProcessorFailed, ProcessorLoaded, ProcessorRestarted, Warned
 
@@ -193,15 +191,15 @@ class Runner:
             self._hosted = self._pool.take(self.name, self._stop)
             if self._hosted is None:
                 return False
-            loaded = self._load(self._script)
-        except (WorkerLostError, TimeoutError) as error:
-            self._lose_worker(-1, f"while it was loaded: {error}")
+            error = self._load(self._script)
+        except (WorkerLostError, TimeoutError) as lost:
+            self._lose_worker(-1, f"while it was loaded: {lost}")
             self._stop.wait(WATCH_SECONDS)
             return False
-        if loaded.spec is not None:
+        if not error:
             return True
-        self._update(status="failed", load_error=loaded.error)
-        self._listen(ProcessorFailed(self.name, -1, loaded.error))
+        self._update(status="failed", load_error=error)
+        self._listen(ProcessorFailed(self.name, -1, error))
         while not (self.mailbox.depth or self.mailbox.ended or self._stop.wait(WATCH_SECONDS)):
             script = self._file.edited(self._script)
             if script is not None:
@@ -211,33 +209,26 @@ class Runner:
         self._hosted = None
         return False
 
-    def _load(self, script: Script) -> Loaded:
+    def _load(self, script: Script) -> str:
+        """Load a version of the file in the worker; return the error if it cannot be loaded."""
         assert self._hosted is not None
-        loaded: Loaded = self._hosted.call("load", script, self._pickled, seconds=LOAD_SECONDS)
-        spec = loaded.spec
+        spec, error = self._hosted.call("load", script, self._pickled, seconds=LOAD_SECONDS)
         if spec is None:
-            return loaded
+            return str(error)
         if self._series is not None:
             self._series.declare(spec)
         with self._lock:
             wanted = self._state.values
             values = spec.values(wanted)
             version = self._state.version + (script != self._script or self._state.version == 0)
-            self._state = replace(
-                self._state,
-                spec=spec,
-                values=values,
-                status="waiting",
-                load_error="",
-                trace="",
-                version=version,
-            )
+            self._state = replace(self._state, spec=spec, values=values, version=version)
+        self._update(status="waiting", load_error="", trace="")
         self._script = script
         self._listen(ProcessorLoaded(self.name, self._state.file, script.digest, version))
         for parameter, value in wanted.items():
             if values.get(parameter) != value:
                 self._listen(Warned(f"{self.name}: {parameter} = {value!r} does not fit it and is ignored"))
-        return loaded
+        return ""
 
     def _reload_edited(self) -> None:
         """Load the file again if it was edited; the old version goes on if that fails."""
@@ -245,7 +236,7 @@ class Runner:
         if script is None:
             return
         try:
-            error = self._load(script).error
+            error = self._load(script)
         except (WorkerLostError, TimeoutError) as lost:
             self._lose_worker(-1, f"while its new version was loaded: {lost}")
             error = f"the new version ended or stopped its worker while it was loaded ({lost})"
@@ -267,7 +258,12 @@ class Runner:
             if setting.reset:
                 hosted.call("reset", seconds=LOAD_SECONDS)
                 self._pickled = None
-            self._store_setting(setting)
+            last = self._last_setting
+            is_same = last is not None and replace(setting, number=last.number) == last
+            if setting.reset or not is_same:
+                self._last_setting = replace(setting, reset=False)
+                if self._series is not None:
+                    self._series.add_setting(setting)
             answer: Answer = hosted.call("run", roi.cut(frame.data), info, setting.values, seconds=seconds)
         except TimeoutError:
             self._lose_worker(number, f"no answer for {seconds:g} s: it hangs, and was ended")
@@ -288,14 +284,6 @@ class Runner:
             is_reset, self._reset = self._reset, False
             return Setting(number, self._state.roi, self._state.values, digest, is_reset)
 
-    def _store_setting(self, setting: Setting) -> None:
-        """Store a setting that differs from the one before."""
-        last = self._last_setting
-        if last is None or setting.reset or replace(setting, number=last.number, reset=last.reset) != last:
-            self._last_setting = setting
-            if self._series is not None:
-                self._series.add_setting(setting)
-
     def _take_answer(self, frame: Frame, answer: Answer) -> None:
         self._pickled = answer.state
         if answer.error:
@@ -307,11 +295,10 @@ class Runner:
             if self._series is not None:
                 self._series.append(result)
         self._rate.count()
-        now = time.monotonic()
+        now, processed = time.monotonic(), self._state.processed + 1
         lag = now - self._arrivals.get(frame.number, now)
         for number in [number for number in list(self._arrivals) if number <= frame.number]:
             self._arrivals.pop(number, None)
-        processed = self._state.processed + 1
         self._update(status="waiting", trace="", processed=processed, lag=lag, number=frame.number)
 
     def _fail(self, number: int, trace: str) -> None:

@@ -7,24 +7,26 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import replace
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Self
 
 from mrcz_dask.formats.compression.codecs import Codec, resolve
 from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.spool import FrameSpool, StreamInfo, describe_damage
-from mrcz_dask.live.record.stacks import CODEC, SPOOL, first_number, stack_name, write_stack
-from mrcz_dask.live.record.storable import (
+from mrcz_dask.live.record.spool import (
+    FrameSpool,
+    StreamInfo,
     check_chunk,
     check_pixels,
+    describe_damage,
     finite_number,
     plain_meta,
     whole_number,
 )
-from mrcz_dask.live.record.streams import StreamStacks
+from mrcz_dask.live.record.stacks import CODEC, SPOOL, first_number, stack_name, write_stack
+from mrcz_dask.live.record.streams import UNNAMED, StreamStacks
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 from mrcz_dask.values.checks import raise_all, whole
@@ -32,7 +34,6 @@ from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, Pa
 from mrcz_dask.values.messages import Listener
 
 STATE = ".recording.json"
-UNNAMED = "frames"  # stream of frames that name none
 _MOST_WAITING = 8  # stacks that wait to be written before frames wait
 
 
@@ -153,30 +154,24 @@ class Recorder:
         with self._lock:
             if self._closed:
                 raise ParameterError(f"the recorder of {self.folder} is closed; make a new one")
-            streams: dict[str, list[Frame]] = {}
+            checked = []
             for frame in frames:
                 check_pixels(frame.data.dtype)
-                stream, meta = frame.stream or UNNAMED, plain_meta(frame.stack, frame.meta)
                 number, index = whole_number(frame.number, "number"), whole_number(frame.index, "index")
-                time = finite_number(frame.time, "time")
-                checked = replace(frame, number=number, index=index, time=time, stream=stream, meta=meta)
-                streams.setdefault(stream, []).append(checked)
-            for stream, group in streams.items():
-                for spool, run in self._streams.cut(stream, self._streams.fresh(stream, group)):
-                    spool.add([(frame, self._chunk(frame, spool.about)) for frame in run])
-                    self.recorded += len(run)
+                time, meta = finite_number(frame.time, "time"), plain_meta(frame.stack, frame.meta)
+                checked.append(replace(frame, number=number, index=index, time=time, meta=meta))
+            for spool, run in self._streams.cut(checked):
+                spool.add([(frame, self._chunk(frame, spool.about)) for frame in run])
+                self.recorded += len(run)
 
     def _begin(self, about: StreamInfo, number: int) -> FrameSpool:
         path = self.folder / f".{stack_name(about.stream, number, about.stack)}{SPOOL}"
-        return FrameSpool.begin(path, about)
+        return FrameSpool.create(path, asdict(about))
 
     def _chunk(self, frame: Frame, about: StreamInfo) -> bytes:
         if frame.chunk is not None:
-            try:
+            with suppress(FormatError):
                 check_chunk(frame.chunk, frame.data.nbytes, frame.data.itemsize)
-            except FormatError:
-                pass
-            else:
                 return frame.chunk
         items = Stored.of(frame.data.dtype, about.shape).items(frame.data)
         key = about.dtype, about.shape

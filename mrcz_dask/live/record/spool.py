@@ -1,7 +1,8 @@
-"""Spool files of live frames: each record holds one compressed frame and its metadata."""
+"""Spool files of live frames, and the checks that a frame can be stored before it is accepted."""
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, astuple, dataclass
@@ -13,12 +14,102 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.formats.compression.chunks import decompress_into
+from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size, decompress_into
+from mrcz_dask.formats.frames import PIXELS
+from mrcz_dask.formats.mrc.modes import pixel_mode
+from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.source import open_file, read_bytes
 from mrcz_dask.formats.spool import Damage, Record, Spool, SpoolReader, scan
 from mrcz_dask.formats.stats import FrameStats, frame_stats
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import DamagedError, FormatError
+
+LARGEST_NUMBER = 1 << 53
+_LATEST = 1e11  # seconds since 1970
+_MOST_LEVELS = 16
+
+
+def check_chunk(chunk: bytes, nbytes: int, itemsize: int) -> None:
+    """Check that a frame's compressed chunk can be stored unchanged: blosc version 2,
+    expected pixel size and bytes.
+
+    Raises
+    ------
+    DamagedError, FormatError
+        The chunk differs.
+    """
+    header = ChunkHeader.parse(chunk)
+    check_size(header, nbytes)
+    if header.version != 2 or header.typesize != itemsize or header.cbytes != len(chunk):
+        raise FormatError(
+            f"a chunk of version {header.version}, typesize {header.typesize} and {header.cbytes} bytes; "
+            f"expected version 2, typesize {itemsize} and {len(chunk)} bytes"
+        )
+
+
+def check_pixels(dtype: np.dtype[Any]) -> None:
+    """Check that MRC files can hold pixels of a dtype.
+
+    Raises
+    ------
+    DtypeError
+        MRC cannot; names the type to cast to.
+    """
+    if dtype.newbyteorder("=") not in PIXELS:
+        pixel_mode(dtype)
+
+
+def whole_number(value: object, key: str, most: int = LARGEST_NUMBER) -> int:
+    """Return a value that is a whole number from 0 to `most`.
+
+    Raises
+    ------
+    FormatError
+        It is something else; names it.
+    """
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not 0 <= value <= most:
+        raise FormatError(f"{key} is {value!r}; expected a whole number from 0 to {most}")
+    return int(value)
+
+
+def finite_number(value: object, key: str) -> float:
+    """Return a value that is a number below 1e11, as times in seconds since 1970 are.
+
+    Raises
+    ------
+    FormatError
+        It is something else, or not finite; names it.
+    """
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not is_number or not abs(value) < _LATEST:  # type: ignore[arg-type]
+        raise FormatError(f"{key} is {value!r:.100}; expected a number below {_LATEST:g}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def plain_meta(stack: str, meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a frame's metadata as plain values, after checking that files can hold them.
+
+    Raises
+    ------
+    FormatError
+        The metadata are nested too deeply, or hold values that no file can hold.
+    """
+    if _is_deeper(meta, _MOST_LEVELS):
+        raise FormatError(f"meta has more than {_MOST_LEVELS} levels; expected plain values")
+    try:
+        values: dict[str, Any] = plain(dict(meta))
+        json.dumps([stack, values], ensure_ascii=False).encode()
+    except ValueError as error:
+        raise FormatError(f"stack or meta cannot be stored ({error}); expected plain values") from None
+    return values
+
+
+def _is_deeper(value: object, levels: int) -> bool:
+    """Return True if maps and lists are nested in more than so many levels."""
+    if not isinstance(value, (Mapping, list, tuple)):
+        return False
+    items = value.values() if isinstance(value, Mapping) else value
+    return levels == 0 or any(_is_deeper(item, levels - 1) for item in items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,26 +183,13 @@ class Entry:
         """
         data: NDArray[Any] = np.empty(about.shape, about.dtype)
         decompress_into(chunk, data)
-        return Frame(
-            self.number,
-            self.time,
-            data.astype(data.dtype.newbyteorder("="), copy=False),
-            about.stack,
-            self.index,
-            about.pixel_size,
-            self.meta,
-            chunk,
-            about.stream,
-        )
+        data = data.astype(data.dtype.newbyteorder("="), copy=False)
+        facts = (about.stack, self.index, about.pixel_size, self.meta)
+        return Frame(self.number, self.time, data, *facts, chunk, about.stream)
 
 
 class FrameSpool(Spool):
     """Spool file to which the frames of one stack are appended until the stack is written."""
-
-    @classmethod
-    def begin(cls, path: Path, about: StreamInfo) -> FrameSpool:
-        """Create the spool file of a new stack."""
-        return cls.create(path, asdict(about))
 
     @cached_property
     def about(self) -> StreamInfo:
@@ -138,14 +216,8 @@ class FrameSpool(Spool):
         for frame, chunk in frames:
             # the pixels are at hand now; whoever writes the stack need not decode them for the statistics
             stats = frame_stats(frame.data)
-            header = {
-                "number": frame.number,
-                "time": frame.time,
-                "index": frame.index,
-                "meta": dict(frame.meta),
-                "stats": None if stats is None else astuple(stats),
-            }
-            items.append((header, chunk))
+            entry = Entry(frame.number, frame.time, frame.index, dict(frame.meta), stats)
+            items.append((asdict(entry) | {"stats": None if stats is None else astuple(stats)}, chunk))
         self.append(items)
 
     def frames(self) -> Iterator[NDArray[Any]]:

@@ -97,19 +97,12 @@ def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) ->
     )
     # 8-bit counts beyond 127 are stored in 16 bits, which chunks of 8 bits cannot become
     is_wide = about.dtype[1:] == "u1" and any(e.stats and e.stats.maximum > _INT8_MAX for e in entries)
-    shape = len(spool), *about.shape
+    shape, history = (len(spool), *about.shape), provenance.append(None, step)
     digest: Any = PixelDigest(shape, about.dtype) if is_wide else xxhash.xxh3_128()
+    options: Any = {"codec": CODEC, "pixel_size": about.pixel_size, "meta": meta, "provenance": history}
     with (
         read_back(path, digest.hexdigest, bytes_alone=not is_wide) as place,
-        StackWriter(
-            place,
-            shape,
-            about.dtype,
-            codec=CODEC,
-            pixel_size=about.pixel_size,
-            meta=meta,
-            provenance=provenance.append(None, step),
-        ) as writer,
+        StackWriter(place, shape, about.dtype, **options) as writer,
     ):
         for record, entry in zip(spool.records, entries, strict=True):
             chunk = spool.body(record)
@@ -136,12 +129,12 @@ def _holds(path: Path, live: Mapping[str, Any]) -> bool:
 def _live_meta(spool: FrameSpool) -> dict[str, Any]:
     """Return numbers, times, indices and metadata of the frames; metadata only where they change."""
     about, entries = spool.about, spool.entries
-    before = [{}, *(entry.meta for entry in entries)]
-    changes = [
-        [k, dict(entry.meta)]
-        for k, (last, entry) in enumerate(zip(before, entries, strict=False))
-        if entry.meta != last
-    ]
+    changes: list[list[Any]] = []
+    last: dict[str, Any] = {}
+    for k, entry in enumerate(entries):
+        if entry.meta != last:
+            last = dict(entry.meta)
+            changes.append([k, last])
     return {
         "stream": about.stream,
         "stack": about.stack,
@@ -174,18 +167,13 @@ def recorded(folder: str | os.PathLike[str], stream: str | None = None, start: i
     FormatError
         A file is damaged.
     """
-    for (name, _), path in sorted(_files(Path(folder)).items()):
+    for (name, _), path in sorted(recorded_files(Path(folder)).items()):
         if stream in (None, name):
             yield from _frames(path, start)
 
 
-def recorded_streams(folder: str | os.PathLike[str]) -> list[str]:
-    """Return the names of the streams (cameras) that were recorded in a folder."""
-    return sorted({name for name, _ in _files(Path(folder))})
-
-
-def _files(folder: Path) -> dict[tuple[str, int], Path]:
-    """Return spools and stacks by stream and first number."""
+def recorded_files(folder: Path) -> dict[tuple[str, int], Path]:
+    """Return the spool files and stacks of a recording, by stream (camera) and first number."""
     files: dict[tuple[str, int], Path] = {}
     # spools first: one that becomes a stack meanwhile is found at least once
     for path in folder.glob(f".*{SPOOL}"):

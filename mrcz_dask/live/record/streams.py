@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
@@ -27,6 +28,7 @@ class OpenStack(Protocol):
 
 
 S = TypeVar("S", bound=OpenStack)
+UNNAMED = "frames"  # stream of frames that name none
 _REMEDY = "move it away and run again: senders know which of their frames are safe, and nothing is deleted"
 
 
@@ -74,7 +76,12 @@ class StreamStacks(Generic[S]):
     ) -> None:
         self._path, self._most, self._listen = path, frames_per_stack, listen
         self._begin, self._end = begin, end
-        self._written = _read_numbers(path) if path.exists() else {}
+        self._written: dict[str, int] = {}
+        if path.exists():  # a file of an older version has no checksum
+            self._written = unsealed_values(read_json(path, _REMEDY), str(path), _REMEDY)
+            with reading(str(path), "the numbers of frames by streams", _REMEDY):
+                if not all(type(number) is int and number >= 0 for number in self._written.values()):
+                    raise ValueError(f"found {self._written!r}")
         self.next: dict[str, int] = dict(self._written)
         self.open: dict[str, S] = {}
         self.missing = 0
@@ -92,20 +99,20 @@ class StreamStacks(Generic[S]):
         if len(stack) >= self._most:
             self.end(stream)
 
-    def fresh(self, stream: str, frames: Sequence[Frame]) -> list[Frame]:
-        """Return the frames that are new to the stream; senders may send frames again."""
-        fresh: list[Frame] = []
-        last = self.next.get(stream, 0) - 1
-        for frame in frames:
-            if frame.number > last:
-                fresh.append(frame)
-                last = frame.number
-        return fresh
-
-    def cut(self, stream: str, frames: Sequence[Frame]) -> Iterator[tuple[S, list[Frame]]]:
-        """Yield the frames split by stack, each group with its stack,
+    def cut(self, frames: Sequence[Frame]) -> Iterator[tuple[S, list[Frame]]]:
+        """Yield the frames that are new to their streams, split by stack, each group with its stack,
         to which the caller adds it before the next.
         """
+        fresh: dict[str, list[Frame]] = {}
+        for frame in frames:
+            stream = frame.stream or UNNAMED
+            group = fresh.setdefault(stream, [])
+            if frame.number >= (group[-1].number + 1 if group else self.next.get(stream, 0)):
+                group.append(replace(frame, stream=stream))
+        for stream, group in fresh.items():
+            yield from self._cut_stream(stream, group)
+
+    def _cut_stream(self, stream: str, frames: Sequence[Frame]) -> Iterator[tuple[S, list[Frame]]]:
         while frames:
             about = StreamInfo.of(frames[0])
             if stream in self.open and self.open[stream].about != about:
@@ -141,12 +148,3 @@ class StreamStacks(Generic[S]):
         """Note in the file that the frames of a stream up to number `last` are in finished stacks."""
         self._written[stream] = max(self._written.get(stream, 0), last + 1)
         write_atomic(self._path, json.dumps(sealed_values(self._written)).encode())
-
-
-def _read_numbers(path: Path) -> dict[str, int]:
-    """Return the numbers in a file; one of an older version has no checksum."""
-    numbers = unsealed_values(read_json(path, _REMEDY), str(path), _REMEDY)
-    with reading(str(path), "the numbers of frames by streams", _REMEDY):
-        if not all(type(number) is int and number >= 0 for number in numbers.values()):
-            raise ValueError(f"found {numbers!r}")
-    return numbers

@@ -6,6 +6,7 @@ import hmac
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, Self
@@ -104,8 +105,7 @@ class Listen:
         self._batch: list[Frame] = []
         self._had_peers = False
         place = endpoint(address)
-        self._context = zmq.Context()
-        self._socket = self._bind(place, keys)
+        self._bind(place, keys)
         self.address = self.name = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         host = place.removeprefix("tcp://")
         if not host.startswith(_LOOPBACK) and "://" not in host:
@@ -117,8 +117,9 @@ class Listen:
                 )
             )
 
-    def _bind(self, place: str, keys: tuple[bytes, bytes] | None) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.ROUTER)
+    def _bind(self, place: str, keys: tuple[bytes, bytes] | None) -> None:
+        self._context = zmq.Context()
+        self._socket = socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 1000)
         # a longer part ends its connection before it is in memory
         socket.setsockopt(zmq.MAXMSGSIZE, self._largest + (1 << 20))
@@ -129,10 +130,8 @@ class Listen:
         try:
             socket.bind(place)
         except zmq.ZMQError as error:
-            socket.close()
-            self._context.term()
+            self.close()
             raise SessionError(f"cannot listen at {place} ({error}); choose another address") from error
-        return socket
 
     def run(self, publish: Publish, stop: Event) -> None:
         """Pass on received frames, several at a time if they have arrived, until `stop` is set.
@@ -155,7 +154,13 @@ class Listen:
                 if self._socket.poll(tick):
                     self._receive(publish)
                     quiet = 0
-                self._acknowledge_safe()
+                if self._safe_below is None:
+                    continue
+                for sender, peer in self._peers.items():  # frames that became safe after they were published
+                    number = self._safe_number(peer.stream)
+                    if number > self._acknowledged.get(sender, 0):
+                        self._acknowledged[sender] = number
+                        self._answer(sender, b"ACK", next=number)
         except BaseException as error:
             for sender in self._peers:
                 self._answer(sender, b"LATER", reason=f"{type(error).__name__}: {error}")
@@ -200,16 +205,6 @@ class Listen:
         for sender, peer in self._peers.items():
             if peer.stream in streams and self._safe_below is None:
                 self._answer(sender, b"ACK", next=self._expected[peer.stream])
-
-    def _acknowledge_safe(self) -> None:
-        """Acknowledge frames that have become safe since they were published."""
-        if self._safe_below is None:
-            return
-        for sender, peer in self._peers.items():
-            number = self._safe_number(peer.stream)
-            if number > self._acknowledged.get(sender, 0):
-                self._acknowledged[sender] = number
-                self._answer(sender, b"ACK", next=number)
 
     def _safe_number(self, stream: str) -> int:
         """Return the number below which the frames of a stream are safe."""
@@ -287,11 +282,8 @@ class Listen:
             self._listener(messages.Warned(f"{self.address}: {who} was refused: {reason}"))
 
     def _answer(self, sender: bytes, kind: bytes, **fields: Any) -> None:
-        """Answer; a sender that is gone, or does not listen, is left alone."""
-        try:
+        with suppress(zmq.Again):  # a sender that is gone, or does not listen, is left alone
             self._socket.send_multipart([sender, kind, json.dumps(fields).encode()], zmq.NOBLOCK)
-        except zmq.Again:
-            return
 
 
 def endpoint(address: str) -> str:

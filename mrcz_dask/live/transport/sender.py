@@ -121,16 +121,16 @@ class FrameSender:
         self._refusal = self._excuse = ""
         self._heard = self._asked = clock.monotonic() - retry
         self._lock = threading.RLock()
-        self._context = zmq.Context()
-        self._socket = self._connect(server_key)
+        self._connect(server_key)
         try:
             self._wait(lambda: self._ready)
         except BaseException:
             self._release()
             raise
 
-    def _connect(self, server_key: bytes | None) -> zmq.Socket[bytes]:
-        socket = self._context.socket(zmq.DEALER)
+    def _connect(self, server_key: bytes | None) -> None:
+        self._context = zmq.Context()
+        self._socket = socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.LINGER, 0)
         # frames are kept here, not in a queue to a receiver that may never come back
         socket.setsockopt(zmq.IMMEDIATE, 1)
@@ -143,10 +143,8 @@ class FrameSender:
         try:
             socket.connect(self.address)
         except zmq.ZMQError as error:
-            socket.close()
-            self._context.term()
+            self._release()
             raise ValueError(f"address is {self.address!r} ({error}); expected tcp://HOST:PORT") from error
-        return socket
 
     @property
     def next_number(self) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -19,8 +18,7 @@ from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.frames import PIXELS
 from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.record.storable import (
-    LARGEST_NUMBER,
+from mrcz_dask.live.record.spool import (
     check_chunk,
     check_pixels,
     finite_number,
@@ -82,7 +80,7 @@ class Hello:
             raise FormatError(f"stream is {stream!r}; expected up to 64 letters, digits, '.', '-' and '_'")
         if not isinstance(session, str) or not _NAME.fullmatch(session):
             raise FormatError(f"session is {session!r}; expected up to 64 letters and digits")
-        greeting, acknowledged = (_whole(fields, key, LARGEST_NUMBER) for key in ("greeting", "acknowledged"))
+        greeting, acknowledged = (whole_number(fields.get(key), key) for key in ("greeting", "acknowledged"))
         return cls(stream, session, greeting, acknowledged, token if isinstance(token, str) else "")
 
 
@@ -121,33 +119,26 @@ class Announced:
             The pixels cannot be recorded; names the type to cast to.
         """
         fields = _json_object(data)
-        number = _whole(fields, "number", LARGEST_NUMBER)
+        number = whole_number(fields.get("number"), "number")
         dtype, shape = _dtype(fields.get("dtype")), _shape(fields.get("shape"))
         if prod(shape) * dtype.itemsize > largest:
             raise FormatError(f"a frame {shape} {dtype}; expected {largest} bytes at most")
         encoding = fields.get("encoding")
         if encoding not in ("blosc", "raw"):
             raise FormatError(f"encoding is {encoding!r}; expected blosc or raw")
-        time, pixel_size = _number(fields, "time"), _number(fields, "pixel_size")
-        stack, meta = fields.get("stack"), fields.get("meta")
+        time, size, stack, meta = (fields.get(key) for key in ("time", "pixel_size", "stack", "meta"))
         if time is None or not isinstance(stack, str) or not isinstance(meta, dict):
             raise FormatError(f"frame {number}: expected a time, the name of a stack, and an object as meta")
+        pixel_size = None if size is None else finite_number(size, "pixel_size")
         if pixel_size is not None and pixel_size <= 0:
             raise FormatError(
                 f"frame {number}: pixel_size is {pixel_size!r}; expected a size above 0, or null"
             )
-        frame = Frame(
-            number,
-            time,
-            np.empty((0, 0), np.uint8),
-            stack,
-            _whole(fields, "index", LARGEST_NUMBER),
-            pixel_size,
-            plain_meta(stack, meta),
-            stream=stream,
-        )
-        after, crc = _whole(fields, "after", number), _whole(fields, "crc", 1 << 32)
-        return cls(frame, after, dtype, shape, encoding, crc)
+        time, index = finite_number(time, "time"), whole_number(fields.get("index"), "index")
+        facts = (stack, index, pixel_size, plain_meta(stack, meta))
+        frame = Frame(number, time, np.empty((0, 0), np.uint8), *facts, stream=stream)
+        after = whole_number(fields.get("after"), "after", number)
+        return cls(frame, after, dtype, shape, encoding, whole_number(fields.get("crc"), "crc", 1 << 32))
 
     def pixels(self, payload: bytes) -> NDArray[Any]:
         """Check and decompress the pixels of this frame from the bytes received; read-only.
@@ -192,18 +183,7 @@ def _dtype(name: object) -> np.dtype[Any]:
 
 
 def _shape(sides: object) -> tuple[int, int]:
-    if not isinstance(sides, list) or len(sides) != 2:
-        raise FormatError(f"shape is {sides!r}; expected [ny, nx]")
-    ny, nx = (_whole({"shape": side}, "shape", _LARGEST_SIDE) for side in sides)
-    if ny == 0 or nx == 0:
-        raise FormatError(f"shape is {sides!r}; expected at least one pixel")
+    if not isinstance(sides, list) or len(sides) != 2 or 0 in sides:
+        raise FormatError(f"shape is {sides!r}; expected [ny, nx], at least one pixel")
+    ny, nx = (whole_number(side, "shape", _LARGEST_SIDE) for side in sides)
     return ny, nx
-
-
-def _whole(fields: Mapping[str, Any], key: str, most: int) -> int:
-    return whole_number(fields.get(key), key, most)
-
-
-def _number(fields: Mapping[str, Any], key: str) -> float | None:
-    value = fields.get(key)
-    return None if value is None else finite_number(value, key)

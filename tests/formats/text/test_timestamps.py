@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.text.timestamps import find_time, moment
+from mrcz_dask.formats.text.mdoc import find_time, moment
 
 MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 TIME = datetime(2026, 10, 14, 19, 6, 33)

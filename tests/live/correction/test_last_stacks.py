@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mrcz_dask.live.correction.last_stacks import LastStacks
+from mrcz_dask.live.correction.learning import LastStacks
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.params import KomaParams, Settings

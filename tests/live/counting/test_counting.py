@@ -23,9 +23,8 @@ from mrcz_dask.counting.tasks import estimate_memory
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.live.counting.frame_compressor import LADDER, FrameCompressor, SentTask, count_sent
-from mrcz_dask.live.counting.run import count_stream
 from mrcz_dask.live.counting.stacks import StreamOptions
-from mrcz_dask.live.counting.stream import CountStream
+from mrcz_dask.live.counting.stream import CountStream, count_stream
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.transport import sender as sender_module
 from mrcz_dask.live.transport.listen import Listen

@@ -12,7 +12,7 @@ import pytest
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.page.page import served_live
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Pool, open_pool
 from mrcz_dask.live.processors.results import ResultStore
 from mrcz_dask.live.session import LiveParams, Session

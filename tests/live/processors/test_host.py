@@ -6,8 +6,7 @@ import pytest
 
 from mrcz_dask.live.frames import FrameInfo, Roi
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
-from mrcz_dask.live.processors.host import Answer, Host, as_declared
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Answer, Host, Script, as_declared
 from mrcz_dask.values.errors import ProcessorError
 
 Write = Callable[[str, str], Script]
@@ -33,7 +32,7 @@ def _run(host: Host, **values: Any) -> Answer:
 def test_a_state_of_the_files_own_class_goes_to_another_process(write: Write) -> None:
     script = write("counting", COUNTING.format("keep"))
     host = Host()
-    assert host.load(script).spec is not None
+    assert host.load(script)[0] is not None
     kept = [_run(host) for _ in range(3)][-1].state
     other = Host()
     other.load(script, kept)
@@ -70,13 +69,13 @@ def test_what_does_not_load_leaves_what_is_there(write: Write) -> None:
     host = Host()
     host.load(write("counting", COUNTING.format("keep")))
     _run(host)
-    assert "ZeroDivisionError" in host.load(write("counting", "1 / 0")).error
+    assert "ZeroDivisionError" in host.load(write("counting", "1 / 0"))[1]
     assert _run(host).values == {"n": 2.0}
 
 
 def test_what_makes_the_state_may_fail(write: Write) -> None:
     body = COUNTING.format("keep").replace("state=Counter", "state=lambda: 1 / 0")
-    assert "ZeroDivisionError" in Host().load(write("counting", body)).error
+    assert "ZeroDivisionError" in Host().load(write("counting", body))[1]
 
 
 SPEC = Spec("f", "f", (Scalar("a"), Profile("b"), Image("c")))

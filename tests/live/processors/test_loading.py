@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mrcz_dask.live.processors.loading import Script, load
+from mrcz_dask.live.processors.host import Script, load
 from mrcz_dask.values.errors import ParameterError, ProcessorError
 
 Write = Callable[[str, str], Script]

@@ -10,7 +10,7 @@ from distributed import LocalCluster
 
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.live.frames import FrameInfo, Roi
-from mrcz_dask.live.processors.loading import Script
+from mrcz_dask.live.processors.host import Script
 from mrcz_dask.live.processors.pool import Hosted, Pool, WorkerLostError, open_pool
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.messages import ClusterReady, Warned
@@ -31,7 +31,7 @@ def die(frame, *, now: bool = False):
 def _taken(pool: Pool, script: Script) -> Hosted:
     hosted = pool.take("die", Event())
     assert hosted is not None
-    assert hosted.call("load", script, seconds=60).error == ""
+    assert hosted.call("load", script, seconds=60)[1] == ""
     return hosted
 
 

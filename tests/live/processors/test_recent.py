@@ -2,8 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.live.processors.recent import SCALARS, Rate, Recent
-from mrcz_dask.live.view import Result
+from mrcz_dask.live.view import SCALARS, Rate, Recent, Result
 
 
 @given(st.lists(st.integers(0, 5), max_size=30))

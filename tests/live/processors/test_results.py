@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mrcz_dask.live.frames import Roi
-from mrcz_dask.live.page.export_files import StoredResults, write_csv
+from mrcz_dask.live.page.exports import StoredResults, write_csv
 from mrcz_dask.live.processors.checking import MARK, results_problems
 from mrcz_dask.live.processors.declare import Image, Profile, Scalar, Spec
 from mrcz_dask.live.processors.results import ResultStore, Setting

@@ -1,5 +1,6 @@
 """Frames in spools come back as they were sent."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ def frame(number: int) -> Frame:
 
 
 def test_frames_come_back(tmp_path: Path) -> None:
-    spool = FrameSpool.begin(tmp_path / "a", StreamInfo.of(frame(0)))
+    spool = FrameSpool.create(tmp_path / "a", asdict(StreamInfo.of(frame(0))))
     spool.add([(frame(k), Codec().compress(pixels(k))) for k in range(5)])
     entries = spool.entries
     spool.close()

@@ -14,7 +14,7 @@ import tifffile
 
 import mrcz_dask
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.transport.folder import Folder
+from mrcz_dask.live.transport.replay import Folder
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import StackLeftOut
 from tests.live.conftest import Ears
