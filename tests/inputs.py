@@ -242,14 +242,14 @@ def read_star(text: str) -> dict[str, dict[str, list[str]]]:
     table: dict[str, list[str]] = {}
     loop = False
     for line in text.splitlines():
-        words = _words(line)
-        if not words or words[0].startswith("#"):
+        words, bare = _words(line), line.lstrip()  # in quotes a mark is a value's
+        if not words or bare.startswith("#"):
             continue
-        if words[0].startswith("data_"):
+        if bare.startswith("data_"):
             table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
-        elif words[0] == "loop_":
+        elif bare.startswith("loop_"):
             loop = True
-        elif words[0].startswith("_"):
+        elif bare.startswith("_"):
             table[words[0][1:]] = [] if loop else words[1:2]
         else:
             for column, word in zip(table.values(), words, strict=True):

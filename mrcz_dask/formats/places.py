@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 WRAPPERS = (".gz", ".bz2", ".xz", ".zst")
@@ -140,6 +140,12 @@ def is_text(path: str | os.PathLike[str]) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def is_inside(name: str) -> bool:
+    """Return whether a name in a file stays in the file's folder or below: no ``..``, not absolute."""
+    path = PurePath(name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def resolved(path: str | os.PathLike[str]) -> Path:

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from mrcz_dask.formats.metadata import parse_json, reading, sealed_values, unsealed_values
+from mrcz_dask.formats.places import is_inside
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.source import open_file
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError, FormatError
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
+from mrcz_dask.values.sizes import some
 from mrcz_dask.values.texts import json_text
 
 NAME = "events.jsonl"
@@ -65,7 +67,11 @@ def from_line(line: str) -> Moment | None:
             raise FormatError(f"{NAME} is of another layout than this program's, {VERSION}; {REMEDY}")
         if kind is not None:
             if isinstance(values.get("found"), dict):
-                values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
+                found = values["found"] = _FOUND[values["phase"]].from_dict(values["found"])
+                if isinstance(found, StackResult | Written):
+                    names = (found.output, *dict(found.files))
+                    if not all(map(is_inside, names)):
+                        raise ValueError(f"found {some(names)}, outside of the folder")
             return time, kind.from_dict(values)  # raises TypeError for the fields of another version
     return None
 

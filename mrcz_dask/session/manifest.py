@@ -1,30 +1,41 @@
-"""Keep ``MANIFEST``, the outputs' SHA-256 (for ``sha256sum -c MANIFEST``), and find missing outputs."""
+"""Keep ``MANIFEST``, the outputs' SHA-256 (for ``sha256sum -c MANIFEST``), and find missing outputs.
+
+Its first line, which sha256sum passes over, has the checksum of the others, by which lines that are gone are
+missed.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
+
+import xxhash
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import files_in, whole_digest
-from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.places import is_inside, measure
 from mrcz_dask.formats.source import read_file
 from mrcz_dask.values import messages
 from mrcz_dask.values.records import StackResult, Written
 from mrcz_dask.values.sizes import some
 
 NAME = "MANIFEST"
+FOREIGN = "is no list of sha256sum, or damaged, and is left as it is; outputs are not listed; move it away"
 REMEDY = "copy it back, or run the same command again"
 Output = StackResult | Written
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
 _LARGEST = 1 << 28
+_HEAD = b"# xxh3 of the lines below: "
 _PART = re.compile(r"(.*?\.zarr(?=/)|.*(?=\.json$)).*", re.DOTALL)
 
 
 class Manifest:
     """A listener that keeps ``MANIFEST`` true: adds finished outputs, removes those to be made again.
+
+    What commands without a log have listed stays. So does a ``MANIFEST`` of another program.
 
     Parameters
     ----------
@@ -37,8 +48,17 @@ class Manifest:
     """
 
     def __init__(self, folder: Path, known: Iterable[Output], warn: messages.Listener) -> None:
-        self._path, self._warn = folder / NAME, warn
+        self._warn = warn
+        self._path: Path | None = folder / NAME
         self._files = {one.name: one.files for one in known}
+        ours = {name for files in self._files.values() for name, _ in files}
+        self._others: dict[str, str] = {}
+        with suppress(OSError):  # said when it is written
+            lines = _lines(self._path) if self._path.exists() else []
+            self._others = {file[0]: file[1] for file in map(_file, lines) if file and file[0] not in ours}
+            if not ours and _is_foreign(self._path):
+                self._path = None
+                warn(messages.Warned(f"{folder / NAME}: {FOREIGN}"))
 
     def __call__(self, message: messages.Message) -> None:
         """Take in one message."""
@@ -53,7 +73,9 @@ class Manifest:
                 pass
             case _:
                 return
-        _write(self._path, (one for files in self._files.values() for one in files), self._warn)
+        if self._path is not None:
+            new = dict(one for files in self._files.values() for one in files)
+            _write(self._path, _merged(self._others, new), self._warn)
 
 
 def add(folder: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:
@@ -61,13 +83,15 @@ def add(folder: Path, files: Iterable[tuple[str, str]], warn: messages.Listener)
     path = folder / NAME
     known, new = _listed(path), dict(files)
     if known is None:
-        warn(
-            messages.Warned(f"{path}: is no list of sha256sum, and is left as it is; outputs are not listed")
-        )
+        warn(messages.Warned(f"{path}: {FOREIGN}"))
     elif new:
-        again = {_of_stack(name) for name in new}
-        others = {name: sha256 for name, sha256 in known.items() if _of_stack(name) not in again}
-        _write(path, (others | new).items(), warn)
+        _write(path, _merged(known, new), warn)
+
+
+def _merged(known: dict[str, str], new: dict[str, str]) -> dict[str, str]:
+    """Return files with new ones in the place of all files of the same output."""
+    again = {_of_stack(name) for name in new}
+    return {name: sha256 for name, sha256 in known.items() if _of_stack(name) not in again} | new
 
 
 def listed(folder: Path, results: Iterable[Output]) -> list[Output]:
@@ -94,8 +118,8 @@ def damage(folder: Path, results: Iterable[Output]) -> str:
     latest = {one.name: one.files for one in results}  # of two formats of one stack
     due = {name: sha256 for files in latest.values() for name, sha256 in files}
     known = _listed(path)
-    if known is None and (due or any(map(_LINE.fullmatch, _lines(path)))):
-        return f"{path}: a line is none of sha256sum; run the same command again"
+    if known is None and (due or not _is_foreign(path)):
+        return f"{path}: is damaged; run the same command again, or move it away"
     known = known or {}
     if wrong := sorted(name for name, sha256 in due.items() if known.get(name) != sha256):
         return f"{path}: does not list {some(wrong)} as the run wrote it; run the same command again"
@@ -108,36 +132,56 @@ def _of_stack(name: str) -> str:
 
 
 def _listed(path: Path) -> dict[str, str] | None:
-    """Return the SHA-256 of each file; None if it is a file of another kind."""
+    """Return the SHA-256 of each file; None if it is damaged, or a file of another kind."""
     if not path.exists():
         return {}
     *lines, rest = _lines(path)
-    found = [_LINE.fullmatch(line) for line in lines]
-    if rest or not all(found):
+    if lines and lines[0].startswith("#") and lines.pop(0) != _head("\n".join([*lines, rest])):
         return None
-    back = {value: key for key, value in _ESCAPES.items()}
-    texts = [(one[1], one[2], one[3]) for one in found if one]
-    return {
-        re.sub(r"\\[\\nr]", lambda it: back[it[0]], name) if escaped else name: sha256
-        for escaped, sha256, name in texts
-    }
+    files = [_file(line) for line in lines]
+    return None if rest or not files else dict(file for file in files if file) if all(files) else None
+
+
+def _file(line: str) -> tuple[str, str] | None:
+    """Return name and SHA-256 in a line; None if it is damaged, or leads out of the folder."""
+    found = _LINE.fullmatch(line)
+    if found is None:
+        return None
+    escaped, sha256, name = found.groups()
+    if escaped:
+        back = {value: key for key, value in _ESCAPES.items()}
+        name = re.sub(r"\\[\\nr]", lambda it: back[it[0]], name)
+    return (name, sha256) if is_inside(name) else None
+
+
+def _is_foreign(path: Path) -> bool:
+    """Return whether a file has neither the first line nor any other of a ``MANIFEST`` of ours."""
+    if not path.exists():
+        return False
+    head = read_file(path, _LARGEST)[: len(_HEAD)]
+    return not _HEAD.startswith(head) and not any(map(_LINE.fullmatch, _lines(path)))
 
 
 def _lines(path: Path) -> list[str]:
     return read_file(path, _LARGEST).decode("utf-8", "surrogateescape").split("\n")
 
 
-def _write(path: Path, files: Iterable[tuple[str, str]], warn: messages.Listener) -> None:
+def _head(text: str) -> str:
+    return _HEAD.decode() + xxhash.xxh3_64_hexdigest(text.encode("utf-8", "surrogateescape"))
+
+
+def _write(path: Path, files: dict[str, str], warn: messages.Listener) -> None:
     lines = []
-    for name, sha256 in sorted(files):
+    for name, sha256 in sorted(files.items()):
         escaped = re.sub(r"[\\\n\r]", lambda found: _ESCAPES[found[0]], name)
         lines.append(f"{'' if escaped == name else chr(92)}{sha256}  {escaped}\n")
-    text = "".join(lines).encode("utf-8", "surrogateescape")
+    text = "".join(lines)
+    data = f"{_head(text)}\n{text}".encode("utf-8", "surrogateescape")
     try:
-        if not text:  # which sha256sum would not take
+        if not lines:  # which sha256sum would not take
             path.unlink(missing_ok=True)
-        elif not path.is_file() or path.read_bytes() != text:
-            write_atomic(path, text)
+        elif not path.is_file() or path.read_bytes() != data:
+            write_atomic(path, data)
     except OSError as error:  # the stacks matter more
         warn(messages.Warned(f"{path}: cannot be written ({error.strerror or error})"))
 

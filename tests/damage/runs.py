@@ -104,6 +104,11 @@ def is_true(path: Path) -> bool:
     return not manifest.damage(path.parent, [Written("a", "a.mrcz", 6, "", FILES)])
 
 
+def is_whole_without_a_log(path: Path) -> bool:
+    """Return whether `MANIFEST` of a command that writes no log is as it was written."""
+    return path.exists() and not manifest.damage(path.parent, [])
+
+
 def write_numbers(folder: Path) -> Path:
     """Write up to which frames streams are recorded."""
     _streams(folder).written("a", 7)
@@ -140,6 +145,7 @@ KINDS = [
     Kind("log", ("session/log.py",), write_log, read_log, agree=none_is_new),
     Kind("results", (RESULTS,), write_results, read_results, is_sound_store, same=same_json),
     Kind("MANIFEST", ("session/manifest.py",), write_manifest, read_nothing, is_true),
+    Kind("MANIFEST alone", ("session/manifest.py",), write_manifest, read_nothing, is_whole_without_a_log),
     Kind("recorded numbers", (NUMBERS,), write_numbers, read_numbers, optional=lambda file: True),
     Kind("spool", ("formats/spool.py",), write_spool, read_spool, agree=none_is_new),
     Kind("calibration", ("counting/calibration.py",), write_calibration, read_calibration, same=same_json),

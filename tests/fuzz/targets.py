@@ -294,7 +294,12 @@ def _read_recording(data: bytes, folder: Path) -> object:
 
 
 def _manifests(folder: Path) -> list[bytes]:
-    return [f"{'ab' * 32}  a.mrcz\n\\{'01' * 32}  b\\nc.zarr/zarr.json\n".encode()]
+    from mrcz_dask.session.manifest import NAME, add
+    from mrcz_dask.values.messages import silent
+
+    add(folder, [("a.mrcz", "ab" * 32), ("b\nc.zarr/zarr.json", "01" * 32)], silent)
+    sealed = (folder / NAME).read_bytes()
+    return [sealed, sealed.partition(b"\n")[2]]
 
 
 def _read_manifest(data: bytes, folder: Path) -> object:

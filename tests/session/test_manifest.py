@@ -15,7 +15,8 @@ from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.session.log import Log, last_outputs, last_results, read_messages
-from mrcz_dask.session.manifest import NAME, Manifest, damage, lost
+from mrcz_dask.session.manifest import NAME, Manifest, add, damage, lost
+from mrcz_dask.session.manifest import listed as outputs_in
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 from mrcz_dask.values.records import StackResult, Written
@@ -50,7 +51,9 @@ def checked(out: Path) -> int:
 
 
 def listed(out: Path) -> set[str]:
-    return {line.split("  ", 1)[1] for line in (out / NAME).read_text().splitlines()}
+    head, *lines = (out / NAME).read_text().splitlines()
+    assert head.startswith("# xxh3")
+    return {line.split("  ", 1)[1] for line in lines}
 
 
 @pytest.mark.parametrize(
@@ -151,8 +154,38 @@ def test_outputs_of_two_commands_in_one_folder_are_listed(tmp_path: Path) -> Non
     assert damage(tmp_path, last_outputs(read_messages(tmp_path))) == ""
 
 
+def test_outputs_of_a_command_without_a_log_stay_listed(session: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "other.mrcz").write_bytes(b"data")
+    add(out, [("other.mrcz", hashlib.sha256(b"data").hexdigest())], messages.silent)
+    run(session, out)
+    assert checked(out) == 5 and "other.mrcz" in listed(out)
+    run(session, out)
+    assert checked(out) == 5
+
+
+def test_a_manifest_of_another_program_stays(session: Path, tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text("include README\n")
+    heard: list[messages.Message] = []
+    carry_out(make_plan(session, tmp_path, Settings()), SerialClient(), heard.append)
+    assert (tmp_path / NAME).read_text() == "include README\n"
+    assert sum(NAME in str(one) for one in heard if isinstance(one, messages.Warned)) == 1
+
+
+@pytest.mark.parametrize("name", ["../a.mrcz", "/etc/passwd", "b/../../a.mrcz"])
+def test_names_outside_of_the_folder_are_not_followed(tmp_path: Path, name: str) -> None:
+    (tmp_path / NAME).write_text(f"{'0' * 64}  {name}\n")
+    assert outputs_in(tmp_path, []) == [] and "damaged" in damage(tmp_path, [])
+    log = Log(tmp_path, messages.silent)
+    for values in ({"output": name}, {"files": [[name, "0" * 64]]}):
+        found = StackResult.from_dict(RESULT | MORE | values)
+        log(messages.StackDone(messages.CORRECTION, "a.mrc", 1, None, found))
+    assert last_outputs(read_messages(tmp_path)) == []
+
+
 def test_a_manifest_that_is_not_that_of_the_log_is_named(tmp_path: Path) -> None:
     corrected = StackResult.from_dict(RESULT | MORE | {"files": [["a.mrcz", "0" * 64]]})
     assert "does not list a.mrcz" in damage(tmp_path, [corrected])
     (tmp_path / NAME).write_text("include README\n")
-    assert damage(tmp_path, []) == "" and "none of sha256sum" in damage(tmp_path, [corrected])
+    assert damage(tmp_path, []) == "" and "is damaged" in damage(tmp_path, [corrected])
