@@ -159,7 +159,7 @@ def verify(
     """Check every frame's checksum, the header against the content, the chain of provenance, and the recipe.
 
     In an output folder, outputs that are gone or differ from those that were written there are named, too.
-    Event lists, calibrations and stores of live results are compared with the digests in them.
+    Event lists, calibrations, stores of sessions and of live results are compared with the digests in them.
     With --deep, outputs of `koma` and `count` are made again from their inputs, and compared bit for bit:
     those that `koma` left in a folder in one run over the session, others one by one.
 
@@ -220,7 +220,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
     """Add to reports how outputs differ from what their inputs give now, and which cannot be made again."""
     from mrcz_dask.api.reproduce import Reproduction, reproduce_session
     from mrcz_dask.api.reproduce import reproduce as run_again
-    from mrcz_dask.session.listing import CALIBRATION
+    from mrcz_dask.session.listing import STORES
     from mrcz_dask.session.log import last_results, read_messages
     from mrcz_dask.values.records import StackResult
 
@@ -233,7 +233,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
         for report in reports:
             path = report["path"]
             try:
-                is_made_again = path not in made and Path(path).name != CALIBRATION
+                is_made_again = path not in made and Path(path).name not in STORES
                 if report["status"] in ("sound", "partly-checked") and is_made_again:
                     made[path] = run_again(Path(path), session, bars)
             except (MrczDaskError, OSError) as error:
@@ -248,7 +248,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
 
 def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list[Path]:
     """Return the stacks that are named, and those in folders; with `events` what `count` leaves, too."""
-    from mrcz_dask.session.listing import CALIBRATION, EVENTS, STORES
+    from mrcz_dask.session.listing import CALIBRATION, EVENTS, SESSION, STORES
 
     stacks: list[Path] = []
     for path in paths:
@@ -262,7 +262,7 @@ def _stacks(paths: list[Path], recursive: bool, *, events: bool = False) -> list
             kind, is_folder = expected_kind(entry.name), entry.is_dir()
             is_stack = kind == "Zarr" or (kind is not None and not is_folder)
             ours = entry.name in STORES or entry.name.endswith(EVENTS)
-            if is_stack and (not ours or (events and entry.name.endswith((EVENTS, CALIBRATION)))):
+            if is_stack and (not ours or (events and entry.name.endswith((EVENTS, CALIBRATION, SESSION)))):
                 stacks.append(entry)
             if is_folder and not entry.is_symlink() and entry.suffix.casefold() != ".zarr":
                 below.append(entry)
@@ -281,12 +281,15 @@ def _verify(path: Path) -> dict[str, Any]:
     from mrcz_dask.counting.store import event_problems
     from mrcz_dask.formats.verify import verify_file
     from mrcz_dask.live.processors.checking import is_results, results_problems
-    from mrcz_dask.session.listing import CALIBRATION, EVENTS
+    from mrcz_dask.session.listing import CALIBRATION, EVENTS, SESSION
+    from mrcz_dask.session.store_check import store_problems
 
     report: dict[str, Any] = {"path": str(path), "frames": 0}
-    if path.is_dir() and (path.name.endswith(EVENTS) or path.name == CALIBRATION):
-        problems = calibration_problems(path) if path.name == CALIBRATION else event_problems(path)
-        return report | {"status": "damaged" if problems else "sound", "problems": problems}
+    checks = {EVENTS: event_problems, CALIBRATION: calibration_problems, SESSION: store_problems}
+    for ending, problems_of in checks.items():
+        if path.name.endswith(ending) and path.is_dir():
+            problems = problems_of(path)
+            return report | {"status": "damaged" if problems else "sound", "problems": problems}
     if is_results(path):
         problems, unchecked = results_problems(path)
         status = "damaged" if problems else "partly-checked" if unchecked else "sound"

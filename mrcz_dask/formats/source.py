@@ -27,25 +27,35 @@ Readable = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
     """Open a regular file and return its descriptor; pipes and devices, which may block, are refused.
 
+    A link is not followed to write: what it leads to may be another run's, or none of ours.
+
     Parameters
     ----------
     path
         Of the file.
     flags
-        As `os.open` takes them.
+        As `os.open` takes them; with ``O_CREAT`` the file need not be there.
 
     Raises
     ------
     PlaceError
-        It is a pipe, a socket or a device. Opening these may wait for ever, and reading never end.
+        It is a pipe, a socket or a device. Opening these may wait for ever, and reading never end. Or it is a
+        link, to write.
     OSError
         It cannot be opened; a folder is an IsADirectoryError.
     """
-    found = stat.S_IFMT(Path(path).stat().st_mode)
+    writes = bool(flags & (os.O_WRONLY | os.O_RDWR))
+    if writes and Path(path).is_symlink():
+        raise PlaceError(f"{os.fspath(path)}: is a link, and would be written into; remove the link")
+    if flags & os.O_CREAT and not Path(path).exists():
+        found = stat.S_IFREG
+    else:
+        found = stat.S_IFMT(Path(path).stat().st_mode)
     if found == stat.S_IFDIR:
         raise IsADirectoryError(errno.EISDIR, "a folder, expected a file", os.fspath(path))
     if found == stat.S_IFREG:  # a pipe that takes its place now is not waited for
-        handle = os.open(path, flags | os.O_CLOEXEC | os.O_NONBLOCK)
+        flags |= os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if writes else 0)
+        handle = os.open(path, flags, 0o666)
         if stat.S_ISREG(os.fstat(handle).st_mode):
             return handle
         os.close(handle)

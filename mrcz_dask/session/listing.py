@@ -18,7 +18,8 @@ from mrcz_dask.values.sizes import some
 LISTS = {".txt", ".lst", ".list", ".csv"}
 _HIDDEN = (".", "~", "#")
 CALIBRATION = "calibration.zarr"  # of a detector
-STORES = ("session.zarr", "truth.zarr", CALIBRATION)  # of runs, of a simulation
+SESSION = "session.zarr"  # of a run of koma
+STORES = (SESSION, "truth.zarr", CALIBRATION)  # truth: of a simulation
 EVENTS = ".events.zarr"  # of a counted stack
 
 

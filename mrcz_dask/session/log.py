@@ -19,7 +19,7 @@ from mrcz_dask.formats.places import is_inside
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.source import open_file
 from mrcz_dask.values import messages
-from mrcz_dask.values.errors import DamagedError, FormatError
+from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, error_text
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.texts import json_text
@@ -143,10 +143,11 @@ class Log:
         self._waiting.append(to_line(message, datetime.now(UTC)) + "\n")
         try:
             _append(self._path, "".join(self._waiting).encode("utf-8", "backslashreplace"))
-        except OSError as error:  # the stacks matter more
+        except (MrczDaskError, OSError) as error:  # the stacks matter more
             if not self._warned:
                 self._warned = True
-                self._warn(messages.Warned(f"{self._path}: cannot be written ({error.strerror or error})"))
+                reason = error_text(error).removeprefix(f"{self._path}: ")
+                self._warn(messages.Warned(f"{self._path}: cannot be written ({reason})"))
             return
         self._waiting.clear()
         self._warned = False
@@ -154,7 +155,7 @@ class Log:
 
 def _append(path: Path, data: bytes) -> None:
     """Append whole lines; one that a crash has cut off is ended first."""
-    with path.open("a+b") as file:
+    with os.fdopen(open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND), "a+b") as file:
         if file.tell() > 0:
             file.seek(-1, 2)
             if file.read(1) != b"\n":

@@ -133,8 +133,8 @@ def _of_stack(name: str) -> str:
 
 def _listed(path: Path) -> dict[str, str] | None:
     """Return the SHA-256 of each file; None if it is damaged, or a file of another kind."""
-    if not path.exists():
-        return {}
+    if not path.is_file():
+        return None if path.exists() else {}
     *lines, rest = _lines(path)
     if lines and lines[0].startswith("#") and lines.pop(0) != _head("\n".join([*lines, rest])):
         return None
@@ -156,7 +156,7 @@ def _file(line: str) -> tuple[str, str] | None:
 
 def _is_foreign(path: Path) -> bool:
     """Return whether a file has neither the first line nor any other of a ``MANIFEST`` of ours."""
-    if not path.exists():
+    if not path.is_file():
         return False
     head = read_file(path, _LARGEST)[: len(_HEAD)]
     return not _HEAD.startswith(head) and not any(map(_LINE.fullmatch, _lines(path)))

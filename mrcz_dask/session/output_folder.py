@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mrcz_dask.formats.source import open_file
 from mrcz_dask.formats.writers import SUFFIXES
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError, PlaceError, SpaceError
@@ -56,7 +57,7 @@ def locked(folder: Path, listen: Listener = messages.silent) -> Iterator[None]:
     if not os.access(folder, os.W_OK):  # no run can write here
         yield
         return
-    handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    handle = open_file(folder / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         _lock(folder, handle, listen)
         yield

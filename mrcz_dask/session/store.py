@@ -100,7 +100,7 @@ class SessionStore:
         DamagedError
             When it is not what was written.
         """
-        attributes = self._attributes(f"stacks/{key_of(stem)}")
+        attributes = self.attributes(f"stacks/{key_of(stem)}")
         with suppress(TypeError):  # fields are missing: none is there, or another version wrote it
             return StackRecord.from_dict(attributes)
         return None
@@ -114,7 +114,7 @@ class SessionStore:
             When it is not there, or not what was written.
         """
         try:
-            return self._read(f"stacks/{key_of(stem)}", name)[0]
+            return self.arrays(f"stacks/{key_of(stem)}", name)[0]
         except DamagedError as error:
             raise DamagedSumError(str(error), stem) from error
 
@@ -146,10 +146,10 @@ class SessionStore:
         DamagedError
             When it is not what was written.
         """
-        about = self._attributes(f"histograms/{key_of(stem)}")
+        about = self.attributes(f"histograms/{key_of(stem)}")
         if not about:
             return None
-        (edges, z, residual, weight), counts = self._read(f"histograms/{key_of(stem)}", "curves", "counts")
+        (edges, z, residual, weight), counts = self.arrays(f"histograms/{key_of(stem)}", "curves", "counts")
         dark, hot = (about[name] and tuple(about[name]) for name in ("dark_line", "hot_line"))
         return KeptFit(edges, counts, z, residual, weight, about["below"], about["above"], dark, hot)
 
@@ -163,8 +163,8 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        about = self._attributes(f"histograms/{key_of(stem)}")
-        return (self._read(f"histograms/{key_of(stem)}", "hot_dead")[0], about["width"]) if about else None
+        about = self.attributes(f"histograms/{key_of(stem)}")
+        return (self.arrays(f"histograms/{key_of(stem)}", "hot_dead")[0], about["width"]) if about else None
 
     def put_thumbnails(
         self, stem: str, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, float | list[int]]
@@ -176,7 +176,7 @@ class SessionStore:
         """Return True if all arrays of a stack in ``histograms`` or ``thumbnails`` are there and whole."""
         path = f"{group}/{key_of(stem)}"
         with suppress(DamagedError, FileNotFoundError):
-            return bool(self._attributes(path) and self._read(path, *PICTURES[group]))
+            return bool(self.attributes(path) and self.arrays(path, *PICTURES[group]))
         return False
 
     def thumbnails(self, stem: str) -> tuple[NDArray[np.uint8], float, float] | None:
@@ -187,10 +187,10 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        about = self._attributes(f"thumbnails/{key_of(stem)}")
+        about = self.attributes(f"thumbnails/{key_of(stem)}")
         if not about:
             return None
-        (images,) = self._read(f"thumbnails/{key_of(stem)}", "images")
+        (images,) = self.arrays(f"thumbnails/{key_of(stem)}", "images")
         return images, float(about["low"]), float(about["high"])
 
     def patch(self, stem: str) -> tuple[Floats, NDArray[np.uint8], tuple[int, int]] | None:
@@ -204,10 +204,10 @@ class SessionStore:
         DamagedError
             When they are not those that were written.
         """
-        about = self._attributes(f"thumbnails/{key_of(stem)}")
+        about = self.attributes(f"thumbnails/{key_of(stem)}")
         if "patch_at" not in about:
             return None
-        images, weight = self._read(f"thumbnails/{key_of(stem)}", "patch", "patch_weight")
+        images, weight = self.arrays(f"thumbnails/{key_of(stem)}", "patch", "patch_weight")
         y, x = about["patch_at"]
         return images, weight, (int(y), int(x))
 
@@ -225,8 +225,8 @@ class SessionStore:
         DamagedError
             When it is not there, or not what was written.
         """
-        about = self._attributes(f"blocks/{digest}")
-        total.numerator, total.masked, total.missing = self._read(f"blocks/{digest}", *SUM_ARRAYS)
+        about = self.attributes(f"blocks/{digest}")
+        total.numerator, total.masked, total.missing = self.arrays(f"blocks/{digest}", *SUM_ARRAYS)
         total.weight, total.bound, total.exponent = (about[name] for name in ("weight", "bound", "exponent"))
         total.members = members
         return total
@@ -253,17 +253,17 @@ class SessionStore:
         DamagedError
             When it is not there, or not what was written.
         """
-        dark = self._attributes(f"gains/{digest}").get("dark", False)
-        image, bad, *rest = self._read(f"gains/{digest}", "image", "bad", *(("dark",) if dark else ()))
+        dark = self.attributes(f"gains/{digest}").get("dark", False)
+        image, bad, *rest = self.arrays(f"gains/{digest}", "image", "bad", *(("dark",) if dark else ()))
         return Gain(image, bad.view(np.bool_), *rest)
 
     def gain_about(self, digest: str) -> dict[str, Any] | None:
         """Read names, digests and orientation of a gain, as plain values; None if it is not there."""
-        return self._attributes(f"gains/{digest}").get("about")
+        return self.attributes(f"gains/{digest}").get("about")
 
     def correction_digest(self, stem: str, group: str = "corrections") -> str | None:
         """Read the digest of a stack's stored correction, without its pixels; None if there is none."""
-        found = self._attributes(f"{group}/{key_of(stem)}").get("digest")
+        found = self.attributes(f"{group}/{key_of(stem)}").get("digest")
         return None if found is None else str(found)
 
     def has_correction(self, stem: str, digest: str, group: str = "corrections") -> bool:
@@ -282,13 +282,13 @@ class SessionStore:
         DamagedError
             When it is not there, or its arrays are not those that were written.
         """
-        about = self._attributes(f"{group}/{key_of(stem)}")
+        about = self.attributes(f"{group}/{key_of(stem)}")
         names = (*PIXEL_ARRAYS, SCALE) if about.get("scaled") else PIXEL_ARRAYS
-        pattern, weight, fill, *scale = self._read(f"{group}/{key_of(stem)}", *names)
+        pattern, weight, fill, *scale = self.arrays(f"{group}/{key_of(stem)}", *names)
         return Correction(about["form"], pattern, float(about["step"]), weight, fill, *scale)
 
-    def _attributes(self, path: str) -> dict[str, Any]:
-        """Return the attributes of a group; empty where it is not there."""
+    def attributes(self, path: str) -> dict[str, Any]:
+        """Return a group's attributes, compared with their checksum; empty where it is not there."""
         group = self.path / path
         if not group.exists():
             return {}
@@ -297,8 +297,9 @@ class SessionStore:
             raise DamagedError(f"{group}: is {own}, at the place of another; {_remedy(group)}")
         return about
 
-    def _read(self, group: str, *names: str) -> list[NDArray[Any]]:
-        arrays, seals = [], self._attributes(group).get(CONTENT, {}).get("arrays", {})
+    def arrays(self, group: str, *names: str) -> list[NDArray[Any]]:
+        """Read arrays of a group, and compare them with their checksums."""
+        arrays, seals = [], self.attributes(group).get(CONTENT, {}).get("arrays", {})
         for path in (self.path / group / name for name in names):
             with phase("disk"), reading(str(path), "an array", _remedy(path.parent)):
                 array = open_whole(path, _remedy(path.parent))

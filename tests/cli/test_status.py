@@ -70,6 +70,15 @@ def test_outputs_that_changed_places(out: Path, mrcz: Command) -> None:
     assert shown.code == 3 and shown.out.count(": damaged") == 2 and "the run wrote" in shown.out
 
 
+def test_verify_names_what_is_damaged_in_the_session_store(out: Path, mrcz: Command) -> None:
+    assert "session.zarr: sound" in mrcz("verify", out).out
+    chunk = next(file for file in sorted(out.glob("session.zarr/stacks/*/sum/c/**/*")) if file.is_file())
+    chunk.unlink()
+    shown = mrcz("verify", out)
+    assert shown.code == 3 and "session.zarr: damaged" in shown.out
+    assert f"{chunk.relative_to(out).parts[2]}/sum: not what was written" in shown.out
+
+
 def test_it_says_the_same_as_the_run(night: Path, mrcz: Command) -> None:
     (night / "odd.mrcz").write_bytes(b"no header")
     run = mrcz("koma", night, "--workers", 0, "--radius", 2, "--json")

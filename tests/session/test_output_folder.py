@@ -10,7 +10,7 @@ import pytest
 
 from mrcz_dask.session.output_folder import check_space, forbid_overwriting, holder, locked
 from mrcz_dask.values.errors import OutputExistsError, PlaceError, SessionError, SpaceError
-from mrcz_dask.values.messages import Message, Warned
+from mrcz_dask.values.messages import Message, Noted, Warned
 from mrcz_dask.values.sizes import readable, some
 
 
@@ -51,6 +51,28 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path: Path, monkeypatch: p
     with locked(tmp_path, heard.append):
         pass
     assert any(isinstance(e, Warned) and "no locks" in e.message for e in heard)
+
+
+def test_state_that_is_a_link_is_not_written_into(tmp_path: Path) -> None:
+    from mrcz_dask.formats.spool import Spool
+    from mrcz_dask.session.log import Log
+
+    mine, out, heard = tmp_path / "mine", tmp_path / "out", list[Message]()
+    out.mkdir()
+    for name in (".koma.lock", "events.jsonl", ".a.spool"):
+        mine.write_bytes(b"mine")
+        (out / name).symlink_to(mine)
+    with pytest.raises(PlaceError, match="is a link"), locked(out):
+        pass
+    Log(out, heard.append)(Noted("a"))
+    assert "is a link" in str(heard)
+    with Spool.create(tmp_path / "spool", {}) as spool:
+        spool.append([({}, b"a")])
+    whole = (tmp_path / "spool").read_bytes()
+    mine.write_bytes(whole)
+    with pytest.raises(PlaceError, match="is a link"):
+        Spool.resume(out / ".a.spool")
+    assert mine.read_bytes() == whole
 
 
 def test_enough_space(tmp_path: Path) -> None:
