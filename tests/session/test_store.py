@@ -109,7 +109,7 @@ def test_any_array_comes_back(tmp_path_factory: pytest.TempPathFactory, values: 
     made = SessionStore(folder / "session.zarr")
     made.create()
     made._put("outliers/a", {"x": values}, {})
-    (found,) = made._read("outliers/a", "x")
+    (found,) = made.arrays("outliers/a", "x")
     assert found.dtype == values.dtype
     assert found.tobytes() == values.tobytes()
     shutil.rmtree(folder)
