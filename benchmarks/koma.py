@@ -14,8 +14,8 @@ import numpy as np
 from benchmarks.harness import BEFORE, Bench, Pair, at_most, movie, row
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import carry_out
-from mrcz_dask.engine.allocator import keep_memory
 from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.engine.memory import keep_memory
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.mrc.writer import write

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan
     from mrcz_dask.correction.run import Outcome
     from mrcz_dask.correction.timing_report import TimingReport
+    from mrcz_dask.engine.client import Client
     from mrcz_dask.engine.clusters import ClientOptions
     from mrcz_dask.session.watching import Watcher
+    from mrcz_dask.values.messages import Listener
 
 
 @command(settings=True)
@@ -67,13 +69,8 @@ def koma(
 
     check_codec(output.codec, output.format, may_keep=output.write == "recompressed")
     where, following, page = running.where(), follow.params(), PageParams.of(run.page)
-    if follow.follow and run.profile:
-        raise ParameterError("--profile takes the times of one run; it does not go with --follow")
-    if follow.follow and method.radius == AUTO:
-        raise ParameterError(
-            "--radius auto needs the session; with --follow give a number, such as one that `mrcz-dask "
-            "assess` found on an earlier session of this detector"
-        )
+    if follow.follow:
+        _check_follow(run, method)
     out, is_auto = output_folder(session, output.output), method.radius == AUTO
     changes: dict[str, Any] = {"overwrite": output.overwrite, "gain": gain.params()}
     make = partial(make_plan, session, output.output, settings, **vars(selection), **changes, mixing=is_auto)
@@ -94,16 +91,27 @@ def koma(
             outcome = _follow(watcher, settings, where, following, tell, changes, **pages)
         else:
             outcome, times = _once(make, where, tell, **pages, find_radius=is_auto, profile=run.profile)
-    report = outcome.plan.folder / "report.html"
     if messages.as_json:
         print_json(outcome.to_dict())
     else:
+        report = outcome.plan.folder / "report.html"
         show_outcome(outcome, report if run.report and report.exists() else None)
-    if times is not None and not messages.as_json:
-        show_times(times)
+        if times is not None:
+            show_times(times)
     if not outcome.results and not only_copies(outcome.failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(DONE if outcome.complete else PARTLY)
+
+
+def _check_follow(run: RunGroup, method: MethodGroup) -> None:
+    """Refuse options that need the whole session."""
+    if run.profile:
+        raise ParameterError("--profile takes the times of one run; it does not go with --follow")
+    if method.radius == AUTO:
+        raise ParameterError(
+            "--radius auto needs the session; with --follow give a number, such as one that `mrcz-dask "
+            "assess` found on an earlier session of this detector"
+        )
 
 
 def _kept(out: Path) -> str:
@@ -144,16 +152,21 @@ def _follow(
     **options: Any,
 ) -> Outcome:
     """Run over the stacks that are there and those that come."""
-    from mrcz_dask.api.run import run_following
+    from mrcz_dask.api.run import run
     from mrcz_dask.cli.interrupts import stopped_by_interrupt
-    from mrcz_dask.correction.follow import first_stacks
+    from mrcz_dask.correction.follow import first_stacks, follow
     from mrcz_dask.correction.plan import plan_over
     from mrcz_dask.gain.prepared import FIRST
 
     with tell, stopped_by_interrupt() as stop:
         found = first_stacks(watcher, params, stop, tell, FIRST if changes["gain"].asked else 1)
         plan = plan_over(found, watcher.output, settings, **changes, listen=tell)
-        return run_following(watcher, plan, where, params, stop, tell, **options)
+
+        def work(plan: Plan, client: Client, listen: Listener) -> Outcome:
+            """Correct the stacks of the plan, and those that come."""
+            return follow(watcher, plan, client, listen, params, stop)
+
+        return run(plan, where, tell, work=work, **options)[0]
 
 
 def _note(tell: MessageDisplay, text: str) -> None:

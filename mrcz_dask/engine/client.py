@@ -13,8 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mrcz_dask.engine.allocator import keep_memory
-from mrcz_dask.engine.memory import MemoryEstimate, tasks_per_worker
+from mrcz_dask.engine.memory import MemoryEstimate, keep_memory, tasks_per_worker
 from mrcz_dask.values.errors import SessionError
 
 if TYPE_CHECKING:

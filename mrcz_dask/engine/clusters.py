@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mrcz_dask.engine.allocator import environment, give_back
 from mrcz_dask.engine.client import Client as TaskClient
 from mrcz_dask.engine.client import DaskClient, SerialClient
 from mrcz_dask.engine.hosts import LOOPBACK, guard_dashboard, is_loopback
@@ -28,7 +27,7 @@ from mrcz_dask.engine.jobs import (
     show_jobs,
 )
 from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
-from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, plan_workers
+from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, environment, give_back, plan_workers
 from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
 from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import ParameterError, SessionError

@@ -18,9 +18,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.hosts import LOOPBACK
-from mrcz_dask.engine.memory import MemoryEstimate
+from mrcz_dask.engine.memory import MemoryEstimate, environment
 from mrcz_dask.engine.queues import PATH, QUEUE_SYSTEMS, QueueSettings, clock
 from mrcz_dask.formats import costs
 from mrcz_dask.formats.libraries import install
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
 # One thread for each task: stacks run side by side, and more threads would wait for each other.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLOSC_NTHREADS"), "1")
-# Workers hold nothing that could be spilled. What was used once stays with the process (see `allocator`), so
+# Workers hold nothing that could be spilled. What was used once stays with the process (`keep_memory`), so
 # that a worker that pauses would never go on; one that is above its limit is ended, and its task tried again.
 WORKER_MEMORY = {
     "distributed.worker.memory.target": False,

@@ -1,10 +1,12 @@
-"""Estimates the memory of a task, and how many tasks a worker can run at a time."""
+"""Estimates the memory of a task and how many tasks a worker can run; makes malloc keep freed memory."""
 
 from __future__ import annotations
 
+import ctypes
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from mrcz_dask.values.sizes import readable
 
 # A process before its first stack, and the bytes per image pixel that a task holds (windows, transforms,
 # corrections, noise scores, a frame as read and as written); measured with 512 to 11520 pixels a side, and
-# with malloc as `engine.allocator` sets it. `python -m benchmarks --only estimate` compares it with the peak.
+# with malloc as `keep_memory` sets it. `python -m benchmarks --only estimate` compares it with the peak.
 PROCESS_BYTES = 350_000_000
 BYTE_PIXEL, WIDE_PIXEL, FLOAT_PIXEL = 80, 115, 140
 HALF_OUTPUT = 20
@@ -199,3 +201,53 @@ def parse_memory(text: str) -> int:
     if size <= 0:
         raise ParameterError(f"--memory is {text!r}; expected a size such as 4GB or 3.5GiB")
     return size
+
+
+# Of glibc's malloc, which keeps freed memory for the next frame. Memory that a process touches for the first
+# time costs as much as decoding a frame into it, and malloc gives everything above some 128 KiB back to the
+# system as soon as it is freed: six stacks of 30 K2 frames make 800 000 page faults, and 80 000 with these
+# settings. Threads get arenas of their own, whose heaps hold 64 MiB at most; larger arrays would be mapped
+# and unmapped again, so that there is one arena for all. The price: a process keeps its peak until it ends;
+# nothing but its peak may be compared with a limit.
+# One arena; nothing is mapped on its own; the heap never shrinks, and grows by 64 MiB.
+_GROWTH = 64 << 20
+
+
+# Name in the environment: number for `mallopt`, value (-1 = without bounds), and default.
+SETTINGS = {
+    "MALLOC_ARENA_MAX": (-8, 1, 0),
+    "MALLOC_MMAP_MAX_": (-4, 0, 65536),
+    "MALLOC_TRIM_THRESHOLD_": (-1, -1, 128 << 10),
+    "MALLOC_TOP_PAD_": (-2, _GROWTH, 128 << 10),
+}
+
+
+def environment() -> dict[str, str]:
+    """Return environment variables that make malloc keep freed memory in
+    worker processes started with them.
+    """
+    return {variable: str(value) for variable, (_, value, _) in SETTINGS.items()}
+
+
+@cache
+def keep_memory() -> bool:
+    """Make malloc keep freed memory in this process for the next frames; return False if it is not glibc's.
+
+    Threads that have an arena of their own by now keep it.
+    """
+    return _set({parameter: value for parameter, value, _ in SETTINGS.values()})
+
+
+def give_back() -> None:
+    """Reset malloc to its defaults and return freed memory to the system."""
+    keep_memory.cache_clear()
+    if _set({parameter: default for parameter, _, default in SETTINGS.values()}):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _set(values: dict[int, int]) -> bool:
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    taken = [library.mallopt(parameter, value) for parameter, value in values.items()]
+    return 0 not in taken

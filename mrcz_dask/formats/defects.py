@@ -109,11 +109,16 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
     notes: tuple[str, ...] = ()
     first_row: FirstRow = "bottom"
     try:
-        text = _read_text(path)
-        numbered = enumerate((text or "").splitlines(), 1)
+        with os.fdopen(open_file(path), "rb") as stream:
+            head = stream.read(4096)
+            wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+            is_text = wide or not (b"\0" in head or head[:4] in TIFF)
+            raw = head + stream.read(_LONGEST_TEXT) if is_text else b""
+        text = raw.decode("utf-16" if wide else "utf-8-sig", "replace")
+        numbered = enumerate(text.splitlines(), 1)
         words_of = ((k, line.partition("#")[0].replace(",", " ").split()) for k, line in numbered)
         lines = [(number, words) for number, words in words_of if words]
-        if text is None:
+        if not is_text:
             kind: Kind = "map"
             mask, first_row = _read_map(path)
         elif any(words[0][0].isalpha() for _, words in lines):
@@ -131,16 +136,6 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         raise
     except (MrczDaskError, OSError) as error:
         raise UnfitReferenceError(f"defects {error_text(error)}") from error
-
-
-def _read_text(path: Path) -> str | None:
-    """Return the text of a file, with or without byte-order mark; None if it is no text file."""
-    with os.fdopen(open_file(path), "rb") as stream:
-        head = stream.read(4096)
-        wide = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        if not wide and (b"\0" in head or head[:4] in TIFF):
-            return None
-        return (head + stream.read(_LONGEST_TEXT)).decode("utf-16" if wide else "utf-8-sig", "replace")
 
 
 def _read_map(path: Path) -> tuple[Bools, FirstRow]:

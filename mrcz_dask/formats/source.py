@@ -10,9 +10,8 @@ import threading
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from mrcz_dask.formats.places import resolved
 from mrcz_dask.values.checks import expect
-from mrcz_dask.values.errors import FormatError, HeaderError, PlaceError, TruncatedError
+from mrcz_dask.values.errors import FormatError, PlaceError, TruncatedError
 from mrcz_dask.values.timing import phase
 
 _KINDS = {
@@ -60,35 +59,6 @@ def open_file(path: str | os.PathLike[str], flags: int = os.O_RDONLY) -> int:
             return handle
         os.close(handle)
     raise PlaceError(f"{os.fspath(path)}: is {_KINDS.get(found, 'no file')}; expected a regular file")
-
-
-def companion(path: Path, name: str) -> Path:
-    """Return the path of a file that another file refers to; it must be in the same folder or below.
-
-    Parameters
-    ----------
-    path
-        Of the file that names it.
-    name
-        As it is named, relative to the folder of `path`.
-
-    Raises
-    ------
-    HeaderError
-        It lies outside of that folder, through a link too.
-    TruncatedError
-        It is not there.
-    PlaceError
-        It is no regular file.
-    """
-    folder = resolved(path).parent
-    target = resolved(folder / name)
-    if not target.is_relative_to(folder):
-        raise HeaderError(f"{path}: links to {name}, outside of its folder; put it beside this file")
-    if not target.exists():
-        raise TruncatedError(f"{path}: links to {name}, which is not there; copy it again")
-    os.close(open_file(target))
-    return target
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:

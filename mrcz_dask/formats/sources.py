@@ -67,28 +67,23 @@ def open_source(
         if place.path.suffix.casefold() != ".zarr" and not is_zarr(place.path):
             raise PlaceError(f"{place.path}: is a folder; expected a file, or a Zarr array or group")
         return _opener("Zarr")(place.path, place.inside, params, complain)
-    source = Source(path if place is None else place.path)
+    source, inside = Source(path if place is None else place.path), "" if place is None else place.inside
     try:
-        return _open_file(source, "" if place is None else place.inside, params, complain)
+        kind, head = _kind_of(source)
+        if inside and not (kind in FORMATS and FORMATS[kind].holds_several):
+            raise FormatError(f"{source.name}: no HDF5 file, so that there is no {inside} in it")
+        promised = expected_kind(source.name)
+        if kind is None and promised not in (None, "MRC"):
+            text = f"{source.name}: begins with {head[:8]!r}; expected {promised}, as its name says"
+            raise FormatError(f"{text}; copy it again")
+        if kind in FORMATS:
+            return _opener(kind)(source, inside, params, complain)
+        if kind == _COMPRESSED:
+            return open_wrapped(source, params, complain)
+        return StackReader(source, mode0=params.mode0, complain=complain)
     except BaseException:
         source.close()
         raise
-
-
-def _open_file(source: Source, inside: str, params: InputParams, complain: Complain) -> FrameSource:
-    kind, head = _kind_of(source)
-    if inside and not (kind in FORMATS and FORMATS[kind].holds_several):
-        raise FormatError(f"{source.name}: no HDF5 file, so that there is no {inside} in it")
-    promised = expected_kind(source.name)
-    if kind is None and promised not in (None, "MRC"):
-        raise FormatError(
-            f"{source.name}: begins with {head[:8]!r}; expected {promised}, as its name says; copy it again"
-        )
-    if kind in FORMATS:
-        return _opener(kind)(source, inside, params, complain)
-    if kind == _COMPRESSED:
-        return open_wrapped(source, params, complain)
-    return StackReader(source, mode0=params.mode0, complain=complain)
 
 
 def _opener(format: str) -> Callable[[Any, str, InputParams, Complain], FrameSource]:

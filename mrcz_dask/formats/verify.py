@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from math import isclose
@@ -109,7 +108,11 @@ def verify_file(path: str | os.PathLike[str], *, nthreads: int = 1) -> VerifyRep
         damaged = tuple(frame.number for frame in checked if frame.problem is not None)
         problems += verify_chain((reader.footer or {}).get("provenance", []))
         if isinstance(reader, StackReader) and reader.footer and layout_is_sound and not damaged:
-            problems += _wrong_statistics(reader, checked)
+            true = combine(frame.stats for frame in checked)  # of which the header has float32 numbers
+            near = 1e-5 * max(abs(true.minimum), abs(true.maximum))
+            for key, number, value in zip(true._fields, reader.header.stats, true, strict=True):
+                if not isclose(number, value, rel_tol=1e-5, abs_tol=near):
+                    problems.append(f"the header's {key} is {number:g}, that of the frames {value:g}")
         status: Status = "no-footer" if reader.footer is None else "sound"
         # the checksums of header and frames of MRC are over all bytes of the file
         is_whole = isinstance(reader, StackReader) and "packed" not in (reader.footer or {})
@@ -154,12 +157,3 @@ def _check_frame(reader: FrameSource, i: int) -> _CheckedFrame:
     except FormatError as error:
         return _CheckedFrame(i, str(error))
     return _CheckedFrame(i, None if sound else f"frame {i}: its checksum does not match", stats)
-
-
-def _wrong_statistics(reader: StackReader, checked: list[_CheckedFrame]) -> Iterator[str]:
-    """Compare the header's float32 numbers with those of the frames."""
-    true = combine(frame.stats for frame in checked)
-    scale = max(abs(true.minimum), abs(true.maximum))
-    for key, stated, value in zip(true._fields, reader.header.stats, true, strict=True):
-        if not isclose(stated, value, rel_tol=1e-5, abs_tol=1e-5 * scale):
-            yield f"the header's {key} is {stated:g}, that of the frames {value:g}"

@@ -31,29 +31,20 @@ if TYPE_CHECKING:
     from mrcz_dask.live.transport.replay import Replay as Replay
     from mrcz_dask.live.transport.sender import FrameSender as FrameSender
 
-_HOMES = {
-    "Folder": "transport.replay",
-    "Frame": "frames",
-    "FrameInfo": "frames",
-    "FrameSender": "transport.sender",
-    "Image": "processors.declare",
-    "Keep": "launch",
-    "Listen": "transport.listen",
-    "LiveParams": "session",
-    "Profile": "processors.declare",
-    "Range": "processors.declare",
-    "Recorded": "transport.replay",
-    "Recorder": "record.recorder",
-    "Replay": "transport.replay",
-    "Roi": "frames",
-    "Scalar": "processors.declare",
-    "Session": "session",
-    "StreamOptions": "counting.stacks",
-    "count_stream": "counting.stream",
-    "processor": "processors.declare",
-    "recorded": "record.stacks",
-    "start": "launch",
+_NAMES = {
+    "counting.stacks": ("StreamOptions",),
+    "counting.stream": ("count_stream",),
+    "frames": ("Frame", "FrameInfo", "Roi"),
+    "launch": ("Keep", "start"),
+    "processors.declare": ("Image", "Profile", "Range", "Scalar", "processor"),
+    "record.recorder": ("Recorder",),
+    "record.stacks": ("recorded",),
+    "session": ("LiveParams", "Session"),
+    "transport.listen": ("Listen",),
+    "transport.replay": ("Folder", "Recorded", "Replay"),
+    "transport.sender": ("FrameSender",),
 }
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_HOMES)
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from mrcz_dask.formats.metadata import parse_json
-from mrcz_dask.monitor.state import STATES, Mark, SessionState, StackState
+from mrcz_dask.monitor.state import STATES, SessionState, StackState
 from mrcz_dask.values import messages
 from mrcz_dask.values.sizes import readable
 
@@ -150,6 +150,9 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
     ordinary = [r for r in results if r.usable and not r.too_quiet]
     stacks_per_minute, bytes_per_minute = _phase_rates(state, now)
     contrast = sorted((s for s in stacks if s.high_contrast), key=lambda s: s.key)
+    recorded = sorted(s.acquired for s in stacks)[-LAST:]
+    known = sorted((s.ended, s.latency) for s in stacks if s.ended is not None and s.latency is not None)
+    latencies = sorted(latency for _, latency in known[-LAST:])
     return Snapshot(
         version=run.version if run else "",
         session=run.session if run else "",
@@ -175,9 +178,9 @@ def snapshot(state: SessionState, now: datetime, *, alive: bool = True) -> Snaps
         bytes_out=sum(r.bytes_out for r in results),
         stacks_per_minute=stacks_per_minute,
         bytes_per_minute=bytes_per_minute,
-        acquired_per_minute=_acquired(stacks),
+        acquired_per_minute=_rate(recorded, [1] * len(recorded), None),
         seconds_left=_seconds_left(state, stacks, now),
-        latency=_latency(stacks),
+        latency=latencies[len(latencies) // 2] if latencies else None,
         workers=int(run.executor.get("workers", 0)) if run else 0,
         not_done=_not_done(state),
         left_out_files=tuple((file.name, file.reason) for file in left_out if not file.rejected),
@@ -204,30 +207,22 @@ def _phase_rates(state: SessionState, now: datetime) -> tuple[float | None, floa
     """Return stacks and bytes a minute: of the last phase that goes on and has a rate, or the last one."""
     phases = [name for name in state.phases if len(state.marks.get(name, ())) > 1] or list(state.marks)
     phase = phases[-1] if phases else messages.SUMS
-    marks = list(state.marks.get(phase, ()))[-LAST:]
-    until = now if phase in state.phases else None
-    return _rate(marks, [1] * len(marks), until), _rate(marks, [mark.bytes for mark in marks], until)
+    marks, until = list(state.marks.get(phase, ()))[-LAST:], now if phase in state.phases else None
+    times = [mark.time for mark in marks]
+    return _rate(times, [1] * len(times), until), _rate(times, [mark.bytes for mark in marks], until)
 
 
-def _rate(marks: Sequence[Mark], amounts: Sequence[float], now: datetime | None) -> float | None:
-    """Return a rate a minute, from the first mark on: what that one did came before it.
+def _rate(times: Sequence[datetime], amounts: Sequence[float], now: datetime | None) -> float | None:
+    """Return a rate a minute, from the first time on: what was done then came before it.
 
     Waiting for longer than stacks take on average counts, too; `now` is None where nothing goes on.
     """
-    if len(marks) < 2:
-        return None
-    span = marks[-1].time - marks[0].time
-    waiting = timedelta() if now is None else now - marks[-1].time - span / (len(marks) - 1)
-    seconds = (span + max(waiting, timedelta())).total_seconds()
-    return 60 * sum(amounts[1:]) / seconds if seconds > 0 else None
-
-
-def _acquired(stacks: Sequence[StackState]) -> float | None:
-    times = sorted(s.acquired for s in stacks)[-LAST:]
     if len(times) < 2:
         return None
-    seconds = (times[-1] - times[0]).total_seconds()
-    return 60 * (len(times) - 1) / seconds if seconds > 0 else None
+    span = times[-1] - times[0]
+    waiting = timedelta() if now is None else now - times[-1] - span / (len(times) - 1)
+    seconds = (span + max(waiting, timedelta())).total_seconds()
+    return 60 * sum(amounts[1:]) / seconds if seconds > 0 else None
 
 
 def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: datetime) -> float | None:
@@ -236,17 +231,11 @@ def _seconds_left(state: SessionState, stacks: Sequence[StackState], now: dateti
         return None
     done = [(mark, cost) for name, cost in COSTS.items() for mark in state.marks.get(name, ())]
     last = sorted(done, key=lambda one: one[0].time)[-LAST:]
-    rate = _rate([mark for mark, _ in last], [mark.bytes * cost for mark, cost in last], now)
+    rate = _rate([mark.time for mark, _ in last], [mark.bytes * cost for mark, cost in last], now)
     to_sum = sum(s.bytes_in for s in stacks if s.state == "found")
     to_correct = sum(s.bytes_in for s in stacks if s.state in ("found", "summed", "provisional"))
     left = COSTS[messages.SUMS] * to_sum + COSTS[messages.CORRECTION] * to_correct
     return 60 * left / rate if rate else None
-
-
-def _latency(stacks: Sequence[StackState]) -> float | None:
-    known = sorted((s.ended, s.latency) for s in stacks if s.ended is not None and s.latency is not None)
-    last = sorted(latency for _, latency in known[-LAST:])
-    return last[len(last) // 2] if last else None
 
 
 def _not_done(state: SessionState) -> tuple[NotDone, ...]:

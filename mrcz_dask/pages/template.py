@@ -8,7 +8,6 @@ from pathlib import Path
 # Okabe and Ito 2008; marks of figures differ in shape as well.
 BLUE, VERMILION, GREEN, DARK = "#0072B2", "#D55E00", "#009E73", "#333333"
 SKY, ORANGE, PURPLE, GRAY = "#56B4E9", "#E69F00", "#CC79A7", "#8A8A8A"
-MARKS = (BLUE, VERMILION, GREEN, DARK)
 SEQUENTIAL = "cividis"
 
 WHITE, INK, QUIET, LINK, PANEL, RULE = "#FFFFFF", "#1B1F24", "#4A5159", "#005A8C", "#F4F6F8", "#767E87"
@@ -20,22 +19,6 @@ LEVELS = {
     "act": ("#FFFFFF", "#A8201A"),
     "unknown": ("#FFFFFF", "#545C66"),
 }
-# Texts and their grounds; texts need a contrast of 4.5, marks and lines one of 3.
-TEXTS = (*((text, ground) for text in (INK, QUIET, LINK, BAD) for ground in (WHITE, PANEL)), *LEVELS.values())
-TEXT_CONTRAST, MARK_CONTRAST = 4.5, 3.0
-
-
-def contrast(one: str, other: str) -> float:
-    """Return the contrast of two colors, #RRGGBB, as WCAG 2 defines it: 1 to 21."""
-    low, high = sorted((_luminance(one), _luminance(other)))
-    return (high + 0.05) / (low + 0.05)
-
-
-def _luminance(color: str) -> float:
-    values = [int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)]
-    red, green, blue = (v / 12.92 if v <= 0.04045 else float(((v + 0.055) / 1.055) ** 2.4) for v in values)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
 
 _COLORS = {name: value for name, value in list(globals().items()) if str(value).startswith("#")}
 VARIABLES = f":root {{ {' '.join(f'--{name.lower()}: {value};' for name, value in _COLORS.items())} }}\n"

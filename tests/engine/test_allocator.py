@@ -9,12 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from mrcz_dask.engine.allocator import SETTINGS, environment, give_back, keep_memory
+from mrcz_dask.engine.memory import SETTINGS, environment, give_back, keep_memory
 
 FAULTS = """
 import os, resource, sys
 from concurrent.futures import ThreadPoolExecutor
-from mrcz_dask.engine.allocator import keep_memory
+from mrcz_dask.engine.memory import keep_memory
 import numpy as np
 
 if sys.argv[1] == "call":

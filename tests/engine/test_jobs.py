@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.engine.allocator import environment
 from mrcz_dask.engine.jobs import ONE_THREAD, WORKER_MEMORY, job_script, look, open_cluster
-from mrcz_dask.engine.memory import MemoryEstimate
+from mrcz_dask.engine.memory import MemoryEstimate, environment
 from mrcz_dask.engine.queues import SYSTEMS, QueueSettings
 from mrcz_dask.values.errors import MissingLibraryError, SessionError
 

@@ -5,8 +5,26 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from mrcz_dask.pages.template import LEVELS, MARK_CONTRAST, MARKS, RULE, TEXT_CONTRAST, TEXTS, WHITE, contrast
+from mrcz_dask.pages.template import (
+    BAD,
+    BLUE,
+    DARK,
+    GREEN,
+    INK,
+    LEVELS,
+    LINK,
+    PANEL,
+    QUIET,
+    RULE,
+    VERMILION,
+    WHITE,
+)
 from mrcz_dask.report.rules import WORDS
+
+MARKS = (BLUE, VERMILION, GREEN, DARK)
+# Texts and their grounds; texts need a contrast of 4.5, marks and lines one of 3.
+TEXTS = (*((text, ground) for text in (INK, QUIET, LINK, BAD) for ground in (WHITE, PANEL)), *LEVELS.values())
+TEXT_CONTRAST, MARK_CONTRAST = 4.5, 3.0
 
 # Machado, Oliveira and Fernandes 2009, severity 1, on linear RGB.
 BLINDNESS = {
@@ -31,6 +49,12 @@ BLINDNESS = {
 def linear(color: str) -> np.ndarray:
     values = np.array([int(color[k : k + 2], 16) / 255 for k in (1, 3, 5)])
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast of two colors as WCAG 2 defines it: 1 to 21."""
+    low, high = sorted(float(linear(color) @ [0.2126, 0.7152, 0.0722]) for color in (one, other))
+    return (high + 0.05) / (low + 0.05)
 
 
 def lab(rgb: np.ndarray) -> np.ndarray:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.pages.template import TEXT_CONTRAST
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.files import write_page
+from tests.pages.test_palette import TEXT_CONTRAST
 
 pytestmark = pytest.mark.slow
 

@@ -74,18 +74,17 @@ class Setting:
             When its type or range is wrong; says what was expected.
         """
         values = value if isinstance(value, list) else [value]
-        if self._several != isinstance(value, list) or not all(map(self._is_valid, values)):
+        is_valid = self._several == isinstance(value, list)
+        for each in values:
+            is_valid &= type(each) in self._types and (not self._choices or str(each) in self._choices)
+            is_valid = is_valid and (self.info.min is None or bool(each >= self.info.min))
+        if not is_valid:
             raise ValueError(f"expected {self._words}")
         if self._several:
             return [str(item) for item in values]
         if self._is_path:
             return str(Path(value).expanduser())
         return str(value) if str in self._types else value
-
-    def _is_valid(self, value: Any) -> bool:
-        if type(value) not in self._types or (self._choices and str(value) not in self._choices):
-            return False
-        return self.info.min is None or bool(value >= self.info.min)
 
     def lines(self) -> Iterator[str]:
         """Yield the option's lines in a settings file: its help, and its default, both as comments."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -170,8 +171,8 @@ def _codecs() -> Any:
     return library("imagecodecs", "hdf5", "HDF5 files")
 
 
-def _gzip(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
-    return _codecs().zlib_decode(raw, out=nbytes)  # type: ignore[no-any-return]
+def _by_codec(function: str, raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
+    return getattr(_codecs(), function)(raw, out=nbytes)  # type: ignore[no-any-return]
 
 
 def _shuffle(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
@@ -182,18 +183,10 @@ def _fletcher32(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
     return bytes(numcodecs.Fletcher32().decode(raw))
 
 
-def _lzf(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
-    return _codecs().lzf_decode(raw, out=nbytes)  # type: ignore[no-any-return]
-
-
 def _blosc(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
     out = np.empty(nbytes, np.uint8)
     decompress_into(raw, out)
     return out.data
-
-
-def _zstd(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
-    return _codecs().zstd_decode(raw, out=nbytes)  # type: ignore[no-any-return]
 
 
 def _lz4(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
@@ -268,12 +261,12 @@ def _blocks(raw: Raw, nbytes: int, whole: int, decode: Decode) -> tuple[NDArray[
 
 # By the numbers under which HDF5 registers them.
 _DECODERS: dict[int, Callable[[Raw, Options, int, int], Raw]] = {
-    1: _gzip,
+    1: partial(_by_codec, "zlib_decode"),
     2: _shuffle,
     _FLETCHER32: _fletcher32,
-    32000: _lzf,
+    32000: partial(_by_codec, "lzf_decode"),
     32001: _blosc,
     32004: _lz4,
     32008: _bitshuffle,
-    32015: _zstd,
+    32015: partial(_by_codec, "zstd_decode"),
 }

@@ -8,6 +8,7 @@ one by one, and what a dataset is made of is checked before it is read.
 from __future__ import annotations
 
 import math
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats.foreign.hdf5_chunks import FilteredPixels, VirtualPixels
 from mrcz_dask.formats.libraries import library
-from mrcz_dask.formats.source import Source, companion
+from mrcz_dask.formats.places import resolved
+from mrcz_dask.formats.source import Source, open_file
 from mrcz_dask.values.errors import FormatError, HeaderError, TruncatedError
 
 _LARGEST_TREE = 10_000  # groups: what is larger was not made by a detector
@@ -77,7 +79,14 @@ class LinkedFiles:
         """Open an HDF5 file named by another one; it must be in the same folder or below."""
         if self._source.path is None:
             raise FormatError(f"{self.name}: has frames in {name}; give the path of the file, not its bytes")
-        path = companion(self._source.path if origin == self._root else Path(origin.filename), name)
+        namer = self._source.path if origin == self._root else Path(origin.filename)
+        folder = resolved(namer).parent
+        path = resolved(folder / name)
+        if not path.is_relative_to(folder):
+            raise HeaderError(f"{namer}: links to {name}, outside of its folder; put it beside this file")
+        if not path.exists():
+            raise TruncatedError(f"{namer}: links to {name}, which is not there; copy it again")
+        os.close(open_file(path))  # no pipe or device
         if path not in self._files:
             self._files[path] = self._closing.enter_context(self._h5py.File(path, "r", locking=False))
             self.stored += path.stat().st_size
@@ -182,21 +191,20 @@ class LinkedFiles:
         if isinstance(array, JoinedStacks):
             return JoinedStacks([self.pixels(part) for part in array.parts])
         if array.is_virtual:
-            return VirtualPixels(array, [self._virtual_part(array, link) for link in array.virtual_sources()])
+            parts = []
+            for link in array.virtual_sources():
+                part = self._part(array, link)
+                spaces = ((link.vspace, array.shape), (link.src_space, part.shape))
+                here, there = (indices_of(blocks_of(space, shape)) for space, shape in spaces)
+                if [len(k) for k in here if len(k) > 1] != [len(k) for k in there if len(k) > 1] or not here:
+                    raise HeaderError(
+                        f"{self.name}: takes irregular blocks from {link.dset_name} in {link.file_name}; "
+                        "expected regular ones; write it as one dataset"
+                    )
+                parts.append((here, self.pixels(part), there))
+            return VirtualPixels(array, parts)
         filtered = array.chunks and array.id.get_create_plist().get_nfilters()
         return FilteredPixels(self.name, array) if filtered else array
-
-    def _virtual_part(self, array: Any, link: Any) -> tuple[list[Any], Any, list[Any]]:
-        """Return the indices that a part of a virtual dataset has there, its pixels, and their indices."""
-        part = self._part(array, link)
-        spaces = ((link.vspace, array.shape), (link.src_space, part.shape))
-        here, there = (indices_of(blocks_of(space, shape)) for space, shape in spaces)
-        if [len(k) for k in here if len(k) > 1] != [len(k) for k in there if len(k) > 1] or not here:
-            raise HeaderError(
-                f"{self.name}: takes irregular blocks from {link.dset_name} in {link.file_name}; expected "
-                "regular ones; write it as one dataset"
-            )
-        return here, self.pixels(part), there
 
     def _part(self, array: Any, link: Any) -> Any:
         """Return the dataset that a part of a virtual one comes from, or None."""

@@ -113,22 +113,20 @@ def _decode(source: Source) -> Footer | None:
             f"version {version} with encoding {encoding} and compression {compression} is newer than "
             "this package; update it"
         )
-    raw = _decompress(stored, decoded) if compression == _BLOSC else stored
+    raw = stored
+    if compression == _BLOSC:
+        limit = min(MAX_DECODED, _MAX_RATIO * len(stored))
+        if not 0 < decoded <= limit or len(stored) < CHUNK_HEADER:
+            raise FooterError(f"{len(stored)} bytes ask for {decoded}; at most {limit} are decoded")
+        chunk = ChunkHeader.parse(stored)
+        if chunk.nbytes != decoded:
+            raise FooterError(f"the payload decodes to {chunk.nbytes} bytes, the trailer says {decoded}")
+        unpacked = np.empty(decoded, np.uint8)
+        decompress_into(stored, unpacked)
+        raw = unpacked.data
     if len(raw) != decoded:
         raise FooterError(f"the payload has {len(raw)} bytes, the trailer says {decoded}")
     return Footer(unpack(raw, names[encoding]), version, offset, nbytes)
-
-
-def _decompress(stored: bytes | memoryview, decoded: int) -> memoryview:
-    limit = min(MAX_DECODED, _MAX_RATIO * len(stored))
-    if not 0 < decoded <= limit or len(stored) < CHUNK_HEADER:
-        raise FooterError(f"{len(stored)} bytes ask for {decoded}; at most {limit} are decoded")
-    chunk = ChunkHeader.parse(stored)
-    if chunk.nbytes != decoded:
-        raise FooterError(f"the payload decodes to {chunk.nbytes} bytes, the trailer says {decoded}")
-    raw = np.empty(decoded, np.uint8)
-    decompress_into(stored, raw)
-    return raw.data
 
 
 def _sorted(value: Any) -> Any:

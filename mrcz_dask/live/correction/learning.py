@@ -291,7 +291,13 @@ class Learner:
             notes = (f"{stack.name}: holds the same data as {original}: not learned from again",)
         elif mask.usable and mask.mean >= SMALLEST_MEAN:
             notes = self._add(stack.name, total, mask, measured)
-            self._compare_gain(stack.total, mask)
+            if self._against is not None and self._pattern is not None:
+                self._pattern.add(stack.total, mask.mask, masked_mean(stack.total, mask.mask))
+                if self._pattern.stacks in (1, FIRST):  # once it is decided, or there are five stacks
+                    findings = self._against(self._pattern.pattern())
+                    if self._pattern.stacks == FIRST or not any(one.undecided for one in findings):
+                        self._gain_notes = tuple(finding.text for finding in findings)
+                        self._pattern = None
         else:
             notes = (f"{stack.name}: outlier mask {mask.status}, mean {mask.mean:.3g}: not learned from",)
         correction = LearnedCorrection() if self._last is None else self._correction(self._last)
@@ -335,17 +341,6 @@ class Learner:
 
     def _move_windows(self, usable: Sequence[int]) -> None:
         self._windows.move(self._stacks.numbers, usable, self._stacks.load)
-
-    def _compare_gain(self, before: StackSum, mask: OutlierMask) -> None:
-        """Compare the gain with the pattern of the first stacks, once it is decided or there are five."""
-        if self._against is None or self._pattern is None:
-            return
-        self._pattern.add(before, mask.mask, masked_mean(before, mask.mask))
-        if self._pattern.stacks in (1, FIRST):
-            findings = self._against(self._pattern.pattern())
-            if self._pattern.stacks == FIRST or not any(finding.undecided for finding in findings):
-                self._gain_notes = tuple(finding.text for finding in findings)
-                self._pattern = None
 
     def _correction(self, stack: _LastStack) -> LearnedCorrection:
         form = self._settings.koma.form

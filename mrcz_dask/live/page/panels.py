@@ -62,7 +62,10 @@ class Panel:
         self._pause.on_click(lambda: view.pause(not self._is_paused, name))
         reset = Button(label="reset", width=60, name=f"{name}.reset")
         reset.on_click(self._press_reset)
-        links = text(export_links(name), style=STYLE, width=170, sizing_mode="fixed")
+        url, kinds = f"live/export/{quote(name, safe='')}", KINDS.items()
+        items = " ".join(f"<a href='{url}.{kind}' download>{label}</a>" for kind, label in kinds)
+        html = f"<div class='links'>export {items}</div>"
+        links = text(html, style=STYLE, width=170, sizing_mode="fixed")
         top = row(self._head, row(self._pause, reset, links, width=325, sizing_mode="fixed"))
         self._parameters = row(name=f"{name}.controls")
         sheets: list[Any] = [InlineStyleSheet(css=PLOTS_STYLE)]
@@ -82,8 +85,16 @@ class Panel:
 
     def update(self, state: PanelState) -> None:
         """Show the processor's present state and parameters, and plot its new results."""
-        if state.spec is not None and state.spec != self._spec:
-            self._rebuild(state, state.spec)
+        spec = state.spec
+        if spec is not None and spec != self._spec:  # loaded, or changed by an edit
+            self._spec, self._refusal, values = spec, "", state.values
+            self._controls = {p.name: Control(p, values[p.name], self._set_value) for p in spec.parameters}
+            self._plots = [PLOTS[type(each)](f"{self._name}.{each.name}", each) for each in spec.outputs]
+            self._parameters.children = [control.widget for control in self._controls.values()]
+            self.plots.children = [plot.figure for plot in self._plots]
+            count = len(self._plots)
+            self.plots.css_classes = ["wide"] * (count > 1) + ["even"] * (count in (1, 2, 4))
+            self._clear()
         for name, control in self._controls.items():
             if state.values[name] != control.value:  # set elsewhere, such as in another browser
                 control.show(state.values[name])
@@ -97,17 +108,6 @@ class Panel:
             for plot in self._plots:
                 plot.show(results)
         self._update_texts(state)
-
-    def _rebuild(self, state: PanelState, spec: Spec) -> None:
-        """Make controls and plots of a processor that was loaded, or has changed by an edit."""
-        self._spec, self._refusal = spec, ""
-        self._controls = {p.name: Control(p, state.values[p.name], self._set_value) for p in spec.parameters}
-        self._plots = [PLOTS[type(output)](f"{self._name}.{output.name}", output) for output in spec.outputs]
-        self._parameters.children = [control.widget for control in self._controls.values()]
-        self.plots.children = [plot.figure for plot in self._plots]
-        count = len(self._plots)
-        self.plots.css_classes = ["wide"] * (count > 1) + ["even"] * (count in (1, 2, 4))
-        self._clear()
 
     def _update_texts(self, state: PanelState) -> None:
         self._is_paused = state.status == "paused"
@@ -277,13 +277,6 @@ def trouble(panel: PanelState, refusal: str) -> str:
     if panel.trace:
         html += f"<pre data-fact='{key}.trace'>{escape(panel.trace)}</pre>"
     return html
-
-
-def export_links(panel: str) -> str:
-    """Return HTML with links that download a processor's results as files."""
-    name = quote(panel, safe="")
-    items = (f"<a href='live/export/{name}.{kind}' download>{label}</a>" for kind, label in KINDS.items())
-    return f"<div class='links'>export {' '.join(items)}</div>"
 
 
 def _key(panel: PanelState) -> str:

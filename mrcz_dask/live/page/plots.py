@@ -202,8 +202,12 @@ class ProfilePlot:
         shown = [result for result in results if isinstance(result.values.get(self._name), tuple)][-LINES:]
         if not shown:
             return
-        lines = [_thinned(*result.values[self._name]) for result in shown]
-        columns = {
+        lines = []
+        for x, y in (result.values[self._name] for result in shown):
+            block = max(1, -(-y.size // PLACES))  # points that are drawn as one: a screen has no more
+            most = y.size // block * block
+            lines.append((x[:most].reshape(-1, block).mean(axis=1), y[:most].reshape(-1, block).mean(axis=1)))
+        columns: dict[str, Any] = {
             "xs": [x for x, _ in lines],
             "ys": [y for _, y in lines],
             "order": list(range(self._count, self._count + len(shown))),
@@ -303,14 +307,3 @@ def _figure(output: Output, tools: str, height: int = HEIGHT) -> Figure:
 def with_unit(name: str, unit: str) -> str:
     """Return an axis label: a name with its unit in parentheses, if it has one."""
     return f"{name} ({unit})" if unit else name
-
-
-def _thinned(
-    positions: NDArray[np.float64], values: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Average adjacent points of a line with more points than a screen has."""
-    block = -(-values.size // PLACES)
-    if block <= 1:
-        return positions, values
-    most = values.size // block * block
-    return positions[:most].reshape(-1, block).mean(axis=1), values[:most].reshape(-1, block).mean(axis=1)

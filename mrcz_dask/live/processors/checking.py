@@ -116,21 +116,21 @@ def results_problems(path: Path) -> tuple[list[str], list[str]]:
     about = group_attributes(path, REMEDY)
     folders = {entry.name for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
     for name in sorted(folders | set(about.get(PROCESSORS, []))):
+        folder = path / name
         try:
-            unchecked += _unchecked_rows(path / name)
+            stated = group_attributes(folder, REMEDY)
+            if "digests" not in stated:
+                unchecked.append(f"{name} {_OLDER}")
+                continue
+            grown = grown_arrays(folder, stated)
+            check_rows(folder, stated, 3)
+            if grown:
+                text = (
+                    f"results from row {stated['rows']} on were not written to the end, and are not checked"
+                )
+                unchecked.append(f"{name}: {text} ({', '.join(grown)})")
         except FileNotFoundError:
             problems.append(f"{name} is gone; {REMEDY}")
         except (MrczDaskError, OSError) as error:
             problems.append(str(error))
     return problems, unchecked if PROCESSORS in about else unchecked or [f"it {_OLDER}"]
-
-
-def _unchecked_rows(folder: Path) -> list[str]:
-    """Compare metadata and results of a processor with their digests; say which rows have none."""
-    about = group_attributes(folder, REMEDY)
-    if "digests" not in about:
-        return [f"{folder.name} {_OLDER}"]
-    grown = grown_arrays(folder, about)
-    check_rows(folder, about, 3)
-    text = f"results from row {about['rows']} on were not written to the end, and are not checked"
-    return [f"{folder.name}: {text} ({', '.join(grown)})"] if grown else []

@@ -191,7 +191,13 @@ class FrameSender:
             The receiver refuses the frames, and says why.
         """
         with self._lock:
-            pixels = _as_sent(frame)
+            pixels = np.asarray(frame)
+            if pixels.ndim != 2 or not pixels.size:
+                raise ValueError(f"a frame has shape {pixels.shape}; expected (ny, nx)")
+            if pixels.dtype.name not in DTYPES:
+                text = f"a frame has {pixels.dtype.name} pixels; expected {', '.join(DTYPES)}; cast it to"
+                raise TypeError(f"{text} {_CAST_TO.get(pixels.dtype.name, 'int16, uint16 or float32')}")
+            pixels = np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
             if number is not None and not self._next <= number < _LARGEST_NUMBER:
                 raise ValueError(
                     f"frame {number} was sent already, or is no number; expected at least {self._next} in "
@@ -370,19 +376,6 @@ def block_size(items: int, itemsize: int) -> int:
     if not rest:
         return min(groups, limit // unit) * unit
     return groups // max(1, items * itemsize // limit) * unit
-
-
-def _as_sent(frame: Any) -> Any:
-    """Check a frame and return it as it is sent: little-endian, C-contiguous."""
-    pixels = np.asarray(frame)
-    if pixels.ndim != 2 or not pixels.size:
-        raise ValueError(f"a frame has shape {pixels.shape}; expected (ny, nx)")
-    if pixels.dtype.name not in DTYPES:
-        better = _CAST_TO.get(pixels.dtype.name, "int16, uint16 or float32")
-        raise TypeError(
-            f"a frame has {pixels.dtype.name} pixels; expected {', '.join(DTYPES)}; cast it to {better}"
-        )
-    return np.ascontiguousarray(pixels, pixels.dtype.newbyteorder("<"))
 
 
 def _json(values: dict[str, Any]) -> bytes:
