@@ -29,4 +29,7 @@ def test_damaged_bytes_are_read_or_refused(target: Target, tmp_path_factory: pyt
 
 @pytest.mark.parametrize("case", CASES, ids=lambda p: p.name)
 def test_cases_that_were_found(case: Path, tmp_path: Path) -> None:
-    TARGETS[case.name.rpartition("-")[0]].check(case.read_bytes(), tmp_path)
+    target, seeds = TARGETS[case.name.rpartition("-")[0]], tmp_path / "seeds"
+    seeds.mkdir()
+    target.seeds(seeds)
+    target.check(case.read_bytes(), tmp_path)

@@ -7,9 +7,11 @@ out, too, unless it is told to write them; it cannot be known which they are, so
 
 from __future__ import annotations
 
+import base64
 import io
 import math
 import os
+import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -24,7 +26,7 @@ from mrcz_dask.formats.costs import check_cost
 from mrcz_dask.formats.foreign.hdf5_links import JoinedStacks, LinkedFiles, unwritten_frames
 from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
-from mrcz_dask.formats.metadata import open_node
+from mrcz_dask.formats.metadata import open_node, reading
 from mrcz_dask.formats.mrc.layout import Complain
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.provenance import plain
@@ -81,6 +83,7 @@ class ArrayReader(ChecksummedSource):
         if min(n, ny, nx) < 1:
             raise FormatError(f"{name}: {inside} has the shape {array.shape}; expected frames with pixels")
         self.shape, self.dtype = (int(n), int(ny), int(nx)), native(f"{name}: {inside}", array.dtype)
+        self._fills = _fill_values(f"{name}: {inside}", array.attrs)
         where, attrs = f"{name}: attribute {ATTRIBUTE}", array.attrs
         others = [unsealed(value, where) for key, value in attrs.items() if key != ATTRIBUTE]
         payload = unsealed(attrs[ATTRIBUTE], where) if ATTRIBUTE in attrs else None
@@ -103,6 +106,14 @@ class ArrayReader(ChecksummedSource):
         with decoding(self.name, i), phase("decode", out.nbytes):
             frame = self._array[:, :, i] if self._last else self._array[...] if image else self._array[i]
             np.copyto(out, frame, casting="equiv")
+        for fill in self._fills:
+            count = np.count_nonzero(np.isnan(out) if np.isnan(fill) else out == fill)
+            # single zeros are counts, single NaN are masked
+            if count == out.size or (count and fill and not np.isnan(fill)):
+                raise TruncatedError(
+                    f"{self.name}: frame {i}: {count} pixels are missing: they are its fill value {fill:g}; "
+                    "copy it again, or remove the attribute if these are counts"
+                )
 
     def close(self) -> None:
         """Close the HDF5 or Zarr file."""
@@ -196,6 +207,18 @@ def _check_cost(name: str, stored: int, array: Any) -> None:
     at_once = max(math.prod(chunk), math.prod(array.shape[1:])) * array.dtype.itemsize
     decoded = math.prod(array.shape) * array.dtype.itemsize
     check_cost(name, stored=stored, decoded=decoded, at_once=at_once, parts=parts)
+
+
+def _fill_values(where: str, attributes: Mapping[str, Any]) -> list[float]:
+    """Return what stands for missing pixels (netCDF, xarray), which Zarr has of floats as base64."""
+    fills: list[float] = []
+    for key in ("_FillValue", "missing_value"):
+        value = attributes.get(key, [])
+        with reading(f"{where}: {key}", "a number", "remove the attribute", HeaderError):
+            if isinstance(value, str):
+                value = struct.unpack("<d", base64.b64decode(value))
+            fills += np.asarray(value, np.float64).ravel().tolist()
+    return fills
 
 
 def _check_meaning(where: str, array: Any, frames_last: bool, names: Iterable[Any]) -> None:

@@ -68,6 +68,40 @@ def test_the_largest_array_or_the_named_one(tmp_path: Path, name: str) -> None:
         open_source(f"{path}::nowhere")
 
 
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value"])
+@pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
+@pytest.mark.parametrize(
+    ("fill", "stated", "missing", "refused"),
+    [
+        (255, [255], np.s_[1], "frame 1: 600 pixels are missing.* 255"),
+        (255, 255, np.s_[1, 3, 4:9], "frame 1: 5 pixels are missing.* 255"),
+        (0, 0, np.s_[1], "frame 1: 600 pixels are missing.* 0"),
+        (0, 0, np.s_[1, 3], None),
+        (np.nan, "AAAAAAAA+H8=", np.s_[1], "frame 1: 600 pixels are missing.* nan"),
+        (np.nan, np.nan, np.s_[1, 3], None),
+        (9, "?", np.s_[1], "expected a number"),
+        (9, 200, np.s_[1], None),
+    ],
+)
+def test_pixels_that_are_missing_are_no_counts(
+    tmp_path: Path, key: str, name: str, fill: float, stated: Any, missing: Any, refused: str | None
+) -> None:
+    stack = COUNTS.astype(np.float32 if np.isnan(fill) else np.uint8)
+    stack[missing] = fill
+    if name == "a.h5":
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_dataset("a", data=stack).attrs[key] = stated
+    else:
+        kept = {"write_empty_chunks": True}
+        array = zarr.create_array(tmp_path / name, data=stack, chunks=(1, 20, 30), config=kept)  # type: ignore[arg-type]
+        array.attrs[key] = stated
+    if refused is None:
+        np.testing.assert_array_equal(read(tmp_path / name), stack)
+    else:
+        with pytest.raises(FormatError, match=refused):
+            read(tmp_path / name)
+
+
 @pytest.mark.parametrize("name", ["a.h5", "a.zarr"])
 def test_no_stack_and_several(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
