@@ -28,7 +28,7 @@ from mrcz_dask.formats.frames import FirstRow, FrameSource, native
 from mrcz_dask.formats.libraries import decoding, library, opening
 from mrcz_dask.formats.metadata import open_node, reading
 from mrcz_dask.formats.mrc.layout import Complain
-from mrcz_dask.formats.places import measure
+from mrcz_dask.formats.places import ZARR_FILES, measure
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.sidecar import ATTRIBUTE, unsealed
 from mrcz_dask.formats.source import Cursor, Source, open_file
@@ -185,8 +185,12 @@ def open_zarr(path: Path, inside: str, params: InputParams, complain: Complain) 
         if isinstance(root, zarr.Array):
             root = arrays = {"/": root}
         else:
-            members = root.members(max_depth=None)
-            arrays = {key: item for key, item in members if isinstance(item, zarr.Array)}
+            # one by one: of several that are damaged, Zarr's tasks would print what nobody asked for
+            nodes = (
+                Path(folder) for folder, _, names in os.walk(path) if not set(ZARR_FILES).isdisjoint(names)
+            )
+            keys = (node.relative_to(path).as_posix() for node in nodes if node != path)
+            arrays = {key: item for key in keys if isinstance(item := root.get(key), zarr.Array)}
         array, at = _choose(name, inside, root.get, zarr.Array, arrays)
         _check_cost(name, measure(path).size, array)
         named = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")

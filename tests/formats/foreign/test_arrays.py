@@ -1,5 +1,6 @@
 """HDF5 and Zarr: which array is taken, its attributes, and what is wrong with files."""
 
+import gc
 import os
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,19 @@ def test_the_largest_array_or_the_named_one(tmp_path: Path, name: str) -> None:
         FormatError, match=r"no three-dimensional array at nowhere.*deep/movie \(4, 20, 30\) uint8"
     ):
         open_source(f"{path}::nowhere")
+
+
+def test_several_damaged_arrays_are_one_error_and_no_traceback(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w")
+    for k in range(4):
+        group.create_group(f"g{k}").create_array("x", data=COUNTS)
+        (tmp_path / f"a.zarr/g{k}/x/zarr.json").write_text('{"zarr_format": 9}')
+    with pytest.raises(FormatError, match="expected a Zarr array"):
+        open_source(tmp_path / "a.zarr")
+    gc.collect()
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("key", ["_FillValue", "missing_value"])
