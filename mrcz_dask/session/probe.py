@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from mrcz_dask.formats.foreign.eer import EerReader
 from mrcz_dask.formats.places import Measured, expected_kind, measure, stem_of
@@ -76,7 +76,9 @@ def probe(
         mdoc_path = find_mdoc(path, mdocs[path.parent])
         with open_source(path, inputs) as reader:
             other = _no_stack(path, reader, mdoc_path, outputs)
-            return ProbedFile(other) if other is not None else _stack(root, path, file, mdoc_path, reader)
+            if other is not None:
+                return ProbedFile(other)
+            return _stack(root, path, file, mdoc_path, mdocs[path.parent], reader)
     except NoStackError as error:
         return ProbedFile(Skipped(path, str(error).removeprefix(f"{path}: ")))
     except (MrczDaskError, OSError) as error:
@@ -130,7 +132,14 @@ def _no_stack(path: Path, reader: FrameSource, mdoc_path: Path | None, outputs: 
     return Single(path, f"a single image, no stack{gain}", kind)
 
 
-def _stack(root: Path, path: Path, file: Measured, mdoc_path: Path | None, reader: FrameSource) -> ProbedFile:
+def _stack(
+    root: Path,
+    path: Path,
+    file: Measured,
+    mdoc_path: Path | None,
+    mdocs: Mapping[str, str],
+    reader: FrameSource,
+) -> ProbedFile:
     if reader.dtype.kind not in "iuf":
         raise HeaderError(f"{path}: has {reader.dtype} pixels; expected integers or floats")
     mdoc, warnings = _mdoc(mdoc_path)
@@ -139,6 +148,10 @@ def _stack(root: Path, path: Path, file: Measured, mdoc_path: Path | None, reade
         if mdoc is None:
             series = f"a tilt series, no movie: {mdoc_path} lists {tilts} tilts"
             return ProbedFile(Skipped(path, series), warnings)
+    movie = "" if mdoc is None else PureWindowsPath(mdoc.get("SubFramePath") or "").name
+    if movie and find_mdoc(path.with_name(movie), mdocs) not in (None, mdoc_path):
+        warnings += (f"{mdoc_path} is about {movie}, which has another .mdoc; the stack is taken without it",)
+        mdoc = None
     warnings += tuple(f"{path.name}: {note}" for note in reader.notes)
     pixel_size: float | None = None
     source: PixelSizeSource | None = None

@@ -1,10 +1,14 @@
 from datetime import datetime
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.text.mdoc import parse_mdoc
+from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired
 from mrcz_dask.session.times import acquisition_time, time_in_labels, time_in_meta, time_in_name
 
@@ -128,3 +132,19 @@ def test_sources_in_their_order() -> None:
     assert acquisition_time(name, LATER) == Acquired(datetime(2026, 10, 14, 20), "name")
     assert acquisition_time("a.mrcz", LATER) == Acquired(LATER, "mtime")
     assert str(Acquired(TIME, "mdoc")) == "2026-10-14 19:06:33 (mdoc)"
+
+
+@pytest.mark.parametrize(
+    ("about", "taken"), [("ab", ["mdoc", "mdoc"]), ("xy", ["mdoc", "mdoc"]), ("ba", []), ("bb", ["mdoc"])]
+)
+def test_an_mdoc_about_another_movie_of_the_folder_is_not_used(
+    tmp_path: Path, about: str, taken: list[str]
+) -> None:
+    for name, movie in zip("ab", about, strict=True):
+        write(tmp_path / f"{name}.mrc", np.zeros((2, 4, 4), np.int16))
+        text = f"[FrameSet = 0]\nSubFramePath = X:\\{movie}.tif\nDateTime = 29-Nov-26  21:04:11\n"
+        (tmp_path / f"{name}.tif.mdoc").write_text(text)
+    found = discover(tmp_path)
+    sources = [entry.acquired.source for entry in found.stacks]
+    assert [source for source in sources if source == "mdoc"] == taken
+    assert sum("has another .mdoc" in text for text in found.warnings) == 2 - len(taken)

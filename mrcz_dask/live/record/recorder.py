@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mrcz_dask.formats.compression.codecs import Codec, resolve
+from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.mrc.body import Stored
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import (
@@ -27,6 +28,7 @@ from mrcz_dask.live.record.spool import (
 )
 from mrcz_dask.live.record.stacks import CODEC, SPOOL, first_number, stack_name, write_stack
 from mrcz_dask.live.record.streams import UNNAMED, StreamStacks
+from mrcz_dask.session import manifest
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
 from mrcz_dask.values.checks import raise_all, whole
@@ -195,7 +197,8 @@ class Recorder:
             spool = self._ended[0]
             try:
                 target = self.folder / f"{spool.path.name[1 : -len(SPOOL)]}.mrcz"
-                write_stack(spool, target, self._settings)
+                stack = write_stack(spool, target, self._settings)
+                manifest.add(self.folder, files_in([stack], self.folder), self._listen)
                 # before the spool goes: whoever moves stacks away must not make frames come again
                 self._streams.written(spool.about.stream, spool.entries[-1].number)
                 spool.remove()

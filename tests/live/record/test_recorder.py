@@ -19,6 +19,7 @@ from mrcz_dask.live.record import recorder as module
 from mrcz_dask.live.record.recorder import Recorder
 from mrcz_dask.live.record.stacks import recorded
 from mrcz_dask.session.discovery import discover
+from mrcz_dask.session.manifest import damage, listed, lost
 from mrcz_dask.values.errors import (
     DtypeError,
     FormatError,
@@ -42,6 +43,21 @@ def test_stacks_of_so_many_frames(tmp_path: Path) -> None:
     assert stacks(tmp_path) == ["frames_0000000000.mrcz", "frames_0000000004.mrcz", "frames_0000000008.mrcz"]
     check(tmp_path, list(range(10)))
     assert not list(tmp_path.glob(".*.spool")) and not list(tmp_path.glob(".*.part"))
+
+
+def test_stacks_of_two_recordings_that_were_swapped_are_named(tmp_path: Path) -> None:
+    folders = tmp_path / "a", tmp_path / "b"
+    for k, folder in enumerate(folders):
+        with Recorder(folder, frames_per_stack=2) as recorder:
+            recorder.append([replace(one, time=one.time + k) for one in some(range(4))])
+        assert lost(folder, listed(folder, []), read=True) == {}
+    first, second = (folder / "frames_0000000002.mrcz" for folder in folders)
+    one = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(one)
+    for folder in folders:
+        assert list(lost(folder, listed(folder, []), read=True)) == ["frames_0000000002.mrcz"]
+        assert not damage(folder, [])
 
 
 @pytest.mark.parametrize(
