@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import operator
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import isfinite
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -17,6 +16,7 @@ from mrcz_dask.formats.mrc.header import HEADER_SIZE, foreign_labels
 from mrcz_dask.formats.parallel import Pipeline
 from mrcz_dask.formats.provenance import steps_in
 from mrcz_dask.formats.sidecar import section
+from mrcz_dask.formats.source import Closing
 from mrcz_dask.values.errors import FooterError, FormatError, ParameterError
 from mrcz_dask.values.stopping import check_stop
 
@@ -26,7 +26,7 @@ PixelSizes = tuple[float, float, float] | None
 PIXELS = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8")}
 
 
-class FrameSource(ABC):
+class FrameSource(Closing):
     """Base class of readers of stacks: each frame is read when it is asked for; safe from several threads.
 
     Attributes
@@ -161,10 +161,6 @@ class FrameSource(ABC):
             Its bytes cannot be decoded or are not there; names file and frame.
         """
 
-    @abstractmethod
-    def close(self) -> None:
-        """Close the file; a stream that the caller opened stays open."""
-
     @property
     def quantized(self) -> bool:
         """True if pixels are stored as integer steps, whose value is ``scale * stored + offset``."""
@@ -264,14 +260,6 @@ class FrameSource(ABC):
         if not -len(self) <= i < len(self):
             raise IndexError(f"{self.name}: no frame {i}; it has {len(self)}")
         return operator.index(i) % len(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[Any]:

@@ -7,8 +7,9 @@ import io
 import os
 import stat
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 from mrcz_dask.values.checks import expect
 from mrcz_dask.values.errors import FormatError, PlaceError, TruncatedError
@@ -84,6 +85,20 @@ def read_bytes(handle: int, count: int, offset: int) -> bytes:
         parts.append(part)
         count, offset = count - len(part), offset + len(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class Closing(ABC):
+    """Base class of what is closed at the end of a ``with`` block."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release files and all else that is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 class Source:

@@ -25,7 +25,7 @@ import xxhash
 
 from mrcz_dask.formats.atomic import explain, sync_folder
 from mrcz_dask.formats.metadata import parse_json
-from mrcz_dask.formats.source import open_file, read_bytes
+from mrcz_dask.formats.source import Closing, open_file, read_bytes
 from mrcz_dask.values.errors import DamagedError
 
 _MARK = b"MZS1"
@@ -73,7 +73,7 @@ class Damage:
     end: int
 
 
-class SpoolReader:
+class SpoolReader(Closing):
     """Reads the sound records of a spool file, even while another process appends to it.
 
     Attributes
@@ -125,12 +125,6 @@ class SpoolReader:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
 
 class Spool(SpoolReader):

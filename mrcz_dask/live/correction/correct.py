@@ -6,12 +6,13 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.frames import FirstRow
+from mrcz_dask.formats.source import Closing
 from mrcz_dask.gain.applied import stack_gamma
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
@@ -89,7 +90,7 @@ class _Camera:
     warned: set[str] = field(default_factory=set)
 
 
-class LiveCorrection:
+class LiveCorrection(Closing):
     """Corrects live frames before processors get them; learns outliers and pattern from earlier stacks.
 
     Each camera is corrected by itself.
@@ -139,12 +140,6 @@ class LiveCorrection:
     def close(self) -> None:
         """Cancel calculations of corrections that have not begun, and end the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _correct(self, frame: Frame, camera: _Camera) -> tuple[Image, About]:
         pixels = frame.data

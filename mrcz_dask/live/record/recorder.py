@@ -10,11 +10,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Self
 
 from mrcz_dask.formats.compression.codecs import Codec, resolve
 from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.mrc.body import Stored
+from mrcz_dask.formats.source import Closing
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import (
     FrameSpool,
@@ -39,7 +39,7 @@ STATE = ".recording.json"
 _MOST_WAITING = 8  # stacks that wait to be written before frames wait
 
 
-class Recorder:
+class Recorder(Closing):
     """Records live frames in a folder as MRCZ stacks, and completes stacks that
     an ended or killed recorder left.
 
@@ -227,9 +227,3 @@ class Recorder:
             spool.close()
         if self._ended and self._failure is not None:
             raise self._failure
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self.close()

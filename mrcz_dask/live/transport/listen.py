@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from threading import Event
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import zmq
 
+from mrcz_dask.formats.source import Closing
 from mrcz_dask.live.frames import Frame, Publish
 from mrcz_dask.live.transport.wire import Announced, BrokenInTransitError, Hello
 from mrcz_dask.values import messages
@@ -42,7 +43,7 @@ class _Peer:
     kind: tuple[np.dtype[Any], tuple[int, int]] | None = None
 
 
-class Listen:
+class Listen(Closing):
     """Source of live frames: receives them over a network socket from one or more senders.
 
     Frames are acknowledged after `publish` has returned. A frame that arrives twice is dropped, one that was
@@ -173,12 +174,6 @@ class Listen:
         """Close the network socket."""
         self._socket.close()
         self._context.term()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
 
     def _receive(self, publish: Publish) -> None:
         """Take all messages that have arrived, publish their frames, acknowledge them."""
