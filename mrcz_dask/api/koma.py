@@ -26,7 +26,16 @@ from mrcz_dask.values.checks import checked, expect, in_runs, raise_all, within
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Listener, silent
-from mrcz_dask.values.params import Breaks, ContrastParams, Form, Long, Method, OutlierParams, Settings
+from mrcz_dask.values.params import (
+    SMOOTH_LIMIT,
+    Breaks,
+    ContrastParams,
+    Form,
+    Long,
+    Method,
+    OutlierParams,
+    Settings,
+)
 
 if TYPE_CHECKING:
     import dask.array as da
@@ -203,6 +212,8 @@ def koma(
     breaks: Breaks = "auto",
     contrast: ContrastParams | None = CONTRAST,
     groups: Sequence[str | None] | None = None,
+    smooth_limit: float = SMOOTH_LIMIT,
+    trust_reference: bool = False,
     cache: PathLike | None = None,
 ) -> KomaPlan:
     """Plan the outlier filter and the knock-out moving average over dask arrays in order of time.
@@ -217,7 +228,7 @@ def koma(
         Outlier mask of each movie, (ny, nx) bool, True = outlier; None = it is found.
     doses
         Dose of each movie in counts per pixel and frame; None = it is found.
-    form, rule, method, long, breaks, contrast, cache
+    form, rule, method, long, breaks, contrast, smooth_limit, trust_reference, cache
         See `Session.koma`.
     groups
         Name of the specimen of each movie, None = it is that of no other: movies that show the same specimen
@@ -252,7 +263,10 @@ def koma(
     )
     settings = Settings(
         outliers=OutlierParams(rule=rule),
-        koma=replace(koma_params(radius, method, form, breaks, None, long, "none"), groups=pairs),
+        koma=replace(
+            koma_params(radius, method, form, breaks, None, long, "none", smooth_limit, trust_reference),
+            groups=pairs,
+        ),
         contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
     )
     framed = [stack.rechunk((1, -1, -1)) for stack in stacks]

@@ -29,6 +29,7 @@ from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
+from mrcz_dask.numerics.reference.structure import coarse_image
 from mrcz_dask.session.entries import StackEntry
 from mrcz_dask.session.shared_readers import identity, shared_reader
 from mrcz_dask.session.store import SessionStore
@@ -207,11 +208,12 @@ def sum_array(
     record, store = mask_stack(task, sums), SessionStore(task.store)
     if mask is None and dose is None:
         return record
-    names = ("sum", "weight", "sum_even", *(("weight_even",) if record.outliers_even else ()))
+    names = ("sum", "weight", "sum_even", "coarse", *(("weight_even",) if record.outliers_even else ()))
     arrays = {name: store.load(record.stem, name) for name in names}
     if mask is not None:
         weight = np.where(mask, 0, 255).astype(np.uint8)
         arrays |= {"weight": weight, "weight_even": weight}
+        arrays["coarse"][0] = coarse_image(arrays["sum"], mask)
         mean = float(arrays["sum"][~mask].mean(dtype=np.float64)) * 2.0**-record.exponent
         record = replace(record, mean=mean, mean_even=mean / 2, status="ok")
     if dose is not None:

@@ -19,6 +19,7 @@ from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
+    SMOOTH_LIMIT,
     Breaks,
     ContrastParams,
     Form,
@@ -115,6 +116,8 @@ class Session:
         breaks: Breaks = "auto",
         break_after: str | None = None,
         groups: PathLike = "auto",
+        smooth_limit: float = SMOOTH_LIMIT,
+        trust_reference: bool = False,
         contrast: ContrastParams | None = CONTRAST,
         gain: PathLike | None = None,
         gain_divide: bool = False,
@@ -163,6 +166,9 @@ class Session:
             Movies that show the same specimen do not correct each other: ``auto`` finds tilt series, places
             and holes from .mdoc files and names, ``none`` looks for none; or a file with lines of a pattern
             of names and a group.
+        smooth_limit, trust_reference
+            Largest smooth structure of a reference that is taken for the detector's, see `KomaParams`;
+            whether the specimen is not looked for in references at all.
         contrast
             Limits for carbon and thick ice, which are nobody's reference; None = they are not looked for.
         gain, gain_divide, gain_rotate, gain_flip
@@ -206,7 +212,9 @@ class Session:
         )
         settings = Settings(
             outliers=OutlierParams(rule=rule),
-            koma=koma_params(radius, method, form, breaks, break_after, long, groups),
+            koma=koma_params(
+                radius, method, form, breaks, break_after, long, groups, smooth_limit, trust_reference
+            ),
             contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
             write=write_params(write, format, codec, dtype, step),
             input=self.inputs,

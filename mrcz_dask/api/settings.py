@@ -36,6 +36,8 @@ def koma_params(
     break_after: str | None,
     long: Long,
     groups: PathLike,
+    smooth_limit: float,
+    trust_reference: bool,
 ) -> KomaParams:
     """Build the parameters of KOMA from options; the pause `break_after` is text such as ``2h``.
 
@@ -54,6 +56,8 @@ def koma_params(
         break_after=pause,
         long=long,
         groups=chosen,
+        smooth_limit=smooth_limit,
+        trust_reference=trust_reference,
     )
 
 

@@ -23,7 +23,7 @@ from mrcz_dask.assess.results import (
     score_above,
 )
 from mrcz_dask.assess.tasks import CurveTask, MethodsTask, PairTask
-from mrcz_dask.correction.correct_stack import StoredSums, references_of
+from mrcz_dask.correction.references import StoredSums, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
 from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.sources import open_source
@@ -205,7 +205,7 @@ class _Side:
         """Prepare to find the pattern with a task's windows and method; None without windows or mask."""
         if self.whole is None:
             return None
-        images = references_of(task, self.whole, windows, masked=self.masked)
+        images = references_of(task, self.whole, windows, masked=self.masked).images
         return PatternFit(images, task.settings.koma) if images else None
 
     def correction(self, sums: StoredSums, finder: PatternFit | None = None) -> ReadyCorrection:
@@ -235,7 +235,7 @@ def _at_radius(
     corrections: Corrections = {}
     for ending, side in sides.items():
         if side.whole is not None and side.even is not None:
-            images = references_of(at_radius, side.whole, masked=side.masked)
+            images = references_of(at_radius, side.whole, masked=side.masked).images
             plain = PatternFit(images[:1], replace(koma, method="plain"))
             corrections[f"plain{ending}"] = side.correction(side.even, plain)
             fit = PatternFit(images, replace(koma, method="fit"))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +13,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.footer import NO_GOOD, Findings, Noise, provenance_steps, stack_result
 from mrcz_dask.correction.outputs import copies_chunks, open_output, open_recompressed
-from mrcz_dask.correction.tasks import CorrectionTask, member_ref
-from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
+from mrcz_dask.correction.references import StoredSums, WindowReferences, references_of
+from mrcz_dask.correction.tasks import CorrectionTask
+from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import PixelDigest
 from mrcz_dask.formats.mrc.reader import StackReader
@@ -28,14 +27,13 @@ from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
-from mrcz_dask.numerics.outliers.weights import is_masked, near_another
-from mrcz_dask.numerics.reference.correction import Correction, make_correction
+from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.koma import Pattern, PatternFit, spread
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.records import COPY, GROUP, QUIET, UNTOUCHED, StackResult
+from mrcz_dask.values.records import COPY, GROUP, QUIET, SMOOTH_KEPT, UNTOUCHED, StackResult
 from mrcz_dask.values.sizes import some
 from mrcz_dask.values.timing import phase
 
@@ -68,11 +66,16 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
         task.output.parent.mkdir(parents=True, exist_ok=True)
     with open_source(task.path, task.settings.input) as reader:
         copied = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
-        mean, pattern, correction, held_out = fit_stack(store, task, windows, scored=copied is None)
+        fitted = fit_stack(store, task, windows, scored=copied is None)
+        mean, pattern, correction, held_out, references = fitted
         keep_thumbnails(store, record.stem, mean, correction)
-        caveats = (*_caveats(task), *_caveat_of_quiet(store, task, mean, correction))
-        findings = Findings(correction, pattern.fits, caveats)
-        del mean  # as large as the sum
+        caveats = (
+            *_caveats(task),
+            *_caveats_of_references(task, references),
+            *_caveat_of_quiet(store, task, mean, correction),
+        )
+        findings = Findings(correction, pattern.fits, caveats, references.to_dict())
+        del mean, fitted, references  # as large as the sum
         with _mdoc_before_output(task):
             if copied is not None:
                 noise = _copy(copied, task, findings, store)
@@ -99,48 +102,6 @@ def _mdoc_before_output(task: CorrectionTask) -> Iterator[None]:
         raise
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSums:
-    """Mean image, outlier weights and mask of one stack, loaded from the session store: from all frames, or
-    the even ones.
-
-    Attributes
-    ----------
-    mean
-        Mean of the frames, counts.
-    n
-        Number of frames.
-    weight
-        (ny, nx) uint8, in 255ths.
-    mask, near
-        (ny, nx) bool, True = outlier; outlier with another one near.
-    """
-
-    mean: MeanImage
-    n: int
-    weight: NDArray[np.uint8]
-    mask: NDArray[np.bool_]
-    near: NDArray[np.bool_]
-
-    @classmethod
-    def load(cls, store: SessionStore, task: CorrectionTask, which: str) -> StoredSums:
-        """Load sum and weights of all frames (`which` ''), or of frames 0, 2, 4, ... ('_even')."""
-        record = task.record
-        n = record.exposed(2 if which else 1)
-        values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
-        mask = is_masked(weight)
-        near = near_another(mask, task.settings.outliers.radius)
-        return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
-
-    def correction(self, pattern: Pattern | None, task: CorrectionTask) -> Correction:
-        """Build the stack's correction from a pattern; without one (None) it only fills outliers."""
-        image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
-        form, record = task.settings.koma.form, task.record
-        noise = math.inf if record.noise is None else record.noise
-        noise /= record.dose if form == "divide" and record.has_dose else 1
-        return make_correction(form, image, self.mean, self.weight, self.near, scale, noise)
-
-
 class FittedStack(NamedTuple):
     """Record of the pattern that was fitted to a stack, and of the corrections made from it.
 
@@ -153,12 +114,15 @@ class FittedStack(NamedTuple):
     held_out
         Corrections from frames 0, 2, 4, ...: ``filtered`` by the outlier filter alone, and ``corrected``.
         Empty if these frames have no sound mask, or the stack is not scored.
+    references
+        Its references, and what was left out of them as the specimen's.
     """
 
     mean: MeanImage
     pattern: Pattern
     correction: Correction
     held_out: dict[str, Correction]
+    references: WindowReferences
 
 
 def fit_stack(
@@ -175,7 +139,8 @@ def fit_stack(
     record, koma = task.record, task.settings.koma
     sums, held_out = StoredSums.load(store, task, ""), {}
     with phase("window"):
-        finder = PatternFit(references_of(task, sums, windows), koma)
+        references = references_of(task, sums, windows)
+        finder = PatternFit(references.images, koma)
     with phase("fit"):
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
         pattern = (finder if record.sound else PatternFit((), koma)).find(
@@ -187,42 +152,7 @@ def fit_stack(
             pattern_even = finder.find(even.mean, record.mean_even / even.n, even.mask)
             held_out["filtered"] = even.correction(None, task)
             held_out["corrected"] = even.correction(pattern_even, task)
-    return FittedStack(sums.mean, pattern, correction, held_out)
-
-
-def references_of(
-    task: CorrectionTask,
-    sums: StoredSums,
-    windows: WindowSums | Exception | None = None,
-    *,
-    masked: bool = True,
-) -> list[Image]:
-    """Return the images that are fitted to a stack: references of its windows, or mean and deviation of the
-    session.
-
-    Parameters
-    ----------
-    task
-        Correction task of the stack.
-    sums
-        Sum and mask of all its frames: it is subtracted from the windows' sums where these hold it.
-    windows
-        Sums of its windows; None, or the error that they gave = they are summed here.
-    masked
-        Whether the outliers of all stacks are left out.
-    """
-    own_task = window_task(task, masked=masked)
-    totals = windows if isinstance(windows, dict) else advance_windows(None, own_task)
-    if isinstance(totals, Exception):
-        raise totals
-    own = None
-    if task.usable:
-        own = as_member(member_ref(task.record), sums.mean.values, sums.mask if masked else None)
-    return [
-        image
-        for name, window in own_task.windows.items()
-        for image in totals[name].images(without=own if window.held is not None else None)
-    ]
+    return FittedStack(sums.mean, pattern, correction, held_out, references)
 
 
 def _caveats(task: CorrectionTask) -> tuple[str, ...]:
@@ -253,6 +183,19 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     if task.provisional:
         caveats.append("provisional: later stacks of the session will join its window")
     return tuple(caveats)
+
+
+def _caveats_of_references(task: CorrectionTask, references: WindowReferences) -> Iterator[str]:
+    """Yield caveats of a stack whose references show its specimen, or structure that no detector has."""
+    if references.shared and references.shared.pairs:
+        yield (
+            f"{references.shared.pairs} of its {len(task.short)} neighbors show its specimen beside itself: "
+            f"{UNTOUCHED}. Say with --groups which stacks belong together"
+        )
+    if references.left_out and references.shared:
+        moves = references.shared.moves
+        why = "moves with the specimen" if moves else f"a detector has at most {references.limit:.1%}"
+        yield f"{SMOOTH_KEPT}: its references hold {max(references.smooth):.1%} of the mean, {why}"
 
 
 def _caveat_of_quiet(

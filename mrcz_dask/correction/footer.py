@@ -36,11 +36,14 @@ ASK = "use --overwrite to replace it, or another output folder (-o)"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Record of what the fit of a stack gave: its correction, the fits of its bands, and its caveats."""
+    """Record of what the fit of a stack gave: its correction, the fits of its bands, its caveats, and what of
+    its references is the specimen's.
+    """
 
     correction: Correction
     fits: tuple[BandFit, ...]
     caveats: tuple[str, ...]
+    shared: dict[str, Any]
 
     def all_caveats(self, noise: Noise, shape: tuple[int, int, int]) -> tuple[str, ...]:
         """Return the stack's caveats, with one more if R after correction is too low to be true."""
@@ -118,6 +121,7 @@ def _koma_step(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[s
             "breaks": [one.to_dict() for one in task.breaks],
             **({"groups": [asdict(one) for one in task.groups]} if task.groups else {}),
             "bands": [fit.to_dict() for fit in findings.fits],
+            **({"shared_structure": findings.shared} if findings.shared else {}),
             "correlated_noise": noise,
             "acquired": task.acquired,
             "acquired_from": task.acquired_from,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -19,6 +20,7 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
+from mrcz_dask.numerics.reference.structure import grid
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Discovery, StackEntry, relative_name
 from mrcz_dask.session.groups import Group, Grouping
@@ -38,6 +40,7 @@ COUNTS = 0.4
 # Of the bytes of normalized pixels, what formats of other programs need.
 FIXED = {"mrcs": 1.0, "mrcs.zst": 0.9, "tiff": 0.9}
 STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
+COARSE = 6.0  # bytes of a block of the three coarse images
 REFERENCES = 5.0
 NO_GAIN = GainOptions()
 
@@ -104,7 +107,8 @@ class Plan:
 
     def bytes_out(self) -> int:
         """Estimate the bytes that the run will write, session store included, to check the disk space."""
-        return round(sum(self._stack_bytes(stack) for stack in self.stacks))
+        coarse = COARSE * math.prod(grid(self.discovery.shape[1:]))
+        return round(sum(self._stack_bytes(stack) + coarse for stack in self.stacks))
 
     def _stack_bytes(self, stack: StackEntry) -> float:
         params, image = self.settings.write, float(stack.shape[1] * stack.shape[2])

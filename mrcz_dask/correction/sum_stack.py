@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from mrcz_dask.correction.tasks import SumTask
 from mrcz_dask.formats.digest import PixelDigest
@@ -31,6 +32,7 @@ from mrcz_dask.numerics.noise.correlation import constant_offset, frame_noise, o
 from mrcz_dask.numerics.outliers.kept_fit import kept_fit
 from mrcz_dask.numerics.outliers.mask import OutlierMask
 from mrcz_dask.numerics.philox import key_of
+from mrcz_dask.numerics.reference.structure import coarse_image, coarse_means, early_less_late, grid
 from mrcz_dask.numerics.session.contrast import block_means
 from mrcz_dask.numerics.session.fingerprint import Fingerprinter
 from mrcz_dask.numerics.session.sketch import sketch
@@ -78,6 +80,8 @@ class StackSums:
         Counts that are subtracted from every pixel.
     measures
         Measures of each frame.
+    differences
+        (2, by, bx) of frames 0, 2, ... and of 1, 3, ...: see `structure.CoarseStack`.
     digest, chunks
         Digests of the pixels and of the stored bytes.
     frames, grain
@@ -92,6 +96,7 @@ class StackSums:
     even: StackSum
     offset: int
     measures: list[FrameMeasures]
+    differences: NDArray[np.float64]
     digest: str
     chunks: str
     frames: str
@@ -139,7 +144,10 @@ def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
             frames = (reader.frame(k) for k in range(n))
             exponent = common_exponent(one for one in frames if not is_blank(one))
         even, odd = (FrameSum((ny, nx), reader.dtype, exponent) for _ in range(2))
+        early = [(0, np.zeros(grid((ny, nx)))) for _ in range(2)]
         for k in range(n):
+            if k == n // 2:
+                early = [(one.n, coarse_means(one.values)) for one in (even.result(), odd.result())]
             if isinstance(reader, StackReader):  # its bytes may be copied, and get a digest of their own
                 stored = reader.stored_chunk(k)
                 chunks.update(stored)
@@ -158,6 +166,12 @@ def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
         offset = constant_offset(total, total_even)
         if all(one.constant for one in measures) and reader.dtype.kind in "iu":  # then they are in no sum
             offset = offset_below(float(combine(one.statistics for one in measures).minimum), 1.0)
+        differences = np.array(
+            [
+                early_less_late(before, frames, coarse_means(whole.values), whole.n, offset)
+                for (frames, before), whole in zip(early, (even.result(), odd.result()), strict=True)
+            ]
+        )
         total, total_even = total.less(offset), total_even.less(offset)
         fingerprint = prints.result(total.values, 2.0**-total.exponent).to_text()
     if offset and task.settings.gain.gain:
@@ -167,7 +181,7 @@ def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
         )
     digests = digest.hexdigest(), chunks.hexdigest(), *fingerprint
     kind = reader.shape, reader.dtype, reader.notes
-    return StackSums(file, *kind, total, total_even, offset, measures, *digests)
+    return StackSums(file, *kind, total, total_even, offset, measures, differences, *digests)
 
 
 def mask_stack(task: SumTask, sums: StackSums) -> StackRecord:
@@ -197,7 +211,8 @@ def mask_stack(task: SumTask, sums: StackSums) -> StackRecord:
         if mask_even is not None and not mask_even.usable:
             mask_even = None
         record = _record(task, sums, gamma, total, mask, mask_even, frame_noise(total, even))
-    arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values}
+    coarse = np.array([coarse_image(total.values, mask.mask), *sums.differences], np.float16)
+    arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values, "coarse": coarse}
     if mask_even is not None:
         arrays["weight_even"] = mask_even.weight255
     store = SessionStore(task.store)

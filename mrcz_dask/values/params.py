@@ -215,6 +215,9 @@ class ContrastParams(Parameters):
         yield from whole("history", self.history, 3, 100_000)
 
 
+SMOOTH_LIMIT = 0.02  # twice what gain-corrected detectors show
+
+
 @dataclass(frozen=True, slots=True)
 class KomaParams(Parameters):
     """Parameters of the knock-out moving average (KOMA), which estimates the
@@ -248,6 +251,11 @@ class KomaParams(Parameters):
     groups
         Stacks that show the same specimen and must not correct each other: ``auto`` finds them from .mdoc
         files and names, ``none`` looks for none, and pairs of a pattern of names and a group name them.
+    smooth_limit
+        Largest smooth structure (standard deviation over the mean) of a reference that is taken for the
+        detector's. Gain-corrected detectors show under .01; frames without a gain may have four times this.
+    trust_reference
+        Whether references are taken for the detector's alone: nothing of the specimen is looked for in them.
     """
 
     _title = "KOMA parameters"
@@ -262,6 +270,8 @@ class KomaParams(Parameters):
     break_dose: float = 0.2
     break_after: float | None = None
     groups: Groups = "auto"
+    smooth_limit: float = SMOOTH_LIMIT
+    trust_reference: bool = False
 
     @property
     def reach(self) -> int:
@@ -284,6 +294,7 @@ class KomaParams(Parameters):
         yield from whole("min_modes", self.min_modes, 2, 1_000_000_000)
         yield from within("dose_spread", self.dose_spread, 0, 1e6, open_low=True)
         yield from within("break_dose", self.break_dose, 0, 1e6, open_low=True)
+        yield from within("smooth_limit", self.smooth_limit, 0, 1e6)
         pairs: Any = self.groups
         if pairs not in ("auto", "none") and not (
             isinstance(pairs, tuple)

@@ -11,6 +11,7 @@ from typing import Any, Self
 SMALLEST_MEAN = 2.0**-10
 QUIET = "quieter than counting allows"  # caveats of stacks whose own data were taken off begin so
 COPY, UNTOUCHED = "holds the same data as", "no pattern was taken off"  # in caveats of such stacks
+SMOOTH_KEPT = "smooth structure was not taken off"  # a caveat begins so, as the next one
 GROUP = "not corrected by stacks that show its specimen:"  # a caveat begins so
 COPIES = "copies"  # phase of stacks that were not corrected, as most around them hold the same data
 

@@ -11,6 +11,7 @@ from mrcz_dask.values.checks import parse_seconds
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import (
+    SMOOTH_LIMIT,
     Breaks,
     Form,
     KomaParams,
@@ -79,6 +80,16 @@ class MethodGroup(OptionGroup, panel="Method"):
         "from .mdoc files and names; none: all stacks correct each other; or a file of lines PATTERN GROUP.",
         metavar="auto|none|FILE",
     )
+    smooth_limit: float = option(
+        SMOOTH_LIMIT,
+        "Smooth structure of a reference above this share of the mean is the specimen's, such as the edge "
+        "of a hole, and is not taken off. Detectors show under .01 after their gain; frames without a gain "
+        "may have 4 times the limit.",
+    )
+    trust_reference: bool = option(
+        False,
+        "All that neighbors share is the detector's: take it off, even where it looks like the specimen.",
+    )
 
     def outliers(self) -> OutlierParams:
         """Return the options of the outlier filter as `OutlierParams`."""
@@ -96,7 +107,15 @@ class MethodGroup(OptionGroup, panel="Method"):
             raise ParameterError(f"--radius is {self.radius!r}; expected a number of stacks, or auto")
         radius = KomaParams().radius if self.radius == AUTO else int(self.radius)
         return koma_params(
-            radius, self.method, self.form, self.breaks, self.break_after, self.long, self.groups
+            radius,
+            self.method,
+            self.form,
+            self.breaks,
+            self.break_after,
+            self.long,
+            self.groups,
+            self.smooth_limit,
+            self.trust_reference,
         )
 
 

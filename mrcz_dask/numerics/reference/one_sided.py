@@ -16,6 +16,13 @@ from mrcz_dask.numerics.reference.bands import Bands, make_bands
 from mrcz_dask.numerics.reference.koma import without_mean
 from mrcz_dask.numerics.reference.parts import MeanImage, References, measure_bands
 from mrcz_dask.numerics.reference.regression import BandFit, fit_bands, pattern_of
+from mrcz_dask.numerics.reference.structure import (
+    FEWEST_BLOCKS,
+    coarse_means,
+    grid,
+    smooth_deviation,
+    without_smooth,
+)
 from mrcz_dask.numerics.reference.window import Member, WindowSum
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import KomaParams
@@ -129,8 +136,18 @@ class OneSided:
         if self._images[0] != key:
             windows = [window for window in (short, long) if window.members]
             differ = self._fitted and short.members != long.members
-            self._images = key, tuple(window.reference() for window in windows[: 2 if differ else 1])
+            references = (window.reference() for window in windows[: 2 if differ else 1])
+            self._images = key, tuple(self._detectors_part(one) for one in references)
         return self._images[1]
+
+    def _detectors_part(self, reference: Image) -> Image:
+        """Return a reference without smooth structure, if it has more of it than a detector."""
+        if self._params.trust_reference or min(grid(self._shape)) < FEWEST_BLOCKS:
+            return reference
+        coarse = coarse_means(reference)
+        if smooth_deviation(coarse) <= self._params.smooth_limit:
+            return reference
+        return without_smooth(reference, coarse)
 
     def fit(self, mean: MeanImage, mask: Mask) -> tuple[BandFit, ...]:
         """Fit the references to a complete stack outside the windows, band by band, for the coefficients.

@@ -35,7 +35,8 @@ class StackTruth:
     additive
         float32, the additive pattern A, counts/pixel/frame, mean 0.
     illumination
-        float32, the share H of electrons that carbon and ice let through, 1 = all.
+        float32, the share H of electrons that carbon and ice let through, 1 = all; without the carbon
+        round the hole that all stacks show, which drifts with the specimen.
     dose
         Counts/pixel/frame before specimen, outliers and illumination.
     drift
@@ -127,6 +128,8 @@ class SimulatedSession:
         total = np.zeros(params.shape)
         for frame, (image, (dy, dx)) in enumerate(zip(frames, drift, strict=True)):
             image_of_specimen = 1 + particles.moved(dy, dx)
+            if params.edge:
+                image_of_specimen = image_of_specimen * specimen.beside_hole(params, index, drift[frame])
             noiseless += dose * illumination * image_of_specimen
             electrons = base * image_of_specimen
             counts = patterns.counted(params, electrons) + self.additive + hot_excess
@@ -210,7 +213,8 @@ def simulate_session(params: SimulationParams | None = None) -> SimulatedSession
 
     Notes
     -----
-    Expected counts of frame f: d E^gamma (1 + M + V) (1 + s(x - drift)) H, less what coincidence loses, + A
+    Expected counts of frame f: d E^gamma (1 + M + V) (1 + s(x - drift)) H, H with the
+    carbon round a hole that drifts with the specimen, less what coincidence loses, + A
     + hot, dead pixels times their response; then Poisson, clipped to the dtype.
     """
     return SimulatedSession(SimulationParams() if params is None else params)

@@ -115,9 +115,6 @@ def illumination(params: SimulationParams, index: int) -> Image:
     """
     through = np.ones(params.shape, np.float32)
     size = min(params.shape)
-    if params.edge:
-        hole = _edge(params.shape, stream(params.seed, Purpose.CARBON), size, size / 64, aim(params, index))
-        through *= 1 - np.float32(params.edge) * hole
     if params.gradient:
         angle = stream(params.seed, Purpose.GRADIENT, index).uniform(0, 2 * np.pi)
         y, x = (np.arange(n) / (n - 1) - 0.5 for n in params.shape)
@@ -130,6 +127,16 @@ def illumination(params: SimulationParams, index: int) -> Image:
         slope = _edge(params.shape, stream(params.seed, Purpose.ICE, index), 3.0 * size, size / 8)
         through *= 1 - np.float32(params.ice_strength) * slope
     return through
+
+
+def beside_hole(params: SimulationParams, index: int, moved: npt.NDArray[np.float64]) -> Image:
+    """Return the share (0..1) of electrons that the carbon round the hole of every stack lets through,
+    float32 (rows, columns), where the specimen of stack `index` has moved by (y, x) pixels.
+    """
+    size = min(params.shape)
+    at = aim(params, index) + moved
+    carbon = _edge(params.shape, stream(params.seed, Purpose.CARBON), size, size / 64, at)
+    return 1 - np.float32(params.edge) * carbon
 
 
 def _edge(

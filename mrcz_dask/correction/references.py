@@ -1,0 +1,173 @@
+"""Makes the references of a stack from the sums of its windows, and leaves out what is the specimen's."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mrcz_dask.correction.assess import RAW_SPREAD, spread_beyond_counting
+from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
+from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
+from mrcz_dask.numerics.outliers.weights import is_masked, near_another
+from mrcz_dask.numerics.reference.correction import Correction, make_correction
+from mrcz_dask.numerics.reference.koma import Pattern
+from mrcz_dask.numerics.reference.parts import MeanImage
+from mrcz_dask.numerics.reference.structure import (
+    FEWEST_BLOCKS,
+    CoarseStack,
+    SharedStructure,
+    coarse_means,
+    find_shared,
+    grid,
+    smooth_deviation,
+    without_smooth,
+)
+from mrcz_dask.session.store import SessionStore
+
+WITHOUT_GAIN = 4  # times as much smooth structure has a detector whose gain was not applied
+
+Image = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSums:
+    """Mean image, outlier weights and mask of one stack, loaded from the session store: from all frames, or
+    the even ones.
+
+    Attributes
+    ----------
+    mean
+        Mean of the frames, counts.
+    n
+        Number of frames.
+    weight
+        (ny, nx) uint8, in 255ths.
+    mask, near
+        (ny, nx) bool, True = outlier; outlier with another one near.
+    """
+
+    mean: MeanImage
+    n: int
+    weight: NDArray[np.uint8]
+    mask: NDArray[np.bool_]
+    near: NDArray[np.bool_]
+
+    @classmethod
+    def load(cls, store: SessionStore, task: CorrectionTask, which: str) -> StoredSums:
+        """Load sum and weights of all frames (`which` ''), or of frames 0, 2, 4, ... ('_even')."""
+        record = task.record
+        n = record.exposed(2 if which else 1)
+        values, weight = (store.load(record.stem, f"{name}{which}") for name in ("sum", "weight"))
+        mask = is_masked(weight)
+        near = near_another(mask, task.settings.outliers.radius)
+        return cls(MeanImage(values, 2.0**-record.exponent / n), n, weight, mask, near)
+
+    def correction(self, pattern: Pattern | None, task: CorrectionTask) -> Correction:
+        """Build the stack's correction from a pattern; without one (None) it only fills outliers."""
+        image, scale = (None, None) if pattern is None else (pattern.image, pattern.scale)
+        form, record = task.settings.koma.form, task.record
+        noise = math.inf if record.noise is None else record.noise
+        noise /= record.dose if form == "divide" and record.has_dose else 1
+        return make_correction(form, image, self.mean, self.weight, self.near, scale, noise)
+
+
+class WindowReferences(NamedTuple):
+    """Record of the references of a stack, and of what was left out of them as the specimen's.
+
+    Attributes
+    ----------
+    images
+        (ny, nx) float32 each, as `PatternFit` takes them; none where the specimen is all over.
+    shared
+        Result of looking for the specimen in the short window; None = it was not looked for.
+    smooth, limit
+        Standard deviation of the smooth structure of each, relative to the mean, and the largest that is
+        taken for the detector's.
+    left_out
+        Whether smooth structure was left out.
+    """
+
+    images: tuple[Image, ...]
+    shared: SharedStructure | None = None
+    smooth: tuple[float, ...] = ()
+    limit: float = math.inf
+    left_out: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what was found as plain values, rounded, for an output's footer."""
+        if self.shared is None:
+            return {}
+        return {
+            "neighbors_with_its_specimen": self.shared.pairs,
+            "smooth": [round(one, 6) for one in self.smooth],
+            "smooth_limit": self.limit if self.smooth else None,
+            "moves_with_specimen": {"share": round(self.shared.moving, 4), "z": round(self.shared.z, 3)},
+            "smooth_left_out": self.left_out,
+        }
+
+
+def references_of(
+    task: CorrectionTask,
+    sums: StoredSums,
+    windows: WindowSums | Exception | None = None,
+    *,
+    masked: bool = True,
+) -> WindowReferences:
+    """Return the images that are fitted to a stack: references of its windows, or mean and deviation of the
+    session; less what of them is the specimen's.
+
+    Parameters
+    ----------
+    task
+        Correction task of the stack.
+    sums
+        Sum and mask of all its frames: it is subtracted from the windows' sums where these hold it.
+    windows
+        Sums of its windows; None, or the error that they gave = they are summed here.
+    masked
+        Whether the outliers of all stacks are left out.
+    """
+    own_task = window_task(task, masked=masked)
+    totals = windows if isinstance(windows, dict) else advance_windows(None, own_task)
+    if isinstance(totals, Exception):
+        raise totals
+    own = None
+    if task.usable:
+        own = as_member(member_ref(task.record), sums.mean.values, sums.mask if masked else None)
+    images = [
+        image
+        for name, window in own_task.windows.items()
+        for image in totals[name].images(without=own if window.held is not None else None)
+    ]
+    if task.settings.koma.trust_reference or not images or min(grid(images[0].shape)) < FEWEST_BLOCKS:
+        return WindowReferences(tuple(images))
+    return _detectors_part(task, images)
+
+
+def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferences:
+    """Return references without the specimen that the stacks of the windows share; none if it is all over."""
+    store, koma = SessionStore(task.store), task.settings.koma
+    members = [_coarse_stack(store, member) for member in task.short]
+    shared = find_shared(_coarse_stack(store, member_ref(task.record)), members)
+    if shared.pairs:
+        return WindowReferences((), shared)
+    spread = spread_beyond_counting(task.record)
+    corrected = bool(task.settings.gain.gain) or (spread is not None and spread <= RAW_SPREAD)
+    limit = koma.smooth_limit if corrected else WITHOUT_GAIN * koma.smooth_limit
+    smooth, cleaned = [], list(images)
+    for k, image in enumerate(images[:1] if koma.method == "session" else images):
+        coarse = coarse_means(image)
+        smooth.append(smooth_deviation(coarse))
+        if shared.moves or smooth[k] > limit:
+            cleaned[k] = without_smooth(image, coarse)
+    left_out = shared.moves or max(smooth) > limit
+    return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out)
+
+
+def _coarse_stack(store: SessionStore, member: MemberRef) -> CoarseStack:
+    image, *differences = store.load(member.stem, "coarse").astype(np.float64)
+    return CoarseStack(image, np.array(differences), member.mean)

@@ -1,0 +1,267 @@
+"""Find what the stacks of a window share that is the specimen's, not the detector's.
+
+A detector's pattern stays on its pixels. Three things tell the specimen from it: a gain-corrected detector
+has little smooth structure; the specimen moves with the drift inside a stack; and, as nothing is aimed at to
+the pixel, it lies beside itself in another stack.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels of a block
+FEWEST_BLOCKS = 32  # smaller images are not looked at
+SMOOTH = 6  # structure longer than this part of the image is smooth
+EDGE = 8  # this part of an image is faded out at its edges
+FEWEST_WAVES = 2  # slower ones say where an image is bright, not what it shows
+FARTHEST = 6  # part of the image by which the same specimen is aimed at beside itself
+SMALLEST_Z, FEWEST_PAIRS = 5.0, 3
+MOVING_Z, MOVING_SHARE = 4.0, 0.15
+SMALL_DRIFT = 0.05
+
+Floats = NDArray[np.float64]
+Image = NDArray[np.float32]
+
+
+class CoarseStack(NamedTuple):
+    """Means of a stack's sum over a grid of blocks, and how its frames differ from early to late.
+
+    Attributes
+    ----------
+    image
+        (by, bx), relative to the mean, less 1.
+    differences
+        (2, by, bx): early less late frames, each relative to its mean, of frames 0, 2, ... and 1, 3, ...
+    counts
+        Sum of the frames, counts per pixel.
+    """
+
+    image: Floats
+    differences: Floats
+    counts: float
+
+
+@dataclass(frozen=True, slots=True)
+class SharedStructure:
+    """The result of looking for the specimen in the reference of a stack.
+
+    Attributes
+    ----------
+    pairs
+        Number of neighbors that show the specimen of the stack beside itself; below `FEWEST_PAIRS`, 0.
+    moving, z
+        Share of the smooth structure that moves with the drift of the specimen, and its standard errors.
+    """
+
+    pairs: int = 0
+    moving: float = 0.0
+    z: float = 0.0
+
+    @property
+    def moves(self) -> bool:
+        """Whether the smooth structure is seen to move with the specimen."""
+        return self.z > MOVING_Z and self.moving > MOVING_SHARE
+
+
+def grid(shape: Sequence[int]) -> tuple[int, int]:
+    """Return the numbers of blocks, along y and x, of the coarse image of an image of this shape."""
+    by, bx = (max(1, min(GRID, n // SMALLEST)) for n in shape)
+    return by, bx
+
+
+def block_edges(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows and the columns at which the blocks of a coarse image begin."""
+    rows, columns = (np.arange(k, dtype=np.int64) * n // k for k, n in zip(grid(shape), shape, strict=True))
+    return rows, columns
+
+
+def coarse_means(image: NDArray[Any]) -> Floats:
+    """Return the means of an image over the blocks of a coarse grid, (by, bx)."""
+    rows, columns = block_edges(image.shape)
+    kind = np.float64 if image.dtype.kind == "f" else np.int64
+    sums = np.add.reduceat(np.add.reduceat(image, rows, 0, dtype=kind), columns, 1)
+    heights, widths = np.diff([*rows, image.shape[0]]), np.diff([*columns, image.shape[1]])
+    return np.asarray(sums / (heights[:, None] * widths))
+
+
+def coarse_image(total: NDArray[Any], mask: NDArray[np.bool_]) -> Floats:
+    """Return the means of a stack's sum over the blocks of a coarse grid, relative to their mean, less 1.
+
+    Parameters
+    ----------
+    total
+        (ny, nx) sum of the frames, in any unit.
+    mask
+        (ny, nx) bool, True = outlier, left out; a block of nothing else is as the mean.
+    """
+    good = coarse_means(~mask)
+    means = np.divide(coarse_means(np.where(mask, 0, total)), good, out=np.zeros_like(good), where=good > 0)
+    mean = means[good > 0].mean() if good.any() else 0.0
+    return np.where(good > 0, means / mean - 1, 0.0) if mean > 0 else np.zeros_like(good)
+
+
+def early_less_late(early: Floats, n_early: int, whole: Floats, n: int, offset: float = 0.0) -> Floats:
+    """Return the mean of the early frames less that of the late ones, each relative to its own dose.
+
+    Parameters
+    ----------
+    early, whole
+        (by, bx) sums of the early frames, and of all frames.
+    n_early, n
+        Numbers of frames in them.
+    offset
+        Counts that every pixel has too many.
+    """
+    if not 0 < n_early < n:
+        return np.zeros_like(whole)
+    first, second = early / n_early - offset, (whole - early) / (n - n_early) - offset
+    if not min(first.mean(), second.mean()) > 0:
+        return np.zeros_like(whole)
+    return np.asarray(first / first.mean() - second / second.mean())
+
+
+def find_shared(own: CoarseStack, members: Sequence[CoarseStack]) -> SharedStructure:
+    """Look for the specimen in the reference that the members of a window make for a stack.
+
+    Parameters
+    ----------
+    own
+        The stack.
+    members
+        The members of its window.
+    """
+    if not members:
+        return SharedStructure()
+    total = sum((m.image * m.counts for m in members), np.zeros_like(own.image))
+    counts = sum(m.counts for m in members)
+    moving, z = _moving_share(own, members, total, counts)
+    return SharedStructure(_pairs_beside(own, members, total / counts), moving, z)
+
+
+def smooth_structure(coarse: Floats) -> Floats:
+    """Return the running median of a coarse image; it keeps edges, and nothing that is short."""
+    return np.asarray(median_filter(coarse, [n // SMOOTH | 1 for n in coarse.shape], mode="nearest"))
+
+
+def _pairs_beside(own: CoarseStack, members: Sequence[CoarseStack], reference: Floats) -> int:
+    """Return how many members show the stack's specimen beside itself, by the peaks of cross-correlations.
+
+    Pattern and all that members share are taken off first, and what is smooth; waves are weighted by the
+    share of their power that is not shot noise.
+    """
+    images = np.array([reference, *(one.image for one in (*members, own))])
+    images -= [expand(smooth_structure(halved(one)), one.shape) for one in images]
+    images = images[1:] - images[0]
+    fade = _fade(own.image.shape)
+    spectra = scipy.fft.rfft2(images * fade, axes=(1, 2), workers=1)
+    by, bx = own.image.shape
+    waves = np.hypot(np.fft.fftfreq(by)[:, None] * by, np.fft.rfftfreq(bx) * bx)
+    octaves = np.floor(2 * np.log2(np.maximum(waves, 1))).astype(np.intp)
+    powers = (np.abs(spectra) ** 2).mean(axis=0)
+    power = np.bincount(octaves.ravel(), powers.ravel()) / np.maximum(1, np.bincount(octaves.ravel()))
+    white = power[-1]  # the finest waves: shot noise
+    weights = np.divide(np.maximum(power - white, 0), power**2, out=np.zeros_like(power), where=power > 0)
+    weight = np.where(waves < FEWEST_WAVES, 0.0, weights[octaves])
+    products = spectra[-1] * spectra[:-1].conj() * weight
+    peaks = scipy.fft.irfft2(products, s=(by, bx), axes=(1, 2), workers=1)
+    lags = [np.abs(np.fft.fftfreq(n) * n) for n in (by, bx)]
+    beside = np.maximum(lags[0][:, None], lags[1]) > 1
+    beside &= (lags[0][:, None] <= by / FARTHEST) & (lags[1] <= bx / FARTHEST)
+    deviations = peaks.std(axis=(1, 2))
+    highest = peaks[:, beside].max(axis=1, initial=0.0)
+    found = int((highest > SMALLEST_Z * deviations).sum())
+    return found if found >= FEWEST_PAIRS else 0
+
+
+def _moving_share(
+    own: CoarseStack, members: Sequence[CoarseStack], total: Floats, counts: float
+) -> tuple[float, float]:
+    """Return the share of the reference's smooth structure that moves with the drift, and its z.
+
+    The drift of each stack is fitted to its own specimen, in frames 0, 2, ... and in frames 1, 3, ...; what
+    one predicts is looked for in the other, in the reference without the stack.
+    """
+    fade = halved(_fade(own.image.shape))
+    explained = power = variance = 0.0
+    for stack in (*members, own):
+        others, left = (total, counts) if stack is own else (total - stack.image * stack.counts, 0.0)
+        left = left or counts - stack.counts
+        if not left > 0:
+            continue
+        reference = halved(others / left)
+        slopes = np.array(np.gradient(smooth_structure(reference))) * fade
+        differences = halved(stack.differences)
+        drifts = [_drift(halved(stack.image) - reference, one, fade) for one in differences]
+        expected = [-np.tensordot(drift, slopes, 1) for drift in drifts]
+        explained += float((expected[0] * differences[1] + expected[1] * differences[0]).sum()) / 2
+        power += float((expected[0] * expected[1]).sum())
+        mean = (expected[0] + expected[1]) / 2
+        variance += float(differences.mean(axis=0).var() * (mean**2).sum())
+    if not (power > 0 and variance > 0):
+        return 0.0, 0.0
+    return explained / power, explained / variance**0.5
+
+
+def _drift(specimen: Floats, difference: Floats, fade: Floats) -> Floats:
+    """Fit the shift (y, x) in blocks from late to early frames, by which the specimen makes a difference."""
+    slopes = np.array(np.gradient(specimen)) * fade
+    products = np.tensordot(slopes, slopes, ((1, 2), (1, 2)))
+    products += np.eye(2) * (SMALL_DRIFT * np.trace(products) or 1.0)
+    return np.asarray(np.linalg.solve(products, -np.tensordot(slopes, difference * fade, 2)))
+
+
+def smooth_deviation(coarse: Floats) -> float:
+    """Return the standard deviation of the smooth structure in a coarse image, relative to its mean."""
+    return float(smooth_structure(coarse).std() / (coarse.mean() or 1.0))
+
+
+def without_smooth(reference: Image, coarse: Floats) -> Image:
+    """Return a reference without its smooth structure, (ny, nx) float32; its mean stays.
+
+    Parameters
+    ----------
+    reference
+        (ny, nx) float32.
+    coarse
+        Its `coarse_means`.
+    """
+    smooth = smooth_structure(coarse)
+    smooth += smooth_structure(coarse - smooth)  # what the median misses where edges bend or meet the border
+    smooth -= smooth.mean()
+    return reference - expand(smooth, reference.shape).astype(np.float32)
+
+
+def halved(image: Floats) -> Floats:
+    """Return means over 2 x 2 pixels of the last two axes; a row or column that is left over is dropped."""
+    by, bx = (n // 2 * 2 for n in image.shape[-2:])
+    four = image[..., :by, :bx].reshape(*image.shape[:-2], by // 2, 2, bx // 2, 2)
+    return np.asarray(four.mean(axis=(-3, -1)))
+
+
+def expand(coarse: Floats, shape: tuple[int, ...]) -> Floats:
+    """Return a coarse image on the pixels of the whole one, linear between the middles of blocks."""
+    for axis, n in enumerate(shape):
+        blocks = coarse.shape[axis]
+        place = np.clip((np.arange(n) + 0.5) * blocks / n - 0.5, 0, blocks - 1)
+        below = np.minimum(place.astype(np.intp), max(0, blocks - 2))
+        share = (place - below).reshape((-1, 1) if axis == 0 else -1)
+        above = np.minimum(below + 1, blocks - 1)
+        coarse = coarse.take(below, axis) * (1 - share) + coarse.take(above, axis) * share
+    return coarse
+
+
+def _fade(shape: tuple[int, ...]) -> Floats:
+    """Return weights that fall to 0 at the edges of an image."""
+    ramps = []
+    for n in shape:
+        length = max(1, n // EDGE)
+        ramp = 0.5 - 0.5 * np.cos(np.pi * (np.arange(length) + 0.5) / length)
+        ramps.append(np.concatenate([ramp, np.ones(max(0, n - 2 * length)), ramp[::-1]])[:n])
+    return np.asarray(ramps[0][:, None] * ramps[1])

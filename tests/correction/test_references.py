@@ -1,0 +1,79 @@
+"""A run leaves in the frames what neighbors share and a detector does not show, and says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import mrcz_dask
+from mrcz_dask.correction.footer import last_steps
+from mrcz_dask.correction.plan import make_plan
+from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.engine.client import SerialClient
+from mrcz_dask.formats.sources import read_footer
+from mrcz_dask.numerics.outliers.weights import is_masked
+from mrcz_dask.numerics.simulate import named, simulate_session
+from mrcz_dask.numerics.simulate.score import Score, score_removed
+from mrcz_dask.session.simulation import write_session
+from mrcz_dask.session.store import SessionStore
+from mrcz_dask.values.params import ContrastParams, KomaParams, Settings, WriteParams
+from mrcz_dask.values.records import SMOOTH_KEPT, UNTOUCHED
+
+EDGE = named("hole edge", shape=(144, 160), stacks=9, frames=10, aim_error=2.0)
+TILTS = named("tilt series", shape=(192, 192), stacks=12, tilts=12, seed=2, specimen=0.2, frames=8)
+WRITE, CONTRAST = WriteParams(dtype="float32"), ContrastParams(floor=10.0)
+
+
+@pytest.fixture(scope="module")
+def edges(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    return list(write_session(tmp_path_factory.mktemp("edges") / "edges", EDGE))
+
+
+def koma(session: Path, out: Path, koma: KomaParams) -> Outcome:
+    settings = Settings(koma=koma, write=WRITE, contrast=CONTRAST)
+    return carry_out(make_plan(session, out, settings), SerialClient())
+
+
+def score(outcome: Outcome, paths: list[Path], k: int) -> Score:
+    before, after = (
+        mrcz_dask.read(path).sum(axis=0, dtype=np.float64)
+        for path in (paths[k], outcome.plan.folder / outcome.results[k].output)
+    )
+    weight = SessionStore(outcome.plan.store).load(outcome.results[k].output.removesuffix(".mrcz"), "weight")
+    truth = simulate_session(EDGE).stack(k).truth
+    return score_removed(np.asarray(before - after, np.float32), truth, is_masked(weight))
+
+
+def test_the_edge_of_a_hole_stays(edges: list[Path], tmp_path: Path) -> None:
+    koma_params = KomaParams(radius=4, groups="none")
+    outcome = koma(edges[0].parent, tmp_path / "out", koma_params)
+    for result in outcome.results:
+        assert any(text.startswith(SMOOTH_KEPT) for text in result.caveats)
+    step = last_steps(read_footer(outcome.plan.folder / outcome.results[4].output) or {})["koma"]
+    found = step["results"]["shared_structure"]
+    assert found["smooth_left_out"] and found["smooth"][0] > found["smooth_limit"] == 0.02
+    kept, error = score(outcome, edges, 4)
+    assert kept > 0.93 and error < 0.95
+
+    trusting = koma(
+        edges[0].parent, tmp_path / "all", KomaParams(radius=4, groups="none", trust_reference=True)
+    )
+    assert not any(text.startswith(SMOOTH_KEPT) for one in trusting.results for text in one.caveats)
+    assert score(trusting, edges, 4).kept < 0.6
+
+
+def test_arrays_keep_it_too(edges: list[Path], tmp_path: Path) -> None:
+    outcome = koma(edges[0].parent, tmp_path / "out", KomaParams(radius=4, groups="none"))
+    arrays = [mrcz_dask.open_stack(path) for path in edges]
+    lazy = mrcz_dask.koma(arrays, radius=4, contrast=CONTRAST).corrected[4].compute(scheduler="sync")
+    written = mrcz_dask.read(outcome.plan.folder / outcome.results[4].output)
+    np.testing.assert_array_equal(lazy, written)
+
+
+def test_a_tilt_series_that_nothing_names_stays_as_it_is(tmp_path: Path) -> None:
+    paths = list(write_session(tmp_path / "tilts", TILTS))
+    outcome = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=5, groups="none"))
+    kept = [text for one in outcome.results for text in one.caveats if "beside itself" in text]
+    assert len(kept) > 8 and all(UNTOUCHED in text for text in kept)
