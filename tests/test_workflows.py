@@ -78,7 +78,7 @@ def test_one_machine_simulates_runs_on_a_cluster_and_runs_again(run: Run, tmp_pa
     done = run(command, **sizes)
     assert done.returncode == 0, done.stderr
     assert "5 stacks done, 0 not done" in done.stdout and "dashboard http" in done.stderr
-    assert re.search(r"^5 files, .*: sound$", done.stdout, re.MULTILINE)
+    assert re.search(r"^6 files, .*: sound$", done.stdout, re.MULTILINE)
     again = run(command, **sizes)
     assert again.returncode == 0 and "(5 kept from before)" in again.stdout
 

@@ -54,7 +54,7 @@ class Manifest:
         ours = {name for files in self._files.values() for name, _ in files}
         self._others: dict[str, str] = {}
         with suppress(OSError):  # said when it is written
-            lines = _lines(self._path) if self._path.exists() else []
+            lines = _lines(self._path) if self._path.is_file() else []
             self._others = {file[0]: file[1] for file in map(_file, lines) if file and file[0] not in ours}
             if not ours and _is_foreign(self._path):
                 self._path = None

@@ -252,7 +252,7 @@ def test_manifest_lists_counted_stacks_and_lost_ones_are_noticed(
 ) -> None:
     counted(raw_stacks, tmp_path, calibration, events=True)
     listed = (tmp_path / "MANIFEST").read_text()
-    for line in listed.splitlines():
+    for line in listed.splitlines()[1:]:  # after the checksum of the lines
         digest, name = line.split("  ", 1)
         assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digest
     assert all(f"  {path.stem}.mrcz\n" in listed for path in raw_stacks) and ".zarr/" in listed

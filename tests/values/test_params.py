@@ -45,6 +45,8 @@ WRONG = {
         "break_dose": 0,
         "break_after": 0,
         "groups": ("TS_01",),
+        "smooth_limit": -0.01,
+        "trust_reference": "yes",
     },
     InputParams: {"mode0": "both", "four_bit": "maybe", "eer_frames": 0, "eer_upsampling": 3},
     WriteParams: {"write": "all", "dtype": "int8", "step": 0.1, "codec": "", "format": "png"},
