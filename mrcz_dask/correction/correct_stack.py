@@ -71,7 +71,7 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
         keep_thumbnails(store, record.stem, mean, correction)
         caveats = (
             *_caveats(task),
-            *_caveats_of_references(task, references),
+            *_caveats_of_references(references),
             *_caveat_of_quiet(store, task, mean, correction),
         )
         findings = Findings(correction, pattern.fits, caveats, references.to_dict())
@@ -185,17 +185,19 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     return tuple(caveats)
 
 
-def _caveats_of_references(task: CorrectionTask, references: WindowReferences) -> Iterator[str]:
+def _caveats_of_references(references: WindowReferences) -> Iterator[str]:
     """Yield caveats of a stack whose references show its specimen, or structure that no detector has."""
-    if references.shared and references.shared.pairs:
+    if references.shared is None:
+        return
+    if references.shared.pairs:
         yield (
-            f"{references.shared.pairs} of its {len(task.short)} neighbors show its specimen beside itself: "
-            f"{UNTOUCHED}. Say with --groups which stacks belong together"
+            f"its specimen lies beside itself in its neighbors: {UNTOUCHED}. Say with --groups which stacks "
+            "belong together"
         )
-    if references.left_out and references.shared:
-        moves = references.shared.moves
-        why = "moves with the specimen" if moves else f"a detector has at most {references.limit:.1%}"
-        yield f"{SMOOTH_KEPT}: its references hold {max(references.smooth):.1%} of the mean, {why}"
+    if references.left_out:
+        moves, limit = references.shared.moves, 100 * references.limit
+        why = "moves with the specimen" if moves else f"a detector shows at most {limit:g} %"
+        yield f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.0f} % of its references, and {why}"
 
 
 def _caveat_of_quiet(

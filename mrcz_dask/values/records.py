@@ -316,6 +316,8 @@ class StackResult(Record):
             return "copy"
         if any(UNTOUCHED in text for text in self.caveats):
             return "pattern kept"
+        if any(text.startswith(SMOOTH_KEPT) for text in self.caveats):
+            return "smooth part kept"
         if self.usable:
             return ""
         return "not a neighbor" if self.score is None else "high contrast"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mrcz_dask.values.records import Failure, StackRecord, StackResult, Summed
+from mrcz_dask.values.records import SMOOTH_KEPT, Failure, StackRecord, StackResult, Summed
 
 RECORD = StackRecord(
     name="a/b.mrcz",
@@ -100,6 +100,7 @@ def test_only_a_mask_that_was_found_is_sound():
         ({}, ""),
         ({"caveats": ("holds the same data as s3.mrc: ...",), "usable": False, "score": None}, "copy"),
         ({"caveats": ("outlier mask hot: no pattern was taken off",), "usable": False}, "pattern kept"),
+        ({"caveats": (f"{SMOOTH_KEPT}: its references hold 7 %",)}, "smooth part kept"),
         ({"usable": False, "score": 3.0}, "high contrast"),
         ({"usable": False, "score": None}, "not a neighbor"),
         ({"kept": True}, "kept"),

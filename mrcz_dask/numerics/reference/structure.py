@@ -16,6 +16,8 @@ import scipy.fft
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from mrcz_dask.numerics.kernels import compiled
+
 GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels of a block
 FEWEST_BLOCKS = 32  # smaller images are not looked at
 SMOOTH = 6  # structure longer than this part of the image is smooth
@@ -77,18 +79,49 @@ def grid(shape: Sequence[int]) -> tuple[int, int]:
 
 
 def block_edges(shape: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows and the columns at which the blocks of a coarse image begin."""
-    rows, columns = (np.arange(k, dtype=np.int64) * n // k for k, n in zip(grid(shape), shape, strict=True))
+    """Return the rows and the columns between which the blocks of a coarse image lie."""
+    rows, columns = (
+        np.arange(k + 1, dtype=np.int64) * n // k for k, n in zip(grid(shape), shape, strict=True)
+    )
     return rows, columns
 
 
-def coarse_means(image: NDArray[Any]) -> Floats:
-    """Return the means of an image over the blocks of a coarse grid, (by, bx)."""
-    rows, columns = block_edges(image.shape)
-    kind = np.float64 if image.dtype.kind == "f" else np.int64
-    sums = np.add.reduceat(np.add.reduceat(image, rows, 0, dtype=kind), columns, 1)
-    heights, widths = np.diff([*rows, image.shape[0]]), np.diff([*columns, image.shape[1]])
-    return np.asarray(sums / (heights[:, None] * widths))
+def coarse_means(image: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> Floats:
+    """Return the means of an image over the blocks of a coarse grid, (by, bx).
+
+    Parameters
+    ----------
+    image
+        (ny, nx) counts.
+    mask
+        (ny, nx) bool, True = left out; a block of nothing else is not a number. None = all pixels count.
+    """
+    sums, pixels = np.zeros((2, *grid(image.shape)))
+    nowhere = np.zeros((0, 0), bool)
+    _add_blocks(image, nowhere if mask is None else mask, *block_edges(image.shape), sums, pixels)
+    return np.divide(sums, pixels, out=np.full_like(sums, np.nan), where=pixels > 0)
+
+
+@compiled
+def _add_blocks(
+    image: NDArray[Any],
+    mask: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    sums: Floats,
+    pixels: Floats,
+) -> None:
+    """Add unmasked pixels to the sums of their blocks, and their number to pixels; an empty mask is none."""
+    for i in range(sums.shape[0]):
+        for y in range(rows[i], rows[i + 1]):
+            for j in range(sums.shape[1]):
+                total, good = 0.0, 0
+                for x in range(columns[j], columns[j + 1]):
+                    if mask.size == 0 or not mask[y, x]:
+                        total += np.float64(image[y, x])
+                        good += 1
+                sums[i, j] += total
+                pixels[i, j] += good
 
 
 def coarse_image(total: NDArray[Any], mask: NDArray[np.bool_]) -> Floats:
@@ -101,10 +134,10 @@ def coarse_image(total: NDArray[Any], mask: NDArray[np.bool_]) -> Floats:
     mask
         (ny, nx) bool, True = outlier, left out; a block of nothing else is as the mean.
     """
-    good = coarse_means(~mask)
-    means = np.divide(coarse_means(np.where(mask, 0, total)), good, out=np.zeros_like(good), where=good > 0)
-    mean = means[good > 0].mean() if good.any() else 0.0
-    return np.where(good > 0, means / mean - 1, 0.0) if mean > 0 else np.zeros_like(good)
+    means = coarse_means(total, mask)
+    good = np.isfinite(means)
+    mean = means[good].mean() if good.any() else 0.0
+    return np.where(good, means / mean - 1, 0.0) if mean > 0 else np.zeros_like(means)
 
 
 def early_less_late(early: Floats, n_early: int, whole: Floats, n: int, offset: float = 0.0) -> Floats:
