@@ -57,7 +57,7 @@ def test_nothing_is_read_until_it_is_computed(
         monkeypatch.setattr(kind, name, wrapped)
 
     reading(StackReader, "stored_chunk")
-    reading(SessionStore, "_read")
+    reading(SessionStore, "arrays")
     lazy = mrcz_dask.open_stack(first(counts), corrected=corrected)
     assert read == []
     lazy[2, :3].compute(scheduler="sync")
