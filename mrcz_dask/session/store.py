@@ -1,13 +1,12 @@
 """The session store: sums, weights and corrections of a session as a Zarr hierarchy.
 
-``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) with the stack's
-record in its attributes; ``corrections/<stem>`` the correction that turns its counts into normalized pixels;
-``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the table of its outliers;
-``histograms/<stem>`` the histogram and the fit that its mask came from, and the mask in bits;
-``thumbnails/<stem>`` small images; ``gains/<digest>`` the gain that was applied to the frames first.
-A group appears whole, by rename, or not at all, so that a task may run twice and a reader never sees half of
-one. Attributes hold the xxh3-64 of each group and array, as Zarr reads a chunk that is gone as zeros, and the
-group's path, so that nothing of another stack passes for its own.
+``stacks/<stem>`` holds ``sum`` and ``weight`` (of all frames, and of frames 0, 2, 4, ...) and ``coarse``
+images, with the stack's record in its attributes; ``corrections/<stem>`` the correction that turns its counts
+into normalized pixels; ``references/<stem>`` (of `--write references`) the same, and ``outliers/<stem>`` the
+table of its outliers; ``histograms/<stem>`` histogram, fit and mask; ``thumbnails/<stem>`` small images;
+``gains/<digest>`` the gain that was applied to the frames first. A group appears whole, by rename, or not at
+all: a task may run twice, and a reader never sees half of one. Attributes hold the xxh3-64 of each group and
+array, as Zarr reads a chunk that is gone as zeros, and the group's path: nothing of another stack passes.
 """
 
 from __future__ import annotations
@@ -106,7 +105,7 @@ class SessionStore:
         return None
 
     def load(self, stem: str, name: str) -> NDArray[Any]:
-        """Read an array of a stack: ``sum``, ``weight``, ``sum_even`` or ``weight_even``.
+        """Read an array of a stack: ``sum``, ``weight``, ``sum_even``, ``weight_even`` or ``coarse``.
 
         Raises
         ------
