@@ -215,7 +215,7 @@ class ContrastParams(Parameters):
         yield from whole("history", self.history, 3, 100_000)
 
 
-SMOOTH_LIMIT = 0.02  # twice what gain-corrected detectors show
+SMOOTH_LIMIT = 0.02  # simulated detectors show up to 0.013
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,7 +253,7 @@ class KomaParams(Parameters):
         files and names, ``none`` looks for none, and pairs of a pattern of names and a group name them.
     smooth_limit
         Largest smooth structure (standard deviation over the mean) of a reference that is taken for the
-        detector's. Gain-corrected detectors show under .01; frames without a gain may have four times this.
+        detector's. Simulated detectors show up to .013; frames without a gain may have four times this.
     trust_reference
         Whether references are taken for the detector's alone: nothing of the specimen is looked for in them.
     """

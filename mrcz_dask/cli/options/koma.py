@@ -83,7 +83,7 @@ class MethodGroup(OptionGroup, panel="Method"):
     smooth_limit: float = option(
         SMOOTH_LIMIT,
         "Smooth structure of a reference above this share of the mean is the specimen's, such as the edge "
-        "of a hole, and is not taken off. Detectors show under .01 after their gain; frames without a gain "
+        "of a hole, and is not taken off. Frames without a gain "
         "may have 4 times the limit.",
     )
     trust_reference: bool = option(
