@@ -98,7 +98,7 @@ class WindowReferences(NamedTuple):
     left_out: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what was found as plain values, rounded, for an output's footer."""
+        """Return the results of the search as plain, rounded values for the footer of an output."""
         if self.shared is None:
             return {}
         return {
