@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.truth import ElectronScore, score_electrons, significance_for
 from mrcz_dask.numerics.counting.binning import add_events
 from mrcz_dask.numerics.counting.coincidence import loss_curve
 from mrcz_dask.numerics.counting.detector import Detector
@@ -31,7 +35,6 @@ from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.places import learn_places
 from mrcz_dask.numerics.counting.raw import RawParams
-from mrcz_dask.numerics.counting.scoring import Score, score, significance_for
 from mrcz_dask.numerics.counting.simulate import RawStack
 
 OCCUPANCIES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
@@ -116,14 +119,14 @@ def finder_for(name: str, occupancy: float, stack: RawStack) -> EventFinder:
     return EventFinder(detector_of(stack), params, places_of(params) if evened else None)
 
 
-def run(finder: EventFinder, stack: RawStack) -> tuple[Score, float]:
+def run(finder: EventFinder, stack: RawStack) -> tuple[ElectronScore, float]:
     """Return the score over a stack, and Mpx/s."""
     pairs = []
     for k in range(stack.params.frames):
         values, truth = stack.frame(k)
         found = finder.find(values)
         pairs.append((np.c_[truth.y, truth.x], np.c_[found.y, found.x]))
-    return score(pairs), speed(finder, stack.frame(0).values)
+    return score_electrons(pairs), speed(finder, stack.frame(0).values)
 
 
 def speed(finder: EventFinder, frame: Any) -> float:
@@ -142,9 +145,9 @@ def with_error(values: list[float], digits: int = 2, factor: float = 100) -> str
     return f"{a.mean():.{digits}f} ± {a.std(ddof=1) / math.sqrt(a.size):.{digits}f}"
 
 
-def row(name: str, occupancy: float, scores: list[Score], doses: list[float], speed: float) -> str:
+def row(name: str, occupancy: float, scores: list[ElectronScore], doses: list[float], speed: float) -> str:
     """Return a line of the table."""
-    each = [[s[k] for s in scores] for k in range(len(Score._fields))]
+    each = [[s[k] for s in scores] for k in range(len(ElectronScore._fields))]
     cells = [with_error(each[k]) for k in range(3)] + [with_error(each[k], 3, 1) for k in (3, 4)]
     dose = with_error(doses) if doses else ""
     start = f"| {name} | {100 * occupancy:g} | {100 * geometric_limit(occupancy):.1f} |"
@@ -169,7 +172,7 @@ def methods(electrons: int) -> Iterator[str]:
             yield row(name, occupancy, scores, doses, max(speeds))
 
 
-def other(python: str, code: str, argument: str, occupancy: float, seed: int) -> tuple[Score, float]:
+def other(python: str, code: str, argument: str, occupancy: float, seed: int) -> tuple[ElectronScore, float]:
     """Return the score of another program on a stack, and its Mpx/s."""
     stack = RawStack(RawParams(shape=(SIDE, SIDE), occupancy=occupancy, seed=seed, frames=4))
     both = [stack.frame(k) for k in range(4)]
@@ -183,7 +186,7 @@ def other(python: str, code: str, argument: str, occupancy: float, seed: int) ->
     for frame, y, x in zip(both, out["y"], out["x"], strict=False):
         inside = (frame.truth.y < side) & (frame.truth.x < side)
         pairs.append((np.c_[frame.truth.y, frame.truth.x][inside], np.c_[y, x].reshape(-1, 2) + 0.5))
-    return score(pairs), side * side / min(out["s"]) / 1e6
+    return score_electrons(pairs), side * side / min(out["s"]) / 1e6
 
 
 def others(name: str, python: str, code: str, argument: str, occupancies: tuple[float, ...]) -> Iterator[str]:

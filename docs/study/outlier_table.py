@@ -11,12 +11,17 @@ of a row is the standard deviation from stack to stack.
 from __future__ import annotations
 
 import argparse
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from benchmarks.truth import hot_sigmas
 from mrcz_dask import OutlierParams, outlier_mask
 from mrcz_dask.numerics.simulate import named, simulate_session
 
@@ -69,7 +74,7 @@ def stack_scores(
     stack = simulate_session(params).stack(0)
     total, truth = stack.frames.sum(axis=0, dtype=np.int64), stack.truth.mask
     paper, fdr = (outlier_mask(total, OutlierParams(rule=rule)).mask for rule in ("paper", "fdr"))
-    hotter = stack.truth.sigmas > 6
+    hotter = hot_sigmas(stack.truth) > 6
     found = float(np.mean(fdr[hotter])) if hotter.any() else np.nan
     return [*scores(paper, truth), *scores(fdr, truth), best_f1(total, truth), found]
 

@@ -23,7 +23,7 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.frame_writer import FrameWriter
 from mrcz_dask.formats.frames import dtype_text
 from mrcz_dask.formats.sources import FrameSource, open_source
-from mrcz_dask.formats.writers import SUFFIXES, open_writer, reversed_rows, row_order, stored_type
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer, reversed_rows, row_order, stored_type
 from mrcz_dask.numerics.doses import blank_note, is_blank, relative_dose
 from mrcz_dask.numerics.outliers.filling import Replacement, fill_values
 from mrcz_dask.numerics.outliers.mask import OutlierMask, outlier_mask
@@ -90,7 +90,7 @@ def filter_outliers(
     about = outliers.to_dict() | {"codec": codec, "input": params.to_dict()}
     made_by = ("outliers", about) if resume else None
     target, earlier = target_of(
-        path, folder, SUFFIXES[format], stem, overwrite, made_by, resume=resume, params=params
+        path, folder, OUTPUT_SUFFIXES[format], stem, overwrite, made_by, resume=resume, params=params
     )
     if earlier is not None:
         findings = earlier["results"]["mask"] | {"caveats": earlier["caveats"]}

@@ -25,8 +25,8 @@ from mrcz_dask.formats.sources import FrameSource, open_source, read_footer
 from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.formats.writers import (
     OURS,
+    OUTPUT_SUFFIXES,
     ROWS,
-    SUFFIXES,
     UINT4,
     open_writer,
     reversed_rows,
@@ -141,7 +141,7 @@ def recompress(
 
 def _suffix(reader: FrameSource, format: Format) -> str:
     if format != "plain":
-        return SUFFIXES[format]
+        return OUTPUT_SUFFIXES[format]
     if reader.quantized and reader.physical_dtype == np.float64:
         raise DtypeError(
             f"{reader.name}: its counts lie on a constant offset of {reader.offset:g}, beside which float32 "

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from mrcz_dask.session.output_folder import check_space, forbid_overwriting
 from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
-from mrcz_dask.values.params import FORMATS, Settings, WriteParams
+from mrcz_dask.values.params import OutputFormat, Settings, WriteParams
 from mrcz_dask.values.sizes import readable, some
 from mrcz_dask.values.texts import visible
 from mrcz_dask.values.windows import koma_window
@@ -294,7 +294,7 @@ def forbid_mixing(plan: Plan) -> None:
     OutputExistsError
         If there are such outputs; names some of them, and the differences.
     """
-    ways = [WriteParams(write="references"), *(WriteParams(format=one) for one in FORMATS)]
+    ways = [WriteParams(write="references"), *(WriteParams(format=one) for one in get_args(OutputFormat))]
     differing = {}
     for path in _existing_outputs(plan, ways):
         why = None

@@ -14,7 +14,7 @@ from mrcz_dask.engine.loop import CopiesError
 from mrcz_dask.formats.digest import files_in
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.formats.sidecar import sidecar_path
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.session.groups import Group
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values.params import Settings, WriteParams
@@ -229,12 +229,14 @@ def _digest_of_members(members: Sequence[MemberRef]) -> str:
 
 def output_name(stem: str, params: WriteParams) -> str:
     """Return the name of a stack's output, relative to the output folder, with forward slashes."""
-    return f"{stem}{REFERENCE if params.write == 'references' else SUFFIXES[params.format]}"
+    return f"{stem}{REFERENCE if params.write == 'references' else OUTPUT_SUFFIXES[params.format]}"
 
 
 def output_stem(name: str) -> str:
     """Return the stem of a stack from its output's file name: the name without the output's ending."""
-    return name.removesuffix(next((s for s in (REFERENCE, MASK, *SUFFIXES.values()) if name.endswith(s)), ""))
+    return name.removesuffix(
+        next((s for s in (REFERENCE, MASK, *OUTPUT_SUFFIXES.values()) if name.endswith(s)), "")
+    )
 
 
 def store_of(output: Path, stem: str) -> Path:

@@ -18,7 +18,7 @@ from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.writer import StackWriter, write
 from mrcz_dask.formats.places import stem_of
 from mrcz_dask.formats.sources import open_source
-from mrcz_dask.formats.writers import SUFFIXES, is_top_down
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, is_top_down
 from mrcz_dask.gain.applied import gain_for
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.weights import is_masked
@@ -97,7 +97,7 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
         files = list_stacks(folder, recursive=True).files
     except (NoStacksError, FileNotFoundError):
         files = ()
-    for path in (path for path in files if path.name.endswith(tuple(SUFFIXES.values()))):
+    for path in (path for path in files if path.name.endswith(tuple(OUTPUT_SUFFIXES.values()))):
         name = relative_name(path, folder)
         try:
             with open_source(path) as reader:

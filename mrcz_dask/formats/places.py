@@ -62,7 +62,7 @@ FORMATS = {
     "Zarr": FileFormat(ZARR, "arrays:open_zarr", holds_several=True),
 }
 KINDS = {"MRC": (*MRC, *_WRAPPED)} | {name: known.suffixes for name, known in FORMATS.items()}
-SUFFIXES = tuple(end for ends in KINDS.values() for end in ends)
+INPUT_SUFFIXES = tuple(end for ends in KINDS.values() for end in ends)
 _others = ", ".join(end for known in FORMATS.values() for end in known.suffixes)
 LOOKED_FOR = f"{', '.join(MRC)} (these also within {', '.join(WRAPPERS)}), {_others}"
 

@@ -20,7 +20,7 @@ from mrcz_dask.formats.places import rows_are_reversed
 from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat
 
-SUFFIXES: dict[OutputFormat, str] = {
+OUTPUT_SUFFIXES: dict[OutputFormat, str] = {
     "mrcz": ".mrcz",
     "mrcs": ".mrcs",
     "mrcs.zst": ".mrcs.zst",

@@ -10,7 +10,7 @@ from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.figures import FigureData, figures, histogram
 from mrcz_dask.report.gather import gather
-from mrcz_dask.report.rules import verdict
+from mrcz_dask.report.questions import verdict
 from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 

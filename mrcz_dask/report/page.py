@@ -16,7 +16,7 @@ from mrcz_dask.report.commands import koma_command, other_commands, unnamed_sett
 from mrcz_dask.report.data import SessionData, StackData, StackSample
 from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at
 from mrcz_dask.report.figures import FigureData, figures, histogram
-from mrcz_dask.report.rules import WORDS, Finding, Level, verdict
+from mrcz_dask.report.questions import WORDS, Finding, Level, verdict
 from mrcz_dask.session.thumbnails import in_grays
 from mrcz_dask.values.sizes import readable
 
@@ -102,16 +102,18 @@ def _section(key: str, title: str, *children: object) -> Markup:
 def _verdict(findings: Sequence[Finding], drawings: Mapping[str, FigureData]) -> Markup:
     items = []
     for finding in findings:
-        rule, level = finding.rule, finding.level
-        number = element("span", rule.written(finding.value), class_="number")
+        question, level = finding.question, finding.level
+        number = element("span", question.written(finding.value), class_="number")
         words = f" ({finding.words})" if finding.words else ""
-        advice = [element("p", rule.advice)] if level in ("look", "act") else []
-        link = element("a", "figure", href=f"#figure-{rule.figure}") if rule.figure in drawings else ""
+        advice = [element("p", question.advice)] if level in ("look", "act") else []
+        link = (
+            element("a", "figure", href=f"#figure-{question.figure}") if question.figure in drawings else ""
+        )
         text = element(
             "div",
-            element("p", f"{rule.question} ", number, words),
+            element("p", f"{question.text} ", number, words),
             *advice,
-            element("p", f"{rule.limits}. ".capitalize(), link, class_="quiet"),
+            element("p", f"{question.limits}. ".capitalize(), link, class_="quiet"),
         )
         badge = element("span", WORDS[level], class_=f"level level-{level}")
         items.append(element("li", badge, text, class_=f"is-{level}"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mrcz_dask.formats.places import LOOKED_FOR, SUFFIXES, ZARR, is_text, resolved, stem_of, suffix_of
+from mrcz_dask.formats.places import INPUT_SUFFIXES, LOOKED_FOR, ZARR, is_text, resolved, stem_of, suffix_of
 from mrcz_dask.formats.text.mdoc import mdoc_index
 from mrcz_dask.session.entries import Rejected, Skipped
 from mrcz_dask.values.errors import NoStacksError, PlaceError
@@ -80,7 +80,7 @@ class _Walk:
             path = folder / entry.name
             is_store = path.suffix.casefold() in ZARR
             if not is_text(path):
-                if suffix_of(path.name) in SUFFIXES:
+                if suffix_of(path.name) in INPUT_SUFFIXES:
                     shown = Path(os.fsencode(path).decode(errors="backslashreplace"))
                     reason = f"{shown}: its name is no UTF-8, as names of outputs are; rename it"
                     self.rejected.append(Rejected(shown, f"{reason}, or leave it out (--exclude)"))
@@ -93,7 +93,7 @@ class _Walk:
             if not is_folder or (is_store and not ours):
                 suffix = suffix_of(path.name)
                 self.suffixes[suffix] += 1
-                if suffix in SUFFIXES:
+                if suffix in INPUT_SUFFIXES:
                     self.files.append(path)
             elif not self.recursive or is_store:
                 continue
@@ -192,7 +192,7 @@ def _patterns(pattern: str, names: _Names) -> Iterator[str]:
         raise PlaceError(
             f"--exclude {pattern}: no such list; expected a text file with a pattern in each line"
         )
-    if suffix_of(path.name) in SUFFIXES or not path.is_file():
+    if suffix_of(path.name) in INPUT_SUFFIXES or not path.is_file():
         yield pattern
         return
     for line in path.read_text(errors="replace").splitlines():

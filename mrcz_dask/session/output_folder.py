@@ -16,13 +16,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mrcz_dask.formats.source import open_file
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError, PlaceError, SpaceError
 from mrcz_dask.values.messages import Listener
 from mrcz_dask.values.sizes import readable, some
 
-_ENDS = "|".join(re.escape(suffix) for suffix in SUFFIXES.values())
+_ENDS = "|".join(re.escape(suffix) for suffix in OUTPUT_SUFFIXES.values())
 # Temporary files of AtomicFile, AtomicFolder and `read_back`, and temporary folders of the session store.
 _TEMPORARY = re.compile(
     rf"\.(?P<name>.*)\.[0-9a-f]{{12,32}}\.part(?:(?:{_ENDS}|\.mrc)(?:\.json)?)?", re.DOTALL

@@ -27,7 +27,7 @@ from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
 from mrcz_dask.formats.metadata import SEAL, group_attributes, open_group, open_whole, reading, sealed_values
-from mrcz_dask.formats.places import SUFFIXES, suffix_of
+from mrcz_dask.formats.places import INPUT_SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
@@ -351,7 +351,7 @@ class SessionStore:
 def key_of(stem: str) -> str:
     """Turn a stack's stem into the name of a group or file: no slashes, no suffix, not too long."""
     key = stem.replace("%", "%25").replace("/", "%2F").replace("\\", "%5C")
-    if suffix_of(key) in SUFFIXES:
+    if suffix_of(key) in INPUT_SUFFIXES:
         key = "%2E".join(key.rsplit(".", 1))
     if "/" not in stem or len(key.encode()) <= LONGEST_KEY:
         return key

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-# `engine/queue_systems.py`
+# `engine/queues.py`
 System = Literal["slurm", "sge", "pbs", "lsf"]
 # `numerics/outliers/rules.py`
 Rule = Literal["fdr", "paper"]

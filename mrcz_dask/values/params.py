@@ -24,7 +24,6 @@ WriteMode = Literal["normalized", "recompressed", "references"]
 OutputFormat = Literal["mrcz", "mrcs", "mrcs.zst", "tiff", "zarr"]
 # Deviations of 2000 stacks are known to 1.6 %; tasks and footers name every member.
 SESSION_REACH = 1000
-FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 OutputDtype = Literal["int16", "float32", "float16"]
 Mode0 = Literal["auto", "signed", "unsigned"]
 FourBit = Literal["auto", "packed", "plain"]

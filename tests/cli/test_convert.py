@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from tests.inputs import as_eer
 
 
@@ -79,12 +79,12 @@ def test_decompress_places_of_provenance(stacks: list[Path], tmp_path: Path, mrc
         assert len(list(out.iterdir())) == count + 1  # and MANIFEST
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 @pytest.mark.parametrize("command", ["recompress", "outliers"])
 def test_formats(stacks: list[Path], tmp_path: Path, mrcz: Any, command: str, format: str) -> None:
     assert mrcz(command, *stacks, "-o", tmp_path / "out", "--format", format).code == 0
     for path in stacks:
-        found = mrcz_dask.read(tmp_path / "out" / f"{path.stem}{SUFFIXES[format]}")  # type: ignore[index]
+        found = mrcz_dask.read(tmp_path / "out" / f"{path.stem}{OUTPUT_SUFFIXES[format]}")  # type: ignore[index]
         rows = found[:, ::-1] if format == "tiff" else found
         assert np.array_equal(rows, mrcz_dask.read(path)) == (command == "recompress")
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ class TestInfo:
 @pytest.fixture
 def of_every_format(stack: Path, mrcz: Any) -> list[Path]:
     folder = stack.parent / "out"
-    for format in SUFFIXES:
+    for format in OUTPUT_SUFFIXES:
         assert mrcz("recompress", stack, "-o", folder, "--format", format).code == 0
-    return [folder / f"a{suffix}" for suffix in SUFFIXES.values()]
+    return [folder / f"a{suffix}" for suffix in OUTPUT_SUFFIXES.values()]
 
 
 class TestFormats:

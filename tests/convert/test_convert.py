@@ -16,7 +16,7 @@ from mrcz_dask.formats.provenance import verify_chain
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.values.errors import (
     DamagedError,
     DtypeError,
@@ -125,7 +125,7 @@ class TestRecompress:
         assert names(tmp_path / "out") == []
 
 
-FORMATS: list[OutputFormat] = list(SUFFIXES)
+FORMATS: list[OutputFormat] = list(OUTPUT_SUFFIXES)
 
 
 class TestFormats:

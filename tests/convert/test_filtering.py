@@ -8,7 +8,7 @@ import mrcz_dask
 from mrcz_dask.convert.filtering import filter_outliers
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.values.errors import OutlierError, OutputExistsError, ParameterError
 from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
 
@@ -32,7 +32,7 @@ def test_a_codec_that_is_none_is_refused_before_any_work(tmp_path: Path, codec: 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
 def test_every_format_has_the_same_pixels(tmp_path: Path, format: OutputFormat, dtype: str) -> None:
     frames = poisson(dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.correction import correct_stack
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.session.manifest import lost
 from tests.correction.conftest import contents
 
@@ -83,7 +83,7 @@ def test_without_a_log_or_with_another_time_what_belongs_is_looked_at(night: Pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 def test_any_damage_to_outputs_is_mended_by_the_next_run(night: Path, koma: Any, format: Any) -> None:
     """Each round damages one file of each of seven outputs: a bit, a cut, or gone."""
     options, out, rng = {"format": format} | FLOATS, night / "koma", np.random.default_rng(0)

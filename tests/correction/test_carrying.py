@@ -15,7 +15,7 @@ from mrcz_dask.cli.app import app
 from mrcz_dask.convert.recompress import recompress
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 
 LABELS = ["SerialEM: K3 counting, 2026-01-02 03:04:05", "second", "grid 7, 0.83 \xc5"]
 FRAMES = np.random.default_rng(3).poisson(3, (5, 12, 14)).astype(np.uint16)
@@ -54,7 +54,7 @@ def about(path: str | Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 def test_headers_and_labels_go_there_and_back(tmp_path: Path, format: Any, order: str) -> None:
     source = foreign(tmp_path / "a.mrc", order=order, extended=bytes(range(256)) * 3)
     there = recompress(source, tmp_path / "there", "auto", format)
@@ -92,7 +92,7 @@ def test_ten_labels_are_kept_beside_those_of_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["koma", "outliers"])
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 def test_labels_go_along_with_corrected_frames(tmp_path: Path, format: str, command: str) -> None:
     ten = [*LABELS, *(f"label {k}" for k in range(7))]
     for k in range(3):
@@ -103,7 +103,7 @@ def test_labels_go_along_with_corrected_frames(tmp_path: Path, format: str, comm
     done = [command, str(tmp_path), "-o", str(tmp_path / "out"), "--format", format, *options]
     assert CliRunner().invoke(app, done).exit_code == 0
     for k, kept in ((0, LABELS), (1, ten[: 9 if format != "mrcz" else 8])):
-        path = tmp_path / "out" / f"a{k}{SUFFIXES[format]}"  # type: ignore[index]
+        path = tmp_path / "out" / f"a{k}{OUTPUT_SUFFIXES[format]}"  # type: ignore[index]
         with open_source(path) as reader:
             assert all(text in reader.mrc_header.decode("latin-1") for text in kept)
             if format in ("mrcz", "mrcs", "mrcs.zst"):

@@ -13,7 +13,7 @@ from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.values.errors import OutputExistsError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
 from tests.nights import Koma
@@ -23,7 +23,7 @@ WAYS = [{"dtype": "int16"}, {"dtype": "float32"}, {"write": "recompressed"}]
 
 
 def outputs(folder: Path, format: OutputFormat) -> list[Path]:
-    ours = (p for p in folder.glob(f"*{SUFFIXES[format]}") if p.name != "session.zarr")
+    ours = (p for p in folder.glob(f"*{OUTPUT_SUFFIXES[format]}") if p.name != "session.zarr")
     return sorted(ours)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from benchmarks.truth import score_removed
 from mrcz_dask.api.reproduce import reproduce
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
@@ -19,7 +20,6 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.numerics.simulate import named, simulate_session
-from mrcz_dask.numerics.simulate.score import score_removed
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
 from mrcz_dask.values.records import GROUP, UNTOUCHED

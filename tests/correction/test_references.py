@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mrcz_dask
+from benchmarks.truth import RemovedScore, score_removed
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
@@ -15,7 +16,6 @@ from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.simulate import named, simulate_session
-from mrcz_dask.numerics.simulate.score import Score, score_removed
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings, WriteParams
@@ -36,7 +36,7 @@ def koma(session: Path, out: Path, koma: KomaParams) -> Outcome:
     return carry_out(make_plan(session, out, settings), SerialClient())
 
 
-def score(outcome: Outcome, paths: list[Path], k: int) -> Score:
+def score(outcome: Outcome, paths: list[Path], k: int) -> RemovedScore:
     before, after = (
         mrcz_dask.read(path).sum(axis=0, dtype=np.float64)
         for path in (paths[k], outcome.plan.folder / outcome.results[k].output)

@@ -11,7 +11,7 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES, open_writer
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer
 from mrcz_dask.values.params import OutputFormat
 from tests.damage.generator import Kind, same_json
 
@@ -20,7 +20,7 @@ STEPS = provenance.append(None, provenance.step("one", results={"threshold": 4.2
 
 def write_stack(format: OutputFormat, dtype: str, pixels: dict[str, Any], folder: Path) -> Path:
     """Write a small stack with metadata and provenance."""
-    path = folder / f"a{SUFFIXES[format]}"
+    path = folder / f"a{OUTPUT_SUFFIXES[format]}"
     frames = np.random.default_rng(0).poisson(90, (2, 6, 10)).astype(dtype)
     about: dict[str, Any] = {"provenance": STEPS, "meta": {"title": "gr\u00fcn"}, "pixel_size": 1.25}
     with open_writer(path, format, frames.shape, dtype, pixels=pixels, durable=False, **about) as writer:

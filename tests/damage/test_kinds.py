@@ -90,6 +90,6 @@ def test_every_kind_of_file_has_a_test_of_damage() -> None:
 
 
 def test_every_format_is_tried() -> None:
-    from mrcz_dask.formats.writers import SUFFIXES
+    from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 
-    assert {kind.name.split()[0] for kind in KINDS} >= {*SUFFIXES}
+    assert {kind.name.split()[0] for kind in KINDS} >= {*OUTPUT_SUFFIXES}

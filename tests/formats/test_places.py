@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from mrcz_dask.formats.places import (
     FORMATS,
+    INPUT_SUFFIXES,
     MRC,
-    SUFFIXES,
     WRAPPERS,
     Place,
     expected_kind,
@@ -22,7 +22,7 @@ from mrcz_dask.formats.places import (
 )
 
 
-@given(stem=st.from_regex(r"[A-Za-z][\w.]{0,20}\w", fullmatch=True), suffix=st.sampled_from(SUFFIXES))
+@given(stem=st.from_regex(r"[A-Za-z][\w.]{0,20}\w", fullmatch=True), suffix=st.sampled_from(INPUT_SUFFIXES))
 def test_stem_and_suffix_make_the_name(stem: str, suffix: str) -> None:
     for name in (stem + suffix, stem + suffix.upper()):
         assert stem_of(name) + name[len(stem) :] == name

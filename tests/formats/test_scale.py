@@ -9,7 +9,7 @@ import pytest
 import mrcz_dask
 from mrcz_dask.formats import frame_writer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES, open_writer
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer
 from mrcz_dask.session.output_folder import remove
 from mrcz_dask.values.errors import FooterError, ParameterError
 
@@ -23,10 +23,10 @@ def write(path: Path, pixels: dict[str, Any], kind: Any) -> None:
             writer.append(frame)
 
 
-@pytest.mark.parametrize("kind", SUFFIXES)
+@pytest.mark.parametrize("kind", OUTPUT_SUFFIXES)
 @pytest.mark.parametrize("scale", ABSURD, ids=repr)
 def test_an_absurd_scale(kind: Any, scale: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / f"x{SUFFIXES[kind]}"
+    path = tmp_path / f"x{OUTPUT_SUFFIXES[kind]}"
     for pixels in ({"scale": scale}, {"scale": 1.0, "offset": scale}):
         if "offset" in pixels and scale in (0, -1.5, 1e-40):
             continue

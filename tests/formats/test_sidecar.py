@@ -11,7 +11,7 @@ from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.sidecar import read_sidecar, sidecar_path, write_sidecar
 from mrcz_dask.formats.sources import open_source, read_footer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES, open_writer
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer
 from mrcz_dask.values.errors import DamagedError, FooterError, OutputExistsError
 from mrcz_dask.values.params import OutputFormat
 
@@ -22,7 +22,7 @@ STEPS = np.arange(60, dtype=np.int16).reshape(2, 5, 6) - 9
 
 def put(folder: Path, format: OutputFormat, pixels: dict[str, Any] | None = None) -> Path:
     """Write two frames of int16."""
-    path = folder / f"a{SUFFIXES[format]}"
+    path = folder / f"a{OUTPUT_SUFFIXES[format]}"
     with open_writer(path, format, STEPS.shape, "i2", pixels=pixels, durable=False) as writer:
         for frame in STEPS:
             writer.append(frame)

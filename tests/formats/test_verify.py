@@ -18,7 +18,7 @@ from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES, open_writer
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer
 from mrcz_dask.values.errors import DamagedError, FooterError
 from mrcz_dask.values.params import OutputFormat
 from tests.inputs import WRITERS
@@ -158,7 +158,7 @@ def test_without_footer_everything_is_decoded(stack: NDArray[np.int16], tmp_path
     assert report.status == "damaged" and report.damaged_frames == (2,) and report.frames == 5
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_damaged_frame_of_any_format_is_named(tmp_path: Path, format: OutputFormat, threads: int) -> None:
     path = put(tmp_path, format)
@@ -177,7 +177,7 @@ def test_a_damaged_frame_of_any_format_is_named(tmp_path: Path, format: OutputFo
 
 def put(folder: Path, format: OutputFormat) -> Path:
     """Six frames of uint16 without compression, or in zstd."""
-    path = folder / f"a{SUFFIXES[format]}"
+    path = folder / f"a{OUTPUT_SUFFIXES[format]}"
     stack = np.random.default_rng(0).integers(0, 60_000, (6, 50, 40)).astype(np.uint16)
     codec = "zstd" if format == "mrcs.zst" else "none"
     with open_writer(path, format, stack.shape, stack.dtype, codec=codec, provenance=STEPS) as writer:
@@ -194,7 +194,7 @@ def frame_at(path: Path, format: OutputFormat, i: int) -> int:
     return int((payload["packed"] if format == "mrcs.zst" else payload["frames"])["offset"][i])
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 def test_no_flipped_bit_of_any_format_gives_other_pixels(tmp_path: Path, format: OutputFormat) -> None:
     """Damage is found, or does no harm: some bits of TIFF and of Zarr's texts say nothing of the pixels."""
     path = put(tmp_path, format)
@@ -210,7 +210,7 @@ def test_no_flipped_bit_of_any_format_gives_other_pixels(tmp_path: Path, format:
         where.write_bytes(whole)
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 def test_a_cut_off_file_of_any_format(tmp_path: Path, format: OutputFormat) -> None:
     path = put(tmp_path, format)
     where = path / "c/3/0/0" if format == "zarr" else path

@@ -23,7 +23,7 @@ from mrcz_dask.formats.mrc.reader import read_header
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source, read, read_footer
 from mrcz_dask.formats.writers import (
-    SUFFIXES,
+    OUTPUT_SUFFIXES,
     check_format_codec,
     open_writer,
     reversed_rows,
@@ -34,7 +34,7 @@ from mrcz_dask.values.errors import DamagedError, DtypeError, ParameterError, Sp
 from mrcz_dask.values.params import OutputFormat
 
 Stack = NDArray[Any]
-FORMATS: list[OutputFormat] = list(SUFFIXES)
+FORMATS: list[OutputFormat] = list(OUTPUT_SUFFIXES)
 BESIDE: list[OutputFormat] = ["mrcs", "mrcs.zst", "tiff"]
 RANGES = {
     "nibbles": (0, 15),
@@ -70,7 +70,7 @@ def save(path: Path, format: OutputFormat, stack: Stack, **options: Any) -> Path
 
 
 def named(folder: Path, format: OutputFormat) -> Path:
-    return folder / f"a{SUFFIXES[format]}"
+    return folder / f"a{OUTPUT_SUFFIXES[format]}"
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -262,7 +262,7 @@ def test_an_output_replaces_an_older_one(tmp_path: Path, format: OutputFormat) -
 
 @pytest.mark.parametrize("format", BESIDE)
 def test_the_sidecar_of_another_file_is_not_believed(tmp_path: Path, format: OutputFormat) -> None:
-    path, other = named(tmp_path, format), tmp_path / f"b{SUFFIXES[format]}"
+    path, other = named(tmp_path, format), tmp_path / f"b{OUTPUT_SUFFIXES[format]}"
     save(path, format, stack_of("u2", 0, 300, (2, 20, 21), 1))
     save(other, format, stack_of("u2", 0, 300, (2, 20, 21), 2))
     sidecar_path(other).replace(sidecar_path(path))

@@ -19,7 +19,7 @@ from mrcz_dask.pages.template import (
     VERMILION,
     WHITE,
 )
-from mrcz_dask.report.rules import WORDS
+from mrcz_dask.report.questions import WORDS
 
 MARKS = (BLUE, VERMILION, GREEN, DARK)
 # Texts and their grounds; texts need a contrast of 4.5, marks and lines one of 3.

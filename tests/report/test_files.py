@@ -9,7 +9,7 @@ import pytest
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.report.figures import figures
 from mrcz_dask.report.files import KINDS, NAME, all_data, csv_of, file_name, write_figures, write_page
-from mrcz_dask.report.rules import RULES
+from mrcz_dask.report.questions import QUESTIONS
 from mrcz_dask.values.errors import OutputExistsError, PlaceError
 
 
@@ -55,5 +55,5 @@ def test_all_data_are_plain(data: SessionData) -> None:
     assert json.loads(json.dumps(found, allow_nan=True)).keys() == found.keys()
     assert set(found["figures"]) == {one.key for one in figures(data)}
     assert set(found["histograms"]) == {s.name for s in data.stacks}
-    assert {one["rule"] for one in found["rules"]} == {rule.key for rule in RULES}
+    assert {one["rule"] for one in found["rules"]} == {question.key for question in QUESTIONS}
     assert found["verdict"] in ("good", "look", "act")

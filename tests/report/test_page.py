@@ -10,7 +10,7 @@ import pytest
 from mrcz_dask.report.data import LeftOut, SessionData
 from mrcz_dask.report.figures import figures
 from mrcz_dask.report.page import page
-from mrcz_dask.report.rules import RULES, WORDS, verdict
+from mrcz_dask.report.questions import QUESTIONS, WORDS, verdict
 
 from .conftest import session_data
 
@@ -92,11 +92,11 @@ def test_it_suits_phones_print_and_readers(read: Read, text: str) -> None:
     )
 
 
-def test_the_verdict_and_every_rule_are_there(read: Read, data: SessionData) -> None:
+def test_the_verdict_and_every_question_are_there(read: Read, data: SessionData) -> None:
     level, _ = verdict(data)
     assert f"level-{level} overall" in str(read.all("span"))
-    for rule in RULES:
-        assert rule.question in read.text
+    for question in QUESTIONS:
+        assert question.text in read.text
     assert WORDS[level] in read.text
 
 

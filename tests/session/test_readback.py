@@ -10,7 +10,7 @@ from mrcz_dask.formats.digest import digest_array
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.formats.writers import SUFFIXES, open_writer
+from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, open_writer
 from mrcz_dask.session.output_folder import swept
 from mrcz_dask.session.readback import read_back
 from mrcz_dask.values.errors import DamagedError
@@ -47,12 +47,12 @@ def put(place: Path, format: OutputFormat, frames: np.ndarray, *, reverse_rows: 
             writer.append(frame)
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 @pytest.mark.parametrize("reverse_rows", [False, True])
 def test_every_format_gets_its_name_with_what_belongs_to_it(
     tmp_path: Path, format: OutputFormat, reverse_rows: bool
 ) -> None:
-    target = tmp_path / f"a{SUFFIXES[format]}"
+    target = tmp_path / f"a{OUTPUT_SUFFIXES[format]}"
     for frames in (FRAMES, FRAMES[:1] + 3):
         with read_back(target, digest_array(frames), reverse_rows=reverse_rows) as place:
             put(place, format, frames, reverse_rows=reverse_rows)
@@ -64,9 +64,9 @@ def test_every_format_gets_its_name_with_what_belongs_to_it(
     assert {p.name for p in tmp_path.iterdir()} == {target.name} | beside
 
 
-@pytest.mark.parametrize("format", list(SUFFIXES))
+@pytest.mark.parametrize("format", list(OUTPUT_SUFFIXES))
 def test_what_was_there_stays_when_the_pixels_are_wrong(tmp_path: Path, format: OutputFormat) -> None:
-    target = tmp_path / f"a{SUFFIXES[format]}"
+    target = tmp_path / f"a{OUTPUT_SUFFIXES[format]}"
     put(target, format, FRAMES)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     with pytest.raises(DamagedError, match="keep the input"), read_back(target, "0") as place:
@@ -78,7 +78,7 @@ def test_what_was_there_stays_when_the_pixels_are_wrong(tmp_path: Path, format: 
 def test_a_file_that_cannot_get_its_name_leaves_the_old_pair(
     tmp_path: Path, format: OutputFormat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    target = tmp_path / f"a{SUFFIXES[format]}"
+    target = tmp_path / f"a{OUTPUT_SUFFIXES[format]}"
     put(target, format, FRAMES)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
     inner = Path.replace
@@ -115,7 +115,7 @@ def test_leftovers_of_this_run_go_and_nothing_else(tmp_path: Path) -> None:
         f".a.mrcz.mdoc.{secrets.token_hex(6)}.part",
         f".a.{uuid.uuid4().hex}.part.mrcz",
         f"..a.{uuid.uuid4().hex}.part.mrcz.{secrets.token_hex(6)}.part",
-        *(f".a.{uuid.uuid4().hex}.part{suffix}" for suffix in (*SUFFIXES.values(), ".mrc")),
+        *(f".a.{uuid.uuid4().hex}.part{suffix}" for suffix in (*OUTPUT_SUFFIXES.values(), ".mrc")),
         f".a.{uuid.uuid4().hex}.part.tif.json",
         f".a.mrcs.zst.json.{secrets.token_hex(6)}.part",
     ]

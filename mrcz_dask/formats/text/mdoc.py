@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path, PureWindowsPath
 from types import MappingProxyType
 
-from mrcz_dask.formats.places import SUFFIXES, stem_of
+from mrcz_dask.formats.places import INPUT_SUFFIXES, stem_of
 from mrcz_dask.formats.source import read_file
 
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
@@ -258,7 +258,7 @@ def find_mdoc(stack: Path, index: Mapping[str, str] | None = None) -> Path | Non
     """
     known = mdoc_index(path.name for path in stack.parent.iterdir()) if index is None else index
     stem = stem_of(stack.name)
-    names = ((name + SUFFIX).casefold() for name in (stack.name, stem, *(stem + s for s in SUFFIXES)))
+    names = ((name + SUFFIX).casefold() for name in (stack.name, stem, *(stem + s for s in INPUT_SUFFIXES)))
     return next((stack.with_name(known[name]) for name in names if name in known), None)
 
 

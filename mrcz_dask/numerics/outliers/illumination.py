@@ -41,7 +41,7 @@ def light_evenly(
         (y, x) int32 or int64, in units of 2**-FLAT_BITS counts.
     """
     ny, nx = values.shape
-    grid, rows, columns = block_means(values, nonfinite, middle, reach)
+    grid, rows, columns = local_brightness(values, nonfinite, middle, reach)
     place = np.interp(np.arange(nx), columns, np.arange(columns.size))
     left = np.minimum(place.astype(np.intp), columns.size - 2)
     share = (place - left)[:, None]
@@ -53,7 +53,7 @@ def light_evenly(
     return flat
 
 
-def block_means(
+def local_brightness(
     values: NDArray[Any], nonfinite: Bools | None, middle: float, reach: float
 ) -> tuple[Floats, Floats, Floats]:
     """Return the local brightness of a sum: means of 32 x 32 blocks, extremes clipped, and the blocks'

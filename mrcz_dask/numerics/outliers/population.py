@@ -19,7 +19,6 @@ STANDS_OUT = 8.0
 SMALLEST_SHARE = 0.02
 
 Packed = NDArray[np.uint8]
-Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)

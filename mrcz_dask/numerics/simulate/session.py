@@ -63,13 +63,6 @@ class StackTruth:
         """Mask of the hot and dead pixels, True = outlier."""
         return self.hot | self.dead
 
-    @property
-    def sigmas(self) -> Image:
-        """Brightness of hot pixels in the sum, in standard deviations of counting noise, float32."""
-        excess = np.float32(len(self.drift)) * self.hot_excess
-        clean = np.maximum(self.expected_sum - excess, 1)
-        return np.where(self.hot, excess / np.sqrt(clean), 0).astype(np.float32)
-
 
 @dataclass(frozen=True)
 class SimulatedStack:

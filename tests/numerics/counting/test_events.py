@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.truth import false_rate, match, score_electrons, significance_for
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import (
     EventFinder,
@@ -12,7 +13,6 @@ from mrcz_dask.numerics.counting.events import (
 )
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.counting.raw import RawParams
-from mrcz_dask.numerics.counting.scoring import false_rate, match, score, significance_for
 from mrcz_dask.numerics.counting.simulate import RawStack, add_clouds
 from mrcz_dask.values.errors import ParameterError
 
@@ -32,7 +32,7 @@ def scored(params, counting, frames):
         values, truth = stack.frame(k)
         found = finder.find(values)
         pairs.append((np.c_[truth.y, truth.x], np.c_[found.y, found.x]))
-    return score(pairs)
+    return score_electrons(pairs)
 
 
 def scene(y, x, charge, seed=None):

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, SIDE, block_means, light_evenly
+from mrcz_dask.numerics.outliers.illumination import FLAT_BITS, SIDE, light_evenly, local_brightness
 
 SHAPE = (170, 203)
 
@@ -31,7 +31,7 @@ def test_blocks_are_means_of_finite_pixels() -> None:
     bad[:SIDE, :SIDE] = True
     bad[40, 40] = True
     image[bad] = 0
-    means, rows, columns = block_means(image, bad, 1500, 1e6)
+    means, rows, columns = local_brightness(image, bad, 1500, 1e6)
     assert means.shape == (rows.size, columns.size) == (6, 7)
     assert rows[-1] == (160 + 169) / 2
     assert means[0, 0] == pytest.approx(1500)

@@ -1,4 +1,4 @@
-"""Every rule one by one: good, look and act, each by a session that is quiet but for one thing."""
+"""Every question one by one: good, look and act, each by a session that is quiet but for one thing."""
 
 import math
 import re
@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from mrcz_dask.numerics.outliers.population import Places, Turnover
 from mrcz_dask.report.data import LeftOut, SessionData
-from mrcz_dask.report.rules import LEVELS, RULES, Level, Rule, verdict
+from mrcz_dask.report.questions import LEVELS, QUESTIONS, Level, Question, verdict
 from mrcz_dask.values.records import QUIET, Break
 
 from .conftest import session_data, with_masks
 
-BY_KEY = {rule.key: rule for rule in RULES}
+BY_KEY = {question.key: question for question in QUESTIONS}
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "report.md"
 
 
@@ -116,17 +116,19 @@ CASES: dict[str, dict[Level, SessionData]] = {
 }
 
 
-def test_every_rule_has_a_case_for_each_of_its_levels() -> None:
-    for rule in RULES:
-        levels = {"good"} | {name for name, v in (("look", rule.look), ("act", rule.act)) if v is not None}
-        assert set(CASES[rule.key]) == levels, rule.key
-    assert len(BY_KEY) == len(RULES) == len(CASES)
+def test_every_question_has_a_case_for_each_of_its_levels() -> None:
+    for question in QUESTIONS:
+        levels = {"good"} | {
+            name for name, v in (("look", question.look), ("act", question.act)) if v is not None
+        }
+        assert set(CASES[question.key]) == levels, question.key
+    assert len(BY_KEY) == len(QUESTIONS) == len(CASES)
 
 
 @pytest.mark.parametrize(("key", "level"), [(key, level) for key, found in CASES.items() for level in found])
-def test_a_rule_says_what_its_number_says(key: str, level: Level) -> None:
+def test_an_answer_says_what_its_number_says(key: str, level: Level) -> None:
     found = BY_KEY[key].judge(CASES[key][level])
-    assert found.level == level, (found.value, found.rule.limits)
+    assert found.level == level, (found.value, found.question.limits)
 
 
 @pytest.mark.parametrize(("key", "level"), [(key, level) for key, found in CASES.items() for level in found])
@@ -134,14 +136,14 @@ def test_the_others_are_not_worse_for_it(key: str, level: Level) -> None:
     """A session that is quiet but for one thing is as bad as that one thing, or what comes with it."""
     alike = {"hot_growth": {"outlier_share"}, "outlier_share": {"hot_growth"}}
     overall, found = verdict(CASES[key][level])
-    assert {f.rule.key for f in found if f.level in ("look", "act")} <= {key} | alike.get(key, set())
+    assert {f.question.key for f in found if f.level in ("look", "act")} <= {key} | alike.get(key, set())
     assert LEVELS.index(overall) >= LEVELS.index(level) or level == "good"
 
 
 @given(st.floats(allow_nan=False), st.floats(0, 1e6), st.floats(0, 1e6))
 def test_thresholds_are_not_part_of_what_is_above_them(value: float, one: float, other: float) -> None:
     look, act = sorted((one, other))
-    found = Rule("any", "?", "", look, act, "", lambda data: value).judge(session_data(1)).level
+    found = Question("any", "?", "", look, act, "", lambda data: value).judge(session_data(1)).level
     assert found == ("act" if value > act else "look" if value > look else "good")
 
 
@@ -151,7 +153,7 @@ def test_what_is_not_known_is_not_judged() -> None:
     )
     level, found = verdict(empty)
     assert level == "good" and {f.level for f in found} == {"good", "unknown"}
-    assert Rule("any", "?", "", 0, 1, "", lambda data: math.nan).judge(empty).level == "unknown"
+    assert Question("any", "?", "", 0, 1, "", lambda data: math.nan).judge(empty).level == "unknown"
 
 
 def test_births_need_times() -> None:
@@ -186,11 +188,11 @@ def test_the_worst_comes_first(quiet: SessionData) -> None:
     ],
 )
 def test_numbers_as_people_read_them(unit: str, value: float | None, text: str) -> None:
-    assert Rule("any", "?", unit, None, None, "", lambda data: None).written(value) == text
+    assert Question("any", "?", unit, None, None, "", lambda data: None).written(value) == text
 
 
-def test_the_documentation_has_every_rule_with_its_thresholds() -> None:
+def test_the_documentation_has_every_question_with_its_thresholds() -> None:
     rows = dict(
         re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     )
-    assert rows == {rule.key: rule.limits for rule in RULES}
+    assert rows == {question.key: question.limits for question in QUESTIONS}

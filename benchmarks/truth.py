@@ -1,4 +1,4 @@
-"""Compare events with a simulation's true electrons: electrons found, false events, errors of position."""
+"""Compare results with the truth of a simulation: electrons found, patterns removed, hot pixels found."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.spatial import KDTree
 
-Floats = NDArray[np.float64]
+from mrcz_dask.numerics.simulate.session import StackTruth
+
 RADIUS = 1.5  # pixels between an electron and its event, at most
 ALONE = 2.0  # an electron is isolated if no other is so near
 FALSE_SCALE = 0.0273  # maxima of noise per pixel above s: FALSE_SCALE (s^2 - 1) exp(-s^2 / 2)
 
 
-class Score(NamedTuple):
+class ElectronScore(NamedTuple):
     """Measures of how well counting found the true electrons of simulated frames.
 
     Attributes
@@ -65,7 +66,7 @@ def isolated(places: NDArray[Any]) -> NDArray[np.bool_]:
     return np.asarray(KDTree(places).query(places, 2)[0][:, 1] > ALONE)
 
 
-def score(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Score:
+def score_electrons(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> ElectronScore:
     """Compare events with true electrons over many frames: shares found, false events, errors."""
     sums, squares = np.zeros(6), np.zeros(4)
     for truth, events in frames:
@@ -77,7 +78,7 @@ def score(frames: Iterable[tuple[NDArray[Any], NDArray[Any]]]) -> Score:
         sums += len(truth), alone.sum(), found.sum(), (found & alone).sum(), len(events), len(pairs)
         squares += off.sum(), off.size, off[own].sum(), own.sum()
     there, alone_there, found_all, found_alone, events_all, paired = sums
-    return Score(
+    return ElectronScore(
         isolated=_share(found_alone, alone_there), everyone=_share(found_all, there),
         false=_share(events_all - paired, there), rms=_share(squares[2], squares[3]) ** 0.5,
         rms_all=_share(squares[0], squares[1]) ** 0.5, ratio=_share(events_all, there),
@@ -109,3 +110,42 @@ def significance_for(share: float, occupancy: float) -> float:
     """
     wanted = min(max(share * occupancy, 1e-30), false_rate(2.0))
     return float(brentq(lambda s: math.log(false_rate(s) / wanted), 2, 15))
+
+
+def hot_sigmas(truth: StackTruth) -> NDArray[np.float32]:
+    """Return the brightness of hot pixels in the sum, in standard deviations of counting noise; else 0."""
+    excess = np.float32(len(truth.drift)) * truth.hot_excess
+    clean = np.maximum(truth.expected_sum - excess, 1)
+    return np.where(truth.hot, excess / np.sqrt(clean), 0).astype(np.float32)
+
+
+class RemovedScore(NamedTuple):
+    """Score of a correction.
+
+    Attributes
+    ----------
+    kept
+        Coefficient of the noiseless image in what is left: 1 = nothing of the specimen was taken off.
+    error
+        Variance of what was taken off minus the true pattern, over that of the pattern; 1 = as bad as doing
+        nothing.
+    """
+
+    kept: float
+    error: float
+
+
+def score_removed(
+    removed: NDArray[np.float32], truth: StackTruth, mask: NDArray[np.bool_] | None = None
+) -> RemovedScore:
+    """Regress what a correction took off a sum (counts) on the noiseless image and the true pattern together.
+
+    Outliers of the truth are not scored, nor those of mask (True = filled by the correction).
+    """
+    good = ~truth.mask if mask is None else ~(truth.mask | mask)
+    image = truth.noiseless[good].astype(np.float64)
+    pattern = truth.expected_sum[good] - image
+    gone = removed[good].astype(np.float64)
+    image, pattern, gone = (values - values.mean() for values in (image, pattern, gone))
+    (taken, _), *_ = np.linalg.lstsq(np.stack([image, pattern], axis=1), gone, rcond=None)
+    return RemovedScore(float(1 - taken), float(np.var(gone - pattern) / np.var(pattern)))

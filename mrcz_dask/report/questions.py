@@ -1,4 +1,4 @@
-"""Rules that judge a session, such as "is the number of hot pixels rising?", for the report's verdict."""
+"""Questions that judge a session, such as "is the number of hot pixels rising?", for the report's verdict."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ WORDS: dict[Level, str] = {"good": "good", "look": "look at this", "act": "act",
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class Question:
     """Record of one question about a session, the function whose number answers it, and that number's limits.
 
     Attributes
     ----------
     key
         Its name.
-    question
-        In plain words.
+    text
+        The question in plain words.
     unit
         Of its number: ``%``, ``times``, ...; how it is written.
     look, act
@@ -47,7 +47,7 @@ class Rule:
     """
 
     key: str
-    question: str
+    text: str
     unit: str
     look: float | None
     act: float | None
@@ -57,7 +57,7 @@ class Rule:
     words: Words = lambda data: ""
 
     def judge(self, data: SessionData) -> Finding:
-        """Measure a session by this rule; return the number and its level: good, look, act, or unknown."""
+        """Measure a session; return the number and its level: good, look, act, or unknown."""
         value = self.measure(data)
         level: Level = "good"
         if value is None or math.isnan(value):
@@ -69,7 +69,7 @@ class Rule:
         return Finding(self, value, level, self.words(data))
 
     def written(self, value: float | None) -> str:
-        """Return a number of this rule as text with its unit."""
+        """Return the number as text with its unit."""
         if value is None:
             return "-"
         if self.unit == "standard errors":
@@ -94,56 +94,60 @@ def _plain(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Answer of one rule for a session: the number, its level, and words that explain it."""
+    """Answer to one question about a session: the number, its level, and words that explain it."""
 
-    rule: Rule
+    question: Question
     value: float | None
     level: Level
     words: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return question, answer, limits and advice as a dict for JSON."""
-        rule = self.rule
+        asked = self.question
         return {
-            "rule": rule.key,
-            "question": rule.question,
+            "rule": asked.key,
+            "question": asked.text,
             "level": self.level,
             "value": self.value,
             "words": self.words,
-            "unit": rule.unit,
-            "look_above": rule.look,
-            "act_above": rule.act,
-            "advice": rule.advice if self.level in ("look", "act") else "",
+            "unit": asked.unit,
+            "look_above": asked.look,
+            "act_above": asked.act,
+            "advice": asked.advice if self.level in ("look", "act") else "",
         }
 
 
 def verdict(data: SessionData) -> tuple[Level, tuple[Finding, ...]]:
-    """Apply all rules to a session; return the worst level, and all findings with the worst first."""
-    findings = sorted((one.judge(data) for one in RULES), key=lambda one: -LEVELS.index(one.level))
+    """Answer all questions about a session; return the worst level, and all findings with the worst first."""
+    findings = sorted((one.judge(data) for one in QUESTIONS), key=lambda one: -LEVELS.index(one.level))
     known = [one.level for one in findings if one.level != "unknown"]
     return max(known, key=LEVELS.index, default="unknown"), tuple(findings)
 
 
-RULES: list[Rule] = []
+QUESTIONS: list[Question] = []
 
 
-def rule(
-    question: str,
+def question(
+    text: str,
     limits: tuple[str, float | None, float | None],
     advice: str,
     figure: str = "",
     words: Words = lambda data: "",
 ) -> Callable[[Measure], Measure]:
-    """Return a decorator that makes a rule of a function that measures a session, from unit and limits."""
+    """Return a decorator that adds a question, whose number the decorated function measures.
+
+    limits are the unit, and the numbers above which to look and to act.
+    """
 
     def add(measure: Measure) -> Measure:
-        RULES.append(Rule(measure.__name__, question, *limits, advice, measure, figure, words))
+        """Add the question with this function as its measure."""
+        QUESTIONS.append(Question(measure.__name__, text, *limits, advice, measure, figure, words))
         return measure
 
     return add
 
 
-@rule(
+@question(
     "How many pixels are outliers at the end?",
     ("%", 0.01, 0.05),
     "0.5 % is typical. Far more: anneal the detector, or take a new gain reference.",
@@ -170,7 +174,7 @@ def hot_words(data: SessionData) -> str:
     return "" if ends is None else f"from {ends[0]:.0f} to {ends[1]:.0f}"
 
 
-@rule(
+@question(
     "Is the number of hot pixels rising?",
     ("times", 1.5, 3.0),
     "The detector ages while it is used: plan to anneal it, and compare with the next session.",
@@ -183,7 +187,7 @@ def hot_growth(data: SessionData) -> float | None:
     return None if ends is None else ends[1] / max(ends[0], 1.0)
 
 
-@rule(
+@question(
     "How many hot pixels are added in an hour, for each million pixels?",
     ("per hour", 200, 2000),
     "Find out what changed: temperature, dose rate, beam on the detector.",
@@ -200,7 +204,7 @@ def births_per_hour(data: SessionData) -> float | None:
     return net / hours / (pixels / 1e6) if hours > 0 and pixels else None
 
 
-@rule(
+@question(
     "Do columns, rows or corners stand out?",
     ("", 0, 20),
     "Put bad lines into a list of defects (koma --defects); many of them: have the camera looked at.",
@@ -238,7 +242,7 @@ def noise_rise(data: SessionData, before: str, after: str) -> float | None:
     return mean / error if error > 0 else math.copysign(math.inf, mean) if mean else 0.0
 
 
-@rule(
+@question(
     "Did the outlier filter help?",
     ("standard errors", 2, 5),
     "It should lower it. Look at histograms and patches; another rule (--rule) may suit.",
@@ -250,7 +254,7 @@ def filter_raised_noise(data: SessionData) -> float | None:
     return noise_rise(data, "raw", "filtered")
 
 
-@rule(
+@question(
     "Did the pattern correction help?",
     ("standard errors", 2, 5),
     "Use the outlier filter alone, or a larger --radius; measure with mrcz-dask assess.",
@@ -262,7 +266,7 @@ def correction_raised_noise(data: SessionData) -> float | None:
     return noise_rise(data, "filtered", "corrected")
 
 
-@rule(
+@question(
     "How many stacks are quieter than counting allows?",
     ("stacks", None, 0),
     "Their own data are in their references, and specimen was taken off: do not use them. Look for "
@@ -274,7 +278,7 @@ def too_quiet(data: SessionData) -> float:
     return float(sum(is_too_quiet(s.caveats) for s in data.stacks))
 
 
-@rule(
+@question(
     "How many stacks have carbon edges or thick ice?",
     ("%", 0.1, 0.3),
     "They are corrected, but are no reference. Look at them: they may be no data to keep.",
@@ -287,7 +291,7 @@ def high_contrast(data: SessionData) -> float | None:
     return sum(s.high_contrast for s in judged) / len(judged) if judged else None
 
 
-@rule(
+@question(
     "How far did the dose move?",
     ("%", 0.2, 0.5),
     "A reference is less good at another dose. Look for a moved beam, or split the session there.",
@@ -303,7 +307,7 @@ def dose_drift(data: SessionData) -> float | None:
     return (max(running) - min(running)) / middle if middle > 0 else None
 
 
-@rule(
+@question(
     "Does the session break into parts?",
     ("", 0, None),
     "A new gain reference, another dose or a long pause: windows do not reach across. Was it meant?",
@@ -315,7 +319,7 @@ def breaks(data: SessionData) -> float | None:
     return float(len(data.breaks)) if data.stacks else None
 
 
-@rule(
+@question(
     "How many stacks have no outlier mask that can be used?",
     ("%", 0, 0.05),
     "They are written without a correction: saturated, empty, or far too many outliers. Look at each.",
@@ -327,7 +331,7 @@ def unsound_masks(data: SessionData) -> float | None:
     return sum(not m.sound for m in masks) / len(masks) if masks else None
 
 
-@rule(
+@question(
     "How far are histograms from what counting gives?",
     ("", 0.015, 0.05),
     "Uneven light, a wrong gain reference, or pixels that are no counts.",
@@ -339,7 +343,7 @@ def misfit(data: SessionData) -> float | None:
     return statistics.median(known) if known else None
 
 
-@rule(
+@question(
     "Do frames look gain-corrected: do pixels vary little beyond counting noise?",
     ("%", 0.1, RAW_SPREAD),
     "Frames look raw: apply the gain reference (koma --gain FILE). If one was applied it may be turned, "
@@ -353,7 +357,7 @@ def gain(data: SessionData) -> float | None:
     return statistics.median(known) if known else None
 
 
-@rule(
+@question(
     "How many files could not be done?",
     ("%", 0, 0.05),
     "Each is named below with its reason. Copy them again from the camera while they are there.",
@@ -366,7 +370,7 @@ def not_done(data: SessionData) -> float | None:
     return wrong / total if total else None
 
 
-@rule(
+@question(
     "Did the run end early?",
     ("", None, 0),
     "Give the same command again: it goes on where it was.",
@@ -377,7 +381,7 @@ def unended(data: SessionData) -> float | None:
     return float(data.running not in ("finished", "running"))
 
 
-@rule(
+@question(
     "How many output files disagree with the records of the run?",
     ("outputs", None, 0),
     "Files were replaced or mixed: mrcz-dask verify, then run again.",

@@ -4,14 +4,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.numerics.counting.scoring import isolated, match, score
+from benchmarks.truth import isolated, match, score_electrons
 
 TRUTH = np.array([[5.0, 5.0], [5.0, 6.0], [20.0, 20.0], [40.0, 40.0]])
 
 
 def test_a_known_case():
     events = np.array([[5.0, 5.1], [20.3, 20.0], [30.0, 30.0]])
-    found = score([(TRUTH, events)])
+    found = score_electrons([(TRUTH, events)])
     assert found.everyone == 0.5
     assert found.isolated == 0.5
     assert found.false == 0.25
@@ -28,5 +28,5 @@ def test_pairs_are_one_to_one(n, m, seed):
 
 
 def test_nothing_there():
-    assert np.isnan(score([(np.zeros((0, 2)), np.zeros((0, 2)))]).everyone)
+    assert np.isnan(score_electrons([(np.zeros((0, 2)), np.zeros((0, 2)))]).everyone)
     assert isolated(np.zeros((1, 2))).all()
