@@ -165,7 +165,7 @@ def verify(
 
     Exit code: 0 all sound. 3 something is damaged or gone, or a file cannot be read. 4 nothing is damaged,
     but a file has no footer to check against, or an older one of its frames alone, or with --deep cannot be
-    made again. 1 no file can be read at
+    made again, or a folder's MANIFEST does not list its outputs. 1 no file can be read at
     all. 2 none is there, or a folder has no stacks.
     """
     reports = [_verify(path) for path in _stacks(paths, recursive, events=True)]
@@ -198,13 +198,18 @@ def verify(
 def _with_lost(reports: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
     """Add to reports the outputs that are gone or differ, by the log of the run in a folder."""
     from mrcz_dask.session.log import last_outputs, read_messages
-    from mrcz_dask.session.manifest import NAME, damage, listed, lost
+    from mrcz_dask.session.manifest import NAME, damage, listed, lost, unlisted
 
     results = last_outputs(read_messages(folder))
     outputs = [*results, *listed(folder, results)]
     problems = {str(folder / name): text for name, text in lost(folder, outputs, read=True).items()}
     if text := damage(folder, results):
         reports.append({"path": str(folder / NAME), "status": "damaged", "problems": [text], "frames": 0})
+    else:
+        sound = [Path(report["path"]) for report in reports if report["frames"]]
+        if text := unlisted(folder, results, (path for path in sound if path.is_relative_to(folder))):
+            about = {"status": "partly-checked", "problems": [text], "frames": 0}
+            reports.append({"path": str(folder / NAME), **about})
     for report in reports:
         if report["path"] in problems:
             report["status"] = "damaged"
@@ -222,6 +227,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
     from mrcz_dask.api.reproduce import reproduce as run_again
     from mrcz_dask.session.listing import STORES
     from mrcz_dask.session.log import last_results, read_messages
+    from mrcz_dask.session.manifest import NAME
     from mrcz_dask.values.records import StackResult
 
     made: dict[str, Reproduction] = {}
@@ -233,7 +239,7 @@ def _add_differing(reports: list[dict[str, Any]], folders: list[Path], session: 
         for report in reports:
             path = report["path"]
             try:
-                is_made_again = path not in made and Path(path).name not in STORES
+                is_made_again = path not in made and Path(path).name not in (*STORES, NAME)
                 if report["status"] in ("sound", "partly-checked") and is_made_again:
                     made[path] = run_again(Path(path), session, bars)
             except (MrczDaskError, OSError) as error:

@@ -17,8 +17,9 @@ from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
+from mrcz_dask.session.corrections import correction_digest
 from mrcz_dask.session.shared_readers import USUAL, frames_array, identity, physical_frame, shared_reader
-from mrcz_dask.session.store import SessionStore, correction_digest
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.checks import checked
 from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, ReferenceNotFoundError
 from mrcz_dask.values.params import GainParams, InputParams

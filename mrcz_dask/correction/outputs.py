@@ -41,8 +41,9 @@ from mrcz_dask.numerics.reference.rounding import (
     round_to_half,
     step_that_fits,
 )
+from mrcz_dask.session.corrections import correction_digest
 from mrcz_dask.session.readback import read_back
-from mrcz_dask.session.store import SessionStore, correction_digest
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DtypeError, ParameterError
 from mrcz_dask.values.params import OutputFormat, WriteParams
 from mrcz_dask.values.timing import phase

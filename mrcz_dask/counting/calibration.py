@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import AtomicFolder
-from mrcz_dask.formats.digest import digest_array, digest_bytes
-from mrcz_dask.formats.metadata import group_attributes, open_whole, reading, sealed_values
+from mrcz_dask.formats.digest import digest_array, digest_bytes, digests_below, problems_below
+from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_whole, reading, sealed_values
 from mrcz_dask.formats.provenance import canonical, plain
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.detector import Detector
@@ -92,14 +92,15 @@ class Calibration:
         """
         folder = AtomicFolder(path)
         try:
-            head = {_MARK: VERSION, "digest": self.digest, "about": plain(self.about)}
-            attributes: Any = sealed_values({**head, **self._numbers()})
-            group = zarr.create_group(folder.place, attributes=attributes)
+            group = zarr.create_group(folder.place)
             rows = max(1, min(self.shape[0], _ROWS // self.shape[1]))
             for name in _IMAGES:
                 codec = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle")
                 chunks = rows, self.shape[1]
                 group.create_array(name, data=getattr(self, name), chunks=chunks, compressors=codec)
+            head = {_MARK: VERSION, "digest": self.digest, "about": plain(self.about)}
+            files = {"files": digests_below(folder.place, ZARR_FILE)}
+            group.attrs.put(sealed_values({**head, **files, **self._numbers()}))
             folder.commit()
         finally:
             folder.discard()
@@ -147,9 +148,10 @@ def calibration_problems(path: Path) -> list[str]:
     """Verify a calibration, and return its problems as text; empty if it is sound."""
     try:
         Calibration.load(path)
+        files = group_attributes(path).get("files")  # None in calibrations of older versions
+        return [] if files is None else problems_below(path, files, ZARR_FILE)
     except (MrczDaskError, OSError) as error:
         return [str(error)]
-    return []
 
 
 def calibration_path(path: Path) -> Path:

@@ -15,7 +15,7 @@ from zarr.codecs import BloscCodec
 from mrcz_dask.counting.packing import CHARGE_STEPS, STEPS, EventArrays, pixels
 from mrcz_dask.counting.recording import Summary
 from mrcz_dask.formats.atomic import AtomicFolder
-from mrcz_dask.formats.digest import file_digest
+from mrcz_dask.formats.digest import digest_problem, digests_below, problems_below
 from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_group, reading, sealed_values
 from mrcz_dask.formats.places import is_zarr
 from mrcz_dask.formats.provenance import plain, verify_chain
@@ -104,27 +104,13 @@ class Events:
         """Compare a file of the list with its digest, once; Zarr gives zeros for one that is gone."""
         if self._files is None or inside in self._sound:
             return
-        if (problem := self._file_problem(inside, self._files.get(inside))) is not None:
+        if (problem := digest_problem(self.path, inside, self._files.get(inside))) is not None:
             raise DamagedError(f"{self.path}: {problem}; {REMEDY}")
         self._sound.add(inside)
 
-    def _file_problem(self, inside: str, digest: str | None) -> str | None:
-        file = self.path / inside
-        if not file.is_file():
-            return f"{inside} is gone"
-        if file_digest(file) != digest:
-            return f"{inside} is not the file that was written (its digest does not match)"
-        return None
-
     def problems(self) -> list[str]:
         """Check files, arrays and provenance of the list for damage; return a text for each problem."""
-        there = {p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file()}
-        files = self._files or {}
-        others = sorted(there - {ZARR_FILE, *(files or there)})
-        wrong = [f"{name} does not belong to the list" for name in others]
-        problems = (self._file_problem(name, digest) for name, digest in files.items())
-        wrong += [problem for problem in problems if problem is not None]
-        if wrong:
+        if wrong := [] if self._files is None else problems_below(self.path, self._files, ZARR_FILE):
             return wrong
         summary, counts = Summary(), np.diff(self._first).astype(np.int64)
         for start in range(0, len(self), VERIFIED):
@@ -239,9 +225,7 @@ def write_events(path: Path, about: dict[str, Any], parts: Iterable[EventArrays]
             frames += part.counts.size
         writer.flush()
         _array(group, "first", frames + 1, np.uint64, 1 << 16)[:] = np.concatenate(first)
-        files = [path for path in folder.place.rglob("*") if path.is_file()]
-        digests = {path.relative_to(folder.place).as_posix(): file_digest(path) for path in sorted(files)}
-        del digests[ZARR_FILE]
+        digests = digests_below(folder.place, ZARR_FILE)
         values = {MARK: VERSION, "steps": steps, "about": plain(about), "files": digests}
         group.attrs.put(sealed_values(values))
         folder.commit()

@@ -132,6 +132,29 @@ def whole_digest(path: Path) -> str:
     return digest_bytes("\n".join(named).encode())
 
 
+def digests_below(folder: Path, but: str) -> dict[str, str]:
+    """Return the digest of each file below a folder by its name there, but of the one that will hold them."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: file_digest(path) for name, path in sorted(files.items()) if name != but}
+
+
+def digest_problem(folder: Path, name: str, digest: str | None) -> str | None:
+    """Say what is wrong with a file below a folder by its digest; None if it is the one that was written."""
+    if not (folder / name).is_file():
+        return f"{name} is gone"
+    if file_digest(folder / name) != digest:
+        return f"{name} is not the file that was written (its digest does not match)"
+    return None
+
+
+def problems_below(folder: Path, digests: dict[str, str], but: str) -> list[str]:
+    """Compare all files below a folder with what `digests_below` returned; say what is wrong."""
+    there = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    others = [f"{name} does not belong there" for name in sorted(set(there) - {but, *digests})]
+    problems = (digest_problem(folder, name, digest) for name, digest in digests.items())
+    return others + [problem for problem in problems if problem is not None]
+
+
 def checksum(data: bytes | memoryview) -> int:
     """Return the checksum (xxh3-64) of bytes, as footers record it for each frame."""
     return xxhash.xxh3_64_intdigest(data)

@@ -17,13 +17,17 @@ from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import files_in, whole_digest
 from mrcz_dask.formats.places import is_inside, measure
 from mrcz_dask.formats.source import read_file
+from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.values import messages
+from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import StackResult, Written
 from mrcz_dask.values.sizes import some
 
 NAME = "MANIFEST"
 FOREIGN = "is no list of sha256sum, or damaged, and is left as it is; outputs are not listed; move it away"
 REMEDY = "copy it back, or run the same command again"
+# last steps in the provenance of outputs that commands list; others were written from Python
+LISTED = ("write", "recompress", "decompress", "outliers", "fractions", "live record")
 Output = StackResult | Written
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _LINE = re.compile(r"(\\?)([0-9a-f]{64})  (.+)", re.DOTALL)
@@ -124,6 +128,31 @@ def damage(folder: Path, results: Iterable[Output]) -> str:
     if wrong := sorted(name for name, sha256 in due.items() if known.get(name) != sha256):
         return f"{path}: does not list {some(wrong)} as the run wrote it; run the same command again"
     return ""
+
+
+def unlisted(folder: Path, results: Iterable[Output], stacks: Iterable[Path]) -> str:
+    """Say which outputs of commands neither ``MANIFEST`` nor the log lists: others may be gone unnoticed.
+
+    Parameters
+    ----------
+    folder
+        The output folder.
+    results
+        The last result of each stack, from the log.
+    stacks
+        Paths of the sound stacks in the folder, and in those below it.
+    """
+    known = {folder / _of_stack(name) for name in _listed(folder / NAME) or {}}
+    known |= {folder / one.output for one in results}
+    missing = []
+    for path in stacks:
+        with suppress(MrczDaskError, OSError):
+            steps = [] if path in known else (read_footer(path) or {}).get("provenance", [])
+            if steps and steps[-1].get("name") in LISTED:
+                missing.append(path.relative_to(folder).as_posix())
+    state = "does not list" if (folder / NAME).exists() else "is not there, which lists"
+    why = "so that nothing tells whether other outputs are gone"
+    return f"{folder / NAME}: {state} {some(sorted(missing))}, {why}; {REMEDY}" if missing else ""
 
 
 def _of_stack(name: str) -> str:

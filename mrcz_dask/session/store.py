@@ -26,21 +26,30 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from mrcz_dask.formats.atomic import explain, replace_by_any
-from mrcz_dask.formats.metadata import SEAL, group_attributes, open_group, open_whole, reading, sealed_values
+from mrcz_dask.formats.digest import digests_below
+from mrcz_dask.formats.metadata import (
+    SEAL,
+    ZARR_FILE,
+    group_attributes,
+    open_group,
+    open_whole,
+    reading,
+    sealed_values,
+)
 from mrcz_dask.formats.places import INPUT_SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.window import WindowSum
+from mrcz_dask.session.corrections import PIXEL_ARRAYS, SCALE, correction_arrays, correction_digest
 from mrcz_dask.values.errors import DamagedError, DamagedSumError, FormatError
 from mrcz_dask.values.records import StackRecord
 from mrcz_dask.values.timing import phase
 
 VERSION = 1
+ROOT = {"mrcz_dask_store": VERSION}  # attributes of the store
 CHUNK_PIXELS = 1 << 22
-PIXEL_ARRAYS = ("pattern", "weight", "fill")
-SCALE = "scale"
 LONGEST_KEY = 200  # bytes; file systems take 255
 SUM_ARRAYS = ("numerator", "masked", "missing")
 PICTURES = {
@@ -77,15 +86,15 @@ class SessionStore:
         """
         root = self.path / "zarr.json"
         if not root.exists():
-            zarr.create_group(self.path, attributes={"mrcz_dask_store": VERSION})
+            zarr.create_group(self.path, attributes=ROOT)
         found = group_attributes(self.path, f"remove the file {root} and run again").get("mrcz_dask_store")
         if found != VERSION:
             raise FormatError(
                 f"{self.path}: session store of layout {found!r}; this program writes {VERSION}. "
                 "Move the folder away, or choose another output folder."
             )
-        for name in (name for name in GROUPS if not (self.path / name).exists()):
-            open_group(self.path, _remedy(self.path), mode="a").require_group(name)
+        for name in (name for name in GROUPS if not (self.path / name / ZARR_FILE).exists()):
+            open_group(self.path, remedy_of(self.path), mode="a").require_group(name)
 
     def put_stack(self, record: StackRecord, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Write a stack's sums and weights with its record to the store."""
@@ -291,22 +300,22 @@ class SessionStore:
         group = self.path / path
         if not group.exists():
             return {}
-        about = group_attributes(group, _remedy(group))
+        about = group_attributes(group, remedy_of(group))
         if (own := about.get(CONTENT, {}).get("group", path)) != path:
-            raise DamagedError(f"{group}: is {own}, at the place of another; {_remedy(group)}")
+            raise DamagedError(f"{group}: is {own}, at the place of another; {remedy_of(group)}")
         return about
 
     def arrays(self, group: str, *names: str) -> list[NDArray[Any]]:
         """Read arrays of a group, and compare them with their checksums."""
         arrays, seals = [], self.attributes(group).get(CONTENT, {}).get("arrays", {})
         for path in (self.path / group / name for name in names):
-            with phase("disk"), reading(str(path), "an array", _remedy(path.parent)):
-                array = open_whole(path, _remedy(path.parent))
+            with phase("disk"), reading(str(path), "an array", remedy_of(path.parent)):
+                array = open_whole(path, remedy_of(path.parent))
                 with phase("disk", array.nbytes):
                     values = np.asarray(array[...])
                 digest = _array_digest(values)
                 if not digest == array.attrs.get(SEAL) == seals.get(path.name, digest):
-                    raise DamagedError(f"{path}: not what was written; {_remedy(path.parent)}")
+                    raise DamagedError(f"{path}: not what was written; {remedy_of(path.parent)}")
             arrays.append(values)
         return arrays
 
@@ -333,11 +342,12 @@ class SessionStore:
         temporary = self.path.parent / f".{self.path.name}-{uuid.uuid4().hex}"
         try:
             temporary.mkdir()  # Zarr would make all folders above it, too: on a bare mount point, say
-            seals = {name: _array_digest(values) for name, values in arrays.items()}
-            about = {**attributes, CONTENT: {"group": path, "arrays": seals}}
-            group = zarr.create_group(temporary, attributes=sealed_values(about))
+            group, seals = zarr.create_group(temporary), {}
             for name, values in arrays.items():
+                seals[name] = _array_digest(values)
                 _write_array(group, name, values, seals[name])
+            content = {"group": path, "arrays": seals, "files": digests_below(temporary, ZARR_FILE)}
+            group.attrs.put(sealed_values({**attributes, CONTENT: content}))
             replace_by_any(temporary, self.path / path)
         except OSError as error:
             raise explain(error, self.path / path) from error
@@ -358,7 +368,8 @@ def key_of(stem: str) -> str:
     return f"{key[: LONGEST_KEY // 4]}-{xxhash.xxh3_64_hexdigest(stem.encode())}"
 
 
-def _remedy(group: Path) -> str:
+def remedy_of(group: Path) -> str:
+    """Return what makes a damaged group of the store again."""
     return f"remove the folder {group} and run again"
 
 
@@ -382,19 +393,4 @@ def _write_array(group: zarr.Group, name: str, values: NDArray[Any], seal: str) 
 def _array_digest(values: NDArray[Any]) -> str:
     state = xxhash.xxh3_64(f"{values.shape} {values.dtype.str} ".encode())
     state.update(np.ascontiguousarray(values).data)
-    return state.hexdigest()
-
-
-def correction_arrays(correction: Correction) -> dict[str, NDArray[Any]]:
-    """Return the arrays of a correction by name, as the store keeps them."""
-    arrays: dict[str, NDArray[Any]] = {name: getattr(correction, name) for name in PIXEL_ARRAYS}
-    return arrays if correction.scale is None else arrays | {SCALE: correction.scale}
-
-
-def correction_digest(correction: Correction) -> str:
-    """Return the xxh3-128 digest of a correction, by which damage and changes are found."""
-    state = xxhash.xxh3_128(f"{correction.form} {correction.step.hex()}".encode())
-    for name, values in correction_arrays(correction).items():
-        state.update(f"{name} {values.shape} {values.dtype.str}".encode())
-        state.update(np.ascontiguousarray(values).data)
     return state.hexdigest()

@@ -233,6 +233,22 @@ def test_outputs_are_listed_and_lost_ones_are_noticed(
     again = mrcz(command, archive, "--recursive", "-o", out, *options)
     assert (again.code, again.out.count("kept")) == (0, done.out.count(f"{out}/") - 1)
     assert (out / "MANIFEST").read_bytes() == before
+    (out / "MANIFEST").unlink()
+    shown = mrcz("verify", out, "--recursive")
+    assert shown.code == 4 and "MANIFEST: partly-checked" in shown.out and "is not there" in shown.out
+    deep = mrcz("verify", out, "--recursive", "--deep")
+    assert deep.out.count("MANIFEST") == shown.out.count("MANIFEST")
+
+
+def test_outputs_that_an_older_list_does_not_name(stacks: list[Path], tmp_path: Path, mrcz: Any) -> None:
+    out = tmp_path / "out"
+    mrcz("recompress", stacks[0], "-o", out)
+    before = (out / "MANIFEST").read_bytes()
+    mrcz("recompress", stacks[1], "-o", out)
+    assert mrcz("verify", out).code == 0
+    (out / "MANIFEST").write_bytes(before)
+    shown = mrcz("verify", out)
+    assert shown.code == 4 and f"does not list {stacks[1].stem}" in shown.out
 
 
 def test_a_manifest_of_another_kind_is_left_alone(stacks: list[Path], tmp_path: Path, mrcz: Any) -> None:

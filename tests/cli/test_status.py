@@ -76,7 +76,22 @@ def test_verify_names_what_is_damaged_in_the_session_store(out: Path, mrcz: Comm
     chunk.unlink()
     shown = mrcz("verify", out)
     assert shown.code == 3 and "session.zarr: damaged" in shown.out
-    assert f"{chunk.relative_to(out).parts[2]}/sum: not what was written" in shown.out
+    name = chunk.relative_to(out).parts[2]
+    assert f"{name}: {chunk.relative_to(out / 'session.zarr/stacks' / name)} is gone" in shown.out
+
+
+def test_verify_misses_what_is_gone_from_the_session_store_as_a_whole(
+    simulated_night: Path, out: Path, mrcz: Command
+) -> None:
+    shutil.rmtree(out / "session.zarr/stacks" / next(out.glob("*.mrcz")).stem)
+    level = out / "session.zarr/gains/zarr.json"
+    level.write_text(level.read_text().replace("group", "groop"))
+    shown = mrcz("verify", out)
+    assert shown.code == 3 and f"the sums of {next(out.glob('*.mrcz')).stem}" in shown.out
+    assert f"{level}: not what was written; remove it and run again" in shown.out
+    level.unlink()
+    mrcz("koma", simulated_night, "-o", out, "--workers", 0, "--radius", 2)
+    assert mrcz("verify", out).code == 0
 
 
 def test_it_says_the_same_as_the_run(night: Path, mrcz: Command) -> None:

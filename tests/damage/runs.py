@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.counting import Calibration
+from mrcz_dask.counting.calibration import calibration_problems
 from mrcz_dask.formats.spool import Spool, SpoolReader
 from mrcz_dask.live.frames import Roi
 from mrcz_dask.live.page.exports import StoredResults
@@ -60,6 +61,11 @@ def read_calibration(path: Path) -> dict[str, Any]:
     """Return all values of a calibration."""
     found = Calibration.load(path)
     return {"digest": found.digest, "detector": repr(found)}
+
+
+def is_sound_calibration(path: Path) -> bool:
+    """Return whether a calibration is called sound."""
+    return not calibration_problems(path)
 
 
 def write_results(folder: Path) -> Path:
@@ -148,5 +154,12 @@ KINDS = [
     Kind("MANIFEST alone", ("session/manifest.py",), write_manifest, read_nothing, is_whole_without_a_log),
     Kind("recorded numbers", (NUMBERS,), write_numbers, read_numbers, optional=lambda file: True),
     Kind("spool", ("formats/spool.py",), write_spool, read_spool, agree=none_is_new),
-    Kind("calibration", ("counting/calibration.py",), write_calibration, read_calibration, same=same_json),
+    Kind(
+        "calibration",
+        ("counting/calibration.py",),
+        write_calibration,
+        read_calibration,
+        is_sound_calibration,
+        same=same_json,
+    ),
 ]

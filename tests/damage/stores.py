@@ -8,6 +8,7 @@ import numpy as np
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.session.store import SessionStore
+from mrcz_dask.session.store_check import store_problems
 from mrcz_dask.values.records import StackRecord
 from tests.damage.generator import Kind
 
@@ -82,9 +83,14 @@ def read_gain(path: Path) -> list[Any]:
     return [found.image, found.bad, _store(path).gain_about("a")]
 
 
+def is_sound(path: Path) -> bool:
+    """Return whether the store is called sound."""
+    return not store_problems(path.parents[1])
+
+
 MODULES = ("session/store.py",)
 KINDS = [
-    Kind("sum and record", MODULES, write_stack, read_stack),
-    Kind("correction", MODULES, write_correction, read_correction),
-    Kind("gain", MODULES, write_gain, read_gain),
+    Kind("sum and record", MODULES, write_stack, read_stack, is_sound),
+    Kind("correction", MODULES, write_correction, read_correction, is_sound),
+    Kind("gain", MODULES, write_gain, read_gain, is_sound),
 ]

@@ -19,7 +19,8 @@ from mrcz_dask.numerics.outliers.kept_fit import kept_fit
 from mrcz_dask.numerics.outliers.mask import outlier_mask
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.session import store as stores
-from mrcz_dask.session.store import SessionStore, correction_digest
+from mrcz_dask.session.corrections import correction_digest
+from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import DamagedError, SpaceError
 from mrcz_dask.values.params import OutlierParams
 

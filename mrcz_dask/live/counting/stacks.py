@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from itertools import accumulate
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from mrcz_dask.counting.recording import Origin
 from mrcz_dask.counting.spool import SUFFIX, frame_count, frames_in, ordered_batches
 from mrcz_dask.counting.store import SUFFIX as EVENTS
 from mrcz_dask.counting.tasks import WriteTask
-from mrcz_dask.formats.spool import Spool, SpoolReader
+from mrcz_dask.formats.spool import Record, Spool, SpoolReader
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import StreamInfo, describe_damage, ranges
 from mrcz_dask.values.checks import raise_all, whole
@@ -103,17 +106,19 @@ class OpenStack:
         """Return the number of frames, counted or not."""
         return self.sent + len(self.waiting)
 
-    @property
-    def safe_frames(self) -> int:
-        """Return how many frames have their electrons in the spool file, up to the first missing frame."""
-        return frames_in(ordered_batches(self.spool))
+    def numbers(self, *more: tuple[int, list[int]]) -> list[int]:
+        """Return the numbers of the frames whose electrons are in the spool, up to the first missing frame.
 
-    @property
-    def numbers(self) -> list[int]:
-        """Return the numbers of the frames whose electrons are in the spool file,
-        up to the first missing frame.
+        Parameters
+        ----------
+        more
+            Batches that will be there, too: place of the first frame in the stack, and numbers of the frames.
         """
-        return [number for batch in ordered_batches(self.spool) for number in batch.header["numbers"]]
+        batches = {one.header["first"]: one.header["numbers"] for one in self.spool.records} | dict(more)
+        numbers: list[int] = []
+        while len(numbers) in batches:
+            numbers += batches[len(numbers)]
+        return numbers
 
 
 def spool_header(about: StreamInfo, first: int, method: Method, zero_below: float | None) -> dict[str, Any]:
@@ -129,48 +134,85 @@ def spool_header(about: StreamInfo, first: int, method: Method, zero_below: floa
     }
 
 
-def resume_stack(
-    path: Path, method: Method, zero_below: float | None, listen: Listener = silent
-) -> OpenStack | None:
-    """Take up a stack whose spool file an ended or killed run left behind;
-    delete an empty spool and return None.
+def resume_stacks(
+    folder: Path, method: Method, zero_below: float | None, listen: Listener = silent
+) -> list[OpenStack]:
+    """Take up the stacks whose spool files an ended or killed run left in a folder; delete empty ones.
+
+    Batches behind a gap are left out, as the sender sends their frames again. But not if their own frames
+    were acknowledged: then damage made the gap, and the sender has no frames of it any more.
 
     Raises
     ------
     OutputExistsError
-        Its electrons were counted in another way.
+        Electrons were counted in another way.
     """
-    with SpoolReader.open(path) as left:
-        if not left.records and not left.damage:
-            path.unlink()
-            return None
-        # batches behind a gap are left out, since the sender sends their frames again; it does not send
-        # those again that were acknowledged, which were in the spool before it was damaged
-        batches = ordered_batches(left)
-        if left.damage:
-            batches = sorted(left.records, key=lambda batch: int(batch.header["first"]))
-        firsts = accumulate((frame_count(batch) for batch in batches), initial=0)
-        items = (
-            ({**batch.header, "first": first}, left.body(batch))
-            for first, batch in zip(firsts, batches, strict=False)
-        )
-        header = left.header
-        if header:
-            about = StreamInfo.parse({field.name: header[field.name] for field in fields(StreamInfo)})
-            if header != spool_header(about, header["first"], method, zero_below):
-                raise OutputExistsError(
-                    f"{path}: electrons of stream {about.stream!r} that were counted in another way wait "
-                    "here; use the calibration, --detector and --zero-below of before, or another output "
-                    "folder (-o)"
-                )
-        try:
-            spool = Spool.replacing(left, items)
-        except DamagedError as error:
-            listen(Warned(str(error)))
-            return None
+    stacks: list[OpenStack] = []
+    streams: defaultdict[str, list[SpoolReader]] = defaultdict(list)
+    with ExitStack() as opened:
+        for path in sorted(folder.glob(f".*{SUFFIX}")):
+            left = opened.enter_context(SpoolReader.open(path))
+            streams[left.header.get("stream", "")].append(left)
+        for spools in streams.values():
+            acknowledged, expected = _acknowledged(spools), None
+            for left in sorted(spools, key=lambda one: int(one.header.get("first", 0))):
+                batches: list[Record] = []
+                for batch in sorted(left.records, key=lambda one: int(one.header["first"])):
+                    numbers = batch.header["numbers"]
+                    follows = batch.header["first"] == frames_in(batches)
+                    if not batches:
+                        follows &= expected in (None, numbers[0])
+                    if not follows and numbers[-1] >= acknowledged:
+                        break
+                    batches.append(batch)
+                stack = _resume_stack(left, batches, method, zero_below, listen)
+                expected = left.header.get("first") if stack is None else stack.numbers()[-1] + 1
+                if stack is not None:
+                    stacks.append(stack)
+    return sorted(stacks, key=lambda stack: stack.first)
+
+
+def _acknowledged(spools: list[SpoolReader]) -> float:
+    """Return the number below which frames of a stream were acknowledged, as its batches say (``safe``).
+
+    What a damaged batch at the end of a file said is not known: then any frame may have been.
+    """
+    damaged = [left for left in spools if left.damage]
+    unknown = inf if damaged else 0.0
+    if any(left.damage[-1].start > max((one.start for one in left.records), default=0) for left in damaged):
+        return inf
+    return max((one.header.get("safe", unknown) for left in spools for one in left.records), default=unknown)
+
+
+def _resume_stack(
+    left: SpoolReader, batches: list[Record], method: Method, zero_below: float | None, listen: Listener
+) -> OpenStack | None:
+    """Take up a stack with some batches of its spool file; delete a spool without any and return None."""
+    if not left.records and not left.damage:
+        left.path.unlink()
+        return None
+    header = left.header
+    if header:
+        about = StreamInfo.parse({field.name: header[field.name] for field in fields(StreamInfo)})
+        if header != spool_header(about, header["first"], method, zero_below):
+            raise OutputExistsError(
+                f"{left.path}: electrons of stream {about.stream!r} that were counted in another way wait "
+                "here; use the calibration, --detector and --zero-below of before, or another output "
+                "folder (-o)"
+            )
+    firsts = accumulate((frame_count(batch) for batch in batches), initial=0)
+    items = (
+        ({**batch.header, "first": first, "safe": batch.header["numbers"][-1] + 1}, left.body(batch))
+        for first, batch in zip(firsts, batches, strict=False)
+    )
+    try:
+        spool = Spool.replacing(left, items)
+    except DamagedError as error:
+        listen(Warned(str(error)))
+        return None
     stack = OpenStack(about, header["first"], spool, sent=sum(map(frame_count, batches)))
     if left.damage:
-        listen(Warned(describe_damage(spool, stack.numbers, stack.first)))
+        listen(Warned(describe_damage(spool, stack.numbers(), stack.first)))
     if not batches:
         spool.remove()
         return None
@@ -179,7 +221,7 @@ def resume_stack(
 
 def write_task(stack: OpenStack, options: StreamOptions, method: Method) -> WriteTask:
     """Return the task in which a worker writes the outputs of a stack whose frames have all been counted."""
-    about, numbers, batches = stack.about, stack.numbers, ordered_batches(stack.spool)
+    about, numbers, batches = stack.about, stack.numbers(), ordered_batches(stack.spool)
     times = [time for batch in batches for time in batch.header["times"]]
     missing = numbers[-1] + 1 - stack.first - len(numbers)
     acquired = datetime.fromtimestamp(times[0], UTC).isoformat()

@@ -24,12 +24,13 @@ from mrcz_dask.engine.client import Client
 from mrcz_dask.engine.clusters import ClientOptions, open_client
 from mrcz_dask.formats.spool import Spool
 from mrcz_dask.live.counting.frame_compressor import FrameCompressor, SentTask, count_sent
-from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stack, spool_header, write_task
+from mrcz_dask.live.counting.stacks import OpenStack, StreamOptions, resume_stacks, spool_header, write_task
 from mrcz_dask.live.frames import Frame, FrameStream
 from mrcz_dask.live.record.recorder import Recorder
 from mrcz_dask.live.record.spool import StreamInfo, plain_meta
 from mrcz_dask.live.record.stacks import recorded, recorded_files, stack_name
 from mrcz_dask.live.record.streams import StreamStacks
+from mrcz_dask.session import manifest
 from mrcz_dask.session.log import Log
 from mrcz_dask.session.output_folder import locked
 from mrcz_dask.values import messages
@@ -94,14 +95,13 @@ class CountStream:
     def _resume(self) -> None:
         """Go on where an earlier run was, killed or not; count frames that were only recorded."""
         options = self.options
-        paths = sorted(options.folder.glob(f".*{SUFFIX}"))
-        spooled = [resume_stack(path, self._method, options.zero_below, self._listen) for path in paths]
-        for stack in sorted((s for s in spooled if s is not None), key=lambda stack: stack.first):
+        for stack in resume_stacks(options.folder, self._method, options.zero_below, self._listen):
             self._stacks.append(stack)
-            if self._streams.is_written(stack.about.stream, stack.numbers[-1]):
+            last = stack.numbers()[-1]
+            if self._streams.is_written(stack.about.stream, last):
                 self._end(stack)  # written again, as nobody knows whether its outputs are sound
             else:
-                self._streams.resume(stack, stack.numbers[-1])
+                self._streams.resume(stack, last)
         if options.record is None:
             return
         self._recorder = self._closing.enter_context(Recorder(options.record, listen=self._listen))
@@ -123,13 +123,18 @@ class CountStream:
         self._collect()
         if self._recorder is not None:
             return self._recorder.next_number(stream)
+        return self._safe_number(stream)
+
+    def _safe_number(self, stream: str, of: OpenStack | None = None, *more: tuple[int, list[int]]) -> int:
+        """Return the number of the first frame of a stream whose electrons are in no spool, counting in
+        batches that one stack will get.
+        """
         own = (stack for stack in self._stacks if stack.about.stream == stream)
-        unsafe = [stack for stack in own if stack.safe_frames < len(stack)]
-        if not unsafe:
-            return self._streams.next.get(stream, 0)
-        oldest = min(unsafe, key=lambda stack: stack.first)
-        numbers = oldest.numbers
-        return numbers[-1] + 1 if numbers else oldest.first
+        for stack in sorted(own, key=lambda stack: stack.first):
+            numbers = stack.numbers(*more) if stack is of else stack.numbers()
+            if len(numbers) < len(stack):
+                return numbers[-1] + 1 if numbers else stack.first
+        return self._streams.next.get(stream, 0)
 
     def safe_number(self, stream: str = "") -> int:
         """Process what workers have finished, send waiting frames to them, then return `next_number`;
@@ -229,12 +234,15 @@ class CountStream:
                 raise result
             if written is not None:
                 self.results.append(result)
-                self._streams.written(written.about.stream, written.numbers[-1])
+                manifest.add(self.options.folder, result.written.files, self._listen)
+                self._streams.written(written.about.stream, written.numbers()[-1])
                 written.spool.remove()
                 self._listen(messages.StackDone(PHASE, result.output, result.bytes_in))
                 continue
             stack, header = self._counting.pop(future)
-            append_batch(stack.spool, result, **header)
+            stream = stack.about.stream
+            safe = self._safe_number(stream, stack, (result.first, header["numbers"]))
+            append_batch(stack.spool, result, **header, safe=safe)
             stack.running -= 1
 
     def close(self) -> None:

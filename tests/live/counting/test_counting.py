@@ -64,6 +64,8 @@ def test_an_iterable_gives_what_the_file_gives(
     inputs = [mrcz_dask.read_footer(p)["provenance"][0]["inputs"][0] for p in (made, expected)]
     assert inputs[0]["frames_digest"] == inputs[1]["frames_digest"] and "size" not in inputs[0]
     assert not list(tmp_path.glob("*.counting"))
+    listed = (tmp_path / "MANIFEST").read_text()
+    assert made.name in listed and "frames_0000000000.events.zarr/y/c/0" in listed
 
 
 class Serving:
