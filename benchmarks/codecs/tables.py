@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from benchmarks.codecs.results import BenchReport, FileRow, MetadataRow
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 Cells = tuple[str, ...]
 

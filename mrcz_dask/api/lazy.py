@@ -26,6 +26,7 @@ from mrcz_dask.engine.loop import attempt
 from mrcz_dask.formats.frames import FirstRow, FrameSource
 from mrcz_dask.formats.places import Measured
 from mrcz_dask.gain.applied import GainedFrames, gain_for
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction, ReadyCorrection
@@ -37,7 +38,6 @@ from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.records import Failure, StackRecord
 from mrcz_dask.values.windows import koma_window
 
-Frame = NDArray[np.float32]
 # Stacks that are assessed in one task.
 TOGETHER = 24
 # A score that no stack reaches: contrast is not looked at.
@@ -242,7 +242,7 @@ class StackCorrection:
     ready: ReadyCorrection
     task: CorrectionTask
 
-    def apply(self, exposed: GainedFrames, frame: NDArray[Any]) -> Frame:
+    def apply(self, exposed: GainedFrames, frame: NDArray[Any]) -> Image:
         """Apply gain and correction to a frame, at its own dose; return it as a chunk (1, ny, nx)."""
         gained = exposed.gained(frame)
         dose = relative_dose(gained, self.ready.correction.weight, self.task.record.dose)
@@ -271,19 +271,19 @@ def mask_of(record: StackRecord | Failure, store: str, stem: str) -> NDArray[np.
     return is_masked(SessionStore(store).load(stem, "weight"))
 
 
-def reference_of(correction: StackCorrection, store: str, stem: str) -> Frame:
+def reference_of(correction: StackCorrection, store: str, stem: str) -> Image:
     """Return the reference that a correction subtracts from each frame, (ny, nx) float32 counts."""
     found: Correction = correction.ready.correction
     return found.pattern.astype(np.float32) * np.float32(found.step)
 
 
-def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Frame:
+def correct_frame(correction: StackCorrection, frame: NDArray[Any]) -> Image:
     """Correct a frame that is in memory; return it as a chunk (1, ny, nx)."""
     frame = np.asarray(frame).reshape(correction.ready.shape)
     return correction.apply(GainedFrames(Frames([frame]), None, correction.task.record.offset), frame)
 
 
-def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Frame:
+def correct_file_frame(correction: StackCorrection, known: tuple[Any, ...], k: int) -> Image:
     """Read frame k of a file, and apply its gain and correction; return it as a chunk (1, ny, nx)."""
     task = correction.task
     with shared_reader(*known) as reader:

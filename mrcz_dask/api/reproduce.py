@@ -45,7 +45,7 @@ from mrcz_dask.values.errors import FormatError, PlaceError, ReferenceNotFoundEr
 from mrcz_dask.values.messages import Listener, Message, PhaseStarted, StackDone, silent
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import Break, StackRecord, StackResult
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 Steps = dict[str, dict[str, Any]]
 

@@ -17,7 +17,7 @@ from mrcz_dask.session.store import key_of
 from mrcz_dask.values.errors import ParameterError, PlaceError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import Settings
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 # Bytes beyond those of KOMA, measured: per image pixel, for windows and images without masks; per scored
 # pixel, for the sums and corrections of eight scores, or of four and the rows of frames that are kept.

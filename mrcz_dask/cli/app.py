@@ -13,10 +13,9 @@ import typer
 
 from mrcz_dask.cli import cluster, gain
 from mrcz_dask.cli.assess import assess
-from mrcz_dask.cli.console import complain, tell_stopped
+from mrcz_dask.cli.console import complain, failed, tell_stopped
 from mrcz_dask.cli.convert import decompress, export, outliers, recompress, zarr_view
 from mrcz_dask.cli.count import count, to_stack
-from mrcz_dask.cli.exits import failed
 from mrcz_dask.cli.inspect import info, provenance, reproduce, verify
 from mrcz_dask.cli.interrupts import heed_signals
 from mrcz_dask.cli.koma import koma

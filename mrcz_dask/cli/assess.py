@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from mrcz_dask.cli.console import print_json, results, say, table, warn
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.console import DONE, FAILED, PARTLY, print_json, results, say, table, warn
 from mrcz_dask.cli.options.declare import OptionGroup, command, option
 from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import MethodGroup, Radius

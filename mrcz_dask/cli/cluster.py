@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from mrcz_dask.cli.console import print_json, say, say_lines
-from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.console import DONE, PARTLY, print_json, say, say_lines
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.running import JobGroup, SchedulerGroup
 from mrcz_dask.cli.options.shared import AsJson

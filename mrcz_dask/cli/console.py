@@ -1,10 +1,13 @@
-"""Prints the texts of all commands: results to standard output, progress and errors to standard error."""
+"""Prints the texts of all commands: results to standard output, progress and errors to standard error.
+
+The exit codes are the same for every command: 0 done, 1 failure, 2 wrong usage, 3 not all done, 4 unchecked.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -12,11 +15,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from mrcz_dask.values.errors import error_text
+from mrcz_dask.values.errors import error_text, is_usage_error
 from mrcz_dask.values.texts import json_text, visible
 
+DONE = 0
+FAILED = 1
+USAGE = 2
+PARTLY = 3
+UNCHECKED = 4
 # A table on a pipe must not be folded: the width that nobody set is taken as wide.
 PIPE_WIDTH = 400
+
+
+def failed(errors: Iterable[BaseException]) -> int:
+    """Return the exit code of a command that could do nothing: 2 if all errors are wrong usage, else 1."""
+    return USAGE if all(map(is_usage_error, errors)) else FAILED
 
 
 class SafeConsole(Console):

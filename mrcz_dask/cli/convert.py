@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import alert, print_json, results, say, stopping, table, warn
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, USAGE
+from mrcz_dask.cli.console import (
+    DONE,
+    FAILED,
+    PARTLY,
+    USAGE,
+    alert,
+    print_json,
+    results,
+    say,
+    stopping,
+    table,
+    warn,
+)
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.koma import FormatGroup, RuleOption
 from mrcz_dask.cli.options.running import LocalGroup
@@ -20,7 +31,7 @@ from mrcz_dask.cli.progress import Bars
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import OutputExistsError, SessionError
 from mrcz_dask.values.params import OutlierParams
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.convert.recompress import Converted

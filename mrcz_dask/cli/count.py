@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import alert, print_json, results, say, table
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, failed
+from mrcz_dask.cli.console import DONE, FAILED, PARTLY, alert, failed, print_json, results, say, table
 from mrcz_dask.cli.options.count import CountedGroup, FindingGroup, FractionGroup, StreamGroup
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.gain import GainGroup
@@ -21,7 +20,7 @@ from mrcz_dask.cli.progress import MessageDisplay, message_display
 from mrcz_dask.cli.summary import show_plan
 from mrcz_dask.values.errors import MrczDaskError, ParameterError, error_text
 from mrcz_dask.values.messages import Noted
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.counting import CountOutcome

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mrcz_dask.cli.console import print_json, results, say, table, warn
-from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.console import DONE, PARTLY, print_json, results, say, table, warn
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.gain import GAIN, GainGroup
 from mrcz_dask.cli.options.shared import AsJson, InputGroup, Overwrite, SessionFolder

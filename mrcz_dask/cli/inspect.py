@@ -11,8 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from mrcz_dask.cli.console import complain, print_json, say
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY, UNCHECKED, USAGE, failed
+from mrcz_dask.cli.console import DONE, FAILED, PARTLY, UNCHECKED, USAGE, complain, failed, print_json, say
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.declare import info as info_of
 from mrcz_dask.cli.options.shared import AsJson, InputGroup, Recursive, StacksOrFolders
@@ -27,7 +26,7 @@ from mrcz_dask.values.errors import (
     is_usage_error,
 )
 from mrcz_dask.values.params import InputParams
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 T = TypeVar("T")
 LONGEST = 200  # characters of a value that provenance prints

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mrcz_dask.cli.console import print_json, stopping, warn
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.console import DONE, FAILED, PARTLY, print_json, stopping, warn
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import AUTO, FollowGroup, MethodGroup, OutputGroup, RunGroup
@@ -22,7 +21,7 @@ from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.messages import Noted
 from mrcz_dask.values.params import Settings
 from mrcz_dask.values.records import only_copies
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.correction.follow import FollowParams

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import results, say, table, warn
-from mrcz_dask.cli.exits import DONE, PARTLY
+from mrcz_dask.cli.console import DONE, PARTLY, results, say, table, warn
 from mrcz_dask.cli.options.declare import command
 from mrcz_dask.cli.options.gain import GainGroup
 from mrcz_dask.cli.options.koma import SettleGroup

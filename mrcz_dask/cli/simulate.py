@@ -14,7 +14,7 @@ from mrcz_dask.cli.options.shared import AsJson, Codec
 from mrcz_dask.cli.progress import Bars
 from mrcz_dask.numerics.counting.raw import RawDtype
 from mrcz_dask.values.errors import ParameterError
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 if TYPE_CHECKING:
     from mrcz_dask.numerics.simulate import SimulationParams

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mrcz_dask.cli.console import finite, print_json, results, say
-from mrcz_dask.cli.exits import DONE, FAILED, PARTLY
+from mrcz_dask.cli.console import DONE, FAILED, PARTLY, finite, print_json, results, say
 from mrcz_dask.cli.options.declare import command, info
 from mrcz_dask.cli.options.shared import AsJson, OutputOfKoma
 from mrcz_dask.values.errors import ParameterError, PlaceError

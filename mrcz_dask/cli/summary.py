@@ -10,7 +10,7 @@ from rich.table import Table
 
 from mrcz_dask.cli.console import print_json, results, say, say_lines, table
 from mrcz_dask.formats.places import measure
-from mrcz_dask.values.sizes import readable, some
+from mrcz_dask.values.texts import readable, some
 
 if TYPE_CHECKING:
     from mrcz_dask.correction.plan import Plan

@@ -28,7 +28,7 @@ from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, NoStackError, PlaceError, error_text, is_usage_error
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.records import Failure
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 
 @dataclass(frozen=True, slots=True)

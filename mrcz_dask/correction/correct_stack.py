@@ -34,7 +34,7 @@ from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError
 from mrcz_dask.values.records import COPY, GROUP, QUIET, SMOOTH_KEPT, UNTOUCHED, StackResult
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 from mrcz_dask.values.timing import phase
 
 Image = NDArray[np.float32]

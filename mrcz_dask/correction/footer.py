@@ -24,7 +24,7 @@ from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.errors import FormatError, OutputExistsError
 from mrcz_dask.values.params import GainParams, Settings
 from mrcz_dask.values.records import QUIET, StackResult, is_too_quiet
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 from mrcz_dask.version import __version__
 
 Noise = dict[str, float | None]

@@ -29,8 +29,7 @@ from mrcz_dask.values.checks import in_runs
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import OutputFormat, Settings, WriteParams
-from mrcz_dask.values.sizes import readable, some
-from mrcz_dask.values.texts import visible
+from mrcz_dask.values.texts import readable, some, visible
 from mrcz_dask.values.windows import koma_window
 
 # Bytes per pixel that normalized output needs beyond the compressed counts, measured at 0.5-4 e-/pixel; then,

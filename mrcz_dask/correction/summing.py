@@ -21,7 +21,7 @@ from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.records import DamagedSum, Failure, StackRecord, Summed
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 
 class SumJob:

@@ -25,7 +25,7 @@ from mrcz_dask.session.groups import Group
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import KomaParams
 from mrcz_dask.values.records import Break, Failure
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 from mrcz_dask.values.timing import phase
 from mrcz_dask.values.windows import centered, long_window
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mrcz_dask.counting.calibration import NAME, Calibration, calibration_path
-from mrcz_dask.counting.detectors import DetectorScript
+from mrcz_dask.counting.counter import DetectorScript
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.plan import count_plan
 from mrcz_dask.counting.recording import STEP

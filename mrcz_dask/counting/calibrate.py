@@ -24,8 +24,8 @@ from mrcz_dask.engine.loop import Task, carry_out
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.gain.check import accepted
 from mrcz_dask.gain.prepared import PreparedGain
-from mrcz_dask.numerics.counting.charges import true_spectrum
-from mrcz_dask.numerics.counting.coincidence import loss_curve
+from mrcz_dask.numerics.arrays import Floats, Image
+from mrcz_dask.numerics.counting.coincidence import loss_curve, true_spectrum
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.noise import (
@@ -54,8 +54,6 @@ ASSUMED = 10.0
 BEYOND = 1e6
 MOST_OCCUPIED = 0.1  # of frames that are simulated
 
-Image = NDArray[np.float32]
-Floats = NDArray[np.float64]
 Frames = tuple[tuple[str, int], ...]
 
 

@@ -16,6 +16,7 @@ from mrcz_dask.formats.atomic import AtomicFolder
 from mrcz_dask.formats.digest import digest_array, digest_bytes, digests_below, problems_below
 from mrcz_dask.formats.metadata import ZARR_FILE, group_attributes, open_whole, reading, sealed_values
 from mrcz_dask.formats.provenance import canonical, plain
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.counting.coincidence import LossCurve
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.params import CountingParams
@@ -27,8 +28,6 @@ VERSION = 1
 _MARK = "mrcz_dask_calibration"
 _IMAGES = ("dark", "noise", "gain", "used")
 _ROWS = 1 << 22
-
-Image = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 from mrcz_dask.counting.calibrate import References
 from mrcz_dask.counting.calibration import NAME, calibration_path
-from mrcz_dask.counting.detectors import DetectorScript
+from mrcz_dask.counting.counter import DetectorScript
 from mrcz_dask.counting.params import FindParams, FractionParams
 from mrcz_dask.counting.store import SUFFIX
 from mrcz_dask.counting.tasks import batch_frames, estimate_memory
@@ -27,8 +27,7 @@ from mrcz_dask.session.output_folder import check_space, forbid_overwriting
 from mrcz_dask.session.probe import probe
 from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
-from mrcz_dask.values.sizes import readable
-from mrcz_dask.values.texts import visible
+from mrcz_dask.values.texts import readable, visible
 
 NO_GAIN = GainOptions()
 FEWEST_DARK = 8

@@ -24,8 +24,8 @@ from mrcz_dask.engine.hosts import is_loopback
 from mrcz_dask.engine.memory import PROCESS_BYTES, MemoryEstimate, estimate_memory
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import ClusterReady, Listener, Message, Warned, several
-from mrcz_dask.values.sizes import readable
 from mrcz_dask.values.stopping import check_stop
+from mrcz_dask.values.texts import readable
 
 if TYPE_CHECKING:
     from distributed import Client, Worker

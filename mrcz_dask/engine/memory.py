@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 # A process before its first stack, and the bytes per image pixel that a task holds (windows, transforms,
 # corrections, noise scores, a frame as read and as written); measured with 512 to 11520 pixels a side, and

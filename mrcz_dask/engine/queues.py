@@ -15,7 +15,7 @@ from mrcz_dask.formats.source import read_file
 from mrcz_dask.values.checks import one_of, parse_seconds, raise_all, whole
 from mrcz_dask.values.choices import System
 from mrcz_dask.values.errors import ParameterError, SessionError
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 SYSTEMS: tuple[System, ...] = get_args(System)
 LOOPBACK = "127.0.0.1"

@@ -36,7 +36,7 @@ from mrcz_dask.values import messages
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import OutputExistsError, SessionError
 from mrcz_dask.values.messages import Listener
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 FEWEST_FRAMES = 3  # RELION skips shorter movies
 PHASE = "export"

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from mrcz_dask.values.errors import HeaderError, ParameterError
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 LARGEST = "MRCZ_DASK_LARGEST"  # GB that a stack may decode to; a 16th of it at once
 _DEFAULT, _GB = 64.0, 1e9

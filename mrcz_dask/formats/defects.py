@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mrcz_dask.formats.atomic import write_atomic
 from mrcz_dask.formats.digest import file_digest
@@ -26,9 +25,9 @@ from mrcz_dask.formats.libraries import library
 from mrcz_dask.formats.mrc.writer import write
 from mrcz_dask.formats.source import open_file
 from mrcz_dask.formats.sources import open_source
+from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.values.errors import MissingLibraryError, MrczDaskError, UnfitReferenceError, error_text
 
-Bools = NDArray[np.bool_]
 Box = tuple[int, int, int, int]
 Kind = Literal["serialem", "boxes", "map"]
 
@@ -70,18 +69,18 @@ class Defects:
     name: str
     digest: str
     kind: Kind
-    mask: Bools
+    mask: Mask
     first_row: FirstRow
     notes: tuple[str, ...] = ()
 
-    def as_frames(self, first_row: FirstRow) -> Bools:
+    def as_frames(self, first_row: FirstRow) -> Mask:
         """Return the defect mask (ny, nx) with its rows in the order of frames
         whose row 0 is at `first_row`.
         """
         return _turned(self.mask, self.first_row, first_row)
 
 
-def _turned(mask: Bools, first_row: FirstRow, wanted: FirstRow) -> Bools:
+def _turned(mask: Mask, first_row: FirstRow, wanted: FirstRow) -> Mask:
     """Return a mask, flipped if need be, from row 0 at `first_row` (top or bottom) to row 0 at `wanted`."""
     return mask if first_row == wanted else np.ascontiguousarray(mask[::-1])
 
@@ -138,7 +137,7 @@ def read_defects(path: str | os.PathLike[str], shape: tuple[int, int] | None) ->
         raise UnfitReferenceError(f"defects {error_text(error)}") from error
 
 
-def _read_map(path: Path) -> tuple[Bools, FirstRow]:
+def _read_map(path: Path) -> tuple[Mask, FirstRow]:
     with open_source(path) as source:
         if source.shape[0] != 1:
             raise UnfitReferenceError(f"{path}: {source.shape[0]} frames; expected a defect map of one image")
@@ -161,7 +160,7 @@ def _integers(where: str, words: list[str], expected: str, count: int | None) ->
     return values
 
 
-def _mark(mask: Bools, box: Box, where: str) -> None:
+def _mark(mask: Mask, box: Box, where: str) -> None:
     x, y, w, h = box
     if w < 1 or h < 1 or y + h > mask.shape[0] or x + w > mask.shape[1]:
         raise UnfitReferenceError(
@@ -171,7 +170,7 @@ def _mark(mask: Bools, box: Box, where: str) -> None:
     mask[y : y + h, x : x + w] = True
 
 
-def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Bools, tuple[str, ...]]:
+def _parse_serialem(name: str, lines: list[tuple[int, list[str]]]) -> tuple[Mask, tuple[str, ...]]:
     """Return the mask of SerialEM's list, and notes about lines that were passed over.
 
     As in IMOD keys may be shortened, those without a number say nothing, and others are passed over.
@@ -249,7 +248,7 @@ def _boxes_of_mark(key: str, values: list[int], shape: tuple[int, int], edge: in
     return [(start, first, width, length) if key == "PartialBadColumn" else (first, start, length, width)]
 
 
-def boxes_of(mask: Bools) -> list[Box]:
+def boxes_of(mask: Mask) -> list[Box]:
     """Return boxes (x, y, w, h) that together cover exactly the True pixels of a mask (ny, nx)."""
     done: list[Box] = []
     growing: dict[tuple[int, int], int] = {}
@@ -262,7 +261,7 @@ def boxes_of(mask: Bools) -> list[Box]:
     return sorted(done, key=lambda box: (box[1], box[0]))
 
 
-def serialem_text(mask: Bools, first_row: FirstRow) -> str:
+def serialem_text(mask: Mask, first_row: FirstRow) -> str:
     """Return a defect mask (ny, nx; True = defect) as text of SerialEM's defect list."""
     ny, nx = mask.shape
     boxes = boxes_of(_turned(mask, first_row, "top"))
@@ -280,7 +279,7 @@ def serialem_text(mask: Bools, first_row: FirstRow) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_defects(path: str | os.PathLike[str], mask: Bools, kind: Kind, first_row: FirstRow) -> None:
+def write_defects(path: str | os.PathLike[str], mask: Mask, kind: Kind, first_row: FirstRow) -> None:
     """Write a defect mask as SerialEM's list, as boxes ``x y w h``, or as an image.
 
     Parameters

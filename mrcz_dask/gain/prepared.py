@@ -19,6 +19,7 @@ from mrcz_dask.gain.check import Finding, Way, accepted, compare
 from mrcz_dask.gain.flags import ProgramFlags, option_lines, program_flags
 from mrcz_dask.gain.options import GainOptions, parse_gamma
 from mrcz_dask.gain.pattern import session_pattern
+from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.numerics.gain.estimate import SessionPattern
 from mrcz_dask.numerics.gain.gain import Gain, as_multiplier, fit_dark, fit_gain, fit_mask, named, size_factor
 from mrcz_dask.numerics.gain.orientation import (
@@ -33,8 +34,6 @@ from mrcz_dask.numerics.gain.orientation import (
 from mrcz_dask.values.errors import ParameterError, SessionError
 from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import GainParams, InputParams
-
-Bools = NDArray[np.bool_]
 
 AS_FRAMES, SAME_SIZE = "as the frames", "same size as the frames"
 FIRST, MORE = 5, 20
@@ -283,13 +282,13 @@ def _defects(
     first: _FirstStacks,
     about: dict[str, Any],
     caveats: list[str],
-) -> Bools:
+) -> Mask:
     """Return the mask of a list, in the orientation of its convention unless the stacks show another."""
     defects = read_defects(path, shape)
     plain = defects.as_frames(first_row)
     pattern = first.pattern(FIRST) if first.number else None
     orientation, seen, said_by = place_defects(plain, shape, pattern)
-    mask: Bools = _fitted(path, partial(fit_mask, orientation.apply(plain), shape))
+    mask: Mask = _fitted(path, partial(fit_mask, orientation.apply(plain), shape))
     caveats += defects.notes
     if said_by == "stacks":
         caveats.append(f"{defects.name}: turned ({orientation}) to where the stacks have dead or hot pixels")
@@ -308,7 +307,7 @@ def _defects(
 
 
 def place_defects(
-    mask: Bools, shape: tuple[int, int], pattern: SessionPattern | None
+    mask: Mask, shape: tuple[int, int], pattern: SessionPattern | None
 ) -> tuple[Orientation, float, str]:
     """Find the orientation of a map of defects: return it, the share of its pixels that are bad in the
     stacks, and what decided.

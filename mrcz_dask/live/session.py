@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 from mrcz_dask.live.frames import Frame, FrameStream, Roi
 from mrcz_dask.live.processors.declare import Value
 from mrcz_dask.live.processors.host import Script
-from mrcz_dask.live.processors.mailbox import Mailbox
 from mrcz_dask.live.processors.pool import Pool
 from mrcz_dask.live.processors.results import ResultStore
-from mrcz_dask.live.processors.runner import Runner
+from mrcz_dask.live.processors.runner import Mailbox, Runner
 from mrcz_dask.live.view import PanelState, Rate, Result, SourceState
 from mrcz_dask.values.errors import MrczDaskError, ParameterError
 from mrcz_dask.values.messages import FramesMissing, Listener, LiveStarted, SourceEnded, Warned

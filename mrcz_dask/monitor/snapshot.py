@@ -12,7 +12,7 @@ from typing import Any, Literal
 from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.monitor.state import STATES, SessionState, StackState
 from mrcz_dask.values import messages
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 Running = Literal["nothing yet", "running", "finished", "stopped", "lost"]
 NOISE = ("raw", "filtered", "corrected")

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.pages.markup import figure_bytes
 from mrcz_dask.pages.template import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
 from mrcz_dask.report.figures import FigureData
 
-Floats = NDArray[np.float64]
 Style = tuple[str, str]
 # Label and limits of the y-axis; values, style and label of each series.
 Panel = tuple[str, tuple[float | None, float | None], list[tuple[Floats, Style, str]]]

@@ -18,7 +18,7 @@ from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at
 from mrcz_dask.report.figures import FigureData, figures, histogram
 from mrcz_dask.report.questions import WORDS, Finding, Level, verdict
 from mrcz_dask.session.thumbnails import in_grays
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 MOST_ROWS = 200
 # Tables with more rows are shown when asked for.

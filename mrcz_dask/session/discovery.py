@@ -20,7 +20,7 @@ from mrcz_dask.session.probe import ProbedFile, probe
 from mrcz_dask.session.times import with_tilts
 from mrcz_dask.values.errors import PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 __all__ = ["Discovery", "Rejected", "Skipped", "StackEntry", "discover"]
 

@@ -11,8 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mrcz_dask.formats.frames import FirstRow
-from mrcz_dask.values.sizes import readable
-from mrcz_dask.values.texts import visible
+from mrcz_dask.values.texts import readable, visible
 
 Source = Literal["mdoc", "header", "name", "mtime"]
 

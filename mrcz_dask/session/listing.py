@@ -13,7 +13,7 @@ from mrcz_dask.formats.places import INPUT_SUFFIXES, LOOKED_FOR, ZARR, is_text, 
 from mrcz_dask.formats.text.mdoc import mdoc_index
 from mrcz_dask.session.entries import Rejected, Skipped
 from mrcz_dask.values.errors import NoStacksError, PlaceError
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 LISTS = {".txt", ".lst", ".list", ".csv"}
 _HIDDEN = (".", "~", "#")

@@ -21,8 +21,7 @@ from mrcz_dask.formats.source import open_file
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import DamagedError, FormatError, MrczDaskError, error_text
 from mrcz_dask.values.records import Record, StackResult, Summed, Written
-from mrcz_dask.values.sizes import some
-from mrcz_dask.values.texts import json_text
+from mrcz_dask.values.texts import json_text, some
 
 NAME = "events.jsonl"
 VERSION = 1

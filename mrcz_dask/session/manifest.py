@@ -21,7 +21,7 @@ from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError
 from mrcz_dask.values.records import StackResult, Written
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 NAME = "MANIFEST"
 FOREIGN = "is no list of sha256sum, or damaged, and is left as it is; outputs are not listed; move it away"

@@ -20,7 +20,7 @@ from mrcz_dask.formats.writers import OUTPUT_SUFFIXES
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import OutputExistsError, PlaceError, SpaceError
 from mrcz_dask.values.messages import Listener
-from mrcz_dask.values.sizes import readable, some
+from mrcz_dask.values.texts import readable, some
 
 _ENDS = "|".join(re.escape(suffix) for suffix in OUTPUT_SUFFIXES.values())
 # Temporary files of AtomicFile, AtomicFolder and `read_back`, and temporary folders of the session store.

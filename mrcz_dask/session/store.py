@@ -38,6 +38,7 @@ from mrcz_dask.formats.metadata import (
 )
 from mrcz_dask.formats.places import INPUT_SUFFIXES, suffix_of
 from mrcz_dask.formats.provenance import plain
+from mrcz_dask.numerics.arrays import Mask, Singles
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.reference.correction import Correction
@@ -59,9 +60,6 @@ PICTURES = {
 FIT_CURVES = ("edges", "z", "residual", "weight")
 CONTENT = "content"
 GROUPS = ("stacks", "corrections", "references", "outliers", "histograms", "thumbnails", "gains", "blocks")
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float32]
 
 
 class SessionStore:
@@ -135,7 +133,7 @@ class SessionStore:
         self._put(f"outliers/{key_of(stem)}", table, {})
         self._put_correction(f"references/{key_of(stem)}", correction)
 
-    def put_histogram(self, stem: str, fit: KeptFit, hot: Bools, dead: Bools) -> None:
+    def put_histogram(self, stem: str, fit: KeptFit, hot: Mask, dead: Mask) -> None:
         """Write the histogram of a stack's sum, its fit and its outliers (y, x) for the report."""
         arrays = {
             "counts": fit.counts,
@@ -201,7 +199,7 @@ class SessionStore:
         (images,) = self.arrays(f"thumbnails/{key_of(stem)}", "images")
         return images, float(about["low"]), float(about["high"])
 
-    def patch(self, stem: str) -> tuple[Floats, NDArray[np.uint8], tuple[int, int]] | None:
+    def patch(self, stem: str) -> tuple[Singles, NDArray[np.uint8], tuple[int, int]] | None:
         """Read the patch of a stack with most outliers: images, weights and position of its first pixel.
 
         Means are (2, y, x) float32, counts per frame, before and after the correction; weights (y, x) in

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.numerics.reference.correction import Correction
 from mrcz_dask.numerics.reference.parts import MeanImage
@@ -21,8 +22,6 @@ ROWS = 2
 # Share of the pixels of the image after the correction that is darker than black, and brighter than white.
 CLIPPED = 0.005
 GRAYS = 255
-
-Image = NDArray[np.float32]
 
 
 def keep_thumbnails(store: SessionStore, stem: str, mean: MeanImage, correction: Correction) -> None:

@@ -1,8 +1,9 @@
-"""Makes text from files, such as their names, safe to print in a terminal and in logs."""
+"""Text for messages: names that are safe to print, numbers of bytes, lists of names."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from unicodedata import category
 
 # Control characters, halves of a pair, line ends, and marks of format such as those that turn the direction
@@ -25,3 +26,17 @@ def json_text(values: object, indent: int | None = None) -> str:
     """Return plain values as JSON that is safe to print: letters stay, control characters are escaped."""
     text = json.dumps(values, indent=indent, ensure_ascii=False)
     return "\n".join(map(visible, text.split("\n")))
+
+
+def readable(size: float) -> str:
+    """Return a number of bytes as text in a fitting unit, such as ``1.2 GB`` (1 kB = 1000 B)."""
+    units = ("B", "kB", "MB", "GB", "TB", "PB")
+    power = next((p for p in range(len(units)) if abs(size) < 999.5 * 1000**p), len(units) - 1)
+    return f"{size / 1000**power:.3g} {units[power]}"
+
+
+def some(names: Iterable[object], most: int = 5) -> str:
+    """Return the first `most` names as text, with the number of the others, such as ``a, b and 3 more``."""
+    listed = [str(name) for name in names]
+    rest = len(listed) - most
+    return ", ".join(listed[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -14,7 +14,7 @@ import pytest
 import mrcz_dask
 from mrcz_dask.formats.text.mdoc import read_mdoc
 from mrcz_dask.formats.verify import verify_file
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 EXAMPLE = Path(__file__).parents[3] / "shared" / "data" / "session"
 BAD = ["FoilHole_777777_Data_7777.mrcz", "FoilHole_888888_Data_8888.mrcz"]

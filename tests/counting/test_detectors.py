@@ -6,7 +6,7 @@ import pytest
 
 import mrcz_dask
 from mrcz_dask.counting import CountOutcome
-from mrcz_dask.counting.detectors import DetectorScript
+from mrcz_dask.counting.counter import DetectorScript
 from mrcz_dask.values.errors import ParameterError
 from tests.electrons import count
 

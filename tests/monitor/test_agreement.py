@@ -19,7 +19,7 @@ from mrcz_dask.monitor.state import SessionState
 from mrcz_dask.session.log import read_messages
 from mrcz_dask.values import messages
 from mrcz_dask.values.params import KomaParams, Settings
-from mrcz_dask.values.sizes import readable
+from mrcz_dask.values.texts import readable
 
 pytestmark = pytest.mark.slow
 

@@ -11,7 +11,7 @@ import pytest
 from mrcz_dask.session.output_folder import check_space, forbid_overwriting, holder, locked
 from mrcz_dask.values.errors import OutputExistsError, PlaceError, SessionError, SpaceError
 from mrcz_dask.values.messages import Message, Noted, Warned
-from mrcz_dask.values.sizes import readable, some
+from mrcz_dask.values.texts import readable, some
 
 
 def test_the_second_is_refused_while_the_first_is_there(tmp_path: Path) -> None:

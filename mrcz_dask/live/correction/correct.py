@@ -18,6 +18,7 @@ from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.live.correction.learning import Against, LearnedCorrection, Learner, SummedStack
 from mrcz_dask.live.frames import Frame
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.doses import is_blank
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.session.breaks import REACH
@@ -33,7 +34,6 @@ MASK_AFTER = 2  # frames; measured: two of them and the last stack's mask do wha
 ODD_FRAMES = 3  # of one other shape in a row are no accident
 MOST_WAITING = 2  # stacks whose sums wait to be learned from
 
-Image = NDArray[np.float32]
 About = dict[str, Any]
 
 

@@ -14,6 +14,7 @@ from mrcz_dask.formats.compression.chunks import decompress_into
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.gain.check import Finding
 from mrcz_dask.gain.prepared import FIRST
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.gain.estimate import PatternSum, SessionPattern
 from mrcz_dask.numerics.gain.gain import Gain
 from mrcz_dask.numerics.gain.sums import gained_exponent, gained_mask, gained_sum
@@ -143,7 +144,6 @@ class LastStacks:
         return f"corrections begin anew with {first.name}: {reason_of(breaks[-1])}"
 
 
-Image = NDArray[np.float32]
 Weight = NDArray[np.uint8]
 Against = Callable[[SessionPattern], tuple[Finding, ...]]
 

@@ -16,8 +16,7 @@ from typing import Any, Self
 import numpy as np
 
 from mrcz_dask.counting.calibration import Calibration
-from mrcz_dask.counting.counter import Method
-from mrcz_dask.counting.detectors import DetectorScript
+from mrcz_dask.counting.counter import DetectorScript, Method
 from mrcz_dask.counting.spool import SUFFIX, append_batch
 from mrcz_dask.counting.tasks import Counted, batch_frames, estimate_memory, write_outputs
 from mrcz_dask.engine.client import Client

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.counting.working import Floats, Image
+from mrcz_dask.numerics.arrays import Floats, Image
 from mrcz_dask.numerics.kernels import compiled
 
 LARGEST = 64  # pixels of a cluster that are looked at

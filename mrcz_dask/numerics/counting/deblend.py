@@ -15,15 +15,16 @@ from mrcz_dask.numerics.counting.batches import (
     NEVER,
     NEW,
     mark_near,
+    search,
     sweep_batches,
 )
-from mrcz_dask.numerics.counting.hidden import search
+from mrcz_dask.numerics.counting.fitting import Clouds, Electrons, Flags, Frame, Limits, Numbers
 from mrcz_dask.numerics.counting.lanes import SIZE
-from mrcz_dask.numerics.counting.listing import keep, merge
-from mrcz_dask.numerics.counting.working import Clouds, Electrons, Flags, Frame, Limits, Numbers
+from mrcz_dask.numerics.counting.passes import keep, merge
 from mrcz_dask.numerics.kernels import ZERO, compiled
 
-ROUNDS, SWEEPS = 4, 2
+ROUNDS = 4
+SWEEPS = 2  # in each round
 
 
 @compiled

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mrcz_dask.numerics.counting.shape import MARGIN
+from mrcz_dask.numerics.arrays import Image
+from mrcz_dask.numerics.counting.fitting import MARGIN
 from mrcz_dask.values.errors import ParameterError
 
-Image = NDArray[np.float32]
 QUIET = 1.25  # up to so many times the typical noise a pixel is taken as the others
 
 

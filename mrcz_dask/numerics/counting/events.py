@@ -7,22 +7,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.counting.centroids import positions_of
+from mrcz_dask.numerics.arrays import Singles
 from mrcz_dask.numerics.counting.components import find_components
 from mrcz_dask.numerics.counting.deblend import deblend
 from mrcz_dask.numerics.counting.detector import Detector
-from mrcz_dask.numerics.counting.fitting import CHARGE, FIELDS, SIGNIFICANCE, U, V
-from mrcz_dask.numerics.counting.listing import inside_events
+from mrcz_dask.numerics.counting.fitting import (
+    CHARGE,
+    FIELDS,
+    MARGIN,
+    SIGNIFICANCE,
+    Clouds,
+    Electrons,
+    Frame,
+    Limits,
+    U,
+    V,
+    response_table,
+    share_polynomials,
+)
 from mrcz_dask.numerics.counting.params import CountingParams
-from mrcz_dask.numerics.counting.passes import fit_frame
-from mrcz_dask.numerics.counting.places import PlaceMap
-from mrcz_dask.numerics.counting.seeds import NORM
-from mrcz_dask.numerics.counting.shape import MARGIN, response_table, share_polynomials
-from mrcz_dask.numerics.counting.working import Clouds, Electrons, Frame, Limits
+from mrcz_dask.numerics.counting.passes import NORM, fit_frame, inside_events
+from mrcz_dask.numerics.counting.places import PlaceMap, positions_of
 from mrcz_dask.numerics.kernels import native
 from mrcz_dask.values.errors import ParameterError
 
-Singles = NDArray[np.float32]
 CROWDING = 16  # pixels for each electron that there is room for at first
 SLACK = 1.5  # what the fit may add to the significance of a smoothed seed
 

@@ -1,33 +1,37 @@
 """Fit the cloud of charge of one electron to 3 x 3 pixels by maximum likelihood, in compiled code.
 
 A frame z is in read noises with `MARGIN` pixels around; an electron in pixel (row, column) that is u, v
-pixels below and right of its middle adds charge * response * f(u) * f(v). The significance of a fit is
-root(2 (log likelihood - that of no electron)) = (model . z) / |model|, in units of the noise. Where the
-response is 1 the model is a product of rows and columns, and so are all sums.
+pixels below and right of its middle adds charge * response * f(u) * f(v), f the share of the charge that a
+pixel collects. The significance of a fit is root(2 (log likelihood - that of no electron)) =
+(model . z) / |model|, in units of the noise. Where the response is 1 the model is a product of rows and
+columns, and so are all sums.
 """
 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
 
-from mrcz_dask.numerics.counting.shape import (
-    CROSS,
-    MARGIN,
-    NODES,
-    REACH,
-    SHARE,
-    SLOPE,
-    SLOPES,
-    SPAN,
-    SQUARE,
-    STEPS,
-    WEIGHT,
-)
-from mrcz_dask.numerics.counting.working import Floats, Frame, Image
+from mrcz_dask.numerics.arrays import Floats, Image, Mask
 from mrcz_dask.numerics.kernels import compiled
 
+Places = NDArray[np.int32]
+Flags = NDArray[np.uint8]
+Numbers = NDArray[np.int64]
+REACH = 2  # pixels to either side that are subtracted; the fit uses one
+TAPS = 2 * REACH + 1
+MARGIN = 4  # pixels round a frame, so that nothing looks beyond the edge
+STEPS = 64  # nodes per pixel
+SPAN = 0.8  # an impact lies at most so far from the middle of the pixel that has the largest sum
+NODES = 2 * round(SPAN * STEPS) + 1
+# columns of the table: shares, their derivatives, sums over pixels -1, 0, 1 of squares and products
+SHARE, SLOPE, SQUARE, CROSS, SLOPES, WEIGHT = 0, TAPS, 2 * TAPS, 2 * TAPS + 1, 2 * TAPS + 2, 2 * TAPS + 3
+TERMS = 6  # of a polynomial in the square of the place; wrong by 2e-6 with a sharing of .4, 2e-4 with .2
 Column = tuple[float, float, float]
 Patch = tuple[Column, Column, Column]
 Sums = tuple[float, float, float, float, float, float, float, float, float]
@@ -39,6 +43,122 @@ SOFTER = 1.02  # of the curvature, so that a flat one does not send the place aw
 # fields of an electron in the working list
 CHARGE, U, V, SIGNIFICANCE = 0, 1, 2, 3
 FIELDS = 4
+
+
+class Frame(NamedTuple):
+    """Arrays of one frame for counting: its pixels in read noises, and the response of each pixel.
+
+    Attributes
+    ----------
+    z
+        (ny + 8, nx + 8): the frame less the electrons that have been found.
+    response
+        (ny + 8, nx + 8): a unit of charge in z; 0 where a pixel is not used and beyond the edges.
+    even, plain
+        (ny, nx): True where the response is 1 in the 3 x 3, 5 x 5 pixels around.
+    """
+
+    z: Image
+    response: Image
+    even: Mask
+    plain: Mask
+
+
+class Clouds(NamedTuple):
+    """Tables of the share of an electron's charge that each pixel collects, as numbers and polynomials."""
+
+    table: Floats
+    shares: Image
+
+
+class Limits(NamedTuple):
+    """Thresholds: of seeds, of electrons, and of X-rays.
+
+    Attributes
+    ----------
+    cut
+        Smallest smoothed value of a seed, in units of z (the smoothed noise is `NORM`).
+    least
+        Smallest significance of an electron.
+    most
+        Largest z of a pixel; above it is an X-ray.
+    """
+
+    cut: np.float32
+    least: float
+    most: float
+
+
+class Electrons(NamedTuple):
+    """Arrays of a frame's electrons, with room for more that are found later: pixel, position, charge, flags.
+
+    Attributes
+    ----------
+    at
+        (capacity, 2) their pixels (row, column).
+    own
+        (capacity, FIELDS) charge, u, v, significance.
+    near
+        (capacity,) flags, see `batches`.
+    """
+
+    at: Places
+    own: Floats
+    near: Flags
+
+
+@lru_cache(maxsize=8)
+def response_table(sharing: float) -> NDArray[np.float64]:
+    """Tabulate the shares of a charge that pixels -2..2 collect, and their derivatives, by its position.
+
+    Parameters
+    ----------
+    sharing
+        Standard deviation of the cloud in pixels.
+
+    Returns
+    -------
+    ndarray
+        (NODES, 14) float64; row k is an impact (k - NODES // 2) / STEPS pixels from the middle of pixel 0:
+        five shares f, five derivatives f' per pixel, sums over the middle three of f f, f f' and
+        f' f', and one over the root of the first.
+    """
+    place = (np.arange(NODES) - NODES // 2) / STEPS
+    at = (np.arange(-REACH, REACH + 2) - 0.5 - place[:, None]) / sharing
+    density = np.exp(-0.5 * at**2) / (sharing * np.sqrt(2 * np.pi))
+    share, slope = np.diff(ndtr(at), axis=1), -np.diff(density, axis=1)
+    f, d = share[:, 1:4], slope[:, 1:4]
+    sums = [(f * f).sum(axis=1), (f * d).sum(axis=1), (d * d).sum(axis=1)]
+    columns = np.stack([*sums, sums[0] ** -0.5], axis=1)
+    return np.ascontiguousarray(np.hstack([share, slope, columns]))
+
+
+@lru_cache(maxsize=8)
+def share_polynomials(sharing: float) -> NDArray[np.float32]:
+    """Approximate `response_table` by polynomials in t = u^2, u the position from pixel 0's middle.
+
+    Parameters
+    ----------
+    sharing
+        Standard deviation of the cloud in pixels.
+
+    Returns
+    -------
+    ndarray
+        (8, TERMS) float32, coefficients of t^0, t^1, ... of E, A, B, C, D, E', A', B': the share of pixel 0
+        is E, that of pixels -1 and 1 is A -+ u B, of -2 and 2 C -+ u D; the derivatives by u are u E' and
+        u A' -+ B'.
+    """
+    u = SPAN * np.cos(np.pi * (np.arange(400) + 0.5) / 400)
+    at = (np.arange(-REACH, REACH + 2) - 0.5 - u[:, None]) / sharing
+    far, near, own, right, beyond = np.diff(ndtr(at), axis=1).T
+    even, powers = [own, (near + right) / 2, (far + beyond) / 2], u[:, None] ** (2 * np.arange(TERMS))
+    odd = [(right - near) / 2, (beyond - far) / 2]
+    e, a, c = np.linalg.lstsq(powers, np.stack(even, axis=1), rcond=None)[0].T
+    b, d = np.linalg.lstsq(powers * u[:, None], np.stack(odd, axis=1), rcond=None)[0].T
+    k = np.arange(TERMS)
+    slopes = [np.append((2 * k * of)[1:], 0) for of in (e, a)]
+    return np.stack([e, a, b, c, d, *slopes, (2 * k + 1) * b]).astype(np.float32)
 
 
 @compiled

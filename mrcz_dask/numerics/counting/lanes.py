@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mrcz_dask.numerics.counting.fitting import LARGEST_STEP, SOFTER
-from mrcz_dask.numerics.counting.shape import MARGIN, REACH, SPAN, STEPS, TAPS
-from mrcz_dask.numerics.counting.working import Image
+from mrcz_dask.numerics.arrays import Image
+from mrcz_dask.numerics.counting.fitting import LARGEST_STEP, MARGIN, REACH, SOFTER, SPAN, STEPS, TAPS
 from mrcz_dask.numerics.kernels import compiled, lanes_loop, lanewise
 
 Single = np.float32

@@ -15,13 +15,12 @@ from numpy.typing import NDArray
 from scipy.optimize import curve_fit, minimize
 from scipy.special import erfc
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.params import CountingParams
 from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.values.errors import ParameterError
-
-Floats = NDArray[np.float64]
 
 CLIP = 2.0  # sigma round the middle within which values are averaged
 TURNS = 4

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.counting.raw import RawParams
 from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.simulate.streams import stream
 
-Floats = NDArray[np.float64]
 MARGIN = 3  # pixels beyond the edges from which charge still comes in
 
 

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.sums import StackSum
 from mrcz_dask.values.errors import ParameterError, SessionError
 
 DOSE_BITS = 20
 LEAST_KNOWN = 0.5
 LEAST_RESPONSE = 0.1
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +36,7 @@ class SessionPattern:
     """
 
     response: Floats
-    good: Bools
+    good: Mask
     counts: float
     stacks: int
     dose: float
@@ -78,7 +76,7 @@ class PatternSum:
         self._counts = np.zeros(self.shape)
         self._doses = np.zeros(self.shape, np.int64)
 
-    def add(self, total: StackSum, mask: Bools, mean: float) -> None:
+    def add(self, total: StackSum, mask: Mask, mean: float) -> None:
         """Add the sum of a stack to the pattern, outliers left out.
 
         Parameters

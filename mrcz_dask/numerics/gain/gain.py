@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Image, Mask
 from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.values.errors import ParameterError
 
 FACTORS = (2, 4)
 NO_DARK = np.zeros(0, np.float32)
-
-Image = NDArray[np.float32]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class Gain:
     """
 
     image: Image
-    bad: Bools
+    bad: Mask
     dark: Image | None = None
 
     def __post_init__(self) -> None:
@@ -91,7 +89,7 @@ class Gain:
 
     @classmethod
     def of(
-        cls, multiplier: NDArray[Any], *, dark: NDArray[Any] | None = None, defects: Iterable[Bools] = ()
+        cls, multiplier: NDArray[Any], *, dark: NDArray[Any] | None = None, defects: Iterable[Mask] = ()
     ) -> Gain:
         """Make a gain from a multiplier, a dark and defects that already have the frames' orientation and
         size.
@@ -254,7 +252,7 @@ def fit_dark(dark: Image, shape: tuple[int, int]) -> Image:
     return np.asarray(resized / np.float32(max(1, resized.size // dark.size)), np.float32)
 
 
-def fit_mask(mask: Bools, shape: tuple[int, int]) -> Bools:
+def fit_mask(mask: Mask, shape: tuple[int, int]) -> Mask:
     """Resize a mask (True = defect) to frames of `shape`: pixels are repeated, or a block is True if any of
     its pixels is.
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from scipy.optimize import brentq
 
+from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.gain.gain import GammaCurve
 from mrcz_dask.values.errors import ParameterError
 
@@ -18,12 +19,9 @@ FEWEST = 4
 EXPONENTS = (-4.0, -0.05)
 GRID = 80
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-
 
 def best_gamma(
-    flat: NDArray[Any], multiplier: NDArray[Any], good: Bools | None = None, side: int = SIDE
+    flat: NDArray[Any], multiplier: NDArray[Any], good: Mask | None = None, side: int = SIDE
 ) -> float:
     """Find the gamma for which a flat-field stack becomes flattest when multiplied by gain**gamma (Eq. 10).
 
@@ -65,7 +63,7 @@ def best_gamma(
 
 
 def relief(
-    flat: NDArray[Any], multiplier: NDArray[Any], gamma: float, good: Bools | None = None, side: int = SIDE
+    flat: NDArray[Any], multiplier: NDArray[Any], gamma: float, good: Mask | None = None, side: int = SIDE
 ) -> NDArray[np.float32]:
     """Return the unevenness that remains in a flat field after gain**gamma: means over squares, relative to
     the overall mean, minus 1 (Fig. 10).
@@ -94,7 +92,7 @@ def relief(
         return np.asarray(sums / counts * (used.sum() / gained.sum()) - 1, np.float32)
 
 
-def _waves(image: NDArray[Any], used: Bools, weight: Floats, side: int) -> Floats:
+def _waves(image: NDArray[Any], used: Mask, weight: Floats, side: int) -> Floats:
     """Return ln of the mean of the good pixels of each square, less columns, in either half, and rows."""
     mean = uniform_filter(np.where(used, image, 0).astype(np.float64), side, mode="constant")
     mean = mean / np.maximum(weight, 0.5 / side**2)

@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.ndimage import uniform_filter
 
-from mrcz_dask.numerics.gain.gain import Image, as_multiplier, fit_dark, fit_gain, size_factor
+from mrcz_dask.numerics.arrays import Floats, Image, Mask
+from mrcz_dask.numerics.gain.gain import as_multiplier, fit_dark, fit_gain, size_factor
 from mrcz_dask.values.errors import ParameterError, SessionError
 
 Sense = Literal["multiply", "divide", "subtract"]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 SIDE = 9  # pixels of the local mean that is taken off: the specimen is coarser, most of a gain finer
 CERTAIN = 6.0
@@ -180,7 +179,7 @@ class Score:
 
 
 def score_orientations(
-    pattern: NDArray[Any], good: Bools, reference: NDArray[Any], orientations: Sequence[Orientation] = ALL
+    pattern: NDArray[Any], good: Mask, reference: NDArray[Any], orientations: Sequence[Orientation] = ALL
 ) -> tuple[Score, ...]:
     """Compare a gain reference with a session's pattern in all orientations, multiplied and divided; return
     scores, best first.
@@ -216,7 +215,7 @@ def score_orientations(
     return _score(fine, good, multiplier, logarithm, orientations)
 
 
-def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, ...]:
+def score_darks(frame: NDArray[Any], good: Mask, dark: Image) -> tuple[Score, ...]:
     """Compare a dark with a session's mean frame in all eight orientations; return scores, best first.
 
     Parameters
@@ -240,7 +239,7 @@ def score_darks(frame: NDArray[Any], good: Bools, dark: Image) -> tuple[Score, .
 
 def _score(
     pattern: Floats,
-    good: Bools,
+    good: Mask,
     reference: Image,
     effect: Callable[[Image], Floats],
     orientations: Sequence[Orientation],
@@ -273,7 +272,7 @@ def _ratio(one: float, other: float) -> float:
     return one / other if other > 0 else 0.0
 
 
-def _fine(image: NDArray[Any], good: Bools) -> Floats:
+def _fine(image: NDArray[Any], good: Mask) -> Floats:
     """Return the image minus its mean over the good pixels around; 0 where not good."""
     fine = np.where(good, image, 0).astype(np.float64)
     known = uniform_filter(good.astype(np.float64), SIDE)

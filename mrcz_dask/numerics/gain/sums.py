@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.gain.gain import NO_DARK, Gain, Image
+from mrcz_dask.numerics.arrays import Image
+from mrcz_dask.numerics.gain.gain import NO_DARK, Gain
 from mrcz_dask.numerics.kernels import compiled, flat
 from mrcz_dask.numerics.outliers.mask import OutlierMask, masked_mean, outlier_mask
 from mrcz_dask.numerics.outliers.value_weights import SPARSE_ZEROS

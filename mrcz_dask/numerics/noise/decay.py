@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.values.errors import ParameterError
 
 EXPONENTS = (-4.0, -0.05)
@@ -23,8 +23,6 @@ VAGUE = 0.5
 ALIKE = 0.98
 EDGE = 1e-6
 EXACT = 1e-9
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.kernels import compiled, native
 from mrcz_dask.numerics.noise.correlation import standardization
 from mrcz_dask.values.errors import ParameterError
@@ -33,7 +34,6 @@ BLOCKS = 16
 SMALLEST = 8
 FEWEST = 4
 
-Floats = NDArray[np.float64]
 
 NO_BLOCKS = np.zeros(0)
 

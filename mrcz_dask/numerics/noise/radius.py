@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.values.errors import ParameterError
 
 SURE = 2.0
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from mrcz_dask.numerics.arrays import Floats, Mask
 from mrcz_dask.numerics.kernels import compiled
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS
 from mrcz_dask.numerics.philox import Purpose, uniform
@@ -29,9 +30,7 @@ POINT_SPREAD /= POINT_SPREAD.sum()
 """The K2's point spread without its center (the preprint's Table 1 over its sum, 1.336)."""
 WIDER = (4, 8)  # radii of windows of 9 and 17 pixels, where there is no good pixel in 5 x 5
 
-Bools = NDArray[np.bool_]
 Indices = NDArray[np.intp]
-Floats = NDArray[np.float64]
 Corrected = tuple[NDArray[Any], np.float32, NDArray[Any], np.float32, bool, NDArray[np.uint16]]
 """Flat values, their factor, pattern, its step, whether to divide, scale; pattern and scale may be empty."""
 
@@ -61,7 +60,7 @@ class Pixels:
     divide: bool = False
     scale: NDArray[np.uint16] | None = None
 
-    def means_near(self, at: Indices, mask: Bools, kernel: Floats) -> Floats:
+    def means_near(self, at: Indices, mask: Mask, kernel: Floats) -> Floats:
         """Return, for each of some pixels given by flat index, the weighted mean of the unmasked pixels
         around it; NaN if there are none.
         """
@@ -69,7 +68,7 @@ class Pixels:
         _means_near(self._arguments(), mask, at, kernel, means)
         return means
 
-    def mean(self, mask: Bools) -> float:
+    def mean(self, mask: Mask) -> float:
         """Return the mean of the corrected image over unmasked pixels, counts.
 
         Raises
@@ -94,7 +93,7 @@ class Pixels:
         return values, np.float32(self.factor), pattern, np.float32(self.step), self.divide, scale
 
 
-def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Floats:
+def fill_at(pixels: Pixels, mask: Mask, neighbourly: Mask, at: Indices) -> Floats:
     """Compute the values, counts, that replace some pixels: means of the unmasked pixels around each.
 
     A singleton takes the point spread's weights, a neighbourly pixel flat ones, both 5 x 5 without the pixel
@@ -131,7 +130,7 @@ def fill_at(pixels: Pixels, mask: Bools, neighbourly: Bools, at: Indices) -> Flo
 
 
 def fill_values(
-    mean_image: NDArray[np.floating[Any]], mask: Bools, neighbourly: Bools, *, where: Bools | None = None
+    mean_image: NDArray[np.floating[Any]], mask: Mask, neighbourly: Mask, *, where: Mask | None = None
 ) -> NDArray[np.float32]:
     """Replace outliers of a mean image by means of the good pixels around them; see `fill_at`.
 
@@ -250,7 +249,7 @@ def _take_corrected(pixels: Corrected, at: Indices, out: NDArray[np.float32]) ->
 
 
 @compiled
-def _means_near(pixels: Corrected, mask: Bools, at: Indices, kernel: Floats, out: Floats) -> None:
+def _means_near(pixels: Corrected, mask: Mask, at: Indices, kernel: Floats, out: Floats) -> None:
     """Put the weighted means of unmasked pixels around some pixels into out; not a number without any."""
     ny, nx = mask.shape
     radius = kernel.shape[0] // 2

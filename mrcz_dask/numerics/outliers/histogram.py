@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.numerics.kernels import compiled, flat
 
 BLOCK = 1 << 18  # pixels that fit a processor's cache
@@ -21,7 +22,6 @@ BINS_PER_SIGMA = 16
 SIDE_BY_SIDE = 4
 SMALL = 1 << 12
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 

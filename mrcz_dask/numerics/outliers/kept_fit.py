@@ -7,14 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mrcz_dask.numerics.arrays import Singles
 from mrcz_dask.numerics.outliers.mask import OutlierMask
 from mrcz_dask.numerics.outliers.rules import Line
 from mrcz_dask.numerics.outliers.weights import soft_weight
 from mrcz_dask.values.params import OutlierParams
 
 MOST_BINS = 512
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,11 +37,11 @@ class KeptFit:
         Slope and intercept of the residual against z in the tails (Eq. 5); None = no tail fitted.
     """
 
-    edges: Floats
+    edges: Singles
     counts: NDArray[np.int64]
-    z: Floats
-    residual: Floats
-    weight: Floats
+    z: Singles
+    residual: Singles
+    weight: Singles
     below: int
     above: int
     dark_line: Line | None

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.params import OutlierParams
 
@@ -24,7 +25,6 @@ NEAREST = (4.0, 3.25)  # rule fdr: thresholds are never nearer than this (dark, 
 EXCESS = 3.0
 LAD_STEPS = 50
 
-Floats = NDArray[np.float64]
 Line = tuple[float, float]
 
 

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from mrcz_dask.numerics.arrays import Mask
 from mrcz_dask.values.params import OutlierParams
 
 WEIGHT_STEPS = 255
-
-Mask = NDArray[np.bool_]
 
 
 def soft_weight(

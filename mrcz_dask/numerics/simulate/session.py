@@ -10,10 +10,10 @@ from math import prod
 import numpy as np
 import numpy.typing as npt
 
+from mrcz_dask.numerics.arrays import Image
 from mrcz_dask.numerics.gain.gain import K2
-from mrcz_dask.numerics.simulate import outliers, patterns, specimen
+from mrcz_dask.numerics.simulate import detector, specimen
 from mrcz_dask.numerics.simulate.params import SimulationParams
-from mrcz_dask.numerics.simulate.patterns import Image
 from mrcz_dask.numerics.simulate.streams import Purpose, Replay, stream
 from mrcz_dask.values.errors import ParameterError
 
@@ -111,7 +111,7 @@ class SimulatedSession:
         params = self.params
         dose, pattern = self.dose(index), self.pattern(index)
         illumination = specimen.illumination(params, index)
-        hot_excess = outliers.hot_excess(params, self.hot.at(index))
+        hot_excess = detector.hot_excess(params, self.hot.at(index))
         hot_excess = np.where(self.dead, np.float32(0), hot_excess)
         response = np.where(self.dead, np.float32(params.dead_response), np.float32(1))
         base, noiseless = np.float32(dose) * pattern * illumination, np.zeros(params.shape)
@@ -125,7 +125,7 @@ class SimulatedSession:
                 image_of_specimen = image_of_specimen * specimen.beside_hole(params, index, drift[frame])
             noiseless += dose * illumination * image_of_specimen
             electrons = base * image_of_specimen
-            counts = patterns.counted(params, electrons) + self.additive + hot_excess
+            counts = detector.counted(params, electrons) + self.additive + hot_excess
             expected = np.asarray(np.maximum(counts * response, 0), np.float32)
             total += expected
             draws = stream(params.seed, Purpose.COUNTS, index, frame)
@@ -158,34 +158,34 @@ class SimulatedSession:
         since = max((i for i in params.new_gain if i <= index), default=0)
         if since not in self._fixed:
             self._fixed.clear()  # one at a time: they are as large as an image
-            self._fixed[since] = patterns.fixed_gain(params, since)
+            self._fixed[since] = detector.fixed_gain(params, since)
         evolving = np.zeros(params.shape, np.float32)
         state = self._evolving.at(index) if params.evolve else None
         if state is not None:
-            evolving = np.float32(params.evolve) * patterns.standardized(state)
+            evolving = np.float32(params.evolve) * detector.standardized(state)
         gain = self._etching ** np.float32(gamma) * (1 + self._fixed[since] + evolving)
         return np.asarray(gain / np.mean(gain, dtype=np.float64), np.float32)
 
     @cached_property
     def additive(self) -> Image:
         """The additive pattern A: columns and rows, float32 (rows, columns), counts/pixel/frame, mean 0."""
-        kind = patterns.columns_and_rows
-        return patterns.draw(self.params.additive, kind, self.params, Purpose.ADDITIVE)
+        kind = detector.columns_and_rows
+        return detector.draw(self.params.additive, kind, self.params, Purpose.ADDITIVE)
 
     @cached_property
     def dead(self) -> npt.NDArray[np.bool_]:
         """Map of dead pixels (rows, columns), True = dead; the same for all stacks."""
-        return outliers.dead_pixels(self.params)
+        return detector.dead_pixels(self.params)
 
     @cached_property
-    def hot(self) -> Replay[outliers.Population]:
+    def hot(self) -> Replay[detector.Population]:
         """The simulated hot pixels, as a state that gives those of any stack."""
-        return outliers.hot_population(self.params)
+        return detector.hot_population(self.params)
 
     @cached_property
     def _etching(self) -> Image:
         """E, mean 1."""
-        return 1 + patterns.draw(self.params.etch, patterns.etching, self.params, Purpose.ETCH)
+        return 1 + detector.draw(self.params.etch, detector.etching, self.params, Purpose.ETCH)
 
     @cached_property
     def _fixed(self) -> dict[int, Image]:
@@ -193,7 +193,7 @@ class SimulatedSession:
 
     @cached_property
     def _evolving(self) -> Replay[Image | None]:
-        return patterns.evolving(self.params)
+        return detector.evolving(self.params)
 
 
 def simulate_session(params: SimulationParams | None = None) -> SimulatedSession:

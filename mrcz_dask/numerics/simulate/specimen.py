@@ -7,8 +7,9 @@ import numpy.typing as npt
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit
 
+from mrcz_dask.numerics.arrays import Image
+from mrcz_dask.numerics.simulate.detector import standardized
 from mrcz_dask.numerics.simulate.params import SimulationParams
-from mrcz_dask.numerics.simulate.patterns import Image, standardized
 from mrcz_dask.numerics.simulate.streams import Purpose, stream
 
 BLUR = 3.0

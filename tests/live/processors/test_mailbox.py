@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrcz_dask.live.frames import Frame
-from mrcz_dask.live.processors.mailbox import Mailbox
+from mrcz_dask.live.processors.runner import Mailbox
 
 
 def _frame(k: int) -> Frame:

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from mrcz_dask.numerics.counting.charges import true_spectrum
-from mrcz_dask.numerics.counting.coincidence import simulated
+from mrcz_dask.numerics.counting.coincidence import simulated, true_spectrum
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.numerics.counting.events import EventFinder
 from mrcz_dask.numerics.counting.noise import charge_spectrum

@@ -8,17 +8,23 @@ from hypothesis import strategies as st
 from mrcz_dask.numerics.counting.fitting import (
     CHARGE,
     FIELDS,
+    MARGIN,
+    NODES,
+    SHARE,
     SIGNIFICANCE,
+    SLOPE,
+    STEPS,
+    TAPS,
+    Frame,
     U,
     V,
     add_cloud,
     fit,
     patch,
+    response_table,
     start,
 )
-from mrcz_dask.numerics.counting.shape import MARGIN, NODES, SHARE, SLOPE, STEPS, TAPS, response_table
 from mrcz_dask.numerics.counting.simulate import add_clouds
-from mrcz_dask.numerics.counting.working import Frame
 
 TABLE = response_table(0.4)
 SIDE = 9

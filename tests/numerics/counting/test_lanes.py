@@ -6,18 +6,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrcz_dask.numerics.counting.batches import NEAR, by_level
-from mrcz_dask.numerics.counting.fitting import CHARGE, FIELDS, SIGNIFICANCE, U, V, fit, patch, start
-from mrcz_dask.numerics.counting.lanes import BATCH, OWN_U, SIZE, START, first_places, gather, settle, step
-from mrcz_dask.numerics.counting.shape import (
+from mrcz_dask.numerics.counting.fitting import (
+    CHARGE,
+    FIELDS,
     MARGIN,
     SHARE,
+    SIGNIFICANCE,
     SLOPE,
     TAPS,
     TERMS,
+    Frame,
+    U,
+    V,
+    fit,
+    patch,
     response_table,
     share_polynomials,
+    start,
 )
-from mrcz_dask.numerics.counting.working import Frame
+from mrcz_dask.numerics.counting.lanes import BATCH, OWN_U, SIZE, START, first_places, gather, settle, step
 
 SIDE = 9
 

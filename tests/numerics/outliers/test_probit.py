@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import special, stats
 
-from mrcz_dask.numerics.outliers.probit import Axis, fit_normal
+from mrcz_dask.numerics.outliers.value_weights import Axis, fit_normal
 
 EDGES = np.linspace(-8, 8, 257)
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import label
 
-from mrcz_dask.numerics.simulate import named, outliers
+from mrcz_dask.numerics.simulate import detector, named
 
 PARAMS = named("standard", shape=(160, 192), stacks=12, hot=(0.002, 0.02), dead=0.001, dose=2.0)
 
 
-def hot_maps(params: outliers.SimulationParams, number: int) -> list[np.ndarray]:
-    replay = outliers.hot_population(params)
-    return [outliers.hot_excess(params, replay.at(i)) for i in range(number)]
+def hot_maps(params: detector.SimulationParams, number: int) -> list[np.ndarray]:
+    replay = detector.hot_population(params)
+    return [detector.hot_excess(params, replay.at(i)) for i in range(number)]
 
 
 def test_the_share_grows_from_first_to_last_exactly() -> None:
@@ -44,7 +44,7 @@ def test_excess_is_log_normal() -> None:
 
 def test_a_fifth_comes_in_pairs_of_neighbors() -> None:
     params = named("standard", shape=(256, 256), hot=(0.002, 0.002))
-    pairs, singles = outliers.hot_population(params).at(0)
+    pairs, singles = detector.hot_population(params).at(0)
     y, x = np.divmod(pairs.sites, 256)
     assert pairs.sites.size / (pairs.sites.size + singles.sites.size) == pytest.approx(0.2, abs=0.02)
     assert (np.abs(np.diff(y)) + np.abs(np.diff(x)) == 1).all()
@@ -53,8 +53,8 @@ def test_a_fifth_comes_in_pairs_of_neighbors() -> None:
 
 
 def test_dead_pixels_are_as_many_as_asked() -> None:
-    assert outliers.dead_pixels(PARAMS).sum() == round(0.001 * 160 * 192)
-    assert outliers.dead_pixels(named("standard", dead=0.0, shape=(64, 64))).sum() == 0
+    assert detector.dead_pixels(PARAMS).sum() == round(0.001 * 160 * 192)
+    assert detector.dead_pixels(named("standard", dead=0.0, shape=(64, 64))).sum() == 0
 
 
 def test_super_resolution_outliers_are_two_by_two() -> None:
@@ -64,4 +64,4 @@ def test_super_resolution_outliers_are_two_by_two() -> None:
     hot = hot_maps(params, 1)[0] > 0
     assert hot.sum() == 4 * round(0.01 * 32 * 48)
     assert (hot.reshape(32, 2, 48, 2).sum(axis=(1, 3)) % 4 == 0).all()
-    assert label(outliers.dead_pixels(params))[1] <= round(0.01 * 32 * 48)
+    assert label(detector.dead_pixels(params))[1] <= round(0.01 * 32 * 48)
