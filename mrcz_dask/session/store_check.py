@@ -11,7 +11,7 @@ from mrcz_dask.session.log import last_results, read_messages
 from mrcz_dask.session.store import CONTENT, GROUPS, ROOT, SessionStore, remedy_of
 from mrcz_dask.values.errors import DamagedError, MrczDaskError, error_text
 from mrcz_dask.values.records import StackResult
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 
 def store_problems(path: Path) -> list[str]:
