@@ -154,6 +154,12 @@ def test_the_way_of_a_stack_names_what_is_there() -> None:
         assert re.search(rf"^(def|class) {name}\b", (ROOT / "mrcz_dask" / path).read_text(), re.MULTILINE), (
             path
         )
+    tables = [pair[::-1] for pair in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text)]
+    tables += re.findall(r"`([\w/]+\.py)`, (?:with the table|named in) `(\w+)`", text)
+    assert len(tables) > 10
+    for path, name in tables:
+        pattern = rf"^(?:(?:    )?def |class )?{name}\b"
+        assert re.search(pattern, (ROOT / "mrcz_dask" / path).read_text(), re.MULTILINE), (path, name)
     files = [file for file in re.findall(r"`([\w/]+(?:\.py|/))`", text) if "/" in file.rstrip("/")]
     assert not [
         file for file in files if not any((ROOT / start / file).exists() for start in ("", "mrcz_dask"))

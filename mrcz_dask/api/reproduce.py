@@ -146,6 +146,7 @@ def reproduce_session(
         _take_gain(paths[first], own, settings.gain.gain, store)
 
         def take(message: Message) -> None:
+            """Compare each stack when it is made again, then remove it: one at a time takes room."""
             listen(message)
             if isinstance(message, StackDone) and isinstance(message.found, StackResult):
                 output = message.found.output

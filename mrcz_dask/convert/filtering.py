@@ -171,6 +171,7 @@ def _replacing(mask: OutlierMask, total: StackSum, digest: str, dose: float) -> 
     replacement = Replacement.make(weight, fill, key_of(digest), pedestal)
 
     def filled(frame: Frame, k: int) -> Frame:
+        """Return frame k with its outliers filled at its own dose."""
         factor = relative_dose(frame, weight, dose)
         if pedestal and factor is not None:
             factor = 1 + (factor - 1) * dose / (dose - pedestal)

@@ -80,13 +80,19 @@ def guard(application: Application, listening: str) -> None:
     from tornado.web import RequestHandler
 
     class Foreign(Matcher):
+        """Matches requests that name another host than the ones this page has."""
+
         def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+            """Return {} for a foreign request, and None for one that may pass."""
             headers = request.headers
             origin = headers.get("Origin", headers.get("Sec-Websocket-Origin"))
             return None if is_asked_for(listening, request.host, origin) else {}
 
     class Forbidden(RequestHandler):
+        """Refuses a request."""
+
         def prepare(self) -> None:
+            """Answer with status 403 and say what to do."""
             self.set_status(403)
             self.finish(
                 "This address is not one of this page. Use the address that the command printed. Behind a "

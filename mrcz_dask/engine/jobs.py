@@ -153,6 +153,7 @@ async def _submit_again(cluster: JobQueueCluster) -> None:
     from tornado.ioloop import PeriodicCallback
 
     async def again() -> None:
+        """Submit refused jobs again, until the cluster closes."""
         if cluster.status != Status.running:
             callback.stop()
             return
@@ -220,6 +221,7 @@ def _exact(settings: QueueSettings, estimate: MemoryEstimate, job: Any) -> Any:
     """Return a kind of job whose workers have one thread each, and their limit to the byte."""
 
     async def close(self: Any) -> None:
+        """End the job, and mark it as closed."""
         from distributed.core import Status
 
         await job.close(self)

@@ -110,11 +110,13 @@ def _killing() -> Iterator[Callable[[], None]]:
     quiet = logging.root.manager.disable
 
     def kill() -> None:
+        """Kill each new process as it starts."""
         while not over.wait(0.05):
             for one in set(multiprocessing.active_children()) - before:
                 one.kill()
 
     def begin() -> None:
+        """Start killing, without a word from Dask."""
         logging.disable(logging.CRITICAL)  # what Dask writes of workers that it could not start
         threading.Thread(target=kill, daemon=True).start()
 
@@ -130,7 +132,10 @@ def deaf_to_interrupts() -> WorkerPlugin:
     from distributed import WorkerPlugin
 
     class DeafToInterrupts(WorkerPlugin):
+        """Makes a worker ignore Ctrl-C."""
+
         def setup(self, worker: object) -> None:
+            """Ignore SIGINT from now on."""
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     return DeafToInterrupts()

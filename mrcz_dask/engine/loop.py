@@ -85,7 +85,7 @@ def attempt(function: Callable[..., R], phase: str, task: Named, *state: Any) ->
     for left in reversed(range(TRIES)):
         try:
             return function(task, *state)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is one stack's failure
             if left == 0 or not _may_pass(error, task):
                 return failure(task, phase, error)
     raise AssertionError("the last try ends in a result or a failure")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -152,32 +151,23 @@ def place_of(movie: Movie, folder: Path, end: str) -> Path:
     return path
 
 
-def write_corrected(movie: Movie, target: Path) -> None:
-    """Write a movie's corrected frames as plain MRC, float32 counts."""
-    stack = open_stack(movie.path, corrected=movie.counts)
-    frames = (np.asarray(stack[k].compute(), np.float32) for k in range(movie.shape[0]))
-    _write_plain(movie, target, np.dtype(np.float32), frames)
-
-
-def write_counts(movie: Movie, target: Path) -> None:
-    """Write a movie's counts uncorrected as plain MRC; 8-bit ones become int16, which programs agree on."""
-    with open_source(movie.path) as reader:
-        dtype = np.dtype(np.int16) if reader.dtype.itemsize == 1 else reader.dtype
-        _write_plain(movie, target, dtype, (frame.astype(dtype) for frame in reader))
-
-
-def _write_plain(movie: Movie, target: Path, dtype: np.dtype[Any], frames: Iterator[NDArray[Any]]) -> None:
+def write_movie(movie: Movie, target: Path, *, corrected: bool) -> None:
+    """Write a movie as plain MRC, corrected (float32) or in counts; 8-bit counts become int16, on which programs
+    agree.
+    """
+    stack = open_stack(movie.path, corrected=corrected and movie.counts)
+    dtype = np.dtype(np.float32) if corrected else stack.dtype
     with StackWriter(
         place_of(movie, target / MOVIES, ".mrcs"),
         movie.shape,
-        dtype,
+        np.int16 if dtype.itemsize == 1 else dtype,
         codec="none",
         pixel_size=movie.pixel_size,
         footer=False,
         reverse_rows=movie.top_down,
     ) as writer:
-        for frame in frames:
-            writer.append(frame)
+        for k in range(movie.shape[0]):
+            writer.append(np.asarray(stack[k].compute(), writer.dtype))
 
 
 def write_dark_and_gain(movie: Movie, target: Path, store: SessionStore) -> None:

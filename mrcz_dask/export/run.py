@@ -21,9 +21,8 @@ from mrcz_dask.export.movies import (
     movies_of,
     place_of,
     shown_mask,
-    write_corrected,
-    write_counts,
     write_dark_and_gain,
+    write_movie,
 )
 from mrcz_dask.export.texts import GAIN, TEXTS, Optics
 from mrcz_dask.formats.atomic import write_atomic
@@ -142,11 +141,10 @@ def _write_movies(
     sizes = {movie.stem: measure(movie.path).size for movie in good}
     listen(messages.PhaseStarted(PHASE, len(good), sum(sizes.values())))
     for movie in good:
-        if program == "motioncor" and movie.counts:
+        as_counted = program == "motioncor" and movie.counts
+        if as_counted:
             write_dark_and_gain(movie, target, store)
-            write_counts(movie, target)
-        else:
-            write_corrected(movie, target)
+        write_movie(movie, target, corrected=not as_counted)
         for end, kind in _DEFECT_FILES.items():
             write_defects(place_of(movie, target / DEFECTS, end), shown_mask(store, movie), kind, "bottom")
         listen(messages.StackDone(PHASE, movie.stem, sizes[movie.stem]))

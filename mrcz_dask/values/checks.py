@@ -79,6 +79,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
     @cache
     def hints() -> dict[str, Any]:
+        """Return the type of each parameter; Any where it is known to type checkers alone."""
         names = getattr(function, "__globals__", {})
         known: dict[str, Any] = dict.fromkeys(shown.parameters, Any)
         for name, hint in function.__annotations__.items():
@@ -88,6 +89,7 @@ def checked(function: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        """Check the arguments, then call the function."""
         problems = []
         for name, value in shown.bind(*args, **kwargs).arguments.items():
             kind, hint = shown.parameters[name].kind, hints()[name]

@@ -227,6 +227,7 @@ def several(*listeners: Listener) -> Listener:
     """Return a listener that passes each message on to all of the given ones."""
 
     def pass_on(message: Message) -> None:
+        """Pass a message on to each listener."""
         for listen in listeners:
             listen(message)
 

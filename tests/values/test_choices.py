@@ -1,6 +1,7 @@
 """Every name that can be chosen has its entry in a table, and the command line repeats no list of names."""
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -22,6 +23,15 @@ ROOT = Path(__file__).parents[2] / "mrcz_dask"
 )
 def test_a_table_has_every_name(table: Mapping[str, Any], names: Any) -> None:
     assert set(table) == set(get_args(names))
+
+
+def test_the_table_is_in_the_file_that_is_named() -> None:
+    text = (ROOT / "values/choices.py").read_text(encoding="utf-8")
+    named = dict(re.findall(r"^# `([\w/]+\.py)`\n(\w+) = ", text, re.MULTILINE))
+    tables = {"Program": "TEXTS", "Rule": "RULES", "System": "QUEUE_SYSTEMS"}
+    assert set(named.values()) == set(tables)
+    for path, name in named.items():
+        assert f"\n{tables[name]}: " in (ROOT / path).read_text(encoding="utf-8"), path
 
 
 def literals(path: Path) -> Iterator[frozenset[object]]:

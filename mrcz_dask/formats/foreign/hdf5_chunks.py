@@ -191,6 +191,7 @@ def _blosc(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
 
 def _lz4(raw: Raw, options: Options, nbytes: int, itemsize: int) -> Raw:
     def decode(block: memoryview, out: NDArray[np.uint8]) -> int:
+        """Decode one block, and return how many bytes it gave."""
         if len(block) == len(out):  # one that does not shrink is stored as it is
             out[:] = block
             return len(out)
@@ -229,6 +230,7 @@ def _zstd_block() -> Decode:
     decompressor = zstandard.ZstdDecompressor()  # to make one for each block takes longer than to decode it
 
     def decode(block: memoryview, out: NDArray[np.uint8]) -> int:
+        """Decode one block; return how many bytes it gave, 0 if it states another size."""
         if zstandard.frame_content_size(block) not in (-1, len(out)):  # -1: it does not say
             return 0
         data = decompressor.decompress(block, max_output_size=len(out))

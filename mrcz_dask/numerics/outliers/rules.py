@@ -66,10 +66,6 @@ class ThresholdRule:
     threshold: Callable[[float, OutlierParams, bool], float]
 
 
-def _where_it_crosses(t: float, params: OutlierParams, dark: bool) -> float:
-    return t
-
-
 def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
     """Go out to where only `tail_fdr` of the pixels beyond are good ones."""
     moved = -float(special.ndtri(params.tail_fdr * special.ndtr(-t))) / params.rho
@@ -77,7 +73,7 @@ def _where_few_are_good(t: float, params: OutlierParams, dark: bool) -> float:
 
 
 RULES: Mapping[Rule, ThresholdRule] = {
-    "paper": ThresholdRule(2.5, _where_it_crosses),
+    "paper": ThresholdRule(2.5, lambda t, params, dark: t),
     "fdr": ThresholdRule(1.3, _where_few_are_good),
 }
 
