@@ -152,8 +152,9 @@ def place_of(movie: Movie, folder: Path, end: str) -> Path:
 
 
 def write_movie(movie: Movie, target: Path, *, corrected: bool) -> None:
-    """Write a movie as plain MRC, corrected (float32) or in counts; 8-bit counts become int16, on which programs
-    agree.
+    """Write a movie as plain MRC: corrected, float32, or its counts.
+
+    8-bit counts become int16, as programs differ about the sign of bytes.
     """
     stack = open_stack(movie.path, corrected=corrected and movie.counts)
     dtype = np.dtype(np.float32) if corrected else stack.dtype
