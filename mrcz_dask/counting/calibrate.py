@@ -272,7 +272,7 @@ def _detector(dark: Floats, noise: Floats, references: References) -> Detector:
             dark = applied.dark.astype(np.float64)
         if "gain" in references.about:
             gain = (1 / applied.image).astype(np.float32).astype(np.float64)
-    quiet = detector_from(dark, np.where(unknown, typical, noise), gain)
+    quiet = detector_from(dark, np.where(unknown, typical, noise))
     return Detector(dark, quiet.noise, gain, bad)
 
 

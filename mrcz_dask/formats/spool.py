@@ -167,7 +167,7 @@ class Spool(SpoolReader):
         return spool
 
     @classmethod
-    def resume(cls, path: Path, *, durable: bool = True) -> Self | None:
+    def resume(cls, path: Path) -> Self | None:
         """Open an existing spool file to append to it; a last record that was cut off is removed.
 
         Of a damaged one the sound records go on in a new file, as `replacing` says.
@@ -185,7 +185,7 @@ class Spool(SpoolReader):
             if not left.records:
                 return None
         spool = cls(path, left.header, left.records, open_file(path, os.O_RDWR))
-        spool._durable, spool._end = durable, left.records[-1].end
+        spool._end = left.records[-1].end
         os.ftruncate(spool._handle, spool._end)
         return spool
 

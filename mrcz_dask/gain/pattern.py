@@ -21,7 +21,7 @@ from mrcz_dask.numerics.session.fingerprint import Fingerprint, Fingerprinter
 from mrcz_dask.numerics.sums import FrameSum, StackSum, common_exponent
 from mrcz_dask.values.errors import FormatError, MrczDaskError, SessionError
 from mrcz_dask.values.messages import Listener, PhaseFinished, PhaseStarted, StackDone, StackFailed, silent
-from mrcz_dask.values.params import ContrastParams, InputParams, OutlierParams
+from mrcz_dask.values.params import ContrastParams, InputParams
 
 PHASE = "pattern"
 GROUP = 16
@@ -61,9 +61,7 @@ class SummedStack:
         return self.mask.mean / self.total.n
 
 
-def read_sum(
-    path: Path, inputs: InputParams | None = None, outliers: OutlierParams | None = None
-) -> SummedStack:
+def read_sum(path: Path, inputs: InputParams | None = None) -> SummedStack:
     """Read all frames of a stack, and return their sum and its outliers; blank frames are left out.
 
     Raises
@@ -86,8 +84,9 @@ def read_sum(
         if not total.n:
             raise FormatError(f"{path}: all its frames are blank; leave it out")
         fingerprint = prints.result(total.values, 2.0**-total.exponent)
-        mask = outlier_mask(total, outliers)
-        return SummedStack(path, len(source), total, mask, source.format, source.first_row, fingerprint)
+        return SummedStack(
+            path, len(source), total, outlier_mask(total), source.format, source.first_row, fingerprint
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +109,7 @@ class FoundPattern:
 
 
 def session_pattern(
-    paths: Sequence[Path],
-    *,
-    inputs: InputParams | None = None,
-    outliers: OutlierParams | None = None,
-    contrast: ContrastParams | None = None,
-    listen: Listener = silent,
+    paths: Sequence[Path], *, inputs: InputParams | None = None, listen: Listener = silent
 ) -> FoundPattern:
     """Find the pattern of a session from its stacks; high-contrast stacks, copies and outliers are left out.
 
@@ -125,8 +119,8 @@ def session_pattern(
     ----------
     paths
         Stacks of one shape, before any gain.
-    inputs, outliers, contrast
-        Parameters by which they are read, masked and judged.
+    inputs
+        How they are read.
     listen
         Gets a message about every stack.
 
@@ -149,12 +143,12 @@ def session_pattern(
         stacks: list[SummedStack] = []
         for path in paths[k * len(paths) // groups : (k + 1) * len(paths) // groups]:
             try:
-                stacks.append(read_sum(path, inputs, outliers))
+                stacks.append(read_sum(path, inputs))
                 listen(StackDone(PHASE, path.name, sizes[path]))
             except (MrczDaskError, OSError) as error:
                 left_out[path.name] = str(error)
                 listen(StackFailed(PHASE, path.name, str(error), sizes[path]))
-        for stack, verdict in zip(stacks, _verdicts(stacks, contrast or ContrastParams()), strict=True):
+        for stack, verdict in zip(stacks, _verdicts(stacks), strict=True):
             copies.add(stack.prints)
             same = [names[k] for k in copies.of(len(names)) if names[k]]
             reason = _unusable(stack, verdict) or (same and f"holds the same data as {same[0]}")
@@ -178,7 +172,8 @@ def session_pattern(
     return FoundPattern(total.pattern(), tuple(used), left_out)
 
 
-def _verdicts(stacks: Sequence[SummedStack], params: ContrastParams) -> list[Usability]:
+def _verdicts(stacks: Sequence[SummedStack]) -> list[Usability]:
+    params = ContrastParams()
     grids = [
         block_means(one.total.values, one.mask.mask, params.blocks, 2.0**-one.total.exponent)
         if one.mask.usable

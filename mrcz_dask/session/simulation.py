@@ -89,7 +89,6 @@ def write_session(
     params: SimulationParams | None = None,
     *,
     codec: str = "zstd:1",
-    mdoc: bool = True,
     listener: Listener = silent,
 ) -> tuple[Path, ...]:
     """Simulate a session into `folder`, one stack at a time, with its truth in ``truth.zarr``.
@@ -104,8 +103,6 @@ def write_session(
         None = the *standard* session.
     codec
         As `mrcz_dask.write` takes it.
-    mdoc
-        Whether to write a SerialEM ``.mdoc`` beside each stack.
     listener
         Told when the phase ``simulate`` begins, of every stack, and when it is over.
 
@@ -140,9 +137,8 @@ def write_session(
             time, dose = exposure.time.isoformat(), stack.truth.dose
             meta = {"voltage": float(VOLTAGE), "time": time, "simulated": True}
             write(path, stack.frames, codec=codec, pixel_size=PIXEL_SIZE, meta=meta, durable=False)
-            if mdoc:
-                text = mdoc_text(exposure, len(stack.frames), dose)
-                Path(f"{path}.mdoc").write_text(text, encoding="ascii")
+            text = mdoc_text(exposure, len(stack.frames), dose)
+            Path(f"{path}.mdoc").write_text(text, encoding="ascii")
             group = truth.create_group(exposure.stem, attributes={"index": i, "dose": dose, "time": time})
             for name in (*IMAGES, "drift"):
                 group.create_array(name, data=getattr(stack.truth, name))

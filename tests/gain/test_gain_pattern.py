@@ -43,7 +43,7 @@ def test_the_order_of_stacks_changes_nothing(stacks: tuple[Path, ...]) -> None:
 def test_groups_hold_every_stack_once_and_few_at_a_time(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     paths, groups = [Path(str(k)) for k in range(number)], list[list[Path]]()
 
-    def verdicts(stacks: list[Path], _: object) -> list[None]:
+    def verdicts(stacks: list[Path]) -> list[None]:
         groups.append([*stacks])
         stacks.clear()
         return []

@@ -84,12 +84,6 @@ def test_the_same_seed_writes_the_same_files(written: tuple[Path, Any], tmp_path
     assert contents(tmp_path) == contents(written[0])
 
 
-def test_mdocs_can_be_left_out(tmp_path: Path) -> None:
-    paths = write_session(tmp_path / "plain", replace(PARAMS, stacks=1), mdoc=False, codec="lz4:1")
-    assert not list((tmp_path / "plain").glob("*.mdoc"))
-    assert mrcz_dask.read(paths[0]).shape == (4, 64, 80)
-
-
 def test_events_tell_of_every_stack(tmp_path: Path) -> None:
     events: list[Message] = []
     paths = write_session(tmp_path, PARAMS, listener=events.append)

@@ -127,7 +127,7 @@ def check_size(chunk: ChunkHeader, nbytes: int) -> None:
         raise DamagedError(f"the chunk holds {chunk.nbytes} bytes, a frame has {nbytes}")
 
 
-def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], nthreads: int = 1) -> None:
+def decompress_into(chunk: bytes | memoryview, out: NDArray[Any]) -> None:
     """Decompress a frame's blosc chunk into a C-contiguous array of exactly its size.
 
     Raises
@@ -140,6 +140,6 @@ def decompress_into(chunk: bytes | memoryview, out: NDArray[Any], nthreads: int 
     if header.cbytes != len(chunk):
         raise DamagedError(f"the chunk says it has {header.cbytes} bytes, {len(chunk)} are there")
     try:
-        blosc2.decompress2(chunk, dst=out.reshape(-1).view(np.uint8), nthreads=nthreads)
+        blosc2.decompress2(chunk, dst=out.reshape(-1).view(np.uint8), nthreads=1)
     except (ValueError, RuntimeError) as error:
         raise DamagedError(f"the {header.codec or 'copied'} chunk cannot be decoded ({error})") from error

@@ -91,17 +91,12 @@ def picture(frame: NDArray[Any], look: FrameDisplay) -> Picture:
     return Picture(shape, np.asarray(np.nan_to_num(scaled, nan=0.0), np.uint8), box, (low, high))
 
 
-def binned(image: NDArray[Any], side: int = SIDE) -> tuple[NDArray[np.float32], int]:
-    """Return an image reduced by averaging square blocks of pixels, and the side of a block in pixels.
+def binned(image: NDArray[Any]) -> tuple[NDArray[np.float32], int]:
+    """Reduce an image to at most `SIDE` pixels a side; return means of blocks, and a block's side in pixels.
 
-    Parameters
-    ----------
-    image
-        (ny, nx).
-    side
-        Most pixels a side of the result; last rows and columns that fill no block are left out.
+    Last rows and columns that fill no block are left out.
     """
-    block = int(min(max(1, -(-max(image.shape) // side)), *image.shape))
+    block = int(min(max(1, -(-max(image.shape) // SIDE)), *image.shape))
     if block == 1:
         return np.asarray(image, np.float32), 1
     ny, nx = (n // block * block for n in image.shape)

@@ -77,7 +77,7 @@ class LossCurve(NamedTuple):
         return 1 - found / math.exp(self.coefficients[0])
 
 
-def loss_curve(params: CountingParams, quantum: float = 0.0, seed: int = SEED) -> LossCurve:
+def loss_curve(params: CountingParams, quantum: float = 0.0) -> LossCurve:
     """Measure the loss curve of a detector by counting simulated frames with more and more electrons.
 
     Parameters
@@ -86,12 +86,10 @@ def loss_curve(params: CountingParams, quantum: float = 0.0, seed: int = SEED) -
         Parameters of counting, with the charge, width and sharing of the detector.
     quantum
         ADU per read noise if the frames are whole numbers, so that they are rounded in the same way; 0 = not.
-    seed
-        Seed of the simulated frames.
     """
     counts = []
     for i, occupancy in enumerate((0.0, *OCCUPANCIES)):
-        stack = simulated(params, quantum, seed + i, occupancy)
+        stack = simulated(params, quantum, SEED + i, occupancy)
         finder = EventFinder(Detector(stack.offset, stack.noise), params)
         events = electrons = 0
         for k in range(stack.params.frames):
@@ -135,7 +133,6 @@ def true_spectrum(
     occupancy: float,
     noise: float,
     quantum: float = 0.0,
-    seed: int = SPECTRUM_SEED,
 ) -> ChargeSpectrum:
     """Find the true charge spectrum of electrons: the one with which simulated frames give the measured one.
 
@@ -156,13 +153,11 @@ def true_spectrum(
         Noise of an event's charge, as `charge_spectrum` took it.
     quantum
         ADU per read noise if the frames are whole numbers; 0 = not.
-    seed
-        Seed of the simulated frames.
     """
     charge, width = measured
     for turn in range(TURNS):
         truth = replace(params, charge=charge, width=width)
-        stack = simulated(truth, quantum, seed + turn, occupancy / FOUND)
+        stack = simulated(truth, quantum, SPECTRUM_SEED + turn, occupancy / FOUND)
         detector = Detector(stack.offset, stack.noise)
         finder = EventFinder(detector, params)
         charges = [finder.find(stack.frame(k).values).charge for k in range(stack.params.frames)]

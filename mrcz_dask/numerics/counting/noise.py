@@ -115,19 +115,17 @@ def classes(noise: Floats) -> NDArray[np.uint8]:
     return found.astype(np.uint8)
 
 
-def detector_from(dark: Floats, noise: Floats, gain: Floats | None = None) -> Detector:
+def detector_from(dark: Floats, noise: Floats) -> Detector:
     """Make a detector from dark and noise images: one noise for quiet pixels, unusable ones left out.
 
     The noise of a pixel from some 100 frames is known to 7 %; that of all quiet ones together much better.
     """
     kind = classes(noise)
     quiet = kind == 0
-    return Detector(dark, np.where(quiet, np.sqrt(np.mean(noise[quiet] ** 2)), noise), gain, kind == 2)
+    return Detector(dark, np.where(quiet, np.sqrt(np.mean(noise[quiet] ** 2)), noise), unused=kind == 2)
 
 
-def estimate_detector(
-    frames: NDArray[Any], params: CountingParams | None = None, gain: Floats | None = None
-) -> Detector:
+def estimate_detector(frames: NDArray[Any], params: CountingParams | None = None) -> Detector:
     """Estimate the detector's dark and read noise from raw frames with electrons, (n, ny, nx), if there are
     no dark frames.
 
@@ -137,14 +135,11 @@ def estimate_detector(
         Raw, at least 32; the offset of a pixel is known to some 1.2 read noises / root n.
     params
         Charge, width and sharing, with which electrons are found and kept out of the statistics.
-    gain
-        (ny, nx) relative gain; None = 1.
     """
     dark, noise = data_statistics(frames)
     for _ in range(REFINEMENTS):
-        detector = detector_from(dark, noise, gain)
-        dark, noise = _without_electrons(frames, detector, params)
-    return detector_from(dark, noise, gain)
+        dark, noise = _without_electrons(frames, detector_from(dark, noise), params)
+    return detector_from(dark, noise)
 
 
 def _without_electrons(
