@@ -129,7 +129,9 @@ def _listen(
 
     def source(counting: CountStream) -> Listen:
         """Listen from where the counting ends."""
-        listener = stream.listener(next_number=counting.next_number, safe=counting.safe_number, listen=tell)
+        listener = stream.listener(
+            next_number=counting.next_number, safe=counting.safe_number, check=counting.check, listen=tell
+        )
         tell(Noted(f"frames are taken at {listener.address}"))
         return listener
 

@@ -26,7 +26,7 @@ from mrcz_dask.engine.jobs import (
     open_cluster,
     show_jobs,
 )
-from mrcz_dask.engine.local import deaf_to_interrupts, local_cluster, wait_for_workers
+from mrcz_dask.engine.local import local_cluster, quiet_ends, wait_for_workers
 from mrcz_dask.engine.memory import MemoryEstimate, WorkerPlan, environment, give_back, plan_workers
 from mrcz_dask.engine.queues import ADDRESS, QueueSettings, clock
 from mrcz_dask.values.checks import expect
@@ -242,7 +242,7 @@ def _queued(
         guard_dashboard(cluster, dashboard)
         _warn_of_dashboard(dashboard, listen)
         _warn_of_plain(address, listen)
-        client.register_plugin(deaf_to_interrupts())
+        client.register_plugin(quiet_ends())
         begin_jobs(cluster, settings)
         _wait_for_a_job(client, cluster, settings, listen)
         adapt(cluster, settings, settings.jobs[0])

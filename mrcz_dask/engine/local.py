@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from mrcz_dask.engine.hosts import LOOPBACK, guard_dashboard
@@ -78,29 +79,30 @@ def local_cluster(
     if dask.config.get("distributed.comm.require-encryption"):
         library("cryptography", "hpc", "encrypted connections")
         security = Security.temporary()
-    with (
-        _killing() as kill,
-        dask.config.set(settings),
-        LocalCluster(n_workers=0, host=LOOPBACK, security=security, **options) as cluster,
-        Client(cluster, set_as_default=False, direct_to_workers=direct) as client,
-    ):
-        guard_dashboard(cluster, options["dashboard_address"])
-        try:
-            cluster.scale(number)
-            if again:
-                cluster.adapt(minimum=number, maximum=number)
-            wait_for_workers(client, number, START_SECONDS)
-            while len(cluster.workers) < number:  # it notes them a moment after the scheduler does
-                check_stop()
-                time.sleep(0.01)
-        except TimeoutError as error:
-            kill()
-            raise SessionError(f"{error}; give fewer --workers, or run again") from error
-        except BaseException:
-            kill()
-            raise
-        client.register_plugin(deaf_to_interrupts())
-        yield cluster, client
+    with _killing() as kill, dask.config.set(settings):
+        with _deaf_to_interrupts():
+            started = LocalCluster(n_workers=0, host=LOOPBACK, security=security, **options)
+        with (
+            started as cluster,
+            Client(cluster, set_as_default=False, direct_to_workers=direct) as client,
+        ):
+            guard_dashboard(cluster, options["dashboard_address"])
+            try:
+                cluster.scale(number)
+                if again:
+                    cluster.adapt(minimum=number, maximum=number)
+                wait_for_workers(client, number, START_SECONDS)
+                while len(cluster.workers) < number:  # it notes them a moment after the scheduler does
+                    check_stop()
+                    time.sleep(0.01)
+            except TimeoutError as error:
+                kill()
+                raise SessionError(f"{error}; give fewer --workers, or run again") from error
+            except BaseException:
+                kill()
+                raise
+            client.register_plugin(quiet_ends())
+            yield cluster, client
 
 
 @contextmanager
@@ -127,15 +129,37 @@ def _killing() -> Iterator[Callable[[], None]]:
         logging.disable(quiet)
 
 
-def deaf_to_interrupts() -> WorkerPlugin:
-    """Return a Dask plugin that makes workers ignore Ctrl-C; the command ends them in order."""
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let threads that are started in the block, and all processes that they start, take no Ctrl-C.
+
+    These are Dask's loop and its workers, from their first moment on; the command ends them in order.
+    """
+    resource_tracker.ensure_running()  # it would let Ctrl-C through again in the thread that starts it
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def quiet_ends() -> WorkerPlugin:
+    """Return a Dask plugin for workers that ignores Ctrl-C, and a heartbeat that fails as the scheduler ends.
+
+    The command ends workers in order. A scheduler that is lost is said by the command itself.
+    """
     from distributed import WorkerPlugin
 
-    class DeafToInterrupts(WorkerPlugin):
-        """Makes a worker ignore Ctrl-C."""
+    class QuietEnds(WorkerPlugin):
+        """Makes a worker ignore Ctrl-C, and say nothing of its last heartbeat."""
 
         def setup(self, worker: object) -> None:
-            """Ignore SIGINT from now on."""
+            """Ignore SIGINT from now on, and filter the log."""
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            logging.getLogger("distributed.worker").addFilter(_is_no_heartbeat)
 
-    return DeafToInterrupts()
+    return QuietEnds()
+
+
+def _is_no_heartbeat(record: logging.LogRecord) -> bool:
+    return "during heartbeat" not in record.getMessage()

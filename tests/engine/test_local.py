@@ -70,3 +70,17 @@ def test_connections_are_encrypted_where_the_configuration_of_dask_asks_for_it()
                 while stranger.recv(100):
                     pass
                 raise ConnectionResetError
+
+
+def test_ctrl_c_reaches_no_worker_and_a_last_heartbeat_is_not_told() -> None:
+    """A terminal sends Ctrl-C to all processes; workers take none from their first moment on."""
+
+    def told() -> tuple[bool, bool]:
+        record = logging.LogRecord("", logging.ERROR, "", 0, "it failed during heartbeat", None, None)
+        blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+        return blocked, bool(logging.getLogger("distributed.worker").filter(record))
+
+    with open_client(ClientOptions(1), LITTLE, silent) as client:
+        assert isinstance(client, DaskClient)
+        assert list(client.client.run(told).values()) == [(True, False)]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -110,6 +110,20 @@ class CountStream:
 
     # Frames arrive.
 
+    def check(self, dtype: np.dtype[Any], shape: tuple[int, int]) -> None:
+        """Check that frames of a type and shape (ny, nx) can be counted.
+
+        Raises
+        ------
+        ParameterError
+            They are not from the detector of the calibration, or complex.
+        """
+        if shape != self._calibration.shape or dtype.kind == "c":
+            raise ParameterError(
+                f"frames are {dtype} {shape}; expected counts {self._calibration.shape}, as the detector's "
+                "calibration; give the calibration of this camera (--calibration)"
+            )
+
     @property
     def missing(self) -> int:
         """Number of frames that never arrived, judged by gaps in the numbers of received frames."""
@@ -166,11 +180,7 @@ class CountStream:
         self._send_waiting()
 
     def _begin(self, about: StreamInfo, number: int) -> OpenStack:
-        if tuple(about.shape) != self._calibration.shape:
-            raise ParameterError(
-                f"frames of stream {about.stream!r} are {about.shape}; expected {self._calibration.shape}, "
-                "as the detector's calibration; give the calibration of this camera (--calibration)"
-            )
+        self.check(np.dtype(about.dtype), about.shape)
         folder, name = self.options.folder, stack_name(about.stream, number, about.stack)
         if (folder / f"{name}.mrcz").exists():
             raise OutputExistsError(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
+from itertools import chain, count
 from pathlib import Path
 
 from mrcz_dask.formats.compression.codecs import Codec, resolve
@@ -167,7 +168,10 @@ class Recorder(Closing):
                 self.recorded += len(run)
 
     def _begin(self, about: StreamInfo, number: int) -> FrameSpool:
-        path = self.folder / f".{stack_name(about.stream, number, about.stack)}{SPOOL}"
+        name = stack_name(about.stream, number, about.stack)
+        # another stream or stack may have the name already, such as `a` and `A` where files ignore case
+        paths = (self.folder / f".{name}{f'-{k}' if k else ''}{SPOOL}" for k in chain([0], count(2)))
+        path = next(path for path in paths if not os.path.lexists(path))
         return FrameSpool.create(path, asdict(about))
 
     def _chunk(self, frame: Frame, about: StreamInfo) -> bytes:

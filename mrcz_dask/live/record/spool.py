@@ -25,7 +25,7 @@ from mrcz_dask.live.frames import Frame
 from mrcz_dask.values.errors import DamagedError, FormatError
 
 LARGEST_NUMBER = 1 << 53
-_LATEST = 1e11  # seconds since 1970
+_LATEST = 6e10  # seconds before and after 1970: years that dates can hold
 _MOST_LEVELS = 16
 
 
@@ -73,7 +73,7 @@ def whole_number(value: object, key: str, most: int = LARGEST_NUMBER) -> int:
 
 
 def finite_number(value: object, key: str) -> float:
-    """Return a value that is a number below 1e11, as times in seconds since 1970 are.
+    """Return a value that is a number below 6e10, as times in seconds since 1970 are.
 
     Raises
     ------

@@ -45,9 +45,9 @@ def stack_name(stream: str, first: int, stack: str) -> str:
 
 def first_number(spool: FrameSpool) -> int:
     """Return the number of a stack's first frame, from its spool file's name: its record may be damaged."""
-    end = 1 + len(stack_name(spool.about.stream, 0, ""))
-    digits = spool.path.name[end - 10 : end]
-    return int(digits) if digits.isdecimal() else spool.entries[0].number
+    start = len(stack_name(spool.about.stream, 0, "")) - len(f"{0:010d}")
+    digits = re.match(r"[0-9]{10,}", spool.path.name[1 + start :])
+    return int(digits[0]) if digits else spool.entries[0].number
 
 
 def write_stack(spool: FrameSpool, target: Path, settings: Mapping[str, Any]) -> Path:

@@ -32,6 +32,7 @@ _MOST_FRAMES, _MOST_BYTES = 256, 256 << 20
 _MOST_PARTS = 5
 _MOST_WARNINGS = 20
 NumberOf = Callable[[str], int]
+Check = Callable[[np.dtype[Any], tuple[int, int]], None]
 
 
 @dataclass(slots=True)
@@ -68,6 +69,9 @@ class Listen(Closing):
         End when all senders that came have closed.
     largest
         Bytes of the largest frame.
+    check
+        Raises a `ParameterError` for frames of a type and shape (ny, nx) that are not taken: their sender is
+        refused, and all others go on.
     listen
         Gets warnings.
 
@@ -94,11 +98,12 @@ class Listen(Closing):
         keys: tuple[bytes, bytes] | None = None,
         until_closed: bool = False,
         largest: int = LARGEST,
+        check: Check | None = None,
         listen: Listener = messages.silent,
     ) -> None:
         self._next_number, self._safe_below = next_number, safe
         self._token, self._until_closed, self._largest = token, until_closed, largest
-        self._listener, self._warnings = listen, 0
+        self._check, self._listener, self._warnings = check, listen, 0
         self._peers: dict[bytes, _Peer] = {}
         self._replaced_sessions: set[str] = set()
         self._expected: dict[str, int] = {}
@@ -223,7 +228,7 @@ class Listen(Closing):
                 )
         except BrokenInTransitError:
             self._answer(sender, b"AGAIN")
-        except (FormatError, DtypeError) as error:
+        except (FormatError, DtypeError, ParameterError) as error:
             self._refuse(sender, str(error))
 
     def _greet(self, sender: bytes, hello: Hello) -> None:
@@ -263,6 +268,8 @@ class Listen(Closing):
                 "one shape and dtype from a sender; close it and make a new one"
             )
         else:
+            if self._check is not None:
+                self._check(*kind)
             chunk = payload if announced.encoding == "blosc" else None
             self._batch.append(replace(announced.frame, data=announced.pixels(payload), chunk=chunk))
             self._expected[peer.stream] = number + 1

@@ -35,7 +35,7 @@ _LARGEST_HEADER = 1 << 16
 _LARGEST_NUMBER = 1 << 53
 _LARGEST_CHUNK = (1 << 31) - (1 << 20)
 _BLOCK = 1 << 20
-_LATEST = 1e11  # seconds since 1970
+_LATEST = 6e10  # seconds before and after 1970: years that dates can hold
 _TICK = 50  # ms
 
 

@@ -15,6 +15,7 @@ from mrcz_dask.formats import provenance
 from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.mrc.reader import StackReader
 from mrcz_dask.formats.verify import verify_file
+from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record import recorder as module
 from mrcz_dask.live.record.recorder import Recorder
 from mrcz_dask.live.record.stacks import recorded
@@ -348,3 +349,16 @@ def test_a_place_that_no_file_can_hold_is_refused(tmp_path: Path, wrong: dict[st
         assert recorder.recorded == 0
         recorder.append([frame(0), replace(frame(1), number=np.int64(1), time=np.float32(5))])
     check(tmp_path, [0, 1])
+
+
+def test_stacks_whose_files_would_have_one_name_are_all_recorded(tmp_path: Path) -> None:
+    data, first = np.ones((4, 4), np.uint8), (1 << 53) - 2
+    with Recorder(tmp_path) as recorder:
+        recorder.append([Frame(0, 0.0, data, "0000000000", stream="a")])
+        recorder.append([Frame(0, 0.0, 2 * data, stream="a_0000000000")])
+        recorder.append([Frame(first, 0.0, 3 * data, stream="last")])
+    found = {path.stem: mrcz_dask.read(path)[0, 0, 0] for path in tmp_path.glob("*.mrcz")}
+    name = "a_0000000000_0000000000"
+    assert found == {name: 1, f"{name}-2": 2, f"last_{first}": 3}
+    steps = [mrcz_dask.read_footer(path)["provenance"][0] for path in tmp_path.glob("*.mrcz")]
+    assert [step["results"]["missing"] for step in steps] == [0, 0, 0]
