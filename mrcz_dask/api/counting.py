@@ -35,7 +35,7 @@ class RawSession(Protocol):
 
     @property
     def inputs(self) -> InputParams:
-        """Options for reading files that do not say it themselves."""
+        """Options for files whose headers leave something open."""
         ...
 
 
@@ -114,7 +114,7 @@ def count(
     defects
         List or map of bad pixels.
     inputs
-        How files are read that do not say it themselves.
+        How files are read whose headers leave something open.
     overwrite
         Whether outputs of other parameters are replaced.
     client

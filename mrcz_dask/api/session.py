@@ -46,7 +46,7 @@ class Stack:
     entry
         What the header and the .mdoc say about the movie.
     inputs
-        How the file is read where it does not say it itself.
+        How the file is read where its header leaves something open.
     """
 
     entry: StackEntry
@@ -82,7 +82,7 @@ class Session:
     discovery
         The movies, and the files that were left out with the reasons.
     inputs
-        How files are read that do not say it themselves.
+        How files are read whose headers leave something open.
     """
 
     discovery: Discovery
@@ -247,7 +247,7 @@ def open_session(
     recursive
         Whether folders below are searched, too.
     inputs
-        How files are read that do not say it themselves.
+        How files are read whose headers leave something open.
 
     Returns
     -------

@@ -143,7 +143,7 @@ def choose(
     output
         Folder of the outputs; left out if it lies in one of the folders.
     inputs
-        How stacks are read where they do not say it.
+        How stacks are read where headers leave something open.
     recursive
         Look into the folders below, too.
     movies

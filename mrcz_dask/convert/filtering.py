@@ -73,7 +73,7 @@ def filter_outliers(
     stem, resume
         See `recompress`.
     params
-        How the stack is read where it does not say it.
+        How the stack is read where its header leaves something open.
     overwrite
         Replace an output that is there.
 

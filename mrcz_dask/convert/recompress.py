@@ -93,7 +93,7 @@ def recompress(
     stem
         What the output is called, with folders; None = the stem of the stack's name.
     params
-        How the stack is read where it does not say it.
+        How the stack is read where its header leaves something open.
     overwrite
         Replace an output that is there.
     resume

@@ -71,7 +71,7 @@ class Calibration:
 
     @cached_property
     def digest(self) -> str:
-        """Digest of all that decides which events are found, to recognize outputs of another calibration."""
+        """Digest of images and parameters; outputs counted with another calibration record another one."""
         images = [digest_array(getattr(self, name).astype(np.float32)) for name in _IMAGES]
         return digest_bytes(canonical([images, self._numbers()]))
 

@@ -48,7 +48,7 @@ class CountPlan:
     find, fractions
         Parameters by which electrons are found and made into frames.
     inputs
-        How files are read that do not say it themselves.
+        How files are read whose headers leave something open.
     events
         Whether event lists are written.
     references
@@ -181,7 +181,7 @@ def count_plan(
     find, fractions
         Parameters by which electrons are found and made into frames.
     inputs
-        How files are read that do not say it themselves.
+        How files are read whose headers leave something open.
     exclude
         Names or patterns of stacks in the folders that are left out, as `discover` takes them.
     events

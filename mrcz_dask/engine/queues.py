@@ -298,7 +298,7 @@ _READ = {
 
 @dataclass(frozen=True, slots=True)
 class QueueSystem:
-    """Facts about a queue system.
+    """How jobs of one queue system, such as Slurm, are described and shown.
 
     Attributes
     ----------

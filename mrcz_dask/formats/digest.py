@@ -133,7 +133,7 @@ def whole_digest(path: Path) -> str:
 
 
 def digests_below(folder: Path, but: str) -> dict[str, str]:
-    """Return the digest of each file below a folder by its name there, but of the one that will hold them."""
+    """Return the digests of the files below a folder, by name; without the file that will hold them."""
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return {name: file_digest(path) for name, path in sorted(files.items()) if name != but}
 

@@ -88,7 +88,7 @@ def read_bytes(handle: int, count: int, offset: int) -> bytes:
 
 
 class Closing(ABC):
-    """Base class of what is closed at the end of a ``with`` block."""
+    """Base class of objects that a ``with`` block closes at its end."""
 
     @abstractmethod
     def close(self) -> None:

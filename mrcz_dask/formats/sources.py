@@ -44,7 +44,7 @@ def open_source(
         A path, bytes, or a seekable binary stream; ``file.h5::/path`` and ``store.zarr::/path`` name an array
         in a file.
     params
-        How it is read where the file does not say it.
+        How it is read where its header leaves something open.
     permissive
         Warn instead of failing where something of an MRC file can still be read.
     complain
@@ -126,7 +126,7 @@ def read(
     permissive
         Warn instead of failing where something of an MRC file can still be read.
     params
-        How it is read where the file does not say it.
+        How it is read where its header leaves something open.
     nthreads
         Threads, by default as many as there are cores.
 

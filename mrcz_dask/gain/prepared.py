@@ -310,7 +310,7 @@ def place_defects(
     mask: Mask, shape: tuple[int, int], pattern: SessionPattern | None
 ) -> tuple[Orientation, float, str]:
     """Find the orientation of a map of defects: return it, the share of its pixels that are bad in the
-    stacks, and what decided.
+    stacks, and how it was decided.
 
     Parameters
     ----------

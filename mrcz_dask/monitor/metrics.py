@@ -32,7 +32,7 @@ class Metrics(Collector):
         self._session = session
 
     def describe(self) -> list[Metric]:
-        """Return no names in advance; Prometheus learns them when it collects."""
+        """Return nothing: Prometheus learns the names of the metrics when it collects their values."""
         return []
 
     def collect(self) -> Iterator[Metric]:

@@ -179,7 +179,7 @@ class FrameSum:
 
 
 def narrowest(bound: int, *at_least: Array) -> np.dtype[Any]:
-    """Return the narrowest signed integer dtype that holds `bound`, and is no narrower than some arrays.
+    """Return the narrowest signed integer dtype that holds `bound` and is at least as wide as the arrays.
 
     Raises
     ------

@@ -58,7 +58,7 @@ def joined(children: Iterable[object]) -> Markup:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], name: str) -> Markup:
-    """Build an HTML table that scrolls sideways if it is wide; `name` is read to the blind."""
+    """Build an HTML table that scrolls sideways if it is wide; screen readers say its `name`."""
     head = element("tr", *(element("th", text, scope="col") for text in header))
     body = joined(element("tr", *(element("td", cell) for cell in row)) for row in rows)
     made = element("table", element("thead", head), element("tbody", body))

@@ -88,7 +88,7 @@ def _gain(about: Mapping[str, Any], params: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unnamed_settings(data: SessionData) -> dict[str, Any]:
-    """Return the changed settings that no option of `koma` can set, so only Python did."""
+    """Return settings that differ from their defaults and that Python alone can set, no option of `koma`."""
     usual = Settings().to_dict()
     found = {}
     for group in (f.name for f in fields(Settings)):

@@ -61,7 +61,7 @@ def discover(
     recursive
         Look into the folders below, too.
     inputs
-        How files are read where they do not say it: the sign of 8-bit MRC, raw frames of EER.
+        How files are read where headers leave something open: the sign of 8-bit MRC, raw frames of EER.
     outputs
         Take outputs of KOMA as stacks, too.
 

@@ -31,7 +31,7 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Name of a group of stacks that show the same specimen, and what tells so."""
+    """Name of a group of stacks that show the same specimen, and the evidence, such as a name."""
 
     name: str
     reason: str

@@ -224,7 +224,7 @@ class SessionStore:
         self._put(f"blocks/{digest}", arrays, about)
 
     def block(self, digest: str, total: WindowSum[Any], members: frozenset[Any]) -> WindowSum[Any]:
-        """Read the sum of a block of stacks, which are `members`, into `total`, and return it.
+        """Read the stored sum of a block of stacks, the `members`, into `total`, and return `total`.
 
         Raises
         ------
@@ -367,7 +367,7 @@ def key_of(stem: str) -> str:
 
 
 def remedy_of(group: Path) -> str:
-    """Return what makes a damaged group of the store again."""
+    """Return the remedy for a damaged group of the store, for messages."""
     return f"remove the folder {group} and run again"
 
 

@@ -15,7 +15,7 @@ from mrcz_dask.values.texts import some
 
 
 def store_problems(path: Path) -> list[str]:
-    """Read all of a session store, and return what is not as it was written."""
+    """Read all of a session store; return a text for each part that differs from what was written."""
     problems, names = [], set()
     levels = ["", *(name for name in GROUPS if (path / name).exists())]
     places = [place for name in levels[1:] for place in sorted((path / name).glob("[!.]*")) if place.is_dir()]

@@ -74,7 +74,7 @@ class ProcessorGroup(OptionGroup, panel="Processors"):
         return LiveParams(regions.pop("", None), every, parse_memory(self.memory), seconds, regions)
 
     def first_values(self) -> dict[str, dict[str, Any]]:
-        """Return the values given with --set, by processor and parameter; JSON where it is, else text.
+        """Return the values given with --set, by processor and parameter, read as JSON if they are JSON.
 
         Raises
         ------

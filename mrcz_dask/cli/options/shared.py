@@ -44,7 +44,7 @@ class SelectionGroup(OptionGroup, panel="Session"):
 
 
 class InputGroup(OptionGroup, panel="Reading"):
-    """Options for reading files that do not say it themselves: sign, packing, frames of EER."""
+    """Options for files whose headers leave something open: sign of pixels, packing, frames of EER."""
 
     mode0: Mode0 = option(
         "auto",

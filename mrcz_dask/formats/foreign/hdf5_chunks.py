@@ -31,7 +31,7 @@ _BLOCK = 8192  # bytes of a block of bitshuffle that says nothing else
 
 
 class Pixels(ABC):
-    """Base class of what is sliced as an HDF5 dataset is: by numbers, slices, or all of it.
+    """Base class of readers that are sliced like an HDF5 dataset: by numbers, by slices, or as a whole.
 
     Parameters
     ----------

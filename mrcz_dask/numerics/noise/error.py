@@ -63,8 +63,7 @@ class Correlation:
         return _error(self.n, self.halves, self.apart)
 
     def less(self, other: Correlation) -> tuple[float, float]:
-        """Return R minus another R of the same frames (such as before and after correction), and the error of
-        this difference, which is small.
+        """Return the difference to another R of the same frames, such as before correction, with its error.
 
         Raises
         ------

@@ -136,9 +136,7 @@ Population = tuple[Defects, Defects]
 
 
 def hot_population(params: SimulationParams) -> Replay[Population]:
-    """Return the simulated hot pixels as a state that gives those of any stack: adjacent pairs, and single
-    ones.
-    """
+    """Return the simulated hot pixels of a session, adjacent pairs and single ones, stack after stack."""
 
     def step(before: Population, index: int) -> Population:
         """Let hot pixels die, and others be born."""

@@ -179,7 +179,7 @@ class SimulatedSession:
 
     @cached_property
     def hot(self) -> Replay[detector.Population]:
-        """The simulated hot pixels, as a state that gives those of any stack."""
+        """The simulated hot pixels of the session, from which those of any stack follow."""
         return detector.hot_population(self.params)
 
     @cached_property

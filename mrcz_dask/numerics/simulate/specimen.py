@@ -38,7 +38,7 @@ def tilt_angle(params: SimulationParams, index: int) -> float:
 
 
 def aim(params: SimulationParams, index: int) -> npt.NDArray[np.float64]:
-    """Return where stack `index` shows what several stacks show, in pixels (y, x) from where it should be."""
+    """Return by how many pixels (y, x) stack `index` misses the area at which several stacks are aimed."""
     return stream(params.seed, Purpose.AIM, index).normal(0, params.aim_error, 2)
 
 
