@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params
-from mrcz_dask.correction.plan import NO_GAIN, Plan, plan_over
+from mrcz_dask.correction.plan import Plan, plan_over
 from mrcz_dask.correction.run import Outcome
 from mrcz_dask.engine.clusters import ClientOptions
-from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.gain.options import NO_GAIN, GainOptions
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.checks import checked, expect, in_runs, raise_all, within
 from mrcz_dask.values.choices import Rule

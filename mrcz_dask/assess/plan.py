@@ -6,10 +6,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from mrcz_dask.correction.plan import NO_GAIN, STORE_SUMS, Plan, gained_plan, output_folder
+from mrcz_dask.correction.plan import STORE_SUMS, Plan, gained_plan, output_folder
 from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.places import resolved
-from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.gain.options import NO_GAIN, GainOptions
 from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.output_folder import check_space

@@ -128,7 +128,7 @@ def _run(
     movies: bool = False,
 ) -> None:
     """Do something with every stack that paths stand for; a stack that fails stops no other."""
-    from mrcz_dask.convert.batch import choose
+    from mrcz_dask.convert.conversion import choose
     from mrcz_dask.engine.clusters import open_client
     from mrcz_dask.engine.memory import MemoryEstimate
     from mrcz_dask.session.output_folder import check_space
@@ -136,23 +136,23 @@ def _run(
     inputs, where = options.params(), options.where()
     work = partial(work, folder=output, params=inputs, overwrite=options.overwrite)
     check_space(output, 0)
-    batch = choose(paths, output, inputs, recursive=options.recursive, movies=movies)
-    for path, reason in batch.failed.items():
+    conversion = choose(paths, output, inputs, recursive=options.recursive, movies=movies)
+    for path, reason in conversion.failed.items():
         alert(f"{path}: {reason}")
-    if batch.stacks:
-        memory = batch.memory_estimate(inputs) if options.workers else MemoryEstimate(0, 1)
-        with stopping(batch.kept), Bars() as tell, open_client(where, memory, tell) as client:
-            batch.run(work, phase, client, tell)
+    if conversion.stacks:
+        memory = conversion.memory_estimate(inputs) if options.workers else MemoryEstimate(0, 1)
+        with stopping(conversion.kept), Bars() as tell, open_client(where, memory, tell) as client:
+            conversion.run(work, phase, client, tell)
     if options.as_json:
-        done = [asdict(one) for one in batch.done]
-        print_json({"done": done, "skipped": batch.skipped, "failed": batch.failed})
+        done = [asdict(one) for one in conversion.done]
+        print_json({"done": done, "skipped": conversion.skipped, "failed": conversion.failed})
     else:
-        for path, reason in batch.skipped.items():
+        for path, reason in conversion.skipped.items():
             say(f"skipped: {path}: {reason}")
-        if batch.done:
-            _show(batch.done)
-    nothing = USAGE if batch.usage_error else FAILED
-    raise typer.Exit(DONE if not batch.failed else PARTLY if batch.done else nothing)
+        if conversion.done:
+            _show(conversion.done)
+    nothing = USAGE if conversion.usage_error else FAILED
+    raise typer.Exit(DONE if not conversion.failed else PARTLY if conversion.done else nothing)
 
 
 def _show(done: list[Converted]) -> None:

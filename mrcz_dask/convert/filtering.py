@@ -34,8 +34,7 @@ from mrcz_dask.numerics.reference.correction import make_correction
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.sums import StackSum, sum_stack
 from mrcz_dask.session.readback import pixel_digest
-from mrcz_dask.session.shared_readers import USUAL
-from mrcz_dask.values.params import InputParams, OutlierParams, OutputFormat
+from mrcz_dask.values.params import USUAL_INPUT, InputParams, OutlierParams, OutputFormat
 
 Frame = NDArray[Any]
 Fill = Callable[[Frame, int], Frame]
@@ -49,7 +48,7 @@ def filter_outliers(
     format: OutputFormat = "mrcz",
     *,
     stem: str | None = None,
-    params: InputParams = USUAL,
+    params: InputParams = USUAL_INPUT,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Converted:

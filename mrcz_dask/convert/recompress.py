@@ -36,9 +36,8 @@ from mrcz_dask.formats.writers import (
 from mrcz_dask.session import manifest
 from mrcz_dask.session.output_folder import forbid_overwriting, make_folder
 from mrcz_dask.session.readback import pixel_digest, read_back
-from mrcz_dask.session.shared_readers import USUAL
 from mrcz_dask.values.errors import DtypeError, FormatError, OutputExistsError, ParameterError
-from mrcz_dask.values.params import InputParams, OutputFormat
+from mrcz_dask.values.params import USUAL_INPUT, InputParams, OutputFormat
 from mrcz_dask.version import __version__
 
 Frame = NDArray[Any]
@@ -69,7 +68,7 @@ def recompress(
     *,
     keep: Keep = "sidecar",
     stem: str | None = None,
-    params: InputParams = USUAL,
+    params: InputParams = USUAL_INPUT,
     overwrite: bool = False,
     resume: bool = False,
 ) -> Converted:

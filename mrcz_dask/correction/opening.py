@@ -18,18 +18,18 @@ from mrcz_dask.gain.applied import GainedFrames, gain_for
 from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
 from mrcz_dask.session.corrections import correction_digest
-from mrcz_dask.session.shared_readers import USUAL, frames_array, identity, physical_frame, shared_reader
+from mrcz_dask.session.shared_readers import frames_array, identity, physical_frame, shared_reader
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.checks import checked
 from mrcz_dask.values.errors import DamagedError, FormatError, ParameterError, ReferenceNotFoundError
-from mrcz_dask.values.params import GainParams, InputParams
+from mrcz_dask.values.params import USUAL_INPUT, GainParams, InputParams
 
 CORRECTIONS = 4
 
 
 @checked
 def open_stack(
-    path: str | os.PathLike[str], corrected: bool = False, params: InputParams = USUAL
+    path: str | os.PathLike[str], corrected: bool = False, params: InputParams = USUAL_INPUT
 ) -> da.Array:
     """Open a stack as a dask array, one chunk a frame; pixels are read when they are computed.
 

@@ -18,7 +18,7 @@ from mrcz_dask.engine.memory import MemoryEstimate, estimate_memory
 from mrcz_dask.formats.metadata import reading
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import read_footer
-from mrcz_dask.gain.options import GainOptions, parse_gamma, stated_exposure
+from mrcz_dask.gain.options import NO_GAIN, GainOptions, parse_gamma, stated_exposure
 from mrcz_dask.gain.prepared import PreparedGain, prepare_gain
 from mrcz_dask.numerics.reference.structure import grid
 from mrcz_dask.session.discovery import discover
@@ -41,7 +41,6 @@ FIXED = {"mrcs": 1.0, "mrcs.zst": 0.9, "tiff": 0.9}
 STORE_SUMS, STORE_CORRECTION = 1.6, 1.4
 COARSE = 6.0  # bytes of a block of the three coarse images
 REFERENCES = 5.0
-NO_GAIN = GainOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mrcz_dask.engine.memory import MemoryEstimate
 from mrcz_dask.formats.digest import file_digest
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.text.mdoc import mdoc_index
-from mrcz_dask.gain.options import GainOptions
+from mrcz_dask.gain.options import NO_GAIN, GainOptions
 from mrcz_dask.gain.prepared import prepare_gain
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Rejected, Skipped, StackEntry
@@ -29,7 +29,6 @@ from mrcz_dask.values.errors import MrczDaskError, ParameterError, PlaceError, S
 from mrcz_dask.values.params import InputParams
 from mrcz_dask.values.texts import readable, visible
 
-NO_GAIN = GainOptions()
 FEWEST_DARK = 8
 
 

@@ -13,10 +13,9 @@ from mrcz_dask.counting.calibration import Calibration
 from mrcz_dask.counting.packing import CHARGE_STEPS, EventArrays
 from mrcz_dask.counting.params import FindParams
 from mrcz_dask.formats import provenance
-from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.params import USUAL_INPUT, InputParams
 
 STEP = "count"
-USUAL = InputParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def about_stack(
     params: FindParams,
     summary: Summary,
     *,
-    inputs: InputParams = USUAL,
+    inputs: InputParams = USUAL_INPUT,
     detector: Mapping[str, str] | None = None,
     more: Mapping[str, Any] | None = None,
     caveats: Iterable[str] = (),
@@ -143,7 +142,7 @@ def parameters_beside(detector: Mapping[str, str] | None, inputs: InputParams) -
     """Return the parameters that provenance records only when they are used: a user's function, unusual ways
     to read files.
     """
-    unusual = {"detector": detector and dict(detector), "input": inputs != USUAL and inputs.to_dict()}
+    unusual = {"detector": detector and dict(detector), "input": inputs != USUAL_INPUT and inputs.to_dict()}
     return {name: value for name, value in unusual.items() if value}
 
 

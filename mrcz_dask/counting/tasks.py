@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mrcz_dask.counting.calibration import calibration_once
 from mrcz_dask.counting.counter import Batch, Method, counter_of
 from mrcz_dask.counting.params import FindParams, FractionParams
-from mrcz_dask.counting.recording import USUAL, Origin, Summary, about_stack
+from mrcz_dask.counting.recording import Origin, Summary, about_stack
 from mrcz_dask.counting.rendering import write_counted
 from mrcz_dask.counting.spool import SpooledEvents
 from mrcz_dask.counting.store import event_problems, write_events
@@ -25,7 +25,7 @@ from mrcz_dask.formats.verify import verify_file
 from mrcz_dask.numerics.counting.detector import Detector
 from mrcz_dask.session.shared_readers import shared_reader
 from mrcz_dask.values.errors import DamagedError, SessionError
-from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.params import USUAL_INPUT, InputParams
 from mrcz_dask.values.records import Written
 from mrcz_dask.values.timing import phase
 
@@ -176,7 +176,7 @@ class WriteTask:
     events: str | None
     more: dict[str, Any] | None = None
     caveats: tuple[str, ...] = ()
-    inputs: InputParams = USUAL
+    inputs: InputParams = USUAL_INPUT
 
     @property
     def name(self) -> str:

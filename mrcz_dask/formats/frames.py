@@ -23,7 +23,7 @@ from mrcz_dask.values.stopping import check_stop
 Frames = int | slice | Sequence[int] | None
 FirstRow = Literal["bottom", "top"]
 PixelSizes = tuple[float, float, float] | None
-PIXELS = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8")}
+PIXEL_TYPES = {np.dtype(text) for text in ("i1", "u1", "i2", "u2", "i4", "u4", "f2", "f4", "c8")}
 
 
 class FrameSource(Closing):
@@ -281,7 +281,9 @@ def restored_type(stored: np.dtype[Any], pixels: Mapping[str, Any]) -> np.dtype[
         return stored
     is_float32 = stored == np.float32
     whole = restored.kind in "iu" and (stored.kind in "iu" or is_float32)
-    return restored if restored in PIXELS and (whole or (is_float32 and restored == np.float16)) else stored
+    return (
+        restored if restored in PIXEL_TYPES and (whole or (is_float32 and restored == np.float16)) else stored
+    )
 
 
 def dtype_text(dtype: DTypeLike) -> str:
@@ -298,8 +300,8 @@ def native(name: str, dtype: np.dtype[Any]) -> np.dtype[Any]:
         No stack can be made of such pixels.
     """
     found = np.dtype(dtype).newbyteorder("=")
-    if found not in PIXELS:
-        known = ", ".join(sorted(dtype.name for dtype in PIXELS))
+    if found not in PIXEL_TYPES:
+        known = ", ".join(sorted(dtype.name for dtype in PIXEL_TYPES))
         raise FormatError(f"{name}: has {found} pixels; expected {known}; convert it first")
     return found
 

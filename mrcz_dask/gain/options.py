@@ -150,6 +150,9 @@ class GainOptions(Parameters):
         return any(path is not None for path in (self.gain, self.dark, self.defects))
 
 
+NO_GAIN = GainOptions()
+
+
 def stated_exposure(mdoc: Path | None) -> float | None:
     """Return a stack's exposure time, seconds, from ExposureTime in its .mdoc; None if it is missing."""
     try:

@@ -17,10 +17,9 @@ from numpy.typing import DTypeLike, NDArray
 from mrcz_dask.formats.places import measure
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.values.errors import FormatError
-from mrcz_dask.values.params import InputParams
+from mrcz_dask.values.params import USUAL_INPUT, InputParams
 
 OPEN_FILES = 16
-USUAL = InputParams()
 
 
 def frames_array(
@@ -55,7 +54,7 @@ def _chunk(load: Callable[..., NDArray[Any]], arguments: tuple[Any, ...], k: int
 Known = tuple[str, int, int, InputParams]
 
 
-def identity(path: Path, params: InputParams = USUAL) -> Known:
+def identity(path: Path, params: InputParams = USUAL_INPUT) -> Known:
     """Return the values that identify a stack's file in a Dask graph: path, size, modification time,
     `params`.
     """

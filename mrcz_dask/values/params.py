@@ -92,6 +92,9 @@ class InputParams(Parameters):
         yield from one_of("eer_upsampling", self.eer_upsampling, (1, 2, 4))
 
 
+USUAL_INPUT = InputParams()
+
+
 @dataclass(frozen=True, slots=True)
 class GainParams(Parameters):
     """Parameters of the gain correction: each frame becomes (frame - dark) * gain ** gamma;

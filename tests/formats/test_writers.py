@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.formats import provenance
 from mrcz_dask.formats.frame_writer import FrameWriter
-from mrcz_dask.formats.frames import PIXELS
+from mrcz_dask.formats.frames import PIXEL_TYPES
 from mrcz_dask.formats.mrc.reader import read_header
 from mrcz_dask.formats.sidecar import sidecar_path
 from mrcz_dask.formats.sources import open_source, read, read_footer
@@ -76,7 +76,7 @@ def named(folder: Path, format: OutputFormat) -> Path:
 @pytest.mark.parametrize("format", FORMATS)
 @settings(max_examples=30, deadline=None)
 @given(
-    dtype=st.sampled_from(sorted(one.str for one in PIXELS if one.kind != "c")),
+    dtype=st.sampled_from(sorted(one.str for one in PIXEL_TYPES if one.kind != "c")),
     span=st.sampled_from(sorted(RANGES)),
     shape=st.tuples(st.integers(1, 4), st.integers(1, 20), st.integers(1, 20)),
     nthreads=st.integers(1, 3),

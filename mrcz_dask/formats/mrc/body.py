@@ -16,7 +16,7 @@ from mrcz_dask.formats.compression.codecs import Codec
 from mrcz_dask.formats.digest import checksum
 from mrcz_dask.formats.mrc.header import Statistics
 from mrcz_dask.formats.mrc.layout import FrameIndex
-from mrcz_dask.formats.mrc.modes import FOUR_BIT, PIXELS, pack, packed_row, pixel_mode
+from mrcz_dask.formats.mrc.modes import FOUR_BIT, PIXELS_OF_MODE, pack, packed_row, pixel_mode
 from mrcz_dask.formats.stats import FrameStats, combine, frame_stats
 from mrcz_dask.values.errors import DamagedError
 from mrcz_dask.values.timing import phase
@@ -57,7 +57,7 @@ class Stored:
     @property
     def file_dtype(self) -> np.dtype[Any]:
         """Dtype of the pixels in the file, little-endian."""
-        return np.dtype("<" + PIXELS[self.mode])
+        return np.dtype("<" + PIXELS_OF_MODE[self.mode])
 
     @property
     def file_shape(self) -> tuple[int, int]:

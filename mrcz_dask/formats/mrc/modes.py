@@ -9,11 +9,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from mrcz_dask.values.errors import DtypeError, FormatError, ParameterError
 
-PIXELS = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 7: "i4", 8: "u4", 12: "f2", 101: "u1"}
+PIXELS_OF_MODE = {0: "i1", 1: "i2", 2: "f4", 4: "c8", 6: "u2", 7: "i4", 8: "u4", 12: "f2", 101: "u1"}
 CODECS = {1: "blosclz", 2: "lz4", 3: "lz4hc", 4: "snappy", 5: "zlib", 6: "zstd"}  # thousands of MODE
 FOUR_BIT = 101
 _NUMBERS = {name: number for number, name in CODECS.items()}
-_MODES = {text: mode for mode, text in PIXELS.items() if mode != FOUR_BIT}
+_MODES = {text: mode for mode, text in PIXELS_OF_MODE.items() if mode != FOUR_BIT}
 _CAST_TO = {
     "float64": "float32",
     "longdouble": "float32",
@@ -41,12 +41,12 @@ def split_mode(mode: int) -> tuple[str, str | None]:
         MODE is not one that this package knows.
     """
     number, pixel = divmod(mode, 1000)
-    if mode < 0 or pixel not in PIXELS or (number and number not in CODECS):
+    if mode < 0 or pixel not in PIXELS_OF_MODE or (number and number not in CODECS):
         raise FormatError(
-            f"MODE is {mode}; expected one of {sorted(PIXELS)}, plus 1000 times a codec "
+            f"MODE is {mode}; expected one of {sorted(PIXELS_OF_MODE)}, plus 1000 times a codec "
             f"({', '.join(f'{k} {v}' for k, v in CODECS.items())}) if compressed"
         )
-    return PIXELS[pixel], CODECS.get(number)
+    return PIXELS_OF_MODE[pixel], CODECS.get(number)
 
 
 def join_mode(mode: int, codec: str | None) -> int:

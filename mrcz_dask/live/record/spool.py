@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size, decompress_into
-from mrcz_dask.formats.frames import PIXELS
+from mrcz_dask.formats.frames import PIXEL_TYPES
 from mrcz_dask.formats.mrc.modes import pixel_mode
 from mrcz_dask.formats.provenance import plain
 from mrcz_dask.formats.source import open_file, read_bytes
@@ -55,7 +55,7 @@ def check_pixels(dtype: np.dtype[Any]) -> None:
     DtypeError
         MRC cannot; names the type to cast to.
     """
-    if dtype.newbyteorder("=") not in PIXELS:
+    if dtype.newbyteorder("=") not in PIXEL_TYPES:
         pixel_mode(dtype)
 
 

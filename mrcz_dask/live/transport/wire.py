@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.formats.compression.chunks import decompress_into
-from mrcz_dask.formats.frames import PIXELS
+from mrcz_dask.formats.frames import PIXEL_TYPES
 from mrcz_dask.formats.metadata import parse_json
 from mrcz_dask.live.frames import Frame
 from mrcz_dask.live.record.spool import (
@@ -31,7 +31,7 @@ PROTOCOL = 1
 LARGEST_HEADER = 1 << 16
 _LARGEST_SIDE = 1 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_DTYPES = {dtype.newbyteorder("<").str: dtype for dtype in PIXELS}
+_DTYPES = {dtype.newbyteorder("<").str: dtype for dtype in PIXEL_TYPES}
 _DTYPE = re.compile(r"[<>|=]?[a-zA-Z]\d{1,2}")
 
 

@@ -21,7 +21,7 @@ Patch = tuple[Single, Single, Single, Single, Single, Single, Single, Single, Si
 BATCH = 128
 WIDTH = 16  # lanes in work are a multiple of this
 # fields: 9 pixels, best significance of nine places, the fit, shares down (with charge), across, before it
-PIXELS, START, OWN_U, OWN_V, OWN_CHARGE, OWN_SIGNIFICANCE = 0, 9, 10, 11, 12, 13
+START, OWN_U, OWN_V, OWN_CHARGE, OWN_SIGNIFICANCE = 9, 10, 11, 12, 13
 DOWN, ACROSS, OLD_DOWN, OLD_ACROSS = 14, 14 + TAPS, 14 + 2 * TAPS, 14 + 3 * TAPS
 SIZE = (14 + 4 * TAPS) * BATCH
 COARSE_PLACE = np.float32(round(0.4 * STEPS) / STEPS)

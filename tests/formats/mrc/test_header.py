@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, UNDETERMINED, Header, Statistics
 from mrcz_dask.formats.mrc.header import decode_meta as decode
 from mrcz_dask.formats.mrc.header import encode_meta as encode
-from mrcz_dask.formats.mrc.modes import CODECS, PIXELS
+from mrcz_dask.formats.mrc.modes import CODECS, PIXELS_OF_MODE
 from mrcz_dask.values.errors import FormatError, TruncatedError
 
 PLAIN = Header(shape=(3, 5, 7), mode=1, mz=1, pixel_size=(1.5, 1.5, 1.5), stats=Statistics(-1, 2, 0.5, 0.25))
@@ -19,7 +19,7 @@ sizes = st.floats(0.125, 100, width=32).map(lambda x: float(f"{x:.3g}"))
 headers = st.builds(
     Header,
     shape=st.tuples(*[st.integers(1, 1 << 20)] * 3),
-    mode=st.sampled_from(sorted(PIXELS)),
+    mode=st.sampled_from(sorted(PIXELS_OF_MODE)),
     codec=st.sampled_from([None, *CODECS.values()]),
     byteorder=st.sampled_from("<>"),
     pixel_size=st.none() | st.tuples(sizes, sizes, sizes),

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from mrcz_dask.formats.mrc.modes import (
     CODECS,
-    PIXELS,
+    PIXELS_OF_MODE,
     half_super_resolution,
     join_mode,
     pack,
@@ -18,7 +18,7 @@ from mrcz_dask.values.errors import DtypeError, FormatError, ParameterError
 
 
 def test_every_mode_with_every_codec() -> None:
-    for mode, pixel in PIXELS.items():
+    for mode, pixel in PIXELS_OF_MODE.items():
         for codec in (None, *CODECS.values()):
             assert split_mode(join_mode(mode, codec)) == (pixel, codec)
 

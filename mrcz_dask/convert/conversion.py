@@ -32,7 +32,7 @@ from mrcz_dask.values.texts import some
 
 
 @dataclass(frozen=True, slots=True)
-class BatchStack:
+class StackToConvert:
     """Record of one stack to be converted: its path, and the name of its output.
 
     Attributes
@@ -53,15 +53,15 @@ class BatchStack:
 
 
 @dataclass(slots=True)
-class Batch:
+class Conversion:
     """Stacks to be converted into a folder, with the results and failures so far."""
 
     folder: Path
-    stacks: list[BatchStack] = field(default_factory=list)
+    stacks: list[StackToConvert] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     usage_error: bool = True  # as far as there are failures
-    _results: dict[BatchStack, Converted] = field(default_factory=dict)
+    _results: dict[StackToConvert, Converted] = field(default_factory=dict)
 
     @property
     def done(self) -> list[Converted]:
@@ -125,7 +125,7 @@ class Batch:
         return max(estimates, key=lambda estimate: estimate.task)
 
 
-def _convert(work: Callable[..., Converted], folder: Path, stack: BatchStack) -> Converted:
+def _convert(work: Callable[..., Converted], folder: Path, stack: StackToConvert) -> Converted:
     result = work(stack.path, stem=stack.stem, resume=stack.in_folder)
     target = Path(result.output)
     return replace(result, name=stack.name, files=files_in((target, sidecar_path(target)), folder))
@@ -133,7 +133,7 @@ def _convert(work: Callable[..., Converted], folder: Path, stack: BatchStack) ->
 
 def choose(
     paths: Sequence[Path], output: Path, inputs: InputParams, *, recursive: bool = False, movies: bool = False
-) -> Batch:
+) -> Conversion:
     """Find the stacks that the user named, or that lie in folders the user named.
 
     Parameters
@@ -149,11 +149,11 @@ def choose(
     movies
         Leave out, of folders, single images and outputs of `koma`, as `koma` does.
     """
-    batch, named = Batch(output), list[tuple[Path, str, bool]]()
+    conversion, named = Conversion(output), list[tuple[Path, str, bool]]()
     for path in paths:
         try:
             if path.is_dir() and not is_zarr(path):
-                found = _stacks_within(path, output, inputs, batch, recursive=recursive, movies=movies)
+                found = _stacks_within(path, output, inputs, conversion, recursive=recursive, movies=movies)
                 named += [(stack, name, True) for stack, name in found]
             else:
                 measure(path)
@@ -161,31 +161,31 @@ def choose(
                     raise PlaceError(f"{path}: its name is no UTF-8, as names of outputs are; rename it")
                 named.append((path, path.name, False))
         except (MrczDaskError, OSError) as error:
-            batch.fail(path, error_text(error), usage_error=not path.is_dir() or is_usage_error(error))
+            conversion.fail(path, error_text(error), usage_error=not path.is_dir() or is_usage_error(error))
     names = [name for _, name, _ in named]
     if len(set(names)) < len(names):
         above = os.path.commonpath([path.absolute().parent for path, _, _ in named])
         names = [relative_name(path.absolute(), Path(above)) for path, _, _ in named]
     for (path, _, in_folder), name, stem in zip(named, names, stems_of(names), strict=True):
-        batch.stacks.append(BatchStack(path, name, stem, in_folder))
-    return batch
+        conversion.stacks.append(StackToConvert(path, name, stem, in_folder))
+    return conversion
 
 
 def _stacks_within(
-    folder: Path, output: Path, inputs: InputParams, batch: Batch, *, recursive: bool, movies: bool
+    folder: Path, output: Path, inputs: InputParams, conversion: Conversion, *, recursive: bool, movies: bool
 ) -> list[tuple[Path, str]]:
-    """Return paths and names of the stacks in a folder; note in the batch which files are none."""
+    """Return paths and names of the stacks in a folder; note in the conversion which files are none."""
     root = session_folder(folder, output)
     listing = list_stacks(root, output, recursive=recursive)
     for rejected in listing.rejected:
-        batch.fail(rejected.path, rejected.reason)
+        conversion.fail(rejected.path, rejected.reason)
     stacks = []
     for path in listing.files:
         match probe(root, listing.mdocs, path, inputs).found if movies else _try_to_open(path, inputs):
             case Skipped(_, reason):
-                batch.skipped[str(path)] = reason
+                conversion.skipped[str(path)] = reason
             case Rejected(_, reason):
-                batch.fail(path, reason)
+                conversion.fail(path, reason)
             case StackEntry() | None:
                 stacks.append((path, relative_name(path, root)))
     return stacks
