@@ -11,7 +11,6 @@ import os
 import re
 import socket
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from tornado.web import Application
@@ -44,18 +43,21 @@ def is_asked_for(listening: str, host: str, origin: str | None) -> bool:
     origin
         The request's header ``Origin``; None from what is no page.
     """
-    try:
-        names = {urlsplit(f"//{name.strip()}").hostname for name in os.environ.get(NAMES, "").split(",")}
-        name = (urlsplit(f"//{host}").hostname or "").rstrip(".")
-        page = None if origin is None else (urlsplit(origin).hostname or "").rstrip(".")
-    except ValueError:
-        return False
+    names = {_name(name.strip()) for name in os.environ.get(NAMES, "").split(",")} - {""}
+    name = _name(host)
+    page = None if origin is None else _name(re.sub(r"^\w+://", "", origin))
     far = not is_loopback(listening)
     if far:
         names |= {listening.lower(), socket.gethostname().lower(), socket.getfqdn().lower()}
     # No site can let a number point elsewhere, so numbers are safe where other machines may ask.
     known = is_loopback(name) or name in names or (far and _is_ip(name))
     return known and (page is None or page == name or is_loopback(page) or page in names)
+
+
+def _name(host: str) -> str:
+    """Return the name or number in HOST or HOST:PORT; '' if it is anything else."""
+    found = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:/\\?#@\[\],]+))(?::\d*)?", host)
+    return (found[1] or found[2]).lower().rstrip(".") if found else ""
 
 
 def _is_ip(host: str) -> bool:

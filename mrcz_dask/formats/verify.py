@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import asdict, dataclass
 from functools import partial
-from math import isclose
+from math import isclose, prod
 from typing import Any, Literal
 
 import numpy as np
 
 from mrcz_dask.formats.checksummed import ChecksummedSource
+from mrcz_dask.formats.compression.chunks import ChunkHeader, check_size
 from mrcz_dask.formats.digest import checksum, file_digest
 from mrcz_dask.formats.foreign.zarr_writer import array_digest
 from mrcz_dask.formats.frames import FrameSource
@@ -145,6 +146,10 @@ def _check_frame(reader: FrameSource, i: int) -> _CheckedFrame:
             raw, sums = reader.stored_chunk(i, check=False), reader.frame_index.checksums
             sound = sums is None or checksum(raw) == sums[i]
             if sound:
+                header = reader.header
+                if header.compressed:  # before there is memory for a shape that may be damaged
+                    nbytes = prod(header.frame_shape) * header.dtype.itemsize
+                    check_size(ChunkHeader.parse(raw), nbytes)
                 frame = np.empty(reader.shape[1:], reader.dtype)
                 reader.decode(i, raw, frame)
                 stats = frame_stats(frame)
@@ -155,5 +160,6 @@ def _check_frame(reader: FrameSource, i: int) -> _CheckedFrame:
         else:
             reader.frame(i)
     except FormatError as error:
-        return _CheckedFrame(i, str(error))
+        place = "" if str(error).startswith(reader.name) else f"{reader.name}: frame {i}: "
+        return _CheckedFrame(i, f"{place}{error}")
     return _CheckedFrame(i, None if sound else f"frame {i}: its checksum does not match", stats)

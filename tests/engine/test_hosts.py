@@ -49,6 +49,12 @@ def test_this_machine_may_ask_through_any_tunnel(listening: str, host: str, orig
         "[",
         "a b",
         ":1",
+        "[::1].example.org",
+        "[::1]example.org:1",
+        "example.org@127.0.0.1",
+        "127.0.0.1@example.org",
+        "127.0.0.1,example.org",
+        "127.0.0.1#.example.org",
     ],
 )
 def test_another_name_may_not(listening: str, host: str) -> None:
