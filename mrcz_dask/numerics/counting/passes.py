@@ -294,12 +294,10 @@ def fit_frame(
         m = likely(frame, clouds, limits, seeds, ready, work)
         if kept + m > capacity:
             return -1
-        for k in range(m):
-            first_at[kept + k, 0], first_at[kept + k, 1] = seeds[k, 0], seeds[k, 1]
+        _copy_pixels(seeds, ZERO, first_at, kept, m)
         kept = _fit_band(frame, clouds, limits, first_at, first, kept, m, work)
         waiting = found - ready
-        for k in range(waiting):
-            seeds[k, 0], seeds[k, 1] = seeds[ready + k, 0], seeds[ready + k, 1]
+        _copy_pixels(seeds, ready, seeds, ZERO, waiting)
         upto = kept if last else _before_row(first_at, searched, kept, stop - SEARCH_LAG)
         around_these = np.arange(searched, upto)
         n_hidden = search(frame, clouds, limits, first_at, around_these, hidden_at, hidden, n_hidden)
@@ -314,13 +312,26 @@ def fit_frame(
         joined, n_joined = upto, n_joined + (n - begin) - (upto - joined)
         mark_near(at, begin, n, near, newest, above)
         upto = n if last else _before_row(at, swept, n, stop - JOIN_LAG - NEAR)
-        more = n_some
-        for k in range(swept, upto):
-            some[more] = k
-            more += near[k] & CLOSE
+        more = _add_close(near, swept, upto, some, n_some)
         sweep_batches(frame, clouds, limits, electrons, some[n_some:more], work)
         swept, n_some = upto, more
     return keep(electrons, some[:n_some], n, limits.least, frame.even.shape)
+
+
+@compiled
+def _copy_pixels(at: Places, first: int, into_at: Places, into: int, n: int) -> None:
+    """Copy the pixels of n places from `first` on to another list, or to an earlier part of this one."""
+    for k in range(n):
+        into_at[into + k, 0], into_at[into + k, 1] = at[first + k, 0], at[first + k, 1]
+
+
+@compiled
+def _add_close(near: Flags, begin: int, end: int, some: Numbers, n: int) -> int:
+    """List the electrons begin..end-1 that are near another, behind n of some; return how many there are."""
+    for k in range(begin, end):
+        some[n] = k
+        n += near[k] & CLOSE
+    return n
 
 
 @compiled
