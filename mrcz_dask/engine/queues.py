@@ -298,7 +298,7 @@ _READ = {
 
 @dataclass(frozen=True, slots=True)
 class QueueSystem:
-    """How jobs of one queue system, such as Slurm, are described and shown.
+    """Record of one queue system, such as Slurm: how jobs are described to dask-jobqueue, and shown.
 
     Attributes
     ----------

@@ -214,7 +214,7 @@ def _check_cost(name: str, stored: int, array: Any) -> None:
 
 
 def _fill_values(where: str, attributes: Mapping[str, Any]) -> list[float]:
-    """Return what stands for missing pixels (netCDF, xarray), which Zarr has of floats as base64."""
+    """Read the values that mark missing pixels (netCDF, xarray); of floats, Zarr holds them as base64."""
     fills: list[float] = []
     for key in ("_FillValue", "missing_value"):
         value = attributes.get(key, [])
