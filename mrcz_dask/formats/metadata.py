@@ -145,7 +145,7 @@ def group_attributes(path: Path, remedy: str = COPY_AGAIN) -> dict[str, Any]:
     """Return the attributes of a Zarr group, after comparing them with their checksum if they have one."""
     with reading(str(path), "attributes of a Zarr group", remedy):
         content = parse_json(read_file(path / ZARR_FILE, LARGEST), str(path), remedy)
-        attributes = content.pop("attributes", None)
+        attributes = _mapping(content.pop("attributes", {}))
         content.pop("consolidated_metadata", None)
         if content != {"zarr_format": 3, "node_type": "group"}:
             raise ValueError(f"found {content}")

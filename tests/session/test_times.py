@@ -1,3 +1,4 @@
+import os
 from datetime import datetime
 from pathlib import Path
 
@@ -148,3 +149,12 @@ def test_an_mdoc_about_another_movie_of_the_folder_is_not_used(
     sources = [entry.acquired.source for entry in found.stacks]
     assert [source for source in sources if source == "mdoc"] == taken
     assert sum("has another .mdoc" in text for text in found.warnings) == 2 - len(taken)
+
+
+@pytest.mark.parametrize("seconds", [0, -(10**9), 4 * 10**9, 2**33])
+def test_files_of_any_time_are_taken(seconds: int, tmp_path: Path) -> None:
+    """As after a jump of the clock: 1970, 1938, 2096, 2242."""
+    for k in range(2):
+        write(tmp_path / f"s{k}.mrc", np.full((3, 8, 8), k, np.int16))
+        os.utime(tmp_path / f"s{k}.mrc", (seconds + k, seconds + k))
+    assert [stack.name for stack in discover(tmp_path).stacks] == ["s0.mrc", "s1.mrc"]
