@@ -214,6 +214,7 @@ def koma(
     groups: Sequence[str | None] | None = None,
     smooth_limit: float = SMOOTH_LIMIT,
     trust_reference: bool = False,
+    always: bool = False,
     cache: PathLike | None = None,
 ) -> KomaPlan:
     """Plan the outlier filter and the knock-out moving average over dask arrays in order of time.
@@ -228,7 +229,7 @@ def koma(
         Outlier mask of each movie, (ny, nx) bool, True = outlier; None = it is found.
     doses
         Dose of each movie in counts per pixel and frame; None = it is found.
-    form, rule, method, long, breaks, contrast, smooth_limit, trust_reference, cache
+    form, rule, method, long, breaks, contrast, smooth_limit, trust_reference, always, cache
         See `Session.koma`.
     groups
         Name of the specimen of each movie, None = it is that of no other: movies that show the same specimen
@@ -264,7 +265,9 @@ def koma(
     settings = Settings(
         outliers=OutlierParams(rule=rule),
         koma=replace(
-            koma_params(radius, method, form, breaks, None, long, "none", smooth_limit, trust_reference),
+            koma_params(
+                radius, method, form, breaks, None, long, "none", smooth_limit, trust_reference, always
+            ),
             groups=pairs,
         ),
         contrast=ContrastParams(floor=10.0) if contrast is None else contrast,

@@ -12,12 +12,14 @@ from mrcz_dask.api.counting import count
 from mrcz_dask.api.koma import KomaPlan
 from mrcz_dask.api.settings import CONTRAST, PathLike, koma_params, path_text, write_params
 from mrcz_dask.correction.opening import open_stack
+from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.entries import Acquired, Discovery, StackEntry
 from mrcz_dask.values.checks import checked, expect
 from mrcz_dask.values.choices import Rule
 from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.messages import Listener, silent
 from mrcz_dask.values.params import (
     SMOOTH_LIMIT,
     Breaks,
@@ -35,6 +37,9 @@ from mrcz_dask.values.params import (
 
 if TYPE_CHECKING:
     import dask.array as da
+    import distributed
+
+    from mrcz_dask.assess.assessment import Assessment
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +123,7 @@ class Session:
         groups: PathLike = "auto",
         smooth_limit: float = SMOOTH_LIMIT,
         trust_reference: bool = False,
+        always: bool = False,
         contrast: ContrastParams | None = CONTRAST,
         gain: PathLike | None = None,
         gain_divide: bool = False,
@@ -169,6 +175,9 @@ class Session:
         smooth_limit, trust_reference
             Largest smooth structure of a reference that is taken for the detector's, see `KomaParams`;
             whether the specimen is not looked for in references at all.
+        always
+            Take the pattern off also where it is too small to matter, or neighbors show the specimen beside
+            itself.
         contrast
             Limits for carbon and thick ice, which are nobody's reference; None = they are not looked for.
         gain, gain_divide, gain_rotate, gain_flip
@@ -213,13 +222,70 @@ class Session:
         settings = Settings(
             outliers=OutlierParams(rule=rule),
             koma=koma_params(
-                radius, method, form, breaks, break_after, long, groups, smooth_limit, trust_reference
+                radius, method, form, breaks, break_after, long, groups, smooth_limit, trust_reference, always
             ),
             contrast=ContrastParams(floor=10.0) if contrast is None else contrast,
             write=write_params(write, format, codec, dtype, step),
             input=self.inputs,
         )
         return KomaPlan(self.discovery, settings, options, cache)
+
+    @checked
+    def assess(
+        self,
+        output: PathLike | None = None,
+        client: ClientOptions | distributed.Client | None = None,
+        *,
+        radius: int = 12,
+        parts: Sequence[str] = ("pattern", "radius"),
+        stacks: int = 100,
+        gain: PathLike | None = None,
+        groups: PathLike = "auto",
+        listen: Listener = silent,
+    ) -> Assessment:
+        """Say whether the session has a pattern, what it costs, whether KOMA helps or harms, and what to run.
+
+        Parameters
+        ----------
+        output
+            Output folder of `koma`, whose session store is used or made; None = ``koma`` in the session's.
+        client
+            A Dask client, or where tasks run; None = a local cluster.
+        radius
+            Movies to either side of a movie, as in `koma`.
+        parts
+            Some of ``pattern`` (the verdict), ``radius``, ``stacks``, ``dose``, ``methods``.
+        stacks
+            At most so many movies are looked at, from the middle of the session; 0 = all.
+        gain
+            Gain reference, as in `koma`.
+        groups
+            Movies that show the same specimen, as in `koma`.
+        listen
+            Function that is told what happens.
+
+        Returns
+        -------
+        Assessment
+            Its `verdict` holds the pattern by scale, what harms, and the command to run.
+
+        Raises
+        ------
+        MrczDaskError, OSError
+            If nothing can be done at all: another run is at work there, no worker, no space.
+        """
+        from mrcz_dask.api.assess import run_assessment
+        from mrcz_dask.assess.plan import plan_with_room
+        from mrcz_dask.assess.results import AssessParams
+
+        out = (Path(output) if output is not None else self.discovery.folder / "koma").absolute()
+        koma = koma_params(
+            radius, "fit", "subtract", "auto", None, "before", groups, SMOOTH_LIMIT, False, False
+        )
+        settings, options = Settings(koma=koma, input=self.inputs), GainOptions(gain=path_text(gain))
+        plan = plan_with_room(self.discovery, out, settings, options, listen)
+        params = AssessParams(tuple(parts), stacks=stacks)
+        return run_assessment(plan, params, ClientOptions() if client is None else client, listen)
 
     count = count
 

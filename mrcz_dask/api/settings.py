@@ -38,6 +38,7 @@ def koma_params(
     groups: PathLike,
     smooth_limit: float,
     trust_reference: bool,
+    always: bool,
 ) -> KomaParams:
     """Build the parameters of KOMA from options; the pause `break_after` is text such as ``2h``.
 
@@ -58,6 +59,7 @@ def koma_params(
         groups=chosen,
         smooth_limit=smooth_limit,
         trust_reference=trust_reference,
+        always=always,
     )
 
 

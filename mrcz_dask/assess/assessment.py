@@ -21,6 +21,7 @@ from mrcz_dask.assess.results import (
     StackPairs,
     finite,
 )
+from mrcz_dask.assess.verdict import Verdict
 from mrcz_dask.correction.assess import AssessedStack
 from mrcz_dask.correction.plan import Plan
 from mrcz_dask.numerics.doses import middle_doses
@@ -123,6 +124,8 @@ class Assessment:
     ----------
     plan, params
         Session, and what was asked for.
+    verdict
+        The pattern, what harms, and what to do.
     stacks
         In order of time.
     means
@@ -139,6 +142,7 @@ class Assessment:
 
     plan: Plan
     params: AssessParams
+    verdict: Verdict | None
     stacks: tuple[StackLine, ...]
     means: dict[str, dict[str, Score]]
     over_dose: OverDose | None
@@ -159,6 +163,7 @@ class Assessment:
         return {
             "settings": self.plan.settings.to_dict(),
             "params": self.params.to_dict(),
+            "verdict": self.verdict and self.verdict.to_dict(),
             "stacks": [
                 line.noise.to_dict() | {"cumulative_dose": line.dose, "usable": line.usable}
                 for line in self.stacks

@@ -12,6 +12,7 @@ from typing import Any
 from mrcz_dask.assess.assessment import SUMS, WAYS, Assessment, OverRadius
 from mrcz_dask.assess.results import KINDS, VARIANTS
 from mrcz_dask.formats.atomic import write_atomic
+from mrcz_dask.numerics.reference.evidence import SCALES
 from mrcz_dask.session.output_folder import make_folder
 from mrcz_dask.values.errors import OutputExistsError
 
@@ -80,12 +81,20 @@ def write_files(files: Iterable[tuple[str, bytes]], folder: Path, overwrite: boo
 
 
 def tables(assessment: Assessment) -> Iterator[tuple[str, list[Row]]]:
-    """Yield name and rows (the header first) of each table: stacks, dose, radius, methods, fits."""
+    """Yield name and rows (the header first) of each table: pattern, stacks, dose, radius, methods, fits."""
+    if assessment.verdict is not None and assessment.verdict.evidence is not None:
+        found = assessment.verdict.evidence
+        rows = [
+            [scale, found.stacks, one.value, one.error, off.value, off.error]
+            for scale, one, off in zip(SCALES, found.pattern, found.removed, strict=True)
+        ]
+        header: Row = ["scale", "stacks", "variance", "variance_error", "removed", "removed_error"]
+        yield "assess_pattern", [header, *rows]
     if assessment.stacks:
         yield "assess_stacks", list(_stacks(assessment))
     dose, radius = assessment.over_dose, assessment.over_radius
     if dose is not None:
-        header: Row = ["stack", "other", "dose_between", *SUMS]
+        header = ["stack", "other", "dose_between", *SUMS]
         rows = [
             [stack.name, *row]
             for stack in dose.pairs

@@ -12,6 +12,7 @@ from mrcz_dask.formats.places import resolved
 from mrcz_dask.gain.options import NO_GAIN, GainOptions
 from mrcz_dask.numerics.noise.correlation import SCORED_PIXELS
 from mrcz_dask.session.discovery import discover
+from mrcz_dask.session.entries import Discovery
 from mrcz_dask.session.output_folder import check_space
 from mrcz_dask.session.store import key_of
 from mrcz_dask.values.errors import ParameterError, PlaceError
@@ -86,6 +87,21 @@ def assess_plan(
         why = {resolved(file.path): file.reason for file in discovery.skipped}
         reasons = [f"{path.name} ({why.get(resolved(path), 'not there')})" for path in missing]
         raise PlaceError(f"{len(missing)} of the given files are no stacks: {some(reasons)}; leave them out")
+    return plan_with_room(discovery, out, settings, gain, listen)
+
+
+def plan_with_room(
+    discovery: Discovery, out: Path, settings: Settings, gain: GainOptions, listen: Listener = silent
+) -> Plan:
+    """Return the plan over stacks that were found; the output folder must have room for their sums.
+
+    Raises
+    ------
+    SpaceError
+        When the output folder cannot be written or is too small.
+    FormatError, ParameterError
+        When a gain, dark or list of defects cannot be read, or does not fit the frames.
+    """
     plan = gained_plan(discovery, out, settings, gain, listen, overwrite=True)
     new = [stack for stack in plan.stacks if not (plan.store / "stacks" / key_of(stack.stem)).exists()]
     if new:  # else all may be known, also in a folder that nobody can write into

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from mrcz_dask.numerics.noise.error import Correlation
 from mrcz_dask.values.checks import whole
 from mrcz_dask.values.params import Parameters
 from mrcz_dask.values.records import Record
 
-PARTS = ("stacks", "dose", "radius", "methods")
+PARTS = ("pattern", "stacks", "dose", "radius", "methods")
+USUAL_PARTS = ("pattern", "radius")
 METHODS = ("raw", "outliers", "plain", "fit", "session")
 KINDS = ("raw", "filter", "koma", "both")
 VARIANTS = ("plain", "plain+filter", "fit", "fit+filter")
@@ -28,8 +30,9 @@ class AssessParams(Parameters):
     Attributes
     ----------
     parts
-        ``stacks``: every stack; ``dose``: sums of stacks over the dose between them; ``radius``: some stacks
-        with windows of several radii; ``methods``: some stacks corrected by several methods.
+        ``pattern``: the pattern by scale, and a verdict; ``stacks``: R of every stack; ``dose``: sums of
+        stacks over the dose between them; ``radius``: some stacks with windows of several radii;
+        ``methods``: some stacks corrected by several methods.
     methods
         Which ones: ``raw``, ``outliers`` (the filter alone), and with the filter ``plain``, ``fit``,
         ``session``.
@@ -37,16 +40,19 @@ class AssessParams(Parameters):
         Number of stacks for ``radius`` and ``methods``, evenly spread over the session.
     anchors
         Number of stacks whose sums are correlated with others at growing distance.
+    stacks
+        At most so many stacks are looked at, from the middle of the session; 0 = all.
     radii
         The radii that are compared; empty = `RADII` and the radius of the settings, as far as the session
         fills their windows.
     """
 
     _title = "assess"
-    parts: tuple[str, ...] = PARTS[:3]
+    parts: tuple[str, ...] = USUAL_PARTS
     methods: tuple[str, ...] = METHODS
     sample: int = 8
     anchors: int = 12
+    stacks: int = 100
     radii: tuple[int, ...] = ()
 
     def _problems(self) -> Iterator[str]:
@@ -54,10 +60,37 @@ class AssessParams(Parameters):
             yield from whole("radius", radius, 1, 1000)
         yield from whole("sample", self.sample, 1, 10**6)
         yield from whole("anchors", self.anchors, 1, 10**6)
+        yield from whole("stacks", self.stacks, 0, 10**6)
         for name, values, known in (("parts", self.parts, PARTS), ("methods", self.methods, METHODS)):
             if not values or not set(values) <= set(known) or len(set(values)) < len(values):
                 given = ", ".join(values) or "none"
                 yield f"{name} are {given}; expected some of {', '.join(known)}, each once"
+
+
+@dataclass(frozen=True, slots=True)
+class StackPattern(Record):
+    """The pattern of one stack, and what its neighbors show of the specimen.
+
+    Attributes
+    ----------
+    name
+        Relative to the session.
+    evidence
+        See `numerics.reference.evidence.StackEvidence`; empty without a reference.
+    beside
+        Number of neighbors that show its specimen beside itself.
+    smooth_left_out
+        Whether smooth structure of its references is not the detector's.
+    cold
+        Variance of the pattern of pixels, from those that are dark in the reference; see
+        `numerics.reference.evidence.cold_covariance`.
+    """
+
+    name: str
+    evidence: dict[str, Any]
+    beside: int
+    smooth_left_out: bool
+    cold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

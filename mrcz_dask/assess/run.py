@@ -9,9 +9,23 @@ from typing import Any, TypeVar
 
 from mrcz_dask.assess.assessment import Assessment, by_method, over_dose, over_radius, stack_lines
 from mrcz_dask.assess.files import FOLDER, json_bytes
-from mrcz_dask.assess.results import AssessParams, StackCurve, StackMethods, StackNoise, StackPairs
-from mrcz_dask.assess.scoring import score_curve, score_methods, score_pairs, score_stack
+from mrcz_dask.assess.results import (
+    AssessParams,
+    StackCurve,
+    StackMethods,
+    StackNoise,
+    StackPairs,
+    StackPattern,
+)
+from mrcz_dask.assess.scoring import (
+    score_curve,
+    score_methods,
+    score_pairs,
+    score_pattern,
+    score_stack,
+)
 from mrcz_dask.assess.tasks import ScoreTask, curve_tasks, method_tasks, pair_tasks
+from mrcz_dask.assess.verdict import verdict
 from mrcz_dask.correction.plan import Plan, forbid_mixing
 from mrcz_dask.correction.summing import SumJob, sum_session
 from mrcz_dask.correction.tasks import CorrectionTask
@@ -62,12 +76,17 @@ def assess(
     MrczDaskError, OSError
         When nothing can be done at all: no output folder, no store.
     """
-    ready, sums = sum_session(plan, client, listen)
+    if params.stacks and len(plan.stacks) > params.stacks:
+        start = (len(plan.stacks) - params.stacks) // 2
+        chosen = plan.stacks[start : start + params.stacks]
+        plan = replace(plan, discovery=replace(plan.discovery, stacks=chosen))
+    warnings: list[str] = []
+    ready, sums = sum_session(plan, client, messages.several(listen, _warnings_to(warnings)))
     failures = sums.failures
     tasks = [*correction_tasks(plan, ready)]
     scored = partial(_score, sums, client, listen, failures)
     lines, means = stack_lines(ready, [])
-    dose = radius = methods = None
+    dose = radius = methods = found = None
     words = []
     if "methods" in params.parts:
         compared = method_tasks(plan, params, ready)
@@ -97,11 +116,18 @@ def assess(
     if "methods" in params.parts:
         stacks = scored("methods", "noise by method", score_methods, StackMethods, compared)
         methods = by_method(stacks, params.methods)
+    if "pattern" in params.parts:
+        usable_tasks = [task for task in tasks if task.usable]
+        patterns = scored(
+            "pattern", "pattern of stacks", score_pattern, StackPattern, usable_tasks, _masked_window_step
+        )
+        choice = None if radius is None else radius.choice
+        found = verdict(plan, ready, patterns, choice, warnings)
     failures.sort(key=lambda failure: (failure.name, failure.phase))
     names = [stack.entry.name for stack in ready]
     copies = {one.entry.name: [names[k] for k in one.copies] for one in ready if one.copies}
     return Assessment(
-        plan, params, lines, means, dose, radius, methods, tuple(words), tuple(failures), copies
+        plan, params, found, lines, means, dose, radius, methods, tuple(words), tuple(failures), copies
     )
 
 
@@ -179,6 +205,21 @@ def _carry_out(client: Client, tasks: Sequence[Task], sums: SumJob) -> Iterator[
             Loop(client).run(sums)
 
 
+def _warnings_to(texts: list[str]) -> messages.Listener:
+    """Return a listener that adds the texts of warnings to a list."""
+
+    def listen(message: messages.Message) -> None:
+        if isinstance(message, messages.Warned):
+            texts.append(message.message)
+
+    return listen
+
+
+def _masked_window_step(index: int, task: CorrectionTask) -> Step:
+    """Return the task that makes a stack's windows from those of the stack before."""
+    return Step("window", advance_windows, window_task(task), index // CHAIN)
+
+
 def _window_step(index: int, task: CorrectionTask) -> Step:
     """Return the task that makes a stack's windows, masked and not, from those of the stack before."""
     masked, unmasked = (window_task(task, masked=masked) for masked in (True, False))
@@ -206,7 +247,7 @@ def with_found_radius(plan: Plan, client: Client, listen: messages.Listener) -> 
     OutputExistsError
         When outputs are there that were made with other parameters, and the plan does not replace them.
     """
-    found = assess(plan, AssessParams(parts=("radius",)), client, listen).over_radius
+    found = assess(plan, AssessParams(parts=("radius",), stacks=0), client, listen).over_radius
     if found is None:
         text = f"radius {plan.settings.koma.radius}: too few stacks to choose one by their noise"
         listen(messages.Noted(text))

@@ -18,12 +18,13 @@ from mrcz_dask.assess.results import (
     StackMethods,
     StackNoise,
     StackPairs,
+    StackPattern,
     finite,
     score,
     score_above,
 )
 from mrcz_dask.assess.tasks import CurveTask, MethodsTask, PairTask
-from mrcz_dask.correction.references import StoredSums, references_of
+from mrcz_dask.correction.references import StoredSums, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask, MemberRef
 from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.sources import open_source
@@ -33,6 +34,7 @@ from mrcz_dask.numerics.noise.correlation import noise_rows
 from mrcz_dask.numerics.noise.error import BlockedCorrelation, Correlation
 from mrcz_dask.numerics.outliers.weights import WEIGHT_STEPS, is_masked
 from mrcz_dask.numerics.reference.correction import ReadyCorrection
+from mrcz_dask.numerics.reference.evidence import cold_covariance
 from mrcz_dask.numerics.reference.fused import masked_sum
 from mrcz_dask.numerics.reference.koma import PatternFit
 from mrcz_dask.numerics.reference.parts import MeanImage
@@ -41,10 +43,50 @@ from mrcz_dask.session.store import SessionStore
 # Rows of frames that are kept in memory, bytes; more are read again for every radius.
 KEPT_ROWS = 1 << 27
 
+# Pixels of a reference so many standard deviations off are hot or dead, though no single stack shows it.
+ALWAYS_HOT, NORMAL = 4.0, 1.4826
+
 # Corrections of the rows that are scored, by name; None = the pixels stay as they are.
 Corrections = dict[str, ReadyCorrection | None]
 # Rows of a frame, and its dose relative to the stack's; None if it is blank.
 DosedRows = tuple[NDArray[Any], float | None]
+
+
+def score_pattern(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackPattern:
+    """Measure the pattern of a stack by scale, without pixels that are hot in most of its neighbors.
+
+    Parameters
+    ----------
+    task
+        The stack.
+    windows
+        The sums of its windows; None = they are summed here.
+
+    Raises
+    ------
+    DamagedError
+        When the store cannot be read.
+    """
+    record, store = task.record, SessionStore(task.store)
+    if not record.sound or record.mean_even is None:
+        return StackPattern(task.name, {}, 0, False)
+    whole, even = (StoredSums.load(store, task, which) for which in ("", "_even"))
+    found = references_of(task, whole, windows)
+    beside = 0 if found.shared is None else found.shared.pairs
+    if not found.images:
+        return StackPattern(task.name, {}, beside, False)
+    finder = PatternFit(found.images, replace(task.settings.koma, method="fit"))
+    away = np.abs(found.images[-1] - np.median(found.images[-1]))
+    hot = away > ALWAYS_HOT * NORMAL * np.median(away)
+    pattern, pattern_even = (
+        finder.find(sums.mean, mean / sums.n, sums.mask | hot)
+        for sums, mean in ((whole, record.mean), (even, record.mean_even))
+    )
+    good = ~(whole.mask | hot)
+    evidence = evidence_of(task, found, pattern, pattern_even, int(np.count_nonzero(good)))
+    own = whole.mean.values * np.float32(whole.mean.factor * whole.n / record.mean)
+    cold = cold_covariance(own, found.images[-1], good)
+    return StackPattern(task.name, evidence, beside, found.left_out, float(f"{cold:.4g}"))
 
 
 def score_stack(task: CorrectionTask, windows: WindowSums | Exception | None = None) -> StackNoise:

@@ -1,4 +1,4 @@
-"""`mrcz-dask assess`: measures a session's correlated noise, to choose radius and method."""
+"""`mrcz-dask assess`: says of a session whether KOMA helps or harms, and what to run."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from mrcz_dask.cli.options.shared import (
     texts_of,
 )
 from mrcz_dask.cli.progress import message_display
+from mrcz_dask.correction.verdict import percent
+from mrcz_dask.numerics.reference.evidence import SCALES, SURE
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import only_copies
@@ -30,6 +32,7 @@ from mrcz_dask.values.records import only_copies
 if TYPE_CHECKING:
     from mrcz_dask.assess.assessment import Assessment, ByMethod, OverRadius
     from mrcz_dask.assess.results import AssessParams, Score
+    from mrcz_dask.assess.verdict import Verdict
 
 KINDS = {"raw": "raw", "filter": "filter", "koma": "KOMA", "both": "both"}
 
@@ -39,9 +42,10 @@ class PartsGroup(OptionGroup, panel="Parts"):
 
     only: Many = option(
         None,
-        "Parts: stacks (every stack), dose (sums of stacks over the dose between them), radius, methods.",
+        "Parts: pattern (verdict), radius, stacks (R of every stack), dose (sums of stacks over the dose "
+        "between them), methods.",
         often=True,
-        unset="the first three, and methods if methods are named",
+        unset="pattern and radius, and methods if methods are named",
     )
     methods: Many = option(
         None,
@@ -58,6 +62,9 @@ class PartsGroup(OptionGroup, panel="Parts"):
     sample: int = option(
         8, "Number of stacks, evenly spread, that are scored against the radius and by method."
     )
+    stacks: int = option(
+        100, "At most so many stacks are looked at, from the middle of the session; 0: all.", often=True
+    )
     anchors: int = option(12, "Number of stacks whose sums are compared with others at growing distance.")
 
     def params(self) -> AssessParams:
@@ -68,13 +75,13 @@ class PartsGroup(OptionGroup, panel="Parts"):
         ParameterError
             When a part, a method or a number is none.
         """
-        from mrcz_dask.assess.results import METHODS, PARTS, AssessParams
+        from mrcz_dask.assess.results import METHODS, USUAL_PARTS, AssessParams
 
-        default = PARTS[:3] if self.methods is None else PARTS
+        default = USUAL_PARTS if self.methods is None else (*USUAL_PARTS, "methods")
         parts = default if self.only is None else texts_of(self.only)
         methods = METHODS if self.methods is None else texts_of(self.methods)
         radii = numbers_of(self.radii, "--radii", int)
-        return AssessParams(parts, methods, self.sample, self.anchors, radii)
+        return AssessParams(parts, methods, self.sample, self.anchors, self.stacks, radii)
 
 
 class FilesGroup(OptionGroup, panel="Files"):
@@ -109,21 +116,18 @@ def assess(
     running: RunningGroup,
     messages: MessageGroup,
 ) -> None:
-    """Measure how much correlated noise a session has, and how much of it the corrections remove.
+    """Say whether a session has a pattern, what it costs, whether KOMA helps or harms, and what to run.
 
-    Three parts: R of every stack, raw, after the outlier filter, after KOMA and after both; correlation
-    between stacks over dose; R against the radius. With --methods also R by method. No stack is written.
+    It looks at 100 stacks from the middle of the session, and writes none. With --only also R of every
+    stack, raw and corrected; correlation between stacks over dose; R against the radius, and by method.
 
-    Held out: masks and coefficients come from every other frame, R from the rest. Results are kept in
-    OUT/assess and in the session store, and not computed again.
+    Held out: masks and coefficients come from every other frame, the score from the rest. Results are kept
+    in OUT/assess and in the session store, and not computed again.
 
     Exit code: 0 all done, 3 some stacks could not be, 2 wrong usage, 1 anything else.
     """
-    from mrcz_dask.assess.files import write_json
-    from mrcz_dask.assess.plan import assess_memory, assess_plan
-    from mrcz_dask.assess.run import assess as assess_session
-    from mrcz_dask.engine.clusters import open_client, plan_local_workers
-    from mrcz_dask.session.output_folder import locked
+    from mrcz_dask.api.assess import run_assessment
+    from mrcz_dask.assess.plan import assess_plan
 
     if method.method == "session":
         raise ParameterError("--method is session; expected fit or plain, or session in --methods")
@@ -145,17 +149,14 @@ def assess(
         )
     for text in plan.discovery.warnings:
         warn(text)
-    memory = assess_memory(plan)
-    plan_local_workers(where, memory)  # too little memory is said before anything is made
-    with listen, locked(plan.folder, listen), open_client(where, memory, listen) as client:
-        assessment = assess_session(plan, params, client, listen)
-        write_json(assessment)
+    with listen:
+        assessment = run_assessment(plan, params, where, listen)
     print_json(assessment.to_dict()) if messages.as_json else _show(assessment)
     for path in _write(assessment, files):
         if not (messages.as_json or messages.quiet):
             say(str(path))
     failures = assessment.failures
-    if len(failures) >= len(plan.stacks) and not assessment.stacks and not only_copies(failures):
+    if len(failures) >= len(assessment.plan.stacks) and not assessment.stacks and not only_copies(failures):
         raise typer.Exit(FAILED)
     raise typer.Exit(PARTLY if assessment.not_done else DONE)
 
@@ -174,6 +175,8 @@ def _write(assessment: Assessment, files: FilesGroup) -> list[Path]:
 
 
 def _show(assessment: Assessment) -> None:
+    if assessment.verdict is not None:
+        _show_verdict(assessment.verdict)
     if assessment.stacks:
         results().print(_stacks(assessment))
         say("")
@@ -192,6 +195,24 @@ def _show(assessment: Assessment) -> None:
         results().print(_methods(assessment.by_method, assessment.plan.settings.koma.radius))
     for text in _remarks(assessment):
         say(text)
+
+
+def _show_verdict(verdict: Verdict) -> None:
+    if verdict.evidence is not None:
+        found = verdict.evidence
+        columns = ("scale", "of the mean", "standard errors", "taken off")
+        caption = f"{found.stacks} stacks; of the mean: standard deviation of the pattern over the mean"
+        shown = table(*columns, right=columns[1:], caption=caption)
+        for name, pattern, removed in zip(SCALES, found.pattern, found.removed, strict=True):
+            off = f"{removed.value / pattern.value:.0%}" if pattern.z > SURE else "-"
+            shown.add_row(name, f"{percent(pattern.value):.3f} %", f"{pattern.z:.1f}", off)
+        results().print(shown)
+    for text in verdict.sentences():
+        say(text)
+    say("")
+    say(verdict.advice)
+    say(f"  {verdict.command}")
+    say("")
 
 
 def _say_fits(equation: str, part: Any) -> None:

@@ -91,6 +91,7 @@ def _remarks(outcome: Outcome) -> Iterator[str]:
 
 
 def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
+    from mrcz_dask.correction.verdict import verdict_on
     from mrcz_dask.monitor.snapshot import mean
 
     stacks, plan, write = outcome.results, outcome.plan, outcome.plan.settings.write.write
@@ -107,6 +108,8 @@ def _totals(outcome: Outcome, report: Path | None) -> Iterator[str]:
         noise = mean(stack.noise[key] for stack in stacks if stack.usable and not stack.too_quiet)
         means.append(f"{key} -" if noise is None else f"{key} {noise:.2e}")
     yield f"correlated noise, held out, mean over stacks without high contrast: {', '.join(means)}"
+    if (verdict := verdict_on(stacks)) is not None:
+        yield verdict
     size_in, size_out = sum(stack.bytes_in for stack in stacks), sum(stack.bytes_out for stack in stacks)
     larger = f"; larger than the inputs: {LARGER[write]}" if size_out > size_in else ""
     yield f"{readable(size_in)} in, {readable(size_out)} out, in {plan.folder}{larger}"

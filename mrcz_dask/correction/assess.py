@@ -246,9 +246,10 @@ def spread_beyond_counting(record: StackRecord) -> float | None:
     """Return how much pixels of a stack's sum differ beyond counting noise, relative to the mean; it is large
     without a gain.
 
-    It is sqrt(max(0, sigma^2 - mu)) / mu, with mu and sigma of the fit to the histogram of the sum.
+    It is sqrt(max(0, sigma^2 - mean)) / mean, with sigma of the fit to the histogram of the sum. The center
+    of that fit is near the median, which lies below the mean of few counts.
     """
-    mu, sigma = record.outliers["mu"], record.outliers["sigma"]
-    if record.status != "ok" or not mu > 0:
+    mean, sigma = record.mean, record.outliers["sigma"]
+    if record.status != "ok" or not mean > 0:
         return None
-    return float(np.sqrt(max(0.0, sigma**2 - mu)) / mu)
+    return float(np.sqrt(max(0.0, sigma**2 - mean)) / mean)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mrcz_dask.correction.footer import NO_GOOD, Findings, Noise, provenance_steps, stack_result
 from mrcz_dask.correction.outputs import copies_chunks, open_output, open_recompressed
-from mrcz_dask.correction.references import StoredSums, WindowReferences, references_of
+from mrcz_dask.correction.references import StoredSums, WindowReferences, evidence_of, references_of
 from mrcz_dask.correction.tasks import CorrectionTask
 from mrcz_dask.correction.windows import WindowSums
 from mrcz_dask.formats.atomic import write_atomic
@@ -28,12 +28,13 @@ from mrcz_dask.numerics.doses import relative_dose
 from mrcz_dask.numerics.noise.correlation import CorrelationSum, noise_rows
 from mrcz_dask.numerics.noise.quiet import middle_rows, noise_taken_off
 from mrcz_dask.numerics.reference.correction import Correction
+from mrcz_dask.numerics.reference.evidence import negligible
 from mrcz_dask.numerics.reference.koma import Pattern, PatternFit, spread
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.session.thumbnails import keep_thumbnails
 from mrcz_dask.values.errors import SessionError
-from mrcz_dask.values.records import COPY, GROUP, QUIET, SMOOTH_KEPT, UNTOUCHED, StackResult
+from mrcz_dask.values.records import COPY, GROUP, NO_PATTERN, QUIET, SMOOTH_KEPT, UNTOUCHED, StackResult
 from mrcz_dask.values.texts import some
 from mrcz_dask.values.timing import phase
 
@@ -67,14 +68,14 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
     with open_source(task.path, task.settings.input) as reader:
         copied = reader if isinstance(reader, StackReader) and copies_chunks(reader, task) else None
         fitted = fit_stack(store, task, windows, scored=copied is None)
-        mean, pattern, correction, held_out, references = fitted
+        mean, pattern, correction, held_out, references, highest, evidence = fitted
         keep_thumbnails(store, record.stem, mean, correction)
         caveats = (
             *_caveats(task),
-            *_caveats_of_references(references),
+            *_caveats_of_references(references, highest),
             *_caveat_of_quiet(store, task, mean, correction),
         )
-        findings = Findings(correction, pattern.fits, caveats, references.to_dict())
+        findings = Findings(correction, pattern.fits, caveats, references.to_dict(), evidence)
         del mean, fitted, references  # as large as the sum
         with _mdoc_before_output(task):
             if copied is not None:
@@ -85,7 +86,7 @@ def correct_stack(task: CorrectionTask, windows: WindowSums | Exception | None =
                     gain = gain_for(task.store, task.settings.gain, record.gamma)
                 noise = _write(GainedFrames(reader, gain, record.offset), task, findings, score, store)
     with phase("disk", measure(task.output).size):
-        return stack_result(task, noise, findings.all_caveats(noise, record.shape))
+        return stack_result(task, noise, findings.all_caveats(noise, record.shape), evidence)
 
 
 @contextmanager
@@ -116,6 +117,10 @@ class FittedStack(NamedTuple):
         Empty if these frames have no sound mask, or the stack is not scored.
     references
         Its references, and what was left out of them as the specimen's.
+    highest
+        Upper limit of the pattern, relative to the mean, if it is too small to be taken off; else None.
+    evidence
+        `StackEvidence` as plain values; empty if it is not known.
     """
 
     mean: MeanImage
@@ -123,6 +128,8 @@ class FittedStack(NamedTuple):
     correction: Correction
     held_out: dict[str, Correction]
     references: WindowReferences
+    highest: float | None
+    evidence: dict[str, Any]
 
 
 def fit_stack(
@@ -137,22 +144,28 @@ def fit_stack(
         If the session store cannot be read.
     """
     record, koma = task.record, task.settings.koma
-    sums, held_out = StoredSums.load(store, task, ""), {}
+    sums, held_out, evidence = StoredSums.load(store, task, ""), {}, {}
+    nothing = PatternFit((), koma)
     with phase("window"):
         references = references_of(task, sums, windows)
         finder = PatternFit(references.images, koma)
     with phase("fit"):
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
-        pattern = (finder if record.sound else PatternFit((), koma)).find(
-            sums.mean, record.mean / sums.n, sums.mask
-        )
-        correction = sums.correction(pattern, task)
+        dose, good = record.mean / sums.n, int(sums.mask.size - np.count_nonzero(sums.mask))
+        pattern = (finder if record.sound else nothing).find(sums.mean, dose, sums.mask)
+        highest = None if koma.always else negligible(pattern, good)
+        taken = nothing.find(sums.mean, dose, sums.mask) if highest is not None else pattern
+        correction = sums.correction(taken, task)
         if scored and record.sound and record.mean_even is not None:
             even = StoredSums.load(store, task, "_even")
-            pattern_even = finder.find(even.mean, record.mean_even / even.n, even.mask)
+            even_dose = record.mean_even / even.n
+            pattern_even = finder.find(even.mean, even_dose, even.mask)
+            evidence = evidence_of(task, references, pattern, pattern_even, good)
+            if highest is not None:
+                pattern_even = nothing.find(even.mean, even_dose, even.mask)
             held_out["filtered"] = even.correction(None, task)
             held_out["corrected"] = even.correction(pattern_even, task)
-    return FittedStack(sums.mean, pattern, correction, held_out, references)
+    return FittedStack(sums.mean, taken, correction, held_out, references, highest, evidence)
 
 
 def _caveats(task: CorrectionTask) -> tuple[str, ...]:
@@ -185,17 +198,22 @@ def _caveats(task: CorrectionTask) -> tuple[str, ...]:
     return tuple(caveats)
 
 
-def _caveats_of_references(references: WindowReferences) -> Iterator[str]:
-    """Yield caveats of a stack whose references show its specimen, or structure that no detector has."""
+def _caveats_of_references(references: WindowReferences, highest: float | None) -> Iterator[str]:
+    """Yield caveats of a stack whose references show its specimen, too little, or what no detector has."""
+    if highest is not None:
+        yield (
+            f"{NO_PATTERN}: it is at most {100 * highest:.2g} % of the mean, and {UNTOUCHED}; --always takes "
+            "it off"
+        )
     if references.shared is None:
         return
     if references.shared.pairs:
         yield (
-            f"its specimen lies beside itself in its neighbors: {UNTOUCHED}. Say with --groups which stacks "
-            "belong together"
+            f"its specimen lies beside itself in its neighbors"
+            f"{'' if references.images else f': {UNTOUCHED}'}. Say with --groups which stacks belong together"
         )
     if references.left_out:
-        moves, limit = references.shared.moves, 100 * references.limit
+        moves, limit = references.shared.movement.seen, 100 * references.limit
         why = "moves with the specimen" if moves else f"a detector shows at most {limit:g} %"
         yield f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.0f} % of its references, and {why}"
 

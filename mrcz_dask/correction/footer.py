@@ -36,14 +36,15 @@ ASK = "use --overwrite to replace it, or another output folder (-o)"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Record of what the fit of a stack gave: its correction, the fits of its bands, its caveats, and what of
-    its references is the specimen's.
+    """Record of what the fit of a stack gave: its correction, the fits of its bands, its caveats, what of
+    its references is the specimen's, and the evidence of its pattern.
     """
 
     correction: Correction
     fits: tuple[BandFit, ...]
     caveats: tuple[str, ...]
     shared: dict[str, Any]
+    evidence: dict[str, Any]
 
     def all_caveats(self, noise: Noise, shape: tuple[int, int, int]) -> tuple[str, ...]:
         """Return the stack's caveats, with one more if R after correction is too low to be true."""
@@ -122,6 +123,7 @@ def _koma_step(task: CorrectionTask, findings: Findings, noise: Noise) -> dict[s
             **({"groups": [asdict(one) for one in task.groups]} if task.groups else {}),
             "bands": [fit.to_dict() for fit in findings.fits],
             **({"shared_structure": findings.shared} if findings.shared else {}),
+            **({"evidence": findings.evidence} if findings.evidence else {}),
             "correlated_noise": noise,
             "acquired": task.acquired,
             "acquired_from": task.acquired_from,
@@ -236,16 +238,21 @@ def kept_result(task: CorrectionTask, known: StackResult | None, *, overwrite: b
             return "output incomplete"
         koma = last["koma"]
         noise, caveats = koma["results"]["correlated_noise"], tuple(koma["caveats"])
-        return stack_result(task, noise, caveats, kept=True)
+        return stack_result(task, noise, caveats, koma["results"].get("evidence", {}), kept=True)
     if not overwrite and (why := forbidding(last, task.settings)):
         raise OutputExistsError(f"{path.name}: an output is there that differs ({why}); {ASK}")
     return _reason(task, last)
 
 
 def stack_result(
-    task: CorrectionTask, noise: Noise, caveats: tuple[str, ...], *, kept: bool = False
+    task: CorrectionTask,
+    noise: Noise,
+    caveats: tuple[str, ...],
+    evidence: dict[str, Any],
+    *,
+    kept: bool = False,
 ) -> StackResult:
-    """Build the record of a finished output: file size, digest, numbers of outliers, R and caveats."""
+    """Build the record of a finished output: file size, digest, outliers, R, caveats and evidence."""
     size, mtime_ns = measure(task.output)
     mask = task.record.outliers
     return StackResult(
@@ -265,6 +272,7 @@ def stack_result(
         provisional=task.provisional,
         kept=kept,
         files=task.output_files(),
+        evidence=evidence,
     )
 
 

@@ -10,19 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mrcz_dask.correction.assess import RAW_SPREAD, spread_beyond_counting
-from mrcz_dask.correction.tasks import CorrectionTask, MemberRef, member_ref
+from mrcz_dask.correction.tasks import CorrectionTask, member_ref
 from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
 from mrcz_dask.numerics.outliers.weights import is_masked, near_another
 from mrcz_dask.numerics.reference.correction import Correction, make_correction
+from mrcz_dask.numerics.reference.evidence import stack_evidence
 from mrcz_dask.numerics.reference.koma import Pattern
 from mrcz_dask.numerics.reference.parts import MeanImage
 from mrcz_dask.numerics.reference.structure import (
     FEWEST_BLOCKS,
     CoarseStack,
+    Movement,
     SharedStructure,
     coarse_means,
     find_shared,
     grid,
+    movement_of_removed,
     smooth_deviation,
     without_smooth,
 )
@@ -87,8 +90,8 @@ class WindowReferences(NamedTuple):
     smooth, limit
         Standard deviation of the smooth structure of each, relative to the mean, and the largest that is
         taken for the detector's.
-    left_out
-        Whether smooth structure was left out.
+    left_out, unlike
+        Whether smooth structure that is no detector's was left out, or stays in by `trust_reference`.
     """
 
     images: tuple[Image, ...]
@@ -96,16 +99,18 @@ class WindowReferences(NamedTuple):
     smooth: tuple[float, ...] = ()
     limit: float = math.inf
     left_out: bool = False
+    unlike: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results of the search as plain, rounded values for the footer of an output."""
         if self.shared is None:
             return {}
+        movement = self.shared.movement
         return {
             "neighbors_with_its_specimen": self.shared.pairs,
             "smooth": [round(one, 6) for one in self.smooth],
             "smooth_limit": self.limit if self.smooth else None,
-            "moves_with_specimen": {"share": round(self.shared.moving, 4), "z": round(self.shared.z, 3)},
+            "moves_with_specimen": {"share": round(movement.share, 4), "z": round(movement.z, 3)},
             "smooth_left_out": self.left_out,
         }
 
@@ -143,31 +148,62 @@ def references_of(
         for name, window in own_task.windows.items()
         for image in totals[name].images(without=own if window.held is not None else None)
     ]
-    if task.settings.koma.trust_reference or not images or min(grid(images[0].shape)) < FEWEST_BLOCKS:
+    if not images or min(grid(images[0].shape)) < FEWEST_BLOCKS:
         return WindowReferences(tuple(images))
     return _detectors_part(task, images)
 
 
 def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferences:
     """Return references without the specimen that the stacks of the windows share; none if it is all over."""
-    store, koma = SessionStore(task.store), task.settings.koma
-    members = [_coarse_stack(store, member) for member in task.short]
-    shared = find_shared(_coarse_stack(store, member_ref(task.record)), members)
-    if shared.pairs:
+    koma = task.settings.koma
+    shared = find_shared(*_coarse_stacks(task))
+    if shared.pairs and not (koma.always or koma.trust_reference):
         return WindowReferences((), shared)
     spread = spread_beyond_counting(task.record)
-    corrected = bool(task.settings.gain.gain) or (spread is not None and spread <= RAW_SPREAD)
-    limit = koma.smooth_limit if corrected else WITHOUT_GAIN * koma.smooth_limit
+    raw = not task.settings.gain.gain and spread is not None and spread > RAW_SPREAD
+    limit = WITHOUT_GAIN * koma.smooth_limit if raw else koma.smooth_limit
     smooth, cleaned = [], list(images)
     for k, image in enumerate(images[:1] if koma.method == "session" else images):
         coarse = coarse_means(image)
         smooth.append(smooth_deviation(coarse))
-        if shared.moves or smooth[k] > limit:
+        if not koma.trust_reference and (shared.movement.seen or smooth[k] > limit):
             cleaned[k] = without_smooth(image, coarse)
-    left_out = shared.moves or max(smooth) > limit
-    return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out)
+    unlike = shared.movement.seen or max(smooth) > limit
+    left_out = unlike and not koma.trust_reference
+    return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out, unlike and not left_out)
 
 
-def _coarse_stack(store: SessionStore, member: MemberRef) -> CoarseStack:
-    image, *differences = store.load(member.stem, "coarse").astype(np.float64)
-    return CoarseStack(image, np.array(differences), member.mean)
+def _coarse_stacks(task: CorrectionTask) -> tuple[CoarseStack, list[CoarseStack]]:
+    """Load the coarse images of a stack, and of the members of its short window."""
+    store, stacks = SessionStore(task.store), []
+    for member in (member_ref(task.record), *task.short):
+        image, *differences = store.load(member.stem, "coarse").astype(np.float64)
+        stacks.append(CoarseStack(image, np.array(differences), member.mean))
+    return stacks[0], stacks[1:]
+
+
+def evidence_of(
+    task: CorrectionTask, references: WindowReferences, pattern: Pattern, even: Pattern, good: int
+) -> dict[str, Any]:
+    """Return the evidence of a stack's pattern as plain values; empty if it cannot be measured.
+
+    Parameters
+    ----------
+    task, references
+        Correction task of the stack, and its references.
+    pattern, even
+        Patterns that were fitted to all its frames, and to frames 0, 2, 4, ...
+    good
+        Number of pixels that are no outliers.
+    """
+    record, movement = task.record, Movement()
+    if record.mean_even is None:
+        return {}
+    if pattern.fits and references.shared is not None:
+        unit = record.dose if task.settings.koma.form == "subtract" else 1.0
+        movement = movement_of_removed(pattern.image, unit, *_coarse_stacks(task))
+    beside = references.shared.pairs if references.shared is not None else 0
+    noise = record.noise and (record.noise / record.mean) ** 2 * record.exposed()
+    counts = record.mean, record.mean_even
+    found = stack_evidence(pattern, even, counts, good, noise, movement, beside, references.unlike)
+    return {} if found is None else found.to_dict()

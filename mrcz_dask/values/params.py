@@ -258,6 +258,8 @@ class KomaParams(Parameters):
         detector's. Simulated detectors show up to .013; frames without a gain may have four times this.
     trust_reference
         Whether references are taken for the detector's alone: nothing of the specimen is looked for in them.
+    always
+        Whether the pattern is taken off where it is too small to matter, or neighbors show the specimen.
     """
 
     _title = "KOMA parameters"
@@ -274,6 +276,7 @@ class KomaParams(Parameters):
     groups: Groups = "auto"
     smooth_limit: float = SMOOTH_LIMIT
     trust_reference: bool = False
+    always: bool = False
 
     @property
     def reach(self) -> int:

@@ -11,6 +11,7 @@ from typing import Any, Self
 SMALLEST_MEAN = 2.0**-10
 QUIET = "quieter than counting allows"  # caveats of stacks whose own data were taken off begin so
 COPY, UNTOUCHED = "holds the same data as", "no pattern was taken off"  # in caveats of such stacks
+NO_PATTERN = "no pattern that is worth a correction"  # a caveat begins so
 SMOOTH_KEPT = "smooth structure was not taken off"  # a caveat begins so, as the next one
 GROUP = "not corrected by stacks that show its specimen:"  # a caveat begins so
 COPIES = "copies"  # phase of stacks that were not corrected, as most around them hold the same data
@@ -286,6 +287,9 @@ class StackResult(Record):
         The output was there already, sound, from the same inputs and parameters.
     files
         Names, relative to the output folder, of all files of the output, and the SHA-256 of each.
+    evidence
+        How much of the pattern it had and has, see `numerics.reference.evidence.StackEvidence`; empty where
+        that was not measured.
     """
 
     name: str
@@ -304,6 +308,7 @@ class StackResult(Record):
     provisional: bool = False
     kept: bool = False
     files: tuple[tuple[str, str], ...] = ()
+    evidence: dict[str, Any] = field(default_factory=dict)
 
     @property
     def remark(self) -> str:
@@ -314,6 +319,8 @@ class StackResult(Record):
             return "kept"
         if any(text.startswith(COPY) for text in self.caveats):
             return "copy"
+        if any(text.startswith(NO_PATTERN) for text in self.caveats):
+            return "no pattern"
         if any(UNTOUCHED in text for text in self.caveats):
             return "pattern kept"
         if any(text.startswith(SMOOTH_KEPT) for text in self.caveats):

@@ -64,7 +64,7 @@ def report(night: Path, tmp_path: Path) -> Assessment:
     )
     means = {way: {kind: [0.1, 0.01] for kind in KINDS} for way in ("held_out", "in_sample")}
     words, dose = ("a word",), over_dose(pairs)
-    return Assessment(plan, AssessParams(), tuple(lines), means, dose, radius, None, words, (), {})
+    return Assessment(plan, AssessParams(), None, tuple(lines), means, dose, radius, None, words, (), {})
 
 
 def test_tables_hold_what_the_figures_show(report: Assessment, tmp_path: Path) -> None:

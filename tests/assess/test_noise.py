@@ -11,7 +11,7 @@ import pytest
 from mrcz_dask.assess.assessment import Assessment
 from mrcz_dask.assess.files import write_json
 from mrcz_dask.assess.plan import assess_memory, assess_plan
-from mrcz_dask.assess.results import KINDS, VARIANTS, AssessParams
+from mrcz_dask.assess.results import KINDS, PARTS, VARIANTS, AssessParams
 from mrcz_dask.assess.run import assess
 from mrcz_dask.engine.client import Client, SerialClient
 from mrcz_dask.engine.clusters import ClientOptions, open_client
@@ -39,6 +39,7 @@ def run_noise(
     **params: Any,
 ) -> Assessment:
     settings = Settings(koma=koma or KomaParams(radius=2))
+    params = {"parts": PARTS[:4]} | params
     plan = assess_plan([folder], out, settings, gain=gain or GainOptions())
     assessment = assess(plan, AssessParams(**params), client or SerialClient(), listen)
     write_json(assessment)
@@ -155,7 +156,7 @@ def test_workers_change_nothing(sessions: Any, tmp_path: Path, threads: int) -> 
     session, out, _ = sessions("standard")
     plan = assess_plan([session], tmp_path / "out", Settings(koma=KomaParams(radius=6)))
     with open_client(ClientOptions(2 // threads, threads), assess_memory(plan), silent) as client:
-        write_json(assess(plan, AssessParams(), client))
+        write_json(assess(plan, AssessParams(parts=PARTS[:4]), client))
 
     assert files(tmp_path / "out") == files(out)
 
@@ -165,7 +166,8 @@ def test_what_is_known_is_not_computed_again(night: Path, tmp_path: Path) -> Non
     run_noise(night, out, listen=first)
     before = files(out)
     assert first.begun == {
-        "sums and masks": 7, "noise of stacks": 7, "noise over dose": 6, "noise over radius": 7,
+        "sums and masks": 7, "pattern of stacks": 7, "noise of stacks": 7, "noise over dose": 6,
+        "noise over radius": 7,
     }  # fmt: skip
 
     second = Phases()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from benchmarks.truth import RemovedScore, score_removed
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
+from mrcz_dask.correction.verdict import LOST, verdict_on
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.numerics.outliers.weights import is_masked
@@ -19,7 +21,7 @@ from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.params import ContrastParams, KomaParams, Settings, WriteParams
-from mrcz_dask.values.records import SMOOTH_KEPT, UNTOUCHED
+from mrcz_dask.values.records import NO_PATTERN, SMOOTH_KEPT, UNTOUCHED
 
 EDGE = named("hole edge", shape=(144, 160), stacks=9, frames=10, aim_error=2.0)
 TILTS = named("tilt series", shape=(192, 192), stacks=12, tilts=12, seed=2, specimen=0.2, frames=8)
@@ -62,6 +64,8 @@ def test_the_edge_of_a_hole_stays(edges: list[Path], tmp_path: Path) -> None:
     )
     assert not any(text.startswith(SMOOTH_KEPT) for one in trusting.results for text in one.caveats)
     assert score(trusting, edges, 4).kept < 0.6
+    assert LOST in (verdict_on(trusting.results) or "")
+    assert LOST not in (verdict_on(outcome.results) or "")
 
 
 def test_arrays_keep_it_too(edges: list[Path], tmp_path: Path) -> None:
@@ -77,3 +81,45 @@ def test_a_tilt_series_that_nothing_names_stays_as_it_is(tmp_path: Path) -> None
     outcome = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=5, groups="none"))
     kept = [text for one in outcome.results for text in one.caveats if "beside itself" in text]
     assert len(kept) > 8 and all(UNTOUCHED in text for text in kept)
+
+    always = koma(paths[0].parent, tmp_path / "always", KomaParams(radius=5, groups="none", always=True))
+    told = [text for one in always.results for text in one.caveats if "beside itself" in text]
+    assert len(told) == len(kept) and not any(UNTOUCHED in text for text in told)
+    assert LOST in (verdict_on(always.results) or "")
+
+
+def test_a_pattern_too_small_to_matter_stays_and_pixels_are_those_of_the_filter(tmp_path: Path) -> None:
+    params = named(
+        "no pattern",
+        shape=(160, 160),
+        stacks=9,
+        frames=4,
+        dose=4000.0,
+        dtype="uint16",
+        specimen=0.0,
+        pixel=4e-4,
+    )
+    paths = list(write_session(tmp_path / "session", params))
+    out, filtered = tmp_path / "out", tmp_path / "filtered"
+    outcome = koma(paths[0].parent, out, KomaParams(radius=4))
+    assert all(any(text.startswith(NO_PATTERN) for text in one.caveats) for one in outcome.results)
+    assert {one.remark for one in outcome.results} == {"no pattern"}
+    koma(paths[0].parent, filtered, KomaParams(radius=4, groups=(("*", "all of one specimen"),)))
+    always = koma(paths[0].parent, tmp_path / "always", KomaParams(radius=4, always=True))
+    assert not any(NO_PATTERN in text for one in always.results for text in one.caveats)
+    for one in outcome.results:
+        alone = mrcz_dask.read(filtered / one.output)
+        np.testing.assert_array_equal(mrcz_dask.read(out / one.output), alone)
+
+
+def test_a_run_says_that_it_is_better_only_if_both_scores_agree(tmp_path: Path) -> None:
+    paths = list(
+        write_session(tmp_path / "session", named("standard", shape=(160, 160), stacks=9, frames=10))
+    )
+    results = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=4)).results
+    assert (verdict_on(results) or "").startswith("Better: the pattern lowers the DQE by ")
+    worse = [replace(one, noise=one.noise | {"corrected": 0.5}) for one in results]
+    assert (verdict_on(worse) or "").startswith("Not better beyond chance: ")
+    again = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=4)).results
+    assert all(one.kept for one in again) and verdict_on(again) == verdict_on(results)
+    assert verdict_on([]) is None

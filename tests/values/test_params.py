@@ -47,6 +47,7 @@ WRONG = {
         "groups": ("TS_01",),
         "smooth_limit": -0.01,
         "trust_reference": "yes",
+        "always": "yes",
     },
     InputParams: {"mode0": "both", "four_bit": "maybe", "eer_frames": 0, "eer_upsampling": 3},
     WriteParams: {"write": "all", "dtype": "int8", "step": 0.1, "codec": "", "format": "png"},

@@ -90,6 +90,11 @@ class MethodGroup(OptionGroup, panel="Method"):
         False,
         "All that neighbors share is the detector's: take it off, even where it looks like the specimen.",
     )
+    always: bool = option(
+        False,
+        "Take the pattern off where it is too small to matter, and where neighbors show the specimen beside "
+        "itself. Without it such stacks are only filtered.",
+    )
 
     def outliers(self) -> OutlierParams:
         """Return the options of the outlier filter as `OutlierParams`."""
@@ -116,6 +121,7 @@ class MethodGroup(OptionGroup, panel="Method"):
             self.groups,
             self.smooth_limit,
             self.trust_reference,
+            self.always,
         )
 
 

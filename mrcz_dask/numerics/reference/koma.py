@@ -36,11 +36,15 @@ class Pattern:
         The regression of each band; empty for other methods than ``fit``, or without a reference.
     scale
         (ny, nx) float32: what pixels are multiplied with before; None = with nothing.
+    products
+        (images, images, bands): products of the stack and its references, see `BandPowers`; None without
+        a regression.
     """
 
     image: Image
     fits: tuple[BandFit, ...] = ()
     scale: Image | None = None
+    products: NDArray[np.float64] | None = None
 
 
 class PatternFit:
@@ -94,7 +98,7 @@ class PatternFit:
             pattern = self._fit(mean if raw else replace(mean, dose=dose), mask)
         if self._params.form != "subtract":
             return pattern
-        return Pattern(scaled(pattern.image, dose), pattern.fits)
+        return replace(pattern, image=scaled(pattern.image, dose))
 
     def _fit(self, mean: MeanImage, mask: Mask) -> Pattern:
         bands = make_bands((mask.shape[0], mask.shape[1]), self._params.min_modes)
@@ -104,7 +108,8 @@ class PatternFit:
         else:
             powers = measure_bands_of_frames(mean, self._references, mask, bands, self._powers)
         fits = fit_bands(powers, bands)
-        return Pattern(pattern_of(fits, self._references, bands), fits)
+        image = pattern_of(fits, self._references, bands)
+        return Pattern(image, fits, products=powers.products)
 
 
 def without_mean(image: Image, mask: Mask) -> Image:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
+from scipy.ndimage import gaussian_filter, median_filter
 
 from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.values.records import Record
 
 GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels of a block
 FEWEST_BLOCKS = 32  # smaller images are not looked at
@@ -51,25 +52,54 @@ class CoarseStack(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class SharedStructure:
-    """The result of looking for the specimen in the reference of a stack.
+class Movement(Record):
+    """Record of how an image moves with the drift inside stacks, summed over stacks.
+
+    Attributes
+    ----------
+    explained
+        Product of what the drift does to the image with the difference of early and late frames.
+    power, variance
+        What `explained` is if all of the image moves, and its variance by chance.
+    """
+
+    explained: float = 0.0
+    power: float = 0.0
+    variance: float = 0.0
+
+    def with_(self, other: Movement) -> Movement:
+        """Return the sum with the movement in another stack."""
+        return Movement(*(getattr(self, f) + getattr(other, f) for f in ("explained", "power", "variance")))
+
+    @property
+    def share(self) -> float:
+        """Share of the image that moves with the specimen; 0 where nothing can be said."""
+        return self.explained / self.power if self.power > 0 and self.variance > 0 else 0.0
+
+    @property
+    def z(self) -> float:
+        """Standard errors of the share from 0."""
+        return self.explained / self.variance**0.5 if self.power > 0 and self.variance > 0 else 0.0
+
+    @property
+    def seen(self) -> bool:
+        """Whether the image is seen to move with the specimen."""
+        return self.z > MOVING_Z and self.share > MOVING_SHARE
+
+
+class SharedStructure(NamedTuple):
+    """Result of looking for the specimen in the reference of a stack.
 
     Attributes
     ----------
     pairs
         Number of neighbors that show the specimen of the stack beside itself; below `FEWEST_PAIRS`, 0.
-    moving, z
-        Share of the smooth structure that moves with the drift of the specimen, and its standard errors.
+    movement
+        How the smooth structure moves with the drift of the specimen.
     """
 
     pairs: int = 0
-    moving: float = 0.0
-    z: float = 0.0
-
-    @property
-    def moves(self) -> bool:
-        """Whether the smooth structure is seen to move with the specimen."""
-        return self.z > MOVING_Z and self.moving > MOVING_SHARE
+    movement: Movement = Movement()
 
 
 def grid(shape: Sequence[int]) -> tuple[int, int]:
@@ -174,8 +204,9 @@ def find_shared(own: CoarseStack, members: Sequence[CoarseStack]) -> SharedStruc
         return SharedStructure()
     total = sum((m.image * m.counts for m in members), np.zeros_like(own.image))
     counts = sum(m.counts for m in members)
-    moving, z = _moving_share(own, members, total, counts)
-    return SharedStructure(_pairs_beside(own, members, total / counts), moving, z)
+    return SharedStructure(
+        _pairs_beside(own, members, total / counts), _movement_of_reference(own, members, total, counts)
+    )
 
 
 def smooth_structure(coarse: Floats) -> Floats:
@@ -213,33 +244,59 @@ def _pairs_beside(own: CoarseStack, members: Sequence[CoarseStack], reference: F
     return found if found >= FEWEST_PAIRS else 0
 
 
-def _moving_share(
+def _movement_of_reference(
     own: CoarseStack, members: Sequence[CoarseStack], total: Floats, counts: float
-) -> tuple[float, float]:
-    """Return the share of the reference's smooth structure that moves with the drift, and its z.
-
-    The drift of each stack is fitted to its own specimen, in frames 0, 2, ... and in frames 1, 3, ...; what
-    one predicts is looked for in the other, in the reference without the stack.
-    """
-    fade = halved(_fade(own.image.shape))
-    explained = power = variance = 0.0
+) -> Movement:
+    """Compare the smooth structure of the reference with the drift of each stack, which is not in it."""
+    found = Movement()
     for stack in (*members, own):
         others, left = (total, counts) if stack is own else (total - stack.image * stack.counts, 0.0)
         left = left or counts - stack.counts
-        if not left > 0:
-            continue
-        reference = halved(others / left)
-        slopes = np.array(np.gradient(smooth_structure(reference))) * fade
-        differences = halved(stack.differences)
-        drifts = [_drift(halved(stack.image) - reference, one, fade) for one in differences]
-        expected = [-np.tensordot(drift, slopes, 1) for drift in drifts]
-        explained += float((expected[0] * differences[1] + expected[1] * differences[0]).sum()) / 2
-        power += float((expected[0] * expected[1]).sum())
-        mean = (expected[0] + expected[1]) / 2
-        variance += float(differences.mean(axis=0).var() * (mean**2).sum())
-    if not (power > 0 and variance > 0):
-        return 0.0, 0.0
-    return explained / power, explained / variance**0.5
+        if left > 0:
+            reference = halved(others / left)
+            found = found.with_(_movement(stack, reference, smooth_structure(reference)))
+    return found
+
+
+def movement_of_removed(
+    removed: Image, dose: float, stack: CoarseStack, members: Sequence[CoarseStack]
+) -> Movement:
+    """Look for movement with the specimen in what is taken off a stack.
+
+    Parameters
+    ----------
+    removed
+        (ny, nx) float32, in the unit of `dose`.
+    dose
+        Mean of the stack.
+    stack, members
+        The stack, and the members of its window; their mean is taken off before its drift is fitted.
+    """
+    if not members or not dose > 0:
+        return Movement()
+    counts = sum(m.counts for m in members)
+    total = sum((m.image * m.counts for m in members), np.zeros_like(stack.image))
+    smoothed = gaussian_filter(halved(coarse_means(removed) / dose), 1)
+    return _movement(stack, halved(total / counts), smoothed)
+
+
+def _movement(stack: CoarseStack, reference: Floats, image: Floats) -> Movement:
+    """Compare what a stack's drift does to an image with the difference of its early and late frames.
+
+    The drift is fitted to the specimen, the stack less its reference, in frames 0, 2, ... and in frames 1,
+    3, ...; what one predicts is looked for in the other.
+    """
+    fade = halved(_fade(stack.image.shape))
+    slopes = np.array(np.gradient(image)) * fade
+    differences = halved(stack.differences)
+    drifts = [_drift(halved(stack.image) - reference, one, fade) for one in differences]
+    expected = [-np.tensordot(drift, slopes, 1) for drift in drifts]
+    mean = (expected[0] + expected[1]) / 2
+    return Movement(
+        float((expected[0] * differences[1] + expected[1] * differences[0]).sum()) / 2,
+        float((expected[0] * expected[1]).sum()),
+        float(differences.mean(axis=0).var() * (mean**2).sum()),
+    )
 
 
 def _drift(specimen: Floats, difference: Floats, fade: Floats) -> Floats:

@@ -48,15 +48,15 @@ EDGE = {"session": "hole edge", "stacks": 25, "frames": 12}
 def test_the_edge_of_a_hole_is_smooth_structure_that_moves(jitter: float) -> None:
     stacks, _ = coarse(edge=0.3, aim_error=jitter, **EDGE)
     found = structure.find_shared(stacks[12], [*stacks[:12], *stacks[13:]])
-    assert found.moves and found.pairs == 0
-    assert found.moving == pytest.approx(1, abs=0.6)
+    assert found.movement.seen and found.pairs == 0
+    assert found.movement.share == pytest.approx(1, abs=0.6)
 
 
 def test_independent_specimens_have_nothing_in_common() -> None:
     stacks, reference = coarse(stacks=25, frames=12)
     for k in (0, 6, 12, 18, 24):
         found = structure.find_shared(stacks[k], [*stacks[:k], *stacks[k + 1 :]])
-        assert not found.moves and found.pairs == 0
+        assert not found.movement.seen and found.pairs == 0
     assert structure.smooth_deviation(structure.coarse_means(reference)) < 0.02
 
 

@@ -1,0 +1,87 @@
+"""Says in plain words what a run gained: only what two scores agree on is called better."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from mrcz_dask.numerics.reference.evidence import (
+    RARE,
+    SessionEvidence,
+    StackEvidence,
+    mean_of,
+    session_evidence,
+)
+from mrcz_dask.values.records import StackResult
+
+LOST = "Some of the specimen was taken off with the pattern: "
+
+
+def verdict_on(results: Iterable[StackResult]) -> str | None:
+    """Return in one sentence whether a run made its stacks better; None where nothing was measured.
+
+    Better is only what lowers R in frames that the fit has not seen, lowers the pattern of columns, rows and
+    pixels in them, and takes nothing off that moves with the specimen or lies beside itself.
+
+    Parameters
+    ----------
+    results
+        Results of the stacks; only those that may be references count.
+    """
+    usable = [one for one in results if one.usable and not one.too_quiet]
+    found = session_evidence([StackEvidence.from_dict(one.evidence) for one in usable if one.evidence])
+    if found is None:
+        return None
+    if found.harms:
+        return loss(found)
+    pairs = [(one.noise["filtered"], one.noise["corrected"]) for one in usable]
+    falls = mean_of([before - after for before, after in pairs if before is not None and after is not None])
+    if not found.has_pattern:
+        return (
+            f"No pattern was found: columns, rows and pixels have at most {limit(found):.2g} % of the mean."
+        )
+    if found.helps and falls.z > 0:
+        return f"Better: {cost(found)}; nothing that was taken off is seen to move with the specimen."
+    return f"Not better beyond chance: {cost(found)}."
+
+
+def loss(found: SessionEvidence) -> str:
+    """Return in one sentence what was taken off the specimen."""
+    if found.movement_is_seen:
+        error = found.movement.share / found.movement.z
+        return (
+            f"{LOST}{found.movement.share:.0%} ± {error:.0%} of what went moves with the drift. Run again "
+            "without --trust-reference, or with --groups."
+        )
+    if found.unlike > RARE * found.stacks:
+        return (
+            f"{LOST}in {found.unlike} stacks smooth structure went that is no detector's. Run again without "
+            "--trust-reference."
+        )
+    return (
+        f"{LOST}neighbors of {found.beside} stacks show the specimen beside itself. Say with --groups which "
+        "stacks belong together, or run again without --always and --trust-reference."
+    )
+
+
+def cost(found: SessionEvidence) -> str:
+    """Return in words what the pattern costs before and after the correction."""
+    before, after = found.derating(found.fine), found.derating(found.after)
+    if before is None or after is None:
+        share = found.gain.value / found.fine.value if found.fine.value > 0 else 0.0
+        return f"the pattern has {percent(found.fine.value):.2g} % of the mean; {share:.0%} of its power went"
+    return (
+        f"the pattern lowers the DQE by {100 * before.value:.2g} ± {100 * before.error:.1g} % before, and by "
+        f"{100 * after.value:.2g} ± {100 * after.error:.1g} % after the correction"
+    )
+
+
+def limit(found: SessionEvidence) -> float:
+    """Return the upper limit of the pattern of columns, rows and pixels in % of the mean, at two errors."""
+    return min(percent(one.value + 2 * one.error) for one in (found.fine, found.lasting))
+
+
+def percent(variance: float) -> float:
+    """Return the standard deviation of a variance relative to the squared mean, in %."""
+    return float(100 * np.sqrt(max(0.0, variance)))
