@@ -22,7 +22,7 @@ from mrcz_dask.numerics.reference.evidence import (
     StackEvidence,
     session_evidence,
 )
-from mrcz_dask.values.sizes import some
+from mrcz_dask.values.texts import some
 
 MANY_OUTLIERS = 1e-5  # of the pixels
 
