@@ -17,6 +17,7 @@ from mrcz_dask.formats.places import is_text, resolved, rows_are_reversed, stem_
 from mrcz_dask.session.entries import Discovery, Rejected, Single, Skipped, StackEntry
 from mrcz_dask.session.listing import Listing, list_stacks
 from mrcz_dask.session.probe import ProbedFile, probe
+from mrcz_dask.session.star_series import with_star_series
 from mrcz_dask.session.times import with_tilts
 from mrcz_dask.values.errors import PlaceError, SessionError
 from mrcz_dask.values.params import InputParams
@@ -130,6 +131,7 @@ def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Disc
     """
     files = [one.found for one in probed]
     timed, doubts_of_tilts = with_tilts(root, listing.mdocs, [f for f in files if isinstance(f, StackEntry)])
+    timed, doubts_of_series = with_star_series(root, timed)
     entries = sorted(timed, key=lambda entry: (entry.acquired.time, entry.name))
     counts = Counter(entry.kind for entry in entries)
     usual = max(counts, key=counts.__getitem__, default="")
@@ -157,7 +159,9 @@ def assemble(root: Path, listing: Listing, probed: Sequence[ProbedFile]) -> Disc
         for one in cut
     ]
     skipped = [*listing.skipped, *(f for f in files if isinstance(f, Skipped) and f not in cut)]
-    of_mdocs = dict.fromkeys((*(text for one in probed for text in one.warnings), *doubts_of_tilts))
+    of_mdocs = dict.fromkeys(
+        (*(text for one in probed for text in one.warnings), *doubts_of_tilts, *doubts_of_series)
+    )
     return Discovery(
         root,
         tuple(stacks),

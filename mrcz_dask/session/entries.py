@@ -67,9 +67,11 @@ class StackEntry:
         Edge of a pixel in Angstrom, or None; `pixel_size_source` says what says so.
     mdoc
         Path of its .mdoc, or None.
-    tilt, place, series
-        Tilt angle in degrees, stage position and image shift together (x, y, um), and the name of the tilt
-        series whose .mdoc lists it; None, None and '' where no .mdoc says it.
+    tilt, place
+        Tilt angle in degrees, stage position and image shift together (x, y, um); None where no .mdoc says
+        it.
+    series, series_from
+        Name of its tilt series, and the .mdoc or STAR file that lists it; '' where none does.
     codec
         Name of the codec that the header gives, or None if the frames are not compressed.
     meta
@@ -92,6 +94,7 @@ class StackEntry:
     tilt: float | None = None
     place: tuple[float, float] | None = None
     series: str = ""
+    series_from: str = ""
     codec: str | None = None
     meta: dict[str, Any] = field(default_factory=dict, hash=False)
     format: str = "MRC"

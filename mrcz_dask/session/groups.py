@@ -103,7 +103,7 @@ class Grouping:
 
 def _series(entry: StackEntry) -> Group | None:
     if entry.series:
-        return Group(f"tilt series {entry.series}", "as the .mdoc of the series says")
+        return Group(f"tilt series {entry.series}", f"as {entry.series_from} says")
     match = next(filter(None, (form.fullmatch(entry.stem) for form in _TILTS)), None)
     return None if match is None else Group(f"tilt series {match['series']}", "as its name says")
 

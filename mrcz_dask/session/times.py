@@ -231,7 +231,11 @@ def _with_tilt(stack: StackEntry, tilts: Tilts, doubts: list[str]) -> StackEntry
     if stack.pixel_size is None and mdoc.pixel_size is not None:
         stack = replace(stack, pixel_size=mdoc.pixel_size, pixel_size_source="mdoc")
     stack = replace(
-        stack, tilt=mdoc.tilt, place=mdoc.place, series=stem_of(path.name.removesuffix(path.suffix))
+        stack,
+        tilt=mdoc.tilt,
+        place=mdoc.place,
+        series=stem_of(path.name.removesuffix(path.suffix)),
+        series_from="the .mdoc of the series",
     )
     if mdoc.time is None:
         return stack

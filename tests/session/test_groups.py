@@ -131,6 +131,53 @@ def test_mdoc_files_of_tilts_and_of_series(tmp_path: Path) -> None:
     assert found == {"a": (-9.01, (1.75, -1.5), ""), "b": (0, None, "TS_7"), "c": (3, None, "TS_7")}
 
 
+TOMOSTAR = """data_
+
+loop_
+_wrpMovieName #1
+_wrpAngleTilt #2
+_wrpDose #3
+../frames/b.tif   -3.01   2.5
+../frames/a.tif    0.00   5.0
+"""
+RELION = """# version 50001
+
+data_tomo_2
+
+loop_
+_rlnMicrographMovieName #1
+_rlnTomoTiltMovieFrameCount #2
+_rlnTomoNominalStageTiltAngle #3
+frames/c.mrc 8 0.0
+"frames/d e.mrc" 8 3.0
+"""
+PARTICLES = "data_movies\n\nloop_\n_rlnMicrographMovieName #1\n_rlnOpticsGroup #2\nMovies/f.mrc 1\n"
+
+
+def test_star_files_of_warp_and_relion_tell_tilt_series(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).poisson(1, (2, 16, 16)).astype(np.uint8)
+    session = tmp_path / "frames"
+    session.mkdir()
+    for stem in ("a", "b", "c", "d e", "f"):
+        write(session / f"{stem}.mrc", frames, codec="none")
+    for folder, name, text in (
+        (tmp_path / "tomostar", "TS_1.tomostar", TOMOSTAR),
+        (tmp_path / "tilt_series", "tomo_2.star", RELION),
+        (tmp_path, "movies.star", PARTICLES),
+        (session, "broken.star", "data_x\nloop_\n_a #1\n1 2 3\n"),
+    ):
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    found = discover(session)
+    groups = {one.stem: Grouping().find(one) for one in found.stacks}
+    assert {stem: [g.name for g in of] for stem, of in groups.items() if of} == {
+        "a": ["tilt series TS_1"], "b": ["tilt series TS_1"],
+        "c": ["tilt series tomo_2"], "d e": ["tilt series tomo_2"],
+    }  # fmt: skip
+    assert groups["a"][0].reason == "as TS_1.tomostar says"
+    assert any("broken.star" in text and "line 4" in text for text in found.warnings)
+
+
 def test_a_file_of_groups(tmp_path: Path) -> None:
     path = tmp_path / "groups.txt"
     path.write_text("# tilts\nTS_01_* TS_01\n\nTS_02_*,TS_02\n")

@@ -1,13 +1,14 @@
-"""Writes STAR files as RELION reads them: tables of columns."""
+"""Reads and writes STAR files as RELION and Warp do: tables of columns."""
 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.values.errors import ParameterError
+from mrcz_dask.values.errors import FormatError, ParameterError
 from mrcz_dask.values.texts import visible
 
 # A word that begins so is no value, unless in quotes.
@@ -43,6 +44,40 @@ def star_text(blocks: Mapping[str, Table]) -> str:
         rows = [" ".join(map(_quoted, row)) for row in zip(*table.values(), strict=True)]
         texts.append("\n".join([f"# version 30001\n\ndata_{name}\n\nloop_", *labels, *rows, ""]) + "\n")
     return "\n".join(texts)
+
+
+def read_star(text: str) -> dict[str, dict[str, list[str]]]:
+    """Return the tables of a STAR file by name, and their columns by label without underscore.
+
+    Raises
+    ------
+    FormatError
+        A row has another number of values than its table has columns, or a value stands outside of a table.
+    """
+    blocks: dict[str, dict[str, list[str]]] = {}
+    table: dict[str, list[str]] | None = None
+    loop = False
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip()
+        if not bare or bare.startswith("#"):
+            continue
+        try:
+            words = shlex.split(bare) if '"' in bare or "'" in bare else bare.split()
+        except ValueError:
+            words = bare.split()
+        if bare.startswith("data_"):
+            table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
+        elif bare.startswith("loop_"):
+            loop = True
+        elif table is None or not (bare.startswith("_") or len(words) == len(table)):
+            expected = "data_NAME" if table is None else f"{len(table)} values"
+            raise FormatError(f"line {number} is {visible(bare[:80])!r}; expected {expected}")
+        elif bare.startswith("_"):
+            table[words[0][1:]] = [] if loop else words[1:2]
+        else:
+            for column, word in zip(table.values(), words, strict=True):
+                column.append(word)
+    return blocks
 
 
 def _quoted(value: Any) -> str:
