@@ -64,6 +64,9 @@ class FrameMeasures(NamedTuple):
     ends: tuple[int, int]
 
 
+LARGEST_COARSE = 6e4  # of float16
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class StackSums:
     """Record of one reading of a stack: sums of all and of even frames, digests, and measures of each frame.
@@ -156,20 +159,16 @@ def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
                 reader.frame(k, frame)
             digest.update(frame)
             prints.add(frame)
-            constant = is_blank(frame)
-            moments = None if constant else (odd if k % 2 else even).add(frame)
-            statistics = from_moments(frame.size, moments) if moments else frame_stats(frame)
-            measures.append(
-                FrameMeasures(constant, statistics, level_without_hot(frame), constant_ends(frame))
-            )
+            measures.append(_add(frame, odd if k % 2 else even))
         total, total_even = even.result_with(odd), even.result()
         offset = constant_offset(total, total_even)
         if all(one.constant for one in measures) and reader.dtype.kind in "iu":  # then they are in no sum
             offset = offset_below(float(combine(one.statistics for one in measures).minimum), 1.0)
+        late = [(one.n, coarse_means(one.values)) for one in (even.result(), odd.result())]
         differences = np.array(
             [
-                early_less_late(before, frames, coarse_means(whole.values), whole.n, offset)
-                for (frames, before), whole in zip(early, (even.result(), odd.result()), strict=True)
+                early_less_late(before, some, whole, all_, offset)
+                for (some, before), (all_, whole) in zip(early, late, strict=True)
             ]
         )
         total, total_even = total.less(offset), total_even.less(offset)
@@ -182,6 +181,14 @@ def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
     digests = digest.hexdigest(), chunks.hexdigest(), *fingerprint
     kind = reader.shape, reader.dtype, reader.notes
     return StackSums(file, *kind, total, total_even, offset, measures, differences, *digests)
+
+
+def _add(frame: NDArray[Any], to: FrameSum) -> FrameMeasures:
+    """Add a frame to a sum, unless it is blank, and return its statistics."""
+    constant = is_blank(frame)
+    moments = None if constant else to.add(frame)
+    statistics = from_moments(frame.size, moments) if moments else frame_stats(frame)
+    return FrameMeasures(constant, statistics, level_without_hot(frame), constant_ends(frame))
 
 
 def mask_stack(task: SumTask, sums: StackSums) -> StackRecord:
@@ -211,7 +218,8 @@ def mask_stack(task: SumTask, sums: StackSums) -> StackRecord:
         if mask_even is not None and not mask_even.usable:
             mask_even = None
         record = _record(task, sums, gamma, total, mask, mask_even, frame_noise(total, even))
-    coarse = np.array([coarse_image(total.values, mask.mask), *sums.differences], np.float16)
+    images = np.array([coarse_image(total.values, mask.mask), *sums.differences])
+    coarse = np.clip(images, -LARGEST_COARSE, LARGEST_COARSE).astype(np.float16)
     arrays = {"sum": total.values, "weight": mask.weight255, "sum_even": even.values, "coarse": coarse}
     if mask_even is not None:
         arrays["weight_even"] = mask_even.weight255

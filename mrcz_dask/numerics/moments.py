@@ -94,3 +94,47 @@ def shifted_sums(values: NDArray[Any], shift: float) -> tuple[float, float]:
             sums[j] += d
             squares[j] += d * d
     return total(sums), total(squares)
+
+
+def block_sums(
+    image: NDArray[Any],
+    mask: NDArray[np.bool_] | None,
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the sums of an image over the blocks of a grid, and the numbers of their pixels, (by, bx).
+
+    Parameters
+    ----------
+    image
+        (ny, nx); sums of integers are exact below 2**53.
+    mask
+        (ny, nx) bool, True = left out; None = all pixels count.
+    rows, columns
+        The by + 1 and bx + 1 edges of the blocks.
+    """
+    sums, pixels = np.zeros((2, rows.size - 1, columns.size - 1))
+    _add_blocks(image, np.zeros((0, 0), bool) if mask is None else mask, rows, columns, sums, pixels)
+    return sums, pixels
+
+
+@compiled
+def _add_blocks(
+    image: NDArray[Any],
+    mask: NDArray[np.bool_],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    sums: NDArray[np.float64],
+    pixels: NDArray[np.float64],
+) -> None:
+    """Add unmasked pixels to the sums of their blocks, and their number to pixels; an empty mask is none."""
+    for i in range(sums.shape[0]):
+        for y in range(rows[i], rows[i + 1]):
+            for j in range(sums.shape[1]):
+                summed, good = 0.0, 0
+                for x in range(columns[j], columns[j + 1]):
+                    if mask.size == 0 or not mask[y, x]:
+                        summed += np.float64(image[y, x])
+                        good += 1
+                sums[i, j] += summed
+                pixels[i, j] += good

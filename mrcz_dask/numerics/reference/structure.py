@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, median_filter
 
 from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.moments import block_sums
 from mrcz_dask.values.records import Record
 
 GRID, SMALLEST = 96, 4  # blocks along each side of a coarse image, and pixels of a block
@@ -126,32 +127,8 @@ def coarse_means(image: NDArray[Any], mask: NDArray[np.bool_] | None = None) -> 
     mask
         (ny, nx) bool, True = left out; a block of nothing else is not a number. None = all pixels count.
     """
-    sums, pixels = np.zeros((2, *grid(image.shape)))
-    nowhere = np.zeros((0, 0), bool)
-    _add_blocks(image, nowhere if mask is None else mask, *block_edges(image.shape), sums, pixels)
+    sums, pixels = block_sums(image, mask, *block_edges(image.shape))
     return np.divide(sums, pixels, out=np.full_like(sums, np.nan), where=pixels > 0)
-
-
-@compiled
-def _add_blocks(
-    image: NDArray[Any],
-    mask: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    sums: Floats,
-    pixels: Floats,
-) -> None:
-    """Add unmasked pixels to the sums of their blocks, and their number to pixels; an empty mask is none."""
-    for i in range(sums.shape[0]):
-        for y in range(rows[i], rows[i + 1]):
-            for j in range(sums.shape[1]):
-                total, good = 0.0, 0
-                for x in range(columns[j], columns[j + 1]):
-                    if mask.size == 0 or not mask[y, x]:
-                        total += np.float64(image[y, x])
-                        good += 1
-                sums[i, j] += total
-                pixels[i, j] += good
 
 
 def coarse_image(total: NDArray[Any], mask: NDArray[np.bool_]) -> Floats:
@@ -325,7 +302,7 @@ def without_smooth(reference: Image, coarse: Floats) -> Image:
     smooth = smooth_structure(coarse)
     smooth += smooth_structure(coarse - smooth)  # what the median misses where edges bend or meet the border
     smooth -= smooth.mean()
-    return reference - expand(smooth, reference.shape).astype(np.float32)
+    return reference - expand(smooth, reference.shape)
 
 
 def halved(image: Floats) -> Floats:
@@ -335,16 +312,37 @@ def halved(image: Floats) -> Floats:
     return np.asarray(four.mean(axis=(-3, -1)))
 
 
-def expand(coarse: Floats, shape: tuple[int, ...]) -> Floats:
-    """Return a coarse image on the pixels of the whole one, linear between the middles of blocks."""
-    for axis, n in enumerate(shape):
-        blocks = coarse.shape[axis]
+def expand(coarse: Floats, shape: tuple[int, ...]) -> Image:
+    """Return a coarse image on the pixels of the whole one, float32, linear between the middles of blocks."""
+    below, shares = [], []
+    for blocks, n in zip(coarse.shape, shape, strict=True):
         place = np.clip((np.arange(n) + 0.5) * blocks / n - 0.5, 0, blocks - 1)
-        below = np.minimum(place.astype(np.intp), max(0, blocks - 2))
-        share = (place - below).reshape((-1, 1) if axis == 0 else -1)
-        above = np.minimum(below + 1, blocks - 1)
-        coarse = coarse.take(below, axis) * (1 - share) + coarse.take(above, axis) * share
-    return coarse
+        below.append(np.minimum(place.astype(np.intp), max(0, blocks - 2)))
+        shares.append(place - below[-1])
+    padded = np.pad(coarse, (0, 1), mode="edge")  # of a single block there is no next one
+    out = np.empty(shape, np.float32)
+    _between(padded, below[0], below[1], shares[0], shares[1], out)
+    return out
+
+
+@compiled
+def _between(
+    coarse: Floats,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
+    down: Floats,
+    across: Floats,
+    out: Image,
+) -> None:
+    """Fill an image with values between those of four blocks, `down` and `across` of the way to the next."""
+    for y in range(out.shape[0]):
+        i, share, line = rows[y], down[y], out[y]
+        top, bottom = coarse[i], coarse[i + 1]
+        for x in range(line.size):
+            j = columns[x]
+            left = top[j] + share * (bottom[j] - top[j])
+            right = top[j + 1] + share * (bottom[j + 1] - top[j + 1])
+            line[x] = np.float32(left + across[x] * (right - left))
 
 
 def _fade(shape: tuple[int, ...]) -> Floats:

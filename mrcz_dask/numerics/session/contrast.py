@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.numerics.kernels import compiled
+from mrcz_dask.numerics.moments import block_sums
 from mrcz_dask.values.params import ContrastParams
 
 ITERATIONS = 5
@@ -82,34 +82,9 @@ def block_means(total: NDArray[Any], mask: NDArray[np.bool_], blocks: int, scale
         Counts per unit of `total`.
     """
     rows, columns = (np.arange(min(blocks, n) + 1) * n // min(blocks, n) for n in total.shape)
-    sums = np.zeros((rows.size - 1, columns.size - 1))
-    pixels = np.zeros(sums.shape, np.int64)
-    _grid_sums(total, mask, rows, columns, sums, pixels)
+    sums, pixels = block_sums(total, mask, rows, columns)
     means = np.where(pixels > 0, sums * scale / np.maximum(pixels, 1), np.nan)
-    return BlockMeans(means, pixels)
-
-
-@compiled
-def _grid_sums(
-    values: NDArray[Any],
-    mask: NDArray[np.bool_],
-    rows: NDArray[np.int64],
-    columns: NDArray[np.int64],
-    sums: Floats,
-    pixels: NDArray[np.int64],
-) -> None:
-    """Add unmasked integers to sums, their number to pixels; rows and columns are the edges of the grid."""
-    for i in range(sums.shape[0]):
-        for y in range(rows[i], rows[i + 1]):
-            for j in range(sums.shape[1]):
-                start, stop = columns[j], columns[j + 1]
-                part, masked = values[y, start:stop], mask[y, start:stop]
-                total, good = np.int64(0), np.int64(0)
-                for x in range(part.size):
-                    total += np.int64(0) if masked[x] else np.int64(part[x])
-                    good += not masked[x]
-                sums[i, j] += np.float64(total)
-                pixels[i, j] += good
+    return BlockMeans(means, pixels.astype(np.int64))
 
 
 def assess_contrast(
