@@ -107,6 +107,8 @@ class StackData:
         Correlated noise, see `StackResult`; None where it was not measured.
     caveats
         What a person should know about it.
+    evidence
+        Of its pattern, see `StackResult`; empty where it was not measured.
     bands
         Of its pattern, as the footer of its output says; empty where nothing was fitted.
     breaks
@@ -132,6 +134,7 @@ class StackData:
     score: float | None
     noise: Mapping[str, float | None]
     caveats: tuple[str, ...]
+    evidence: Mapping[str, Any]
     bands: tuple[Band, ...]
     breaks: tuple[Break, ...]
     agrees: bool | None
@@ -225,6 +228,9 @@ class SessionData:
         Of the detector.
     looks
         By number of the stack, of a sample; `high_contrast` has thumbnails of the stacks left out of windows.
+    shared
+        Mean over the stacks from which smooth structure was not taken off: coarse image of this structure,
+        (by, bx), relative to the mean; None if there are none.
     problems
         What could not be read.
     """
@@ -244,6 +250,7 @@ class SessionData:
     health: Health
     looks: Mapping[int, StackSample]
     high_contrast: Mapping[int, StackSample]
+    shared: NDArray[np.float64] | None
     problems: tuple[str, ...]
 
     @property

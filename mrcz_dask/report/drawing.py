@@ -161,6 +161,17 @@ def _image(data: FigureData, where: NDArray[np.bool_], y: str, x: str, value: st
     return image
 
 
+def _specimen(data: FigureData) -> Figure:
+    figure = _figure(3.6)
+    axes = figure.subplots()
+    image = _image(data, np.ones(len(data.columns["row"]), bool), "row", "column", "percent")
+    shown = axes.imshow(image, cmap="gray", interpolation="none", aspect="equal")
+    axes.set(xlabel="block across", ylabel="block down")
+    axes.grid(visible=False)
+    figure.colorbar(shown, ax=axes, shrink=0.85, label="% of the mean")
+    return figure
+
+
 def _lines(data: FigureData) -> Figure:
     figure = _figure(3.8)
     what = np.array(data.columns["what"])
@@ -333,6 +344,7 @@ DRAW: Mapping[str, Callable[[FigureData], Figure]] = {
     "lines": _lines,
     "thresholds": _thresholds,
     "bands": _bands,
+    "specimen": _specimen,
     "noise": _noise,
     "dose": _dose,
     "contrast": _contrast,

@@ -63,7 +63,20 @@ class FigureData:
 
 def over_stacks(data: SessionData) -> Iterator[FigureData]:
     """Yield the figures that show all stacks of a session, without those that have no data."""
-    makers = (timeline, turnover, survival, places, lines, thresholds, bands, noise, dose, contrast, speed)
+    makers = (
+        timeline,
+        turnover,
+        survival,
+        places,
+        lines,
+        thresholds,
+        bands,
+        specimen,
+        noise,
+        dose,
+        contrast,
+        speed,
+    )
     figures = (make(data) for make in makers)
     yield from (one for one in figures if one is not None and any(map(len, one.columns.values())))
 
@@ -239,6 +252,27 @@ def bands(data: SessionData) -> FigureData:
             "used": [int(b.used) for b in one],
             "coefficient_short": [_nth(b.coefficients, 0) for b in one],
             "coefficient_long": [_nth(b.coefficients, 1) for b in one],
+        },
+        {},
+    )
+
+
+def specimen(data: SessionData) -> FigureData | None:
+    """Return the figure of the smooth structure that stacks share and that was left in the frames."""
+    if data.shared is None:
+        return None
+    rows, columns = np.indices(data.shared.shape)
+    return FigureData(
+        "specimen",
+        "What neighbors share and no detector shows: it was not taken off",
+        "Smooth structure in the mean of the stacks, in per cent of their mean: the edge of a hole that lies "
+        "in the same corner, or an illumination that is always uneven. It stays in the frames. Columns, rows "
+        "and pixels were taken off. If this is the detector's, run again with --trust-reference.",
+        "",
+        {
+            "row": rows.ravel().tolist(),
+            "column": columns.ravel().tolist(),
+            "percent": (100 * data.shared).round(3).ravel().tolist(),
         },
         {},
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mrcz_dask.correction.assess import spread_beyond_counting
 from mrcz_dask.correction.footer import last_steps
@@ -15,6 +18,7 @@ from mrcz_dask.correction.tasks import STORE_NAME, output_stem
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.monitor.state import SessionState, StackState
 from mrcz_dask.numerics.outliers.population import Census, Turnover, lifetime
+from mrcz_dask.numerics.reference.structure import smooth_structure
 from mrcz_dask.report.data import (
     KINDS,
     Band,
@@ -31,11 +35,12 @@ from mrcz_dask.session.log import NAME, read_messages
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values import messages
 from mrcz_dask.values.errors import MrczDaskError, PlaceError
-from mrcz_dask.values.records import Break, StackRecord
+from mrcz_dask.values.records import SMOOTH_KEPT, Break, StackRecord
 
 # Stacks whose histograms and patches are in a report, and thumbnails of stacks left out of windows.
 LOOKS = 100
 THUMBNAILS = 48
+COARSE = 24  # stacks whose coarse images are averaged
 
 T = TypeVar("T")
 Steps = Mapping[str, Mapping[str, Any]]
@@ -94,6 +99,7 @@ def gather(folder: Path) -> SessionData:
         health=health,
         looks={s.number: reader.look(s) for s in sample(stacks, LOOKS)},
         high_contrast={s.number: reader.thumbnails(s) for s in contrast[:THUMBNAILS]},
+        shared=reader.shared(stacks),
         problems=tuple(reader.problems),
     )
 
@@ -138,6 +144,7 @@ class _Reader:
             score=None if result is None else result.score,
             noise=dict.fromkeys(KINDS) if result is None else result.noise,
             caveats=() if result is None else result.caveats,
+            evidence={} if result is None else result.evidence,
             bands=tuple(Band.from_dict(band) for band in koma.get("bands", ())),
             breaks=tuple(Break.from_dict(one) for one in koma.get("breaks", ())),
             agrees=_agree(record, steps),
@@ -164,6 +171,16 @@ class _Reader:
         fit = self.attempt(lambda: self.store.histogram(stack.stem))
         patch = self.attempt(lambda: self.store.patch(stack.stem))
         return StackSample(fit) if patch is None else StackSample(fit, *patch)
+
+    def shared(self, stacks: Sequence[StackData]) -> NDArray[np.float64] | None:
+        """Return the smooth structure that a sample of stacks shares and that was not taken off."""
+        having = [s for s in stacks if any(text.startswith(SMOOTH_KEPT) for text in s.caveats)]
+        images = [
+            self.attempt(partial(self.store.load, s.stem, "coarse"))
+            for s in having[:: -(-len(having) // COARSE) or 1]
+        ]
+        known = [one[0].astype(np.float64) for one in images if one is not None]
+        return smooth_structure(np.mean(known, axis=0)) if known else None
 
     def thumbnails(self, stack: StackData) -> StackSample:
         """Read the thumbnails of a stack."""

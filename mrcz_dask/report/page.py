@@ -30,7 +30,7 @@ GROUPED = (
 SECTIONS = (
     ("detector", "The detector", ("timeline", "turnover", "survival", "places", "lines")),
     ("outliers", "The outlier filter", ("histogram", "patch", "thresholds")),
-    ("pattern", "The pattern and the noise", ("bands", "noise")),
+    ("pattern", "The pattern and the noise", ("bands", "specimen", "noise")),
     ("stacks", "The stacks", ("dose", "contrast")),
     ("speed", "Speed", ("speed",)),
 )

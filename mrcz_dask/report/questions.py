@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrcz_dask.correction.assess import RAW_SPREAD
+from mrcz_dask.correction.verdict import cost, loss
+from mrcz_dask.numerics.reference.evidence import RARE, SessionEvidence, StackEvidence, session_evidence
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.values.records import is_too_quiet
 
@@ -264,6 +266,32 @@ def filter_raised_noise(data: SessionData) -> float | None:
 def correction_raised_noise(data: SessionData) -> float | None:
     """Return the change of held-out R by the pattern correction, in standard errors; negative if R fell."""
     return noise_rise(data, "filtered", "corrected")
+
+
+def _evidence(data: SessionData) -> SessionEvidence | None:
+    usable = [s for s in data.stacks if s.usable and s.evidence and not is_too_quiet(s.caveats)]
+    return session_evidence([StackEvidence.from_dict(dict(s.evidence)) for s in usable])
+
+
+def _lost_words(data: SessionData) -> str:
+    found = _evidence(data)
+    return "" if found is None else loss(found) if found.harms else cost(found)
+
+
+@question(
+    "Was some of the specimen taken off?",
+    ("%", None, RARE),
+    "Lower noise is no improvement then. Run again without --trust-reference and --always, or say with "
+    "--groups which stacks show the same specimen.",
+    "noise",
+    _lost_words,
+)
+def specimen_lost(data: SessionData) -> float | None:
+    """Return the share of what was taken off that moves with the specimen, or of stacks that lost some."""
+    found = _evidence(data)
+    if found is None:
+        return None
+    return max(found.movement.share if found.movement_is_seen else 0.0, found.share_harmed)
 
 
 @question(

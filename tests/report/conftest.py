@@ -116,6 +116,7 @@ def stack_data(number: int, **more: Any) -> StackData:
             "corrected_in_sample": 2e-3,
         },
         "caveats": (),
+        "evidence": {},
         "bands": (
             Band("columns", 700, (0.5, 0.4), 0.5, True),
             Band("scale 1", 9000, (0.0, 0.0), 1e-4, False),
@@ -156,6 +157,7 @@ def session_data(
         "health": Health(None, None, (Survival(1, 0.9, 100), Survival(2, 0.8, 90)), Lifetime(9.0, 0.95)),
         "looks": {},
         "high_contrast": {},
+        "shared": None,
         "problems": (),
     }
     return SessionData(**values | more)

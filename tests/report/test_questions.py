@@ -64,6 +64,16 @@ def broken(count: int) -> SessionData:
     return session_data(40, lambda k: {"breaks": found})
 
 
+def lost(beside: int) -> SessionData:
+    def change(k: int) -> dict[str, Any]:
+        four = tuple(1e-4 * (1 + 0.1 * (-1) ** k) for _ in range(4))
+        scales = dict.fromkeys(("pattern", "error", "lasting", "removed"), four)
+        movement = {"explained": 0.0, "power": 1.0, "variance": 1.0}
+        return {"evidence": scales | {"noise": 0.04, "movement": movement, "beside": int(k <= beside)}}
+
+    return session_data(40, change)
+
+
 CASES: dict[str, dict[Level, SessionData]] = {
     "outlier_share": {
         "good": session_data(),
@@ -75,6 +85,7 @@ CASES: dict[str, dict[Level, SessionData]] = {
         "look": masks(lambda k: {"n_hot": 4000 + 100 * k}),
         "act": masks(lambda k: {"n_hot": 100 * k}),
     },
+    "specimen_lost": {"good": lost(0), "act": lost(4)},
     "too_quiet": {"good": quiet(0), "act": quiet(1)},
     "births_per_hour": {"good": births(0), "look": births(10), "act": births(50)},
     "standing_out": {"good": lines(0), "look": lines(2), "act": lines(21)},

@@ -252,9 +252,14 @@ class SessionEvidence:
         return self.movement.z > SURE and self.movement.share > MOVING_SHARE
 
     @property
+    def share_harmed(self) -> float:
+        """Share of the stacks from which something was taken off that looks like the specimen."""
+        return max(self.beside, self.unlike) / self.stacks
+
+    @property
     def harms(self) -> bool:
         """Whether the specimen was taken off, as far as it moves or lies beside itself."""
-        return self.movement_is_seen or max(self.beside, self.unlike) > RARE * self.stacks
+        return self.movement_is_seen or self.share_harmed > RARE
 
     @property
     def helps(self) -> bool:
