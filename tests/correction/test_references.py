@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import mrcz_dask
 from benchmarks.truth import RemovedScore, score_removed
+from docs.study import specimen_table
 from mrcz_dask.correction.footer import last_steps
 from mrcz_dask.correction.plan import make_plan
 from mrcz_dask.correction.run import Outcome, carry_out
@@ -123,3 +125,26 @@ def test_a_run_says_that_it_is_better_only_if_both_scores_agree(tmp_path: Path) 
     again = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=4)).results
     assert all(one.kept for one in again) and verdict_on(again) == verdict_on(results)
     assert verdict_on([]) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("session", "kept", "least", "error"),
+    [
+        ({"name": "standard", "stacks": 40, "frames": 24, "dose": 1.0}, 0.95, 0.92, 0.26),
+        ({"name": "hole edge", "edge": 0.15, "aim_error": 0.0}, 0.95, 0.9, 0.95),
+        ({"name": "hole edge", "edge": 0.15, "aim_error": 2.0}, 0.95, 0.9, 0.95),
+        ({"name": "hole edge", "edge": 0.15, "aim_error": 10.0}, 0.95, 0.9, 0.95),
+        ({"name": "hole edge", "edge": 0.3, "aim_error": 30.0}, 0.95, 0.9, 0.95),
+        ({"name": "tilt series", "tilts": 0, "stacks": 93}, 0.98, 0.95, 0.70),
+    ],
+)
+def test_the_specimen_of_each_regime_is_kept(
+    session: dict[str, Any], kept: float, least: float, error: float, tmp_path: Path
+) -> None:
+    params = specimen_table.simulated(session, seed=21)
+    paths = list(write_session(tmp_path / "session", params))
+    outcome = specimen_table.corrected(paths, tmp_path / "out", {})
+    found = np.array(list(specimen_table.scores(outcome, paths, params)))
+    assert found[:, 0].mean() >= kept and found[:, 0].min() >= least and found[:, 1].mean() <= error
+    assert LOST not in (verdict_on(outcome.results) or "")
