@@ -80,8 +80,7 @@ def assess(
         start = (len(plan.stacks) - params.stacks) // 2
         chosen = plan.stacks[start : start + params.stacks]
         plan = replace(plan, discovery=replace(plan.discovery, stacks=chosen))
-    warnings: list[str] = []
-    ready, sums = sum_session(plan, client, messages.several(listen, _warnings_to(warnings)))
+    ready, sums = sum_session(plan, client, listen)
     failures = sums.failures
     tasks = [*correction_tasks(plan, ready)]
     scored = partial(_score, sums, client, listen, failures)
@@ -122,7 +121,7 @@ def assess(
             "pattern", "pattern of stacks", score_pattern, StackPattern, usable_tasks, _masked_window_step
         )
         choice = None if radius is None else radius.choice
-        found = verdict(plan, ready, patterns, choice, warnings)
+        found = verdict(plan, ready, patterns, choice)
     failures.sort(key=lambda failure: (failure.name, failure.phase))
     names = [stack.entry.name for stack in ready]
     copies = {one.entry.name: [names[k] for k in one.copies] for one in ready if one.copies}
@@ -203,16 +202,6 @@ def _carry_out(client: Client, tasks: Sequence[Task], sums: SumJob) -> Iterator[
         tasks = [task for task in tasks if task.argument.name in again]
         if tasks:
             Loop(client).run(sums)
-
-
-def _warnings_to(texts: list[str]) -> messages.Listener:
-    """Return a listener that adds the texts of warnings to a list."""
-
-    def listen(message: messages.Message) -> None:
-        if isinstance(message, messages.Warned):
-            texts.append(message.message)
-
-    return listen
 
 
 def _masked_window_step(index: int, task: CorrectionTask) -> Step:

@@ -102,7 +102,6 @@ class Verdict:
                 f"Smooth structure: {self.smooth} stacks share some that no detector has, like the edge of "
                 "a hole; it is not taken off."
             )
-        yield from self.warnings
 
 
 def verdict(
@@ -110,7 +109,6 @@ def verdict(
     ready: Sequence[AssessedStack],
     stacks: Sequence[StackPattern],
     choice: RadiusChoice | None,
-    warnings: Sequence[str],
 ) -> Verdict:
     """Draw the verdict on a session from its stacks.
 
@@ -122,8 +120,6 @@ def verdict(
         All stacks that were summed; the pattern of those that may correct others.
     choice
         The radius that suits the session; None = it is not known.
-    warnings
-        Doubts about gain, dark and defects.
     """
     measured = [one for one in stacks if one.evidence]
     evidence = session_evidence(
@@ -136,13 +132,14 @@ def verdict(
     spread = median(spreads) if spreads else 0.0
     if evidence is not None:  # a pattern is no specimen
         spread = max(0.0, evidence.fine.value) ** 0.5
-    spread = 0.0 if plan.settings.gain.gain else spread
+    spread = 0.0 if plan.gain is not None else spread
     sizes = Counter(group.name for one in ready for group in one.groups)
     beside = sum(one.beside > 0 for one in stacks)
     radius = plan.settings.koma.radius if choice is None else choice.radius
     advice, name, options = _advice(plan, evidence, spread, beside / max(1, len(stacks)), radius, choice)
-    gain = plan.settings.gain.gain
-    command = ["mrcz-dask", name, str(plan.discovery.folder), *options, *(["--gain", gain] if gain else [])]
+    if plan.gain is not None and "gain" in plan.gain.about:
+        options = [*options, "--gain", plan.gain.about["gain"]["name"]]
+    command = ["mrcz-dask", name, str(plan.discovery.folder), *options]
     return Verdict(
         evidence=evidence,
         outliers=(mean(outliers), mean(outliers) / pixels) if outliers else (0.0, 0.0),
@@ -150,7 +147,7 @@ def verdict(
         groups={name: size for name, size in sizes.items() if size > 1},
         beside=beside,
         smooth=sum(one.smooth_left_out for one in stacks),
-        warnings=tuple(warnings),
+        warnings=() if plan.gain is None else plan.gain.caveats,
         advice=advice,
         command=shlex.join(command),
     )
@@ -166,6 +163,9 @@ def _advice(
 ) -> tuple[str, str, list[str]]:
     """Return what to do and why, the command's name and its options."""
     koma = ["--radius", str(radius)]
+    for doubt in () if plan.gain is None else plan.gain.caveats:
+        if "cannot be judged" not in doubt:
+            return f"Look at the gain first: {doubt}", "koma", koma
     if spread > RAW_SPREAD:
         return "Give the gain reference first: these look like raw frames.", "koma", [*koma, "--gain", "GAIN"]
     if evidence is None:

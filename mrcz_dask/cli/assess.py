@@ -175,8 +175,6 @@ def _write(assessment: Assessment, files: FilesGroup) -> list[Path]:
 
 
 def _show(assessment: Assessment) -> None:
-    if assessment.verdict is not None:
-        _show_verdict(assessment.verdict)
     if assessment.stacks:
         results().print(_stacks(assessment))
         say("")
@@ -195,9 +193,12 @@ def _show(assessment: Assessment) -> None:
         results().print(_methods(assessment.by_method, assessment.plan.settings.koma.radius))
     for text in _remarks(assessment):
         say(text)
+    if assessment.verdict is not None:
+        _show_verdict(assessment.verdict)
 
 
 def _show_verdict(verdict: Verdict) -> None:
+    say("")
     if verdict.evidence is not None:
         found = verdict.evidence
         columns = ("scale", "of the mean", "standard errors", "taken off")
@@ -212,7 +213,6 @@ def _show_verdict(verdict: Verdict) -> None:
     say("")
     say(verdict.advice)
     say(f"  {verdict.command}")
-    say("")
 
 
 def _say_fits(equation: str, part: Any) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import mrcz_dask
 from mrcz_dask.engine.clusters import ClientOptions
-from mrcz_dask.numerics.simulate import named
+from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.session.simulation import write_session
 
 SERIAL = ClientOptions(0)
@@ -73,3 +75,14 @@ def test_one_stack_cannot_be_judged(tmp_path: Path) -> None:
     verdict = assessed(tmp_path, stacks=1).verdict
     assert verdict.evidence is None and "cannot be judged" in "\n".join(verdict.sentences())
     assert verdict.command.startswith("mrcz-dask outliers ")
+
+
+def test_a_gain_that_is_turned(tmp_path: Path) -> None:
+    params = named("standard", **SMALL | {"pixel": 0.15, "dose": 4.0})
+    list(write_session(tmp_path / "session", params))
+    gain = 1 / simulate_session(params).stack(0).truth.pattern
+    mrcz_dask.write(tmp_path / "gain.mrc", np.rot90(gain)[None].astype("f4"), codec="none")
+    session = mrcz_dask.open_session(tmp_path / "session")
+    found = session.assess(client=SERIAL, radius=4, parts=("pattern",), gain=tmp_path / "gain.mrc").verdict
+    assert found.advice.startswith("Look at the gain first: gain.mrc") and found.warnings
+    assert found.command.endswith("--gain gain.mrc")
