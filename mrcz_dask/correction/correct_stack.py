@@ -153,7 +153,8 @@ def fit_stack(
         # without a sound mask nothing but pixels that are not finite is masked, and no pattern is taken off
         dose, good = record.mean / sums.n, int(sums.mask.size - np.count_nonzero(sums.mask))
         pattern = (finder if record.sound else nothing).find(sums.mean, dose, sums.mask)
-        highest = None if koma.always else negligible(pattern, good)
+        raw = koma.form == "subtract-raw"  # its products are no shares of the mean
+        highest = None if koma.always or raw else negligible(pattern, good)
         taken = nothing.find(sums.mean, dose, sums.mask) if highest is not None else pattern
         correction = sums.correction(taken, task)
         if scored and record.sound and record.mean_even is not None:

@@ -196,11 +196,11 @@ def evidence_of(
     good
         Number of pixels that are no outliers.
     """
-    record, movement = task.record, Movement()
-    if record.mean_even is None:
+    record, movement, form = task.record, Movement(), task.settings.koma.form
+    if record.mean_even is None or not record.has_dose or form == "subtract-raw":
         return {}
     if pattern.fits and references.shared is not None:
-        unit = record.dose if task.settings.koma.form == "subtract" else 1.0
+        unit = record.dose if form == "subtract" else 1.0
         movement = movement_of_removed(pattern.image, unit, *_coarse_stacks(task))
     beside = references.shared.pairs if references.shared is not None else 0
     noise = record.noise and (record.noise / record.mean) ** 2 * record.exposed()

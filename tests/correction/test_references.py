@@ -127,6 +127,14 @@ def test_a_run_says_that_it_is_better_only_if_both_scores_agree(tmp_path: Path) 
     assert verdict_on([]) is None
 
 
+@pytest.mark.parametrize("form", ["subtract-raw", "divide"])
+def test_other_forms_are_judged_where_they_are_shares_of_the_mean(form: Any, tmp_path: Path) -> None:
+    paths = list(write_session(tmp_path / "s", named("standard", shape=(144, 144), stacks=7, frames=6)))
+    results = koma(paths[0].parent, tmp_path / "out", KomaParams(radius=3, form=form)).results
+    assert (verdict_on(results) is None) == (form == "subtract-raw")
+    assert not any(NO_PATTERN in text for one in results for text in one.caveats)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("session", "kept", "least", "error"),
