@@ -23,8 +23,6 @@ from mrcz_dask.cli.options.shared import (
     texts_of,
 )
 from mrcz_dask.cli.progress import message_display
-from mrcz_dask.correction.verdict import percent
-from mrcz_dask.numerics.reference.evidence import SCALES, SURE
 from mrcz_dask.values.errors import ParameterError
 from mrcz_dask.values.params import KomaParams, Settings
 from mrcz_dask.values.records import only_copies
@@ -198,6 +196,9 @@ def _show(assessment: Assessment) -> None:
 
 
 def _show_verdict(verdict: Verdict) -> None:
+    from mrcz_dask.correction.verdict import percent
+    from mrcz_dask.numerics.reference.evidence import SCALES, SURE
+
     say("")
     if verdict.evidence is not None:
         found = verdict.evidence

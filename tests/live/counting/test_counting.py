@@ -218,7 +218,7 @@ def test_a_function_that_fails_ends_the_run_and_frames_stay_with_the_sender(
 
 
 def test_frames_of_another_camera(calibration: Path, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="expected \\(96, 112\\)"):
+    with pytest.raises(ParameterError, match="expected counts \\(96, 112\\)"):
         count_stream(np.zeros((1, 8, 8), np.uint16), options(tmp_path, calibration))
 
 
