@@ -32,7 +32,7 @@ from mrcz_dask.counting.rendering import STEP as FRACTIONS
 from mrcz_dask.counting.rendering import stem_of_events
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.formats.digest import whole_digest
-from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.places import distinct_name, stem_of
 from mrcz_dask.formats.sources import read_footer
 from mrcz_dask.formats.text.mdoc import find_mdoc
 from mrcz_dask.gain.options import stated_exposure
@@ -225,13 +225,14 @@ def _session(path: Path, name: str) -> Path:
 
 
 def _stem(path: Path, steps: Steps) -> str:
-    """Return the stem that a stack had in its run: its name's, with the suffix where the output has it."""
+    """Return the stem that a stack had in its run: its name's, with suffix or digest if the output has it."""
     recipe: dict[str, str] = (read_footer(path) or {}).get("recipe", {})
     if recipe:
         return recipe["stem"]
     name: str = steps["outliers"]["inputs"][0]["name"]
-    file = PurePosixPath(name).name
-    return name.removesuffix(file) + (file if output_stem(path.name) == file else stem_of(file))
+    file, kept = PurePosixPath(name).name, output_stem(path.name)
+    distinct = PurePosixPath(distinct_name(name)).name
+    return name.removesuffix(file) + (kept if kept in (file, distinct) else stem_of(file))
 
 
 def settings_of(steps: Steps) -> Settings:

@@ -15,7 +15,7 @@ from mrcz_dask.correction.outputs import REVERSED
 from mrcz_dask.correction.tasks import output_stem
 from mrcz_dask.formats.frames import FrameSource
 from mrcz_dask.formats.mrc.writer import StackWriter, write
-from mrcz_dask.formats.places import stem_of
+from mrcz_dask.formats.places import distinct_name, stem_of
 from mrcz_dask.formats.sources import open_source
 from mrcz_dask.formats.writers import OUTPUT_SUFFIXES, is_top_down
 from mrcz_dask.gain.applied import gain_for
@@ -105,7 +105,8 @@ def movies_of(folder: Path) -> tuple[list[Movie], dict[str, str]]:
                     continue
                 # koma puts outputs into the folder of their input; elsewhere they are copies
                 source = PurePosixPath(steps["outliers"]["inputs"][0]["name"])
-                if output_stem(PurePosixPath(name).name) not in (source.name, stem_of(source.name)):
+                distinct = PurePosixPath(distinct_name(str(source))).name
+                if output_stem(PurePosixPath(name).name) not in (source.name, stem_of(source.name), distinct):
                     failed[name] = (
                         f"made from {source}, as its footer says; give it the name of its stack back"
                     )

@@ -6,8 +6,10 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path, PurePath
 from typing import NamedTuple
+from unicodedata import normalize
 
 WRAPPERS = (".gz", ".bz2", ".xz", ".zst")
 MRC = (".mrcz", ".mrc", ".mrcs")
@@ -113,14 +115,29 @@ def stem_of(name: str) -> str:
 
 
 def stems_of(names: Sequence[str]) -> list[str]:
-    """Return a different output name for each stack: its name without suffix,
-    or with it where two are alike.
+    """Return a different output name for each stack: its name without suffix, or with it where two are alike.
+
+    Names are alike that a file system may take for one: which differ only in case, or in how Unicode spells
+    a letter.
     """
     stems = [name.removesuffix(file) + stem_of(file) for name in names for file in [Path(name).name]]
-    while len(set(stems)) < len(set(names)):
-        counts = Counter(stems)  # what has its suffix now may be called as another: a.mrc, a.tif, a.mrc.mrcz
-        stems = [name if counts[stem] > 1 else stem for name, stem in zip(names, stems, strict=True)]
+    spellings = Counter(_as_one(name) for name in set(names))
+    own = [distinct_name(name) if spellings[_as_one(name)] > 1 else name for name in names]
+    while len(set(map(_as_one, stems))) < len(set(names)):
+        counts = Counter(
+            map(_as_one, stems)
+        )  # with its suffix it may be called as another: a.mrc, a.mrc.mrcz
+        stems = [name if counts[_as_one(stem)] > 1 else stem for name, stem in zip(own, stems, strict=True)]
     return stems
+
+
+def distinct_name(name: str) -> str:
+    """Return a stack's name with a digest of it, after which outputs are named where case alone differs."""
+    return f"{name}-{blake2b(os.fsencode(name), digest_size=6).hexdigest()}"
+
+
+def _as_one(name: str) -> str:
+    return normalize("NFC", normalize("NFD", name).casefold())
 
 
 def expected_kind(name: str) -> str | None:

@@ -132,7 +132,9 @@ def canonical(value: Any) -> bytes:
 
 
 def _are_steps(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, dict) for entry in value)
+    return isinstance(value, list) and all(
+        isinstance(entry, dict) and isinstance(entry.get("name", ""), str) for entry in value
+    )
 
 
 def _seal(before: Any, content: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ import os
 from inspect import signature
 from pathlib import Path
 from pkgutil import resolve_name
+from unicodedata import normalize
 
 import pytest
 from hypothesis import given
@@ -18,6 +19,7 @@ from mrcz_dask.formats.places import (
     expected_kind,
     measure,
     stem_of,
+    stems_of,
     suffix_of,
 )
 
@@ -36,6 +38,31 @@ def test_kinds() -> None:
         "TIFF", "EER", "DM", "HDF5", "Zarr", None,
     ]  # fmt: skip
     assert stem_of("no_suffix") == "no_suffix"
+
+
+def test_names_that_a_file_system_may_take_for_one_give_different_outputs() -> None:
+    assert stems_of(["A.mrc", "a.tif", "b.mrc"]) == ["A.mrc", "a.tif", "b"]
+    assert stems_of(["x/A.mrc", "y/a.mrc", "X/b.mrc"]) == ["x/A", "y/a", "X/b"]
+    assert stems_of(["a.mrc", "a.mrc"]) == ["a", "a"]
+    same = [
+        "a.mrc",
+        "A.mrc",
+        "a.MRC",
+        "n/\u00e9.mrc",
+        "n/e\u0301.mrc",
+        "n/E\u0301.tif",
+        "STRASSE.eer",
+        "straße.eer",
+    ]
+    stems = stems_of(same)
+    for form in ("NFC", "NFD"):
+        assert len({normalize(form, stem.casefold()) for stem in stems}) == len(same)
+    assert dict(zip(reversed(same), stems_of(same[::-1]), strict=True)) == dict(zip(same, stems, strict=True))
+
+
+@given(st.lists(st.text("aAbB.-", min_size=1, max_size=3).map(lambda stem: f"{stem}.mrc"), unique=True))
+def test_outputs_of_any_names_differ_without_case(names: list[str]) -> None:
+    assert len({stem.casefold() for stem in stems_of(names)}) == len(names)
 
 
 def test_a_place_in_a_file(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_canonical_json() -> None:
     assert canonical({"b": 1, "a": [1.0, "é"]}) == '{"a":[1.0,"é"],"b":1}'.encode()
 
 
-@pytest.mark.parametrize("steps", [3, "x", {"a": 1}, [3], [None], [[]]])
+@pytest.mark.parametrize("steps", [3, "x", {"a": 1}, [3], [None], [[]], [{"name": 5}]])
 def test_a_provenance_that_is_no_list_of_steps_is_not_written_nor_read(tmp_path: Path, steps: Any) -> None:
     frames = np.ones((2, 3, 4), np.uint8)
     with pytest.raises(ParameterError, match="list of steps"):
@@ -90,6 +90,15 @@ def test_a_provenance_that_is_no_list_of_steps_is_not_written_nor_read(tmp_path:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(FooterError, match=r"a.mrcz: its provenance is no list of steps"):
         steps_in(steps, "a.mrcz")
+
+
+@pytest.mark.parametrize(
+    "steps", [[{"name": "a"}], [{}], chain(2)[1:], chain(2)[::-1], [{**chain(1)[0], "results": 5}]]
+)
+def test_a_provenance_that_verify_would_call_changed_is_not_written(tmp_path: Path, steps: Any) -> None:
+    with pytest.raises(ParameterError, match=r"step 0 .* was changed after it was written; give steps as"):
+        mrcz_dask.write(tmp_path / "a.mrcz", np.ones((2, 3, 4), np.uint8), provenance=steps)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("size", [1e30, 10**400, "x", [1, "x"], [], (1, 2, 3, 4), float("nan"), -1, {}])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mrcz_dask.formats.mrc.writer import write
+from mrcz_dask.formats.provenance import append, step
 from mrcz_dask.formats.sources import FrameSource, open_source
 from mrcz_dask.session import discovery
 from mrcz_dask.session import probe as probing
@@ -140,8 +141,8 @@ def test_what_is_skipped(tmp_path: Path) -> None:
 
 def test_outputs_are_known_by_their_footers(tmp_path: Path) -> None:
     pixels = np.zeros((3, 4, 5), np.int8)
-    write(tmp_path / "raw.mrcz", pixels, provenance=[{"name": "simulate"}])
-    write(tmp_path / "done.mrcz", pixels, provenance=[{"name": "koma"}])
+    write(tmp_path / "raw.mrcz", pixels, provenance=append(None, step("simulate")))
+    write(tmp_path / "done.mrcz", pixels, provenance=append(None, step("koma")))
     write(tmp_path / "recipe.mrcz", pixels, recipe={"form": "subtract"})
     found = discover(tmp_path)
     assert names(found) == ["raw.mrcz"]

@@ -19,6 +19,7 @@ from mrcz_dask.formats.mrc.body import INT8_MAX, Body, Encoded, Stored, decode, 
 from mrcz_dask.formats.mrc.header import HEADER_SIZE, JSON, PROMISE, Header, encode_meta
 from mrcz_dask.formats.mrc.layout import FrameIndex, header_payload
 from mrcz_dask.formats.parallel import available_cores
+from mrcz_dask.formats.provenance import steps_in, verify_chain
 from mrcz_dask.formats.sidecar import sidecar, signed
 from mrcz_dask.formats.stats import FrameStats
 from mrcz_dask.values.checks import checked, expect, one_of, raise_all
@@ -303,10 +304,12 @@ def write(
     DtypeError
         MRC cannot hold such pixels; names the type to cast to.
     ParameterError
-        Options that do not go together.
+        Options that do not go together, or a provenance that `verify` would call changed.
     SpaceError
         The folder cannot take the file.
     """
+    if problems := verify_chain(steps_in(options.get("provenance"), "the file", ParameterError)):
+        raise ParameterError(f"{problems[0]}; give steps as read_footer returns them, or none")
     array = array if hasattr(array, "shape") else np.asarray(array)
     stack = array if array.ndim == 3 else array[None]
     options |= {"codec": codec, "pixel_size": pixel_size, "meta": meta, "durable": durable}
