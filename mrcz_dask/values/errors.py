@@ -130,4 +130,4 @@ def is_usage_error(error: BaseException) -> bool:
     if isinstance(error, MrczDaskError):
         return isinstance(error, ParameterError)
     is_place = isinstance(error, FileNotFoundError | NotADirectoryError | IsADirectoryError)
-    return is_place or (isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG)
+    return is_place or (isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP))

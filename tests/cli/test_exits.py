@@ -61,6 +61,14 @@ def test_what_is_not_there_was_asked_for_wrongly(here: Path, mrcz: Any, command:
     assert "Errno" not in shown.out + shown.err and "copy it again" not in shown.err
 
 
+@pytest.mark.parametrize("command", NOT_THERE)
+def test_a_link_to_itself_was_asked_for_wrongly(here: Path, mrcz: Any, command: str) -> None:
+    (here / "no").symlink_to("no")
+    shown = mrcz(*command.format(night=here / "s").split())
+    assert shown.code == 2, shown
+    assert "Errno" not in shown.out + shown.err and "copy it again" not in shown.err
+
+
 TOO_LONG = [one for one in NOT_THERE if not one.startswith(("report", "gain orient", "gain fit"))]
 
 
