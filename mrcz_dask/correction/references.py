@@ -92,6 +92,8 @@ class WindowReferences(NamedTuple):
         taken for the detector's.
     left_out, unlike
         Whether smooth structure that is no detector's was left out, or stays in by `trust_reference`.
+    coarse
+        The stack and the members of its short window, from which that was found; empty if it was not.
     """
 
     images: tuple[Image, ...]
@@ -100,6 +102,7 @@ class WindowReferences(NamedTuple):
     limit: float = math.inf
     left_out: bool = False
     unlike: bool = False
+    coarse: tuple[CoarseStack, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results of the search as plain, rounded values for the footer of an output."""
@@ -156,9 +159,10 @@ def references_of(
 def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferences:
     """Return references without the specimen that the stacks of the windows share; none if it is all over."""
     koma = task.settings.koma
-    shared = find_shared(*_coarse_stacks(task))
+    own, *members = stacks = _coarse_stacks(task)
+    shared = find_shared(own, members)
     if shared.pairs and not (koma.always or koma.trust_reference):
-        return WindowReferences((), shared)
+        return WindowReferences((), shared, coarse=stacks)
     spread = spread_beyond_counting(task.record)
     raw = not task.settings.gain.gain and spread is not None and spread > RAW_SPREAD
     limit = WITHOUT_GAIN * koma.smooth_limit if raw else koma.smooth_limit
@@ -170,16 +174,17 @@ def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferenc
             cleaned[k] = without_smooth(image, coarse)
     unlike = shared.movement.seen or max(smooth) > limit
     left_out = unlike and not koma.trust_reference
-    return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out, unlike and not left_out)
+    taken = unlike and not left_out
+    return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out, taken, stacks)
 
 
-def _coarse_stacks(task: CorrectionTask) -> tuple[CoarseStack, list[CoarseStack]]:
+def _coarse_stacks(task: CorrectionTask) -> tuple[CoarseStack, ...]:
     """Load the coarse images of a stack, and of the members of its short window."""
     store, stacks = SessionStore(task.store), []
     for member in (member_ref(task.record), *task.short):
         image, *differences = store.load(member.stem, "coarse").astype(np.float64)
         stacks.append(CoarseStack(image, np.array(differences), member.mean))
-    return stacks[0], stacks[1:]
+    return tuple(stacks)
 
 
 def evidence_of(
@@ -199,9 +204,10 @@ def evidence_of(
     record, movement, form = task.record, Movement(), task.settings.koma.form
     if record.mean_even is None or not record.has_dose or form == "subtract-raw":
         return {}
-    if pattern.fits and references.shared is not None:
+    if pattern.fits and references.coarse:
+        own, *members = references.coarse
         unit = record.dose if form == "subtract" else 1.0
-        movement = movement_of_removed(pattern.image, unit, *_coarse_stacks(task))
+        movement = movement_of_removed(pattern.image, unit, own, members)
     beside = references.shared.pairs if references.shared is not None else 0
     noise = record.noise and (record.noise / record.mean) ** 2 * record.exposed()
     counts = record.mean, record.mean_even
