@@ -25,6 +25,7 @@ from mrcz_dask.numerics.reference.evidence import (
 from mrcz_dask.values.texts import some
 
 MANY_OUTLIERS = 1e-5  # of the pixels
+SMALL = 0.5  # % of the mean; if a pattern may be larger, nothing is decided
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ class Verdict:
         """Yield what was found, in plain words."""
         found = self.evidence
         if found is None:
-            yield "Pattern: cannot be judged; no stack has a reference of other stacks."
+            yield "Pattern: cannot be judged; no stack has a usable reference."
         elif found.has_pattern:
             yield f"Pattern: {cost(found)} by KOMA (fixed-pattern derating, held out)."
         else:
@@ -137,8 +138,10 @@ def verdict(
     beside = sum(one.beside > 0 for one in stacks)
     radius = plan.settings.koma.radius if choice is None else choice.radius
     advice, name, options = _advice(plan, evidence, spread, beside / max(1, len(stacks)), radius, choice)
-    if plan.gain is not None and "gain" in plan.gain.about:
-        options = [*options, "--gain", plan.gain.about["gain"]["name"]]
+    if plan.folder != plan.discovery.folder / "koma" and name == "koma":
+        options = [*options, "-o", str(plan.folder)]
+    if plan.gain is not None:
+        advice += " Give it the options for gain, dark and defects that were given here."
     command = ["mrcz-dask", name, str(plan.discovery.folder), *options]
     return Verdict(
         evidence=evidence,
@@ -169,12 +172,15 @@ def _advice(
     if spread > RAW_SPREAD:
         return "Give the gain reference first: these look like raw frames.", "koma", [*koma, "--gain", "GAIN"]
     if evidence is None:
-        return "Fill outliers only: no stack has a reference that shows another specimen.", "outliers", []
+        return "Fill outliers only: no stack has a usable reference.", "outliers", []
     if beside > RARE:
         why = "Say which stacks show the same specimen, in a file of names."
         return why, "koma", [*koma, "--groups", "FILE"]
-    if not evidence.has_pattern:
+    if not evidence.has_pattern and limit(evidence) < SMALL:
         return "Fill outliers only: there is no pattern to take off.", "outliers", []
+    if not evidence.has_pattern:
+        why = f"Undecided: with these counts a pattern of {limit(evidence):.2g} % is not seen."
+        return f"{why} KOMA takes off only what it sees.", "koma", koma
     if evidence.gain.z < -SURE and evidence.gain.value < -(NEGLIGIBLE**2):
         return "Fill outliers only: KOMA would add more noise than it takes off.", "outliers", []
     if not evidence.helps:

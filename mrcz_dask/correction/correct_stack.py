@@ -216,7 +216,7 @@ def _caveats_of_references(references: WindowReferences, highest: float | None) 
     if references.left_out:
         moves, limit = references.shared.movement.seen, 100 * references.limit
         why = "moves with the specimen" if moves else f"a detector shows at most {limit:g} %"
-        yield f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.0f} % of its references, and {why}"
+        yield f"{SMOOTH_KEPT}: it is {100 * max(references.smooth):.2g} % of its references, and {why}"
 
 
 def _caveat_of_quiet(

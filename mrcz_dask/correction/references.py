@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mrcz_dask.correction.assess import RAW_SPREAD, spread_beyond_counting
+from mrcz_dask.correction.assess import RAW_SPREAD
 from mrcz_dask.correction.tasks import CorrectionTask, member_ref
 from mrcz_dask.correction.windows import WindowSums, advance_windows, as_member, window_task
 from mrcz_dask.numerics.outliers.weights import is_masked, near_another
@@ -31,6 +31,7 @@ from mrcz_dask.numerics.reference.structure import (
 )
 from mrcz_dask.session.store import SessionStore
 
+SAMPLED_ROWS = 256
 WITHOUT_GAIN = 4  # times as much smooth structure has a detector whose gain was not applied
 
 Image = NDArray[np.float32]
@@ -163,8 +164,7 @@ def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferenc
     shared = find_shared(own, members)
     if shared.pairs and not (koma.always or koma.trust_reference):
         return WindowReferences((), shared, coarse=stacks)
-    spread = spread_beyond_counting(task.record)
-    raw = not task.settings.gain.gain and spread is not None and spread > RAW_SPREAD
+    raw = not task.settings.gain.gain and _pixel_spread(task, images[0]) > RAW_SPREAD
     limit = WITHOUT_GAIN * koma.smooth_limit if raw else koma.smooth_limit
     smooth, cleaned = [], list(images)
     for k, image in enumerate(images[:1] if koma.method == "session" else images):
@@ -176,6 +176,18 @@ def _detectors_part(task: CorrectionTask, images: list[Image]) -> WindowReferenc
     left_out = unlike and not koma.trust_reference
     taken = unlike and not left_out
     return WindowReferences(tuple(cleaned), shared, tuple(smooth), limit, left_out, taken, stacks)
+
+
+def _pixel_spread(task: CorrectionTask, reference: Image) -> float:
+    """Return how much adjacent pixels of a reference differ beyond counting, relative to the mean.
+
+    It is large without a gain, and small for any specimen.
+    """
+    lines = reference[:: max(1, reference.shape[0] // SAMPLED_ROWS)].astype(np.float64)
+    mean = lines.mean() or 1.0
+    counts = sum(member.mean for member in task.short)
+    variance = np.diff(lines, axis=1).var() / 2 / mean**2 - (1 / counts if counts > 0 else 0.0)
+    return math.sqrt(max(0.0, float(variance)))
 
 
 def _coarse_stacks(task: CorrectionTask) -> tuple[CoarseStack, ...]:

@@ -13,7 +13,7 @@ from mrcz_dask.numerics.reference.evidence import (
     mean_of,
     session_evidence,
 )
-from mrcz_dask.values.records import StackResult
+from mrcz_dask.values.records import UNTOUCHED, StackResult
 
 LOST = "Some of the specimen was taken off with the pattern: "
 
@@ -22,7 +22,8 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     """Return in one sentence whether a run made its stacks better; None where nothing was measured.
 
     Better is only what lowers R in frames that the fit has not seen, lowers the pattern of columns, rows and
-    pixels in them, and takes nothing off that moves with the specimen or lies beside itself.
+    pixels in them, and takes nothing off that moves with the specimen or lies beside itself. Where stacks
+    drift too little, or are too small, to tell the last, no run is called better.
 
     Parameters
     ----------
@@ -32,7 +33,8 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     usable = [one for one in results if one.usable and not one.too_quiet]
     found = session_evidence([StackEvidence.from_dict(one.evidence) for one in usable if one.evidence])
     if found is None:
-        return None
+        kept = bool(usable) and all(any(UNTOUCHED in text for text in one.caveats) for one in usable)
+        return "Nothing was taken off but outliers; the caveats say why." if kept else None
     if found.harms:
         return loss(found)
     pairs = [(one.noise["filtered"], one.noise["corrected"]) for one in usable]
@@ -41,9 +43,13 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
         return (
             f"No pattern was found: columns, rows and pixels have at most {limit(found):.2g} % of the mean."
         )
-    if found.helps and falls.z > 0:
-        return f"Better: {cost(found)}; nothing that was taken off is seen to move with the specimen."
-    return f"Not better beyond chance: {cost(found)}."
+    less = len(usable) - found.stacks
+    where = f" (in {found.stacks} stacks; from {less} nothing was taken)" if less else ""
+    if not (found.helps and falls.z > 0):
+        return f"Not better beyond chance: {cost(found)}{where}."
+    if not found.movement_can_be_told:
+        return f"Less noise: {cost(found)}{where}; whether some of the specimen went as well cannot be told."
+    return f"Better: {cost(found)}{where}; nothing that was taken off is seen to move with the specimen."
 
 
 def loss(found: SessionEvidence) -> str:
@@ -61,7 +67,7 @@ def loss(found: SessionEvidence) -> str:
         )
     return (
         f"{LOST}neighbors of {found.beside} stacks show the specimen beside itself. Say with --groups which "
-        "stacks belong together, or run again without --always and --trust-reference."
+        "stacks belong together, or run again without --always or --trust-reference."
     )
 
 

@@ -36,7 +36,7 @@ def test_a_pattern_that_koma_takes_off(tmp_path: Path) -> None:
 
 
 def test_no_pattern_at_all(tmp_path: Path) -> None:
-    verdict = assessed(tmp_path, session="no pattern", hot=(0.0, 0.0), dead=0.0).verdict
+    verdict = assessed(tmp_path, session="no pattern", hot=(0.0, 0.0), dead=0.0, dose=8.0).verdict
     assert not verdict.evidence.has_pattern
     assert verdict.command == f"mrcz-dask outliers {tmp_path / 'session'}"
     assert "none found; it has at most" in "\n".join(verdict.sentences())
@@ -85,4 +85,4 @@ def test_a_gain_that_is_turned(tmp_path: Path) -> None:
     session = mrcz_dask.open_session(tmp_path / "session")
     found = session.assess(client=SERIAL, radius=4, parts=("pattern",), gain=tmp_path / "gain.mrc").verdict
     assert found.advice.startswith("Look at the gain first: gain.mrc") and found.warnings
-    assert found.command.endswith("--gain gain.mrc")
+    assert "that were given here" in found.advice

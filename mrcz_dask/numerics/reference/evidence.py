@@ -23,8 +23,10 @@ LINES, PIXELS, FINE, SMOOTH = slice(0, 2), 2, slice(0, 3), 3
 SMALL = 9  # pixels over which images are smoothed
 LARGEST_FINE = 16  # pixels; larger blocks and longer waves are smooth
 NEGLIGIBLE = 0.001  # of the mean: a pattern below this is not worth a correction
-SURE, SURE_OF_DARK, SURE_OF_SMOOTH = 2.5, 2.0, 4.0  # standard errors
+SURE, SURE_OF_DARK, SURE_OF_SMOOTH, SURE_OF_MOVING = 2.5, 2.0, 4.0, 3.0  # standard errors
+MOST_MOVING = 3.0  # a larger share that moves is chance: the drift is hardly known
 RARE = 0.05  # of the stacks
+TELLING = 0.25  # standard error of the share that moves, above which nothing can be told
 DIGITS = 4
 
 Floats = NDArray[np.float64]
@@ -249,7 +251,13 @@ class SessionEvidence:
     @property
     def movement_is_seen(self) -> bool:
         """Whether some of what was taken off moves with the specimen."""
-        return self.movement.z > SURE and self.movement.share > MOVING_SHARE
+        return self.movement.z > SURE_OF_MOVING and MOVING_SHARE < self.movement.share < MOST_MOVING
+
+    @property
+    def movement_can_be_told(self) -> bool:
+        """Whether it would be seen if all of what was taken off moved with the specimen."""
+        power, variance = self.movement.power, self.movement.variance
+        return power > 0 and 0 < variance**0.5 < TELLING * power
 
     @property
     def share_harmed(self) -> float:
