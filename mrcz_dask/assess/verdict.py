@@ -138,8 +138,6 @@ def verdict(
     beside = sum(one.beside > 0 for one in stacks)
     radius = plan.settings.koma.radius if choice is None else choice.radius
     advice, name, options = _advice(plan, evidence, spread, beside / max(1, len(stacks)), radius, choice)
-    if plan.folder != plan.discovery.folder / "koma" and name == "koma":
-        options = [*options, "-o", str(plan.folder)]
     if plan.gain is not None:
         advice += " Give it the options for gain, dark and defects that were given here."
     command = ["mrcz-dask", name, str(plan.discovery.folder), *options]

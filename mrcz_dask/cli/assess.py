@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mrcz_dask.assess.assessment import Assessment, ByMethod, OverRadius
     from mrcz_dask.assess.results import AssessParams, Score
     from mrcz_dask.assess.verdict import Verdict
+    from mrcz_dask.correction.plan import Plan
 
 KINDS = {"raw": "raw", "filter": "filter", "koma": "KOMA", "both": "both"}
 
@@ -192,10 +194,10 @@ def _show(assessment: Assessment) -> None:
     for text in _remarks(assessment):
         say(text)
     if assessment.verdict is not None:
-        _show_verdict(assessment.verdict)
+        _show_verdict(assessment.verdict, assessment.plan)
 
 
-def _show_verdict(verdict: Verdict) -> None:
+def _show_verdict(verdict: Verdict, plan: Plan) -> None:
     from mrcz_dask.correction.verdict import percent
     from mrcz_dask.numerics.reference.evidence import SCALES, SURE
 
@@ -213,7 +215,10 @@ def _show_verdict(verdict: Verdict) -> None:
         say(text)
     say("")
     say(verdict.advice)
-    say(f"  {verdict.command}")
+    elsewhere = plan.folder != plan.discovery.folder / "koma" and verdict.command.startswith(
+        "mrcz-dask koma "
+    )
+    say(f"  {verdict.command}{f' -o {shlex.quote(str(plan.folder))}' if elsewhere else ''}")
 
 
 def _say_fits(equation: str, part: Any) -> None:
