@@ -52,6 +52,11 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
     return f"Better: {cost(found)}{where}; nothing that was taken off is seen to move with the specimen."
 
 
+def loss_or_cost(found: SessionEvidence) -> str:
+    """Return what was taken off the specimen, or what the pattern costs if nothing was."""
+    return loss(found) if found.harms else cost(found)
+
+
 def loss(found: SessionEvidence) -> str:
     """Return in one sentence what was taken off the specimen."""
     if found.movement_is_seen:

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from mrcz_dask.numerics.outliers.kept_fit import KeptFit
 from mrcz_dask.numerics.outliers.population import Lifetime, Places, Survival, Turnover
+from mrcz_dask.numerics.reference.evidence import SessionEvidence, StackEvidence, session_evidence
 from mrcz_dask.report.progress import RunTimes
-from mrcz_dask.values.records import Break, Record
+from mrcz_dask.values.records import Break, Record, is_too_quiet
 
 KINDS = ("raw", "filtered", "corrected", "raw_in_sample", "corrected_in_sample")
 
@@ -259,6 +260,18 @@ class SessionData:
         return [(s, s.mask) for s in self.stacks if s.mask is not None]
 
     @property
+    def evidence(self) -> SessionEvidence | None:
+        """Evidence of the pattern, from stacks that are references and not too quiet; None without any."""
+        usable = [s for s in self.stacks if s.usable and s.evidence and not is_too_quiet(s.caveats)]
+        return session_evidence([StackEvidence.from_dict(dict(s.evidence)) for s in usable])
+
+    def noise_pairs(self, before: str, after: str) -> list[tuple[float, float]]:
+        """Return held-out R before and after a step, of stacks that are references and not too quiet."""
+        stacks = [s for s in self.stacks if s.usable and not is_too_quiet(s.caveats)]
+        pairs = [(s.noise.get(before), s.noise.get(after)) for s in stacks]
+        return [(b, a) for b, a in pairs if b is not None and a is not None]
+
+    @property
     def failed(self) -> list[StackData]:
         """The stacks that could not be processed."""
         return [s for s in self.stacks if s.state == "failed"]
@@ -294,3 +307,52 @@ def sample(stacks: Sequence[StackData], most: int) -> list[StackData]:
         known = {s.number: s for s in (*(chosen[k] for k in places), worst(chosen)) if s is not None}
         chosen = [known[number] for number in sorted(known)]
     return chosen
+
+
+Column = Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FigureData:
+    """Record of one figure before it is drawn: title, caption and columns of numbers.
+
+    Attributes
+    ----------
+    key
+        Its name, as of files; what is before a full stop says how it is drawn.
+    title
+        What it shows.
+    caption
+        What to look for, in plain words.
+    paper
+        The figure of McLeod et al. 2017 (bioRxiv 116533) that it answers, or empty.
+    columns
+        Its data; all of one length, None where nothing is known.
+    notes
+        Numbers that are drawn besides, by name.
+    """
+
+    key: str
+    title: str
+    caption: str
+    paper: str
+    columns: Mapping[str, Column]
+    notes: Mapping[str, Any]
+
+    @property
+    def alt(self) -> str:
+        """Text that describes the figure to a person who cannot see it."""
+        return f"{self.title}. {self.caption}"
+
+    @property
+    def kind(self) -> str:
+        """Kind of the figure, such as ``histogram``, by which the drawing function is chosen."""
+        return self.key.partition(".")[0]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figure's texts and columns as a dict for JSON."""
+        return {
+            **{name: getattr(self, name) for name in ("key", "title", "caption", "paper")},
+            "columns": {name: list(values) for name, values in self.columns.items()},
+            "notes": dict(self.notes),
+        }

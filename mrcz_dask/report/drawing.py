@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mrcz_dask.numerics.arrays import Floats
 from mrcz_dask.pages.markup import figure_bytes
 from mrcz_dask.pages.template import BLUE, DARK, GREEN, SEQUENTIAL, VERMILION
-from mrcz_dask.report.figures import FigureData
+from mrcz_dask.report.data import FigureData
 
 Style = tuple[str, str]
 # Label and limits of the y-axis; values, style and label of each series.

@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from mrcz_dask.numerics.doses import middle_doses
-from mrcz_dask.report.data import KINDS, SessionData, StackData, StackSample, worst
+from mrcz_dask.report.data import KINDS, FigureData, SessionData, StackData, StackSample, worst
 
 Column = Sequence[Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class FigureData:
-    """Record of one figure before it is drawn: title, caption and columns of numbers.
-
-    Attributes
-    ----------
-    key
-        Its name, as of files; what is before a full stop says how it is drawn.
-    title
-        What it shows.
-    caption
-        What to look for, in plain words.
-    paper
-        The figure of McLeod et al. 2017 (bioRxiv 116533) that it answers, or empty.
-    columns
-        Its data; all of one length, None where nothing is known.
-    notes
-        Numbers that are drawn besides, by name.
-    """
-
-    key: str
-    title: str
-    caption: str
-    paper: str
-    columns: Mapping[str, Column]
-    notes: Mapping[str, Any]
-
-    @property
-    def alt(self) -> str:
-        """Text that describes the figure to a person who cannot see it."""
-        return f"{self.title}. {self.caption}"
-
-    @property
-    def kind(self) -> str:
-        """Kind of the figure, such as ``histogram``, by which the drawing function is chosen."""
-        return self.key.partition(".")[0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figure's texts and columns as a dict for JSON."""
-        return {
-            **{name: getattr(self, name) for name in ("key", "title", "caption", "paper")},
-            "columns": {name: list(values) for name, values in self.columns.items()},
-            "notes": dict(self.notes),
-        }
 
 
 def over_stacks(data: SessionData) -> Iterator[FigureData]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from mrcz_dask.assess.files import csv_bytes
 from mrcz_dask.formats.atomic import write_atomic
-from mrcz_dask.report.data import SessionData
-from mrcz_dask.report.figures import FigureData, figures, histogram
+from mrcz_dask.report.data import FigureData, SessionData
+from mrcz_dask.report.figures import figures, histogram
 from mrcz_dask.report.gather import gather
 from mrcz_dask.report.questions import verdict
 from mrcz_dask.session.output_folder import make_folder

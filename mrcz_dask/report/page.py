@@ -13,9 +13,9 @@ from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.pages.markup import Markup, data_uri, element, embedded, joined, png, table
 from mrcz_dask.pages.template import LEVELS, html_page
 from mrcz_dask.report.commands import koma_command, other_commands, unnamed_settings
-from mrcz_dask.report.data import SessionData, StackData, StackSample
+from mrcz_dask.report.data import FigureData, SessionData, StackData, StackSample
 from mrcz_dask.report.drawing import drawn, is_grouped, threshold_at
-from mrcz_dask.report.figures import FigureData, figures, histogram
+from mrcz_dask.report.figures import figures, histogram
 from mrcz_dask.report.questions import WORDS, Finding, Level, verdict
 from mrcz_dask.session.thumbnails import in_grays
 from mrcz_dask.values.texts import readable

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrcz_dask.correction.assess import RAW_SPREAD
-from mrcz_dask.correction.verdict import cost, loss
-from mrcz_dask.numerics.reference.evidence import RARE, SessionEvidence, StackEvidence, session_evidence
+from mrcz_dask.correction.verdict import loss_or_cost
+from mrcz_dask.numerics.reference.evidence import RARE
 from mrcz_dask.report.data import SessionData
 from mrcz_dask.values.records import is_too_quiet
 
@@ -218,16 +218,9 @@ def standing_out(data: SessionData) -> float | None:
     return float(len({(o.what, o.place) for p in kinds for o in p.standing_out()})) if kinds else None
 
 
-def _pairs(data: SessionData, before: str, after: str) -> list[tuple[float, float]]:
-    """Return held-out R before and after a step, of stacks that are references and not too quiet."""
-    stacks = [s for s in data.stacks if s.usable and not is_too_quiet(s.caveats)]
-    pairs = [(s.noise.get(before), s.noise.get(after)) for s in stacks]
-    return [(b, a) for b, a in pairs if b is not None and a is not None]
-
-
 def noise_words(data: SessionData, before: str, after: str) -> str:
     """Return a text on how the mean of held-out R changed from one step of the correction to another."""
-    means = [statistics.fmean(values) for values in zip(*_pairs(data, before, after), strict=True)]
+    means = [statistics.fmean(values) for values in zip(*data.noise_pairs(before, after), strict=True)]
     if not means or means[0] <= 0:
         return ""
     was, now = means
@@ -236,7 +229,7 @@ def noise_words(data: SessionData, before: str, after: str) -> str:
 
 def noise_rise(data: SessionData, before: str, after: str) -> float | None:
     """Return the mean change of held-out R in a step, in standard errors; negative if R fell."""
-    steps = [a - b for b, a in _pairs(data, before, after)]
+    steps = [a - b for b, a in data.noise_pairs(before, after)]
     if len(steps) < FEWEST_PAIRS:
         return None
     error = statistics.stdev(steps) / math.sqrt(len(steps))
@@ -268,30 +261,17 @@ def correction_raised_noise(data: SessionData) -> float | None:
     return noise_rise(data, "filtered", "corrected")
 
 
-def _evidence(data: SessionData) -> SessionEvidence | None:
-    usable = [s for s in data.stacks if s.usable and s.evidence and not is_too_quiet(s.caveats)]
-    return session_evidence([StackEvidence.from_dict(dict(s.evidence)) for s in usable])
-
-
-def _lost_words(data: SessionData) -> str:
-    found = _evidence(data)
-    return "" if found is None else loss(found) if found.harms else cost(found)
-
-
 @question(
     "Was some of the specimen taken off?",
     ("%", None, RARE),
     "Lower noise is no improvement then. Run again without --trust-reference and --always, or say with "
     "--groups which stacks show the same specimen.",
     "noise",
-    _lost_words,
+    lambda data: "" if data.evidence is None else loss_or_cost(data.evidence),
 )
 def specimen_lost(data: SessionData) -> float | None:
     """Return the share of what was taken off that moves with the specimen, or of stacks that lost some."""
-    found = _evidence(data)
-    if found is None:
-        return None
-    return max(found.movement.share if found.movement_is_seen else 0.0, found.share_harmed)
+    return None if data.evidence is None else data.evidence.lost
 
 
 @question(

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mrcz_dask.report.data import KINDS, SessionData
-from mrcz_dask.report.figures import FigureData, over_stacks
+from mrcz_dask.report.data import KINDS, FigureData, SessionData
+from mrcz_dask.report.figures import over_stacks
 from mrcz_dask.values.records import Break
 
 from .conftest import session_data, with_masks

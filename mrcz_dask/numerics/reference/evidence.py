@@ -265,6 +265,11 @@ class SessionEvidence:
         return max(self.beside, self.unlike) / self.stacks
 
     @property
+    def lost(self) -> float:
+        """Share of what was taken off that moves with the specimen, or of stacks that look so; 0 if none."""
+        return max(self.movement.share if self.movement_is_seen else 0.0, self.share_harmed)
+
+    @property
     def harms(self) -> bool:
         """Whether the specimen was taken off, as far as it moves or lies beside itself."""
         return self.movement_is_seen or self.share_harmed > RARE
