@@ -234,29 +234,3 @@ WRITERS: dict[str, Callable[[Path, str, Counts], Path]] = {
     "zarr": as_zarr,
     "dm4": as_dm4,
 }
-
-
-def read_star(text: str) -> dict[str, dict[str, list[str]]]:
-    """Return the tables of a STAR file, loops and pairs alike, values as text."""
-    blocks: dict[str, dict[str, list[str]]] = {}
-    table: dict[str, list[str]] = {}
-    loop = False
-    for line in text.splitlines():
-        words, bare = _words(line), line.lstrip()  # in quotes a mark is a value's
-        if not words or bare.startswith("#"):
-            continue
-        if bare.startswith("data_"):
-            table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
-        elif bare.startswith("loop_"):
-            loop = True
-        elif bare.startswith("_"):
-            table[words[0][1:]] = [] if loop else words[1:2]
-        else:
-            for column, word in zip(table.values(), words, strict=True):
-                column.append(word)
-    return blocks
-
-
-def _words(line: str) -> list[str]:
-    parts = line.split('"')
-    return [w for k, part in enumerate(parts) for w in ([part] if k % 2 else part.split())]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from mrcz_dask.assess.assessment import Assessment, by_method, over_dose, over_radius, stack_lines
+from mrcz_dask.assess.assessment import Assessment, OverRadius, by_method, over_dose, over_radius, stack_lines
 from mrcz_dask.assess.files import FOLDER, json_bytes
 from mrcz_dask.assess.results import (
     AssessParams,
@@ -47,7 +47,7 @@ R = TypeVar("R", bound=Record)
 def assess(
     plan: Plan, params: AssessParams, client: Client, listen: messages.Listener = messages.silent
 ) -> Assessment:
-    """Measure the R of a session's stacks: one by one, over dose, radius or methods; no movie is written.
+    """Measure a session's pattern, and R by stack, dose, radius and method; no movie is written.
 
     Results are kept in ``OUT/assess`` and in the session store; what is known there is not computed again.
 
@@ -101,17 +101,7 @@ def assess(
         curves = curve_tasks(plan, params, ready, tasks)
         scores = scored("radius", "noise over radius", score_curve, StackCurve, curves)
         radius = over_radius(scores, f"{plan.settings.koma.method}+filter")
-        usable = sum(stack.usable for stack in ready)
-        too_wide = sorted({a for a in params.radii if 2 * a >= usable})
-        if too_wide:
-            words.append(
-                f"radius {', '.join(map(str, too_wide))} left out: radius a needs 2a + 1 usable stacks, "
-                f"here are {usable}"
-            )
-        elif radius is None:
-            words.append(
-                "against the radius: three usable stacks with a sound mask are needed, of two frames"
-            )
+        words += _radii_left_out(params, sum(stack.usable for stack in ready), radius)
     if "methods" in params.parts:
         stacks = scored("methods", "noise by method", score_methods, StackMethods, compared)
         methods = by_method(stacks, params.methods)
@@ -128,6 +118,16 @@ def assess(
     return Assessment(
         plan, params, found, lines, means, dose, radius, methods, tuple(words), tuple(failures), copies
     )
+
+
+def _radii_left_out(params: AssessParams, usable: int, found: OverRadius | None) -> Iterator[str]:
+    """Yield why some radii, or all, were not compared."""
+    too_wide = sorted({a for a in params.radii if 2 * a >= usable})
+    if too_wide:
+        radii = ", ".join(map(str, too_wide))
+        yield f"radius {radii} left out: radius a needs 2a + 1 usable stacks, here are {usable}"
+    elif found is None:
+        yield "against the radius: three usable stacks with a sound mask are needed, of two frames"
 
 
 def _score(

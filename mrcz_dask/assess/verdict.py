@@ -30,7 +30,7 @@ SMALL = 0.5  # % of the mean; if a pattern may be larger, nothing is decided
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an assessment says of a session, and the command that it recommends.
+    """Verdict of an assessment on a session: pattern, outliers, groups, advice, and a command.
 
     Attributes
     ----------
@@ -162,7 +162,7 @@ def _advice(
     radius: int,
     choice: RadiusChoice | None,
 ) -> tuple[str, str, list[str]]:
-    """Return what to do and why, the command's name and its options."""
+    """Return the advice as a sentence, and the name and the options of the command."""
     koma = ["--radius", str(radius)]
     for doubt in () if plan.gain is None else plan.gain.caveats:
         if "cannot be judged" not in doubt:
@@ -179,9 +179,11 @@ def _advice(
     if not evidence.has_pattern:
         why = f"Undecided: with these counts a pattern of {limit(evidence):.2g} % is not seen."
         return f"{why} KOMA takes off only what it sees.", "koma", koma
+    if evidence.harms:
+        return "Fill outliers only: some of what KOMA would take off moves with the specimen.", "outliers", []
     if evidence.gain.z < -SURE and evidence.gain.value < -(NEGLIGIBLE**2):
         return "Fill outliers only: KOMA would add more noise than it takes off.", "outliers", []
     if not evidence.helps:
-        return f"KOMA, radius {radius}, hardly lowers the pattern, and does no harm.", "koma", koma
+        return f"KOMA, radius {radius}: neither gain nor harm is seen beyond chance.", "koma", koma
     why = "" if choice is None or choice.helps else "; R alone does not show it beyond chance"
     return f"Take the pattern off with KOMA, radius {radius}{why}.", "koma", koma

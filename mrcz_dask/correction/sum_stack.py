@@ -164,12 +164,9 @@ def sum_frames(task: SumTask, reader: FrameSource, file: Measured) -> StackSums:
         offset = constant_offset(total, total_even)
         if all(one.constant for one in measures) and reader.dtype.kind in "iu":  # then they are in no sum
             offset = offset_below(float(combine(one.statistics for one in measures).minimum), 1.0)
-        late = [(one.n, coarse_means(one.values)) for one in (even.result(), odd.result())]
+        halves = zip(early, (even.result(), odd.result()), strict=True)
         differences = np.array(
-            [
-                early_less_late(before, some, whole, all_, offset)
-                for (some, before), (all_, whole) in zip(early, late, strict=True)
-            ]
+            [early_less_late(e, n_e, coarse_means(s.values), s.n, offset) for (n_e, e), s in halves]
         )
         total, total_even = total.less(offset), total_even.less(offset)
         fingerprint = prints.result(total.values, 2.0**-total.exponent).to_text()

@@ -53,7 +53,7 @@ def verdict_on(results: Iterable[StackResult]) -> str | None:
 
 
 def loss_or_cost(found: SessionEvidence) -> str:
-    """Return what was taken off the specimen, or what the pattern costs if nothing was."""
+    """Return a sentence on the loss of specimen, or words on the cost of the pattern if there was none."""
     return loss(found) if found.harms else cost(found)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 import mrcz_dask
+from mrcz_dask.assess.results import StackPattern
+from mrcz_dask.assess.verdict import verdict
 from mrcz_dask.engine.clusters import ClientOptions
 from mrcz_dask.numerics.simulate import named, simulate_session
 from mrcz_dask.session.simulation import write_session
@@ -86,3 +88,21 @@ def test_a_gain_that_is_turned(tmp_path: Path) -> None:
     found = session.assess(client=SERIAL, radius=4, parts=("pattern",), gain=tmp_path / "gain.mrc").verdict
     assert found.advice.startswith("Look at the gain first: gain.mrc") and found.warnings
     assert "that were given here" in found.advice
+
+
+def test_a_pattern_that_moves_with_the_specimen_is_left_alone(tmp_path: Path) -> None:
+    found = assessed(tmp_path)
+    stacks = [
+        StackPattern(
+            entry.name,
+            dict.fromkeys(("pattern", "error", "lasting", "removed"), (1e-4 * k,) * 4)
+            | {"noise": 0.05, "movement": {"explained": 1.0, "power": 1.0, "variance": 0.01}},
+            0,
+            False,
+            cold=1e-4,
+        )
+        for k, entry in enumerate(found.plan.stacks, 1)
+    ]
+    advised = verdict(found.plan, [], stacks, None)
+    assert advised.evidence is not None and advised.evidence.harms
+    assert advised.command.startswith("mrcz-dask outliers ") and "moves with the specimen" in advised.advice

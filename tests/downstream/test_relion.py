@@ -19,12 +19,12 @@ from mrcz_dask.correction.run import carry_out
 from mrcz_dask.engine.client import SerialClient
 from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
+from mrcz_dask.formats.text.star import read_star
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.simulate import SimulatedSession, SimulationParams, named
 from mrcz_dask.session.discovery import discover
 from mrcz_dask.session.simulation import write_session
 from mrcz_dask.values.params import KomaParams, Settings, WriteParams
-from tests.inputs import read_star
 
 pytestmark = [pytest.mark.downstream, pytest.mark.usefixtures("relion")]
 

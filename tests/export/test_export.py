@@ -14,12 +14,12 @@ from mrcz_dask.export.movies import movies_of
 from mrcz_dask.export.run import export
 from mrcz_dask.export.texts import Optics
 from mrcz_dask.formats.defects import read_defects
+from mrcz_dask.formats.text.star import read_star
 from mrcz_dask.gain.options import GainOptions
 from mrcz_dask.numerics.outliers.weights import is_masked
 from mrcz_dask.session.store import SessionStore
 from mrcz_dask.values.choices import Program
 from mrcz_dask.values.errors import MrczDaskError, OutputExistsError, ParameterError, SessionError
-from tests.inputs import read_star
 
 OPTICS = Optics(pixel_size=1.05)
 

@@ -255,7 +255,7 @@ class SessionEvidence:
 
     @property
     def movement_can_be_told(self) -> bool:
-        """Whether it would be seen if all of what was taken off moved with the specimen."""
+        """Whether the drift is known well enough to see movement: all of a moving pattern is 4 errors."""
         power, variance = self.movement.power, self.movement.variance
         return power > 0 and 0 < variance**0.5 < TELLING * power
 
