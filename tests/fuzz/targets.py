@@ -176,8 +176,7 @@ def _star(folder: Path) -> list[bytes]:
 
 def _write_star(data: bytes, folder: Path) -> object:
     """A word is refused, or read back as it was."""
-    from mrcz_dask.formats.text.star import star_text
-    from tests.inputs import read_star
+    from mrcz_dask.formats.text.star import read_star, star_text
 
     word = data.decode(errors="surrogateescape")
     table = read_star(star_text({"movies": {"rlnName": [word, "b"], "rlnNumber": [1, 2]}}))["movies"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +13,9 @@ from mrcz_dask.values.texts import visible
 
 # A word that begins so is no value, unless in quotes.
 _MARKS = ("#", "_", ";", "$", "data_", "loop_", "save_")
+
+# In quotes, which a blank or the end of the line closes, or without blanks; a backslash is itself.
+_WORD = re.compile(r"""("[^"]*"|'[^']*')(?!\S)|(\S+)""")
 
 # Names of columns, each with as many values.
 Table = Mapping[str, Sequence[Any]]
@@ -61,10 +64,7 @@ def read_star(text: str) -> dict[str, dict[str, list[str]]]:
         bare = line.strip()
         if not bare or bare.startswith("#"):
             continue
-        try:
-            words = shlex.split(bare) if '"' in bare or "'" in bare else bare.split()
-        except ValueError:
-            words = bare.split()
+        words = [quoted[1:-1] or word for quoted, word in _WORD.findall(bare)]
         if bare.startswith("data_"):
             table, loop = blocks.setdefault(words[0].removeprefix("data_"), {}), False
         elif bare.startswith("loop_"):

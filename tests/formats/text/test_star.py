@@ -2,9 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrcz_dask.formats.text.star import star_text
+from mrcz_dask.formats.text.star import read_star, star_text
 from mrcz_dask.values.errors import ParameterError
-from tests.inputs import read_star
 
 words = st.text(
     st.characters(codec="ascii", exclude_categories=["C"], exclude_characters="\"'#"), max_size=20
@@ -37,3 +36,8 @@ def test_names_that_cannot_be_in_it(name: str) -> None:
 def test_columns_of_one_length() -> None:
     with pytest.raises(ParameterError, match="length"):
         star_text({"movies": {"rlnA": [1, 2], "rlnB": [1]}})
+
+
+def test_quotes_close_at_a_blank_and_a_backslash_is_itself() -> None:
+    text = "data_a\nloop_\n_rlnA\n_rlnB\n'x y' C:\\new\n\"\" it's\n"
+    assert read_star(text) == {"a": {"rlnA": ["x y", ""], "rlnB": ["C:\\new", "it's"]}}
